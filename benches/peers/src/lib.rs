@@ -1,0 +1,106 @@
+//! A race: contestants take turns, round after round, in one process, so that a slow minute of the
+//! machine hits all of them alike. What counts is the ratio of the medians.
+//!
+//! ```text
+//! cargo run --release --bin breaker          # one binary per primitive
+//! ```
+
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+const ROUNDS: usize = 15;
+const ROUND_TIME: Duration = Duration::from_millis(40);
+
+type Lap<'a> = Box<dyn FnMut(u64) -> Duration + 'a>;
+
+/// One table: a title and its contestants.
+pub struct Race<'a> {
+    title: String,
+    unit: &'static str,
+    contestants: Vec<(String, Lap<'a>)>,
+}
+
+impl<'a> Race<'a> {
+    /// A race whose figures are nanoseconds per operation.
+    pub fn new(title: impl Into<String>) -> Self {
+        Self { title: title.into(), unit: "ns/op", contestants: Vec::new() }
+    }
+
+    /// Adds a contestant that performs one operation a call.
+    pub fn each(self, name: &str, mut op: impl FnMut() + 'a) -> Self {
+        self.lap(name, move |n| {
+            let start = Instant::now();
+            for _ in 0..n {
+                op();
+            }
+            start.elapsed()
+        })
+    }
+
+    /// Adds a contestant that performs `n` operations on each of `threads` threads at once; the time
+    /// is that of the slowest, so that figures are nanoseconds per operation *of one thread*.
+    pub fn threads(self, name: &str, threads: usize, op: impl Fn() + Sync + 'a) -> Self {
+        self.lap(name, move |n| on_threads(threads, n, &op))
+    }
+
+    /// Adds a contestant that performs `n` operations in any way it likes and says how long it took.
+    pub fn lap(mut self, name: &str, lap: impl FnMut(u64) -> Duration + 'a) -> Self {
+        self.contestants.push((name.to_owned(), Box::new(lap)));
+        self
+    }
+
+    /// Runs the rounds and prints the table; the first contestant is the measure of the ratios.
+    pub fn run(mut self) {
+        let counts: Vec<u64> = self.contestants.iter_mut().map(|(_, lap)| calibrate(lap)).collect();
+        let mut times: Vec<Vec<f64>> = vec![Vec::new(); counts.len()];
+        for _ in 0..ROUNDS {
+            for (i, (_, lap)) in self.contestants.iter_mut().enumerate() {
+                times[i].push(lap(counts[i]).as_nanos() as f64 / counts[i] as f64);
+            }
+        }
+        println!("\n{} ({ROUNDS} interleaved rounds)", self.title);
+        println!("  {:<34} {:>10} {:>10} {:>10} {:>8}", "", "median", "best", "worst", "ratio");
+        let mut first = None;
+        for ((name, _), times) in self.contestants.iter().zip(&mut times) {
+            times.sort_by(f64::total_cmp);
+            let (best, median, worst) = (times[0], times[ROUNDS / 2], times[ROUNDS - 1]);
+            let base = *first.get_or_insert(median);
+            println!(
+                "  {name:<34} {median:>10.1} {best:>10.1} {worst:>10.1} {:>7.2}x  {}",
+                median / base,
+                self.unit
+            );
+        }
+    }
+}
+
+/// `threads` threads do `n` operations each, starting together; from the first start to the last end.
+pub fn on_threads(threads: usize, n: u64, op: &(impl Fn() + Sync)) -> Duration {
+    let gate = Barrier::new(threads);
+    let spans: Vec<(Instant, Instant)> = std::thread::scope(|scope| {
+        let run = || {
+            gate.wait();
+            let start = Instant::now();
+            for _ in 0..n {
+                op();
+            }
+            (start, Instant::now())
+        };
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let start = spans.iter().map(|span| span.0).min().unwrap();
+    spans.iter().map(|span| span.1).max().unwrap() - start
+}
+
+fn calibrate(lap: &mut Lap<'_>) -> u64 {
+    let mut n = 16;
+    loop {
+        let took = lap(n);
+        if took >= ROUND_TIME / 4 || n >= 1 << 32 {
+            let scale = ROUND_TIME.as_secs_f64() / took.as_secs_f64().max(1e-9);
+            return ((n as f64 * scale) as u64).max(1);
+        }
+        n *= 4;
+    }
+}

@@ -1,0 +1,5 @@
+//! Resilience primitives for services: what stands between you and a dependency that can be slow,
+//! broken or flooded.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod sync;

@@ -1,0 +1,39 @@
+//! The machine: the only place that names `std::sync`, `core::sync::atomic`, `parking_lot` or `loom`.
+//!
+//! Everything above says `use crate::sync::…` and is thereby run twice: as shipped, on the standard
+//! library and `parking_lot`; and under `cargo loom`, where every access is a scheduling point of
+//! loom's model checker. The two faces stand side by side in `native.rs` and `modelled.rs` and
+//! export the same names, so that no code above carries a `cfg`.
+//!
+//! What loom cannot model is absent here on purpose: a park with a time limit (loom has no time) and
+//! sequentially consistent *accesses* (loom treats them as acquire/release; its `SeqCst` fences are
+//! right). Code that needs either argues why in a comment and keeps it out of its models.
+
+mod intern;
+mod live;
+
+#[cfg(mainstay_loom)]
+#[path = "modelled.rs"]
+mod face;
+#[cfg(not(mainstay_loom))]
+#[path = "native.rs"]
+mod face;
+
+pub(crate) use crossbeam_utils::CachePadded;
+// Not every floor uses every name in every build; the list is the vocabulary, not the present need.
+#[allow(unused_imports)]
+pub(crate) use face::{Arc, Mutex, MutexGuard, UnsafeCell, atomic, hint, thread};
+pub(crate) use intern::intern;
+pub(crate) use live::{Live, Words};
+
+/// std's `Arc` in both worlds: for what no model looks into, such as closures (loom's cannot hold a
+/// `dyn`) and public handles. What a model shares between its threads stands in [`Arc`].
+pub(crate) use std::sync::Arc as PlainArc;
+
+// `cargo loom` sets the variable; a `RUSTFLAGS` in the environment would displace the cfg.
+#[cfg(not(mainstay_loom))]
+const _: () = assert!(
+    option_env!("MAINSTAY_LOOM").is_none(),
+    "MAINSTAY_LOOM is set without --cfg mainstay_loom: a RUSTFLAGS in the environment overrides the \
+     flags of `cargo loom`, and no model would run"
+);
