@@ -2,4 +2,12 @@
 //! broken or flooded.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod backoff;
+pub mod error;
+pub mod event;
+pub mod outcome;
+pub mod policy;
+pub mod random;
 mod sync;
+pub mod time;
+pub mod window;

@@ -26,9 +26,15 @@ pub(crate) use face::{Arc, Mutex, MutexGuard, UnsafeCell, atomic, hint, thread};
 pub(crate) use intern::intern;
 pub(crate) use live::{Live, Words};
 
-/// std's `Arc` in both worlds: for what no model looks into, such as closures (loom's cannot hold a
-/// `dyn`) and public handles. What a model shares between its threads stands in [`Arc`].
-pub(crate) use std::sync::Arc as PlainArc;
+// The plain ones are std's and `parking_lot`'s in both worlds: for what no model looks into. Closures
+// (loom's `Arc` cannot hold a `dyn`), public handles, clocks, and what is set once for the process and
+// so outlives every model. What a model shares between its threads stands in the names above.
+pub(crate) use parking_lot::Mutex as PlainMutex;
+pub(crate) use std::sync::atomic::{
+    AtomicBool as PlainAtomicBool, AtomicU32 as PlainAtomicU32, AtomicU64 as PlainAtomicU64,
+};
+pub(crate) use std::sync::{Arc as PlainArc, OnceLock};
+pub(crate) use std::thread as plain_thread;
 
 // `cargo loom` sets the variable; a `RUSTFLAGS` in the environment would displace the cfg.
 #[cfg(not(mainstay_loom))]

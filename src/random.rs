@@ -1,0 +1,76 @@
+//! The one source of chance: jitter, and nothing that needs to be secret.
+
+use crate::sync::atomic::Ordering;
+use crate::sync::{PlainArc, PlainAtomicU64};
+use std::time::Duration;
+
+/// A source of random numbers for jitter; seedable, so that a test or a simulation repeats itself.
+///
+/// ```
+/// use mainstay::random::Random;
+///
+/// let (a, b) = (Random::seeded(7), Random::seeded(7));
+/// assert_eq!(a.unit(), b.unit());
+/// assert!((0.0..1.0).contains(&Random::system().unit()));
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Random(Option<PlainArc<PlainAtomicU64>>);
+
+impl Random {
+    /// A generator a thread (wyrand, from `fastrand`), seeded by the system: no sharing, no lock.
+    #[must_use]
+    pub const fn system() -> Self {
+        Self(None)
+    }
+
+    /// The same sequence for the same seed. Clones draw from one sequence, in the order of their calls.
+    #[must_use]
+    pub fn seeded(seed: u64) -> Self {
+        Self(Some(PlainArc::new(PlainAtomicU64::new(seed))))
+    }
+
+    /// A number from 0 to below 1, uniformly.
+    #[must_use]
+    pub fn unit(&self) -> f64 {
+        match &self.0 {
+            None => fastrand::f64(),
+            // One draw from a generator freshly seeded with a counter: as wyrand mixes its whole state
+            // into every draw, consecutive seeds give unrelated numbers, and no lock is needed.
+            Some(next) => {
+                const ODD: u64 = 0x9E37_79B9_7F4A_7C15; // 2^64 / golden ratio: spreads small seeds
+                // Ordering: relaxed; only the atomicity of the count matters.
+                fastrand::Rng::with_seed(next.fetch_add(1, Ordering::Relaxed).wrapping_mul(ODD)).f64()
+            }
+        }
+    }
+
+    /// A duration from `low` to below `high`; `low` if there is nothing between them.
+    #[must_use]
+    pub fn between(&self, low: Duration, high: Duration) -> Duration {
+        low.saturating_add(high.saturating_sub(low).mul_f64(self.unit()))
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(mainstay_loom))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeded_draws_are_spread_over_the_range() {
+        let random = Random::seeded(1);
+        let mut tenths = [0_u32; 10];
+        for _ in 0..10_000 {
+            tenths[(random.unit() * 10.0) as usize] += 1;
+        }
+        assert!(tenths.iter().all(|n| (850..1150).contains(n)), "{tenths:?}");
+    }
+
+    #[test]
+    fn extremes_are_defined() {
+        let random = Random::seeded(1);
+        let drawn = random.between(Duration::ZERO, Duration::MAX);
+        assert!(drawn > Duration::ZERO);
+        assert_eq!(random.between(Duration::MAX, Duration::ZERO), Duration::MAX);
+    }
+}

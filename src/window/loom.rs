@@ -1,0 +1,108 @@
+//! Models of the windows: what recorders, readers and resets do to each other.
+
+use super::count::CountWindow;
+use super::timed::TimeWindow;
+use super::{Counts, Generation, Sample};
+use crate::time::Instant;
+use loom::sync::Arc;
+use loom::thread;
+use std::time::Duration;
+
+const OLD: Generation = Generation::FIRST;
+
+fn at(ms: u64) -> Instant {
+    Instant::from_nanos(ms * 1_000_000)
+}
+
+fn two_buckets() -> Arc<TimeWindow> {
+    Arc::new(TimeWindow::new(Duration::from_millis(2), 2))
+}
+
+/// Two recorders and one place: each replaces the other's sample before it is counted.
+#[test]
+fn counts_agree_with_the_slots() {
+    loom::model(|| {
+        let window = Arc::new(CountWindow::new(1));
+        window.record(OLD, Sample::SLOW);
+        let threads = [Sample::FAILED, Sample::OK].map(|sample| {
+            let window = window.clone();
+            thread::spawn(move || window.record(OLD, sample))
+        });
+        for thread in threads {
+            assert!(thread.join().unwrap());
+        }
+        assert_eq!(window.counts(), window.recount(OLD));
+        assert_eq!(window.counts().total, 1);
+    });
+}
+
+/// A sample of the old generation against a reset and a sample of the new one.
+#[test]
+fn a_late_sample_does_not_reach_the_next_generation() {
+    loom::model(|| {
+        let window = Arc::new(CountWindow::new(2));
+        window.record(OLD, Sample::SLOW);
+        let late = {
+            let window = window.clone();
+            thread::spawn(move || window.record(OLD, Sample::FAILED))
+        };
+        let new = OLD.next();
+        window.reset(new);
+        assert!(window.record(new, Sample::SLOW));
+        assert!(window.record(new, Sample::OK));
+        late.join().unwrap();
+        assert_eq!(window.counts(), window.recount(new));
+        assert_eq!(window.counts().failed, 0);
+    });
+}
+
+/// The front moves on and a bucket is turned over while two recorders add to it.
+#[test]
+fn rotation_loses_nothing_and_counts_nothing_twice() {
+    loom::model(|| {
+        let window = two_buckets();
+        window.record(OLD, at(0), Sample::SLOW_AND_FAILED);
+        let threads = [Sample::FAILED, Sample::OK].map(|sample| {
+            let window = window.clone();
+            thread::spawn(move || window.record(OLD, at(2), sample))
+        });
+        for thread in threads {
+            assert!(thread.join().unwrap());
+        }
+        assert_eq!(window.counts(at(2)), Counts { total: 2, failed: 1, slow: 0 });
+    });
+}
+
+/// Two recorders a lap apart: the later one turns the bucket that the earlier one is about to add to.
+#[test]
+fn a_lap_between_reading_the_front_and_adding() {
+    loom::model(|| {
+        let window = two_buckets();
+        let early = {
+            let window = window.clone();
+            thread::spawn(move || window.record(OLD, at(1), Sample::OK))
+        };
+        assert!(window.record(OLD, at(3), Sample::FAILED));
+        assert!(early.join().unwrap());
+        let counts = window.counts(at(3));
+        assert_eq!(counts.failed, 1);
+        assert!(counts.total <= 2, "{counts:?}");
+    });
+}
+
+#[test]
+fn a_late_call_does_not_reach_the_next_generation() {
+    loom::model(|| {
+        let window = two_buckets();
+        window.record(OLD, at(0), Sample::OK);
+        let late = {
+            let window = window.clone();
+            thread::spawn(move || window.record(OLD, at(0), Sample::FAILED))
+        };
+        let new = OLD.next();
+        window.reset(new);
+        assert!(window.record(new, at(0), Sample::OK));
+        late.join().unwrap();
+        assert_eq!(window.counts(at(0)), Counts { total: 1, failed: 0, slow: 0 });
+    });
+}
