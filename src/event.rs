@@ -116,22 +116,27 @@ pub(crate) struct Outbox<E> {
 #[derive(Debug)]
 struct Queue<E> {
     waiting: VecDeque<E>,
+    /// How many events there have been.
+    sequence: u64,
     /// Whether a thread is delivering. It is the only one, and looks again before it leaves.
     delivering: bool,
 }
 
 impl<E> Outbox<E> {
     pub(crate) fn new() -> Self {
-        Self { queue: Mutex::new(Queue { waiting: VecDeque::new(), delivering: false }) }
+        Self { queue: Mutex::new(Queue { waiting: VecDeque::new(), sequence: 0, delivering: false }) }
     }
 
-    /// Runs `commit` under the outbox's lock and queues the event it returns. What `commit` did and
-    /// the event that tells of it are one step for everyone who commits through this outbox.
-    pub(crate) fn commit<R>(&self, commit: impl FnOnce() -> (R, Option<E>)) -> R {
+    /// Runs `commit` under the outbox's lock, with the number that its event would have, and queues the
+    /// event if there is one; says whether there is. What `commit` did and the event that tells of it are
+    /// one step for everyone who commits through this outbox.
+    pub(crate) fn commit(&self, commit: impl FnOnce(u64) -> Option<E>) -> bool {
         let mut queue = self.queue.lock();
-        let (result, event) = commit();
+        let event = commit(queue.sequence + 1);
+        let committed = event.is_some();
+        queue.sequence += u64::from(committed);
         queue.waiting.extend(event);
-        result
+        committed
     }
 
     /// Delivers what is queued, unless another thread is at it already.
@@ -174,7 +179,7 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     fn commit(outbox: &Outbox<u32>, event: u32) {
-        outbox.commit(|| ((), Some(event)));
+        assert!(outbox.commit(|_| Some(event)));
     }
 
     #[test]

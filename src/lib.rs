@@ -3,11 +3,15 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod backoff;
+pub mod breaker;
 pub mod error;
 pub mod event;
 pub mod outcome;
+pub mod pipeline;
 pub mod policy;
 pub mod random;
+pub mod retry;
 mod sync;
 pub mod time;
+pub mod timeout;
 pub mod window;

@@ -1,12 +1,13 @@
-//! What a policy is to a pipeline: [`Guard`] or [`Repeat`], the [`Context`] it passes on, the
-//! [`Facts`] it states about itself.
+//! What a policy is to a pipeline: a [`Guard`], a [`Repeat`] or a [`Limit`]; the [`Context`] it passes on;
+//! the [`Facts`] it states about itself.
 //!
 //! A *guard* admits an operation or refuses it, and hears how it ended: breakers, limiters, bulkheads.
-//! A *repeat* may run the operation again: retry, hedge, fallback. Write either trait once, and the
-//! policy works around futures, around closures, and in a pipeline next to mainstay's own.
+//! A *repeat* may run the operation again: retry, hedge, fallback. A *limit* gives it so much time:
+//! timeouts. Write one of these traits, and the policy works around futures, around closures, and in a
+//! pipeline next to mainstay's own.
 
 use crate::error::{Error, Rejection};
-use crate::time::{Clock, ClockId, Deadline, Instant};
+use crate::time::{Clock, ClockId, Deadline, Instant, Reading};
 use std::fmt;
 use std::future::Future;
 use std::time::Duration;
@@ -71,6 +72,15 @@ impl Context {
         self
     }
 
+    /// The time by `clock`, to be read only if it is needed and has not been read.
+    #[inline]
+    pub(crate) fn reading<'a>(&self, clock: &'a Clock) -> Reading<'a> {
+        match self.fresh && self.clock == clock.id() {
+            true => Reading::known(clock, self.now),
+            false => Reading::of(clock),
+        }
+    }
+
     #[inline]
     fn read(&mut self, clock: &Clock) {
         let now = clock.now();
@@ -122,11 +132,19 @@ impl Default for Context {
     }
 }
 
+/// Any policy.
+pub trait Policy: Send + Sync {
+    /// What it says of itself.
+    fn facts(&self) -> Facts;
+}
+
 /// A policy that admits operations: one source for its three faces, around a future, around a
 /// closure, and as a layer.
 ///
 /// ```
-/// use mainstay::{error::{Error, Reason, Rejection}, pipeline::Pipeline, policy::{Context, Facts, Guard}};
+/// use mainstay::error::{Error, Reason, Rejection};
+/// use mainstay::pipeline::Pipeline;
+/// use mainstay::policy::{Context, Facts, Guard, Policy};
 /// use std::sync::atomic::{AtomicBool, Ordering};
 ///
 /// /// Refuses everything while the house is being cleaned.
@@ -145,6 +163,9 @@ impl Default for Context {
 ///         }
 ///     }
 ///     fn settle(&self, _: (), _: &Result<T, Error<E>>) {}
+/// }
+///
+/// impl Policy for Maintenance {
 ///     fn facts(&self) -> Facts {
 ///         Facts::new("maintenance", "maintenance")
 ///     }
@@ -154,7 +175,7 @@ impl Default for Context {
 /// let answer: Result<u8, Error<()>> = pipeline.call_blocking(|| Ok(1));
 /// assert_eq!(answer, Ok(1));
 /// ```
-pub trait Guard<T, E>: Send + Sync {
+pub trait Guard<T, E>: Policy {
     /// What an admitted operation holds. Dropping it gives it back without counting: that is how a
     /// cancelled call ends.
     type Permit<'a>: Send
@@ -172,16 +193,13 @@ pub trait Guard<T, E>: Send + Sync {
 
     /// Hears how the operation ended.
     fn settle<'a>(&'a self, permit: Self::Permit<'a>, result: &Result<T, Error<E>>);
-
-    /// What it says of itself.
-    fn facts(&self) -> Facts;
 }
 
 /// A policy that may run the operation more than once, or something else in its place.
 ///
 /// The operation comes as `Fn(Context) -> Future`; the policy calls it with the context of each
 /// attempt. The `+ Send` bounds are what lets nested stacks be spawned.
-pub trait Repeat<T: Send, E: Send>: Send + Sync {
+pub trait Repeat<T: Send, E: Send>: Policy {
     /// Runs `op` as often as the policy sees fit.
     fn call<Op, Fut>(&self, cx: Context, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
     where
@@ -195,9 +213,18 @@ pub trait Repeat<T: Send, E: Send>: Send + Sync {
     fn call_blocking<Op>(&self, cx: Context, op: Op) -> Result<T, Error<E>>
     where
         Op: Fn(Context) -> Result<T, Error<E>>;
+}
 
-    /// What it says of itself.
-    fn facts(&self) -> Facts;
+/// A policy that gives the operation so much time.
+///
+/// Around a future it drops the operation when the time is over. Around a closure nothing can be
+/// interrupted: the limit is a deadline in the closure's [`Context`], and what comes late still comes.
+pub trait Limit: Policy {
+    /// How much time the operation is given now.
+    fn limit(&self) -> Duration;
+
+    /// Whose time that is.
+    fn clock(&self) -> &Clock;
 }
 
 /// What a policy states about itself, for whoever looks at a whole stack of them.

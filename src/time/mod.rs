@@ -18,6 +18,7 @@
 //! | [`Clock::custom`] | yours | yours |
 
 mod block_on;
+mod expire;
 mod instant;
 mod manual;
 #[cfg(feature = "quanta")]
@@ -26,6 +27,7 @@ mod sleep;
 #[cfg(feature = "tokio")]
 mod tokio;
 
+pub(crate) use expire::Expire;
 pub(crate) use instant::nanos;
 pub use instant::{Deadline, Instant};
 pub use manual::ManualClock;
@@ -142,6 +144,31 @@ impl Clock {
             None => sleep::Timer::System(futures_timer::Delay::new(duration)),
             Some(source) => sleep::Timer::Source(source.sleep(duration)),
         }
+    }
+}
+
+/// A clock that is read at most once: one step of a policy has one `now`.
+#[derive(Debug)]
+pub(crate) struct Reading<'a> {
+    clock: &'a Clock,
+    now: Option<Instant>,
+}
+
+impl<'a> Reading<'a> {
+    #[inline]
+    pub(crate) fn of(clock: &'a Clock) -> Self {
+        Self { clock, now: None }
+    }
+
+    /// A reading that was taken already.
+    #[inline]
+    pub(crate) fn known(clock: &'a Clock, now: Instant) -> Self {
+        Self { clock, now: Some(now) }
+    }
+
+    #[inline]
+    pub(crate) fn now(&mut self) -> Instant {
+        *self.now.get_or_insert_with(|| self.clock.now())
     }
 }
 

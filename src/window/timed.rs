@@ -3,7 +3,7 @@ use super::{Counts, Generation, Sample};
 use crate::sync::CachePadded;
 use crate::sync::atomic::{
     AtomicU64,
-    Ordering::{AcqRel, Acquire, Relaxed, Release},
+    Ordering::{AcqRel, Acquire, Relaxed},
 };
 use crate::time::{Instant, nanos};
 use std::time::Duration;
@@ -372,7 +372,7 @@ mod tests {
             let window = window(span, buckets);
             let mut model = Model::default();
             let mut generation = Generation::FIRST;
-            let mut now = 0;
+            let mut now = span;
             for (pause, (failed, slow), dice) in steps {
                 now += pause;
                 if dice == 0 {

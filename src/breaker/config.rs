@@ -1,0 +1,369 @@
+use super::core::Core;
+use super::state::{LONGEST_STREAK, MOST_PROBES};
+use super::{CircuitBreaker, Shared};
+use crate::backoff::{Backoff, Custom, Formula, Jitter};
+use crate::error::ConfigError;
+use crate::event::Observer;
+use crate::random::Random;
+use crate::sync::{PlainArc, PlainMutex, Words, intern};
+use crate::time::{Clock, nanos};
+use crate::window::Window;
+use std::fmt;
+use std::time::Duration;
+
+/// Sets up a [`CircuitBreaker`]; see there for what the settings do together.
+///
+/// Every setting has a default that is fit for service; what is out of range is told by
+/// [`build`](Self::build).
+#[derive(Clone)]
+pub struct Builder {
+    name: String,
+    window: WindowSize,
+    failure_rate: Option<f64>,
+    minimum_calls: u32,
+    slow_calls: Option<(Duration, f64)>,
+    slow_minimum_calls: Option<u32>,
+    consecutive_failures: Option<u32>,
+    wait: Backoff,
+    probes: u32,
+    trial_calls: u32,
+    probe_lease: Duration,
+    clock: Clock,
+    random: Random,
+    observer: Option<PlainArc<dyn Observer>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum WindowSize {
+    Count(u32),
+    Time(Duration, u32),
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            name: "circuit_breaker".into(),
+            window: WindowSize::Count(100),
+            failure_rate: Some(0.5),
+            minimum_calls: 20,
+            slow_calls: None,
+            slow_minimum_calls: None,
+            consecutive_failures: None,
+            wait: Backoff::exponential(Duration::from_secs(5))
+                .cap(Duration::from_secs(60))
+                .jitter(Jitter::Equal),
+            probes: 3,
+            trial_calls: 5,
+            probe_lease: Duration::from_secs(30),
+            clock: Clock::system(),
+            random: Random::system(),
+            observer: None,
+        }
+    }
+}
+
+impl Builder {
+    /// What rejections and events call this breaker. Default: `circuit_breaker`.
+    ///
+    /// Names are kept for the life of the process: name dependencies, not requests.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Looks at the last `calls` calls, 1 to 32,768. Default: 100, as resilience4j; a window that needs
+    /// no clock.
+    ///
+    /// With few calls a second, a count window remembers failures of long ago: then take a
+    /// [`time_window`](Self::time_window).
+    #[must_use]
+    pub fn count_window(mut self, calls: u32) -> Self {
+        self.window = WindowSize::Count(calls);
+        self
+    }
+
+    /// Looks at the calls of the last `span`, in steps of `span / buckets`. Ten seconds in ten buckets
+    /// (Hystrix) suit a busy service; a longer span one that is called less often, for
+    /// [`minimum_calls`](Self::minimum_calls) must come together within it.
+    #[must_use]
+    pub fn time_window(mut self, span: Duration, buckets: u32) -> Self {
+        self.window = WindowSize::Time(span, buckets);
+        self
+    }
+
+    /// Opens when at least this share of the calls in the window failed; `None` never opens for that.
+    /// Default: 0.5 (resilience4j, Hystrix): a dependency that fails every other call is of little use.
+    #[must_use]
+    pub fn failure_rate(mut self, rate: impl Into<Option<f64>>) -> Self {
+        self.failure_rate = rate.into();
+        self
+    }
+
+    /// Judges no rate before so many calls are in the window. Default: 20 (Hystrix): fewer say little
+    /// about a rate, and resilience4j's and Polly's 100 leave a quiet service unprotected.
+    #[must_use]
+    pub fn minimum_calls(mut self, calls: u32) -> Self {
+        self.minimum_calls = calls;
+        self
+    }
+
+    /// Opens when at least the share `rate` of the calls in the window took `threshold` or longer,
+    /// whether they failed or not; `None` takes no time. Default: `None`, for no threshold fits all. It
+    /// costs two readings of the clock per call.
+    #[must_use]
+    pub fn slow_calls(mut self, slow: impl Into<Option<(Duration, f64)>>) -> Self {
+        self.slow_calls = slow.into();
+        self
+    }
+
+    /// A minimum of its own for the rate of slow calls. Default: as [`minimum_calls`](Self::minimum_calls).
+    #[must_use]
+    pub fn slow_minimum_calls(mut self, calls: u32) -> Self {
+        self.slow_minimum_calls = Some(calls);
+        self
+    }
+
+    /// Opens when so many calls failed one after the other, whatever the window says; `None` never opens
+    /// for that. Default: `None`, for under concurrency a run of failures is also a matter of chance;
+    /// it notices a dead dependency soonest.
+    #[must_use]
+    pub fn consecutive_failures(mut self, calls: impl Into<Option<u32>>) -> Self {
+        self.consecutive_failures = calls.into();
+        self
+    }
+
+    /// How long it stays open: the first wait after the first opening, the second if the trial after
+    /// that fails, and so on; from the start when it has closed. Default: 5 s (Hystrix, Polly), doubling
+    /// up to 60 s (resilience4j), of which jitter leaves at least half, so that many clients of one
+    /// dependency do not return as one.
+    #[must_use]
+    pub fn wait(mut self, wait: Backoff) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// Half-open, so many probes may be under way at once, 1 to 127. Default: 3: a dependency that is
+    /// just coming back is not to be pushed over, and one slow probe does not hold up the rest.
+    #[must_use]
+    pub fn probes(mut self, probes: u32) -> Self {
+        self.probes = probes;
+        self
+    }
+
+    /// Half-open, decides after so many outcomes, 1 to 127, by the same rates as a closed breaker; and
+    /// sooner if those to come cannot change the verdict. Default: 5, of which three decide when they
+    /// agree.
+    #[must_use]
+    pub fn trial_calls(mut self, calls: u32) -> Self {
+        self.trial_calls = calls;
+        self
+    }
+
+    /// Half-open, probes that have not come back by then are given up and count as failed. Default:
+    /// 30 s, a common time limit of clients. Should be longer than the time limit of your calls.
+    #[must_use]
+    pub fn probe_lease(mut self, lease: Duration) -> Self {
+        self.probe_lease = lease;
+        self
+    }
+
+    /// Whose time it goes by. Default: the system clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Where the jitter of [`wait`](Self::wait) comes from. Default: the system's.
+    #[must_use]
+    pub fn random(mut self, random: Random) -> Self {
+        self.random = random;
+        self
+    }
+
+    /// Who hears of transitions; see [`Transition`](super::Transition) and [`event`](crate::event).
+    #[must_use]
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observer = Some(PlainArc::new(observer));
+        self
+    }
+
+    /// Makes the breaker, closed.
+    ///
+    /// # Errors
+    /// Names the first setting that is out of range, its value, and what is accepted.
+    pub fn build(self) -> Result<CircuitBreaker, ConfigError> {
+        let settings = self.settings()?;
+        let window = match self.window {
+            WindowSize::Count(calls) => Window::count(calls),
+            WindowSize::Time(span, buckets) => Window::time(span, buckets),
+        }?;
+        let custom_wait = self.custom_wait();
+        Ok(CircuitBreaker::from_shared(Shared {
+            core: Core::new(window, &settings, custom_wait, self.random.clone()),
+            name: intern(&self.name),
+            clock: self.clock.clone(),
+            observer: self.observer.clone(),
+            config: PlainMutex::new(self),
+        }))
+    }
+
+    pub(super) fn custom_wait(&self) -> Option<Custom> {
+        self.wait.clone().into_parts().1
+    }
+
+    /// # Errors
+    /// A setting is out of range.
+    pub(super) fn settings(&self) -> Result<Settings, ConfigError> {
+        let slow_minimum_calls = self.slow_minimum_calls.unwrap_or(self.minimum_calls);
+        let rate = |field, rate: f64| match rate > 0.0 && rate <= 1.0 {
+            true => Ok(()),
+            false => Err(ConfigError::new(field, rate, "a share above 0 and at most 1")),
+        };
+        let within = |field, value: u32, most: u32, accepted| match (1..=most).contains(&value) {
+            true => Ok(()),
+            false => Err(ConfigError::new(field, value, accepted)),
+        };
+        let minimum = |field, calls: u32| match self.window {
+            WindowSize::Count(size) if calls > size => {
+                Err(ConfigError::new(field, calls, "at most as many calls as the window holds"))
+            }
+            _ => within(field, calls, u32::MAX, "at least 1 call"),
+        };
+        if let Some(share) = self.failure_rate {
+            rate("failure_rate", share)?;
+            minimum("minimum_calls", self.minimum_calls)?;
+        }
+        if let Some((threshold, share)) = self.slow_calls {
+            rate("slow_calls", share)?;
+            if threshold.is_zero() {
+                return Err(ConfigError::new("slow_calls", threshold, "a threshold longer than nothing"));
+            }
+            minimum("slow_minimum_calls", slow_minimum_calls)?;
+        }
+        if let Some(calls) = self.consecutive_failures {
+            within("consecutive_failures", calls, LONGEST_STREAK, "1 to 268435455 calls")?;
+        }
+        if (self.failure_rate, self.slow_calls, self.consecutive_failures) == (None, None, None) {
+            let accepted = "at least one of failure_rate, slow_calls, consecutive_failures";
+            return Err(ConfigError::new("failure_rate", self.failure_rate, accepted));
+        }
+        self.wait.validate()?;
+        within("probes", self.probes, MOST_PROBES, "1 to 127 probes")?;
+        within("trial_calls", self.trial_calls, MOST_PROBES, "1 to 127 calls")?;
+        if self.probe_lease.is_zero() {
+            return Err(ConfigError::new("probe_lease", self.probe_lease, "longer than nothing"));
+        }
+        let (slow_after, slow_rate) = self.slow_calls.unwrap_or((Duration::MAX, f64::INFINITY));
+        Ok(Settings {
+            failure_rate: self.failure_rate.unwrap_or(f64::INFINITY),
+            minimum_calls: self.minimum_calls,
+            slow_rate,
+            slow_minimum_calls,
+            slow_after,
+            failures_in_a_row: self.consecutive_failures.unwrap_or(u32::MAX),
+            probes: self.probes,
+            trial_calls: self.trial_calls,
+            probe_lease: self.probe_lease,
+            wait: self.wait.clone().into_parts().0,
+        })
+    }
+
+    /// What a breaker that was built by `self` becomes by `new`: what is fixed at build must be equal.
+    ///
+    /// # Errors
+    /// Names the setting that cannot be changed.
+    pub(super) fn reconfigured(&self, new: &Self) -> Result<Settings, ConfigError> {
+        if self.window != new.window {
+            return Err(ConfigError::new("window", new.window, "the window it was built with"));
+        }
+        if self.name != new.name {
+            return Err(ConfigError::new("name", &new.name, "the name it was built with"));
+        }
+        if self.clock.id() != new.clock.id() {
+            return Err(ConfigError::new("clock", "another clock", "the clock it was built with"));
+        }
+        new.settings()
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("name", &self.name)
+            .field("window", &self.window)
+            .field("failure_rate", &self.failure_rate)
+            .field("minimum_calls", &self.minimum_calls)
+            .field("slow_calls", &self.slow_calls)
+            .field("slow_minimum_calls", &self.slow_minimum_calls)
+            .field("consecutive_failures", &self.consecutive_failures)
+            .field("wait", &self.wait)
+            .field("probes", &self.probes)
+            .field("trial_calls", &self.trial_calls)
+            .field("probe_lease", &self.probe_lease)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The settings that decisions read, and that may change while they do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Settings {
+    /// Infinite: never trips.
+    pub(super) failure_rate: f64,
+    pub(super) minimum_calls: u32,
+    /// Infinite: never trips.
+    pub(super) slow_rate: f64,
+    pub(super) slow_minimum_calls: u32,
+    pub(super) slow_after: Duration,
+    /// `u32::MAX`: never trips.
+    pub(super) failures_in_a_row: u32,
+    pub(super) probes: u32,
+    pub(super) trial_calls: u32,
+    pub(super) probe_lease: Duration,
+    pub(super) wait: Formula,
+}
+
+impl Settings {
+    pub(super) const WORDS: usize = 10;
+
+    pub(super) const fn counts_streaks(&self) -> bool {
+        self.failures_in_a_row != u32::MAX
+    }
+}
+
+impl Words<{ Settings::WORDS }> for Settings {
+    fn to_words(self) -> [u64; Self::WORDS] {
+        let pair = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
+        let [a, b, c, d] = self.wait.to_words();
+        [
+            self.failure_rate.to_bits(),
+            self.slow_rate.to_bits(),
+            nanos(self.slow_after),
+            pair(self.minimum_calls, self.slow_minimum_calls),
+            pair(self.failures_in_a_row, self.probes << 16 | self.trial_calls),
+            nanos(self.probe_lease),
+            a,
+            b,
+            c,
+            d,
+        ]
+    }
+
+    fn from_words(words: [u64; Self::WORDS]) -> Self {
+        let [failure_rate, slow_rate, slow_after, minima, limits, lease, a, b, c, d] = words;
+        let (high, low) = (|word: u64| (word >> 32) as u32, |word: u64| word as u32);
+        Self {
+            failure_rate: f64::from_bits(failure_rate),
+            minimum_calls: high(minima),
+            slow_rate: f64::from_bits(slow_rate),
+            slow_minimum_calls: low(minima),
+            slow_after: Duration::from_nanos(slow_after),
+            failures_in_a_row: high(limits),
+            probes: low(limits) >> 16,
+            trial_calls: low(limits) & 0xffff,
+            probe_lease: Duration::from_nanos(lease),
+            wait: Formula::from_words([a, b, c, d]),
+        }
+    }
+}

@@ -1,0 +1,67 @@
+use super::Shared;
+use super::guard::settle;
+use super::permit::Permit;
+use crate::error::Error;
+use crate::outcome::Classify;
+use crate::time::Reading;
+use pin_project::pin_project;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+/// A guarded call; made by [`CircuitBreaker::call`](super::CircuitBreaker::call).
+///
+/// # Cancel safety
+///
+/// The breaker is asked at the first poll. A call that is dropped before its end counts as no call at
+/// all, and gives back its slot if it was a probe.
+#[pin_project]
+#[must_use = "futures do nothing unless polled"]
+pub struct Call<'a, C, Op, Fut> {
+    breaker: &'a Shared,
+    classify: C,
+    op: Option<Op>,
+    // Dropped before the permit: what the operation holds is gone when its slot is free.
+    #[pin]
+    running: Option<Fut>,
+    permit: Option<Permit<'a>>,
+}
+
+impl<'a, C, Op, Fut> Call<'a, C, Op, Fut> {
+    pub(super) const fn new(breaker: &'a Shared, classify: C, op: Op) -> Self {
+        Self { breaker, classify, op: Some(op), running: None, permit: None }
+    }
+}
+
+impl<C, Op, Fut, T, E> Future for Call<'_, C, Op, Fut>
+where
+    C: Classify<T, E>,
+    Op: FnOnce() -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+{
+    type Output = Result<T, Error<E>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        if let Some(op) = this.op.take() {
+            let permit = this.breaker.admit(C::TIMED, Reading::of(&this.breaker.clock))?;
+            // Here, not before: a panic of `op` drops the permit.
+            this.running.set(Some(op()));
+            *this.permit = Some(permit);
+        }
+        let running = this.running.as_mut().as_pin_mut().expect("polled after it had completed");
+        let result = ready!(running.poll(cx)).map_err(Error::Operation);
+        this.running.set(None);
+        if let Some(permit) = this.permit.take() {
+            settle(permit, this.classify, &result);
+        }
+        Poll::Ready(result)
+    }
+}
+
+impl<C, Op, Fut> fmt::Debug for Call<'_, C, Op, Fut> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").field("breaker", &self.breaker.name).finish_non_exhaustive()
+    }
+}

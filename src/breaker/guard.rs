@@ -1,0 +1,122 @@
+//! The breaker as a policy: with the default classifier, or with yours.
+
+use super::future::Call;
+use super::{CircuitBreaker, POLICY, Permit};
+use crate::error::{Error, Rejection};
+use crate::outcome::{AnyError, Classify, Outcome};
+use crate::policy::{Context, Facts, Guard, Policy};
+use crate::time::Reading;
+use std::fmt;
+use std::future::Future;
+
+/// A view of a breaker that judges calls in a way of its own; made by
+/// [`CircuitBreaker::classified_by`].
+///
+/// All views of a breaker count into the same window and see the same state.
+#[derive(Clone)]
+pub struct Classified<C> {
+    pub(super) breaker: CircuitBreaker,
+    pub(super) classify: C,
+}
+
+impl<C> Classified<C> {
+    /// The breaker itself.
+    pub const fn breaker(&self) -> &CircuitBreaker {
+        &self.breaker
+    }
+
+    /// As [`CircuitBreaker::call`].
+    pub fn call<Op, Fut, T, E>(&self, op: Op) -> Call<'_, &C, Op, Fut>
+    where
+        Op: FnOnce() -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        C: Classify<T, E>,
+    {
+        Call::new(self.breaker.shared(), &self.classify, op)
+    }
+
+    /// As [`CircuitBreaker::call_blocking`].
+    ///
+    /// # Errors
+    /// That of `op`, or a rejection.
+    pub fn call_blocking<T, E>(&self, op: impl FnOnce() -> Result<T, E>) -> Result<T, Error<E>>
+    where
+        C: Classify<T, E>,
+    {
+        let breaker = self.breaker.shared();
+        let permit = breaker.admit(C::TIMED, Reading::of(&breaker.clock))?;
+        let result = op().map_err(Error::Operation);
+        settle(permit, &self.classify, &result);
+        result
+    }
+}
+
+impl<C> fmt::Debug for Classified<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Classified").field("breaker", &self.breaker).finish_non_exhaustive()
+    }
+}
+
+/// Judges a result and settles its permit. If the classifier panics, the permit is dropped.
+#[inline]
+pub(super) fn settle<T, E, C: Classify<T, E>>(
+    permit: Permit<'_>,
+    classify: &C,
+    result: &Result<T, Error<E>>,
+) {
+    let mut reading = Reading::of(permit.clock());
+    let elapsed = if permit.is_timed() { permit.elapsed(&mut reading) } else { None };
+    let failed = match classify.classify(result, elapsed) {
+        Outcome::Success => Some(false),
+        Outcome::Failure => Some(true),
+        Outcome::Ignore => None,
+    };
+    permit.settle(failed, Some(reading));
+}
+
+impl From<CircuitBreaker> for Classified<AnyError> {
+    fn from(breaker: CircuitBreaker) -> Self {
+        Self { breaker, classify: AnyError }
+    }
+}
+
+impl From<&CircuitBreaker> for Classified<AnyError> {
+    fn from(breaker: &CircuitBreaker) -> Self {
+        breaker.clone().into()
+    }
+}
+
+impl<C: Clone> From<&Classified<C>> for Classified<C> {
+    fn from(view: &Self) -> Self {
+        view.clone()
+    }
+}
+
+impl<T: Send, E: Send, C: Classify<T, E>> Guard<T, E> for Classified<C> {
+    type Permit<'a>
+        = Permit<'a>
+    where
+        Self: 'a;
+
+    async fn admit(&self, cx: Context) -> Result<Permit<'_>, Rejection> {
+        Guard::<T, E>::admit_blocking(self, cx)
+    }
+
+    #[inline]
+    fn admit_blocking(&self, cx: Context) -> Result<Permit<'_>, Rejection> {
+        let breaker = self.breaker.shared();
+        breaker.admit(C::TIMED, cx.reading(&breaker.clock))
+    }
+
+    #[inline]
+    fn settle<'a>(&'a self, permit: Permit<'a>, result: &Result<T, Error<E>>) {
+        settle(permit, &self.classify, result);
+    }
+}
+
+impl<C: Send + Sync> Policy for Classified<C> {
+    fn facts(&self) -> Facts {
+        let breaker = self.breaker.shared();
+        Facts { window: breaker.core.window().span(), ..Facts::new(POLICY, breaker.name) }
+    }
+}

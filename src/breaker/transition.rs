@@ -1,0 +1,106 @@
+use super::state::{Cause, Phase, Word};
+use crate::event::{Event, Value};
+use crate::time::Instant;
+use crate::window::Counts;
+use std::fmt;
+use std::time::Duration;
+
+/// The state of a breaker, as seen from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// All calls pass, and are counted.
+    Closed,
+    /// No call passes.
+    Open,
+    /// A few calls pass as probes.
+    HalfOpen,
+}
+
+impl State {
+    pub(super) fn of(word: Word) -> Self {
+        match word.phase() {
+            Phase::Closed { .. } => Self::Closed,
+            Phase::Open => Self::Open,
+            Phase::HalfOpen(_) => Self::HalfOpen,
+        }
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half-open",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Cause {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::FailureRate => "failure rate",
+            Self::SlowRate => "slow rate",
+            Self::ConsecutiveFailures => "consecutive failures",
+            Self::WaitElapsed => "wait elapsed",
+            Self::ProbesSucceeded => "probes succeeded",
+            Self::ProbesFailed => "probes failed",
+            Self::ProbesLost => "probes lost",
+            Self::Reset => "reset",
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A breaker went from one state to another, and why.
+///
+/// Towards an observer it is an [`Event`] of kind `transition` with the fields `from`, `to`, `cause`,
+/// `total`, `failed`, `slow`, `openings` and, when it opened, `wait`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Transition {
+    /// Counts this breaker's transitions, from 1, without gaps.
+    pub sequence: u64,
+    /// When, by the breaker's clock.
+    pub at: Instant,
+    /// The state it left.
+    pub from: State,
+    /// The state it entered.
+    pub to: State,
+    /// Why.
+    pub cause: Cause,
+    /// The figures that decided it: those of the window when it tripped, those of the probes when they
+    /// decided.
+    pub counts: Counts,
+    /// How often it has opened since it was last closed.
+    pub openings: u32,
+    /// For how long it opened.
+    pub wait: Option<Duration>,
+}
+
+impl Transition {
+    /// Tells it as a flat record.
+    pub(super) fn tell(&self, name: &'static str, observe: impl FnOnce(&Event<'_>)) {
+        let fields = [
+            ("from", Value::Word(self.from.as_str())),
+            ("to", Value::Word(self.to.as_str())),
+            ("cause", Value::Word(self.cause.as_str())),
+            ("total", Value::Count(self.counts.total)),
+            ("failed", Value::Count(self.counts.failed)),
+            ("slow", Value::Count(self.counts.slow)),
+            ("openings", Value::Count(self.openings.into())),
+            ("wait", Value::Time(self.wait.unwrap_or_default())),
+        ];
+        let fields = &fields[..fields.len() - usize::from(self.wait.is_none())];
+        observe(&Event::new((super::POLICY, name), "transition", (self.sequence, self.at), fields));
+    }
+}

@@ -1,0 +1,85 @@
+use super::Pipeline;
+use super::stack::{Describe, Layer};
+use crate::error::Error;
+use crate::policy::Context;
+use crate::sync::PlainArc;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+type Operation<'a, T, E> = &'a (dyn Fn(Context) -> BoxFuture<'a, Result<T, Error<E>>> + Send + Sync);
+
+/// A pipeline whose stack is not part of its type, for a struct's field; made by [`Pipeline::boxed`].
+///
+/// Each call costs two allocations, and two more for each further attempt, and the results are of one
+/// type. Clones share the stack.
+pub struct BoxPipeline<T, E> {
+    stack: PlainArc<dyn Erased<T, E>>,
+}
+
+trait Erased<T, E>: Describe {
+    fn call<'a>(&'a self, op: Operation<'a, T, E>) -> BoxFuture<'a, Result<T, Error<E>>>;
+    fn call_blocking(&self, op: &dyn Fn(Context) -> Result<T, Error<E>>) -> Result<T, Error<E>>;
+}
+
+impl<T: Send, E: Send, S: Layer<T, E>> Erased<T, E> for S {
+    fn call<'a>(&'a self, op: Operation<'a, T, E>) -> BoxFuture<'a, Result<T, Error<E>>> {
+        Box::pin(Layer::call(self, Context::new(), op))
+    }
+
+    fn call_blocking(&self, op: &dyn Fn(Context) -> Result<T, Error<E>>) -> Result<T, Error<E>> {
+        Layer::call_blocking(self, Context::new(), op)
+    }
+}
+
+impl<T: Send, E: Send> BoxPipeline<T, E> {
+    pub(super) fn new(pipeline: Pipeline<impl Layer<T, E> + 'static>) -> Self {
+        Self { stack: PlainArc::new(pipeline.stack) }
+    }
+
+    /// As [`Pipeline::call`].
+    ///
+    /// # Errors
+    /// As [`Pipeline::call`].
+    pub async fn call<Op, Fut>(&self, op: Op) -> Result<T, Error<E>>
+    where
+        Op: Fn() -> Fut + Send + Sync,
+        Fut: Future<Output = Result<T, E>> + Send,
+    {
+        self.call_with(|_| op()).await
+    }
+
+    /// As [`Pipeline::call_with`].
+    ///
+    /// # Errors
+    /// As [`Pipeline::call`].
+    pub async fn call_with<Op, Fut>(&self, op: Op) -> Result<T, Error<E>>
+    where
+        Op: Fn(Context) -> Fut + Send + Sync,
+        Fut: Future<Output = Result<T, E>> + Send,
+    {
+        let op = &op;
+        self.stack.call(&move |cx| Box::pin(async move { op(cx).await.map_err(Error::Operation) })).await
+    }
+
+    /// As [`Pipeline::call_blocking`].
+    ///
+    /// # Errors
+    /// As [`Pipeline::call`].
+    pub fn call_blocking(&self, op: impl Fn() -> Result<T, E>) -> Result<T, Error<E>> {
+        self.stack.call_blocking(&|_| op().map_err(Error::Operation))
+    }
+}
+
+impl<T, E> Clone for BoxPipeline<T, E> {
+    fn clone(&self) -> Self {
+        Self { stack: self.stack.clone() }
+    }
+}
+
+impl<T, E> fmt::Debug for BoxPipeline<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        super::describe(&*self.stack, f)
+    }
+}

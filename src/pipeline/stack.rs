@@ -1,0 +1,151 @@
+//! The typed stack: layers, and two layers that are one.
+
+use crate::error::Error;
+use crate::policy::{Context, Facts};
+use std::future::Future;
+
+/// What a pipeline is made of. Made from a policy by the builder; to add a kind of policy of your own,
+/// write a [`Guard`](crate::policy::Guard), a [`Repeat`](crate::policy::Repeat) or a
+/// [`Limit`](crate::policy::Limit).
+pub trait Layer<T: Send, E: Send>: Describe {
+    /// Runs `op` below this layer.
+    fn call<Op, Fut>(&self, cx: Context, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
+    where
+        Op: Fn(Context) -> Fut + Send + Sync,
+        Fut: Future<Output = Result<T, Error<E>>> + Send;
+
+    /// Runs the closure `op` below this layer.
+    ///
+    /// # Errors
+    /// That of `op`, or the layer's own.
+    fn call_blocking<Op>(&self, cx: Context, op: Op) -> Result<T, Error<E>>
+    where
+        Op: Fn(Context) -> Result<T, Error<E>>;
+}
+
+/// A layer that runs its operation at most once, so that the operation may be used up.
+pub trait OnceLayer<T: Send, E: Send>: Layer<T, E> {
+    /// Runs `op` below this layer.
+    fn call_once<Op, Fut>(&self, cx: Context, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
+    where
+        Op: FnOnce(Context) -> Fut + Send,
+        Fut: Future<Output = Result<T, Error<E>>> + Send;
+
+    /// Runs the closure `op` below this layer.
+    ///
+    /// # Errors
+    /// That of `op`, or the layer's own.
+    fn call_once_blocking<Op>(&self, cx: Context, op: Op) -> Result<T, Error<E>>
+    where
+        Op: FnOnce(Context) -> Result<T, Error<E>>;
+}
+
+/// Tells what a stack consists of.
+pub trait Describe: Send + Sync {
+    /// Calls `tell` for each policy, outermost first.
+    fn describe(&self, tell: &mut dyn FnMut(Facts));
+}
+
+/// No layer.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bottom;
+
+impl Describe for Bottom {
+    fn describe(&self, _: &mut dyn FnMut(Facts)) {}
+}
+
+impl<T: Send, E: Send> Layer<T, E> for Bottom {
+    fn call<Op, Fut>(&self, cx: Context, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
+    where
+        Op: Fn(Context) -> Fut + Send + Sync,
+        Fut: Future<Output = Result<T, Error<E>>> + Send,
+    {
+        op(cx)
+    }
+
+    fn call_blocking<Op>(&self, cx: Context, op: Op) -> Result<T, Error<E>>
+    where
+        Op: Fn(Context) -> Result<T, Error<E>>,
+    {
+        op(cx)
+    }
+}
+
+impl<T: Send, E: Send> OnceLayer<T, E> for Bottom {
+    fn call_once<Op, Fut>(&self, cx: Context, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
+    where
+        Op: FnOnce(Context) -> Fut + Send,
+        Fut: Future<Output = Result<T, Error<E>>> + Send,
+    {
+        op(cx)
+    }
+
+    fn call_once_blocking<Op>(&self, cx: Context, op: Op) -> Result<T, Error<E>>
+    where
+        Op: FnOnce(Context) -> Result<T, Error<E>>,
+    {
+        op(cx)
+    }
+}
+
+/// `Outer` around `Inner`.
+#[derive(Clone, Copy, Debug)]
+pub struct Stack<Outer, Inner> {
+    pub(super) outer: Outer,
+    pub(super) inner: Inner,
+}
+
+impl<Outer: Describe, Inner: Describe> Describe for Stack<Outer, Inner> {
+    fn describe(&self, tell: &mut dyn FnMut(Facts)) {
+        self.outer.describe(tell);
+        self.inner.describe(tell);
+    }
+}
+
+impl<T, E, Outer, Inner> Layer<T, E> for Stack<Outer, Inner>
+where
+    T: Send,
+    E: Send,
+    Outer: Layer<T, E>,
+    Inner: Layer<T, E>,
+{
+    async fn call<Op, Fut>(&self, cx: Context, op: Op) -> Result<T, Error<E>>
+    where
+        Op: Fn(Context) -> Fut + Send + Sync,
+        Fut: Future<Output = Result<T, Error<E>>> + Send,
+    {
+        // By reference: an operation that moved inward layer by layer would be copied into each future.
+        let op = &op;
+        self.outer.call(cx, move |cx| self.inner.call(cx, op)).await
+    }
+
+    fn call_blocking<Op>(&self, cx: Context, op: Op) -> Result<T, Error<E>>
+    where
+        Op: Fn(Context) -> Result<T, Error<E>>,
+    {
+        self.outer.call_blocking(cx, |cx| self.inner.call_blocking(cx, &op))
+    }
+}
+
+impl<T, E, Outer, Inner> OnceLayer<T, E> for Stack<Outer, Inner>
+where
+    T: Send,
+    E: Send,
+    Outer: OnceLayer<T, E>,
+    Inner: OnceLayer<T, E>,
+{
+    async fn call_once<Op, Fut>(&self, cx: Context, op: Op) -> Result<T, Error<E>>
+    where
+        Op: FnOnce(Context) -> Fut + Send,
+        Fut: Future<Output = Result<T, Error<E>>> + Send,
+    {
+        self.outer.call_once(cx, move |cx| self.inner.call_once(cx, op)).await
+    }
+
+    fn call_once_blocking<Op>(&self, cx: Context, op: Op) -> Result<T, Error<E>>
+    where
+        Op: FnOnce(Context) -> Result<T, Error<E>>,
+    {
+        self.outer.call_once_blocking(cx, |cx| self.inner.call_once_blocking(cx, op))
+    }
+}

@@ -1,0 +1,59 @@
+//! The builder's verbs: the one place of the pipeline that names single policies.
+
+use super::layers::{Guarded, Limited, Repeated};
+use super::stack::Stack;
+use super::{Builder, Pipeline};
+use crate::breaker::Classified;
+use crate::retry::RetryWhen;
+use crate::timeout::Timeout;
+
+impl<S> Builder<S> {
+    /// Gives all that stands below so much time: a [`Timeout`], or just a `Duration`.
+    #[must_use]
+    pub fn timeout(self, timeout: impl Into<Timeout>) -> Builder<Stack<S, Limited<Timeout>>> {
+        self.limit(timeout.into())
+    }
+
+    /// Runs what stands below again when it fails: a [`Retry`](crate::retry::Retry), or one
+    /// [`when`](crate::retry::Retry::when) your rule says so.
+    #[must_use]
+    pub fn retry<D>(self, retry: impl Into<RetryWhen<D>>) -> Builder<Stack<S, Repeated<RetryWhen<D>>>> {
+        self.repeat(retry.into())
+    }
+
+    /// Rejects calls while what stands below fails: a
+    /// [`CircuitBreaker`](crate::breaker::CircuitBreaker), or one
+    /// [`classified_by`](crate::breaker::CircuitBreaker::classified_by) your rule.
+    #[must_use]
+    pub fn breaker<C>(self, breaker: impl Into<Classified<C>>) -> Builder<Stack<S, Guarded<Classified<C>>>> {
+        self.guard(breaker.into())
+    }
+
+    /// Any [`Guard`](crate::policy::Guard).
+    #[must_use]
+    pub fn guard<G>(self, guard: G) -> Builder<Stack<S, Guarded<G>>> {
+        self.push(Guarded(guard))
+    }
+
+    /// Any [`Repeat`](crate::policy::Repeat).
+    #[must_use]
+    pub fn repeat<R>(self, repeat: R) -> Builder<Stack<S, Repeated<R>>> {
+        self.push(Repeated(repeat))
+    }
+
+    /// Any [`Limit`](crate::policy::Limit).
+    #[must_use]
+    pub fn limit<L>(self, limit: L) -> Builder<Stack<S, Limited<L>>> {
+        self.push(Limited(limit))
+    }
+
+    fn push<L>(self, inner: L) -> Builder<Stack<S, L>> {
+        Builder { stack: Stack { outer: self.stack, inner } }
+    }
+
+    /// The pipeline. Cannot fail: its parts were validated when they were built.
+    #[must_use]
+    pub fn build(self) -> Pipeline<S> {
+        Pipeline { stack: self.stack }
+    }
+}

@@ -1,0 +1,243 @@
+//! Trying again: [`Retry`].
+//!
+//! ```
+//! use mainstay::{backoff::Backoff, retry::Retry};
+//! use std::{cell::Cell, time::Duration};
+//!
+//! # fn main() -> Result<(), mainstay::error::ConfigError> {
+//! let retry = Retry::builder()
+//!     .max_attempts(4)
+//!     .backoff(Backoff::exponential(Duration::from_millis(1)))
+//!     .build()?;
+//!
+//! let tries = Cell::new(0);
+//! let result = retry.call_blocking(|| {
+//!     tries.set(tries.get() + 1);
+//!     if tries.get() < 3 { Err("not yet") } else { Ok("done") }
+//! });
+//! assert_eq!((result, tries.get()), (Ok("done"), 3));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is retried
+//!
+//! By default the operation's own errors and timeouts are, and a rejection is not: a policy that refuses
+//! is not helped by being asked again at once. [`when`](Retry::when) gives a view with a rule of your
+//! own, which sees the whole result (an HTTP 503 is an `Ok`) and may honour the wait that a server asks
+//! for:
+//!
+//! ```
+//! # use mainstay::{error::Error, retry::{Directive, Retry}};
+//! # use std::time::Duration;
+//! # struct Response { status: u16, retry_after: Option<Duration> }
+//! # let retry = Retry::builder().build().unwrap();
+//! let retry = retry.when(|result: &Result<Response, Error<std::io::Error>>| match result {
+//!     Ok(Response { status: 429 | 503, retry_after: Some(wait) }) => Directive::After(*wait),
+//!     Ok(response) => Directive::from(response.status >= 500),
+//!     Err(error) => Directive::from(!error.is_rejected()),
+//! });
+//! # let _ = retry.call_blocking(|| Ok(Response { status: 200, retry_after: None }));
+//! ```
+//!
+//! Retry only what may safely be done twice.
+//!
+//! # When it stops
+//!
+//! After [`max_attempts`](Builder::max_attempts); or when the wait before the next attempt would pass
+//! [`max_elapsed`](Builder::max_elapsed) or the deadline of a timeout around it: then it does not wait for
+//! nothing, but returns the last result at once. Whatever it stops for, the caller gets the last result
+//! as it is.
+//!
+//! # Defaults
+//!
+//! | setting | default |
+//! |---|---|
+//! | [`max_attempts`](Builder::max_attempts) | 3 |
+//! | [`backoff`](Builder::backoff) | 100 ms, doubling up to 30 s, full jitter |
+//! | [`max_elapsed`](Builder::max_elapsed) | none |
+//!
+//! # Cancel safety
+//!
+//! Dropping the call drops the attempt or the wait that is under way, and holds nothing else.
+//!
+//! # Cost
+//!
+//! A first attempt that succeeds costs nothing but the look at its result: no clock, no allocation. A
+//! wait arms a timer.
+
+mod config;
+mod plan;
+
+pub use config::Builder;
+pub use plan::{Decide, Directive, OnFailure};
+
+use crate::error::Error;
+use crate::policy::{Context, Facts, Policy, Repeat};
+use crate::sync::PlainArc;
+use config::Settings;
+use plan::Plan;
+use std::fmt;
+use std::future::Future;
+
+const POLICY: &str = "retry";
+
+/// Tries an operation again when it fails; see the [module](self). Clones share their settings.
+#[derive(Clone, Debug)]
+pub struct Retry(PlainArc<Settings>);
+
+/// A view of a [`Retry`] with a rule of its own; made by [`Retry::when`].
+#[derive(Clone)]
+pub struct RetryWhen<D> {
+    retry: Retry,
+    decide: D,
+}
+
+impl Retry {
+    /// A retry to be set up.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// A view that asks `decide` after each attempt: a closure from the result to a [`Directive`], or any
+    /// [`Decide`].
+    #[must_use]
+    pub fn when<D>(&self, decide: D) -> RetryWhen<D> {
+        RetryWhen { retry: self.clone(), decide }
+    }
+
+    /// Runs `op` until it succeeds or the retry gives up; the last result.
+    ///
+    /// # Errors
+    /// That of the last attempt.
+    pub async fn call<Op, Fut, T, E>(&self, op: Op) -> Result<T, Error<E>>
+    where
+        Op: Fn() -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        self.run(Context::new(), &OnFailure, |_| async { op().await.map_err(Error::Operation) }).await
+    }
+
+    /// The same around a closure; waits hold the thread.
+    ///
+    /// # Errors
+    /// That of the last attempt.
+    pub fn call_blocking<T, E>(&self, op: impl Fn() -> Result<T, E>) -> Result<T, Error<E>> {
+        self.run_blocking(Context::new(), &OnFailure, |_| op().map_err(Error::Operation))
+    }
+
+    async fn run<D, Op, Fut, T, E>(&self, cx: Context, decide: &D, op: Op) -> Result<T, Error<E>>
+    where
+        D: Decide<T, E>,
+        Op: Fn(Context) -> Fut,
+        Fut: Future<Output = Result<T, Error<E>>>,
+    {
+        let mut plan = Plan::new(&self.0, cx);
+        loop {
+            let result = op(plan.context()).await;
+            match plan.wait_after(decide.decide(&result)) {
+                None => return result,
+                Some(wait) => {
+                    drop(result); // a response may hold a connection that the next attempt wants
+                    self.0.clock.sleep(wait).await;
+                }
+            }
+        }
+    }
+
+    fn run_blocking<D, Op, T, E>(&self, cx: Context, decide: &D, op: Op) -> Result<T, Error<E>>
+    where
+        D: Decide<T, E>,
+        Op: Fn(Context) -> Result<T, Error<E>>,
+    {
+        let mut plan = Plan::new(&self.0, cx);
+        loop {
+            let result = op(plan.context());
+            match plan.wait_after(decide.decide(&result)) {
+                None => return result,
+                Some(wait) => {
+                    drop(result);
+                    self.0.clock.sleep_blocking(wait);
+                }
+            }
+        }
+    }
+}
+
+impl<D> RetryWhen<D> {
+    /// As [`Retry::call`].
+    ///
+    /// # Errors
+    /// That of the last attempt.
+    pub async fn call<Op, Fut, T, E>(&self, op: Op) -> Result<T, Error<E>>
+    where
+        D: Decide<T, E>,
+        Op: Fn() -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        let op = |_| async { op().await.map_err(Error::Operation) };
+        self.retry.run(Context::new(), &self.decide, op).await
+    }
+
+    /// As [`Retry::call_blocking`].
+    ///
+    /// # Errors
+    /// That of the last attempt.
+    pub fn call_blocking<T, E>(&self, op: impl Fn() -> Result<T, E>) -> Result<T, Error<E>>
+    where
+        D: Decide<T, E>,
+    {
+        self.retry.run_blocking(Context::new(), &self.decide, |_| op().map_err(Error::Operation))
+    }
+}
+
+impl From<Retry> for RetryWhen<OnFailure> {
+    fn from(retry: Retry) -> Self {
+        Self { retry, decide: OnFailure }
+    }
+}
+
+impl From<&Retry> for RetryWhen<OnFailure> {
+    fn from(retry: &Retry) -> Self {
+        retry.clone().into()
+    }
+}
+
+impl<D: Clone> From<&RetryWhen<D>> for RetryWhen<D> {
+    fn from(retry: &Self) -> Self {
+        retry.clone()
+    }
+}
+
+impl<D: Send + Sync> Policy for RetryWhen<D> {
+    fn facts(&self) -> Facts {
+        self.retry.0.facts()
+    }
+}
+
+impl<D, T: Send, E: Send> Repeat<T, E> for RetryWhen<D>
+where
+    D: Decide<T, E>,
+{
+    async fn call<Op, Fut>(&self, cx: Context, op: Op) -> Result<T, Error<E>>
+    where
+        Op: Fn(Context) -> Fut + Send + Sync,
+        Fut: Future<Output = Result<T, Error<E>>> + Send,
+    {
+        self.retry.run(cx, &self.decide, op).await
+    }
+
+    fn call_blocking<Op>(&self, cx: Context, op: Op) -> Result<T, Error<E>>
+    where
+        Op: Fn(Context) -> Result<T, Error<E>>,
+    {
+        self.retry.run_blocking(cx, &self.decide, op)
+    }
+}
+
+impl<D> fmt::Debug for RetryWhen<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RetryWhen").field("retry", &self.retry).finish_non_exhaustive()
+    }
+}
