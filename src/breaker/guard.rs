@@ -26,7 +26,7 @@ impl<C> Classified<C> {
     }
 
     /// As [`CircuitBreaker::call`].
-    pub fn call<Op, Fut, T, E>(&self, op: Op) -> Call<'_, &C, Op, Fut>
+    pub fn call<Op, Fut, T, E>(&self, op: Op) -> Call<'_, C, Op, Fut>
     where
         Op: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,

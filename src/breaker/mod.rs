@@ -196,7 +196,7 @@ impl CircuitBreaker {
         Op: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        Call::new(&self.0, AnyError, op)
+        Call::new(&self.0, &AnyError, op)
     }
 
     /// As [`call`](Self::call), around a closure that holds the thread.

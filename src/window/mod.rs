@@ -46,8 +46,8 @@
 //! | count, N calls | 4 N |
 //! | time, B buckets | 16 B |
 //!
-//! each in one allocation, and the [`Window`] itself, which stands where you put it and takes 512
-//! bytes so that its hot words share their cache lines with nothing else.
+//! each in one allocation, and the [`Window`] itself, which stands where you put it and takes 384 bytes
+//! (on x86-64), so that its hot words share their cache lines with nothing else.
 
 mod count;
 #[cfg(all(test, mainstay_loom))]
