@@ -206,6 +206,16 @@ impl Window {
         }
     }
 
+    /// Counts a fast success if that needs no clock and changes no count; false if it is still to be
+    /// [recorded](Self::record).
+    #[inline]
+    pub(crate) fn record_at_once(&self, generation: Generation) -> bool {
+        match &self.kind {
+            Kind::Count(window) => window.record(generation, Sample::OK),
+            Kind::Time(_) => false,
+        }
+    }
+
     /// What the window holds at `now`.
     #[must_use]
     pub fn counts(&self, now: Instant) -> Counts {
