@@ -1,0 +1,57 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+const HELP: &str = "\
+What do I gain? An HTTP server turns slow, failing, dead and well again; two clients call it, one with
+a plain loop of three tries, one through a mainstay pipeline.
+
+Usage: cargo run --release --example quickstart -- [options]
+
+  --seconds <4 to 120>   how long calls are offered, default 15; the phases share it
+  --rps <20 to 400>      calls offered to each client per second, default 100
+                         (each waiting call holds two sockets: above 100, see `ulimit -n`)
+  --svg <path>           where the picture goes, default target/quickstart.svg
+  --help                 this text";
+
+pub(crate) struct Options {
+    pub(crate) length: Duration,
+    pub(crate) rps: u32,
+    pub(crate) svg: PathBuf,
+}
+
+impl Options {
+    /// `None`: help was asked for and given.
+    pub(crate) fn from_arguments() -> Result<Option<Self>, String> {
+        let mut options =
+            Self { length: Duration::from_secs(15), rps: 100, svg: PathBuf::from("target/quickstart.svg") };
+        let mut arguments = std::env::args().skip(1);
+        while let Some(name) = arguments.next() {
+            let mut value = || arguments.next().ok_or_else(|| format!("{name} needs a value"));
+            match name.as_str() {
+                "--seconds" => {
+                    options.length = Duration::from_secs_f64(number(&name, &value()?, 4.0, 120.0)?);
+                }
+                "--rps" => options.rps = number(&name, &value()?, 20, 400)?,
+                "--svg" => options.svg = PathBuf::from(value()?),
+                "--help" | "-h" => {
+                    println!("{HELP}");
+                    return Ok(None);
+                }
+                _ => return Err(format!("there is no option {name}")),
+            }
+        }
+        Ok(Some(options))
+    }
+}
+
+fn number<N>(name: &str, text: &str, least: N, most: N) -> Result<N, String>
+where
+    N: std::str::FromStr + PartialOrd + std::fmt::Display,
+{
+    match text.parse() {
+        Ok(number) if least <= number && number <= most => Ok(number),
+        _ => Err(format!("{name} is {text}; accepted: a number from {least} to {most}")),
+    }
+}
