@@ -9,7 +9,7 @@ use std::time::Duration;
 pub(crate) struct Side {
     /// In the order in which they were offered.
     pub(crate) calls: Vec<Call>,
-    /// When each attempt reached the server, by the server's own account.
+    /// When each attempt reached the server, by the server's own account, in that order.
     pub(crate) reached: Vec<Duration>,
 }
 
@@ -30,7 +30,7 @@ pub(crate) struct Figures {
 impl Side {
     /// The figures of the calls that were offered in `span`.
     pub(crate) fn figures(&self, span: &Range<Duration>) -> Figures {
-        let calls: Vec<&Call> = self.calls.iter().filter(|call| span.contains(&call.offered)).collect();
+        let calls = within(&self.calls, |call| call.offered, span);
         let count = |ended| calls.iter().filter(|call| call.ended == ended).count();
         let mut waits: Vec<Duration> = calls.iter().map(|call| call.took).collect();
         waits.sort_unstable();
@@ -41,7 +41,7 @@ impl Side {
             rejected: count(Ended::Rejected),
             p50: quantile(&waits, 0.5),
             p99: quantile(&waits, 0.99),
-            reached: self.reached.iter().filter(|at| span.contains(at)).count(),
+            reached: within(&self.reached, |at| *at, span).len(),
         }
     }
 
@@ -59,6 +59,13 @@ impl Side {
             })
             .map(|at| at - well_again)
     }
+}
+
+/// Those of `sorted` whose time lies in `span`.
+fn within<'a, T>(sorted: &'a [T], time: impl Fn(&T) -> Duration, span: &Range<Duration>) -> &'a [T] {
+    let from = sorted.partition_point(|item| time(item) < span.start);
+    let to = sorted.partition_point(|item| time(item) < span.end);
+    &sorted[from..to]
 }
 
 /// By the nearest rank.

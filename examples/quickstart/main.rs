@@ -41,7 +41,7 @@ use std::time::Duration;
 const ATTEMPTS: u32 = 3;
 /// The time limit of one try, on both sides.
 const ATTEMPT_LIMIT: Duration = Duration::from_millis(250);
-/// The time limit of a whole call. The plain loop reaches `ATTEMPTS * ATTEMPT_LIMIT`.
+/// The time limit of a whole call. The plain loop ends after `ATTEMPTS * ATTEMPT_LIMIT` by itself.
 const CALL_LIMIT: Duration = Duration::from_secs(1);
 
 /// How a service gets a page without mainstay: again and again, until it works or the tries are used up.
@@ -60,9 +60,8 @@ async fn without_mainstay(client: Client) -> Ended {
 async fn with_mainstay(pipeline: BoxPipeline<StatusCode, Failure>, client: Client) -> Ended {
     match pipeline.call(|| client.get()).await {
         Ok(status) if status.is_success() => Ended::Ok,
-        Ok(_) | Err(Error::Operation(_) | Error::Timeout(_)) => Ended::Failed,
-        Err(Error::Rejected(_)) => Ended::Rejected, // a page from the cache, a default, a polite answer …
-        Err(_) => Ended::Failed,
+        Err(Error::Rejected(_)) => Ended::Rejected, // known at once: time for a page from the cache, say
+        Ok(_) | Err(_) => Ended::Failed,
     }
 }
 
@@ -132,7 +131,8 @@ async fn run(options: &Options) -> Result<(), Failure> {
     let guarded = Side { calls: guarded.into_calls(), reached: guarded_server.stop().await? };
     report::table(schedule, &plain, &guarded);
     report::sentence(schedule, &plain, &guarded);
-    picture::write(&options.svg, schedule, options.rps, &plain, &guarded, &breaker_log.transitions())?;
+    picture::write(&options.svg, schedule, options.rps, &plain, &guarded, &breaker_log.transitions())
+        .map_err(|error| format!("cannot write {}: {error}", options.svg.display()))?;
     println!("\nThe picture of both: {}", options.svg.display());
     Ok(())
 }
@@ -140,17 +140,13 @@ async fn run(options: &Options) -> Result<(), Failure> {
 #[tokio::main]
 async fn main() -> ExitCode {
     let options = match Options::from_arguments() {
-        Ok(Some(options)) => options,
-        Ok(None) => return ExitCode::SUCCESS, // it was asked for help
-        Err(complaint) => {
-            eprintln!("{complaint}; --help lists the options");
-            return ExitCode::from(2);
-        }
+        Ok(options) => options,
+        Err(code) => return code,
     };
     match run(&options).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("the quickstart could not run: {error}");
+            eprintln!("the quickstart failed: {error}");
             ExitCode::FAILURE
         }
     }

@@ -1,6 +1,10 @@
 //! The command line.
 
+use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
 use std::time::Duration;
 
 const HELP: &str = "\
@@ -22,23 +26,36 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// `None`: help was asked for and given.
-    pub(crate) fn from_arguments() -> Result<Option<Self>, String> {
+    /// What the command line asks for; or, where that is help or a mistake, the code to exit with.
+    pub(crate) fn from_arguments() -> Result<Self, ExitCode> {
+        match Self::parse(std::env::args().skip(1)) {
+            Ok(Some(options)) => Ok(options),
+            Ok(None) => {
+                println!("{HELP}");
+                Err(ExitCode::SUCCESS)
+            }
+            Err(complaint) => {
+                eprintln!("{complaint}; --help lists the options");
+                Err(ExitCode::from(2))
+            }
+        }
+    }
+
+    /// `None`: help is asked for.
+    fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
         let mut options =
             Self { length: Duration::from_secs(15), rps: 100, svg: PathBuf::from("target/quickstart.svg") };
-        let mut arguments = std::env::args().skip(1);
         while let Some(name) = arguments.next() {
+            if name == "--help" || name == "-h" {
+                return Ok(None);
+            }
             let mut value = || arguments.next().ok_or_else(|| format!("{name} needs a value"));
             match name.as_str() {
                 "--seconds" => {
-                    options.length = Duration::from_secs_f64(number(&name, &value()?, 4.0, 120.0)?);
+                    options.length = Duration::from_secs_f64(number(&name, &value()?, &(4.0..=120.0))?);
                 }
-                "--rps" => options.rps = number(&name, &value()?, 20, 400)?,
+                "--rps" => options.rps = number(&name, &value()?, &(20..=400))?,
                 "--svg" => options.svg = PathBuf::from(value()?),
-                "--help" | "-h" => {
-                    println!("{HELP}");
-                    return Ok(None);
-                }
                 _ => return Err(format!("there is no option {name}")),
             }
         }
@@ -46,12 +63,15 @@ impl Options {
     }
 }
 
-fn number<N>(name: &str, text: &str, least: N, most: N) -> Result<N, String>
+fn number<N>(name: &str, text: &str, accepted: &RangeInclusive<N>) -> Result<N, String>
 where
-    N: std::str::FromStr + PartialOrd + std::fmt::Display,
+    N: FromStr + PartialOrd + Display,
 {
     match text.parse() {
-        Ok(number) if least <= number && number <= most => Ok(number),
-        _ => Err(format!("{name} is {text}; accepted: a number from {least} to {most}")),
+        Ok(number) if accepted.contains(&number) => Ok(number),
+        _ => {
+            let (least, most) = (accepted.start(), accepted.end());
+            Err(format!("{name} is {text}; accepted: a number from {least} to {most}"))
+        }
     }
 }

@@ -4,7 +4,7 @@ use crate::figures::{Figures, Side};
 use crate::load::{Ended, Journal};
 use crate::options::Options;
 use crate::schedule::{Phase, Schedule};
-use crate::server::Server;
+use crate::server::{SLOW_WORK, Server, WORK};
 use crate::{ATTEMPT_LIMIT, ATTEMPTS, CALL_LIMIT};
 use mainstay::event::{Event, Observer, Value};
 use std::sync::{Arc, Mutex};
@@ -48,7 +48,7 @@ impl Observer for BreakerLog {
             cause => cause.to_string(),
         };
         let wait = match event.field("wait") {
-            Some(Value::Time(wait)) => format!("; asks again in {}", milliseconds(wait)),
+            Some(Value::Time(wait)) => format!("; asks again in {}", rounded(wait)),
             _ => String::new(),
         };
         println!("{:>5.1} s    breaker: {} → {to}: {why}{wait}", at.as_secs_f64(), field("from"));
@@ -59,22 +59,22 @@ pub(crate) fn introduce(options: &Options, server: &Server) {
     println!(
         "\
 Two clients offer {rps} calls a second for {seconds} s, whatever becomes of them, each to an
-HTTP server of its own. Both servers ({workers} workers each) fall ill at the same moments:
+HTTP server of its own. Both servers go through the same at the same moments:
 
-  slow      each request takes ten times as long, still less than a client waits
+  well      a request takes {WORK:?}; capacity for {well:.0} a second
+  slow      a request takes {SLOW_WORK:?}, less than a client waits; capacity for {slow:.0} a second
   failing   503 at once
-  dead      accepts requests, and never answers
+  dead      requests are accepted, and never answered
 
-  without   {ATTEMPTS} tries of {attempt}, one after the other
-  mainstay  timeout {call} > retry, {ATTEMPTS} attempts > circuit breaker > timeout {attempt}
+  without   {ATTEMPTS} tries of {ATTEMPT_LIMIT:?}, one after the other
+  mainstay  timeout {CALL_LIMIT:?} > retry, {ATTEMPTS} attempts > circuit breaker > timeout {ATTEMPT_LIMIT:?}
 
                          without          with mainstay
    time  server         ok   failed        ok   failed   rejected",
         rps = options.rps,
         seconds = options.length.as_secs_f64(),
-        workers = server.workers(),
-        attempt = milliseconds(ATTEMPT_LIMIT),
-        call = milliseconds(CALL_LIMIT),
+        well = server.capacity(WORK),
+        slow = server.capacity(SLOW_WORK),
     );
 }
 
@@ -127,7 +127,7 @@ time to recover   without   {}
 
 fn row(phase: &str, client: &str, figures: Figures) {
     let Figures { offered, ok, failed, rejected, p50, p99, reached } = figures;
-    let (p50, p99) = (milliseconds(p50), milliseconds(p99));
+    let (p50, p99) = (rounded(p50), rounded(p99));
     println!(
         "{phase:<10}  {client:<8} {offered:>8} {ok:>6} {failed:>7} {rejected:>9} {p50:>8} {p99:>8} {reached:>8}"
     );
@@ -148,18 +148,27 @@ and once it was well again it took {} instead of {} until calls succeeded.",
         plain.figures(&all).ok,
         guarded.figures(&ill).reached,
         plain.figures(&ill).reached,
-        milliseconds(guarded.figures(&dead).p50),
-        milliseconds(plain.figures(&dead).p50),
+        rounded(guarded.figures(&dead).p50),
+        rounded(plain.figures(&dead).p50),
         recovered(schedule, guarded),
         recovered(schedule, plain),
     );
+    let (phase, patience) = (dead.end - dead.start, ATTEMPTS * ATTEMPT_LIMIT);
+    if phase < 2 * patience {
+        println!(
+            "
+(A phase lasted only {}, and the plain client is patient for {}: it may sit an illness
+out where a breaker gives up. The default length shows one that cannot be sat out.)",
+            rounded(phase),
+            rounded(patience),
+        );
+    }
 }
 
 /// How long the recovery took.
 pub(crate) fn recovered(schedule: Schedule, side: &Side) -> String {
     match side.recovery(schedule) {
-        Some(after) if after < Duration::from_secs(1) => milliseconds(after),
-        Some(after) => format!("{:.1} s", after.as_secs_f64()),
+        Some(after) => format!("{:.2} s", after.as_secs_f64()),
         None => {
             let all = schedule.end(Phase::WellAgain) - schedule.begin(Phase::WellAgain);
             format!("more than {:.1} s", all.as_secs_f64())
@@ -167,11 +176,13 @@ pub(crate) fn recovered(schedule: Schedule, side: &Side) -> String {
     }
 }
 
-pub(crate) fn milliseconds(time: Duration) -> String {
-    let ms = time.as_secs_f64() * 1e3;
-    match ms {
-        ..1.0 => format!("{ms:.2} ms"),
-        1.0..10.0 => format!("{ms:.1} ms"),
-        _ => format!("{ms:.0} ms"),
+/// To three digits or so.
+pub(crate) fn rounded(time: Duration) -> String {
+    let micros = time.as_secs_f64() * 1e6;
+    match micros {
+        ..1e3 => format!("{micros:.0} µs"),
+        1e3..1e4 => format!("{:.1} ms", micros / 1e3),
+        1e4..1e6 => format!("{:.0} ms", micros / 1e3),
+        _ => format!("{:.1} s", micros / 1e6),
     }
 }

@@ -18,10 +18,11 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
 /// What one request takes a worker while the server is well.
-const WORK: Duration = Duration::from_millis(10);
+pub(crate) const WORK: Duration = Duration::from_millis(10);
 /// And while it is slow: still well within every client's patience.
-const SLOW_WORK: Duration = Duration::from_millis(100);
-/// A well server has this many times the capacity that is asked of it; a slow one four fifths of it.
+pub(crate) const SLOW_WORK: Duration = Duration::from_millis(100);
+/// A well server has this many times the capacity that is asked of it, a slow one then four fifths of it:
+/// so little short of enough that it is the tries of those who lost patience that bury it.
 const HEADROOM: u32 = 8;
 
 pub(crate) struct Server {
@@ -42,8 +43,7 @@ struct Site {
 impl Server {
     /// Serves on a free port of the loopback, fit for `rps` requests a second.
     pub(crate) async fn start(schedule: Schedule, rps: u32) -> io::Result<Self> {
-        let per_worker = 1.0 / WORK.as_secs_f64();
-        let workers = (f64::from(HEADROOM * rps) / per_worker).ceil() as u32;
+        let workers = (f64::from(HEADROOM * rps) * WORK.as_secs_f64()).ceil() as u32;
         let site =
             Arc::new(Site { schedule, workers: Semaphore::new(workers as usize), reached: Mutex::default() });
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
@@ -60,8 +60,9 @@ impl Server {
         self.address
     }
 
-    pub(crate) fn workers(&self) -> u32 {
-        self.workers
+    /// How many requests a second it can answer, if one takes `work`.
+    pub(crate) fn capacity(&self, work: Duration) -> f64 {
+        f64::from(self.workers) / work.as_secs_f64()
     }
 
     /// Stops it, and says when each request reached it.
