@@ -149,7 +149,7 @@ impl Picture {
         );
         self.text(LEFT, top + 18.0, r#"font-size="13""#, &heading)?;
         let fared =
-            format!("{} of {} calls ok · {} requests reached the server", all.ok, all.offered, all.reached,);
+            format!("{} of {} calls ok · {} requests reached the server", all.ok, all.offered, all.reached);
         self.text(RIGHT, top + 18.0, r#"font-size="13" text-anchor="end""#, &fared)?;
 
         let results = top + 34.0;
@@ -189,8 +189,11 @@ impl Picture {
 
     /// Calls by how they ended, stacked.
     fn results(&mut self, top: f64, bins: &[Figures]) -> fmt::Result {
-        let most = f64::from(self.rps) * 1.4; // room for the phases' names
-        self.scale(top + RESULTS, RESULTS, most, f64::from(self.rps), "calls / s")?;
+        const HEADROOM: f64 = 1.4; // for the phases' names, and for the recovery
+        let most = f64::from(self.rps) * HEADROOM;
+        self.scale(top + RESULTS, RESULTS, most, f64::from(self.rps))?;
+        let unit = format!(r#"fill="{FAINT}" text-anchor="end""#);
+        self.text(LEFT - 8.0, top + RESULTS * (1.0 - 1.0 / HEADROOM) + 18.0, &unit, "calls / s")?;
         for (n, bin) in (0..).zip(bins) {
             let mut base = top + RESULTS;
             for (count, colour) in [(bin.ok, OK), (bin.failed, FAILED), (bin.rejected, REJECTED)] {
@@ -206,7 +209,7 @@ impl Picture {
     fn traffic(&mut self, top: f64, bins: &[Figures]) -> fmt::Result {
         let most = self.most_reached * 1.05;
         self.caption(top, "requests that reached the server, per second")?;
-        self.scale(top + SMALL, SMALL, most, round_below(self.most_reached), "")?;
+        self.scale(top + SMALL, SMALL, most, round_below(self.most_reached))?;
         for (n, bin) in (0..).zip(bins) {
             let height = SMALL * self.rate(bin.reached) / most;
             self.bar(n, top + SMALL - height, height, TRAFFIC)?;
@@ -221,7 +224,7 @@ impl Picture {
             top,
             "how long callers waited for their answer, in ms: median (bars) and 99th percentile (line)",
         )?;
-        self.scale(top + SMALL, SMALL, most, round_below(self.longest_wait), "")?;
+        self.scale(top + SMALL, SMALL, most, round_below(self.longest_wait))?;
         let y = |wait: Duration| top + SMALL * (1.0 - wait.as_secs_f64() * 1e3 / most);
         let mut line = String::new();
         for (n, bin) in (0..).zip(bins) {
@@ -288,14 +291,14 @@ impl Picture {
     }
 
     /// A chart's base line, one line at `tick`, and their figures.
-    fn scale(&mut self, base: f64, height: f64, most: f64, tick: f64, unit: &str) -> fmt::Result {
+    fn scale(&mut self, base: f64, height: f64, most: f64, tick: f64) -> fmt::Result {
         let style = format!(r#"fill="{FAINT}" text-anchor="end""#);
         for value in [0.0, tick] {
             let y = base - height * value / most;
             writeln!(self.svg, r#"<path d="M{LEFT} {y:.1}H{RIGHT}" stroke="{RULE}"/>"#)?;
             self.text(LEFT - 8.0, y + 4.0, &style, &format!("{value}"))?;
         }
-        self.text(LEFT - 8.0, base - height * tick / most + 18.0, &style, unit)
+        Ok(())
     }
 
     fn caption(&mut self, top: f64, caption: &str) -> fmt::Result {

@@ -154,7 +154,7 @@ and once it was well again it took {} instead of {} until calls succeeded.",
         recovered(schedule, plain),
     );
     let (phase, patience) = (dead.end - dead.start, ATTEMPTS * ATTEMPT_LIMIT);
-    if phase < 2 * patience {
+    if phase < 3 * patience {
         println!(
             "
 (A phase lasted only {}, and the plain client is patient for {}: it may sit an illness
