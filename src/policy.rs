@@ -29,12 +29,13 @@ pub struct Context {
 
 impl Context {
     /// A first attempt without a deadline.
+    #[inline]
     #[must_use]
-    pub fn new() -> Self {
+    pub const fn new() -> Self {
         Self {
             now: Instant::ORIGIN,
             deadline: Deadline::NEVER,
-            clock: Clock::system().id(),
+            clock: ClockId::SYSTEM,
             attempt: 1,
             fresh: false,
         }
