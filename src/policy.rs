@@ -260,7 +260,7 @@ impl fmt::Debug for Facts {
         if self.name != self.policy {
             write!(f, " {:?}", self.name)?;
         }
-        let durations = [("timeout", self.timeout), ("waits", self.waits), ("window", self.window)];
+        let durations = [("limit", self.timeout), ("waits", self.waits), ("window", self.window)];
         for (name, duration) in durations {
             if let Some(duration) = duration {
                 write!(f, " {name}={duration:?}")?;
