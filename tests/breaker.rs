@@ -246,6 +246,22 @@ fn a_hanging_dependency_does_not_wedge_the_breaker_and_is_not_probed_for_ever() 
 }
 
 #[test]
+fn a_lost_probe_was_slow_too() {
+    let time = ManualClock::new();
+    let breaker = builder(&time).failure_rate(None).slow_calls((SECOND, 0.5)).build().unwrap();
+    for _ in 0..4 {
+        let permit = breaker.try_acquire().unwrap();
+        time.advance(SECOND);
+        permit.success();
+    }
+    time.advance(10 * SECOND);
+    let _hung = [breaker.try_acquire().unwrap(), breaker.try_acquire().unwrap()];
+    time.advance(100 * SECOND);
+    calls(&breaker, "r");
+    assert_eq!(breaker.state(), State::Open);
+}
+
+#[test]
 fn a_lost_probe_makes_room_for_the_next() {
     let time = ManualClock::new();
     let breaker = tripped(&time);
@@ -499,6 +515,56 @@ fn rejections_are_counted_and_carry_the_name() {
     let Error::Rejected(rejection) = error else { panic!("{error:?}") };
     assert_eq!(rejection.policy(), "search");
     assert_eq!(rejection.retry_after(), Some(10 * SECOND));
+}
+
+/// No lock is held, and no guard pinned, while user code runs: it may use the breaker it is called by.
+#[test]
+fn user_code_may_use_the_breaker_that_runs_it() {
+    let time = ManualClock::new();
+    let inside: Arc<Mutex<Option<CircuitBreaker>>> = Arc::default();
+    let breaker_use = {
+        let inside = inside.clone();
+        move || {
+            let breaker = inside.lock().unwrap().clone().unwrap();
+            assert!(format!("{:?}", breaker.snapshot()).contains("stale"));
+            drop(breaker.try_acquire());
+            breaker
+        }
+    };
+    let (in_wait, in_observer) = (breaker_use.clone(), breaker_use.clone());
+    let breaker = builder(&time)
+        .wait(Backoff::custom(move |_| {
+            in_wait();
+            SECOND
+        }))
+        .observer(move |_: &Event<'_>| {
+            let breaker = in_observer();
+            breaker.reconfigure(breaker.config()).unwrap();
+        })
+        .build()
+        .unwrap();
+    *inside.lock().unwrap() = Some(breaker.clone());
+    let in_classifier = breaker_use.clone();
+    let view = breaker.classified_by(move |result: &Result<(), Error<()>>| {
+        let breaker = in_classifier();
+        breaker.reconfigure(breaker.config()).unwrap();
+        if result.is_ok() { Outcome::Success } else { Outcome::Failure }
+    });
+    for _ in 0..2 {
+        let _ = view.call_blocking(|| {
+            breaker_use();
+            Err(())
+        });
+    }
+    calls(&breaker, "xx");
+    assert_eq!(breaker.state(), State::Open);
+    time.advance(SECOND);
+    let _ = view.call_blocking(|| {
+        breaker_use().reset();
+        Ok(())
+    });
+    assert_eq!((breaker.state(), breaker.snapshot().stale), (State::Closed, 1));
+    *inside.lock().unwrap() = None;
 }
 
 proptest! {

@@ -416,14 +416,23 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_that_is_visited_once_in_65536_laps_is_empty_then() {
-        let window = window(2, 2);
-        window.record(Generation::FIRST, at(1), Sample::FAILED);
-        // Only the even bucket is ever recorded in, lap after lap, until the tags have come around.
-        for lap in 1..=65_536 {
-            window.record(Generation::FIRST, at(2 * lap), Sample::OK);
+    fn a_bucket_that_nobody_records_in_stays_empty_while_the_tags_come_around() {
+        for buckets in [2, 3, 10] {
+            let size = u64::from(buckets);
+            let window = window(size, buckets);
+            window.record(Generation::FIRST, at(size - 1), Sample::SLOW_AND_FAILED);
+            // Only the first bucket is ever recorded in, lap after lap. At some lap the tag of the last
+            // one would be right again.
+            for lap in 1..=70_000 {
+                window.record(Generation::FIRST, at(size * lap), Sample::OK);
+                let end_of_lap = window.counts(at(size * lap + size - 1));
+                assert_eq!(
+                    end_of_lap,
+                    Counts { total: 1, failed: 0, slow: 0 },
+                    "{buckets} buckets, lap {lap}"
+                );
+            }
         }
-        assert_eq!(window.counts(at(2 * 65_536 + 1)), Counts { total: 1, failed: 0, slow: 0 });
     }
 
     #[test]
