@@ -147,16 +147,16 @@ impl Core {
                 return (Ok(Ticket::new(word, timed, reading)), moved);
             }
             let now = reading.now();
-            let settings = self.settings(word);
+            let settings = || self.settings(word);
             let open_until = Instant::from_nanos(self.gate.open_until.load(Relaxed));
             let lease_until = Instant::from_nanos(self.gate.lease_until.load(Relaxed));
-            let admitted = match state::admit(word, now, open_until, lease_until, &settings) {
+            let admitted = match state::admit(word, now, open_until, lease_until, settings) {
                 Admission::Refuse(until) => {
                     self.tallies.rejected.fetch_add(1, Relaxed);
                     return (Err(Refused { until, now }), moved);
                 }
                 Admission::Probe(trial) => {
-                    self.put_off_lease(now, &settings);
+                    self.put_off_lease(now, &settings());
                     let next = word.with_phase(Phase::HalfOpen(trial));
                     if !self.swap(word, next) {
                         continue;
@@ -166,10 +166,11 @@ impl Core {
                 Admission::BeginTrial => {
                     let first = Trial { leased: 1, ..Trial::default() };
                     let next = word.moved_to(Phase::HalfOpen(first));
+                    let lease = settings().probe_lease;
                     if !self.transition(word, next, now, Cause::WaitElapsed, Counts::default(), || {
                         // The leases of earlier trials, perhaps by a clock that has since been set
                         // back, are of no interest.
-                        self.gate.lease_until.store((now + settings.probe_lease).as_nanos(), Relaxed);
+                        self.gate.lease_until.store((now + lease).as_nanos(), Relaxed);
                     }) {
                         continue;
                     }
@@ -177,11 +178,11 @@ impl Core {
                     next
                 }
                 Admission::CountLost(trial) => {
-                    moved |= self.count_lost(word, trial, now, &settings);
+                    moved |= self.count_lost(word, trial, now, &settings());
                     continue;
                 }
                 Admission::Decide(verdict, trial) => {
-                    moved |= self.decide(word, verdict, trial, now, &settings, Cause::ProbesFailed);
+                    moved |= self.decide(word, verdict, trial, now, &settings(), Cause::ProbesFailed);
                     continue;
                 }
             };

@@ -199,22 +199,26 @@ pub(super) fn admit(
     now: Instant,
     open_until: Instant,
     lease_until: Instant,
-    settings: &Settings,
+    settings: impl FnOnce() -> Settings,
 ) -> Admission {
     match word.phase() {
         Phase::Open if now >= open_until => Admission::BeginTrial,
         Phase::Open | Phase::Closed { .. } => Admission::Refuse(Some(open_until)),
-        Phase::HalfOpen(trial) => match judge(&trial, settings) {
-            // No more probes than outcomes are wanted: the rest would only load the dependency.
-            Verdict::Undecided if trial.leased < settings.probes.min(settings.trial_calls - trial.total) => {
-                Admission::Probe(Trial { leased: trial.leased + 1, ..trial })
-            }
-            Verdict::Undecided if trial.leased > 0 && now >= lease_until => {
-                Admission::CountLost(trial.with_lost())
-            }
-            Verdict::Undecided => Admission::Refuse(None),
-            decided => Admission::Decide(decided, trial),
-        },
+        Phase::HalfOpen(trial) => admit_probe(trial, now, lease_until, &settings()),
+    }
+}
+
+fn admit_probe(trial: Trial, now: Instant, lease_until: Instant, settings: &Settings) -> Admission {
+    match judge(&trial, settings) {
+        // No more probes than outcomes are wanted: the rest would only load the dependency.
+        Verdict::Undecided if trial.leased < settings.probes.min(settings.trial_calls - trial.total) => {
+            Admission::Probe(Trial { leased: trial.leased + 1, ..trial })
+        }
+        Verdict::Undecided if trial.leased > 0 && now >= lease_until => {
+            Admission::CountLost(trial.with_lost())
+        }
+        Verdict::Undecided => Admission::Refuse(None),
+        decided => Admission::Decide(decided, trial),
     }
 }
 

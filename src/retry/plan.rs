@@ -171,6 +171,17 @@ mod tests {
     }
 
     #[test]
+    fn decorrelated_waits_build_on_one_another() {
+        let time = ManualClock::new();
+        let backoff = Backoff::exponential(MS).cap(1000 * MS).jitter(Jitter::Decorrelated);
+        let retry = Retry::builder().clock(time.clock()).max_attempts(20).backoff(backoff);
+        let retry = retry.random(crate::random::Random::seeded(1)).build().unwrap();
+        let begun = attempts(&time, &retry, Deadline::NEVER, |_| Directive::Retry);
+        let longest = begun.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+        assert!(longest > 3, "without the wait before it, none would be longer than 3 ms: {longest} ms");
+    }
+
+    #[test]
     fn gives_up_without_waiting_for_nothing() {
         let time = ManualClock::new();
         let retry = Retry::builder().clock(time.clock()).backoff(Backoff::constant(10 * MS)).build().unwrap();

@@ -227,15 +227,16 @@ mod tests {
     enum Step {
         Record(Sample),
         Reset,
-        /// The cursor is about to pass half its range.
-        NearHalf,
+        /// The cursor is about to pass half its range, or the whole of it.
+        Near(u32),
     }
 
     fn any_step() -> impl Strategy<Value = Step> {
         prop_oneof![
             40 => any_sample().prop_map(Step::Record),
             1 => Just(Step::Reset),
-            1 => Just(Step::NearHalf),
+            1 => Just(Step::Near(HALF as u32)),
+            1 => Just(Step::Near(u32::MAX)),
         ]
     }
 
@@ -259,9 +260,9 @@ mod tests {
                         window.reset(generation);
                         model.clear();
                     }
-                    Step::NearHalf => {
+                    Step::Near(end) => {
                         let place = window.cursor.load(Relaxed) as u32;
-                        let rounds = (HALF as u32 - 5) / calls * calls;
+                        let rounds = (end - 2 * calls) / calls * calls;
                         if place < calls {
                             window.set_next_place(generation, place + rounds);
                         }

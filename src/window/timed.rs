@@ -474,6 +474,14 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_between_the_two_words_of_a_slow_call_sees_no_more_slow_calls_than_calls() {
+        let window = window(10, 10);
+        window.record(Generation::FIRST, at(0), Sample::SLOW);
+        window.preload(0, 0);
+        assert_eq!(window.counts(at(0)), Counts::default());
+    }
+
+    #[test]
     fn a_late_generation_changes_nothing() {
         let window = window(10, 10);
         let old = Generation::FIRST;
