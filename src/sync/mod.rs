@@ -11,6 +11,7 @@
 
 mod intern;
 mod live;
+mod thread_registry;
 
 #[cfg(mainstay_loom)]
 #[path = "modelled.rs"]
@@ -22,9 +23,10 @@ mod face;
 pub(crate) use crossbeam_utils::CachePadded;
 // Not every floor uses every name in every build; the list is the vocabulary, not the present need.
 #[allow(unused_imports)]
-pub(crate) use face::{Arc, Mutex, MutexGuard, UnsafeCell, atomic, hint, thread};
+pub(crate) use face::{Arc, Mutex, MutexGuard, UnsafeCell, atomic, hint, thread, thread_id};
 pub(crate) use intern::intern;
 pub(crate) use live::{Live, Words};
+pub(crate) use thread_registry::{Registry, ThreadId};
 
 // The plain ones are std's and `parking_lot`'s in both worlds: for what no model looks into. Closures
 // (loom's `Arc` cannot hold a `dyn`), public handles, clocks, and what is set once for the process and
