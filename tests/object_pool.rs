@@ -98,9 +98,9 @@ fn the_rule_runs_on_put_and_may_refuse() {
 #[test]
 fn buffers_are_emptied_and_big_ones_let_go() {
     fn recycles<T: Recycle>(mut small: T, mut big: T, len: impl Fn(&T) -> usize) {
-        assert!(small.recycle(100));
+        assert!(small.recycle_within(100));
         assert_eq!(len(&small), 0);
-        assert!(!big.recycle(100));
+        assert!(!big.recycle_within(100));
     }
     recycles(vec![1], Vec::with_capacity(101), Vec::len);
     recycles("one".to_owned(), String::with_capacity(101), String::len);
@@ -283,7 +283,8 @@ fn a_burst_is_gone_after_the_stated_number_of_intervals() {
         idle.push(factory.alive());
     }
     assert!(idle.is_sorted_by(|a, b| a >= b), "{idle:?}");
-    assert!(*idle.last().unwrap() <= 5 + 16, "{idle:?}");
+    // The floor of the shelves, and the one object in use: the thread gave up what else its cache held.
+    assert_eq!(*idle.last().unwrap(), 5 + 1, "{idle:?}");
     let made = factory.made();
     for _ in 0..1000 {
         drop(pool.get());

@@ -83,7 +83,7 @@ impl<T> Builder<T> {
     where
         T: Recycle,
     {
-        self.recycle(move |object| object.recycle(capacity))
+        self.recycle(move |object| object.recycle_within(capacity))
     }
 
     /// How many objects lie on the shelves at most; 1024 by default. The caches of the threads come on

@@ -16,8 +16,8 @@ use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 /// }
 ///
 /// impl Recycle for Entry {
-///     fn recycle(&mut self, max_capacity: usize) -> bool {
-///         self.fields.recycle(max_capacity) && self.line.recycle(max_capacity)
+///     fn recycle_within(&mut self, max_capacity: usize) -> bool {
+///         self.fields.recycle_within(max_capacity) && self.line.recycle_within(max_capacity)
 ///     }
 /// }
 ///
@@ -28,14 +28,14 @@ use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 pub trait Recycle {
     /// Empties the object and returns true; or returns false if it could hold more than `max_capacity`
     /// elements (of a string, bytes) and so is too big to lie idle.
-    fn recycle(&mut self, max_capacity: usize) -> bool;
+    fn recycle_within(&mut self, max_capacity: usize) -> bool;
 }
 
 macro_rules! containers {
     ($($container:ty, $($parameter:ident),*;)*) => {$(
         impl<$($parameter),*> Recycle for $container {
             #[inline]
-            fn recycle(&mut self, max_capacity: usize) -> bool {
+            fn recycle_within(&mut self, max_capacity: usize) -> bool {
                 let keep = self.capacity() <= max_capacity;
                 if keep {
                     self.clear();
@@ -57,7 +57,7 @@ containers! {
 
 impl<T: Recycle + ?Sized> Recycle for Box<T> {
     #[inline]
-    fn recycle(&mut self, max_capacity: usize) -> bool {
-        (**self).recycle(max_capacity)
+    fn recycle_within(&mut self, max_capacity: usize) -> bool {
+        (**self).recycle_within(max_capacity)
     }
 }
