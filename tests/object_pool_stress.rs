@@ -3,11 +3,9 @@
 //!
 //! A program of its own rather than a `#[test]`, so that ThreadSanitizer can watch it. The standard library
 //! that comes with the compiler is not instrumented: its mutexes, channels and `Arc`s would be reported,
-//! hence there are none here. What is left of them, inside `thread::spawn`, is named in the file of
-//! suppressions.
+//! hence there are none here.
 //!
 //! ```text
-//! TSAN_OPTIONS="suppressions=$PWD/tests/tsan.supp halt_on_error=1" \
 //! RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
 //!     cargo +nightly test --target x86_64-unknown-linux-gnu --test object_pool_stress
 //! ```

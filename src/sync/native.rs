@@ -40,12 +40,12 @@ impl<T> UnsafeCell<T> {
 
 /// The id of the thread that asks.
 pub(crate) mod thread_id {
-    use crate::sync::thread_registry::Place;
+    use super::Mutex;
+    use crate::sync::thread_registry::{Numbers, Place};
     use crate::sync::{Registry, ThreadId};
     use std::cell::Cell;
-    use std::sync::LazyLock;
 
-    static REGISTRY: LazyLock<Registry> = LazyLock::new(Registry::new);
+    static REGISTRY: Registry = Registry::over(Mutex::new(Numbers::new()));
 
     const UNKNOWN: Place = Place { bucket: u32::MAX, index: 0 };
     const LEAVING: Place = Place { bucket: u32::MAX, index: 1 };
@@ -89,7 +89,7 @@ pub(crate) mod thread_id {
         if PLACE.get() == UNKNOWN {
             // Touching the holder arms its destructor, which will find the id; too late to arm it
             // means too late for an id.
-            let armed = HOLDER.try_with(|_| PLACE.set(REGISTRY.acquire().into_place()));
+            let armed = HOLDER.try_with(|_| PLACE.set(REGISTRY.acquire().place));
             if armed.is_err() {
                 PLACE.set(LEAVING);
             }

@@ -13,7 +13,7 @@ use std::marker::PhantomData;
 /// happens before everything the next holder does.
 #[derive(Debug)]
 pub(crate) struct ThreadId {
-    place: Place,
+    pub(super) place: Place,
     /// Neither `Send` nor `Sync`.
     stays: PhantomData<*const ()>,
 }
@@ -34,11 +34,6 @@ impl ThreadId {
     #[inline]
     pub(super) fn held(place: Place) -> Self {
         Self { place, stays: PhantomData }
-    }
-
-    #[inline]
-    pub(super) fn into_place(self) -> Place {
-        self.place
     }
 
     pub(crate) fn number(&self) -> u32 {
@@ -71,14 +66,26 @@ pub(crate) struct Registry {
 }
 
 #[derive(Debug)]
-struct Numbers {
+pub(super) struct Numbers {
     issued: u32,
     free: BinaryHeap<Reverse<u32>>,
 }
 
+impl Numbers {
+    pub(super) const fn new() -> Self {
+        Self { issued: 0, free: BinaryHeap::new() }
+    }
+}
+
 impl Registry {
+    /// Takes the lock ready made, because loom's cannot be made in a const.
+    pub(super) const fn over(numbers: Mutex<Numbers>) -> Self {
+        Self { numbers }
+    }
+
+    #[cfg(test)]
     pub(crate) fn new() -> Self {
-        Self { numbers: Mutex::new(Numbers { issued: 0, free: BinaryHeap::new() }) }
+        Self::over(Mutex::new(Numbers::new()))
     }
 
     pub(crate) fn acquire(&self) -> ThreadId {
@@ -147,31 +154,41 @@ mod tests {
         }
     }
 
+    /// The locals of a thread are destroyed in an order that is the platform's affair: whichever comes
+    /// first, no thread goes on using an id that it has handed back.
     #[test]
-    fn a_thread_keeps_its_number_until_its_locals_are_gone() {
+    fn an_id_that_was_handed_back_is_forgotten() {
         use std::cell::RefCell;
         use std::sync::mpsc;
 
-        struct AtExit(mpsc::Sender<Option<u32>>);
+        /// Sends the thread's id, and whether the registry may issue it already.
+        struct AtExit(mpsc::Sender<(Option<u32>, bool)>);
         impl Drop for AtExit {
             fn drop(&mut self) {
-                let _ = self.0.send(thread_id::current().map(|id| id.number()));
+                let own = thread_id::current().map(|id| id.number());
+                let mut free = false;
+                thread_id::registry().unwrap().for_each_free(|id| free |= own == Some(id.number()));
+                self.0.send((own, free)).unwrap();
             }
         }
-        thread_local!(static LAST: RefCell<Option<AtExit>> = const { RefCell::new(None) });
+        thread_local! {
+            static EARLY: RefCell<Option<AtExit>> = const { RefCell::new(None) };
+            static LATE: RefCell<Option<AtExit>> = const { RefCell::new(None) };
+        }
 
         let (sender, receiver) = mpsc::channel();
         let seen = std::thread::spawn(move || {
-            // Registered first, destroyed last or first: both orders are allowed, neither may panic.
-            LAST.with(|last| *last.borrow_mut() = Some(AtExit(sender)));
-            let first = thread_id::current().map(|id| id.number());
-            assert!(first.is_some());
-            assert_eq!(first, thread_id::current().map(|id| id.number()));
-            first
+            EARLY.set(Some(AtExit(sender.clone())));
+            let own = thread_id::current().map(|id| id.number());
+            LATE.set(Some(AtExit(sender)));
+            own
         })
         .join()
         .unwrap();
-        let at_exit = receiver.recv().unwrap();
-        assert!(at_exit.is_none() || at_exit == seen);
+        assert!(seen.is_some());
+        for (at_exit, free) in receiver {
+            assert!(at_exit.is_none() || at_exit == seen);
+            assert!(!free, "{at_exit:?} is used and may be issued");
+        }
     }
 }
