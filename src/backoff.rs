@@ -25,7 +25,8 @@ use std::time::Duration;
 /// use std::time::Duration;
 ///
 /// let backoff = Backoff::exponential(Duration::from_millis(100)).jitter(Jitter::None);
-/// let mut delays = backoff.delays(&Random::system());
+/// let random = Random::system();
+/// let mut delays = backoff.delays(&random);
 /// assert_eq!(delays.next(), Some(Duration::from_millis(100)));
 /// assert_eq!(delays.next(), Some(Duration::from_millis(200)));
 /// assert_eq!(delays.next(), Some(Duration::from_millis(400)));

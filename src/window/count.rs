@@ -96,8 +96,9 @@ impl CountWindow {
     }
 
     pub(super) fn reset(&self, generation: Generation) {
-        self.counts.store(Lanes::empty(generation).0, Relaxed);
-        self.cursor.store(first_place(generation), Relaxed);
+        // Swaps rather than stores: loom would let a late recorder's read-modify-write straddle a store.
+        self.counts.swap(Lanes::empty(generation).0, Relaxed);
+        self.cursor.swap(first_place(generation), Relaxed);
     }
 
     fn generation(&self) -> Generation {

@@ -231,12 +231,14 @@ impl TimeWindow {
     }
 }
 
-/// Ordering: relaxed throughout. A bucket's word is whole in itself, and says by its tag what it is.
+/// Ordering: acquire and release, among those who add. Whoever turned a bucket over to a later lap had
+/// read the front of that lap; who then finds the bucket turned reads that front too when it looks again,
+/// and does not come back with the old one.
 impl Bucket {
     /// False if the bucket is of a later lap than `lap`.
     #[inline]
     fn add_success(&self, lap: u16) -> bool {
-        let before = self.calls.fetch_add(SUCCEEDED, Relaxed);
+        let before = self.calls.fetch_add(SUCCEEDED, AcqRel);
         if tag_of(before) == lap {
             if before >> LANE & LANE_MASK >= HALF {
                 self.halve(lap);
@@ -277,14 +279,14 @@ impl Bucket {
 
     /// Adds to a word of `lap`, turning it over to `lap` first if it is of an earlier one.
     fn add(&self, word: &AtomicU64, lap: u16, what: u64) -> bool {
-        let mut now = word.load(Relaxed);
+        let mut now = word.load(Acquire);
         loop {
             let base = match tag_of(now) {
                 tag if tag == lap => now,
                 tag if is_before(tag, lap) => empty(lap),
                 _ => return false,
             };
-            match word.compare_exchange_weak(now, base + what, Relaxed, Relaxed) {
+            match word.compare_exchange_weak(now, base + what, AcqRel, Acquire) {
                 Ok(_) => return true,
                 Err(other) => now = other,
             }
