@@ -16,6 +16,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::ops::{DerefMut, Range};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Instant;
@@ -33,7 +34,8 @@ fn main() -> Result<(), Failure> {
 
     // What this example is about. An entry or a buffer that comes back is emptied but keeps its memory,
     // unless some giant record made it grow beyond the capacity given here.
-    let entries = ObjectPool::builder(Entry::default).max_capacity(16 * 1024).build()?;
+    // As many entries are under way as the channel between the first two threads holds.
+    let entries = ObjectPool::builder(Entry::default).max_capacity(16 * 1024).max_idle(16 * PAGE).build()?;
     let new_buffer = || Vec::with_capacity(BATCH + 4096);
     let buffers = ObjectPool::builder(new_buffer).max_capacity(2 * BATCH).build()?;
 
@@ -320,8 +322,6 @@ fn counting(work: impl FnOnce() -> Result<Outcome, Failure>) -> Result<u64, Fail
     allocator::COUNTING.store(false, Relaxed);
     outcome.map(|_| allocator::ALLOCATIONS.load(Relaxed) - before)
 }
-
-use std::sync::atomic::Ordering::Relaxed;
 
 mod allocator {
     use super::Relaxed;

@@ -36,6 +36,15 @@ fn what_short_lived_threads_leave_is_bounded_and_trimmed() {
         visit(&pool, 2, 8);
         assert!(idle() <= SHELVES + 2 * CACHE, "{}", idle());
     }
+    // What a thread does first may be to take, from the cache that it inherits: with nothing put, the
+    // cache must not grow beyond its size by what comes from the shelves.
+    for _ in 0..20 {
+        // On threads of their own, for ours would keep an id, and what it inherits.
+        let (warmer, taker) = (Arc::clone(&pool), Arc::clone(&pool));
+        thread::spawn(move || warmer.warm(SHELVES)).join().unwrap();
+        thread::spawn(move || drop(taker.take())).join().unwrap();
+        assert!(idle() <= SHELVES + 2 * CACHE, "{}", idle());
+    }
     visit(&pool, 100, 8);
     assert!(idle() <= SHELVES + 100 * CACHE, "{}", idle());
     assert_eq!(idle() as u64, pool.snapshot().idle);

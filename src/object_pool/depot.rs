@@ -6,7 +6,7 @@ use super::shelves::Shelves;
 use super::slots::{Cache, Slots};
 use super::tally::{Counter, Tally};
 use super::trim;
-use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Registry, ThreadId};
 use std::time::Duration;
 
@@ -56,7 +56,8 @@ impl<T> Depot<T> {
         Some(object)
     }
 
-    /// From a shelf, and some more for the thread's cache, which is empty.
+    /// From a shelf, and some more for the thread's cache. A thread that has just got its id looks into
+    /// the cache first: it may have inherited one.
     pub(super) fn take_shared(&self, id: Option<&ThreadId>) -> Option<Box<T>> {
         let Some(id) = id else {
             let object = self.shelves.take(0, &mut Vec::new(), 0);
@@ -64,8 +65,11 @@ impl<T> Depot<T> {
             return object;
         };
         let slot = self.slots.get_or_make(id);
+        let refill = |cache: &mut Cache<T>| {
+            cache.pop().or_else(|| self.shelves.take(home(id), cache, self.batch() - 1))
+        };
         // SAFETY: the slot of our own id; a depot runs no user code.
-        let object = unsafe { slot.with(|cache| self.shelves.take(home(id), cache, self.batch() - 1)) };
+        let object = unsafe { slot.with(refill) };
         if object.is_some() { &slot.tally.hits } else { &slot.tally.misses }.bump();
         object
     }
@@ -90,41 +94,35 @@ impl<T> Depot<T> {
         }
     }
 
-    /// Beyond the thread's cache, which is full, or new, or called back, or not to be. Returns the object
-    /// when there is no room for it anywhere.
+    /// Into the thread's cache, after making room there, or on a shelf. Returns the object when there is no
+    /// room for it anywhere.
     pub(super) fn put_shared(&self, id: Option<&ThreadId>, object: Box<T>) -> Result<u64, Box<T>> {
         let Some(id) = id else {
             return self.shelves.put_one(0, object).map(|()| self.leaving.recycled.add(1));
         };
         let slot = self.slots.get_or_make(id);
+        let make_room = |cache: &mut Cache<T>| {
+            let room = slot.room.load(Ordering::Relaxed);
+            if room == 0 {
+                // New, or called back: all of it goes. On the shelves one rule finds out what is idle, and
+                // what is not comes back.
+                self.shelves.put(home(id), cache, cache.len());
+                cache.reserve_exact(self.thread_cache - cache.len());
+                // Ordering: relaxed, as where it is read. If a trim calls back again just now, it is
+                // obeyed already.
+                slot.room.store(self.thread_cache, Ordering::Relaxed);
+            } else if cache.len() >= room {
+                self.shelves.put(home(id), cache, self.batch());
+            }
+            if cache.len() < self.thread_cache {
+                cache.push(object);
+                Ok(())
+            } else {
+                self.shelves.put_one(home(id), object)
+            }
+        };
         // SAFETY: the slot of our own id; a depot runs no user code.
-        let kept = unsafe { slot.with(|cache| self.make_room(id, &slot.room, cache, object)) };
-        kept.map(|()| slot.tally.recycled.bump())
-    }
-
-    fn make_room(
-        &self,
-        id: &ThreadId,
-        room: &AtomicUsize,
-        cache: &mut Cache<T>,
-        object: Box<T>,
-    ) -> Result<(), Box<T>> {
-        let mut leave = self.batch();
-        if room.load(Ordering::Relaxed) == 0 {
-            // All of it: on the shelves one rule finds out what is idle, and what is not comes back.
-            leave = cache.len();
-            cache.reserve_exact(self.thread_cache - leave);
-            // Ordering: relaxed, as where it is read. A trim that calls back again just now is obeyed
-            // already.
-            room.store(self.thread_cache, Ordering::Relaxed);
-        }
-        self.shelves.put(home(id), cache, leave.min(cache.len()));
-        if cache.len() < self.thread_cache {
-            cache.push(object);
-            Ok(())
-        } else {
-            self.shelves.put_one(home(id), object)
-        }
+        unsafe { slot.with(make_room) }.map(|()| slot.tally.recycled.bump())
     }
 
     /// How many objects go to or from a shelf at once: half a cache, so that a thread that stands at
