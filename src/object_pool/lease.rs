@@ -37,8 +37,9 @@ impl<T, P: Deref<Target = ObjectPool<T>>> Lease<T, P> {
         let mut lease = ManuallyDrop::new(lease);
         // SAFETY: the guard is never dropped, so that both fields are read exactly once.
         unsafe {
+            let object = ManuallyDrop::take(&mut lease.object);
             drop(ptr::read(&lease.pool));
-            ManuallyDrop::take(&mut lease.object)
+            object
         }
     }
 }

@@ -74,8 +74,9 @@
 //! nothing more.
 //!
 //! Trims come by themselves, once a [`trim_interval`](Builder::trim_interval), driven by puts: each thread
-//! looks at the clock at every 64th. There is no background thread, hence a pool that is not used at all
-//! keeps what it has, until somebody calls [`trim`](ObjectPool::trim).
+//! looks at the clock at every 64th, and the put that finds it time drops what is let go. There is no
+//! background thread, hence a pool that is not used at all keeps what it has, until somebody calls
+//! [`trim`](ObjectPool::trim).
 //!
 //! # Defaults
 //!
@@ -276,13 +277,13 @@ impl<T> ObjectPool<T> {
 
     #[cold]
     fn discard(&self, object: Box<T>) {
-        self.count_discarded();
+        let discarded = self.count_discarded();
         drop(object);
+        self.look_at_the_clock(discarded);
     }
 
-    fn count_discarded(&self) {
-        let discarded = self.depot.count(thread_id::current().as_ref(), |tally| &tally.discarded);
-        self.look_at_the_clock(discarded);
+    fn count_discarded(&self) -> u64 {
+        self.depot.count(thread_id::current().as_ref(), |tally| &tally.discarded)
     }
 
     /// Now and then, as `count` goes up, and trims if it is time.

@@ -11,6 +11,7 @@ use opool::PoolAllocator;
 use peers::{Race, on_threads};
 use std::cell::RefCell;
 use std::hint::black_box;
+use std::mem::MaybeUninit;
 use std::sync::Mutex;
 
 const KIB: usize = 1024;
@@ -41,7 +42,7 @@ impl PoolAllocator<Vec<u8>> for Buffers {
 }
 
 fn ours(size: usize) -> ObjectPool<Vec<u8>> {
-    ObjectPool::builder(move || Vec::with_capacity(size)).max_capacity(size).build().unwrap()
+    ObjectPool::builder(move || Vec::<u8>::with_capacity(size)).max_capacity(size).build().unwrap()
 }
 
 /// What a user does with it: little, so that the pool is what is measured, but not nothing.
@@ -120,12 +121,17 @@ impl Contestants {
 fn handed_over(title: &str, size: usize) {
     let new = move || Vec::<u8>::with_capacity(size);
     let home = ours(size);
-    let abroad = ObjectPool::builder(new).max_capacity(size).max_idle(4096).build().unwrap();
-    let queue = ArrayQueue::new(4096);
-    let linear = lockfree_object_pool::LinearObjectPool::new(move || Vec::<u8>::with_capacity(size), Vec::clear);
+    // As much as is under way here.
+    let under_way = || ObjectPool::builder(new).max_capacity(size).max_idle(8192);
+    let abroad = under_way().build().unwrap();
+    let bigger_cache = under_way().thread_cache(64).build().unwrap();
+    let queue = ArrayQueue::new(8192);
+    let linear =
+        lockfree_object_pool::LinearObjectPool::new(move || Vec::<u8>::with_capacity(size), Vec::clear);
     Race::new(title)
         .threads("mainstay, same thread", 1, || touch(&mut home.get()))
         .lap("mainstay", |n| journey(n, || abroad.get(), drop))
+        .lap("mainstay, cache of 64", |n| journey(n, || bigger_cache.get(), drop))
         .lap("lockfree-object-pool, linear", |n| journey(n, || linear.pull(), drop))
         .lap("crossbeam ArrayQueue", |n| {
             journey(
@@ -140,7 +146,6 @@ fn handed_over(title: &str, size: usize) {
         .lap("plain allocation", |n| journey(n, new, drop))
         .lap("the journey alone", |n| journey(n, || 0_u64, |object| drop(black_box(object))))
         .run();
-    println!("  {:?}", abroad.snapshot());
 }
 
 fn journey<T: Send>(n: u64, get: impl Fn() -> T + Sync, put: impl Fn(T) + Sync) -> std::time::Duration {
@@ -179,18 +184,33 @@ fn journey<T: Send>(n: u64, get: impl Fn() -> T + Sync, put: impl Fn(T) + Sync) 
 /// Several objects out at once on each thread, as in code that nests.
 fn nested(title: &str, threads: usize, depth: usize, size: usize) {
     let pool = ours(size);
-    let linear = lockfree_object_pool::LinearObjectPool::new(move || Vec::<u8>::with_capacity(size), Vec::clear);
-    let many = |n: u64, op: &(dyn Fn() + Sync)| on_threads(threads, n.div_ceil(depth as u64), &|| op());
+    let bigger_cache = ObjectPool::builder(move || Vec::<u8>::with_capacity(size))
+        .max_capacity(size)
+        .thread_cache(128)
+        .build()
+        .unwrap();
+    let linear =
+        lockfree_object_pool::LinearObjectPool::new(move || Vec::<u8>::with_capacity(size), Vec::clear);
+    fn lap<T>(threads: usize, n: u64, depth: usize, get: impl Fn() -> T + Sync) -> std::time::Duration {
+        const DEEPEST: usize = 100;
+        on_threads(threads, n.div_ceil(depth as u64), &|| {
+            // On the stack, or an allocation would be measured too.
+            let mut out: [MaybeUninit<T>; DEEPEST] = [const { MaybeUninit::uninit() }; DEEPEST];
+            for guard in &mut out[..depth] {
+                guard.write(get());
+            }
+            black_box(&mut out);
+            for guard in &mut out[..depth] {
+                // SAFETY: written above, and dropped once.
+                unsafe { guard.assume_init_drop() };
+            }
+        })
+    }
     Race::new(title)
-        .lap("mainstay", |n| {
-            many(n, &|| drop(black_box((0..depth).map(|_| pool.get()).collect::<Vec<_>>())))
-        })
-        .lap("lockfree-object-pool, linear", |n| {
-            many(n, &|| drop(black_box((0..depth).map(|_| linear.pull()).collect::<Vec<_>>())))
-        })
-        .lap("plain allocation", |n| {
-            many(n, &|| drop(black_box((0..depth).map(|_| Vec::<u8>::with_capacity(size)).collect::<Vec<_>>())))
-        })
+        .lap("mainstay", |n| lap(threads, n, depth, || pool.get()))
+        .lap("mainstay, cache of 128", |n| lap(threads, n, depth, || bigger_cache.get()))
+        .lap("lockfree-object-pool, linear", |n| lap(threads, n, depth, || linear.pull()))
+        .lap("plain allocation", |n| lap(threads, n, depth, || Vec::<u8>::with_capacity(size)))
         .run();
 }
 
