@@ -63,7 +63,10 @@ fn a_detached_object_does_not_come_back_by_itself() {
     assert_eq!(Arc::strong_count(&pool), 1);
     assert_eq!(pool.snapshot().idle, 0);
     pool.put(kept);
-    pool.put(*owned);
+    pool.put(owned);
+    pool.put(pool.take());
+    assert_eq!(pool.take().into_inner().number, 1);
+    pool.put(factory.maker()());
     assert_eq!(pool.snapshot().idle, 2);
 }
 

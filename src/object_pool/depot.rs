@@ -5,7 +5,7 @@
 use super::shelves::Shelves;
 use super::slots::{Cache, Slots};
 use super::tally::{Counter, Tally};
-use super::trim;
+use super::{Object, trim};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Registry, ThreadId};
 use std::time::Duration;
@@ -48,7 +48,7 @@ impl<T> Depot<T> {
 
     /// From the thread's own cache, if there is anything in it: no lock, no read-modify-write.
     #[inline]
-    pub(super) fn take_private(&self, id: Option<&ThreadId>) -> Option<Box<T>> {
+    pub(super) fn take_private(&self, id: Option<&ThreadId>) -> Option<Object<T>> {
         let slot = self.slots.get(id?)?;
         // SAFETY: the slot of our own id; a depot runs no user code.
         let object = unsafe { slot.with(Vec::pop) }?;
@@ -58,7 +58,7 @@ impl<T> Depot<T> {
 
     /// From a shelf, and some more for the thread's cache. A thread that has just got its id looks into
     /// the cache first: it may have inherited one.
-    pub(super) fn take_shared(&self, id: Option<&ThreadId>) -> Option<Box<T>> {
+    pub(super) fn take_shared(&self, id: Option<&ThreadId>) -> Option<Object<T>> {
         let Some(id) = id else {
             let object = self.shelves.take(0, &mut Vec::new(), 0);
             if object.is_some() { &self.leaving.hits } else { &self.leaving.misses }.add(1);
@@ -77,7 +77,7 @@ impl<T> Depot<T> {
     /// Into the thread's own cache, if there is room: no lock, no read-modify-write. Says how many objects
     /// came back in the name of this id so far.
     #[inline]
-    pub(super) fn put_private(&self, id: Option<&ThreadId>, object: Box<T>) -> Result<u64, Box<T>> {
+    pub(super) fn put_private(&self, id: Option<&ThreadId>, object: Object<T>) -> Result<u64, Object<T>> {
         let Some(slot) = id.and_then(|id| self.slots.get(id)) else { return Err(object) };
         // SAFETY: the slot of our own id; a depot runs no user code.
         unsafe {
@@ -96,7 +96,7 @@ impl<T> Depot<T> {
 
     /// Into the thread's cache, after making room there, or on a shelf. Returns the object when there is no
     /// room for it anywhere.
-    pub(super) fn put_shared(&self, id: Option<&ThreadId>, object: Box<T>) -> Result<u64, Box<T>> {
+    pub(super) fn put_shared(&self, id: Option<&ThreadId>, object: Object<T>) -> Result<u64, Object<T>> {
         let Some(id) = id else {
             return self.shelves.put_one(0, object).map(|()| self.leaving.recycled.add(1));
         };
@@ -132,7 +132,7 @@ impl<T> Depot<T> {
     }
 
     /// Puts an object that was never taken on a shelf, or returns it when there is no room.
-    pub(super) fn warm(&self, object: Box<T>) -> Result<(), Box<T>> {
+    pub(super) fn warm(&self, object: Object<T>) -> Result<(), Object<T>> {
         self.shelves.put_one(0, object)?;
         self.warmed.add(1);
         Ok(())
@@ -148,7 +148,7 @@ impl<T> Depot<T> {
 
     /// Takes away what stayed idle since the last trim. The caller drops it where user code may run.
     #[must_use]
-    pub(super) fn trim(&self, registry: Option<&Registry>) -> Vec<Box<T>> {
+    pub(super) fn trim(&self, registry: Option<&Registry>) -> Vec<Object<T>> {
         let mut let_go = Vec::new();
         for slot in self.slots.all() {
             // Ordering: relaxed, as where it is read.

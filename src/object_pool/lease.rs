@@ -1,7 +1,7 @@
 //! The guard of an object that is out of its pool.
 #![allow(unsafe_code)]
 
-use super::ObjectPool;
+use super::{Object, ObjectPool};
 use crate::sync::PlainArc;
 use std::fmt;
 use std::mem::ManuallyDrop;
@@ -20,26 +20,26 @@ pub type PooledOwned<T> = Lease<T, PlainArc<ObjectPool<T>>>;
 /// panic left it; see [`Builder::discard_on_unwind`](super::Builder::discard_on_unwind).
 pub struct Lease<T, P: Deref<Target = ObjectPool<T>>> {
     /// Present until the guard is dropped or detached.
-    object: ManuallyDrop<Box<T>>,
+    object: ManuallyDrop<Object<T>>,
     pool: P,
 }
 
 impl<T, P: Deref<Target = ObjectPool<T>>> Lease<T, P> {
     #[inline]
-    pub(super) fn new(object: Box<T>, pool: P) -> Self {
+    pub(super) fn new(object: Object<T>, pool: P) -> Self {
         Self { object: ManuallyDrop::new(object), pool }
     }
 
-    /// Keeps the object: it does not go back by itself. An associated function, so that it cannot hide
-    /// a method of the object's.
+    /// Takes the object out of the pool for good. An associated function, so that it cannot hide a method
+    /// of the object's.
     #[must_use]
-    pub fn detach(lease: Self) -> Box<T> {
+    pub fn detach(lease: Self) -> T {
         let mut lease = ManuallyDrop::new(lease);
         // SAFETY: the guard is never dropped, so that both fields are read exactly once.
         unsafe {
             let object = ManuallyDrop::take(&mut lease.object);
             drop(ptr::read(&lease.pool));
-            object
+            object.into_inner()
         }
     }
 }

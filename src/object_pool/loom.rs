@@ -4,6 +4,7 @@
 //! happens-before edge, or a token in two places, fails the model by itself. At the end of each model
 //! every token is somewhere, once.
 
+use super::Object;
 use super::depot::Depot;
 use crate::sync::{Arc, Registry, ThreadId, UnsafeCell};
 use loom::thread;
@@ -15,8 +16,8 @@ struct Token {
 }
 
 impl Token {
-    fn new(name: u32) -> Box<Self> {
-        Box::new(Self { name, writes: UnsafeCell::new(0) })
+    fn new(name: u32) -> Object<Self> {
+        Object::from(Self { name, writes: UnsafeCell::new(0) })
     }
 
     #[allow(unsafe_code)]
@@ -33,7 +34,7 @@ struct Scene {
 }
 
 /// The tokens that a thread has in its hands when it ends.
-type Hands = Vec<Box<Token>>;
+type Hands = Vec<Object<Token>>;
 
 impl Scene {
     fn new(max_idle: usize, thread_cache: usize) -> Arc<Self> {
@@ -57,7 +58,7 @@ impl Scene {
     }
 
     /// What there is no room for stays in hand.
-    fn put(&self, id: &ThreadId, token: Box<Token>, hands: &mut Hands) {
+    fn put(&self, id: &ThreadId, token: Object<Token>, hands: &mut Hands) {
         token.hold();
         let refused =
             self.depot.put_private(Some(id), token).or_else(|token| self.depot.put_shared(Some(id), token));

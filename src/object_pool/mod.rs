@@ -100,6 +100,7 @@ mod depot;
 mod lease;
 #[cfg(all(test, mainstay_loom))]
 mod loom;
+mod object;
 mod recycle;
 mod shelves;
 mod slots;
@@ -109,6 +110,7 @@ mod trim;
 
 pub use config::Builder;
 pub use lease::{Lease, Pooled, PooledOwned};
+pub use object::Object;
 pub use recycle::Recycle;
 pub use snapshot::Snapshot;
 
@@ -124,8 +126,8 @@ const PUTS_PER_LOOK: u64 = 64;
 
 /// A pool of objects that are dear to make.
 ///
-/// It is shared by reference or in an `Arc`. Objects live in boxes, and only these move: a `T` of any size
-/// stays where it is from its first use to its last.
+/// It is shared by reference or in an `Arc`. Each object lives in a box of its own, which alone moves: a `T`
+/// of any size stays where it is from its first use to its last, see [`Object`].
 ///
 /// See the [module](self) for what it does when.
 pub struct ObjectPool<T> {
@@ -177,31 +179,31 @@ impl<T> ObjectPool<T> {
         Lease::new(self.take(), PlainArc::clone(self))
     }
 
-    /// An idle object, or a new one, without a guard: [`put`](Self::put) it back, or keep it.
+    /// An idle object, or a new one, without a guard: [`put`](Self::put) it back, or keep it, or drop it.
     ///
     /// # Panics
     /// If the factory does.
     #[inline]
     #[must_use]
-    pub fn take(&self) -> Box<T> {
+    pub fn take(&self) -> Object<T> {
         match self.depot.take_private(thread_id::known().as_ref()) {
             Some(object) => object,
             None => self.take_shared(),
         }
     }
 
-    /// Offers an object to the pool, wherever it comes from: [`take`](Self::take) here or on another
-    /// thread, or elsewhere. One that is not in a box is put into one.
+    /// Offers an object to the pool, wherever it comes from: [`take`](Self::take), here or on another
+    /// thread, or elsewhere; a bare `T` is put into a box for it.
     ///
     /// # Panics
     /// If the rule does, or the destructor of an object that is not kept.
     #[inline]
-    pub fn put(&self, object: impl Into<Box<T>>) {
+    pub fn put(&self, object: impl Into<Object<T>>) {
         self.keep_or_discard(object.into());
     }
 
     #[inline]
-    fn keep_or_discard(&self, mut object: Box<T>) {
+    fn keep_or_discard(&self, mut object: Object<T>) {
         if let Some(recycle) = &self.recycle {
             let unless_it_panics = Discarding { pool: self };
             let keep = recycle(&mut object);
@@ -248,7 +250,7 @@ impl<T> ObjectPool<T> {
 
     /// What the guard of an object does when it is dropped.
     #[inline]
-    fn put_back(&self, object: Box<T>) {
+    fn put_back(&self, object: Object<T>) {
         if std::thread::panicking() && self.discard_on_unwind {
             self.discard(object);
         } else {
@@ -257,26 +259,26 @@ impl<T> ObjectPool<T> {
     }
 
     #[cold]
-    fn take_shared(&self) -> Box<T> {
+    fn take_shared(&self) -> Object<T> {
         self.depot.take_shared(thread_id::current().as_ref()).unwrap_or_else(|| self.create())
     }
 
     #[cold]
-    fn put_shared(&self, object: Box<T>) {
+    fn put_shared(&self, object: Object<T>) {
         match self.depot.put_shared(thread_id::current().as_ref(), object) {
             Ok(returned) => self.look_at_the_clock(returned),
             Err(object) => self.discard(object),
         }
     }
 
-    fn create(&self) -> Box<T> {
-        let object = Box::new((self.make)());
+    fn create(&self) -> Object<T> {
+        let object = Object::from((self.make)());
         self.depot.count(thread_id::current().as_ref(), |tally| &tally.created);
         object
     }
 
     #[cold]
-    fn discard(&self, object: Box<T>) {
+    fn discard(&self, object: Object<T>) {
         let discarded = self.count_discarded();
         drop(object);
         self.look_at_the_clock(discarded);

@@ -1,6 +1,6 @@
 //! What the threads share: a few short stacks, each behind a lock that nobody waits for.
 
-use super::trim;
+use super::{Object, trim};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{CachePadded, Mutex};
 
@@ -22,7 +22,7 @@ struct Shelf<T> {
 #[derive(Debug)]
 struct Stock<T> {
     /// Newest last.
-    objects: Vec<Box<T>>,
+    objects: Vec<Object<T>>,
     /// The least that was here since the last trim.
     low: usize,
 }
@@ -40,7 +40,7 @@ impl<T> Shelves<T> {
     }
 
     /// One object for the caller, and up to `more` of the newest into `spare`, all from one shelf.
-    pub(super) fn take(&self, home: usize, spare: &mut Vec<Box<T>>, more: usize) -> Option<Box<T>> {
+    pub(super) fn take(&self, home: usize, spare: &mut Vec<Object<T>>, more: usize) -> Option<Object<T>> {
         self.from(home).find_map(|shelf| {
             shelf.visit(
                 |len| len > 0,
@@ -56,7 +56,7 @@ impl<T> Shelves<T> {
     }
 
     /// Moves up to `count` of the oldest of `objects` to the shelves, as many as there is room for.
-    pub(super) fn put(&self, home: usize, objects: &mut Vec<Box<T>>, mut count: usize) {
+    pub(super) fn put(&self, home: usize, objects: &mut Vec<Object<T>>, mut count: usize) {
         for shelf in self.from(home) {
             if count == 0 {
                 break;
@@ -73,7 +73,7 @@ impl<T> Shelves<T> {
     }
 
     /// Puts `object` on the first shelf that has room, or returns it.
-    pub(super) fn put_one(&self, home: usize, object: Box<T>) -> Result<(), Box<T>> {
+    pub(super) fn put_one(&self, home: usize, object: Object<T>) -> Result<(), Object<T>> {
         let mut object = Some(object);
         for shelf in self.from(home) {
             shelf.visit(
@@ -94,7 +94,7 @@ impl<T> Shelves<T> {
     /// Takes away what stayed idle since the last call, as the rule in `trim` says, and leaves `floor`.
     ///
     /// A shelf that is busy just now is not idle: its turn comes with the next call.
-    pub(super) fn trim(&self, floor: usize, let_go: &mut Vec<Box<T>>) {
+    pub(super) fn trim(&self, floor: usize, let_go: &mut Vec<Object<T>>) {
         // Ordering: relaxed; an estimate. What counts is looked at again under each lock.
         let len: usize = self.shelves.iter().map(|shelf| shelf.len.load(Ordering::Relaxed)).sum();
         let mut spare = len.saturating_sub(floor);

@@ -1,6 +1,7 @@
 //! One private slot a thread.
 #![allow(unsafe_code)]
 
+use super::Object;
 use super::tally::Tally;
 use crate::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use crate::sync::{CachePadded, ThreadId, UnsafeCell};
@@ -20,7 +21,7 @@ pub(super) struct Slot<T> {
 }
 
 /// What a thread keeps for itself, newest last.
-pub(super) type Cache<T> = Vec<Box<T>>;
+pub(super) type Cache<T> = Vec<Object<T>>;
 
 /// Slots never move, so that one is found without a lock.
 #[derive(Debug)]
