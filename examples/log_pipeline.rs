@@ -224,8 +224,14 @@ impl Input {
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--short" => input.short = true,
+                "--help" => {
+                    println!(
+                        "--short: a tenth of the records, one round\n--file PATH: logfmt lines of your own"
+                    );
+                    std::process::exit(0);
+                }
                 "--file" => input.file = Some(arguments.next().ok_or("--file takes a path")?.into()),
-                other => return Err(format!("{other}? I know --short and --file PATH").into()),
+                other => return Err(format!("{other}? see --help").into()),
             }
         }
         Ok(input)

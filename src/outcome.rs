@@ -45,8 +45,7 @@ pub trait Classify<T, E>: Send + Sync {
     /// Whether the elapsed time is looked at. Where it is not, no clock is read for it.
     const TIMED: bool = false;
 
-    /// The verdict on `result`. `elapsed` is known if [`TIMED`](Self::TIMED) asks for it, or if the
-    /// policy measures it for reasons of its own.
+    /// The verdict on `result`. `elapsed` is known if [`TIMED`](Self::TIMED) asks for it.
     fn classify(&self, result: &Result<T, Error<E>>, elapsed: Option<Duration>) -> Outcome;
 }
 

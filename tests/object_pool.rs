@@ -262,6 +262,17 @@ fn warming_stops_where_there_is_no_more_room() {
 }
 
 #[test]
+fn objects_made_together_share_no_cache_line() {
+    let pool = ObjectPool::builder(|| 0_u8).build().unwrap();
+    pool.warm(50);
+    let objects: Vec<_> = (0..50).map(|_| pool.get()).collect();
+    let mut lines: Vec<_> = objects.iter().map(|object| &raw const **object as usize / 64).collect();
+    lines.sort_unstable();
+    lines.dedup();
+    assert_eq!(lines.len(), 50);
+}
+
+#[test]
 fn a_burst_is_gone_after_the_stated_number_of_intervals() {
     let clock = ManualClock::new();
     let factory = Factory::default();

@@ -53,25 +53,30 @@ struct Openings {
     random: Random,
 }
 
-/// What an admitted call remembers: the word that admitted it, and since when.
+/// What an admitted call remembers: the word that admitted it, and since when. Two plain words, so that
+/// it stays in registers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ticket {
     admitted: Word,
-    started: Option<Instant>,
+    /// [`UNTIMED`](Self::UNTIMED) if nobody is interested.
+    started: Instant,
 }
 
 impl Ticket {
-    #[inline]
-    pub(super) const fn is_timed(&self) -> bool {
-        self.started.is_some()
+    const UNTIMED: Instant = Instant::FAR_FUTURE;
+
+    fn new(admitted: Word, timed: bool, reading: &mut Reading<'_>) -> Self {
+        let timed = timed || admitted.is_timed();
+        Self { admitted, started: if timed { reading.now() } else { Self::UNTIMED } }
     }
 
-    const fn is_probe(&self) -> bool {
+    #[inline]
+    pub(super) const fn is_probe(&self) -> bool {
         !self.admitted.is_closed()
     }
 
     pub(super) fn elapsed(&self, reading: &mut Reading<'_>) -> Option<Duration> {
-        self.started.map(|started| reading.now() - started)
+        (self.started != Self::UNTIMED).then(|| reading.now() - self.started)
     }
 }
 
@@ -126,28 +131,26 @@ impl Core {
         self.live.read(word.epoch())
     }
 
-    /// Admits a call or refuses it. `timed`: the call's time is of interest in any case.
+    /// Admits a call if the breaker is closed and takes no time: nearly always, in one load.
     #[inline]
-    pub(super) fn admit(&self, timed: bool, reading: &mut Reading<'_>) -> (Result<Ticket, Refused>, Moved) {
+    pub(super) fn admit_at_once(&self) -> Option<Ticket> {
         let word = self.word();
-        if word.is_closed() {
-            (Ok(ticket(word, timed, reading)), false)
-        } else {
-            self.admit_unclosed(timed, reading)
-        }
+        word.is_closed_and_untimed().then_some(Ticket { admitted: word, started: Ticket::UNTIMED })
     }
 
-    #[cold]
-    fn admit_unclosed(&self, timed: bool, reading: &mut Reading<'_>) -> (Result<Ticket, Refused>, Moved) {
+    /// Admits a call or refuses it. `timed`: the call's time is of interest in any case.
+    pub(super) fn admit(&self, timed: bool, reading: &mut Reading<'_>) -> (Result<Ticket, Refused>, Moved) {
         let mut moved = false;
         loop {
             let word = self.word();
+            if word.is_closed() {
+                return (Ok(Ticket::new(word, timed, reading)), moved);
+            }
             let now = reading.now();
             let settings = self.settings(word);
             let open_until = Instant::from_nanos(self.gate.open_until.load(Relaxed));
             let lease_until = Instant::from_nanos(self.gate.lease_until.load(Relaxed));
             let admitted = match state::admit(word, now, open_until, lease_until, &settings) {
-                Admission::Admit => word,
                 Admission::Refuse(until) => {
                     self.tallies.rejected.fetch_add(1, Relaxed);
                     return (Err(Refused { until, now }), moved);
@@ -182,7 +185,7 @@ impl Core {
                     continue;
                 }
             };
-            return (Ok(ticket(admitted, timed, reading)), moved);
+            return (Ok(Ticket::new(admitted, timed, reading)), moved);
         }
     }
 
@@ -219,8 +222,18 @@ impl Core {
         }
     }
 
-    /// Hears how a call ended; `None` says nothing about the dependency.
+    /// Counts a success if nothing has happened since its admission and the window needs no clock; else
+    /// it is still to be [settled](Self::settle).
     #[inline]
+    pub(super) fn count_at_once(&self, ticket: Ticket) -> bool {
+        let word = self.word();
+        word == ticket.admitted
+            && word.is_closed_and_untimed()
+            && !word.has_streak()
+            && self.window.record_at_once(word.generation())
+    }
+
+    /// Hears how a call ended; `None` says nothing about the dependency.
     pub(super) fn settle(&self, ticket: Ticket, failed: Option<bool>, reading: &mut Reading<'_>) -> Moved {
         let word = self.word();
         if word.generation() != ticket.admitted.generation() {
@@ -433,12 +446,6 @@ impl Core {
     pub(super) fn window(&self) -> &Window {
         &self.window
     }
-}
-
-#[inline]
-fn ticket(admitted: Word, timed: bool, reading: &mut Reading<'_>) -> Ticket {
-    let timed = timed || admitted.is_timed();
-    Ticket { admitted, started: timed.then(|| reading.now()) }
 }
 
 /// What there is to see from outside.

@@ -20,7 +20,7 @@ use std::task::{Context, Poll, ready};
 #[must_use = "futures do nothing unless polled"]
 pub struct Call<'a, C, Op, Fut> {
     breaker: &'a Shared,
-    classify: C,
+    classify: &'a C,
     op: Option<Op>,
     // Dropped before the permit: what the operation holds is gone when its slot is free.
     #[pin]
@@ -29,7 +29,7 @@ pub struct Call<'a, C, Op, Fut> {
 }
 
 impl<'a, C, Op, Fut> Call<'a, C, Op, Fut> {
-    pub(super) const fn new(breaker: &'a Shared, classify: C, op: Op) -> Self {
+    pub(super) const fn new(breaker: &'a Shared, classify: &'a C, op: Op) -> Self {
         Self { breaker, classify, op: Some(op), running: None, permit: None }
     }
 }
@@ -54,7 +54,7 @@ where
         let result = ready!(running.poll(cx)).map_err(Error::Operation);
         this.running.set(None);
         if let Some(permit) = this.permit.take() {
-            settle(permit, this.classify, &result);
+            settle(permit, *this.classify, &result);
         }
         Poll::Ready(result)
     }

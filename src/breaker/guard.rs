@@ -26,7 +26,7 @@ impl<C> Classified<C> {
     }
 
     /// As [`CircuitBreaker::call`].
-    pub fn call<Op, Fut, T, E>(&self, op: Op) -> Call<'_, &C, Op, Fut>
+    pub fn call<Op, Fut, T, E>(&self, op: Op) -> Call<'_, C, Op, Fut>
     where
         Op: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
@@ -64,14 +64,19 @@ pub(super) fn settle<T, E, C: Classify<T, E>>(
     classify: &C,
     result: &Result<T, Error<E>>,
 ) {
-    let mut reading = Reading::of(permit.clock());
-    let elapsed = if permit.is_timed() { permit.elapsed(&mut reading) } else { None };
+    let (elapsed, now) = if C::TIMED {
+        let mut reading = permit.reading();
+        let elapsed = permit.elapsed(&mut reading);
+        (elapsed, Some(reading.now()))
+    } else {
+        (None, None)
+    };
     let failed = match classify.classify(result, elapsed) {
         Outcome::Success => Some(false),
         Outcome::Failure => Some(true),
         Outcome::Ignore => None,
     };
-    permit.settle(failed, Some(reading));
+    permit.settle(failed, now);
 }
 
 impl From<CircuitBreaker> for Classified<AnyError> {

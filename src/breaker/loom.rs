@@ -149,6 +149,52 @@ fn a_late_probe_counts_once() {
     });
 }
 
+/// The same with a probe whose success would close: it closes, or it came too late.
+#[test]
+fn a_late_probe_decides_or_is_stale() {
+    loom::model(|| {
+        let core = core(&builder().trial_calls(2));
+        opened(&core);
+        let probe = admit(&core, WAIT).unwrap();
+        let late = {
+            let core = core.clone();
+            thread::spawn(move || settle(&core, probe, Some(false), WAIT + LEASE))
+        };
+        let next = admit(&core, WAIT + LEASE);
+        late.join().unwrap();
+        assert!(next.is_ok());
+        let stale = at(0, |now| core.look(now.now())).stale;
+        match core.state() {
+            State::Closed => assert_eq!(stale, 0),
+            _ => assert_eq!((stale, trial(&core)), (1, (1, 1, 1))),
+        }
+    });
+}
+
+/// Two calls fail at different times, and each would open: the wait is that of the one who did.
+#[test]
+fn it_opens_once_and_tells_the_wait_that_holds() {
+    loom::model(|| {
+        let core = core(&builder());
+        let fail = |core: &Core, seconds| {
+            if let Ok(ticket) = admit(core, 0) {
+                settle(core, ticket, Some(true), seconds);
+            }
+        };
+        let other = {
+            let core = core.clone();
+            thread::spawn(move || fail(&core, 5))
+        };
+        fail(&core, 0);
+        other.join().unwrap();
+        let open_until = at(0, |now| core.look(now.now())).open_until;
+        let mut told = Vec::new();
+        core.outbox.deliver(|transition| told.push(transition));
+        assert_eq!(told.len(), 1);
+        assert_eq!(open_until, told[0].wait.map(|wait| told[0].at + wait));
+    });
+}
+
 /// Two callers find a lease over: the probe is counted as lost once, and one of them takes its place.
 #[test]
 fn a_lost_probe_is_counted_once() {

@@ -110,7 +110,7 @@ use crate::error::{ConfigError, Error, Reason, Rejection};
 use crate::event::Observer;
 use crate::outcome::AnyError;
 use crate::sync::{PlainArc, PlainMutex};
-use crate::time::{Clock, Reading};
+use crate::time::{Clock, Instant, Reading};
 use crate::window::Counts;
 use std::fmt;
 use std::future::Future;
@@ -196,7 +196,7 @@ impl CircuitBreaker {
         Op: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        Call::new(&self.0, AnyError, op)
+        Call::new(&self.0, &AnyError, op)
     }
 
     /// As [`call`](Self::call), around a closure that holds the thread.
@@ -295,7 +295,15 @@ impl CircuitBreaker {
 
 impl Shared {
     #[inline]
-    fn admit(&self, timed: bool, mut reading: Reading<'_>) -> Result<Permit<'_>, Rejection> {
+    fn admit(&self, timed: bool, reading: Reading<'_>) -> Result<Permit<'_>, Rejection> {
+        match self.core.admit_at_once() {
+            Some(ticket) if !timed => Ok(Permit::new(self, ticket)),
+            _ => self.admit_or_refuse(timed, reading),
+        }
+    }
+
+    #[inline(never)]
+    fn admit_or_refuse(&self, timed: bool, mut reading: Reading<'_>) -> Result<Permit<'_>, Rejection> {
         let (admitted, moved) = self.core.admit(timed, &mut reading);
         // The permit first: should an observer panic, it gives the slot back.
         let admitted = admitted.map(|ticket| Permit::new(self, ticket));
@@ -309,6 +317,14 @@ impl Shared {
                 None => rejection,
             }
         })
+    }
+
+    #[inline(never)]
+    fn settle(&self, ticket: core::Ticket, failed: Option<bool>, now: Option<Instant>) {
+        let mut reading = now.map_or(Reading::of(&self.clock), |now| Reading::known(&self.clock, now));
+        if self.core.settle(ticket, failed, &mut reading) {
+            self.deliver();
+        }
     }
 
     #[cold]

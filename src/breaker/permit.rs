@@ -1,7 +1,8 @@
 use super::Shared;
 use super::core::Ticket;
-use crate::time::{Clock, Reading};
+use crate::time::{Instant, Reading};
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::time::Duration;
 
 /// Leave to make one call, and the duty to say how it ended.
@@ -15,13 +16,13 @@ use std::time::Duration;
 #[must_use = "a permit that is dropped counts as no call at all"]
 pub struct Permit<'a> {
     breaker: &'a Shared,
-    /// `None` once it has been settled.
-    ticket: Option<Ticket>,
+    ticket: Ticket,
 }
 
 impl<'a> Permit<'a> {
+    #[inline]
     pub(super) const fn new(breaker: &'a Shared, ticket: Ticket) -> Self {
-        Self { breaker, ticket: Some(ticket) }
+        Self { breaker, ticket }
     }
 
     /// The call succeeded. It still counts as slow if it took too long.
@@ -48,28 +49,23 @@ impl<'a> Permit<'a> {
         self.settle(Some(result.is_err()), None);
     }
 
-    /// How long ago the call was admitted, if it is timed.
+    /// A look at the clock for those who judge this call, and how long it took, if it is timed.
     pub(super) fn elapsed(&self, reading: &mut Reading<'_>) -> Option<Duration> {
-        self.ticket.as_ref().and_then(|ticket| ticket.elapsed(reading))
+        self.ticket.elapsed(reading)
     }
 
-    pub(super) const fn clock(&self) -> &'a Clock {
-        &self.breaker.clock
+    pub(super) const fn reading(&self) -> Reading<'a> {
+        Reading::of(&self.breaker.clock)
     }
 
-    pub(super) fn is_timed(&self) -> bool {
-        self.ticket.as_ref().is_some_and(Ticket::is_timed)
-    }
-
-    /// `failed`: whether it failed, if it says anything at all. `reading`: taken already, perhaps.
+    /// `failed`: whether it failed, if it says anything at all. `now`: if the clock has been read.
     #[inline]
-    pub(super) fn settle(mut self, failed: Option<bool>, reading: Option<Reading<'_>>) {
-        if let Some(ticket) = self.ticket.take() {
-            let mut reading = reading.unwrap_or_else(|| Reading::of(&self.breaker.clock));
-            if self.breaker.core.settle(ticket, failed, &mut reading) {
-                self.breaker.deliver();
-            }
+    pub(super) fn settle(self, failed: Option<bool>, now: Option<Instant>) {
+        let permit = ManuallyDrop::new(self);
+        if failed == Some(false) && permit.breaker.core.count_at_once(permit.ticket) {
+            return;
         }
+        permit.breaker.settle(permit.ticket, failed, now);
     }
 }
 
@@ -77,8 +73,8 @@ impl Drop for Permit<'_> {
     #[inline]
     fn drop(&mut self) {
         // Without an outcome there is no transition, so no observer runs here, perhaps in a panic.
-        if let Some(ticket) = self.ticket.take() {
-            self.breaker.core.settle(ticket, None, &mut Reading::of(&self.breaker.clock));
+        if self.ticket.is_probe() {
+            self.breaker.settle(self.ticket, None, None);
         }
     }
 }

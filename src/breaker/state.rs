@@ -75,6 +75,11 @@ impl Word {
         self.0 >> PHASE & 3 == 0
     }
 
+    #[inline]
+    pub(super) const fn is_closed_and_untimed(self) -> bool {
+        self.0 & (3 << PHASE | TIMED) == 0
+    }
+
     /// Whether calls must be timed because slow ones count.
     #[inline]
     pub(super) const fn is_timed(self) -> bool {
@@ -174,11 +179,9 @@ pub enum Cause {
     Reset,
 }
 
-/// What to do with a caller who asks to be admitted.
+/// What to do with a caller who asks to be admitted by a breaker that is not closed.
 #[derive(Debug, PartialEq)]
 pub(super) enum Admission {
-    /// Admit.
-    Admit,
     /// Take a probe's slot, then admit.
     Probe(Trial),
     /// The wait is over: become half-open with this caller as the first probe.
@@ -199,9 +202,8 @@ pub(super) fn admit(
     settings: &Settings,
 ) -> Admission {
     match word.phase() {
-        Phase::Closed { .. } => Admission::Admit,
         Phase::Open if now >= open_until => Admission::BeginTrial,
-        Phase::Open => Admission::Refuse(Some(open_until)),
+        Phase::Open | Phase::Closed { .. } => Admission::Refuse(Some(open_until)),
         Phase::HalfOpen(trial) => match judge(&trial, settings) {
             // No more probes than outcomes are wanted: the rest would only load the dependency.
             Verdict::Undecided if trial.leased < settings.probes.min(settings.trial_calls - trial.total) => {

@@ -156,13 +156,13 @@ pub(crate) struct Reading<'a> {
 
 impl<'a> Reading<'a> {
     #[inline]
-    pub(crate) fn of(clock: &'a Clock) -> Self {
+    pub(crate) const fn of(clock: &'a Clock) -> Self {
         Self { clock, now: None }
     }
 
     /// A reading that was taken already.
     #[inline]
-    pub(crate) fn known(clock: &'a Clock, now: Instant) -> Self {
+    pub(crate) const fn known(clock: &'a Clock, now: Instant) -> Self {
         Self { clock, now: Some(now) }
     }
 
@@ -172,6 +172,7 @@ impl<'a> Reading<'a> {
     }
 }
 
+#[inline]
 fn system_now() -> Instant {
     static ORIGIN: OnceLock<std::time::Instant> = OnceLock::new();
     Instant::from_origin(ORIGIN.get_or_init(std::time::Instant::now).elapsed())

@@ -5,7 +5,9 @@
 //! cargo run --release --bin breaker          # one binary per primitive
 //! ```
 
+use std::pin::pin;
 use std::sync::Barrier;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 15;
@@ -102,5 +104,16 @@ fn calibrate(lap: &mut Lap<'_>) -> u64 {
             return ((n as f64 * scale) as u64).max(1);
         }
         n *= 4;
+    }
+}
+
+/// What a future gives that is ready at once.
+///
+/// # Panics
+/// If it is not.
+pub fn ready<F: Future>(future: F) -> F::Output {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("not ready"),
     }
 }
