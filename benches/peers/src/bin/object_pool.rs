@@ -124,14 +124,15 @@ fn handed_over(title: &str, size: usize) {
     // As much as is under way here.
     let under_way = || ObjectPool::builder(new).max_capacity(size).max_idle(8192);
     let abroad = under_way().build().unwrap();
-    let bigger_cache = under_way().thread_cache(64).build().unwrap();
+    let [small_cache, big_cache] = [16, 64].map(|cache| under_way().thread_cache(cache).build().unwrap());
     let queue = ArrayQueue::new(8192);
     let linear =
         lockfree_object_pool::LinearObjectPool::new(move || Vec::<u8>::with_capacity(size), Vec::clear);
     Race::new(title)
         .threads("mainstay, same thread", 1, || touch(&mut home.get()))
         .lap("mainstay", |n| journey(n, || abroad.get(), drop))
-        .lap("mainstay, cache of 64", |n| journey(n, || bigger_cache.get(), drop))
+        .lap("mainstay, cache of 16", |n| journey(n, || small_cache.get(), drop))
+        .lap("mainstay, cache of 64", |n| journey(n, || big_cache.get(), drop))
         .lap("lockfree-object-pool, linear", |n| journey(n, || linear.pull(), drop))
         .lap("crossbeam ArrayQueue", |n| {
             journey(
@@ -184,7 +185,7 @@ fn journey<T: Send>(n: u64, get: impl Fn() -> T + Sync, put: impl Fn(T) + Sync) 
 /// Several objects out at once on each thread, as in code that nests.
 fn nested(title: &str, threads: usize, depth: usize, size: usize) {
     let pool = ours(size);
-    let bigger_cache = ObjectPool::builder(move || Vec::<u8>::with_capacity(size))
+    let big_cache = ObjectPool::builder(move || Vec::<u8>::with_capacity(size))
         .max_capacity(size)
         .thread_cache(128)
         .build()
@@ -208,7 +209,7 @@ fn nested(title: &str, threads: usize, depth: usize, size: usize) {
     }
     Race::new(title)
         .lap("mainstay", |n| lap(threads, n, depth, || pool.get()))
-        .lap("mainstay, cache of 128", |n| lap(threads, n, depth, || bigger_cache.get()))
+        .lap("mainstay, cache of 128", |n| lap(threads, n, depth, || big_cache.get()))
         .lap("lockfree-object-pool, linear", |n| lap(threads, n, depth, || linear.pull()))
         .lap("plain allocation", |n| lap(threads, n, depth, || Vec::<u8>::with_capacity(size)))
         .run();
