@@ -1,5 +1,7 @@
 //! The object pool by itself. How it compares with others: `benches/peers`.
 
+#![allow(missing_docs)] // `criterion_group` makes a public function.
+
 use criterion::{Criterion, criterion_group, criterion_main};
 use mainstay::object_pool::ObjectPool;
 use std::hint::black_box;

@@ -35,6 +35,8 @@ use std::time::Duration;
 pub struct Backoff {
     formula: Formula,
     custom: Option<Custom>,
+    /// Whether jitter was left to whoever waits.
+    unspread: bool,
 }
 
 pub(crate) type Custom = PlainArc<dyn Fn(u32) -> Duration + Send + Sync>;
@@ -76,16 +78,17 @@ impl Backoff {
     const CAP: Duration = Duration::from_secs(30);
 
     const fn new(growth: Growth, initial: Duration) -> Self {
-        Self { formula: Formula { growth, jitter: Jitter::Full, initial, cap: Self::CAP }, custom: None }
+        let formula = Formula { growth, jitter: Jitter::Full, initial, cap: Self::CAP };
+        Self { formula, custom: None, unspread: true }
     }
 
-    /// `initial`, and each time twice as long, up to 30 s, with full jitter.
+    /// `initial`, and each time twice as long, up to 30 s.
     #[must_use]
     pub const fn exponential(initial: Duration) -> Self {
         Self::new(Growth::Exponential { factor: 2.0 }, initial)
     }
 
-    /// `initial` times 1, 1, 2, 3, 5, …, up to 30 s, with full jitter: grows more gently.
+    /// `initial` times 1, 1, 2, 3, 5, …, up to 30 s: grows more gently.
     #[must_use]
     pub const fn fibonacci(initial: Duration) -> Self {
         Self::new(Growth::Fibonacci, initial)
@@ -109,7 +112,7 @@ impl Backoff {
             initial: Duration::ZERO,
             cap: Duration::MAX,
         };
-        Self { formula, custom: Some(PlainArc::new(wait)) }
+        Self { formula, custom: Some(PlainArc::new(wait)), unspread: false }
     }
 
     /// By how much an exponential wait grows each time: 2 by default. Others take no notice.
@@ -128,11 +131,19 @@ impl Backoff {
         self
     }
 
-    /// How waits are spread.
+    /// How waits are spread. Default: as it suits the policy that waits, full jitter for a retry, equal
+    /// jitter for a breaker.
     #[must_use]
     pub const fn jitter(mut self, jitter: Jitter) -> Self {
         self.formula.jitter = jitter;
+        self.unspread = false;
         self
+    }
+
+    /// The same, with `jitter` unless one was asked for.
+    #[must_use]
+    pub(crate) const fn or_jitter(self, jitter: Jitter) -> Self {
+        if self.unspread { self.jitter(jitter) } else { self }
     }
 
     /// The waits one after the other; endless.

@@ -1,5 +1,64 @@
-//! Resilience primitives for services: what stands between you and a dependency that can be slow,
-//! broken or flooded.
+//! Resilience primitives for services: what stands between you and a dependency that can be slow, broken
+//! or flooded. A *mainstay* is the rope that holds the mast.
+//!
+//! Each module can be used alone; a [`Pipeline`](pipeline) joins them around a call. No runtime is
+//! required: futures run under any executor, closures under none.
+//!
+//! ```
+//! use mainstay::{breaker::CircuitBreaker, error::Error, pipeline::Pipeline, retry::Retry};
+//! use std::time::Duration;
+//!
+//! # fn main() -> Result<(), mainstay::error::ConfigError> {
+//! let breaker = CircuitBreaker::builder().name("search").build()?;
+//! let pipeline = Pipeline::builder()            // outermost first, like reading a sentence
+//!     .timeout(Duration::from_secs(2))          // the whole call
+//!     .retry(Retry::builder().build()?)         // each attempt passes what stands below
+//!     .breaker(&breaker)                        // shared: cloning is cheap
+//!     .timeout(Duration::from_millis(300))      // one attempt
+//!     .build();
+//!
+//! # async fn search() -> Result<&'static str, std::io::Error> { Ok("found") }
+//! # futures::executor::block_on(async {
+//! match pipeline.call(|| async { search().await }).await {
+//!     Ok(found) => println!("{found}"),
+//!     Err(Error::Operation(error)) => println!("the search failed: {error}"),
+//!     Err(Error::Timeout(timed_out)) => println!("{timed_out}"),
+//!     Err(Error::Rejected(rejection)) => println!("not even tried: {rejection}"),
+//!     Err(error) => println!("{error}"),
+//! }
+//! # });
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The map
+//!
+//! From the ground up; a module knows only those on floors below its own.
+//!
+//! | floor | module | what it is |
+//! |---|---|---|
+//! | 0 | [`time`] | clocks, real and manual; instants and deadlines |
+//! | 0 | [`random`] | the one source of jitter |
+//! | 1 | [`error`] | one vocabulary of errors for all policies |
+//! | 1 | [`outcome`] | what counts as a failure |
+//! | 1 | [`event`] | what policies tell the outside |
+//! | 1 | [`policy`] | what a policy is to a pipeline |
+//! | 2 | [`backoff`] | how long to wait before trying again |
+//! | 2 | [`window`] | counts over a sliding window |
+//! | 3 | [`breaker`] | stops calling what fails |
+//! | 3 | [`retry`] | tries again |
+//! | 3 | [`timeout`] | gives up in time |
+//! | 4 | [`pipeline`] | puts policies around one call |
+//!
+//! # Features
+//!
+//! None is on by default, and none changes what code does that did not ask for it.
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `tokio` | `Clock::tokio()`: tokio's time and timer, its paused clock included |
+//! | `quanta` | `Clock::quanta()`: time from the processor's own counter |
+//! | `full` | all of them |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod backoff;

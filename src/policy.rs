@@ -29,12 +29,13 @@ pub struct Context {
 
 impl Context {
     /// A first attempt without a deadline.
+    #[inline]
     #[must_use]
-    pub fn new() -> Self {
+    pub const fn new() -> Self {
         Self {
             now: Instant::ORIGIN,
             deadline: Deadline::NEVER,
-            clock: Clock::system().id(),
+            clock: ClockId::SYSTEM,
             attempt: 1,
             fresh: false,
         }
@@ -259,7 +260,7 @@ impl fmt::Debug for Facts {
         if self.name != self.policy {
             write!(f, " {:?}", self.name)?;
         }
-        let durations = [("timeout", self.timeout), ("waits", self.waits), ("window", self.window)];
+        let durations = [("limit", self.timeout), ("waits", self.waits), ("window", self.window)];
         for (name, duration) in durations {
             if let Some(duration) = duration {
                 write!(f, " {name}={duration:?}")?;

@@ -23,7 +23,7 @@ use axum::http::StatusCode;
 use client::{Client, Failure};
 use figures::Side;
 use load::{Ended, Journal};
-use mainstay::backoff::{Backoff, Jitter};
+use mainstay::backoff::Backoff;
 use mainstay::breaker::CircuitBreaker;
 use mainstay::error::{ConfigError, Error};
 use mainstay::event::Observer;
@@ -74,7 +74,7 @@ fn pipeline(observer: impl Observer) -> Result<BoxPipeline<StatusCode, Failure>,
         .name("server")
         .time_window(Duration::from_secs(1), 10)
         .minimum_calls(10)
-        .wait(wait.jitter(Jitter::Equal)) // never at once: a server that just failed is left alone for a while
+        .wait(wait)
         .observer(observer)
         .build()?;
     let retry = Retry::builder()

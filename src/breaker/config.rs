@@ -39,6 +39,9 @@ enum WindowSize {
     Time(Duration, u32),
 }
 
+/// A breaker that asks again at once, as full jitter allows, might as well not have opened.
+const JITTER: Jitter = Jitter::Equal;
+
 impl Default for Builder {
     fn default() -> Self {
         Self {
@@ -49,9 +52,7 @@ impl Default for Builder {
             slow_calls: None,
             slow_minimum_calls: None,
             consecutive_failures: None,
-            wait: Backoff::exponential(Duration::from_secs(5))
-                .cap(Duration::from_secs(60))
-                .jitter(Jitter::Equal),
+            wait: Backoff::exponential(Duration::from_secs(5)).cap(Duration::from_secs(60)).or_jitter(JITTER),
             probes: 3,
             trial_calls: 5,
             probe_lease: Duration::from_secs(30),
@@ -135,11 +136,11 @@ impl Builder {
 
     /// How long it stays open: the first wait after the first opening, the second if the trial after
     /// that fails, and so on; from the start when it has closed. Default: 5 s (Hystrix, Polly), doubling
-    /// up to 60 s (resilience4j), of which jitter leaves at least half, so that many clients of one
-    /// dependency do not return as one.
+    /// up to 60 s (resilience4j). Unless the backoff says otherwise it has equal jitter: many clients of
+    /// one dependency do not return as one, and none returns at once.
     #[must_use]
     pub fn wait(mut self, wait: Backoff) -> Self {
-        self.wait = wait;
+        self.wait = wait.or_jitter(JITTER);
         self
     }
 
@@ -365,5 +366,50 @@ impl Words<{ Settings::WORDS }> for Settings {
             probe_lease: Duration::from_nanos(lease),
             wait: Formula::from_words([a, b, c, d]),
         }
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(mainstay_loom))]
+mod tests {
+    use super::*;
+
+    /// Defaults stand in `Builder::default` alone; the table in the documentation is held against them.
+    #[test]
+    fn the_documented_defaults_are_the_defaults() {
+        let Builder { window, failure_rate, minimum_calls, slow_calls, consecutive_failures, wait, .. } =
+            Builder::default();
+        let Builder { probes, trial_calls, probe_lease, .. } = Builder::default();
+        let WindowSize::Count(calls) = window else { panic!("{window:?}") };
+        assert_eq!((slow_calls, consecutive_failures), (None, None));
+        let expected = Backoff::exponential(5 * Duration::from_secs(1)).cap(Duration::from_secs(60));
+        assert_eq!(wait.into_parts().0, expected.jitter(Jitter::Equal).into_parts().0);
+        let rows = [
+            ("count_window", format!("{calls} calls")),
+            ("failure_rate", format!("{}", failure_rate.unwrap())),
+            ("minimum_calls", minimum_calls.to_string()),
+            ("slow_calls", "none".into()),
+            ("consecutive_failures", "none".into()),
+            ("wait", "5 s, doubling up to 60 s, equal jitter".into()),
+            ("probes", probes.to_string()),
+            ("trial_calls", trial_calls.to_string()),
+            ("probe_lease", format!("{} s", probe_lease.as_secs())),
+        ];
+        for (setting, default) in rows {
+            let row = format!("//! | [`{setting}`](Builder::{setting}) | {default} |");
+            assert!(include_str!("mod.rs").contains(&row), "{row}");
+        }
+    }
+
+    #[test]
+    fn settings_survive_their_words() {
+        let settings = Builder::default()
+            .slow_calls((Duration::from_millis(7), 0.25))
+            .slow_minimum_calls(3)
+            .consecutive_failures(9)
+            .wait(Backoff::fibonacci(Duration::from_secs(1)))
+            .settings()
+            .unwrap();
+        assert_eq!(Settings::from_words(settings.to_words()), settings);
     }
 }

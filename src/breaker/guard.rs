@@ -58,7 +58,7 @@ impl<C> fmt::Debug for Classified<C> {
 }
 
 /// Judges a result and settles its permit. If the classifier panics, the permit is dropped.
-#[inline]
+#[inline(always)]
 pub(super) fn settle<T, E, C: Classify<T, E>>(
     permit: Permit<'_>,
     classify: &C,
@@ -113,7 +113,8 @@ impl<T: Send, E: Send, C: Classify<T, E>> Guard<T, E> for Classified<C> {
         breaker.admit(C::TIMED, cx.reading(&breaker.clock))
     }
 
-    #[inline]
+    // Always: called out of line, the permit would be handed over by way of memory.
+    #[inline(always)]
     fn settle<'a>(&'a self, permit: Permit<'a>, result: &Result<T, Error<E>>) {
         settle(permit, &self.classify, result);
     }

@@ -1,14 +1,15 @@
 use super::Pipeline;
+use super::future::Operation;
 use super::stack::{Describe, Layer};
 use crate::error::Error;
-use crate::policy::Context;
+use crate::policy::{Context, Facts};
 use crate::sync::PlainArc;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-type Operation<'a, T, E> = &'a (dyn Fn(Context) -> BoxFuture<'a, Result<T, Error<E>>> + Send + Sync);
+type DynOperation<'a, T, E> = &'a (dyn Fn(Context) -> BoxFuture<'a, Result<T, Error<E>>> + Send + Sync);
 
 /// A pipeline whose stack is not part of its type, for a struct's field; made by [`Pipeline::boxed`].
 ///
@@ -19,12 +20,12 @@ pub struct BoxPipeline<T, E> {
 }
 
 trait Erased<T, E>: Describe {
-    fn call<'a>(&'a self, op: Operation<'a, T, E>) -> BoxFuture<'a, Result<T, Error<E>>>;
+    fn call<'a>(&'a self, op: DynOperation<'a, T, E>) -> BoxFuture<'a, Result<T, Error<E>>>;
     fn call_blocking(&self, op: &dyn Fn(Context) -> Result<T, Error<E>>) -> Result<T, Error<E>>;
 }
 
 impl<T: Send, E: Send, S: Layer<T, E>> Erased<T, E> for S {
-    fn call<'a>(&'a self, op: Operation<'a, T, E>) -> BoxFuture<'a, Result<T, Error<E>>> {
+    fn call<'a>(&'a self, op: DynOperation<'a, T, E>) -> BoxFuture<'a, Result<T, Error<E>>> {
         Box::pin(Layer::call(self, Context::new(), op))
     }
 
@@ -60,7 +61,7 @@ impl<T: Send, E: Send> BoxPipeline<T, E> {
         Fut: Future<Output = Result<T, E>> + Send,
     {
         let op = &op;
-        self.stack.call(&move |cx| Box::pin(async move { op(cx).await.map_err(Error::Operation) })).await
+        self.stack.call(&move |cx| Box::pin(Operation(op(cx)))).await
     }
 
     /// As [`Pipeline::call_blocking`].
@@ -69,6 +70,12 @@ impl<T: Send, E: Send> BoxPipeline<T, E> {
     /// As [`Pipeline::call`].
     pub fn call_blocking(&self, op: impl Fn() -> Result<T, E>) -> Result<T, Error<E>> {
         self.stack.call_blocking(&|_| op().map_err(Error::Operation))
+    }
+
+    /// As [`Pipeline::facts`].
+    #[must_use]
+    pub fn facts(&self) -> Vec<Facts> {
+        super::facts(&*self.stack)
     }
 }
 

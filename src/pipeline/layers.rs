@@ -1,11 +1,11 @@
 //! The three kinds of policy as layers: each a thin shell, once around futures and once around closures.
 
+use super::future::{GuardedCall, LimitedCall};
 use super::stack::{Describe, Layer, OnceLayer};
-use crate::error::{Error, TimedOut};
+use crate::error::Error;
 use crate::policy::{Context, Facts, Guard, Limit, Policy, Repeat};
-use crate::time::{Deadline, Expire};
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use crate::time::Deadline;
+use std::future::Future;
 
 /// A [`Guard`] as a layer.
 #[derive(Clone, Copy, Debug)]
@@ -38,14 +38,16 @@ impl<L: Policy> Describe for Limited<L> {
 }
 
 impl<T: Send, E: Send, G: Guard<T, E>> Layer<T, E> for Guarded<G> {
+    #[inline]
     fn call<Op, Fut>(&self, cx: Context, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
     where
-        Op: Fn(Context) -> Fut + Send + Sync,
+        Op: Fn(Context) -> Fut + Copy + Send + Sync,
         Fut: Future<Output = Result<T, Error<E>>> + Send,
     {
         self.call_once(cx, op)
     }
 
+    #[inline]
     fn call_blocking<Op>(&self, cx: Context, op: Op) -> Result<T, Error<E>>
     where
         Op: Fn(Context) -> Result<T, Error<E>>,
@@ -55,26 +57,16 @@ impl<T: Send, E: Send, G: Guard<T, E>> Layer<T, E> for Guarded<G> {
 }
 
 impl<T: Send, E: Send, G: Guard<T, E>> OnceLayer<T, E> for Guarded<G> {
-    async fn call_once<Op, Fut>(&self, cx: Context, op: Op) -> Result<T, Error<E>>
+    #[inline]
+    fn call_once<Op, Fut>(&self, cx: Context, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
     where
         Op: FnOnce(Context) -> Fut + Send,
         Fut: Future<Output = Result<T, Error<E>>> + Send,
     {
-        let mut waited = false;
-        let permit = {
-            let mut admit = pin!(self.0.admit(cx));
-            poll_fn(|task| {
-                let admitted = admit.as_mut().poll(task);
-                waited |= admitted.is_pending();
-                admitted
-            })
-            .await?
-        };
-        let result = op(if waited { cx.after_waiting() } else { cx }).await;
-        self.0.settle(permit, &result);
-        result
+        GuardedCall::<T, E, _, _, _, _>::new(&self.0, cx, self.0.admit(cx), op)
     }
 
+    #[inline]
     fn call_once_blocking<Op>(&self, cx: Context, op: Op) -> Result<T, Error<E>>
     where
         Op: FnOnce(Context) -> Result<T, Error<E>>,
@@ -88,14 +80,16 @@ impl<T: Send, E: Send, G: Guard<T, E>> OnceLayer<T, E> for Guarded<G> {
 }
 
 impl<T: Send, E: Send, R: Repeat<T, E>> Layer<T, E> for Repeated<R> {
+    #[inline]
     fn call<Op, Fut>(&self, cx: Context, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
     where
-        Op: Fn(Context) -> Fut + Send + Sync,
+        Op: Fn(Context) -> Fut + Copy + Send + Sync,
         Fut: Future<Output = Result<T, Error<E>>> + Send,
     {
         self.0.call(cx, op)
     }
 
+    #[inline]
     fn call_blocking<Op>(&self, cx: Context, op: Op) -> Result<T, Error<E>>
     where
         Op: Fn(Context) -> Result<T, Error<E>>,
@@ -105,14 +99,16 @@ impl<T: Send, E: Send, R: Repeat<T, E>> Layer<T, E> for Repeated<R> {
 }
 
 impl<T: Send, E: Send, L: Limit> Layer<T, E> for Limited<L> {
+    #[inline]
     fn call<Op, Fut>(&self, cx: Context, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
     where
-        Op: Fn(Context) -> Fut + Send + Sync,
+        Op: Fn(Context) -> Fut + Copy + Send + Sync,
         Fut: Future<Output = Result<T, Error<E>>> + Send,
     {
         self.call_once(cx, op)
     }
 
+    #[inline]
     fn call_blocking<Op>(&self, cx: Context, op: Op) -> Result<T, Error<E>>
     where
         Op: Fn(Context) -> Result<T, Error<E>>,
@@ -122,21 +118,16 @@ impl<T: Send, E: Send, L: Limit> Layer<T, E> for Limited<L> {
 }
 
 impl<T: Send, E: Send, L: Limit> OnceLayer<T, E> for Limited<L> {
-    async fn call_once<Op, Fut>(&self, cx: Context, op: Op) -> Result<T, Error<E>>
+    #[inline]
+    fn call_once<Op, Fut>(&self, cx: Context, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
     where
         Op: FnOnce(Context) -> Fut + Send,
         Fut: Future<Output = Result<T, Error<E>>> + Send,
     {
-        let clock = self.0.clock();
-        let limit = self.0.limit();
-        let cx = cx.on(clock);
-        let until = cx.now() + limit;
-        match Expire::new(clock, until, op(cx.with_deadline(Deadline::at(until)))).await {
-            Some(result) => result,
-            None => Err(TimedOut::new(self.0.facts().name, limit).into()),
-        }
+        LimitedCall::new(&self.0, cx, op)
     }
 
+    #[inline]
     fn call_once_blocking<Op>(&self, cx: Context, op: Op) -> Result<T, Error<E>>
     where
         Op: FnOnce(Context) -> Result<T, Error<E>>,

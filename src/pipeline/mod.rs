@@ -56,6 +56,7 @@
 //! inside to the outside. Nothing is counted, and nothing leaks.
 
 mod boxed;
+mod future;
 mod layers;
 mod stack;
 mod verbs;
@@ -66,6 +67,7 @@ pub use stack::{Bottom, Describe, Layer, OnceLayer, Stack};
 
 use crate::error::Error;
 use crate::policy::{Context, Facts};
+use future::Operation;
 use std::fmt;
 use std::future::Future;
 
@@ -122,7 +124,7 @@ impl<S> Pipeline<S> {
         E: Send,
     {
         let op = &op;
-        self.stack.call(Context::new(), move |cx| async move { op(cx).await.map_err(Error::Operation) }).await
+        self.stack.call(Context::new(), move |cx| Operation(op(cx))).await
     }
 
     /// As [`call_with`](Self::call_with), with an operation that can run only once: a request body moves
@@ -157,9 +159,7 @@ impl<S> Pipeline<S> {
         T: Send,
         E: Send,
     {
-        self.stack
-            .call_once(Context::new(), move |cx| async move { op(cx).await.map_err(Error::Operation) })
-            .await
+        self.stack.call_once(Context::new(), move |cx| Operation(op(cx))).await
     }
 
     /// As [`call`](Self::call), around a closure that holds the thread.
@@ -228,10 +228,14 @@ impl<S> Pipeline<S> {
     where
         S: Describe,
     {
-        let mut all = Vec::new();
-        self.stack.describe(&mut |facts| all.push(facts));
-        all
+        facts(&self.stack)
     }
+}
+
+fn facts(stack: &dyn Describe) -> Vec<Facts> {
+    let mut all = Vec::new();
+    stack.describe(&mut |facts| all.push(facts));
+    all
 }
 
 /// One line a policy, outermost first.

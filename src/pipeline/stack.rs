@@ -8,10 +8,11 @@ use std::future::Future;
 /// write a [`Guard`](crate::policy::Guard), a [`Repeat`](crate::policy::Repeat) or a
 /// [`Limit`](crate::policy::Limit).
 pub trait Layer<T: Send, E: Send>: Describe {
-    /// Runs `op` below this layer.
+    /// Runs `op` below this layer. By `Copy` it is meant to be a reference: an operation that moved
+    /// inward by value would be part of each layer's future.
     fn call<Op, Fut>(&self, cx: Context, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
     where
-        Op: Fn(Context) -> Fut + Send + Sync,
+        Op: Fn(Context) -> Fut + Copy + Send + Sync,
         Fut: Future<Output = Result<T, Error<E>>> + Send;
 
     /// Runs the closure `op` below this layer.
@@ -55,14 +56,16 @@ impl Describe for Bottom {
 }
 
 impl<T: Send, E: Send> Layer<T, E> for Bottom {
+    #[inline]
     fn call<Op, Fut>(&self, cx: Context, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
     where
-        Op: Fn(Context) -> Fut + Send + Sync,
+        Op: Fn(Context) -> Fut + Copy + Send + Sync,
         Fut: Future<Output = Result<T, Error<E>>> + Send,
     {
         op(cx)
     }
 
+    #[inline]
     fn call_blocking<Op>(&self, cx: Context, op: Op) -> Result<T, Error<E>>
     where
         Op: Fn(Context) -> Result<T, Error<E>>,
@@ -72,6 +75,7 @@ impl<T: Send, E: Send> Layer<T, E> for Bottom {
 }
 
 impl<T: Send, E: Send> OnceLayer<T, E> for Bottom {
+    #[inline]
     fn call_once<Op, Fut>(&self, cx: Context, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
     where
         Op: FnOnce(Context) -> Fut + Send,
@@ -80,6 +84,7 @@ impl<T: Send, E: Send> OnceLayer<T, E> for Bottom {
         op(cx)
     }
 
+    #[inline]
     fn call_once_blocking<Op>(&self, cx: Context, op: Op) -> Result<T, Error<E>>
     where
         Op: FnOnce(Context) -> Result<T, Error<E>>,
@@ -109,16 +114,16 @@ where
     Outer: Layer<T, E>,
     Inner: Layer<T, E>,
 {
-    async fn call<Op, Fut>(&self, cx: Context, op: Op) -> Result<T, Error<E>>
+    #[inline]
+    fn call<Op, Fut>(&self, cx: Context, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
     where
-        Op: Fn(Context) -> Fut + Send + Sync,
+        Op: Fn(Context) -> Fut + Copy + Send + Sync,
         Fut: Future<Output = Result<T, Error<E>>> + Send,
     {
-        // By reference: an operation that moved inward layer by layer would be copied into each future.
-        let op = &op;
-        self.outer.call(cx, move |cx| self.inner.call(cx, op)).await
+        self.outer.call(cx, move |cx| self.inner.call(cx, op))
     }
 
+    #[inline]
     fn call_blocking<Op>(&self, cx: Context, op: Op) -> Result<T, Error<E>>
     where
         Op: Fn(Context) -> Result<T, Error<E>>,
@@ -134,14 +139,16 @@ where
     Outer: OnceLayer<T, E>,
     Inner: OnceLayer<T, E>,
 {
-    async fn call_once<Op, Fut>(&self, cx: Context, op: Op) -> Result<T, Error<E>>
+    #[inline]
+    fn call_once<Op, Fut>(&self, cx: Context, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
     where
         Op: FnOnce(Context) -> Fut + Send,
         Fut: Future<Output = Result<T, Error<E>>> + Send,
     {
-        self.outer.call_once(cx, move |cx| self.inner.call_once(cx, op)).await
+        self.outer.call_once(cx, move |cx| self.inner.call_once(cx, op))
     }
 
+    #[inline]
     fn call_once_blocking<Op>(&self, cx: Context, op: Op) -> Result<T, Error<E>>
     where
         Op: FnOnce(Context) -> Result<T, Error<E>>,

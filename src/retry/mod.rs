@@ -67,6 +67,7 @@
 //! wait arms a timer.
 
 mod config;
+mod future;
 mod plan;
 
 pub use config::Builder;
@@ -76,6 +77,7 @@ use crate::error::Error;
 use crate::policy::{Context, Facts, Policy, Repeat};
 use crate::sync::PlainArc;
 use config::Settings;
+use future::Attempts;
 use plan::Plan;
 use std::fmt;
 use std::future::Future;
@@ -127,23 +129,14 @@ impl Retry {
         self.run_blocking(Context::new(), &OnFailure, |_| op().map_err(Error::Operation))
     }
 
-    async fn run<D, Op, Fut, T, E>(&self, cx: Context, decide: &D, op: Op) -> Result<T, Error<E>>
+    #[inline]
+    fn run<'a, D, Op, Fut, T, E>(&'a self, cx: Context, decide: &'a D, op: Op) -> Attempts<'a, D, Op, Fut>
     where
         D: Decide<T, E>,
         Op: Fn(Context) -> Fut,
         Fut: Future<Output = Result<T, Error<E>>>,
     {
-        let mut plan = Plan::new(&self.0, cx);
-        loop {
-            let result = op(plan.context()).await;
-            match plan.wait_after(decide.decide(&result)) {
-                None => return result,
-                Some(wait) => {
-                    drop(result); // a response may hold a connection that the next attempt wants
-                    self.0.clock.sleep(wait).await;
-                }
-            }
-        }
+        Attempts::new(Plan::new(&self.0, cx), decide, op)
     }
 
     fn run_blocking<D, Op, T, E>(&self, cx: Context, decide: &D, op: Op) -> Result<T, Error<E>>
@@ -220,12 +213,13 @@ impl<D, T: Send, E: Send> Repeat<T, E> for RetryWhen<D>
 where
     D: Decide<T, E>,
 {
-    async fn call<Op, Fut>(&self, cx: Context, op: Op) -> Result<T, Error<E>>
+    #[inline]
+    fn call<Op, Fut>(&self, cx: Context, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
     where
         Op: Fn(Context) -> Fut + Send + Sync,
         Fut: Future<Output = Result<T, Error<E>>> + Send,
     {
-        self.retry.run(cx, &self.decide, op).await
+        self.retry.run(cx, &self.decide, op)
     }
 
     fn call_blocking<Op>(&self, cx: Context, op: Op) -> Result<T, Error<E>>

@@ -1,7 +1,7 @@
 use super::config::Settings;
 use crate::error::Error;
 use crate::policy::Context;
-use crate::time::Instant;
+use crate::time::{Clock, Instant};
 use std::time::Duration;
 
 /// What to do after an attempt.
@@ -72,6 +72,10 @@ impl<'a> Plan<'a> {
     #[inline]
     pub(super) fn context(&self) -> Context {
         self.cx.with_attempt(self.attempt)
+    }
+
+    pub(super) const fn clock(&self) -> &'a Clock {
+        &self.settings.clock
     }
 
     /// How long to wait before the next attempt; `None` if there is none.

@@ -13,15 +13,17 @@ mod intern;
 mod live;
 mod thread_registry;
 
+// A vocabulary is whole, whatever is said in it at present.
+#[allow(dead_code, unused_imports)]
 #[cfg(mainstay_loom)]
 #[path = "modelled.rs"]
 mod face;
+#[allow(dead_code, unused_imports)]
 #[cfg(not(mainstay_loom))]
 #[path = "native.rs"]
 mod face;
 
 pub(crate) use crossbeam_utils::CachePadded;
-// Not every floor uses every name in every build; the list is the vocabulary, not the present need.
 #[allow(unused_imports)]
 pub(crate) use face::{Arc, Mutex, MutexGuard, UnsafeCell, atomic, hint, thread, thread_id};
 pub(crate) use intern::intern;

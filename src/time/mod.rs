@@ -67,6 +67,10 @@ pub struct Clock {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ClockId(u32);
 
+impl ClockId {
+    pub(crate) const SYSTEM: Self = Self(0);
+}
+
 /// A source of time of your own, for [`Clock::custom`].
 pub trait TimeSource: std::fmt::Debug + Send + Sync + 'static {
     /// How long it is since this source's origin. Should not go backwards; where it does, policies
@@ -88,7 +92,7 @@ impl Clock {
     /// The machine's monotonic clock. All system clocks share one origin: the first time any is read.
     #[must_use]
     pub const fn system() -> Self {
-        Self { id: ClockId(0), source: None }
+        Self { id: ClockId::SYSTEM, source: None }
     }
 
     /// A clock that reads and sleeps by `source`.
@@ -135,7 +139,8 @@ impl Clock {
         }
     }
 
-    pub(crate) fn id(&self) -> ClockId {
+    #[inline]
+    pub(crate) const fn id(&self) -> ClockId {
         self.id
     }
 

@@ -1,0 +1,95 @@
+//! One call through a breaker, by what it watches for; and what rejecting costs.
+//!
+//! Beside other crates: `benches/peers`, `cargo run --release --bin breaker`.
+#![allow(missing_docs)] // criterion's macro makes a function without any
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use mainstay::breaker::{Builder, CircuitBreaker};
+use mainstay::time::{Clock, ManualClock};
+use mainstay::window::{Generation, Sample, Window};
+use std::hint::black_box;
+use std::thread;
+use std::time::{Duration, Instant};
+
+fn breaker(setup: impl Fn(Builder) -> Builder) -> CircuitBreaker {
+    setup(CircuitBreaker::builder()).build().unwrap()
+}
+
+fn closed(c: &mut Criterion) {
+    let mut group = c.benchmark_group("closed");
+    let still = ManualClock::new().clock();
+    let slow = (Duration::from_secs(1), 0.5);
+    let breakers = [
+        ("count window", breaker(|b| b)),
+        ("count window, runs", breaker(|b| b.consecutive_failures(5))),
+        ("count window, slow calls", breaker(|b| b.slow_calls(slow))),
+        ("count window, slow calls, clock left out", breaker(|b| b.slow_calls(slow).clock(still.clone()))),
+        ("time window", breaker(|b| b.time_window(Duration::from_secs(10), 10))),
+        (
+            "time window, clock left out",
+            breaker(|b| b.time_window(Duration::from_secs(10), 10).clock(still.clone())),
+        ),
+    ];
+    for (name, breaker) in &breakers {
+        group.bench_function(*name, |b| b.iter(|| breaker.call_blocking(|| black_box(Ok::<u64, ()>(1)))));
+    }
+    let mixed = breaker(|b| b.failure_rate(0.9));
+    let mut n = 0_u32;
+    group.bench_function("count window, every fourth fails", |b| {
+        b.iter(|| {
+            n = n.wrapping_add(1);
+            mixed.call_blocking(|| black_box(if n.is_multiple_of(4) { Err(()) } else { Ok(()) }))
+        });
+    });
+    group.finish();
+}
+
+fn shared(c: &mut Criterion) {
+    let mut group = c.benchmark_group("shared");
+    for threads in [2, 8] {
+        let breaker = breaker(|b| b);
+        group.bench_function(format!("{threads} threads"), |b| {
+            b.iter_custom(|n| {
+                let start = Instant::now();
+                thread::scope(|scope| {
+                    for _ in 0..threads {
+                        scope.spawn(|| {
+                            for _ in 0..n {
+                                let _ = breaker.call_blocking(|| black_box(Ok::<u64, ()>(1)));
+                            }
+                        });
+                    }
+                });
+                start.elapsed()
+            });
+        });
+    }
+    group.finish();
+}
+
+fn open(c: &mut Criterion) {
+    let breaker = breaker(|b| b.minimum_calls(1));
+    breaker.try_acquire().unwrap().failure();
+    c.bench_function("open, rejection", |b| b.iter(|| breaker.try_acquire().is_err()));
+}
+
+fn window(c: &mut Criterion) {
+    let mut group = c.benchmark_group("window");
+    let now = Clock::system().now();
+    let windows = [
+        ("count", Window::count(100).unwrap()),
+        ("time", Window::time(Duration::from_secs(10), 10).unwrap()),
+    ];
+    for (name, window) in &windows {
+        for (kind, sample) in [("success", Sample::OK), ("failure", Sample::FAILED)] {
+            group.bench_function(format!("{name}, {kind}"), |b| {
+                b.iter(|| window.record(Generation::FIRST, now, black_box(sample)));
+            });
+        }
+        group.bench_function(format!("{name}, counts"), |b| b.iter(|| window.counts(now)));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, closed, shared, open, window);
+criterion_main!(benches);

@@ -1,0 +1,341 @@
+//! What the order of policies means, and what a call tells its operation.
+#![cfg(not(mainstay_loom))]
+
+use mainstay::backoff::{Backoff, Jitter};
+use mainstay::breaker::{Builder, CircuitBreaker, State};
+use mainstay::error::{Error, Reason, Rejection};
+use mainstay::outcome::Outcome;
+use mainstay::pipeline::Pipeline;
+use mainstay::policy::{Context, Facts, Guard, Policy};
+use mainstay::retry::{Directive, Retry};
+use mainstay::time::{Clock, ManualClock};
+use mainstay::timeout::Timeout;
+use std::cell::RefCell;
+use std::future::{pending, ready};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+struct World {
+    time: ManualClock,
+    clock: Clock,
+}
+
+impl World {
+    fn new() -> Self {
+        let time = ManualClock::new();
+        Self { clock: time.clock(), time }
+    }
+
+    fn timeout(&self, seconds: u32) -> Timeout {
+        Timeout::new(seconds * SECOND).clock(self.clock.clone())
+    }
+
+    /// Waits one second between attempts.
+    fn retry(&self, attempts: u32) -> Retry {
+        let wait = Backoff::constant(SECOND).jitter(Jitter::None);
+        Retry::builder().clock(self.clock.clone()).max_attempts(attempts).backoff(wait).build().unwrap()
+    }
+
+    fn breaker(&self, setup: impl FnOnce(Builder) -> Builder) -> CircuitBreaker {
+        setup(CircuitBreaker::builder().clock(self.clock.clone()).count_window(10).minimum_calls(3))
+            .build()
+            .unwrap()
+    }
+
+    fn elapsed<R>(&self, f: impl FnOnce() -> R) -> (R, u64) {
+        let start = self.time.now();
+        let result = f();
+        (result, (self.time.now() - start).as_secs())
+    }
+}
+
+/// Counts the permits that are out, and admits after a wait.
+struct Gate {
+    clock: Clock,
+    wait: Duration,
+    out: AtomicU32,
+    settled: Mutex<Vec<&'static str>>,
+}
+
+impl Gate {
+    fn new(world: &World, wait: Duration) -> Self {
+        Self { clock: world.clock.clone(), wait, out: AtomicU32::new(0), settled: Mutex::default() }
+    }
+}
+
+struct GatePermit<'a>(&'a Gate);
+
+impl Drop for GatePermit<'_> {
+    fn drop(&mut self) {
+        self.0.out.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Policy for &Gate {
+    fn facts(&self) -> Facts {
+        Facts::new("gate", "gate")
+    }
+}
+
+impl<T: Send, E: Send> Guard<T, E> for &Gate {
+    type Permit<'a>
+        = GatePermit<'a>
+    where
+        Self: 'a;
+
+    async fn admit(&self, _: Context) -> Result<GatePermit<'_>, Rejection> {
+        self.clock.sleep(self.wait).await;
+        self.out.fetch_add(1, Ordering::Relaxed);
+        Ok(GatePermit(self))
+    }
+
+    fn admit_blocking(&self, _: Context) -> Result<GatePermit<'_>, Rejection> {
+        self.clock.sleep_blocking(self.wait);
+        self.out.fetch_add(1, Ordering::Relaxed);
+        Ok(GatePermit(self))
+    }
+
+    fn settle<'a>(&'a self, permit: GatePermit<'a>, result: &Result<T, Error<E>>) {
+        self.settled.lock().unwrap().push(match result {
+            Ok(_) => "ok",
+            Err(Error::Operation(_)) => "failed",
+            Err(Error::Timeout(_)) => "timeout",
+            Err(_) => "rejected",
+        });
+        drop(permit);
+    }
+}
+
+#[test]
+fn a_timeout_around_a_retry_holds_for_all_attempts() {
+    let world = World::new();
+    let pipeline = Pipeline::builder().timeout(world.timeout(5)).retry(world.retry(9)).build();
+    let attempts = AtomicU32::new(0);
+    let call = pipeline.call(|| async {
+        attempts.fetch_add(1, Ordering::Relaxed);
+        world.clock.sleep(SECOND).await;
+        Err::<(), _>("failed")
+    });
+    // Attempts end at 1, 3, 5 s; the last with the limit, when a result wins.
+    let (result, took) = world.elapsed(|| world.time.drive(call));
+    assert_eq!((result, took), (Err(Error::Operation("failed")), 5));
+    assert_eq!(attempts.load(Ordering::Relaxed), 3);
+}
+
+#[test]
+fn a_timeout_inside_a_retry_holds_for_each_attempt() {
+    let world = World::new();
+    let pipeline = Pipeline::builder().retry(world.retry(3)).timeout(world.timeout(2)).build();
+    let (result, took) = world.elapsed(|| world.time.drive(pipeline.call(pending::<Result<(), ()>>)));
+    assert!(matches!(result, Err(Error::Timeout(timed_out)) if timed_out.limit() == 2 * SECOND));
+    assert_eq!(took, 2 + 1 + 2 + 1 + 2);
+}
+
+#[test]
+fn a_breaker_inside_a_retry_counts_attempts_and_its_rejection_ends_the_retry() {
+    let world = World::new();
+    let breaker = world.breaker(|b| b);
+    let pipeline = Pipeline::builder().retry(world.retry(9)).breaker(&breaker).build();
+    let attempts = AtomicU32::new(0);
+    let (result, took) = world.elapsed(|| {
+        world.time.drive(pipeline.call(|| {
+            attempts.fetch_add(1, Ordering::Relaxed);
+            ready(Err::<(), ()>(()))
+        }))
+    });
+    assert!(matches!(result, Err(Error::Rejected(rejection)) if rejection.reason() == Reason::CircuitOpen));
+    assert_eq!((attempts.load(Ordering::Relaxed), took), (3, 3));
+}
+
+#[test]
+fn a_breaker_around_a_retry_counts_calls() {
+    let world = World::new();
+    let breaker = world.breaker(|b| b);
+    let pipeline = Pipeline::builder().breaker(&breaker).retry(world.retry(3)).build();
+    for _ in 0..2 {
+        let result = world.time.drive(pipeline.call(|| ready(Err::<(), ()>(()))));
+        assert_eq!(result, Err(Error::Operation(())));
+    }
+    assert_eq!(breaker.snapshot().counts.failed, 2);
+}
+
+#[test]
+fn a_breaker_sees_the_timeouts_below_it_and_not_those_above() {
+    let world = World::new();
+    let breaker = world.breaker(|b| b);
+    let below = Pipeline::builder().breaker(&breaker).timeout(world.timeout(1)).build();
+    let above = Pipeline::builder().timeout(world.timeout(1)).breaker(&breaker).build();
+    assert!(world.time.drive(above.call(pending::<Result<(), ()>>)).unwrap_err().is_timeout());
+    assert_eq!(breaker.snapshot().counts.total, 0);
+    assert!(world.time.drive(below.call(pending::<Result<(), ()>>)).unwrap_err().is_timeout());
+    assert_eq!(breaker.snapshot().counts.failed, 1);
+}
+
+#[test]
+fn a_rejection_by_one_breaker_is_not_counted_by_another() {
+    let world = World::new();
+    let (outer, inner) = (world.breaker(|b| b), world.breaker(|b| b));
+    for _ in 0..3 {
+        inner.try_acquire().unwrap().failure();
+    }
+    let pipeline = Pipeline::builder().breaker(&outer).breaker(&inner).build();
+    assert!(world.time.drive(pipeline.call(|| ready(Ok::<(), ()>(())))).unwrap_err().is_rejected());
+    assert_eq!(outer.snapshot().counts.total, 0);
+}
+
+#[test]
+fn a_guard_inside_a_retry_is_given_back_before_the_wait_and_one_around_it_is_held() {
+    for (inside, during_wait) in [(true, 0), (false, 1)] {
+        let world = World::new();
+        let gate = Gate::new(&world, Duration::ZERO);
+        let seen = Mutex::new(Vec::new());
+        // The wait function runs between the attempts.
+        let wait = Retry::builder().clock(world.clock.clone()).max_attempts(3).build().unwrap();
+        let observe = wait.when(|result: &Result<(), Error<()>>| {
+            seen.lock().unwrap().push(gate.out.load(Ordering::Relaxed));
+            Directive::from(result.is_err())
+        });
+        let fail = || ready(Err::<(), ()>(()));
+        let _ = match inside {
+            true => world.time.drive(Pipeline::builder().retry(&observe).guard(&gate).build().call(fail)),
+            false => world.time.drive(Pipeline::builder().guard(&gate).retry(&observe).build().call(fail)),
+        };
+        assert_eq!(seen.into_inner().unwrap(), [during_wait; 3]);
+        assert_eq!(gate.out.load(Ordering::Relaxed), 0);
+        let settled = if inside { vec!["failed"; 3] } else { vec!["failed"] };
+        assert_eq!(gate.settled.into_inner().unwrap(), settled);
+    }
+}
+
+#[test]
+fn time_spent_waiting_for_admission_is_not_the_calls() {
+    let world = World::new();
+    let gate = Gate::new(&world, 10 * SECOND);
+    let breaker = world.breaker(|b| b.slow_calls((5 * SECOND, 1.0)));
+    // The outer timeout has read the clock; the breaker must not take that reading for its own.
+    let stack = Pipeline::builder().timeout(world.timeout(100)).guard(&gate).breaker(&breaker).build();
+    world.time.drive(stack.call(|| ready(Ok::<(), ()>(())))).unwrap();
+    stack.call_blocking(|| Ok::<(), ()>(())).unwrap();
+    let counts = breaker.snapshot().counts;
+    assert_eq!((counts.total, counts.slow), (2, 0));
+}
+
+#[test]
+fn an_operation_is_told_its_attempt_and_its_time() {
+    let world = World::new();
+    let pipeline = Pipeline::builder()
+        .timeout(world.timeout(10))
+        .retry(world.retry(3))
+        .timeout(world.timeout(4))
+        .build();
+    let told = RefCell::new(Vec::new());
+    let tell = |cx: Context| (cx.attempt(), cx.remaining().map(|left| left.as_secs()));
+    let seen = Mutex::new(Vec::new());
+    let result = world.time.drive(pipeline.call_with(|cx| {
+        seen.lock().unwrap().push(tell(cx));
+        pending::<Result<(), ()>>()
+    }));
+    assert!(result.unwrap_err().is_timeout());
+    // The second attempt begins at 5 s; the third would begin at 10 s, when all is over.
+    assert_eq!(seen.into_inner().unwrap(), [(1, Some(4)), (2, Some(4))]);
+
+    let _ = pipeline.call_blocking_with(|cx| {
+        told.borrow_mut().push(tell(cx));
+        world.clock.sleep_blocking(6 * SECOND); // too long, and nobody interrupts it
+        Err::<(), ()>(())
+    });
+    assert_eq!(told.into_inner(), [(1, Some(4)), (2, Some(3))]);
+}
+
+#[test]
+fn around_a_closure_a_late_ok_is_an_ok_and_counts_as_slow() {
+    let world = World::new();
+    let breaker = world.breaker(|b| b.slow_calls((2 * SECOND, 1.0)));
+    let pipeline = Pipeline::builder().breaker(&breaker).timeout(world.timeout(1)).build();
+    let result = pipeline.call_blocking(|| {
+        world.clock.sleep_blocking(3 * SECOND);
+        Ok::<_, ()>("late")
+    });
+    assert_eq!(result, Ok("late"));
+    assert_eq!(breaker.snapshot().counts.slow, 1);
+}
+
+#[test]
+fn once_takes_what_is_used_up() {
+    let world = World::new();
+    let breaker = world.breaker(|b| b);
+    let pipeline = Pipeline::builder().breaker(&breaker).timeout(world.timeout(1)).build();
+    let body = String::from("body");
+    assert_eq!(world.time.drive(pipeline.call_once(|_| async move { Ok::<_, ()>(body) })), Ok("body".into()));
+    let body = String::from("body");
+    assert_eq!(pipeline.call_once_blocking(|_| Ok::<_, ()>(body)), Ok("body".into()));
+    assert_eq!(breaker.snapshot().counts.total, 2);
+}
+
+#[test]
+fn boxed_does_the_same() {
+    let world = World::new();
+    let breaker = world.breaker(|b| b);
+    let verdict = breaker.classified_by(|result: &Result<u16, Error<()>>| match result {
+        Ok(500..) | Err(_) => Outcome::Failure,
+        Ok(_) => Outcome::Success,
+    });
+    let pipeline = Pipeline::builder()
+        .timeout(world.timeout(10))
+        .retry(world.retry(2))
+        .breaker(&verdict)
+        .build()
+        .boxed::<u16, ()>();
+    let same = pipeline.clone();
+    let attempts = AtomicU32::new(0);
+    let call = same.call(|| {
+        attempts.fetch_add(1, Ordering::Relaxed);
+        ready(Err(()))
+    });
+    assert_eq!(world.time.drive(call), Err(Error::Operation(())));
+    assert_eq!(attempts.load(Ordering::Relaxed), 2);
+    assert_eq!(pipeline.call_blocking(|| Ok(503)), Ok(503));
+    assert_eq!(breaker.state(), State::Open);
+    let kinds: Vec<_> = pipeline.facts().iter().map(|facts| facts.policy).collect();
+    assert_eq!(kinds, ["timeout", "retry", "circuit_breaker"]);
+}
+
+#[test]
+fn a_pipeline_can_be_spawned_from_generic_code_with_borrowed_data() {
+    async fn fetch<T: Send + Sync>(pipeline: &mainstay::pipeline::BoxPipeline<usize, ()>, of: &[T]) -> usize {
+        pipeline.call(|| async { Ok(of.len()) }).await.unwrap()
+    }
+    fn spawnable<F: Future + Send>(future: F) -> F {
+        future
+    }
+    let world = World::new();
+    let breaker = world.breaker(|b| b);
+    let stack = Pipeline::builder()
+        .timeout(world.timeout(1))
+        .retry(world.retry(3))
+        .breaker(&breaker)
+        .breaker(&breaker)
+        .retry(world.retry(3))
+        .timeout(world.timeout(1))
+        .build();
+    let name = String::from("borrowed");
+    let call = spawnable(stack.call(|| async { Ok::<_, ()>(name.len()) }));
+    assert_eq!(world.time.drive(call), Ok(8));
+    assert_eq!(world.time.drive(spawnable(fetch(&stack.boxed(), &[1, 2, 3]))), 3);
+}
+
+#[test]
+fn a_policies_kind_order_and_limits_can_be_read() {
+    let pipeline = Pipeline::builder()
+        .timeout(2 * SECOND)
+        .retry(Retry::builder().backoff(Backoff::constant(SECOND)).build().unwrap())
+        .breaker(CircuitBreaker::builder().name("search").time_window(10 * SECOND, 10).build().unwrap())
+        .build();
+    assert_eq!(
+        format!("{pipeline:?}"),
+        "[timeout limit=2s, retry waits=2s attempts=3, circuit_breaker \"search\" window=10s]"
+    );
+}
