@@ -65,6 +65,7 @@ pub mod backoff;
 pub mod breaker;
 pub mod error;
 pub mod event;
+pub mod object_pool;
 pub mod outcome;
 pub mod pipeline;
 pub mod policy;

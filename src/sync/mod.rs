@@ -11,6 +11,7 @@
 
 mod intern;
 mod live;
+mod thread_registry;
 
 // A vocabulary is whole, whatever is said in it at present.
 #[allow(dead_code, unused_imports)]
@@ -24,9 +25,10 @@ mod face;
 
 pub(crate) use crossbeam_utils::CachePadded;
 #[allow(unused_imports)]
-pub(crate) use face::{Arc, Mutex, MutexGuard, UnsafeCell, atomic, hint, thread};
+pub(crate) use face::{Arc, Mutex, MutexGuard, UnsafeCell, atomic, hint, thread, thread_id};
 pub(crate) use intern::intern;
 pub(crate) use live::{Live, Words};
+pub(crate) use thread_registry::{Registry, ThreadId};
 
 // The plain ones are std's and `parking_lot`'s in both worlds: for what no model looks into. Closures
 // (loom's `Arc` cannot hold a `dyn`), public handles, clocks, and what is set once for the process and

@@ -37,3 +37,68 @@ impl<T> UnsafeCell<T> {
         f(self.0.get())
     }
 }
+
+/// The id of the thread that asks.
+pub(crate) mod thread_id {
+    use super::Mutex;
+    use crate::sync::thread_registry::{Numbers, Place};
+    use crate::sync::{Registry, ThreadId};
+    use std::cell::Cell;
+
+    static REGISTRY: Registry = Registry::over(Mutex::new(Numbers::new()));
+
+    const UNKNOWN: Place = Place { bucket: u32::MAX, index: 0 };
+    const LEAVING: Place = Place { bucket: u32::MAX, index: 1 };
+
+    thread_local! {
+        /// Const and without a destructor: reading it is one load, also while the thread's other
+        /// locals are being destroyed.
+        static PLACE: Cell<Place> = const { Cell::new(UNKNOWN) };
+        /// Hands the id back when the thread ends.
+        static HOLDER: Holder = const { Holder };
+    }
+
+    struct Holder;
+
+    impl Drop for Holder {
+        fn drop(&mut self) {
+            // Forgotten first, handed back second: what the thread's later destructors do is done
+            // without an id, and the next holder never meets this one.
+            let place = PLACE.replace(LEAVING);
+            if place != UNKNOWN {
+                REGISTRY.release(ThreadId::held(place));
+            }
+        }
+    }
+
+    /// The id of a thread that has one already.
+    #[inline]
+    pub(crate) fn known() -> Option<ThreadId> {
+        let place = PLACE.get();
+        // The one check that a look-up in a table of so many buckets needs.
+        ((place.bucket as usize) < ThreadId::BUCKETS).then(|| ThreadId::held(place))
+    }
+
+    /// As [`known`], but gives one to a thread that has none; `None` if it is on its way out.
+    pub(crate) fn current() -> Option<ThreadId> {
+        known().or_else(register)
+    }
+
+    #[cold]
+    fn register() -> Option<ThreadId> {
+        if PLACE.get() == UNKNOWN {
+            // Touching the holder arms its destructor, which will find the id; too late to arm it
+            // means too late for an id.
+            let armed = HOLDER.try_with(|_| PLACE.set(REGISTRY.acquire().place));
+            if armed.is_err() {
+                PLACE.set(LEAVING);
+            }
+        }
+        let place = PLACE.get();
+        (place != LEAVING).then(|| ThreadId::held(place))
+    }
+
+    pub(crate) fn registry() -> Option<&'static Registry> {
+        Some(&REGISTRY)
+    }
+}

@@ -1,0 +1,131 @@
+//! The object pool against a model that is a set of numbers.
+
+use mainstay::object_pool::{Lease, ObjectPool};
+use proptest::prelude::*;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+#[derive(Clone, Debug)]
+enum Step {
+    Get,
+    /// Of the objects that are out, this one.
+    Drop(usize),
+    Detach(usize),
+    PutNew,
+    Warm(usize),
+    Trim,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => Just(Step::Get),
+        8 => any::<usize>().prop_map(Step::Drop),
+        1 => any::<usize>().prop_map(Step::Detach),
+        2 => Just(Step::PutNew),
+        1 => (0_usize..6).prop_map(Step::Warm),
+        1 => Just(Step::Trim),
+    ]
+}
+
+/// An object that says when it is dropped.
+struct Numbered(u32, Arc<Mutex<HashSet<u32>>>);
+
+impl Drop for Numbered {
+    fn drop(&mut self) {
+        assert!(self.1.lock().unwrap().insert(self.0), "{} dropped twice", self.0);
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_object_is_in_one_place(
+        steps in proptest::collection::vec(step(), 0..200),
+        max_idle in 0_usize..12,
+        thread_cache in 0_usize..6,
+        refused in 2_u32..9,
+    ) {
+        let dropped = Arc::new(Mutex::new(HashSet::new()));
+        let next = Arc::new(AtomicU32::new(0));
+        let new = {
+            let (dropped, next) = (Arc::clone(&dropped), Arc::clone(&next));
+            move || Numbered(next.fetch_add(1, Ordering::Relaxed), Arc::clone(&dropped))
+        };
+        let min_idle = max_idle / 4;
+        let pool = ObjectPool::builder(new.clone())
+            .recycle(move |object| object.0 % refused != 1)
+            .max_idle(max_idle)
+            .min_idle(min_idle)
+            .thread_cache(thread_cache)
+            .trim_interval(None)
+            .build()
+            .unwrap();
+        let room = max_idle + thread_cache;
+
+        let mut out = Vec::new();
+        let mut idle = BTreeSet::new();
+        let mut gone = HashSet::new();
+        let back = |number: u32, idle: &mut BTreeSet<u32>, gone: &mut HashSet<u32>| {
+            if number % refused != 1 && idle.len() < room {
+                idle.insert(number);
+            } else {
+                gone.insert(number);
+            }
+        };
+        for step in steps {
+            match step {
+                Step::Get => {
+                    let fresh = next.load(Ordering::Relaxed);
+                    let object = pool.get();
+                    if idle.is_empty() {
+                        prop_assert_eq!(object.0, fresh, "a miss makes one");
+                    } else {
+                        prop_assert!(idle.remove(&object.0), "{} was not idle", object.0);
+                    }
+                    out.push(object);
+                }
+                Step::Drop(which) if !out.is_empty() => {
+                    let object = out.swap_remove(which % out.len());
+                    back(object.0, &mut idle, &mut gone);
+                    drop(object);
+                }
+                Step::Detach(which) if !out.is_empty() => {
+                    let object = Lease::detach(out.swap_remove(which % out.len()));
+                    gone.insert(object.0);
+                }
+                Step::Drop(_) | Step::Detach(_) => {}
+                Step::PutNew => {
+                    let object = new();
+                    back(object.0, &mut idle, &mut gone);
+                    pool.put(object);
+                }
+                Step::Warm(n) => {
+                    let first = next.load(Ordering::Relaxed);
+                    let warmed = pool.warm(n) as u32;
+                    let made = next.load(Ordering::Relaxed);
+                    prop_assert!(warmed as usize == n || made == first + warmed + 1);
+                    idle.extend(first..first + warmed);
+                    gone.extend(first + warmed..made);
+                }
+                Step::Trim => {
+                    let before = idle.len();
+                    pool.trim();
+                    let dropped = dropped.lock().unwrap();
+                    let trimmed: Vec<u32> = idle.iter().copied().filter(|n| dropped.contains(n)).collect();
+                    for number in trimmed {
+                        idle.remove(&number);
+                        gone.insert(number);
+                    }
+                    prop_assert!(idle.len() >= before.min(min_idle), "a trim leaves the floor");
+                }
+            }
+            prop_assert_eq!(&*dropped.lock().unwrap(), &gone);
+            prop_assert_eq!(pool.snapshot().idle as usize, idle.len());
+            prop_assert!(idle.len() <= room);
+        }
+        let made = next.load(Ordering::Relaxed) as usize;
+        drop(out);
+        drop(pool);
+        prop_assert_eq!(dropped.lock().unwrap().len(), made, "nothing leaks");
+    }
+}
