@@ -223,7 +223,7 @@ impl TimeWindow {
         }
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, not(mainstay_loom)))]
     pub(super) fn preload(&self, succeeded: u64, failed: u64) {
         let latest = Latest(self.front.latest.load(Relaxed));
         let word = empty(latest.lap()) + succeeded * SUCCEEDED + failed * FAILED;
