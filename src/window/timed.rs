@@ -425,12 +425,10 @@ mod tests {
             // one would be right again.
             for lap in 1..=70_000 {
                 window.record(Generation::FIRST, at(size * lap), Sample::OK);
-                let end_of_lap = window.counts(at(size * lap + size - 1));
-                assert_eq!(
-                    end_of_lap,
-                    Counts { total: 1, failed: 0, slow: 0 },
-                    "{buckets} buckets, lap {lap}"
-                );
+                // The window reaches back to just after the first bucket of the lap before.
+                let failed = u64::from(lap == 1);
+                let counts = Counts { total: 1 + failed, failed, slow: failed };
+                assert_eq!(window.counts(at(size * lap)), counts, "{buckets} buckets, lap {lap}");
             }
         }
     }
