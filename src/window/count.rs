@@ -9,8 +9,12 @@ use crate::sync::atomic::{
 /// The last N calls.
 ///
 /// A cursor deals out places; each place is a slot that holds its sample; the counts are the sum of
-/// the slots. Only a change of a slot touches the counts, so that a success in the place of a success,
-/// by far the most common case, costs the cursor's addition and a look at the slot.
+/// the slots. Only a change of a slot touches the counts, so that a success in the place of a success
+/// costs the cursor's addition and a look at the slot.
+///
+/// And in a window full of nothing but successes, which is what a healthy dependency has, one more success
+/// changes nothing at all: the sequence of N successes is the same before and after. Then it costs one
+/// load, of a word that nobody writes, and threads that share the window do not get in each other's way.
 ///
 /// Every word says to which generation it belongs, so that emptying the window is two stores.
 ///
@@ -25,6 +29,8 @@ pub(super) struct CountWindow {
     counts: CachePadded<AtomicU64>,
     slots: Box<[AtomicU32]>,
     size: Modulus,
+    /// The lanes of a window full of successes.
+    all_well: u64,
 }
 
 /// Places run up to here and are then set back by a multiple of the size, so that they never reach the
@@ -39,11 +45,22 @@ impl CountWindow {
             counts: CachePadded::new(AtomicU64::new(Lanes::empty(generation).0)),
             slots: (0..calls).map(|_| AtomicU32::new(Slot::NEVER.0)).collect(),
             size: Modulus::new(calls),
+            all_well: u64::from(calls) << Lanes::TOTAL,
         }
     }
 
     #[inline]
     pub(super) fn record(&self, generation: Generation, sample: Sample) -> bool {
+        if sample == Sample::OK
+            && self.counts.load(Relaxed) == Lanes::empty(generation).0.wrapping_add(self.all_well)
+        {
+            return true;
+        }
+        self.place(generation, sample)
+    }
+
+    #[inline]
+    fn place(&self, generation: Generation, sample: Sample) -> bool {
         let dealt = self.cursor.fetch_add(1, Relaxed);
         if generation_of(dealt) != generation {
             return false; // the place is skipped: what was there stays for a round more

@@ -4,13 +4,23 @@ use failsafe::{CircuitBreaker as _, Config, backoff, failure_policy};
 use mainstay::breaker::{Builder, CircuitBreaker};
 use mainstay::time::Clock;
 use peers::{Race, ready};
+use std::cell::Cell;
 use std::hint::black_box;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tower::{Layer, Service};
 use tower_resilience_circuitbreaker::CircuitBreakerLayer;
 
 fn ok() -> Result<u64, ()> {
     black_box(Ok(1))
+}
+
+/// Fails once in 100 calls.
+fn sometimes() -> Result<u64, ()> {
+    thread_local!(static CALLS: Cell<u64> = const { Cell::new(0) });
+    let calls = CALLS.get() + 1;
+    CALLS.set(calls);
+    black_box(if calls.is_multiple_of(100) { Err(()) } else { Ok(1) })
 }
 
 fn ours(setup: fn(Builder) -> Builder) -> CircuitBreaker {
@@ -72,9 +82,13 @@ fn main() {
         })
         .run();
 
+    let shared = AtomicU64::new(0);
     for threads in [2, 8] {
         Race::new(format!("the same, shared by {threads} threads; per call of one thread"))
             .threads("mainstay, count window", threads, || drop(black_box(count.call_blocking(ok))))
+            .threads("(one shared fetch_add)", threads, || {
+                black_box(shared.fetch_add(1, Ordering::Relaxed));
+            })
             .threads("mainstay, time window", threads, || drop(black_box(timed.call_blocking(ok))))
             .threads("recloser (ring of 100)", threads, || drop(black_box(recloser.call(ok))))
             .threads("failsafe (consecutive)", threads, || drop(black_box(failsafe.call(ok))))
@@ -87,6 +101,17 @@ fn main() {
             .threads("seatbelt (sampling)", threads, || {
                 drop(black_box(ready(layered::Service::execute(&seatbelt, ()))));
             })
+            .run();
+    }
+
+    // With failures in the window a success has to be written down, wherever that is.
+    for threads in [1, 2, 8] {
+        Race::new(format!("one call in 100 fails, {threads} threads; per call of one thread"))
+            .threads("mainstay, count window", threads, || drop(black_box(count.call_blocking(sometimes))))
+            .threads("mainstay, time window", threads, || drop(black_box(timed.call_blocking(sometimes))))
+            .threads("recloser (ring of 100)", threads, || drop(black_box(recloser.call(sometimes))))
+            .threads("failsafe (consecutive)", threads, || drop(black_box(failsafe.call(sometimes))))
+            .threads("failsafe (rate over time)", threads, || drop(black_box(failsafe_rate.call(sometimes))))
             .run();
     }
 
