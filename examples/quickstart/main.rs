@@ -29,7 +29,7 @@ use mainstay::error::{ConfigError, Error};
 use mainstay::event::Observer;
 use mainstay::outcome::Outcome;
 use mainstay::pipeline::{BoxPipeline, Pipeline};
-use mainstay::retry::{Directive, Retry};
+use mainstay::retry::Retry;
 use options::Options;
 use report::BreakerLog;
 use schedule::Schedule;
@@ -84,14 +84,14 @@ fn pipeline(observer: impl Observer) -> Result<BoxPipeline<StatusCode, Failure>,
 
     Ok(Pipeline::builder()
         .timeout(CALL_LIMIT) //                      the whole call, waits included
-        .retry(retry.when(worth_another_try)) //     each attempt passes what stands below
+        .retry(retry.classified_by(verdict)) //      each attempt passes what stands below
         .breaker(breaker.classified_by(verdict)) //  counts every attempt; rejects at once while it is open
         .timeout(ATTEMPT_LIMIT) //                   one attempt; the breaker sees it as a failure
         .build()
         .boxed())
 }
 
-/// What an answer says about the server: to HTTP a 503 is an `Ok`, to us it is not.
+/// What an answer says about the server, and whether to try again: to HTTP a 503 is an `Ok`, to us it is not.
 fn verdict(result: &Result<StatusCode, Error<Failure>>) -> Outcome {
     match result {
         Ok(status) if status.is_server_error() => Outcome::Failure,
@@ -99,11 +99,6 @@ fn verdict(result: &Result<StatusCode, Error<Failure>>) -> Outcome {
         Err(Error::Rejected(_)) => Outcome::Ignore,
         Err(_) => Outcome::Failure,
     }
-}
-
-/// Whether to try again: what failed, but not what the breaker rejected.
-fn worth_another_try(result: &Result<StatusCode, Error<Failure>>) -> Directive {
-    Directive::from(verdict(result) == Outcome::Failure)
 }
 
 async fn run(options: &Options) -> Result<(), Failure> {

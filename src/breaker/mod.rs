@@ -85,9 +85,10 @@
 //!
 //! # Cost
 //!
-//! A successful call of a closed breaker is one load to enter and one atomic addition to leave (and a
-//! few more loads), without a lock, an allocation or a look at the clock. Slow calls cost two readings
-//! of the clock, a time window one.
+//! A successful call of a closed breaker takes no lock, no allocation and no look at the clock. As long as
+//! its window holds nothing but successes it is a few loads, and threads that share the breaker do not
+//! get in each other's way; with a failure among the last calls, it is an atomic addition more. Slow
+//! calls cost two readings of the clock, a time window one.
 
 mod config;
 mod core;

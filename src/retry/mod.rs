@@ -71,7 +71,7 @@ mod future;
 mod plan;
 
 pub use config::Builder;
-pub use plan::{Decide, Directive, OnFailure};
+pub use plan::{Decide, Directive, Failed, OnFailure};
 
 use crate::error::Error;
 use crate::policy::{Context, Facts, Policy, Repeat};
@@ -107,6 +107,28 @@ impl Retry {
     #[must_use]
     pub fn when<D>(&self, decide: D) -> RetryWhen<D> {
         RetryWhen { retry: self.clone(), decide }
+    }
+
+    /// A view that tries again what `classify` calls a failure: so that a breaker and a retry go by one
+    /// rule.
+    ///
+    /// ```
+    /// # use mainstay::{breaker::CircuitBreaker, error::Error, outcome::Outcome, retry::Retry};
+    /// fn verdict(result: &Result<u16, Error<std::io::Error>>) -> Outcome {
+    ///     match result {
+    ///         Ok(status) if *status < 500 => Outcome::Success,
+    ///         Err(error) if error.is_rejected() => Outcome::Ignore,
+    ///         _ => Outcome::Failure,
+    ///     }
+    /// }
+    /// let retry = Retry::builder().build()?.classified_by(verdict);
+    /// let breaker = CircuitBreaker::builder().build()?.classified_by(verdict);
+    /// # let _ = (retry.call_blocking(|| Ok(200)), breaker.call_blocking(|| Ok(200)));
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn classified_by<C>(&self, classify: C) -> RetryWhen<Failed<C>> {
+        self.when(Failed(classify))
     }
 
     /// Runs `op` until it succeeds or the retry gives up; the last result.

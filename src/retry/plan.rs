@@ -1,5 +1,6 @@
 use super::config::Settings;
 use crate::error::Error;
+use crate::outcome::{Classify, Outcome};
 use crate::policy::Context;
 use crate::time::{Clock, Instant};
 use std::time::Duration;
@@ -46,6 +47,17 @@ impl<T, E> Decide<T, E> for OnFailure {
     #[inline]
     fn decide(&self, result: &Result<T, Error<E>>) -> Directive {
         Directive::from(matches!(result, Err(Error::Operation(_) | Error::Timeout(_))))
+    }
+}
+
+/// What a classifier calls a failure is tried again; made by [`Retry::classified_by`](super::Retry::classified_by).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Failed<C>(pub(super) C);
+
+impl<T, E, C: Classify<T, E>> Decide<T, E> for Failed<C> {
+    #[inline]
+    fn decide(&self, result: &Result<T, Error<E>>) -> Directive {
+        Directive::from(self.0.classify(result, None) == Outcome::Failure)
     }
 }
 
@@ -211,6 +223,25 @@ mod tests {
             Ok(500 + count.get())
         });
         assert_eq!(result, Ok(503));
+    }
+
+    #[test]
+    fn a_classifier_says_what_is_tried_again() {
+        let time = ManualClock::new();
+        let retry = Retry::builder().clock(time.clock()).build().unwrap();
+        let retry = retry.classified_by(|result: &Result<u16, Error<()>>| match result {
+            Ok(500..) => Outcome::Failure,
+            Ok(400..) => Outcome::Ignore,
+            _ => Outcome::Success,
+        });
+        for (status, attempts) in [(200, 1), (404, 1), (503, 3)] {
+            let count = std::cell::Cell::new(0);
+            let result = retry.call_blocking(|| {
+                count.set(count.get() + 1);
+                Ok(status)
+            });
+            assert_eq!((result, count.get()), (Ok(status), attempts));
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Two windows, one interface. A *count window* looks at the last N calls, whenever they were; a *time
 //! window* at the calls of the last so-many seconds, however many they are. Recording is lock-free,
-//! allocates nothing, and for a fast success costs one atomic addition and a load or two.
+//! allocates nothing, and for a fast success costs a few loads and at most one atomic addition.
 //!
 //! ```
 //! use mainstay::time::Clock;
