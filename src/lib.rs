@@ -2,4 +2,6 @@
 //! broken or flooded.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod ring;
 mod sync;
+pub mod wait;
