@@ -94,14 +94,14 @@ fn linearizable(events: &[Event], capacity: usize) -> bool {
         if !seen.insert((done, model.clone())) {
             return false;
         }
-        let open = || (0..events.len()).filter(|i| done & 1 << i == 0);
+        let open = || (0..events.len()).filter(|i| done & (1 << i) == 0);
         // Whatever comes next must have started before the first of the rest ended.
         let first_end = open().map(|i| events[i].end).min().unwrap_or(u64::MAX);
         open().any(|i| {
             let mut model = model.clone();
             events[i].start < first_end
                 && model.allows(&events[i].action)
-                && search(events, done | 1 << i, &model, seen)
+                && search(events, done | (1 << i), &model, seen)
         })
     }
     let model = Model { items: VecDeque::new(), capacity, closed: false };
@@ -173,7 +173,7 @@ fn random_histories_are_linearizable() {
         for thread in 0..THREADS {
             let (history, ring, gate, clock) = (&history, &ring, &gate, &clock);
             scope.spawn(move || {
-                let mut random = fastrand::Rng::with_seed(seed ^ thread as u64 * 0x9E37_79B9);
+                let mut random = fastrand::Rng::with_seed(seed ^ (thread as u64 * 0x9E37_79B9));
                 for round in 0..HISTORIES {
                     let capacity = (round % 3 + 1) as usize;
                     if gate.wait().is_leader() {

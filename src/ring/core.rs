@@ -35,6 +35,7 @@ use super::error::{ForcePushError, PopError, PushError};
 use super::position::{CLOSED, FREE, FULL, Geometry, WAITING, position};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{CachePadded, UnsafeCell};
+use crate::wait::StepAside;
 
 pub(super) struct Core<T> {
     /// Position of the next push, with CLOSED, and WAITING for those who wait to pop.
@@ -118,6 +119,7 @@ impl<T> Core<T> {
         // Ordering: acquire, with the release of the step that wrote it. Who sees the tail here also
         // sees that the head is at most one lap behind: invariant 3.
         let mut tail = self.tail.load(Ordering::Acquire);
+        let mut race = StepAside::new();
         loop {
             if tail & CLOSED != 0 {
                 return Err(PushError::Closed(()));
@@ -126,8 +128,11 @@ impl<T> Core<T> {
             let count = count_free(here);
             if count > 0 {
                 match self.step(&self.tail, tail, count) {
-                    Ok(()) => return Ok(Claim { position: here, count, waited_for: tail & WAITING != 0 }),
-                    Err(now) => tail = now,
+                    Ok(_) => return Ok(Claim { position: here, count, waited_for: tail & WAITING != 0 }),
+                    Err(_) => {
+                        race.lost();
+                        tail = self.tail.load(Ordering::Acquire);
+                    }
                 }
                 continue;
             }
@@ -151,13 +156,17 @@ impl<T> Core<T> {
         // Ordering: acquire, with the release of the step that wrote it; that stepper had seen the item
         // published, so the tail is seen not to be behind: invariant 3.
         let mut head = self.head.load(Ordering::Acquire);
+        let mut race = StepAside::new();
         loop {
             let here = position(head);
             let count = count_full(here);
             if count > 0 {
                 match self.step(&self.head, head, count) {
-                    Ok(()) => return Ok(Claim { position: here, count, waited_for: head & WAITING != 0 }),
-                    Err(now) => head = now,
+                    Ok(_) => return Ok(Claim { position: here, count, waited_for: head & WAITING != 0 }),
+                    Err(_) => {
+                        race.lost();
+                        head = self.head.load(Ordering::Acquire);
+                    }
                 }
                 continue;
             }
@@ -191,11 +200,10 @@ impl<T> Core<T> {
     }
 
     #[inline(always)]
-    fn step(&self, word: &AtomicU64, from: u64, count: usize) -> Result<(), u64> {
+    fn step(&self, word: &AtomicU64, from: u64, count: usize) -> Result<u64, u64> {
         let to = self.geometry.advance(from, count);
-        // Ordering: release, with the acquire loads of this word, for invariant 3; the failure's value
-        // takes the place of such a load.
-        word.compare_exchange_weak(from, to, Ordering::AcqRel, Ordering::Acquire).map(|_| ())
+        // Ordering: release, with the acquire loads of this word, for invariant 3.
+        word.compare_exchange_weak(from, to, Ordering::AcqRel, Ordering::Relaxed)
     }
 
     /// Fills the claimed slot.

@@ -70,6 +70,9 @@ pub(crate) mod thread {
     /// Once tells loom that this thread cannot go on alone; more would only be more of the same.
     pub(crate) const YIELDS: u32 = 1;
 
+    /// A pause is a yield here: one is enough.
+    pub(crate) const ASIDE: u32 = 0;
+
     /// In a model a spin would only repeat itself.
     pub(crate) fn spinning_helps() -> bool {
         false

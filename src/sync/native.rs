@@ -88,7 +88,10 @@ pub(crate) mod thread {
     }
 
     /// How often to yield the processor before parking.
-    pub(crate) const YIELDS: u32 = 4;
+    pub(crate) const YIELDS: u32 = 16;
+
+    /// How long, as a power of two of pauses, to step aside at most after losing a race.
+    pub(crate) const ASIDE: u32 = 5;
 
     /// Whether others can make progress while this thread spins.
     #[inline]

@@ -22,7 +22,10 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
 
 /// Runs `future` until it ends or `patience` does. The future is polled once more after the last
 /// moment, so that what came in time is not refused because the thread woke up late.
-pub(crate) fn block_on_for<F: Future + Unpin>(future: &mut F, patience: Duration) -> Option<F::Output> {
+pub(crate) fn block_on_for<F: Future + Unpin + ?Sized>(
+    future: &mut F,
+    patience: Duration,
+) -> Option<F::Output> {
     let parker = Parker::current();
     let mut cx = Context::from_waker(parker.waker());
     let mut future = pin!(future);

@@ -1,6 +1,6 @@
 //! Waiting until a word says otherwise.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -118,27 +118,26 @@ impl<'a, C: Condition> Wait<'a, C> {
 
     /// For a thread: spins a little, then parks.
     #[inline]
-    pub(crate) fn block<R>(mut self, mut attempt: impl FnMut() -> Attempt<R>) -> R {
-        block_on(poll_fn(|cx| self.poll_patiently(cx, &mut attempt)))
+    pub(crate) fn block<R>(self, mut attempt: impl FnMut() -> Attempt<R>) -> R {
+        match attempt() {
+            Attempt::Done(result) => result,
+            _ => self.spin_or_park(attempt, |future| Some(block_on(future))).expect("without limit"),
+        }
     }
 
     /// For a thread, for no longer than `patience`.
-    pub(crate) fn block_for<R>(
-        mut self,
-        patience: Duration,
-        mut attempt: impl FnMut() -> Attempt<R>,
-    ) -> Option<R> {
-        block_on_for(&mut poll_fn(|cx| self.poll_patiently(cx, &mut attempt)), patience)
+    pub(crate) fn block_for<R>(self, patience: Duration, attempt: impl FnMut() -> Attempt<R>) -> Option<R> {
+        self.spin_or_park(attempt, |future| block_on_for(future, patience))
     }
 
-    #[inline]
-    fn poll_patiently<R>(
-        &mut self,
-        cx: &mut Context<'_>,
-        attempt: &mut impl FnMut() -> Attempt<R>,
-    ) -> Poll<R> {
-        let mut spin = Spin::new();
-        self.poll(cx, || {
+    #[cold]
+    fn spin_or_park<R, A: FnMut() -> Attempt<R>>(
+        mut self,
+        mut attempt: A,
+        park: impl FnOnce(&mut (dyn Future<Output = R> + Unpin)) -> Option<R>,
+    ) -> Option<R> {
+        let spinning = |attempt: &mut A| {
+            let mut spin = Spin::new();
             loop {
                 match attempt() {
                     Attempt::Done(result) => return Attempt::Done(result),
@@ -146,7 +145,11 @@ impl<'a, C: Condition> Wait<'a, C> {
                     _ => {}
                 }
             }
-        })
+        };
+        match spinning(&mut attempt) {
+            Attempt::Done(result) => Some(result),
+            _ => park(&mut poll_fn(|cx| self.poll(cx, || spinning(&mut attempt)))),
+        }
     }
 }
 

@@ -36,3 +36,25 @@ impl Spin {
         true
     }
 }
+
+/// Steps aside after losing a race for a word, so that the winners can finish: in steps that double up
+/// to a bound. Nothing is waited for.
+#[derive(Debug)]
+pub(crate) struct StepAside {
+    step: u32,
+}
+
+impl StepAside {
+    #[inline(always)]
+    pub(crate) fn new() -> Self {
+        Self { step: 0 }
+    }
+
+    #[cold]
+    pub(crate) fn lost(&mut self) {
+        for _ in 0..1u32 << self.step {
+            hint::spin_loop();
+        }
+        self.step = (self.step + 1).min(thread::ASIDE);
+    }
+}
