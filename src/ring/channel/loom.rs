@@ -110,6 +110,73 @@ fn two_receivers_against_a_batch() {
 }
 
 #[test]
+fn two_receivers_against_two_sends() {
+    model(3, || {
+        let (sender, receiver) = channel::<Box<u32>>(2);
+        let [mut first, mut second] = [Watched::new(receiver.recv()), Watched::new(receiver.recv())];
+        assert!(first.poll().is_none());
+        assert!(second.poll().is_none());
+        let thread = spawn(move || {
+            sender.try_send(Box::new(1)).unwrap();
+            sender.try_send(Box::new(2)).unwrap();
+            sender
+        });
+        let polled = first.poll();
+        let sender = thread.join().unwrap();
+        let sum = *first.finish(polled).unwrap() + *second.finish(None).unwrap();
+        assert_eq!(sum, 3);
+        drop(sender);
+    });
+}
+
+/// Without a bound, which loom's search needs to find these.
+#[test]
+fn a_wakeup_of_one_that_gives_up_goes_to_the_next() {
+    loom::model(|| {
+        let (sender, receiver) = channel::<Box<u32>>(1);
+        let [mut impatient, mut patient] = [Watched::new(receiver.recv()), Watched::new(receiver.recv())];
+        assert!(impatient.poll().is_none());
+        assert!(patient.poll().is_none());
+        let thread = spawn(move || {
+            sender.try_send(Box::new(1)).unwrap();
+            // Kept until the end: disconnecting wakes everybody, and would hide a wakeup that was lost.
+            sender
+        });
+        drop(impatient);
+        let sender = thread.join().unwrap();
+        assert_eq!(patient.finish(None), Ok(Box::new(1)));
+        drop(sender);
+    });
+}
+
+#[test]
+fn close_against_a_wait_for_items_and_one_for_room() {
+    loom::model(|| {
+        let (sender, receiver) = channel::<Box<u32>>(1);
+        let closer = sender.clone();
+        let thread = spawn(move || closer.close());
+        let mut wait = Watched::new(receiver.recv());
+        let polled = wait.poll();
+        assert!(thread.join().unwrap());
+        assert_eq!(wait.finish(polled), Err(RecvError));
+        drop(sender);
+    });
+    loom::model(|| {
+        let (sender, receiver) = channel::<Box<u32>>(1);
+        sender.try_send(Box::new(1)).unwrap();
+        let thread = spawn(move || {
+            receiver.close();
+            receiver
+        });
+        let mut wait = Watched::new(sender.send(Box::new(2)));
+        let polled = wait.poll();
+        let receiver = thread.join().unwrap();
+        assert!(wait.finish(polled).is_err());
+        drop(receiver);
+    });
+}
+
+#[test]
 fn two_senders_against_a_batch_receive() {
     model(3, || {
         let (sender, receiver) = channel::<Box<u32>>(2);
@@ -144,10 +211,13 @@ fn a_cancelled_receive_against_a_send() {
         let got_at_once = poll_once(&mut given_up).is_ready();
         assert!(!got_at_once);
         let patient = spawn(move || receiver.recv_blocking());
+        // Kept until the end: disconnecting wakes everybody, and would hide a wakeup that was lost.
+        let last = sender.clone();
         let thread = spawn(move || sender.send_blocking(Box::new(1)).unwrap());
         drop(given_up);
         assert_eq!(patient.join().unwrap(), Ok(Box::new(1)));
         thread.join().unwrap();
+        drop(last);
     });
 }
 
