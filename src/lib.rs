@@ -43,8 +43,11 @@
 //! | 1 | [`outcome`] | what counts as a failure |
 //! | 1 | [`event`] | what policies tell the outside |
 //! | 1 | [`policy`] | what a policy is to a pipeline |
+//! | 1 | [`wait`] | waiting, for threads and tasks: the fair resizable semaphore, one value handed over |
 //! | 2 | [`backoff`] | how long to wait before trying again |
+//! | 2 | [`ring`] | the lock-free bounded queue, and the channel on it |
 //! | 2 | [`window`] | counts over a sliding window |
+//! | 3 | [`object_pool`] | recycles what is dear to make |
 //! | 3 | [`breaker`] | stops calling what fails |
 //! | 3 | [`retry`] | tries again |
 //! | 3 | [`timeout`] | gives up in time |
@@ -71,7 +74,9 @@ pub mod pipeline;
 pub mod policy;
 pub mod random;
 pub mod retry;
+pub mod ring;
 mod sync;
 pub mod time;
 pub mod timeout;
+pub mod wait;
 pub mod window;

@@ -14,7 +14,69 @@ pub(crate) mod hint {
 }
 
 pub(crate) mod thread {
+    use loom::sync::Notify;
+    use std::sync::Arc;
+    use std::task::{Wake, Waker};
+
     pub(crate) use loom::thread::{Thread, current, park, yield_now};
+
+    /// Not on `park`: loom's `unpark` also releases a thread that waits for a mutex.
+    pub(crate) struct Parker {
+        waker: Waker,
+        notify: Arc<Unpark>,
+    }
+
+    struct Unpark(Notify);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.notify();
+        }
+
+        fn wake_by_ref(self: &Arc<Self>) {
+            self.0.notify();
+        }
+    }
+
+    impl Parker {
+        pub(crate) fn current() -> Self {
+            let notify = Arc::new(Unpark(Notify::new()));
+            Self { waker: Waker::from(Arc::clone(&notify)), notify }
+        }
+
+        pub(crate) fn waker(&self) -> &Waker {
+            &self.waker
+        }
+
+        pub(crate) fn park(&self) {
+            self.notify.0.wait();
+        }
+
+        pub(crate) fn park_until(&self, _: Limit) -> bool {
+            unimplemented!("loom has no time")
+        }
+    }
+
+    /// The end of a thread's patience, which no model can see: loom has no time.
+    #[derive(Clone, Copy, Debug)]
+    pub(crate) struct Limit;
+
+    impl Limit {
+        pub(crate) fn after(_: std::time::Duration) -> Self {
+            unimplemented!("loom has no time")
+        }
+    }
+
+    /// Once tells loom that this thread cannot go on alone; more would only be more of the same.
+    pub(crate) const YIELDS: u32 = 1;
+
+    /// A pause is a yield here: one is enough.
+    pub(crate) const ASIDE: u32 = 0;
+
+    /// In a model a spin would only repeat itself.
+    pub(crate) fn spinning_helps() -> bool {
+        false
+    }
 }
 
 /// loom's mutex with `parking_lot`'s interface: no poison.

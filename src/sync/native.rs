@@ -14,7 +14,106 @@ pub(crate) mod hint {
 }
 
 pub(crate) mod thread {
+    use std::cell::OnceCell;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU8, Ordering};
+    use std::task::{Wake, Waker};
+    use std::time::{Duration, Instant};
+
     pub(crate) use std::thread::{Thread, current, park, yield_now};
+
+    /// The calling thread as something that waits for a [`Waker`], so that threads and tasks can stand
+    /// in one queue.
+    #[derive(Debug)]
+    pub(crate) struct Parker {
+        waker: Waker,
+    }
+
+    struct Unpark(Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+
+        fn wake_by_ref(self: &Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    impl Parker {
+        /// Allocates once a thread.
+        pub(crate) fn current() -> Self {
+            thread_local! { static WAKER: OnceCell<Waker> = const { OnceCell::new() } }
+            let make = || Waker::from(Arc::new(Unpark(current())));
+            // A thread that is being torn down has lost its locals, yet its destructors may wait.
+            let waker = WAKER.try_with(|waker| waker.get_or_init(make).clone()).unwrap_or_else(|_| make());
+            Self { waker }
+        }
+
+        pub(crate) fn waker(&self) -> &Waker {
+            &self.waker
+        }
+
+        /// Until woken, or for no reason: the thread's token may be left over from an earlier wait.
+        pub(crate) fn park(&self) {
+            park();
+        }
+
+        /// The same with an end; false if that had already come.
+        pub(crate) fn park_until(&self, limit: Limit) -> bool {
+            let Some(end) = limit.end else {
+                park();
+                return true;
+            };
+            let left = end.saturating_duration_since(Instant::now());
+            if !left.is_zero() {
+                std::thread::park_timeout(left);
+            }
+            !left.is_zero()
+        }
+    }
+
+    /// The end of a thread's patience.
+    #[derive(Clone, Copy, Debug)]
+    pub(crate) struct Limit {
+        /// `None`: further away than the machine's clock can tell.
+        end: Option<Instant>,
+    }
+
+    impl Limit {
+        pub(crate) fn after(patience: Duration) -> Self {
+            Self { end: Instant::now().checked_add(patience) }
+        }
+    }
+
+    /// How often to yield the processor before parking.
+    pub(crate) const YIELDS: u32 = 16;
+
+    /// How long, as a power of two of pauses, to step aside at most after losing a race.
+    pub(crate) const ASIDE: u32 = 5;
+
+    /// Whether others can make progress while this thread spins.
+    #[inline]
+    pub(crate) fn spinning_helps() -> bool {
+        const UNKNOWN: u8 = 0;
+        const ALONE: u8 = 1;
+        const PARALLEL: u8 = 2;
+        static CORES: AtomicU8 = AtomicU8::new(UNKNOWN);
+
+        #[cold]
+        fn ask() -> u8 {
+            let parallel = std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1);
+            let answer = if parallel { PARALLEL } else { ALONE };
+            CORES.store(answer, Ordering::Relaxed);
+            answer
+        }
+        let answer = match CORES.load(Ordering::Relaxed) {
+            UNKNOWN => ask(),
+            known => known,
+        };
+        answer == PARALLEL
+    }
 }
 
 /// `core::cell::UnsafeCell` behind loom's interface: access lasts as long as a closure, so that loom

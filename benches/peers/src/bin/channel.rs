@@ -1,0 +1,286 @@
+//! The channel beside others: threads that wait, from one producer and consumer to more threads than
+//! cores; and one item going back and forth.
+
+use std::collections::VecDeque;
+use std::hint::black_box;
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use peers::Race;
+
+const CAPACITY: usize = 1024;
+
+fn main() {
+    let wanted = std::env::args().nth(1).unwrap_or_default();
+    for (producers, consumers) in [(1, 1), (2, 2), (4, 4)] {
+        if format!("{producers}P{consumers}C").contains(&wanted) {
+            flows(producers, consumers, "u64", 7u64);
+        }
+        if format!("line{producers}p{consumers}C").contains(&wanted) {
+            flows(producers, consumers, "64 bytes", [7u64; 8]);
+        }
+    }
+    if "ping-pong".contains(&wanted) {
+        ping_pong();
+    }
+}
+
+/// `n` items through `producers` and `consumers`: from the start of the first to the end of the last.
+///
+/// Every thread reads the clock for itself. A thread that only watched would get its start late: there
+/// are more threads than cores, and those that spin may be done before it runs again.
+fn flow(n: u64, producers: u64, consumers: u64, send: impl Fn(u64) + Sync, recv: impl Fn(u64) + Sync) -> Duration {
+    let gate = Barrier::new((producers + consumers) as usize);
+    let share = |n: u64, parts: u64, part: u64| n / parts + u64::from(part < n % parts);
+    let spans: Vec<(Instant, Instant)> = std::thread::scope(|scope| {
+        let (gate, send, recv) = (&gate, &send, &recv);
+        let run = move |work: &dyn Fn(u64), n: u64| {
+            gate.wait();
+            let start = Instant::now();
+            work(n);
+            (start, Instant::now())
+        };
+        let senders = (0..producers).map(|part| scope.spawn(move || run(send, share(n, producers, part))));
+        let mut threads: Vec<_> = senders.collect();
+        threads.extend((0..consumers).map(|part| scope.spawn(move || run(recv, share(n, consumers, part)))));
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let start = spans.iter().map(|span| span.0).min().unwrap();
+    spans.iter().map(|span| span.1).max().unwrap() - start
+}
+
+fn each(op: impl Fn()) -> impl Fn(u64) {
+    move |n| (0..n).for_each(|_| op())
+}
+
+/// The bounded queue that everybody would write first.
+struct Locked<T> {
+    queue: Mutex<VecDeque<T>>,
+    items: Condvar,
+    room: Condvar,
+}
+
+impl<T> Locked<T> {
+    fn new() -> Self {
+        let queue = Mutex::new(VecDeque::with_capacity(CAPACITY));
+        Self { queue, items: Condvar::new(), room: Condvar::new() }
+    }
+
+    fn send(&self, item: T) {
+        let mut queue = self.queue.lock();
+        while queue.len() == CAPACITY {
+            self.room.wait(&mut queue);
+        }
+        queue.push_back(item);
+        drop(queue);
+        self.items.notify_one();
+    }
+
+    fn recv(&self) -> T {
+        let mut queue = self.queue.lock();
+        loop {
+            if let Some(item) = queue.pop_front() {
+                drop(queue);
+                self.room.notify_one();
+                return item;
+            }
+            self.items.wait(&mut queue);
+        }
+    }
+}
+
+fn flows<T: Copy + Send + Sync + Unpin + 'static>(p: u64, c: u64, what: &str, item: T) {
+    let (ours_in, ours_out) = mainstay::ring::channel::<T>(CAPACITY);
+    let (batch_in, batch_out) = mainstay::ring::channel::<T>(CAPACITY);
+    let (kanal_in, kanal_out) = kanal::bounded::<T>(CAPACITY);
+    let (fire_in, fire_out) = crossfire::mpmc::bounded_blocking::<T>(CAPACITY);
+    let (cross_in, cross_out) = crossbeam_channel::bounded::<T>(CAPACITY);
+    let (flume_in, flume_out) = flume::bounded::<T>(CAPACITY);
+    let locked = Locked::<T>::new();
+    let ring = mainstay::ring::Ring::<T>::new(CAPACITY);
+    let array = crossbeam_queue::ArrayQueue::<T>::new(CAPACITY);
+    let concurrent = concurrent_queue::ConcurrentQueue::<T>::bounded(CAPACITY);
+    Race::new(format!("{p}P{c}C of {what}, waiting; per item"))
+        .lap("mainstay channel", |n| {
+            flow(
+                n,
+                p,
+                c,
+                each(|| ours_in.send_blocking(black_box(item)).unwrap()),
+                each(|| drop(black_box(ours_out.recv_blocking().unwrap()))),
+            )
+        })
+        .lap("mainstay channel, batches of 32", |n| {
+            let send = |n: u64| {
+                let mut left = n as usize;
+                while left > 0 {
+                    let size = left.min(32);
+                    let mut batch = [black_box(item); 32].into_iter();
+                    if size < 32 {
+                        batch.nth(31 - size);
+                    }
+                    batch_in.send_batch_blocking(&mut batch).unwrap();
+                    left -= size;
+                }
+            };
+            let recv = |n: u64| {
+                let mut got = Vec::with_capacity(32);
+                let mut left = n as usize;
+                while left > 0 {
+                    left -= batch_out.recv_batch_blocking(&mut got, left.min(32)).unwrap();
+                    black_box(&got);
+                    got.clear();
+                }
+            };
+            flow(n, p, c, send, recv)
+        })
+        .lap("kanal", |n| {
+            flow(
+                n,
+                p,
+                c,
+                each(|| kanal_in.send(black_box(item)).unwrap()),
+                each(|| drop(black_box(kanal_out.recv().unwrap()))),
+            )
+        })
+        .lap("crossfire", |n| {
+            flow(
+                n,
+                p,
+                c,
+                each(|| fire_in.send(black_box(item)).unwrap_or_else(|_| panic!())),
+                each(|| drop(black_box(fire_out.recv().unwrap()))),
+            )
+        })
+        .lap("crossbeam-channel", |n| {
+            flow(
+                n,
+                p,
+                c,
+                each(|| cross_in.send(black_box(item)).unwrap()),
+                each(|| drop(black_box(cross_out.recv().unwrap()))),
+            )
+        })
+        .lap("flume", |n| {
+            flow(
+                n,
+                p,
+                c,
+                each(|| flume_in.send(black_box(item)).unwrap()),
+                each(|| drop(black_box(flume_out.recv().unwrap()))),
+            )
+        })
+        .lap("Mutex<VecDeque> + Condvar", |n| {
+            flow(n, p, c, each(|| locked.send(black_box(item))), each(|| drop(black_box(locked.recv()))))
+        })
+        .lap("mainstay Ring + yield_now", |n| {
+            flow(
+                n,
+                p,
+                c,
+                each(|| {
+                    while ring.try_push(black_box(item)).is_err() {
+                        std::thread::yield_now();
+                    }
+                }),
+                each(|| {
+                    while black_box(ring.try_pop()).is_err() {
+                        std::thread::yield_now();
+                    }
+                }),
+            )
+        })
+        .lap("ArrayQueue + yield_now", |n| {
+            flow(
+                n,
+                p,
+                c,
+                each(|| {
+                    while array.push(black_box(item)).is_err() {
+                        std::thread::yield_now();
+                    }
+                }),
+                each(|| {
+                    while black_box(array.pop()).is_none() {
+                        std::thread::yield_now();
+                    }
+                }),
+            )
+        })
+        .lap("concurrent-queue + yield_now", |n| {
+            flow(
+                n,
+                p,
+                c,
+                each(|| {
+                    while concurrent.push(black_box(item)).is_err() {
+                        std::thread::yield_now();
+                    }
+                }),
+                each(|| {
+                    while black_box(concurrent.pop()).is_err() {
+                        std::thread::yield_now();
+                    }
+                }),
+            )
+        })
+        .run();
+}
+
+/// Two threads, two channels of one: there and back.
+fn ping_pong() {
+    let (ours_in, ours_out) = mainstay::ring::channel::<u64>(1);
+    let (ours_back_in, ours_back_out) = mainstay::ring::channel::<u64>(1);
+    let (kanal_in, kanal_out) = kanal::bounded::<u64>(1);
+    let (kanal_back_in, kanal_back_out) = kanal::bounded::<u64>(1);
+    let (fire_in, fire_out) = crossfire::mpmc::bounded_blocking::<u64>(1);
+    let (fire_back_in, fire_back_out) = crossfire::mpmc::bounded_blocking::<u64>(1);
+    let (cross_in, cross_out) = crossbeam_channel::bounded::<u64>(1);
+    let (cross_back_in, cross_back_out) = crossbeam_channel::bounded::<u64>(1);
+    let (flume_in, flume_out) = flume::bounded::<u64>(1);
+    let (flume_back_in, flume_back_out) = flume::bounded::<u64>(1);
+    Race::new("ping-pong between two threads; per round trip")
+        .lap("mainstay channel", |n| {
+            let ping = || {
+                ours_in.send_blocking(1).unwrap();
+                black_box(ours_back_out.recv_blocking().unwrap());
+            };
+            flow(
+                n,
+                1,
+                1,
+                each(ping),
+                each(|| ours_back_in.send_blocking(ours_out.recv_blocking().unwrap()).unwrap()),
+            )
+        })
+        .lap("kanal", |n| {
+            let ping = || {
+                kanal_in.send(1).unwrap();
+                black_box(kanal_back_out.recv().unwrap());
+            };
+            flow(n, 1, 1, each(ping), each(|| kanal_back_in.send(kanal_out.recv().unwrap()).unwrap()))
+        })
+        .lap("crossfire", |n| {
+            let ping = || {
+                fire_in.send(1).unwrap();
+                black_box(fire_back_out.recv().unwrap());
+            };
+            flow(n, 1, 1, each(ping), each(|| fire_back_in.send(fire_out.recv().unwrap()).unwrap()))
+        })
+        .lap("crossbeam-channel", |n| {
+            let ping = || {
+                cross_in.send(1).unwrap();
+                black_box(cross_back_out.recv().unwrap());
+            };
+            flow(n, 1, 1, each(ping), each(|| cross_back_in.send(cross_out.recv().unwrap()).unwrap()))
+        })
+        .lap("flume", |n| {
+            let ping = || {
+                flume_in.send(1).unwrap();
+                black_box(flume_back_out.recv().unwrap());
+            };
+            flow(n, 1, 1, each(ping), each(|| flume_back_in.send(flume_out.recv().unwrap()).unwrap()))
+        })
+        .run();
+}

@@ -1,0 +1,30 @@
+//! Permits and single values by themselves. Beside other crates: `benches/peers`.
+
+#![allow(missing_docs)] // criterion's macro makes a function without any
+
+use std::hint::black_box;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use futures::executor::block_on;
+use mainstay::wait::{Semaphore, oneshot};
+
+fn wait(c: &mut Criterion) {
+    let semaphore = Semaphore::new(8);
+    c.bench_function("semaphore/try_acquire + release", |b| b.iter(|| semaphore.try_acquire(black_box(1))));
+    c.bench_function("semaphore/acquire_blocking + release", |b| {
+        b.iter(|| drop(semaphore.acquire_blocking(black_box(1))));
+    });
+    c.bench_function("semaphore/block_on(acquire) + release", |b| {
+        b.iter(|| drop(block_on(semaphore.acquire(black_box(1)))));
+    });
+    c.bench_function("oneshot/make, send, receive", |b| {
+        b.iter(|| {
+            let (sender, mut receiver) = oneshot::channel();
+            sender.send(black_box(7u64)).unwrap();
+            receiver.try_recv()
+        });
+    });
+}
+
+criterion_group!(benches, wait);
+criterion_main!(benches);

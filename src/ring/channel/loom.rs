@@ -1,0 +1,311 @@
+//! Models of waiting on a channel under every interleaving that loom can tell apart, within a bound on
+//! preemptions.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Wake, Waker};
+
+use loom::thread::spawn;
+
+use super::channel;
+use crate::ring::error::RecvError;
+use crate::sync::thread::Parker;
+
+fn model(preemptions: usize, body: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.max_branches = 10_000;
+    builder.check(body);
+}
+
+/// Polls once, with a waker that nobody listens to.
+fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    pin!(future).poll(&mut Context::from_waker(Parker::current().waker()))
+}
+
+#[test]
+fn a_receiver_parks_against_a_send() {
+    for capacity in [1, 2] {
+        model(4, move || {
+            let (sender, receiver) = channel::<Box<u32>>(capacity);
+            let thread = spawn(move || sender.try_send(Box::new(1)).unwrap());
+            assert_eq!(receiver.recv_blocking(), Ok(Box::new(1)));
+            thread.join().unwrap();
+            assert_eq!(receiver.recv_blocking(), Err(RecvError));
+        });
+    }
+}
+
+#[test]
+fn a_sender_parks_against_a_receive() {
+    model(3, || {
+        let (sender, receiver) = channel::<Box<u32>>(1);
+        let thread = spawn(move || {
+            for value in 1..=3 {
+                sender.send_blocking(Box::new(value)).unwrap();
+            }
+        });
+        for value in 1..=3 {
+            assert_eq!(receiver.recv_blocking(), Ok(Box::new(value)));
+        }
+        thread.join().unwrap();
+    });
+}
+
+/// Two that wait would send loom round in circles if both spun on a busy slot. So these models poll by
+/// hand, and ask at the end: who did not get anything must have been woken, and gets it then.
+struct Watched<F> {
+    future: F,
+    woken: std::sync::Arc<Woken>,
+}
+
+#[derive(Default)]
+struct Woken(std::sync::atomic::AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+impl<F: Future + Unpin> Watched<F> {
+    fn new(future: F) -> Self {
+        Self { future, woken: std::sync::Arc::default() }
+    }
+
+    fn poll(&mut self) -> Option<F::Output> {
+        let waker = Waker::from(std::sync::Arc::clone(&self.woken));
+        match pin!(&mut self.future).poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
+        }
+    }
+
+    /// When everybody else is done.
+    fn finish(mut self, polled: Option<F::Output>) -> F::Output {
+        polled.unwrap_or_else(|| {
+            assert!(self.woken.0.load(std::sync::atomic::Ordering::SeqCst), "nobody woke it");
+            self.poll().expect("woken, and all is there")
+        })
+    }
+}
+
+#[test]
+fn two_receivers_against_a_batch() {
+    model(3, || {
+        let (sender, receiver) = channel::<Box<u32>>(2);
+        let thread = spawn(move || {
+            let sent = sender.try_send_batch(&mut [Box::new(1), Box::new(2)].into_iter());
+            assert_eq!(sent, Ok(2));
+            sender
+        });
+        let [mut first, mut second] = [Watched::new(receiver.recv()), Watched::new(receiver.recv())];
+        let polled = [first.poll(), second.poll()];
+        let sender = thread.join().unwrap();
+        let [a, b] = polled;
+        let sum = *first.finish(a).unwrap() + *second.finish(b).unwrap();
+        assert_eq!(sum, 3);
+        drop(sender);
+    });
+}
+
+#[test]
+fn two_receivers_against_two_sends() {
+    model(3, || {
+        let (sender, receiver) = channel::<Box<u32>>(2);
+        let [mut first, mut second] = [Watched::new(receiver.recv()), Watched::new(receiver.recv())];
+        assert!(first.poll().is_none());
+        assert!(second.poll().is_none());
+        let thread = spawn(move || {
+            sender.try_send(Box::new(1)).unwrap();
+            sender.try_send(Box::new(2)).unwrap();
+            sender
+        });
+        let polled = first.poll();
+        let sender = thread.join().unwrap();
+        let sum = *first.finish(polled).unwrap() + *second.finish(None).unwrap();
+        assert_eq!(sum, 3);
+        drop(sender);
+    });
+}
+
+/// Without a bound, which loom's search needs to find these.
+#[test]
+fn a_wakeup_of_one_that_gives_up_goes_to_the_next() {
+    loom::model(|| {
+        let (sender, receiver) = channel::<Box<u32>>(1);
+        let [mut impatient, mut patient] = [Watched::new(receiver.recv()), Watched::new(receiver.recv())];
+        assert!(impatient.poll().is_none());
+        assert!(patient.poll().is_none());
+        let thread = spawn(move || {
+            sender.try_send(Box::new(1)).unwrap();
+            // Kept until the end: disconnecting wakes everybody, and would hide a wakeup that was lost.
+            sender
+        });
+        drop(impatient);
+        let sender = thread.join().unwrap();
+        assert_eq!(patient.finish(None), Ok(Box::new(1)));
+        drop(sender);
+    });
+}
+
+#[test]
+fn close_against_a_wait_for_items_and_one_for_room() {
+    loom::model(|| {
+        let (sender, receiver) = channel::<Box<u32>>(1);
+        let closer = sender.clone();
+        let thread = spawn(move || closer.close());
+        let mut wait = Watched::new(receiver.recv());
+        let polled = wait.poll();
+        assert!(thread.join().unwrap());
+        assert_eq!(wait.finish(polled), Err(RecvError));
+        drop(sender);
+    });
+    loom::model(|| {
+        let (sender, receiver) = channel::<Box<u32>>(1);
+        sender.try_send(Box::new(1)).unwrap();
+        let thread = spawn(move || {
+            receiver.close();
+            receiver
+        });
+        let mut wait = Watched::new(sender.send(Box::new(2)));
+        let polled = wait.poll();
+        let receiver = thread.join().unwrap();
+        assert!(wait.finish(polled).is_err());
+        drop(receiver);
+    });
+}
+
+#[test]
+fn two_senders_against_a_batch_receive() {
+    model(3, || {
+        let (sender, receiver) = channel::<Box<u32>>(2);
+        for value in [1, 2] {
+            sender.try_send(Box::new(value)).unwrap();
+        }
+        let thread = spawn(move || {
+            let mut got = Vec::new();
+            assert_eq!(receiver.try_recv_batch(&mut got, 2), Ok(2));
+            receiver
+        });
+        let [mut first, mut second] = [3, 4].map(|value| Watched::new(sender.send(Box::new(value))));
+        let polled = [first.poll(), second.poll()];
+        let receiver = thread.join().unwrap();
+        let [a, b] = polled;
+        first.finish(a).unwrap();
+        second.finish(b).unwrap();
+        let mut got = Vec::new();
+        assert_eq!(receiver.try_recv_batch(&mut got, 2), Ok(2));
+        got.sort_unstable();
+        assert_eq!(got, [3, 4].map(Box::new));
+    });
+}
+
+/// A receiver that gives up after it was woken hands the wakeup to the next in line.
+#[test]
+fn a_cancelled_receive_against_a_send() {
+    model(3, || {
+        let (sender, receiver) = channel::<Box<u32>>(1);
+        let impatient = receiver.clone();
+        let mut given_up = Box::pin(async move { impatient.recv().await });
+        let got_at_once = poll_once(&mut given_up).is_ready();
+        assert!(!got_at_once);
+        let patient = spawn(move || receiver.recv_blocking());
+        // Kept until the end: disconnecting wakes everybody, and would hide a wakeup that was lost.
+        let last = sender.clone();
+        let thread = spawn(move || sender.send_blocking(Box::new(1)).unwrap());
+        drop(given_up);
+        assert_eq!(patient.join().unwrap(), Ok(Box::new(1)));
+        thread.join().unwrap();
+        drop(last);
+    });
+}
+
+/// The same when it had looked again, and was not served.
+#[test]
+fn a_receive_polled_again_and_cancelled_against_sends() {
+    model(3, || {
+        let (sender, receiver) = channel::<Box<u32>>(2);
+        let [mut impatient, mut patient] = [Watched::new(receiver.recv()), Watched::new(receiver.recv())];
+        assert!(impatient.poll().is_none());
+        assert!(patient.poll().is_none());
+        let thread = spawn(move || {
+            let sent = sender.try_send_batch(&mut [Box::new(1), Box::new(2)].into_iter());
+            assert_eq!(sent, Ok(2));
+            sender
+        });
+        let first = impatient.poll();
+        drop(impatient);
+        let sender = thread.join().unwrap();
+        let second = patient.finish(None).expect("two items, one taken at most");
+        let expected = if first.is_some() { 2 } else { 1 };
+        assert_eq!(*second, expected);
+        drop(sender);
+    });
+}
+
+#[test]
+fn a_cancelled_send_against_a_receive() {
+    model(3, || {
+        let (sender, receiver) = channel::<Box<u32>>(1);
+        sender.try_send(Box::new(0)).unwrap();
+        let impatient = sender.clone();
+        let mut given_up = Box::pin(async move { impatient.send(Box::new(1)).await });
+        assert!(poll_once(&mut given_up).is_pending());
+        let patient = spawn(move || sender.send_blocking(Box::new(2)));
+        let taker = spawn(move || {
+            let first = receiver.recv_blocking();
+            assert_eq!(first, Ok(Box::new(0)));
+            receiver
+        });
+        drop(given_up);
+        assert!(patient.join().unwrap().is_ok());
+        assert_eq!(taker.join().unwrap().recv_blocking(), Ok(Box::new(2)));
+    });
+}
+
+#[test]
+fn close_against_parked_ends() {
+    model(4, || {
+        let (sender, receiver) = channel::<Box<u32>>(1);
+        let thread = spawn(move || receiver.recv_blocking());
+        drop(sender);
+        assert_eq!(thread.join().unwrap(), Err(RecvError));
+    });
+    model(4, || {
+        let (sender, receiver) = channel::<Box<u32>>(1);
+        sender.try_send(Box::new(1)).unwrap();
+        let thread = spawn(move || sender.send_blocking(Box::new(2)).is_err());
+        drop(receiver);
+        // The last receiver also takes out what was inside, so there may be room just before the end.
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn an_eviction_wakes_a_parked_receiver() {
+    model(3, || {
+        let (sender, receiver) = channel::<Box<u32>>(1);
+        let thread = spawn(move || {
+            let mut got = Vec::new();
+            while let Ok(item) = receiver.recv_blocking() {
+                got.push(*item);
+            }
+            got
+        });
+        let mut evicted = Vec::new();
+        for value in 1..=2 {
+            let mut value = Box::new(value);
+            loop {
+                value = match sender.force_send(value) {
+                    Ok(out) => break evicted.extend(out.map(|item| *item)),
+                    Err(refused) => refused.into_value(),
+                };
+                loom::thread::yield_now();
+            }
+        }
+        drop(sender);
+        evicted.extend(thread.join().unwrap());
+        assert_eq!(evicted, [1, 2]);
+    });
+}

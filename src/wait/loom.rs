@@ -1,0 +1,185 @@
+//! Models of waiting under every interleaving that loom can tell apart.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll};
+
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::thread::spawn;
+
+use super::blocking::block_on;
+use super::{Order, Semaphore, oneshot};
+use crate::sync::UnsafeCell;
+use crate::sync::thread::Parker;
+
+fn model(preemptions: usize, body: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(body);
+}
+
+/// Polls once, with a waker that nobody listens to.
+fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    pin!(future).poll(&mut Context::from_waker(Parker::current().waker()))
+}
+
+struct Guarded {
+    semaphore: Semaphore,
+    /// What one permit protects: loom sees an overlap of accesses, and a missing happens-before.
+    cell: UnsafeCell<u32>,
+}
+
+// SAFETY: that is what the semaphore is there for, and what the models check.
+unsafe impl Sync for Guarded {}
+// SAFETY: as above.
+unsafe impl Send for Guarded {}
+
+impl Guarded {
+    fn new(order: Order) -> Arc<Self> {
+        Arc::new(Self { semaphore: Semaphore::with_order(1, order), cell: UnsafeCell::new(0) })
+    }
+
+    fn touch(&self) {
+        // SAFETY: the caller holds the only permit.
+        self.cell.with_mut(|value| unsafe { *value += 1 });
+    }
+}
+
+#[test]
+fn a_permit_excludes_and_hands_over() {
+    for order in [Order::Fifo, Order::Lifo] {
+        model(3, move || {
+            let guarded = Guarded::new(order);
+            let others = [(), ()].map(|()| {
+                let guarded = Arc::clone(&guarded);
+                spawn(move || {
+                    let _permit = block_on(guarded.semaphore.acquire(1));
+                    guarded.touch();
+                })
+            });
+            for other in others {
+                other.join().unwrap();
+            }
+            let _permit = guarded.semaphore.try_acquire(1).expect("both gave it back");
+            guarded.touch();
+            // SAFETY: as in `touch`.
+            assert_eq!(guarded.cell.with(|value| unsafe { *value }), 3);
+        });
+    }
+}
+
+#[test]
+fn release_against_wait() {
+    loom::model(|| {
+        let semaphore = Arc::new(Semaphore::new(1));
+        let holder = semaphore.try_acquire(1).unwrap();
+        let waiter = spawn({
+            let semaphore = Arc::clone(&semaphore);
+            move || drop(block_on(semaphore.acquire(1)))
+        });
+        drop(holder);
+        waiter.join().unwrap();
+        assert_eq!(semaphore.available(), 1);
+        assert!(!semaphore.is_contended());
+    });
+}
+
+/// A waiter that gives up neither keeps a permit granted meanwhile nor holds up the next in line.
+#[test]
+fn cancel_against_release() {
+    model(3, || {
+        let semaphore = Arc::new(Semaphore::new(1));
+        let holder = semaphore.try_acquire(1).unwrap();
+        let patient = spawn({
+            let semaphore = Arc::clone(&semaphore);
+            move || drop(block_on(semaphore.acquire(1)))
+        });
+        let impatient = spawn({
+            let semaphore = Arc::clone(&semaphore);
+            move || drop(poll_once(&mut semaphore.acquire(1)))
+        });
+        drop(holder);
+        patient.join().unwrap();
+        impatient.join().unwrap();
+        assert_eq!(semaphore.available(), 1);
+        assert!(!semaphore.is_contended());
+    });
+}
+
+/// The heavy one at the front goes away: the light one behind it must be served.
+#[test]
+fn cancel_of_the_front_serves_the_next() {
+    model(3, || {
+        let semaphore = Arc::new(Semaphore::new(2));
+        let holder = semaphore.try_acquire(1).unwrap();
+        let mut heavy = semaphore.acquire(2);
+        assert!(poll_once(&mut heavy).is_pending());
+        let light = spawn({
+            let semaphore = Arc::clone(&semaphore);
+            move || drop(block_on(semaphore.acquire(1)))
+        });
+        drop(heavy);
+        light.join().unwrap();
+        drop(holder);
+        assert_eq!(semaphore.available(), 2);
+    });
+}
+
+#[test]
+fn resize_against_acquire_and_release() {
+    model(3, || {
+        let semaphore = Arc::new(Semaphore::new(1));
+        let waiter = spawn({
+            let semaphore = Arc::clone(&semaphore);
+            move || drop(block_on(semaphore.acquire(2)))
+        });
+        let shrinker = spawn({
+            let semaphore = Arc::clone(&semaphore);
+            move || drop(semaphore.try_acquire(1))
+        });
+        semaphore.resize(2);
+        waiter.join().unwrap();
+        shrinker.join().unwrap();
+        semaphore.resize(0);
+        assert!(semaphore.try_acquire(1).is_none());
+        semaphore.resize(3);
+        assert_eq!(semaphore.available(), 3);
+    });
+}
+
+#[test]
+fn oneshot_hands_over() {
+    loom::model(|| {
+        let (sender, receiver) = oneshot::channel();
+        let thread = spawn(move || sender.send(Box::new(5)).unwrap());
+        assert_eq!(block_on(receiver), Ok(Box::new(5)));
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn oneshot_ends_when_either_goes() {
+    loom::model(|| {
+        let (sender, receiver) = oneshot::channel::<Box<u32>>();
+        let thread = spawn(move || drop(sender));
+        assert_eq!(block_on(receiver), Err(oneshot::Closed));
+        thread.join().unwrap();
+    });
+    loom::model(|| {
+        let dropped = Arc::new(AtomicUsize::new(0));
+        struct Counted(Arc<AtomicUsize>);
+        impl Drop for Counted {
+            fn drop(&mut self) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let (sender, mut receiver) = oneshot::channel();
+        let value = Counted(Arc::clone(&dropped));
+        let thread = spawn(move || drop(sender.send(value)));
+        drop(poll_once(&mut receiver));
+        drop(receiver);
+        thread.join().unwrap();
+        assert_eq!(dropped.load(Ordering::Relaxed), 1);
+    });
+}

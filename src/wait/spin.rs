@@ -1,0 +1,60 @@
+//! Waiting a little before waiting for long.
+
+use crate::sync::{hint, thread};
+
+/// Spins in steps that double, then yields a few times, then advises to park.
+///
+/// On a machine with one core nothing can change during a spin, so there it yields from the start.
+#[derive(Debug)]
+pub(crate) struct Spin {
+    step: u32,
+}
+
+/// Steps of 1, 2, 4 … pauses.
+const SPINS: u32 = 6;
+
+impl Spin {
+    #[inline]
+    pub(crate) fn new() -> Self {
+        Self { step: 0 }
+    }
+
+    /// False when enough was waited in this way.
+    #[inline]
+    pub(crate) fn again(&mut self) -> bool {
+        if self.step < SPINS && thread::spinning_helps() {
+            for _ in 0..1u32 << self.step {
+                hint::spin_loop();
+            }
+        } else if self.step < SPINS + thread::YIELDS {
+            self.step = self.step.max(SPINS);
+            thread::yield_now();
+        } else {
+            return false;
+        }
+        self.step += 1;
+        true
+    }
+}
+
+/// Steps aside after losing a race for a word, so that the winners can finish: in steps that double up
+/// to a bound. Nothing is waited for.
+#[derive(Debug)]
+pub(crate) struct StepAside {
+    step: u32,
+}
+
+impl StepAside {
+    #[inline(always)]
+    pub(crate) fn new() -> Self {
+        Self { step: 0 }
+    }
+
+    #[cold]
+    pub(crate) fn lost(&mut self) {
+        for _ in 0..1u32 << self.step {
+            hint::spin_loop();
+        }
+        self.step = (self.step + 1).min(thread::ASIDE);
+    }
+}

@@ -1,0 +1,128 @@
+//! Everything at once, for ThreadSanitizer. It has no test harness, whose own threads the sanitizer would
+//! watch too, and runs as an ordinary test otherwise.
+//!
+//! ```text
+//! TSAN_OPTIONS="suppressions=$PWD/tests/tsan.supp" \
+//! RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
+//!     cargo +nightly test --test stress --target x86_64-unknown-linux-gnu
+//! ```
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use mainstay::ring::{Ring, channel};
+use mainstay::wait::{Semaphore, oneshot};
+
+const ITEMS: u64 = 5_000;
+
+/// Runs them side by side and joins each: the sanitizer sees a join, but not the end of a scope.
+fn side_by_side<'a>(work: Vec<Box<dyn FnOnce() + Send + 'a>>) {
+    thread::scope(|scope| {
+        let threads: Vec<_> = work.into_iter().map(|work| scope.spawn(work)).collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    });
+}
+
+fn main() {
+    for capacity in [1, 2, 7, 64] {
+        ring(capacity);
+        channels(capacity);
+    }
+    semaphore();
+    oneshots();
+    println!("all accounted for");
+}
+
+/// Every kind of push against every kind of pop; boxes, so that a slot read twice or too early shows.
+fn ring(capacity: usize) {
+    let ring = Ring::new(capacity);
+    let [pushed, popped] = [(); 2].map(|()| AtomicU64::new(0));
+    {
+        let (ring, pushed, popped) = (&ring, &pushed, &popped);
+        let mut work: Vec<Box<dyn FnOnce() + Send + '_>> = Vec::new();
+        for kind in 0..3 {
+            work.push(Box::new(move || {
+                for item in 1..=ITEMS {
+                    let entered = match kind {
+                        0 => u64::from(ring.try_push(Box::new(item)).is_ok()) * item,
+                        1 => match ring.force_push(Box::new(item)) {
+                            Ok(evicted) => {
+                                popped.fetch_add(evicted.map_or(0, |item| *item), Ordering::Relaxed);
+                                item
+                            }
+                            Err(_) => 0,
+                        },
+                        _ => {
+                            let mut batch = vec![Box::new(item), Box::new(item)].into_iter();
+                            ring.push_batch(&mut batch).map_or(0, |count| count as u64 * item)
+                        }
+                    };
+                    pushed.fetch_add(entered, Ordering::Relaxed);
+                    thread::yield_now();
+                }
+            }));
+        }
+        for kind in 0..2 {
+            work.push(Box::new(move || {
+                let mut got: Vec<Box<u64>> = Vec::new();
+                for _ in 0..2 * ITEMS {
+                    if kind == 0 {
+                        got.extend(ring.try_pop());
+                    } else {
+                        let _ = ring.pop_batch(&mut got, 3);
+                    }
+                    popped.fetch_add(got.drain(..).map(|item| *item).sum(), Ordering::Relaxed);
+                    thread::yield_now();
+                }
+            }));
+        }
+        side_by_side(work);
+    }
+    popped.fetch_add(ring.drain().map(|item| *item).sum(), Ordering::Relaxed);
+    assert_eq!(pushed.into_inner(), popped.into_inner());
+}
+
+fn channels(capacity: usize) {
+    let (sender, receiver) = channel(capacity);
+    let sum = AtomicU64::new(0);
+    let mut work: Vec<Box<dyn FnOnce() + Send + '_>> = Vec::new();
+    for _ in 0..3 {
+        let (sender, receiver, sum) = (sender.clone(), receiver.clone(), &sum);
+        work.push(Box::new(move || {
+            (1..=ITEMS).for_each(|item| sender.send_blocking(Box::new(item)).unwrap());
+        }));
+        work.push(Box::new(move || {
+            while let Ok(item) = receiver.recv_blocking() {
+                sum.fetch_add(*item, Ordering::Relaxed);
+            }
+        }));
+    }
+    drop(sender);
+    side_by_side(work);
+    assert_eq!(sum.into_inner(), 3 * ITEMS * (ITEMS + 1) / 2);
+}
+
+/// What the only permit protects is not atomic in itself: a load and a store.
+fn semaphore() {
+    let semaphore = Semaphore::new(1);
+    let count = AtomicU64::new(0);
+    let add = || {
+        for _ in 0..ITEMS {
+            let _permit = semaphore.acquire_blocking(1);
+            count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        }
+    };
+    side_by_side((0..4).map(|_| Box::new(add) as Box<dyn FnOnce() + Send + '_>).collect());
+    assert_eq!(count.into_inner(), 4 * ITEMS);
+}
+
+fn oneshots() {
+    for item in 0..200 {
+        let (sender, receiver) = oneshot::channel();
+        let thread = thread::spawn(move || sender.send(Box::new(item)));
+        assert_eq!(receiver.recv_blocking(), Ok(Box::new(item)));
+        thread.join().unwrap().unwrap();
+    }
+}
