@@ -170,6 +170,7 @@ impl Core {
                         // The leases of earlier trials, perhaps by a clock that has since been set
                         // back, are of no interest.
                         self.gate.lease_until.store((now + settings.probe_lease).as_nanos(), Relaxed);
+                        true
                     }) {
                         continue;
                     }
@@ -331,28 +332,33 @@ impl Core {
     fn open(&self, word: Word, now: Instant, cause: Cause, counts: Counts, settings: &Settings) -> Moved {
         // The wait may be the user's own function: not under the lock. If others open the breaker in
         // the meantime, the word has changed and this wait is not used.
-        let openings = self.openings.count.load(Relaxed).saturating_add(1);
-        let last = Duration::from_nanos(self.openings.last_wait.load(Relaxed));
+        let before = self.openings.so_far();
+        let openings = before.0.saturating_add(1);
+        let last = Duration::from_nanos(before.1);
         let custom = self.openings.custom_wait.lock().clone();
         let wait = settings.wait.delay(openings, last, &self.openings.random, custom.as_ref());
         let next = word.moved_to(Phase::Open);
         self.transition(word, next, now, cause, counts, || {
+            if self.openings.so_far() != before {
+                return false; // read while another transition was about to come to nothing
+            }
             self.gate.open_until.store((now + wait).as_nanos(), Relaxed);
-            self.openings.count.store(openings, Relaxed);
-            self.openings.last_wait.store(nanos(wait), Relaxed);
+            self.openings.set((openings, nanos(wait)));
+            true
         })
     }
 
     fn close(&self, word: Word, now: Instant, cause: Cause, counts: Counts) -> Moved {
         let next = word.moved_to(Phase::Closed { failures_in_a_row: 0 });
         self.transition(word, next, now, cause, counts, || {
-            self.openings.count.store(0, Relaxed);
-            self.openings.last_wait.store(0, Relaxed);
+            self.openings.set((0, 0));
             self.window.reset(next.generation());
+            true
         })
     }
 
-    /// Commits a transition and queues its event in one step; false if the word is no longer `from`.
+    /// Commits a transition and queues its event in one step; false if the word is no longer `from`, or
+    /// if `prepare` says so.
     fn transition(
         &self,
         from: Word,
@@ -360,19 +366,27 @@ impl Core {
         now: Instant,
         cause: Cause,
         counts: Counts,
-        prepare: impl FnOnce(),
+        prepare: impl FnOnce() -> bool,
     ) -> Moved {
         self.outbox.commit(|sequence| {
-            // All transitions hold this lock, so from here on the word may change its detail, but not
-            // its phase, and what belongs to the coming phase is nobody else's to write or read.
+            // All transitions hold this lock, so from here on the word may change its detail, or go on
+            // to the next generation of a trial, but not change its phase; and what belongs to the coming
+            // phase is nobody else's to write or read.
             if self.word() != from {
                 return None;
             }
-            let openings_before = self.openings.count.load(Relaxed);
-            prepare();
-            let openings = self.openings.count.load(Relaxed);
+            let before = self.openings.so_far();
+            if !prepare() {
+                return None;
+            }
+            let openings = self.openings.so_far().0;
             // Ordering: the swap releases what `prepare` wrote.
-            self.swap(from, to).then(|| Transition {
+            if !self.swap(from, to) {
+                // Comes to nothing, and must not count: neither as one more opening nor as none.
+                self.openings.set(before);
+                return None;
+            }
+            Some(Transition {
                 sequence,
                 at: now,
                 from: State::of(from),
@@ -380,7 +394,7 @@ impl Core {
                 cause,
                 counts,
                 // Closing sets the count back, but its event says how often it had opened.
-                openings: openings.max(openings_before),
+                openings: openings.max(before.0),
                 wait: self.open_until(to).map(|until| until - now),
             })
         })
@@ -445,6 +459,18 @@ impl Core {
 
     pub(super) fn window(&self) -> &Window {
         &self.window
+    }
+}
+
+impl Openings {
+    /// How many, and the last wait.
+    fn so_far(&self) -> (u32, u64) {
+        (self.count.load(Relaxed), self.last_wait.load(Relaxed))
+    }
+
+    fn set(&self, (count, last_wait): (u32, u64)) {
+        self.count.store(count, Relaxed);
+        self.last_wait.store(last_wait, Relaxed);
     }
 }
 
