@@ -9,7 +9,8 @@ use crate::event::Outbox;
 use crate::random::Random;
 use crate::sync::atomic::{
     AtomicU32, AtomicU64,
-    Ordering::{AcqRel, Acquire, Relaxed},
+    Ordering::{AcqRel, Acquire, Relaxed, SeqCst},
+    fence,
 };
 use crate::sync::{CachePadded, Live, PlainMutex};
 use crate::time::{Instant, Reading, nanos};
@@ -272,6 +273,10 @@ impl Core {
         if sample == Sample::OK {
             return false;
         }
+        // Ordering: sequentially consistent, with the same fence of others who fail. Each has recorded its
+        // call, perhaps in another bucket than ours, and is about to sum up all of them: of two calls, one
+        // at least must see both, or neither would trip.
+        fence(SeqCst);
         loop {
             let word = self.word();
             if word.generation() != seen.generation() {

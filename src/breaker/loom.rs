@@ -343,3 +343,24 @@ fn a_closing_that_came_too_late_leaves_the_openings() {
         assert_eq!(at(0, |now| core.look(now.now())).openings, u32::from(!closed));
     });
 }
+
+/// Two failures trip, in two buckets of a time window: one of the two calls sees both.
+#[test]
+fn failures_in_two_buckets_trip() {
+    loom::model(|| {
+        let window = Window::time(Duration::from_secs(2), 2).unwrap();
+        let settings = builder().minimum_calls(2).settings().unwrap();
+        let core = Arc::new(Core::new(window, &settings, None, Random::seeded(1)));
+        let fail = |core: &Core, seconds| {
+            let ticket = admit(core, 0).unwrap();
+            settle(core, ticket, Some(true), seconds);
+        };
+        let other = {
+            let core = core.clone();
+            thread::spawn(move || fail(&core, 0))
+        };
+        fail(&core, 1);
+        other.join().unwrap();
+        assert_eq!(core.state(), State::Open);
+    });
+}
