@@ -536,7 +536,7 @@ proptest! {
             let verdict = |reach: u64| {
                 let recent = seen.iter().filter(|(at, _)| at + reach > now);
                 let (total, bad) = recent.fold((0_u32, 0_u32), |(n, bad), (_, f)| (n + 1, bad + u32::from(*f)));
-                failed && total >= minimum && f64::from(bad) >= rate * f64::from(total)
+                failed && total >= minimum && f64::from(bad) / f64::from(total) >= rate
             };
             let verdicts: Vec<bool> = (span - width_ms + 1..=span).map(verdict).collect();
             if breaker.state() == State::Open {
