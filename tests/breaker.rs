@@ -547,3 +547,33 @@ proptest! {
         }
     }
 }
+
+/// A lost probe holds its slot for one lease at most: by the settings in force, and by the clock as it is.
+#[test]
+fn a_lease_is_never_longer_than_the_settings_say() {
+    let wedge = |lease: Duration| {
+        let time = ManualClock::new();
+        let breaker =
+            builder(&time).probes(1).probe_lease(lease).wait(Backoff::constant(SECOND)).build().unwrap();
+        for _ in 0..4 {
+            breaker.try_acquire().unwrap().failure();
+        }
+        time.advance(SECOND);
+        std::mem::forget(breaker.try_acquire().unwrap());
+        assert!(breaker.try_acquire().is_err());
+        (time, breaker)
+    };
+    let is_free_after_one_lease = |time: &ManualClock, breaker: &CircuitBreaker| {
+        assert!(breaker.try_acquire().is_err());
+        time.advance(30 * SECOND);
+        breaker.try_acquire().unwrap().success();
+    };
+
+    let (time, breaker) = wedge(Duration::MAX);
+    breaker.reconfigure(breaker.config().probe_lease(30 * SECOND)).unwrap();
+    is_free_after_one_lease(&time, &breaker);
+
+    let (time, breaker) = wedge(30 * SECOND);
+    time.set(time.now() - 1000 * SECOND);
+    is_free_after_one_lease(&time, &breaker);
+}

@@ -153,6 +153,7 @@ impl Core {
             let lease_until = Instant::from_nanos(self.gate.lease_until.load(Relaxed));
             let admitted = match state::admit(word, now, open_until, lease_until, &settings) {
                 Admission::Refuse(until) => {
+                    self.shorten_lease(word, now, lease_until, &settings);
                     self.tallies.rejected.fetch_add(1, Relaxed);
                     return (Err(Refused { until, now }), moved);
                 }
@@ -194,6 +195,17 @@ impl Core {
     /// Before the slot is taken: whoever finds all slots taken must find their lease.
     fn put_off_lease(&self, now: Instant, settings: &Settings) {
         self.gate.lease_until.fetch_max((now + settings.probe_lease).as_nanos(), Relaxed);
+    }
+
+    /// No lease ends later than one that begins now: where it does, the settings have become shorter or
+    /// the clock was set back, and a lost probe would hold its slot for as long as that.
+    fn shorten_lease(&self, word: Word, now: Instant, lease_until: Instant, settings: &Settings) {
+        let longest = now + settings.probe_lease;
+        if lease_until > longest && matches!(word.phase(), Phase::HalfOpen(_)) && self.word() == word {
+            // If it fails, somebody has put the lease off, or shortened it, meanwhile.
+            let (from, to) = (lease_until.as_nanos(), longest.as_nanos());
+            let _ = self.gate.lease_until.compare_exchange(from, to, Relaxed, Relaxed);
+        }
     }
 
     /// Gives up the probes under way. The next generation makes their own results stale; the trial goes
