@@ -51,7 +51,8 @@ pub enum Jitter {
     Full,
     /// Between half of `d` and `d`: never hammers at once.
     Equal,
-    /// Between the initial wait and three times the wait before, whatever the growth says.
+    /// Between the initial wait (of a custom backoff: `d`) and three times the wait before, whatever the
+    /// growth says.
     Decorrelated,
 }
 
@@ -201,8 +202,12 @@ impl Formula {
         custom: Option<&Custom>,
     ) -> Duration {
         if self.jitter == Jitter::Decorrelated {
-            let upper = previous.max(self.initial).saturating_mul(3);
-            return random.between(self.initial, upper).min(self.cap);
+            let lower = match self.growth {
+                Growth::Custom => self.grown(n, custom),
+                _ => self.initial,
+            };
+            let upper = previous.max(lower).saturating_mul(3);
+            return random.between(lower, upper).min(self.cap);
         }
         let grown = self.grown(n, custom).min(self.cap);
         match self.jitter {
@@ -304,6 +309,14 @@ mod tests {
             let (least, most) = (*drawn.iter().min().unwrap(), *drawn.iter().max().unwrap());
             assert!(least >= low && most <= high, "{jitter:?}: {least}..{most}");
             assert!(least < low + 50 && most > high - 50, "{jitter:?}: {least}..{most}");
+        }
+    }
+
+    #[test]
+    fn decorrelated_jitter_of_a_custom_wait_starts_from_it() {
+        let backoff = Backoff::custom(|n| n * 10 * MS).jitter(Jitter::Decorrelated);
+        for (n, wait) in (1..).zip(first(&backoff, 5)) {
+            assert!(wait >= n * 10, "{wait}");
         }
     }
 

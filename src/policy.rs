@@ -201,7 +201,9 @@ pub trait Guard<T, E>: Policy {
 /// The operation comes as `Fn(Context) -> Future`; the policy calls it with the context of each
 /// attempt. The `+ Send` bounds are what lets nested stacks be spawned.
 pub trait Repeat<T: Send, E: Send>: Policy {
-    /// Runs `op` as often as the policy sees fit.
+    /// Runs `op` as often as the policy sees fit. A further attempt is told so by
+    /// [`with_attempt`](Context::with_attempt), and if time has passed before it, by
+    /// [`after_waiting`](Context::after_waiting): or the policies below would count from the first.
     fn call<Op, Fut>(&self, cx: Context, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
     where
         Op: Fn(Context) -> Fut + Send + Sync,

@@ -114,7 +114,7 @@ fn recording_and_resetting_allocate_nothing() {
                 window.record(generation, clock.now(), sample);
                 if n % 100 == 0 {
                     generation = generation.next();
-                    window.reset(generation);
+                    window.reset(generation, clock.now());
                 }
             }
         };

@@ -415,7 +415,7 @@ fn settings_out_of_range_are_named() {
         (b().probe_lease(Duration::ZERO), "probe_lease"),
         (b().wait(Backoff::exponential(SECOND).factor(f64::NAN)), "backoff.factor"),
         (b().count_window(u32::MAX), "window.calls"),
-        (b().minimum_calls(1).count_window(0), "minimum_calls"),
+        (b().count_window(0), "minimum_calls"),
         (b().time_window(SECOND, 0), "window.buckets"),
         (b().time_window(SECOND, u32::MAX), "window.buckets"),
         (b().time_window(Duration::ZERO, 1), "window.span"),
@@ -425,6 +425,15 @@ fn settings_out_of_range_are_named() {
         let shown = format!("{builder:?}");
         assert_eq!(builder.build().expect_err(&shown).field(), field, "{shown}");
     }
+}
+
+#[test]
+fn a_small_window_is_judged_when_it_is_full() {
+    let breaker = CircuitBreaker::builder().count_window(3).build().unwrap();
+    calls(&breaker, "xx");
+    assert_eq!(breaker.state(), State::Closed);
+    calls(&breaker, "x");
+    assert_eq!(breaker.state(), State::Open);
 }
 
 #[test]
@@ -602,7 +611,7 @@ proptest! {
             let verdict = |reach: u64| {
                 let recent = seen.iter().filter(|(at, _)| at + reach > now);
                 let (total, bad) = recent.fold((0_u32, 0_u32), |(n, bad), (_, f)| (n + 1, bad + u32::from(*f)));
-                failed && total >= minimum && f64::from(bad) >= rate * f64::from(total)
+                failed && total >= minimum && f64::from(bad) / f64::from(total) >= rate
             };
             let verdicts: Vec<bool> = (span - width_ms + 1..=span).map(verdict).collect();
             if breaker.state() == State::Open {
@@ -612,4 +621,34 @@ proptest! {
             prop_assert!(verdicts.contains(&false), "did not trip at {now} ms: {seen:?}");
         }
     }
+}
+
+/// A lost probe holds its slot for one lease at most: by the settings in force, and by the clock as it is.
+#[test]
+fn a_lease_is_never_longer_than_the_settings_say() {
+    let wedge = |lease: Duration| {
+        let time = ManualClock::new();
+        let breaker =
+            builder(&time).probes(1).probe_lease(lease).wait(Backoff::constant(SECOND)).build().unwrap();
+        for _ in 0..4 {
+            breaker.try_acquire().unwrap().failure();
+        }
+        time.advance(SECOND);
+        std::mem::forget(breaker.try_acquire().unwrap());
+        assert!(breaker.try_acquire().is_err());
+        (time, breaker)
+    };
+    let is_free_after_one_lease = |time: &ManualClock, breaker: &CircuitBreaker| {
+        assert!(breaker.try_acquire().is_err());
+        time.advance(30 * SECOND);
+        breaker.try_acquire().unwrap().success();
+    };
+
+    let (time, breaker) = wedge(Duration::MAX);
+    breaker.reconfigure(breaker.config().probe_lease(30 * SECOND)).unwrap();
+    is_free_after_one_lease(&time, &breaker);
+
+    let (time, breaker) = wedge(30 * SECOND);
+    time.set(time.now() - 1000 * SECOND);
+    is_free_after_one_lease(&time, &breaker);
 }

@@ -212,7 +212,7 @@ fn a_count_window_holds_n_calls_of_its_generation() {
                             refused.fetch_add(1, Ordering::Relaxed);
                         }
                         if seed == 1 && n == 10_000 {
-                            window.reset(generations[1]);
+                            window.reset(generations[1], now);
                             second.store(true, Ordering::Release);
                         }
                     }

@@ -70,3 +70,25 @@ fn a_sleep_is_never_shorter_than_asked_even_if_its_timer_is() {
     time.drive(clock.sleep(Duration::from_secs(1)));
     assert!(clock.now() - before >= Duration::from_secs(1));
 }
+
+/// A source that stands still and whose timers are over at once.
+#[derive(Debug)]
+struct Still;
+
+impl TimeSource for Still {
+    fn now(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn sleep(&self, _: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+#[test]
+fn a_source_that_does_nothing_does_not_hold_the_thread() {
+    let clock = Clock::custom(Still);
+    let mut sleep = std::pin::pin!(clock.sleep(Duration::from_secs(1)));
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!((0..100).all(|_| sleep.as_mut().poll(&mut cx).is_pending()));
+}

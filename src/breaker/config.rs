@@ -20,7 +20,7 @@ pub struct Builder {
     name: String,
     window: WindowSize,
     failure_rate: Option<f64>,
-    minimum_calls: u32,
+    minimum_calls: Option<u32>,
     slow_calls: Option<(Duration, f64)>,
     slow_minimum_calls: Option<u32>,
     consecutive_failures: Option<u32>,
@@ -39,6 +39,8 @@ enum WindowSize {
     Time(Duration, u32),
 }
 
+const MINIMUM_CALLS: u32 = 20;
+
 /// A breaker that asks again at once, as full jitter allows, might as well not have opened.
 const JITTER: Jitter = Jitter::Equal;
 
@@ -48,7 +50,7 @@ impl Default for Builder {
             name: "circuit_breaker".into(),
             window: WindowSize::Count(100),
             failure_rate: Some(0.5),
-            minimum_calls: 20,
+            minimum_calls: None,
             slow_calls: None,
             slow_minimum_calls: None,
             consecutive_failures: None,
@@ -93,7 +95,8 @@ impl Builder {
         self
     }
 
-    /// Opens when at least this share of the calls in the window failed; `None` never opens for that.
+    /// Opens when at least this share of the calls in the window failed; `None` never opens for that, and
+    /// then failed probes do not keep it open either, unless runs of failures do.
     /// Default: 0.5 (resilience4j, Hystrix): a dependency that fails every other call is of little use.
     #[must_use]
     pub fn failure_rate(mut self, rate: impl Into<Option<f64>>) -> Self {
@@ -101,11 +104,12 @@ impl Builder {
         self
     }
 
-    /// Judges no rate before so many calls are in the window. Default: 20 (Hystrix): fewer say little
-    /// about a rate, and resilience4j's and Polly's 100 leave a quiet service unprotected.
+    /// Judges no rate before so many calls are in the window. Default: 20 (Hystrix), or all that a smaller
+    /// count window holds: fewer say little about a rate, and resilience4j's and Polly's 100 leave a quiet
+    /// service unprotected.
     #[must_use]
     pub fn minimum_calls(mut self, calls: u32) -> Self {
-        self.minimum_calls = calls;
+        self.minimum_calls = Some(calls);
         self
     }
 
@@ -217,7 +221,11 @@ impl Builder {
     /// # Errors
     /// A setting is out of range.
     pub(super) fn settings(&self) -> Result<Settings, ConfigError> {
-        let slow_minimum_calls = self.slow_minimum_calls.unwrap_or(self.minimum_calls);
+        let minimum_calls = self.minimum_calls.unwrap_or(match self.window {
+            WindowSize::Count(size) => MINIMUM_CALLS.min(size),
+            WindowSize::Time(..) => MINIMUM_CALLS,
+        });
+        let slow_minimum_calls = self.slow_minimum_calls.unwrap_or(minimum_calls);
         let rate = |field, rate: f64| match rate > 0.0 && rate <= 1.0 {
             true => Ok(()),
             false => Err(ConfigError::new(field, rate, "a share above 0 and at most 1")),
@@ -234,7 +242,7 @@ impl Builder {
         };
         if let Some(share) = self.failure_rate {
             rate("failure_rate", share)?;
-            minimum("minimum_calls", self.minimum_calls)?;
+            minimum("minimum_calls", minimum_calls)?;
         }
         if let Some((threshold, share)) = self.slow_calls {
             rate("slow_calls", share)?;
@@ -259,7 +267,7 @@ impl Builder {
         let (slow_after, slow_rate) = self.slow_calls.unwrap_or((Duration::MAX, f64::INFINITY));
         Ok(Settings {
             failure_rate: self.failure_rate.unwrap_or(f64::INFINITY),
-            minimum_calls: self.minimum_calls,
+            minimum_calls,
             slow_rate,
             slow_minimum_calls,
             slow_after,
@@ -377,8 +385,7 @@ mod tests {
     /// Defaults stand in `Builder::default` alone; the table in the documentation is held against them.
     #[test]
     fn the_documented_defaults_are_the_defaults() {
-        let Builder { window, failure_rate, minimum_calls, slow_calls, consecutive_failures, wait, .. } =
-            Builder::default();
+        let Builder { window, failure_rate, slow_calls, consecutive_failures, wait, .. } = Builder::default();
         let Builder { probes, trial_calls, probe_lease, .. } = Builder::default();
         let WindowSize::Count(calls) = window else { panic!("{window:?}") };
         assert_eq!((slow_calls, consecutive_failures), (None, None));
@@ -387,7 +394,7 @@ mod tests {
         let rows = [
             ("count_window", format!("{calls} calls")),
             ("failure_rate", format!("{}", failure_rate.unwrap())),
-            ("minimum_calls", minimum_calls.to_string()),
+            ("minimum_calls", Builder::default().settings().unwrap().minimum_calls.to_string()),
             ("slow_calls", "none".into()),
             ("consecutive_failures", "none".into()),
             ("wait", "5 s, doubling up to 60 s, equal jitter".into()),

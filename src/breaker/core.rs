@@ -9,7 +9,8 @@ use crate::event::Outbox;
 use crate::random::Random;
 use crate::sync::atomic::{
     AtomicU32, AtomicU64,
-    Ordering::{AcqRel, Acquire, Relaxed},
+    Ordering::{AcqRel, Acquire, Relaxed, SeqCst},
+    fence,
 };
 use crate::sync::{CachePadded, Live, PlainMutex};
 use crate::time::{Instant, Reading, nanos};
@@ -152,6 +153,9 @@ impl Core {
             let lease_until = Instant::from_nanos(self.gate.lease_until.load(Relaxed));
             let admitted = match state::admit(word, now, open_until, lease_until, settings) {
                 Admission::Refuse(until) => {
+                    if until.is_none() {
+                        self.shorten_lease(word, now, lease_until, &settings());
+                    }
                     self.tallies.rejected.fetch_add(1, Relaxed);
                     return (Err(Refused { until, now }), moved);
                 }
@@ -171,6 +175,7 @@ impl Core {
                         // The leases of earlier trials, perhaps by a clock that has since been set
                         // back, are of no interest.
                         self.gate.lease_until.store((now + lease).as_nanos(), Relaxed);
+                        true
                     }) {
                         continue;
                     }
@@ -193,6 +198,17 @@ impl Core {
     /// Before the slot is taken: whoever finds all slots taken must find their lease.
     fn put_off_lease(&self, now: Instant, settings: &Settings) {
         self.gate.lease_until.fetch_max((now + settings.probe_lease).as_nanos(), Relaxed);
+    }
+
+    /// No lease ends later than one that begins now: where it does, the settings have become shorter or
+    /// the clock was set back, and a lost probe would hold its slot for as long as that.
+    fn shorten_lease(&self, word: Word, now: Instant, lease_until: Instant, settings: &Settings) {
+        let longest = now + settings.probe_lease;
+        if lease_until > longest && self.word() == word {
+            // If it fails, somebody has put the lease off, or shortened it, meanwhile.
+            let (from, to) = (lease_until.as_nanos(), longest.as_nanos());
+            let _ = self.gate.lease_until.compare_exchange(from, to, Relaxed, Relaxed);
+        }
     }
 
     /// Gives up the probes under way. The next generation makes their own results stale; the trial goes
@@ -272,6 +288,10 @@ impl Core {
         if sample == Sample::OK {
             return false;
         }
+        // Ordering: sequentially consistent, with the same fence of others who fail. Each has recorded its
+        // call, perhaps in another bucket than ours, and is about to sum up all of them: of two calls, one
+        // at least must see both, or neither would trip.
+        fence(SeqCst);
         loop {
             let word = self.word();
             if word.generation() != seen.generation() {
@@ -281,11 +301,20 @@ impl Core {
             let now = if self.window.is_timed() { reading.now() } else { Instant::ORIGIN };
             let counts = self.window.counts(now);
             match state::trip(&counts, streak, &settings) {
-                None => return false,
+                None if self.still(word) => return false,
+                None => {}
                 Some(cause) if self.open(word, reading.now(), cause, counts, &settings) => return true,
                 Some(_) => {}
             }
         }
+    }
+
+    /// Whether the settings that were read for `word` are in force, so that not to trip is their verdict
+    /// and not that of a mixture.
+    fn still(&self, word: Word) -> bool {
+        // Ordering: acquire, so that the settings were read before the epoch is looked at again.
+        fence(Acquire);
+        self.word().epoch() == word.epoch()
     }
 
     /// How many calls in a row have failed, this one included.
@@ -332,28 +361,33 @@ impl Core {
     fn open(&self, word: Word, now: Instant, cause: Cause, counts: Counts, settings: &Settings) -> Moved {
         // The wait may be the user's own function: not under the lock. If others open the breaker in
         // the meantime, the word has changed and this wait is not used.
-        let openings = self.openings.count.load(Relaxed).saturating_add(1);
-        let last = Duration::from_nanos(self.openings.last_wait.load(Relaxed));
+        let before = self.openings.so_far();
+        let openings = before.0.saturating_add(1);
+        let last = Duration::from_nanos(before.1);
         let custom = self.openings.custom_wait.lock().clone();
         let wait = settings.wait.delay(openings, last, &self.openings.random, custom.as_ref());
         let next = word.moved_to(Phase::Open);
         self.transition(word, next, now, cause, counts, || {
+            if self.openings.so_far() != before {
+                return false; // read while another transition was about to come to nothing
+            }
             self.gate.open_until.store((now + wait).as_nanos(), Relaxed);
-            self.openings.count.store(openings, Relaxed);
-            self.openings.last_wait.store(nanos(wait), Relaxed);
+            self.openings.set((openings, nanos(wait)));
+            true
         })
     }
 
     fn close(&self, word: Word, now: Instant, cause: Cause, counts: Counts) -> Moved {
         let next = word.moved_to(Phase::Closed { failures_in_a_row: 0 });
         self.transition(word, next, now, cause, counts, || {
-            self.openings.count.store(0, Relaxed);
-            self.openings.last_wait.store(0, Relaxed);
-            self.window.reset(next.generation());
+            self.openings.set((0, 0));
+            self.window.reset(next.generation(), now);
+            true
         })
     }
 
-    /// Commits a transition and queues its event in one step; false if the word is no longer `from`.
+    /// Commits a transition and queues its event in one step; false if the word is no longer `from`, or
+    /// if `prepare` says so.
     fn transition(
         &self,
         from: Word,
@@ -361,19 +395,27 @@ impl Core {
         now: Instant,
         cause: Cause,
         counts: Counts,
-        prepare: impl FnOnce(),
+        prepare: impl FnOnce() -> bool,
     ) -> Moved {
         self.outbox.commit(|sequence| {
-            // All transitions hold this lock, so from here on the word may change its detail, but not
-            // its phase, and what belongs to the coming phase is nobody else's to write or read.
+            // All transitions hold this lock, so from here on the word may change its detail, or go on
+            // to the next generation of a trial, but not change its phase; and what belongs to the coming
+            // phase is nobody else's to write or read.
             if self.word() != from {
                 return None;
             }
-            let openings_before = self.openings.count.load(Relaxed);
-            prepare();
-            let openings = self.openings.count.load(Relaxed);
+            let before = self.openings.so_far();
+            if !prepare() {
+                return None;
+            }
+            let openings = self.openings.so_far().0;
             // Ordering: the swap releases what `prepare` wrote.
-            self.swap(from, to).then(|| Transition {
+            if !self.swap(from, to) {
+                // Comes to nothing, and must not count: neither as one more opening nor as none.
+                self.openings.set(before);
+                return None;
+            }
+            Some(Transition {
                 sequence,
                 at: now,
                 from: State::of(from),
@@ -381,7 +423,7 @@ impl Core {
                 cause,
                 counts,
                 // Closing sets the count back, but its event says how often it had opened.
-                openings: openings.max(openings_before),
+                openings: openings.max(before.0),
                 wait: self.open_until(to).map(|until| until - now),
             })
         })
@@ -446,6 +488,18 @@ impl Core {
 
     pub(super) fn window(&self) -> &Window {
         &self.window
+    }
+}
+
+impl Openings {
+    /// How many, and the last wait.
+    fn so_far(&self) -> (u32, u64) {
+        (self.count.load(Relaxed), self.last_wait.load(Relaxed))
+    }
+
+    fn set(&self, (count, last_wait): (u32, u64)) {
+        self.count.store(count, Relaxed);
+        self.last_wait.store(last_wait, Relaxed);
     }
 }
 

@@ -302,3 +302,65 @@ fn a_run_of_failures_is_counted_exactly() {
         assert_eq!(core.state(), State::Open);
     });
 }
+
+/// Two failures, each of which trips, with runs of failures counted too: the one changes the word while
+/// the other is opening. It opens once, with the first wait.
+#[test]
+fn an_opening_that_must_be_tried_again_counts_once() {
+    loom::model(|| {
+        let core = core(&builder().consecutive_failures(9));
+        let fail = |core: &Core| {
+            if let Ok(ticket) = admit(core, 0) {
+                settle(core, ticket, Some(true), 0);
+            }
+        };
+        let other = {
+            let core = core.clone();
+            thread::spawn(move || fail(&core))
+        };
+        fail(&core);
+        other.join().unwrap();
+        assert_eq!(core.state(), State::Open);
+        assert_eq!(at(0, |now| core.look(now.now())).openings, 1);
+    });
+}
+
+/// A probe that would close comes back at the very moment at which it is given up: if it came too late,
+/// nothing of the closing stays.
+#[test]
+fn a_closing_that_came_too_late_leaves_the_openings() {
+    loom::model(|| {
+        let core = core(&builder().trial_calls(2));
+        opened(&core);
+        let probe = admit(&core, WAIT).unwrap();
+        let late = {
+            let core = core.clone();
+            thread::spawn(move || settle(&core, probe, Some(false), WAIT + LEASE))
+        };
+        let _next = admit(&core, WAIT + LEASE);
+        late.join().unwrap();
+        let closed = core.state() == State::Closed;
+        assert_eq!(at(0, |now| core.look(now.now())).openings, u32::from(!closed));
+    });
+}
+
+/// Two failures trip, in two buckets of a time window: one of the two calls sees both.
+#[test]
+fn failures_in_two_buckets_trip() {
+    loom::model(|| {
+        let window = Window::time(Duration::from_secs(2), 2).unwrap();
+        let settings = builder().minimum_calls(2).settings().unwrap();
+        let core = Arc::new(Core::new(window, &settings, None, Random::seeded(1)));
+        let fail = |core: &Core, seconds| {
+            let ticket = admit(core, 0).unwrap();
+            settle(core, ticket, Some(true), seconds);
+        };
+        let other = {
+            let core = core.clone();
+            thread::spawn(move || fail(&core, 0))
+        };
+        fail(&core, 1);
+        other.join().unwrap();
+        assert_eq!(core.state(), State::Open);
+    });
+}

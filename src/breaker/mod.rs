@@ -189,7 +189,8 @@ impl CircuitBreaker {
         self.0.admit(false, Reading::of(&self.0.clock))
     }
 
-    /// Runs `op` if the breaker lets it pass, and counts how it ended.
+    /// Runs `op` if the breaker lets it pass, and counts how it ended: every `Err` of `op` itself is a
+    /// failure.
     ///
     /// The future is `Send` if yours is, and cancel-safe: see [`Call`].
     pub fn call<Op, Fut, T, E>(&self, op: Op) -> Call<'_, AnyError, Op, Fut>

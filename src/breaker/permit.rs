@@ -43,7 +43,8 @@ impl<'a> Permit<'a> {
         self.settle(None, None);
     }
 
-    /// The call succeeded if `result` is `Ok`, and failed otherwise.
+    /// The call succeeded if `result` is `Ok`, and failed otherwise, whatever the error: if yours may be a
+    /// rejection by another policy, which says nothing about the dependency, [`ignore`](Self::ignore) it.
     #[inline]
     pub fn record<T, E>(self, result: &Result<T, E>) {
         self.settle(Some(result.is_err()), None);

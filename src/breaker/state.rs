@@ -238,7 +238,8 @@ pub(super) fn judge(trial: &Trial, settings: &Settings) -> Verdict {
         true => f64::MIN_POSITIVE,
         false => settings.failure_rate,
     };
-    let too_many = |bad: u32, rate: f64| bad > 0 && f64::from(bad) >= rate * calls;
+    // As a share, not as a number of calls: see `trip`.
+    let too_many = |bad: u32, rate: f64| bad > 0 && f64::from(bad) / calls >= rate;
     if too_many(trial.failed, failure_rate) || too_many(trial.slow, settings.slow_rate) {
         return Verdict::Open;
     }
@@ -277,8 +278,10 @@ impl Trial {
 
 /// Whether a closed breaker trips, asked after a failed or slow call.
 pub(super) fn trip(counts: &Counts, failures_in_a_row: u32, settings: &Settings) -> Option<Cause> {
+    // The quotient of two counts is rounded as the decimal that a user writes is, so that seven of a
+    // hundred are 0.07; the product 0.07 * 100 is above seven.
     let exceeds = |bad: u64, rate: f64, minimum: u32| {
-        counts.total >= minimum.into() && bad > 0 && bad as f64 >= rate * counts.total as f64
+        counts.total >= minimum.into() && bad > 0 && bad as f64 / counts.total as f64 >= rate
     };
     if failures_in_a_row >= settings.failures_in_a_row {
         Some(Cause::ConsecutiveFailures)
@@ -288,5 +291,29 @@ pub(super) fn trip(counts: &Counts, failures_in_a_row: u32, settings: &Settings)
         Some(Cause::SlowRate)
     } else {
         None
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(mainstay_loom))]
+mod tests {
+    use super::super::CircuitBreaker;
+    use super::*;
+
+    /// "At least this share", for every share that is a number of percent.
+    #[test]
+    fn a_rate_of_n_percent_trips_at_n_of_a_hundred() {
+        for percent in 1..=100_u32 {
+            let builder = CircuitBreaker::builder().trial_calls(100);
+            let settings = builder.failure_rate(f64::from(percent) / 100.0).settings().unwrap();
+            let trips = |failed: u32| {
+                let counts = Counts { total: 100, failed: failed.into(), slow: 0 };
+                let trial = Trial { leased: 0, total: 100, failed, slow: 0 };
+                let tripped = trip(&counts, 0, &settings).is_some();
+                assert_eq!(judge(&trial, &settings) == Verdict::Open, tripped);
+                tripped
+            };
+            assert!(trips(percent) && !trips(percent - 1), "{percent} %");
+        }
     }
 }

@@ -195,6 +195,8 @@ impl Future for ManualSleep {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
+        // Outside the lock, as is dropping the one before: it may run anything.
+        let waker = cx.waker().clone();
         let mut sleepers = this.time.sleepers.lock();
         if this.time.now() >= this.until {
             return Poll::Ready(());
@@ -203,7 +205,9 @@ impl Future for ManualSleep {
             sleepers.arrivals += 1;
             sleepers.arrivals
         });
-        sleepers.by_deadline.insert((this.until, ticket), cx.waker().clone());
+        let before = sleepers.by_deadline.insert((this.until, ticket), waker);
+        drop(sleepers);
+        drop(before);
         Poll::Pending
     }
 }
@@ -264,6 +268,26 @@ mod tests {
             assert_eq!(time.next_deadline(), Some(time.now() + SECOND));
         }
         assert_eq!(time.next_deadline(), None);
+    }
+
+    /// The last waker of a task may drop the task, and with it other sleeps.
+    #[test]
+    fn a_waker_is_dropped_outside_the_lock() {
+        struct Probe(ManualClock);
+        impl std::task::Wake for Probe {
+            fn wake(self: PlainArc<Self>) {}
+        }
+        impl Drop for Probe {
+            fn drop(&mut self) {
+                assert!(self.0.time.sleepers.try_lock().is_some());
+            }
+        }
+        let time = ManualClock::new();
+        let mut sleep = pin!(time.clock().sleep(SECOND));
+        for _ in 0..2 {
+            let waker = Waker::from(PlainArc::new(Probe(time.clone())));
+            assert!(sleep.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        }
     }
 
     #[test]

@@ -49,7 +49,8 @@ impl Future for Sleep {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
         // A timer may come early: its source counts in coarser ticks, or its clock was set back. So
-        // the clock has the last word, and each round either ends or arms a timer for what is left.
+        // the clock has the last word, and a timer is armed anew for what is left.
+        let mut early = false;
         loop {
             if let Some(timer) = this.timer.as_mut().as_pin_mut() {
                 match timer.project() {
@@ -57,6 +58,11 @@ impl Future for Sleep {
                     TimerProjection::Source(sleep) => ready!(sleep.as_mut().poll(cx)),
                 }
                 this.timer.set(None);
+                if std::mem::replace(&mut early, true) {
+                    // A source whose timers are always over at once: not in a loop of ours.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
             }
             let left = this.until.since(this.clock.now());
             if left.is_zero() {

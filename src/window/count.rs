@@ -62,12 +62,12 @@ impl CountWindow {
     #[inline]
     fn place(&self, generation: Generation, sample: Sample) -> bool {
         let dealt = self.cursor.fetch_add(1, Relaxed);
-        if generation_of(dealt) != generation {
-            return false; // the place is skipped: what was there stays for a round more
-        }
         let place = dealt & u64::from(u32::MAX);
         if place >= HALF {
             self.set_back();
+        }
+        if generation_of(dealt) != generation {
+            return false; // the place is skipped: what was there stays for a round more
         }
         let slot = &self.slots[self.size.of(place)];
         let new = Slot::new(generation, sample);

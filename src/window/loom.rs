@@ -110,7 +110,7 @@ fn a_late_call_does_not_reach_the_next_generation() {
             thread::spawn(move || window.record(OLD, at(0), Sample::FAILED))
         };
         let new = OLD.next();
-        window.reset(new);
+        window.reset(new, at(0));
         assert!(window.record(new, at(0), Sample::OK));
         late.join().unwrap();
         assert_eq!(window.counts(at(0)), Counts { total: 1, failed: 0, slow: 0 });

@@ -36,7 +36,7 @@
 //!   sample there before it, if any, stays for one more round.)
 //! * *Time window*: time goes in steps of one bucket, so the window reaches back between
 //!   `span − span / buckets` and `span`. A sample counts at the latest instant that anyone has
-//!   recorded, so a clock that goes back goes nowhere. A bucket that holds more than 8 million calls
+//!   recorded since the last reset, so a clock that goes back goes nowhere. A bucket that holds more than 8 million calls
 //!   of one kind halves its counts: rates stay right, totals become approximate.
 //!
 //! # Memory
@@ -225,12 +225,12 @@ impl Window {
         }
     }
 
-    /// Empties the window: from here on it takes samples of `generation` alone, which must be new to
-    /// it. Constant time. One caller at a time; recorders and readers need not be kept out.
-    pub fn reset(&self, generation: Generation) {
+    /// Empties the window at `now`: from here on it takes samples of `generation` alone, which must be
+    /// new to it. Constant time. One caller at a time; recorders and readers need not be kept out.
+    pub fn reset(&self, generation: Generation, now: Instant) {
         match &self.kind {
             Kind::Count(window) => window.reset(generation),
-            Kind::Time(window) => window.reset(generation),
+            Kind::Time(window) => window.reset(generation, now),
         }
     }
 

@@ -201,24 +201,25 @@ impl TimeWindow {
         counts
     }
 
-    pub(super) fn reset(&self, generation: Generation) {
+    pub(super) fn reset(&self, generation: Generation, now: Instant) {
         self.front.generation.store(generation.to_bits().into(), Relaxed);
+        let epoch = now.as_nanos() / self.width;
         let mut latest = Latest(self.front.latest.load(Acquire));
-        loop {
-            let next = Latest::new(latest.lap().wrapping_add(2), latest.epoch());
+        let next = loop {
+            // Two laps on, whatever the epoch: also if a clock had run ahead and was set right.
+            let next = Latest::new(latest.lap().wrapping_add(2), epoch);
             // Ordering: release of the generation, to the acquire load in `record`.
             match self.front.latest.compare_exchange_weak(latest.0, next.0, AcqRel, Acquire) {
-                Ok(_) => break,
+                Ok(_) => break next,
                 Err(now) => latest = Latest(now),
             }
-        }
+        };
         // Buckets that nobody turns keep their tag, while resets alone move the lap. Every so often
         // they are brought up to date, long before a tag could come around: constant time on average.
         const OFTEN: u16 = 1 << 12;
-        if latest.lap() / OFTEN != latest.lap().wrapping_add(2) / OFTEN {
-            let latest = Latest::new(latest.lap().wrapping_add(2), latest.epoch());
+        if latest.lap() / OFTEN != next.lap() / OFTEN {
             for (index, bucket) in self.buckets.iter().enumerate() {
-                bucket.empty(self.tag_at(latest, index));
+                bucket.empty(self.tag_at(next, index));
             }
         }
     }
@@ -379,7 +380,7 @@ mod tests {
                 now += pause;
                 if dice == 0 {
                     generation = generation.next();
-                    window.reset(generation);
+                    window.reset(generation, at(now));
                     model.0.clear();
                 } else {
                     let sample = Sample { failed, slow };
@@ -440,7 +441,7 @@ mod tests {
         window.record(generation, at(5), Sample::FAILED);
         for _ in 0..70_000 {
             generation = generation.next();
-            window.reset(generation);
+            window.reset(generation, at(5));
             assert_eq!(window.counts(at(5)), Counts::default());
         }
     }
@@ -454,6 +455,17 @@ mod tests {
         assert_eq!(window.counts(at(3)), Counts { total: 2, failed: 1, slow: 0 });
         assert!(window.record(Generation::FIRST, Instant::FAR_FUTURE, Sample::OK));
         assert_eq!(window.counts(Instant::FAR_FUTURE), Counts { total: 1, failed: 0, slow: 0 });
+    }
+
+    #[test]
+    fn a_reset_forgets_that_a_clock_ran_ahead() {
+        let window = window(10, 10);
+        window.record(Generation::FIRST, Instant::FAR_FUTURE, Sample::FAILED);
+        let new = Generation::FIRST.next();
+        window.reset(new, at(100));
+        window.record(new, at(100), Sample::OK);
+        assert_eq!(window.counts(at(100)).total, 1);
+        assert_eq!(window.counts(at(110)).total, 0, "it slides again");
     }
 
     #[test]
@@ -484,7 +496,7 @@ mod tests {
         let window = window(10, 10);
         let old = Generation::FIRST;
         window.record(old, at(0), Sample::FAILED);
-        window.reset(old.next());
+        window.reset(old.next(), at(0));
         assert!(!window.record(old, at(1), Sample::FAILED));
         assert_eq!(window.counts(at(1)), Counts::default());
     }
