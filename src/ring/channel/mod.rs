@@ -24,7 +24,7 @@ pub use stream::{RecvStream, SendSink};
 /// # Waiting
 ///
 /// Sending waits while the ring is full, receiving while it is empty: `send` and `recv` are futures,
-/// `send_blocking` and `recv_blocking` spin for about a microsecond and then park the thread. Waiters
+/// `send_blocking` and `recv_blocking` spin briefly, yield a few times, then park the thread. Waiters
 /// are woken in order of arrival, one for each item or each free slot. Somebody who does not wait may
 /// get ahead of one who was just woken, who then goes back to the front of the queue. While nobody waits,
 /// waiting costs nothing: the flag that says so is part of the word that every operation changes anyway.
