@@ -61,6 +61,19 @@ fn trial(core: &Core) -> (u32, u32, u32) {
     }
 }
 
+/// A probe's success comes at the very moment at which its lease is over and somebody else asks.
+fn next_caller_while_a_probe_comes_late(core: &Arc<Core>) -> Result<Ticket, Refused> {
+    opened(core);
+    let probe = admit(core, WAIT).unwrap();
+    let late = {
+        let core = core.clone();
+        thread::spawn(move || settle(&core, probe, Some(false), WAIT + LEASE))
+    };
+    let next = admit(core, WAIT + LEASE);
+    late.join().unwrap();
+    next
+}
+
 /// A call that fails and trips, against one that is admitted and succeeds.
 #[test]
 fn admission_against_tripping() {
@@ -131,14 +144,7 @@ fn a_slot_is_handed_on_once() {
 fn a_late_probe_counts_once() {
     loom::model(|| {
         let core = core(&builder());
-        opened(&core);
-        let probe = admit(&core, WAIT).unwrap();
-        let late = {
-            let core = core.clone();
-            thread::spawn(move || settle(&core, probe, Some(false), WAIT + LEASE))
-        };
-        let next = admit(&core, WAIT + LEASE);
-        late.join().unwrap();
+        let next = next_caller_while_a_probe_comes_late(&core);
         // Of the outcomes wanted there is one: it came back, or it was lost; never both.
         match next {
             Ok(_) => assert!(matches!(trial(&core), (1, 1, 0 | 1)), "{:?}", trial(&core)),
@@ -154,14 +160,7 @@ fn a_late_probe_counts_once() {
 fn a_late_probe_decides_or_is_stale() {
     loom::model(|| {
         let core = core(&builder().trial_calls(2));
-        opened(&core);
-        let probe = admit(&core, WAIT).unwrap();
-        let late = {
-            let core = core.clone();
-            thread::spawn(move || settle(&core, probe, Some(false), WAIT + LEASE))
-        };
-        let next = admit(&core, WAIT + LEASE);
-        late.join().unwrap();
+        let next = next_caller_while_a_probe_comes_late(&core);
         assert!(next.is_ok());
         let stale = at(0, |now| core.look(now.now())).stale;
         match core.state() {
@@ -331,14 +330,7 @@ fn an_opening_that_must_be_tried_again_counts_once() {
 fn a_closing_that_came_too_late_leaves_the_openings() {
     loom::model(|| {
         let core = core(&builder().trial_calls(2));
-        opened(&core);
-        let probe = admit(&core, WAIT).unwrap();
-        let late = {
-            let core = core.clone();
-            thread::spawn(move || settle(&core, probe, Some(false), WAIT + LEASE))
-        };
-        let _next = admit(&core, WAIT + LEASE);
-        late.join().unwrap();
+        let _next = next_caller_while_a_probe_comes_late(&core);
         let closed = core.state() == State::Closed;
         assert_eq!(at(0, |now| core.look(now.now())).openings, u32::from(!closed));
     });

@@ -3,7 +3,7 @@
 
 use crate::error::{Error, TimedOut};
 use crate::policy::{Context, Guard, Limit};
-use crate::time::{Deadline, Instant, Sleep};
+use crate::time::{Deadline, Expiry};
 use pin_project::pin_project;
 use std::future::Future;
 use std::pin::Pin;
@@ -68,12 +68,10 @@ where
 #[pin_project]
 pub(super) struct LimitedCall<'a, L, Fut> {
     limit: &'a L,
-    until: Instant,
     #[pin]
     running: Fut,
-    /// Armed when the operation has been found pending: most are ready before a timer would be.
     #[pin]
-    sleep: Option<Sleep>,
+    expiry: Expiry,
 }
 
 impl<'a, L: Limit, Fut> LimitedCall<'a, L, Fut> {
@@ -81,7 +79,7 @@ impl<'a, L: Limit, Fut> LimitedCall<'a, L, Fut> {
     pub(super) fn new(limit: &'a L, cx: Context, op: impl FnOnce(Context) -> Fut) -> Self {
         let cx = cx.on(limit.clock());
         let until = cx.now() + limit.limit();
-        Self { limit, until, running: op(cx.with_deadline(Deadline::at(until))), sleep: None }
+        Self { limit, running: op(cx.with_deadline(Deadline::at(until))), expiry: Expiry::new(until) }
     }
 }
 
@@ -99,25 +97,9 @@ where
             Poll::Pending => {}
             ended => return ended,
         }
-        ready!(expired(*this.limit, *this.until, this.sleep, task));
+        ready!(this.expiry.poll(this.limit.clock(), task));
         Poll::Ready(Err(TimedOut::new(this.limit.facts().name, this.limit.limit()).into()))
     }
-}
-
-#[cold]
-fn expired<L: Limit>(
-    limit: &L,
-    until: Instant,
-    mut sleep: Pin<&mut Option<Sleep>>,
-    task: &mut task::Context<'_>,
-) -> Poll<()> {
-    if until == Instant::FAR_FUTURE {
-        return Poll::Pending;
-    }
-    if sleep.is_none() {
-        sleep.set(Some(limit.clock().sleep_until(until)));
-    }
-    sleep.as_pin_mut().expect("was just set").poll(task)
 }
 
 /// The operation's own errors, put into mainstay's.

@@ -8,18 +8,16 @@ use std::task::{Context, Poll};
 #[pin_project]
 pub(crate) struct Expire<'a, F> {
     clock: &'a Clock,
-    until: Instant,
     #[pin]
     future: F,
-    /// Armed when the future has been found pending: most are ready before a timer would be.
     #[pin]
-    sleep: Option<Sleep>,
+    expiry: Expiry,
 }
 
 impl<'a, F> Expire<'a, F> {
     #[inline]
     pub(crate) const fn new(clock: &'a Clock, until: Instant, future: F) -> Self {
-        Self { clock, until, future, sleep: None }
+        Self { clock, future, expiry: Expiry::new(until) }
     }
 }
 
@@ -28,17 +26,38 @@ impl<F: Future> Future for Expire<'_, F> {
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
+        let this = self.project();
         if let Poll::Ready(output) = this.future.poll(cx) {
             return Poll::Ready(Some(output));
         }
+        this.expiry.poll(this.clock, cx).map(|()| None)
+    }
+}
+
+/// The end of something's time. To be polled only when that something has been found pending: most are
+/// ready before a timer would be armed.
+#[pin_project]
+pub(crate) struct Expiry {
+    until: Instant,
+    #[pin]
+    sleep: Option<Sleep>,
+}
+
+impl Expiry {
+    #[inline]
+    pub(crate) const fn new(until: Instant) -> Self {
+        Self { until, sleep: None }
+    }
+
+    #[cold]
+    pub(crate) fn poll(self: Pin<&mut Self>, clock: &Clock, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
         if *this.until == Instant::FAR_FUTURE {
             return Poll::Pending;
         }
         if this.sleep.is_none() {
-            this.sleep.set(Some(this.clock.sleep_until(*this.until)));
+            this.sleep.set(Some(clock.sleep_until(*this.until)));
         }
-        let sleep = this.sleep.as_pin_mut().expect("was just set");
-        sleep.poll(cx).map(|()| None)
+        this.sleep.as_pin_mut().expect("was just set").poll(cx)
     }
 }

@@ -27,7 +27,7 @@ mod sleep;
 #[cfg(feature = "tokio")]
 mod tokio;
 
-pub(crate) use expire::Expire;
+pub(crate) use expire::{Expire, Expiry};
 pub(crate) use instant::nanos;
 pub use instant::{Deadline, Instant};
 pub use manual::ManualClock;
