@@ -244,15 +244,44 @@ pub struct Facts {
     pub attempts: Option<u32>,
     /// How long it waits by itself between attempts, at most and in all; `None` if without bound.
     pub waits: Option<Duration>,
+    /// Begins no attempt later than this after the first.
+    pub elapsed: Option<Duration>,
+    /// What makes a further attempt safe, if it makes any.
+    pub repeats: Option<Repeats>,
     /// How far back it looks.
     pub window: Option<Duration>,
+    /// After how many failures in a row it refuses, at the soonest.
+    pub trips_after: Option<u32>,
+}
+
+/// Why a policy that runs an operation again may do so. An attempt that failed may still have done its
+/// work: of a timeout, nobody knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Repeats {
+    /// Nobody has said: it repeats whatever failed.
+    AnyFailure,
+    /// A rule of the user's picks what is repeated.
+    ByRule,
+    /// The user has said that the operation may run twice.
+    Idempotent,
 }
 
 impl Facts {
     /// A policy of which nothing is known but its kind and its name.
     #[must_use]
     pub const fn new(policy: &'static str, name: &'static str) -> Self {
-        Self { policy, name, timeout: None, attempts: None, waits: None, window: None }
+        Self {
+            policy,
+            name,
+            timeout: None,
+            attempts: None,
+            waits: None,
+            elapsed: None,
+            repeats: None,
+            window: None,
+            trips_after: None,
+        }
     }
 }
 

@@ -40,7 +40,9 @@
 //! # let _ = retry.call_blocking(|| Ok(Response { status: 200, retry_after: None }));
 //! ```
 //!
-//! Retry only what may safely be done twice.
+//! Retry only what may safely be done twice: an attempt that timed out may have done its work all the
+//! same. Say that it may with [`idempotent`](Builder::idempotent), or pick what may with `when` (a
+//! connection that was refused, say); a pipeline's [`check`](crate::pipeline::Pipeline::check) reminds you.
 //!
 //! # When it stops
 //!
@@ -93,6 +95,8 @@ pub struct Retry(PlainArc<Settings>);
 pub struct RetryWhen<D> {
     retry: Retry,
     decide: D,
+    /// Whether `decide` was told what may be repeated, rather than what failed.
+    picks: bool,
 }
 
 impl Retry {
@@ -106,7 +110,7 @@ impl Retry {
     /// [`Decide`].
     #[must_use]
     pub fn when<D>(&self, decide: D) -> RetryWhen<D> {
-        RetryWhen { retry: self.clone(), decide }
+        RetryWhen { retry: self.clone(), decide, picks: true }
     }
 
     /// A view that tries again what `classify` calls a failure: so that a breaker and a retry go by one
@@ -128,7 +132,8 @@ impl Retry {
     /// ```
     #[must_use]
     pub fn classified_by<C>(&self, classify: C) -> RetryWhen<Failed<C>> {
-        self.when(Failed(classify))
+        // A classifier judges the dependency, and not what a second attempt would do.
+        RetryWhen { picks: false, ..self.when(Failed(classify)) }
     }
 
     /// Runs `op` until it succeeds or the retry gives up; the last result.
@@ -209,7 +214,7 @@ impl<D> RetryWhen<D> {
 
 impl From<Retry> for RetryWhen<OnFailure> {
     fn from(retry: Retry) -> Self {
-        Self { retry, decide: OnFailure }
+        Self { retry, decide: OnFailure, picks: false }
     }
 }
 
@@ -227,7 +232,7 @@ impl<D: Clone> From<&RetryWhen<D>> for RetryWhen<D> {
 
 impl<D: Send + Sync> Policy for RetryWhen<D> {
     fn facts(&self) -> Facts {
-        self.retry.0.facts()
+        self.retry.0.facts(self.picks)
     }
 }
 
