@@ -78,5 +78,8 @@ pub mod ring;
 mod sync;
 pub mod time;
 pub mod timeout;
+#[cfg(feature = "tower")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+pub mod tower;
 pub mod wait;
 pub mod window;

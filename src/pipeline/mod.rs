@@ -72,14 +72,16 @@ pub use verbs::StandardStack;
 
 use crate::error::Error;
 use crate::policy::{Context, Facts};
-use future::Operation;
+#[cfg(feature = "tower")]
+pub(crate) use future::LimitedCall;
+pub(crate) use future::Operation;
 use std::fmt;
 use std::future::Future;
 
 /// Policies around one call; see the [module](self).
 #[derive(Clone)]
 pub struct Pipeline<S> {
-    stack: S,
+    pub(crate) stack: S,
 }
 
 /// Puts a [`Pipeline`] together, outermost policy first.

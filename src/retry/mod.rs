@@ -73,13 +73,14 @@ mod future;
 mod plan;
 
 pub use config::Builder;
+pub use future::Attempts;
 pub use plan::{Decide, Directive, Failed, OnFailure};
 
 use crate::error::Error;
-use crate::policy::{Context, Facts, Policy, Repeat};
+use crate::policy::{Attempt, Context, Facts, OwnedRepeat, Policy, Repeat};
 use crate::sync::PlainArc;
 use config::Settings;
-use future::Attempts;
+use future::Borrowed;
 use plan::Plan;
 use std::fmt;
 use std::future::Future;
@@ -157,13 +158,18 @@ impl Retry {
     }
 
     #[inline]
-    fn run<'a, D, Op, Fut, T, E>(&'a self, cx: Context, decide: &'a D, op: Op) -> Attempts<'a, D, Op, Fut>
+    fn run<'a, D, Op, Fut, T, E>(
+        &'a self,
+        cx: Context,
+        decide: &'a D,
+        op: Op,
+    ) -> Attempts<Borrowed<'a, D>, Op, Fut>
     where
         D: Decide<T, E>,
         Op: Fn(Context) -> Fut,
         Fut: Future<Output = Result<T, Error<E>>>,
     {
-        Attempts::new(Plan::new(&self.0, cx), decide, op)
+        Attempts::new(Borrowed { settings: &self.0, decide }, Plan::new(&self.0, cx), op)
     }
 
     fn run_blocking<D, Op, T, E>(&self, cx: Context, decide: &D, op: Op) -> Result<T, Error<E>>
@@ -174,7 +180,7 @@ impl Retry {
         let mut plan = Plan::new(&self.0, cx);
         loop {
             let result = op(plan.context());
-            match plan.wait_after(decide.decide(&result)) {
+            match plan.wait_after(decide.decide(&result), &self.0) {
                 None => return result,
                 Some(wait) => {
                     drop(result);
@@ -254,6 +260,18 @@ where
         Op: Fn(Context) -> Result<T, Error<E>>,
     {
         self.retry.run_blocking(cx, &self.decide, op)
+    }
+}
+
+impl<D, T, E> OwnedRepeat<T, E> for RetryWhen<D>
+where
+    D: Decide<T, E> + Clone,
+{
+    type Running<A: Attempt<T, E>> = Attempts<Self, A, A::Future>;
+
+    #[inline]
+    fn call_owned<A: Attempt<T, E>>(&self, cx: Context, attempt: A) -> Self::Running<A> {
+        Attempts::new(self.clone(), Plan::new(&self.retry.0, cx), attempt)
     }
 }
 
