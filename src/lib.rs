@@ -76,6 +76,9 @@ pub mod random;
 pub mod retry;
 pub mod ring;
 mod sync;
+#[cfg(any(feature = "metrics", feature = "tracing"))]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "metrics", feature = "tracing"))))]
+pub mod telemetry;
 pub mod time;
 pub mod timeout;
 #[cfg(feature = "tower")]

@@ -448,7 +448,11 @@ fn a_call_dropped_at_any_poll_counts_nothing_and_frees_its_slot() {
             ended_at.get_or_insert(polls);
         }
         let snapshot = breaker.snapshot();
-        assert_eq!((snapshot.probes, snapshot.stale, snapshot.trial.total), (0, 0, finished), "{polls} polls");
+        assert_eq!(
+            (snapshot.probes, snapshot.stale, snapshot.trial.total),
+            (0, 0, finished),
+            "{polls} polls"
+        );
         assert_eq!(time.next_deadline(), None, "{polls} polls: timers are disarmed");
     }
     assert_eq!(ended_at, Some(5), "every await point was visited");
