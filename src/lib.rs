@@ -51,7 +51,10 @@
 //! | 3 | [`breaker`] | stops calling what fails |
 //! | 3 | [`retry`] | tries again |
 //! | 3 | [`timeout`] | gives up in time |
-//! | 4 | [`pipeline`] | puts policies around one call |
+//! | 4 | [`pipeline`] | puts policies around one call, and says what is wrong with a stack |
+//! | 5 | `tower` | pipelines as Tower layers (feature `tower`) |
+//! | 5 | `telemetry` | what policies tell, as metrics and `tracing` events (features `metrics`, `tracing`) |
+//! | 5 | [`docs`] | guides: [choosing](docs::choosing), [composing](docs::composing) |
 //!
 //! # Features
 //!
@@ -61,11 +64,15 @@
 //! |---|---|
 //! | `tokio` | `Clock::tokio()`: tokio's time and timer, its paused clock included |
 //! | `quanta` | `Clock::quanta()`: time from the processor's own counter |
+//! | `tower` | pipelines as Tower layers |
+//! | `metrics` | `telemetry::Metrics`: what policies tell, with the `metrics` crate's recorder |
+//! | `tracing` | `telemetry::Tracing`: what policies tell, as `tracing` events |
 //! | `full` | all of them |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod backoff;
 pub mod breaker;
+pub mod docs;
 pub mod error;
 pub mod event;
 pub mod object_pool;
