@@ -18,7 +18,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use mainstay::backoff::Backoff;
-use mainstay::breaker::{CircuitBreaker, Classified};
+use mainstay::breaker::CircuitBreaker;
 use mainstay::error::{ConfigError, Error};
 use mainstay::event::Event;
 use mainstay::outcome::Outcome;
@@ -42,12 +42,8 @@ const EVERY: Duration = Duration::from_millis(10);
 
 /// What a route has around it: its own breaker, and a limit for the upstream. There is no retry: the body of
 /// a request goes by once, and cannot be sent again.
-fn route(
-    name: &str,
-    breaker: &Classified<fn(&Result<Response, Error<Infallible>>) -> Outcome>,
-    gateway: Gateway,
-) -> Router {
-    let pipeline = Pipeline::builder().breaker(breaker).timeout(PATIENCE).build();
+fn route(name: &str, breaker: &CircuitBreaker, gateway: Gateway) -> Router {
+    let pipeline = Pipeline::builder().breaker(breaker.classified_by(verdict)).timeout(PATIENCE).build();
     for lint in pipeline.check() {
         println!("{name}: {lint}");
     }
@@ -182,8 +178,7 @@ async fn main() -> Result<(), Failure> {
     let gateway = Gateway { http: http(), upstream: serve(services).await? };
     let mut routes = Router::new();
     for name in ROUTES {
-        let breaker = breaker(name, start)?;
-        routes = routes.merge(route(name, &breaker.classified_by(verdict), gateway.clone()));
+        routes = routes.merge(route(name, &breaker(name, start)?, gateway.clone()));
     }
     let (gateway, http) = (serve(routes).await?, http());
 

@@ -49,40 +49,43 @@ impl OwnedPermit {
     }
 
     /// As [`Permit::success`].
-    pub fn success(self) {
-        self.settle(|permit| permit.success());
+    pub fn success(mut self) {
+        if let Some(permit) = self.take() {
+            permit.success();
+        }
     }
 
     /// As [`Permit::failure`].
-    pub fn failure(self) {
-        self.settle(|permit| permit.failure());
+    pub fn failure(mut self) {
+        if let Some(permit) = self.take() {
+            permit.failure();
+        }
     }
 
     /// As [`Permit::ignore`].
     pub fn ignore(self) {
-        self.settle(|permit| permit.ignore());
+        drop(self);
     }
 
     /// As [`Permit::record`].
-    pub fn record<T, E>(self, result: &Result<T, E>) {
-        self.settle(|permit| permit.record(result));
+    pub fn record<T, E>(mut self, result: &Result<T, E>) {
+        if let Some(permit) = self.take() {
+            permit.record(result);
+        }
     }
 
-    /// Should `settle` panic, the permit that it was given is dropped, and this one is empty.
-    #[inline]
-    fn settle(mut self, settle: impl FnOnce(Permit<'_>)) {
-        if let Some(ticket) = self.ticket.take() {
-            settle(Permit::new(&self.breaker.0, ticket));
-        }
+    /// What it holds, as a permit that borrows it.
+    #[inline(always)]
+    fn take(&mut self) -> Option<Permit<'_>> {
+        let ticket = self.ticket.take()?;
+        Some(Permit::new(&self.breaker.0, ticket))
     }
 }
 
 impl Drop for OwnedPermit {
     #[inline]
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
-            drop(Permit::new(&self.breaker.0, ticket));
-        }
+        drop(self.take());
     }
 }
 
@@ -106,8 +109,10 @@ impl<T, E, C: Classify<T, E> + Clone> OwnedGuard<T, E> for Classified<C> {
     }
 
     #[inline]
-    fn settle_owned((permit, classify): Self::OwnedPermit, result: &Result<T, Error<E>>) {
-        permit.settle(|permit| settle(permit, &classify, result));
+    fn settle_owned((mut permit, classify): Self::OwnedPermit, result: &Result<T, Error<E>>) {
+        if let Some(permit) = permit.take() {
+            settle(permit, &classify, result);
+        }
     }
 }
 
