@@ -99,6 +99,7 @@ fn each_rule_has_a_stack_that_breaks_it_and_one_that_just_does_not() {
 
         "short-window": .breaker(timed(SECOND)).timeout(1001 * MS);
         "": .breaker(timed(SECOND)).timeout(SECOND);
+        "": .breaker(timed(SECOND)).timeout(2 * SECOND).guard(Gate("quota")).timeout(SECOND);
         // It counts whole calls, 3 * 400 + 2 * 100 = 1400.
         "retry-inside-breaker short-window": .breaker(timed(1399 * MS)).retry(r()).timeout(400 * MS);
         "retry-inside-breaker": .breaker(timed(1400 * MS)).retry(r()).timeout(400 * MS);
