@@ -49,6 +49,7 @@
 //! | 2 | [`ring`] | the lock-free bounded queue, and the channel on it |
 //! | 2 | [`window`] | counts over a sliding window |
 //! | 3 | [`object_pool`] | recycles what is dear to make |
+//! | 3 | [`rate`] | so much in so much time, in order of arrival; also for each of a million keys |
 //! | 3 | [`breaker`] | stops calling what fails |
 //! | 3 | [`retry`] | tries again |
 //! | 3 | [`timeout`] | gives up in time |
@@ -69,13 +70,13 @@ pub mod backoff;
 pub mod breaker;
 pub mod error;
 pub mod event;
-#[allow(dead_code, unused_imports)] // until its owners are here
 pub mod keyed;
 pub mod object_pool;
 pub mod outcome;
 pub mod pipeline;
 pub mod policy;
 pub mod random;
+pub mod rate;
 pub mod retry;
 pub mod ring;
 mod sync;

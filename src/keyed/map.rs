@@ -1,5 +1,5 @@
 use super::config::{Settings, WhenFull};
-use super::shard::{Entry, Hash, Shard, State};
+use super::shard::{Hash, Shard, State};
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{CachePadded, Mutex};
 use crate::time::Instant;
@@ -100,6 +100,7 @@ impl<K, V, S> Map<K, V, S> {
 
 #[cfg(test)]
 impl<K, V, S> Map<K, V, S> {
+    #[cfg(not(mainstay_loom))]
     pub(super) fn is_locked(&self) -> bool {
         self.shards.iter().any(|shard| shard.try_lock().is_none())
     }
