@@ -45,9 +45,11 @@
 //! | 1 | [`policy`] | what a policy is to a pipeline |
 //! | 1 | [`wait`] | waiting, for threads and tasks: the fair resizable semaphore, one value handed over |
 //! | 2 | [`backoff`] | how long to wait before trying again |
+//! | 2 | [`keyed`] | state for each of very many keys, bounded |
 //! | 2 | [`ring`] | the lock-free bounded queue, and the channel on it |
 //! | 2 | [`window`] | counts over a sliding window |
 //! | 3 | [`object_pool`] | recycles what is dear to make |
+//! | 3 | [`rate`] | so much in so much time, in order of arrival; also for each of a million keys |
 //! | 3 | [`breaker`] | stops calling what fails |
 //! | 3 | [`retry`] | tries again |
 //! | 3 | [`timeout`] | gives up in time |
@@ -75,11 +77,13 @@ pub mod breaker;
 pub mod docs;
 pub mod error;
 pub mod event;
+pub mod keyed;
 pub mod object_pool;
 pub mod outcome;
 pub mod pipeline;
 pub mod policy;
 pub mod random;
+pub mod rate;
 pub mod retry;
 pub mod ring;
 mod sync;

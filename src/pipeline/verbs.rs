@@ -4,6 +4,7 @@ use super::layers::{Guarded, Limited, Repeated};
 use super::stack::{Bottom, Stack};
 use super::{Builder, Pipeline};
 use crate::breaker::Classified;
+use crate::rate::Admission;
 use crate::retry::RetryWhen;
 use crate::timeout::Timeout;
 
@@ -64,6 +65,14 @@ impl<S> Builder<S> {
     #[must_use]
     pub fn breaker<C>(self, breaker: impl Into<Classified<C>>) -> Builder<Stack<S, Guarded<Classified<C>>>> {
         self.guard(breaker.into())
+    }
+
+    /// Rejects or holds up calls that come too fast: a [`RateLimiter`](crate::rate::RateLimiter), or one
+    /// with a [cost](crate::rate::RateLimiter::costing) or with
+    /// [patience](crate::rate::RateLimiter::waiting_at_most).
+    #[must_use]
+    pub fn rate_limit(self, limiter: impl Into<Admission>) -> Builder<Stack<S, Guarded<Admission>>> {
+        self.guard(limiter.into())
     }
 
     /// Any [`Guard`](crate::policy::Guard).
