@@ -231,7 +231,7 @@ pub trait OwnedGuard<T, E>: Policy + Clone {
 
     /// Admits, refuses, or says what is to be waited for. As [`Guard::admit`], in two steps, because most
     /// calls need not wait.
-    fn admit_owned(&self, cx: Context) -> Admission<Self::OwnedPermit, Self::Waiting>;
+    fn admit_owned(&self, cx: Context) -> Decision<Self::OwnedPermit, Self::Waiting>;
 
     /// Hears how the operation ended.
     fn settle_owned(permit: Self::OwnedPermit, result: &Result<T, Error<E>>);
@@ -239,7 +239,7 @@ pub trait OwnedGuard<T, E>: Policy + Clone {
 
 /// A guard's first answer.
 #[derive(Clone, Copy, Debug)]
-pub enum Admission<P, W> {
+pub enum Decision<P, W> {
     /// Go ahead.
     Granted(P),
     /// Not now.
