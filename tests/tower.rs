@@ -229,7 +229,7 @@ fn a_limiter_is_not_per_connection() {
         RateLimiter::builder(quota).clock(time.clock()).build().unwrap()
     };
     let service = service_fn(|(): ()| ready(Ok::<_, ()>(())));
-    let one = Pipeline::builder().rate_limit(&limiter()).build();
+    let one = Pipeline::builder().rate_limit(limiter()).build();
     let all = Pipeline::builder().guard(AllOf::new([&limiter(), &limiter()])).build();
     let served = |service: &dyn Fn() -> Result<(), Error<()>>| (0..9).filter(|_| service().is_ok()).count();
     let (first, second) = (one.layer(service), one.layer(service));
