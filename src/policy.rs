@@ -4,7 +4,8 @@
 //! A *guard* admits an operation or refuses it, and hears how it ended: breakers, limiters, bulkheads.
 //! A *repeat* may run the operation again: retry, hedge, fallback. A *limit* gives it so much time:
 //! timeouts. Write one of these traits, and the policy works around futures, around closures, and in a
-//! pipeline next to mainstay's own.
+//! pipeline next to mainstay's own. [`OwnedGuard`] and [`OwnedRepeat`] are the same for futures that borrow
+//! nothing: with them it works as a Tower layer too.
 
 use crate::error::{Error, Rejection};
 use crate::time::{Clock, ClockId, Deadline, Instant, Reading};
