@@ -50,11 +50,18 @@ impl StepAside {
         Self { step: 0 }
     }
 
-    #[cold]
+    #[inline(always)]
     pub(crate) fn lost(&mut self) {
-        for _ in 0..1u32 << self.step {
-            hint::spin_loop();
-        }
-        self.step = (self.step + 1).min(thread::ASIDE);
+        self.step = aside(self.step);
     }
+}
+
+/// By value, so that the step stays in a register of the caller, who hardly ever comes here.
+#[cold]
+#[inline(never)]
+fn aside(step: u32) -> u32 {
+    for _ in 0..1u32 << step {
+        hint::spin_loop();
+    }
+    (step + 1).min(thread::ASIDE)
 }
