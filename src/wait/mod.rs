@@ -20,4 +20,4 @@ mod loom;
 
 pub(crate) use queue::{Attempt, Condition, Ticket, Wait, WaitQueue};
 pub use semaphore::{Acquire, Order, Permit, Semaphore};
-pub(crate) use spin::StepAside;
+pub(crate) use spin::{Spin, StepAside};
