@@ -2,10 +2,9 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Wake, Waker};
 
 use loom::sync::Arc;
-use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread::spawn;
 
 use super::blocking::block_on;
@@ -148,38 +147,105 @@ fn resize_against_acquire_and_release() {
     });
 }
 
+/// A waker that remembers whether it was called.
+#[derive(Default)]
+struct Woken(std::sync::atomic::AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+impl Woken {
+    fn poll<F: Future + Unpin>(self: &std::sync::Arc<Self>, future: &mut F) -> Poll<F::Output> {
+        pin!(future).poll(&mut Context::from_waker(&Waker::from(std::sync::Arc::clone(self))))
+    }
+
+    fn is(&self) -> bool {
+        self.0.load(std::sync::atomic::Ordering::SeqCst)
+    }
+}
+
+// Loom counts the allocations of a oneshot, and its `Arc` tells whether a value got lost.
+
 #[test]
 fn oneshot_hands_over() {
     loom::model(|| {
         let (sender, receiver) = oneshot::channel();
-        let thread = spawn(move || sender.send(Box::new(5)).unwrap());
-        assert_eq!(block_on(receiver), Ok(Box::new(5)));
+        let thread = spawn(move || sender.send(Arc::new(5)).unwrap());
+        assert_eq!(*block_on(receiver).unwrap(), 5);
         thread.join().unwrap();
+    });
+    loom::model(|| {
+        let (sender, mut receiver) = oneshot::channel();
+        let thread = spawn(move || sender.send(Arc::new(5)).unwrap());
+        let early = receiver.try_recv().unwrap();
+        thread.join().unwrap();
+        let value = early.unwrap_or_else(|| receiver.try_recv().unwrap().expect("sent by now"));
+        assert_eq!(*value, 5);
+        assert!(receiver.try_recv().is_err());
     });
 }
 
+/// Whoever polled last is woken, whichever waker it came with, for a value as for its absence.
 #[test]
-fn oneshot_ends_when_either_goes() {
-    loom::model(|| {
-        let (sender, receiver) = oneshot::channel::<Box<u32>>();
-        let thread = spawn(move || drop(sender));
-        assert_eq!(block_on(receiver), Err(oneshot::Closed));
-        thread.join().unwrap();
-    });
-    loom::model(|| {
-        let dropped = Arc::new(AtomicUsize::new(0));
-        struct Counted(Arc<AtomicUsize>);
-        impl Drop for Counted {
-            fn drop(&mut self) {
-                self.0.fetch_add(1, Ordering::Relaxed);
+fn oneshot_wakes_the_last_waker() {
+    for sends in [true, false] {
+        loom::model(move || {
+            let (sender, mut receiver) = oneshot::channel();
+            let wakers = [(); 2].map(|()| std::sync::Arc::new(Woken::default()));
+            assert!(wakers[0].poll(&mut receiver).is_pending());
+            let thread = spawn(move || if sends { sender.send(Arc::new(5)).unwrap() } else { drop(sender) });
+            let early = wakers[1].poll(&mut receiver);
+            thread.join().unwrap();
+            let answer = match early {
+                Poll::Ready(answer) => answer,
+                Poll::Pending => {
+                    assert!(wakers[1].is(), "nobody woke it");
+                    match wakers[1].poll(&mut receiver) {
+                        Poll::Ready(answer) => answer,
+                        Poll::Pending => panic!("the last word was said"),
+                    }
+                }
+            };
+            assert_eq!(answer.is_ok(), sends);
+            drop(receiver);
+            assert!(wakers.iter().all(|waker| std::sync::Arc::strong_count(waker) == 1));
+        });
+    }
+}
+
+/// A receiver that goes away, having waited or not, gets the value or gives it back.
+#[test]
+fn oneshot_against_a_receiver_that_goes() {
+    for waits in [true, false] {
+        loom::model(move || {
+            let (sender, mut receiver) = oneshot::channel();
+            let value = Arc::new(());
+            let waker = std::sync::Arc::new(Woken::default());
+            if waits {
+                assert!(waker.poll(&mut receiver).is_pending());
             }
-        }
-        let (sender, mut receiver) = oneshot::channel();
-        let value = Counted(Arc::clone(&dropped));
-        let thread = spawn(move || drop(sender.send(value)));
-        drop(poll_once(&mut receiver));
-        drop(receiver);
-        thread.join().unwrap();
-        assert_eq!(dropped.load(Ordering::Relaxed), 1);
-    });
+            let thread = spawn({
+                let value = Arc::clone(&value);
+                move || drop(sender.send(value))
+            });
+            drop(receiver);
+            thread.join().unwrap();
+            assert_eq!(Arc::strong_count(&value), 1);
+            assert_eq!(std::sync::Arc::strong_count(&waker), 1);
+        });
+        loom::model(move || {
+            let (sender, mut receiver) = oneshot::channel::<u32>();
+            let waker = std::sync::Arc::new(Woken::default());
+            if waits {
+                assert!(waker.poll(&mut receiver).is_pending());
+            }
+            let thread = spawn(move || drop(sender));
+            drop(receiver);
+            thread.join().unwrap();
+            assert_eq!(std::sync::Arc::strong_count(&waker), 1);
+        });
+    }
 }
