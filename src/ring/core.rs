@@ -588,3 +588,21 @@ impl<T> Drop for Slots<T> {
         unsafe { dealloc(self.first.as_ptr().cast(), self.layout) };
     }
 }
+
+#[cfg(test)]
+#[cfg(not(mainstay_loom))]
+mod tests {
+    use super::{CACHE_LINE, Core, Slot};
+
+    #[test]
+    fn an_item_and_its_stamp_share_a_line() {
+        assert_eq!(size_of::<Slot<u64>>(), 16);
+        assert_eq!(size_of::<Slot<[u64; 7]>>(), CACHE_LINE);
+        assert_eq!(Core::<[u64; 7]>::new(3).slots.first.addr().get() % CACHE_LINE, 0);
+        #[cfg(target_arch = "x86_64")] // elsewhere lines are padded to other sizes
+        assert_eq!(
+            std::mem::offset_of!(Core<u64>, head).abs_diff(std::mem::offset_of!(Core<u64>, tail)),
+            128
+        );
+    }
+}

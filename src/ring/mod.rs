@@ -61,6 +61,8 @@ mod core;
 mod error;
 mod position;
 
+#[cfg(test)]
+mod histories;
 #[cfg(all(test, mainstay_loom))]
 mod loom;
 #[cfg(all(test, not(mainstay_loom)))]

@@ -8,7 +8,7 @@ use loom::sync::Arc;
 use loom::thread::spawn;
 
 use super::blocking::block_on;
-use super::{Order, Semaphore, oneshot};
+use super::{Closed, Order, Semaphore, oneshot};
 use crate::sync::UnsafeCell;
 use crate::sync::thread::Parker;
 
@@ -21,6 +21,26 @@ fn model(preemptions: usize, body: impl Fn() + Send + Sync + 'static) {
 /// Polls once, with a waker that nobody listens to.
 fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     pin!(future).poll(&mut Context::from_waker(Parker::current().waker()))
+}
+
+/// A waker that remembers whether it was called.
+#[derive(Default)]
+struct Woken(std::sync::atomic::AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+impl Woken {
+    fn poll<F: Future + Unpin>(self: &std::sync::Arc<Self>, future: &mut F) -> Poll<F::Output> {
+        pin!(future).poll(&mut Context::from_waker(&Waker::from(std::sync::Arc::clone(self))))
+    }
+
+    fn is(&self) -> bool {
+        self.0.load(std::sync::atomic::Ordering::SeqCst)
+    }
 }
 
 struct Guarded {
@@ -53,7 +73,7 @@ fn a_permit_excludes_and_hands_over() {
             let others = [(), ()].map(|()| {
                 let guarded = Arc::clone(&guarded);
                 spawn(move || {
-                    let _permit = block_on(guarded.semaphore.acquire(1));
+                    let _permit = block_on(guarded.semaphore.acquire(1)).unwrap();
                     guarded.touch();
                 })
             });
@@ -141,30 +161,83 @@ fn resize_against_acquire_and_release() {
         waiter.join().unwrap();
         shrinker.join().unwrap();
         semaphore.resize(0);
-        assert!(semaphore.try_acquire(1).is_none());
+        assert!(semaphore.try_acquire(1).is_err());
         semaphore.resize(3);
         assert_eq!(semaphore.available(), 3);
     });
 }
 
-/// A waker that remembers whether it was called.
-#[derive(Default)]
-struct Woken(std::sync::atomic::AtomicBool);
-
-impl Wake for Woken {
-    fn wake(self: std::sync::Arc<Self>) {
-        self.0.store(true, std::sync::atomic::Ordering::SeqCst);
-    }
+/// Whoever waits when the semaphore is closed is told; or was served before, and has a permit.
+#[test]
+fn close_against_acquire() {
+    model(3, || {
+        let semaphore = Arc::new(Semaphore::new(0));
+        let closer = spawn({
+            let semaphore = Arc::clone(&semaphore);
+            move || assert!(semaphore.close())
+        });
+        let waker = std::sync::Arc::new(Woken::default());
+        let mut acquire = semaphore.acquire(1);
+        let mut polled = waker.poll(&mut acquire);
+        closer.join().unwrap();
+        if polled.is_pending() {
+            assert!(waker.is(), "nobody told it");
+            polled = waker.poll(&mut acquire);
+        }
+        assert!(matches!(polled, Poll::Ready(Err(Closed))));
+        assert!(!semaphore.is_contended());
+    });
 }
 
-impl Woken {
-    fn poll<F: Future + Unpin>(self: &std::sync::Arc<Self>, future: &mut F) -> Poll<F::Output> {
-        pin!(future).poll(&mut Context::from_waker(&Waker::from(std::sync::Arc::clone(self))))
-    }
+#[test]
+fn close_against_release() {
+    model(3, || {
+        let semaphore = Arc::new(Semaphore::new(1));
+        let held = semaphore.try_acquire(1).unwrap();
+        let wakers = [(); 2].map(|()| std::sync::Arc::new(Woken::default()));
+        let mut waiting = [(); 2].map(|()| semaphore.acquire(1));
+        for (waker, acquire) in wakers.iter().zip(&mut waiting) {
+            assert!(waker.poll(acquire).is_pending());
+        }
+        let closer = spawn({
+            let semaphore = Arc::clone(&semaphore);
+            move || assert!(semaphore.close())
+        });
+        drop(held);
+        closer.join().unwrap();
+        let [first, second] = [0, 1].map(|n| {
+            assert!(wakers[n].is(), "nobody told the waiter {n}");
+            match wakers[n].poll(&mut waiting[n]) {
+                Poll::Ready(answer) => answer.map(drop),
+                Poll::Pending => panic!("it ended, one way or the other"),
+            }
+        });
+        // The permit went to the first, and came back when everything was closed; or to nobody.
+        assert!(first == Ok(()) || first == Err(Closed));
+        assert_eq!(second, Err(Closed));
+        assert_eq!(semaphore.available(), 1);
+        assert!(!semaphore.is_contended());
+    });
+}
 
-    fn is(&self) -> bool {
-        self.0.load(std::sync::atomic::Ordering::SeqCst)
-    }
+/// Closing wakes; leaving at that moment must not get lost in it.
+#[test]
+fn close_against_cancel() {
+    model(3, || {
+        let semaphore = Arc::new(Semaphore::new(0));
+        let waker = std::sync::Arc::new(Woken::default());
+        let [mut given_up, mut patient] = [(); 2].map(|()| semaphore.acquire(1));
+        assert!(waker.poll(&mut given_up).is_pending());
+        assert!(waker.poll(&mut patient).is_pending());
+        let closer = spawn({
+            let semaphore = Arc::clone(&semaphore);
+            move || assert!(semaphore.close())
+        });
+        drop(given_up);
+        closer.join().unwrap();
+        assert!(matches!(waker.poll(&mut patient), Poll::Ready(Err(Closed))));
+        assert!(!semaphore.is_contended());
+    });
 }
 
 // Loom counts the allocations of a oneshot, and its `Arc` tells whether a value got lost.

@@ -70,11 +70,15 @@ impl<T> Handle<T> {
     #[inline]
     fn free(self) {
         // SAFETY: both GONE bits are set, or the other side's is and this one will touch the memory no
-        // more: nobody else does (invariant 3). It was allocated by `channel` with this layout.
+        // more: nobody else does (invariant 3).
+        let waker = self.shared().waker.with_mut(|waker| unsafe { (*waker).take() });
+        // SAFETY: as above. It was allocated by `channel` with this layout.
         unsafe {
             self.0.drop_in_place();
             heap::dealloc(self.0.as_ptr().cast(), Layout::new::<Shared<T>>());
         }
+        // The code of others: last.
+        drop(waker);
     }
 
     /// Sets this side's GONE bit.
