@@ -25,7 +25,7 @@ mod face;
 
 pub(crate) use crossbeam_utils::CachePadded;
 #[allow(unused_imports)]
-pub(crate) use face::{Arc, Mutex, MutexGuard, UnsafeCell, atomic, hint, thread, thread_id};
+pub(crate) use face::{Arc, Mutex, MutexGuard, UnsafeCell, atomic, heap, hint, thread, thread_id};
 pub(crate) use intern::intern;
 pub(crate) use live::{Live, Words};
 pub(crate) use thread_registry::{Registry, ThreadId};
