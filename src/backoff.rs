@@ -162,13 +162,18 @@ impl Backoff {
         self.formula.delay(n, previous, random, self.custom.as_ref())
     }
 
-    /// The longest of the first `n` waits.
-    pub(crate) fn longest(&self, n: u32) -> Option<Duration> {
-        match self.formula.growth {
-            Growth::Custom => (self.formula.cap < Duration::MAX).then_some(self.formula.cap),
-            _ if self.formula.jitter == Jitter::Decorrelated => Some(self.formula.cap),
-            _ => Some(self.formula.grown(n, None).min(self.formula.cap)),
+    /// What the first `n` waits come to at most; `None` if they have no bound.
+    pub(crate) fn at_most(&self, n: u32) -> Option<Duration> {
+        /// So many are added up; of those after them, each is taken for as long as the last.
+        const ONE_BY_ONE: u32 = 64;
+
+        let Formula { growth, jitter, cap, .. } = self.formula;
+        if growth == Growth::Custom || jitter == Jitter::Decorrelated {
+            return cap.checked_mul(n);
         }
+        let wait = |n| self.formula.grown(n, None).min(cap);
+        let first = (1..=n.min(ONE_BY_ONE)).try_fold(Duration::ZERO, |sum, n| sum.checked_add(wait(n)));
+        first?.checked_add(wait(n).checked_mul(n.saturating_sub(ONE_BY_ONE))?)
     }
 
     pub(crate) fn into_parts(self) -> (Formula, Option<Custom>) {
@@ -281,6 +286,27 @@ mod tests {
 
     fn first(backoff: &Backoff, n: usize) -> Vec<u128> {
         backoff.delays(&Random::seeded(1)).take(n).map(|d| d.as_millis()).collect()
+    }
+
+    #[test]
+    fn waits_come_to_no_more_than_is_said() {
+        let forever = Backoff::custom(|_| MS);
+        let table = [
+            (Backoff::exponential(100 * MS), 3, Some(700 * MS)),
+            (Backoff::exponential(100 * MS).cap(250 * MS), 4, Some(800 * MS)),
+            (Backoff::exponential(100 * MS), 0, Some(Duration::ZERO)),
+            (Backoff::exponential(100 * MS).factor(1.0), 1000, Some(100_000 * MS)),
+            (Backoff::exponential(100 * MS).cap(Duration::MAX), 1000, None),
+            (Backoff::fibonacci(10 * MS), 4, Some(70 * MS)),
+            (Backoff::constant(MS), u32::MAX, Some(u32::MAX * MS)),
+            (Backoff::constant(Duration::from_secs(u64::MAX)), 2, None),
+            (Backoff::exponential(MS).cap(5 * MS).jitter(Jitter::Decorrelated), 3, Some(15 * MS)),
+            (forever.clone(), 2, None),
+            (forever.cap(5 * MS), 2, Some(10 * MS)),
+        ];
+        for (backoff, n, expected) in table {
+            assert_eq!(backoff.at_most(n), expected, "{n} of {backoff:?}");
+        }
     }
 
     #[test]

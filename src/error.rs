@@ -165,6 +165,12 @@ impl std::error::Error for TimedOut {}
 pub enum Reason {
     /// A circuit breaker is open, or half-open with all its probes under way.
     CircuitOpen,
+    /// There is no room for one more: of keys, say.
+    Exhausted,
+    /// A setting that is found out only when it is used, such as a key's own quota, is out of range.
+    Misconfigured,
+    /// A rate limiter has no tokens, or others wait for them.
+    RateLimited,
     /// A pool, a queue or a ring is being shut down.
     ShutDown,
 }
@@ -173,6 +179,9 @@ impl Reason {
     const fn as_str(self) -> &'static str {
         match self {
             Self::CircuitOpen => "circuit open",
+            Self::Exhausted => "exhausted",
+            Self::Misconfigured => "misconfigured",
+            Self::RateLimited => "rate limited",
             Self::ShutDown => "shut down",
         }
     }

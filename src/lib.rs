@@ -45,13 +45,18 @@
 //! | 1 | [`policy`] | what a policy is to a pipeline |
 //! | 1 | [`wait`] | waiting, for threads and tasks: the fair resizable semaphore, one value handed over |
 //! | 2 | [`backoff`] | how long to wait before trying again |
+//! | 2 | [`keyed`] | state for each of very many keys, bounded |
 //! | 2 | [`ring`] | the lock-free bounded queue, and the channel on it |
 //! | 2 | [`window`] | counts over a sliding window |
 //! | 3 | [`object_pool`] | recycles what is dear to make |
+//! | 3 | [`rate`] | so much in so much time, in order of arrival; also for each of a million keys |
 //! | 3 | [`breaker`] | stops calling what fails |
 //! | 3 | [`retry`] | tries again |
 //! | 3 | [`timeout`] | gives up in time |
-//! | 4 | [`pipeline`] | puts policies around one call |
+//! | 4 | [`pipeline`] | puts policies around one call, and says what is wrong with a stack |
+//! | 5 | `tower` | pipelines as Tower layers (feature `tower`) |
+//! | 5 | `telemetry` | what policies tell, as metrics and `tracing` events (features `metrics`, `tracing`) |
+//! | 5 | [`docs`] | guides: [choosing](docs::choosing), [composing](docs::composing) |
 //!
 //! # Features
 //!
@@ -61,22 +66,34 @@
 //! |---|---|
 //! | `tokio` | `Clock::tokio()`: tokio's time and timer, its paused clock included |
 //! | `quanta` | `Clock::quanta()`: time from the processor's own counter |
+//! | `tower` | pipelines as Tower layers |
+//! | `metrics` | `telemetry::Metrics`: what policies tell, with the `metrics` crate's recorder |
+//! | `tracing` | `telemetry::Tracing`: what policies tell, as `tracing` events |
 //! | `full` | all of them |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod backoff;
 pub mod breaker;
+pub mod docs;
 pub mod error;
 pub mod event;
+pub mod keyed;
 pub mod object_pool;
 pub mod outcome;
 pub mod pipeline;
 pub mod policy;
 pub mod random;
+pub mod rate;
 pub mod retry;
 pub mod ring;
 mod sync;
+#[cfg(any(feature = "metrics", feature = "tracing"))]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "metrics", feature = "tracing"))))]
+pub mod telemetry;
 pub mod time;
 pub mod timeout;
+#[cfg(feature = "tower")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+pub mod tower;
 pub mod wait;
 pub mod window;

@@ -218,6 +218,68 @@ pub trait Repeat<T: Send, E: Send>: Policy {
         Op: Fn(Context) -> Result<T, Error<E>>;
 }
 
+/// A [`Guard`] for a future that owns all it needs, as a Tower service's must: its permits keep the guard
+/// alive, and its wait has a name.
+///
+/// Nothing has to be `Send` here that the guard does not send itself.
+pub trait OwnedGuard<T, E>: Policy + Clone {
+    /// As [`Guard::Permit`], with a hold of its own on the guard.
+    type OwnedPermit;
+
+    /// A wait for admission. A guard that decides at once puts `std::future::Ready` here, and makes none.
+    type Waiting: Future<Output = Result<Self::OwnedPermit, Rejection>>;
+
+    /// Admits, refuses, or says what is to be waited for. As [`Guard::admit`], in two steps, because most
+    /// calls need not wait.
+    fn admit_owned(&self, cx: Context) -> Admission<Self::OwnedPermit, Self::Waiting>;
+
+    /// Hears how the operation ended.
+    fn settle_owned(permit: Self::OwnedPermit, result: &Result<T, Error<E>>);
+}
+
+/// A guard's first answer.
+#[derive(Clone, Copy, Debug)]
+pub enum Admission<P, W> {
+    /// Go ahead.
+    Granted(P),
+    /// Not now.
+    Refused(Rejection),
+    /// Wait for this.
+    Waiting(W),
+}
+
+/// A [`Repeat`] for a future that owns all it needs: its future has a name.
+pub trait OwnedRepeat<T, E>: Policy + Clone {
+    /// A call under way.
+    type Running<A: Attempt<T, E>>: Future<Output = Result<T, Error<E>>>;
+
+    /// As [`Repeat::call`].
+    fn call_owned<A: Attempt<T, E>>(&self, cx: Context, attempt: A) -> Self::Running<A>;
+}
+
+/// An operation that can be begun again. Closures that take a [`Context`] and return a future are; a type
+/// that implements it can be named where a closure cannot.
+pub trait Attempt<T, E> {
+    /// An attempt under way.
+    type Future: Future<Output = Result<T, Error<E>>>;
+
+    /// Begins an attempt.
+    fn begin(&mut self, cx: Context) -> Self::Future;
+}
+
+impl<Op, Fut, T, E> Attempt<T, E> for Op
+where
+    Op: FnMut(Context) -> Fut,
+    Fut: Future<Output = Result<T, Error<E>>>,
+{
+    type Future = Fut;
+
+    #[inline]
+    fn begin(&mut self, cx: Context) -> Fut {
+        self(cx)
+    }
+}
+
 /// A policy that gives the operation so much time.
 ///
 /// Around a future it drops the operation when the time is over. Around a closure nothing can be
@@ -228,6 +290,24 @@ pub trait Limit: Policy {
 
     /// Whose time that is.
     fn clock(&self) -> &Clock;
+}
+
+impl<P: Policy + ?Sized> Policy for &P {
+    fn facts(&self) -> Facts {
+        (**self).facts()
+    }
+}
+
+impl<L: Limit + ?Sized> Limit for &L {
+    #[inline]
+    fn limit(&self) -> Duration {
+        (**self).limit()
+    }
+
+    #[inline]
+    fn clock(&self) -> &Clock {
+        (**self).clock()
+    }
 }
 
 /// What a policy states about itself, for whoever looks at a whole stack of them.
@@ -244,15 +324,44 @@ pub struct Facts {
     pub attempts: Option<u32>,
     /// How long it waits by itself between attempts, at most and in all; `None` if without bound.
     pub waits: Option<Duration>,
+    /// Begins no attempt later than this after the first.
+    pub elapsed: Option<Duration>,
+    /// What makes a further attempt safe, if it makes any.
+    pub repeats: Option<Repeats>,
     /// How far back it looks.
     pub window: Option<Duration>,
+    /// After how many failures in a row it refuses, at the soonest.
+    pub trips_after: Option<u32>,
+}
+
+/// Why a policy that runs an operation again may do so. An attempt that failed may still have done its
+/// work: of a timeout, nobody knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Repeats {
+    /// Nobody has said: it repeats whatever failed.
+    AnyFailure,
+    /// A rule of the user's picks what is repeated.
+    ByRule,
+    /// The user has said that the operation may run twice.
+    Idempotent,
 }
 
 impl Facts {
     /// A policy of which nothing is known but its kind and its name.
     #[must_use]
     pub const fn new(policy: &'static str, name: &'static str) -> Self {
-        Self { policy, name, timeout: None, attempts: None, waits: None, window: None }
+        Self {
+            policy,
+            name,
+            timeout: None,
+            attempts: None,
+            waits: None,
+            elapsed: None,
+            repeats: None,
+            window: None,
+            trips_after: None,
+        }
     }
 }
 

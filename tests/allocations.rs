@@ -87,6 +87,41 @@ fn calls_allocate_nothing() {
     }
 }
 
+#[cfg(feature = "tower")]
+#[test]
+fn tower_layers_allocate_nothing() {
+    use tower::{Layer, Service, service_fn};
+    let second = Duration::from_secs(1);
+    let breaker = CircuitBreaker::builder().build().unwrap();
+    let stack = Pipeline::standard(2 * second, Retry::builder().build().unwrap(), &breaker, second);
+    let mut service = stack.layer(service_fn(|n: u64| async move { Ok::<u64, ()>(n) }));
+    let mut task = Context::from_waker(Waker::noop());
+    let mut call = || {
+        assert!(service.poll_ready(&mut task).is_ready());
+        pin!(service.call(7)).poll(&mut task)
+    };
+    assert_eq!(allocated(|| assert_eq!(call(), Poll::Ready(Ok(7)))), (0, 0));
+    breaker.reset();
+    for _ in 0..20 {
+        breaker.try_acquire().unwrap().failure();
+    }
+    assert_eq!(allocated(|| assert!(matches!(call(), Poll::Ready(Err(_))))), (0, 0), "refused");
+}
+
+#[test]
+fn the_future_of_a_call_is_small() {
+    let second = Duration::from_secs(1);
+    let breaker = CircuitBreaker::builder().build().unwrap();
+    let stack = Pipeline::builder()
+        .timeout(second)
+        .retry(Retry::builder().build().unwrap())
+        .breaker(&breaker)
+        .build();
+    let call = stack.call(|| async { Ok::<(), ()>(()) });
+    #[cfg(target_pointer_width = "64")]
+    assert!(size_of_val(&call) <= 312, "{} bytes", size_of_val(&call));
+}
+
 #[test]
 fn rejections_allocate_nothing() {
     let breaker = CircuitBreaker::builder().minimum_calls(1).build().unwrap();

@@ -218,6 +218,13 @@ impl Builder {
         self.wait.clone().into_parts().1
     }
 
+    /// How many failures in a row open it at the soonest.
+    pub(super) fn trips_after(&self) -> Option<u32> {
+        let Settings { failure_rate, minimum_calls, failures_in_a_row, .. } = self.settings().ok()?;
+        let by_rate = if failure_rate.is_finite() { minimum_calls } else { u32::MAX };
+        Some(by_rate.min(failures_in_a_row)).filter(|calls| *calls < u32::MAX)
+    }
+
     /// # Errors
     /// A setting is out of range.
     pub(super) fn settings(&self) -> Result<Settings, ConfigError> {

@@ -123,6 +123,7 @@ impl<T: Send, E: Send, C: Classify<T, E>> Guard<T, E> for Classified<C> {
 impl<C: Send + Sync> Policy for Classified<C> {
     fn facts(&self) -> Facts {
         let breaker = self.breaker.shared();
-        Facts { window: breaker.core.window().span(), ..Facts::new(POLICY, breaker.name) }
+        let trips_after = breaker.config.lock().trips_after();
+        Facts { window: breaker.core.window().span(), trips_after, ..Facts::new(POLICY, breaker.name) }
     }
 }

@@ -96,6 +96,7 @@ mod future;
 mod guard;
 #[cfg(all(test, mainstay_loom))]
 mod loom;
+mod owned;
 mod permit;
 mod state;
 mod transition;
@@ -103,6 +104,7 @@ mod transition;
 pub use config::Builder;
 pub use future::Call;
 pub use guard::Classified;
+pub use owned::OwnedPermit;
 pub use permit::Permit;
 pub use state::Cause;
 pub use transition::{State, Transition};

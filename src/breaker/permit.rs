@@ -59,6 +59,12 @@ impl<'a> Permit<'a> {
         Reading::of(&self.breaker.clock)
     }
 
+    /// What it holds, without giving it back.
+    #[inline]
+    pub(super) fn into_ticket(self) -> Ticket {
+        ManuallyDrop::new(self).ticket
+    }
+
     /// `failed`: whether it failed, if it says anything at all. `now`: if the clock has been read.
     #[inline]
     pub(super) fn settle(self, failed: Option<bool>, now: Option<Instant>) {

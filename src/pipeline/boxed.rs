@@ -1,4 +1,5 @@
 use super::Pipeline;
+use super::check::{Lint, check};
 use super::future::Operation;
 use super::stack::{Describe, Layer};
 use crate::error::Error;
@@ -76,6 +77,12 @@ impl<T: Send, E: Send> BoxPipeline<T, E> {
     #[must_use]
     pub fn facts(&self) -> Vec<Facts> {
         super::facts(&*self.stack)
+    }
+
+    /// As [`Pipeline::check`].
+    #[must_use]
+    pub fn check(&self) -> Vec<Lint> {
+        check(&self.facts())
     }
 }
 

@@ -66,24 +66,26 @@ where
 
 /// Runs until a limit.
 #[pin_project]
-pub(super) struct LimitedCall<'a, L, Fut> {
-    limit: &'a L,
+#[cfg_attr(not(feature = "tower"), allow(unreachable_pub))] // Tower's futures are named after it.
+pub struct LimitedCall<L, Fut> {
+    limit: L,
     #[pin]
     running: Fut,
     #[pin]
     expiry: Expiry,
 }
 
-impl<'a, L: Limit, Fut> LimitedCall<'a, L, Fut> {
+impl<L: Limit, Fut> LimitedCall<L, Fut> {
     #[inline]
-    pub(super) fn new(limit: &'a L, cx: Context, op: impl FnOnce(Context) -> Fut) -> Self {
+    pub(crate) fn new(limit: L, cx: Context, op: impl FnOnce(Context) -> Fut) -> Self {
         let cx = cx.on(limit.clock());
         let until = cx.now() + limit.limit();
-        Self { limit, running: op(cx.with_deadline(Deadline::at(until))), expiry: Expiry::new(until) }
+        let running = op(cx.with_deadline(Deadline::at(until)));
+        Self { limit, running, expiry: Expiry::new(until) }
     }
 }
 
-impl<L, Fut, T, E> Future for LimitedCall<'_, L, Fut>
+impl<L, Fut, T, E> Future for LimitedCall<L, Fut>
 where
     L: Limit,
     Fut: Future<Output = Result<T, Error<E>>>,
@@ -104,7 +106,8 @@ where
 
 /// The operation's own errors, put into mainstay's.
 #[pin_project]
-pub(super) struct Operation<Fut>(#[pin] pub(super) Fut);
+#[cfg_attr(not(feature = "tower"), allow(unreachable_pub))] // Tower's futures are named after it.
+pub struct Operation<Fut>(#[pin] pub(crate) Fut);
 
 impl<Fut, T, E> Future for Operation<Fut>
 where

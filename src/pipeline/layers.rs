@@ -9,15 +9,15 @@ use std::future::Future;
 
 /// A [`Guard`] as a layer.
 #[derive(Clone, Copy, Debug)]
-pub struct Guarded<G>(pub(super) G);
+pub struct Guarded<G>(pub(crate) G);
 
 /// A [`Repeat`] as a layer.
 #[derive(Clone, Copy, Debug)]
-pub struct Repeated<R>(pub(super) R);
+pub struct Repeated<R>(pub(crate) R);
 
 /// A [`Limit`] as a layer.
 #[derive(Clone, Copy, Debug)]
-pub struct Limited<L>(pub(super) L);
+pub struct Limited<L>(pub(crate) L);
 
 impl<G: Policy> Describe for Guarded<G> {
     fn describe(&self, tell: &mut dyn FnMut(Facts)) {

@@ -40,8 +40,10 @@
 //! | `retry` · `guard` | the guard's permit is given back before the wait for the next attempt |
 //! | `guard` · `retry` | the guard's permit is held through all attempts and waits |
 //!
-//! When in doubt, take the order of the example: total timeout, retry, breaker, what limits
-//! concurrency or rate, timeout of one attempt.
+//! When in doubt, take [`Pipeline::standard`], which is the order of the example: total timeout, retry,
+//! breaker, what limits concurrency or rate, timeout of one attempt. Whatever you take,
+//! [`check`](Pipeline::check) tells where policies get in each other's way, and
+//! [`docs::composing`](crate::docs::composing) who counts what.
 //!
 //! # Around closures
 //!
@@ -56,25 +58,30 @@
 //! inside to the outside. Nothing is counted, and nothing leaks.
 
 mod boxed;
+mod check;
 mod future;
 mod layers;
 mod stack;
 mod verbs;
 
 pub use boxed::BoxPipeline;
+pub use check::{Lint, Rule};
 pub use layers::{Guarded, Limited, Repeated};
 pub use stack::{Bottom, Describe, Layer, OnceLayer, Stack};
+pub use verbs::StandardStack;
 
 use crate::error::Error;
 use crate::policy::{Context, Facts};
-use future::Operation;
+#[cfg(feature = "tower")]
+pub(crate) use future::LimitedCall;
+pub(crate) use future::Operation;
 use std::fmt;
 use std::future::Future;
 
 /// Policies around one call; see the [module](self).
 #[derive(Clone)]
 pub struct Pipeline<S> {
-    stack: S,
+    pub(crate) stack: S,
 }
 
 /// Puts a [`Pipeline`] together, outermost policy first.
@@ -229,6 +236,37 @@ impl<S> Pipeline<S> {
         S: Describe,
     {
         facts(&self.stack)
+    }
+
+    /// What is wrong with the stack: policies in an order, or with limits, that cannot do what they are
+    /// there for. Empty if all is well; each [`Rule`] says what it looks for.
+    ///
+    /// It reads what the policies say of themselves at this moment, and costs nothing when it is not
+    /// called: call it where the pipeline is built, or in a test.
+    ///
+    /// ```
+    /// use mainstay::{breaker::CircuitBreaker, pipeline::{Pipeline, Rule}};
+    /// use std::time::Duration;
+    ///
+    /// let pipeline = Pipeline::builder()
+    ///     .timeout(Duration::from_secs(2))
+    ///     .breaker(CircuitBreaker::builder().name("search").build()?)
+    ///     .build();
+    /// let lints = pipeline.check();
+    /// assert_eq!(lints[0].rule, Rule::UnseenTimeout);
+    /// assert_eq!(
+    ///     lints[0].to_string(),
+    ///     "unseen-timeout: circuit_breaker \"search\" does not see what timeout ends after 2s: a dependency \
+    ///      that hangs never opens it; put a timeout below the circuit_breaker"
+    /// );
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn check(&self) -> Vec<Lint>
+    where
+        S: Describe,
+    {
+        check::check(&self.facts())
     }
 }
 

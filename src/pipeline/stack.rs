@@ -96,8 +96,8 @@ impl<T: Send, E: Send> OnceLayer<T, E> for Bottom {
 /// `Outer` around `Inner`.
 #[derive(Clone, Copy, Debug)]
 pub struct Stack<Outer, Inner> {
-    pub(super) outer: Outer,
-    pub(super) inner: Inner,
+    pub(crate) outer: Outer,
+    pub(crate) inner: Inner,
 }
 
 impl<Outer: Describe, Inner: Describe> Describe for Stack<Outer, Inner> {

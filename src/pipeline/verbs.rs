@@ -1,11 +1,49 @@
 //! The builder's verbs: the one place of the pipeline that names single policies.
 
 use super::layers::{Guarded, Limited, Repeated};
-use super::stack::Stack;
+use super::stack::{Bottom, Stack};
 use super::{Builder, Pipeline};
 use crate::breaker::Classified;
+use crate::rate::Admission;
 use crate::retry::RetryWhen;
 use crate::timeout::Timeout;
+
+/// The stack of [`Pipeline::standard`].
+pub type StandardStack<D, C> = Stack<
+    Stack<Stack<Stack<Bottom, Limited<Timeout>>, Repeated<RetryWhen<D>>>, Guarded<Classified<C>>>,
+    Limited<Timeout>,
+>;
+
+impl Pipeline<Bottom> {
+    /// The order that suits most calls: a time limit for the `call` as a whole, a `retry`, a `breaker`
+    /// that hears of every attempt, a time limit for one `attempt`.
+    ///
+    /// ```
+    /// use mainstay::{breaker::CircuitBreaker, pipeline::Pipeline, retry::Retry};
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> Result<(), mainstay::error::ConfigError> {
+    /// let breaker = CircuitBreaker::builder().name("search").build()?;
+    /// let retry = Retry::builder().idempotent(true).build()?;
+    /// let pipeline =
+    ///     Pipeline::standard(Duration::from_secs(2), retry, &breaker, Duration::from_millis(300));
+    /// assert!(pipeline.check().is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// What limits rate or concurrency belongs between the breaker and the attempt's time limit; write
+    /// such a stack with the [`builder`](Self::builder).
+    #[must_use]
+    pub fn standard<D, C>(
+        call: impl Into<Timeout>,
+        retry: impl Into<RetryWhen<D>>,
+        breaker: impl Into<Classified<C>>,
+        attempt: impl Into<Timeout>,
+    ) -> Pipeline<StandardStack<D, C>> {
+        Self::builder().timeout(call).retry(retry).breaker(breaker).timeout(attempt).build()
+    }
+}
 
 impl<S> Builder<S> {
     /// Gives all that stands below so much time: a [`Timeout`], or just a `Duration`.
@@ -27,6 +65,14 @@ impl<S> Builder<S> {
     #[must_use]
     pub fn breaker<C>(self, breaker: impl Into<Classified<C>>) -> Builder<Stack<S, Guarded<Classified<C>>>> {
         self.guard(breaker.into())
+    }
+
+    /// Rejects or holds up calls that come too fast: a [`RateLimiter`](crate::rate::RateLimiter), or one
+    /// with a [cost](crate::rate::RateLimiter::costing) or with
+    /// [patience](crate::rate::RateLimiter::waiting_at_most).
+    #[must_use]
+    pub fn rate_limit(self, limiter: impl Into<Admission>) -> Builder<Stack<S, Guarded<Admission>>> {
+        self.guard(limiter.into())
     }
 
     /// Any [`Guard`](crate::policy::Guard).

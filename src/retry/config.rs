@@ -1,7 +1,7 @@
 use super::{POLICY, Retry};
 use crate::backoff::Backoff;
 use crate::error::ConfigError;
-use crate::policy::Facts;
+use crate::policy::{Facts, Repeats};
 use crate::random::Random;
 use crate::sync::{PlainArc, intern};
 use crate::time::Clock;
@@ -19,6 +19,7 @@ pub(super) struct Settings {
     pub(super) max_attempts: u32,
     pub(super) max_elapsed: Option<Duration>,
     pub(super) backoff: Backoff,
+    idempotent: bool,
     pub(super) clock: Clock,
     pub(super) random: Random,
 }
@@ -31,6 +32,7 @@ impl Default for Builder {
                 max_attempts: 3,
                 max_elapsed: None,
                 backoff: Backoff::exponential(Duration::from_millis(100)),
+                idempotent: false,
                 clock: Clock::system(),
                 random: Random::system(),
             },
@@ -71,6 +73,15 @@ impl Builder {
         self
     }
 
+    /// Says that the operation may run twice without harm: it only reads, say, or carries a key by which
+    /// the server knows it again. It changes nothing but what a pipeline's
+    /// [`check`](crate::pipeline::Pipeline::check) has to say. Default: `false`, for no retry can know.
+    #[must_use]
+    pub fn idempotent(mut self, idempotent: bool) -> Self {
+        self.settings.idempotent = idempotent;
+        self
+    }
+
     /// Whose time it goes by. Default: the system clock.
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
@@ -99,12 +110,19 @@ impl Builder {
 }
 
 impl Settings {
-    pub(super) fn facts(&self) -> Facts {
-        let waits = self.max_attempts - 1;
-        let longest = self.backoff.longest(waits).and_then(|longest| longest.checked_mul(waits));
+    /// `picks`: whether a rule of the user's picks what is repeated.
+    pub(super) fn facts(&self, picks: bool) -> Facts {
+        let waits = self.backoff.at_most(self.max_attempts - 1);
+        let repeats = match (self.idempotent, picks) {
+            (true, _) => Repeats::Idempotent,
+            (false, true) => Repeats::ByRule,
+            (false, false) => Repeats::AnyFailure,
+        };
         Facts {
             attempts: Some(self.max_attempts),
-            waits: self.max_elapsed.or(longest),
+            waits: self.max_elapsed.into_iter().chain(waits).min(),
+            elapsed: self.max_elapsed,
+            repeats: (self.max_attempts > 1).then_some(repeats),
             ..Facts::new(POLICY, self.name)
         }
     }

@@ -1,17 +1,21 @@
+use super::RetryWhen;
+use super::config::Settings;
 use super::plan::{Decide, Plan};
 use crate::error::Error;
-use crate::policy;
+use crate::policy::Attempt;
 use crate::time::Sleep;
 use pin_project::pin_project;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-/// An attempt, a wait, an attempt, …
+/// An attempt, a wait, an attempt, …; of the retry `R`, which it borrows or owns.
 #[pin_project]
-pub(super) struct Attempts<'a, D, Op, Fut> {
-    plan: Plan<'a>,
-    decide: &'a D,
+#[must_use = "futures do nothing unless polled"]
+pub struct Attempts<R, Op, Fut> {
+    retry: R,
+    plan: Plan,
     op: Op,
     #[pin]
     now: Now<Fut>,
@@ -23,21 +27,64 @@ enum Now<Fut> {
     Wait(#[pin] Sleep),
 }
 
-impl<'a, D, Op, Fut> Attempts<'a, D, Op, Fut>
-where
-    Op: Fn(policy::Context) -> Fut,
-{
+/// A retry that is borrowed.
+pub(super) struct Borrowed<'a, D> {
+    pub(super) settings: &'a Settings,
+    pub(super) decide: &'a D,
+}
+
+/// A retry, borrowed or owned.
+pub(super) trait Rules {
+    type Decide;
+    fn settings(&self) -> &Settings;
+    fn decide(&self) -> &Self::Decide;
+}
+
+impl<D> Rules for Borrowed<'_, D> {
+    type Decide = D;
+
     #[inline]
-    pub(super) fn new(plan: Plan<'a>, decide: &'a D, op: Op) -> Self {
-        let first = op(plan.context());
-        Self { plan, decide, op, now: Now::Attempt(first) }
+    fn settings(&self) -> &Settings {
+        self.settings
+    }
+
+    #[inline]
+    fn decide(&self) -> &D {
+        self.decide
     }
 }
 
-impl<D, Op, Fut, T, E> Future for Attempts<'_, D, Op, Fut>
+impl<D> Rules for RetryWhen<D> {
+    type Decide = D;
+
+    #[inline]
+    fn settings(&self) -> &Settings {
+        &self.retry.0
+    }
+
+    #[inline]
+    fn decide(&self) -> &D {
+        &self.decide
+    }
+}
+
+impl<R, Op, Fut> Attempts<R, Op, Fut> {
+    #[inline]
+    pub(super) fn new<T, E>(retry: R, plan: Plan, mut op: Op) -> Self
+    where
+        Op: Attempt<T, E, Future = Fut>,
+        Fut: Future<Output = Result<T, Error<E>>>,
+    {
+        let first = op.begin(plan.context());
+        Self { retry, plan, op, now: Now::Attempt(first) }
+    }
+}
+
+impl<R, Op, Fut, T, E> Future for Attempts<R, Op, Fut>
 where
-    D: Decide<T, E>,
-    Op: Fn(policy::Context) -> Fut,
+    R: Rules,
+    R::Decide: Decide<T, E>,
+    Op: Attempt<T, E, Future = Fut>,
     Fut: Future<Output = Result<T, Error<E>>>,
 {
     type Output = Result<T, Error<E>>;
@@ -49,19 +96,26 @@ where
             match this.now.as_mut().project() {
                 NowProjection::Attempt(attempt) => {
                     let result = ready!(attempt.poll(task));
-                    match this.plan.wait_after(this.decide.decide(&result)) {
+                    let directive = this.retry.decide().decide(&result);
+                    match this.plan.wait_after(directive, this.retry.settings()) {
                         None => return Poll::Ready(result),
                         Some(wait) => {
                             drop(result); // a response may hold a connection that the next attempt wants
-                            this.now.set(Now::Wait(this.plan.clock().sleep(wait)));
+                            this.now.set(Now::Wait(this.retry.settings().clock.sleep(wait)));
                         }
                     }
                 }
                 NowProjection::Wait(sleep) => {
                     ready!(sleep.poll(task));
-                    this.now.set(Now::Attempt((this.op)(this.plan.context())));
+                    this.now.set(Now::Attempt(this.op.begin(this.plan.context())));
                 }
             }
         }
+    }
+}
+
+impl<R, Op, Fut> fmt::Debug for Attempts<R, Op, Fut> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attempts").finish_non_exhaustive()
     }
 }

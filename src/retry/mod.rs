@@ -40,7 +40,9 @@
 //! # let _ = retry.call_blocking(|| Ok(Response { status: 200, retry_after: None }));
 //! ```
 //!
-//! Retry only what may safely be done twice.
+//! Retry only what may safely be done twice: an attempt that timed out may have done its work all the
+//! same. Say that it may with [`idempotent`](Builder::idempotent), or pick what may with `when` (a
+//! connection that was refused, say); a pipeline's [`check`](crate::pipeline::Pipeline::check) reminds you.
 //!
 //! # When it stops
 //!
@@ -71,13 +73,14 @@ mod future;
 mod plan;
 
 pub use config::Builder;
+pub use future::Attempts;
 pub use plan::{Decide, Directive, Failed, OnFailure};
 
 use crate::error::Error;
-use crate::policy::{Context, Facts, Policy, Repeat};
+use crate::policy::{Attempt, Context, Facts, OwnedRepeat, Policy, Repeat};
 use crate::sync::PlainArc;
 use config::Settings;
-use future::Attempts;
+use future::Borrowed;
 use plan::Plan;
 use std::fmt;
 use std::future::Future;
@@ -93,6 +96,8 @@ pub struct Retry(PlainArc<Settings>);
 pub struct RetryWhen<D> {
     retry: Retry,
     decide: D,
+    /// Whether `decide` was told what may be repeated, rather than what failed.
+    picks: bool,
 }
 
 impl Retry {
@@ -106,7 +111,7 @@ impl Retry {
     /// [`Decide`].
     #[must_use]
     pub fn when<D>(&self, decide: D) -> RetryWhen<D> {
-        RetryWhen { retry: self.clone(), decide }
+        RetryWhen { retry: self.clone(), decide, picks: true }
     }
 
     /// A view that tries again what `classify` calls a failure: so that a breaker and a retry go by one
@@ -128,7 +133,8 @@ impl Retry {
     /// ```
     #[must_use]
     pub fn classified_by<C>(&self, classify: C) -> RetryWhen<Failed<C>> {
-        self.when(Failed(classify))
+        // A classifier judges the dependency, and not what a second attempt would do.
+        RetryWhen { picks: false, ..self.when(Failed(classify)) }
     }
 
     /// Runs `op` until it succeeds or the retry gives up; the last result.
@@ -152,13 +158,18 @@ impl Retry {
     }
 
     #[inline]
-    fn run<'a, D, Op, Fut, T, E>(&'a self, cx: Context, decide: &'a D, op: Op) -> Attempts<'a, D, Op, Fut>
+    fn run<'a, D, Op, Fut, T, E>(
+        &'a self,
+        cx: Context,
+        decide: &'a D,
+        op: Op,
+    ) -> Attempts<Borrowed<'a, D>, Op, Fut>
     where
         D: Decide<T, E>,
         Op: Fn(Context) -> Fut,
         Fut: Future<Output = Result<T, Error<E>>>,
     {
-        Attempts::new(Plan::new(&self.0, cx), decide, op)
+        Attempts::new(Borrowed { settings: &self.0, decide }, Plan::new(&self.0, cx), op)
     }
 
     fn run_blocking<D, Op, T, E>(&self, cx: Context, decide: &D, op: Op) -> Result<T, Error<E>>
@@ -169,7 +180,7 @@ impl Retry {
         let mut plan = Plan::new(&self.0, cx);
         loop {
             let result = op(plan.context());
-            match plan.wait_after(decide.decide(&result)) {
+            match plan.wait_after(decide.decide(&result), &self.0) {
                 None => return result,
                 Some(wait) => {
                     drop(result);
@@ -209,7 +220,7 @@ impl<D> RetryWhen<D> {
 
 impl From<Retry> for RetryWhen<OnFailure> {
     fn from(retry: Retry) -> Self {
-        Self { retry, decide: OnFailure }
+        Self { retry, decide: OnFailure, picks: false }
     }
 }
 
@@ -227,7 +238,7 @@ impl<D: Clone> From<&RetryWhen<D>> for RetryWhen<D> {
 
 impl<D: Send + Sync> Policy for RetryWhen<D> {
     fn facts(&self) -> Facts {
-        self.retry.0.facts()
+        self.retry.0.facts(self.picks)
     }
 }
 
@@ -249,6 +260,18 @@ where
         Op: Fn(Context) -> Result<T, Error<E>>,
     {
         self.retry.run_blocking(cx, &self.decide, op)
+    }
+}
+
+impl<D, T, E> OwnedRepeat<T, E> for RetryWhen<D>
+where
+    D: Decide<T, E> + Clone,
+{
+    type Running<A: Attempt<T, E>> = Attempts<Self, A, A::Future>;
+
+    #[inline]
+    fn call_owned<A: Attempt<T, E>>(&self, cx: Context, attempt: A) -> Self::Running<A> {
+        Attempts::new(self.clone(), Plan::new(&self.retry.0, cx), attempt)
     }
 }
 

@@ -2,7 +2,7 @@ use super::config::Settings;
 use crate::error::Error;
 use crate::outcome::{Classify, Outcome};
 use crate::policy::Context;
-use crate::time::{Clock, Instant};
+use crate::time::Instant;
 use std::time::Duration;
 
 /// What to do after an attempt.
@@ -63,21 +63,20 @@ impl<T, E, C: Classify<T, E>> Decide<T, E> for Failed<C> {
 
 /// Where one call stands: how often it was tried, since when, and what follows.
 #[derive(Debug)]
-pub(super) struct Plan<'a> {
-    settings: &'a Settings,
+pub(super) struct Plan {
     cx: Context,
     started: Instant,
     previous_wait: Duration,
     attempt: u32,
 }
 
-impl<'a> Plan<'a> {
+impl Plan {
     #[inline]
-    pub(super) fn new(settings: &'a Settings, cx: Context) -> Self {
+    pub(super) fn new(settings: &Settings, cx: Context) -> Self {
         // Time matters only where something is limited by it.
         let limited = settings.max_elapsed.is_some() || cx.remaining().is_some();
         let cx = if limited { cx.on(&settings.clock) } else { cx };
-        Self { settings, cx, started: cx.now(), previous_wait: Duration::ZERO, attempt: 1 }
+        Self { cx, started: cx.now(), previous_wait: Duration::ZERO, attempt: 1 }
     }
 
     /// What the coming attempt is told.
@@ -86,28 +85,24 @@ impl<'a> Plan<'a> {
         self.cx.with_attempt(self.attempt)
     }
 
-    pub(super) const fn clock(&self) -> &'a Clock {
-        &self.settings.clock
-    }
-
     /// How long to wait before the next attempt; `None` if there is none.
     #[inline]
-    pub(super) fn wait_after(&mut self, directive: Directive) -> Option<Duration> {
-        if directive == Directive::Stop || self.attempt >= self.settings.max_attempts {
+    pub(super) fn wait_after(&mut self, directive: Directive, settings: &Settings) -> Option<Duration> {
+        if directive == Directive::Stop || self.attempt >= settings.max_attempts {
             return None;
         }
-        self.next_wait(directive)
+        self.next_wait(directive, settings)
     }
 
     #[cold]
-    fn next_wait(&mut self, directive: Directive) -> Option<Duration> {
+    fn next_wait(&mut self, directive: Directive, settings: &Settings) -> Option<Duration> {
         let wait = match directive {
             Directive::After(wait) => wait,
-            _ => self.settings.backoff.delay(self.attempt, self.previous_wait, &self.settings.random),
+            _ => settings.backoff.delay(self.attempt, self.previous_wait, &settings.random),
         };
-        let begins = self.settings.clock.now() + wait;
+        let begins = settings.clock.now() + wait;
         let too_late = |limit: Duration| begins - self.started > limit;
-        if self.cx.deadline().has_passed(begins) || self.settings.max_elapsed.is_some_and(too_late) {
+        if self.cx.deadline().has_passed(begins) || settings.max_elapsed.is_some_and(too_late) {
             return None;
         }
         self.previous_wait = wait;

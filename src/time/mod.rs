@@ -34,6 +34,7 @@ pub use manual::ManualClock;
 pub use sleep::Sleep;
 
 use crate::sync::atomic::Ordering;
+use crate::sync::thread::{Limit, Parker};
 use crate::sync::{OnceLock, PlainArc, PlainAtomicU32};
 use std::future::Future;
 use std::pin::Pin;
@@ -136,6 +137,20 @@ impl Clock {
         match &self.source {
             None => std::thread::sleep(duration),
             Some(source) => source.sleep_blocking(duration),
+        }
+    }
+
+    /// Holds the calling thread until `instant`, or until `parker` is woken, or for no reason.
+    pub(crate) fn park(&self, parker: &Parker, instant: Instant) {
+        // Other clocks sleep in a way of their own, which cannot be woken: so they look up now and then.
+        const LOOK_UP: Duration = Duration::from_millis(10);
+        if instant == Instant::FAR_FUTURE {
+            return parker.park();
+        }
+        let left = instant - self.now();
+        match &self.source {
+            None => drop(parker.park_until(Limit::after(left))),
+            Some(source) => source.sleep_blocking(left.min(LOOK_UP)),
         }
     }
 

@@ -62,6 +62,14 @@ impl<T> List<T> {
         self.nodes.get(self.front as usize)?.item.as_ref()
     }
 
+    pub(crate) fn front_mut(&mut self) -> Option<&mut T> {
+        self.nodes.get_mut(self.front as usize)?.item.as_mut()
+    }
+
+    pub(crate) fn is_front(&self, key: Key) -> bool {
+        key.index == self.front && self.nodes[key.index as usize].entrance == key.entrance
+    }
+
     pub(crate) fn pop_front(&mut self) -> Option<T> {
         let entrance = self.nodes.get(self.front as usize)?.entrance;
         self.remove(Key { index: self.front, entrance })
@@ -179,6 +187,10 @@ mod tests {
                 most = most.max(model.len());
                 prop_assert_eq!(list.front(), model.front());
                 prop_assert_eq!(list.is_empty(), model.is_empty());
+                prop_assert_eq!(list.front_mut().copied(), model.front().copied());
+                for (id, key) in keys.iter().enumerate() {
+                    prop_assert_eq!(list.is_front(*key), model.front() == Some(&id));
+                }
             }
             prop_assert!(list.nodes.len() <= most, "a vacant place was not reused");
             while let Some(id) = list.pop_front() {

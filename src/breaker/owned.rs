@@ -1,0 +1,162 @@
+//! Permits that keep their breaker alive: for tasks, and for Tower's futures.
+
+use super::core::Ticket;
+use super::guard::settle;
+use super::{CircuitBreaker, Classified, Permit};
+use crate::error::{Error, Rejection};
+use crate::outcome::Classify;
+use crate::policy::{Admission, Context, OwnedGuard};
+use std::fmt;
+use std::future::Ready;
+
+/// As [`Permit`], with a hold of its own on the breaker, so that it can be kept where no breaker is
+/// borrowed; made by [`CircuitBreaker::try_acquire_owned`].
+///
+/// It costs two writes to the breaker's reference count more, which threads that share the breaker
+/// contend for.
+#[must_use = "a permit that is dropped counts as no call at all"]
+pub struct OwnedPermit {
+    breaker: CircuitBreaker,
+    /// `None`: settled.
+    ticket: Option<Ticket>,
+}
+
+impl CircuitBreaker {
+    /// As [`try_acquire`](Self::try_acquire), with a permit that borrows nothing.
+    ///
+    /// ```
+    /// # use mainstay::breaker::CircuitBreaker;
+    /// # let breaker = CircuitBreaker::builder().build()?;
+    /// let permit = breaker.try_acquire_owned()?;
+    /// std::thread::spawn(move || permit.success()).join().unwrap();
+    /// assert_eq!(breaker.snapshot().counts.total, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`try_acquire`](Self::try_acquire).
+    #[inline]
+    pub fn try_acquire_owned(&self) -> Result<OwnedPermit, Rejection> {
+        self.try_acquire().map(|permit| OwnedPermit::of(self, permit))
+    }
+}
+
+impl OwnedPermit {
+    #[inline]
+    fn of(breaker: &CircuitBreaker, permit: Permit<'_>) -> Self {
+        let ticket = Some(permit.into_ticket());
+        Self { breaker: breaker.clone(), ticket }
+    }
+
+    /// As [`Permit::success`].
+    pub fn success(mut self) {
+        if let Some(permit) = self.take() {
+            permit.success();
+        }
+    }
+
+    /// As [`Permit::failure`].
+    pub fn failure(mut self) {
+        if let Some(permit) = self.take() {
+            permit.failure();
+        }
+    }
+
+    /// As [`Permit::ignore`].
+    pub fn ignore(self) {
+        drop(self);
+    }
+
+    /// As [`Permit::record`].
+    pub fn record<T, E>(mut self, result: &Result<T, E>) {
+        if let Some(permit) = self.take() {
+            permit.record(result);
+        }
+    }
+
+    /// What it holds, as a permit that borrows it.
+    #[inline(always)]
+    fn take(&mut self) -> Option<Permit<'_>> {
+        let ticket = self.ticket.take()?;
+        Some(Permit::new(&self.breaker.0, ticket))
+    }
+}
+
+impl Drop for OwnedPermit {
+    #[inline]
+    fn drop(&mut self) {
+        drop(self.take());
+    }
+}
+
+impl fmt::Debug for OwnedPermit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnedPermit").field("breaker", &self.breaker.name()).finish_non_exhaustive()
+    }
+}
+
+impl<T, E, C: Classify<T, E> + Clone> OwnedGuard<T, E> for Classified<C> {
+    type OwnedPermit = (OwnedPermit, C);
+    type Waiting = Ready<Result<Self::OwnedPermit, Rejection>>;
+
+    #[inline]
+    fn admit_owned(&self, cx: Context) -> Admission<Self::OwnedPermit, Self::Waiting> {
+        let breaker = self.breaker.shared();
+        match breaker.admit(C::TIMED, cx.reading(&breaker.clock)) {
+            Ok(permit) => Admission::Granted((OwnedPermit::of(&self.breaker, permit), self.classify.clone())),
+            Err(rejection) => Admission::Refused(rejection),
+        }
+    }
+
+    #[inline]
+    fn settle_owned((mut permit, classify): Self::OwnedPermit, result: &Result<T, Error<E>>) {
+        if let Some(permit) = permit.take() {
+            settle(permit, &classify, result);
+        }
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(mainstay_loom))]
+mod tests {
+    use super::*;
+    use crate::backoff::Backoff;
+    use crate::breaker::State;
+    use crate::time::ManualClock;
+    use std::time::Duration;
+
+    #[test]
+    fn an_owned_permit_counts_as_a_borrowed_one_does() {
+        let breaker = CircuitBreaker::builder().minimum_calls(5).build().unwrap();
+        let acquire = || breaker.try_acquire_owned().unwrap();
+        acquire().success();
+        acquire().failure();
+        acquire().record(&Err::<(), ()>(()));
+        acquire().ignore();
+        drop(acquire());
+        let counts = breaker.snapshot().counts;
+        assert_eq!((counts.total, counts.failed), (3, 2));
+    }
+
+    #[test]
+    fn a_dropped_owned_probe_frees_its_slot() {
+        let time = ManualClock::new();
+        let breaker = CircuitBreaker::builder()
+            .clock(time.clock())
+            .minimum_calls(1)
+            .wait(Backoff::constant(Duration::from_secs(1)))
+            .probes(1)
+            .build()
+            .unwrap();
+        breaker.try_acquire_owned().unwrap().failure();
+        assert!(breaker.try_acquire_owned().is_err());
+        time.advance(Duration::from_secs(1));
+        let probe = breaker.try_acquire_owned().unwrap();
+        assert!(breaker.try_acquire_owned().is_err());
+        drop(probe);
+        let snapshot = breaker.snapshot();
+        assert_eq!((snapshot.state, snapshot.probes, snapshot.trial.total), (State::HalfOpen, 0, 0));
+        breaker.try_acquire_owned().unwrap().success();
+        assert_eq!(breaker.snapshot().trial.total, 1);
+    }
+}

@@ -1,0 +1,117 @@
+//! Several limits at once.
+
+use super::core::Core;
+use super::{Answer, POLICY, RateLimiter, Refused};
+use crate::error::{Error, Rejection};
+use crate::policy::{Context, Facts, Guard, Policy};
+use std::time::Duration;
+
+/// Limiters that must all agree: tokens are taken from each of them, or from none.
+///
+/// First all are asked, and only if none objects is anything taken; so what one limiter refuses costs the
+/// others nothing. Should another caller get between, what was taken so far is
+/// [given back](RateLimiter::refund). A refusal names the limiter that bound: of those that object, the one
+/// for which one would have to wait longest.
+///
+/// It never waits: who stands in several lines at once holds up all of them.
+///
+/// ```
+/// use mainstay::rate::{AllOf, Quota, RateLimiter};
+///
+/// let everybody = RateLimiter::builder(Quota::per_second(5_000)).name("everybody").build()?;
+/// let second = RateLimiter::builder(Quota::per_second(10)).name("10 a second").build()?;
+/// let day = RateLimiter::builder(Quota::per_day(1_000)).name("1,000 a day").build()?;
+/// let limits = AllOf::new([&second, &day, &everybody]);
+/// if let Err(refused) = limits.try_acquire() {
+///     println!("{} is used up", refused.policy());
+/// }
+/// # Ok::<(), mainstay::error::ConfigError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct AllOf {
+    limiters: Box<[RateLimiter]>,
+}
+
+impl AllOf {
+    /// All of `limiters`, which may also be used by themselves and in other groups. None at all object to
+    /// nothing.
+    #[must_use]
+    pub fn new<'a>(limiters: impl IntoIterator<Item = &'a RateLimiter>) -> Self {
+        Self { limiters: limiters.into_iter().cloned().collect() }
+    }
+
+    /// Takes a token from each, or from none.
+    ///
+    /// # Errors
+    /// One of them has none, or others wait for it.
+    pub fn try_acquire(&self) -> Result<(), Refused> {
+        self.try_acquire_n(1)
+    }
+
+    /// Takes `n` tokens from each, or from none.
+    ///
+    /// # Errors
+    /// One of them has not as many, or others wait for it.
+    pub fn try_acquire_n(&self, n: u32) -> Result<(), Refused> {
+        self.admit(n, Context::new())
+    }
+
+    fn admit(&self, n: u32, cx: Context) -> Result<(), Refused> {
+        loop {
+            match self.objection(n, cx) {
+                Some((limiter, answer)) => return Err(limiter.shared().refuse(answer)),
+                None if take(&self.limiters, n, cx) => return Ok(()),
+                // Somebody came between, and got what was asked for.
+                None => {}
+            }
+        }
+    }
+
+    /// Who objects, of several the one for which one would have to wait longest.
+    fn objection(&self, n: u32, mut cx: Context) -> Option<(&RateLimiter, Answer)> {
+        let objects = |limiter| {
+            let answer = at_its_time(limiter, &mut cx, |core, now| core.would_take(n, now)).err()?;
+            Some((limiter, answer))
+        };
+        let wait = |(_, answer): &(_, Answer)| answer.retry_after().unwrap_or(Duration::MAX);
+        self.limiters.iter().filter_map(objects).max_by_key(wait)
+    }
+}
+
+/// Takes from all of `limiters`, or from none.
+fn take(limiters: &[RateLimiter], n: u32, mut cx: Context) -> bool {
+    let Some((limiter, others)) = limiters.split_first() else { return true };
+    let Ok(answer) = at_its_time(limiter, &mut cx, |core, now| core.take(n, now)) else { return false };
+    let all = take(others, n, cx);
+    if !all {
+        limiter.refund(&answer, n);
+    }
+    all
+}
+
+/// Limiters by one clock share a reading of it.
+fn at_its_time<R>(limiter: &RateLimiter, cx: &mut Context, act: impl FnOnce(&Core, u64) -> R) -> R {
+    let shared = limiter.shared();
+    *cx = cx.on(&shared.clock);
+    act(&shared.core, shared.nanos(cx.now()))
+}
+
+impl Policy for AllOf {
+    fn facts(&self) -> Facts {
+        Facts::new(POLICY, "all_of")
+    }
+}
+
+impl<T: Send, E: Send> Guard<T, E> for AllOf {
+    type Permit<'a> = ();
+
+    async fn admit(&self, cx: Context) -> Result<(), Rejection> {
+        Guard::<T, E>::admit_blocking(self, cx)
+    }
+
+    fn admit_blocking(&self, cx: Context) -> Result<(), Rejection> {
+        self.admit(1, cx).map_err(Into::into)
+    }
+
+    fn settle(&self, (): (), _: &Result<T, Error<E>>) {}
+}

@@ -1,0 +1,300 @@
+//! The shell around the algorithm: one atomic word, the plan in force, the line of those who wait. It is
+//! told the time, in nanoseconds since the limiter's origin.
+
+use super::answer::Answer;
+use super::gcra::{BITS, Plan};
+use super::line::Line;
+use crate::sync::atomic::{
+    AtomicU64,
+    Ordering::{AcqRel, Acquire, Relaxed},
+    fence,
+};
+use crate::sync::{CachePadded, Live};
+use crate::wait::StepAside;
+
+/// `[arrival: 60 | epoch: 3 | waiting: 1]`.
+///
+/// The epoch says which plan counts, and in whose units the arrival is. An arrival and an epoch come again
+/// together only after eight changes of the plan, each of which moves an arrival that has passed to its own
+/// present: no decision takes so long, for a word to deceive it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Word(u64);
+
+const WAITING: u64 = 1;
+const EPOCH: u64 = 0b1110;
+
+impl Word {
+    pub(super) const fn new(arrival: u64, epoch: u64) -> Self {
+        Self(arrival << (u64::BITS - BITS) | (epoch << 1 & EPOCH))
+    }
+
+    pub(super) const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    pub(super) const fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    pub(super) const fn arrival(self) -> u64 {
+        self.0 >> (u64::BITS - BITS)
+    }
+
+    pub(super) const fn epoch(self) -> u64 {
+        (self.0 & EPOCH) >> 1
+    }
+
+    pub(super) const fn with_arrival(self, arrival: u64) -> Self {
+        Self(arrival << (u64::BITS - BITS) | self.0 & (EPOCH | WAITING))
+    }
+
+    /// Whether anybody waits.
+    pub(super) const fn is_waiting(self) -> bool {
+        self.0 & WAITING != 0
+    }
+
+    pub(super) const fn waiting(self, waiting: bool) -> Self {
+        Self(self.0 & !WAITING | waiting as u64)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Core {
+    gate: CachePadded<Gate>,
+    live: Live<2>,
+    pub(super) line: Line,
+}
+
+/// What every decision touches.
+#[derive(Debug)]
+struct Gate {
+    word: AtomicU64,
+    /// Units that refunds have taken off the arrival, so that a refund can tell what others have done since
+    /// its taking. Changes under the line's lock.
+    refunded: AtomicU64,
+}
+
+impl Core {
+    pub(super) fn new(plan: Plan) -> Self {
+        let word = Word::new(0, 0).to_bits();
+        Self {
+            gate: CachePadded::new(Gate { word: AtomicU64::new(word), refunded: AtomicU64::new(0) }),
+            live: Live::new(plan),
+            line: Line::new(),
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn word(&self) -> Word {
+        // Ordering: acquire, with the release in `swap` by which `reconfigure` publishes a plan.
+        Word::from_bits(self.gate.word.load(Acquire))
+    }
+
+    #[inline(always)]
+    pub(super) fn plan(&self, word: Word) -> Plan {
+        self.live.read(word.epoch())
+    }
+
+    #[inline(always)]
+    pub(super) fn swap(&self, from: Word, to: Word) -> bool {
+        self.gate.word.compare_exchange(from.to_bits(), to.to_bits(), AcqRel, Relaxed).is_ok()
+    }
+
+    /// Whether the plan that was read for `word` is in force, so that a refusal is its verdict and not that
+    /// of a mixture.
+    fn still(&self, word: Word) -> bool {
+        // Ordering: acquire, so that the plan was read before the epoch is looked at again.
+        fence(Acquire);
+        self.word().epoch() == word.epoch()
+    }
+
+    /// Takes `n` tokens if that is the ordinary case.
+    #[inline(always)]
+    pub(super) fn take_at_once(&self, n: u32, nanos: u64) -> Option<Answer> {
+        let word = self.word();
+        let plan = self.plan(word);
+        if word.is_waiting() || !plan.is_ordinary(n) {
+            return None;
+        }
+        let now = plan.units(nanos);
+        let next = plan.take(word.arrival(), now, n)?;
+        // Before the swap: see `refund`.
+        let refunded = self.refunded();
+        self.swap(word, word.with_arrival(next)).then_some(Answer {
+            plan,
+            ahead: next,
+            now: nanos,
+            wanted: n,
+            granted: n,
+            refunded,
+        })
+    }
+
+    /// Takes `n` tokens, past nobody who waits.
+    #[inline(never)]
+    pub(super) fn take(&self, n: u32, nanos: u64) -> Result<Answer, Answer> {
+        self.change(n, nanos, |plan, arrival, now| Some((plan.take(arrival, now, n)?, n)))
+    }
+
+    /// Takes as many of `n` tokens as there are.
+    pub(super) fn take_up_to(&self, n: u32, nanos: u64) -> Result<Answer, Answer> {
+        // Any number is an ordinary one, as long as there is a limit.
+        let result = self.change(n.min(1), nanos, |plan, arrival, now| {
+            let most = plan.remaining(arrival, now).min(n);
+            plan.take(arrival, now, most).filter(|_| most > 0).map(|next| (next, most))
+        });
+        result.map(|answer| match answer.plan.is_unlimited() {
+            true => Answer { wanted: n, granted: n, ..answer },
+            false => answer,
+        })
+    }
+
+    /// Promises `n` tokens for as soon as they are there, past nobody who waits.
+    pub(super) fn promise(&self, n: u32, nanos: u64) -> Result<Answer, Answer> {
+        self.change(n, nanos, |plan, arrival, now| Some((plan.promise(arrival, now, n)?, n)))
+    }
+
+    /// Decides by `decide`, which says what becomes of the arrival, and how many tokens that grants.
+    #[inline(always)]
+    fn change(
+        &self,
+        n: u32,
+        nanos: u64,
+        decide: impl Fn(&Plan, u64, u64) -> Option<(u64, u32)>,
+    ) -> Result<Answer, Answer> {
+        let mut aside = StepAside::new();
+        loop {
+            let word = self.word();
+            let plan = self.plan(word);
+            let refunded = self.refunded();
+            let answer = |ahead, granted| Answer { plan, ahead, now: nanos, wanted: n, granted, refunded };
+            let free = n == 0 || plan.is_unlimited();
+            if free || word.is_waiting() || !plan.is_ordinary(n) {
+                let ahead = match word.is_waiting() {
+                    true => word.arrival().saturating_add(plan.large_cost(self.line.queued())),
+                    false => word.arrival(),
+                };
+                if !self.still(word) {
+                    continue;
+                }
+                return if free { Ok(answer(ahead, n)) } else { Err(answer(ahead, 0)) };
+            }
+            match decide(&plan, word.arrival(), plan.units(nanos)) {
+                Some((next, granted)) if self.swap(word, word.with_arrival(next)) => {
+                    return Ok(answer(next, granted));
+                }
+                None if self.still(word) => return Err(answer(word.arrival(), 0)),
+                _ => aside.lost(),
+            }
+        }
+    }
+
+    /// The figures, without a change.
+    pub(super) fn peek(&self, n: u32, nanos: u64) -> Answer {
+        loop {
+            let word = self.word();
+            let plan = self.plan(word);
+            let queued = if word.is_waiting() { self.line.queued() } else { 0 };
+            let ahead = word.arrival().saturating_add(plan.large_cost(queued));
+            if self.still(word) {
+                return Answer { plan, ahead, now: nanos, wanted: n, granted: 0, refunded: 0 };
+            }
+        }
+    }
+
+    /// Whether `n` tokens would be granted at once.
+    pub(super) fn would_take(&self, n: u32, nanos: u64) -> Result<(), Answer> {
+        let word = self.word();
+        let answer = self.peek(n, nanos);
+        match word.is_waiting() || answer.retry_after().is_none_or(|after| !after.is_zero()) {
+            true => Err(answer),
+            false => Ok(()),
+        }
+    }
+
+    /// Charges `n` tokens, come what may.
+    pub(super) fn debit(&self, n: u32, nanos: u64) -> Answer {
+        loop {
+            let word = self.word();
+            let plan = self.plan(word);
+            let refunded = self.refunded();
+            let next = plan.debit(word.arrival(), plan.units(nanos), n);
+            // Of a mixture: only to be thrown away, but it must be an arrival.
+            if self.swap(word, word.with_arrival(next)) {
+                return Answer { plan, ahead: next, now: nanos, wanted: n, granted: n, refunded };
+            }
+        }
+    }
+
+    /// Takes `n` tokens back that `answer` granted, as far as time has not given them back already.
+    /// `clock` reads the time, once it matters.
+    ///
+    /// Refunds come one at a time, and each adds to `refunded` *after* it has changed the word; a taking
+    /// reads it *before* it changes the word. So between the two readings lies every refund since, and
+    /// perhaps one more, which makes this one smaller.
+    pub(super) fn refund(&self, answer: &Answer, n: u32, clock: impl Fn() -> u64) {
+        let n = n.min(answer.granted);
+        loop {
+            let word = self.word();
+            // After the word was read, for whoever changed it had read the clock before; and a clock may be
+            // the user's own, so not under the lock.
+            let nanos = clock();
+            let mut line = self.line.lock();
+            let plan = self.plan(word);
+            let since = self.refunded().wrapping_sub(answer.refunded);
+            let then = answer.ahead.saturating_sub(since);
+            let next = plan.refund(word.arrival(), plan.units(nanos), then, n);
+            if self.swap(word, word.with_arrival(next)) {
+                self.gate.refunded.fetch_add(word.arrival() - next, Relaxed);
+                return line.wake_head().after(line);
+            }
+        }
+    }
+
+    /// Takes a promise back, if nothing was promised or taken since.
+    pub(super) fn withdraw(&self, answer: &Answer) {
+        let mut line = self.line.lock();
+        loop {
+            let word = self.word();
+            let unchanged = word.arrival() == answer.ahead && self.refunded() == answer.refunded;
+            if !unchanged {
+                return;
+            }
+            let next = word.arrival().saturating_sub(answer.plan.cost(answer.granted));
+            if self.swap(word, word.with_arrival(next)) {
+                return line.wake_head().after(line);
+            }
+        }
+    }
+
+    /// To be read before the word is changed; see [`refund`](Self::refund).
+    #[inline(always)]
+    pub(super) fn refunded(&self) -> u64 {
+        // Ordering: relaxed. A change of the word releases, and a refund's acquires: if the change comes
+        // first, then so does this reading, and it does not see what that refund adds.
+        self.gate.refunded.load(Relaxed)
+    }
+
+    /// The line is empty; under its lock.
+    pub(super) fn nobody_waits(&self) {
+        // Ordering: relaxed; it hands nothing over.
+        self.gate.word.fetch_and(!WAITING, Relaxed);
+    }
+
+    /// Puts `plan` into force: no decision by the old one comes after this. Callers come one at a time.
+    pub(super) fn reconfigure(&self, plan: Plan, nanos: u64) {
+        let mut line = self.line.lock();
+        let epoch = self.word().epoch() + 1;
+        self.live.write(epoch, plan);
+        // Answers by the old plan are in other units: what they granted counts as refunded.
+        self.gate.refunded.fetch_add(1 << BITS, Relaxed);
+        loop {
+            let word = self.word();
+            let arrival = plan.carry(&self.plan(word), word.arrival(), nanos);
+            // Ordering: the swap releases the plan.
+            if self.swap(word, Word::new(arrival, epoch).waiting(word.is_waiting())) {
+                return line.wake_head().after(line);
+            }
+        }
+    }
+}

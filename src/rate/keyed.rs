@@ -1,0 +1,546 @@
+//! A limit for each key.
+
+use super::answer::{Answer, Refused};
+use super::core::Word;
+use super::gcra::Plan;
+use super::{POLICY, Quota, Teller};
+use crate::error::{ConfigError, Reason};
+use crate::event::Observer;
+use crate::keyed::{Full, Map, Settings, State, WhenFull, Worth};
+use crate::sync::atomic::AtomicU64;
+use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use crate::sync::{Live, PlainArc, PlainMutex, intern};
+use crate::time::{Clock, Instant};
+use std::borrow::Borrow;
+use std::fmt;
+use std::hash::{BuildHasher, Hash, RandomState};
+
+/// A limit for each key: tenant, address, token.
+///
+/// See [`keyed`](crate::keyed) for how the keys are kept, and forgotten: what a key has used is forgotten
+/// when it would be full again anyway. A key that gives way to others at the bound before that is full when
+/// it comes back.
+///
+/// All keys have one quota, or each has its own by a [resolver](KeyedBuilder::quota_by). Nobody waits for a
+/// key: an answer is all there is.
+///
+/// ```
+/// use mainstay::rate::{Keyed, Quota};
+///
+/// let tenants: Keyed<String> = Keyed::builder(Quota::per_second(10)).max_keys(1_000_000).build()?;
+/// let answer = tenants.try_acquire("tenant-7")?; // clones the key only if it is new
+/// assert_eq!(answer.remaining(), 9);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Cost
+///
+/// A look at the clock, a hash, and a look-up under the lock of one shard of many. A key takes 12 bytes
+/// beside itself in its place of the table, 29 with a resolver, plus what alignment asks for, and there are
+/// up to two and a quarter places for each key. Measured with a million `u64` keys: see the README.
+pub struct Keyed<K, S = RandomState> {
+    keys: Keys<K, S>,
+    origin: Instant,
+    clock: Clock,
+    teller: Teller,
+}
+
+enum Keys<K, S> {
+    /// One quota.
+    Alike { map: Map<K, Alike, S>, common: Common },
+    /// Each its own.
+    Own { map: Map<K, Own, S>, resolve: Resolve<K> },
+}
+
+type Resolve<K> = Box<dyn Fn(&K) -> Quota + Send + Sync>;
+
+/// The quota of all keys. Each state says by its epoch in whose units it is.
+struct Common {
+    live: Live<2>,
+    epoch: AtomicU64,
+    quota: PlainMutex<Quota>,
+}
+
+/// A state that is one word; without the alignment of one, so that it packs well.
+#[repr(C, packed(4))]
+#[derive(Clone, Copy)]
+struct Alike(Word);
+
+struct Own {
+    arrival: u64,
+    plan: Plan,
+}
+
+impl State for Alike {
+    /// `now` is the word of a limiter that has just become full.
+    fn worth(&self, now: Instant) -> Worth {
+        let (full, own) = (Word::from_bits(now.as_nanos()), self.0);
+        match own.epoch() == full.epoch() && own.arrival() <= full.arrival() {
+            true => Worth::Nothing,
+            false => Worth::Little,
+        }
+    }
+}
+
+impl State for Own {
+    fn worth(&self, now: Instant) -> Worth {
+        match self.arrival <= self.plan.units(now.as_nanos()) {
+            true => Worth::Nothing,
+            false => Worth::Little,
+        }
+    }
+}
+
+impl Common {
+    /// The plan, and the epoch. Under the lock of a shard they hold until it is released: two changes would
+    /// have to come before a plan is overwritten, and the first of them has to go through that shard.
+    fn plan(&self) -> (Plan, u64) {
+        // Ordering: acquire, with the release by which `reconfigure` publishes a plan.
+        let epoch = self.epoch.load(Acquire);
+        (self.live.read(epoch), epoch)
+    }
+
+    /// Says by the plan of `epoch` what `state` says by the one before.
+    fn convert(&self, state: &mut Alike, epoch: u64, nanos: u64) {
+        let word = state.0;
+        if word.epoch() != Word::new(0, epoch).epoch() {
+            let (plan, before) = (self.live.read::<Plan>(epoch), self.live.read::<Plan>(epoch + 1));
+            state.0 = Word::new(plan.carry(&before, word.arrival(), nanos), epoch);
+        }
+    }
+}
+
+/// The figures of a keyed limiter at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyedSnapshot {
+    /// How many keys it knows, those included that would be full by now.
+    pub keys: usize,
+    /// How many it would.
+    pub max_keys: usize,
+    /// How many keys gave way to others at the bound.
+    pub evicted: u64,
+    /// How often a new key found no room.
+    pub refused: u64,
+}
+
+impl<K> Keyed<K> {
+    /// Limiters to be set up, each of `quota` unless a resolver says otherwise.
+    #[must_use]
+    pub fn builder(quota: Quota) -> KeyedBuilder<K> {
+        KeyedBuilder {
+            quota,
+            resolve: None,
+            settings: Settings::default(),
+            name: POLICY.into(),
+            clock: Clock::system(),
+            observer: None,
+            hasher: RandomState::new(),
+        }
+    }
+}
+
+impl<K: Hash + Eq, S: BuildHasher> Keyed<K, S> {
+    /// Takes one token of `key`, if it is there. Never waits, but for another thread that is at a key of the
+    /// same shard.
+    ///
+    /// # Errors
+    /// It is not there; or the key is new, and there is no room for it
+    /// ([`Exhausted`](Reason::Exhausted)) or no quota ([`Misconfigured`](Reason::Misconfigured)).
+    pub fn try_acquire<Q>(&self, key: &Q) -> Result<Answer, Refused>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        self.try_acquire_n(key, 1)
+    }
+
+    /// Takes `n` tokens of `key`, all or none, if they are there.
+    ///
+    /// # Errors
+    /// As [`try_acquire`](Self::try_acquire).
+    #[inline]
+    pub fn try_acquire_n<Q>(&self, key: &Q, n: u32) -> Result<Answer, Refused>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        self.decide(key, n, |plan, arrival, now| Some((plan.take(arrival, now, n)?, n)))
+    }
+
+    /// Takes up to `n` tokens of `key`, as many as are there; see
+    /// [`RateLimiter::at_most`](super::RateLimiter::at_most).
+    ///
+    /// # Errors
+    /// As [`try_acquire`](Self::try_acquire).
+    pub fn at_most<Q>(&self, key: &Q, n: u32) -> Result<Answer, Refused>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        self.decide(key, n.min(1), |plan, arrival, now| {
+            let most = plan.remaining(arrival, now).min(n);
+            plan.take(arrival, now, most).filter(|_| most > 0).map(|next| (next, most))
+        })
+    }
+
+    /// Charges `n` tokens of `key` whether they are there or not; see
+    /// [`RateLimiter::debit`](super::RateLimiter::debit).
+    ///
+    /// # Errors
+    /// The key is new, and there is no room for it.
+    pub fn debit<Q>(&self, key: &Q, n: u32) -> Result<Answer, Refused>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        self.with(key, |plan, arrival, nanos| {
+            *arrival = plan.debit(*arrival, plan.units(nanos), n);
+            answer(plan, *arrival, nanos, n, n)
+        })
+    }
+
+    /// Gives back `n` of the tokens of `key` that `granted` says were granted, if nothing was taken of that
+    /// key after them, and nothing otherwise: what a single number can undo.
+    pub fn refund<Q>(&self, key: &Q, granted: &Answer, n: u32)
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let undo = |plan: &Plan, arrival: &mut u64| {
+            if *plan == granted.plan && *arrival == granted.ahead {
+                *arrival = arrival.saturating_sub(plan.cost(n.min(granted.granted)));
+            }
+        };
+        match &self.keys {
+            Keys::Alike { map, common } => drop(map.get(key, |state| {
+                let (plan, epoch) = common.plan();
+                common.convert(state, epoch, self.now());
+                let mut arrival = { state.0 }.arrival();
+                undo(&plan, &mut arrival);
+                state.0 = Word::new(arrival, epoch);
+            })),
+            Keys::Own { map, .. } => drop(map.get(key, |state| undo(&state.plan, &mut state.arrival))),
+        }
+    }
+
+    /// The figures of `key`, without taking anything: as if one token had been asked for. A key that is not
+    /// known is not made known.
+    pub fn peek<Q>(&self, key: &Q) -> Answer
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let nanos = self.now();
+        let known = match &self.keys {
+            Keys::Alike { map, common } => map.get(key, |state| {
+                let (plan, epoch) = common.plan();
+                common.convert(state, epoch, nanos);
+                answer(&plan, { state.0 }.arrival(), nanos, 1, 0)
+            }),
+            Keys::Own { map, .. } => map.get(key, |state| answer(&state.plan, state.arrival, nanos, 1, 0)),
+        };
+        match (known, &self.keys) {
+            (Some(answer), _) => answer,
+            (None, Keys::Alike { common, .. }) => {
+                let plan = Plan::new(&common.quota.lock()).unwrap_or(Plan::INVALID);
+                answer(&plan, 0, nanos, 1, 0)
+            }
+            (None, Keys::Own { resolve, .. }) => {
+                let plan = Plan::new(&resolve(&key.to_owned())).unwrap_or(Plan::INVALID);
+                answer(&plan, 0, nanos, 1, 0)
+            }
+        }
+    }
+
+    /// Forgets what `key` has used; with a resolver also its quota, which is asked for anew when it comes
+    /// back. Says whether it was known.
+    pub fn forget<Q>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        match &self.keys {
+            Keys::Alike { map, .. } => map.remove(key),
+            Keys::Own { map, .. } => map.remove(key),
+        }
+    }
+
+    /// Asks the resolver anew for the quota of `key`, which keeps what it has used as
+    /// [`RateLimiter::reconfigure`](super::RateLimiter::reconfigure) does. Nothing happens if the key is not
+    /// known or there is no resolver.
+    ///
+    /// # Errors
+    /// The quota is out of range. Then the old one stays.
+    pub fn resolve_again<Q>(&self, key: &Q) -> Result<(), ConfigError>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        if let Keys::Own { map, resolve } = &self.keys {
+            let plan = Plan::new(&resolve(&key.to_owned()))?;
+            let nanos = self.now();
+            map.get(key, |state| {
+                state.arrival = plan.carry(&state.plan, state.arrival, nanos);
+                state.plan = plan;
+            });
+        }
+        Ok(())
+    }
+
+    /// Puts another quota into force for all keys, while calls go on; see
+    /// [`RateLimiter::reconfigure`](super::RateLimiter::reconfigure). It goes through all keys, one shard at
+    /// a time.
+    ///
+    /// # Errors
+    /// The quota is out of range, or keys have quotas by a resolver, which
+    /// [`resolve_again`](Self::resolve_again) asks. Then nothing is changed.
+    pub fn reconfigure(&self, quota: Quota) -> Result<(), ConfigError> {
+        let plan = Plan::new(&quota)?;
+        let Keys::Alike { map, common } = &self.keys else {
+            return Err(ConfigError::new("quota", quota, "none, where a resolver gives each key its own"));
+        };
+        let now = self.clock.now();
+        {
+            // One at a time: the states that are in the units before the last have all gone when the plan
+            // before the last is overwritten.
+            let mut present = common.quota.lock();
+            let epoch = common.epoch.load(Relaxed) + 1;
+            common.live.write(epoch, plan);
+            common.epoch.store(epoch, Release);
+            map.for_each(|state| common.convert(state, epoch, self.nanos(now)));
+            *present = quota;
+        }
+        self.teller.changed(plan, now);
+        Ok(())
+    }
+
+    /// The present figures.
+    #[must_use]
+    pub fn snapshot(&self) -> KeyedSnapshot {
+        fn figures<K, V, S>(map: &Map<K, V, S>) -> KeyedSnapshot {
+            KeyedSnapshot {
+                keys: map.len(),
+                max_keys: map.max_keys(),
+                evicted: map.evicted(),
+                refused: map.refused(),
+            }
+        }
+        match &self.keys {
+            Keys::Alike { map, .. } => figures(map),
+            Keys::Own { map, .. } => figures(map),
+        }
+    }
+
+    /// Forgets every key.
+    pub fn clear(&self) {
+        match &self.keys {
+            Keys::Alike { map, .. } => map.clear(),
+            Keys::Own { map, .. } => map.clear(),
+        }
+    }
+
+    #[inline]
+    fn decide<Q>(
+        &self,
+        key: &Q,
+        n: u32,
+        take: impl Fn(&Plan, u64, u64) -> Option<(u64, u32)>,
+    ) -> Result<Answer, Refused>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let decided = self.with(key, |plan, arrival, nanos| {
+            if n == 0 || plan.is_unlimited() {
+                return Ok(answer(plan, *arrival, nanos, n, n));
+            }
+            let taken = match plan.is_ordinary(n) {
+                true => take(plan, *arrival, plan.units(nanos)),
+                false => None,
+            };
+            let Some((next, granted)) = taken else { return Err(answer(plan, *arrival, nanos, n, 0)) };
+            *arrival = next;
+            Ok(answer(plan, next, nanos, n, granted))
+        })?;
+        decided.map_err(|answer| self.refuse(Refused::new(answer, self.teller.name)))
+    }
+
+    /// Shows plan and arrival of `key`, which is put in if it is new, to `act`, with the time.
+    #[inline]
+    fn with<Q, R>(&self, key: &Q, act: impl FnOnce(&Plan, &mut u64, u64) -> R) -> Result<R, Refused>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let nanos = self.now();
+        let found = match &self.keys {
+            Keys::Alike { map, common } => {
+                // Read outside the lock it may be a mixture, but then there are no more states of its epoch.
+                let (plan, epoch) = common.plan();
+                let full = Word::new(plan.units(nanos), epoch);
+                // Full by whatever plan there is when it is put in.
+                let make = || (key.to_owned(), Alike(Word::new(0, epoch)));
+                map.get_or_insert(key, Instant::from_nanos(full.to_bits()), make, |state| {
+                    let (plan, epoch) = common.plan();
+                    common.convert(state, epoch, nanos);
+                    let mut arrival = { state.0 }.arrival();
+                    let result = act(&plan, &mut arrival, nanos);
+                    state.0 = Word::new(arrival, epoch);
+                    result
+                })
+            }
+            Keys::Own { map, resolve } => {
+                let make = || {
+                    let key = key.to_owned();
+                    // Kept like any other: so it is refused more cheaply the next time.
+                    let plan = Plan::new(&resolve(&key)).unwrap_or(Plan::INVALID);
+                    (key, Own { arrival: 0, plan })
+                };
+                map.get_or_insert(key, Instant::from_nanos(nanos), make, |state| {
+                    act(&state.plan, &mut state.arrival, nanos)
+                })
+            }
+        };
+        found.map_err(|Full| {
+            let answer = answer(&Plan::NOTHING, 0, nanos, 1, 0);
+            self.refuse(Refused { reason: Reason::Exhausted, ..Refused::new(answer, self.teller.name) })
+        })
+    }
+
+    fn refuse(&self, refused: Refused) -> Refused {
+        let at = || Instant::from_nanos(self.origin.as_nanos().saturating_add(refused.answer.now));
+        self.teller.refused(&refused, at);
+        refused
+    }
+
+    #[inline]
+    fn now(&self) -> u64 {
+        self.nanos(self.clock.now())
+    }
+
+    #[inline]
+    fn nanos(&self, instant: Instant) -> u64 {
+        instant.as_nanos().saturating_sub(self.origin.as_nanos())
+    }
+}
+
+fn answer(plan: &Plan, ahead: u64, now: u64, wanted: u32, granted: u32) -> Answer {
+    Answer { plan: *plan, ahead, now, wanted, granted, refunded: 0 }
+}
+
+/// Sets up a [`Keyed`].
+pub struct KeyedBuilder<K, S = RandomState> {
+    quota: Quota,
+    resolve: Option<Resolve<K>>,
+    settings: Settings,
+    name: String,
+    clock: Clock,
+    observer: Option<PlainArc<dyn Observer>>,
+    hasher: S,
+}
+
+impl<K, S> KeyedBuilder<K, S> {
+    /// A quota of its own for each key, asked for when the key is new (or forgotten meanwhile). `resolve`
+    /// runs under no lock; of two threads that bring the same new key, both may ask. A key whose quota is out
+    /// of range is refused as [`Misconfigured`](Reason::Misconfigured).
+    #[must_use]
+    pub fn quota_by(mut self, resolve: impl Fn(&K) -> Quota + Send + Sync + 'static) -> Self {
+        self.resolve = Some(Box::new(resolve));
+        self
+    }
+
+    /// How many keys there may be, 1 to 1,073,741,824. Default: 100,000, some megabytes of small keys.
+    #[must_use]
+    pub fn max_keys(mut self, keys: usize) -> Self {
+        self.settings.max_keys = keys;
+        self
+    }
+
+    /// What becomes of a new key when there are as many as there may be. Default: the least recently used
+    /// gives way.
+    #[must_use]
+    pub fn when_full(mut self, when_full: WhenFull) -> Self {
+        self.settings.when_full = when_full;
+        self
+    }
+
+    /// In how many shards the keys stand, each behind its own lock: a power of two, at most 4,096. Default:
+    /// four for each processor, rounded up; fewer for few keys.
+    #[must_use]
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.settings.shards = Some(shards);
+        self
+    }
+
+    /// What refusals and events call it, whatever the key. Default: `rate_limiter`.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Whose time it goes by. Default: the system clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Who hears of refusals and of other quotas; see [`Builder::observer`](super::Builder::observer).
+    #[must_use]
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observer = Some(PlainArc::new(observer));
+        self
+    }
+
+    /// How keys are hashed, with all 64 bits in use. Default: [`RandomState`], which no stranger's choice of
+    /// keys can make slow.
+    #[must_use]
+    pub fn hasher<H: BuildHasher>(self, hasher: H) -> KeyedBuilder<K, H> {
+        let Self { quota, resolve, settings, name, clock, observer, hasher: _ } = self;
+        KeyedBuilder { quota, resolve, settings, name, clock, observer, hasher }
+    }
+
+    /// Makes it, without any keys.
+    ///
+    /// # Errors
+    /// Names the setting that is out of range, its value, and what is accepted.
+    pub fn build(self) -> Result<Keyed<K, S>, ConfigError> {
+        let plan = Plan::new(&self.quota)?;
+        self.settings.validate()?;
+        let keys = match self.resolve {
+            Some(resolve) => Keys::Own { map: Map::new(&self.settings, self.hasher), resolve },
+            None => Keys::Alike {
+                map: Map::new(&self.settings, self.hasher),
+                common: Common {
+                    live: Live::new(plan),
+                    epoch: AtomicU64::new(0),
+                    quota: PlainMutex::new(self.quota),
+                },
+            },
+        };
+        Ok(Keyed {
+            keys,
+            origin: self.clock.now(),
+            clock: self.clock,
+            teller: Teller::new(intern(&self.name), self.observer),
+        })
+    }
+}
+
+impl<K, S> fmt::Debug for KeyedBuilder<K, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyedBuilder")
+            .field("quota", &self.quota)
+            .field("settings", &self.settings)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<K, S> fmt::Debug for Keyed<K, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keyed").field("name", &self.teller.name).finish_non_exhaustive()
+    }
+}

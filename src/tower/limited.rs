@@ -1,0 +1,31 @@
+use super::serve::Serve;
+use crate::pipeline::LimitedCall;
+use crate::policy::{Context, Limit};
+use std::task::{self, Poll};
+
+/// A [`Limit`] around a service.
+#[derive(Clone)]
+pub struct LimitedService<L, S> {
+    pub(super) limit: L,
+    pub(super) service: S,
+}
+
+impl<L, S, Request> Serve<Request> for LimitedService<L, S>
+where
+    L: Limit + Clone,
+    S: Serve<Request>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = LimitedCall<L, S::Future>;
+
+    #[inline]
+    fn poll_ready(&mut self, task: &mut task::Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.service.poll_ready(task)
+    }
+
+    #[inline]
+    fn serve(&mut self, cx: Context, request: Request) -> Self::Future {
+        LimitedCall::new(self.limit.clone(), cx, |cx| self.service.serve(cx, request))
+    }
+}

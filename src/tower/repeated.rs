@@ -1,0 +1,94 @@
+use super::serve::Serve;
+use crate::error::Error;
+use crate::policy::{Attempt, Context, OwnedRepeat};
+use pin_project::pin_project;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{self, Poll, ready};
+
+/// An [`OwnedRepeat`] around a service.
+#[derive(Clone)]
+pub struct RepeatedService<R, S> {
+    pub(super) repeat: R,
+    pub(super) service: S,
+}
+
+impl<R, S, Request> Serve<Request> for RepeatedService<R, S>
+where
+    S: Serve<Request> + Clone,
+    R: OwnedRepeat<S::Response, S::Error>,
+    Request: Clone,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = R::Running<Attempts<S, Request>>;
+
+    #[inline]
+    fn poll_ready(&mut self, task: &mut task::Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.service.poll_ready(task)
+    }
+
+    #[inline]
+    fn serve(&mut self, cx: Context, request: Request) -> Self::Future {
+        let clone = self.service.clone();
+        let service = std::mem::replace(&mut self.service, clone);
+        self.repeat.call_owned(cx, Attempts { service, ready: true, request })
+    }
+}
+
+/// The service and the request that every attempt is made of.
+pub struct Attempts<S, Request> {
+    service: S,
+    /// Whether `service` is the one that was found ready, and has not been called since.
+    ready: bool,
+    request: Request,
+}
+
+impl<S, Request> Attempt<S::Response, S::Error> for Attempts<S, Request>
+where
+    S: Serve<Request> + Clone,
+    Request: Clone,
+{
+    type Future = AttemptFuture<S, Request>;
+
+    #[inline]
+    fn begin(&mut self, cx: Context) -> Self::Future {
+        let request = self.request.clone();
+        if std::mem::take(&mut self.ready) {
+            return AttemptFuture::Running(self.service.serve(cx, request));
+        }
+        AttemptFuture::Preparing { service: self.service.clone(), request: Some(request), cx }
+    }
+}
+
+/// One attempt: waits until its service is ready, unless that is known.
+#[pin_project(project = Projection)]
+pub enum AttemptFuture<S, Request>
+where
+    S: Serve<Request>,
+{
+    Preparing { service: S, request: Option<Request>, cx: Context },
+    Running(#[pin] S::Future),
+}
+
+impl<S, Request> Future for AttemptFuture<S, Request>
+where
+    S: Serve<Request>,
+{
+    type Output = Result<S::Response, Error<S::Error>>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<Self::Output> {
+        loop {
+            match self.as_mut().project() {
+                Projection::Running(running) => return running.poll(task),
+                Projection::Preparing { service, request, cx } => {
+                    ready!(service.poll_ready(task)).map_err(Error::Operation)?;
+                    let request = request.take().expect("taken only on the way to running");
+                    let running = service.serve(cx.after_waiting(), request);
+                    self.set(Self::Running(running));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! The table "who counts what" of `src/docs/composing.rs`, row by row, with the standard stack.
+#![cfg(not(mainstay_loom))]
+
+use mainstay::backoff::Backoff;
+use mainstay::breaker::{CircuitBreaker, Snapshot};
+use mainstay::error::{Error, Reason, Rejection};
+use mainstay::pipeline::{Pipeline, StandardStack};
+use mainstay::policy::{Context, Facts, Guard, Policy};
+use mainstay::retry::{OnFailure, Retry};
+use mainstay::time::{Clock, ManualClock};
+use mainstay::timeout::Timeout;
+use std::future::{Future, pending};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Waker;
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A half-open breaker, or a closed one, in a stack of 10 s for the call, three attempts 1 s apart, 2 s for
+/// an attempt; slow is 1 s and more.
+struct World {
+    time: ManualClock,
+    clock: Clock,
+    breaker: CircuitBreaker,
+    attempts: AtomicU32,
+}
+
+impl World {
+    fn closed() -> Self {
+        let time = ManualClock::new();
+        let clock = time.clock();
+        let breaker = CircuitBreaker::builder()
+            .clock(clock.clone())
+            .count_window(20)
+            .minimum_calls(10)
+            .slow_calls((SECOND, 1.0))
+            .wait(Backoff::constant(60 * SECOND))
+            .probes(1)
+            .build()
+            .unwrap();
+        Self { time, clock, breaker, attempts: AtomicU32::new(0) }
+    }
+
+    fn open() -> Self {
+        let world = Self::closed();
+        for _ in 0..10 {
+            world.breaker.try_acquire().unwrap().failure();
+        }
+        world
+    }
+
+    fn half_open() -> Self {
+        let world = Self::open();
+        world.time.advance(60 * SECOND);
+        world
+    }
+
+    fn timeout(&self, name: &str, seconds: u32) -> Timeout {
+        Timeout::new(seconds * SECOND).name(name).clock(self.clock.clone())
+    }
+
+    fn retry(&self) -> Retry {
+        let retry = Retry::builder().clock(self.clock.clone()).backoff(Backoff::constant(SECOND));
+        retry.idempotent(true).build().unwrap()
+    }
+
+    fn stack(&self, call: u32) -> Pipeline<StandardStack<OnFailure, mainstay::outcome::AnyError>> {
+        let (call, attempt) = (self.timeout("call", call), self.timeout("attempt", 2));
+        Pipeline::standard(call, self.retry(), &self.breaker, attempt)
+    }
+
+    /// Takes `seconds`, then gives `result`.
+    async fn operation(&self, seconds: u32, result: Result<(), &'static str>) -> Result<(), &'static str> {
+        self.attempts.fetch_add(1, Ordering::Relaxed);
+        self.clock.sleep(seconds * SECOND).await;
+        result
+    }
+
+    /// What the caller gets, in the words of the table, and after how many seconds.
+    fn call(&self, limit: u32, seconds: u32, result: Result<(), &'static str>) -> (String, u64) {
+        let start = self.time.now();
+        let answer = self.time.drive(self.stack(limit).call(|| self.operation(seconds, result)));
+        (told(answer), (self.time.now() - start).as_secs())
+    }
+
+    /// Successes, failures, slow ones, refusals.
+    fn counts(&self) -> (u64, u64, u64, u64) {
+        let Snapshot { counts, rejected, .. } = self.breaker.snapshot();
+        (counts.total - counts.failed, counts.failed, counts.slow, rejected)
+    }
+
+    fn attempts(&self) -> u32 {
+        self.attempts.load(Ordering::Relaxed)
+    }
+
+    /// Nothing has been counted of the one probe there was, and its slot is free.
+    fn assert_untouched(&self) {
+        let Snapshot { trial, probes, stale, .. } = self.breaker.snapshot();
+        assert_eq!((trial.total, probes, stale), (0, 0, 0));
+        assert_eq!(self.time.next_deadline(), None, "timers are disarmed");
+    }
+}
+
+fn told(answer: Result<(), Error<&str>>) -> String {
+    match answer {
+        Ok(()) => "ok".into(),
+        Err(Error::Operation(error)) => error.into(),
+        Err(Error::Timeout(timed_out)) => format!("timeout of the {}", timed_out.policy()),
+        Err(error) => format!("{:?}", error.retry_after()),
+    }
+}
+
+/// The row is in the table.
+fn row(what_happens: &str) {
+    let row = format!("//! | {what_happens} |");
+    assert!(include_str!("../src/docs/composing.rs").contains(&row), "{row}");
+}
+
+#[test]
+fn success() {
+    row("the operation succeeds");
+    let world = World::closed();
+    assert_eq!(world.call(10, 0, Ok(())), ("ok".into(), 0));
+    assert_eq!((world.counts(), world.attempts()), ((1, 0, 0, 0), 1));
+}
+
+#[test]
+fn slow_success() {
+    row("it succeeds, but slowly");
+    let world = World::closed();
+    assert_eq!(world.call(10, 1, Ok(())), ("ok".into(), 1));
+    assert_eq!((world.counts(), world.attempts()), ((1, 0, 1, 0), 1));
+}
+
+#[test]
+fn failure() {
+    row("it fails");
+    let world = World::closed();
+    assert_eq!(world.call(10, 0, Err("failed")), ("failed".into(), 2));
+    assert_eq!((world.counts(), world.attempts()), ((0, 3, 0, 0), 3));
+}
+
+#[test]
+fn timeout_of_an_attempt() {
+    row("an attempt takes too long");
+    let world = World::closed();
+    assert_eq!(world.call(10, 3, Ok(())), ("timeout of the attempt".into(), 2 + 1 + 2 + 1 + 2));
+    assert_eq!((world.counts(), world.attempts()), ((0, 3, 3, 0), 3));
+}
+
+#[test]
+fn open_breaker() {
+    row("the breaker is open");
+    let world = World::open();
+    assert_eq!(world.call(10, 0, Ok(())), ("Some(60s)".into(), 0));
+    assert_eq!((world.counts(), world.attempts()), ((0, 10, 0, 1), 0));
+}
+
+#[test]
+fn refusal_by_a_limit() {
+    row("a limit below the breaker refuses");
+    struct Full;
+    impl Policy for Full {
+        fn facts(&self) -> Facts {
+            Facts::new("full", "full")
+        }
+    }
+    impl<T: Send, E: Send> Guard<T, E> for Full {
+        type Permit<'a> = ();
+        async fn admit(&self, cx: Context) -> Result<(), Rejection> {
+            Guard::<T, E>::admit_blocking(self, cx)
+        }
+        fn admit_blocking(&self, _: Context) -> Result<(), Rejection> {
+            Err(Rejection::new(Reason::ShutDown, "full").with_retry_after(7 * SECOND))
+        }
+        fn settle(&self, (): (), _: &Result<T, Error<E>>) {}
+    }
+    let world = World::half_open();
+    let stack = Pipeline::builder()
+        .timeout(world.timeout("call", 10))
+        .retry(world.retry())
+        .breaker(&world.breaker)
+        .guard(Full)
+        .timeout(world.timeout("attempt", 2))
+        .build();
+    let start = world.time.now();
+    let answer = world.time.drive(stack.call(|| world.operation(0, Ok(()))));
+    assert_eq!((told(answer), world.time.now() - start), ("Some(7s)".into(), Duration::ZERO));
+    assert_eq!(world.attempts(), 0);
+    world.assert_untouched();
+}
+
+#[test]
+fn timeout_of_the_call() {
+    row("the call takes too long during an attempt");
+    let world = World::half_open();
+    assert_eq!(world.call(1, 5, Ok(())), ("timeout of the call".into(), 1));
+    assert_eq!(world.attempts(), 1);
+    world.assert_untouched();
+}
+
+#[test]
+fn no_wait_that_is_too_long() {
+    row("the next wait would take too long");
+    // The first attempt ends at 0 s; the second would begin at 1 s, when all is over.
+    let world = World::closed();
+    assert_eq!(world.call(1, 0, Err("failed")), ("failed".into(), 0));
+    assert_eq!((world.counts(), world.attempts()), ((0, 1, 0, 0), 1));
+}
+
+#[test]
+fn dropped_future() {
+    row("the caller drops the future");
+    let world = World::half_open();
+    {
+        let stack = world.stack(10);
+        let mut call = pin!(stack.call(|| async {
+            world.attempts.fetch_add(1, Ordering::Relaxed);
+            pending::<Result<(), &str>>().await
+        }));
+        assert!(call.as_mut().poll(&mut std::task::Context::from_waker(Waker::noop())).is_pending());
+        assert_eq!((world.attempts(), world.breaker.snapshot().probes), (1, 1));
+    }
+    world.assert_untouched();
+}
+
+#[test]
+fn panic() {
+    row("the operation panics");
+    let world = World::half_open();
+    let stack = world.stack(10);
+    let call = stack.call(|| async { panic!("operation") as Result<(), ()> });
+    assert!(catch_unwind(AssertUnwindSafe(|| world.time.drive(call))).is_err());
+    world.assert_untouched();
+}
+
+#[test]
+fn around_a_closure_nothing_is_dropped() {
+    let world = World::closed();
+    let answer = world.stack(1).call_blocking(|| {
+        world.clock.sleep_blocking(5 * SECOND);
+        Ok(())
+    });
+    assert_eq!(told(answer), "ok");
+    assert_eq!(world.counts(), (1, 0, 1, 0));
+}
+
+/// The rows above are all there are.
+#[test]
+fn every_row_has_its_test() {
+    let table = include_str!("../src/docs/composing.rs").split("| what happens |").nth(1).unwrap();
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with("//! |")).count();
+    let tested = include_str!("composing.rs").lines().filter(|line| line.starts_with("    row(\"")).count();
+    assert_eq!(rows, tested);
+}
