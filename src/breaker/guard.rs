@@ -1,11 +1,10 @@
 //! The breaker as a policy: with the default classifier, or with yours.
 
 use super::future::Call;
-use super::{CircuitBreaker, POLICY, Permit};
-use crate::error::{Error, Rejection};
-use crate::outcome::{AnyError, Classify, Outcome};
+use super::{CircuitBreaker, Class, POLICY, Permit};
+use crate::error::{ConfigError, Error, Rejection};
+use crate::outcome::{AnyError, Classify};
 use crate::policy::{Context, Facts, Guard, Policy};
-use crate::time::Reading;
 use std::fmt;
 use std::future::Future;
 
@@ -17,12 +16,22 @@ use std::future::Future;
 pub struct Classified<C> {
     pub(super) breaker: CircuitBreaker,
     pub(super) classify: C,
+    pub(super) class: Class,
 }
 
 impl<C> Classified<C> {
     /// The breaker itself.
     pub const fn breaker(&self) -> &CircuitBreaker {
         &self.breaker
+    }
+
+    /// The same for calls that have thresholds of their own.
+    ///
+    /// # Errors
+    /// A threshold of `class` is out of range.
+    pub fn for_class(self, class: Class) -> Result<Self, ConfigError> {
+        class.validate()?;
+        Ok(Self { class, ..self })
     }
 
     /// As [`CircuitBreaker::call`].
@@ -32,7 +41,7 @@ impl<C> Classified<C> {
         Fut: Future<Output = Result<T, E>>,
         C: Classify<T, E>,
     {
-        Call::new(self.breaker.shared(), &self.classify, op)
+        Call::new(self.breaker.shared(), &self.classify, &self.class, op)
     }
 
     /// As [`CircuitBreaker::call_blocking`].
@@ -44,9 +53,9 @@ impl<C> Classified<C> {
         C: Classify<T, E>,
     {
         let breaker = self.breaker.shared();
-        let permit = breaker.admit(C::TIMED, Reading::of(&breaker.clock))?;
+        let permit = breaker.admit(C::TIMED, breaker.reading())?;
         let result = op().map_err(Error::Operation);
-        settle(permit, &self.classify, &result);
+        settle(permit, &self.classify, &self.class, &result);
         result
     }
 }
@@ -62,6 +71,7 @@ impl<C> fmt::Debug for Classified<C> {
 pub(super) fn settle<T, E, C: Classify<T, E>>(
     permit: Permit<'_>,
     classify: &C,
+    class: &Class,
     result: &Result<T, Error<E>>,
 ) {
     let (elapsed, now) = if C::TIMED {
@@ -71,17 +81,12 @@ pub(super) fn settle<T, E, C: Classify<T, E>>(
     } else {
         (None, None)
     };
-    let failed = match classify.classify(result, elapsed) {
-        Outcome::Success => Some(false),
-        Outcome::Failure => Some(true),
-        Outcome::Ignore => None,
-    };
-    permit.settle(failed, now);
+    permit.settle(classify.classify(result, elapsed), class, now);
 }
 
 impl From<CircuitBreaker> for Classified<AnyError> {
     fn from(breaker: CircuitBreaker) -> Self {
-        Self { breaker, classify: AnyError }
+        Self { breaker, classify: AnyError, class: Class::new() }
     }
 }
 
@@ -110,19 +115,19 @@ impl<T: Send, E: Send, C: Classify<T, E>> Guard<T, E> for Classified<C> {
     #[inline]
     fn admit_blocking(&self, cx: Context) -> Result<Permit<'_>, Rejection> {
         let breaker = self.breaker.shared();
-        breaker.admit(C::TIMED, cx.reading(&breaker.clock))
+        breaker.admit(C::TIMED, cx.reading(&breaker.family.clock))
     }
 
     // Always: called out of line, the permit would be handed over by way of memory.
     #[inline(always)]
     fn settle<'a>(&'a self, permit: Permit<'a>, result: &Result<T, Error<E>>) {
-        settle(permit, &self.classify, result);
+        settle(permit, &self.classify, &self.class, result);
     }
 }
 
 impl<C: Send + Sync> Policy for Classified<C> {
     fn facts(&self) -> Facts {
         let breaker = self.breaker.shared();
-        Facts { window: breaker.core.window().span(), ..Facts::new(POLICY, breaker.name) }
+        Facts { window: breaker.core.window.span(), ..Facts::new(POLICY, breaker.family.name) }
     }
 }
