@@ -45,6 +45,7 @@
 //! | 1 | [`policy`] | what a policy is to a pipeline |
 //! | 1 | [`wait`] | waiting, for threads and tasks: the fair resizable semaphore, one value handed over |
 //! | 2 | [`backoff`] | how long to wait before trying again |
+//! | 2 | [`keyed`] | state for each of very many keys, bounded |
 //! | 2 | [`ring`] | the lock-free bounded queue, and the channel on it |
 //! | 2 | [`window`] | counts over a sliding window |
 //! | 3 | [`object_pool`] | recycles what is dear to make |
@@ -68,6 +69,8 @@ pub mod backoff;
 pub mod breaker;
 pub mod error;
 pub mod event;
+#[allow(dead_code, unused_imports)] // until its owners are here
+pub mod keyed;
 pub mod object_pool;
 pub mod outcome;
 pub mod pipeline;
