@@ -43,9 +43,9 @@ impl Ticket {
         (self.started != Self::UNTIMED).then(|| reading.now() - self.started)
     }
 
-    /// What it entered itself with as a call under way, if the settings that admitted it are in force.
-    pub(super) fn start(&self, settings: &Settings) -> Start {
-        Start { admitted: self.admitted, at: self.started, slow_after: settings.slow_after }
+    /// What it entered itself with as a call under way; `slow_after` by the settings that admitted it.
+    pub(super) const fn start(&self, slow_after: Duration) -> Start {
+        Start { admitted: self.admitted, at: self.started, slow_after }
     }
 }
 
@@ -69,7 +69,7 @@ impl Core {
         let mut moved = false;
         loop {
             let word = self.word();
-            if word.is_plain() {
+            if word.admits_all() && self.in_flight.is_none() {
                 return (Ok(Ticket::new(word, timed, reading)), moved);
             }
             let (now, settings) = (reading.now(), self.settings(word));
@@ -137,7 +137,7 @@ impl Core {
     /// Counts a call as under way, if those are watched. True if others may have become overdue meanwhile.
     fn enter(&self, ticket: &Ticket, settings: &Settings) -> bool {
         match &self.in_flight {
-            Some(in_flight) => in_flight.enter(&ticket.start(settings)),
+            Some(in_flight) => in_flight.enter(&ticket.start(settings.slow_after)),
             None => false,
         }
     }

@@ -19,6 +19,7 @@ use crate::sync::atomic::{
 use crate::sync::{Arc, CachePadded};
 use crate::time::Instant;
 use crate::window::{Counts, Window};
+use std::time::Duration;
 
 #[derive(Debug)]
 pub(super) struct Core {
@@ -98,6 +99,11 @@ impl Core {
 
     pub(super) fn settings(&self, word: Word) -> Settings {
         self.laws.live.read(word.epoch())
+    }
+
+    #[inline]
+    pub(super) fn slow_after(&self, word: Word) -> Duration {
+        Duration::from_nanos(self.laws.live.read_word(word.epoch(), Settings::SLOW_AFTER))
     }
 
     /// Whether the settings that were read for `word` are in force, so that not to trip is their verdict

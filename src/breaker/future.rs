@@ -1,6 +1,6 @@
-use super::guard::settle;
+use super::Shared;
+use super::guard::{Judge, settle};
 use super::permit::Permit;
-use super::{Class, Shared};
 use crate::error::Error;
 use crate::outcome::Classify;
 use pin_project::pin_project;
@@ -19,8 +19,7 @@ use std::task::{Context, Poll, ready};
 #[must_use = "futures do nothing unless polled"]
 pub struct Call<'a, C, Op, Fut> {
     breaker: &'a Shared,
-    classify: &'a C,
-    class: &'a Class,
+    judge: &'a Judge<C>,
     op: Option<Op>,
     // Dropped before the permit: what the operation holds is gone when its slot is free.
     #[pin]
@@ -29,8 +28,8 @@ pub struct Call<'a, C, Op, Fut> {
 }
 
 impl<'a, C, Op, Fut> Call<'a, C, Op, Fut> {
-    pub(super) const fn new(breaker: &'a Shared, classify: &'a C, class: &'a Class, op: Op) -> Self {
-        Self { breaker, classify, class, op: Some(op), running: None, permit: None }
+    pub(super) const fn new(breaker: &'a Shared, judge: &'a Judge<C>, op: Op) -> Self {
+        Self { breaker, judge, op: Some(op), running: None, permit: None }
     }
 }
 
@@ -54,7 +53,7 @@ where
         let result = ready!(running.poll(cx)).map_err(Error::Operation);
         this.running.set(None);
         if let Some(permit) = this.permit.take() {
-            settle(permit, *this.classify, this.class, &result);
+            settle(permit, this.judge, &result);
         }
         Poll::Ready(result)
     }

@@ -15,8 +15,18 @@ use std::future::Future;
 #[derive(Clone)]
 pub struct Classified<C> {
     pub(super) breaker: CircuitBreaker,
+    pub(super) judge: Judge<C>,
+}
+
+/// Whoever judges calls, and by which thresholds.
+#[derive(Clone)]
+pub(super) struct Judge<C> {
     pub(super) classify: C,
     pub(super) class: Class,
+}
+
+impl Judge<AnyError> {
+    pub(super) const ORDINARY: Self = Self { classify: AnyError, class: Class::ORDINARY };
 }
 
 impl<C> Classified<C> {
@@ -31,7 +41,7 @@ impl<C> Classified<C> {
     /// A threshold of `class` is out of range.
     pub fn for_class(self, class: Class) -> Result<Self, ConfigError> {
         class.validate()?;
-        Ok(Self { class, ..self })
+        Ok(Self { judge: Judge { class, ..self.judge }, ..self })
     }
 
     /// As [`CircuitBreaker::call`].
@@ -41,7 +51,7 @@ impl<C> Classified<C> {
         Fut: Future<Output = Result<T, E>>,
         C: Classify<T, E>,
     {
-        Call::new(self.breaker.shared(), &self.classify, &self.class, op)
+        Call::new(self.breaker.shared(), &self.judge, op)
     }
 
     /// As [`CircuitBreaker::call_blocking`].
@@ -55,7 +65,7 @@ impl<C> Classified<C> {
         let breaker = self.breaker.shared();
         let permit = breaker.admit(C::TIMED, breaker.reading())?;
         let result = op().map_err(Error::Operation);
-        settle(permit, &self.classify, &self.class, &result);
+        settle(permit, &self.judge, &result);
         result
     }
 }
@@ -70,8 +80,7 @@ impl<C> fmt::Debug for Classified<C> {
 #[inline(always)]
 pub(super) fn settle<T, E, C: Classify<T, E>>(
     permit: Permit<'_>,
-    classify: &C,
-    class: &Class,
+    judge: &Judge<C>,
     result: &Result<T, Error<E>>,
 ) {
     let (elapsed, now) = if C::TIMED {
@@ -81,12 +90,12 @@ pub(super) fn settle<T, E, C: Classify<T, E>>(
     } else {
         (None, None)
     };
-    permit.settle(classify.classify(result, elapsed), class, now);
+    permit.settle(judge.classify.classify(result, elapsed), &judge.class, now);
 }
 
 impl From<CircuitBreaker> for Classified<AnyError> {
     fn from(breaker: CircuitBreaker) -> Self {
-        Self { breaker, classify: AnyError, class: Class::new() }
+        Self { breaker, judge: Judge::ORDINARY }
     }
 }
 
@@ -121,7 +130,7 @@ impl<T: Send, E: Send, C: Classify<T, E>> Guard<T, E> for Classified<C> {
     // Always: called out of line, the permit would be handed over by way of memory.
     #[inline(always)]
     fn settle<'a>(&'a self, permit: Permit<'a>, result: &Result<T, Error<E>>) {
-        settle(permit, &self.classify, &self.class, result);
+        settle(permit, &self.judge, result);
     }
 }
 

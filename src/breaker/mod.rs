@@ -199,7 +199,7 @@ impl CircuitBreaker {
         Op: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        Call::new(&self.0, &AnyError, &Class::ORDINARY, op)
+        Call::new(&self.0, &const { guard::Judge::ORDINARY }, op)
     }
 
     /// As [`call`](Self::call), around a closure that holds the thread.
@@ -218,7 +218,7 @@ impl CircuitBreaker {
     /// [`Outcome`](crate::outcome::Outcome), or any [`Classify`](crate::outcome::Classify).
     #[must_use]
     pub fn classified_by<C>(&self, classify: C) -> Classified<C> {
-        Classified { breaker: self.clone(), classify, class: Class::new() }
+        Classified { breaker: self.clone(), judge: guard::Judge { classify, class: Class::ORDINARY } }
     }
 
     /// A view of this breaker for calls that have thresholds of their own.
@@ -358,6 +358,12 @@ impl Shared {
                 None => rejection,
             }
         })
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn give_back(&self, ticket: admit::Ticket) {
+        self.settle(ticket, Outcome::Ignore, &Class::ORDINARY, None);
     }
 
     #[inline(never)]

@@ -75,7 +75,7 @@ impl<'a> Permit<'a> {
     }
 
     /// `now`: if the clock has been read.
-    #[inline]
+    #[inline(always)]
     pub(super) fn settle(self, outcome: Outcome, class: &Class, now: Option<Instant>) {
         let permit = ManuallyDrop::new(self);
         if outcome == Outcome::Success && permit.breaker.core.count_at_once(permit.ticket) {
@@ -90,7 +90,7 @@ impl Drop for Permit<'_> {
     fn drop(&mut self) {
         // Without an outcome there is no transition, so no observer runs here, perhaps in a panic.
         if !self.ticket.is_plain() {
-            self.breaker.settle(self.ticket, Outcome::Ignore, &Class::ORDINARY, None);
+            self.breaker.give_back(self.ticket);
         }
     }
 }

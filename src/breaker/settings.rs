@@ -29,6 +29,9 @@ pub(super) struct Settings {
 impl Settings {
     pub(super) const WORDS: usize = 11;
 
+    /// Which of the words says from when on a call is slow.
+    pub(super) const SLOW_AFTER: usize = 2;
+
     /// Whether somebody wants to know how long calls take.
     pub(super) const fn is_timed(&self) -> bool {
         self.slow_rate.is_finite() || self.latency
@@ -102,5 +105,6 @@ mod tests {
             .settings()
             .unwrap();
         assert_eq!(Settings::from_words(settings.to_words()), settings);
+        assert_eq!(settings.to_words()[Settings::SLOW_AFTER], nanos(settings.slow_after));
     }
 }

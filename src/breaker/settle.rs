@@ -36,7 +36,41 @@ impl Core {
     }
 
     /// Hears how a call ended.
+    #[inline]
     pub(super) fn settle(
+        &self,
+        ticket: Ticket,
+        outcome: Outcome,
+        class: &Class,
+        reading: &mut Reading<'_>,
+    ) -> Moved {
+        let word = self.word();
+        let usual = outcome == Outcome::Success
+            && word.generation() == ticket.admitted.generation()
+            && ticket.admitted.admits_all()
+            && self.in_flight.is_none();
+        if usual && !(word.is_timed() && self.is_slow(word, &ticket, class, reading)) {
+            return self.count_success(word, &ticket, class, reading);
+        }
+        self.settle_with_care(ticket, outcome, class, reading)
+    }
+
+    /// A success of an ordinary closed breaker, and not a slow one.
+    #[inline]
+    fn count_success(&self, word: Word, ticket: &Ticket, class: &Class, reading: &mut Reading<'_>) -> Moved {
+        let now = if self.window.is_timed() { reading.now() } else { Instant::ORIGIN };
+        if !self.window.record(word.generation(), now, Sample::OK) {
+            self.tallies.stale.fetch_add(1, Relaxed);
+            return false;
+        }
+        if self.window.keeps_latency() {
+            self.record_latency(ticket, reading);
+        }
+        word.has_streak() && self.after_failure(word, &Ended { class, weighed: Weighed::SUCCESS }, reading)
+    }
+
+    #[inline(never)]
+    fn settle_with_care(
         &self,
         ticket: Ticket,
         outcome: Outcome,
@@ -50,7 +84,7 @@ impl Core {
         if let Some(in_flight) = &self.in_flight
             && ticket.admitted.is_closed()
         {
-            in_flight.leave(&ticket.start(&self.settings(ticket.admitted)));
+            in_flight.leave(&ticket.start(self.slow_after(ticket.admitted)));
         }
         let weighed = state::weigh(outcome);
         if word.generation() != ticket.admitted.generation() {
@@ -71,7 +105,7 @@ impl Core {
             self.tallies.stale.fetch_add(1, Relaxed);
             return false;
         }
-        if word.is_timed() && !sample.failed {
+        if !sample.failed && self.window.keeps_latency() {
             self.record_latency(&ticket, reading);
         }
         if sample != Sample::OK || word.has_streak() {
@@ -82,7 +116,7 @@ impl Core {
 
     #[inline]
     fn is_slow(&self, word: Word, ticket: &Ticket, class: &Class, reading: &mut Reading<'_>) -> bool {
-        let threshold = || class.slow_after.unwrap_or_else(|| self.settings(word).slow_after);
+        let threshold = || class.slow_after.unwrap_or_else(|| self.slow_after(word));
         ticket.elapsed(reading).is_some_and(|elapsed| elapsed >= threshold())
     }
 

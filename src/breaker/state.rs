@@ -147,10 +147,14 @@ pub(super) struct Weighed {
     pub(super) leave_alone: Option<Duration>,
 }
 
+impl Weighed {
+    pub(super) const SUCCESS: Self = Self { failed: false, slow: false, weight: 1, leave_alone: None };
+}
+
 /// `None`: it counts nowhere.
 #[inline]
 pub(super) fn weigh(outcome: Outcome) -> Option<Weighed> {
-    let success = Weighed { failed: false, slow: false, weight: 1, leave_alone: None };
+    let success = Weighed::SUCCESS;
     let failure = Weighed { failed: true, ..success };
     match outcome {
         Outcome::Success => Some(success),

@@ -145,6 +145,12 @@ impl Word {
         matches!((self.0 & PHASE_MASK) >> PHASE, CLOSED | RAMPING)
     }
 
+    /// Closed, and all calls pass.
+    #[inline]
+    pub(super) const fn admits_all(self) -> bool {
+        self.0 & PHASE_MASK == 0
+    }
+
     #[inline]
     pub(super) const fn is_off(self) -> bool {
         (self.0 & PHASE_MASK) >> PHASE == OFF

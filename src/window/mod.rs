@@ -231,6 +231,11 @@ impl Window {
         }
     }
 
+    #[inline]
+    pub(crate) const fn keeps_latency(&self) -> bool {
+        self.latencies.is_some()
+    }
+
     /// Notes how long a call took that ended at `now`, if a histogram is kept.
     #[inline]
     pub fn record_latency(&self, now: Instant, took: Duration) {
