@@ -165,6 +165,8 @@ impl std::error::Error for TimedOut {}
 pub enum Reason {
     /// A circuit breaker is open, or half-open with all its probes under way.
     CircuitOpen,
+    /// There is no room for one more: of keys, say.
+    Exhausted,
     /// A pool, a queue or a ring is being shut down.
     ShutDown,
 }
@@ -173,6 +175,7 @@ impl Reason {
     const fn as_str(self) -> &'static str {
         match self {
             Self::CircuitOpen => "circuit open",
+            Self::Exhausted => "exhausted",
             Self::ShutDown => "shut down",
         }
     }

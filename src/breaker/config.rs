@@ -1,5 +1,5 @@
 use super::core::Core;
-use super::manual::Control;
+use super::manual::{Control, Follow};
 use super::rule::{Closures, Figures, Laws, Rule};
 pub(super) use super::settings::Settings;
 use super::word::{LONGEST_STREAK, MOST_PROBES};
@@ -278,17 +278,12 @@ impl Builder {
     /// Names the first setting that is out of range, its value, and what is accepted.
     pub fn build(self) -> Result<CircuitBreaker, ConfigError> {
         let (settings, window) = (self.settings()?, self.window()?);
-        let control = self.control.clone();
         let laws = Arc::new(self.laws(&settings));
-        let mode = control.as_ref().map(Control::mode).unwrap_or_default();
-        let shared = PlainArc::new(Shared {
-            core: Core::new(window, &settings, mode, laws),
-            family: PlainArc::new(self.family()),
-        });
-        if let Some(control) = control {
-            let follower: PlainArc<dyn super::manual::Follow> = shared.clone();
-            control.enlist(PlainArc::downgrade(&follower));
-        }
+        let family = PlainArc::new(self.family());
+        let core = Core::new(window, &settings, family.control.mode(), laws);
+        let shared = PlainArc::new(Shared { core, family, subject: None });
+        let follower: PlainArc<dyn Follow> = shared.clone();
+        shared.family.control.enlist(PlainArc::downgrade(&follower));
         Ok(CircuitBreaker::from_shared(shared))
     }
 
@@ -312,6 +307,8 @@ impl Builder {
             name,
             clock: self.clock.clone(),
             listeners: PlainArc::new(Subscribers::new(listener)),
+            control: self.control.clone().unwrap_or_default(),
+            idle_after: Duration::MAX,
             config: PlainMutex::new(self),
         }
     }

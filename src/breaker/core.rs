@@ -6,6 +6,7 @@
 use super::config::Settings;
 use super::in_flight::InFlight;
 use super::manual::Mode;
+use super::places::Places;
 use super::rule::Laws;
 use super::state::{self, Times};
 use super::transition::{State, Transition};
@@ -64,6 +65,7 @@ pub(super) type Moved = bool;
 impl Core {
     pub(super) fn new(window: Window, settings: &Settings, mode: Mode, laws: Arc<Laws>) -> Self {
         let word = Word::new(settings, mode);
+        laws.places.iter().for_each(Places::join);
         Self {
             gate: CachePadded::new(Gate {
                 word: AtomicU64::new(word.to_bits()),
@@ -159,6 +161,14 @@ impl Core {
 
     pub(super) fn state(&self) -> State {
         State::of(self.word())
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        if let Some(places) = &self.laws.places {
+            places.part(self.word().is_shut());
+        }
     }
 }
 

@@ -101,11 +101,13 @@ mod core;
 mod future;
 mod guard;
 mod in_flight;
+mod keyed;
 #[cfg(all(test, mainstay_loom))]
 mod loom;
 mod manual;
 mod moves;
 mod permit;
+mod places;
 mod ramp;
 mod rule;
 mod settings;
@@ -120,6 +122,7 @@ pub use class::Class;
 pub use config::Builder;
 pub use future::Call;
 pub use guard::Classified;
+pub use keyed::{Keyed, KeyedBuilder, KeyedSnapshot, KeyedSum};
 pub use manual::{Control, Mode};
 pub use permit::Permit;
 pub use rule::Figures;
@@ -144,6 +147,8 @@ pub struct CircuitBreaker(PlainArc<Shared>);
 struct Shared {
     core: core::Core,
     family: PlainArc<Family>,
+    /// Of one of a family: what it is for.
+    subject: Option<tell::Subject>,
 }
 
 /// What breakers of one builder have in common.
@@ -153,6 +158,9 @@ struct Family {
     listeners: PlainArc<Subscribers<Notice>>,
     /// What they were last configured with.
     config: PlainMutex<Builder>,
+    control: Control,
+    /// Of breakers for each key: when one that is closed is forgotten.
+    idle_after: std::time::Duration,
 }
 
 impl CircuitBreaker {
@@ -308,10 +316,13 @@ impl CircuitBreaker {
     /// ```
     ///
     /// # Errors
-    /// A setting is out of range, or is one of those that are fixed when the breaker is built: name,
+    /// The breaker is one of a [`Keyed`], whose settings are fixed; a setting is out of range, or is one of those that are fixed when the breaker is built: name,
     /// window, clock, whether calls under way are watched and latencies kept. Then nothing is changed. The
     /// observer, the control and the source of randomness stay what they were in any case.
     pub fn reconfigure(&self, config: Builder) -> Result<(), ConfigError> {
+        if self.0.subject.is_some() {
+            return Err(ConfigError::new("config", "of one key", "a breaker that is not one of a family"));
+        }
         let old = {
             // One at a time: `config` and the settings in force must agree.
             let mut present = self.0.family.config.lock();

@@ -3,6 +3,7 @@
 use super::config::Settings;
 use super::core::{Core, Moved};
 use super::manual::Mode;
+use super::places::Places;
 use super::rule::Closures;
 use super::state::Verdict;
 use super::transition::{Cause, State, Transition};
@@ -115,8 +116,17 @@ impl Core {
                 return None;
             }
             let openings = self.openings().0;
+            let (takes, gives) = (!from.is_shut() && to.is_shut(), from.is_shut() && !to.is_shut());
+            let places = self.laws.places.as_ref();
+            let has_place = !takes || places.is_none_or(Places::take);
             // Ordering: the swap releases what `prepare` wrote.
-            if !self.swap(from, to) {
+            let moved = has_place && self.swap(from, to);
+            if let Some(places) = places
+                && (moved && gives || !moved && takes && has_place)
+            {
+                places.give_back();
+            }
+            if !moved {
                 // Comes to nothing, and must not count: neither as one more opening nor as none.
                 self.set_openings(before);
                 return None;

@@ -1,6 +1,7 @@
 //! What of a breaker's settings is code, or is shared by many breakers.
 
 use super::config::Settings;
+use super::places::Places;
 use crate::backoff::Custom;
 use crate::random::Random;
 use crate::sync::{Live, PlainArc, PlainMutex};
@@ -28,6 +29,8 @@ pub(super) struct Laws {
     pub(super) live: Live<{ Settings::WORDS }>,
     pub(super) closures: PlainMutex<Closures>,
     pub(super) random: Random,
+    /// Of breakers for each key: how many may be shut at once.
+    pub(super) places: Option<Places>,
 }
 
 /// The user's, and so never called or dropped under a lock.
@@ -39,7 +42,7 @@ pub(super) struct Closures {
 
 impl Laws {
     pub(super) fn new(settings: &Settings, closures: Closures, random: Random) -> Self {
-        Self { live: Live::new(*settings), closures: PlainMutex::new(closures), random }
+        Self { live: Live::new(*settings), closures: PlainMutex::new(closures), random, places: None }
     }
 }
 

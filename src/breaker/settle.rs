@@ -4,6 +4,7 @@ use super::admit::Ticket;
 use super::class::Class;
 use super::config::Settings;
 use super::core::{Core, Moved};
+use super::places::Places;
 use super::rule::Figures;
 use super::state::{self, Verdict, Weighed};
 use super::transition::Cause;
@@ -171,6 +172,10 @@ impl Core {
             match cause {
                 None if self.still(word) => return false,
                 None => {}
+                Some(_) if self.laws.places.as_ref().is_some_and(Places::is_full) => {
+                    self.laws.places.iter().for_each(Places::spare);
+                    return false;
+                }
                 Some(cause) if self.open(word, reading.now(), cause, counts, &settings, pause) => {
                     return true;
                 }

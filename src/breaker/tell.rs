@@ -5,19 +5,28 @@ use crate::event::{Event, Observer, Subscription, Value};
 use crate::sync::PlainArc;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::time::{Instant, Reading};
+use std::any::Any;
 
 /// What there is to hear.
 pub(super) enum Notice {
-    Moved(Transition),
-    WouldReject { sequence: u64, at: Instant, state: &'static str },
+    /// With the key, of a breaker for a key.
+    Moved(Transition, Option<Subject>),
+    WouldReject {
+        sequence: u64,
+        at: Instant,
+        state: &'static str,
+    },
 }
+
+/// The key that a breaker is for.
+pub(super) type Subject = PlainArc<dyn Any + Send + Sync>;
 
 pub(super) type Listener = PlainArc<dyn Fn(&Notice) + Send + Sync>;
 
 /// Turns what happens into flat records.
 pub(super) fn to_observer(name: &'static str, observer: impl Observer) -> impl Fn(&Notice) + Send + Sync {
     move |notice| match notice {
-        Notice::Moved(transition) => transition.tell(name, |event| observer.observe(event)),
+        Notice::Moved(transition, _) => transition.tell(name, |event| observer.observe(event)),
         Notice::WouldReject { sequence, at, state } => {
             let fields = [("state", Value::Word(state))];
             observer.observe(&Event::new((POLICY, name), "would_reject", (*sequence, *at), &fields));
@@ -28,7 +37,8 @@ pub(super) fn to_observer(name: &'static str, observer: impl Observer) -> impl F
 impl CircuitBreaker {
     /// Tells `observer` of each [`Transition`] from here on, as a flat record, and of a breaker in
     /// [shadow](super::Mode::Shadow) each call that it would have rejected (`would_reject`, with the field
-    /// `state`); until the subscription is dropped. How they are delivered: [`event`](crate::event).
+    /// `state`); until the subscription is dropped. How they are delivered: [`event`](crate::event). Of a
+    /// breaker out of a [`Keyed`](super::Keyed) it hears what happens to all of them.
     pub fn observe(&self, observer: impl Observer) -> Subscription {
         self.0.family.listeners.subscribe(to_observer(self.name(), observer))
     }
@@ -52,7 +62,7 @@ impl CircuitBreaker {
     /// ```
     pub fn on_transition(&self, listener: impl Fn(&Transition) + Send + Sync + 'static) -> Subscription {
         self.0.family.listeners.subscribe(move |notice| match notice {
-            Notice::Moved(transition) => listener(transition),
+            Notice::Moved(transition, _) => listener(transition),
             Notice::WouldReject { .. } => {}
         })
     }
@@ -78,7 +88,9 @@ impl CircuitBreaker {
 impl Shared {
     #[cold]
     pub(super) fn deliver(&self) {
-        self.core.outbox.deliver(|transition| self.family.listeners.tell(&Notice::Moved(transition)));
+        self.core.outbox.deliver(|transition| {
+            self.family.listeners.tell(&Notice::Moved(transition, self.subject.clone()));
+        });
     }
 
     #[cold]

@@ -151,6 +151,16 @@ impl Word {
         self.0 & PHASE_MASK == 0
     }
 
+    /// Closed a short while ago, and not for good.
+    pub(super) const fn is_ramping(self) -> bool {
+        (self.0 & PHASE_MASK) >> PHASE == RAMPING
+    }
+
+    /// Open or half-open, by the rules and not by hand.
+    pub(super) const fn is_shut(self) -> bool {
+        matches!((self.0 & PHASE_MASK) >> PHASE, OPEN | HALF_OPEN) && self.0 & HAND_MASK != 2 << HAND
+    }
+
     #[inline]
     pub(super) const fn is_off(self) -> bool {
         (self.0 & PHASE_MASK) >> PHASE == OFF
