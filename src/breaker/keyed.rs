@@ -72,8 +72,8 @@ impl keyed::State for Member {
         let word = core.word();
         // Nobody can take it into use meanwhile: clones are made under the lock under which this is asked.
         // A mode is worth keeping if a new breaker would not begin in it.
-        if PlainArc::strong_count(&self.breaker) > 1 || word.is_shut() || word.mode() != family.control.mode()
-        {
+        let stands = word.is_shut() || word.is_ramping() || word.mode() != family.control.mode();
+        if stands || PlainArc::strong_count(&self.breaker) > 1 {
             return Worth::Everything;
         }
         let since = self.idle_since.get().min(now);
