@@ -11,6 +11,7 @@ use super::{Builder, CircuitBreaker, Family, Shared};
 use crate::error::{ConfigError, Error, Reason, Rejection};
 use crate::event::{Observer, Subscription};
 use crate::keyed::{self, Map, WhenFull, Worth};
+use crate::sync::atomic::{Ordering::Acquire, fence};
 use crate::sync::{Arc, PlainArc};
 use crate::time::Instant;
 use crate::window::Counts;
@@ -68,12 +69,17 @@ impl Member {
 
 impl keyed::State for Member {
     fn worth(&self, now: Instant) -> Worth {
+        // Nobody can take it into use meanwhile: clones are made under the lock under which this is asked.
+        if PlainArc::strong_count(&self.breaker) > 1 {
+            return Worth::Everything;
+        }
+        // Ordering: acquire, with the release by which an `Arc` is dropped: whoever had it, we see what came of
+        // his calls.
+        fence(Acquire);
         let (core, family) = (&self.breaker.core, &self.breaker.family);
         let word = core.word();
-        // Nobody can take it into use meanwhile: clones are made under the lock under which this is asked.
         // A mode is worth keeping if a new breaker would not begin in it.
-        let stands = word.is_shut() || word.is_ramping() || word.mode() != family.control.mode();
-        if stands || PlainArc::strong_count(&self.breaker) > 1 {
+        if word.is_shut() || word.is_ramping() || word.mode() != family.control.mode() {
             return Worth::Everything;
         }
         let since = self.idle_since.get().min(now);

@@ -75,8 +75,8 @@ pub struct Window {
 
 #[derive(Debug)]
 enum Kind {
-    Count(CountWindow),
-    Time(TimeWindow),
+    Count(Box<CountWindow>),
+    Time(Box<TimeWindow>),
 }
 
 /// What a window is to know of a call.
@@ -183,7 +183,7 @@ impl Window {
         if !(1..=Self::MAX_CALLS).contains(&calls) {
             return Err(ConfigError::new("window.calls", calls, "1 to 32768 calls"));
         }
-        Ok(Self { kind: Kind::Count(CountWindow::new(calls)), latencies: None })
+        Ok(Self { kind: Kind::Count(Box::new(CountWindow::new(calls))), latencies: None })
     }
 
     /// A window over the last `span`, in `buckets` steps.
@@ -198,7 +198,7 @@ impl Window {
         if !(Self::MIN_BUCKET * buckets..=Duration::from_secs(366 * 86_400)).contains(&span) {
             return Err(ConfigError::new("window.span", span, "1 ms for each bucket to one year"));
         }
-        Ok(Self { kind: Kind::Time(TimeWindow::new(span, buckets)), latencies: None })
+        Ok(Self { kind: Kind::Time(Box::new(TimeWindow::new(span, buckets))), latencies: None })
     }
 
     /// Keeps a histogram of latencies too, over as many calls or as long a time.
