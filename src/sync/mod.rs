@@ -37,7 +37,7 @@ pub(crate) use parking_lot::Mutex as PlainMutex;
 pub(crate) use std::sync::atomic::{
     AtomicBool as PlainAtomicBool, AtomicU32 as PlainAtomicU32, AtomicU64 as PlainAtomicU64,
 };
-pub(crate) use std::sync::{Arc as PlainArc, OnceLock};
+pub(crate) use std::sync::{Arc as PlainArc, OnceLock, Weak as PlainWeak};
 pub(crate) use std::thread as plain_thread;
 
 // `cargo loom` sets the variable; a `RUSTFLAGS` in the environment would displace the cfg.
