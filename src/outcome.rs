@@ -26,8 +26,17 @@ use std::time::Duration;
 pub enum Outcome {
     /// The dependency did its work.
     Success,
+    /// The dependency did its work, and took too long over it by a measure of the classifier's own.
+    Slow,
     /// The dependency failed.
     Failure,
+    /// The dependency failed in a way that tells more than one failure does: counts as so many. Zero is as
+    /// good as [`Ignore`](Self::Ignore).
+    Grave(u8),
+    /// The dependency refused, and said for how long: an HTTP 429 or 503 with `Retry-After`, say. A failure,
+    /// upon which a breaker opens for exactly that long, and a retry waits that long. A server can
+    /// say anything: cap it before you believe it.
+    Unavailable(Duration),
     /// Says nothing about the dependency, and is counted nowhere.
     Ignore,
 }
@@ -61,6 +70,14 @@ impl<T, E> Classify<T, E> for AnyError {
             Err(Error::Rejected(_)) => Outcome::Ignore,
             Err(Error::Operation(_) | Error::Timeout(_)) => Outcome::Failure,
         }
+    }
+}
+
+impl Outcome {
+    /// Whether the dependency failed.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        matches!(self, Self::Failure | Self::Grave(1..) | Self::Unavailable(_))
     }
 }
 

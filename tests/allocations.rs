@@ -5,7 +5,9 @@
 use mainstay::breaker::CircuitBreaker;
 use mainstay::pipeline::Pipeline;
 use mainstay::retry::Retry;
+use mainstay::ring::{Ring, channel};
 use mainstay::time::Clock;
+use mainstay::wait::{Semaphore, oneshot};
 use mainstay::window::{Generation, Sample, Window};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -20,6 +22,7 @@ struct Counting;
 thread_local! {
     /// Allocations and bytes of this thread: libtest's own threads must not be counted.
     static ALLOCATED: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
+    static FREED: Cell<u64> = const { Cell::new(0) };
 }
 
 #[allow(unsafe_code)]
@@ -32,6 +35,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        FREED.set(FREED.get() + 1);
         // SAFETY: the caller's promise.
         unsafe { System.dealloc(memory, layout) }
     }
@@ -155,4 +159,136 @@ fn recording_and_resetting_allocate_nothing() {
         };
         assert_eq!(allocated(records), (0, 0));
     }
+}
+
+#[test]
+fn a_ring_allocates_its_slots_and_nothing_else() {
+    // A stamp beside each item: 16 bytes for a word, a cache line for 56 bytes.
+    assert_eq!(allocated(|| Ring::<u64>::new(1000)), (1, 16 * 1000));
+    assert_eq!(allocated(|| Ring::<[u8; 56]>::new(1000)), (1, 64 * 1000));
+
+    let ring = Ring::new(10);
+    let mut source: Vec<u64> = Vec::with_capacity(10);
+    let mut got: Vec<u64> = Vec::with_capacity(10);
+    let work = || {
+        for item in 0..1000 {
+            ring.try_push(item).unwrap();
+            ring.try_pop().unwrap();
+            source.extend(0..7);
+            ring.push_batch(&mut source.drain(..)).unwrap();
+            ring.pop_batch(&mut got, 3).unwrap();
+            while ring.force_push(item).unwrap().is_none() {}
+            assert!(ring.try_push(item).is_err());
+            ring.drain().for_each(drop);
+            assert!(ring.try_pop().is_err());
+            got.clear();
+        }
+    };
+    assert_eq!(allocated(work), (0, 0));
+}
+
+fn pending(future: impl Future) {
+    assert!(pin!(future).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+}
+
+fn ready<F: Future>(future: F) -> F::Output {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("it was to be ready"),
+    }
+}
+
+#[test]
+fn a_channel_allocates_for_its_first_waiters_only() {
+    let (count, _) = allocated(|| channel::<u64>(10));
+    assert_eq!(count, 2, "the slots, and what both ends share");
+    let (sender, receiver) = channel(10);
+    let work = || {
+        for item in 0..1000_u64 {
+            sender.send_blocking(item).unwrap();
+            receiver.recv_blocking().unwrap();
+            ready(sender.send(item)).unwrap();
+            ready(receiver.recv()).unwrap();
+        }
+    };
+    assert_eq!(allocated(work), (0, 0));
+    let wait = || pending(receiver.recv());
+    assert_eq!(allocated(wait).0, 1, "a place in the queue");
+    assert_eq!(allocated(|| (0..1000).for_each(|_| wait())), (0, 0), "which is used again");
+}
+
+#[test]
+fn a_semaphore_allocates_for_its_first_waiters_only() {
+    assert_eq!(allocated(|| Semaphore::new(1)), (0, 0));
+    let semaphore = Semaphore::new(1);
+    let work = || {
+        for _ in 0..1000 {
+            drop(semaphore.try_acquire(1).unwrap());
+            drop(semaphore.acquire_blocking(1).unwrap());
+            let permit = ready(semaphore.acquire(1)).unwrap();
+            assert!(semaphore.try_acquire(1).is_err());
+            drop(permit);
+        }
+    };
+    assert_eq!(allocated(work), (0, 0));
+    let wait = || {
+        let permit = semaphore.try_acquire(1).unwrap();
+        pending(semaphore.acquire(1));
+        drop(permit);
+    };
+    assert_eq!(allocated(wait).0, 1, "a place in the queue");
+    assert_eq!(allocated(|| (0..1000).for_each(|_| wait())), (0, 0), "which is used again");
+}
+
+#[test]
+fn a_oneshot_is_one_allocation() {
+    let there_and_back = || {
+        let (sender, mut receiver) = oneshot::channel();
+        pending(&mut receiver);
+        sender.send(7_u64).unwrap();
+        ready(receiver).unwrap()
+    };
+    assert_eq!(allocated(there_and_back).0, 1);
+}
+
+/// Freed as often as allocated, whoever goes last.
+#[test]
+fn a_oneshot_frees_what_it_allocated() {
+    let freed = |f: fn()| {
+        let before = FREED.get();
+        assert_eq!(allocated(f).0, 1);
+        FREED.get() - before
+    };
+    let ways: [fn(); 6] = [
+        || drop(oneshot::channel::<u64>()),
+        || {
+            let (sender, receiver) = oneshot::channel::<u64>();
+            drop(receiver);
+            sender.send(1).unwrap_err();
+        },
+        || {
+            let (sender, receiver) = oneshot::channel::<u64>();
+            sender.send(1).unwrap();
+            drop(receiver);
+        },
+        || {
+            let (sender, mut receiver) = oneshot::channel::<u64>();
+            pending(&mut receiver);
+            drop(sender);
+            ready(receiver).unwrap_err();
+        },
+        || {
+            let (sender, mut receiver) = oneshot::channel::<u64>();
+            pending(&mut receiver);
+            drop(receiver);
+            drop(sender);
+        },
+        || {
+            let (sender, mut receiver) = oneshot::channel::<u64>();
+            sender.send(1).unwrap();
+            receiver.try_recv().unwrap();
+            receiver.try_recv().unwrap_err();
+        },
+    ];
+    assert_eq!(ways.map(freed), [1; 6]);
 }

@@ -110,7 +110,7 @@ fn semaphore() {
     let count = AtomicU64::new(0);
     let add = || {
         for _ in 0..ITEMS {
-            let _permit = semaphore.acquire_blocking(1);
+            let _permit = semaphore.acquire_blocking(1).unwrap();
             count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         }
     };

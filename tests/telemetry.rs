@@ -120,9 +120,9 @@ mod metrics {
             live_through_an_outage("search", Metrics::new());
         });
         let expected: BTreeMap<String, Vec<f64>> = [
-            ("mainstay_events_total{policy=circuit_breaker,name=search,kind=transition,from=closed,to=open,cause=failure rate}", vec![1.0]),
-            ("mainstay_events_total{policy=circuit_breaker,name=search,kind=transition,from=open,to=half-open,cause=wait elapsed}", vec![1.0]),
-            ("mainstay_events_total{policy=circuit_breaker,name=search,kind=transition,from=half-open,to=closed,cause=probes succeeded}", vec![1.0]),
+            ("mainstay_events_total{policy=circuit_breaker,name=search,kind=transition,from=closed,to=open,cause=failure rate,mode=automatic}", vec![1.0]),
+            ("mainstay_events_total{policy=circuit_breaker,name=search,kind=transition,from=open,to=half-open,cause=wait elapsed,mode=automatic}", vec![1.0]),
+            ("mainstay_events_total{policy=circuit_breaker,name=search,kind=transition,from=half-open,to=closed,cause=probes succeeded,mode=automatic}", vec![1.0]),
             ("mainstay_state{policy=circuit_breaker,name=search,state=closed}", vec![0.0, 1.0]),
             ("mainstay_state{policy=circuit_breaker,name=search,state=open}", vec![1.0, 0.0]),
             ("mainstay_state{policy=circuit_breaker,name=search,state=half-open}", vec![1.0, 0.0]),

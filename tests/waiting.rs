@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures::{SinkExt, StreamExt, executor::block_on};
 use mainstay::ring::{PopError, RecvError, SendError, TimeoutError, channel};
-use mainstay::wait::{Order, Semaphore, oneshot};
+use mainstay::wait::{AcquireError, Closed, Order, Semaphore, oneshot};
 use proptest::prelude::*;
 
 #[derive(Default)]
@@ -31,20 +31,20 @@ fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
 fn waiters_are_served_in_the_order_asked_for() {
     for (order, expected) in [(Order::Fifo, [0, 1, 2]), (Order::Lifo, [2, 1, 0])] {
         let semaphore = Semaphore::with_order(1, order);
-        let mut held = semaphore.try_acquire(1);
+        let mut held = semaphore.try_acquire(1).ok();
         let mut waiters: Vec<_> = (0..3).map(|_| Some(semaphore.acquire(1))).collect();
         for waiter in waiters.iter_mut().flatten() {
             assert!(poll(waiter).is_pending());
         }
-        assert!(semaphore.try_acquire(1).is_none());
+        assert!(semaphore.try_acquire(1).is_err());
         for next in expected {
             drop(held.take());
-            assert!(semaphore.try_acquire(1).is_none(), "nobody overtakes");
+            assert!(semaphore.try_acquire(1).is_err(), "nobody overtakes");
             for (id, waiter) in waiters.iter_mut().enumerate() {
                 let Some(future) = waiter else { continue };
                 if let Poll::Ready(permit) = poll(future) {
                     assert_eq!(id, next);
-                    held = Some(permit);
+                    held = permit.ok();
                     *waiter = None;
                 }
             }
@@ -65,11 +65,11 @@ fn a_limit_that_shrinks_revokes_nothing_and_grants_nothing() {
         assert!(poll(&mut waiter).is_pending(), "after {gone} of 3");
         drop(permit);
     }
-    let Poll::Ready(permit) = poll(&mut waiter) else { panic!("below the limit at last") };
+    let Poll::Ready(Ok(permit)) = poll(&mut waiter) else { panic!("below the limit at last") };
     let mut heavy = semaphore.acquire(5);
     assert!(poll(&mut heavy).is_pending());
     semaphore.resize(6);
-    let Poll::Ready(heavy) = poll(&mut heavy) else { panic!("there are six now, and one is held") };
+    let Poll::Ready(Ok(heavy)) = poll(&mut heavy) else { panic!("there are six now, and one is held") };
     assert_eq!(semaphore.available(), 0);
     drop((permit, heavy));
     assert_eq!(semaphore.available(), 6);
@@ -114,14 +114,14 @@ proptest! {
                     let next = waiting.is_empty() || lifo;
                     let expected = next && free(limit, &held) >= i64::from(weight);
                     match poll(&mut future) {
-                        Poll::Ready(permit) => { prop_assert!(expected); held.push(permit) }
+                        Poll::Ready(permit) => { prop_assert!(expected); held.push(permit.unwrap()) }
                         Poll::Pending => { prop_assert!(!expected); waiting.push((weight, future)) }
                     }
                 }
                 Step::TryAcquire(weight) => {
                     let expected = waiting.is_empty() && free(limit, &held) >= i64::from(weight);
                     let permit = semaphore.try_acquire(weight);
-                    prop_assert_eq!(permit.is_some(), expected);
+                    prop_assert_eq!(permit.is_ok(), expected);
                     held.extend(permit);
                 }
                 Step::Release(n) if n < held.len() => drop(held.swap_remove(n)),
@@ -134,7 +134,7 @@ proptest! {
                 let next = if lifo { waiting.len().checked_sub(1) } else { (!waiting.is_empty()).then_some(0) };
                 let Some(next) = next.filter(|next| i64::from(waiting[*next].0) <= free(limit, &held)) else { break };
                 let (_, mut future) = waiting.remove(next);
-                let Poll::Ready(permit) = poll(&mut future) else { panic!("its turn") };
+                let Poll::Ready(Ok(permit)) = poll(&mut future) else { panic!("its turn") };
                 held.push(permit);
             }
             for (_, future) in &mut waiting {
@@ -147,6 +147,68 @@ proptest! {
         prop_assert_eq!(i64::from(semaphore.available()), limit);
         prop_assert!(!semaphore.is_contended());
     }
+}
+
+#[test]
+fn closing_ends_waiting_and_revokes_nothing() {
+    let semaphore = Semaphore::new(1);
+    let held = semaphore.try_acquire(1).unwrap();
+    let woken = Arc::new(Count::default());
+    // More than are woken in one go.
+    let mut waiters: Vec<_> = (0..40).map(|_| semaphore.acquire(1)).collect();
+    for waiter in &mut waiters {
+        let waker = Waker::from(Arc::clone(&woken));
+        assert!(Pin::new(waiter).poll(&mut Context::from_waker(&waker)).is_pending());
+    }
+    // Served before the end, though it does not know yet.
+    drop(held);
+    assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+
+    assert!(!semaphore.is_closed());
+    assert!(semaphore.close());
+    assert!(!semaphore.close(), "once");
+    assert!(semaphore.is_closed());
+    assert_eq!(woken.0.load(Ordering::SeqCst), 40);
+
+    let mut waiters = waiters.into_iter();
+    let Poll::Ready(Ok(granted)) = poll(&mut waiters.next().unwrap()) else { panic!("granted before") };
+    drop(waiters.next().unwrap());
+    for mut waiter in waiters {
+        assert!(matches!(poll(&mut waiter), Poll::Ready(Err(Closed))));
+    }
+    assert!(!semaphore.is_contended());
+    drop(granted);
+    assert_eq!(semaphore.available(), 1);
+
+    assert_eq!(semaphore.try_acquire(1).unwrap_err(), AcquireError::Closed);
+    assert_eq!(semaphore.acquire_blocking(1).unwrap_err(), Closed);
+    assert_eq!(semaphore.acquire_timeout(1, Duration::MAX).unwrap_err(), AcquireError::Closed);
+    assert_eq!(block_on(semaphore.acquire(9)).unwrap_err(), Closed);
+    semaphore.resize(9);
+    assert_eq!(semaphore.try_acquire(1).unwrap_err(), AcquireError::Closed);
+}
+
+#[test]
+fn an_owned_permit_keeps_its_semaphore() {
+    let semaphore = Arc::new(Semaphore::new(2));
+    let weak = Arc::downgrade(&semaphore);
+    let first = semaphore.try_acquire_owned(2).unwrap();
+    assert_eq!(first.weight(), 2);
+    assert_eq!(semaphore.try_acquire_owned(1).unwrap_err(), AcquireError::Exhausted);
+    let waiting = thread::spawn({
+        let acquire = semaphore.acquire_owned(1);
+        move || block_on(acquire).unwrap()
+    });
+    let mut given_up = semaphore.acquire_owned(1);
+    assert!(poll(&mut given_up).is_pending());
+    drop(given_up);
+    drop(first);
+    let second = waiting.join().unwrap();
+    assert_eq!(semaphore.available(), 1);
+    drop(semaphore);
+    assert!(Arc::ptr_eq(second.semaphore(), &weak.upgrade().unwrap()));
+    drop(second);
+    assert!(weak.upgrade().is_none());
 }
 
 #[test]
@@ -174,7 +236,8 @@ fn a_panicking_waker_keeps_nobody_asleep() {
 fn permits_never_exceed_the_limit_under_stress() {
     let semaphore = Semaphore::new(3);
     let inside = AtomicUsize::new(0);
-    let enter = |permit| {
+    let enter = |permit: Result<_, Closed>| {
+        let permit = permit.unwrap();
         assert!(inside.fetch_add(1, Ordering::SeqCst) < 3);
         inside.fetch_sub(1, Ordering::SeqCst);
         drop(permit);
@@ -186,10 +249,10 @@ fn permits_never_exceed_the_limit_under_stress() {
                 let mut random = fastrand::Rng::with_seed(seed);
                 for _ in 0..5_000 {
                     match random.u8(0..4) {
-                        0 => enter(Some(semaphore.acquire_blocking(1))),
-                        1 => enter(Some(block_on(semaphore.acquire(2)))),
-                        2 => drop(semaphore.try_acquire(3).map(Some).map(enter)),
-                        _ => drop(poll(&mut semaphore.acquire(1)).map(Some).map(enter)),
+                        0 => enter(semaphore.acquire_blocking(1)),
+                        1 => enter(block_on(semaphore.acquire(2))),
+                        2 => drop(semaphore.try_acquire(3).map(|permit| enter(Ok(permit)))),
+                        _ => drop(poll(&mut semaphore.acquire(1)).map(enter)),
                     }
                 }
             });
@@ -202,7 +265,8 @@ fn permits_never_exceed_the_limit_under_stress() {
 #[test]
 fn waits_with_an_end_end() {
     let semaphore = Semaphore::new(0);
-    assert!(semaphore.acquire_timeout(1, Duration::from_millis(1)).is_none());
+    let refused = semaphore.acquire_timeout(1, Duration::from_millis(1)).unwrap_err();
+    assert_eq!(refused, AcquireError::Exhausted);
     assert!(!semaphore.is_contended(), "it left the queue");
 
     let (_sender, mut receiver) = oneshot::channel::<u8>();

@@ -1,12 +1,15 @@
 use super::core::Core;
-use super::state::{LONGEST_STREAK, MOST_PROBES};
-use super::{CircuitBreaker, Shared};
-use crate::backoff::{Backoff, Custom, Formula, Jitter};
+use super::manual::{Control, Follow};
+use super::rule::{Closures, Figures, Laws, Rule};
+pub(super) use super::settings::Settings;
+use super::word::{LONGEST_STREAK, MOST_PROBES};
+use super::{CircuitBreaker, Family, Listener, Shared, to_observer};
+use crate::backoff::{Backoff, Jitter};
 use crate::error::ConfigError;
-use crate::event::Observer;
+use crate::event::{Observer, Subscribers};
 use crate::random::Random;
-use crate::sync::{PlainArc, PlainMutex, Words, intern};
-use crate::time::{Clock, nanos};
+use crate::sync::{Arc, PlainArc, PlainMutex, intern};
+use crate::time::Clock;
 use crate::window::Window;
 use std::fmt;
 use std::time::Duration;
@@ -28,6 +31,11 @@ pub struct Builder {
     probes: u32,
     trial_calls: u32,
     probe_lease: Duration,
+    ramp_up: Duration,
+    rule: Option<Rule>,
+    in_flight: bool,
+    latency: bool,
+    control: Option<Control>,
     clock: Clock,
     random: Random,
     observer: Option<PlainArc<dyn Observer>>,
@@ -58,6 +66,11 @@ impl Default for Builder {
             probes: 3,
             trial_calls: 5,
             probe_lease: Duration::from_secs(30),
+            ramp_up: Duration::ZERO,
+            rule: None,
+            in_flight: false,
+            latency: false,
+            control: None,
             clock: Clock::system(),
             random: Random::system(),
             observer: None,
@@ -173,6 +186,71 @@ impl Builder {
         self
     }
 
+    /// After a trial that went well, admits a share of the calls that grows from a tenth to all of them within
+    /// `length`, rather than everything at once: caches are cold and pools are empty on the other side. Which
+    /// calls those are is not left to chance: of any few, about the share. Until the ramp is over the breaker
+    /// has not closed for good, and waits longer if it opens again. Default: zero, no ramp, for a dependency
+    /// that needs one is the exception, and each rejection costs a caller.
+    #[must_use]
+    pub fn ramp_up(mut self, length: Duration) -> Self {
+        self.ramp_up = length;
+        self
+    }
+
+    /// Opens when `rule` says so, besides its other rules; `None` for no rule. It is asked after each failed
+    /// or slow call, outside every lock, and has to mind for itself how many calls are enough. If no rate is
+    /// set, a single failed probe opens the breaker again. If it panics, that unwinds through the call, which
+    /// has been counted. Default: `None`.
+    ///
+    /// ```
+    /// use mainstay::breaker::{CircuitBreaker, Figures};
+    ///
+    /// // More than fifty failures, whatever else happens; or a tenth of many calls.
+    /// let breaker = CircuitBreaker::builder()
+    ///     .count_window(1000)
+    ///     .failure_rate(None)
+    ///     .trip_when(|figures: &Figures| {
+    ///         let counts = figures.counts;
+    ///         counts.failed > 50 || counts.total >= 200 && counts.failure_rate() >= 0.1
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn trip_when(mut self, rule: impl Fn(&Figures) -> bool + Send + Sync + 'static) -> Self {
+        self.rule = Some(PlainArc::new(rule));
+        self
+    }
+
+    /// Counts calls under way that have taken as long as a [slow call](Self::slow_calls) as slow ones, before
+    /// they come back: so a dependency that hangs trips the breaker within little more than the threshold,
+    /// however long callers are willing to wait. Looked at when a call comes in, once an eighth of the
+    /// threshold; a call counts at most two eighths too late (with thresholds below 8 ms, two milliseconds),
+    /// never too early. Needs `slow_calls`. Default: off; it costs two atomic additions a call, to words that
+    /// all callers share, and 1.5 KiB.
+    #[must_use]
+    pub fn watch_in_flight(mut self, on: bool) -> Self {
+        self.in_flight = on;
+        self
+    }
+
+    /// Keeps a histogram of how long successful calls took, over the same window: for
+    /// [`latency`](CircuitBreaker::latency), the snapshot, and a [rule](Self::trip_when). Failed calls stay
+    /// out, for those that fail at once would say that all is quick. Default: off; it costs two readings of the
+    /// clock and an atomic addition a call, and 8 KiB.
+    #[must_use]
+    pub fn latency(mut self, on: bool) -> Self {
+        self.latency = on;
+        self
+    }
+
+    /// Follows `control`, which says who decides. Default: nobody's.
+    #[must_use]
+    pub fn control(mut self, control: &Control) -> Self {
+        self.control = Some(control.clone());
+        self
+    }
+
     /// Whose time it goes by. Default: the system clock.
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
@@ -199,23 +277,44 @@ impl Builder {
     /// # Errors
     /// Names the first setting that is out of range, its value, and what is accepted.
     pub fn build(self) -> Result<CircuitBreaker, ConfigError> {
-        let settings = self.settings()?;
+        let (settings, window) = (self.settings()?, self.window()?);
+        let laws = Arc::new(self.laws(&settings));
+        let family = PlainArc::new(self.family());
+        let core = Core::new(window, &settings, family.control.mode(), laws);
+        let shared = PlainArc::new(Shared { core, family, subject: None });
+        let follower: PlainArc<dyn Follow> = shared.clone();
+        shared.family.control.enlist(PlainArc::downgrade(&follower));
+        Ok(CircuitBreaker::from_shared(shared))
+    }
+
+    pub(super) fn window(&self) -> Result<Window, ConfigError> {
         let window = match self.window {
             WindowSize::Count(calls) => Window::count(calls),
             WindowSize::Time(span, buckets) => Window::time(span, buckets),
         }?;
-        let custom_wait = self.custom_wait();
-        Ok(CircuitBreaker::from_shared(Shared {
-            core: Core::new(window, &settings, custom_wait, self.random.clone()),
-            name: intern(&self.name),
-            clock: self.clock.clone(),
-            observer: self.observer.clone(),
-            config: PlainMutex::new(self),
-        }))
+        Ok(if self.latency { window.with_latency() } else { window })
     }
 
-    pub(super) fn custom_wait(&self) -> Option<Custom> {
-        self.wait.clone().into_parts().1
+    pub(super) fn laws(&self, settings: &Settings) -> Laws {
+        Laws::new(settings, self.closures(), self.random.clone())
+    }
+
+    pub(super) fn family(self) -> Family {
+        let name = intern(&self.name);
+        let listener =
+            self.observer.clone().map(|observer| PlainArc::new(to_observer(name, observer)) as Listener);
+        Family {
+            name,
+            clock: self.clock.clone(),
+            listeners: PlainArc::new(Subscribers::new(listener)),
+            control: self.control.clone().unwrap_or_default(),
+            idle_after: Duration::MAX,
+            config: PlainMutex::new(self),
+        }
+    }
+
+    pub(super) fn closures(&self) -> Closures {
+        Closures { wait: self.wait.clone().into_parts().1, rule: self.rule.clone() }
     }
 
     /// How many failures in a row open it at the soonest.
@@ -261,9 +360,17 @@ impl Builder {
         if let Some(calls) = self.consecutive_failures {
             within("consecutive_failures", calls, LONGEST_STREAK, "1 to 268435455 calls")?;
         }
-        if (self.failure_rate, self.slow_calls, self.consecutive_failures) == (None, None, None) {
-            let accepted = "at least one of failure_rate, slow_calls, consecutive_failures";
+        let no_rate = (self.failure_rate, self.slow_calls) == (None, None);
+        if no_rate && self.consecutive_failures.is_none() && self.rule.is_none() {
+            let accepted = "at least one of failure_rate, slow_calls, consecutive_failures, trip_when";
             return Err(ConfigError::new("failure_rate", self.failure_rate, accepted));
+        }
+        if self.in_flight && self.slow_calls.is_none() {
+            return Err(ConfigError::new(
+                "watch_in_flight",
+                true,
+                "only with slow_calls, whose threshold it needs",
+            ));
         }
         self.wait.validate()?;
         within("probes", self.probes, MOST_PROBES, "1 to 127 probes")?;
@@ -283,6 +390,10 @@ impl Builder {
             trial_calls: self.trial_calls,
             probe_lease: self.probe_lease,
             wait: self.wait.clone().into_parts().0,
+            ramp_up: self.ramp_up,
+            has_rule: self.rule.is_some(),
+            in_flight: self.in_flight,
+            latency: self.latency,
         })
     }
 
@@ -296,6 +407,13 @@ impl Builder {
         }
         if self.name != new.name {
             return Err(ConfigError::new("name", &new.name, "the name it was built with"));
+        }
+        if (self.in_flight, self.latency) != (new.in_flight, new.latency) {
+            let (field, value) = match self.latency == new.latency {
+                true => ("watch_in_flight", new.in_flight),
+                false => ("latency", new.latency),
+            };
+            return Err(ConfigError::new(field, value, "what it was built with"));
         }
         if self.clock.id() != new.clock.id() {
             return Err(ConfigError::new("clock", "another clock", "the clock it was built with"));
@@ -318,69 +436,11 @@ impl fmt::Debug for Builder {
             .field("probes", &self.probes)
             .field("trial_calls", &self.trial_calls)
             .field("probe_lease", &self.probe_lease)
+            .field("ramp_up", &self.ramp_up)
+            .field("trip_when", &self.rule.is_some())
+            .field("watch_in_flight", &self.in_flight)
+            .field("latency", &self.latency)
             .finish_non_exhaustive()
-    }
-}
-
-/// The settings that decisions read, and that may change while they do.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Settings {
-    /// Infinite: never trips.
-    pub(super) failure_rate: f64,
-    pub(super) minimum_calls: u32,
-    /// Infinite: never trips.
-    pub(super) slow_rate: f64,
-    pub(super) slow_minimum_calls: u32,
-    pub(super) slow_after: Duration,
-    /// `u32::MAX`: never trips.
-    pub(super) failures_in_a_row: u32,
-    pub(super) probes: u32,
-    pub(super) trial_calls: u32,
-    pub(super) probe_lease: Duration,
-    pub(super) wait: Formula,
-}
-
-impl Settings {
-    pub(super) const WORDS: usize = 10;
-
-    pub(super) const fn counts_streaks(&self) -> bool {
-        self.failures_in_a_row != u32::MAX
-    }
-}
-
-impl Words<{ Settings::WORDS }> for Settings {
-    fn to_words(self) -> [u64; Self::WORDS] {
-        let pair = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
-        let [a, b, c, d] = self.wait.to_words();
-        [
-            self.failure_rate.to_bits(),
-            self.slow_rate.to_bits(),
-            nanos(self.slow_after),
-            pair(self.minimum_calls, self.slow_minimum_calls),
-            pair(self.failures_in_a_row, self.probes << 16 | self.trial_calls),
-            nanos(self.probe_lease),
-            a,
-            b,
-            c,
-            d,
-        ]
-    }
-
-    fn from_words(words: [u64; Self::WORDS]) -> Self {
-        let [failure_rate, slow_rate, slow_after, minima, limits, lease, a, b, c, d] = words;
-        let (high, low) = (|word: u64| (word >> 32) as u32, |word: u64| word as u32);
-        Self {
-            failure_rate: f64::from_bits(failure_rate),
-            minimum_calls: high(minima),
-            slow_rate: f64::from_bits(slow_rate),
-            slow_minimum_calls: low(minima),
-            slow_after: Duration::from_nanos(slow_after),
-            failures_in_a_row: high(limits),
-            probes: low(limits) >> 16,
-            trial_calls: low(limits) & 0xffff,
-            probe_lease: Duration::from_nanos(lease),
-            wait: Formula::from_words([a, b, c, d]),
-        }
     }
 }
 
@@ -393,7 +453,8 @@ mod tests {
     #[test]
     fn the_documented_defaults_are_the_defaults() {
         let Builder { window, failure_rate, slow_calls, consecutive_failures, wait, .. } = Builder::default();
-        let Builder { probes, trial_calls, probe_lease, .. } = Builder::default();
+        let Builder { probes, trial_calls, probe_lease, ramp_up, .. } = Builder::default();
+        let Builder { rule, in_flight, latency, .. } = Builder::default();
         let WindowSize::Count(calls) = window else { panic!("{window:?}") };
         assert_eq!((slow_calls, consecutive_failures), (None, None));
         let expected = Backoff::exponential(5 * Duration::from_secs(1)).cap(Duration::from_secs(60));
@@ -408,22 +469,14 @@ mod tests {
             ("probes", probes.to_string()),
             ("trial_calls", trial_calls.to_string()),
             ("probe_lease", format!("{} s", probe_lease.as_secs())),
+            ("ramp_up", if ramp_up.is_zero() { "none" } else { "some" }.into()),
+            ("trip_when", if rule.is_none() { "none" } else { "some" }.into()),
+            ("watch_in_flight", if in_flight { "on" } else { "off" }.into()),
+            ("latency", if latency { "on" } else { "off" }.into()),
         ];
         for (setting, default) in rows {
             let row = format!("//! | [`{setting}`](Builder::{setting}) | {default} |");
             assert!(include_str!("mod.rs").contains(&row), "{row}");
         }
-    }
-
-    #[test]
-    fn settings_survive_their_words() {
-        let settings = Builder::default()
-            .slow_calls((Duration::from_millis(7), 0.25))
-            .slow_minimum_calls(3)
-            .consecutive_failures(9)
-            .wait(Backoff::fibonacci(Duration::from_secs(1)))
-            .settings()
-            .unwrap();
-        assert_eq!(Settings::from_words(settings.to_words()), settings);
     }
 }

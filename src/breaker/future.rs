@@ -1,9 +1,8 @@
 use super::Shared;
-use super::guard::settle;
+use super::guard::{Judge, settle};
 use super::permit::Permit;
 use crate::error::Error;
 use crate::outcome::Classify;
-use crate::time::Reading;
 use pin_project::pin_project;
 use std::fmt;
 use std::future::Future;
@@ -20,7 +19,7 @@ use std::task::{Context, Poll, ready};
 #[must_use = "futures do nothing unless polled"]
 pub struct Call<'a, C, Op, Fut> {
     breaker: &'a Shared,
-    classify: &'a C,
+    judge: &'a Judge<C>,
     op: Option<Op>,
     // Dropped before the permit: what the operation holds is gone when its slot is free.
     #[pin]
@@ -29,8 +28,8 @@ pub struct Call<'a, C, Op, Fut> {
 }
 
 impl<'a, C, Op, Fut> Call<'a, C, Op, Fut> {
-    pub(super) const fn new(breaker: &'a Shared, classify: &'a C, op: Op) -> Self {
-        Self { breaker, classify, op: Some(op), running: None, permit: None }
+    pub(super) const fn new(breaker: &'a Shared, judge: &'a Judge<C>, op: Op) -> Self {
+        Self { breaker, judge, op: Some(op), running: None, permit: None }
     }
 }
 
@@ -45,7 +44,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         if let Some(op) = this.op.take() {
-            let permit = this.breaker.admit(C::TIMED, Reading::of(&this.breaker.clock))?;
+            let permit = this.breaker.admit(C::TIMED, this.breaker.reading())?;
             // Here, not before: a panic of `op` drops the permit.
             this.running.set(Some(op()));
             *this.permit = Some(permit);
@@ -54,7 +53,7 @@ where
         let result = ready!(running.poll(cx)).map_err(Error::Operation);
         this.running.set(None);
         if let Some(permit) = this.permit.take() {
-            settle(permit, *this.classify, &result);
+            settle(permit, this.judge, &result);
         }
         Poll::Ready(result)
     }
@@ -62,6 +61,6 @@ where
 
 impl<C, Op, Fut> fmt::Debug for Call<'_, C, Op, Fut> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Call").field("breaker", &self.breaker.name).finish_non_exhaustive()
+        f.debug_struct("Call").field("breaker", &self.breaker.family.name).finish_non_exhaustive()
     }
 }

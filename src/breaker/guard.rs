@@ -1,11 +1,10 @@
 //! The breaker as a policy: with the default classifier, or with yours.
 
 use super::future::Call;
-use super::{CircuitBreaker, POLICY, Permit};
-use crate::error::{Error, Rejection};
-use crate::outcome::{AnyError, Classify, Outcome};
+use super::{CircuitBreaker, Class, POLICY, Permit};
+use crate::error::{ConfigError, Error, Rejection};
+use crate::outcome::{AnyError, Classify};
 use crate::policy::{Context, Facts, Guard, Policy};
-use crate::time::Reading;
 use std::fmt;
 use std::future::Future;
 
@@ -16,13 +15,33 @@ use std::future::Future;
 #[derive(Clone)]
 pub struct Classified<C> {
     pub(super) breaker: CircuitBreaker,
+    pub(super) judge: Judge<C>,
+}
+
+/// Whoever judges calls, and by which thresholds.
+#[derive(Clone)]
+pub struct Judge<C> {
     pub(super) classify: C,
+    pub(super) class: Class,
+}
+
+impl Judge<AnyError> {
+    pub(super) const ORDINARY: Self = Self { classify: AnyError, class: Class::ORDINARY };
 }
 
 impl<C> Classified<C> {
     /// The breaker itself.
     pub const fn breaker(&self) -> &CircuitBreaker {
         &self.breaker
+    }
+
+    /// The same for calls that have thresholds of their own.
+    ///
+    /// # Errors
+    /// A threshold of `class` is out of range.
+    pub fn for_class(self, class: Class) -> Result<Self, ConfigError> {
+        class.validate()?;
+        Ok(Self { judge: Judge { class, ..self.judge }, ..self })
     }
 
     /// As [`CircuitBreaker::call`].
@@ -32,7 +51,7 @@ impl<C> Classified<C> {
         Fut: Future<Output = Result<T, E>>,
         C: Classify<T, E>,
     {
-        Call::new(self.breaker.shared(), &self.classify, op)
+        Call::new(self.breaker.shared(), &self.judge, op)
     }
 
     /// As [`CircuitBreaker::call_blocking`].
@@ -44,9 +63,9 @@ impl<C> Classified<C> {
         C: Classify<T, E>,
     {
         let breaker = self.breaker.shared();
-        let permit = breaker.admit(C::TIMED, Reading::of(&breaker.clock))?;
+        let permit = breaker.admit(C::TIMED, breaker.reading())?;
         let result = op().map_err(Error::Operation);
-        settle(permit, &self.classify, &result);
+        settle(permit, &self.judge, &result);
         result
     }
 }
@@ -61,7 +80,7 @@ impl<C> fmt::Debug for Classified<C> {
 #[inline(always)]
 pub(super) fn settle<T, E, C: Classify<T, E>>(
     permit: Permit<'_>,
-    classify: &C,
+    judge: &Judge<C>,
     result: &Result<T, Error<E>>,
 ) {
     let (elapsed, now) = if C::TIMED {
@@ -71,17 +90,12 @@ pub(super) fn settle<T, E, C: Classify<T, E>>(
     } else {
         (None, None)
     };
-    let failed = match classify.classify(result, elapsed) {
-        Outcome::Success => Some(false),
-        Outcome::Failure => Some(true),
-        Outcome::Ignore => None,
-    };
-    permit.settle(failed, now);
+    permit.settle(judge.classify.classify(result, elapsed), &judge.class, now);
 }
 
 impl From<CircuitBreaker> for Classified<AnyError> {
     fn from(breaker: CircuitBreaker) -> Self {
-        Self { breaker, classify: AnyError }
+        Self { breaker, judge: Judge::ORDINARY }
     }
 }
 
@@ -110,20 +124,21 @@ impl<T: Send, E: Send, C: Classify<T, E>> Guard<T, E> for Classified<C> {
     #[inline]
     fn admit_blocking(&self, cx: Context) -> Result<Permit<'_>, Rejection> {
         let breaker = self.breaker.shared();
-        breaker.admit(C::TIMED, cx.reading(&breaker.clock))
+        breaker.admit(C::TIMED, cx.reading(&breaker.family.clock))
     }
 
     // Always: called out of line, the permit would be handed over by way of memory.
     #[inline(always)]
     fn settle<'a>(&'a self, permit: Permit<'a>, result: &Result<T, Error<E>>) {
-        settle(permit, &self.classify, result);
+        settle(permit, &self.judge, result);
     }
 }
 
 impl<C: Send + Sync> Policy for Classified<C> {
     fn facts(&self) -> Facts {
         let breaker = self.breaker.shared();
-        let trips_after = breaker.config.lock().trips_after();
-        Facts { window: breaker.core.window().span(), trips_after, ..Facts::new(POLICY, breaker.name) }
+        let trips_after = breaker.family.config.lock().trips_after();
+        let window = breaker.core.window.span();
+        Facts { window, trips_after, ..Facts::new(POLICY, breaker.family.name) }
     }
 }

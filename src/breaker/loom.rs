@@ -2,11 +2,16 @@
 //!
 //! Time is passed in, so that a model says which wait or lease is over.
 
+use super::admit::{Refused, Ticket};
+use super::class::Class;
 use super::config::Builder;
-use super::core::{Core, Refused, Ticket};
-use super::state::Phase;
+use super::core::Core;
+use super::manual::Mode;
+use super::rule::{Closures, Laws};
 use super::transition::State;
+use super::word::Phase;
 use crate::backoff::Backoff;
+use crate::outcome::Outcome;
 use crate::random::Random;
 use crate::time::{Clock, Instant, Reading};
 use crate::window::Window;
@@ -30,8 +35,13 @@ fn builder() -> Builder {
 }
 
 fn core(builder: &Builder) -> Arc<Core> {
+    core_with(Window::count(2).unwrap(), builder)
+}
+
+fn core_with(window: Window, builder: &Builder) -> Arc<Core> {
     let settings = builder.settings().unwrap();
-    Arc::new(Core::new(Window::count(2).unwrap(), &settings, None, Random::seeded(1)))
+    let laws = Arc::new(Laws::new(&settings, Closures::default(), Random::seeded(1)));
+    Arc::new(Core::new(window, &settings, Mode::Automatic, laws))
 }
 
 fn at<R>(seconds: u64, f: impl FnOnce(&mut Reading<'_>) -> R) -> R {
@@ -44,7 +54,12 @@ fn admit(core: &Core, seconds: u64) -> Result<Ticket, Refused> {
 }
 
 fn settle(core: &Core, ticket: Ticket, failed: Option<bool>, seconds: u64) {
-    at(seconds, |now| core.settle(ticket, failed, now));
+    let outcome = match failed {
+        None => Outcome::Ignore,
+        Some(true) => Outcome::Failure,
+        Some(false) => Outcome::Success,
+    };
+    at(seconds, |now| core.settle(ticket, outcome, &Class::ORDINARY, now));
 }
 
 /// Open since the origin.
@@ -247,7 +262,7 @@ fn no_decision_outlives_its_settings() {
             })
         };
         let never = builder().minimum_calls(2).settings().unwrap();
-        core.reconfigure(&never, None);
+        core.reconfigure(&never, Closures::default());
         let then = core.state();
         calls.join().unwrap();
         assert_eq!(core.state(), then, "tripped by settings that were no longer in force");
@@ -259,7 +274,7 @@ fn no_decision_outlives_its_settings() {
 /// The settings change twice while a decision is being taken: its copy is a mixture, and must not stand.
 #[test]
 fn no_decision_by_a_mixture_of_settings() {
-    // Bounded, for ten words are read one by one while ten are written twice: unbounded it takes hours.
+    // Bounded, for eleven words are read one by one while eleven are written twice: unbounded it takes hours.
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(2);
     model.check(|| {
@@ -272,10 +287,13 @@ fn no_decision_by_a_mixture_of_settings() {
             })
         };
         // None of the three trips on one failure among one call, but halves of them would.
-        core.reconfigure(&builder().failure_rate(1.0).minimum_calls(2).settings().unwrap(), None);
+        core.reconfigure(
+            &builder().failure_rate(1.0).minimum_calls(2).settings().unwrap(),
+            Closures::default(),
+        );
         core.reconfigure(
             &builder().failure_rate(None).consecutive_failures(2).minimum_calls(1).settings().unwrap(),
-            None,
+            Closures::default(),
         );
         calls.join().unwrap();
         assert_eq!(core.state(), State::Closed);
@@ -341,8 +359,7 @@ fn a_closing_that_came_too_late_leaves_the_openings() {
 fn failures_in_two_buckets_trip() {
     loom::model(|| {
         let window = Window::time(Duration::from_secs(2), 2).unwrap();
-        let settings = builder().minimum_calls(2).settings().unwrap();
-        let core = Arc::new(Core::new(window, &settings, None, Random::seeded(1)));
+        let core = core_with(window, &builder().minimum_calls(2));
         let fail = |core: &Core, seconds| {
             let ticket = admit(core, 0).unwrap();
             settle(core, ticket, Some(true), seconds);
@@ -354,5 +371,123 @@ fn failures_in_two_buckets_trip() {
         fail(&core, 1);
         other.join().unwrap();
         assert_eq!(core.state(), State::Open);
+    });
+}
+
+/// Somebody opens it by hand while a call succeeds, and lets go of it: the success is of before.
+#[test]
+fn forced_open_against_a_late_success() {
+    loom::model(|| {
+        let core = core(&builder());
+        let ticket = admit(&core, 0).unwrap();
+        let late = {
+            let core = core.clone();
+            thread::spawn(move || settle(&core, ticket, Some(false), 0))
+        };
+        let now = Instant::ORIGIN;
+        assert!(core.set_mode(Mode::ForcedOpen, now));
+        assert!(admit(&core, WAIT).is_err());
+        assert!(core.set_mode(Mode::Automatic, now));
+        late.join().unwrap();
+        let look = at(0, |now| core.look(now.now()));
+        assert_eq!((core.state(), look.counts.total), (State::Closed, 0));
+        // It counted before it was opened, or it came too late. Where it counted as the window was emptied,
+        // neither is known.
+        assert!(look.stale <= 1);
+    });
+}
+
+/// Somebody opens it by hand while a failure is about to trip it, in either order: it stays open, for as
+/// long as nobody lets go of it.
+#[test]
+fn forced_open_against_tripping() {
+    loom::model(|| {
+        let core = core(&builder());
+        let ticket = admit(&core, 0).unwrap();
+        let fails = {
+            let core = core.clone();
+            thread::spawn(move || settle(&core, ticket, Some(true), 0))
+        };
+        assert!(core.set_mode(Mode::ForcedOpen, Instant::ORIGIN));
+        fails.join().unwrap();
+        assert!(matches!(admit(&core, 1_000 * WAIT), Err(Refused { until: None, .. })));
+    });
+}
+
+/// Two set different modes at once: both are told, in an order that ends with the one that stays.
+#[test]
+fn modes_are_told_in_the_order_in_which_they_came() {
+    loom::model(|| {
+        let core = core(&builder());
+        let other = {
+            let core = core.clone();
+            thread::spawn(move || core.set_mode(Mode::Disabled, Instant::ORIGIN))
+        };
+        core.set_mode(Mode::ForcedClosed, Instant::ORIGIN);
+        other.join().unwrap();
+        let mut told = Vec::new();
+        core.outbox.deliver(|transition| told.push(transition.mode));
+        assert_eq!(told.len(), 2);
+        assert_eq!(told.last(), Some(&core.word().mode()));
+    });
+}
+
+/// A ramp ends while a failure of the same generation trips: it opens once, and goes on counting openings
+/// only if it had not closed for good before.
+#[test]
+fn the_end_of_a_ramp_against_tripping() {
+    loom::model(|| {
+        let core = core(&builder().trial_calls(1).ramp_up(Duration::from_secs(100)));
+        opened(&core);
+        let probe = admit(&core, WAIT).unwrap();
+        settle(&core, probe, Some(false), WAIT);
+        let ticket = admit(&core, WAIT).unwrap();
+        let later = {
+            let core = core.clone();
+            thread::spawn(move || admit(&core, WAIT + 100).is_ok())
+        };
+        settle(&core, ticket, Some(true), WAIT + 100);
+        later.join().unwrap();
+        assert_eq!(core.state(), State::Open);
+        let mut told = Vec::new();
+        core.outbox.deliver(|transition| told.push(transition));
+        let last = told.last().unwrap();
+        assert_eq!((told.len(), last.to), (4, State::Open));
+        assert_eq!(at(0, |now| core.look(now.now())).openings, last.openings);
+        assert!(matches!(last.openings, 1 | 2));
+    });
+}
+
+/// Two transitions, an observer that panics, and another thread that delivers: whatever the order, each is
+/// told once, and nothing stays behind for ever.
+#[test]
+fn delivery_against_an_observer_that_panics() {
+    loom::model(|| {
+        let core = core(&builder());
+        let told = Arc::new(crate::sync::Mutex::new(Vec::new()));
+        let deliver = |core: &Core, told: &crate::sync::Mutex<Vec<u64>>, fatal: u64| {
+            let delivered = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                core.outbox.deliver(|transition| {
+                    told.lock().push(transition.sequence);
+                    if transition.sequence == fatal {
+                        std::panic::resume_unwind(Box::new(()));
+                    }
+                });
+            }));
+            drop(delivered);
+        };
+        let other = {
+            let (core, told) = (core.clone(), told.clone());
+            thread::spawn(move || {
+                core.set_mode(Mode::Disabled, Instant::ORIGIN);
+                deliver(&core, &told, 1);
+            })
+        };
+        core.set_mode(Mode::ForcedOpen, Instant::ORIGIN);
+        deliver(&core, &told, 1);
+        other.join().unwrap();
+        core.set_mode(Mode::Automatic, Instant::ORIGIN);
+        deliver(&core, &told, 0);
+        assert_eq!(*told.lock(), [1, 2, 3]);
     });
 }

@@ -71,6 +71,10 @@
 //! | [`probes`](Builder::probes) | 3 |
 //! | [`trial_calls`](Builder::trial_calls) | 5 |
 //! | [`probe_lease`](Builder::probe_lease) | 30 s |
+//! | [`ramp_up`](Builder::ramp_up) | none |
+//! | [`trip_when`](Builder::trip_when) | none |
+//! | [`watch_in_flight`](Builder::watch_in_flight) | off |
+//! | [`latency`](Builder::latency) | off |
 //!
 //! # What counts
 //!
@@ -90,34 +94,51 @@
 //! get in each other's way; with a failure among the last calls, it is an atomic addition more. Slow
 //! calls cost two readings of the clock, a time window one.
 
+mod admit;
+mod class;
 mod config;
 mod core;
 mod future;
 mod guard;
+mod in_flight;
+mod keyed;
 #[cfg(all(test, mainstay_loom))]
 mod loom;
+mod manual;
+mod moves;
 mod owned;
 mod permit;
+mod places;
+mod ramp;
+mod rule;
+mod settings;
+mod settle;
+mod snapshot;
 mod state;
+mod tell;
 mod transition;
+mod word;
 
+pub use class::Class;
 pub use config::Builder;
 pub use future::Call;
 pub use guard::Classified;
+pub use keyed::{Keyed, KeyedBuilder, KeyedSnapshot, KeyedSum};
+pub use manual::{Control, Mode};
 pub use owned::OwnedPermit;
 pub use permit::Permit;
-pub use state::Cause;
-pub use transition::{State, Transition};
+pub use rule::Figures;
+pub use snapshot::Snapshot;
+pub use transition::{Cause, State, Transition};
 
 use crate::error::{ConfigError, Error, Reason, Rejection};
-use crate::event::Observer;
-use crate::outcome::AnyError;
+use crate::event::Subscribers;
+use crate::outcome::{AnyError, Outcome};
 use crate::sync::{PlainArc, PlainMutex};
 use crate::time::{Clock, Instant, Reading};
-use crate::window::Counts;
 use std::fmt;
 use std::future::Future;
-use std::time::Duration;
+use tell::{Listener, Notice, to_observer};
 
 const POLICY: &str = "circuit_breaker";
 
@@ -127,33 +148,21 @@ pub struct CircuitBreaker(PlainArc<Shared>);
 
 struct Shared {
     core: core::Core,
-    name: &'static str,
-    clock: Clock,
-    observer: Option<PlainArc<dyn Observer>>,
-    /// What it was last configured with.
-    config: PlainMutex<Builder>,
+    family: PlainArc<Family>,
+    /// Of one of a family: what it is for.
+    subject: Option<tell::Subject>,
 }
 
-/// The figures of a breaker at a moment; consistent enough to plot.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Snapshot {
-    /// The state. A breaker is open until somebody comes to be its first probe, even if its wait is over.
-    pub state: State,
-    /// What the window holds; of an open breaker, what tripped it.
-    pub counts: Counts,
-    /// What the probes of a half-open breaker have shown so far.
-    pub trial: Counts,
-    /// Probes under way.
-    pub probes: u32,
-    /// How often it has opened since it was last closed.
-    pub openings: u32,
-    /// How long an open breaker will still refuse; zero if it would take a probe.
-    pub retry_after: Option<Duration>,
-    /// Calls rejected since it was built.
-    pub rejected: u64,
-    /// Outcomes since it was built that came too late to count.
-    pub stale: u64,
+/// What breakers of one builder have in common.
+struct Family {
+    name: &'static str,
+    clock: Clock,
+    listeners: PlainArc<Subscribers<Notice>>,
+    /// What they were last configured with.
+    config: PlainMutex<Builder>,
+    control: Control,
+    /// Of breakers for each key: when one that is closed is forgotten.
+    idle_after: std::time::Duration,
 }
 
 impl CircuitBreaker {
@@ -163,8 +172,8 @@ impl CircuitBreaker {
         Builder::default()
     }
 
-    fn from_shared(shared: Shared) -> Self {
-        Self(PlainArc::new(shared))
+    const fn from_shared(shared: PlainArc<Shared>) -> Self {
+        Self(shared)
     }
 
     fn shared(&self) -> &Shared {
@@ -188,7 +197,7 @@ impl CircuitBreaker {
     /// half-open with all probes under way, when nobody can tell.
     #[inline]
     pub fn try_acquire(&self) -> Result<Permit<'_>, Rejection> {
-        self.0.admit(false, Reading::of(&self.0.clock))
+        self.0.admit(false, self.0.reading())
     }
 
     /// Runs `op` if the breaker lets it pass, and counts how it ended: every `Err` of `op` itself is a
@@ -200,7 +209,7 @@ impl CircuitBreaker {
         Op: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        Call::new(&self.0, &AnyError, op)
+        Call::new(&self.0, &const { guard::Judge::ORDINARY }, op)
     }
 
     /// As [`call`](Self::call), around a closure that holds the thread.
@@ -219,13 +228,21 @@ impl CircuitBreaker {
     /// [`Outcome`](crate::outcome::Outcome), or any [`Classify`](crate::outcome::Classify).
     #[must_use]
     pub fn classified_by<C>(&self, classify: C) -> Classified<C> {
-        Classified { breaker: self.clone(), classify }
+        Classified { breaker: self.clone(), judge: guard::Judge { classify, class: Class::ORDINARY } }
+    }
+
+    /// A view of this breaker for calls that have thresholds of their own.
+    ///
+    /// # Errors
+    /// A threshold of `class` is out of range.
+    pub fn for_class(&self, class: Class) -> Result<Classified<AnyError>, ConfigError> {
+        self.classified_by(AnyError).for_class(class)
     }
 
     /// The name it was built with.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        self.0.name
+        self.0.family.name
     }
 
     /// The present state.
@@ -234,38 +251,58 @@ impl CircuitBreaker {
         self.0.core.state()
     }
 
-    /// Closes it, with an empty window. Calls under way will not count.
+    /// Closes it at once, with an empty window. Calls under way will not count. A breaker that somebody holds
+    /// open or has disabled stays so.
     pub fn reset(&self) {
-        self.0.core.reset(self.0.clock.now());
+        self.0.core.reset(self.0.family.clock.now());
         self.0.deliver();
     }
 
-    /// The present figures.
+    /// Who decides whether calls pass.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
-        let now = self.0.clock.now();
-        let look = self.0.core.look(now);
-        let (state, trial) = match look.phase {
-            state::Phase::Closed { .. } => (State::Closed, state::Trial::default()),
-            state::Phase::Open => (State::Open, state::Trial::default()),
-            state::Phase::HalfOpen(trial) => (State::HalfOpen, trial),
-        };
-        Snapshot {
-            state,
-            counts: look.counts,
-            trial: trial.counts(),
-            probes: trial.leased,
-            openings: look.openings,
-            retry_after: look.open_until.map(|until| until - now),
-            rejected: look.rejected,
-            stale: look.stale,
-        }
+    pub fn mode(&self) -> Mode {
+        self.0.core.word().mode()
+    }
+
+    /// Puts somebody in charge, or the rules again. Many breakers at once: [`Control`].
+    ///
+    /// ```
+    /// use mainstay::breaker::{CircuitBreaker, Mode};
+    ///
+    /// let breaker = CircuitBreaker::builder().build()?;
+    /// breaker.set_mode(Mode::Shadow);
+    /// # fn send() -> Result<(), ()> { Ok(()) }
+    /// let permit = breaker.try_acquire().expect("a breaker in shadow rejects nothing");
+    /// if permit.would_reject() {
+    ///     println!("this call would not have been made");
+    /// }
+    /// permit.record(&send());
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
+    pub fn set_mode(&self, mode: Mode) {
+        manual::Follow::take_on(&*self.0, mode);
+    }
+
+    /// Rejects all calls until somebody says otherwise: [`Mode::ForcedOpen`].
+    pub fn force_open(&self) {
+        self.set_mode(Mode::ForcedOpen);
+    }
+
+    /// Lets all calls pass, and counts them, until somebody says otherwise: [`Mode::ForcedClosed`]. To close
+    /// it and let it go on by its rules: [`reset`](Self::reset).
+    pub fn force_close(&self) {
+        self.set_mode(Mode::ForcedClosed);
+    }
+
+    /// Lets all calls pass and counts none until somebody says otherwise: [`Mode::Disabled`].
+    pub fn disable(&self) {
+        self.set_mode(Mode::Disabled);
     }
 
     /// The settings in force, to be changed and handed to [`reconfigure`](Self::reconfigure).
     #[must_use]
     pub fn config(&self) -> Builder {
-        self.0.config.lock().clone()
+        self.0.family.config.lock().clone()
     }
 
     /// Puts other settings into force, while calls go on.
@@ -281,15 +318,18 @@ impl CircuitBreaker {
     /// ```
     ///
     /// # Errors
-    /// A setting is out of range, or is one of those that are fixed when the breaker is built: name,
-    /// window, clock. Then nothing is changed. The observer and the source of randomness stay what they
-    /// were in any case.
+    /// The breaker is one of a [`Keyed`], whose settings are fixed; a setting is out of range, or is one of those that are fixed when the breaker is built: name,
+    /// window, clock, whether calls under way are watched and latencies kept. Then nothing is changed. The
+    /// observer, the control and the source of randomness stay what they were in any case.
     pub fn reconfigure(&self, config: Builder) -> Result<(), ConfigError> {
+        if self.0.subject.is_some() {
+            return Err(ConfigError::new("config", "of one key", "a breaker that is not one of a family"));
+        }
         let old = {
             // One at a time: `config` and the settings in force must agree.
-            let mut present = self.0.config.lock();
+            let mut present = self.0.family.config.lock();
             let settings = present.reconfigured(&config)?;
-            self.0.core.reconfigure(&settings, config.custom_wait());
+            self.0.core.reconfigure(&settings, config.closures());
             std::mem::replace(&mut *present, config)
         };
         drop(old); // may hold closures of the user's: not under the lock
@@ -298,6 +338,11 @@ impl CircuitBreaker {
 }
 
 impl Shared {
+    #[inline]
+    fn reading(&self) -> Reading<'_> {
+        Reading::of(&self.family.clock)
+    }
+
     #[inline]
     fn admit(&self, timed: bool, reading: Reading<'_>) -> Result<Permit<'_>, Rejection> {
         match self.core.admit_at_once() {
@@ -314,8 +359,13 @@ impl Shared {
         if moved {
             self.deliver();
         }
+        if let Ok(permit) = &admitted
+            && permit.would_reject()
+        {
+            self.tell_of_shadow(&mut reading);
+        }
         admitted.map_err(|refused| {
-            let rejection = Rejection::new(Reason::CircuitOpen, self.name);
+            let rejection = Rejection::new(Reason::CircuitOpen, self.family.name);
             match refused.until {
                 Some(until) => rejection.with_retry_after(until - refused.now),
                 None => rejection,
@@ -323,21 +373,27 @@ impl Shared {
         })
     }
 
+    #[cold]
     #[inline(never)]
-    fn settle(&self, ticket: core::Ticket, failed: Option<bool>, now: Option<Instant>) {
-        let mut reading = now.map_or(Reading::of(&self.clock), |now| Reading::known(&self.clock, now));
-        if self.core.settle(ticket, failed, &mut reading) {
+    fn give_back(&self, ticket: admit::Ticket) {
+        self.settle(ticket, Outcome::Ignore, &Class::ORDINARY, None);
+    }
+
+    #[inline(never)]
+    fn settle(&self, ticket: admit::Ticket, outcome: Outcome, class: &Class, now: Option<Instant>) {
+        let clock = &self.family.clock;
+        let mut reading = now.map_or(Reading::of(clock), |now| Reading::known(clock, now));
+        if self.core.settle(ticket, outcome, class, &mut reading) {
             self.deliver();
         }
     }
+}
 
-    #[cold]
-    fn deliver(&self) {
-        self.core.outbox.deliver(|transition| {
-            if let Some(observer) = &self.observer {
-                transition.tell(self.name, |event| observer.observe(event));
-            }
-        });
+impl manual::Follow for Shared {
+    fn take_on(&self, mode: Mode) {
+        if self.core.set_mode(mode, self.family.clock.now()) {
+            self.deliver();
+        }
     }
 }
 

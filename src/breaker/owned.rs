@@ -1,7 +1,7 @@
 //! Permits that keep their breaker alive: for tasks, and for Tower's futures.
 
-use super::core::Ticket;
-use super::guard::settle;
+use super::admit::Ticket;
+use super::guard::{Judge, settle};
 use super::{CircuitBreaker, Classified, Permit};
 use crate::error::{Error, Rejection};
 use crate::outcome::Classify;
@@ -96,22 +96,22 @@ impl fmt::Debug for OwnedPermit {
 }
 
 impl<T, E, C: Classify<T, E> + Clone> OwnedGuard<T, E> for Classified<C> {
-    type OwnedPermit = (OwnedPermit, C);
+    type OwnedPermit = (OwnedPermit, Judge<C>);
     type Waiting = Ready<Result<Self::OwnedPermit, Rejection>>;
 
     #[inline]
     fn admit_owned(&self, cx: Context) -> Decision<Self::OwnedPermit, Self::Waiting> {
         let breaker = self.breaker.shared();
-        match breaker.admit(C::TIMED, cx.reading(&breaker.clock)) {
-            Ok(permit) => Decision::Granted((OwnedPermit::of(&self.breaker, permit), self.classify.clone())),
+        match breaker.admit(C::TIMED, cx.reading(&breaker.family.clock)) {
+            Ok(permit) => Decision::Granted((OwnedPermit::of(&self.breaker, permit), self.judge.clone())),
             Err(rejection) => Decision::Refused(rejection),
         }
     }
 
     #[inline]
-    fn settle_owned((mut permit, classify): Self::OwnedPermit, result: &Result<T, Error<E>>) {
+    fn settle_owned((mut permit, judge): Self::OwnedPermit, result: &Result<T, Error<E>>) {
         if let Some(permit) = permit.take() {
-            settle(permit, &classify, result);
+            settle(permit, &judge, result);
         }
     }
 }

@@ -1,5 +1,7 @@
-use super::Shared;
-use super::core::Ticket;
+use super::admit::Ticket;
+use super::word::Word;
+use super::{Class, Shared};
+use crate::outcome::Outcome;
 use crate::time::{Instant, Reading};
 use std::fmt;
 use std::mem::ManuallyDrop;
@@ -8,7 +10,7 @@ use std::time::Duration;
 /// Leave to make one call, and the duty to say how it ended.
 ///
 /// Consuming it says so. Dropping it says nothing about the dependency and gives back what it held: a
-/// half-open breaker's slot for a probe. That is what a cancelled call does, and a panicking one too,
+/// half-open breaker's slot for a probe, and its place among the calls under way. That is what a cancelled call does, and a panicking one too,
 /// for a panic is a fault on this side of the wire; if a panic of yours does tell of the dependency,
 /// catch it and call [`failure`](Self::failure).
 ///
@@ -28,26 +30,39 @@ impl<'a> Permit<'a> {
     /// The call succeeded. It still counts as slow if it took too long.
     #[inline]
     pub fn success(self) {
-        self.settle(Some(false), None);
+        self.settle(Outcome::Success, &Class::ORDINARY, None);
     }
 
     /// The call failed.
     #[inline]
     pub fn failure(self) {
-        self.settle(Some(true), None);
+        self.settle(Outcome::Failure, &Class::ORDINARY, None);
     }
 
     /// The call says nothing about the dependency. The same as dropping the permit.
     #[inline]
     pub fn ignore(self) {
-        self.settle(None, None);
+        self.settle(Outcome::Ignore, &Class::ORDINARY, None);
     }
 
     /// The call succeeded if `result` is `Ok`, and failed otherwise, whatever the error: if yours may be a
     /// rejection by another policy, which says nothing about the dependency, [`ignore`](Self::ignore) it.
     #[inline]
     pub fn record<T, E>(self, result: &Result<T, E>) {
-        self.settle(Some(result.is_err()), None);
+        let outcome = if result.is_ok() { Outcome::Success } else { Outcome::Failure };
+        self.settle(outcome, &Class::ORDINARY, None);
+    }
+
+    /// The call ended as `outcome` says.
+    #[inline]
+    pub fn outcome(self, outcome: Outcome) {
+        self.settle(outcome, &Class::ORDINARY, None);
+    }
+
+    /// Whether the breaker, were it not in [shadow](super::Mode::Shadow), would have rejected this call.
+    #[must_use]
+    pub fn would_reject(&self) -> bool {
+        self.ticket.admitted == Word::SHADOWED
     }
 
     /// A look at the clock for those who judge this call, and how long it took, if it is timed.
@@ -55,8 +70,8 @@ impl<'a> Permit<'a> {
         self.ticket.elapsed(reading)
     }
 
-    pub(super) const fn reading(&self) -> Reading<'a> {
-        Reading::of(&self.breaker.clock)
+    pub(super) fn reading(&self) -> Reading<'a> {
+        Reading::of(&self.breaker.family.clock)
     }
 
     /// What it holds, without giving it back.
@@ -65,14 +80,14 @@ impl<'a> Permit<'a> {
         ManuallyDrop::new(self).ticket
     }
 
-    /// `failed`: whether it failed, if it says anything at all. `now`: if the clock has been read.
-    #[inline]
-    pub(super) fn settle(self, failed: Option<bool>, now: Option<Instant>) {
+    /// `now`: if the clock has been read.
+    #[inline(always)]
+    pub(super) fn settle(self, outcome: Outcome, class: &Class, now: Option<Instant>) {
         let permit = ManuallyDrop::new(self);
-        if failed == Some(false) && permit.breaker.core.count_at_once(permit.ticket) {
+        if outcome == Outcome::Success && permit.breaker.core.count_at_once(permit.ticket) {
             return;
         }
-        permit.breaker.settle(permit.ticket, failed, now);
+        permit.breaker.settle(permit.ticket, outcome, class, now);
     }
 }
 
@@ -80,14 +95,14 @@ impl Drop for Permit<'_> {
     #[inline]
     fn drop(&mut self) {
         // Without an outcome there is no transition, so no observer runs here, perhaps in a panic.
-        if self.ticket.is_probe() {
-            self.breaker.settle(self.ticket, None, None);
+        if !self.ticket.is_plain() {
+            self.breaker.give_back(self.ticket);
         }
     }
 }
 
 impl fmt::Debug for Permit<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Permit").field("breaker", &self.breaker.name).finish_non_exhaustive()
+        f.debug_struct("Permit").field("breaker", &self.breaker.family.name).finish_non_exhaustive()
     }
 }

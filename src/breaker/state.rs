@@ -1,187 +1,25 @@
-//! The breaker as a pure state machine: what a word says, and what follows from it.
+//! The breaker as a pure state machine: what follows from a word, the settings and the time.
 //!
 //! No clock, no lock, no atomic in here. Every function takes what is known and says what to do.
 
 use super::config::Settings;
+use super::ramp;
+use super::transition::Cause;
+use super::word::{Phase, Trial, Word};
+use crate::outcome::Outcome;
 use crate::time::Instant;
-use crate::window::{Counts, Generation, Sample};
-use std::fmt;
+use crate::window::Counts;
+use std::time::Duration;
 
-/// All that a decision about a call depends on, in 64 bits, so that one compare-and-swap decides:
-///
-/// ```text
-///  63      62     61 60   59..54  53..28       27..0
-/// [streaks|timed|phase   |epoch  |generation  |closed: failures in a row
-///                                             |half-open: leased 7 | total 7 | failed 7 | slow 7]
-/// ```
-///
-/// *Epoch* says which settings are live, *generation* changes with every transition. *Timed* and
-/// *streaks* repeat two facts of the settings that the path of a success depends on, so that it need
-/// not read them.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Word(u64);
-
-const GENERATION: u32 = 28;
-const EPOCH: u32 = 54;
-const EPOCH_MASK: u64 = (1 << 6) - 1;
-const PHASE: u32 = 60;
-const TIMED: u64 = 1 << 62;
-const STREAKS: u64 = 1 << 63;
-const DETAIL_MASK: u64 = (1 << GENERATION) - 1;
-const TALLY_MASK: u64 = (1 << 7) - 1;
-
-/// The most probes, and the most outcomes of a trial, that the word has room for.
-pub(super) const MOST_PROBES: u32 = TALLY_MASK as u32;
-/// The longest run of failures that the word has room for.
-pub(super) const LONGEST_STREAK: u32 = DETAIL_MASK as u32;
-
-/// Where a breaker stands, with what belongs to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    Closed { failures_in_a_row: u32 },
-    Open,
-    HalfOpen(Trial),
-}
-
-/// What the probes of a half-open breaker have shown so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Trial {
-    /// Probes under way.
-    pub(super) leased: u32,
-    /// Probes that ended with an outcome.
-    pub(super) total: u32,
-    pub(super) failed: u32,
-    pub(super) slow: u32,
-}
-
-impl Word {
-    pub(super) fn new(settings: &Settings) -> Self {
-        Self(0)
-            .with_generation(Generation::FIRST)
-            .with_phase(Phase::Closed { failures_in_a_row: 0 })
-            .with_settings(0, settings)
-    }
-
-    pub(super) const fn from_bits(bits: u64) -> Self {
-        Self(bits)
-    }
-
-    pub(super) const fn to_bits(self) -> u64 {
-        self.0
-    }
-
-    #[inline]
-    pub(super) const fn is_closed(self) -> bool {
-        self.0 >> PHASE & 3 == 0
-    }
-
-    #[inline]
-    pub(super) const fn is_closed_and_untimed(self) -> bool {
-        self.0 & (3 << PHASE | TIMED) == 0
-    }
-
-    /// Whether calls must be timed because slow ones count.
-    #[inline]
-    pub(super) const fn is_timed(self) -> bool {
-        self.0 & TIMED != 0
-    }
-
-    /// Whether failures in a row are counted.
-    #[inline]
-    pub(super) const fn counts_streaks(self) -> bool {
-        self.0 & STREAKS != 0
-    }
-
-    /// Whether failures in a row are counted and there are some.
-    #[inline]
-    pub(super) const fn has_streak(self) -> bool {
-        self.counts_streaks() && self.0 & DETAIL_MASK != 0
-    }
-
-    pub(super) const fn epoch(self) -> u64 {
-        self.0 >> EPOCH & EPOCH_MASK
-    }
-
-    #[inline]
-    pub(super) const fn generation(self) -> Generation {
-        Generation::from_bits((self.0 >> GENERATION) as u32)
-    }
-
-    pub(super) fn phase(self) -> Phase {
-        let detail = self.0 & DETAIL_MASK;
-        let tally = |n: u32| (detail >> (7 * n) & TALLY_MASK) as u32;
-        match self.0 >> PHASE & 3 {
-            0 => Phase::Closed { failures_in_a_row: detail as u32 },
-            1 => Phase::Open,
-            _ => {
-                Phase::HalfOpen(Trial { leased: tally(3), total: tally(2), failed: tally(1), slow: tally(0) })
-            }
-        }
-    }
-
-    pub(super) fn with_phase(self, phase: Phase) -> Self {
-        let (kind, detail) = match phase {
-            Phase::Closed { failures_in_a_row } => (0, u64::from(failures_in_a_row)),
-            Phase::Open => (1, 0),
-            Phase::HalfOpen(trial) => (2, {
-                let tallies = [trial.leased, trial.total, trial.failed, trial.slow];
-                debug_assert!(tallies.iter().all(|tally| *tally <= MOST_PROBES));
-                tallies.iter().fold(0, |detail, tally| detail << 7 | u64::from(*tally))
-            }),
-        };
-        Self(self.0 & !(3 << PHASE | DETAIL_MASK) | kind << PHASE | detail)
-    }
-
-    /// The phase that follows a transition: of the next generation, so that calls admitted before it
-    /// are told apart.
-    pub(super) fn moved_to(self, phase: Phase) -> Self {
-        self.with_generation(self.generation().next()).with_phase(phase)
-    }
-
-    fn with_generation(self, generation: Generation) -> Self {
-        let mask = DETAIL_MASK | u64::MAX << EPOCH;
-        Self(self.0 & mask | u64::from(generation.to_bits()) << GENERATION)
-    }
-
-    pub(super) fn with_settings(self, epoch: u64, settings: &Settings) -> Self {
-        let cleared = self.0 & !(EPOCH_MASK << EPOCH | TIMED | STREAKS);
-        let timed = if settings.slow_rate.is_finite() { TIMED } else { 0 };
-        let streaks = if settings.failures_in_a_row != u32::MAX { STREAKS } else { 0 };
-        Self(cleared | (epoch & EPOCH_MASK) << EPOCH | timed | streaks)
-    }
-}
-
-impl fmt::Debug for Word {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} {:?} epoch {}", self.phase(), self.generation(), self.epoch())
-    }
-}
-
-/// Why a breaker went from one state to another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Cause {
-    /// Too large a share of the calls in the window failed.
-    FailureRate,
-    /// Too large a share of the calls in the window was slow.
-    SlowRate,
-    /// Too many calls failed one after the other.
-    ConsecutiveFailures,
-    /// It had been open for as long as it should.
-    WaitElapsed,
-    /// The probes did well.
-    ProbesSucceeded,
-    /// Too many probes failed or were slow.
-    ProbesFailed,
-    /// Too many probes never came back.
-    ProbesLost,
-    /// Somebody called `reset`.
-    Reset,
-}
-
-/// What to do with a caller who asks to be admitted by a breaker that is not closed.
+/// What to do with a caller who asks to be admitted by a breaker about which something is special.
 #[derive(Debug, PartialEq)]
 pub(super) enum Admission {
+    /// Admit, and count the outcome.
+    Count,
+    /// Admit, and count nothing.
+    Pass,
+    /// The ramp is over: go on as an ordinary closed breaker.
+    EndRamp,
     /// Take a probe's slot, then admit.
     Probe(Trial),
     /// The wait is over: become half-open with this caller as the first probe.
@@ -194,17 +32,34 @@ pub(super) enum Admission {
     Refuse(Option<Instant>),
 }
 
+/// Instants that belong to a phase.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    pub(super) open_until: Instant,
+    pub(super) lease_until: Instant,
+    pub(super) closed_at: Instant,
+}
+
+/// `draw`: the number of this caller, if it must be one of a share.
 pub(super) fn admit(
     word: Word,
     now: Instant,
-    open_until: Instant,
-    lease_until: Instant,
-    settings: impl FnOnce() -> Settings,
+    times: &Times,
+    settings: &Settings,
+    draw: impl FnOnce() -> u32,
 ) -> Admission {
     match word.phase() {
-        Phase::Open if now >= open_until => Admission::BeginTrial,
-        Phase::Open | Phase::Closed { .. } => Admission::Refuse(Some(open_until)),
-        Phase::HalfOpen(trial) => admit_probe(trial, now, lease_until, &settings()),
+        Phase::Off => Admission::Pass,
+        Phase::Closed { ramping: false, .. } => Admission::Count,
+        Phase::Closed { ramping: true, .. } => match ramp::share(now - times.closed_at, settings.ramp_up) {
+            None => Admission::EndRamp,
+            Some(share) if ramp::passes(draw(), share) => Admission::Count,
+            Some(_) => Admission::Refuse(None),
+        },
+        Phase::Open if times.open_until == Instant::FAR_FUTURE => Admission::Refuse(None),
+        Phase::Open if now >= times.open_until => Admission::BeginTrial,
+        Phase::Open => Admission::Refuse(Some(times.open_until)),
+        Phase::HalfOpen(trial) => admit_probe(trial, now, times.lease_until, settings),
     }
 }
 
@@ -233,8 +88,10 @@ pub(super) enum Verdict {
 /// probes failing being too many, five failures decide it, and so do six successes.
 pub(super) fn judge(trial: &Trial, settings: &Settings) -> Verdict {
     let calls = f64::from(settings.trial_calls);
-    // Where only runs of failures trip, a failed probe goes on with the run that opened the breaker.
-    let failure_rate = match settings.failure_rate.is_infinite() && settings.counts_streaks() {
+    // Where only runs of failures or a rule of the user's trip, a failed probe goes on with what opened the
+    // breaker.
+    let one_is_enough = settings.counts_streaks() || settings.has_rule;
+    let failure_rate = match settings.failure_rate.is_infinite() && one_is_enough {
         true => f64::MIN_POSITIVE,
         false => settings.failure_rate,
     };
@@ -248,32 +105,6 @@ pub(super) fn judge(trial: &Trial, settings: &Settings) -> Verdict {
         return Verdict::Undecided;
     }
     if trial.total == 0 { Verdict::Undecided } else { Verdict::Close }
-}
-
-impl Trial {
-    /// A probe has ended, perhaps without an outcome.
-    pub(super) fn with_outcome(self, sample: Option<Sample>) -> Self {
-        let ended = Self { leased: self.leased - 1, ..self };
-        match sample {
-            None => ended,
-            Some(sample) => Self {
-                total: ended.total + 1,
-                failed: ended.failed + u32::from(sample.failed),
-                slow: ended.slow + u32::from(sample.slow),
-                ..ended
-            },
-        }
-    }
-
-    /// All probes under way are given up. A probe that never came back has failed, and was slow.
-    fn with_lost(self) -> Self {
-        let sum = |tally: u32| (tally + self.leased).min(MOST_PROBES);
-        Self { leased: 0, total: sum(self.total), failed: sum(self.failed), slow: sum(self.slow) }
-    }
-
-    pub(super) fn counts(self) -> Counts {
-        Counts { total: self.total.into(), failed: self.failed.into(), slow: self.slow.into() }
-    }
 }
 
 /// Whether a closed breaker trips, asked after a failed or slow call.
@@ -291,6 +122,47 @@ pub(super) fn trip(counts: &Counts, failures_in_a_row: u32, settings: &Settings)
         Some(Cause::SlowRate)
     } else {
         None
+    }
+}
+
+/// The counts as they would be if `overdue` calls had just ended, slow. In a window of so many calls
+/// (`capacity`) they take the place of as many others, which were slow as often as the rest.
+pub(super) fn with_overdue(counts: Counts, overdue: u64, capacity: Option<u32>) -> Counts {
+    let full = capacity.map_or(u64::MAX, u64::from);
+    let overdue = overdue.min(full);
+    let total = (counts.total + overdue).min(full);
+    let kept = total - overdue;
+    let share = |part: u64| if counts.total == 0 { 0 } else { part * kept / counts.total };
+    Counts { total, failed: share(counts.failed), slow: share(counts.slow) + overdue }
+}
+
+/// What an outcome means to a breaker.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Weighed {
+    pub(super) failed: bool,
+    pub(super) slow: bool,
+    /// As how many calls it counts.
+    pub(super) weight: u8,
+    /// For how long the dependency asked to be left alone.
+    pub(super) leave_alone: Option<Duration>,
+}
+
+impl Weighed {
+    pub(super) const SUCCESS: Self = Self { failed: false, slow: false, weight: 1, leave_alone: None };
+}
+
+/// `None`: it counts nowhere.
+#[inline]
+pub(super) fn weigh(outcome: Outcome) -> Option<Weighed> {
+    let success = Weighed::SUCCESS;
+    let failure = Weighed { failed: true, ..success };
+    match outcome {
+        Outcome::Success => Some(success),
+        Outcome::Slow => Some(Weighed { slow: true, ..success }),
+        Outcome::Failure => Some(failure),
+        Outcome::Grave(0) | Outcome::Ignore => None,
+        Outcome::Grave(weight) => Some(Weighed { weight, ..failure }),
+        Outcome::Unavailable(pause) => Some(Weighed { leave_alone: Some(pause), ..failure }),
     }
 }
 
@@ -314,6 +186,24 @@ mod tests {
                 tripped
             };
             assert!(trips(percent) && !trips(percent - 1), "{percent} %");
+        }
+    }
+
+    #[test]
+    fn overdue_calls_count_as_if_they_had_just_ended() {
+        let counts = |total, failed, slow| Counts { total, failed, slow };
+        //  counts, overdue, capacity, expected
+        let table = [
+            (counts(0, 0, 0), 0, None, counts(0, 0, 0)),
+            (counts(0, 0, 0), 3, None, counts(3, 0, 3)),
+            (counts(10, 2, 4), 5, None, counts(15, 2, 9)),
+            (counts(10, 2, 4), 5, Some(20), counts(15, 2, 9)),
+            (counts(10, 2, 4), 5, Some(10), counts(10, 1, 7)), // half of what was there has slid out
+            (counts(10, 2, 4), 50, Some(10), counts(10, 0, 10)),
+            (counts(8, 8, 0), 4, Some(10), counts(10, 6, 4)),
+        ];
+        for (before, overdue, capacity, expected) in table {
+            assert_eq!(with_overdue(before, overdue, capacity), expected, "{before:?} {overdue}");
         }
     }
 }

@@ -1,4 +1,5 @@
-use super::state::{Cause, Phase, Word};
+use super::manual::Mode;
+use super::word::{Phase, Word};
 use crate::event::{Event, Value};
 use crate::time::Instant;
 use crate::window::Counts;
@@ -8,7 +9,7 @@ use std::time::Duration;
 /// The state of a breaker, as seen from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
-    /// All calls pass, and are counted.
+    /// Calls pass, and are counted unless it is [disabled](Mode::Disabled).
     Closed,
     /// No call passes.
     Open,
@@ -19,13 +20,13 @@ pub enum State {
 impl State {
     pub(super) fn of(word: Word) -> Self {
         match word.phase() {
-            Phase::Closed { .. } => Self::Closed,
+            Phase::Closed { .. } | Phase::Off => Self::Closed,
             Phase::Open => Self::Open,
             Phase::HalfOpen(_) => Self::HalfOpen,
         }
     }
 
-    const fn as_str(self) -> &'static str {
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "closed",
             Self::Open => "open",
@@ -40,6 +41,36 @@ impl fmt::Display for State {
     }
 }
 
+/// Why a breaker went from one state to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cause {
+    /// Too large a share of the calls in the window failed.
+    FailureRate,
+    /// Too large a share of the calls in the window was slow.
+    SlowRate,
+    /// Too many calls failed one after the other.
+    ConsecutiveFailures,
+    /// It had been open for as long as it should.
+    WaitElapsed,
+    /// The probes did well.
+    ProbesSucceeded,
+    /// Too many probes failed or were slow.
+    ProbesFailed,
+    /// Too many probes never came back.
+    ProbesLost,
+    /// Somebody called `reset`.
+    Reset,
+    /// The rule that was given to [`trip_when`](super::Builder::trip_when) said so.
+    Rule,
+    /// The dependency asked to be left alone for a while: an [`Outcome::Unavailable`].
+    ///
+    /// [`Outcome::Unavailable`]: crate::outcome::Outcome::Unavailable
+    AskedTo,
+    /// Somebody set another [`Mode`].
+    ByHand,
+}
+
 impl Cause {
     const fn as_str(self) -> &'static str {
         match self {
@@ -51,6 +82,9 @@ impl Cause {
             Self::ProbesFailed => "probes failed",
             Self::ProbesLost => "probes lost",
             Self::Reset => "reset",
+            Self::Rule => "rule",
+            Self::AskedTo => "asked to",
+            Self::ByHand => "by hand",
         }
     }
 }
@@ -64,7 +98,7 @@ impl fmt::Display for Cause {
 /// A breaker went from one state to another, and why.
 ///
 /// Towards an observer it is an [`Event`] of kind `transition` with the fields `from`, `to`, `cause`,
-/// `total`, `failed`, `slow`, `openings` and, when it opened, `wait`.
+/// `total`, `failed`, `slow`, `openings`, `mode` and, when it opened, `wait`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Transition {
@@ -83,8 +117,10 @@ pub struct Transition {
     pub counts: Counts,
     /// How often it has opened since it was last closed.
     pub openings: u32,
-    /// For how long it opened.
+    /// For how long it opened, if that is known.
     pub wait: Option<Duration>,
+    /// Who decides from now on.
+    pub mode: Mode,
 }
 
 impl Transition {
@@ -98,6 +134,7 @@ impl Transition {
             ("failed", Value::Count(self.counts.failed)),
             ("slow", Value::Count(self.counts.slow)),
             ("openings", Value::Count(self.openings.into())),
+            ("mode", Value::Word(self.mode.as_str())),
             ("wait", Value::Time(self.wait.unwrap_or_default())),
         ];
         let fields = &fields[..fields.len() - usize::from(self.wait.is_none())];

@@ -57,7 +57,10 @@ pub struct Failed<C>(pub(super) C);
 impl<T, E, C: Classify<T, E>> Decide<T, E> for Failed<C> {
     #[inline]
     fn decide(&self, result: &Result<T, Error<E>>) -> Directive {
-        Directive::from(self.0.classify(result, None) == Outcome::Failure)
+        match self.0.classify(result, None) {
+            Outcome::Unavailable(pause) => Directive::After(pause),
+            outcome => Directive::from(outcome.is_failure()),
+        }
     }
 }
 

@@ -27,12 +27,13 @@
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
-use std::mem::MaybeUninit;
+use std::hint::unreachable_unchecked;
+use std::mem::{self, MaybeUninit};
 use std::ptr::NonNull;
 
 use super::batch::Batch;
 use super::error::{ForcePushError, PopError, PushError};
-use super::position::{CLOSED, FREE, FULL, Geometry, WAITING, position};
+use super::position::{CLOSED, FREE, FULL, Geometry, Run, STEP, WAITING, position};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{CachePadded, UnsafeCell};
 use crate::wait::StepAside;
@@ -191,7 +192,17 @@ impl<T> Core<T> {
     /// `state`.
     #[inline(always)]
     fn count(&self, from: u64, max: usize, state: u64) -> usize {
-        self.geometry.walk(from, max).take_while(|(index, at)| self.slots.stamp(*index) == at | state).count()
+        let run = self.geometry.run(from, max);
+        let count = self.slots.count(run, state);
+        if count < run.count || count == max { count } else { self.count_on(from, count, max, state) }
+    }
+
+    /// Goes on counting at the first slot.
+    #[cold]
+    #[inline(never)]
+    fn count_on(&self, from: u64, count: usize, max: usize, state: u64) -> usize {
+        let left = max.min(self.capacity()) - count;
+        count + self.slots.count(self.geometry.run(self.geometry.advance(from, count), left), state)
     }
 
     #[inline(always)]
@@ -201,7 +212,7 @@ impl<T> Core<T> {
 
     #[inline(always)]
     fn step(&self, word: &AtomicU64, from: u64, count: usize) -> Result<u64, u64> {
-        let to = self.geometry.advance(from, count);
+        let to = if count == 1 { self.geometry.next(from) } else { self.geometry.advance(from, count) };
         // Ordering: release, with the acquire loads of this word, for invariant 3.
         word.compare_exchange_weak(from, to, Ordering::AcqRel, Ordering::Relaxed)
     }
@@ -215,10 +226,22 @@ impl<T> Core<T> {
     /// Fills the claimed slots, in order.
     #[inline]
     pub(super) fn publish_batch(&self, claim: &Claim, batch: &mut impl Batch<T>) {
-        self.geometry.walk(claim.position, claim.count).for_each(|(index, at)| {
-            let Some(value) = batch.next() else { unreachable!("a batch is as long as it says") };
-            self.slots.fill(index, at, value);
-        });
+        let run = self.geometry.run(claim.position, claim.count);
+        self.slots.fill_run(run, batch);
+        if run.count < claim.count {
+            self.publish_rest(self.rest(claim, run), batch);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn publish_rest(&self, rest: Run, batch: &mut impl Batch<T>) {
+        self.slots.fill_run(rest, batch);
+    }
+
+    /// Those of the claimed slots that do not stand before the end.
+    fn rest(&self, claim: &Claim, run: Run) -> Run {
+        self.geometry.run(self.geometry.advance(claim.position, run.count), claim.count - run.count)
     }
 
     /// Empties the claimed slot.
@@ -231,15 +254,23 @@ impl<T> Core<T> {
     /// Empties the claimed slots, in order, into memory reserved before.
     #[inline]
     pub(super) fn take_batch(&self, claim: &Claim, into: &mut Vec<T>) {
-        let mut room = into.spare_capacity_mut().iter_mut();
-        let mut taken = 0;
-        self.geometry.walk(claim.position, claim.count).for_each(|(index, at)| {
-            let Some(room) = room.next() else { unreachable!("room was made before the claim") };
-            room.write(self.slots.empty(index, self.geometry.next_lap(at)));
-            taken += 1;
-        });
+        let run = self.geometry.run(claim.position, claim.count);
+        let room = into.spare_capacity_mut();
+        // Before anything is taken: a panic here would stall the peers, one later lose items.
+        assert!(claim.count <= room.len(), "room was made before the claim");
+        let (room, room_for_rest) = room.split_at_mut(run.count);
+        self.slots.empty_run(run, self.geometry, room);
+        if run.count < claim.count {
+            self.take_rest(self.rest(claim, run), room_for_rest);
+        }
         // SAFETY: so many places behind the end were filled.
-        unsafe { into.set_len(into.len() + taken) };
+        unsafe { into.set_len(into.len() + claim.count) };
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_rest(&self, rest: Run, room: &mut [MaybeUninit<T>]) {
+        self.slots.empty_run(rest, self.geometry, &mut room[..rest.count]);
     }
 
     /// Pushes, in place of the oldest item if the ring is full.
@@ -277,7 +308,7 @@ impl<T> Core<T> {
             // The ring was full when the head moved, so the slot just claimed is also the one at the
             // tail; and as long as its stamp is the old one nobody else can move the tail. Poppers that
             // get here meanwhile see that stamp too, and do not take the ring to be drained.
-            let step = self.geometry.advance(newest, 1) - newest;
+            let step = self.geometry.next(newest) - newest;
             let tail = self.tail.fetch_add(step, Ordering::AcqRel);
             debug_assert_eq!(position(tail), newest);
             let evicted = self.slots.replace(index, newest, value);
@@ -422,6 +453,89 @@ impl<T> Slots<T> {
         self.slot(index).stamp.load(Ordering::Acquire)
     }
 
+    #[inline(always)]
+    fn run(&self, run: Run) -> &[Slot<T>] {
+        debug_assert!(run.index + run.count <= self.count);
+        // SAFETY: as in `slot`; a run from `Geometry` ends before the capacity does.
+        unsafe { NonNull::slice_from_raw_parts(self.first.add(run.index), run.count).as_ref() }
+    }
+
+    /// How many slots of the run, from its start, carry the stamp of their position in this `state`.
+    #[inline(always)]
+    fn count(&self, run: Run, state: u64) -> usize {
+        let slots = self.run(run);
+        let mut rest = slots;
+        let mut expected = run.position | state;
+        let found = |slot: &Slot<T>, expected| slot.stamp.load(Ordering::Acquire) == expected;
+        // Four at a time: counting costs more than looking.
+        while let [a, b, c, d, behind @ ..] = rest
+            && found(a, expected)
+            && found(b, expected + STEP)
+            && found(c, expected + 2 * STEP)
+            && found(d, expected + 3 * STEP)
+        {
+            rest = behind;
+            expected += 4 * STEP;
+        }
+        while let [slot, behind @ ..] = rest
+            && found(slot, expected)
+        {
+            rest = behind;
+            expected += STEP;
+        }
+        slots.len() - rest.len()
+    }
+
+    /// Fills the slots of a run, which the caller claimed, from the front of `batch`.
+    #[inline(always)]
+    fn fill_run(&self, run: Run, batch: &mut impl Batch<T>) {
+        let slots = self.run(run);
+        let front = batch.front();
+        if front.len() < slots.len() {
+            return self.fill_run_singly(run, batch);
+        }
+        for (slot, item) in slots.iter().zip(front) {
+            // SAFETY: as in `fill`. The item is copied as bytes, whose owner is from now on the slot: the
+            // next loop takes it from the batch without looking at it, before anybody can pop it.
+            slot.item.with_mut(|place| unsafe { place.cast::<T>().copy_from_nonoverlapping(item, 1) });
+        }
+        for _ in slots {
+            // SAFETY: `front` told that there are as many. Said to the compiler, it makes one addition of
+            // the loop.
+            mem::forget(batch.next().unwrap_or_else(|| unsafe { unreachable_unchecked() }));
+        }
+        let mut stamp = run.position | FULL;
+        for slot in slots {
+            // Ordering: as in `fill`.
+            slot.stamp.store(stamp, Ordering::Release);
+            stamp += STEP;
+        }
+    }
+
+    /// From a batch whose items do not stand in one piece.
+    fn fill_run_singly(&self, run: Run, batch: &mut impl Batch<T>) {
+        let mut at = run.position;
+        for index in run.index..run.index + run.count {
+            let Some(value) = batch.next() else { unreachable!("a batch is as long as it says") };
+            self.fill(index, at, value);
+            at += STEP;
+        }
+    }
+
+    /// Moves the items of a run, which the caller claimed, to `room`, which is as long, and releases the
+    /// slots.
+    #[inline(always)]
+    fn empty_run(&self, run: Run, geometry: Geometry, room: &mut [MaybeUninit<T>]) {
+        let mut next = geometry.next_lap(run.position);
+        for (slot, room) in self.run(run).iter().zip(room) {
+            // SAFETY: as in `empty`.
+            slot.item.with(|item| unsafe { room.as_mut_ptr().copy_from_nonoverlapping(item.cast(), 1) });
+            // Ordering: as in `empty`.
+            slot.stamp.store(next, Ordering::Release);
+            next += STEP;
+        }
+    }
+
     /// Puts the item of position `at` into its slot, which the caller claimed, and publishes it.
     #[inline(always)]
     fn fill(&self, index: usize, at: u64, value: T) {
@@ -472,5 +586,23 @@ impl<T> Drop for Slots<T> {
         }
         // SAFETY: allocated in `new` with this layout.
         unsafe { dealloc(self.first.as_ptr().cast(), self.layout) };
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(mainstay_loom))]
+mod tests {
+    use super::{CACHE_LINE, Core, Slot};
+
+    #[test]
+    fn an_item_and_its_stamp_share_a_line() {
+        assert_eq!(size_of::<Slot<u64>>(), 16);
+        assert_eq!(size_of::<Slot<[u64; 7]>>(), CACHE_LINE);
+        assert_eq!(Core::<[u64; 7]>::new(3).slots.first.addr().get() % CACHE_LINE, 0);
+        #[cfg(target_arch = "x86_64")] // elsewhere lines are padded to other sizes
+        assert_eq!(
+            std::mem::offset_of!(Core<u64>, head).abs_diff(std::mem::offset_of!(Core<u64>, tail)),
+            128
+        );
     }
 }

@@ -61,6 +61,8 @@ mod core;
 mod error;
 mod position;
 
+#[cfg(test)]
+mod histories;
 #[cfg(all(test, mainstay_loom))]
 mod loom;
 #[cfg(all(test, not(mainstay_loom)))]
@@ -95,7 +97,7 @@ impl<T> Ring<T> {
     /// # Errors
     ///
     /// Gives `value` back and says why.
-    #[inline]
+    #[inline(always)]
     pub fn try_push(&self, value: T) -> Result<(), PushError<T>> {
         match self.core.claim_push() {
             Ok(claim) => {
@@ -111,7 +113,7 @@ impl<T> Ring<T> {
     /// # Errors
     ///
     /// Says why there is none.
-    #[inline]
+    #[inline(always)]
     pub fn try_pop(&self) -> Result<T, PopError> {
         let claim = self.core.claim_pop()?;
         Ok(self.core.take(&claim))

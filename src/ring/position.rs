@@ -9,9 +9,21 @@
 /// fit through: at one a nanosecond, 73 years.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Geometry {
-    capacity: u64,
-    /// The capacity rounded up to a power of two, in steps.
-    lap: u64,
+    /// The last index.
+    last: u64,
+    /// Selects the index of a position, in steps: one less than the capacity rounded up to a power of
+    /// two.
+    mask: u64,
+    /// From the position of the last slot to the next one, that of the first slot a lap later.
+    turn: u64,
+}
+
+/// Slots that lie next to each other, and the position that the first of them serves.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Run {
+    pub(super) index: usize,
+    pub(super) position: u64,
+    pub(super) count: usize,
 }
 
 /// Head or tail: somebody waits for it to move.
@@ -24,7 +36,8 @@ pub(super) const FREE: u64 = 0;
 pub(super) const FULL: u64 = 0b01;
 
 const FLAGS: u64 = 0b11;
-const STEP: u64 = 0b100;
+/// From one position to the next, within a lap.
+pub(super) const STEP: u64 = 0b100;
 
 /// A word without its flags.
 #[inline(always)]
@@ -38,51 +51,61 @@ impl Geometry {
         assert!(capacity > 0, "a ring needs a capacity of at least 1");
         let capacity = capacity as u64;
         assert!(capacity <= 1 << 56, "capacity overflow");
-        Self { capacity, lap: capacity.next_power_of_two() * STEP }
+        let lap = capacity.next_power_of_two();
+        Self { last: capacity - 1, mask: (lap - 1) * STEP, turn: (lap - capacity + 1) * STEP }
     }
 
     #[inline(always)]
     pub(super) const fn capacity(self) -> usize {
-        self.capacity as usize
+        self.last as usize + 1
     }
 
     /// The slot that serves the position of `word`; less than the capacity.
     #[inline(always)]
     pub(super) const fn index(self, word: u64) -> usize {
-        ((word & (self.lap - 1)) / STEP) as usize
+        ((word & self.mask) / STEP) as usize
+    }
+
+    /// `word` moved on by one item; flags stay.
+    ///
+    /// Every operation waits for this sum. So the turn at the end of a lap is a branch that the processor
+    /// foresees, and no arithmetic.
+    #[inline(always)]
+    pub(super) fn next(self, word: u64) -> u64 {
+        #[cold]
+        #[inline(never)]
+        fn turn(word: u64, turn: u64) -> u64 {
+            word + turn
+        }
+        if self.index(word) as u64 == self.last { turn(word, self.turn) } else { word + STEP }
     }
 
     /// `word` moved on by `count` items, at most the capacity; flags stay.
     #[inline(always)]
     pub(super) const fn advance(self, word: u64, count: usize) -> u64 {
         debug_assert!(count <= self.capacity());
-        let end = (self.index(word) + count) as u64;
-        let skipped = if end >= self.capacity { self.lap / STEP - self.capacity } else { 0 };
-        word + (count as u64 + skipped) * STEP
+        let turns = self.index(word) + count > self.last as usize;
+        word + count as u64 * STEP + if turns { self.turn - STEP } else { 0 }
     }
 
-    /// The slots and positions from `position` on, `count` of them, or one lap if that is less.
+    /// The slots from `position` on, `count` of them, or those up to the last one if that is less.
     #[inline(always)]
-    pub(super) fn walk(self, position: u64, count: usize) -> impl Iterator<Item = (usize, u64)> {
-        let first = self.index(position);
-        let until_end = (self.capacity() - first).min(count);
-        let from_start = (count - until_end).min(first);
-        let wrapped = self.advance(position, until_end);
-        let run =
-            |index: usize, at: u64, count: usize| (0..count).map(move |i| (index + i, at + i as u64 * STEP));
-        run(first, position, until_end).chain(run(0, wrapped, from_start))
+    pub(super) fn run(self, position: u64, count: usize) -> Run {
+        let index = self.index(position);
+        Run { index, position, count: count.min(self.capacity() - index) }
     }
 
     /// The position that the same slot serves one lap later.
     #[inline(always)]
     pub(super) const fn next_lap(self, position: u64) -> u64 {
-        position + self.lap
+        position + self.mask + STEP
     }
 
     /// How many items lie between two positions; 0 if `to` is behind `from`.
     #[inline]
     pub(super) fn distance(self, from: u64, to: u64) -> usize {
-        let count = |word: u64| word / self.lap * self.capacity + self.index(word) as u64;
+        let laps = |word: u64| word / (self.mask + STEP);
+        let count = |word: u64| laps(word) * self.capacity() as u64 + self.index(word) as u64;
         count(to).saturating_sub(count(from)) as usize
     }
 }
@@ -105,10 +128,15 @@ mod tests {
                     assert_eq!(geometry.index(there), (count + ahead) % capacity);
                     assert_eq!(geometry.distance(word, there), ahead);
                     assert_eq!(geometry.distance(there, word), 0);
+                    let run = geometry.run(position(word), ahead);
+                    let until_end = capacity - count % capacity;
+                    assert_eq!((run.index, run.count), (count % capacity, ahead.min(until_end)));
+                    assert_eq!(run.position, position(word));
                 }
                 let full_lap = position(geometry.advance(word, capacity));
                 assert_eq!(full_lap, geometry.next_lap(position(word)));
-                word = geometry.advance(word, 1);
+                assert_eq!(geometry.next(word), geometry.advance(word, 1));
+                word = geometry.next(word);
                 assert_eq!(word & (WAITING | CLOSED), WAITING | CLOSED, "flags stay");
             }
         }

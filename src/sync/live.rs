@@ -43,6 +43,13 @@ impl<const N: usize> Live<N> {
         C::from_words(std::array::from_fn(|i| slot[i].load(Ordering::Relaxed)))
     }
 
+    /// The word at `index` of what [`read`](Self::read) would decode.
+    #[inline]
+    pub(crate) fn read_word(&self, epoch: u64, index: usize) -> u64 {
+        // Ordering: as in `read`.
+        self.slots[(epoch & 1) as usize][index].load(Ordering::Relaxed)
+    }
+
     /// Prepares the configuration of `epoch`, which must be the one after the live epoch.
     ///
     /// The caller serialises writers, and publishes by storing `epoch` into its state word with at

@@ -25,7 +25,7 @@ mod face;
 
 pub(crate) use crossbeam_utils::CachePadded;
 #[allow(unused_imports)]
-pub(crate) use face::{Arc, Mutex, MutexGuard, UnsafeCell, atomic, hint, thread, thread_id};
+pub(crate) use face::{Arc, Mutex, MutexGuard, UnsafeCell, atomic, heap, hint, thread, thread_id};
 pub(crate) use intern::intern;
 pub(crate) use live::{Live, Words};
 pub(crate) use thread_registry::{Registry, ThreadId};
@@ -37,7 +37,7 @@ pub(crate) use parking_lot::Mutex as PlainMutex;
 pub(crate) use std::sync::atomic::{
     AtomicBool as PlainAtomicBool, AtomicU32 as PlainAtomicU32, AtomicU64 as PlainAtomicU64,
 };
-pub(crate) use std::sync::{Arc as PlainArc, OnceLock};
+pub(crate) use std::sync::{Arc as PlainArc, OnceLock, Weak as PlainWeak};
 pub(crate) use std::thread as plain_thread;
 
 // `cargo loom` sets the variable; a `RUSTFLAGS` in the environment would displace the cfg.

@@ -9,6 +9,11 @@ pub(crate) mod atomic {
     };
 }
 
+/// Tells of what is not freed, and of what is freed twice.
+pub(crate) mod heap {
+    pub(crate) use loom::alloc::{alloc, dealloc};
+}
+
 pub(crate) mod hint {
     pub(crate) use loom::hint::spin_loop;
 }

@@ -9,6 +9,10 @@ pub(crate) mod atomic {
     };
 }
 
+pub(crate) mod heap {
+    pub(crate) use std::alloc::{alloc, dealloc};
+}
+
 pub(crate) mod hint {
     pub(crate) use std::hint::spin_loop;
 }

@@ -80,6 +80,11 @@ impl<T> List<T> {
         if node.entrance == key.entrance { node.item.as_mut() } else { None }
     }
 
+    /// The member in the n-th place of the memory, if there is one; `None` behind the last place.
+    pub(crate) fn place(&mut self, n: usize) -> Option<Option<&mut T>> {
+        self.nodes.get_mut(n).map(|node| node.item.as_mut())
+    }
+
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
         let node = self.nodes.get_mut(key.index as usize)?;
         if node.entrance != key.entrance {

@@ -2,14 +2,13 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Wake, Waker};
 
 use loom::sync::Arc;
-use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread::spawn;
 
 use super::blocking::block_on;
-use super::{Order, Semaphore, oneshot};
+use super::{Closed, Order, Semaphore, oneshot};
 use crate::sync::UnsafeCell;
 use crate::sync::thread::Parker;
 
@@ -22,6 +21,26 @@ fn model(preemptions: usize, body: impl Fn() + Send + Sync + 'static) {
 /// Polls once, with a waker that nobody listens to.
 fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     pin!(future).poll(&mut Context::from_waker(Parker::current().waker()))
+}
+
+/// A waker that remembers whether it was called.
+#[derive(Default)]
+struct Woken(std::sync::atomic::AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+impl Woken {
+    fn poll<F: Future + Unpin>(self: &std::sync::Arc<Self>, future: &mut F) -> Poll<F::Output> {
+        pin!(future).poll(&mut Context::from_waker(&Waker::from(std::sync::Arc::clone(self))))
+    }
+
+    fn is(&self) -> bool {
+        self.0.load(std::sync::atomic::Ordering::SeqCst)
+    }
 }
 
 struct Guarded {
@@ -54,7 +73,7 @@ fn a_permit_excludes_and_hands_over() {
             let others = [(), ()].map(|()| {
                 let guarded = Arc::clone(&guarded);
                 spawn(move || {
-                    let _permit = block_on(guarded.semaphore.acquire(1));
+                    let _permit = block_on(guarded.semaphore.acquire(1)).unwrap();
                     guarded.touch();
                 })
             });
@@ -142,44 +161,164 @@ fn resize_against_acquire_and_release() {
         waiter.join().unwrap();
         shrinker.join().unwrap();
         semaphore.resize(0);
-        assert!(semaphore.try_acquire(1).is_none());
+        assert!(semaphore.try_acquire(1).is_err());
         semaphore.resize(3);
         assert_eq!(semaphore.available(), 3);
     });
 }
 
+/// Whoever waits when the semaphore is closed is told; or was served before, and has a permit.
 #[test]
-fn oneshot_hands_over() {
-    loom::model(|| {
-        let (sender, receiver) = oneshot::channel();
-        let thread = spawn(move || sender.send(Box::new(5)).unwrap());
-        assert_eq!(block_on(receiver), Ok(Box::new(5)));
-        thread.join().unwrap();
+fn close_against_acquire() {
+    model(3, || {
+        let semaphore = Arc::new(Semaphore::new(0));
+        let closer = spawn({
+            let semaphore = Arc::clone(&semaphore);
+            move || assert!(semaphore.close())
+        });
+        let waker = std::sync::Arc::new(Woken::default());
+        let mut acquire = semaphore.acquire(1);
+        let mut polled = waker.poll(&mut acquire);
+        closer.join().unwrap();
+        if polled.is_pending() {
+            assert!(waker.is(), "nobody told it");
+            polled = waker.poll(&mut acquire);
+        }
+        assert!(matches!(polled, Poll::Ready(Err(Closed))));
+        assert!(!semaphore.is_contended());
     });
 }
 
 #[test]
-fn oneshot_ends_when_either_goes() {
-    loom::model(|| {
-        let (sender, receiver) = oneshot::channel::<Box<u32>>();
-        let thread = spawn(move || drop(sender));
-        assert_eq!(block_on(receiver), Err(oneshot::Closed));
-        thread.join().unwrap();
-    });
-    loom::model(|| {
-        let dropped = Arc::new(AtomicUsize::new(0));
-        struct Counted(Arc<AtomicUsize>);
-        impl Drop for Counted {
-            fn drop(&mut self) {
-                self.0.fetch_add(1, Ordering::Relaxed);
-            }
+fn close_against_release() {
+    model(3, || {
+        let semaphore = Arc::new(Semaphore::new(1));
+        let held = semaphore.try_acquire(1).unwrap();
+        let wakers = [(); 2].map(|()| std::sync::Arc::new(Woken::default()));
+        let mut waiting = [(); 2].map(|()| semaphore.acquire(1));
+        for (waker, acquire) in wakers.iter().zip(&mut waiting) {
+            assert!(waker.poll(acquire).is_pending());
         }
-        let (sender, mut receiver) = oneshot::channel();
-        let value = Counted(Arc::clone(&dropped));
-        let thread = spawn(move || drop(sender.send(value)));
-        drop(poll_once(&mut receiver));
-        drop(receiver);
-        thread.join().unwrap();
-        assert_eq!(dropped.load(Ordering::Relaxed), 1);
+        let closer = spawn({
+            let semaphore = Arc::clone(&semaphore);
+            move || assert!(semaphore.close())
+        });
+        drop(held);
+        closer.join().unwrap();
+        let [first, second] = [0, 1].map(|n| {
+            assert!(wakers[n].is(), "nobody told the waiter {n}");
+            match wakers[n].poll(&mut waiting[n]) {
+                Poll::Ready(answer) => answer.map(drop),
+                Poll::Pending => panic!("it ended, one way or the other"),
+            }
+        });
+        // The permit went to the first, and came back when everything was closed; or to nobody.
+        assert!(first == Ok(()) || first == Err(Closed));
+        assert_eq!(second, Err(Closed));
+        assert_eq!(semaphore.available(), 1);
+        assert!(!semaphore.is_contended());
     });
+}
+
+/// Closing wakes; leaving at that moment must not get lost in it.
+#[test]
+fn close_against_cancel() {
+    model(3, || {
+        let semaphore = Arc::new(Semaphore::new(0));
+        let waker = std::sync::Arc::new(Woken::default());
+        let [mut given_up, mut patient] = [(); 2].map(|()| semaphore.acquire(1));
+        assert!(waker.poll(&mut given_up).is_pending());
+        assert!(waker.poll(&mut patient).is_pending());
+        let closer = spawn({
+            let semaphore = Arc::clone(&semaphore);
+            move || assert!(semaphore.close())
+        });
+        drop(given_up);
+        closer.join().unwrap();
+        assert!(matches!(waker.poll(&mut patient), Poll::Ready(Err(Closed))));
+        assert!(!semaphore.is_contended());
+    });
+}
+
+// Loom counts the allocations of a oneshot, and its `Arc` tells whether a value got lost.
+
+#[test]
+fn oneshot_hands_over() {
+    loom::model(|| {
+        let (sender, receiver) = oneshot::channel();
+        let thread = spawn(move || sender.send(Arc::new(5)).unwrap());
+        assert_eq!(*block_on(receiver).unwrap(), 5);
+        thread.join().unwrap();
+    });
+    loom::model(|| {
+        let (sender, mut receiver) = oneshot::channel();
+        let thread = spawn(move || sender.send(Arc::new(5)).unwrap());
+        let early = receiver.try_recv().unwrap();
+        thread.join().unwrap();
+        let value = early.unwrap_or_else(|| receiver.try_recv().unwrap().expect("sent by now"));
+        assert_eq!(*value, 5);
+        assert!(receiver.try_recv().is_err());
+    });
+}
+
+/// Whoever polled last is woken, whichever waker it came with, for a value as for its absence.
+#[test]
+fn oneshot_wakes_the_last_waker() {
+    for sends in [true, false] {
+        loom::model(move || {
+            let (sender, mut receiver) = oneshot::channel();
+            let wakers = [(); 2].map(|()| std::sync::Arc::new(Woken::default()));
+            assert!(wakers[0].poll(&mut receiver).is_pending());
+            let thread = spawn(move || if sends { sender.send(Arc::new(5)).unwrap() } else { drop(sender) });
+            let early = wakers[1].poll(&mut receiver);
+            thread.join().unwrap();
+            let answer = match early {
+                Poll::Ready(answer) => answer,
+                Poll::Pending => {
+                    assert!(wakers[1].is(), "nobody woke it");
+                    match wakers[1].poll(&mut receiver) {
+                        Poll::Ready(answer) => answer,
+                        Poll::Pending => panic!("the last word was said"),
+                    }
+                }
+            };
+            assert_eq!(answer.is_ok(), sends);
+            drop(receiver);
+            assert!(wakers.iter().all(|waker| std::sync::Arc::strong_count(waker) == 1));
+        });
+    }
+}
+
+/// A receiver that goes away, having waited or not, gets the value or gives it back.
+#[test]
+fn oneshot_against_a_receiver_that_goes() {
+    for waits in [true, false] {
+        loom::model(move || {
+            let (sender, mut receiver) = oneshot::channel();
+            let value = Arc::new(());
+            let waker = std::sync::Arc::new(Woken::default());
+            if waits {
+                assert!(waker.poll(&mut receiver).is_pending());
+            }
+            let thread = spawn({
+                let value = Arc::clone(&value);
+                move || drop(sender.send(value))
+            });
+            drop(receiver);
+            thread.join().unwrap();
+            assert_eq!(Arc::strong_count(&value), 1);
+            assert_eq!(std::sync::Arc::strong_count(&waker), 1);
+        });
+        loom::model(move || {
+            let (sender, mut receiver) = oneshot::channel::<u32>();
+            let waker = std::sync::Arc::new(Woken::default());
+            if waits {
+                assert!(waker.poll(&mut receiver).is_pending());
+            }
+            let thread = spawn(move || drop(sender));
+            drop(receiver);
+            thread.join().unwrap();
+            assert_eq!(std::sync::Arc::strong_count(&waker), 1);
+        });
+    }
 }

@@ -3,7 +3,7 @@
 //! Everything here serves threads and tasks alike, from one queue: a thread waits by polling the same
 //! future and parking in between. No runtime is needed and none is assumed.
 //!
-//! - [`Semaphore`]: permits in limited number, fair, weighted, resizable;
+//! - [`Semaphore`]: permits in limited number, fair, weighted, resizable, closable;
 //! - [`oneshot`]: one value, handed over once.
 
 mod blocking;
@@ -20,5 +20,5 @@ mod loom;
 
 pub(crate) use list::{Key, List};
 pub(crate) use queue::{Attempt, Condition, Ticket, Wait, WaitQueue};
-pub use semaphore::{Acquire, Order, Permit, Semaphore};
-pub(crate) use spin::StepAside;
+pub use semaphore::{Acquire, AcquireError, AcquireOwned, Closed, Order, OwnedPermit, Permit, Semaphore};
+pub(crate) use spin::{Spin, StepAside};

@@ -23,6 +23,11 @@ pub(crate) trait Condition {
 
     /// Takes the flag down.
     fn lower(&self);
+
+    /// How a thread waits before it parks.
+    fn spin(&self) -> Spin {
+        Spin::new()
+    }
 }
 
 /// Threads and tasks that wait for a [`Condition`], served in order of arrival.
@@ -116,39 +121,40 @@ impl<'a, C: Condition> Wait<'a, C> {
         }
     }
 
-    /// For a thread: spins a little, then parks.
-    #[inline]
-    pub(crate) fn block<R>(self, mut attempt: impl FnMut() -> Attempt<R>) -> R {
-        match attempt() {
-            Attempt::Done(result) => result,
-            _ => self.spin_or_park(attempt, |future| Some(block_on(future))).expect("without limit"),
-        }
+    /// For a thread whose `first` attempt was made already: spins a little, then parks.
+    pub(crate) fn block_after<R>(self, first: Attempt<R>, attempt: impl FnMut() -> Attempt<R>) -> R {
+        self.spin_or_park(first, attempt, |future| Some(block_on(future))).expect("without limit")
     }
 
     /// For a thread, for no longer than `patience`.
-    pub(crate) fn block_for<R>(self, patience: Duration, attempt: impl FnMut() -> Attempt<R>) -> Option<R> {
-        self.spin_or_park(attempt, |future| block_on_for(future, patience))
+    pub(crate) fn block_for<R>(
+        self,
+        patience: Duration,
+        mut attempt: impl FnMut() -> Attempt<R>,
+    ) -> Option<R> {
+        self.spin_or_park(attempt(), attempt, |future| block_on_for(future, patience))
     }
 
-    #[cold]
     fn spin_or_park<R, A: FnMut() -> Attempt<R>>(
         mut self,
+        first: Attempt<R>,
         mut attempt: A,
         park: impl FnOnce(&mut (dyn Future<Output = R> + Unpin)) -> Option<R>,
     ) -> Option<R> {
-        let spinning = |attempt: &mut A| {
-            let mut spin = Spin::new();
+        let start = self.condition.spin();
+        let spinning = |mut last: Attempt<R>, attempt: &mut A| {
+            let mut spin = start.clone();
             loop {
-                match attempt() {
+                match last {
                     Attempt::Done(result) => return Attempt::Done(result),
                     unsuccessful if !spin.again() => return unsuccessful,
-                    _ => {}
+                    _ => last = attempt(),
                 }
             }
         };
-        match spinning(&mut attempt) {
+        match spinning(first, &mut attempt) {
             Attempt::Done(result) => Some(result),
-            _ => park(&mut poll_fn(|cx| self.poll(cx, || spinning(&mut attempt)))),
+            _ => park(&mut poll_fn(|cx| self.poll(cx, || spinning(attempt(), &mut attempt)))),
         }
     }
 }

@@ -49,6 +49,10 @@ impl CountWindow {
         }
     }
 
+    pub(super) const fn size(&self) -> u32 {
+        self.size.divisor() as u32
+    }
+
     #[inline]
     pub(super) fn record(&self, generation: Generation, sample: Sample) -> bool {
         if sample == Sample::OK
@@ -158,7 +162,7 @@ fn generation_of(cursor: u64) -> Generation {
     Generation::from_bits((cursor >> 32) as u32)
 }
 
-/// `[generation 26 | slow | failed]`
+/// `[generation 24 | slow | failed]`
 #[derive(Clone, Copy, PartialEq)]
 struct Slot(u32);
 
@@ -292,7 +296,7 @@ mod tests {
 
         #[test]
         fn lanes_survive_borrowing(total in 0_i64..32768, failed in -64_i64..32768, slow in -64_i64..32768,
-                                   generation in 1_u32..1 << 26) {
+                                   generation in 1_u32..1 << 24) {
             let generation = Generation::from_bits(generation);
             let word = [(total, Lanes::TOTAL), (failed, Lanes::FAILED), (slow, Lanes::SLOW)]
                 .iter()

@@ -50,6 +50,7 @@
 //! (on x86-64), so that its hot words share their cache lines with nothing else.
 
 mod count;
+mod latency;
 #[cfg(all(test, mainstay_loom))]
 mod loom;
 mod modulus;
@@ -58,6 +59,8 @@ mod timed;
 use crate::error::ConfigError;
 use crate::time::Instant;
 use count::CountWindow;
+use latency::Latencies;
+pub use latency::{Latency, Quantiles};
 use std::fmt;
 use std::time::Duration;
 use timed::TimeWindow;
@@ -66,12 +69,14 @@ use timed::TimeWindow;
 #[derive(Debug)]
 pub struct Window {
     kind: Kind,
+    /// How long calls took, if that is kept.
+    latencies: Option<Box<Latencies>>,
 }
 
 #[derive(Debug)]
 enum Kind {
-    Count(CountWindow),
-    Time(TimeWindow),
+    Count(Box<CountWindow>),
+    Time(Box<TimeWindow>),
 }
 
 /// What a window is to know of a call.
@@ -125,13 +130,13 @@ fn share(part: u64, whole: u64) -> f64 {
 
 /// Which life of a window a sample belongs to.
 ///
-/// Generations are told apart over 67 million successors.
+/// Generations are told apart over 16 million successors.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Generation(u32);
 
 impl Generation {
     /// A generation fits into this many bits of somebody's state word.
-    pub(crate) const BITS: u32 = 26;
+    pub(crate) const BITS: u32 = 24;
     const MASK: u32 = (1 << Self::BITS) - 1;
 
     /// A new window's generation.
@@ -178,7 +183,7 @@ impl Window {
         if !(1..=Self::MAX_CALLS).contains(&calls) {
             return Err(ConfigError::new("window.calls", calls, "1 to 32768 calls"));
         }
-        Ok(Self { kind: Kind::Count(CountWindow::new(calls)) })
+        Ok(Self { kind: Kind::Count(Box::new(CountWindow::new(calls))), latencies: None })
     }
 
     /// A window over the last `span`, in `buckets` steps.
@@ -193,7 +198,17 @@ impl Window {
         if !(Self::MIN_BUCKET * buckets..=Duration::from_secs(366 * 86_400)).contains(&span) {
             return Err(ConfigError::new("window.span", span, "1 ms for each bucket to one year"));
         }
-        Ok(Self { kind: Kind::Time(TimeWindow::new(span, buckets)) })
+        Ok(Self { kind: Kind::Time(Box::new(TimeWindow::new(span, buckets))), latencies: None })
+    }
+
+    /// Keeps a histogram of latencies too, over as many calls or as long a time.
+    #[must_use]
+    pub fn with_latency(mut self) -> Self {
+        self.latencies = Some(Box::new(match &self.kind {
+            Kind::Count(window) => Latencies::over_calls(window.size()),
+            Kind::Time(window) => Latencies::over_time(window.span()),
+        }));
+        self
     }
 
     /// Counts a call that ended at `now`. False, and nothing is changed, if the window has left
@@ -216,6 +231,25 @@ impl Window {
         }
     }
 
+    #[inline]
+    pub(crate) const fn keeps_latency(&self) -> bool {
+        self.latencies.is_some()
+    }
+
+    /// Notes how long a call took that ended at `now`, if a histogram is kept.
+    #[inline]
+    pub fn record_latency(&self, now: Instant, took: Duration) {
+        if let Some(latencies) = &self.latencies {
+            latencies.record(now, took);
+        }
+    }
+
+    /// How long the calls took that ended until `now`; `None` if no histogram is kept.
+    #[must_use]
+    pub fn latency(&self, now: Instant) -> Option<Latency> {
+        self.latencies.as_ref().map(|latencies| latencies.at(now))
+    }
+
     /// What the window holds at `now`.
     #[must_use]
     pub fn counts(&self, now: Instant) -> Counts {
@@ -232,6 +266,9 @@ impl Window {
             Kind::Count(window) => window.reset(generation),
             Kind::Time(window) => window.reset(generation, now),
         }
+        if let Some(latencies) = &self.latencies {
+            latencies.reset();
+        }
     }
 
     /// Whether [`record`](Self::record) and [`counts`](Self::counts) look at the time.
@@ -239,6 +276,15 @@ impl Window {
     #[must_use]
     pub const fn is_timed(&self) -> bool {
         matches!(self.kind, Kind::Time(_))
+    }
+
+    /// How many calls it looks at, if that is a matter of their number.
+    #[must_use]
+    pub fn calls(&self) -> Option<u32> {
+        match &self.kind {
+            Kind::Count(window) => Some(window.size()),
+            Kind::Time(_) => None,
+        }
     }
 
     /// How far back it looks, if that is a matter of time.

@@ -9,11 +9,11 @@ mod loom;
 
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::wait::{Attempt, Condition, Wait, WaitQueue};
+use crate::wait::{Attempt, Condition, Spin, Wait, WaitQueue};
 
 use super::batch::Batch;
-use super::core::Core;
-use super::error::{ForcePushError, PopError, PushError};
+use super::core::{Claim, Core};
+use super::error::{ForcePushError, PopError, PushError, RecvError, SendError};
 pub use receiver::{Receiver, Recv, RecvBatch};
 pub use sender::{Send, SendBatch, Sender};
 pub use stream::{RecvStream, SendSink};
@@ -24,7 +24,9 @@ pub use stream::{RecvStream, SendSink};
 /// # Waiting
 ///
 /// Sending waits while the ring is full, receiving while it is empty: `send` and `recv` are futures,
-/// `send_blocking` and `recv_blocking` spin briefly, yield a few times, then park the thread. Waiters
+/// `send_blocking` and `recv_blocking` spin briefly, yield a few times, then park the thread. The larger
+/// the ring, the longer the first spin, up to about half a microsecond: it lets the other side fill, or
+/// empty, a stretch of slots without being disturbed, instead of handing over one item at a time. Waiters
 /// are woken in order of arrival, one for each item or each free slot. Somebody who does not wait may
 /// get ahead of one who was just woken, who then goes back to the front of the queue. While nobody waits,
 /// waiting costs nothing: the flag that says so is part of the word that every operation changes anyway.
@@ -91,6 +93,10 @@ impl<T> Condition for Items<'_, T> {
     fn lower(&self) {
         self.0.nobody_waits_for_items();
     }
+
+    fn spin(&self) -> Spin {
+        Spin::on_a_buffer(self.0.capacity())
+    }
 }
 
 struct Room<'a, T>(&'a Core<T>);
@@ -102,6 +108,10 @@ impl<T> Condition for Room<'_, T> {
 
     fn lower(&self) {
         self.0.nobody_waits_for_room();
+    }
+
+    fn spin(&self) -> Spin {
+        Spin::on_a_buffer(self.0.capacity())
     }
 }
 
@@ -119,15 +129,21 @@ impl<T> Shared<T> {
         Wait::new(&self.for_room, Room(&self.core))
     }
 
-    #[inline]
+    #[inline(always)]
     fn try_send(&self, value: T) -> Result<(), PushError<T>> {
-        let claim = match self.core.claim_push() {
-            Ok(claim) => claim,
-            Err(refusal) => return Err(refusal.about(value)),
-        };
-        self.core.publish(&claim, value);
+        match self.core.claim_push() {
+            Ok(claim) => {
+                self.fulfil(&claim, value);
+                Ok(())
+            }
+            Err(refusal) => Err(refusal.about(value)),
+        }
+    }
+
+    #[inline(always)]
+    fn fulfil(&self, claim: &Claim, value: T) {
+        self.core.publish(claim, value);
         self.sent(1, claim.waited_for);
-        Ok(())
     }
 
     #[inline]
@@ -147,7 +163,7 @@ impl<T> Shared<T> {
         Ok(evicted)
     }
 
-    #[inline]
+    #[inline(always)]
     fn try_recv(&self) -> Result<T, PopError> {
         let claim = self.core.claim_pop()?;
         let value = self.core.take(&claim);
@@ -169,15 +185,27 @@ impl<T> Shared<T> {
     #[inline(always)]
     fn sent(&self, count: usize, waited_for: bool) {
         if waited_for {
-            self.for_items.notify(count, &Items(&self.core));
+            self.wake_receivers(count);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wake_receivers(&self, count: usize) {
+        self.for_items.notify(count, &Items(&self.core));
     }
 
     #[inline(always)]
     fn received(&self, count: usize, waited_for: bool) {
         if waited_for {
-            self.for_room.notify(count, &Room(&self.core));
+            self.wake_senders(count);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wake_senders(&self, count: usize) {
+        self.for_room.notify(count, &Room(&self.core));
     }
 
     /// One attempt of a send that waits; takes the value only if it succeeds.
@@ -188,11 +216,10 @@ impl<T> Shared<T> {
             Err(refusal) => return refused_push(refusal),
         };
         if let Some(value) = value.take() {
-            self.core.publish(&claim, value);
+            self.fulfil(&claim, value);
         } else {
             unreachable!("a send ends when its value is taken");
         }
-        self.sent(1, claim.waited_for);
         Attempt::Done(Ok(()))
     }
 
@@ -214,6 +241,45 @@ impl<T> Shared<T> {
     #[inline]
     fn attempt_recv_batch(&self, into: &mut Vec<T>, max: usize) -> Attempt<Result<usize, Closed>> {
         self.try_recv_batch(into, max).map_or_else(refused_pop, |count| Attempt::Done(Ok(count)))
+    }
+
+    // What threads do after a first attempt, which stands in the caller's code and has its registers for
+    // itself, was refused.
+
+    #[cold]
+    #[inline(never)]
+    fn send_after(&self, refusal: PushError<()>, value: T) -> Result<(), SendError<T>> {
+        let mut value = Some(value);
+        let first = refused_push(refusal);
+        let sent = self.wait_for_room().block_after(first, || self.attempt_send(&mut value));
+        sent.or_else(|_| value.map_or(Ok(()), |value| Err(SendError(value))))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn send_batch_after(
+        &self,
+        refusal: PushError<()>,
+        batch: &mut impl Batch<T>,
+    ) -> Result<(), SendError<()>> {
+        let first = refused_push(refusal);
+        let sent = self.wait_for_room().block_after(first, || self.attempt_send_batch(batch));
+        sent.map_err(|_| SendError(()))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn recv_after(&self, refusal: PopError) -> Result<T, RecvError> {
+        let first = refused_pop(refusal);
+        self.wait_for_items().block_after(first, || self.attempt_recv()).map_err(|_| RecvError)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn recv_batch_after(&self, refusal: PopError, into: &mut Vec<T>, max: usize) -> Result<usize, RecvError> {
+        let first = refused_pop(refusal);
+        let received = self.wait_for_items().block_after(first, || self.attempt_recv_batch(into, max));
+        received.map_err(|_| RecvError)
     }
 
     fn close(&self) -> bool {

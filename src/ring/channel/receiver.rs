@@ -27,7 +27,7 @@ impl<T> Receiver<T> {
     /// # Errors
     ///
     /// Says why there is none.
-    #[inline]
+    #[inline(always)]
     pub fn try_recv(&self) -> Result<T, PopError> {
         self.shared.try_recv()
     }
@@ -47,9 +47,9 @@ impl<T> Receiver<T> {
     /// # Errors
     ///
     /// When the channel is closed and drained.
-    #[inline]
+    #[inline(always)]
     pub fn recv_blocking(&self) -> Result<T, RecvError> {
-        self.shared.wait_for_items().block(|| self.shared.attempt_recv()).map_err(|_| RecvError)
+        self.shared.try_recv().or_else(|refusal| self.shared.recv_after(refusal))
     }
 
     /// [`recv_blocking`](Self::recv_blocking), but for no longer than `patience`.
@@ -93,8 +93,9 @@ impl<T> Receiver<T> {
     /// When the channel is closed and drained.
     #[inline]
     pub fn recv_batch_blocking(&self, into: &mut Vec<T>, max: usize) -> Result<usize, RecvError> {
-        let wait = self.shared.wait_for_items();
-        wait.block(|| self.shared.attempt_recv_batch(into, max)).map_err(|_| RecvError)
+        self.shared
+            .try_recv_batch(into, max)
+            .or_else(|refusal| self.shared.recv_batch_after(refusal, into, max))
     }
 
     /// Ends sending; true for the call that did it. What is inside can still be received.

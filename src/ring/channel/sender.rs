@@ -28,7 +28,7 @@ impl<T> Sender<T> {
     /// # Errors
     ///
     /// Gives `value` back and says why.
-    #[inline]
+    #[inline(always)]
     pub fn try_send(&self, value: T) -> Result<(), PushError<T>> {
         self.shared.try_send(value)
     }
@@ -48,11 +48,15 @@ impl<T> Sender<T> {
     /// # Errors
     ///
     /// Gives `value` back if the channel is closed.
-    #[inline]
+    #[inline(always)]
     pub fn send_blocking(&self, value: T) -> Result<(), SendError<T>> {
-        let mut value = Some(value);
-        let sent = self.shared.wait_for_room().block(|| self.shared.attempt_send(&mut value));
-        sent.or_else(|_| value.map_or(Ok(()), |value| Err(SendError(value))))
+        match self.shared.core.claim_push() {
+            Ok(claim) => {
+                self.shared.fulfil(&claim, value);
+                Ok(())
+            }
+            Err(refusal) => self.shared.send_after(refusal, value),
+        }
     }
 
     /// [`send_blocking`](Self::send_blocking), but for no longer than `patience`.
@@ -99,8 +103,12 @@ impl<T> Sender<T> {
     ///
     /// If the channel is closed; what was not sent is still in `batch`.
     pub fn send_batch_blocking(&self, batch: &mut impl Batch<T>) -> Result<(), SendError<()>> {
-        let sent = self.shared.wait_for_room().block(|| self.shared.attempt_send_batch(batch));
-        sent.map_err(|_| SendError(()))
+        while batch.len() > 0 {
+            if let Err(refusal) = self.shared.try_send_batch(batch) {
+                return self.shared.send_batch_after(refusal, batch);
+            }
+        }
+        Ok(())
     }
 
     /// Sends `value`; if the channel is full, in place of the oldest item, which is returned. See

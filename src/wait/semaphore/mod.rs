@@ -1,16 +1,21 @@
 //! Permits in limited number.
 
+mod future;
+mod permit;
+
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 use std::time::Duration;
 
+use self::future::Turn;
+pub use self::future::{Acquire, AcquireOwned};
+pub use self::permit::{AcquireError, Closed, OwnedPermit, Permit};
 use super::blocking::{block_on, block_on_for};
 use super::list::{Key, List};
+use super::spin::Spin;
 use super::wakers::Wakers;
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{Mutex, PlainArc};
 
 /// Who among the waiting is served next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,28 +41,43 @@ pub enum Order {
 /// [`try_acquire`](Self::try_acquire) refuses even if it could be served. A heavy waiter whose turn it
 /// is holds up lighter ones behind it, or it would starve.
 ///
+/// That has its price. A permit given back while somebody waits stays out of use until that waiter runs:
+/// if it is a parked thread, for as long as it takes to wake it, thousands of times longer than to take a
+/// permit that is free. Where more threads than cores pass the same few permits around, the queue then
+/// never empties, and every single hand-over takes that long. So a thread in
+/// [`acquire_blocking`](Self::acquire_blocking) tries for some microseconds before it gets in line: it
+/// overtakes nobody, but among those who are not in line yet there is no order.
+///
 /// # Changing the limit
 ///
 /// [`resize`](Self::resize) takes effect at once. Growth serves waiters. Shrinking below what is in use
 /// revokes nothing: nothing is granted until enough was given back.
 ///
+/// # Closing
+///
+/// After [`close`](Self::close) nothing is granted any more: those who wait, and those who come later,
+/// are told so. Permits in use stay valid, and are given back as ever.
+///
 /// # Examples
 ///
 /// ```
-/// use mainstay::wait::Semaphore;
+/// use mainstay::wait::{AcquireError, Closed, Semaphore};
 ///
 /// let connections = Semaphore::new(2);
 /// let first = connections.try_acquire(1).unwrap();
-/// let second = connections.acquire_blocking(1);
-/// assert!(connections.try_acquire(1).is_none());
+/// let second = connections.acquire_blocking(1).unwrap();
+/// assert_eq!(connections.try_acquire(1).unwrap_err(), AcquireError::Exhausted);
 ///
 /// drop(first);
 /// assert_eq!(connections.available(), 1);
+///
+/// connections.close();
+/// assert_eq!(connections.acquire_blocking(1).unwrap_err(), Closed);
 /// # drop(second);
 /// ```
 pub struct Semaphore {
-    /// `available << 1 | WAITING`, where `available` is signed: negative after a shrink below what is
-    /// in use. WAITING is up whenever `waiters` has a member, and moves under its lock only.
+    /// `available << 2 | CLOSED | WAITING`, where `available` is signed: negative after a shrink below
+    /// what is in use. WAITING is up whenever `waiters` has a member; both flags move under its lock only.
     state: AtomicU64,
     limit: AtomicU32,
     order: Order,
@@ -66,18 +86,27 @@ pub struct Semaphore {
 
 struct Waiter {
     weight: u32,
-    waker: Waker,
+    /// `None` once it was told of the end.
+    waker: Option<Waker>,
 }
 
-const WAITING: u64 = 1;
+/// What came of getting in line, or of looking whether the turn has come.
+enum Entered {
+    Served,
+    Closed,
+    Waiting(Key),
+}
+
+const WAITING: u64 = 0b01;
+const CLOSED: u64 = 0b10;
 
 const fn available(state: u64) -> i64 {
-    state.cast_signed() >> 1
+    state.cast_signed() >> 2
 }
 
 /// What to add to the state so that `permits` more, or fewer, are available.
 const fn delta(permits: i64) -> u64 {
-    (permits << 1).cast_unsigned()
+    (permits << 2).cast_unsigned()
 }
 
 impl Semaphore {
@@ -99,12 +128,17 @@ impl Semaphore {
     }
 
     /// A permit of `weight`, if it is available at this moment and nobody waits.
+    ///
+    /// # Errors
+    ///
+    /// Says why not.
     #[inline]
-    pub fn try_acquire(&self, weight: u32) -> Option<Permit<'_>> {
-        self.take(weight).then(|| self.permit(weight))
+    pub fn try_acquire(&self, weight: u32) -> Result<Permit<'_>, AcquireError> {
+        self.take(weight).map(|()| self.permit(weight))
     }
 
-    /// Waits for a permit of `weight`. A weight above the limit waits until the limit has grown.
+    /// Waits for a permit of `weight`. A weight above the limit waits until the limit has grown. The
+    /// future fails if the semaphore is closed.
     ///
     /// # Cancel safety
     ///
@@ -112,18 +146,77 @@ impl Semaphore {
     /// place in the queue is lost.
     #[inline]
     pub fn acquire(&self, weight: u32) -> Acquire<'_> {
-        Acquire { semaphore: self, weight, stage: Stage::New }
+        Acquire { semaphore: self, turn: Turn::new(weight) }
     }
 
-    /// [`acquire`](Self::acquire) for a thread: parks until the permit is granted.
+    /// [`acquire`](Self::acquire) for a thread: tries for some microseconds, then parks until the permit
+    /// is granted.
+    ///
+    /// # Errors
+    ///
+    /// If the semaphore is closed.
     #[inline]
-    pub fn acquire_blocking(&self, weight: u32) -> Permit<'_> {
-        self.try_acquire(weight).unwrap_or_else(|| block_on(self.acquire(weight)))
+    pub fn acquire_blocking(&self, weight: u32) -> Result<Permit<'_>, Closed> {
+        match self.take(weight) {
+            Ok(()) => Ok(self.permit(weight)),
+            Err(AcquireError::Exhausted) => self.spin_or_park(weight),
+            Err(AcquireError::Closed) => Err(Closed),
+        }
     }
 
-    /// [`acquire_blocking`](Self::acquire_blocking), but for no longer than `patience`.
-    pub fn acquire_timeout(&self, weight: u32, patience: Duration) -> Option<Permit<'_>> {
-        self.try_acquire(weight).or_else(|| block_on_for(&mut self.acquire(weight), patience))
+    /// [`acquire_blocking`](Self::acquire_blocking), but for no longer than `patience`. Gets in line at
+    /// once.
+    ///
+    /// # Errors
+    ///
+    /// Says whether there was no permit by the end, or the semaphore is closed.
+    pub fn acquire_timeout(&self, weight: u32, patience: Duration) -> Result<Permit<'_>, AcquireError> {
+        match self.take(weight) {
+            Err(AcquireError::Exhausted) => match block_on_for(&mut self.acquire(weight), patience) {
+                Some(acquired) => acquired.map_err(AcquireError::from),
+                None => Err(AcquireError::Exhausted),
+            },
+            taken => taken.map(|()| self.permit(weight)),
+        }
+    }
+
+    /// [`try_acquire`](Self::try_acquire) for a permit that keeps the semaphore alive.
+    ///
+    /// # Errors
+    ///
+    /// Says why not.
+    #[inline]
+    pub fn try_acquire_owned(self: &PlainArc<Self>, weight: u32) -> Result<OwnedPermit, AcquireError> {
+        self.take(weight).map(|()| OwnedPermit { semaphore: PlainArc::clone(self), weight })
+    }
+
+    /// [`acquire`](Self::acquire) for a permit that keeps the semaphore alive, as the future does: it can
+    /// be spawned.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`acquire`](Self::acquire).
+    #[inline]
+    pub fn acquire_owned(self: &PlainArc<Self>, weight: u32) -> AcquireOwned {
+        AcquireOwned { semaphore: PlainArc::clone(self), turn: Turn::new(weight) }
+    }
+
+    /// Ends granting, for ever; true for the call that did it. Wakes all who wait.
+    pub fn close(&self) -> bool {
+        let waiters = self.waiters.lock();
+        // Ordering: release, with the acquire in `is_closed`.
+        let state = self.state.fetch_or(CLOSED, Ordering::Release);
+        drop(waiters);
+        let closed = state & CLOSED == 0;
+        if closed && state & WAITING != 0 {
+            self.tell_the_waiting();
+        }
+        closed
+    }
+
+    /// Whether [`close`](Self::close) was called.
+    pub fn is_closed(&self) -> bool {
+        self.state.load(Ordering::Acquire) & CLOSED != 0
     }
 
     /// Sets the number of permits to `limit`.
@@ -162,16 +255,30 @@ impl Semaphore {
 
     /// Takes permits past nobody.
     #[inline]
-    fn take(&self, weight: u32) -> bool {
+    fn take(&self, weight: u32) -> Result<(), AcquireError> {
         // Ordering: relaxed, for the exchange checks it.
         let mut state = self.state.load(Ordering::Relaxed);
-        while state & WAITING == 0 && available(state) >= i64::from(weight) {
+        while state & (WAITING | CLOSED) == 0 && available(state) >= i64::from(weight) {
             match self.exchange(state, state.wrapping_sub(delta(i64::from(weight)))) {
-                Ok(()) => return true,
+                Ok(()) => return Ok(()),
                 Err(now) => state = now,
             }
         }
-        false
+        Err(if state & CLOSED == 0 { AcquireError::Exhausted } else { AcquireError::Closed })
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn spin_or_park(&self, weight: u32) -> Result<Permit<'_>, Closed> {
+        let mut spin = Spin::new();
+        while spin.again() {
+            match self.take(weight) {
+                Ok(()) => return Ok(self.permit(weight)),
+                Err(AcquireError::Exhausted) => {}
+                Err(AcquireError::Closed) => return Err(Closed),
+            }
+        }
+        block_on(self.acquire(weight))
     }
 
     #[inline]
@@ -204,7 +311,8 @@ impl Semaphore {
                 && self.take_for_waiter(next.weight)
                 && let Some(next) = waiters.pop_front()
             {
-                wakers.take(next.waker);
+                // Told of the end only after CLOSED, and then nobody is served.
+                next.waker.into_iter().for_each(|waker| wakers.take(waker));
             }
             self.lower_if_empty(&waiters);
             drop(waiters);
@@ -218,7 +326,7 @@ impl Semaphore {
     /// Takes permits for the waiter whose turn it is; under the lock.
     fn take_for_waiter(&self, weight: u32) -> bool {
         let mut state = self.state.load(Ordering::Relaxed);
-        while available(state) >= i64::from(weight) {
+        while state & CLOSED == 0 && available(state) >= i64::from(weight) {
             match self.exchange(state, state.wrapping_sub(delta(i64::from(weight)))) {
                 Ok(()) => return true,
                 Err(now) => state = now,
@@ -235,37 +343,74 @@ impl Semaphore {
         }
     }
 
+    /// Wakes all who wait, to find out about the end. They leave by themselves: who is not in the queue
+    /// any more was served.
+    #[cold]
+    fn tell_the_waiting(&self) {
+        let mut wakers = Wakers::new();
+        let mut place = 0;
+        loop {
+            // Nobody has come since CLOSED, so that the places are the same at every turn.
+            let mut waiters = self.waiters.lock();
+            while !wakers.is_full()
+                && let Some(waiter) = waiters.place(place)
+            {
+                place += 1;
+                waiter
+                    .and_then(|waiter| waiter.waker.take())
+                    .into_iter()
+                    .for_each(|waker| wakers.take(waker));
+            }
+            drop(waiters);
+            if !wakers.is_full() {
+                return wakers.finish();
+            }
+            wakers.wake();
+        }
+    }
+
     /// Enters the queue, unless the permits can be had after all.
     #[cold]
-    fn enter(&self, weight: u32, waker: &Waker) -> Option<Key> {
+    fn enter(&self, weight: u32, waker: &Waker) -> Entered {
         // Cloning and dropping a waker runs the code of others: outside the lock.
-        let waiter = Waiter { weight, waker: waker.clone() };
+        let waiter = Waiter { weight, waker: Some(waker.clone()) };
         let mut waiters = self.waiters.lock();
         let next = waiters.is_empty() || self.order == Order::Lifo;
         let mut state = self.state.load(Ordering::Relaxed);
         loop {
+            if state & CLOSED != 0 {
+                return Entered::Closed;
+            }
             let served = next && available(state) >= i64::from(weight);
             let new = if served { state.wrapping_sub(delta(i64::from(weight))) } else { state | WAITING };
             match self.exchange(state, new) {
-                Ok(()) if served => return None,
+                Ok(()) if served => return Entered::Served,
                 Ok(()) => break,
                 Err(now) => state = now,
             }
         }
-        Some(match self.order {
+        Entered::Waiting(match self.order {
             Order::Fifo => waiters.push_back(waiter),
             Order::Lifo => waiters.push_front(waiter),
         })
     }
 
-    /// Whether the waiter was served; if not, `waker` is the one to call.
-    fn look(&self, key: Key, waker: &Waker) -> bool {
+    /// What has become of a waiter; if it goes on waiting, `waker` is the one to call.
+    fn look(&self, key: Key, waker: &Waker) -> Entered {
         // As in `enter`; released before the old waker is dropped.
-        let mut waker = waker.clone();
+        let mut waker = Some(waker.clone());
         let mut waiters = self.waiters.lock();
-        let Some(waiter) = waiters.get_mut(key) else { return true };
-        std::mem::swap(&mut waiter.waker, &mut waker);
-        false
+        let Some(waiter) = waiters.get_mut(key) else { return Entered::Served };
+        // Ordering: relaxed; it was set under the lock.
+        if self.state.load(Ordering::Relaxed) & CLOSED == 0 {
+            std::mem::swap(&mut waiter.waker, &mut waker);
+            return Entered::Waiting(key);
+        }
+        let gone = waiters.remove(key);
+        self.lower_if_empty(&waiters);
+        drop(waiters);
+        drop(gone);
+        Entered::Closed
     }
 
     /// Leaves the queue; false if the permits had been granted.
@@ -290,96 +435,8 @@ impl fmt::Debug for Semaphore {
             .field("limit", &self.limit())
             .field("available", &self.available())
             .field("contended", &self.is_contended())
+            .field("closed", &self.is_closed())
             .field("order", &self.order)
             .finish()
-    }
-}
-
-/// The right to go on, given back when dropped.
-#[must_use = "a permit is given back when dropped"]
-pub struct Permit<'a> {
-    semaphore: &'a Semaphore,
-    weight: u32,
-}
-
-impl Permit<'_> {
-    /// How much of the limit it takes up.
-    pub fn weight(&self) -> u32 {
-        self.weight
-    }
-}
-
-impl Drop for Permit<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        self.semaphore.give_back(self.weight);
-    }
-}
-
-impl fmt::Debug for Permit<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Permit").field("weight", &self.weight).finish_non_exhaustive()
-    }
-}
-
-/// The future of [`Semaphore::acquire`].
-#[must_use = "futures do nothing unless polled"]
-pub struct Acquire<'a> {
-    semaphore: &'a Semaphore,
-    weight: u32,
-    stage: Stage,
-}
-
-#[derive(Debug)]
-enum Stage {
-    New,
-    /// In the queue, or served without knowing it yet.
-    Waiting(Key),
-    Done,
-}
-
-impl<'a> Future for Acquire<'a> {
-    type Output = Permit<'a>;
-
-    #[inline]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Permit<'a>> {
-        let semaphore = self.semaphore;
-        let served = match self.stage {
-            Stage::New if semaphore.take(self.weight) => true,
-            Stage::New => match semaphore.enter(self.weight, cx.waker()) {
-                Some(key) => {
-                    self.stage = Stage::Waiting(key);
-                    false
-                }
-                None => true,
-            },
-            Stage::Waiting(key) => semaphore.look(key, cx.waker()),
-            Stage::Done => panic!("`Acquire` polled after it was ready"),
-        };
-        if !served {
-            return Poll::Pending;
-        }
-        self.stage = Stage::Done;
-        Poll::Ready(semaphore.permit(self.weight))
-    }
-}
-
-impl Drop for Acquire<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        if let Stage::Waiting(key) = self.stage
-            && !self.semaphore.withdraw(key)
-        {
-            self.semaphore.give_back(self.weight);
-        }
-    }
-}
-
-impl fmt::Debug for Acquire<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Acquire")
-            .field("weight", &self.weight)
-            .field("stage", &self.stage)
-            .finish_non_exhaustive()
     }
 }

@@ -1,15 +1,31 @@
-//! Small histories of the ring under real concurrency, each checked against a sequential queue.
+//! Small histories of the ring, each checked against a sequential queue.
 //!
 //! Every operation is noted with the ticks of a shared counter around it. The history is accepted if the
 //! operations can be put into one order that respects those intervals and in which a plain bounded queue
 //! gives the same answers (Wing and Gong's search, exhaustive). `Busy` claims nothing, so it is left out;
 //! everything else is held to its word, `Full`, `Empty` and `Closed` included.
+//!
+//! `random.rs` makes them under real concurrency, `exhaustive.rs` all of a size, in every schedule within
+//! loom's bound.
+
+#[cfg(mainstay_loom)]
+mod exhaustive;
+#[cfg(not(mainstay_loom))]
+mod random;
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::Barrier;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use mainstay::ring::{ForcePushError, PopError, PushError, Ring};
+use super::{ForcePushError, PopError, PushError, Ring};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Push,
+    Pop,
+    ForcePush,
+    PushBatch,
+    PopBatch,
+    Close,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Action {
@@ -108,7 +124,8 @@ fn linearizable(events: &[Event], capacity: usize) -> bool {
     search(events, 0, &model, &mut HashSet::new())
 }
 
-fn act(ring: &Ring<u64>, choice: u8, value: u64) -> Option<Action> {
+/// Does it, with `value` and those after it; `None` if the ring was busy.
+fn act(ring: &Ring<u64>, kind: Kind, value: u64) -> Option<Action> {
     let push_refused = |refusal: PushError<()>| match refusal {
         PushError::Full(()) => Some(Refused::NoRoomOrItem),
         PushError::Closed(()) => Some(Refused::Closed),
@@ -119,97 +136,44 @@ fn act(ring: &Ring<u64>, choice: u8, value: u64) -> Option<Action> {
         PopError::Closed => Some(Refused::Closed),
         PopError::Busy => None,
     };
-    Some(match choice {
-        0..=29 => match ring.try_push(value) {
+    Some(match kind {
+        Kind::Push => match ring.try_push(value) {
             Ok(()) => Action::Push(value, Ok(())),
             Err(PushError::Full(_)) => Action::Push(value, Err(Refused::NoRoomOrItem)),
             Err(PushError::Closed(_)) => Action::Push(value, Err(Refused::Closed)),
             Err(PushError::Busy(_)) => return None,
         },
-        30..=59 => match ring.try_pop() {
+        Kind::Pop => match ring.try_pop() {
             Ok(value) => Action::Pop(Ok(value)),
             Err(refusal) => Action::Pop(Err(pop_refused(refusal)?)),
         },
-        60..=71 => match ring.force_push(value) {
+        Kind::ForcePush => match ring.force_push(value) {
             Ok(evicted) => Action::ForcePush(value, Ok(evicted)),
             Err(ForcePushError::Closed(_)) => Action::ForcePush(value, Err(Refused::Closed)),
             Err(ForcePushError::Busy(_)) => return None,
         },
-        72..=84 => {
+        Kind::PushBatch => {
             let values = [value, value + 1, value + 2];
             match ring.push_batch(&mut values.into_iter()) {
                 Ok(count) => Action::PushBatch(values[..count].to_vec(), Ok(())),
                 Err(refusal) => Action::PushBatch(Vec::new(), Err(push_refused(refusal)?)),
             }
         }
-        85..=97 => {
+        Kind::PopBatch => {
             let mut got = Vec::new();
             match ring.pop_batch(&mut got, 2) {
                 Ok(_) => Action::PopBatch(got, Ok(())),
                 Err(refusal) => Action::PopBatch(Vec::new(), Err(pop_refused(refusal)?)),
             }
         }
-        _ => {
+        Kind::Close => {
             ring.close();
             Action::Close
         }
     })
 }
 
-#[test]
-fn random_histories_are_linearizable() {
-    const THREADS: usize = 3;
-    const STEPS: u64 = 6;
-    const HISTORIES: u64 = 6_000;
-
-    let seed = std::env::var("MAINSTAY_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or_else(|| fastrand::u64(..));
-    let history: [std::sync::Mutex<Vec<Event>>; THREADS] = Default::default();
-    let ring = std::sync::RwLock::new(Ring::new(1));
-    let gate = Barrier::new(THREADS);
-    let clock = AtomicU64::new(0);
-
-    std::thread::scope(|scope| {
-        for thread in 0..THREADS {
-            let (history, ring, gate, clock) = (&history, &ring, &gate, &clock);
-            scope.spawn(move || {
-                let mut random = fastrand::Rng::with_seed(seed ^ (thread as u64 * 0x9E37_79B9));
-                for round in 0..HISTORIES {
-                    let capacity = (round % 3 + 1) as usize;
-                    if gate.wait().is_leader() {
-                        *ring.write().unwrap() = Ring::new(capacity);
-                    }
-                    gate.wait();
-                    let mut events = Vec::new();
-                    {
-                        let ring = ring.read().unwrap();
-                        for step in 0..STEPS {
-                            let value = (thread as u64 * STEPS + step) * 10;
-                            let choice = random.u8(0..100);
-                            let start = clock.fetch_add(1, Ordering::SeqCst);
-                            let action = act(&ring, choice, value);
-                            let end = clock.fetch_add(1, Ordering::SeqCst);
-                            if let Some(action) = action {
-                                events.push(Event { start, end, action });
-                            }
-                        }
-                    }
-                    *history[thread].lock().unwrap() = events;
-                    if gate.wait().is_leader() {
-                        let events: Vec<Event> =
-                            history.iter().flat_map(|events| events.lock().unwrap().clone()).collect();
-                        if !linearizable(&events, capacity) {
-                            // The others stand at the next gate, so there is no way on but out.
-                            eprintln!("MAINSTAY_SEED={seed}, capacity {capacity}: {events:#?}");
-                            std::process::exit(101);
-                        }
-                    }
-                }
-            });
-        }
-    });
-}
-
+#[cfg(not(mainstay_loom))]
 #[test]
 fn the_checker_refuses_what_no_queue_does() {
     let event = |start, end, action| Event { start, end, action };

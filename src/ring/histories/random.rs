@@ -1,0 +1,68 @@
+//! Under real concurrency.
+
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{Event, Kind, act, linearizable};
+use crate::ring::Ring;
+
+#[test]
+fn random_histories_are_linearizable() {
+    const THREADS: usize = 3;
+    const STEPS: u64 = 6;
+    const HISTORIES: u64 = 6_000;
+
+    let seed = std::env::var("MAINSTAY_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+    let history: [std::sync::Mutex<Vec<Event>>; THREADS] = Default::default();
+    let ring = std::sync::RwLock::new(Ring::new(1));
+    let gate = Barrier::new(THREADS);
+    let clock = AtomicU64::new(0);
+
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (history, ring, gate, clock) = (&history, &ring, &gate, &clock);
+            scope.spawn(move || {
+                let mut random = fastrand::Rng::with_seed(seed ^ (thread as u64 * 0x9E37_79B9));
+                for round in 0..HISTORIES {
+                    let capacity = (round % 3 + 1) as usize;
+                    if gate.wait().is_leader() {
+                        *ring.write().unwrap() = Ring::new(capacity);
+                    }
+                    gate.wait();
+                    let mut events = Vec::new();
+                    {
+                        let ring = ring.read().unwrap();
+                        for step in 0..STEPS {
+                            let value = (thread as u64 * STEPS + step) * 10;
+                            let kind = match random.u8(0..100) {
+                                0..=29 => Kind::Push,
+                                30..=59 => Kind::Pop,
+                                60..=71 => Kind::ForcePush,
+                                72..=84 => Kind::PushBatch,
+                                85..=97 => Kind::PopBatch,
+                                _ => Kind::Close,
+                            };
+                            let start = clock.fetch_add(1, Ordering::SeqCst);
+                            let action = act(&ring, kind, value);
+                            let end = clock.fetch_add(1, Ordering::SeqCst);
+                            if let Some(action) = action {
+                                events.push(Event { start, end, action });
+                            }
+                        }
+                    }
+                    *history[thread].lock().unwrap() = events;
+                    if gate.wait().is_leader() {
+                        let events: Vec<Event> =
+                            history.iter().flat_map(|events| events.lock().unwrap().clone()).collect();
+                        if !linearizable(&events, capacity) {
+                            // The others stand at the next gate, so there is no way on but out.
+                            eprintln!("MAINSTAY_SEED={seed}, capacity {capacity}: {events:#?}");
+                            std::process::exit(101);
+                        }
+                    }
+                }
+            });
+        }
+    });
+}

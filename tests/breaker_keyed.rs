@@ -1,0 +1,301 @@
+//! A breaker for each key.
+#![cfg(not(mainstay_loom))]
+
+use mainstay::backoff::Backoff;
+use mainstay::breaker::{Builder, CircuitBreaker, Control, Keyed, Mode, State, Transition};
+use mainstay::error::Reason;
+use mainstay::event::Event;
+use mainstay::keyed::WhenFull;
+use mainstay::time::ManualClock;
+use proptest::prelude::*;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn each(time: &ManualClock) -> Builder {
+    CircuitBreaker::builder()
+        .clock(time.clock())
+        .count_window(4)
+        .minimum_calls(2)
+        .wait(Backoff::constant(10 * SECOND))
+        .probes(1)
+        .trial_calls(1)
+}
+
+fn fail(keyed: &Keyed<u32>, key: u32) {
+    for _ in 0..2 {
+        let _ = keyed.call_blocking(&key, || Err::<(), ()>(()));
+    }
+}
+
+fn succeed(keyed: &Keyed<u32>, key: u32) -> bool {
+    keyed.call_blocking(&key, || Ok::<(), ()>(())).is_ok()
+}
+
+#[test]
+fn each_key_has_a_breaker_of_its_own() {
+    let time = ManualClock::new();
+    let keyed: Keyed<u32> = Keyed::builder(each(&time)).build().unwrap();
+    fail(&keyed, 1);
+    assert!(succeed(&keyed, 2) && !succeed(&keyed, 1));
+    let snapshot = keyed.snapshot();
+    assert_eq!((snapshot.keys, snapshot.shut, snapshot.spared), (2, 1, 0));
+    let sum = keyed.sum();
+    assert_eq!((sum.counts.total, sum.counts.failed, sum.rejected), (3, 2, 1));
+    assert_eq!((sum.closed, sum.open, sum.half_open), (1, 1, 0));
+    time.advance(10 * SECOND);
+    assert!(succeed(&keyed, 1));
+    assert_eq!((keyed.snapshot().shut, keyed.sum().closed), (0, 2));
+    let mut states: Vec<_> = keyed.breakers().iter().map(|(key, b)| (**key, b.state())).collect();
+    states.sort_by_key(|(key, _)| *key);
+    assert_eq!(states, [(1, State::Closed), (2, State::Closed)]);
+    let future = keyed.call(&3, || async { Ok::<_, ()>(7) });
+    assert_eq!(time.drive(future), Ok(7));
+}
+
+#[test]
+fn what_is_shut_in_use_or_set_by_hand_is_never_forgotten() {
+    let time = ManualClock::new();
+    let keyed: Keyed<u32> = Keyed::builder(each(&time)).max_keys(4).idle_after(60 * SECOND).build().unwrap();
+    fail(&keyed, 1);
+    let in_use = keyed.breaker(&2).unwrap();
+    let permit = in_use.try_acquire().unwrap();
+    keyed.breaker(&3).unwrap().set_mode(Mode::Disabled);
+    succeed(&keyed, 4);
+    let ramping: Keyed<u32> = Keyed::builder(each(&time).ramp_up(60 * SECOND)).max_keys(2).build().unwrap();
+    fail(&ramping, 1);
+    time.advance(10 * SECOND);
+    assert!(succeed(&ramping, 1));
+    (10..30).for_each(|key| assert!(succeed(&ramping, key)));
+    assert_eq!(ramping.breaker(&1).unwrap().snapshot().openings, 1, "not closed for good");
+    keyed.breaker(&1).unwrap().reset();
+    fail(&keyed, 1);
+    for stranger in 100..300 {
+        assert!(succeed(&keyed, stranger), "the one that can be spared gives way");
+        time.advance(SECOND);
+        assert_eq!(keyed.snapshot().keys, 4);
+    }
+    let known: Vec<u32> = keyed.breakers().iter().map(|(key, _)| **key).collect();
+    assert!([1, 2, 3].iter().all(|key| known.contains(key)), "{known:?}");
+    assert_eq!(keyed.breaker(&1).unwrap().state(), State::Open);
+    permit.failure();
+    assert_eq!(keyed.breaker(&2).unwrap().snapshot().counts.failed, 1, "the call of before counts");
+    // None can be spared: a fifth is refused.
+    let _fourth = keyed.breaker(&299).unwrap();
+    let rejection = keyed.breaker(&5).unwrap_err();
+    assert_eq!(rejection.reason(), Reason::Exhausted);
+    assert_eq!(keyed.snapshot().refused, 1);
+}
+
+#[test]
+fn what_is_idle_is_forgotten_and_what_is_used_is_not() {
+    let time = ManualClock::new();
+    let build = |when_full| {
+        Keyed::<u32>::builder(each(&time))
+            .max_keys(50)
+            .when_full(when_full)
+            .idle_after(60 * SECOND)
+            .build()
+            .unwrap()
+    };
+    let keyed = build(WhenFull::Refuse);
+    for key in 0..50 {
+        succeed(&keyed, key);
+    }
+    assert_eq!(keyed.breaker(&77).unwrap_err().reason(), Reason::Exhausted, "nobody is idle for long enough");
+    for _ in 0..3 {
+        time.advance(59 * SECOND);
+        succeed(&keyed, 7);
+        let _ = keyed.breaker(&1000);
+    }
+    assert!(succeed(&keyed, 1000));
+    assert!(keyed.breakers().iter().any(|(key, _)| **key == 7), "in use all the time");
+    assert_eq!(keyed.breaker(&7).unwrap().snapshot().counts.total, 4);
+    // A family that is disabled as a whole is no reason to keep anyone.
+    let control = Control::new();
+    let keyed: Keyed<u32> = Keyed::builder(each(&time).control(&control)).max_keys(5).build().unwrap();
+    control.set(Mode::Disabled);
+    for key in 0..100 {
+        fail(&keyed, key);
+        assert!(keyed.breaker(&key).unwrap().try_acquire().is_ok());
+    }
+}
+
+#[test]
+fn no_more_than_a_share_is_shut_at_once() {
+    let time = ManualClock::new();
+    let keyed: Keyed<u32> = Keyed::builder(each(&time)).most_shut(0.3).build().unwrap();
+    for key in 0..10 {
+        succeed(&keyed, key);
+    }
+    for key in 0..10 {
+        fail(&keyed, key);
+        fail(&keyed, key);
+    }
+    let snapshot = keyed.snapshot();
+    assert_eq!((snapshot.shut, keyed.sum().open), (3, 3));
+    assert!(snapshot.spared >= 7, "{snapshot:?}");
+    assert_eq!(keyed.breaker(&9).unwrap().snapshot().counts.failed, 4, "spared, and goes on counting");
+    // Whoever closes makes room for another.
+    time.advance(10 * SECOND);
+    assert!(succeed(&keyed, 0));
+    fail(&keyed, 9);
+    assert_eq!((keyed.breaker(&9).unwrap().state(), keyed.snapshot().shut), (State::Open, 3));
+    // So does who is forced, and who is removed.
+    keyed.breaker(&9).unwrap().force_open();
+    assert_eq!(keyed.snapshot().shut, 2);
+    keyed.breaker(&1).unwrap().force_close();
+    assert!(keyed.remove(&2) && !keyed.remove(&2));
+    assert_eq!(keyed.snapshot().shut, 0);
+    // One in any case.
+    let alone: Keyed<u32> = Keyed::builder(each(&time)).most_shut(0.01).build().unwrap();
+    fail(&alone, 1);
+    fail(&alone, 2);
+    assert_eq!((alone.sum().open, alone.sum().closed), (1, 1));
+}
+
+#[test]
+fn one_control_for_all_keys_and_those_that_come_later() {
+    let time = ManualClock::new();
+    let control = Control::new();
+    let keyed: Keyed<u32> = Keyed::builder(each(&time).control(&control)).build().unwrap();
+    succeed(&keyed, 1);
+    control.set(Mode::ForcedOpen);
+    assert!(!succeed(&keyed, 1) && !succeed(&keyed, 2));
+    control.set(Mode::Automatic);
+    assert!(succeed(&keyed, 1) && succeed(&keyed, 2));
+}
+
+#[test]
+fn a_listener_hears_whose_breaker_moved() {
+    let time = ManualClock::new();
+    let keyed: Keyed<String> = Keyed::builder(each(&time).name("hosts")).build().unwrap();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let (typed, flat) = (heard.clone(), heard.clone());
+    let subscription = keyed.on_transition(move |key: &String, transition: &Transition| {
+        typed.lock().unwrap().push(format!("{key} {}", transition.to));
+    });
+    let _flat = keyed.observe(move |event: &Event<'_>| flat.lock().unwrap().push(event.name.into()));
+    for _ in 0..2 {
+        let _ = keyed.call_blocking("a", || Err::<(), ()>(()));
+    }
+    drop(subscription);
+    keyed.breaker("b").unwrap().force_open();
+    assert_eq!(*heard.lock().unwrap(), ["a open", "hosts", "hosts"]);
+}
+
+#[test]
+fn what_is_out_of_range_is_named() {
+    let time = ManualClock::new();
+    let b = || Keyed::<u32>::builder(each(&time));
+    let error = |builder: mainstay::breaker::KeyedBuilder<u32>| builder.build().unwrap_err().field();
+    assert_eq!(error(b().max_keys(0)), "max_keys");
+    for share in [0.0, 1.1, f64::NAN] {
+        assert_eq!(error(b().most_shut(share)), "most_shut");
+    }
+    assert_eq!(error(Keyed::builder(each(&time).failure_rate(7.0))), "failure_rate");
+    assert_eq!(error(Keyed::builder(each(&time).minimum_calls(1).count_window(0))), "minimum_calls");
+    let keyed = b().build().unwrap();
+    let one = keyed.breaker(&1).unwrap();
+    assert_eq!(one.reconfigure(one.config()).unwrap_err().field(), "config");
+}
+
+/// A key whose traits look whether they are called under a lock cannot be told from outside; that they may
+/// panic can.
+#[test]
+fn a_panic_in_user_code_leaves_the_family_whole() {
+    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+    #[derive(PartialEq, Eq, Hash)]
+    struct Touchy(u32);
+    impl Clone for Touchy {
+        fn clone(&self) -> Self {
+            if self.0 == 13 {
+                resume_unwind(Box::new("clone"));
+            }
+            Self(self.0)
+        }
+    }
+    let time = ManualClock::new();
+    let keyed: Keyed<Touchy> = Keyed::builder(each(&time)).max_keys(3).build().unwrap();
+    for _ in 0..5 {
+        assert!(catch_unwind(AssertUnwindSafe(|| keyed.breaker(&Touchy(13)))).is_err());
+    }
+    for key in 0..10 {
+        assert!(keyed.call_blocking(&Touchy(key), || Ok::<(), ()>(())).is_ok());
+    }
+    assert_eq!(keyed.snapshot().keys, 3);
+}
+
+proptest! {
+    /// Against single breakers, one for each key, that are never forgotten: where there is room for all.
+    #[test]
+    fn agrees_with_single_breakers(
+        steps in prop::collection::vec((0_u32..6, any::<bool>(), prop_oneof![4 => 0_u32..1, 1 => 0_u32..15]), 0..200),
+    ) {
+        let time = ManualClock::new();
+        let keyed: Keyed<u32> = Keyed::builder(each(&time)).max_keys(6).build().unwrap();
+        let mut single = HashMap::new();
+        for (key, failed, pause) in steps {
+            time.advance(pause * SECOND);
+            let single: &mut CircuitBreaker = single.entry(key).or_insert_with(|| each(&time).build().unwrap());
+            let op = || if failed { Err(()) } else { Ok(()) };
+            // A breaker whose window is empty may be forgotten, with its count of rejections.
+            prop_assert_eq!(keyed.call_blocking(&key, op), single.call_blocking(op));
+            let one = keyed.breaker(&key).unwrap();
+            prop_assert_eq!((one.state(), one.snapshot().counts), (single.state(), single.snapshot().counts));
+        }
+        let shut = single.values().filter(|breaker| breaker.state() != State::Closed).count();
+        prop_assert_eq!(keyed.snapshot().shut, shut);
+    }
+}
+
+/// Threads on few places: the bounds hold, nobody is forgotten whose call is under way, and the places of the
+/// shut are given back.
+#[test]
+fn the_bounds_hold_for_many_threads() {
+    let time = ManualClock::new();
+    let keyed: Keyed<u32> = Keyed::builder(each(&time).wait(Backoff::constant(Duration::from_millis(1))))
+        .max_keys(64)
+        .most_shut(0.25)
+        .idle_after(Duration::from_millis(2))
+        .build()
+        .unwrap();
+    let calls = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for seed in 1..=8_u64 {
+            let (keyed, time, calls) = (&keyed, &time, &calls);
+            scope.spawn(move || {
+                let mut dice = seed;
+                let mut roll = |sides: u64| {
+                    dice ^= dice << 13;
+                    dice ^= dice >> 7;
+                    dice ^= dice << 17;
+                    dice % sides
+                };
+                for _ in 0..20_000 {
+                    let key = roll(200) as u32;
+                    if roll(16) == 0 {
+                        time.advance(Duration::from_micros(roll(500)));
+                    }
+                    let Ok(breaker) = keyed.breaker(&key) else { continue };
+                    if let Ok(permit) = breaker.try_acquire() {
+                        calls.fetch_add(1, Ordering::Relaxed);
+                        if key % 3 == 0 { permit.failure() } else { permit.success() }
+                    }
+                    let snapshot = keyed.snapshot();
+                    assert!(snapshot.keys <= 64 && snapshot.shut <= 16 + 8, "{snapshot:?}");
+                }
+            });
+        }
+    });
+    assert!(calls.into_inner() > 10_000);
+    let (sum, snapshot) = (keyed.sum(), keyed.snapshot());
+    assert_eq!(snapshot.shut, sum.open + sum.half_open);
+    for (key, _) in keyed.breakers() {
+        assert!(keyed.remove(&key));
+    }
+    assert_eq!((keyed.snapshot().keys, keyed.snapshot().shut), (0, 0));
+}
