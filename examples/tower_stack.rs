@@ -1,6 +1,6 @@
 //! A gateway of axum routes in front of a real upstream, each route with a pipeline of its own as its Tower
-//! layer. One of two upstream services hangs for a while; the gateway drives itself and says what became of
-//! the calls.
+//! layer: a breaker, a rate limit, a time limit. One of two upstream services hangs for a while, the other is
+//! asked for more than its limit; the gateway drives itself and says what became of the calls.
 //!
 //! ```sh
 //! cargo run --release --features tower --example tower_stack        # three phases of 2 s
@@ -19,10 +19,11 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use mainstay::backoff::Backoff;
 use mainstay::breaker::CircuitBreaker;
-use mainstay::error::{ConfigError, Error};
+use mainstay::error::{ConfigError, Error, Reason};
 use mainstay::event::Event;
 use mainstay::outcome::Outcome;
 use mainstay::pipeline::Pipeline;
+use mainstay::rate::{Quota, RateLimiter};
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -34,22 +35,30 @@ use tower::ServiceBuilder;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 type Http = Client<HttpConnector, Body>;
 
-const ROUTES: [&str; 2] = ["search", "prices"];
+/// Each route, and how many calls a second its service takes. Callers come 100 times a second.
+const ROUTES: [(&str, u32); 2] = [("search", 200), ("prices", 80)];
 /// How long the gateway waits for the upstream. It answers within a millisecond when it is well.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// How long a call waits its turn under the rate limit.
+const LINGER: Duration = Duration::from_millis(20);
 /// One call on each route so often.
 const EVERY: Duration = Duration::from_millis(10);
 
-/// What a route has around it: its own breaker, and a limit for the upstream. There is no retry: the body of
-/// a request goes by once, and cannot be sent again.
-fn route(name: &str, breaker: &CircuitBreaker, gateway: Gateway) -> Router {
-    let pipeline = Pipeline::builder().breaker(breaker.classified_by(verdict)).timeout(PATIENCE).build();
+/// What a route has around it: a breaker of its own, and the limits of its service. There is no retry: the
+/// body of a request goes by once, and cannot be sent again.
+fn route((name, rate): (&str, u32), start: Instant, gateway: Gateway) -> Result<Router, ConfigError> {
+    let limiter = RateLimiter::builder(Quota::per_second(rate).burst(10)).name(name).build()?;
+    let pipeline = Pipeline::builder()
+        .breaker(breaker(name, start)?.classified_by(verdict))
+        .rate_limit(limiter.waiting_at_most(LINGER))
+        .timeout(PATIENCE)
+        .build();
     for lint in pipeline.check() {
         println!("{name}: {lint}");
     }
     // The pipeline's error is turned into a response by the layer around it.
     let layer = ServiceBuilder::new().layer(HandleErrorLayer::new(explain)).layer(pipeline);
-    Router::new().route(&format!("/{name}"), any(forward).layer(layer)).with_state(gateway)
+    Ok(Router::new().route(&format!("/{name}"), any(forward).layer(layer)).with_state(gateway))
 }
 
 fn breaker(name: &str, start: Instant) -> Result<CircuitBreaker, ConfigError> {
@@ -79,7 +88,12 @@ async fn explain(error: Error<Infallible>) -> Response {
     let wait = error.retry_after().map_or(1, |wait| wait.as_secs_f64().ceil() as u64);
     match error {
         Error::Timeout(timed_out) => (StatusCode::GATEWAY_TIMEOUT, timed_out.to_string()).into_response(),
-        error => (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, wait)], error.to_string()).into_response(),
+        error => {
+            let limited = matches!(&error, Error::Rejected(why) if why.reason() == Reason::RateLimited);
+            let status =
+                if limited { StatusCode::TOO_MANY_REQUESTS } else { StatusCode::SERVICE_UNAVAILABLE };
+            (status, [(RETRY_AFTER, wait)], error.to_string()).into_response()
+        }
     }
 }
 
@@ -109,7 +123,7 @@ struct Upstream {
 }
 
 async fn answer(State(upstream): State<Arc<Upstream>>, Path(name): Path<String>) -> Response {
-    let Some(service) = ROUTES.iter().position(|route| *route == name) else {
+    let Some(service) = ROUTES.iter().position(|(route, _)| *route == name) else {
         return StatusCode::NOT_FOUND.into_response();
     };
     upstream.reached[service].fetch_add(1, Ordering::Relaxed);
@@ -132,6 +146,7 @@ struct Tally {
     ok: u32,
     timed_out: u32,
     refused: u32,
+    limited: u32,
     other: u32,
     took: Vec<Duration>,
 }
@@ -158,6 +173,7 @@ async fn call_for(length: Duration, http: &Http, gateway: SocketAddr, route: &st
             StatusCode::OK => tally.ok += 1,
             StatusCode::GATEWAY_TIMEOUT => tally.timed_out += 1,
             StatusCode::SERVICE_UNAVAILABLE => tally.refused += 1,
+            StatusCode::TOO_MANY_REQUESTS => tally.limited += 1,
             _ => tally.other += 1,
         }
         tally.took.push(took);
@@ -177,8 +193,8 @@ async fn main() -> Result<(), Failure> {
     let services = Router::new().route("/{name}", any(answer)).with_state(upstream.clone());
     let gateway = Gateway { http: http(), upstream: serve(services).await? };
     let mut routes = Router::new();
-    for name in ROUTES {
-        routes = routes.merge(route(name, &breaker(name, start)?, gateway.clone()));
+    for service in ROUTES {
+        routes = routes.merge(route(service, start, gateway.clone())?);
     }
     let (gateway, http) = (serve(routes).await?, http());
 
@@ -187,32 +203,34 @@ async fn main() -> Result<(), Failure> {
         println!("{:>6.2} s  -- {phase}", start.elapsed().as_secs_f64());
         upstream.hangs[0].store(search_hangs, Ordering::Relaxed);
         let (search, prices) = tokio::join!(
-            call_for(length, &http, gateway, ROUTES[0]),
-            call_for(length, &http, gateway, ROUTES[1])
+            call_for(length, &http, gateway, ROUTES[0].0),
+            call_for(length, &http, gateway, ROUTES[1].0)
         );
         for (service, tally) in [search?, prices?].into_iter().enumerate() {
             let reached = upstream.reached[service].swap(0, Ordering::Relaxed);
-            rows.push((phase, ROUTES[service], tally, reached));
+            rows.push((phase, ROUTES[service].0, tally, reached));
         }
     }
 
+    println!();
     println!(
-        "\nphase         route    calls    200  504 timeout  503 refused  other  reached upstream   median"
+        "phase         route    calls    200  504 timeout  503 open  429 limited  other  upstream    median"
     );
     for (phase, route, tally, reached) in rows {
         println!(
-            "{phase:<13} {route:<8} {:>5} {:>6} {:>12} {:>12} {:>6} {reached:>17} {:>6.1} ms",
+            "{phase:<13} {route:<8} {:>5} {:>6} {:>12} {:>9} {:>12} {:>6} {reached:>9} {:>6.1} ms",
             tally.took.len(),
             tally.ok,
             tally.timed_out,
             tally.refused,
+            tally.limited,
             tally.other,
             tally.took.get(tally.took.len() / 2).copied().unwrap_or_default().as_secs_f64() * 1e3,
         );
     }
     println!(
-        "\nEach route has a breaker of its own: while search hung, its callers were told so at once, the"
+        "\nEach route has a breaker and a limit of its own: while search hangs, its callers are told so at"
     );
-    println!("upstream was asked only by a probe now and then, and prices were served as ever.");
+    println!("once, the upstream is asked only by a probe now and then, and prices are served as ever.");
     Ok(())
 }

@@ -4,7 +4,8 @@
 //! A *guard* admits an operation or refuses it, and hears how it ended: breakers, limiters, bulkheads.
 //! A *repeat* may run the operation again: retry, hedge, fallback. A *limit* gives it so much time:
 //! timeouts. Write one of these traits, and the policy works around futures, around closures, and in a
-//! pipeline next to mainstay's own.
+//! pipeline next to mainstay's own. [`OwnedGuard`] and [`OwnedRepeat`] are the same for futures that borrow
+//! nothing: with them it works as a Tower layer too.
 
 use crate::error::{Error, Rejection};
 use crate::time::{Clock, ClockId, Deadline, Instant, Reading};
@@ -231,7 +232,7 @@ pub trait OwnedGuard<T, E>: Policy + Clone {
 
     /// Admits, refuses, or says what is to be waited for. As [`Guard::admit`], in two steps, because most
     /// calls need not wait.
-    fn admit_owned(&self, cx: Context) -> Admission<Self::OwnedPermit, Self::Waiting>;
+    fn admit_owned(&self, cx: Context) -> Decision<Self::OwnedPermit, Self::Waiting>;
 
     /// Hears how the operation ended.
     fn settle_owned(permit: Self::OwnedPermit, result: &Result<T, Error<E>>);
@@ -239,7 +240,7 @@ pub trait OwnedGuard<T, E>: Policy + Clone {
 
 /// A guard's first answer.
 #[derive(Clone, Copy, Debug)]
-pub enum Admission<P, W> {
+pub enum Decision<P, W> {
     /// Go ahead.
     Granted(P),
     /// Not now.

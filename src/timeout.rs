@@ -1,14 +1,33 @@
 //! A time limit: [`Timeout`].
 //!
 //! ```
-//! use mainstay::{error::Error, time::ManualClock, timeout::Timeout};
+//! use mainstay::{error::Error, timeout::Timeout};
 //! use std::time::Duration;
 //!
+//! # async fn search(_: &str) -> Result<u32, std::io::Error> { Ok(42) }
+//! # futures::executor::block_on(async {
+//! let timeout = Timeout::new(Duration::from_millis(300));
+//! match timeout.call(|| search("mast")).await {
+//!     Ok(found) => println!("{found}"),
+//!     Err(Error::Timeout(timed_out)) => println!("{timed_out}"), // timed out after 300ms (timeout)
+//!     Err(error) => println!("the search failed: {error}"),
+//! }
+//! # });
+//! ```
+//!
+//! By a manual clock it takes no time at all, and is exact:
+//!
+//! ```
+//! # use mainstay::{error::Error, time::ManualClock, timeout::Timeout};
+//! # use std::time::Duration;
 //! let time = ManualClock::new();
 //! let timeout = Timeout::new(Duration::from_secs(2)).clock(time.clock());
 //! let result = time.drive(timeout.call(|| std::future::pending::<Result<(), ()>>()));
 //! assert!(matches!(result, Err(Error::Timeout(_))));
 //! ```
+//!
+//! Most calls want two of them, one for an attempt and one for the whole:
+//! [`docs::composing`](crate::docs::composing) says where they stand.
 //!
 //! # Cancel safety
 //!

@@ -4,9 +4,11 @@
 use mainstay::backoff::Backoff;
 use mainstay::breaker::{CircuitBreaker, State};
 use mainstay::error::{Error, Rejection};
+use mainstay::event::Event;
 use mainstay::outcome::Outcome;
 use mainstay::pipeline::Pipeline;
-use mainstay::policy::{Admission, Context as Call, Facts, OwnedGuard, Policy};
+use mainstay::policy::{Context as Call, Decision, Facts, OwnedGuard, Policy};
+use mainstay::rate::{AllOf, Quota, RateLimiter};
 use mainstay::retry::Retry;
 use mainstay::time::{Clock, ManualClock};
 use mainstay::timeout::Timeout;
@@ -189,9 +191,9 @@ impl<T, E> OwnedGuard<T, E> for Gate {
     type OwnedPermit = GatePermit;
     type Waiting = Pin<Box<dyn Future<Output = Result<GatePermit, Rejection>> + Send>>;
 
-    fn admit_owned(&self, _: Call) -> Admission<GatePermit, Self::Waiting> {
+    fn admit_owned(&self, _: Call) -> Decision<GatePermit, Self::Waiting> {
         let gate = self.clone();
-        Admission::Waiting(Box::pin(async move {
+        Decision::Waiting(Box::pin(async move {
             gate.clock.sleep(10 * SECOND).await;
             gate.out.fetch_add(1, Ordering::Relaxed);
             Ok(GatePermit(gate.out.clone()))
@@ -216,6 +218,66 @@ fn services_of_one_layer_and_their_clones_share_its_policies() {
     for service in [first.clone(), first, second] {
         assert!(now(service.oneshot(())).unwrap_err().is_rejected());
     }
+}
+
+/// The same, for a limiter itself; and for several that must agree.
+#[test]
+fn a_limiter_is_not_per_connection() {
+    let time = ManualClock::new();
+    let limiter = || {
+        let quota = Quota::per_second(1).burst(3);
+        RateLimiter::builder(quota).clock(time.clock()).build().unwrap()
+    };
+    let service = service_fn(|(): ()| ready(Ok::<_, ()>(())));
+    let one = Pipeline::builder().rate_limit(limiter()).build();
+    let all = Pipeline::builder().guard(AllOf::new([&limiter(), &limiter()])).build();
+    let served = |service: &dyn Fn() -> Result<(), Error<()>>| (0..9).filter(|_| service().is_ok()).count();
+    let (first, second) = (one.layer(service), one.layer(service));
+    assert_eq!(served(&|| now(first.clone().oneshot(()))), 3);
+    assert_eq!(served(&|| now(second.clone().oneshot(()))), 0);
+    let refused = now(second.oneshot(())).unwrap_err();
+    assert_eq!(refused.retry_after(), Some(SECOND));
+    let (first, second) = (all.layer(service), all.layer(service));
+    assert_eq!(served(&|| now(first.clone().oneshot(()))), 3);
+    assert_eq!(served(&|| now(second.clone().oneshot(()))), 0);
+}
+
+#[test]
+fn calls_wait_for_a_limiter_in_order_and_hold_nothing_when_dropped() {
+    let time = ManualClock::new();
+    let refusals = Arc::new(AtomicU32::new(0));
+    let told = refusals.clone();
+    let limiter = RateLimiter::builder(Quota::per_second(1))
+        .clock(time.clock())
+        .observer(move |_: &Event<'_>| {
+            told.fetch_add(1, Ordering::Relaxed);
+        })
+        .build()
+        .unwrap();
+    let layer = Pipeline::builder().rate_limit(limiter.waiting_at_most(3 * SECOND)).build();
+    let strict = Strict::new(0);
+    let call = |n: u32| {
+        let mut service = layer.layer(strict.clone());
+        assert!(service.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready());
+        Box::pin(service.call(n))
+    };
+    assert_eq!(now(call(0)), Ok(0));
+    let [mut first, mut second, mut third, mut fourth] = [1, 2, 3, 4].map(call);
+    for waiting in [&mut first, &mut second, &mut third] {
+        assert!(poll(waiting.as_mut()).is_pending());
+    }
+    // It would be its turn after four seconds, and it has three.
+    assert!(matches!(poll(fourth.as_mut()), Poll::Ready(Err(Error::Rejected(_)))));
+    drop(fourth);
+    assert_eq!((limiter.snapshot().waiting, strict.reserved.get()), (3, 3));
+    drop(second);
+    assert_eq!((limiter.snapshot().waiting, strict.reserved.get()), (2, 2));
+    time.advance(SECOND);
+    assert_eq!((poll(third.as_mut()), poll(first.as_mut())), (Poll::Pending, Poll::Ready(Ok(1))));
+    time.advance(SECOND);
+    assert_eq!(poll(third.as_mut()), Poll::Ready(Ok(3)));
+    assert_eq!((limiter.snapshot().waiting, strict.reserved.get()), (0, 0));
+    assert_eq!(refusals.load(Ordering::Relaxed), 1, "who waits has not been refused");
 }
 
 /// The fault of refusing by `poll_ready`, which is for good.

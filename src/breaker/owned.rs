@@ -5,7 +5,7 @@ use super::guard::{Judge, settle};
 use super::{CircuitBreaker, Classified, Permit};
 use crate::error::{Error, Rejection};
 use crate::outcome::Classify;
-use crate::policy::{Admission, Context, OwnedGuard};
+use crate::policy::{Context, Decision, OwnedGuard};
 use std::fmt;
 use std::future::Ready;
 
@@ -100,11 +100,11 @@ impl<T, E, C: Classify<T, E> + Clone> OwnedGuard<T, E> for Classified<C> {
     type Waiting = Ready<Result<Self::OwnedPermit, Rejection>>;
 
     #[inline]
-    fn admit_owned(&self, cx: Context) -> Admission<Self::OwnedPermit, Self::Waiting> {
+    fn admit_owned(&self, cx: Context) -> Decision<Self::OwnedPermit, Self::Waiting> {
         let breaker = self.breaker.shared();
         match breaker.admit(C::TIMED, cx.reading(&breaker.family.clock)) {
-            Ok(permit) => Admission::Granted((OwnedPermit::of(&self.breaker, permit), self.judge.clone())),
-            Err(rejection) => Admission::Refused(rejection),
+            Ok(permit) => Decision::Granted((OwnedPermit::of(&self.breaker, permit), self.judge.clone())),
+            Err(rejection) => Decision::Refused(rejection),
         }
     }
 

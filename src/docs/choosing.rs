@@ -7,6 +7,8 @@
 //! | an answer may never come | [`Timeout`](crate::timeout::Timeout), before anything else: without it nothing else ever learns that a call hangs | one look at the clock | `.timeout(…)` |
 //! | it fails now and then, and works the next time | [`Retry`](crate::retry::Retry), if the operation may run twice | more load on a dependency that has too much already: keep a breaker below it | `.retry(…)` |
 //! | it is down, or slow, for longer | [`CircuitBreaker`](crate::breaker::CircuitBreaker) | calls that might have succeeded are refused | `.breaker(…)` |
+//! | more is asked than it takes, or than you have paid for | [`RateLimiter`](crate::rate::RateLimiter) | calls wait, or are refused | `.rate_limit(…)` |
+//! | several such limits hold at once | [`rate::AllOf`](crate::rate::AllOf) | it never waits | `.guard(…)` |
 //! | something else limits it | a [`Guard`](crate::policy::Guard) of your own | | `.guard(…)` |
 //!
 //! Start with a timeout for one attempt and one for the whole call. Add a breaker as soon as callers wait
@@ -23,6 +25,7 @@
 //! | a bounded queue between threads that never waits by itself | [`Ring`](crate::ring::Ring) |
 //! | the same, where senders and receivers wait | [`ring::channel`](crate::ring::channel()) |
 //! | so many at a time, in the order in which they came | [`Semaphore`](crate::wait::Semaphore) |
+//! | a limit for each user, host or key | [`rate::Keyed`](crate::rate::Keyed) |
 //! | one value for one waiter | [`wait::oneshot`](mod@crate::wait::oneshot) |
 //! | timing to test | [`ManualClock`](crate::time::ManualClock) |
 //!

@@ -6,12 +6,14 @@
 //!
 //! # fn main() -> Result<(), mainstay::error::ConfigError> {
 //! let breaker = CircuitBreaker::builder().name("search").build()?;
+//! let retry = Retry::builder().idempotent(true).build()?; // a search may run twice
 //! let pipeline = Pipeline::builder()             // outermost first, like reading a sentence
 //!     .timeout(Duration::from_secs(2))           // the whole call
-//!     .retry(Retry::builder().build()?)          // each attempt passes what stands below
+//!     .retry(retry)                              // each attempt passes what stands below
 //!     .breaker(&breaker)                         // shared with whoever else has a clone
 //!     .timeout(Duration::from_millis(300))       // one attempt
 //!     .build();
+//! # assert!(pipeline.check().is_empty());
 //!
 //! # async fn search(_: &str) -> Result<u32, std::io::Error> { Ok(42) }
 //! # futures::executor::block_on(async {

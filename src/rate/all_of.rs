@@ -3,7 +3,9 @@
 use super::core::Core;
 use super::{Answer, POLICY, RateLimiter, Refused};
 use crate::error::{Error, Rejection};
-use crate::policy::{Context, Facts, Guard, Policy};
+use crate::policy::{Context, Decision, Facts, Guard, OwnedGuard, Policy};
+use crate::sync::PlainArc;
+use std::future::Ready;
 use std::time::Duration;
 
 /// Limiters that must all agree: tokens are taken from each of them, or from none.
@@ -29,7 +31,7 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Debug)]
 pub struct AllOf {
-    limiters: Box<[RateLimiter]>,
+    limiters: PlainArc<[RateLimiter]>,
 }
 
 impl AllOf {
@@ -114,4 +116,15 @@ impl<T: Send, E: Send> Guard<T, E> for AllOf {
     }
 
     fn settle(&self, (): (), _: &Result<T, Error<E>>) {}
+}
+
+impl<T, E> OwnedGuard<T, E> for AllOf {
+    type OwnedPermit = ();
+    type Waiting = Ready<Result<(), Rejection>>;
+
+    fn admit_owned(&self, cx: Context) -> Decision<(), Self::Waiting> {
+        self.admit(1, cx).map_or_else(|refused| Decision::Refused(refused.into()), Decision::Granted)
+    }
+
+    fn settle_owned((): (), _: &Result<T, Error<E>>) {}
 }

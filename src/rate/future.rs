@@ -1,7 +1,9 @@
 //! Waiting in line: as a task, and as a thread.
 
-use super::line::{Look, Turn};
-use super::{Answer, Refused, Shared};
+use super::core::Core;
+use super::line::{Hold, Look, Turn};
+use super::{Answer, RateLimiter, Refused, Shared};
+use crate::error::Rejection;
 use crate::sync::thread::Parker;
 use crate::time::{Instant, Sleep};
 use pin_project::pin_project;
@@ -17,15 +19,54 @@ use std::task::{Context, Poll};
 /// Dropping it leaves the line; nothing had been taken, and whoever stands behind moves up.
 #[pin_project]
 #[must_use = "futures do nothing unless polled"]
-pub struct Acquire<'a> {
-    limiter: &'a Shared,
+pub struct Acquire<'a>(#[pin] Wait<&'a Shared>);
+
+/// A call's wait for admission, which keeps its limiter alive; made by
+/// [`admit_owned`](crate::policy::OwnedGuard::admit_owned). Dropping it leaves the line.
+#[pin_project]
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct Admitting(#[pin] Wait<RateLimiter>);
+
+#[pin_project]
+struct Wait<H: Limiter> {
+    limiter: H,
     cost: u32,
     deadline: Option<Instant>,
     /// `None` before the first look.
-    turn: Option<Turn<'a>>,
+    turn: Option<Turn<H>>,
     #[pin]
     sleep: Option<Sleep>,
     ended: bool,
+}
+
+/// A limiter, borrowed or held.
+trait Limiter: Hold + Clone {
+    fn shared(&self) -> &Shared;
+}
+
+impl Hold for &Shared {
+    fn core(&self) -> &Core {
+        &self.core
+    }
+}
+
+impl Limiter for &Shared {
+    fn shared(&self) -> &Shared {
+        self
+    }
+}
+
+impl Hold for RateLimiter {
+    fn core(&self) -> &Core {
+        &self.0.core
+    }
+}
+
+impl Limiter for RateLimiter {
+    fn shared(&self) -> &Shared {
+        &self.0
+    }
 }
 
 /// What a wait is to do next.
@@ -39,7 +80,7 @@ impl Shared {
     /// One look of somebody who waits.
     fn look(
         &self,
-        turn: &mut Turn<'_>,
+        turn: &mut Turn<impl Hold>,
         now: Instant,
         deadline: Option<Instant>,
         waker: &std::task::Waker,
@@ -83,6 +124,19 @@ impl Shared {
 impl<'a> Acquire<'a> {
     #[inline]
     pub(super) fn new(limiter: &'a Shared, cost: u32, deadline: Option<Instant>) -> Self {
+        Self(Wait::new(limiter, cost, deadline))
+    }
+}
+
+impl Admitting {
+    pub(super) fn new(limiter: RateLimiter, cost: u32, deadline: Instant) -> Self {
+        Self(Wait::new(limiter, cost, Some(deadline)))
+    }
+}
+
+impl<H: Limiter> Wait<H> {
+    #[inline]
+    fn new(limiter: H, cost: u32, deadline: Option<Instant>) -> Self {
         Self { limiter, cost, deadline, turn: None, sleep: None, ended: false }
     }
 }
@@ -92,9 +146,26 @@ impl Future for Acquire<'_> {
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().0.poll(cx)
+    }
+}
+
+impl Future for Admitting {
+    type Output = Result<(), Rejection>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().0.poll(cx).map(|result| result.map(drop).map_err(Into::into))
+    }
+}
+
+impl<H: Limiter> Future for Wait<H> {
+    type Output = Result<Answer, Refused>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         assert!(!*this.ended, "`Acquire` polled after it was ready");
-        let limiter = *this.limiter;
+        let limiter = this.limiter.shared();
         let mut now = limiter.clock.now();
         if this.turn.is_none()
             && let Some(answer) = limiter.core.take_at_once(*this.cost, limiter.nanos(now))
@@ -102,7 +173,7 @@ impl Future for Acquire<'_> {
             *this.ended = true;
             return Poll::Ready(Ok(answer));
         }
-        let turn = this.turn.get_or_insert_with(|| Turn::new(&limiter.core, *this.cost));
+        let turn = this.turn.get_or_insert_with(|| Turn::new(this.limiter.clone(), *this.cost));
         loop {
             let until = match limiter.look(turn, now, *this.deadline, cx.waker()) {
                 Next::End(result) => {
@@ -125,10 +196,16 @@ impl Future for Acquire<'_> {
 
 impl fmt::Debug for Acquire<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<H: Limiter> fmt::Debug for Wait<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Acquire")
             .field("cost", &self.cost)
             .field("deadline", &self.deadline)
-            .field("turn", &self.turn)
+            .field("waits", &self.turn.is_some())
             .finish_non_exhaustive()
     }
 }

@@ -1,8 +1,8 @@
 //! The limiter as a policy.
 
-use super::{Acquire, POLICY, RateLimiter, Shared};
+use super::{Acquire, Admitting, POLICY, RateLimiter, Shared};
 use crate::error::{Error, Rejection};
-use crate::policy::{Context, Facts, Guard, Policy};
+use crate::policy::{Context, Decision, Facts, Guard, OwnedGuard, Policy};
 use crate::time::Instant;
 use std::time::Duration;
 
@@ -129,4 +129,27 @@ impl<T: Send, E: Send> Guard<T, E> for Admission {
     }
 
     fn settle(&self, (): (), _: &Result<T, Error<E>>) {}
+}
+
+impl<T, E> OwnedGuard<T, E> for Admission {
+    type OwnedPermit = ();
+    type Waiting = Admitting;
+
+    fn admit_owned(&self, cx: Context) -> Decision<(), Admitting> {
+        let shared = self.shared();
+        let cx = cx.on(&shared.clock);
+        if self.patience.is_zero() {
+            return self.admit_at_once(cx.now()).map_or_else(Decision::Refused, Decision::Granted);
+        }
+        // Not yet a refusal, of which an observer would be told.
+        match shared.core.take_at_once(self.cost, shared.nanos(cx.now())) {
+            Some(_) => Decision::Granted(()),
+            None => {
+                let (_, deadline) = self.deadline(cx);
+                Decision::Waiting(Admitting::new(self.limiter.clone(), self.cost, deadline))
+            }
+        }
+    }
+
+    fn settle_owned((): (), _: &Result<T, Error<E>>) {}
 }

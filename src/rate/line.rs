@@ -72,10 +72,21 @@ impl Members {
     }
 }
 
+/// What leads to a limiter's core and keeps it alive.
+pub(super) trait Hold {
+    fn core(&self) -> &Core;
+}
+
+impl Hold for &Core {
+    fn core(&self) -> &Core {
+        self
+    }
+}
+
 /// One wait, from the first look to the end; dropping it leaves the line.
 #[derive(Debug)]
-pub(super) struct Turn<'a> {
-    core: &'a Core,
+pub(super) struct Turn<H: Hold> {
+    hold: H,
     cost: u32,
     key: Option<Key>,
 }
@@ -89,9 +100,9 @@ pub(super) enum Look {
     Wait(Option<u64>),
 }
 
-impl<'a> Turn<'a> {
-    pub(super) const fn new(core: &'a Core, cost: u32) -> Self {
-        Self { core, cost, key: None }
+impl<H: Hold> Turn<H> {
+    pub(super) const fn new(hold: H, cost: u32) -> Self {
+        Self { hold, cost, key: None }
     }
 
     pub(super) const fn cost(&self) -> u32 {
@@ -104,7 +115,8 @@ impl<'a> Turn<'a> {
         // Cloning and dropping a waker runs the code of others: outside the lock, which is declared after
         // it and so released before.
         let mut waker = Some(waker.clone());
-        let mut line = self.core.line.lock();
+        let core = self.hold.core();
+        let mut line = core.line.lock();
         if let Some(key) = self.key
             && !line.list.is_front(key)
         {
@@ -118,11 +130,11 @@ impl<'a> Turn<'a> {
         let others = line.count > own;
         let head = own == 1 || !others;
         loop {
-            let word = self.core.word();
-            let plan = self.core.plan(word);
-            let refunded = self.core.refunded();
+            let word = core.word();
+            let plan = core.plan(word);
+            let refunded = core.refunded();
             let free = self.cost == 0 || plan.is_unlimited();
-            let behind = if head { 0 } else { self.core.line.queued() };
+            let behind = if head { 0 } else { core.line.queued() };
             let ahead = word.arrival().saturating_add(plan.large_cost(behind));
             let due = match plan.is_ordinary(self.cost) {
                 true => plan.nanos(plan.due(ahead, self.cost)),
@@ -139,20 +151,18 @@ impl<'a> Turn<'a> {
             // mixture. And to see that nothing is to be had and to say that somebody waits is one step, so
             // that whoever changes the one afterwards sees the other.
             let changed = next.map_or(word, |next| word.with_arrival(next)).waiting(stay || others);
-            if !self.core.swap(word, changed) {
+            if !core.swap(word, changed) {
                 continue;
             }
             if stay {
                 match self.key.and_then(|key| line.list.get_mut(key)) {
                     Some(member) => std::mem::swap(&mut member.waker, &mut waker),
-                    None => self.key = Some(self.core.line.enter(&mut line, self.cost, waker.take())),
+                    None => self.key = Some(core.line.enter(&mut line, self.cost, waker.take())),
                 }
                 return Look::Wait(due.filter(|_| head));
             }
-            let (next_head, _member) = self
-                .key
-                .take()
-                .map_or_else(|| (Head(None), None), |key| self.core.line.leave(&mut line, key));
+            let (next_head, _member) =
+                self.key.take().map_or_else(|| (Head(None), None), |key| core.line.leave(&mut line, key));
             next_head.after(line);
             let (ahead, granted) = next.map_or((ahead, 0), |next| (next, self.cost));
             let answer = Answer { plan, ahead, now: nanos, wanted: self.cost, granted, refunded };
@@ -163,10 +173,11 @@ impl<'a> Turn<'a> {
     /// Leaves the line.
     pub(super) fn give_up(&mut self) {
         let Some(key) = self.key.take() else { return };
-        let mut line = self.core.line.lock();
-        let (head, _member) = self.core.line.leave(&mut line, key);
+        let core = self.hold.core();
+        let mut line = core.line.lock();
+        let (head, _member) = core.line.leave(&mut line, key);
         if line.count == 0 {
-            self.core.nobody_waits();
+            core.nobody_waits();
         }
         head.after(line);
     }
@@ -192,7 +203,7 @@ impl Line {
     }
 }
 
-impl Drop for Turn<'_> {
+impl<H: Hold> Drop for Turn<H> {
     fn drop(&mut self) {
         self.give_up();
     }

@@ -182,7 +182,7 @@ fn a_cancelled_head_hands_on() {
     loom::model(|| {
         let core = core(1, 1);
         let answer = take(&core, 1, 0).unwrap();
-        let mut head = Turn::new(&core, 1);
+        let mut head = Turn::new(&*core, 1);
         assert!(matches!(head.look(0, None, Parker::current().waker()), Look::Wait(Some(SECOND))));
         let next = aside(&core, |core| wait(core, 1, &AtomicU64::new(0)));
         let refund = aside(&core, move |core| core.refund(&answer, 1, || 0));
@@ -206,7 +206,7 @@ fn trying_against_waiting() {
             thread::spawn(move || {
                 // A time that has come when it looks again.
                 let parker = Parker::current();
-                let mut turn = Turn::new(&core, 2);
+                let mut turn = Turn::new(&*core, 2);
                 loop {
                     match turn.look(time.swap(SECOND, SeqCst), None, parker.waker()) {
                         Look::Granted(_) => return true,

@@ -74,7 +74,7 @@ mod reservation;
 pub use all_of::AllOf;
 pub use answer::{Answer, Refused};
 pub use config::Builder;
-pub use future::Acquire;
+pub use future::{Acquire, Admitting};
 pub use guard::Admission;
 pub use keyed::{Keyed, KeyedBuilder, KeyedSnapshot};
 pub use quota::Quota;

@@ -1,6 +1,6 @@
 use super::serve::Serve;
 use crate::error::{Error, Rejection};
-use crate::policy::{Admission, Context, OwnedGuard};
+use crate::policy::{Context, Decision, OwnedGuard};
 use pin_project::pin_project;
 use std::future::Future;
 use std::pin::Pin;
@@ -30,15 +30,15 @@ where
     #[inline]
     fn serve(&mut self, cx: Context, request: Request) -> Self::Future {
         let step = match self.guard.admit_owned(cx) {
-            Admission::Granted(permit) => {
+            Decision::Granted(permit) => {
                 let running = self.service.serve(cx, request);
                 Step::Running { running, permit: Some(permit) }
             }
-            Admission::Refused(rejection) => {
+            Decision::Refused(rejection) => {
                 drop(self.take_service()); // and what it had reserved
                 Step::Refused(rejection)
             }
-            Admission::Waiting(admission) => {
+            Decision::Waiting(admission) => {
                 Step::Waiting { admission, call: Some((self.take_service(), request)), cx }
             }
         };

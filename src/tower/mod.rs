@@ -49,13 +49,22 @@
 //!   [flattened](crate::error::Error::flatten).
 //! * *Refusals come from `call`*, as the future's result, and not from `poll_ready`, where they would tell
 //!   a balancer that the service is gone for good. `poll_ready` asks the service and nobody else; its
-//!   error is [`Error::Operation`].
+//!   error is [`Error::Operation`], and no policy counts it.
 //! * *The service that was ready is the one that is called.* Where a call has to keep it for later, it is
 //!   replaced by its clone, which is asked anew. A further attempt of a retry makes a clone and waits until
 //!   that is ready.
 //! * *A refused call gives back what the ready service had reserved* (a place under an inner concurrency
 //!   limit, say), by putting its clone in its place.
 //! * The operation's clock starts in `call`, not at the future's first poll.
+//!
+//! # In axum
+//!
+//! A route's service cannot fail, and a pipeline can; so turn its error into a response by axum's
+//! `HandleErrorLayer`, in one layer with it:
+//! `ServiceBuilder::new().layer(HandleErrorLayer::new(explain)).layer(pipeline)`. An answer of status 500 is an
+//! `Ok` to Tower: give breaker and retry a rule that knows better
+//! ([`classified_by`](crate::breaker::CircuitBreaker::classified_by)). A request with a body that streams is
+//! not `Clone` and cannot be retried. The example `tower_stack` shows all of it at work.
 //!
 //! # Cancel safety
 //!
