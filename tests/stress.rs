@@ -7,8 +7,13 @@
 //!     cargo +nightly test --test stress --target x86_64-unknown-linux-gnu
 //! ```
 
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
+use std::time::Duration;
 
 use mainstay::ring::{Ring, channel};
 use mainstay::wait::{Semaphore, oneshot};
@@ -31,6 +36,7 @@ fn main() {
         channels(capacity);
     }
     semaphore();
+    closing();
     oneshots();
     println!("all accounted for");
 }
@@ -118,11 +124,87 @@ fn semaphore() {
     assert_eq!(count.into_inner(), 4 * ITEMS);
 }
 
+/// Whoever is inside when the end comes leaves; nobody gets in after, and no permit is lost.
+fn closing() {
+    for _ in 0..50 {
+        let semaphore = Semaphore::new(1);
+        let entered = AtomicU64::new(0);
+        let mut work: Vec<Box<dyn FnOnce() + Send + '_>> = Vec::new();
+        for kind in 0..4 {
+            let (semaphore, entered) = (&semaphore, &entered);
+            work.push(Box::new(move || {
+                loop {
+                    let permit = if kind == 0 {
+                        semaphore.acquire_timeout(1, Duration::MAX).ok()
+                    } else {
+                        semaphore.acquire_blocking(1).ok()
+                    };
+                    let Some(_permit) = permit else { return };
+                    entered.store(entered.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+                    thread::yield_now();
+                }
+            }));
+        }
+        work.push(Box::new(|| {
+            while entered.load(Ordering::Relaxed) < 20 {
+                thread::yield_now();
+            }
+            let permit = semaphore.acquire_blocking(1).unwrap();
+            assert!(semaphore.close());
+            thread::yield_now();
+            drop(permit);
+        }));
+        side_by_side(work);
+        assert_eq!(semaphore.available(), 1);
+        assert!(!semaphore.is_contended());
+    }
+}
+
+/// Sent, or not sent, to one who waits, polls with one waker after the other, or goes away.
 fn oneshots() {
-    for item in 0..200 {
-        let (sender, receiver) = oneshot::channel();
-        let thread = thread::spawn(move || sender.send(Box::new(item)));
-        assert_eq!(receiver.recv_blocking(), Ok(Box::new(item)));
-        thread.join().unwrap().unwrap();
+    for item in 0..400_u32 {
+        let (sender, mut receiver) = oneshot::channel();
+        let thread = thread::spawn(move || {
+            if item % 4 == 3 {
+                drop(sender);
+                return None;
+            }
+            sender.send(Box::new(item)).err()
+        });
+        let given_back = match item % 8 {
+            0..=3 => {
+                let answer = receiver.recv_blocking().ok();
+                assert_eq!(answer, (item % 4 != 3).then(|| Box::new(item)));
+                None
+            }
+            4 | 7 => {
+                let mut polls = 0;
+                let answer = loop {
+                    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+                    match Pin::new(&mut receiver).poll(&mut Context::from_waker(&waker)) {
+                        Poll::Ready(answer) => break answer.ok(),
+                        Poll::Pending if polls < 3 => polls += 1,
+                        Poll::Pending => thread::park(),
+                    }
+                };
+                assert_eq!(answer, (item % 4 != 3).then(|| Box::new(item)));
+                None
+            }
+            5 => receiver.try_recv().ok().flatten(),
+            _ => {
+                let _ = Pin::new(&mut receiver).poll(&mut Context::from_waker(Waker::noop()));
+                drop(receiver);
+                None
+            }
+        };
+        drop((given_back, thread.join().unwrap()));
+    }
+}
+
+struct Unpark(thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
     }
 }

@@ -77,7 +77,7 @@ pub enum Order {
 /// ```
 pub struct Semaphore {
     /// `available << 2 | CLOSED | WAITING`, where `available` is signed: negative after a shrink below
-    /// what is in use. WAITING is up whenever `waiters` has a member; both flags move under its lock only.
+    /// what is in use. WAITING is up whenever `waiters` has a member, and moves under its lock only.
     state: AtomicU64,
     limit: AtomicU32,
     order: Order,
@@ -203,10 +203,10 @@ impl Semaphore {
 
     /// Ends granting, for ever; true for the call that did it. Wakes all who wait.
     pub fn close(&self) -> bool {
-        let waiters = self.waiters.lock();
         // Ordering: release, with the acquire in `is_closed`.
         let state = self.state.fetch_or(CLOSED, Ordering::Release);
-        drop(waiters);
+        // Whoever got in line did so before, and raised WAITING by a step of the same word; if it is still
+        // at it, the lock waits for it.
         let closed = state & CLOSED == 0;
         if closed && state & WAITING != 0 {
             self.tell_the_waiting();
@@ -401,7 +401,8 @@ impl Semaphore {
         let mut waker = Some(waker.clone());
         let mut waiters = self.waiters.lock();
         let Some(waiter) = waiters.get_mut(key) else { return Entered::Served };
-        // Ordering: relaxed; it was set under the lock.
+        // Ordering: relaxed. If this comes too early to see it, then whoever closes has yet to take the
+        // lock, and will find the new waker.
         if self.state.load(Ordering::Relaxed) & CLOSED == 0 {
             std::mem::swap(&mut waiter.waker, &mut waker);
             return Entered::Waiting(key);

@@ -14,10 +14,10 @@ const CAPACITY: usize = 1024;
 fn main() {
     let wanted = std::env::args().nth(1).unwrap_or_default();
     for (producers, consumers) in [(1, 1), (2, 2), (4, 4)] {
-        if format!("{producers}P{consumers}C").contains(&wanted) {
+        if format!("word{producers}P{consumers}C").contains(&wanted) {
             flows(producers, consumers, "u64", 7u64);
         }
-        if format!("line{producers}p{consumers}C").contains(&wanted) {
+        if format!("line{producers}P{consumers}C").contains(&wanted) {
             flows(producers, consumers, "64 bytes", [7u64; 8]);
         }
     }
@@ -30,7 +30,13 @@ fn main() {
 ///
 /// Every thread reads the clock for itself. A thread that only watched would get its start late: there
 /// are more threads than cores, and those that spin may be done before it runs again.
-fn flow(n: u64, producers: u64, consumers: u64, send: impl Fn(u64) + Sync, recv: impl Fn(u64) + Sync) -> Duration {
+fn flow(
+    n: u64,
+    producers: u64,
+    consumers: u64,
+    send: impl Fn(u64) + Sync,
+    recv: impl Fn(u64) + Sync,
+) -> Duration {
     let gate = Barrier::new((producers + consumers) as usize);
     let share = |n: u64, parts: u64, part: u64| n / parts + u64::from(part < n % parts);
     let spans: Vec<(Instant, Instant)> = std::thread::scope(|scope| {
@@ -90,7 +96,7 @@ impl<T> Locked<T> {
     }
 }
 
-fn flows<T: Copy + Send + Sync + Unpin + 'static>(p: u64, c: u64, what: &str, item: T) {
+fn flows<T: Copy + Default + Send + Sync + Unpin + 'static>(p: u64, c: u64, what: &str, item: T) {
     let (ours_in, ours_out) = mainstay::ring::channel::<T>(CAPACITY);
     let (batch_in, batch_out) = mainstay::ring::channel::<T>(CAPACITY);
     let (kanal_in, kanal_out) = kanal::bounded::<T>(CAPACITY);
@@ -101,14 +107,21 @@ fn flows<T: Copy + Send + Sync + Unpin + 'static>(p: u64, c: u64, what: &str, it
     let ring = mainstay::ring::Ring::<T>::new(CAPACITY);
     let array = crossbeam_queue::ArrayQueue::<T>::new(CAPACITY);
     let concurrent = concurrent_queue::ConcurrentQueue::<T>::bounded(CAPACITY);
-    Race::new(format!("{p}P{c}C of {what}, waiting; per item"))
+    let thing = thingbuf::ThingBuf::<T>::new(CAPACITY);
+    let (thing_in, thing_out) = thingbuf::mpsc::blocking::channel::<T>(CAPACITY);
+    let (rtrb_in, rtrb_out) = rtrb::RingBuffer::<T>::new(CAPACITY);
+    // Each is locked once, by the one who uses it.
+    let (rtrb_in, rtrb_out) = (Mutex::new(rtrb_in), Mutex::new(rtrb_out));
+    let mut race = Race::new(format!("{p}P{c}C of {what}, waiting; per item"))
         .lap("mainstay channel", |n| {
             flow(
                 n,
                 p,
                 c,
                 each(|| ours_in.send_blocking(black_box(item)).unwrap()),
-                each(|| drop(black_box(ours_out.recv_blocking().unwrap()))),
+                each(|| {
+                    black_box(ours_out.recv_blocking().unwrap());
+                }),
             )
         })
         .lap("mainstay channel, batches of 32", |n| {
@@ -141,7 +154,9 @@ fn flows<T: Copy + Send + Sync + Unpin + 'static>(p: u64, c: u64, what: &str, it
                 p,
                 c,
                 each(|| kanal_in.send(black_box(item)).unwrap()),
-                each(|| drop(black_box(kanal_out.recv().unwrap()))),
+                each(|| {
+                    black_box(kanal_out.recv().unwrap());
+                }),
             )
         })
         .lap("crossfire", |n| {
@@ -150,7 +165,9 @@ fn flows<T: Copy + Send + Sync + Unpin + 'static>(p: u64, c: u64, what: &str, it
                 p,
                 c,
                 each(|| fire_in.send(black_box(item)).unwrap_or_else(|_| panic!())),
-                each(|| drop(black_box(fire_out.recv().unwrap()))),
+                each(|| {
+                    black_box(fire_out.recv().unwrap());
+                }),
             )
         })
         .lap("crossbeam-channel", |n| {
@@ -159,7 +176,9 @@ fn flows<T: Copy + Send + Sync + Unpin + 'static>(p: u64, c: u64, what: &str, it
                 p,
                 c,
                 each(|| cross_in.send(black_box(item)).unwrap()),
-                each(|| drop(black_box(cross_out.recv().unwrap()))),
+                each(|| {
+                    black_box(cross_out.recv().unwrap());
+                }),
             )
         })
         .lap("flume", |n| {
@@ -168,11 +187,21 @@ fn flows<T: Copy + Send + Sync + Unpin + 'static>(p: u64, c: u64, what: &str, it
                 p,
                 c,
                 each(|| flume_in.send(black_box(item)).unwrap()),
-                each(|| drop(black_box(flume_out.recv().unwrap()))),
+                each(|| {
+                    black_box(flume_out.recv().unwrap());
+                }),
             )
         })
         .lap("Mutex<VecDeque> + Condvar", |n| {
-            flow(n, p, c, each(|| locked.send(black_box(item))), each(|| drop(black_box(locked.recv()))))
+            flow(
+                n,
+                p,
+                c,
+                each(|| locked.send(black_box(item))),
+                each(|| {
+                    black_box(locked.recv());
+                }),
+            )
         })
         .lap("mainstay Ring + yield_now", |n| {
             flow(
@@ -225,7 +254,58 @@ fn flows<T: Copy + Send + Sync + Unpin + 'static>(p: u64, c: u64, what: &str, it
                 }),
             )
         })
-        .run();
+        .lap("thingbuf + yield_now", |n| {
+            flow(
+                n,
+                p,
+                c,
+                each(|| {
+                    while thing.push(black_box(item)).is_err() {
+                        std::thread::yield_now();
+                    }
+                }),
+                each(|| {
+                    while black_box(thing.pop()).is_none() {
+                        std::thread::yield_now();
+                    }
+                }),
+            )
+        });
+    if c == 1 {
+        race = race.lap("thingbuf mpsc::blocking (one consumer)", |n| {
+            flow(
+                n,
+                p,
+                c,
+                each(|| thing_in.send(black_box(item)).unwrap_or_else(|_| panic!())),
+                each(|| {
+                    black_box(thing_out.recv().unwrap());
+                }),
+            )
+        });
+    }
+    if p == 1 && c == 1 {
+        race = race.lap("rtrb + yield_now (SPSC)", |n| {
+            let send = |n| {
+                let mut queue = rtrb_in.lock();
+                for _ in 0..n {
+                    while queue.push(black_box(item)).is_err() {
+                        std::thread::yield_now();
+                    }
+                }
+            };
+            let recv = |n| {
+                let mut queue = rtrb_out.lock();
+                for _ in 0..n {
+                    while black_box(queue.pop()).is_err() {
+                        std::thread::yield_now();
+                    }
+                }
+            };
+            flow(n, p, c, send, recv)
+        });
+    }
+    race.run();
 }
 
 /// Two threads, two channels of one: there and back.

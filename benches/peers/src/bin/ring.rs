@@ -97,12 +97,24 @@ fn empty() {
     let (_kanal_in, kanal_out) = kanal::bounded::<u64>(CAPACITY);
     let locked = Mutex::new(VecDeque::<u64>::with_capacity(CAPACITY));
     Race::new("pop from an empty queue")
-        .each("mainstay Ring", || drop(black_box(ring.try_pop())))
-        .each("crossbeam ArrayQueue", || drop(black_box(array.pop())))
-        .each("concurrent-queue", || drop(black_box(concurrent.pop())))
-        .each("thingbuf", || drop(black_box(thing.pop())))
-        .each("kanal", || drop(black_box(kanal_out.try_recv())))
-        .each("Mutex<VecDeque>", || drop(black_box(locked.lock().pop_front())))
+        .each("mainstay Ring", || {
+            let _ = black_box(ring.try_pop());
+        })
+        .each("crossbeam ArrayQueue", || {
+            black_box(array.pop());
+        })
+        .each("concurrent-queue", || {
+            let _ = black_box(concurrent.pop());
+        })
+        .each("thingbuf", || {
+            black_box(thing.pop());
+        })
+        .each("kanal", || {
+            let _ = black_box(kanal_out.try_recv());
+        })
+        .each("Mutex<VecDeque>", || {
+            black_box(locked.lock().pop_front());
+        })
         .run();
 }
 
@@ -120,11 +132,21 @@ fn full() {
         assert!(kanal_in.try_send(item).unwrap());
     }
     Race::new("push into a full queue")
-        .each("mainstay Ring", || drop(black_box(ring.try_push(black_box(7)))))
-        .each("crossbeam ArrayQueue", || drop(black_box(array.push(black_box(7)))))
-        .each("concurrent-queue", || drop(black_box(concurrent.push(black_box(7)))))
-        .each("thingbuf", || drop(black_box(thing.push(black_box(7)))))
-        .each("kanal", || drop(black_box(kanal_in.try_send(black_box(7)))))
+        .each("mainstay Ring", || {
+            let _ = black_box(ring.try_push(black_box(7)));
+        })
+        .each("crossbeam ArrayQueue", || {
+            let _ = black_box(array.push(black_box(7)));
+        })
+        .each("concurrent-queue", || {
+            let _ = black_box(concurrent.push(black_box(7)));
+        })
+        .each("thingbuf", || {
+            let _ = black_box(thing.push(black_box(7)));
+        })
+        .each("kanal", || {
+            let _ = black_box(kanal_in.try_send(black_box(7)));
+        })
         .run();
 }
 
