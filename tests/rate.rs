@@ -493,6 +493,15 @@ fn those_who_wait_hear_of_a_new_quota() {
     limiter.reconfigure(Quota::per_second(10).burst(1)).unwrap();
     time.drive(try_join(first, second)).unwrap();
     assert_eq!(time.now() - start, 200 * MS);
+    // Still nobody gets past.
+    limiter.reconfigure(Quota::per_second(10).burst(2)).unwrap();
+    drain(&limiter);
+    let mut both = pin!(limiter.acquire_n(2));
+    assert!(poll(both.as_mut()).is_pending());
+    limiter.reconfigure(Quota::per_second(10).burst(3)).unwrap();
+    time.advance(150 * MS);
+    assert!(limiter.try_acquire().is_err());
+    time.drive(both).unwrap();
     // Too much for the new one: told so.
     limiter.reconfigure(Quota::per_second(10).burst(4)).unwrap();
     let mut heavy = pin!(limiter.acquire_n(4));

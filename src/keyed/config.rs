@@ -49,11 +49,12 @@ impl Settings {
         }
     }
 
-    /// Four for each processor, so that two threads seldom meet; fewer for few keys.
+    /// Sixteen for each processor, so that two threads seldom meet, also where many share a processor and one
+    /// is interrupted under a lock; fewer for few keys.
     pub(super) fn shards(&self) -> usize {
         self.shards.unwrap_or_else(|| {
             let processors = plain_thread::available_parallelism().map_or(1, usize::from);
-            let wanted = (4 * processors).next_power_of_two();
+            let wanted = (16 * processors).next_power_of_two();
             let sensible = (self.max_keys / Self::KEYS_A_SHARD).max(1);
             wanted.min(1 << sensible.ilog2()).min(Self::MOST_SHARDS)
         })

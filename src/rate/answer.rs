@@ -105,9 +105,9 @@ pub struct Refused {
 }
 
 impl Refused {
+    #[inline(always)]
     pub(super) const fn new(answer: Answer, policy: &'static str) -> Self {
-        let reason = if answer.plan.is_invalid() { Reason::Misconfigured } else { Reason::RateLimited };
-        Self { answer, policy, reason }
+        Self { answer, policy, reason: Reason::RateLimited }
     }
 
     /// The figures.

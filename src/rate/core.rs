@@ -102,32 +102,31 @@ impl Core {
 
     /// Whether the plan that was read for `word` is in force, so that a refusal is its verdict and not that
     /// of a mixture.
+    #[inline(always)]
     fn still(&self, word: Word) -> bool {
         // Ordering: acquire, so that the plan was read before the epoch is looked at again.
         fence(Acquire);
         self.word().epoch() == word.epoch()
     }
 
-    /// Takes `n` tokens if that is the ordinary case.
+    /// Takes `n` tokens or refuses them in the ordinary case; `None` where there is more to it: somebody
+    /// waits, `n` is out of the ordinary, others came between.
     #[inline(always)]
-    pub(super) fn take_at_once(&self, n: u32, nanos: u64) -> Option<Answer> {
+    pub(super) fn take_at_once(&self, n: u32, nanos: u64) -> Option<Result<Answer, Answer>> {
         let word = self.word();
         let plan = self.plan(word);
+        let now = plan.units(nanos);
+        // To be read before the swap.
+        let refunded = self.refunded();
+        let answer = |ahead, granted| Answer { plan, ahead, now: nanos, wanted: n, granted, refunded };
         if word.is_waiting() || !plan.is_ordinary(n) {
             return None;
         }
-        let now = plan.units(nanos);
-        let next = plan.take(word.arrival(), now, n)?;
-        // Before the swap: see `refund`.
-        let refunded = self.refunded();
-        self.swap(word, word.with_arrival(next)).then_some(Answer {
-            plan,
-            ahead: next,
-            now: nanos,
-            wanted: n,
-            granted: n,
-            refunded,
-        })
+        match plan.take(word.arrival(), now, n) {
+            Some(next) if self.swap(word, word.with_arrival(next)) => Some(Ok(answer(next, n))),
+            None if self.still(word) => Some(Err(answer(word.arrival(), 0))),
+            _ => None,
+        }
     }
 
     /// Takes `n` tokens, past nobody who waits.

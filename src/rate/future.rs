@@ -106,7 +106,7 @@ impl Shared {
         deadline: Option<Instant>,
         mut now: Instant,
     ) -> Result<Answer, Refused> {
-        if let Some(answer) = self.core.take_at_once(cost, self.nanos(now)) {
+        if let Some(Ok(answer)) = self.core.take_at_once(cost, self.nanos(now)) {
             return Ok(answer);
         }
         let parker = Parker::current();
@@ -168,7 +168,7 @@ impl<H: Limiter> Future for Wait<H> {
         let limiter = this.limiter.shared();
         let mut now = limiter.clock.now();
         if this.turn.is_none()
-            && let Some(answer) = limiter.core.take_at_once(*this.cost, limiter.nanos(now))
+            && let Some(Ok(answer)) = limiter.core.take_at_once(*this.cost, limiter.nanos(now))
         {
             *this.ended = true;
             return Poll::Ready(Ok(answer));

@@ -110,7 +110,9 @@ impl Plan {
         if self.scale == 0 || units > LAST {
             return None;
         }
-        Some(((units as u128) << FRACTION).div_ceil(self.scale as u128) as u64)
+        // Rounded up, by one division: two of this width would cost more than all the rest of a decision.
+        let (scaled, scale) = ((units as u128) << FRACTION, self.scale as u128);
+        Some(((scaled + (scale - 1)) / scale) as u64)
     }
 
     #[inline(always)]

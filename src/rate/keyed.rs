@@ -340,7 +340,7 @@ impl<K: Hash + Eq, S: BuildHasher> Keyed<K, S> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn decide<Q>(
         &self,
         key: &Q,
@@ -363,11 +363,14 @@ impl<K: Hash + Eq, S: BuildHasher> Keyed<K, S> {
             *arrival = next;
             Ok(answer(plan, next, nanos, n, granted))
         })?;
-        decided.map_err(|answer| self.refuse(Refused::new(answer, self.teller.name)))
+        decided.map_err(|answer| {
+            let reason = if answer.plan.is_invalid() { Reason::Misconfigured } else { Reason::RateLimited };
+            self.refuse(Refused { reason, ..Refused::new(answer, self.teller.name) })
+        })
     }
 
     /// Shows plan and arrival of `key`, which is put in if it is new, to `act`, with the time.
-    #[inline]
+    #[inline(always)]
     fn with<Q, R>(&self, key: &Q, act: impl FnOnce(&Plan, &mut u64, u64) -> R) -> Result<R, Refused>
     where
         K: Borrow<Q>,
@@ -408,10 +411,10 @@ impl<K: Hash + Eq, S: BuildHasher> Keyed<K, S> {
         })
     }
 
+    #[inline(always)]
     fn refuse(&self, refused: Refused) -> Refused {
         let at = || Instant::from_nanos(self.origin.as_nanos().saturating_add(refused.answer.now));
-        self.teller.refused(&refused, at);
-        refused
+        self.teller.refused(refused, at)
     }
 
     #[inline]
@@ -466,7 +469,7 @@ impl<K, S> KeyedBuilder<K, S> {
     }
 
     /// In how many shards the keys stand, each behind its own lock: a power of two, at most 4,096. Default:
-    /// four for each processor, rounded up; fewer for few keys.
+    /// sixteen for each processor, rounded up; fewer for few keys.
     #[must_use]
     pub fn shards(mut self, shards: usize) -> Self {
         self.settings.shards = Some(shards);

@@ -147,9 +147,8 @@ impl<H: Hold> Turn<H> {
             };
             let late = own == 0 && deadline.is_some_and(|deadline| due.is_none_or(|due| due > deadline));
             let stay = next.is_none() && due.is_some() && !late;
-            // Also where the word stays as it is, which makes the verdict the plan's and not that of a
-            // mixture. And to see that nothing is to be had and to say that somebody waits is one step, so
-            // that whoever changes the one afterwards sees the other.
+            // Whatever changes in favour of those who wait (a refund, another plan) takes the lock first, so
+            // that none of it is missed. Only takers come between, and the swap notices them.
             let changed = next.map_or(word, |next| word.with_arrival(next)).waiting(stay || others);
             if !core.swap(word, changed) {
                 continue;

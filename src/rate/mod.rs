@@ -347,20 +347,20 @@ impl Shared {
     #[inline(always)]
     fn admit(&self, n: u32, nanos: u64) -> Result<Answer, Refused> {
         match self.core.take_at_once(n, nanos) {
-            Some(answer) => Ok(answer),
+            Some(Ok(answer)) => Ok(answer),
+            Some(Err(answer)) => Err(self.refuse(answer)),
             None => self.admit_or_refuse(n, nanos),
         }
     }
 
-    #[inline(never)]
+    #[cold]
     fn admit_or_refuse(&self, n: u32, nanos: u64) -> Result<Answer, Refused> {
         self.core.take(n, nanos).map_err(|answer| self.refuse(answer))
     }
 
+    #[inline(always)]
     fn refuse(&self, answer: Answer) -> Refused {
-        let refused = Refused::new(answer, self.teller.name);
-        self.teller.refused(&refused, || self.instant(answer.now));
-        refused
+        self.teller.refused(Refused::new(answer, self.teller.name), || self.instant(answer.now))
     }
 }
 
@@ -370,15 +370,18 @@ impl Teller {
     }
 
     /// An event of kind `refused` with `wanted`, `limit`, `remaining` and, if it is known, `retry_after`.
-    #[inline]
-    fn refused(&self, refused: &Refused, at: impl FnOnce() -> Instant) {
+    #[inline(always)]
+    fn refused(&self, refused: Refused, at: impl FnOnce() -> Instant) -> Refused {
         if let Some(observer) = &self.observer {
+            // By value: lent, it would have to live in memory also where nobody listens.
             self.tell_refused(&**observer, refused, at());
         }
+        refused
     }
 
     #[cold]
-    fn tell_refused(&self, observer: &dyn Observer, refused: &Refused, at: Instant) {
+    #[inline(never)]
+    fn tell_refused(&self, observer: &dyn Observer, refused: Refused, at: Instant) {
         let retry_after = refused.retry_after();
         let fields = [
             ("wanted", Value::Count(refused.answer.wanted.into())),

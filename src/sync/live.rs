@@ -1,6 +1,6 @@
 //! Configuration that changes while it is read.
 
-use super::atomic::{AtomicU64, Ordering};
+use super::atomic::{AtomicU64, Ordering, fence};
 
 /// A value that fits into `N` words, any pattern of which decodes to *some* value.
 ///
@@ -55,6 +55,9 @@ impl<const N: usize> Live<N> {
     /// The caller serialises writers, and publishes by storing `epoch` into its state word with at
     /// least release ordering.
     pub(crate) fn write<C: Words<N>>(&self, epoch: u64, value: C) {
+        // Ordering: release, with the acquire fence of one who reads and then looks at the epoch again
+        // instead of swapping: if any of what follows was read, the epoch before this one is seen.
+        fence(Ordering::Release);
         let slot = &self.slots[(epoch & 1) as usize];
         for (word, value) in slot.iter().zip(value.to_words()) {
             // Ordering: relaxed; published by the owner's release of `epoch`.
