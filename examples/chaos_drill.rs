@@ -76,8 +76,8 @@ impl Dependency {
             .name(name)
             .count_window(20)
             .minimum_calls(10)
-            // Six of eight workers that hang are three tenths of the window: it opens before any of them
-            // loses patience.
+            // Six of eight workers that hang are three tenths of the window. All of them hang before anybody
+            // asks again, so it opens when the first one has lost patience, and does not wait for the rest.
             .slow_calls((PATIENCE / 4, 0.3))
             .watch_in_flight(true)
             .wait(Backoff::constant(Duration::from_millis(500)))

@@ -180,7 +180,7 @@ async fn crawl(crawler: Crawler, hosts: Arc<[Host]>, first: usize, until: Instan
         };
         count.fetch_add(1, Ordering::Relaxed);
         counts.micros.fetch_add(begun.elapsed().as_micros() as u64, Ordering::Relaxed);
-        if next % hosts.len() == 0 {
+        if next.is_multiple_of(hosts.len()) {
             tokio::time::sleep(PAUSE).await;
         }
     }

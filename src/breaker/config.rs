@@ -283,7 +283,7 @@ impl Builder {
         let core = Core::new(window, &settings, family.control.mode(), laws);
         let shared = PlainArc::new(Shared { core, family, subject: None });
         let follower: PlainArc<dyn Follow> = shared.clone();
-        shared.family.control.enlist(PlainArc::downgrade(&follower));
+        shared.family.control.enlist(&follower);
         Ok(CircuitBreaker::from_shared(shared))
     }
 

@@ -95,6 +95,12 @@ impl Core {
         Word::from_bits(self.gate.word.load(Acquire))
     }
 
+    /// The word as it is now, for who has no part in the order in which it came about.
+    pub(super) fn latest_word(&self) -> Word {
+        // Ordering: a read-modify-write sees the last of all modifications.
+        Word::from_bits(self.gate.word.fetch_or(0, AcqRel))
+    }
+
     pub(super) fn swap(&self, from: Word, to: Word) -> bool {
         self.gate.word.compare_exchange(from.to_bits(), to.to_bits(), AcqRel, Relaxed).is_ok()
     }
@@ -167,7 +173,7 @@ impl Core {
 impl Drop for Core {
     fn drop(&mut self) {
         if let Some(places) = &self.laws.places {
-            places.part(self.word().is_shut());
+            places.part(self.latest_word().is_shut());
         }
     }
 }
