@@ -188,7 +188,7 @@ where
             return Err(ConfigError::new("most_shut", self.most_shut, "a share above 0 and at most 1"));
         }
         let settings = self.each.settings()?;
-        self.each.window()?;
+        self.each.window(true)?;
         let mut laws = self.each.laws(&settings);
         laws.places = Some(Places::new(self.most_shut));
         let family = Family { idle_after: self.idle_after, ..self.each.clone().family() };
@@ -363,7 +363,7 @@ impl<K: Eq, S: BuildHasher> Kept<K, S> {
     where
         K: Send + Sync + 'static,
     {
-        let window = self.builder.window().expect("was built before");
+        let window = self.builder.window(true).expect("was built before");
         let breaker = PlainArc::new(Shared {
             core: Core::new(window, &self.settings, mode, self.laws.clone()),
             family: self.family.clone(),
