@@ -4,7 +4,7 @@
 #![allow(missing_docs)] // criterion's macro makes a function without any
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use mainstay::breaker::{Builder, CircuitBreaker};
+use mainstay::breaker::{Builder, CircuitBreaker, Keyed, Mode, Transition};
 use mainstay::time::{Clock, ManualClock};
 use mainstay::window::{Generation, Sample, Window};
 use std::hint::black_box;
@@ -24,6 +24,13 @@ fn closed(c: &mut Criterion) {
         ("count window, runs", breaker(|b| b.consecutive_failures(5))),
         ("count window, slow calls", breaker(|b| b.slow_calls(slow))),
         ("count window, slow calls, clock left out", breaker(|b| b.slow_calls(slow).clock(still.clone()))),
+        ("count window, latency", breaker(|b| b.latency(true))),
+        ("count window, latency, clock left out", breaker(|b| b.latency(true).clock(still.clone()))),
+        ("count window, in flight", breaker(|b| b.slow_calls(slow).watch_in_flight(true))),
+        (
+            "count window, in flight, clock left out",
+            breaker(|b| b.slow_calls(slow).watch_in_flight(true).clock(still.clone())),
+        ),
         ("time window", breaker(|b| b.time_window(Duration::from_secs(10), 10))),
         (
             "time window, clock left out",
@@ -32,6 +39,18 @@ fn closed(c: &mut Criterion) {
     ];
     for (name, breaker) in &breakers {
         group.bench_function(*name, |b| b.iter(|| breaker.call_blocking(|| black_box(Ok::<u64, ()>(1)))));
+    }
+    let observed = breaker(|b| b);
+    let _subscriptions: Vec<_> = (0..3).map(|_| observed.on_transition(|_: &Transition| ())).collect();
+    group.bench_function("count window, three observers", |b| {
+        b.iter(|| observed.call_blocking(|| black_box(Ok::<u64, ()>(1))));
+    });
+    for mode in [Mode::Shadow, Mode::ForcedClosed, Mode::Disabled] {
+        let held = breaker(|b| b);
+        held.set_mode(mode);
+        group.bench_function(format!("count window, {mode}"), |b| {
+            b.iter(|| held.call_blocking(|| black_box(Ok::<u64, ()>(1))));
+        });
     }
     let mixed = breaker(|b| b.failure_rate(0.9));
     let mut n = 0_u32;
@@ -73,6 +92,21 @@ fn open(c: &mut Criterion) {
     c.bench_function("open, rejection", |b| b.iter(|| breaker.try_acquire().is_err()));
 }
 
+fn keyed(c: &mut Criterion) {
+    let mut group = c.benchmark_group("keyed");
+    for keys in [10_u64, 100_000] {
+        let keyed: Keyed<u64> = Keyed::builder(CircuitBreaker::builder()).max_keys(200_000).build().unwrap();
+        let mut key = 0;
+        let mut call = || {
+            key = (key + 7919) % keys;
+            keyed.call_blocking(&key, || black_box(Ok::<u64, ()>(1)))
+        };
+        (0..200 * keys).take(2_000_000).for_each(|_| drop(call()));
+        group.bench_function(format!("{keys} keys"), |b| b.iter(&mut call));
+    }
+    group.finish();
+}
+
 fn window(c: &mut Criterion) {
     let mut group = c.benchmark_group("window");
     let now = Clock::system().now();
@@ -91,5 +125,5 @@ fn window(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, closed, shared, open, window);
+criterion_group!(benches, closed, shared, open, keyed, window);
 criterion_main!(benches);

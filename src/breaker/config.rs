@@ -277,18 +277,20 @@ impl Builder {
     /// # Errors
     /// Names the first setting that is out of range, its value, and what is accepted.
     pub fn build(self) -> Result<CircuitBreaker, ConfigError> {
-        let (settings, window) = (self.settings()?, self.window()?);
+        let (settings, window) = (self.settings()?, self.window(false)?);
         let laws = Arc::new(self.laws(&settings));
         let family = PlainArc::new(self.family());
         let core = Core::new(window, &settings, family.control.mode(), laws);
         let shared = PlainArc::new(Shared { core, family, subject: None });
         let follower: PlainArc<dyn Follow> = shared.clone();
-        shared.family.control.enlist(PlainArc::downgrade(&follower));
+        shared.family.control.enlist(&follower);
         Ok(CircuitBreaker::from_shared(shared))
     }
 
-    pub(super) fn window(&self) -> Result<Window, ConfigError> {
+    /// `many`: one of very many.
+    pub(super) fn window(&self, many: bool) -> Result<Window, ConfigError> {
         let window = match self.window {
+            WindowSize::Count(calls) if many => Window::sparse(calls),
             WindowSize::Count(calls) => Window::count(calls),
             WindowSize::Time(span, buckets) => Window::time(span, buckets),
         }?;

@@ -12,20 +12,20 @@ use super::state::{self, Times};
 use super::transition::{State, Transition};
 use super::word::{Hand, Phase, Word};
 use crate::event::Outbox;
+use crate::sync::Arc;
 use crate::sync::atomic::{
     AtomicU32, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed},
     fence,
 };
-use crate::sync::{Arc, CachePadded};
 use crate::time::Instant;
 use crate::window::{Counts, Window};
 use std::time::Duration;
 
 #[derive(Debug)]
 pub(super) struct Core {
-    pub(super) gate: CachePadded<Gate>,
-    pub(super) tallies: CachePadded<Tallies>,
+    pub(super) gate: Gate,
+    pub(super) tallies: Tallies,
     pub(super) window: Window,
     pub(super) in_flight: Option<Box<InFlight>>,
     pub(super) laws: Arc<Laws>,
@@ -33,8 +33,10 @@ pub(super) struct Core {
     pub(super) outbox: Outbox<Transition>,
 }
 
-/// What every call reads and only transitions write, while the breaker is closed.
+/// What every call reads and only transitions write, while the breaker is closed. On a cache line of its
+/// own, and not on two as `CachePadded` would have it: of keyed breakers there are very many.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct Gate {
     word: AtomicU64,
     /// Of the present opening. Written before the word says open, read after.
@@ -67,20 +69,20 @@ impl Core {
         let word = Word::new(settings, mode);
         laws.places.iter().for_each(Places::join);
         Self {
-            gate: CachePadded::new(Gate {
+            gate: Gate {
                 word: AtomicU64::new(word.to_bits()),
                 open_until: AtomicU64::new(Instant::FAR_FUTURE.as_nanos()),
                 lease_until: AtomicU64::new(0),
                 closed_at: AtomicU64::new(0),
                 openings: AtomicU32::new(0),
                 last_wait: AtomicU64::new(0),
-            }),
-            tallies: CachePadded::new(Tallies {
+            },
+            tallies: Tallies {
                 rejected: AtomicU64::new(0),
                 shadowed: AtomicU64::new(0),
                 stale: AtomicU64::new(0),
                 draws: AtomicU32::new(0),
-            }),
+            },
             window,
             in_flight: settings.in_flight.then(|| Box::new(InFlight::new(word))),
             laws,
@@ -93,6 +95,12 @@ impl Core {
         // Ordering: acquire, with the release in `swap`: who sees a word sees what was written for it
         // before, its settings, its wait, its window.
         Word::from_bits(self.gate.word.load(Acquire))
+    }
+
+    /// The word as it is now, for who has no part in the order in which it came about.
+    pub(super) fn latest_word(&self) -> Word {
+        // Ordering: a read-modify-write sees the last of all modifications.
+        Word::from_bits(self.gate.word.fetch_or(0, AcqRel))
     }
 
     pub(super) fn swap(&self, from: Word, to: Word) -> bool {
@@ -167,7 +175,7 @@ impl Core {
 impl Drop for Core {
     fn drop(&mut self) {
         if let Some(places) = &self.laws.places {
-            places.part(self.word().is_shut());
+            places.part(self.latest_word().is_shut());
         }
     }
 }

@@ -61,7 +61,7 @@ impl Start {
 
 fn step_of(now: Instant, slow_after: Duration) -> u64 {
     let width = nanos(slow_after).div_ceil(STEPS).max(SHORTEST_STEP);
-    now.as_nanos() / width & STEP_MASK
+    (now.as_nanos() / width) & STEP_MASK
 }
 
 /// How many steps `later` is after `earlier`; negative if it is before.
@@ -171,7 +171,7 @@ impl InFlight {
     /// before `word` is published.
     pub(super) fn begin_era(&self, word: Word) {
         let tag = (self.era.load(Relaxed) >> TAG).wrapping_add(1) & 0xff;
-        if tag % 128 == 0 {
+        if tag.is_multiple_of(128) {
             // No bucket keeps a tag for longer than half the range of tags.
             for bucket in &self.buckets {
                 bucket.swap(tag.wrapping_sub(1) << TAG, Relaxed);

@@ -11,7 +11,6 @@ use super::{Builder, CircuitBreaker, Family, Shared};
 use crate::error::{ConfigError, Error, Reason, Rejection};
 use crate::event::{Observer, Subscription};
 use crate::keyed::{self, Map, WhenFull, Worth};
-use crate::sync::atomic::{Ordering::Acquire, fence};
 use crate::sync::{Arc, PlainArc};
 use crate::time::Instant;
 use crate::window::Counts;
@@ -73,11 +72,9 @@ impl keyed::State for Member {
         if PlainArc::strong_count(&self.breaker) > 1 {
             return Worth::Everything;
         }
-        // Ordering: acquire, with the release by which an `Arc` is dropped: whoever had it, we see what came of
-        // his calls.
-        fence(Acquire);
         let (core, family) = (&self.breaker.core, &self.breaker.family);
-        let word = core.word();
+        // Whoever had it has let go of it, but nothing has told us what came of his calls.
+        let word = core.latest_word();
         // A mode is worth keeping if a new breaker would not begin in it.
         if word.is_shut() || word.is_ramping() || word.mode() != family.control.mode() {
             return Worth::Everything;
@@ -191,7 +188,7 @@ where
             return Err(ConfigError::new("most_shut", self.most_shut, "a share above 0 and at most 1"));
         }
         let settings = self.each.settings()?;
-        self.each.window()?;
+        self.each.window(true)?;
         let mut laws = self.each.laws(&settings);
         laws.places = Some(Places::new(self.most_shut));
         let family = Family { idle_after: self.idle_after, ..self.each.clone().family() };
@@ -203,7 +200,7 @@ where
             family: PlainArc::new(family),
         });
         let follower: PlainArc<dyn Follow> = kept.clone();
-        kept.family.control.enlist(PlainArc::downgrade(&follower));
+        kept.family.control.enlist(&follower);
         Ok(Keyed(kept))
     }
 }
@@ -366,7 +363,7 @@ impl<K: Eq, S: BuildHasher> Kept<K, S> {
     where
         K: Send + Sync + 'static,
     {
-        let window = self.builder.window().expect("was built before");
+        let window = self.builder.window(true).expect("was built before");
         let breaker = PlainArc::new(Shared {
             core: Core::new(window, &self.settings, mode, self.laws.clone()),
             family: self.family.clone(),

@@ -6,6 +6,8 @@ use super::admit::{Refused, Ticket};
 use super::class::Class;
 use super::config::Builder;
 use super::core::Core;
+use super::in_flight::{InFlight, Start};
+use super::keyed::Keyed;
 use super::manual::Mode;
 use super::rule::{Closures, Laws};
 use super::transition::State;
@@ -17,6 +19,7 @@ use crate::time::{Clock, Instant, Reading};
 use crate::window::Window;
 use loom::sync::Arc;
 use loom::thread;
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::time::Duration;
 
 const WAIT: u64 = 10;
@@ -489,5 +492,88 @@ fn delivery_against_an_observer_that_panics() {
         core.set_mode(Mode::Automatic, Instant::ORIGIN);
         deliver(&core, &told, 0);
         assert_eq!(*told.lock(), [1, 2, 3]);
+    });
+}
+
+/// A key's breaker opens while another key wants its place, of which there is one: whoever was there with a
+/// call under way, and then open, is still there.
+#[test]
+fn eviction_against_admission() {
+    loom::model(|| {
+        let each = builder().clock(crate::time::ManualClock::new().clock());
+        let keyed: Keyed<u8, BuildHasherDefault<DefaultHasher>> =
+            Keyed::builder(each).max_keys(1).hasher(BuildHasherDefault::default()).build().unwrap();
+        let keyed = Arc::new(keyed);
+        let opens = {
+            let keyed = keyed.clone();
+            thread::spawn(move || {
+                let Ok(breaker) = keyed.breaker(&1) else { return false };
+                breaker.try_acquire().unwrap().failure();
+                true
+            })
+        };
+        let other = keyed.breaker(&2).is_ok();
+        let opened = opens.join().unwrap();
+        assert!(opened || other);
+        let snapshot = keyed.snapshot();
+        assert_eq!((snapshot.keys, snapshot.shut), (1, usize::from(opened)));
+        assert_eq!(keyed.sum().open, usize::from(opened));
+    });
+}
+
+/// A call ends while another one turns its bucket over: it is deducted where it is counted.
+#[test]
+fn a_call_that_ends_against_one_that_turns_its_bucket() {
+    loom::model(|| {
+        let word = core(&builder()).word();
+        let in_flight = Arc::new(InFlight::new(word));
+        let start = move |step: u64| Start {
+            admitted: word,
+            at: Instant::ORIGIN + Duration::from_secs(step),
+            slow_after: Duration::from_secs(8),
+        };
+        in_flight.enter(&start(0));
+        in_flight.enter(&start(0));
+        let other = {
+            let in_flight = in_flight.clone();
+            thread::spawn(move || in_flight.leave(&start(0)))
+        };
+        in_flight.enter(&start(10));
+        other.join().unwrap();
+        let overdue = |step| in_flight.overdue(word, start(step).at, start(step).slow_after);
+        assert_eq!((overdue(10), overdue(1000)), (1, 2));
+        in_flight.leave(&start(0));
+        in_flight.leave(&start(10));
+        assert_eq!(overdue(1000), 0);
+    });
+}
+
+/// Calls of an era that is over begin and end while the next one has begun: they change nothing in it.
+#[test]
+fn calls_of_an_era_that_is_over_change_nothing() {
+    loom::model(|| {
+        let word = core(&builder()).word();
+        let next = word.moved_to(Phase::CLOSED);
+        let in_flight = Arc::new(InFlight::new(word));
+        let start = |admitted, step: u64| Start {
+            admitted,
+            at: Instant::ORIGIN + Duration::from_secs(step),
+            slow_after: Duration::from_secs(8),
+        };
+        in_flight.enter(&start(word, 0));
+        let other = {
+            let in_flight = in_flight.clone();
+            thread::spawn(move || {
+                in_flight.leave(&start(word, 0));
+                in_flight.enter(&start(word, 10));
+            })
+        };
+        in_flight.begin_era(next);
+        in_flight.enter(&start(next, 10));
+        other.join().unwrap();
+        let overdue = |step| in_flight.overdue(next, start(next, step).at, Duration::from_secs(8));
+        assert_eq!((overdue(10), overdue(1000)), (0, 1));
+        in_flight.leave(&start(next, 10));
+        assert_eq!(overdue(1000), 0);
     });
 }

@@ -123,17 +123,15 @@ impl Control {
     }
 
     /// From here on `follower` does as this control says.
-    pub(super) fn enlist(&self, follower: PlainWeak<dyn Follow>) {
+    pub(super) fn enlist(&self, follower: &PlainArc<dyn Follow>) {
         {
             let mut panel = self.0.lock();
             if panel.followers.len() == panel.followers.capacity() {
                 panel.followers.retain(|follower| follower.strong_count() > 0);
             }
-            panel.followers.push(follower.clone());
+            panel.followers.push(PlainArc::downgrade(follower));
         }
-        if let Some(follower) = follower.upgrade() {
-            self.apply(&*follower);
-        }
+        self.apply(&**follower);
     }
 
     /// Of two who set different modes at once, each looks again: so the later mode is what stays.

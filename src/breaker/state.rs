@@ -132,7 +132,7 @@ pub(super) fn with_overdue(counts: Counts, overdue: u64, capacity: Option<u32>) 
     let overdue = overdue.min(full);
     let total = (counts.total + overdue).min(full);
     let kept = total - overdue;
-    let share = |part: u64| if counts.total == 0 { 0 } else { part * kept / counts.total };
+    let share = |part: u64| (part * kept).checked_div(counts.total).unwrap_or(0);
     Counts { total, failed: share(counts.failed), slow: share(counts.slow) + overdue }
 }
 

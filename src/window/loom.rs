@@ -1,6 +1,7 @@
 //! Models of the windows: what recorders, readers and resets do to each other.
 
 use super::count::CountWindow;
+use super::sparse::SparseWindow;
 use super::timed::TimeWindow;
 use super::{Counts, Generation, Sample};
 use crate::time::Instant;
@@ -104,5 +105,42 @@ fn a_late_call_does_not_reach_the_next_generation() {
         assert!(window.record(new, at(0), Sample::OK));
         late.join().unwrap();
         assert_eq!(window.counts(at(0)), Counts { total: 1, failed: 0, slow: 0 });
+    });
+}
+
+/// A calm window is made by a failure while a success is being counted: nothing is lost.
+#[test]
+fn a_success_against_the_end_of_the_calm() {
+    loom::model(|| {
+        let window = Arc::new(SparseWindow::new(3));
+        window.record(OLD, Sample::OK);
+        let other = {
+            let window = window.clone();
+            thread::spawn(move || window.record(OLD, Sample::OK))
+        };
+        assert!(window.record(OLD, Sample::FAILED));
+        assert!(other.join().unwrap());
+        assert_eq!(window.counts(), Counts { total: 3, failed: 1, slow: 0 });
+        assert_eq!(window.counts(), window.recount(OLD));
+    });
+}
+
+/// A late sample of a generation whose window was made, against the next generation's being made.
+#[test]
+fn a_late_sample_against_the_next_end_of_the_calm() {
+    loom::model(|| {
+        let window = Arc::new(SparseWindow::new(2));
+        window.record(OLD, Sample::FAILED);
+        let late = {
+            let window = window.clone();
+            thread::spawn(move || window.record(OLD, Sample::FAILED))
+        };
+        let new = OLD.next();
+        window.reset(new);
+        assert!(window.record(new, Sample::OK));
+        assert!(window.record(new, Sample::SLOW));
+        late.join().unwrap();
+        assert_eq!(window.counts(), window.recount(new));
+        assert_eq!(window.counts().failed, 0);
     });
 }

@@ -43,17 +43,19 @@
 //!
 //! | window | bytes |
 //! |---|---|
-//! | count, N calls | 4 N |
-//! | time, B buckets | 16 B |
+//! | count, N calls | 384 + 4 N |
+//! | time, B buckets | 256 + 16 B |
+//! | with a latency histogram | 8.2 KiB more |
 //!
-//! each in one allocation, and the [`Window`] itself, which stands where you put it and takes 384 bytes
-//! (on x86-64), so that its hot words share their cache lines with nothing else.
+//! on x86-64, in two allocations that share no cache line with anything else. (The windows of a
+//! [`breaker::Keyed`](crate::breaker::Keyed) take 40 bytes until the first failed or slow call.)
 
 mod count;
 mod latency;
 #[cfg(all(test, mainstay_loom))]
 mod loom;
 mod modulus;
+mod sparse;
 mod timed;
 
 use crate::error::ConfigError;
@@ -61,6 +63,7 @@ use crate::time::Instant;
 use count::CountWindow;
 use latency::Latencies;
 pub use latency::{Latency, Quantiles};
+use sparse::SparseWindow;
 use std::fmt;
 use std::time::Duration;
 use timed::TimeWindow;
@@ -76,6 +79,8 @@ pub struct Window {
 #[derive(Debug)]
 enum Kind {
     Count(Box<CountWindow>),
+    /// As `Count`, for many that are mostly calm.
+    Sparse(SparseWindow),
     Time(Box<TimeWindow>),
 }
 
@@ -180,10 +185,21 @@ impl Window {
     /// # Errors
     /// `calls` must be from 1 to [`MAX_CALLS`](Self::MAX_CALLS).
     pub fn count(calls: u32) -> Result<Self, ConfigError> {
-        if !(1..=Self::MAX_CALLS).contains(&calls) {
-            return Err(ConfigError::new("window.calls", calls, "1 to 32768 calls"));
-        }
+        Self::check_calls(calls)?;
         Ok(Self { kind: Kind::Count(Box::new(CountWindow::new(calls))), latencies: None })
+    }
+
+    fn check_calls(calls: u32) -> Result<(), ConfigError> {
+        match (1..=Self::MAX_CALLS).contains(&calls) {
+            true => Ok(()),
+            false => Err(ConfigError::new("window.calls", calls, "1 to 32768 calls")),
+        }
+    }
+
+    /// As [`count`](Self::count), in a few words until the first sample that is not a fast success.
+    pub(crate) fn sparse(calls: u32) -> Result<Self, ConfigError> {
+        Self::check_calls(calls)?;
+        Ok(Self { kind: Kind::Sparse(SparseWindow::new(calls)), latencies: None })
     }
 
     /// A window over the last `span`, in `buckets` steps.
@@ -206,6 +222,7 @@ impl Window {
     pub fn with_latency(mut self) -> Self {
         self.latencies = Some(Box::new(match &self.kind {
             Kind::Count(window) => Latencies::over_calls(window.size()),
+            Kind::Sparse(window) => Latencies::over_calls(window.size()),
             Kind::Time(window) => Latencies::over_time(window.span()),
         }));
         self
@@ -217,6 +234,7 @@ impl Window {
     pub fn record(&self, generation: Generation, now: Instant, sample: Sample) -> bool {
         match &self.kind {
             Kind::Count(window) => window.record(generation, sample),
+            Kind::Sparse(window) => window.record(generation, sample),
             Kind::Time(window) => window.record(generation, now, sample),
         }
     }
@@ -227,6 +245,7 @@ impl Window {
     pub(crate) fn record_at_once(&self, generation: Generation) -> bool {
         match &self.kind {
             Kind::Count(window) => window.record(generation, Sample::OK),
+            Kind::Sparse(window) => window.record(generation, Sample::OK),
             Kind::Time(_) => false,
         }
     }
@@ -255,6 +274,7 @@ impl Window {
     pub fn counts(&self, now: Instant) -> Counts {
         match &self.kind {
             Kind::Count(window) => window.counts(),
+            Kind::Sparse(window) => window.counts(),
             Kind::Time(window) => window.counts(now),
         }
     }
@@ -264,6 +284,7 @@ impl Window {
     pub fn reset(&self, generation: Generation, now: Instant) {
         match &self.kind {
             Kind::Count(window) => window.reset(generation),
+            Kind::Sparse(window) => window.reset(generation),
             Kind::Time(window) => window.reset(generation, now),
         }
         if let Some(latencies) = &self.latencies {
@@ -283,6 +304,7 @@ impl Window {
     pub fn calls(&self) -> Option<u32> {
         match &self.kind {
             Kind::Count(window) => Some(window.size()),
+            Kind::Sparse(window) => Some(window.size()),
             Kind::Time(_) => None,
         }
     }
@@ -291,7 +313,7 @@ impl Window {
     #[must_use]
     pub fn span(&self) -> Option<Duration> {
         match &self.kind {
-            Kind::Count(_) => None,
+            Kind::Count(_) | Kind::Sparse(_) => None,
             Kind::Time(window) => Some(window.span()),
         }
     }

@@ -1,7 +1,7 @@
 //! One successful call through a closed breaker: alone, and with threads that share the breaker.
 
 use failsafe::{CircuitBreaker as _, Config, backoff, failure_policy};
-use mainstay::breaker::{Builder, CircuitBreaker};
+use mainstay::breaker::{Builder, CircuitBreaker, Keyed, Transition};
 use mainstay::time::Clock;
 use peers::{Race, ready};
 use std::cell::Cell;
@@ -82,6 +82,23 @@ fn main() {
         })
         .run();
 
+    let observed = ours(|b| b);
+    let _subscriptions: Vec<_> = (0..3).map(|_| observed.on_transition(|_: &Transition| ())).collect();
+    let latency = ours(|b| b.latency(true).clock(Clock::quanta()));
+    let in_flight =
+        ours(|b| b.slow_calls((Duration::from_secs(1), 0.5)).watch_in_flight(true).clock(Clock::quanta()));
+    let few = keyed(10);
+    let many = keyed(100_000);
+    Race::new("what costs something when it is switched on, one call that succeeds, 1 thread")
+        .each("mainstay, count window", || drop(black_box(count.call_blocking(ok))))
+        .each("+ three observers", || drop(black_box(observed.call_blocking(ok))))
+        .each("+ slow calls, quanta", || drop(black_box(slow_quanta.call_blocking(ok))))
+        .each("+ latency histogram, quanta", || drop(black_box(latency.call_blocking(ok))))
+        .each("+ calls in flight, quanta", || drop(black_box(in_flight.call_blocking(ok))))
+        .each("keyed, 10 keys", few)
+        .each("keyed, 100,000 keys in turn", many)
+        .run();
+
     let shared = AtomicU64::new(0);
     for threads in [2, 8] {
         Race::new(format!("the same, shared by {threads} threads; per call of one thread"))
@@ -128,6 +145,19 @@ fn main() {
         .each("recloser", || drop(black_box(recloser.call(ok))))
         .each("failsafe", || drop(black_box(failsafe.call(ok))))
         .run();
+}
+
+/// Calls `keys` breakers in turn, in an order that no cache foresees.
+fn keyed(keys: u64) -> impl FnMut() {
+    let keyed: Keyed<u64> = Keyed::builder(CircuitBreaker::builder()).max_keys(200_000).build().unwrap();
+    let mut key = 0;
+    let mut call = move || {
+        key = (key + 7919) % keys;
+        drop(black_box(keyed.call_blocking(&key, ok)));
+    };
+    // Every window is full: 100 calls for each key, or for many keys as many as one has the patience for.
+    (0..100 * keys).take(10_000_000).for_each(|_| call());
+    call
 }
 
 fn tokio_clock() -> tick::Clock {

@@ -1,0 +1,265 @@
+//! How does a client of many hosts get on with the bad ones? A crawler fetches pages from loopback servers,
+//! some of which fail, hang, refuse connections or ask to be left alone, with one breaker per host.
+//!
+//! ```sh
+//! cargo run --release --example per_host
+//! cargo run --release --example per_host -- --seconds 10
+//! ```
+//!
+//! Everything is real: a listener for each host, HTTP over TCP, and figures that are measured where they
+//! arise. Read `Crawler` for what a crawler has to do for it.
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use mainstay::backoff::Backoff;
+use mainstay::breaker::{CircuitBreaker, Keyed, State};
+use mainstay::error::{ConfigError, Error};
+use mainstay::outcome::Outcome;
+use mainstay::pipeline::Pipeline;
+use mainstay::window::Quantiles;
+use std::net::Ipv4Addr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+
+const HELP: &str = "\
+How does a client of many hosts get on with the bad ones?
+
+Usage: cargo run --release --example per_host -- [options]
+
+  --seconds <1 to 60>   how long it crawls, default 5
+  --help                this text";
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// What is wrong with a host.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Well,
+    /// Every third page is a 500.
+    Flaky,
+    /// Every page is.
+    Failing,
+    /// Takes the request and never answers.
+    Hanging,
+    /// Nobody listens.
+    Gone,
+    /// Answers 503 and `Retry-After: 1`.
+    Busy,
+}
+
+const HOSTS: [Kind; 16] = {
+    use Kind::{Busy, Failing, Flaky, Gone, Hanging, Well};
+    [Well, Well, Failing, Well, Hanging, Well, Flaky, Well, Gone, Well, Busy, Well, Hanging, Well, Well, Well]
+};
+/// Requests that are under way at once.
+const WORKERS: usize = 8;
+/// What a page takes a host that is well.
+const WORK: Duration = Duration::from_millis(2);
+/// How long the crawler waits for a page.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// What a worker rests after each round of all hosts.
+const PAUSE: Duration = Duration::from_millis(20);
+
+struct Host {
+    kind: Kind,
+    name: String,
+    asked: Arc<AtomicU64>,
+    counts: Counts,
+}
+
+/// What the crawler saw of a host.
+#[derive(Default)]
+struct Counts {
+    ok: AtomicU64,
+    failed: AtomicU64,
+    skipped: AtomicU64,
+    micros: AtomicU64,
+}
+
+/// Serves on a free port of the loopback, or finds one that nobody serves on.
+async fn start(kind: Kind) -> std::io::Result<Host> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let address = listener.local_addr()?;
+    let asked = Arc::new(AtomicU64::new(0));
+    if kind != Kind::Gone {
+        let routes = Router::new().route("/", get(answer)).with_state((kind, asked.clone()));
+        // Ends with the runtime.
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+    }
+    Ok(Host { kind, name: address.to_string(), asked, counts: Counts::default() })
+}
+
+async fn answer(extract::State((kind, asked)): extract::State<(Kind, Arc<AtomicU64>)>) -> Response {
+    let n = asked.fetch_add(1, Ordering::Relaxed);
+    match kind {
+        Kind::Hanging => std::future::pending().await,
+        Kind::Failing => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Kind::Flaky if n % 3 == 2 => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Kind::Busy => return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")]).into_response(),
+        _ => tokio::time::sleep(WORK).await,
+    }
+    "a page".into_response()
+}
+
+#[derive(Clone)]
+struct Crawler {
+    http: HttpClient<HttpConnector, Body>,
+    /// One breaker per host.
+    breakers: Keyed<String>,
+}
+
+/// An answer as a breaker should see it: how long the server asked to be left alone, at most ten seconds.
+fn judge(result: &Result<Response<Body>, Error<Failure>>) -> Outcome {
+    match result {
+        Ok(response) if response.status() == StatusCode::SERVICE_UNAVAILABLE => {
+            let seconds = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+            let pause = seconds.and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
+            pause.map_or(Outcome::Failure, |pause| Outcome::Unavailable(pause.min(Duration::from_secs(10))))
+        }
+        Ok(response) if response.status().is_server_error() => Outcome::Failure,
+        Ok(_) => Outcome::Success,
+        Err(error) if error.is_rejected() => Outcome::Ignore,
+        Err(_) => Outcome::Failure,
+    }
+}
+
+impl Crawler {
+    fn new() -> Result<Self, ConfigError> {
+        let each = CircuitBreaker::builder()
+            .name("host")
+            .count_window(20)
+            .minimum_calls(5)
+            .slow_calls((PATIENCE / 2, 0.5))
+            .watch_in_flight(true) // a host that hangs is found out before the crawler loses patience
+            .latency(true)
+            .wait(Backoff::constant(Duration::from_secs(1)))
+            .probes(1)
+            .trial_calls(2);
+        let breakers = Keyed::builder(each).max_keys(10_000).build()?;
+        Ok(Self { http: HttpClient::builder(TokioExecutor::new()).build_http(), breakers })
+    }
+
+    /// One page, if the host's breaker lets us ask for it. A pipeline costs nothing to put together.
+    async fn fetch(&self, host: &str) -> Result<StatusCode, Error<Failure>> {
+        let breaker = self.breakers.breaker(host)?.classified_by(judge);
+        let response =
+            Pipeline::builder().breaker(breaker).timeout(PATIENCE).build().call(|| self.get(host)).await?;
+        let status = response.status();
+        to_bytes(response.into_body(), usize::MAX).await.map_err(|error| Error::Operation(error.into()))?;
+        Ok(status)
+    }
+
+    async fn get(&self, host: &str) -> Result<Response<Body>, Failure> {
+        Ok(self.http.get(format!("http://{host}/").parse()?).await?.map(Body::new))
+    }
+}
+
+/// Goes from host to host, over and over, until time is up.
+async fn crawl(crawler: Crawler, hosts: Arc<[Host]>, first: usize, until: Instant) {
+    let mut next = first;
+    while Instant::now() < until {
+        let host = &hosts[next % hosts.len()];
+        next += 1;
+        let begun = Instant::now();
+        let fetched = crawler.fetch(&host.name).await;
+        let counts = &host.counts;
+        let count = match fetched {
+            Ok(status) if status.is_success() => &counts.ok,
+            Err(error) if error.is_rejected() => &counts.skipped,
+            _ => &counts.failed,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        counts.micros.fetch_add(begun.elapsed().as_micros() as u64, Ordering::Relaxed);
+        if next.is_multiple_of(hosts.len()) {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+fn report(crawler: &Crawler, hosts: &[Host]) {
+    println!(
+        "\n{:<9} {:>7} {:>7} {:>7} {:>8} {:>9} {:>9}   state, and why it opened last",
+        "host is", "reached", "ok", "failed", "skipped", "waiting", "p50"
+    );
+    let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    for Host { kind, name, asked, counts } in hosts {
+        let Ok(breaker) = crawler.breakers.breaker(name.as_str()) else { continue };
+        let p50 =
+            breaker.quantile(0.5).map_or("-".into(), |p50| format!("{:.1} ms", p50.as_secs_f64() * 1e3));
+        let opened = breaker
+            .history()
+            .into_iter()
+            .rfind(|transition| transition.to == State::Open && transition.from == State::Closed);
+        let why = opened.map_or(String::new(), |last| format!(", {}", last.cause));
+        println!(
+            "{:<9} {:>7} {:>7} {:>7} {:>8} {:>7} ms {:>9}   {}{why}",
+            format!("{kind:?}").to_lowercase(),
+            read(asked),
+            read(&counts.ok),
+            read(&counts.failed),
+            read(&counts.skipped),
+            read(&counts.micros) / 1000,
+            p50,
+            breaker.state(),
+        );
+    }
+    let (sum, snapshot) = (crawler.breakers.sum(), crawler.breakers.snapshot());
+    println!(
+        "\n{} hosts, {} breakers shut; {} requests were not made.",
+        snapshot.keys, snapshot.shut, sum.rejected
+    );
+}
+
+async fn run(length: Duration) -> Result<(), Failure> {
+    let mut hosts = Vec::new();
+    for kind in HOSTS {
+        hosts.push(start(kind).await?);
+    }
+    let hosts: Arc<[Host]> = hosts.into();
+    let crawler = Crawler::new()?;
+    let until = Instant::now() + length;
+    println!("Crawling {} hosts for {length:?} with {WORKERS} workers …", hosts.len());
+    let workers: Vec<_> = (0..WORKERS)
+        .map(|n| tokio::spawn(crawl(crawler.clone(), hosts.clone(), n * hosts.len() / WORKERS, until)))
+        .collect();
+    for worker in workers {
+        worker.await?;
+    }
+    report(&crawler, &hosts);
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let length = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => Some(5),
+        ["--help" | "-h"] => {
+            println!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        ["--seconds", seconds] => seconds.parse().ok().filter(|seconds| (1..=60).contains(seconds)),
+        _ => None,
+    };
+    let Some(length) = length.map(Duration::from_secs) else {
+        eprintln!("not understood; --help lists the options");
+        return ExitCode::from(2);
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    match runtime.map_err(Failure::from).and_then(|runtime| runtime.block_on(run(length))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
