@@ -165,6 +165,12 @@ impl std::error::Error for TimedOut {}
 pub enum Reason {
     /// A circuit breaker is open, or half-open with all its probes under way.
     CircuitOpen,
+    /// A queue has no room.
+    QueueFull,
+    /// The time to wait, for room or in the queue, was over before it came to its turn.
+    QueueTimeout,
+    /// Dropped under overload, so that the rest is served in time.
+    Shed,
     /// A pool, a queue or a ring is being shut down.
     ShutDown,
 }
@@ -173,6 +179,9 @@ impl Reason {
     const fn as_str(self) -> &'static str {
         match self {
             Self::CircuitOpen => "circuit open",
+            Self::QueueFull => "queue full",
+            Self::QueueTimeout => "waited too long",
+            Self::Shed => "shed",
             Self::ShutDown => "shut down",
         }
     }

@@ -48,6 +48,7 @@
 //! | 2 | [`ring`] | the lock-free bounded queue, and the channel on it |
 //! | 2 | [`window`] | counts over a sliding window |
 //! | 3 | [`object_pool`] | recycles what is dear to make |
+//! | 3 | [`worker_pool`] | runs work on a fixed set of threads |
 //! | 3 | [`breaker`] | stops calling what fails |
 //! | 3 | [`retry`] | tries again |
 //! | 3 | [`timeout`] | gives up in time |
@@ -80,3 +81,4 @@ pub mod time;
 pub mod timeout;
 pub mod wait;
 pub mod window;
+pub mod worker_pool;

@@ -1,0 +1,127 @@
+//! The queue and its crew: how a job gets from a submitter to a worker.
+
+use super::crew::{Crew, Flags, Resized, Rouse, Slept, Worker};
+use super::lanes::Lanes;
+use crate::ring::PopError;
+use crate::wait::Spin;
+
+/// Knows nothing of what a job is, nor how a thread is started.
+pub(super) struct Queue<J> {
+    pub(super) lanes: Lanes<J>,
+    pub(super) crew: Crew,
+}
+
+impl<J> Flags for Lanes<J> {
+    fn raise(&self) -> bool {
+        Self::raise(self)
+    }
+
+    fn lower(&self) {
+        Self::lower(self);
+    }
+}
+
+/// How a worker gets on.
+pub(super) enum Next<J> {
+    /// With a job, from a lane.
+    Job(J, usize),
+    /// Not at all.
+    Leave,
+}
+
+impl<J> Queue<J> {
+    pub(super) fn new(lanes: usize, capacity: usize, least: usize, most: usize) -> Self {
+        Self { lanes: Lanes::new(lanes, capacity), crew: Crew::new(least, most) }
+    }
+
+    /// After a push that saw a flag, and after whatever else may have left jobs to nobody. True if a thread is
+    /// to be started, as the searcher.
+    #[cold]
+    #[must_use]
+    pub(super) fn call(&self) -> bool {
+        match self.crew.call(&self.lanes) {
+            Rouse::Nobody => false,
+            Rouse::Wake(seat) => {
+                seat.wake();
+                false
+            }
+            Rouse::Hire => true,
+        }
+    }
+
+    /// The next job for a worker who neither searches nor sleeps. `turn` counts its jobs, `hire` starts a
+    /// thread.
+    #[inline(always)]
+    pub(super) fn next(&self, worker: &Worker, turn: u32, hire: impl Fn()) -> Next<J> {
+        if self.crew.is_surplus() {
+            return Next::Leave;
+        }
+        match self.lanes.pop(turn) {
+            Ok((job, lane)) => Next::Job(job, lane),
+            Err(_) => self.search(worker, false, turn, hire),
+        }
+    }
+
+    /// Looks until there is a job or none will come. `searching`: as the searcher.
+    #[cold]
+    pub(super) fn search(&self, worker: &Worker, mut searching: bool, turn: u32, hire: impl Fn()) -> Next<J> {
+        let call = || {
+            if self.call() {
+                hire();
+            }
+        };
+        let mut spin = Spin::new();
+        loop {
+            searching = searching || self.crew.begin_search();
+            let next = match self.lanes.pop(turn) {
+                Ok((job, lane)) => Some(Next::Job(job, lane)),
+                Err(PopError::Closed) => Some(Next::Leave),
+                // A job is on its way.
+                Err(PopError::Busy) => {
+                    if !spin.again() {
+                        spin = Spin::new();
+                    }
+                    continue;
+                }
+                Err(PopError::Empty) => None,
+            };
+            if let Some(next) = next {
+                if searching && self.crew.end_search() {
+                    call();
+                }
+                return next;
+            }
+            if searching && spin.again() {
+                continue;
+            }
+            match self.crew.sleep(worker, searching, &self.lanes) {
+                Slept::Not => searching = false,
+                Slept::Roused => {
+                    searching = true;
+                    spin = Spin::new();
+                }
+                Slept::Dismissed => {
+                    if searching {
+                        call();
+                    }
+                    return Next::Leave;
+                }
+            }
+        }
+    }
+
+    /// Ends pushing. Workers run what is left, and leave. True for the call that did it.
+    pub(super) fn close(&self) -> bool {
+        // The lanes first: who finds the crew closed shall find them so.
+        let closed = self.lanes.close();
+        self.crew.close().iter().for_each(|seat| seat.wake());
+        closed
+    }
+
+    /// Says how many threads to start.
+    pub(super) fn resize(&self, least: usize, most: usize) -> usize {
+        let Resized { hire, dismissed } = self.crew.resize(least, most);
+        dismissed.iter().for_each(|seat| seat.wake());
+        hire
+    }
+}
