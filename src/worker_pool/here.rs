@@ -11,6 +11,10 @@ use std::cell::{Cell, RefCell};
 pub(super) struct PoolId(usize);
 
 impl PoolId {
+    /// Of no pool.
+    #[cfg(all(test, mainstay_loom))]
+    pub(super) const NONE: Self = Self(0);
+
     pub(super) fn of(pool: &Shared) -> Self {
         Self(std::ptr::from_ref(pool) as usize)
     }

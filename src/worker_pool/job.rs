@@ -156,7 +156,6 @@ pub(super) fn lend<'env, R>(
 mod tests {
     use super::*;
     use crate::ring::Ring;
-    use crate::time::Instant;
     use crate::worker_pool::work::Stamped;
 
     #[test]

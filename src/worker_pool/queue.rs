@@ -125,3 +125,70 @@ impl<J> Queue<J> {
         hire
     }
 }
+
+#[cfg(test)]
+#[cfg(not(mainstay_loom))]
+mod tests {
+    use super::*;
+
+    /// The flag that a push sees.
+    fn push(queue: &Queue<u32>, job: u32) -> bool {
+        queue.lanes.lane(0).ring().push_with(job, |job| job).unwrap()
+    }
+
+    /// What a search finds, of a worker that would not have to sleep.
+    fn search(queue: &Queue<u32>, searching: bool, hire: impl Fn()) -> u32 {
+        match queue.search(&Worker::new(None), searching, 0, hire) {
+            Next::Job(job, _) => job,
+            Next::Leave => panic!("the queue is open"),
+        }
+    }
+
+    #[test]
+    fn a_pool_that_may_grow_is_called_once() {
+        let queue = Queue::new(1, 8, 0, 2);
+        assert!(!queue.call(), "nothing to do: the flag is raised");
+        assert!(push(&queue, 1));
+        assert!(queue.call(), "start a thread");
+        assert!(!push(&queue, 2), "one is on its way");
+        assert!(!queue.call());
+        // The first on finding a job sees that there is more.
+        let hired = std::cell::Cell::new(0);
+        assert_eq!(search(&queue, true, || hired.set(hired.get() + 1)), 1);
+        assert_eq!(hired.get(), 1);
+        assert_eq!(search(&queue, true, || panic!("no more than two")), 2);
+        assert!(!push(&queue, 3), "nobody is spare: submitters pay nothing");
+        assert_eq!(queue.crew.present(), (2, 0));
+    }
+
+    #[test]
+    fn a_thread_that_cannot_be_started_is_not_asked_for_again() {
+        let queue = Queue::new(1, 8, 1, 3);
+        assert_eq!(queue.crew.hire(1), 1);
+        assert!(!queue.call());
+        assert!(push(&queue, 1) && queue.call());
+        queue.crew.not_hired();
+        assert!(!queue.crew.end_search(), "nobody is spare any more");
+        assert!(!push(&queue, 2) && !queue.call());
+        assert_eq!(search(&queue, false, || panic!("not again")), 1);
+        assert_eq!(search(&queue, false, || panic!("not again")), 2);
+        assert_eq!(queue.crew.present(), (1, 0));
+        // Resizing tries again.
+        assert_eq!(queue.resize(1, 2), 0);
+        assert!(!queue.call());
+        assert!(push(&queue, 3) && queue.call());
+    }
+
+    #[test]
+    fn the_surplus_leaves() {
+        let queue = Queue::<u32>::new(1, 8, 3, 3);
+        assert_eq!(queue.crew.hire(3), 3);
+        assert_eq!(queue.resize(1, 1), 0);
+        assert_eq!(queue.resize(2, 2), 0, "one of the two that were to go may stay");
+        let leaves = |_| matches!(queue.next(&Worker::new(None), 0, || ()), Next::Leave);
+        push(&queue, 1);
+        assert!(leaves(()), "before the next job");
+        assert!(!leaves(()));
+        assert_eq!(queue.resize(4, 4), 2);
+    }
+}

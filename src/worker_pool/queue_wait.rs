@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn a_bucket_is_right_to_within_a_fifth() {
         let mut last = 0;
-        for nanos in (0..2_000).chain((11..64).flat_map(|bits| [(1 << bits) - 1, 1 << bits, 5 << (bits - 3)]))
+        for nanos in (0..2_000).chain((11..64).flat_map(|bits| [(1 << bits) - 1, 1 << bits, 5 << (bits - 2)]))
         {
             let at = bucket(nanos);
             assert!(at < BUCKETS && at + 1 >= last, "{nanos}");
