@@ -162,6 +162,12 @@ impl Crew {
         self.word.fetch_and(!SEARCHING, Ordering::AcqRel) >= SPARE
     }
 
+    /// Whether somebody searches at this moment.
+    pub(super) fn is_searched(&self) -> bool {
+        // Ordering: acquire, though nothing rests on it: see `Queue::called`.
+        self.word.load(Ordering::Acquire) & SEARCHING != 0
+    }
+
     /// Sees to it that somebody looks for what is in the queue, if anybody is spare.
     #[cold]
     pub(super) fn call(&self, flags: &impl Flags) -> Rouse {

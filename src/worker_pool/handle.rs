@@ -4,7 +4,7 @@ use super::error::{JobError, Panic};
 use super::here;
 use super::work::{Desk, Discard, Work};
 use crate::sync::{Mutex, PlainArc};
-use crate::wait::{block_on, block_on_for};
+use crate::wait::{Spin, block_on, block_on_for};
 use std::fmt;
 use std::future::Future;
 use std::mem;
@@ -259,10 +259,12 @@ impl<T> JobHandle<T> {
     }
 
     fn take_or_help(&self) -> Option<Result<T, JobError>> {
-        self.cell.try_take().or_else(|| {
-            here::on_worker_of(self.pool, |desk| self.cell.help(desk))?;
-            self.cell.try_take()
-        })
+        if !self.cell.is_finished() {
+            here::on_worker_of(self.pool, |desk| self.cell.help(desk));
+            let mut spin = Spin::new();
+            while !self.cell.is_finished() && spin.again() {}
+        }
+        self.cell.try_take()
     }
 }
 

@@ -128,6 +128,11 @@ impl<J> Lanes<J> {
         self.lanes[0].ring.is_closed()
     }
 
+    /// Whether each lane was empty at some instant during the call.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.ring.is_empty())
+    }
+
     pub(super) fn len(&self) -> usize {
         self.lanes.iter().map(|lane| lane.ring.len()).sum()
     }

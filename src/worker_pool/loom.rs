@@ -36,7 +36,7 @@ fn submit(queue: &Jobs, lane: usize, job: u32) -> bool {
     match queue.lanes.lane(lane).ring().push_with(job, |job| job) {
         Ok(waited_for) => {
             if waited_for {
-                assert!(!queue.call(), "there is nobody to hire");
+                assert!(!queue.called(), "there is nobody to hire");
             }
             true
         }
@@ -126,28 +126,27 @@ fn two_submitters_and_one_sleeper() {
 }
 
 /// The first job lasts until the second has been run: whoever takes one must see to it that the other is
-/// not left to it.
+/// not left to it. The submitter is the second worker.
 #[test]
 fn jobs_that_need_two_workers() {
     model(2, || {
         let queue = queue(1, 2);
         let second_has_run = std::sync::Arc::new(Notify::new());
-        let workers = [(); 2].map(|()| {
+        fn work(queue: &Jobs, second_has_run: &Notify) {
+            match next(queue, &Worker::new(None)) {
+                Some(1) => second_has_run.wait(),
+                Some(2) => second_has_run.notify(),
+                other => panic!("{other:?}"),
+            }
+        }
+        let other = {
             let (queue, second_has_run) = (queue.clone(), second_has_run.clone());
-            thread::spawn(move || {
-                let worker = Worker::new(None);
-                match next(&queue, &worker) {
-                    Some(1) => second_has_run.wait(),
-                    Some(2) => second_has_run.notify(),
-                    other => panic!("{other:?}"),
-                }
-            })
-        });
+            thread::spawn(move || work(&queue, &second_has_run))
+        };
         submit(&queue, 0, 1);
         submit(&queue, 0, 2);
-        for worker in workers {
-            worker.join().unwrap();
-        }
+        work(&queue, &second_has_run);
+        other.join().unwrap();
     });
 }
 
@@ -180,7 +179,7 @@ fn a_job_that_needs_a_worker_more() {
             thread::spawn(move || work(&queue, &second_has_run, false))
         };
         for job in [1, 2] {
-            if queue.lanes.lane(0).ring().push_with(job, |job| job).unwrap() && queue.call() {
+            if queue.lanes.lane(0).ring().push_with(job, |job| job).unwrap() && queue.called() {
                 let (queue, second_has_run) = (queue.clone(), second_has_run.clone());
                 thread::spawn(move || work(&queue, &second_has_run, true));
             }
@@ -209,43 +208,44 @@ fn submit_against_shutdown() {
     });
 }
 
-/// One of two workers is to go, in whatever it is: the other stays, and runs the job.
+/// One of two workers is to go, in whatever it is: the other stays, and runs the job. The submitter is the
+/// second worker.
 #[test]
 fn submit_against_shrinking() {
     model(2, || {
         let queue = queue(1, 2);
-        let workers = [worker_to_the_end(&queue), worker_to_the_end(&queue)];
+        let other = worker_to_the_end(&queue);
         assert_eq!(queue.resize(1, 1), 0);
         assert!(!queue.call());
         submit(&queue, 0, 1);
         queue.close();
-        let ran: u32 = workers.into_iter().map(|worker| worker.join().unwrap()).sum();
-        assert_eq!(ran, 1);
+        let worker = Worker::new(None);
+        let ran: u32 = std::iter::from_fn(|| next(&queue, &worker)).sum();
+        assert_eq!(ran + other.join().unwrap(), 1);
     });
 }
 
-/// As before, but nothing wakes who is left except the job.
+/// As before, but the end comes only with the job: whoever runs it closes the queue.
 #[test]
 fn shrinking_leaves_one_who_works() {
     model(2, || {
         let queue = queue(1, 2);
-        let done = std::sync::Arc::new(Notify::new());
-        let workers = [(); 2].map(|()| {
-            let (queue, done) = (queue.clone(), done.clone());
-            thread::spawn(move || {
-                let worker = Worker::new(None);
-                while next(&queue, &worker).is_some() {
-                    done.notify();
-                }
-            })
-        });
+        fn work(queue: &Jobs) {
+            let worker = Worker::new(None);
+            while next(queue, &worker).is_some() {
+                queue.close();
+            }
+            queue.crew.depart();
+        }
+        let other = {
+            let queue = queue.clone();
+            thread::spawn(move || work(&queue))
+        };
         assert_eq!(queue.resize(1, 1), 0);
         submit(&queue, 0, 1);
-        done.wait();
-        queue.close();
-        for worker in workers {
-            worker.join().unwrap();
-        }
+        work(&queue);
+        other.join().unwrap();
+        assert!(queue.lanes.is_closed());
     });
 }
 

@@ -287,6 +287,14 @@ impl Shared {
     }
 }
 
+/// After a push that saw a flag: sees to it that somebody looks for the job.
+#[cold]
+fn called(pool: &PlainArc<Shared>) {
+    if pool.queue.called() {
+        worker::hire(pool);
+    }
+}
+
 /// Sees to it that somebody looks for what is in the queue.
 #[cold]
 fn call(pool: &PlainArc<Shared>) {

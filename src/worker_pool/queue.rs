@@ -3,7 +3,37 @@
 use super::crew::{Crew, Flags, Resized, Rouse, Slept, Worker};
 use super::lanes::Lanes;
 use crate::ring::PopError;
+use crate::sync::{hint, thread};
 use crate::wait::Spin;
+
+/// How often a submitter looks for a searcher before it wakes one, a pause apart.
+const LOOKS: u32 = 8;
+
+/// A searcher's patience: it looks every few dozen nanoseconds for a few microseconds, about as long as it
+/// takes to wake a thread, so that looking costs at most twice what sleeping at once would have. Then it
+/// yields a few times, then sleeps.
+struct Patience {
+    looks: u32,
+    spin: Spin,
+}
+
+impl Patience {
+    const LOOKS: u32 = 100;
+
+    fn new() -> Self {
+        Self { looks: 0, spin: Spin::new() }
+    }
+
+    /// False when enough was waited.
+    fn again(&mut self) -> bool {
+        if self.looks < Self::LOOKS && thread::spinning_helps() {
+            self.looks += 1;
+            hint::spin_loop();
+            return true;
+        }
+        self.spin.again()
+    }
+}
 
 /// Knows nothing of what a job is, nor how a thread is started.
 pub(super) struct Queue<J> {
@@ -34,8 +64,30 @@ impl<J> Queue<J> {
         Self { lanes: Lanes::new(lanes, capacity), crew: Crew::new(least, most) }
     }
 
-    /// After a push that saw a flag, and after whatever else may have left jobs to nobody. True if a thread is
-    /// to be started, as the searcher.
+    /// After a push that saw a flag. True if a thread is to be started, as the searcher.
+    ///
+    /// To wake a thread is a system call of some microseconds, and for nothing if a worker is just about to end
+    /// its job. So it is given the time of a hundred nanoseconds or two to come back.
+    #[cold]
+    #[must_use]
+    pub(super) fn called(&self) -> bool {
+        let mut looks = 0;
+        loop {
+            // Who searches at any time after the push will see the job, or on finding another will call. Such a
+            // one cannot have raised the flag over an empty queue before the push: the push, which moved the
+            // same word after it, would have brought along that nobody searches.
+            if self.crew.is_searched() || self.lanes.is_empty() {
+                return false;
+            }
+            looks += 1;
+            if looks > LOOKS || !thread::spinning_helps() {
+                return self.call();
+            }
+            hint::spin_loop();
+        }
+    }
+
+    /// Whenever jobs may have been left to nobody. True if a thread is to be started, as the searcher.
     #[cold]
     #[must_use]
     pub(super) fn call(&self) -> bool {
@@ -70,7 +122,7 @@ impl<J> Queue<J> {
                 hire();
             }
         };
-        let mut spin = Spin::new();
+        let mut patience = Patience::new();
         loop {
             searching = searching || self.crew.begin_search();
             let next = match self.lanes.pop(turn) {
@@ -78,8 +130,8 @@ impl<J> Queue<J> {
                 Err(PopError::Closed) => Some(Next::Leave),
                 // A job is on its way.
                 Err(PopError::Busy) => {
-                    if !spin.again() {
-                        spin = Spin::new();
+                    if !patience.again() {
+                        patience = Patience::new();
                     }
                     continue;
                 }
@@ -91,14 +143,14 @@ impl<J> Queue<J> {
                 }
                 return next;
             }
-            if searching && spin.again() {
+            if searching && patience.again() {
                 continue;
             }
             match self.crew.sleep(worker, searching, &self.lanes) {
                 Slept::Not => searching = false,
                 Slept::Roused => {
                     searching = true;
-                    spin = Spin::new();
+                    patience = Patience::new();
                 }
                 Slept::Dismissed => {
                     if searching {

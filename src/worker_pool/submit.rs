@@ -319,7 +319,7 @@ impl<'a> Submitter<'a> {
             Wrapped::Timed(work) => push(self.lane(), work).map_err(|refusal| about(refusal, Wrapped::Timed)),
         };
         if pushed? {
-            super::call(self.pool);
+            super::called(self.pool);
         }
         Ok(())
     }

@@ -30,7 +30,13 @@ fn main() {
 ///
 /// Every thread reads the clock for itself. A thread that only watched would get its start late: there
 /// are more threads than cores, and those that spin may be done before it runs again.
-fn flow(n: u64, producers: u64, consumers: u64, send: impl Fn(u64) + Sync, recv: impl Fn(u64) + Sync) -> Duration {
+fn flow(
+    n: u64,
+    producers: u64,
+    consumers: u64,
+    send: impl Fn(u64) + Sync,
+    recv: impl Fn(u64) + Sync,
+) -> Duration {
     let gate = Barrier::new((producers + consumers) as usize);
     let share = |n: u64, parts: u64, part: u64| n / parts + u64::from(part < n % parts);
     let spans: Vec<(Instant, Instant)> = std::thread::scope(|scope| {
