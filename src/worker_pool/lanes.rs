@@ -35,13 +35,15 @@ impl<J> Lane<J> {
         Wait::new(&self.for_room, Room(&self.ring))
     }
 
+    /// Takes the oldest job out for `act`.
     #[inline(always)]
-    pub(super) fn pop(&self) -> Result<J, PopError> {
-        let (job, waited_for) = self.ring.pop_noting()?;
-        if waited_for {
-            self.for_room.notify(1, &Room(&self.ring));
-        }
-        Ok(job)
+    pub(super) fn pop<R>(&self, act: impl FnOnce(J) -> R) -> Result<R, PopError> {
+        self.ring.pop_with(|job, waited_for| {
+            if waited_for {
+                self.for_room.notify(1, &Room(&self.ring));
+            }
+            act(job)
+        })
     }
 }
 
@@ -74,21 +76,22 @@ impl<J> Lanes<J> {
         }
     }
 
-    /// The next job and the lane that it comes from. `turn` counts the pops of whoever asks.
+    /// Takes the next job out for `act`, which also learns the lane that it comes from. `turn` counts the pops
+    /// of whoever asks.
     #[inline(always)]
-    pub(super) fn pop(&self, turn: u32) -> Result<(J, usize), PopError> {
+    pub(super) fn pop<R>(&self, turn: u32, act: impl FnOnce(J, usize) -> R) -> Result<R, PopError> {
         match &*self.lanes {
-            [only] => only.pop().map(|job| (job, 0)),
-            lanes => Self::pop_in_order(lanes, turn),
+            [only] => only.pop(|job| act(job, 0)),
+            lanes => Self::pop_in_order(lanes, turn, act),
         }
     }
 
-    fn pop_in_order(lanes: &[Lane<J>], turn: u32) -> Result<(J, usize), PopError> {
+    fn pop_in_order<R>(lanes: &[Lane<J>], turn: u32, act: impl FnOnce(J, usize) -> R) -> Result<R, PopError> {
         // The answer about all of them: "closed" if all are, "empty" if none is busy.
         let mut answer = PopError::Closed;
         for index in order(turn) {
-            match (lanes[index].pop(), answer) {
-                (Ok(job), _) => return Ok((job, index)),
+            match (lanes[index].pop(|job| job), answer) {
+                (Ok(job), _) => return Ok(act(job, index)),
                 (Err(PopError::Busy), _) => answer = PopError::Busy,
                 (Err(PopError::Empty), PopError::Closed) => answer = PopError::Empty,
                 (Err(_), _) => {}
@@ -155,7 +158,7 @@ mod tests {
         fill(&lanes, 64);
         let mut popped = [0; 3];
         for turn in 0..64 {
-            let (job, lane) = lanes.pop(turn).unwrap();
+            let (job, lane) = lanes.pop(turn, |job, lane| (job, lane)).unwrap();
             assert_eq!(job, lane);
             popped[lane] += 1;
         }
@@ -166,12 +169,13 @@ mod tests {
     fn an_empty_lane_costs_no_turn() {
         let lanes = Lanes::new(3, 4);
         lanes.lane(2).ring().try_push(2).unwrap();
-        assert_eq!(lanes.pop(0), Ok((2, 2)));
-        assert_eq!(lanes.pop(0), Err(PopError::Empty));
+        let pop = |turn| lanes.pop(turn, |job, lane| (job, lane));
+        assert_eq!(pop(0), Ok((2, 2)));
+        assert_eq!(pop(0), Err(PopError::Empty));
         lanes.lane(1).ring().try_push(1).unwrap();
         lanes.close();
-        assert_eq!(lanes.pop(15), Ok((1, 1)));
-        assert_eq!(lanes.pop(0), Err(PopError::Closed));
+        assert_eq!(pop(15), Ok((1, 1)));
+        assert_eq!(pop(0), Err(PopError::Closed));
     }
 
     #[test]

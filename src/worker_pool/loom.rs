@@ -7,7 +7,7 @@ use super::crew::Worker;
 use super::error::JobError;
 use super::handle::{Cell, JobHandle, Ran};
 use super::here::PoolId;
-use super::queue::{Next, Queue};
+use super::queue::Queue;
 use crate::ring::PushError;
 use crate::sync::{Arc, PlainArc};
 use crate::wait::block_on;
@@ -50,10 +50,10 @@ fn no_hire() {
 }
 
 fn next(queue: &Jobs, worker: &Worker) -> Option<u32> {
-    match queue.next(worker, 0, no_hire) {
-        Next::Job(job, _) => Some(job),
-        Next::Leave => None,
-    }
+    let mut next = None;
+    let found = queue.next(worker, 0, no_hire, |job, _| next = Some(job));
+    assert_eq!(found, next.is_some());
+    next
 }
 
 /// A worker that runs `count` jobs, then is not seen again; says what they add up to.
@@ -164,14 +164,16 @@ fn a_job_that_needs_a_worker_more() {
                 let (queue, second_has_run) = (queue.clone(), second_has_run.clone());
                 thread::spawn(move || work(&queue, &second_has_run, true));
             };
-            let next = match searching {
-                true => queue.search(&worker, true, 0, hire),
-                false => queue.next(&worker, 0, hire),
+            let mut next = None;
+            let run = |job, _: usize| next = Some(job);
+            match searching {
+                true => queue.search(&worker, true, 0, hire, run),
+                false => queue.next(&worker, 0, hire, run),
             };
             match next {
-                Next::Job(1, _) => second_has_run.wait(),
-                Next::Job(2, _) => second_has_run.notify(),
-                _ => panic!("the queue is open, and has two jobs"),
+                Some(1) => second_has_run.wait(),
+                Some(2) => second_has_run.notify(),
+                other => panic!("{other:?}"),
             }
         }
         let first = {

@@ -51,14 +51,6 @@ impl<J> Flags for Lanes<J> {
     }
 }
 
-/// How a worker gets on.
-pub(super) enum Next<J> {
-    /// With a job, from a lane.
-    Job(J, usize),
-    /// Not at all.
-    Leave,
-}
-
 impl<J> Queue<J> {
     pub(super) fn new(lanes: usize, capacity: usize, least: usize, most: usize) -> Self {
         Self { lanes: Lanes::new(lanes, capacity), crew: Crew::new(least, most) }
@@ -101,33 +93,60 @@ impl<J> Queue<J> {
         }
     }
 
-    /// The next job for a worker who neither searches nor sleeps. `turn` counts its jobs, `hire` starts a
-    /// thread.
+    /// Gives `run` the next job, and the lane that it comes from; false if the worker, who neither searches nor
+    /// sleeps, may leave. `turn` counts its jobs, `hire` starts a thread.
     #[inline(always)]
-    pub(super) fn next(&self, worker: &Worker, turn: u32, hire: impl Fn()) -> Next<J> {
+    pub(super) fn next(
+        &self,
+        worker: &Worker,
+        turn: u32,
+        hire: impl Fn(),
+        mut run: impl FnMut(J, usize),
+    ) -> bool {
         if self.crew.is_surplus() {
-            return Next::Leave;
+            return false;
         }
-        match self.lanes.pop(turn) {
-            Ok((job, lane)) => Next::Job(job, lane),
-            Err(_) => self.search(worker, false, turn, hire),
+        match self.lanes.pop(turn, &mut run) {
+            Ok(()) => true,
+            Err(_) => self.search(worker, false, turn, hire, run),
         }
     }
 
-    /// Looks until there is a job or none will come. `searching`: as the searcher.
+    /// The same for a worker who finds the queue empty, or, if it is `searching`, was started to look.
     #[cold]
-    pub(super) fn search(&self, worker: &Worker, mut searching: bool, turn: u32, hire: impl Fn()) -> Next<J> {
+    #[inline(never)]
+    pub(super) fn search(
+        &self,
+        worker: &Worker,
+        mut searching: bool,
+        turn: u32,
+        hire: impl Fn(),
+        mut run: impl FnMut(J, usize),
+    ) -> bool {
         let call = || {
             if self.call() {
                 hire();
             }
         };
+        let found = |searching| {
+            if searching && self.crew.end_search() {
+                call();
+            }
+        };
         let mut patience = Patience::new();
         loop {
             searching = searching || self.crew.begin_search();
-            let next = match self.lanes.pop(turn) {
-                Ok((job, lane)) => Some(Next::Job(job, lane)),
-                Err(PopError::Closed) => Some(Next::Leave),
+            let popped = self.lanes.pop(turn, |job, lane| {
+                // First, for the job may take its time.
+                found(searching);
+                run(job, lane);
+            });
+            match popped {
+                Ok(()) => return true,
+                Err(PopError::Closed) => {
+                    found(searching);
+                    return false;
+                }
                 // A job is on its way.
                 Err(PopError::Busy) => {
                     if !patience.again() {
@@ -135,13 +154,7 @@ impl<J> Queue<J> {
                     }
                     continue;
                 }
-                Err(PopError::Empty) => None,
-            };
-            if let Some(next) = next {
-                if searching && self.crew.end_search() {
-                    call();
-                }
-                return next;
+                Err(PopError::Empty) => {}
             }
             if searching && patience.again() {
                 continue;
@@ -156,7 +169,7 @@ impl<J> Queue<J> {
                     if searching {
                         call();
                     }
-                    return Next::Leave;
+                    return false;
                 }
             }
         }
@@ -190,10 +203,9 @@ mod tests {
 
     /// What a search finds, of a worker that would not have to sleep.
     fn search(queue: &Queue<u32>, searching: bool, hire: impl Fn()) -> u32 {
-        match queue.search(&Worker::new(None), searching, 0, hire) {
-            Next::Job(job, _) => job,
-            Next::Leave => panic!("the queue is open"),
-        }
+        let mut found = 0;
+        assert!(queue.search(&Worker::new(None), searching, 0, hire, |job, _| found = job));
+        found
     }
 
     #[test]
@@ -237,10 +249,10 @@ mod tests {
         assert_eq!(queue.crew.hire(3), 3);
         assert_eq!(queue.resize(1, 1), 0);
         assert_eq!(queue.resize(2, 2), 0, "one of the two that were to go may stay");
-        let leaves = |_| matches!(queue.next(&Worker::new(None), 0, || ()), Next::Leave);
+        let leaves = || !queue.next(&Worker::new(None), 0, || (), |_, _| ());
         push(&queue, 1);
-        assert!(leaves(()), "before the next job");
-        assert!(!leaves(()));
+        assert!(leaves(), "before the next job");
+        assert!(!leaves());
         assert_eq!(queue.resize(4, 4), 2);
     }
 }

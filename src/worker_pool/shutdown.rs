@@ -139,8 +139,8 @@ fn wait_for_workers(pool: &Shared, patience: Option<Duration>) -> bool {
 fn take_queued(pool: &PlainArc<Shared>, into: &mut Vec<QueuedJob>) {
     let mut spin = Spin::new();
     loop {
-        match pool.queue.lanes.pop(0) {
-            Ok((job, _)) => {
+        match pool.queue.lanes.pop(0, |job, _| job) {
+            Ok(job) => {
                 pool.handed_back.add(1);
                 into.push(QueuedJob { job: Some(job), pool: PlainArc::clone(pool) });
             }

@@ -388,14 +388,14 @@ impl<'a> Submitter<'a> {
                 Err((Reason::QueueFull, work)) => work,
                 other => return other,
             };
-            match self.lane().pop() {
-                Ok(evicted) => {
-                    self.pool.rejected.add(1);
-                    // Dropping its captures runs the code of others.
-                    quietly(|| evicted.discard(Discard::QueueFull));
-                }
+            let evicted = self.lane().pop(|oldest| {
+                self.pool.rejected.add(1);
+                // Dropping its captures runs the code of others.
+                quietly(|| oldest.discard(Discard::QueueFull));
+            });
+            if evicted.is_err() {
                 // Whoever is in the middle of something has no processor.
-                Err(_) => yield_now(),
+                yield_now();
             }
         }
     }

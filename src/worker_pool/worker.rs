@@ -2,8 +2,8 @@
 
 use super::crew::Worker;
 use super::events::Happening;
+use super::job::Job;
 use super::panics::quietly;
-use super::queue::Next;
 use super::tally::Tally;
 use super::work::Desk;
 use super::{Shared, here};
@@ -84,17 +84,15 @@ fn work(pool: &PlainArc<Shared>, searching: bool) {
 fn run_jobs(pool: &PlainArc<Shared>, tally: &Tally, searching: bool) {
     let worker = Worker::new(Some(pool.settings.keep_alive));
     let hire = || hire(pool);
-    let mut turn = 0;
-    let mut next = if searching {
-        pool.queue.search(&worker, true, turn, hire)
-    } else {
-        pool.queue.next(&worker, turn, hire)
-    };
-    while let Next::Job(job, lane) = next {
+    let run = |job: Job, lane| {
         let desk = Desk { pool, tally, lane: Some(lane) };
         pool.count(&desk, || job.run(&desk));
+    };
+    let mut turn = 0;
+    let mut on = !searching || pool.queue.search(&worker, true, turn, hire, run);
+    while on {
         turn = turn.wrapping_add(1);
-        next = pool.queue.next(&worker, turn, hire);
+        on = pool.queue.next(&worker, turn, hire, run);
     }
 }
 

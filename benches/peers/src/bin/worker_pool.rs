@@ -345,7 +345,7 @@ fn allocations() {
 /// For `strace`: 100 000 jobs, one contestant.
 fn futex(name: &str, micros: f64) {
     fn run(pool: &impl Pool, micros: f64) {
-        throughput(pool, 1, (micros * spins_a_microsecond()) as u64, 100_000);
+        throughput(pool, 1, (micros * spins_a_microsecond()) as u64, std::env::args().nth(4).map_or(100_000, |n| n.parse().unwrap()));
     }
     match name {
         "mainstay" => run(&Mainstay::new(), micros),
