@@ -200,7 +200,7 @@ fn submit_against_shutdown() {
             let queue = queue.clone();
             thread::spawn(move || queue.close())
         };
-        let accepted = u32::from(submit(&queue, 0, 1)) + 2 * u32::from(submit(&queue, 0, 2));
+        let accepted = u32::from(submit(&queue, 0, 1));
         assert!(closing.join().unwrap(), "closed by one");
         block_on(std::future::poll_fn(|cx| match queue.crew.all_gone(cx.waker()) {
             true => std::task::Poll::Ready(()),
