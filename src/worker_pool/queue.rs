@@ -31,7 +31,7 @@ impl Patience {
             hint::spin_loop();
             return true;
         }
-        self.spin.again()
+        thread::LOOKS_AGAIN && self.spin.again()
     }
 }
 
@@ -134,6 +134,7 @@ impl<J> Queue<J> {
             }
         };
         let mut patience = Patience::new();
+        let mut busy = Spin::new();
         loop {
             searching = searching || self.crew.begin_search();
             let popped = self.lanes.pop(turn, |job, lane| {
@@ -149,8 +150,8 @@ impl<J> Queue<J> {
                 }
                 // A job is on its way.
                 Err(PopError::Busy) => {
-                    if !patience.again() {
-                        patience = Patience::new();
+                    if !busy.again() {
+                        busy = Spin::new();
                     }
                     continue;
                 }
