@@ -171,6 +171,12 @@ pub enum Reason {
     Misconfigured,
     /// A rate limiter has no tokens, or others wait for them.
     RateLimited,
+    /// A queue has no room.
+    QueueFull,
+    /// The time to wait, for room or in the queue, was over before it came to its turn.
+    QueueTimeout,
+    /// Dropped under overload, so that the rest is served in time.
+    Shed,
     /// A pool, a queue or a ring is being shut down.
     ShutDown,
 }
@@ -182,6 +188,9 @@ impl Reason {
             Self::Exhausted => "exhausted",
             Self::Misconfigured => "misconfigured",
             Self::RateLimited => "rate limited",
+            Self::QueueFull => "queue full",
+            Self::QueueTimeout => "waited too long",
+            Self::Shed => "shed",
             Self::ShutDown => "shut down",
         }
     }

@@ -51,6 +51,7 @@
 //! | 2 | [`window`] | counts over a sliding window |
 //! | 3 | [`object_pool`] | recycles what is dear to make |
 //! | 3 | [`rate`] | so much in so much time, in order of arrival; also for each of a million keys |
+//! | 3 | [`worker_pool`] | runs work on a fixed set of threads |
 //! | 3 | [`breaker`] | stops calling what fails |
 //! | 3 | [`retry`] | tries again |
 //! | 3 | [`timeout`] | gives up in time |
@@ -98,3 +99,4 @@ pub mod timeout;
 pub mod tower;
 pub mod wait;
 pub mod window;
+pub mod worker_pool;

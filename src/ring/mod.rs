@@ -55,6 +55,7 @@
 //! [bounded MPMC queue](https://www.1024cores.net/home/lock-free-algorithms/queues/bounded-mpmc-queue),
 //! extended by batches, exact capacities, the third answer, closing and eviction.
 
+mod attended;
 mod batch;
 mod channel;
 mod core;

@@ -75,6 +75,9 @@ pub(crate) mod thread {
     /// Once tells loom that this thread cannot go on alone; more would only be more of the same.
     pub(crate) const YIELDS: u32 = 1;
 
+    /// A thread that yields lets all others go first in a model, and would hardly ever come to sleep.
+    pub(crate) const LOOKS_AGAIN: bool = false;
+
     /// A pause is a yield here: one is enough.
     pub(crate) const ASIDE: u32 = 0;
 

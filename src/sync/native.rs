@@ -94,6 +94,9 @@ pub(crate) mod thread {
     /// How often to yield the processor before parking.
     pub(crate) const YIELDS: u32 = 16;
 
+    /// Whether to look again for a while before sleeping.
+    pub(crate) const LOOKS_AGAIN: bool = true;
+
     /// How long, as a power of two of pauses, to step aside at most after losing a race.
     pub(crate) const ASIDE: u32 = 5;
 

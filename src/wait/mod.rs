@@ -18,6 +18,7 @@ mod wakers;
 #[allow(unsafe_code)]
 mod loom;
 
+pub(crate) use blocking::{block_on, block_on_for};
 pub(crate) use list::{Key, List};
 pub(crate) use queue::{Attempt, Condition, Ticket, Wait, WaitQueue};
 pub use semaphore::{Acquire, AcquireError, AcquireOwned, Closed, Order, OwnedPermit, Permit, Semaphore};

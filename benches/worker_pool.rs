@@ -1,0 +1,73 @@
+//! The worker pool by itself. How it compares with others: `benches/peers`.
+
+#![allow(missing_docs)] // `criterion_group` makes a public function.
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use mainstay::worker_pool::{Shutdown, WorkerPool};
+use std::hint::black_box;
+use std::time::Duration;
+
+const JOBS: u64 = 10_000;
+
+fn pool() -> WorkerPool {
+    WorkerPool::builder().workers(2).build().unwrap()
+}
+
+/// Many jobs, from the first submission until the pool has drained.
+fn throughput(c: &mut Criterion) {
+    let mut group = c.benchmark_group("worker_pool, a job of many");
+    group.throughput(Throughput::Elements(JOBS)).sample_size(20);
+    let mut race = |name: &str, pool: fn() -> WorkerPool, submit: fn(&WorkerPool)| {
+        group.bench_function(name, |b| {
+            let drained = |pool: WorkerPool| {
+                (0..JOBS).for_each(|_| submit(&pool));
+                pool.shutdown(Shutdown::drain())
+            };
+            b.iter_batched(pool, drained, BatchSize::PerIteration);
+        });
+    };
+    race("empty", pool, |pool| pool.submit_blocking(|| ()).unwrap());
+    race("of 48 bytes", pool, |pool| {
+        let captured = black_box([1u64; 6]);
+        pool.submit_blocking(move || drop(black_box(captured))).unwrap();
+    });
+    race("of 64 bytes, boxed", pool, |pool| {
+        let captured = black_box([1u64; 8]);
+        pool.submit_blocking(move || drop(black_box(captured))).unwrap();
+    });
+    race("with a deadline", pool, |pool| {
+        pool.within(Duration::from_secs(9)).submit_blocking(|| ()).unwrap();
+    });
+    race(
+        "with priorities",
+        || WorkerPool::builder().workers(2).priorities(true).build().unwrap(),
+        |pool| pool.submit_blocking(|| ()).unwrap(),
+    );
+    race(
+        "with shedding",
+        || WorkerPool::builder().workers(2).shed_standing_queue().build().unwrap(),
+        |pool| pool.submit_blocking(|| ()).unwrap(),
+    );
+    group.finish();
+}
+
+fn one(c: &mut Criterion) {
+    let mut group = c.benchmark_group("worker_pool, one job");
+    let pool = pool();
+    group.bench_function("spawn + join", |b| b.iter(|| pool.spawn(|| 7).join_blocking().unwrap()));
+    group.bench_function("scope of one", |b| {
+        b.iter(|| {
+            let mut answer = 0;
+            pool.scope(|scope| scope.spawn(|| answer = 7));
+            answer
+        });
+    });
+    group.bench_function("map of 100", |b| {
+        b.iter(|| pool.map(0..100u64, |n| n * n).map(Result::unwrap).sum::<u64>())
+    });
+    group.bench_function("snapshot", |b| b.iter(|| black_box(pool.snapshot())));
+    group.finish();
+}
+
+criterion_group!(benches, throughput, one);
+criterion_main!(benches);

@@ -1,0 +1,116 @@
+//! Jobs that somebody waits for, and runs himself if nobody else does.
+
+use super::job::Job;
+use super::work::{Desk, Discard};
+use crate::sync::Mutex;
+use crate::wait::block_on;
+use std::any::Any;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::{Poll, Waker};
+
+/// A list of jobs apart from the pool's queue. What goes into the queue is a *ticket* for each, by which a
+/// worker runs one of the list; a ticket that comes late finds nothing and does nothing. So it does not
+/// matter whether a ticket found room, or is discarded: the owner, who waits for the jobs, runs
+/// those that nobody has begun. That is why waiting for them is safe on a worker too, even the only one.
+#[derive(Debug, Default)]
+pub(super) struct Errands {
+    list: Mutex<List>,
+}
+
+#[derive(Debug, Default)]
+struct List {
+    waiting: VecDeque<Job>,
+    running: usize,
+    /// Of the owner.
+    waker: Option<Waker>,
+    panic: Option<Box<dyn Any + Send>>,
+}
+
+impl Errands {
+    pub(super) fn add(&self, job: Job) {
+        let waker = {
+            let mut list = self.list.lock();
+            list.waiting.push_back(job);
+            list.waker.take()
+        };
+        wake(waker);
+    }
+
+    /// Runs the job that waits longest, if there is one.
+    pub(super) fn run_one(&self, desk: &Desk<'_>) -> bool {
+        let job = {
+            let mut list = self.list.lock();
+            let job = list.waiting.pop_front();
+            list.running += usize::from(job.is_some());
+            job
+        };
+        let Some(job) = job else { return false };
+        let ended = catch_unwind(AssertUnwindSafe(|| job.run(desk)));
+        let (waker, surplus) = {
+            let mut list = self.list.lock();
+            list.running -= 1;
+            let waker = if list.running == 0 { list.waker.take() } else { None };
+            let surplus = match ended {
+                Err(panic) if list.panic.is_none() => {
+                    list.panic = Some(panic);
+                    None
+                }
+                other => other.err(),
+            };
+            (waker, surplus)
+        };
+        wake(waker);
+        super::panics::drop_quietly(surplus);
+        true
+    }
+
+    /// Runs what is left and waits for what others run: on return all of it has ended.
+    pub(super) fn finish(&self, desk: &Desk<'_>) {
+        loop {
+            while self.run_one(desk) {}
+            let ended = block_on(poll_fn(|cx| {
+                let waker = cx.waker().clone();
+                let mut list = self.list.lock();
+                if !list.waiting.is_empty() {
+                    return Poll::Ready(false);
+                }
+                if list.running == 0 {
+                    return Poll::Ready(true);
+                }
+                list.waker = Some(waker);
+                Poll::Pending
+            }));
+            if ended {
+                return;
+            }
+        }
+    }
+
+    /// Discards the job that waits longest, if there is one.
+    pub(super) fn discard_one(&self, why: Discard) {
+        let job = self.list.lock().waiting.pop_front();
+        if let Some(job) = job {
+            job.discard(why);
+        }
+    }
+
+    /// Drops what has not begun.
+    pub(super) fn clear(&self) {
+        let jobs = std::mem::take(&mut self.list.lock().waiting);
+        drop(jobs);
+    }
+
+    /// The first panic of a job, if there was one.
+    pub(super) fn take_panic(&self) -> Option<Box<dyn Any + Send>> {
+        self.list.lock().panic.take()
+    }
+}
+
+/// The owner's waker, always a thread's of ours.
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}

@@ -1,0 +1,259 @@
+//! The queue and its crew: how a job gets from a submitter to a worker.
+
+use super::crew::{Crew, Flags, Resized, Rouse, Slept, Worker};
+use super::lanes::Lanes;
+use crate::ring::PopError;
+use crate::sync::{hint, thread};
+use crate::wait::Spin;
+
+/// How often a submitter looks for a searcher before it wakes one, a pause apart.
+const LOOKS: u32 = 8;
+
+/// A searcher's patience: it looks every few dozen nanoseconds for a few microseconds, about as long as it
+/// takes to wake a thread, so that looking costs at most twice what sleeping at once would have. Then it
+/// yields a few times, then sleeps.
+struct Patience {
+    looks: u32,
+    spin: Spin,
+}
+
+impl Patience {
+    const LOOKS: u32 = 100;
+
+    fn new() -> Self {
+        Self { looks: 0, spin: Spin::new() }
+    }
+
+    /// False when enough was waited.
+    fn again(&mut self) -> bool {
+        if self.looks < Self::LOOKS && thread::spinning_helps() {
+            self.looks += 1;
+            hint::spin_loop();
+            return true;
+        }
+        thread::LOOKS_AGAIN && self.spin.again()
+    }
+}
+
+/// Knows nothing of what a job is, nor how a thread is started.
+pub(super) struct Queue<J> {
+    pub(super) lanes: Lanes<J>,
+    pub(super) crew: Crew,
+}
+
+impl<J> Flags for Lanes<J> {
+    fn raise(&self) -> bool {
+        Self::raise(self)
+    }
+
+    fn lower(&self) {
+        Self::lower(self);
+    }
+}
+
+impl<J> Queue<J> {
+    pub(super) fn new(lanes: usize, capacity: usize, least: usize, most: usize) -> Self {
+        Self { lanes: Lanes::new(lanes, capacity), crew: Crew::new(least, most) }
+    }
+
+    /// After a push that saw a flag. True if a thread is to be started, as the searcher.
+    ///
+    /// To wake a thread is a system call of some microseconds, and for nothing if a worker is just about to end
+    /// its job. So it is given the time of a hundred nanoseconds or two to come back.
+    #[cold]
+    #[must_use]
+    pub(super) fn called(&self) -> bool {
+        let mut looks = 0;
+        loop {
+            // Who searches at any time after the push will see the job, or on finding another will call. Such a
+            // one cannot have raised the flag over an empty queue before the push: the push, which moved the
+            // same word after it, would have brought along that nobody searches.
+            if self.crew.is_searched() || self.lanes.is_empty() {
+                return false;
+            }
+            looks += 1;
+            if looks > LOOKS || !thread::spinning_helps() {
+                return self.call();
+            }
+            hint::spin_loop();
+        }
+    }
+
+    /// Whenever jobs may have been left to nobody. True if a thread is to be started, as the searcher.
+    #[cold]
+    #[must_use]
+    pub(super) fn call(&self) -> bool {
+        match self.crew.call(&self.lanes) {
+            Rouse::Nobody => false,
+            Rouse::Wake(seat) => {
+                seat.wake();
+                false
+            }
+            Rouse::Hire => true,
+        }
+    }
+
+    /// Gives `run` the next job, and the lane that it comes from; false if the worker, who neither searches nor
+    /// sleeps, may leave. `turn` counts its jobs, `hire` starts a thread.
+    #[inline(always)]
+    pub(super) fn next(
+        &self,
+        worker: &Worker,
+        turn: u32,
+        hire: impl Fn(),
+        mut run: impl FnMut(J, usize),
+    ) -> bool {
+        if self.crew.is_surplus() {
+            return false;
+        }
+        match self.lanes.pop(turn, &mut run) {
+            Ok(()) => true,
+            Err(_) => self.search(worker, false, turn, hire, run),
+        }
+    }
+
+    /// The same for a worker who finds the queue empty, or, if it is `searching`, was started to look.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn search(
+        &self,
+        worker: &Worker,
+        mut searching: bool,
+        turn: u32,
+        hire: impl Fn(),
+        mut run: impl FnMut(J, usize),
+    ) -> bool {
+        let call = || {
+            if self.call() {
+                hire();
+            }
+        };
+        let found = |searching| {
+            if searching && self.crew.end_search() {
+                call();
+            }
+        };
+        let mut patience = Patience::new();
+        let mut busy = Spin::new();
+        loop {
+            searching = searching || self.crew.begin_search();
+            let popped = self.lanes.pop(turn, |job, lane| {
+                // First, for the job may take its time.
+                found(searching);
+                run(job, lane);
+            });
+            match popped {
+                Ok(()) => return true,
+                Err(PopError::Closed) => {
+                    found(searching);
+                    return false;
+                }
+                // A job is on its way.
+                Err(PopError::Busy) => {
+                    if !busy.again() {
+                        busy = Spin::new();
+                    }
+                    continue;
+                }
+                Err(PopError::Empty) => {}
+            }
+            if searching && patience.again() {
+                continue;
+            }
+            match self.crew.sleep(worker, searching, &self.lanes) {
+                Slept::Not => searching = false,
+                Slept::Roused => {
+                    searching = true;
+                    patience = Patience::new();
+                }
+                Slept::Dismissed => {
+                    if searching {
+                        call();
+                    }
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// Ends pushing. Workers run what is left, and leave. True for the call that did it.
+    pub(super) fn close(&self) -> bool {
+        // The lanes first: who finds the crew closed shall find them so.
+        let closed = self.lanes.close();
+        self.crew.close().iter().for_each(|seat| seat.wake());
+        closed
+    }
+
+    /// Says how many threads to start.
+    pub(super) fn resize(&self, least: usize, most: usize) -> usize {
+        let Resized { hire, dismissed } = self.crew.resize(least, most);
+        dismissed.iter().for_each(|seat| seat.wake());
+        hire
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(mainstay_loom))]
+mod tests {
+    use super::*;
+
+    /// The flag that a push sees.
+    fn push(queue: &Queue<u32>, job: u32) -> bool {
+        queue.lanes.lane(0).ring().push_with(job, |job| job).unwrap()
+    }
+
+    /// What a search finds, of a worker that would not have to sleep.
+    fn search(queue: &Queue<u32>, searching: bool, hire: impl Fn()) -> u32 {
+        let mut found = 0;
+        assert!(queue.search(&Worker::new(None), searching, 0, hire, |job, _| found = job));
+        found
+    }
+
+    #[test]
+    fn a_pool_that_may_grow_is_called_once() {
+        let queue = Queue::new(1, 8, 0, 2);
+        assert!(!queue.call(), "nothing to do: the flag is raised");
+        assert!(push(&queue, 1));
+        assert!(queue.call(), "start a thread");
+        assert!(!push(&queue, 2), "one is on its way");
+        assert!(!queue.call());
+        // The first on finding a job sees that there is more.
+        let hired = std::cell::Cell::new(0);
+        assert_eq!(search(&queue, true, || hired.set(hired.get() + 1)), 1);
+        assert_eq!(hired.get(), 1);
+        assert_eq!(search(&queue, true, || panic!("no more than two")), 2);
+        assert!(!push(&queue, 3), "nobody is spare: submitters pay nothing");
+        assert_eq!(queue.crew.present(), (2, 0));
+    }
+
+    #[test]
+    fn a_thread_that_cannot_be_started_is_not_asked_for_again() {
+        let queue = Queue::new(1, 8, 1, 3);
+        assert_eq!(queue.crew.hire(1), 1);
+        assert!(!queue.call());
+        assert!(push(&queue, 1) && queue.call());
+        queue.crew.not_hired();
+        assert!(!queue.crew.end_search(), "nobody is spare any more");
+        assert!(!push(&queue, 2) && !queue.call());
+        assert_eq!(search(&queue, false, || panic!("not again")), 1);
+        assert_eq!(search(&queue, false, || panic!("not again")), 2);
+        assert_eq!(queue.crew.present(), (1, 0));
+        // Resizing tries again.
+        assert_eq!(queue.resize(1, 2), 0);
+        assert!(!queue.call());
+        assert!(push(&queue, 3) && queue.call());
+    }
+
+    #[test]
+    fn the_surplus_leaves() {
+        let queue = Queue::<u32>::new(1, 8, 3, 3);
+        assert_eq!(queue.crew.hire(3), 3);
+        assert_eq!(queue.resize(1, 1), 0);
+        assert_eq!(queue.resize(2, 2), 0, "one of the two that were to go may stay");
+        let leaves = || !queue.next(&Worker::new(None), 0, || (), |_, _| ());
+        push(&queue, 1);
+        assert!(leaves(), "before the next job");
+        assert!(!leaves());
+        assert_eq!(queue.resize(4, 4), 2);
+    }
+}

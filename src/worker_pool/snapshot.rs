@@ -1,0 +1,65 @@
+use super::Shared;
+use super::queue_wait::QueueWaits;
+use super::tally::Counts;
+
+/// What a pool does, and did since it was built.
+///
+/// Each figure is right by itself. They are read one after another while others go on, so that they fit
+/// together only when the pool is quiet; a job counts as ended a moment after its handle has the result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// Jobs that wait in the queue, the cancelled among them included.
+    pub queued: usize,
+    /// Jobs that are being run, on workers or by those who submitted or joined them.
+    pub running: usize,
+    /// Threads.
+    pub workers: usize,
+    /// Workers that sleep. One more may be looking for work.
+    pub idle: usize,
+    /// Jobs that ran to an end.
+    pub completed: u64,
+    /// Jobs that panicked, or whose captures did on being dropped.
+    pub panicked: u64,
+    /// Jobs cancelled by their handle whose turn came since, and those handed back by a shutdown.
+    pub cancelled: u64,
+    /// Jobs not taken, or dropped, because the queue was full or the pool shut down.
+    pub rejected: u64,
+    /// Jobs whose deadline passed while they waited.
+    pub expired: u64,
+    /// Jobs shed under overload.
+    pub shed: u64,
+    /// How long jobs waited in the queue; `None` before the first sample.
+    pub queue_wait: Option<QueueWaits>,
+}
+
+impl Snapshot {
+    pub(super) fn of(pool: &Shared) -> Self {
+        let (workers, idle) = pool.queue.crew.present();
+        let handed_back = pool.handed_back.get();
+        let mut sum = Self {
+            queued: pool.queue.lanes.len(),
+            running: 0,
+            workers,
+            idle,
+            completed: 0,
+            panicked: 0,
+            cancelled: handed_back,
+            rejected: pool.rejected.get(),
+            expired: 0,
+            shed: 0,
+            queue_wait: pool.queue_wait.quantiles(),
+        };
+        pool.for_each_tally(|tally| sum.add(tally));
+        sum
+    }
+
+    fn add(&mut self, tally: &Counts) {
+        self.running += tally.running() as usize;
+        self.completed += tally.completed();
+        self.panicked += tally.panicked.get();
+        self.cancelled += tally.cancelled.get();
+        self.expired += tally.expired.get();
+        self.shed += tally.shed.get();
+    }
+}

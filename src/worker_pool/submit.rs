@@ -1,0 +1,572 @@
+//! Ways into the queue.
+
+use super::Shared;
+#[cfg(doc)]
+use super::WorkerPool;
+use super::config::WhenFull;
+use super::error::{JobError, Refused};
+use super::handle::{Cell, JobHandle, Tracked};
+use super::here::{self, PoolId};
+use super::job::{Job, fits};
+use super::lanes::{Lane, Room};
+use super::panics::quietly;
+use super::tally::SAMPLE;
+use super::work::{Desk, Discard, Plain, Stamped, Timed, Work};
+use crate::error::{Reason, Rejection};
+use crate::ring::PushError;
+use crate::sync::PlainArc;
+use crate::sync::hint::spin_loop;
+use crate::sync::thread::yield_now;
+use crate::time::{Deadline, Instant};
+use crate::wait::{Attempt, Wait};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// How urgent a job is, in a pool with [priorities](super::Builder::priorities).
+///
+/// Urgent jobs go first, but nothing starves: of the jobs that a worker takes every fourth is a normal one if
+/// there is any, and every sixteenth a low one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    /// Somebody waits for it.
+    High = 0,
+    /// The rest.
+    #[default]
+    Normal = 1,
+    /// What can be done at any time.
+    Low = 2,
+}
+
+/// A view of a pool that submits with a priority and a deadline.
+///
+/// ```
+/// use mainstay::worker_pool::{Priority, WorkerPool};
+/// use std::time::Duration;
+///
+/// let pool = WorkerPool::builder().priorities(true).build()?;
+/// let urgent = pool.priority(Priority::High).within(Duration::from_millis(50));
+/// let answer = urgent.spawn(|| 6 * 7).join_blocking();
+/// # let _ = answer;
+/// # Ok::<(), mainstay::error::ConfigError>(())
+/// ```
+#[derive(Clone, Copy)]
+pub struct Submitter<'a> {
+    pool: &'a PlainArc<Shared>,
+    priority: Priority,
+    patience: Patience,
+}
+
+#[derive(Clone, Copy)]
+enum Patience {
+    Endless,
+    Within(Duration),
+    Until(Deadline),
+}
+
+/// Work with what the pool needs to know about it.
+pub(super) enum Wrapped<W> {
+    Bare(W),
+    Stamped(Stamped<W>),
+    Timed(Timed<W>),
+}
+
+impl<W: Work> Wrapped<W> {
+    fn into_work(self) -> W {
+        match self {
+            Self::Bare(work) => work,
+            Self::Stamped(Stamped { work, .. }) | Self::Timed(Timed { work, .. }) => work,
+        }
+    }
+
+    /// Counts the wait in the queue from now on: waiting for room is not part of it.
+    fn stamp(&mut self, now: impl FnOnce() -> Instant) {
+        match self {
+            Self::Bare(_) => {}
+            Self::Stamped(Stamped { entered, .. }) | Self::Timed(Timed { entered, .. }) => *entered = now(),
+        }
+    }
+
+    fn run(self, desk: &Desk<'_>) {
+        match self {
+            Self::Bare(work) => work.run(desk),
+            Self::Stamped(work) => work.run(desk),
+            Self::Timed(work) => work.run(desk),
+        }
+    }
+}
+
+/// Straight into a slot; what is too large for it is boxed before a slot is claimed, for the allocator may
+/// take its time.
+#[inline(always)]
+fn push<W: Work + 'static>(lane: &Lane<Job>, work: W) -> Result<bool, PushError<W>> {
+    if const { fits::<W>() } { lane.ring().push_with(work, Job::new) } else { push_boxed(lane, work) }
+}
+
+#[cold]
+fn push_boxed<W: Work + 'static>(lane: &Lane<Job>, work: W) -> Result<bool, PushError<W>> {
+    lane.ring().push_with(Box::new(work), Job::new).map_err(|refusal| about(refusal, |work| *work))
+}
+
+fn about<A, B>(refusal: PushError<A>, map: impl FnOnce(A) -> B) -> PushError<B> {
+    match refusal {
+        PushError::Full(work) => PushError::Full(map(work)),
+        PushError::Busy(work) => PushError::Busy(map(work)),
+        PushError::Closed(work) => PushError::Closed(map(work)),
+    }
+}
+
+/// How often a submitter that does not wait looks whether a peer has finished with the slot. Longer it is
+/// not in the middle of something, but without a processor.
+const LOOKS: u32 = 64;
+
+impl<'a> Submitter<'a> {
+    pub(super) fn new(pool: &'a PlainArc<Shared>) -> Self {
+        Self { pool, priority: Priority::default(), patience: Patience::Endless }
+    }
+
+    /// The same with a priority.
+    #[must_use]
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// The same with a deadline: jobs that have not begun after `patience`, counted from when they are
+    /// submitted, are dropped unrun. Nothing interrupts a job that has begun.
+    #[must_use]
+    pub fn within(mut self, patience: Duration) -> Self {
+        self.patience = Patience::Within(patience);
+        self
+    }
+
+    /// The same with a deadline at an instant of the pool's clock.
+    #[must_use]
+    pub fn until(mut self, deadline: Deadline) -> Self {
+        self.patience = Patience::Until(deadline);
+        self
+    }
+
+    /// See [`WorkerPool::try_submit`].
+    ///
+    /// # Errors
+    /// Gives the job back and says why.
+    #[inline]
+    pub fn try_submit<F: FnOnce() + Send + 'static>(&self, job: F) -> Result<(), Refused<F>> {
+        self.try_enter(self.wrap(Plain(job)))
+            .map_err(|(reason, work)| self.refused(reason, work.into_work().0))
+    }
+
+    /// See [`WorkerPool::submit`].
+    pub fn submit<F: FnOnce() + Send + 'static>(&self, job: F) -> Submit<'a, F> {
+        Submit { entry: Entry::new(*self, Plain(job)) }
+    }
+
+    /// See [`WorkerPool::submit_blocking`].
+    ///
+    /// # Errors
+    /// Gives the job back and says why.
+    pub fn submit_blocking<F: FnOnce() + Send + 'static>(&self, job: F) -> Result<(), Refused<F>> {
+        let entered = self.enter_blocking(self.wrap(Plain(job)), |wait, attempt| {
+            Some(wait.block_after(Attempt::Refused, attempt))
+        });
+        entered.map_err(|(reason, work)| self.refused(reason, work.into_work().0))
+    }
+
+    /// See [`WorkerPool::submit_timeout`].
+    ///
+    /// # Errors
+    /// Gives the job back and says why.
+    pub fn submit_timeout<F>(&self, job: F, patience: Duration) -> Result<(), Refused<F>>
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        let entered =
+            self.enter_blocking(self.wrap(Plain(job)), |wait, attempt| wait.block_for(patience, attempt));
+        entered.map_err(|(reason, work)| self.refused(reason, work.into_work().0))
+    }
+
+    /// See [`WorkerPool::execute`].
+    ///
+    /// # Errors
+    /// Gives the job back and says why.
+    #[inline]
+    pub fn execute<F: FnOnce() + Send + 'static>(&self, job: F) -> Result<(), Refused<F>> {
+        self.enter(self.wrap(Plain(job))).map_err(|(reason, work)| self.refused(reason, work.into_work().0))
+    }
+
+    /// See [`WorkerPool::spawn`].
+    #[inline]
+    pub fn spawn<F, T>(&self, job: F) -> JobHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let (cell, handle) = self.tracked(job);
+        if let Err((reason, work)) = self.enter(self.wrap(Tracked(cell))) {
+            self.give_up(reason, work);
+        }
+        handle
+    }
+
+    /// See [`WorkerPool::try_spawn`].
+    ///
+    /// # Errors
+    /// Gives the job back and says why.
+    pub fn try_spawn<F, T>(&self, job: F) -> Result<JobHandle<T>, Refused<F>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let (cell, handle) = self.tracked(job);
+        match self.try_enter(self.wrap(Tracked(cell))) {
+            Ok(()) => Ok(handle),
+            Err((reason, work)) => Err(self.refused(reason, work.into_work().0.into_body())),
+        }
+    }
+
+    /// See [`WorkerPool::call`].
+    pub fn call<F, T>(&self, job: F) -> Call<'a, F, T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let (cell, handle) = self.tracked(job);
+        Call { entry: Some(Entry::new(*self, Tracked(cell))), handle }
+    }
+
+    /// See [`WorkerPool::call_blocking`].
+    ///
+    /// # Errors
+    /// Says why there is no result.
+    pub fn call_blocking<F, T>(&self, job: F) -> Result<T, JobError>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let (cell, handle) = self.tracked(job);
+        let entered = self.enter_blocking(self.wrap(Tracked(cell)), |wait, attempt| {
+            Some(wait.block_after(Attempt::Refused, attempt))
+        });
+        if let Err((reason, work)) = entered {
+            self.give_up(reason, work);
+        }
+        handle.join_blocking()
+    }
+
+    /// A ticket for [errands](super::errands), whose loss does no harm.
+    pub(super) fn try_enter_ticket<W: Work + 'static>(&self, ticket: W) -> Result<(), (Reason, W)> {
+        self.try_enter(self.wrap(ticket)).map_err(|(reason, work)| (reason, work.into_work()))
+    }
+
+    fn tracked<F, T>(&self, job: F) -> (PlainArc<Cell<F, T>>, JobHandle<T>)
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let cell = Cell::new(job);
+        let handle = JobHandle::new(PlainArc::clone(&cell), PoolId::of(self.pool));
+        (cell, handle)
+    }
+
+    /// Lets the handle know that the job was not taken.
+    #[cold]
+    fn give_up<W: Work>(&self, reason: Reason, work: Wrapped<W>) {
+        self.pool.rejected.add(1);
+        let why = if reason == Reason::ShutDown { Discard::ShutDown } else { Discard::QueueFull };
+        work.into_work().discard(why);
+    }
+
+    #[cold]
+    fn refused<F>(&self, reason: Reason, job: F) -> Refused<F> {
+        self.pool.rejected.add(1);
+        Refused::new(job, Rejection::new(reason, self.pool.name))
+    }
+
+    #[inline(always)]
+    fn wrap<W: Work>(&self, work: W) -> Wrapped<W> {
+        if self.pool.codel.is_some() || !matches!(self.patience, Patience::Endless) {
+            return self.timed(work);
+        }
+        if here::is_sample(SAMPLE) {
+            return Wrapped::Stamped(Stamped { work, entered: self.pool.clock.now() });
+        }
+        Wrapped::Bare(work)
+    }
+
+    fn timed<W: Work>(&self, work: W) -> Wrapped<W> {
+        let entered = self.pool.clock.now();
+        let deadline = match self.patience {
+            Patience::Endless => Deadline::NEVER,
+            Patience::Within(patience) => Deadline::after(entered, patience),
+            Patience::Until(deadline) => deadline,
+        };
+        Wrapped::Timed(Timed { work, entered, deadline })
+    }
+
+    #[inline(always)]
+    fn lane(&self) -> &'a Lane<Job> {
+        self.pool.queue.lanes.lane(self.priority as usize)
+    }
+
+    /// One attempt.
+    #[inline(always)]
+    fn push<W: Work + 'static>(&self, work: Wrapped<W>) -> Result<(), PushError<Wrapped<W>>> {
+        let pushed = match work {
+            Wrapped::Bare(work) => push(self.lane(), work).map_err(|refusal| about(refusal, Wrapped::Bare)),
+            Wrapped::Stamped(work) => {
+                push(self.lane(), work).map_err(|refusal| about(refusal, Wrapped::Stamped))
+            }
+            Wrapped::Timed(work) => push(self.lane(), work).map_err(|refusal| about(refusal, Wrapped::Timed)),
+        };
+        if pushed? {
+            super::called(self.pool);
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn try_enter<W: Work + 'static>(&self, work: Wrapped<W>) -> Result<(), (Reason, Wrapped<W>)> {
+        match self.push(work) {
+            Ok(()) => Ok(()),
+            Err(refusal) => self.try_again(refusal),
+        }
+    }
+
+    #[cold]
+    fn try_again<W: Work + 'static>(
+        &self,
+        mut refusal: PushError<Wrapped<W>>,
+    ) -> Result<(), (Reason, Wrapped<W>)> {
+        for _ in 0..LOOKS {
+            let PushError::Busy(work) = refusal else { break };
+            spin_loop();
+            refusal = match self.push(work) {
+                Ok(()) => return Ok(()),
+                Err(refusal) => refusal,
+            };
+        }
+        Err(match refusal {
+            PushError::Closed(work) => (Reason::ShutDown, work),
+            PushError::Full(work) | PushError::Busy(work) => (Reason::QueueFull, work),
+        })
+    }
+
+    /// By the pool's rule.
+    #[inline(always)]
+    fn enter<W: Work + 'static>(&self, work: Wrapped<W>) -> Result<(), (Reason, Wrapped<W>)> {
+        match self.try_enter(work) {
+            Err((Reason::QueueFull, work)) => self.enter_when_full(work),
+            other => other,
+        }
+    }
+
+    #[cold]
+    fn enter_when_full<W: Work + 'static>(&self, work: Wrapped<W>) -> Result<(), (Reason, Wrapped<W>)> {
+        match self.pool.settings.when_full {
+            WhenFull::Reject => Err((Reason::QueueFull, work)),
+            WhenFull::Block => {
+                self.enter_blocking(work, |wait, attempt| Some(wait.block_after(Attempt::Refused, attempt)))
+            }
+            WhenFull::CallerRuns => {
+                let mut work = Some(work);
+                here::on_worker_of(PoolId::of(self.pool), |desk| self.run_here(work.take(), desk))
+                    .unwrap_or_else(|| self.run_here(work.take(), &self.pool.outside_desk()))
+            }
+            WhenFull::DropNewest => {
+                self.pool.rejected.add(1);
+                work.into_work().discard(Discard::QueueFull);
+                Ok(())
+            }
+            WhenFull::DropOldest => self.enter_over_the_oldest(work),
+        }
+    }
+
+    fn enter_over_the_oldest<W: Work + 'static>(
+        &self,
+        mut work: Wrapped<W>,
+    ) -> Result<(), (Reason, Wrapped<W>)> {
+        loop {
+            work = match self.try_enter(work) {
+                Err((Reason::QueueFull, work)) => work,
+                other => return other,
+            };
+            let evicted = self.lane().pop(|oldest| {
+                self.pool.rejected.add(1);
+                // Dropping its captures runs the code of others.
+                quietly(|| oldest.discard(Discard::QueueFull));
+            });
+            if evicted.is_err() {
+                // Whoever is in the middle of something has no processor.
+                yield_now();
+            }
+        }
+    }
+
+    /// Waits for room as `wait` does; a worker of this pool does not, for all of them might.
+    #[inline(always)]
+    fn enter_blocking<W: Work + 'static>(
+        &self,
+        work: Wrapped<W>,
+        wait: impl FnOnce(Wait<'a, Room<'a, Job>>, &mut dyn FnMut() -> Attempt<Entered>) -> Option<Entered>,
+    ) -> Result<(), (Reason, Wrapped<W>)> {
+        let work = match self.try_enter(work) {
+            Err((Reason::QueueFull, work)) => work,
+            other => return other,
+        };
+        let mut work = Some(work);
+        let here = here::on_worker_of(PoolId::of(self.pool), |desk| self.run_here(work.take(), desk));
+        if let Some(ended) = here {
+            return ended;
+        }
+        let entered = wait(self.lane().wait_for_room(), &mut || self.attempt(&mut work));
+        match (entered, work) {
+            (Some(Entered::Closed), Some(work)) => Err((Reason::ShutDown, work)),
+            (None, Some(work)) => Err((Reason::QueueTimeout, work)),
+            _ => Ok(()),
+        }
+    }
+
+    /// One attempt of a submission that waits; takes the work only if it succeeds.
+    fn attempt<W: Work + 'static>(&self, slot: &mut Option<Wrapped<W>>) -> Attempt<Entered> {
+        let Some(mut work) = slot.take() else { unreachable!("a submission ends when its work is taken") };
+        work.stamp(|| self.pool.clock.now());
+        let (answer, work) = match self.push(work) {
+            Ok(()) => return Attempt::Done(Entered::Queued),
+            Err(PushError::Closed(work)) => (Attempt::Done(Entered::Closed), work),
+            Err(PushError::Full(work)) => (Attempt::Refused, work),
+            Err(PushError::Busy(work)) => (Attempt::Busy, work),
+        };
+        *slot = Some(work);
+        answer
+    }
+
+    /// Runs the job instead of queueing it, unless that is nested too deep.
+    fn run_here<W: Work>(
+        &self,
+        work: Option<Wrapped<W>>,
+        desk: &Desk<'_>,
+    ) -> Result<(), (Reason, Wrapped<W>)> {
+        let Some(work) = work else { unreachable!("given by every caller") };
+        if here::depth() >= self.pool.settings.inline_depth {
+            return Err((Reason::QueueFull, work));
+        }
+        here::deeper(|| self.pool.count(desk, || work.run(desk)));
+        Ok(())
+    }
+}
+
+/// How a wait for room ended.
+#[derive(Clone, Copy, Debug)]
+enum Entered {
+    Queued,
+    Closed,
+}
+
+impl fmt::Debug for Submitter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Submitter").field("priority", &self.priority).finish_non_exhaustive()
+    }
+}
+
+/// A submission that waits for room as a task does.
+struct Entry<'a, W> {
+    submitter: Submitter<'a>,
+    wait: Wait<'a, Room<'a, Job>>,
+    work: Option<Wrapped<W>>,
+}
+
+impl<'a, W: Work + 'static> Entry<'a, W> {
+    fn new(submitter: Submitter<'a>, work: W) -> Self {
+        Self { submitter, wait: submitter.lane().wait_for_room(), work: Some(submitter.wrap(work)) }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), (Reason, Wrapped<W>)>> {
+        let Self { submitter, wait, work } = self;
+        if here::is_worker_of(PoolId::of(submitter.pool)) {
+            // As in `enter_blocking`: whoever polls here may hold the worker until this is ready.
+            let Some(work) = work.take() else { panic!("polled after it was ready") };
+            return Poll::Ready(submitter.enter_blocking(work, |_, _| None));
+        }
+        assert!(work.is_some(), "polled after it was ready");
+        wait.poll(cx, || submitter.attempt(work)).map(|_| match work.take() {
+            Some(work) => Err((Reason::ShutDown, work)),
+            None => Ok(()),
+        })
+    }
+}
+
+/// The future of [`WorkerPool::submit`].
+#[must_use = "futures do nothing unless polled"]
+pub struct Submit<'a, F> {
+    entry: Entry<'a, Plain<F>>,
+}
+
+// The job is not pinned: it is only moved out.
+impl<F> Unpin for Submit<'_, F> {}
+
+impl<F: FnOnce() + Send + 'static> Future for Submit<'_, F> {
+    type Output = Result<(), Refused<F>>;
+
+    /// # Panics
+    ///
+    /// If polled again after it was ready.
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let submitter = self.entry.submitter;
+        let entered = self.entry.poll(cx);
+        entered.map_err(|(reason, work)| submitter.refused(reason, work.into_work().0))
+    }
+}
+
+impl<F> fmt::Debug for Submit<'_, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Submit").finish_non_exhaustive()
+    }
+}
+
+/// The future of [`WorkerPool::call`]. Dropped before it is ready, it cancels the job unless that has begun.
+#[must_use = "futures do nothing unless polled"]
+pub struct Call<'a, F, T> {
+    /// `None`: in the queue.
+    entry: Option<Entry<'a, Tracked<F, T>>>,
+    handle: JobHandle<T>,
+}
+
+impl<F, T> Unpin for Call<'_, F, T> {}
+
+impl<F, T> Future for Call<'_, F, T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    type Output = Result<T, JobError>;
+
+    /// # Panics
+    ///
+    /// If polled again after it was ready.
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(entry) = &mut self.entry {
+            match entry.poll(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err((reason, work))) => entry.submitter.give_up(reason, work),
+            }
+            self.entry = None;
+        }
+        Pin::new(&mut self.handle).poll(cx)
+    }
+}
+
+impl<F, T> Drop for Call<'_, F, T> {
+    fn drop(&mut self) {
+        self.handle.cancel();
+    }
+}
+
+impl<F, T> fmt::Debug for Call<'_, F, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").field("queued", &self.entry.is_none()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,282 @@
+//! Every job runs once or is reported once, whatever happens at the same time: submitting by every way in,
+//! from outside and from jobs, cancelling, panicking, resizing, shutting down. No thread is left.
+//!
+//! A program of its own rather than a `#[test]`, so that ThreadSanitizer can watch it.
+//!
+//! ```text
+//! TSAN_OPTIONS="suppressions=$PWD/tests/tsan.supp" \
+//! RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
+//!     cargo +nightly test --test worker_pool_stress --target x86_64-unknown-linux-gnu
+//! ```
+
+use mainstay::worker_pool::{JobError, JobHandle, Priority, Refused, Shutdown, WhenFull, WorkerPool};
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+const SUBMITTERS: usize = 3;
+const JOBS: usize = 3_000;
+
+/// What became of each job: run and dropped are told by the closure, the rest by whoever submitted it.
+struct Ledger {
+    ran: Vec<AtomicU8>,
+    dropped: Vec<AtomicU8>,
+    /// Said not to have been run, to whoever asked for the job.
+    reported: Vec<AtomicU8>,
+    /// Whether anybody will be told.
+    loud: Vec<AtomicU8>,
+    next: AtomicUsize,
+}
+
+/// In the closure: tells when it goes, run or not.
+struct Capture(&'static Ledger, usize);
+
+impl Capture {
+    fn run(&self) {
+        assert_eq!(self.0.ran[self.1].fetch_add(1, Ordering::Relaxed), 0, "job {} ran twice", self.1);
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        assert_eq!(self.0.dropped[self.1].fetch_add(1, Ordering::Relaxed), 0, "job {} dropped twice", self.1);
+    }
+}
+
+impl Ledger {
+    fn new(room: usize) -> &'static Self {
+        let zeros = || (0..room).map(|_| AtomicU8::new(0)).collect();
+        let next = AtomicUsize::new(0);
+        Box::leak(Box::new(Self { ran: zeros(), dropped: zeros(), reported: zeros(), loud: zeros(), next }))
+    }
+
+    fn capture(&'static self) -> Capture {
+        Capture(self, self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn count(counts: &[AtomicU8]) -> usize {
+        counts.iter().filter(|count| count.load(Ordering::Relaxed) > 0).count()
+    }
+}
+
+/// What the submitters know.
+#[derive(Default)]
+struct Known {
+    submitted: AtomicUsize,
+    /// By handle.
+    results: AtomicUsize,
+    panicked: AtomicUsize,
+    not_run: AtomicUsize,
+    /// Of maps.
+    errors: AtomicUsize,
+}
+
+impl Known {
+    fn add(counter: &AtomicUsize) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn submitted<F>(&self, ledger: &Ledger, job: usize, result: Result<(), Refused<F>>) {
+        Self::add(&self.submitted);
+        if let Err(refused) = result {
+            ledger.reported[job].fetch_add(1, Ordering::Relaxed);
+            drop(refused.into_job());
+        }
+    }
+
+    fn joined(&self, ledger: &Ledger, job: usize, result: Result<usize, JobError>) {
+        ledger.loud[job].fetch_add(1, Ordering::Relaxed);
+        Self::add(match result {
+            Ok(_) => &self.results,
+            Err(JobError::Panicked(_)) => &self.panicked,
+            Err(_) => {
+                ledger.reported[job].fetch_add(1, Ordering::Relaxed);
+                &self.not_run
+            }
+        });
+    }
+}
+
+fn submit(pool: &WorkerPool, ledger: &'static Ledger, known: &'static Known, seed: u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut handles: Vec<(usize, JobHandle<usize>)> = Vec::new();
+    for _ in 0..JOBS {
+        let capture = ledger.capture();
+        let number = capture.1;
+        let plain = move || capture.run();
+        let priority = [Priority::High, Priority::Normal, Priority::Low][random.usize(..3)];
+        let view = pool.priority(priority);
+        match random.usize(..12) {
+            0 => known.submitted(ledger, number, view.try_submit(plain)),
+            1 => known.submitted(ledger, number, view.submit_blocking(plain)),
+            2 => known.submitted(ledger, number, view.submit_timeout(plain, Duration::from_micros(50))),
+            3 => known.submitted(ledger, number, view.within(Duration::from_micros(20)).execute(plain)),
+            4 => known.submitted(
+                ledger,
+                number,
+                view.execute(move || {
+                    plain();
+                    resume_unwind(Box::new("storm"));
+                }),
+            ),
+            5 => {
+                // Larger than a slot.
+                let large = [seed; 20];
+                known.submitted(
+                    ledger,
+                    number,
+                    view.execute(move || {
+                        assert_eq!(large[19], seed);
+                        plain();
+                    }),
+                );
+            }
+            6 => {
+                // A job that submits, and waits.
+                let inner = pool.clone();
+                let nested = ledger.capture();
+                let nested_number = nested.1;
+                known.submitted(
+                    ledger,
+                    number,
+                    view.execute(move || {
+                        plain();
+                        let job = inner.spawn(move || {
+                            nested.run();
+                            0
+                        });
+                        Known::add(&known.submitted);
+                        known.joined(ledger, nested_number, job.join_blocking());
+                    }),
+                );
+            }
+            7 => {
+                let mut done = 0;
+                pool.scope(|scope| {
+                    scope.spawn(move || plain());
+                    scope.spawn(|| done += 1);
+                });
+                assert_eq!(done, 1);
+                Known::add(&known.submitted);
+            }
+            8 => {
+                let mut map = pool.map([plain], |plain| plain());
+                if let Some(Err(_)) = map.next() {
+                    Known::add(&known.errors);
+                }
+                Known::add(&known.submitted);
+            }
+            kind => {
+                let job = view.spawn(move || {
+                    plain();
+                    if kind == 9 {
+                        resume_unwind(Box::new("storm"));
+                    }
+                    kind
+                });
+                Known::add(&known.submitted);
+                handles.push((number, job));
+            }
+        }
+        match random.usize(..200) {
+            0 => pool.resize(1 + random.usize(..4)).unwrap(),
+            1 => pool.resize(1..=1 + random.usize(..4)).unwrap(),
+            2..40 if !handles.is_empty() => {
+                let (number, job) = handles.swap_remove(random.usize(..handles.len()));
+                job.cancel();
+                known.joined(ledger, number, job.join_blocking());
+            }
+            40..60 if !handles.is_empty() => {
+                let (number, job) = handles.swap_remove(random.usize(..handles.len()));
+                known.joined(ledger, number, job.join_blocking());
+            }
+            _ => {}
+        }
+    }
+    handles.into_iter().for_each(|(number, job)| known.joined(ledger, number, job.join_blocking()));
+}
+
+fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
+}
+
+fn stress(workers: std::ops::RangeInclusive<usize>, capacity: usize, when_full: WhenFull, early_end: bool) {
+    let ledger = Ledger::new(2 * SUBMITTERS * JOBS);
+    let known: &'static Known = Box::leak(Box::default());
+    let before = threads();
+    let pool = WorkerPool::builder()
+        .workers(workers.clone())
+        .keep_alive(Duration::from_micros(200))
+        .queue_capacity(capacity)
+        .when_full(when_full)
+        .priorities(capacity % 2 == 0)
+        .build()
+        .unwrap();
+    let submitters: Vec<_> = (0..SUBMITTERS)
+        .map(|seed| {
+            let pool = pool.clone();
+            thread::spawn(move || submit(&pool, ledger, known, seed as u64))
+        })
+        .collect();
+    if early_end {
+        while ledger.next.load(Ordering::Relaxed) < SUBMITTERS * JOBS / 2 {
+            thread::yield_now();
+        }
+        // Half of what is handed back is run here, the rest dropped.
+        let report = pool.shutdown(Shutdown::cancel());
+        report.jobs.into_iter().enumerate().filter(|(n, _)| n % 2 == 0).for_each(|(_, job)| job.run());
+    }
+    for submitter in submitters {
+        submitter.join().unwrap();
+    }
+    let report = pool.shutdown(Shutdown::drain());
+    assert_eq!((report.running, report.queued, report.jobs.len()), (0, 0, 0));
+    let snapshot = pool.snapshot();
+    assert_eq!(snapshot.workers, 0);
+    drop(pool);
+
+    let made = ledger.next.load(Ordering::Relaxed);
+    let ran = Ledger::count(&ledger.ran);
+    assert_eq!(Ledger::count(&ledger.dropped), made, "each job's captures are dropped");
+    assert!(ran <= made);
+    let [joined, panicked, not_run] =
+        [&known.results, &known.panicked, &known.not_run].map(|count| count.load(Ordering::Relaxed));
+    println!(
+        "{workers:?} workers, {capacity:>4} places, {when_full:?}: {made} made, {ran} ran; handles: {joined} \
+         results, {panicked} panics, {not_run} not run; {snapshot:?}"
+    );
+    // Who asked for a job was told the truth about it, once.
+    for job in 0..made {
+        let [ran, reported, loud] =
+            [&ledger.ran, &ledger.reported, &ledger.loud].map(|counts| counts[job].load(Ordering::Relaxed));
+        assert!(ran + reported <= 1, "job {job} ran and was reported not to have, or twice");
+        assert!(loud == 0 || ran + reported == 1, "job {job} went astray");
+    }
+    // What nobody asked for, the pool has counted: all that was submitted and did not run.
+    let not_run = known.submitted.load(Ordering::Relaxed) - ran;
+    let counted = (snapshot.rejected + snapshot.cancelled + snapshot.expired) as usize;
+    if early_end || matches!(when_full, WhenFull::DropOldest | WhenFull::DropNewest) {
+        // Here tickets of scopes and maps are counted as well, whose jobs may have run all the same.
+        assert!(not_run <= counted + known.errors.load(Ordering::Relaxed), "{not_run} of {counted}");
+    } else {
+        assert_eq!(not_run, counted);
+    }
+    if before > 0 {
+        // The system takes its time to forget a thread that was joined.
+        while threads() > before {
+            thread::yield_now();
+        }
+    }
+}
+
+fn main() {
+    for early_end in [false, true] {
+        stress(2..=2, 64, WhenFull::Reject, early_end);
+        stress(1..=1, 1, WhenFull::Block, early_end);
+        stress(1..=4, 8, WhenFull::CallerRuns, early_end);
+        stress(3..=3, 3, WhenFull::DropOldest, early_end);
+        stress(1..=2, 7, WhenFull::DropNewest, early_end);
+    }
+    println!("all accounted for");
+}
