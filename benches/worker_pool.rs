@@ -29,11 +29,11 @@ fn throughput(c: &mut Criterion) {
     race("empty", pool, |pool| pool.submit_blocking(|| ()).unwrap());
     race("of 48 bytes", pool, |pool| {
         let captured = black_box([1u64; 6]);
-        pool.submit_blocking(move || drop(black_box(captured))).unwrap();
+        pool.submit_blocking(move || _ = black_box(captured)).unwrap();
     });
     race("of 64 bytes, boxed", pool, |pool| {
         let captured = black_box([1u64; 8]);
-        pool.submit_blocking(move || drop(black_box(captured))).unwrap();
+        pool.submit_blocking(move || _ = black_box(captured)).unwrap();
     });
     race("with a deadline", pool, |pool| {
         pool.within(Duration::from_secs(9)).submit_blocking(|| ()).unwrap();
