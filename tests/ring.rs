@@ -193,3 +193,42 @@ fn a_batch_stays_with_its_owner_as_far_as_it_did_not_fit() {
     assert_eq!(ring.push_batch(&mut array), Err(PushError::Full(())));
     assert_eq!(array.len(), 2);
 }
+
+/// Wherever they come from, and wherever the ring begins again: one owner for each, all the time.
+#[test]
+fn items_of_a_batch_are_moved_once() {
+    fn check(start: usize, pushed: usize, push: impl FnOnce(&Ring<Arc<()>>, Vec<Arc<()>>) -> usize) {
+        let ring = Ring::new(6);
+        for _ in 0..start {
+            ring.try_push(Arc::default()).unwrap();
+            ring.try_pop().unwrap();
+        }
+        let item = Arc::new(());
+        let count = push(&ring, vec![Arc::clone(&item); 8]);
+        assert_eq!(count, pushed);
+        assert_eq!(
+            Arc::strong_count(&item),
+            1 + pushed,
+            "those that did not fit were dropped by their source"
+        );
+        let mut got = Vec::new();
+        assert_eq!(ring.pop_batch(&mut got, 8), Ok(pushed));
+        assert_eq!(Arc::strong_count(&item), 1 + pushed);
+        drop(got);
+        assert_eq!(Arc::strong_count(&item), 1);
+    }
+    for start in 0..6 {
+        check(start, 6, |ring, items| ring.push_batch(&mut items.into_iter()).unwrap());
+        check(start, 6, |ring, mut items| ring.push_batch(&mut items.drain(..)).unwrap());
+        check(start, 6, |ring, items| ring.push_batch(&mut VecDeque::from(items).into_iter()).unwrap());
+        check(start, 6, |ring, items| ring.push_batch(&mut VecDeque::from(items).drain(..)).unwrap());
+        check(start, 5, |ring, items| {
+            let items: [Arc<()>; 8] = items.try_into().unwrap();
+            let mut items = items.into_iter();
+            drop(items.by_ref().take(3));
+            assert_eq!(items.len(), 8, "taking nothing takes nothing");
+            drop((items.next(), items.next(), items.next_back()));
+            ring.push_batch(&mut items).unwrap()
+        });
+    }
+}

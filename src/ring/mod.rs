@@ -62,7 +62,7 @@ mod core;
 mod error;
 mod position;
 
-#[cfg(test)]
+#[cfg(all(test, mainstay_loom))]
 mod histories;
 #[cfg(all(test, mainstay_loom))]
 mod loom;

@@ -5,20 +5,18 @@
 //! gives the same answers (Wing and Gong's search, exhaustive). `Busy` claims nothing, so it is left out;
 //! everything else is held to its word, `Full`, `Empty` and `Closed` included.
 //!
-//! `random.rs` makes them under real concurrency, `exhaustive.rs` all of a size, in every schedule within
-//! loom's bound.
+//! `histories/loom.rs` makes all of a size, in every schedule within loom's bound; `tests/linearizable.rs`,
+//! which includes this file, makes larger ones at random and under real concurrency.
 
 #[cfg(mainstay_loom)]
-mod exhaustive;
-#[cfg(not(mainstay_loom))]
-mod random;
+mod loom;
 
 use std::collections::{HashSet, VecDeque};
 
 use super::{ForcePushError, PopError, PushError, Ring};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Push,
     Pop,
     ForcePush,
@@ -28,7 +26,7 @@ enum Kind {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Action {
+pub(super) enum Action {
     Push(u64, Result<(), Refused>),
     ForcePush(u64, Result<Option<u64>, Refused>),
     Pop(Result<u64, Refused>),
@@ -39,16 +37,16 @@ enum Action {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Refused {
+pub(super) enum Refused {
     NoRoomOrItem,
     Closed,
 }
 
 #[derive(Debug, Clone)]
-struct Event {
-    start: u64,
-    end: u64,
-    action: Action,
+pub(super) struct Event {
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) action: Action,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -102,7 +100,7 @@ impl Model {
     }
 }
 
-fn linearizable(events: &[Event], capacity: usize) -> bool {
+pub(super) fn linearizable(events: &[Event], capacity: usize) -> bool {
     fn search(events: &[Event], done: u32, model: &Model, seen: &mut HashSet<(u32, Model)>) -> bool {
         if done.count_ones() as usize == events.len() {
             return true;
@@ -125,7 +123,7 @@ fn linearizable(events: &[Event], capacity: usize) -> bool {
 }
 
 /// Does it, with `value` and those after it; `None` if the ring was busy.
-fn act(ring: &Ring<u64>, kind: Kind, value: u64) -> Option<Action> {
+pub(super) fn act(ring: &Ring<u64>, kind: Kind, value: u64) -> Option<Action> {
     let push_refused = |refusal: PushError<()>| match refusal {
         PushError::Full(()) => Some(Refused::NoRoomOrItem),
         PushError::Closed(()) => Some(Refused::Closed),
@@ -171,26 +169,4 @@ fn act(ring: &Ring<u64>, kind: Kind, value: u64) -> Option<Action> {
             Action::Close
         }
     })
-}
-
-#[cfg(not(mainstay_loom))]
-#[test]
-fn the_checker_refuses_what_no_queue_does() {
-    let event = |start, end, action| Event { start, end, action };
-    let one = || event(0, 1, Action::Push(1, Ok(())));
-    // Popped twice.
-    let twice = [one(), event(2, 5, Action::Pop(Ok(1))), event(3, 4, Action::Pop(Ok(1)))];
-    assert!(!linearizable(&twice, 2));
-    // Empty after a push that had ended, and before any pop.
-    assert!(!linearizable(&[one(), event(2, 3, Action::Pop(Err(Refused::NoRoomOrItem)))], 2));
-    // The same while the push was under way.
-    assert!(linearizable(&[one(), event(0, 3, Action::Pop(Err(Refused::NoRoomOrItem)))], 2));
-    // Out of order.
-    let overtaken = [one(), event(2, 3, Action::Push(2, Ok(()))), event(4, 5, Action::Pop(Ok(2)))];
-    assert!(!linearizable(&overtaken, 2));
-    // Full with room.
-    assert!(!linearizable(&[one(), event(2, 3, Action::Push(2, Err(Refused::NoRoomOrItem)))], 2));
-    // An item after the end.
-    let late = [event(0, 1, Action::Close), event(2, 3, Action::Push(1, Ok(())))];
-    assert!(!linearizable(&late, 1));
 }

@@ -1,10 +1,14 @@
-//! Under real concurrency.
+//! Histories of the ring under real concurrency, each checked against a sequential queue.
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Event, Kind, act, linearizable};
-use crate::ring::Ring;
+use histories::{Action, Event, Kind, Refused, act, linearizable};
+use mainstay::ring::{ForcePushError, PopError, PushError, Ring};
+
+/// The checker, which loom's models use too.
+#[path = "../src/ring/histories.rs"]
+mod histories;
 
 #[test]
 fn random_histories_are_linearizable() {
@@ -65,4 +69,25 @@ fn random_histories_are_linearizable() {
             });
         }
     });
+}
+
+#[test]
+fn the_checker_refuses_what_no_queue_does() {
+    let event = |start, end, action| Event { start, end, action };
+    let one = || event(0, 1, Action::Push(1, Ok(())));
+    // Popped twice.
+    let twice = [one(), event(2, 5, Action::Pop(Ok(1))), event(3, 4, Action::Pop(Ok(1)))];
+    assert!(!linearizable(&twice, 2));
+    // Empty after a push that had ended, and before any pop.
+    assert!(!linearizable(&[one(), event(2, 3, Action::Pop(Err(Refused::NoRoomOrItem)))], 2));
+    // The same while the push was under way.
+    assert!(linearizable(&[one(), event(0, 3, Action::Pop(Err(Refused::NoRoomOrItem)))], 2));
+    // Out of order.
+    let overtaken = [one(), event(2, 3, Action::Push(2, Ok(()))), event(4, 5, Action::Pop(Ok(2)))];
+    assert!(!linearizable(&overtaken, 2));
+    // Full with room.
+    assert!(!linearizable(&[one(), event(2, 3, Action::Push(2, Err(Refused::NoRoomOrItem)))], 2));
+    // An item after the end.
+    let late = [event(0, 1, Action::Close), event(2, 3, Action::Push(1, Ok(())))];
+    assert!(!linearizable(&late, 1));
 }
