@@ -4,6 +4,7 @@
 
 use mainstay::breaker::{CircuitBreaker, Keyed};
 use mainstay::pipeline::Pipeline;
+use mainstay::rate::{AllOf, Keyed, Quota, RateLimiter};
 use mainstay::retry::Retry;
 use mainstay::ring::{Ring, channel};
 use mainstay::time::Clock;
@@ -55,6 +56,24 @@ fn allocated<R>(f: impl FnOnce() -> R) -> (u64, u64) {
 #[test]
 fn the_counter_counts() {
     assert_eq!(allocated(|| Box::new([0_u8; 100])), (1, 100));
+}
+
+#[test]
+fn a_limiter_allocates_nothing() {
+    let limiter = RateLimiter::new(Quota::per_hour(500)).unwrap();
+    let keyed: Keyed<String> = Keyed::builder(Quota::per_hour(500)).build().unwrap();
+    keyed.try_acquire("known").unwrap();
+    let both = AllOf::new([&limiter, &limiter]);
+    let calls = || {
+        for _ in 0..1000 {
+            // Granted at first, refused later.
+            let _ = limiter.try_acquire().map_err(|refused| refused.retry_after());
+            let _ = (keyed.try_acquire("known"), both.try_acquire(), limiter.reserve(1).map(drop));
+            let acquire = pin!(limiter.acquire_within(1, Duration::ZERO));
+            assert!(acquire.poll(&mut Context::from_waker(Waker::noop())).is_ready());
+        }
+    };
+    assert_eq!(allocated(calls), (0, 0));
 }
 
 #[test]

@@ -203,12 +203,12 @@ impl Core {
 
     /// Whether `n` tokens would be granted at once.
     pub(super) fn would_take(&self, n: u32, nanos: u64) -> Result<(), Answer> {
-        let word = self.word();
+        let waiting = self.word().is_waiting();
         let answer = self.peek(n, nanos);
-        match word.is_waiting() || answer.retry_after().is_none_or(|after| !after.is_zero()) {
-            true => Err(answer),
-            false => Ok(()),
-        }
+        let plan = &answer.plan;
+        let free = n == 0 || plan.is_unlimited();
+        let there = plan.is_ordinary(n) && plan.due(answer.ahead, n) <= plan.units(nanos);
+        if free || (there && !waiting) { Ok(()) } else { Err(answer) }
     }
 
     /// Charges `n` tokens, come what may.

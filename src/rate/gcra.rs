@@ -103,6 +103,7 @@ impl Plan {
     }
 
     /// When the scaled clock gets to `units`; never, if it does not.
+    #[allow(clippy::manual_div_ceil)]
     pub(super) const fn nanos(&self, units: u64) -> Option<u64> {
         if units == 0 {
             return Some(0);
@@ -110,7 +111,7 @@ impl Plan {
         if self.scale == 0 || units > LAST {
             return None;
         }
-        // Rounded up, by one division: two of this width would cost more than all the rest of a decision.
+        // Rounded up, by one division: `div_ceil` makes two, of this width dearer than all else in a decision.
         let (scaled, scale) = ((units as u128) << FRACTION, self.scale as u128);
         Some(((scaled + (scale - 1)) / scale) as u64)
     }

@@ -1,15 +1,18 @@
 //! A limit for each key.
 
+mod config;
+
+pub use config::KeyedBuilder;
+
 use super::answer::{Answer, Refused};
 use super::core::Word;
 use super::gcra::Plan;
-use super::{POLICY, Quota, Teller};
+use super::{Quota, Teller};
 use crate::error::{ConfigError, Reason};
-use crate::event::Observer;
-use crate::keyed::{Full, Map, Settings, State, WhenFull, Worth};
+use crate::keyed::{Full, Map, State, Worth};
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use crate::sync::{Live, PlainArc, PlainMutex, intern};
+use crate::sync::{Live, PlainMutex};
 use crate::time::{Clock, Instant};
 use std::borrow::Borrow;
 use std::fmt;
@@ -35,9 +38,12 @@ use std::hash::{BuildHasher, Hash, RandomState};
 ///
 /// # Cost
 ///
-/// A look at the clock, a hash, and a look-up under the lock of one shard of many. A key takes 12 bytes
-/// beside itself in its place of the table, 29 with a resolver, plus what alignment asks for, and there are
-/// up to two and a quarter places for each key. Measured with a million `u64` keys: see the README.
+/// A look at the clock, a hash, and a look-up under the lock of one shard of many.
+///
+/// # Memory
+///
+/// A place in the table takes 13 bytes beside the key, 29 with a resolver, and what alignment asks for; there
+/// are up to two and a third places for each key. Measured: a million `u64` keys take 52.4 bytes each.
 pub struct Keyed<K, S = RandomState> {
     keys: Keys<K, S>,
     origin: Instant,
@@ -128,15 +134,7 @@ impl<K> Keyed<K> {
     /// Limiters to be set up, each of `quota` unless a resolver says otherwise.
     #[must_use]
     pub fn builder(quota: Quota) -> KeyedBuilder<K> {
-        KeyedBuilder {
-            quota,
-            resolve: None,
-            settings: Settings::default(),
-            name: POLICY.into(),
-            clock: Clock::system(),
-            observer: None,
-            hasher: RandomState::new(),
-        }
+        KeyedBuilder::new(quota)
     }
 }
 
@@ -430,116 +428,6 @@ impl<K: Hash + Eq, S: BuildHasher> Keyed<K, S> {
 
 fn answer(plan: &Plan, ahead: u64, now: u64, wanted: u32, granted: u32) -> Answer {
     Answer { plan: *plan, ahead, now, wanted, granted, refunded: 0 }
-}
-
-/// Sets up a [`Keyed`].
-pub struct KeyedBuilder<K, S = RandomState> {
-    quota: Quota,
-    resolve: Option<Resolve<K>>,
-    settings: Settings,
-    name: String,
-    clock: Clock,
-    observer: Option<PlainArc<dyn Observer>>,
-    hasher: S,
-}
-
-impl<K, S> KeyedBuilder<K, S> {
-    /// A quota of its own for each key, asked for when the key is new (or forgotten meanwhile). `resolve`
-    /// runs under no lock; of two threads that bring the same new key, both may ask. A key whose quota is out
-    /// of range is refused as [`Misconfigured`](Reason::Misconfigured).
-    #[must_use]
-    pub fn quota_by(mut self, resolve: impl Fn(&K) -> Quota + Send + Sync + 'static) -> Self {
-        self.resolve = Some(Box::new(resolve));
-        self
-    }
-
-    /// How many keys there may be, 1 to 1,073,741,824. Default: 100,000, some megabytes of small keys.
-    #[must_use]
-    pub fn max_keys(mut self, keys: usize) -> Self {
-        self.settings.max_keys = keys;
-        self
-    }
-
-    /// What becomes of a new key when there are as many as there may be. Default: the least recently used
-    /// gives way.
-    #[must_use]
-    pub fn when_full(mut self, when_full: WhenFull) -> Self {
-        self.settings.when_full = when_full;
-        self
-    }
-
-    /// In how many shards the keys stand, each behind its own lock: a power of two, at most 4,096. Default:
-    /// sixteen for each processor, rounded up; fewer for few keys.
-    #[must_use]
-    pub fn shards(mut self, shards: usize) -> Self {
-        self.settings.shards = Some(shards);
-        self
-    }
-
-    /// What refusals and events call it, whatever the key. Default: `rate_limiter`.
-    #[must_use]
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
-        self
-    }
-
-    /// Whose time it goes by. Default: the system clock.
-    #[must_use]
-    pub fn clock(mut self, clock: Clock) -> Self {
-        self.clock = clock;
-        self
-    }
-
-    /// Who hears of refusals and of other quotas; see [`Builder::observer`](super::Builder::observer).
-    #[must_use]
-    pub fn observer(mut self, observer: impl Observer) -> Self {
-        self.observer = Some(PlainArc::new(observer));
-        self
-    }
-
-    /// How keys are hashed, with all 64 bits in use. Default: [`RandomState`], which no stranger's choice of
-    /// keys can make slow.
-    #[must_use]
-    pub fn hasher<H: BuildHasher>(self, hasher: H) -> KeyedBuilder<K, H> {
-        let Self { quota, resolve, settings, name, clock, observer, hasher: _ } = self;
-        KeyedBuilder { quota, resolve, settings, name, clock, observer, hasher }
-    }
-
-    /// Makes it, without any keys.
-    ///
-    /// # Errors
-    /// Names the setting that is out of range, its value, and what is accepted.
-    pub fn build(self) -> Result<Keyed<K, S>, ConfigError> {
-        let plan = Plan::new(&self.quota)?;
-        self.settings.validate()?;
-        let keys = match self.resolve {
-            Some(resolve) => Keys::Own { map: Map::new(&self.settings, self.hasher), resolve },
-            None => Keys::Alike {
-                map: Map::new(&self.settings, self.hasher),
-                common: Common {
-                    live: Live::new(plan),
-                    epoch: AtomicU64::new(0),
-                    quota: PlainMutex::new(self.quota),
-                },
-            },
-        };
-        Ok(Keyed {
-            keys,
-            origin: self.clock.now(),
-            clock: self.clock,
-            teller: Teller::new(intern(&self.name), self.observer),
-        })
-    }
-}
-
-impl<K, S> fmt::Debug for KeyedBuilder<K, S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyedBuilder")
-            .field("quota", &self.quota)
-            .field("settings", &self.settings)
-            .field("name", &self.name)
-            .finish_non_exhaustive()
-    }
 }
 
 impl<K, S> fmt::Debug for Keyed<K, S> {
