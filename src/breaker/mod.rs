@@ -97,9 +97,9 @@
 //!
 //! | to say | there is |
 //! |---|---|
-//! | this failure counts as five | [`Outcome::Grave`](crate::outcome::Outcome::Grave) |
-//! | the server says when to come back | [`Outcome::Unavailable`](crate::outcome::Outcome::Unavailable), which opens for exactly that long |
-//! | slow by a measure of my own | [`Outcome::Slow`](crate::outcome::Outcome::Slow) |
+//! | this failure counts as five | [`Outcome::Grave`] |
+//! | the server says when to come back | [`Outcome::Unavailable`], which opens for exactly that long |
+//! | slow by a measure of my own | [`Outcome::Slow`] |
 //! | these calls have thresholds of their own | [`Class`] |
 //! | open when I say so | [`trip_when`](Builder::trip_when) |
 //! | calls that hang count before they end | [`watch_in_flight`](Builder::watch_in_flight) |
@@ -247,7 +247,7 @@ impl CircuitBreaker {
     }
 
     /// A view of this breaker that judges calls by `classify`: a closure from the result to an
-    /// [`Outcome`](crate::outcome::Outcome), or any [`Classify`](crate::outcome::Classify).
+    /// [`Outcome`], or any [`Classify`](crate::outcome::Classify).
     #[must_use]
     pub fn classified_by<C>(&self, classify: C) -> Classified<C> {
         Classified { breaker: self.clone(), judge: guard::Judge { classify, class: Class::ORDINARY } }
