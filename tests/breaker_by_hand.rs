@@ -2,7 +2,7 @@
 #![cfg(not(mainstay_loom))]
 
 use mainstay::backoff::Backoff;
-use mainstay::breaker::{Builder, Cause, CircuitBreaker, Control, Mode, State, Transition};
+use mainstay::breaker::{Builder, Cause, CircuitBreaker, Control, Mode, Permit, State, Transition};
 use mainstay::event::{Event, Value};
 use mainstay::outcome::Outcome;
 use mainstay::time::ManualClock;
@@ -47,7 +47,7 @@ fn each_mode_rejects_counts_and_moves_as_its_table_says() {
         let breaker = builder(&ManualClock::new()).build().unwrap();
         breaker.set_mode(mode);
         assert_eq!(breaker.mode(), mode);
-        assert_eq!(breaker.try_acquire().map(|permit| permit.failure()).is_ok(), passes, "{mode}");
+        assert_eq!(breaker.try_acquire().map(Permit::failure).is_ok(), passes, "{mode}");
         assert_eq!(breaker.snapshot().counts.failed, u64::from(counts), "{mode}");
         fail(&breaker, 9);
         let open = breaker.state() == State::Open;
@@ -172,9 +172,9 @@ fn a_shadow_decides_as_a_breaker_in_force_and_rejects_nothing() {
             }
         }
         if failed {
-            would.failure()
+            would.failure();
         } else {
-            would.success()
+            would.success();
         }
         assert_eq!((real.state(), real.snapshot().counts), (shadow.state(), shadow.snapshot().counts));
     }

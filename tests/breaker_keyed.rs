@@ -283,7 +283,7 @@ fn the_bounds_hold_for_many_threads() {
                     let Ok(breaker) = keyed.breaker(&key) else { continue };
                     if let Ok(permit) = breaker.try_acquire() {
                         calls.fetch_add(1, Ordering::Relaxed);
-                        if key % 3 == 0 { permit.failure() } else { permit.success() }
+                        if key.is_multiple_of(3) { permit.failure() } else { permit.success() }
                     }
                     let snapshot = keyed.snapshot();
                     assert!(snapshot.keys <= 64 && snapshot.shut <= 16 + 8, "{snapshot:?}");

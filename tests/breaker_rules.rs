@@ -92,8 +92,9 @@ fn a_rule_may_panic_use_the_breaker_and_be_replaced() {
 
 #[test]
 fn an_outcome_counts_as_it_weighs() {
+    type Row<'a> = (&'a [Outcome], (u64, u64, u64), bool);
     //  outcomes, (total, failed, slow), open
-    let table: &[(&[Outcome], (u64, u64, u64), bool)] = &[
+    let table: &[Row<'_>] = &[
         (&[Success, Slow, Failure, Ignore], (3, 1, 1), false),
         (&[Success, Grave(3)], (4, 3, 0), true),
         (&[Success, Success, Grave(1)], (3, 1, 0), false),

@@ -72,12 +72,14 @@ impl Core {
             if word.admits_all() && self.in_flight.is_none() {
                 return (Ok(Ticket::new(word, timed, reading)), moved);
             }
-            let (now, settings) = (reading.now(), self.settings(word));
+            let now = reading.now();
+            // Read only by those who need them: a rejection does not.
+            let settings = || self.settings(word);
             let draw = || self.tallies.draws.fetch_add(1, Relaxed);
-            let admitted = match state::admit(word, now, &self.times(), &settings, draw) {
+            let admitted = match state::admit(word, now, &self.times(), settings, draw) {
                 Admission::Count => {
                     let ticket = Ticket::new(word, timed, reading);
-                    if self.enter(&ticket, &settings) && self.judge_window(word, 0, None, reading) {
+                    if self.enter(&ticket) && self.judge_window(word, 0, None, reading) {
                         moved = true;
                         continue; // the calls before this one hang
                     }
@@ -90,7 +92,7 @@ impl Core {
                 }
                 Admission::Refuse(until) => {
                     if matches!(word.phase(), Phase::HalfOpen(_)) {
-                        self.shorten_lease(word, now, &settings);
+                        self.shorten_lease(word, now, &settings());
                     }
                     if word.hand() != Hand::Shadow {
                         self.tallies.rejected.fetch_add(1, Relaxed);
@@ -100,7 +102,7 @@ impl Core {
                     Word::SHADOWED
                 }
                 Admission::Probe(trial) => {
-                    self.put_off_lease(now, &settings);
+                    self.put_off_lease(now, &settings());
                     let next = word.with_phase(Phase::HalfOpen(trial));
                     if !self.swap(word, next) {
                         continue;
@@ -110,10 +112,11 @@ impl Core {
                 Admission::BeginTrial => {
                     let first = Trial { leased: 1, ..Trial::default() };
                     let next = word.moved_to(Phase::HalfOpen(first));
+                    let lease = settings().probe_lease;
                     if !self.transition(word, next, now, Cause::WaitElapsed, Counts::default(), || {
                         // The leases of earlier trials, perhaps by a clock that has since been set
                         // back, are of no interest.
-                        self.gate.lease_until.store((now + settings.probe_lease).as_nanos(), Relaxed);
+                        self.gate.lease_until.store((now + lease).as_nanos(), Relaxed);
                         true
                     }) {
                         continue;
@@ -122,11 +125,11 @@ impl Core {
                     next
                 }
                 Admission::CountLost(trial) => {
-                    moved |= self.count_lost(word, trial, now, &settings);
+                    moved |= self.count_lost(word, trial, now, &settings());
                     continue;
                 }
                 Admission::Decide(verdict, trial) => {
-                    moved |= self.decide(word, verdict, trial, now, &settings, Cause::ProbesFailed);
+                    moved |= self.decide(word, verdict, trial, now, &settings(), Cause::ProbesFailed);
                     continue;
                 }
             };
@@ -135,9 +138,9 @@ impl Core {
     }
 
     /// Counts a call as under way, if those are watched. True if others may have become overdue meanwhile.
-    fn enter(&self, ticket: &Ticket, settings: &Settings) -> bool {
+    fn enter(&self, ticket: &Ticket) -> bool {
         match &self.in_flight {
-            Some(in_flight) => in_flight.enter(&ticket.start(settings.slow_after)),
+            Some(in_flight) => in_flight.enter(&ticket.start(self.slow_after(ticket.admitted))),
             None => false,
         }
     }

@@ -42,9 +42,14 @@ use std::time::Duration;
 /// calls is under way. One that nobody asked for during [`idle_after`](KeyedBuilder::idle_after), or whose
 /// window is empty, is forgotten.
 ///
-/// # Memory
+/// There is no breaker over the sum: where one is wanted, put it around this one, as around any operation.
 ///
-/// MEMORY
+/// # Cost
+///
+/// Of a call, beside the breaker's own: a hash, a look-up under the lock of one shard of many, and an `Arc`
+/// cloned and dropped. A key takes 344 bytes on x86-64 while its calls are fast and succeed, by a count window
+/// of any size; with a failure among them 784 more, if the window is of 100 calls. To that comes the key,
+/// twice, and its place in the table.
 pub struct Keyed<K, S = RandomState>(PlainArc<Kept<K, S>>);
 
 struct Kept<K, S> {

@@ -58,6 +58,19 @@
 //! A call counts for the state that admitted it. One that was admitted while closed and ends while
 //! half-open changes nothing; the [`Snapshot`] counts it as stale.
 //!
+//! With a [ramp](Builder::ramp_up), a breaker that has closed admits a growing share of the calls at first.
+//!
+//! # By hand
+//!
+//! [`set_mode`](CircuitBreaker::set_mode) forces a breaker open or closed, disables it, or puts it in shadow,
+//! where it decides and rejects nothing; a [`Control`] does so to many at once. See [`Mode`].
+//!
+//! # Who hears
+//!
+//! Observers given to the builder, and those who [subscribe](CircuitBreaker::on_transition), hear of each
+//! [`Transition`]: from where to where, why, by which figures, the how-manieth. A breaker
+//! [remembers](CircuitBreaker::history) the last of them: why did it open?
+//!
 //! # Defaults
 //!
 //! | setting | default |
@@ -82,6 +95,15 @@
 //! [`classified_by`](CircuitBreaker::classified_by) gives a view with a rule of your own, which sees
 //! the `Ok` value too: an HTTP 503 is an `Ok`.
 //!
+//! | to say | there is |
+//! |---|---|
+//! | this failure counts as five | [`Outcome::Grave`] |
+//! | the server says when to come back | [`Outcome::Unavailable`], which opens for exactly that long |
+//! | slow by a measure of my own | [`Outcome::Slow`] |
+//! | these calls have thresholds of their own | [`Class`] |
+//! | open when I say so | [`trip_when`](Builder::trip_when) |
+//! | calls that hang count before they end | [`watch_in_flight`](Builder::watch_in_flight) |
+//!
 //! # Cancel safety
 //!
 //! A call whose future is dropped, or whose operation, classifier or wait function panics, counts as no
@@ -92,7 +114,9 @@
 //! A successful call of a closed breaker takes no lock, no allocation and no look at the clock. As long as
 //! its window holds nothing but successes it is a few loads, and threads that share the breaker do not
 //! get in each other's way; with a failure among the last calls, it is an atomic addition more. Slow
-//! calls cost two readings of the clock, a time window one.
+//! calls cost two readings of the clock, a time window one. Observers, modes, rules, classes and a ramp that is
+//! over cost a successful call nothing: whatever is special about a breaker shows in a bit of the word that is
+//! loaded anyway.
 
 mod admit;
 mod class;
@@ -225,7 +249,7 @@ impl CircuitBreaker {
     }
 
     /// A view of this breaker that judges calls by `classify`: a closure from the result to an
-    /// [`Outcome`](crate::outcome::Outcome), or any [`Classify`](crate::outcome::Classify).
+    /// [`Outcome`], or any [`Classify`](crate::outcome::Classify).
     #[must_use]
     pub fn classified_by<C>(&self, classify: C) -> Classified<C> {
         Classified { breaker: self.clone(), judge: guard::Judge { classify, class: Class::ORDINARY } }

@@ -73,7 +73,8 @@ impl CircuitBreaker {
     /// use mainstay::window::Quantiles;
     ///
     /// let breaker = CircuitBreaker::builder().latency(true).build()?;
-    /// breaker.call_blocking(|| Ok::<(), ()>(()))?;
+    /// # fn send() -> Result<(), std::io::Error> { Ok(()) }
+    /// breaker.call_blocking(send)?;
     /// let delay = breaker.quantile(0.95); // what a hedge would ask
     /// assert_eq!(delay, breaker.latency().unwrap().quantile(0.95));
     /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -45,13 +45,13 @@ pub(super) fn admit(
     word: Word,
     now: Instant,
     times: &Times,
-    settings: &Settings,
+    settings: impl FnOnce() -> Settings,
     draw: impl FnOnce() -> u32,
 ) -> Admission {
     match word.phase() {
         Phase::Off => Admission::Pass,
         Phase::Closed { ramping: false, .. } => Admission::Count,
-        Phase::Closed { ramping: true, .. } => match ramp::share(now - times.closed_at, settings.ramp_up) {
+        Phase::Closed { ramping: true, .. } => match ramp::share(now - times.closed_at, settings().ramp_up) {
             None => Admission::EndRamp,
             Some(share) if ramp::passes(draw(), share) => Admission::Count,
             Some(_) => Admission::Refuse(None),
@@ -59,7 +59,7 @@ pub(super) fn admit(
         Phase::Open if times.open_until == Instant::FAR_FUTURE => Admission::Refuse(None),
         Phase::Open if now >= times.open_until => Admission::BeginTrial,
         Phase::Open => Admission::Refuse(Some(times.open_until)),
-        Phase::HalfOpen(trial) => admit_probe(trial, now, times.lease_until, settings),
+        Phase::HalfOpen(trial) => admit_probe(trial, now, times.lease_until, &settings()),
     }
 }
 
