@@ -2,7 +2,8 @@
 //!
 //! Both are [`Observer`](crate::event::Observer)s and know nothing of a policy but its
 //! [`Event`](crate::event::Event)s, so that they serve every policy that takes an observer. One observer
-//! can be given to many.
+//! can be given to many, when they are built or, where a policy takes
+//! [subscriptions](crate::breaker::CircuitBreaker::observe), later and for a while.
 //!
 //! ```
 //! # #[cfg(all(feature = "metrics", feature = "tracing"))] {
