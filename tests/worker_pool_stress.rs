@@ -197,15 +197,18 @@ fn submit(pool: &WorkerPool, ledger: &'static Ledger, known: &'static Known, see
     handles.into_iter().for_each(|(number, job)| known.joined(ledger, number, job.join_blocking()));
 }
 
+/// Threads of the pool that the system knows of, where it tells.
 fn threads() -> usize {
-    std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let names = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
+    names.filter(|name| name.starts_with("stress-")).count()
 }
 
 fn stress(workers: std::ops::RangeInclusive<usize>, capacity: usize, when_full: WhenFull, early_end: bool) {
     let ledger = Ledger::new(2 * SUBMITTERS * JOBS);
     let known: &'static Known = Box::leak(Box::default());
-    let before = threads();
     let pool = WorkerPool::builder()
+        .name("stress")
         .workers(workers.clone())
         .keep_alive(Duration::from_micros(200))
         .queue_capacity(capacity)
@@ -262,12 +265,7 @@ fn stress(workers: std::ops::RangeInclusive<usize>, capacity: usize, when_full: 
     } else {
         assert_eq!(not_run, counted);
     }
-    if before > 0 {
-        // The system takes its time to forget a thread that was joined.
-        while threads() > before {
-            thread::yield_now();
-        }
-    }
+    assert_eq!(threads(), 0, "a thread is left");
 }
 
 fn main() {

@@ -177,7 +177,7 @@ fn the_searcher_hands_over() {
 /// The same with a second worker who is hired for it.
 #[test]
 fn a_job_that_needs_a_worker_more() {
-    model(2, || {
+    model(1, || {
         let queue: Jobs = Arc::new(Queue::new(1, 2, 1, 2));
         assert_eq!(queue.crew.hire(1), 1);
         assert!(!queue.call(), "nothing to do yet");
