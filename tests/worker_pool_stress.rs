@@ -85,6 +85,7 @@ impl Known {
         }
     }
 
+    #[allow(clippy::needless_pass_by_value)] // Whoever joined is done with it.
     fn joined(&self, ledger: &Ledger, job: usize, result: Result<usize, JobError>) {
         ledger.loud[job].fetch_add(1, Ordering::Relaxed);
         Self::add(match result {
@@ -154,7 +155,7 @@ fn submit(pool: &WorkerPool, ledger: &'static Ledger, known: &'static Known, see
             7 => {
                 let mut done = 0;
                 pool.scope(|scope| {
-                    scope.spawn(move || plain());
+                    scope.spawn(plain);
                     scope.spawn(|| done += 1);
                 });
                 assert_eq!(done, 1);
@@ -197,20 +198,23 @@ fn submit(pool: &WorkerPool, ledger: &'static Ledger, known: &'static Known, see
     handles.into_iter().for_each(|(number, job)| known.joined(ledger, number, job.join_blocking()));
 }
 
+/// Threads of the pool that the system knows of, where it tells.
 fn threads() -> usize {
-    std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let names = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
+    names.filter(|name| name.starts_with("stress-")).count()
 }
 
 fn stress(workers: std::ops::RangeInclusive<usize>, capacity: usize, when_full: WhenFull, early_end: bool) {
     let ledger = Ledger::new(2 * SUBMITTERS * JOBS);
     let known: &'static Known = Box::leak(Box::default());
-    let before = threads();
     let pool = WorkerPool::builder()
+        .name("stress")
         .workers(workers.clone())
         .keep_alive(Duration::from_micros(200))
         .queue_capacity(capacity)
         .when_full(when_full)
-        .priorities(capacity % 2 == 0)
+        .priorities(capacity.is_multiple_of(2))
         .build()
         .unwrap();
     let submitters: Vec<_> = (0..SUBMITTERS)
@@ -262,12 +266,9 @@ fn stress(workers: std::ops::RangeInclusive<usize>, capacity: usize, when_full: 
     } else {
         assert_eq!(not_run, counted);
     }
-    if before > 0 {
-        // The system takes its time to forget a thread that was joined.
-        while threads() > before {
-            thread::yield_now();
-        }
-    }
+    // The system takes its time to forget a thread that was joined.
+    let left = (0..100_000).map(|_| threads()).find(|left| *left == 0);
+    assert_eq!(left, Some(0), "a thread is left");
 }
 
 fn main() {

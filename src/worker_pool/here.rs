@@ -82,5 +82,5 @@ pub(super) fn deeper(act: impl FnOnce()) {
 pub(super) fn is_sample(one_in: u64) -> bool {
     let count = SUBMITTED.get();
     SUBMITTED.set(count.wrapping_add(1));
-    count % one_in == 0
+    count.is_multiple_of(one_in)
 }

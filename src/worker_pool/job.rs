@@ -26,6 +26,7 @@ pub(super) struct Job {
 
 type Room = MaybeUninit<[u64; 6]>;
 
+#[derive(Clone, Copy)]
 enum Verb<'a, 'b> {
     Run(&'a Desk<'b>),
     Discard(Discard),

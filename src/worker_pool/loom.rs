@@ -150,10 +150,34 @@ fn jobs_that_need_two_workers() {
     });
 }
 
+/// The same with a submitter beside two workers, who may both sleep: one of them while the other searches,
+/// and then the flags are down until that one has found the first job.
+#[test]
+fn the_searcher_hands_over() {
+    model(1, || {
+        let queue = queue(1, 2);
+        let second_has_run = std::sync::Arc::new(Notify::new());
+        let workers = [(); 2].map(|()| {
+            let (queue, second_has_run) = (queue.clone(), second_has_run.clone());
+            thread::spawn(move || {
+                queue.next(&Worker::new(None), 0, no_hire, |job, _| match job {
+                    1 => second_has_run.wait(),
+                    _ => second_has_run.notify(),
+                });
+            })
+        });
+        submit(&queue, 0, 1);
+        submit(&queue, 0, 2);
+        for worker in workers {
+            worker.join().unwrap();
+        }
+    });
+}
+
 /// The same with a second worker who is hired for it.
 #[test]
 fn a_job_that_needs_a_worker_more() {
-    model(2, || {
+    model(1, || {
         let queue: Jobs = Arc::new(Queue::new(1, 2, 1, 2));
         assert_eq!(queue.crew.hire(1), 1);
         assert!(!queue.call(), "nothing to do yet");

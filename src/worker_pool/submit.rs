@@ -290,7 +290,8 @@ impl<'a> Submitter<'a> {
         if self.pool.codel.is_some() || !matches!(self.patience, Patience::Endless) {
             return self.timed(work);
         }
-        if here::is_sample(SAMPLE) {
+        // A stamp shall not drive into a box what fits without.
+        if const { fits::<Stamped<W>>() || !fits::<W>() } && here::is_sample(SAMPLE) {
             return Wrapped::Stamped(Stamped { work, entered: self.pool.clock.now() });
         }
         Wrapped::Bare(work)
