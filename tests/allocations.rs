@@ -2,9 +2,9 @@
 //! size.
 #![cfg(not(mainstay_loom))]
 
-use mainstay::breaker::{CircuitBreaker, Keyed};
+use mainstay::breaker::{self, CircuitBreaker};
 use mainstay::pipeline::Pipeline;
-use mainstay::rate::{AllOf, Keyed, Quota, RateLimiter};
+use mainstay::rate::{self, AllOf, Quota, RateLimiter};
 use mainstay::retry::Retry;
 use mainstay::ring::{Ring, channel};
 use mainstay::time::Clock;
@@ -61,7 +61,7 @@ fn the_counter_counts() {
 #[test]
 fn a_limiter_allocates_nothing() {
     let limiter = RateLimiter::new(Quota::per_hour(500)).unwrap();
-    let keyed: Keyed<String> = Keyed::builder(Quota::per_hour(500)).build().unwrap();
+    let keyed: rate::Keyed<String> = rate::Keyed::builder(Quota::per_hour(500)).build().unwrap();
     keyed.try_acquire("known").unwrap();
     let both = AllOf::new([&limiter, &limiter]);
     let calls = || {
@@ -164,7 +164,7 @@ fn windows_take_the_memory_they_say() {
 
 #[test]
 fn a_keyed_breaker_takes_the_memory_it_says() {
-    let keyed: Keyed<u64> = Keyed::builder(CircuitBreaker::builder()).build().unwrap();
+    let keyed: breaker::Keyed<u64> = breaker::Keyed::builder(CircuitBreaker::builder()).build().unwrap();
     let call = |key: u64| {
         for _ in 0..200 {
             keyed.call_blocking(&key, || Ok::<(), ()>(())).unwrap();

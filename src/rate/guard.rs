@@ -143,8 +143,8 @@ impl<T, E> OwnedGuard<T, E> for Admission {
         }
         // Not yet a refusal, of which an observer would be told.
         match shared.core.take_at_once(self.cost, shared.nanos(cx.now())) {
-            Some(_) => Decision::Granted(()),
-            None => {
+            Some(Ok(_)) => Decision::Granted(()),
+            _ => {
                 let (_, deadline) = self.deadline(cx);
                 Decision::Waiting(Admitting::new(self.limiter.clone(), self.cost, deadline))
             }
