@@ -29,11 +29,25 @@ fn throughput(c: &mut Criterion) {
     race("empty", pool, |pool| pool.submit_blocking(|| ()).unwrap());
     race("of 48 bytes", pool, |pool| {
         let captured = black_box([1u64; 6]);
+<<<<<<< HEAD
         pool.submit_blocking(move || _ = black_box(captured)).unwrap();
     });
     race("of 64 bytes, boxed", pool, |pool| {
         let captured = black_box([1u64; 8]);
         pool.submit_blocking(move || _ = black_box(captured)).unwrap();
+=======
+        pool.submit_blocking(move || {
+            black_box(captured);
+        })
+        .unwrap();
+    });
+    race("of 64 bytes, boxed", pool, |pool| {
+        let captured = black_box([1u64; 8]);
+        pool.submit_blocking(move || {
+            black_box(captured);
+        })
+        .unwrap();
+>>>>>>> worker
     });
     race("with a deadline", pool, |pool| {
         pool.within(Duration::from_secs(9)).submit_blocking(|| ()).unwrap();
@@ -63,7 +77,7 @@ fn one(c: &mut Criterion) {
         });
     });
     group.bench_function("map of 100", |b| {
-        b.iter(|| pool.map(0..100u64, |n| n * n).map(Result::unwrap).sum::<u64>())
+        b.iter(|| pool.map(0..100u64, |n| n * n).map(Result::unwrap).sum::<u64>());
     });
     group.bench_function("snapshot", |b| b.iter(|| black_box(pool.snapshot())));
     group.finish();

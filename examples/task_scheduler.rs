@@ -69,7 +69,7 @@ struct Figures {
 }
 
 impl Entry {
-    fn note(&mut self, result: Result<Result<(), String>, JobError>) {
+    fn note(&mut self, result: &Result<Result<(), String>, JobError>) {
         match result {
             Ok(Ok(())) => self.figures.ok += 1,
             Ok(Err(_)) => self.figures.failed += 1,
@@ -83,7 +83,7 @@ impl Entry {
     fn scan(&mut self, now: Instant, pool: &WorkerPool, retry: &Retry) {
         if let Some(run) = self.running.take() {
             match run.try_join() {
-                Ok(result) => self.note(result),
+                Ok(result) => self.note(&result),
                 Err(run) => self.running = Some(run),
             }
         }
@@ -155,7 +155,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{:<10} {:>6} {:>8} {:>6} {:>9} {:>8}", "task", "ok", "failed", "late", "panicked", "skipped");
     for mut entry in entries {
         if let Some(Ok(result)) = entry.running.take().map(JobHandle::try_join) {
-            entry.note(result);
+            entry.note(&result);
         }
         let Figures { ok, failed, late, panicked, skipped } = entry.figures;
         println!("{:<10} {ok:>6} {failed:>8} {late:>6} {panicked:>9} {skipped:>8}", entry.task.name);
