@@ -29,13 +29,6 @@ fn throughput(c: &mut Criterion) {
     race("empty", pool, |pool| pool.submit_blocking(|| ()).unwrap());
     race("of 48 bytes", pool, |pool| {
         let captured = black_box([1u64; 6]);
-<<<<<<< HEAD
-        pool.submit_blocking(move || _ = black_box(captured)).unwrap();
-    });
-    race("of 64 bytes, boxed", pool, |pool| {
-        let captured = black_box([1u64; 8]);
-        pool.submit_blocking(move || _ = black_box(captured)).unwrap();
-=======
         pool.submit_blocking(move || {
             black_box(captured);
         })
@@ -47,7 +40,6 @@ fn throughput(c: &mut Criterion) {
             black_box(captured);
         })
         .unwrap();
->>>>>>> worker
     });
     race("with a deadline", pool, |pool| {
         pool.within(Duration::from_secs(9)).submit_blocking(|| ()).unwrap();
