@@ -1,6 +1,6 @@
 //! A scheduler of periodic tasks on a worker pool: it scans for tasks that are due, runs at most a few at
-//! once, gives each a deadline to begin by, tries those again that fail, and ends gracefully: on Ctrl-C (here:
-//! Enter, or the end of the input, or the time that it was given) it finishes what it has begun.
+//! once, gives each a deadline to begin by, tries those again that fail, and ends gracefully: on Ctrl-C, or when
+//! its time is over, it finishes what it has begun.
 
 use mainstay::backoff::Backoff;
 use mainstay::retry::Retry;
@@ -104,10 +104,23 @@ impl Entry {
     }
 }
 
+/// A flag that Ctrl-C raises. The pool needs no runtime; tokio is here for its handling of signals.
+fn on_ctrl_c() -> std::io::Result<Arc<AtomicBool>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let raised = Arc::clone(&stop);
+    thread::spawn(move || {
+        if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
+            raised.store(true, Ordering::Relaxed);
+        }
+    });
+    Ok(stop)
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if args.iter().any(|arg| arg == "--help") {
-        println!("usage: task_scheduler [seconds]    ends then, or on Enter");
+        println!("usage: task_scheduler [seconds]    ends then, or on Ctrl-C");
         return Ok(());
     }
     let time = Duration::from_secs_f64(args.first().map_or(Ok(5.0), |seconds| seconds.parse())?);
@@ -129,16 +142,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     .map(|task| Entry { task, due: now, running: None, figures: Figures::default() })
     .into();
 
-    // A program with a signal handler would raise the same flag in it.
-    let stop = Arc::new(AtomicBool::new(false));
-    let interrupted = Arc::clone(&stop);
-    if args.is_empty() {
-        thread::spawn(move || {
-            let _ = std::io::stdin().read_line(&mut String::new());
-            interrupted.store(true, Ordering::Relaxed);
-        });
-    }
-    println!("{AT_ONCE} workers, {} tasks, for {time:?} or until Enter", entries.len());
+    let stop = on_ctrl_c()?;
+    println!("{AT_ONCE} workers, {} tasks, for {time:?} or until Ctrl-C", entries.len());
     while now.elapsed() < time && !stop.load(Ordering::Relaxed) {
         entries.iter_mut().for_each(|entry| entry.scan(Instant::now(), &pool, &retry));
         thread::sleep(SCAN);
