@@ -3,15 +3,15 @@
 use mainstay::error::Reason;
 use mainstay::event::Event;
 use mainstay::time::{Deadline, ManualClock};
-use mainstay::worker_pool::{JobError, Priority, Shutdown, WhenFull, WorkerPool};
+use mainstay::worker_pool::{JobError, Priority, Shutdown, Submit, WhenFull, WorkerPool};
 use std::collections::HashSet;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -211,6 +211,95 @@ fn a_panic_ends_the_job_and_not_the_worker() {
     let report = pool.shutdown(Shutdown::drain());
     assert_eq!((report.completed, report.panicked), (1, 6));
     assert_eq!(heard.lock().unwrap()[..2], [Some("first"), Some("second")]);
+}
+
+struct PanickingWaker;
+
+impl Wake for PanickingWaker {
+    fn wake(self: Arc<Self>) {
+        quiet_panic("the waker");
+    }
+}
+
+#[test]
+fn a_waker_that_panics_costs_no_worker_and_no_job() {
+    let pool = pool(1, 1);
+    let hold = Hold::one(&pool);
+    let queued = pool.try_spawn(|| 7).unwrap();
+    let waker = Waker::from(Arc::new(PanickingWaker));
+    let mut cx = Context::from_waker(&waker);
+    let mut waiting = Box::pin(pool.submit(|| ()));
+    assert!(waiting.as_mut().poll(&mut cx).is_pending());
+    hold.release();
+    assert_eq!(queued.join_timeout(LONG).unwrap().unwrap(), 7, "taking it out woke the one that waited");
+    drop(waiting);
+
+    let hold = Hold::one(&pool);
+    let mut polled = pool.spawn(|| ());
+    assert!(pin!(&mut polled).poll(&mut cx).is_pending());
+    hold.release();
+    polled.join_timeout(LONG).unwrap().unwrap();
+    assert_eq!(pool.call_blocking(|| 5).unwrap(), 5, "the worker lives");
+    assert_eq!(pool.snapshot().panicked, 0);
+}
+
+#[test]
+fn a_waker_that_panics_keeps_nobody_from_hearing_of_the_end() {
+    let pool = WorkerPool::builder().workers(1).queue_capacity(1).priorities(true).build().unwrap();
+    let hold = Hold::one(&pool);
+    let (high, low) = (pool.priority(Priority::High), pool.priority(Priority::Low));
+    high.try_submit(|| ()).unwrap();
+    low.try_submit(|| ()).unwrap();
+    let waker = Waker::from(Arc::new(PanickingWaker));
+    let mut first = Box::pin(high.submit(|| ()));
+    assert!(first.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    let woken = Arc::new(Woken::default());
+    let mut second = Box::pin(low.submit(|| ()));
+    assert!(second.as_mut().poll(&mut Context::from_waker(&Arc::clone(&woken).into())).is_pending());
+    let report = pool.shutdown(Shutdown::cancel().within(Duration::ZERO));
+    assert_eq!((report.running, report.jobs.len()), (1, 2));
+    assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+    hold.release();
+}
+
+/// How often it was woken.
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_submission_that_ends_on_a_worker_waits_no_more() {
+    let pool: &'static WorkerPool = Box::leak(Box::new(pool(1, 1)));
+    let (to_worker, on_worker) = channel();
+    let (to_us, from_worker) = channel();
+    pool.submit_blocking(move || {
+        let mut moved: Pin<Box<Submit<'static, fn()>>> = on_worker.recv().unwrap();
+        let polled = moved.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        to_us.send((moved, polled.is_ready())).unwrap();
+    })
+    .unwrap();
+    while pool.snapshot().running == 0 {
+        thread::yield_now();
+    }
+    pool.try_submit(|| ()).unwrap();
+    let mut moved = Box::pin(pool.submit((|| ()) as fn()));
+    assert!(moved.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    let woken = Arc::new(Woken::default());
+    let mut behind = Box::pin(pool.submit(|| ()));
+    assert!(behind.as_mut().poll(&mut Context::from_waker(&Arc::clone(&woken).into())).is_pending());
+    to_worker.send(moved).unwrap();
+    // Kept alive, as a part of a larger future is.
+    let (_moved, ready) = from_worker.recv().unwrap();
+    assert!(ready);
+    while pool.snapshot().completed < 3 {
+        thread::yield_now();
+    }
+    assert_eq!(woken.0.load(Ordering::Relaxed), 1, "there was room");
 }
 
 #[test]
@@ -613,6 +702,36 @@ fn an_elastic_pool_grows_before_it_queues_and_shrinks_again() {
         thread::yield_now();
     }
     assert_eq!(pool.spawn(|| 1).join_blocking().unwrap(), 1);
+}
+
+#[test]
+fn a_thread_that_starts_slowly_keeps_nobody_asleep() {
+    let (begun, has_begun) = channel();
+    let (release, released) = channel::<()>();
+    let hook = Mutex::new((0, begun, released));
+    let pool = WorkerPool::builder()
+        .workers(1..=2)
+        .on_start(move || {
+            let (number, begun, released) = &mut *hook.lock().unwrap();
+            *number += 1;
+            if *number == 2 {
+                begun.send(()).unwrap();
+                let _ = released.recv();
+            }
+        })
+        .build()
+        .unwrap();
+    let hold = Hold::one(&pool);
+    let second = pool.spawn(|| 2);
+    has_begun.recv().unwrap();
+    hold.release();
+    assert_eq!(second.join_timeout(LONG).unwrap().unwrap(), 2, "run by the first worker");
+    while pool.snapshot().idle == 0 {
+        thread::yield_now();
+    }
+    let third = pool.spawn(|| 3).join_timeout(LONG);
+    release.send(()).unwrap();
+    assert_eq!(third.expect("in time").unwrap(), 3);
 }
 
 #[test]

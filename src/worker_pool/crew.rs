@@ -168,9 +168,10 @@ impl Crew {
         self.word.load(Ordering::Acquire) & SEARCHING != 0
     }
 
-    /// Sees to it that somebody looks for what is in the queue, if anybody is spare.
+    /// Sees to it that somebody looks for what is in the queue, if anybody is spare. Who does not let it hire
+    /// calls again later.
     #[cold]
-    pub(super) fn call(&self, flags: &impl Flags) -> Rouse {
+    pub(super) fn call(&self, flags: &impl Flags, may_hire: bool) -> Rouse {
         let mut roster = self.roster.lock();
         let mut word = self.word.load(Ordering::Acquire);
         if word & SEARCHING != 0 || word < SPARE {
@@ -180,6 +181,9 @@ impl Crew {
         }
         if flags.raise() {
             // Somebody else has taken it.
+            return Rouse::Nobody;
+        }
+        if roster.asleep.is_empty() && !may_hire {
             return Rouse::Nobody;
         }
         while let Err(now) = self.exchange(word, (word - SPARE) | SEARCHING) {
@@ -310,9 +314,14 @@ impl Crew {
     /// resized, rather than try in vain at every job.
     pub(super) fn not_hired(&self) {
         let mut roster = self.roster.lock();
-        roster.hired -= 1;
-        let vacant = std::mem::take(&mut roster.vacant);
-        self.word.fetch_sub(vacant as u64 * SPARE, Ordering::AcqRel);
+        if roster.surplus > 0 {
+            // The pool has shrunk meanwhile, and counts on one to go who never came.
+            self.leave(&mut roster);
+        } else {
+            roster.hired -= 1;
+            let vacant = std::mem::take(&mut roster.vacant);
+            self.word.fetch_sub(vacant as u64 * SPARE, Ordering::AcqRel);
+        }
         let wakers = roster.depart();
         drop(roster);
         wakers.into_iter().for_each(Waker::wake);

@@ -2,6 +2,7 @@
 
 use super::error::{JobError, Panic};
 use super::here;
+use super::panics::quietly;
 use super::work::{Desk, Discard, Work};
 use crate::sync::{Mutex, PlainArc};
 use crate::wait::{Spin, block_on, block_on_for};
@@ -80,9 +81,7 @@ impl<F: FnOnce() -> T, T> Cell<F, T> {
         state.stage = Stage::Done(result);
         let waker = state.waker.take();
         drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        wake(waker);
     }
 
     /// Runs the closure unless that was done. `panicked` hears of its panic.
@@ -110,9 +109,7 @@ impl<F: FnOnce() -> T, T> Cell<F, T> {
         };
         let waker = state.waker.take();
         drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        wake(waker);
         Some(body)
     }
 
@@ -120,6 +117,13 @@ impl<F: FnOnce() -> T, T> Cell<F, T> {
     pub(super) fn into_body(self: PlainArc<Self>) -> F {
         let Ok(body) = self.begin() else { unreachable!("nobody else knew of it") };
         body
+    }
+}
+
+/// A panic of the waker is none of the job's.
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        quietly(|| waker.wake());
     }
 }
 

@@ -1,5 +1,6 @@
 //! The queue: one ring, or one for each priority.
 
+use super::panics::quietly;
 use crate::ring::{PopError, Ring};
 use crate::wait::{Condition, Wait, WaitQueue};
 
@@ -40,10 +41,16 @@ impl<J> Lane<J> {
     pub(super) fn pop<R>(&self, act: impl FnOnce(J) -> R) -> Result<R, PopError> {
         self.ring.pop_with(|job, waited_for| {
             if waited_for {
-                self.for_room.notify(1, &Room(&self.ring));
+                self.notify(1);
             }
             act(job)
         })
+    }
+
+    /// Wakers run the code of others, whose panic is no business of who makes room.
+    #[cold]
+    fn notify(&self, count: usize) {
+        quietly(|| self.for_room.notify(count, &Room(&self.ring)));
     }
 }
 
@@ -122,7 +129,7 @@ impl<J> Lanes<J> {
         // Each sees to its end that the others are closed: whoever comes second finds all of them so.
         let closed = self.lanes.iter().map(|lane| lane.ring.close()).fold(false, std::ops::BitOr::bitor);
         for lane in &self.lanes {
-            lane.for_room.notify_all(&Room(&lane.ring));
+            lane.notify(usize::MAX);
         }
         closed
     }

@@ -214,6 +214,41 @@ fn a_job_that_needs_a_worker_more() {
     });
 }
 
+/// A thread is hired that has something to do before it looks for a job, and that lasts until both jobs have
+/// been run: the other worker runs them, even if it slept in between.
+#[test]
+fn a_search_put_off() {
+    model(2, || {
+        let queue: Jobs = Arc::new(Queue::new(1, 2, 1, 2));
+        assert_eq!(queue.crew.hire(1), 1);
+        assert!(!queue.call(), "nothing to do yet");
+        let all_have_run = std::sync::Arc::new(Notify::new());
+        fn hire(queue: &Jobs, all_have_run: &std::sync::Arc<Notify>) {
+            let (queue, all_have_run) = (queue.clone(), all_have_run.clone());
+            thread::spawn(move || {
+                queue.interrupt_search();
+                all_have_run.wait();
+            });
+        }
+        let worker = {
+            let (queue, all_have_run) = (queue.clone(), all_have_run.clone());
+            thread::spawn(move || {
+                let worker = Worker::new(None);
+                for _ in 0..2 {
+                    assert!(queue.next(&worker, 0, || hire(&queue, &all_have_run), |_, _| ()));
+                }
+                all_have_run.notify();
+            })
+        };
+        for job in [1, 2] {
+            if queue.lanes.lane(0).ring().push_with(job, |job| job).unwrap() && queue.called() {
+                hire(&queue, &all_have_run);
+            }
+        }
+        worker.join().unwrap();
+    });
+}
+
 /// A job that was accepted is run, one that was not is not, and everybody leaves.
 #[test]
 fn submit_against_shutdown() {

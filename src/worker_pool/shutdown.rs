@@ -112,9 +112,9 @@ pub(super) fn shut_down(pool: &PlainArc<Shared>, how: Shutdown) -> Report {
     if !here::is_worker_of(PoolId::of(pool)) {
         if wait_for_workers(pool, how.patience) {
             worker::join_all(pool);
-        } else {
-            take_queued(pool, &mut jobs);
         }
+        // Nothing, unless time was short; or there was no worker, for the system refused the threads.
+        take_queued(pool, &mut jobs);
     }
     let Snapshot { completed, panicked, running, queued, .. } = Snapshot::of(pool);
     Report { completed, panicked, running, queued, jobs }

@@ -13,7 +13,7 @@ use super::panics::quietly;
 use super::tally::SAMPLE;
 use super::work::{Desk, Discard, Plain, Stamped, Timed, Work};
 use crate::error::{Reason, Rejection};
-use crate::ring::PushError;
+use crate::ring::{PopError, PushError};
 use crate::sync::PlainArc;
 use crate::sync::hint::spin_loop;
 use crate::sync::thread::yield_now;
@@ -390,20 +390,30 @@ impl<'a> Submitter<'a> {
         mut work: Wrapped<W>,
     ) -> Result<(), (Reason, Wrapped<W>)> {
         loop {
-            work = match self.try_enter(work) {
-                Err((Reason::QueueFull, work)) => work,
-                other => return other,
+            work = match self.push(work) {
+                Ok(()) => return Ok(()),
+                Err(PushError::Closed(work)) => return Err((Reason::ShutDown, work)),
+                Err(PushError::Full(work)) => {
+                    if self.evict_the_oldest().is_err() {
+                        yield_now();
+                    }
+                    work
+                }
+                // Not full: whoever is in the middle of taking a job out has no processor.
+                Err(PushError::Busy(work)) => {
+                    yield_now();
+                    work
+                }
             };
-            let evicted = self.lane().pop(|oldest| {
-                self.pool.rejected.add(1);
-                // Dropping its captures runs the code of others.
-                quietly(|| oldest.discard(Discard::QueueFull));
-            });
-            if evicted.is_err() {
-                // Whoever is in the middle of something has no processor.
-                yield_now();
-            }
         }
+    }
+
+    fn evict_the_oldest(&self) -> Result<(), PopError> {
+        self.lane().pop(|oldest| {
+            self.pool.rejected.add(1);
+            // Dropping its captures runs the code of others.
+            quietly(|| oldest.discard(Discard::QueueFull));
+        })
     }
 
     /// Waits for room as `wait` does; a worker of this pool does not, for all of them might.
@@ -487,7 +497,9 @@ impl<'a, W: Work + 'static> Entry<'a, W> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), (Reason, Wrapped<W>)>> {
         let Self { submitter, wait, work } = self;
         if here::is_worker_of(PoolId::of(submitter.pool)) {
-            // As in `enter_blocking`: whoever polls here may hold the worker until this is ready.
+            // As in `enter_blocking`: whoever polls here may hold the worker until this is ready. It may have
+            // waited elsewhere: its place, and a hint that came to it, go to others.
+            *wait = submitter.lane().wait_for_room();
             let Some(work) = work.take() else { panic!("polled after it was ready") };
             return Poll::Ready(submitter.enter_blocking(work, |_, _| None));
         }
