@@ -804,6 +804,131 @@ fn what_the_builder_does_not_accept() {
 }
 
 #[test]
+fn a_worker_that_joins_its_job_late_does_not_run_it() {
+    let time = ManualClock::new();
+    let pool = WorkerPool::builder().workers(1).clock(time.clock()).build().unwrap();
+    let (inner, clock) = (pool.clone(), time);
+    let joined = pool.call_blocking(move || {
+        let in_time = inner.within(Duration::from_secs(1)).spawn(|| 1).join_blocking();
+        let late = inner.within(Duration::from_secs(1)).spawn(|| 2);
+        clock.advance(Duration::from_secs(2));
+        (in_time, late.join_blocking())
+    });
+    assert!(matches!(joined, Ok((Ok(1), Err(JobError::Expired)))), "{joined:?}");
+    pool.shutdown(Shutdown::drain());
+    let snapshot = pool.snapshot();
+    assert_eq!((snapshot.completed, snapshot.expired), (2, 1), "each once, their places in the queue not");
+}
+
+/// Panics when dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        quiet_panic("the capture");
+    }
+}
+
+#[test]
+fn each_job_is_counted_once_for_what_became_of_it() {
+    let time = ManualClock::new();
+    let heard = Arc::new(AtomicUsize::new(0));
+    let hearing = Arc::clone(&heard);
+    let pool = WorkerPool::builder().workers(1).clock(time.clock());
+    let pool = pool
+        .on_panic(move |_| {
+            hearing.fetch_add(1, Ordering::Relaxed);
+        })
+        .build()
+        .unwrap();
+    let counts = || {
+        let snapshot = pool.snapshot();
+        (snapshot.completed, snapshot.panicked, snapshot.cancelled, snapshot.expired)
+    };
+
+    // Cancelled, then its deadline passes; expired, with captures that panic.
+    let hold = Hold::one(&pool);
+    let soon = pool.within(Duration::from_secs(1));
+    assert!(soon.spawn(|| ()).cancel());
+    let bomb = Bomb;
+    soon.try_submit(move || drop(bomb)).unwrap();
+    time.advance(Duration::from_secs(2));
+    hold.release();
+    pool.call_blocking(|| ()).unwrap();
+    while pool.snapshot().running > 0 {
+        thread::yield_now();
+    }
+    assert_eq!(counts(), (2, 1, 1, 1));
+
+    // Of a scope and a map, on a worker and by who waits for them.
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        pool.scope(|scope| {
+            let (begun, has_begun) = channel();
+            scope.spawn(move || {
+                begun.send(()).unwrap();
+                quiet_panic("scoped");
+            });
+            has_begun.recv().unwrap();
+        });
+    }));
+    assert!(panicked.is_err());
+    let hold = Hold::one(&pool);
+    pool.scope(|scope| scope.spawn(|| ()));
+    hold.release();
+    let inner = pool.clone();
+    pool.call_blocking(move || {
+        inner
+            .map(0..3, |n| {
+                if n == 1 {
+                    quiet_panic("item")
+                }
+            })
+            .count()
+    })
+    .unwrap();
+    pool.call_blocking(|| ()).unwrap();
+    pool.shutdown(Shutdown::drain());
+    assert_eq!(counts(), (2 + 1 + 1 + 2 + 1 + 1, 1 + 1 + 1, 1, 1));
+    assert_eq!((pool.snapshot().running, heard.load(Ordering::Relaxed)), (0, 3));
+}
+
+#[test]
+fn what_is_handed_back_is_counted_when_its_fate_is_known() {
+    let pool = pool(1, 8);
+    let hold = Hold::one(&pool);
+    pool.try_submit(|| ()).unwrap();
+    pool.try_submit(|| ()).unwrap();
+    for bomb in [Bomb, Bomb] {
+        pool.try_submit(move || drop(bomb)).unwrap();
+    }
+    // Its ticket stays in the queue.
+    pool.scope(|scope| scope.spawn(|| ()));
+    let mut report = pool.shutdown(Shutdown::cancel().within(Duration::ZERO));
+    assert_eq!(pool.snapshot().cancelled, 0);
+    report.jobs.remove(0).run();
+    // Two panics on the way.
+    drop(report);
+    hold.release();
+    pool.shutdown(Shutdown::drain());
+    let snapshot = pool.snapshot();
+    assert_eq!((snapshot.completed, snapshot.cancelled, snapshot.panicked), (3, 3, 2));
+}
+
+#[test]
+fn the_concurrency_of_a_map_can_be_anything() {
+    let pool = pool(1, 8);
+    assert_eq!(pool.map(0..3, |n| n).concurrency(usize::MAX).count(), 3);
+    let inner = pool.clone();
+    let job = pool.spawn(move || {
+        let mut map = inner.map(0..10, |n| n).concurrency(1);
+        let first = map.next().unwrap().unwrap();
+        let rest = map.concurrency(4).map(Result::unwrap);
+        first + rest.sum::<u32>()
+    });
+    assert_eq!(job.join_timeout(LONG).unwrap().unwrap(), 45);
+}
+
+#[test]
 fn the_snapshot_adds_up() {
     let pool = pool(2, 4096);
     for number in 0..2000 {

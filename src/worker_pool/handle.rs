@@ -3,8 +3,9 @@
 use super::error::{JobError, Panic};
 use super::here;
 use super::panics::quietly;
-use super::work::{Desk, Discard, Work};
+use super::work::{Desk, Discard, Fate, Work, discard_at};
 use crate::sync::{Mutex, PlainArc};
+use crate::time::Deadline;
 use crate::wait::{Spin, block_on, block_on_for};
 use std::fmt;
 use std::future::Future;
@@ -20,6 +21,7 @@ use std::time::Duration;
 /// it, or on a worker that waits for it, to run it.
 pub(super) struct Cell<F, T> {
     state: Mutex<State<F, T>>,
+    deadline: Deadline,
 }
 
 struct State<F, T> {
@@ -52,15 +54,17 @@ impl<F, T> Stage<F, T> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Ran {
     Here,
+    /// Here, with a panic.
+    Panicked,
     Cancelled,
     /// By whoever waited for it.
     Elsewhere,
 }
 
 impl<F: FnOnce() -> T, T> Cell<F, T> {
-    pub(super) fn new(body: F) -> PlainArc<Self> {
+    pub(super) fn new(body: F, deadline: Deadline) -> PlainArc<Self> {
         let state = State { stage: Stage::Queued(body), waker: None, cancelled: false };
-        PlainArc::new(Self { state: Mutex::new(state) })
+        PlainArc::new(Self { state: Mutex::new(state), deadline })
     }
 
     /// Takes the closure to run it; `None` if that was done, or it was cancelled.
@@ -94,8 +98,9 @@ impl<F: FnOnce() -> T, T> Cell<F, T> {
         if let Err(payload) = &result {
             panicked(&**payload);
         }
+        let ran = if result.is_ok() { Ran::Here } else { Ran::Panicked };
         self.end(result.map_err(|payload| JobError::Panicked(Panic::new(payload))));
-        Ran::Here
+        ran
     }
 
     /// Ends what has not begun, and gives the closure back.
@@ -111,6 +116,10 @@ impl<F: FnOnce() -> T, T> Cell<F, T> {
         drop(state);
         wake(waker);
         Some(body)
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.state.lock().cancelled
     }
 
     /// The closure of a job that was not taken.
@@ -164,8 +173,17 @@ impl<F: FnOnce() -> T + Send, T: Send> Joint<T> for Cell<F, T> {
 
     fn help(&self, desk: &Desk<'_>) {
         desk.pool.count(desk, || {
-            if self.run(|payload| desk.pool.panicked(desk, payload)) != Ran::Here {
-                desk.tally.hollow.add(1);
+            if self.deadline != Deadline::NEVER && self.deadline.has_passed(desk.pool.clock.now()) {
+                let Some(body) = self.settle(JobError::Expired) else { return Fate::Settled };
+                return discard_at(desk, Discard::Expired, |why| {
+                    drop(body);
+                    Fate::Discarded(why)
+                });
+            }
+            match self.run(|payload| desk.pool.panicked(desk, payload)) {
+                Ran::Here => Fate::Completed,
+                // A cancelled one is counted when its turn in the queue comes.
+                Ran::Panicked | Ran::Cancelled | Ran::Elsewhere => Fate::Settled,
             }
         });
     }
@@ -175,16 +193,23 @@ impl<F: FnOnce() -> T + Send, T: Send> Joint<T> for Cell<F, T> {
 pub(super) struct Tracked<F, T>(pub(super) PlainArc<Cell<F, T>>);
 
 impl<F: FnOnce() -> T + Send, T: Send> Work for Tracked<F, T> {
-    fn run(self, desk: &Desk<'_>) {
+    fn run(self, desk: &Desk<'_>) -> Fate {
         match self.0.run(|payload| desk.pool.panicked(desk, payload)) {
-            Ran::Here => {}
-            Ran::Cancelled => desk.tally.cancelled.add(1),
-            Ran::Elsewhere => desk.tally.hollow.add(1),
+            Ran::Here => Fate::Completed,
+            Ran::Cancelled => Fate::Cancelled,
+            Ran::Panicked | Ran::Elsewhere => Fate::Settled,
         }
     }
 
-    fn discard(self, why: Discard) {
-        drop(self.0.settle(why.into()));
+    fn discard(self, why: Discard) -> Fate {
+        match self.0.settle(why.into()) {
+            Some(body) => {
+                drop(body);
+                Fate::Discarded(why)
+            }
+            None if self.0.is_cancelled() => Fate::Cancelled,
+            None => Fate::Settled,
+        }
     }
 }
 

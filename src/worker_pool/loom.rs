@@ -10,6 +10,7 @@ use super::here::PoolId;
 use super::queue::Queue;
 use crate::ring::PushError;
 use crate::sync::{Arc, PlainArc};
+use crate::time::Deadline;
 use crate::wait::block_on;
 use loom::sync::Notify;
 use loom::thread;
@@ -332,10 +333,13 @@ fn cancel_against_start() {
     model(3, || {
         let alive = PlainArc::new(AtomicUsize::new(0));
         let capture = Alive::new(&alive);
-        let cell = Cell::new(move || {
-            drop(capture);
-            7
-        });
+        let cell = Cell::new(
+            move || {
+                drop(capture);
+                7
+            },
+            Deadline::NEVER,
+        );
         let handle = JobHandle::new(cell.clone(), PoolId::NONE);
         let worker = thread::spawn(move || cell.run(|_| panic!("no panic")));
         let cancelled = handle.cancel();
@@ -357,7 +361,7 @@ fn handle_drop_against_completion() {
         model(3, move || {
             let alive = PlainArc::new(AtomicUsize::new(0));
             let result = Alive::new(&alive);
-            let cell = Cell::new(move || result);
+            let cell = Cell::new(move || result, Deadline::NEVER);
             let handle = JobHandle::new(cell.clone(), PoolId::NONE);
             let worker = thread::spawn(move || cell.run(|_| panic!("no panic")));
             match join {
@@ -374,7 +378,7 @@ fn handle_drop_against_completion() {
 #[test]
 fn helping_against_start() {
     model(3, || {
-        let cell = Cell::new(|| 7);
+        let cell = Cell::new(|| 7, Deadline::NEVER);
         let handle = JobHandle::new(cell.clone(), PoolId::NONE);
         let other = cell.clone();
         let worker = thread::spawn(move || cell.run(|_| panic!("no panic")));

@@ -176,7 +176,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 use tally::{Counter, Counts, Tally};
-use work::Desk;
+use work::{Desk, Fate};
 
 /// A pool of threads with a bounded queue; the [module](self) tells more.
 ///
@@ -198,8 +198,6 @@ struct Shared {
     /// What happens on other threads than workers, and what workers counted that are gone.
     outside: Tally,
     tallies: PlainMutex<Vec<PlainArc<Tally>>>,
-    rejected: Counter,
-    handed_back: Counter,
     handles: AtomicU64,
     thread_number: Counter,
     threads: PlainMutex<Vec<plain_thread::JoinHandle<()>>>,
@@ -221,8 +219,6 @@ impl Shared {
             queue_wait: QueueWait::new(),
             outside: Tally::default(),
             tallies: PlainMutex::default(),
-            rejected: Counter::default(),
-            handed_back: Counter::default(),
             handles: AtomicU64::new(0),
             thread_number: Counter::default(),
             threads: PlainMutex::default(),
@@ -231,14 +227,16 @@ impl Shared {
 
     /// Runs a job, and counts it; its panic ends here.
     #[inline(always)]
-    fn count(&self, desk: &Desk<'_>, job: impl FnOnce()) {
+    fn count(&self, desk: &Desk<'_>, job: impl FnOnce() -> Fate) {
         let own = !std::ptr::eq(desk.tally, &raw const self.outside);
         let count = |counter: &Counter| if own { counter.bump() } else { counter.add(1) };
         count(&desk.tally.begun);
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(job)) {
-            self.escaped(desk, payload);
+        match catch_unwind(AssertUnwindSafe(job)) {
+            Ok(Fate::Completed) => return count(&desk.tally.completed),
+            Ok(other) => desk.tally.note(other),
+            Err(payload) => self.escaped(desk, payload),
         }
-        count(&desk.tally.ended);
+        count(&desk.tally.otherwise);
     }
 
     #[cold]

@@ -3,7 +3,7 @@
 use super::errands::Errands;
 use super::job::{Loan, lend};
 use super::submit::Submitter;
-use super::work::{Desk, Discard, Work};
+use super::work::{Desk, Discard, Fate, Work};
 use super::{Shared, here};
 use crate::sync::PlainArc;
 use std::fmt;
@@ -39,13 +39,13 @@ impl fmt::Debug for Scope<'_, '_> {
 struct Ticket(PlainArc<Errands>);
 
 impl Work for Ticket {
-    fn run(self, desk: &Desk<'_>) {
-        if !self.0.run_one(desk) {
-            desk.tally.hollow.add(1);
-        }
+    fn run(self, desk: &Desk<'_>) -> Fate {
+        self.0.redeem(desk)
     }
 
-    fn discard(self, _: Discard) {}
+    fn discard(self, _: Discard) -> Fate {
+        Fate::Settled
+    }
 }
 
 /// See [`WorkerPool::scope`](super::WorkerPool::scope).

@@ -3,7 +3,7 @@
 use super::events::Happening;
 use super::here::{self, PoolId};
 use super::job::Job;
-use super::work::Discard;
+use super::work::{Discard, discard_at};
 use super::{Shared, Snapshot, worker};
 use crate::ring::PopError;
 use crate::sync::PlainArc;
@@ -89,7 +89,9 @@ impl QueuedJob {
 impl Drop for QueuedJob {
     fn drop(&mut self) {
         if let Some(job) = self.job.take() {
-            job.discard(Discard::ShutDown);
+            // A panic stops here, for many may be dropped at once.
+            let desk = self.pool.outside_desk();
+            desk.tally.note(discard_at(&desk, Discard::ShutDown, |why| job.discard(why)));
         }
     }
 }
@@ -141,7 +143,6 @@ fn take_queued(pool: &PlainArc<Shared>, into: &mut Vec<QueuedJob>) {
     loop {
         match pool.queue.lanes.pop(0, |job, _| job) {
             Ok(job) => {
-                pool.handed_back.add(1);
                 into.push(QueuedJob { job: Some(job), pool: PlainArc::clone(pool) });
             }
             Err(PopError::Busy) => {

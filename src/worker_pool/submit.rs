@@ -9,9 +9,8 @@ use super::handle::{Cell, JobHandle, Tracked};
 use super::here::{self, PoolId};
 use super::job::{Job, fits};
 use super::lanes::{Lane, Room};
-use super::panics::quietly;
 use super::tally::SAMPLE;
-use super::work::{Desk, Discard, Plain, Stamped, Timed, Work};
+use super::work::{Desk, Discard, Fate, Plain, Stamped, Timed, Work, discard_at};
 use crate::error::{Reason, Rejection};
 use crate::ring::{PopError, PushError};
 use crate::sync::PlainArc;
@@ -89,7 +88,7 @@ impl<W: Work> Wrapped<W> {
         }
     }
 
-    fn run(self, desk: &Desk<'_>) {
+    fn run(self, desk: &Desk<'_>) -> Fate {
         match self {
             Self::Bare(work) => work.run(desk),
             Self::Stamped(work) => work.run(desk),
@@ -161,7 +160,7 @@ impl<'a> Submitter<'a> {
 
     /// See [`WorkerPool::submit`].
     pub fn submit<F: FnOnce() + Send + 'static>(&self, job: F) -> Submit<'a, F> {
-        Submit { entry: Entry::new(*self, Plain(job)) }
+        Submit { entry: Entry::new(*self, self.wrap(Plain(job))) }
     }
 
     /// See [`WorkerPool::submit_blocking`].
@@ -204,8 +203,8 @@ impl<'a> Submitter<'a> {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let (cell, handle) = self.tracked(job);
-        if let Err((reason, work)) = self.enter(self.wrap(Tracked(cell))) {
+        let (work, handle) = self.tracked(job);
+        if let Err((reason, work)) = self.enter(work) {
             self.give_up(reason, work);
         }
         handle
@@ -220,8 +219,8 @@ impl<'a> Submitter<'a> {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let (cell, handle) = self.tracked(job);
-        match self.try_enter(self.wrap(Tracked(cell))) {
+        let (work, handle) = self.tracked(job);
+        match self.try_enter(work) {
             Ok(()) => Ok(handle),
             Err((reason, work)) => Err(self.refused(reason, work.into_work().0.into_body())),
         }
@@ -233,8 +232,8 @@ impl<'a> Submitter<'a> {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let (cell, handle) = self.tracked(job);
-        Call { entry: Some(Entry::new(*self, Tracked(cell))), handle }
+        let (work, handle) = self.tracked(job);
+        Call { entry: Some(Entry::new(*self, work)), handle }
     }
 
     /// See [`WorkerPool::call_blocking`].
@@ -246,10 +245,9 @@ impl<'a> Submitter<'a> {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let (cell, handle) = self.tracked(job);
-        let entered = self.enter_blocking(self.wrap(Tracked(cell)), |wait, attempt| {
-            Some(wait.block_after(Attempt::Refused, attempt))
-        });
+        let (work, handle) = self.tracked(job);
+        let entered =
+            self.enter_blocking(work, |wait, attempt| Some(wait.block_after(Attempt::Refused, attempt)));
         if let Err((reason, work)) = entered {
             self.give_up(reason, work);
         }
@@ -261,34 +259,41 @@ impl<'a> Submitter<'a> {
         self.try_enter(self.wrap(ticket)).map_err(|(reason, work)| (reason, work.into_work()))
     }
 
-    fn tracked<F, T>(&self, job: F) -> (PlainArc<Cell<F, T>>, JobHandle<T>)
+    #[inline(always)]
+    fn tracked<F, T>(&self, job: F) -> (Wrapped<Tracked<F, T>>, JobHandle<T>)
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let cell = Cell::new(job);
+        let limits = self.limits();
+        let cell = Cell::new(job, limits.map_or(Deadline::NEVER, |(_, deadline)| deadline));
         let handle = JobHandle::new(PlainArc::clone(&cell), PoolId::of(self.pool));
-        (cell, handle)
+        (self.wrap_with(limits, Tracked(cell)), handle)
     }
 
     /// Lets the handle know that the job was not taken.
     #[cold]
     fn give_up<W: Work>(&self, reason: Reason, work: Wrapped<W>) {
-        self.pool.rejected.add(1);
         let why = if reason == Reason::ShutDown { Discard::ShutDown } else { Discard::QueueFull };
+        self.pool.outside.rejected.add(1);
         work.into_work().discard(why);
     }
 
     #[cold]
     fn refused<F>(&self, reason: Reason, job: F) -> Refused<F> {
-        self.pool.rejected.add(1);
+        self.pool.outside.rejected.add(1);
         Refused::new(job, Rejection::new(reason, self.pool.name))
     }
 
     #[inline(always)]
     fn wrap<W: Work>(&self, work: W) -> Wrapped<W> {
-        if self.pool.codel.is_some() || !matches!(self.patience, Patience::Endless) {
-            return self.timed(work);
+        self.wrap_with(self.limits(), work)
+    }
+
+    #[inline(always)]
+    fn wrap_with<W: Work>(&self, limits: Option<(Instant, Deadline)>, work: W) -> Wrapped<W> {
+        if let Some((entered, deadline)) = limits {
+            return Wrapped::Timed(Timed { work, entered, deadline });
         }
         // A stamp shall not drive into a box what fits without.
         if const { fits::<Stamped<W>>() || !fits::<W>() } && here::is_sample(SAMPLE) {
@@ -297,14 +302,21 @@ impl<'a> Submitter<'a> {
         Wrapped::Bare(work)
     }
 
-    fn timed<W: Work>(&self, work: W) -> Wrapped<W> {
-        let entered = self.pool.clock.now();
+    /// Now, and how long it may take, if a job's wait can become too long.
+    #[inline(always)]
+    fn limits(&self) -> Option<(Instant, Deadline)> {
+        let limited = self.pool.codel.is_some() || !matches!(self.patience, Patience::Endless);
+        limited.then(|| self.deadline())
+    }
+
+    fn deadline(&self) -> (Instant, Deadline) {
+        let now = self.pool.clock.now();
         let deadline = match self.patience {
             Patience::Endless => Deadline::NEVER,
-            Patience::Within(patience) => Deadline::after(entered, patience),
+            Patience::Within(patience) => Deadline::after(now, patience),
             Patience::Until(deadline) => deadline,
         };
-        Wrapped::Timed(Timed { work, entered, deadline })
+        (now, deadline)
     }
 
     #[inline(always)]
@@ -377,7 +389,7 @@ impl<'a> Submitter<'a> {
                     .unwrap_or_else(|| self.run_here(work.take(), &self.pool.outside_desk()))
             }
             WhenFull::DropNewest => {
-                self.pool.rejected.add(1);
+                self.pool.outside.rejected.add(1);
                 work.into_work().discard(Discard::QueueFull);
                 Ok(())
             }
@@ -410,9 +422,8 @@ impl<'a> Submitter<'a> {
 
     fn evict_the_oldest(&self) -> Result<(), PopError> {
         self.lane().pop(|oldest| {
-            self.pool.rejected.add(1);
-            // Dropping its captures runs the code of others.
-            quietly(|| oldest.discard(Discard::QueueFull));
+            let desk = self.pool.outside_desk();
+            desk.tally.note(discard_at(&desk, Discard::QueueFull, |why| oldest.discard(why)));
         })
     }
 
@@ -490,8 +501,8 @@ struct Entry<'a, W> {
 }
 
 impl<'a, W: Work + 'static> Entry<'a, W> {
-    fn new(submitter: Submitter<'a>, work: W) -> Self {
-        Self { submitter, wait: submitter.lane().wait_for_room(), work: Some(submitter.wrap(work)) }
+    fn new(submitter: Submitter<'a>, work: Wrapped<W>) -> Self {
+        Self { submitter, wait: submitter.lane().wait_for_room(), work: Some(work) }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), (Reason, Wrapped<W>)>> {
