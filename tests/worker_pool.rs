@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -455,15 +455,17 @@ fn nesting_has_an_end() {
             deepest.lock().unwrap().1 = Some(refused.reason());
         }
     }
-    let pool = WorkerPool::builder().workers(1).queue_capacity(1).inline_depth(5).build().unwrap();
-    let deepest = Arc::new(Mutex::new((0, None)));
-    let (inner, recorded) = (pool.clone(), Arc::clone(&deepest));
-    let job = pool.spawn(move || {
-        inner.try_submit(|| ()).unwrap();
-        submit(&inner, 0, &recorded);
-    });
-    job.join_blocking().unwrap();
-    assert_eq!(*deepest.lock().unwrap(), (5, Some(Reason::QueueFull)));
+    for depth in [0, 5, 128] {
+        let pool = WorkerPool::builder().workers(1).queue_capacity(1).inline_depth(depth).build().unwrap();
+        let deepest = Arc::new(Mutex::new((0, None)));
+        let (inner, recorded) = (pool.clone(), Arc::clone(&deepest));
+        let job = pool.spawn(move || {
+            inner.try_submit(|| ()).unwrap();
+            submit(&inner, 0, &recorded);
+        });
+        job.join_blocking().unwrap();
+        assert_eq!(*deepest.lock().unwrap(), (depth, Some(Reason::QueueFull)));
+    }
 }
 
 #[test]
@@ -760,6 +762,29 @@ fn a_pool_is_resized() {
 }
 
 #[test]
+fn who_sleeps_hears_that_fewer_are_needed() {
+    let pool = WorkerPool::builder().workers(4).keep_alive(Duration::from_millis(1)).build().unwrap();
+    while pool.snapshot().idle < 4 {
+        thread::yield_now();
+    }
+    pool.resize(1..=4).unwrap();
+    let end = Instant::now() + LONG;
+    while pool.snapshot().workers > 1 && Instant::now() < end {
+        thread::yield_now();
+    }
+    assert_eq!(pool.snapshot().workers, 1);
+}
+
+#[test]
+fn two_pools_by_turns_get_samples_each() {
+    let pools = [pool(1, 1), pool(1, 1)];
+    for _ in 0..2_000 {
+        pools.iter().for_each(|pool| pool.call_blocking(|| ()).unwrap());
+    }
+    assert!(pools.iter().all(|pool| pool.snapshot().queue_wait.is_some()));
+}
+
+#[test]
 fn hooks_and_names() {
     let names = Arc::new(Mutex::new(Vec::new()));
     let record = |names: &Arc<Mutex<Vec<String>>>, what: &'static str| {
@@ -787,6 +812,7 @@ fn hooks_and_names() {
 fn what_the_builder_does_not_accept() {
     let field = |builder: mainstay::worker_pool::Builder| builder.build().unwrap_err().field();
     let builder = WorkerPool::builder;
+    assert_eq!(field(builder().name("a\0b")), "name");
     assert_eq!(field(builder().workers(0)), "workers");
     #[allow(clippy::reversed_empty_ranges)]
     let reversed = 3..=2;
@@ -795,7 +821,7 @@ fn what_the_builder_does_not_accept() {
     assert_eq!(field(builder().queue_capacity(0)), "queue_capacity");
     assert_eq!(field(builder().queue_capacity(usize::MAX)), "queue_capacity");
     assert_eq!(field(builder().keep_alive(Duration::ZERO)), "keep_alive");
-    assert_eq!(field(builder().inline_depth(5000)), "inline_depth");
+    assert_eq!(field(builder().inline_depth(129)), "inline_depth");
     assert_eq!(field(builder().codel(Duration::ZERO, LONG)), "codel");
     assert_eq!(field(builder().codel(LONG, Duration::from_secs(1))), "codel");
     assert_eq!(field(builder().codel(LONG, Duration::MAX)), "codel");

@@ -127,7 +127,7 @@ pub(super) enum Slept {
 /// What a change of size asks for.
 pub(super) struct Resized {
     pub(super) hire: usize,
-    pub(super) dismissed: Vec<Arc<Seat>>,
+    pub(super) wake: Vec<Arc<Seat>>,
 }
 
 impl Crew {
@@ -333,15 +333,15 @@ impl Crew {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Changes how many there are to be. The caller starts threads, wakes the dismissed and
+    /// Changes how many there are to be. The caller starts threads, wakes sleepers and
     /// [calls](Self::call).
     pub(super) fn resize(&self, least: usize, most: usize) -> Resized {
         let mut roster = self.roster.lock();
         if roster.closed {
-            return Resized { hire: 0, dismissed: Vec::new() };
+            return Resized { hire: 0, wake: Vec::new() };
         }
         let spare = roster.spare();
-        roster.least = least;
+        let may_go = least < std::mem::replace(&mut roster.least, least);
         // Those who were to go and have not gone may stay.
         let staying = roster.hired - roster.surplus;
         let stay = roster.surplus.min(most.saturating_sub(staying));
@@ -354,8 +354,8 @@ impl Crew {
         let too_many = staying.saturating_sub(most);
         // Who sleeps goes first, and who has slept longest.
         let asleep = too_many.min(roster.asleep.len());
-        let dismissed: Vec<_> = roster.asleep.drain(..asleep).collect();
-        for seat in &dismissed {
+        let mut wake: Vec<_> = roster.asleep.drain(..asleep).collect();
+        for seat in &wake {
             seat.call.store(DISMISSED, Ordering::Release);
         }
         roster.hired -= asleep;
@@ -364,7 +364,11 @@ impl Crew {
         // Wraps, as a difference of two counts of the same word may.
         let change = (roster.spare() as u64).wrapping_sub(spare as u64).wrapping_mul(SPARE);
         self.word.fetch_add(change, Ordering::AcqRel);
-        Resized { hire, dismissed }
+        if may_go {
+            // So that they see for how long they may sleep now.
+            wake.extend_from_slice(&roster.asleep);
+        }
+        Resized { hire, wake }
     }
 
     /// Ends hiring and sleeping, when pushing has ended. The caller wakes who slept.

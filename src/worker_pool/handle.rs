@@ -219,6 +219,9 @@ impl<F: FnOnce() -> T + Send, T: Send> Work for Tracked<F, T> {
 /// It always comes to an end: with the result, or with the [`JobError`] that tells why there is none.
 /// Dropping it detaches the job, which runs all the same.
 ///
+/// On a worker of the same pool use `join_blocking`, which runs the job if nobody has begun it. An executor that
+/// blocks the worker until this future is ready does not, and may wait for ever.
+///
 /// # Cancel safety
 ///
 /// It can be polled by reference, in a `select`, and dropped at any time.
@@ -246,6 +249,10 @@ impl<T> JobHandle<T> {
     /// # Errors
     ///
     /// If there is none.
+    ///
+    /// # Panics
+    ///
+    /// If the handle, as a future, was ready before.
     pub fn join_blocking(self) -> Result<T, JobError> {
         if let Some(result) = self.take_or_help() {
             return result;
@@ -260,6 +267,10 @@ impl<T> JobHandle<T> {
     /// # Errors
     ///
     /// The handle, to be asked again.
+    ///
+    /// # Panics
+    ///
+    /// If the handle, as a future, was ready before.
     pub fn join_timeout(mut self, patience: Duration) -> Result<Result<T, JobError>, Self> {
         if let Some(result) = self.take_or_help() {
             return Ok(result);
@@ -271,7 +282,7 @@ impl<T> JobHandle<T> {
     ///
     /// # Errors
     ///
-    /// The handle, to be asked again.
+    /// The handle, to be asked again; in vain if, as a future, it was ready before.
     pub fn try_join(self) -> Result<Result<T, JobError>, Self> {
         self.cell.try_take().ok_or(self)
     }

@@ -56,9 +56,8 @@ impl<J> Lane<J> {
 
 /// Which lanes a pop looks into, and in which order.
 ///
-/// Urgent jobs come first, except that every fourth pop begins with the middle lane and every sixteenth
-/// with the last: however much urgent work there is, the others get an eighth and a sixteenth of the
-/// pops at least, so that nothing starves.
+/// Urgent jobs come first, except that of sixteen pops three begin with the middle lane and one with the last:
+/// however much urgent work there is, the others get so many at least, and nothing starves.
 fn order(turn: u32) -> [usize; 3] {
     match turn % 16 {
         15 => [2, 1, 0],

@@ -200,8 +200,8 @@ impl<J> Queue<J> {
 
     /// Says how many threads to start.
     pub(super) fn resize(&self, least: usize, most: usize) -> usize {
-        let Resized { hire, dismissed } = self.crew.resize(least, most);
-        dismissed.iter().for_each(|seat| seat.wake());
+        let Resized { hire, wake } = self.crew.resize(least, most);
+        wake.iter().for_each(|seat| seat.wake());
         hire
     }
 }

@@ -21,6 +21,10 @@ impl<'scope> Scope<'scope, '_> {
     /// The job is run under all circumstances: if the pool has no room or is shut down, or no worker gets
     /// to it in time, by the thread that waits for the scope. So the pool's limits do not bind here; what
     /// has been spawned and not begun takes up memory.
+    ///
+    /// Each job asks for a place in the queue, by which a worker may come to it. Places of jobs that others
+    /// were quicker to begin stay taken until their turn comes, even when the scope has ended: a scope of
+    /// many small jobs can fill the queue for a moment.
     pub fn spawn(&self, job: impl FnOnce() + Send + 'scope) {
         self.loan.add(job);
         let ticket = Ticket(PlainArc::clone(self.loan.errands()));

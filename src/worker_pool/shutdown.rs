@@ -65,6 +65,8 @@ pub struct Report {
     /// Jobs that are still queued and will be run, if a worker of the pool drains it: that one cannot wait.
     pub queued: usize,
     /// Jobs that were queued and will not be run, unless you do. Their handles wait until you do, or drop them.
+    /// Among them are the places in the queue of jobs that were cancelled, or that a scope, a map or a join has
+    /// begun elsewhere; running these does nothing.
     pub jobs: Vec<QueuedJob>,
 }
 

@@ -26,8 +26,8 @@ use std::time::Duration;
 
 /// How urgent a job is, in a pool with [priorities](super::Builder::priorities).
 ///
-/// Urgent jobs go first, but nothing starves: of the jobs that a worker takes every fourth is a normal one if
-/// there is any, and every sixteenth a low one.
+/// Urgent jobs go first, but nothing starves: of sixteen jobs that a worker takes at least three are normal ones
+/// and one is a low one, if there are any.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Priority {
     /// Somebody waits for it.
