@@ -3,17 +3,17 @@
 use mainstay::error::Reason;
 use mainstay::event::Event;
 use mainstay::time::{Deadline, ManualClock};
-use mainstay::worker_pool::{JobError, Priority, Shutdown, WhenFull, WorkerPool};
+use mainstay::worker_pool::{JobError, Priority, Shutdown, Submit, WhenFull, WorkerPool};
 use std::collections::HashSet;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -213,6 +213,95 @@ fn a_panic_ends_the_job_and_not_the_worker() {
     assert_eq!(heard.lock().unwrap()[..2], [Some("first"), Some("second")]);
 }
 
+struct PanickingWaker;
+
+impl Wake for PanickingWaker {
+    fn wake(self: Arc<Self>) {
+        quiet_panic("the waker");
+    }
+}
+
+#[test]
+fn a_waker_that_panics_costs_no_worker_and_no_job() {
+    let pool = pool(1, 1);
+    let hold = Hold::one(&pool);
+    let queued = pool.try_spawn(|| 7).unwrap();
+    let waker = Waker::from(Arc::new(PanickingWaker));
+    let mut cx = Context::from_waker(&waker);
+    let mut waiting = Box::pin(pool.submit(|| ()));
+    assert!(waiting.as_mut().poll(&mut cx).is_pending());
+    hold.release();
+    assert_eq!(queued.join_timeout(LONG).unwrap().unwrap(), 7, "taking it out woke the one that waited");
+    drop(waiting);
+
+    let hold = Hold::one(&pool);
+    let mut polled = pool.spawn(|| ());
+    assert!(pin!(&mut polled).poll(&mut cx).is_pending());
+    hold.release();
+    polled.join_timeout(LONG).unwrap().unwrap();
+    assert_eq!(pool.call_blocking(|| 5).unwrap(), 5, "the worker lives");
+    assert_eq!(pool.snapshot().panicked, 0);
+}
+
+#[test]
+fn a_waker_that_panics_keeps_nobody_from_hearing_of_the_end() {
+    let pool = WorkerPool::builder().workers(1).queue_capacity(1).priorities(true).build().unwrap();
+    let hold = Hold::one(&pool);
+    let (high, low) = (pool.priority(Priority::High), pool.priority(Priority::Low));
+    high.try_submit(|| ()).unwrap();
+    low.try_submit(|| ()).unwrap();
+    let waker = Waker::from(Arc::new(PanickingWaker));
+    let mut first = Box::pin(high.submit(|| ()));
+    assert!(first.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    let woken = Arc::new(Woken::default());
+    let mut second = Box::pin(low.submit(|| ()));
+    assert!(second.as_mut().poll(&mut Context::from_waker(&Arc::clone(&woken).into())).is_pending());
+    let report = pool.shutdown(Shutdown::cancel().within(Duration::ZERO));
+    assert_eq!((report.running, report.jobs.len()), (1, 2));
+    assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+    hold.release();
+}
+
+/// How often it was woken.
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_submission_that_ends_on_a_worker_waits_no_more() {
+    let pool: &'static WorkerPool = Box::leak(Box::new(pool(1, 1)));
+    let (to_worker, on_worker) = channel();
+    let (to_us, from_worker) = channel();
+    pool.submit_blocking(move || {
+        let mut moved: Pin<Box<Submit<'static, fn()>>> = on_worker.recv().unwrap();
+        let polled = moved.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        to_us.send((moved, polled.is_ready())).unwrap();
+    })
+    .unwrap();
+    while pool.snapshot().running == 0 {
+        thread::yield_now();
+    }
+    pool.try_submit(|| ()).unwrap();
+    let mut moved = Box::pin(pool.submit((|| ()) as fn()));
+    assert!(moved.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    let woken = Arc::new(Woken::default());
+    let mut behind = Box::pin(pool.submit(|| ()));
+    assert!(behind.as_mut().poll(&mut Context::from_waker(&Arc::clone(&woken).into())).is_pending());
+    to_worker.send(moved).unwrap();
+    // Kept alive, as a part of a larger future is.
+    let (_moved, ready) = from_worker.recv().unwrap();
+    assert!(ready);
+    while pool.snapshot().completed < 3 {
+        thread::yield_now();
+    }
+    assert_eq!(woken.0.load(Ordering::Relaxed), 1, "there was room");
+}
+
 #[test]
 fn a_job_is_cancelled_before_it_begins_or_not_at_all() {
     let pool = pool(1, 8);
@@ -366,15 +455,17 @@ fn nesting_has_an_end() {
             deepest.lock().unwrap().1 = Some(refused.reason());
         }
     }
-    let pool = WorkerPool::builder().workers(1).queue_capacity(1).inline_depth(5).build().unwrap();
-    let deepest = Arc::new(Mutex::new((0, None)));
-    let (inner, recorded) = (pool.clone(), Arc::clone(&deepest));
-    let job = pool.spawn(move || {
-        inner.try_submit(|| ()).unwrap();
-        submit(&inner, 0, &recorded);
-    });
-    job.join_blocking().unwrap();
-    assert_eq!(*deepest.lock().unwrap(), (5, Some(Reason::QueueFull)));
+    for depth in [0, 5, 128] {
+        let pool = WorkerPool::builder().workers(1).queue_capacity(1).inline_depth(depth).build().unwrap();
+        let deepest = Arc::new(Mutex::new((0, None)));
+        let (inner, recorded) = (pool.clone(), Arc::clone(&deepest));
+        let job = pool.spawn(move || {
+            inner.try_submit(|| ()).unwrap();
+            submit(&inner, 0, &recorded);
+        });
+        job.join_blocking().unwrap();
+        assert_eq!(*deepest.lock().unwrap(), (depth, Some(Reason::QueueFull)));
+    }
 }
 
 #[test]
@@ -616,6 +707,36 @@ fn an_elastic_pool_grows_before_it_queues_and_shrinks_again() {
 }
 
 #[test]
+fn a_thread_that_starts_slowly_keeps_nobody_asleep() {
+    let (begun, has_begun) = channel();
+    let (release, released) = channel::<()>();
+    let hook = Mutex::new((0, begun, released));
+    let pool = WorkerPool::builder()
+        .workers(1..=2)
+        .on_start(move || {
+            let (number, begun, released) = &mut *hook.lock().unwrap();
+            *number += 1;
+            if *number == 2 {
+                begun.send(()).unwrap();
+                let _ = released.recv();
+            }
+        })
+        .build()
+        .unwrap();
+    let hold = Hold::one(&pool);
+    let second = pool.spawn(|| 2);
+    has_begun.recv().unwrap();
+    hold.release();
+    assert_eq!(second.join_timeout(LONG).unwrap().unwrap(), 2, "run by the first worker");
+    while pool.snapshot().idle == 0 {
+        thread::yield_now();
+    }
+    let third = pool.spawn(|| 3).join_timeout(LONG);
+    release.send(()).unwrap();
+    assert_eq!(third.expect("in time").unwrap(), 3);
+}
+
+#[test]
 fn a_pool_is_resized() {
     let pool = pool(1, 64);
     let first = Hold::one(&pool);
@@ -638,6 +759,29 @@ fn a_pool_is_resized() {
     assert_eq!(pool.shutdown(Shutdown::drain()).running, 0);
     pool.resize(5).unwrap();
     assert_eq!(pool.snapshot().workers, 0, "what is shut down stays so");
+}
+
+#[test]
+fn who_sleeps_hears_that_fewer_are_needed() {
+    let pool = WorkerPool::builder().workers(4).keep_alive(Duration::from_millis(1)).build().unwrap();
+    while pool.snapshot().idle < 4 {
+        thread::yield_now();
+    }
+    pool.resize(1..=4).unwrap();
+    let end = Instant::now() + LONG;
+    while pool.snapshot().workers > 1 && Instant::now() < end {
+        thread::yield_now();
+    }
+    assert_eq!(pool.snapshot().workers, 1);
+}
+
+#[test]
+fn two_pools_by_turns_get_samples_each() {
+    let pools = [pool(1, 1), pool(1, 1)];
+    for _ in 0..2_000 {
+        pools.iter().for_each(|pool| pool.call_blocking(|| ()).unwrap());
+    }
+    assert!(pools.iter().all(|pool| pool.snapshot().queue_wait.is_some()));
 }
 
 #[test]
@@ -668,6 +812,7 @@ fn hooks_and_names() {
 fn what_the_builder_does_not_accept() {
     let field = |builder: mainstay::worker_pool::Builder| builder.build().unwrap_err().field();
     let builder = WorkerPool::builder;
+    assert_eq!(field(builder().name("a\0b")), "name");
     assert_eq!(field(builder().workers(0)), "workers");
     #[allow(clippy::reversed_empty_ranges)]
     let reversed = 3..=2;
@@ -676,12 +821,137 @@ fn what_the_builder_does_not_accept() {
     assert_eq!(field(builder().queue_capacity(0)), "queue_capacity");
     assert_eq!(field(builder().queue_capacity(usize::MAX)), "queue_capacity");
     assert_eq!(field(builder().keep_alive(Duration::ZERO)), "keep_alive");
-    assert_eq!(field(builder().inline_depth(5000)), "inline_depth");
+    assert_eq!(field(builder().inline_depth(129)), "inline_depth");
     assert_eq!(field(builder().codel(Duration::ZERO, LONG)), "codel");
     assert_eq!(field(builder().codel(LONG, Duration::from_secs(1))), "codel");
     assert_eq!(field(builder().codel(LONG, Duration::MAX)), "codel");
     let error = builder().workers(2).stack_size(1 << 46).build().unwrap_err();
     assert_eq!(error.field(), "workers", "{error}: no thread can be started");
+}
+
+#[test]
+fn a_worker_that_joins_its_job_late_does_not_run_it() {
+    let time = ManualClock::new();
+    let pool = WorkerPool::builder().workers(1).clock(time.clock()).build().unwrap();
+    let (inner, clock) = (pool.clone(), time);
+    let joined = pool.call_blocking(move || {
+        let in_time = inner.within(Duration::from_secs(1)).spawn(|| 1).join_blocking();
+        let late = inner.within(Duration::from_secs(1)).spawn(|| 2);
+        clock.advance(Duration::from_secs(2));
+        (in_time, late.join_blocking())
+    });
+    assert!(matches!(joined, Ok((Ok(1), Err(JobError::Expired)))), "{joined:?}");
+    pool.shutdown(Shutdown::drain());
+    let snapshot = pool.snapshot();
+    assert_eq!((snapshot.completed, snapshot.expired), (2, 1), "each once, their places in the queue not");
+}
+
+/// Panics when dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        quiet_panic("the capture");
+    }
+}
+
+#[test]
+fn each_job_is_counted_once_for_what_became_of_it() {
+    let time = ManualClock::new();
+    let heard = Arc::new(AtomicUsize::new(0));
+    let hearing = Arc::clone(&heard);
+    let pool = WorkerPool::builder().workers(1).clock(time.clock());
+    let pool = pool
+        .on_panic(move |_| {
+            hearing.fetch_add(1, Ordering::Relaxed);
+        })
+        .build()
+        .unwrap();
+    let counts = || {
+        let snapshot = pool.snapshot();
+        (snapshot.completed, snapshot.panicked, snapshot.cancelled, snapshot.expired)
+    };
+
+    // Cancelled, then its deadline passes; expired, with captures that panic.
+    let hold = Hold::one(&pool);
+    let soon = pool.within(Duration::from_secs(1));
+    assert!(soon.spawn(|| ()).cancel());
+    let bomb = Bomb;
+    soon.try_submit(move || drop(bomb)).unwrap();
+    time.advance(Duration::from_secs(2));
+    hold.release();
+    pool.call_blocking(|| ()).unwrap();
+    while pool.snapshot().running > 0 {
+        thread::yield_now();
+    }
+    assert_eq!(counts(), (2, 1, 1, 1));
+
+    // Of a scope and a map, on a worker and by who waits for them.
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        pool.scope(|scope| {
+            let (begun, has_begun) = channel();
+            scope.spawn(move || {
+                begun.send(()).unwrap();
+                quiet_panic("scoped");
+            });
+            has_begun.recv().unwrap();
+        });
+    }));
+    assert!(panicked.is_err());
+    let hold = Hold::one(&pool);
+    pool.scope(|scope| scope.spawn(|| ()));
+    hold.release();
+    let inner = pool.clone();
+    pool.call_blocking(move || {
+        inner
+            .map(0..3, |n| {
+                if n == 1 {
+                    quiet_panic("item")
+                }
+            })
+            .count()
+    })
+    .unwrap();
+    pool.call_blocking(|| ()).unwrap();
+    pool.shutdown(Shutdown::drain());
+    assert_eq!(counts(), (2 + 1 + 1 + 2 + 1 + 1, 1 + 1 + 1, 1, 1));
+    assert_eq!((pool.snapshot().running, heard.load(Ordering::Relaxed)), (0, 3));
+}
+
+#[test]
+fn what_is_handed_back_is_counted_when_its_fate_is_known() {
+    let pool = pool(1, 8);
+    let hold = Hold::one(&pool);
+    pool.try_submit(|| ()).unwrap();
+    pool.try_submit(|| ()).unwrap();
+    for bomb in [Bomb, Bomb] {
+        pool.try_submit(move || drop(bomb)).unwrap();
+    }
+    // Its ticket stays in the queue.
+    pool.scope(|scope| scope.spawn(|| ()));
+    let mut report = pool.shutdown(Shutdown::cancel().within(Duration::ZERO));
+    assert_eq!(pool.snapshot().cancelled, 0);
+    report.jobs.remove(0).run();
+    // Two panics on the way.
+    drop(report);
+    hold.release();
+    pool.shutdown(Shutdown::drain());
+    let snapshot = pool.snapshot();
+    assert_eq!((snapshot.completed, snapshot.cancelled, snapshot.panicked), (3, 3, 2));
+}
+
+#[test]
+fn the_concurrency_of_a_map_can_be_anything() {
+    let pool = pool(1, 8);
+    assert_eq!(pool.map(0..3, |n| n).concurrency(usize::MAX).count(), 3);
+    let inner = pool.clone();
+    let job = pool.spawn(move || {
+        let mut map = inner.map(0..10, |n| n).concurrency(1);
+        let first = map.next().unwrap().unwrap();
+        let rest = map.concurrency(4).map(Result::unwrap);
+        first + rest.sum::<u32>()
+    });
+    assert_eq!(job.join_timeout(LONG).unwrap().unwrap(), 45);
 }
 
 #[test]

@@ -271,7 +271,36 @@ fn stress(workers: std::ops::RangeInclusive<usize>, capacity: usize, when_full: 
     assert_eq!(left, Some(0), "a thread is left");
 }
 
+/// With never as many unfinished jobs as the queue has room for, none is evicted, however long a worker that
+/// takes one out is without a processor.
+fn none_evicted_without_need() {
+    const ROOM: usize = 8;
+    let pool = WorkerPool::builder().workers(6).queue_capacity(ROOM).when_full(WhenFull::DropOldest);
+    let pool = pool.build().unwrap();
+    let open: &AtomicUsize = Box::leak(Box::default());
+    for _ in 0..200_000 {
+        while open.load(Ordering::Acquire) >= ROOM - 1 {
+            thread::yield_now();
+        }
+        open.fetch_add(1, Ordering::Relaxed);
+        let end = Defer(open);
+        pool.execute(move || drop(end)).unwrap();
+    }
+    let report = pool.shutdown(Shutdown::drain());
+    assert_eq!((report.completed, pool.snapshot().rejected), (200_000, 0));
+}
+
+/// Counts down when dropped.
+struct Defer(&'static AtomicUsize);
+
+impl Drop for Defer {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
+    }
+}
+
 fn main() {
+    none_evicted_without_need();
     for early_end in [false, true] {
         stress(2..=2, 64, WhenFull::Reject, early_end);
         stress(1..=1, 1, WhenFull::Block, early_end);

@@ -23,7 +23,8 @@ const INLINE_DEPTH: u32 = 16;
 
 const MOST_WORKERS: usize = 65_535;
 const MOST_CAPACITY: usize = 1 << 24;
-const MOST_INLINE_DEPTH: u32 = 1024;
+/// Not near the end of a stack of 2 MiB, without optimization either.
+const MOST_INLINE_DEPTH: u32 = 128;
 
 /// What [`execute`](WorkerPool::execute) and [`spawn`](WorkerPool::spawn) do when the queue is full.
 ///
@@ -183,7 +184,7 @@ impl Builder {
         self
     }
 
-    /// How deep jobs may be nested that run inside of the call that submits them, at most 1024; 16 by default.
+    /// How deep jobs may be nested that run inside of the call that submits them, at most 128; 16 by default.
     /// Beyond that they are refused.
     pub fn inline_depth(mut self, depth: u32) -> Self {
         self.settings.inline_depth = depth;
@@ -266,6 +267,9 @@ impl Builder {
     /// Names the first setting that is out of range; or `workers`, with the system's error, if not even one
     /// thread can be started.
     pub fn build(self) -> Result<WorkerPool, ConfigError> {
+        if self.name.contains('\0') {
+            return Err(ConfigError::new("name", &self.name, "a name without NUL, for the threads to bear"));
+        }
         let Workers { least, most } = self.workers.validate()?;
         if !(1..=MOST_CAPACITY).contains(&self.queue_capacity) {
             return Err(ConfigError::new("queue_capacity", self.queue_capacity, "1 to 16777216 jobs"));
@@ -274,7 +278,7 @@ impl Builder {
             return Err(ConfigError::new("keep_alive", Duration::ZERO, "a time above zero"));
         }
         if self.settings.inline_depth > MOST_INLINE_DEPTH {
-            return Err(ConfigError::new("inline_depth", self.settings.inline_depth, "0 to 1024"));
+            return Err(ConfigError::new("inline_depth", self.settings.inline_depth, "0 to 128"));
         }
         if let Some((target, interval)) = self.codel
             && (target.is_zero() || interval < target || interval > CoDel::LONGEST)

@@ -127,7 +127,7 @@ pub(super) enum Slept {
 /// What a change of size asks for.
 pub(super) struct Resized {
     pub(super) hire: usize,
-    pub(super) dismissed: Vec<Arc<Seat>>,
+    pub(super) wake: Vec<Arc<Seat>>,
 }
 
 impl Crew {
@@ -168,9 +168,10 @@ impl Crew {
         self.word.load(Ordering::Acquire) & SEARCHING != 0
     }
 
-    /// Sees to it that somebody looks for what is in the queue, if anybody is spare.
+    /// Sees to it that somebody looks for what is in the queue, if anybody is spare. Who does not let it hire
+    /// calls again later.
     #[cold]
-    pub(super) fn call(&self, flags: &impl Flags) -> Rouse {
+    pub(super) fn call(&self, flags: &impl Flags, may_hire: bool) -> Rouse {
         let mut roster = self.roster.lock();
         let mut word = self.word.load(Ordering::Acquire);
         if word & SEARCHING != 0 || word < SPARE {
@@ -180,6 +181,9 @@ impl Crew {
         }
         if flags.raise() {
             // Somebody else has taken it.
+            return Rouse::Nobody;
+        }
+        if roster.asleep.is_empty() && !may_hire {
             return Rouse::Nobody;
         }
         while let Err(now) = self.exchange(word, (word - SPARE) | SEARCHING) {
@@ -310,9 +314,14 @@ impl Crew {
     /// resized, rather than try in vain at every job.
     pub(super) fn not_hired(&self) {
         let mut roster = self.roster.lock();
-        roster.hired -= 1;
-        let vacant = std::mem::take(&mut roster.vacant);
-        self.word.fetch_sub(vacant as u64 * SPARE, Ordering::AcqRel);
+        if roster.surplus > 0 {
+            // The pool has shrunk meanwhile, and counts on one to go who never came.
+            self.leave(&mut roster);
+        } else {
+            roster.hired -= 1;
+            let vacant = std::mem::take(&mut roster.vacant);
+            self.word.fetch_sub(vacant as u64 * SPARE, Ordering::AcqRel);
+        }
         let wakers = roster.depart();
         drop(roster);
         wakers.into_iter().for_each(Waker::wake);
@@ -324,15 +333,15 @@ impl Crew {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Changes how many there are to be. The caller starts threads, wakes the dismissed and
+    /// Changes how many there are to be. The caller starts threads, wakes sleepers and
     /// [calls](Self::call).
     pub(super) fn resize(&self, least: usize, most: usize) -> Resized {
         let mut roster = self.roster.lock();
         if roster.closed {
-            return Resized { hire: 0, dismissed: Vec::new() };
+            return Resized { hire: 0, wake: Vec::new() };
         }
         let spare = roster.spare();
-        roster.least = least;
+        let may_go = least < std::mem::replace(&mut roster.least, least);
         // Those who were to go and have not gone may stay.
         let staying = roster.hired - roster.surplus;
         let stay = roster.surplus.min(most.saturating_sub(staying));
@@ -345,8 +354,8 @@ impl Crew {
         let too_many = staying.saturating_sub(most);
         // Who sleeps goes first, and who has slept longest.
         let asleep = too_many.min(roster.asleep.len());
-        let dismissed: Vec<_> = roster.asleep.drain(..asleep).collect();
-        for seat in &dismissed {
+        let mut wake: Vec<_> = roster.asleep.drain(..asleep).collect();
+        for seat in &wake {
             seat.call.store(DISMISSED, Ordering::Release);
         }
         roster.hired -= asleep;
@@ -355,7 +364,11 @@ impl Crew {
         // Wraps, as a difference of two counts of the same word may.
         let change = (roster.spare() as u64).wrapping_sub(spare as u64).wrapping_mul(SPARE);
         self.word.fetch_add(change, Ordering::AcqRel);
-        Resized { hire, dismissed }
+        if may_go {
+            // So that they see for how long they may sleep now.
+            wake.extend_from_slice(&roster.asleep);
+        }
+        Resized { hire, wake }
     }
 
     /// Ends hiring and sleeping, when pushing has ended. The caller wakes who slept.

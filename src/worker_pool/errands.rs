@@ -1,7 +1,7 @@
 //! Jobs that somebody waits for, and runs himself if nobody else does.
 
 use super::job::Job;
-use super::work::{Desk, Discard};
+use super::work::{Desk, Discard, Fate};
 use crate::sync::Mutex;
 use crate::wait::block_on;
 use std::any::Any;
@@ -38,16 +38,35 @@ impl Errands {
         wake(waker);
     }
 
-    /// Runs the job that waits longest, if there is one.
+    /// The job that waits longest, to be run.
+    fn begin(&self) -> Option<Job> {
+        let mut list = self.list.lock();
+        let job = list.waiting.pop_front();
+        list.running += usize::from(job.is_some());
+        job
+    }
+
+    /// For the owner: runs the job that waits longest, if there is one.
     pub(super) fn run_one(&self, desk: &Desk<'_>) -> bool {
-        let job = {
-            let mut list = self.list.lock();
-            let job = list.waiting.pop_front();
-            list.running += usize::from(job.is_some());
-            job
-        };
-        let Some(job) = job else { return false };
+        let job = self.begin();
+        let some = job.is_some();
+        if let Some(job) = job {
+            desk.pool.count(desk, || self.run(job, desk));
+        }
+        some
+    }
+
+    /// For a ticket, which is counted in the place of the job that it runs.
+    pub(super) fn redeem(&self, desk: &Desk<'_>) -> Fate {
+        self.begin().map_or(Fate::Settled, |job| self.run(job, desk))
+    }
+
+    fn run(&self, job: Job, desk: &Desk<'_>) -> Fate {
         let ended = catch_unwind(AssertUnwindSafe(|| job.run(desk)));
+        let fate = *ended.as_ref().unwrap_or(&Fate::Settled);
+        if let Err(payload) = &ended {
+            desk.pool.panicked(desk, &**payload);
+        }
         let (waker, surplus) = {
             let mut list = self.list.lock();
             list.running -= 1;
@@ -63,7 +82,7 @@ impl Errands {
         };
         wake(waker);
         super::panics::drop_quietly(surplus);
-        true
+        fate
     }
 
     /// Runs what is left and waits for what others run: on return all of it has ended.
@@ -89,11 +108,9 @@ impl Errands {
     }
 
     /// Discards the job that waits longest, if there is one.
-    pub(super) fn discard_one(&self, why: Discard) {
+    pub(super) fn discard_one(&self, why: Discard) -> Fate {
         let job = self.list.lock().waiting.pop_front();
-        if let Some(job) = job {
-            job.discard(why);
-        }
+        job.map_or(Fate::Settled, |job| job.discard(why))
     }
 
     /// Drops what has not begun.

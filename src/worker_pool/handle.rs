@@ -2,8 +2,10 @@
 
 use super::error::{JobError, Panic};
 use super::here;
-use super::work::{Desk, Discard, Work};
+use super::panics::quietly;
+use super::work::{Desk, Discard, Fate, Work, discard_at};
 use crate::sync::{Mutex, PlainArc};
+use crate::time::Deadline;
 use crate::wait::{Spin, block_on, block_on_for};
 use std::fmt;
 use std::future::Future;
@@ -19,6 +21,7 @@ use std::time::Duration;
 /// it, or on a worker that waits for it, to run it.
 pub(super) struct Cell<F, T> {
     state: Mutex<State<F, T>>,
+    deadline: Deadline,
 }
 
 struct State<F, T> {
@@ -51,15 +54,17 @@ impl<F, T> Stage<F, T> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Ran {
     Here,
+    /// Here, with a panic.
+    Panicked,
     Cancelled,
     /// By whoever waited for it.
     Elsewhere,
 }
 
 impl<F: FnOnce() -> T, T> Cell<F, T> {
-    pub(super) fn new(body: F) -> PlainArc<Self> {
+    pub(super) fn new(body: F, deadline: Deadline) -> PlainArc<Self> {
         let state = State { stage: Stage::Queued(body), waker: None, cancelled: false };
-        PlainArc::new(Self { state: Mutex::new(state) })
+        PlainArc::new(Self { state: Mutex::new(state), deadline })
     }
 
     /// Takes the closure to run it; `None` if that was done, or it was cancelled.
@@ -80,9 +85,7 @@ impl<F: FnOnce() -> T, T> Cell<F, T> {
         state.stage = Stage::Done(result);
         let waker = state.waker.take();
         drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        wake(waker);
     }
 
     /// Runs the closure unless that was done. `panicked` hears of its panic.
@@ -95,8 +98,9 @@ impl<F: FnOnce() -> T, T> Cell<F, T> {
         if let Err(payload) = &result {
             panicked(&**payload);
         }
+        let ran = if result.is_ok() { Ran::Here } else { Ran::Panicked };
         self.end(result.map_err(|payload| JobError::Panicked(Panic::new(payload))));
-        Ran::Here
+        ran
     }
 
     /// Ends what has not begun, and gives the closure back.
@@ -110,16 +114,25 @@ impl<F: FnOnce() -> T, T> Cell<F, T> {
         };
         let waker = state.waker.take();
         drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        wake(waker);
         Some(body)
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.state.lock().cancelled
     }
 
     /// The closure of a job that was not taken.
     pub(super) fn into_body(self: PlainArc<Self>) -> F {
         let Ok(body) = self.begin() else { unreachable!("nobody else knew of it") };
         body
+    }
+}
+
+/// A panic of the waker is none of the job's.
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        quietly(|| waker.wake());
     }
 }
 
@@ -160,8 +173,17 @@ impl<F: FnOnce() -> T + Send, T: Send> Joint<T> for Cell<F, T> {
 
     fn help(&self, desk: &Desk<'_>) {
         desk.pool.count(desk, || {
-            if self.run(|payload| desk.pool.panicked(desk, payload)) != Ran::Here {
-                desk.tally.hollow.add(1);
+            if self.deadline != Deadline::NEVER && self.deadline.has_passed(desk.pool.clock.now()) {
+                let Some(body) = self.settle(JobError::Expired) else { return Fate::Settled };
+                return discard_at(desk, Discard::Expired, |why| {
+                    drop(body);
+                    Fate::Discarded(why)
+                });
+            }
+            match self.run(|payload| desk.pool.panicked(desk, payload)) {
+                Ran::Here => Fate::Completed,
+                // A cancelled one is counted when its turn in the queue comes.
+                Ran::Panicked | Ran::Cancelled | Ran::Elsewhere => Fate::Settled,
             }
         });
     }
@@ -171,16 +193,23 @@ impl<F: FnOnce() -> T + Send, T: Send> Joint<T> for Cell<F, T> {
 pub(super) struct Tracked<F, T>(pub(super) PlainArc<Cell<F, T>>);
 
 impl<F: FnOnce() -> T + Send, T: Send> Work for Tracked<F, T> {
-    fn run(self, desk: &Desk<'_>) {
+    fn run(self, desk: &Desk<'_>) -> Fate {
         match self.0.run(|payload| desk.pool.panicked(desk, payload)) {
-            Ran::Here => {}
-            Ran::Cancelled => desk.tally.cancelled.add(1),
-            Ran::Elsewhere => desk.tally.hollow.add(1),
+            Ran::Here => Fate::Completed,
+            Ran::Cancelled => Fate::Cancelled,
+            Ran::Panicked | Ran::Elsewhere => Fate::Settled,
         }
     }
 
-    fn discard(self, why: Discard) {
-        drop(self.0.settle(why.into()));
+    fn discard(self, why: Discard) -> Fate {
+        match self.0.settle(why.into()) {
+            Some(body) => {
+                drop(body);
+                Fate::Discarded(why)
+            }
+            None if self.0.is_cancelled() => Fate::Cancelled,
+            None => Fate::Settled,
+        }
     }
 }
 
@@ -189,6 +218,9 @@ impl<F: FnOnce() -> T + Send, T: Send> Work for Tracked<F, T> {
 ///
 /// It always comes to an end: with the result, or with the [`JobError`] that tells why there is none.
 /// Dropping it detaches the job, which runs all the same.
+///
+/// On a worker of the same pool use `join_blocking`, which runs the job if nobody has begun it. An executor that
+/// blocks the worker until this future is ready does not, and may wait for ever.
 ///
 /// # Cancel safety
 ///
@@ -217,6 +249,10 @@ impl<T> JobHandle<T> {
     /// # Errors
     ///
     /// If there is none.
+    ///
+    /// # Panics
+    ///
+    /// If the handle, as a future, was ready before.
     pub fn join_blocking(self) -> Result<T, JobError> {
         if let Some(result) = self.take_or_help() {
             return result;
@@ -231,6 +267,10 @@ impl<T> JobHandle<T> {
     /// # Errors
     ///
     /// The handle, to be asked again.
+    ///
+    /// # Panics
+    ///
+    /// If the handle, as a future, was ready before.
     pub fn join_timeout(mut self, patience: Duration) -> Result<Result<T, JobError>, Self> {
         if let Some(result) = self.take_or_help() {
             return Ok(result);
@@ -242,7 +282,7 @@ impl<T> JobHandle<T> {
     ///
     /// # Errors
     ///
-    /// The handle, to be asked again.
+    /// The handle, to be asked again; in vain if, as a future, it was ready before.
     pub fn try_join(self) -> Result<Result<T, JobError>, Self> {
         self.cell.try_take().ok_or(self)
     }

@@ -9,7 +9,8 @@
 #![allow(unsafe_code)]
 
 use super::errands::Errands;
-use super::work::{Desk, Discard, Plain, Work};
+use super::panics::quietly;
+use super::work::{Desk, Discard, Fate, Plain, Work};
 use crate::sync::PlainArc;
 use std::fmt;
 use std::marker::PhantomData;
@@ -20,7 +21,7 @@ use std::mem::{ManuallyDrop, MaybeUninit};
 ///
 /// Dropped without having been run, it is discarded because of a shutdown.
 pub(super) struct Job {
-    call: unsafe fn(*mut Room, Verb<'_, '_>),
+    call: unsafe fn(*mut Room, Verb<'_, '_>) -> Fate,
     room: Room,
 }
 
@@ -62,28 +63,31 @@ impl Job {
 
     /// Runs the work. A panic of it comes out.
     #[inline(always)]
-    pub(super) fn run(self, desk: &Desk<'_>) {
-        self.call(Verb::Run(desk));
+    pub(super) fn run(self, desk: &Desk<'_>) -> Fate {
+        self.call(Verb::Run(desk))
     }
 
     /// Drops the work and lets know why whoever waits for it.
-    pub(super) fn discard(self, why: Discard) {
-        self.call(Verb::Discard(why));
+    pub(super) fn discard(self, why: Discard) -> Fate {
+        self.call(Verb::Discard(why))
     }
 
     #[inline(always)]
-    fn call(self, verb: Verb<'_, '_>) {
+    fn call(self, verb: Verb<'_, '_>) -> Fate {
         let mut job = ManuallyDrop::new(self);
         let call = job.call;
         // SAFETY: invariant 1; `job` is taken by value and not dropped, so that this is the only call.
-        unsafe { call(&raw mut job.room, verb) };
+        unsafe { call(&raw mut job.room, verb) }
     }
 }
 
 impl Drop for Job {
     fn drop(&mut self) {
-        // SAFETY: invariant 1; whoever else calls keeps this from being reached.
-        unsafe { (self.call)(&raw mut self.room, Verb::Discard(Discard::ShutDown)) };
+        // Quietly, for many may be dropped at once.
+        quietly(|| {
+            // SAFETY: invariant 1; whoever else calls keeps this from being reached.
+            unsafe { (self.call)(&raw mut self.room, Verb::Discard(Discard::ShutDown)) };
+        });
     }
 }
 
@@ -95,7 +99,7 @@ impl fmt::Debug for Job {
 
 /// # Safety
 /// `room` must hold a `W`, which is moved out.
-unsafe fn call<W: Work>(room: *mut Room, verb: Verb<'_, '_>) {
+unsafe fn call<W: Work>(room: *mut Room, verb: Verb<'_, '_>) -> Fate {
     // SAFETY: the caller's promise. Moved out before anything can panic: it is dropped once, here.
     let work = unsafe { room.cast::<W>().read() };
     match verb {

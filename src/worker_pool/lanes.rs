@@ -1,5 +1,6 @@
 //! The queue: one ring, or one for each priority.
 
+use super::panics::quietly;
 use crate::ring::{PopError, Ring};
 use crate::wait::{Condition, Wait, WaitQueue};
 
@@ -40,18 +41,23 @@ impl<J> Lane<J> {
     pub(super) fn pop<R>(&self, act: impl FnOnce(J) -> R) -> Result<R, PopError> {
         self.ring.pop_with(|job, waited_for| {
             if waited_for {
-                self.for_room.notify(1, &Room(&self.ring));
+                self.notify(1);
             }
             act(job)
         })
+    }
+
+    /// Wakers run the code of others, whose panic is no business of who makes room.
+    #[cold]
+    fn notify(&self, count: usize) {
+        quietly(|| self.for_room.notify(count, &Room(&self.ring)));
     }
 }
 
 /// Which lanes a pop looks into, and in which order.
 ///
-/// Urgent jobs come first, except that every fourth pop begins with the middle lane and every sixteenth
-/// with the last: however much urgent work there is, the others get an eighth and a sixteenth of the
-/// pops at least, so that nothing starves.
+/// Urgent jobs come first, except that of sixteen pops three begin with the middle lane and one with the last:
+/// however much urgent work there is, the others get so many at least, and nothing starves.
 fn order(turn: u32) -> [usize; 3] {
     match turn % 16 {
         15 => [2, 1, 0],
@@ -122,7 +128,7 @@ impl<J> Lanes<J> {
         // Each sees to its end that the others are closed: whoever comes second finds all of them so.
         let closed = self.lanes.iter().map(|lane| lane.ring.close()).fold(false, std::ops::BitOr::bitor);
         for lane in &self.lanes {
-            lane.for_room.notify_all(&Room(&lane.ring));
+            lane.notify(usize::MAX);
         }
         closed
     }

@@ -10,6 +10,7 @@ use super::here::PoolId;
 use super::queue::Queue;
 use crate::ring::PushError;
 use crate::sync::{Arc, PlainArc};
+use crate::time::Deadline;
 use crate::wait::block_on;
 use loom::sync::Notify;
 use loom::thread;
@@ -214,6 +215,41 @@ fn a_job_that_needs_a_worker_more() {
     });
 }
 
+/// A thread is hired that has something to do before it looks for a job, and that lasts until both jobs have
+/// been run: the other worker runs them, even if it slept in between.
+#[test]
+fn a_search_put_off() {
+    model(2, || {
+        let queue: Jobs = Arc::new(Queue::new(1, 2, 1, 2));
+        assert_eq!(queue.crew.hire(1), 1);
+        assert!(!queue.call(), "nothing to do yet");
+        let all_have_run = std::sync::Arc::new(Notify::new());
+        fn hire(queue: &Jobs, all_have_run: &std::sync::Arc<Notify>) {
+            let (queue, all_have_run) = (queue.clone(), all_have_run.clone());
+            thread::spawn(move || {
+                queue.interrupt_search();
+                all_have_run.wait();
+            });
+        }
+        let worker = {
+            let (queue, all_have_run) = (queue.clone(), all_have_run.clone());
+            thread::spawn(move || {
+                let worker = Worker::new(None);
+                for _ in 0..2 {
+                    assert!(queue.next(&worker, 0, || hire(&queue, &all_have_run), |_, _| ()));
+                }
+                all_have_run.notify();
+            })
+        };
+        for job in [1, 2] {
+            if queue.lanes.lane(0).ring().push_with(job, |job| job).unwrap() && queue.called() {
+                hire(&queue, &all_have_run);
+            }
+        }
+        worker.join().unwrap();
+    });
+}
+
 /// A job that was accepted is run, one that was not is not, and everybody leaves.
 #[test]
 fn submit_against_shutdown() {
@@ -297,10 +333,13 @@ fn cancel_against_start() {
     model(3, || {
         let alive = PlainArc::new(AtomicUsize::new(0));
         let capture = Alive::new(&alive);
-        let cell = Cell::new(move || {
-            drop(capture);
-            7
-        });
+        let cell = Cell::new(
+            move || {
+                drop(capture);
+                7
+            },
+            Deadline::NEVER,
+        );
         let handle = JobHandle::new(cell.clone(), PoolId::NONE);
         let worker = thread::spawn(move || cell.run(|_| panic!("no panic")));
         let cancelled = handle.cancel();
@@ -322,7 +361,7 @@ fn handle_drop_against_completion() {
         model(3, move || {
             let alive = PlainArc::new(AtomicUsize::new(0));
             let result = Alive::new(&alive);
-            let cell = Cell::new(move || result);
+            let cell = Cell::new(move || result, Deadline::NEVER);
             let handle = JobHandle::new(cell.clone(), PoolId::NONE);
             let worker = thread::spawn(move || cell.run(|_| panic!("no panic")));
             match join {
@@ -339,7 +378,7 @@ fn handle_drop_against_completion() {
 #[test]
 fn helping_against_start() {
     model(3, || {
-        let cell = Cell::new(|| 7);
+        let cell = Cell::new(|| 7, Deadline::NEVER);
         let handle = JobHandle::new(cell.clone(), PoolId::NONE);
         let other = cell.clone();
         let worker = thread::spawn(move || cell.run(|_| panic!("no panic")));

@@ -6,14 +6,16 @@ use super::error::{JobError, Panic};
 use super::here::{self, PoolId};
 use super::job::Job;
 use super::submit::Submitter;
-use super::work::{Desk, Discard, Work};
+use super::work::{Desk, Discard, Fate, Work};
 use crate::error::Reason;
-use crate::ring::{Receiver, Sender, channel};
-use crate::sync::PlainArc;
+use crate::sync::{Mutex, PlainArc};
+use crate::wait::block_on;
 use std::collections::VecDeque;
 use std::fmt;
+use std::future::poll_fn;
 use std::iter::Fuse;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::{Poll, Waker};
 
 /// The results of a function for each of many items: an iterator, made by
 /// [`WorkerPool::map`](super::WorkerPool::map).
@@ -28,7 +30,7 @@ pub struct Map<'a, I: Iterator, F, R> {
     concurrency: usize,
     ordered: bool,
     errands: PlainArc<Errands>,
-    way: Option<Way<R>>,
+    results: PlainArc<Results<R>>,
     /// How many results have been taken; the number of the first of `window`.
     taken: usize,
     /// In order: what came of the items that are under way, as far as it is known.
@@ -37,9 +39,44 @@ pub struct Map<'a, I: Iterator, F, R> {
     help: bool,
 }
 
-/// From the workers back here. Room for all that are under way, so that sending never waits.
-type Way<R> = (Sender<Reply<R>>, Receiver<Reply<R>>);
+/// The way from the workers back here. No more can lie in it than are under way, so that it needs no bound.
+struct Results<R> {
+    list: Mutex<(VecDeque<Reply<R>>, Option<Waker>)>,
+}
+
 type Reply<R> = (usize, Result<R, JobError>);
+
+impl<R> Results<R> {
+    fn send(&self, number: usize, result: Result<R, JobError>) {
+        let waker = {
+            let (replies, waker) = &mut *self.list.lock();
+            replies.push_back((number, result));
+            waker.take()
+        };
+        // Always a thread's of ours.
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn try_receive(&self) -> Option<Reply<R>> {
+        self.list.lock().0.pop_front()
+    }
+
+    fn receive(&self) -> Reply<R> {
+        block_on(poll_fn(|cx| {
+            let known = cx.waker().clone();
+            let (replies, waker) = &mut *self.list.lock();
+            match replies.pop_front() {
+                Some(reply) => Poll::Ready(reply),
+                None => {
+                    *waker = Some(known);
+                    Poll::Pending
+                }
+            }
+        }))
+    }
+}
 
 impl<'a, I: Iterator, F, R> Map<'a, I, F, R> {
     pub(super) fn new(pool: &'a PlainArc<Shared>, items: I, function: F) -> Self {
@@ -50,7 +87,7 @@ impl<'a, I: Iterator, F, R> Map<'a, I, F, R> {
             concurrency: pool.queue.crew.most().max(1),
             ordered: true,
             errands: PlainArc::default(),
-            way: None,
+            results: PlainArc::new(Results { list: Mutex::new((VecDeque::new(), None)) }),
             taken: 0,
             window: VecDeque::new(),
             help: false,
@@ -78,11 +115,11 @@ where
     F: Fn(I::Item) -> R + Send + Sync + 'static,
     R: Send + 'static,
 {
-    /// An error if the function panicked, or the pool was shut down before the item's turn.
+    /// An error if the function panicked; or if the item was not tried: the pool was shut down or shed load
+    /// before its turn, or dropped the oldest job to make room for others.
     type Item = Result<R, JobError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (sender, receiver) = self.way.get_or_insert_with(|| channel(self.concurrency));
         while self.window.len() < self.concurrency
             && let Some(item) = self.items.next()
         {
@@ -90,22 +127,24 @@ where
                 function: PlainArc::clone(&self.function),
                 item,
                 number: self.taken + self.window.len(),
-                results: sender.clone(),
+                results: PlainArc::clone(&self.results),
             };
             self.window.push_back(None);
             self.errands.add(Job::new(work));
             match Submitter::new(self.pool).try_enter_ticket(Ticket(PlainArc::clone(&self.errands))) {
                 Ok(()) => {}
-                Err((Reason::ShutDown, ticket)) => ticket.discard(Discard::ShutDown),
+                Err((Reason::ShutDown, ticket)) => {
+                    self.pool.outside.note(ticket.discard(Discard::ShutDown));
+                }
                 Err(_) => self.help = true,
             }
         }
         // With numbers out of order, `window` is a mere count.
         while self.window.front()?.is_none() {
-            let (number, result) = match receiver.try_recv() {
-                Ok(reply) => reply,
-                Err(_) if help_out(self.pool, &self.errands, &mut self.help) => continue,
-                Err(_) => receiver.recv_blocking().ok()?,
+            let (number, result) = match self.results.try_receive() {
+                Some(reply) => reply,
+                None if help_out(self.pool, &self.errands, &mut self.help) => continue,
+                None => self.results.receive(),
             };
             let place = if self.ordered { number - self.taken } else { 0 };
             self.window[place] = Some(result);
@@ -145,7 +184,7 @@ struct Mapped<F, A, R> {
     function: PlainArc<F>,
     item: A,
     number: usize,
-    results: Sender<Reply<R>>,
+    results: PlainArc<Results<R>>,
 }
 
 impl<F, A, R> Work for Mapped<F, A, R>
@@ -154,19 +193,23 @@ where
     A: Send,
     R: Send,
 {
-    fn run(self, desk: &Desk<'_>) {
+    fn run(self, desk: &Desk<'_>) -> Fate {
         let Self { function, item, number, results } = self;
         let result = catch_unwind(AssertUnwindSafe(|| function(item)));
-        if let Err(payload) = &result {
-            desk.pool.panicked(desk, &**payload);
-        }
-        // An error says that nobody wants the result any more.
-        let _ = results
-            .send_blocking((number, result.map_err(|payload| JobError::Panicked(Panic::new(payload)))));
+        let fate = match &result {
+            Ok(_) => Fate::Completed,
+            Err(payload) => {
+                desk.pool.panicked(desk, &**payload);
+                Fate::Settled
+            }
+        };
+        results.send(number, result.map_err(|payload| JobError::Panicked(Panic::new(payload))));
+        fate
     }
 
-    fn discard(self, why: Discard) {
-        let _ = self.results.send_blocking((self.number, Err(why.into())));
+    fn discard(self, why: Discard) -> Fate {
+        self.results.send(self.number, Err(why.into()));
+        Fate::Discarded(why)
     }
 }
 
@@ -174,13 +217,11 @@ where
 struct Ticket(PlainArc<Errands>);
 
 impl Work for Ticket {
-    fn run(self, desk: &Desk<'_>) {
-        if !self.0.run_one(desk) {
-            desk.tally.hollow.add(1);
-        }
+    fn run(self, desk: &Desk<'_>) -> Fate {
+        self.0.redeem(desk)
     }
 
-    fn discard(self, why: Discard) {
-        self.0.discard_one(why);
+    fn discard(self, why: Discard) -> Fate {
+        self.0.discard_one(why)
     }
 }

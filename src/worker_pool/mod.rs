@@ -71,13 +71,14 @@
 //!
 //! What is left is a job that holds a worker until *something else* happens: that is a worker less. An executor
 //! that blocks a worker until a [`JobHandle`] wakes it is such a thing: `.await` handles in tasks, and on
-//! workers use `join_blocking`.
+//! workers use `join_blocking`. So are two pools with [`WhenFull::Block`] whose jobs submit to each other: with
+//! both queues full, each may wait for the other for ever. Let one of them reject.
 //!
 //! # Panics
 //!
-//! A panic ends its job, not its worker. The pool counts it, [`on_panic`](Builder::on_panic) hears of it, the
-//! handle gets the payload. The same holds for captures that panic when dropped. Hooks and observers that
-//! panic are ignored.
+//! A panic ends its job, not its worker. The pool counts it, [`on_panic`](Builder::on_panic) hears of it, and the
+//! handle or the scope gets the payload. Captures that panic when a worker drops them are counted and told as
+//! well. Hooks, observers and wakers that panic are ignored.
 //!
 //! # The end
 //!
@@ -109,7 +110,7 @@
 //! | a job with a result | one allocation, for the closure and the result |
 //! | a deadline or shedding | two looks at the clock a job |
 //! | waking a worker | a system call, by whoever submits when all workers sleep or work and one sleeps |
-//! | the queue wait in [`snapshot`](WorkerPool::snapshot) | two looks at the clock every 64th job |
+//! | the queue wait in [`snapshot`](WorkerPool::snapshot) | two looks at the clock for one in 64 jobs |
 //!
 //! # Defaults
 //!
@@ -176,12 +177,14 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 use tally::{Counter, Counts, Tally};
-use work::Desk;
+use work::{Desk, Fate};
 
 /// A pool of threads with a bounded queue; the [module](self) tells more.
 ///
 /// Cloning it makes another handle of the same pool. When the last is dropped the pool ends as
-/// [`on_drop`](Builder::on_drop) says.
+/// [`on_drop`](Builder::on_drop) says. By default that waits until all jobs have been run, without limit, and
+/// blocks the thread of an executor too: in async code [shut down](Self::shutdown) where blocking is allowed, or
+/// set a limit, or cancel.
 pub struct WorkerPool {
     shared: PlainArc<Shared>,
 }
@@ -198,8 +201,6 @@ struct Shared {
     /// What happens on other threads than workers, and what workers counted that are gone.
     outside: Tally,
     tallies: PlainMutex<Vec<PlainArc<Tally>>>,
-    rejected: Counter,
-    handed_back: Counter,
     handles: AtomicU64,
     thread_number: Counter,
     threads: PlainMutex<Vec<plain_thread::JoinHandle<()>>>,
@@ -221,8 +222,6 @@ impl Shared {
             queue_wait: QueueWait::new(),
             outside: Tally::default(),
             tallies: PlainMutex::default(),
-            rejected: Counter::default(),
-            handed_back: Counter::default(),
             handles: AtomicU64::new(0),
             thread_number: Counter::default(),
             threads: PlainMutex::default(),
@@ -231,14 +230,16 @@ impl Shared {
 
     /// Runs a job, and counts it; its panic ends here.
     #[inline(always)]
-    fn count(&self, desk: &Desk<'_>, job: impl FnOnce()) {
+    fn count(&self, desk: &Desk<'_>, job: impl FnOnce() -> Fate) {
         let own = !std::ptr::eq(desk.tally, &raw const self.outside);
         let count = |counter: &Counter| if own { counter.bump() } else { counter.add(1) };
         count(&desk.tally.begun);
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(job)) {
-            self.escaped(desk, payload);
+        match catch_unwind(AssertUnwindSafe(job)) {
+            Ok(Fate::Completed) => return count(&desk.tally.completed),
+            Ok(other) => desk.tally.note(other),
+            Err(payload) => self.escaped(desk, payload),
         }
-        count(&desk.tally.ended);
+        count(&desk.tally.otherwise);
     }
 
     #[cold]
@@ -371,7 +372,9 @@ impl WorkerPool {
         self.plainly().submit(job)
     }
 
-    /// [`submit`](Self::submit) for a thread. On a worker of this pool it does not wait but
+    /// [`submit`](Self::submit) for a thread. It waits for room even if the job's
+    /// [deadline](Self::within) passes meanwhile: then the job is queued, and dropped when its turn comes;
+    /// [`submit_timeout`](Self::submit_timeout) limits the wait. On a worker of this pool it does not wait but
     /// [runs the job](self#submitting-from-a-job).
     ///
     /// # Errors
@@ -426,6 +429,9 @@ impl WorkerPool {
     }
 
     /// Submits a job, waiting for room, and waits for its result.
+    ///
+    /// On a worker of this pool await it in a task only: an executor that blocks the worker until it is ready
+    /// may wait for a job that nobody is left to run. [`call_blocking`](Self::call_blocking) runs it.
     ///
     /// # Cancel safety
     /// Dropped before it is ready, it cancels the job, unless that has begun.

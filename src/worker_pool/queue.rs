@@ -83,7 +83,21 @@ impl<J> Queue<J> {
     #[cold]
     #[must_use]
     pub(super) fn call(&self) -> bool {
-        match self.crew.call(&self.lanes) {
+        self.rouse(true)
+    }
+
+    /// Ends the search of a worker who has something to do before it [looks](Self::search), and will then
+    /// [begin](Crew::begin_search) again: who sleeps may be quicker, but nobody is hired, for a new thread
+    /// would have to do the same first.
+    pub(super) fn interrupt_search(&self) {
+        if self.crew.end_search() {
+            let hire = self.rouse(false);
+            debug_assert!(!hire, "not asked for");
+        }
+    }
+
+    fn rouse(&self, may_hire: bool) -> bool {
+        match self.crew.call(&self.lanes, may_hire) {
             Rouse::Nobody => false,
             Rouse::Wake(seat) => {
                 seat.wake();
@@ -186,8 +200,8 @@ impl<J> Queue<J> {
 
     /// Says how many threads to start.
     pub(super) fn resize(&self, least: usize, most: usize) -> usize {
-        let Resized { hire, dismissed } = self.crew.resize(least, most);
-        dismissed.iter().for_each(|seat| seat.wake());
+        let Resized { hire, wake } = self.crew.resize(least, most);
+        wake.iter().for_each(|seat| seat.wake());
         hire
     }
 }
@@ -242,6 +256,20 @@ mod tests {
         assert_eq!(queue.resize(1, 2), 0);
         assert!(!queue.call());
         assert!(push(&queue, 3) && queue.call());
+    }
+
+    #[test]
+    fn a_thread_that_cannot_be_started_leaves_for_the_one_too_many() {
+        let queue = Queue::new(1, 8, 1, 2);
+        assert_eq!(queue.crew.hire(1), 1);
+        assert!(!queue.call());
+        assert!(push(&queue, 1) && queue.call(), "a thread is on its way");
+        assert_eq!(queue.resize(1, 1), 0, "now one is too many");
+        queue.crew.not_hired();
+        assert!(!queue.crew.end_search());
+        let mut ran = 0;
+        assert!(queue.next(&Worker::new(None), 0, || (), |job, _| ran = job), "the other stays");
+        assert_eq!((ran, queue.crew.present()), (1, (1, 0)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::errands::Errands;
 use super::job::{Loan, lend};
 use super::submit::Submitter;
-use super::work::{Desk, Discard, Work};
+use super::work::{Desk, Discard, Fate, Work};
 use super::{Shared, here};
 use crate::sync::PlainArc;
 use std::fmt;
@@ -21,6 +21,10 @@ impl<'scope> Scope<'scope, '_> {
     /// The job is run under all circumstances: if the pool has no room or is shut down, or no worker gets
     /// to it in time, by the thread that waits for the scope. So the pool's limits do not bind here; what
     /// has been spawned and not begun takes up memory.
+    ///
+    /// Each job asks for a place in the queue, by which a worker may come to it. Places of jobs that others
+    /// were quicker to begin stay taken until their turn comes, even when the scope has ended: a scope of
+    /// many small jobs can fill the queue for a moment.
     pub fn spawn(&self, job: impl FnOnce() + Send + 'scope) {
         self.loan.add(job);
         let ticket = Ticket(PlainArc::clone(self.loan.errands()));
@@ -39,13 +43,13 @@ impl fmt::Debug for Scope<'_, '_> {
 struct Ticket(PlainArc<Errands>);
 
 impl Work for Ticket {
-    fn run(self, desk: &Desk<'_>) {
-        if !self.0.run_one(desk) {
-            desk.tally.hollow.add(1);
-        }
+    fn run(self, desk: &Desk<'_>) -> Fate {
+        self.0.redeem(desk)
     }
 
-    fn discard(self, _: Discard) {}
+    fn discard(self, _: Discard) -> Fate {
+        Fate::Settled
+    }
 }
 
 /// See [`WorkerPool::scope`](super::WorkerPool::scope).

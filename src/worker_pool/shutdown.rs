@@ -3,7 +3,7 @@
 use super::events::Happening;
 use super::here::{self, PoolId};
 use super::job::Job;
-use super::work::Discard;
+use super::work::{Discard, discard_at};
 use super::{Shared, Snapshot, worker};
 use crate::ring::PopError;
 use crate::sync::PlainArc;
@@ -65,6 +65,8 @@ pub struct Report {
     /// Jobs that are still queued and will be run, if a worker of the pool drains it: that one cannot wait.
     pub queued: usize,
     /// Jobs that were queued and will not be run, unless you do. Their handles wait until you do, or drop them.
+    /// Among them are the places in the queue of jobs that were cancelled, or that a scope, a map or a join has
+    /// begun elsewhere; running these does nothing.
     pub jobs: Vec<QueuedJob>,
 }
 
@@ -89,7 +91,9 @@ impl QueuedJob {
 impl Drop for QueuedJob {
     fn drop(&mut self) {
         if let Some(job) = self.job.take() {
-            job.discard(Discard::ShutDown);
+            // A panic stops here, for many may be dropped at once.
+            let desk = self.pool.outside_desk();
+            desk.tally.note(discard_at(&desk, Discard::ShutDown, |why| job.discard(why)));
         }
     }
 }
@@ -112,9 +116,9 @@ pub(super) fn shut_down(pool: &PlainArc<Shared>, how: Shutdown) -> Report {
     if !here::is_worker_of(PoolId::of(pool)) {
         if wait_for_workers(pool, how.patience) {
             worker::join_all(pool);
-        } else {
-            take_queued(pool, &mut jobs);
         }
+        // Nothing, unless time was short; or there was no worker, for the system refused the threads.
+        take_queued(pool, &mut jobs);
     }
     let Snapshot { completed, panicked, running, queued, .. } = Snapshot::of(pool);
     Report { completed, panicked, running, queued, jobs }
@@ -141,7 +145,6 @@ fn take_queued(pool: &PlainArc<Shared>, into: &mut Vec<QueuedJob>) {
     loop {
         match pool.queue.lanes.pop(0, |job, _| job) {
             Ok(job) => {
-                pool.handed_back.add(1);
                 into.push(QueuedJob { job: Some(job), pool: PlainArc::clone(pool) });
             }
             Err(PopError::Busy) => {

@@ -9,7 +9,8 @@ use super::tally::Counts;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// Jobs that wait in the queue, the cancelled among them included.
+    /// Jobs that wait in the queue, including those cancelled, or begun by who waits for them, whose turn
+    /// has not come yet.
     pub queued: usize,
     /// Jobs that are being run, on workers or by those who submitted or joined them.
     pub running: usize,
@@ -17,11 +18,12 @@ pub struct Snapshot {
     pub workers: usize,
     /// Workers that sleep. One more may be looking for work.
     pub idle: usize,
-    /// Jobs that ran to an end.
+    /// Jobs that ran to an end, each job of a scope and item of a map among them.
     pub completed: u64,
     /// Jobs that panicked, or whose captures did on being dropped.
     pub panicked: u64,
-    /// Jobs cancelled by their handle whose turn came since, and those handed back by a shutdown.
+    /// Jobs cancelled by their handle whose turn came since, and those that a shutdown handed back and nobody
+    /// ran.
     pub cancelled: u64,
     /// Jobs not taken, or dropped, because the queue was full or the pool shut down.
     pub rejected: u64,
@@ -36,7 +38,6 @@ pub struct Snapshot {
 impl Snapshot {
     pub(super) fn of(pool: &Shared) -> Self {
         let (workers, idle) = pool.queue.crew.present();
-        let handed_back = pool.handed_back.get();
         let mut sum = Self {
             queued: pool.queue.lanes.len(),
             running: 0,
@@ -44,8 +45,8 @@ impl Snapshot {
             idle,
             completed: 0,
             panicked: 0,
-            cancelled: handed_back,
-            rejected: pool.rejected.get(),
+            cancelled: 0,
+            rejected: 0,
             expired: 0,
             shed: 0,
             queue_wait: pool.queue_wait.quantiles(),
@@ -56,9 +57,10 @@ impl Snapshot {
 
     fn add(&mut self, tally: &Counts) {
         self.running += tally.running() as usize;
-        self.completed += tally.completed();
+        self.completed += tally.completed.get();
         self.panicked += tally.panicked.get();
         self.cancelled += tally.cancelled.get();
+        self.rejected += tally.rejected.get();
         self.expired += tally.expired.get();
         self.shed += tally.shed.get();
     }

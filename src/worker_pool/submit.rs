@@ -9,11 +9,10 @@ use super::handle::{Cell, JobHandle, Tracked};
 use super::here::{self, PoolId};
 use super::job::{Job, fits};
 use super::lanes::{Lane, Room};
-use super::panics::quietly;
 use super::tally::SAMPLE;
-use super::work::{Desk, Discard, Plain, Stamped, Timed, Work};
+use super::work::{Desk, Discard, Fate, Plain, Stamped, Timed, Work, discard_at};
 use crate::error::{Reason, Rejection};
-use crate::ring::PushError;
+use crate::ring::{PopError, PushError};
 use crate::sync::PlainArc;
 use crate::sync::hint::spin_loop;
 use crate::sync::thread::yield_now;
@@ -27,8 +26,8 @@ use std::time::Duration;
 
 /// How urgent a job is, in a pool with [priorities](super::Builder::priorities).
 ///
-/// Urgent jobs go first, but nothing starves: of the jobs that a worker takes every fourth is a normal one if
-/// there is any, and every sixteenth a low one.
+/// Urgent jobs go first, but nothing starves: of sixteen jobs that a worker takes at least three are normal ones
+/// and one is a low one, if there are any.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Priority {
     /// Somebody waits for it.
@@ -89,7 +88,7 @@ impl<W: Work> Wrapped<W> {
         }
     }
 
-    fn run(self, desk: &Desk<'_>) {
+    fn run(self, desk: &Desk<'_>) -> Fate {
         match self {
             Self::Bare(work) => work.run(desk),
             Self::Stamped(work) => work.run(desk),
@@ -161,7 +160,7 @@ impl<'a> Submitter<'a> {
 
     /// See [`WorkerPool::submit`].
     pub fn submit<F: FnOnce() + Send + 'static>(&self, job: F) -> Submit<'a, F> {
-        Submit { entry: Entry::new(*self, Plain(job)) }
+        Submit { entry: Entry::new(*self, self.wrap(Plain(job))) }
     }
 
     /// See [`WorkerPool::submit_blocking`].
@@ -204,8 +203,8 @@ impl<'a> Submitter<'a> {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let (cell, handle) = self.tracked(job);
-        if let Err((reason, work)) = self.enter(self.wrap(Tracked(cell))) {
+        let (work, handle) = self.tracked(job);
+        if let Err((reason, work)) = self.enter(work) {
             self.give_up(reason, work);
         }
         handle
@@ -220,8 +219,8 @@ impl<'a> Submitter<'a> {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let (cell, handle) = self.tracked(job);
-        match self.try_enter(self.wrap(Tracked(cell))) {
+        let (work, handle) = self.tracked(job);
+        match self.try_enter(work) {
             Ok(()) => Ok(handle),
             Err((reason, work)) => Err(self.refused(reason, work.into_work().0.into_body())),
         }
@@ -233,8 +232,8 @@ impl<'a> Submitter<'a> {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let (cell, handle) = self.tracked(job);
-        Call { entry: Some(Entry::new(*self, Tracked(cell))), handle }
+        let (work, handle) = self.tracked(job);
+        Call { entry: Some(Entry::new(*self, work)), handle }
     }
 
     /// See [`WorkerPool::call_blocking`].
@@ -246,10 +245,9 @@ impl<'a> Submitter<'a> {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let (cell, handle) = self.tracked(job);
-        let entered = self.enter_blocking(self.wrap(Tracked(cell)), |wait, attempt| {
-            Some(wait.block_after(Attempt::Refused, attempt))
-        });
+        let (work, handle) = self.tracked(job);
+        let entered =
+            self.enter_blocking(work, |wait, attempt| Some(wait.block_after(Attempt::Refused, attempt)));
         if let Err((reason, work)) = entered {
             self.give_up(reason, work);
         }
@@ -261,34 +259,41 @@ impl<'a> Submitter<'a> {
         self.try_enter(self.wrap(ticket)).map_err(|(reason, work)| (reason, work.into_work()))
     }
 
-    fn tracked<F, T>(&self, job: F) -> (PlainArc<Cell<F, T>>, JobHandle<T>)
+    #[inline(always)]
+    fn tracked<F, T>(&self, job: F) -> (Wrapped<Tracked<F, T>>, JobHandle<T>)
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let cell = Cell::new(job);
+        let limits = self.limits();
+        let cell = Cell::new(job, limits.map_or(Deadline::NEVER, |(_, deadline)| deadline));
         let handle = JobHandle::new(PlainArc::clone(&cell), PoolId::of(self.pool));
-        (cell, handle)
+        (self.wrap_with(limits, Tracked(cell)), handle)
     }
 
     /// Lets the handle know that the job was not taken.
     #[cold]
     fn give_up<W: Work>(&self, reason: Reason, work: Wrapped<W>) {
-        self.pool.rejected.add(1);
         let why = if reason == Reason::ShutDown { Discard::ShutDown } else { Discard::QueueFull };
+        self.pool.outside.rejected.add(1);
         work.into_work().discard(why);
     }
 
     #[cold]
     fn refused<F>(&self, reason: Reason, job: F) -> Refused<F> {
-        self.pool.rejected.add(1);
+        self.pool.outside.rejected.add(1);
         Refused::new(job, Rejection::new(reason, self.pool.name))
     }
 
     #[inline(always)]
     fn wrap<W: Work>(&self, work: W) -> Wrapped<W> {
-        if self.pool.codel.is_some() || !matches!(self.patience, Patience::Endless) {
-            return self.timed(work);
+        self.wrap_with(self.limits(), work)
+    }
+
+    #[inline(always)]
+    fn wrap_with<W: Work>(&self, limits: Option<(Instant, Deadline)>, work: W) -> Wrapped<W> {
+        if let Some((entered, deadline)) = limits {
+            return Wrapped::Timed(Timed { work, entered, deadline });
         }
         // A stamp shall not drive into a box what fits without.
         if const { fits::<Stamped<W>>() || !fits::<W>() } && here::is_sample(SAMPLE) {
@@ -297,14 +302,21 @@ impl<'a> Submitter<'a> {
         Wrapped::Bare(work)
     }
 
-    fn timed<W: Work>(&self, work: W) -> Wrapped<W> {
-        let entered = self.pool.clock.now();
+    /// Now, and how long it may take, if a job's wait can become too long.
+    #[inline(always)]
+    fn limits(&self) -> Option<(Instant, Deadline)> {
+        let limited = self.pool.codel.is_some() || !matches!(self.patience, Patience::Endless);
+        limited.then(|| self.deadline())
+    }
+
+    fn deadline(&self) -> (Instant, Deadline) {
+        let now = self.pool.clock.now();
         let deadline = match self.patience {
             Patience::Endless => Deadline::NEVER,
-            Patience::Within(patience) => Deadline::after(entered, patience),
+            Patience::Within(patience) => Deadline::after(now, patience),
             Patience::Until(deadline) => deadline,
         };
-        Wrapped::Timed(Timed { work, entered, deadline })
+        (now, deadline)
     }
 
     #[inline(always)]
@@ -377,7 +389,7 @@ impl<'a> Submitter<'a> {
                     .unwrap_or_else(|| self.run_here(work.take(), &self.pool.outside_desk()))
             }
             WhenFull::DropNewest => {
-                self.pool.rejected.add(1);
+                self.pool.outside.rejected.add(1);
                 work.into_work().discard(Discard::QueueFull);
                 Ok(())
             }
@@ -390,20 +402,29 @@ impl<'a> Submitter<'a> {
         mut work: Wrapped<W>,
     ) -> Result<(), (Reason, Wrapped<W>)> {
         loop {
-            work = match self.try_enter(work) {
-                Err((Reason::QueueFull, work)) => work,
-                other => return other,
+            work = match self.push(work) {
+                Ok(()) => return Ok(()),
+                Err(PushError::Closed(work)) => return Err((Reason::ShutDown, work)),
+                Err(PushError::Full(work)) => {
+                    if self.evict_the_oldest().is_err() {
+                        yield_now();
+                    }
+                    work
+                }
+                // Not full: whoever is in the middle of taking a job out has no processor.
+                Err(PushError::Busy(work)) => {
+                    yield_now();
+                    work
+                }
             };
-            let evicted = self.lane().pop(|oldest| {
-                self.pool.rejected.add(1);
-                // Dropping its captures runs the code of others.
-                quietly(|| oldest.discard(Discard::QueueFull));
-            });
-            if evicted.is_err() {
-                // Whoever is in the middle of something has no processor.
-                yield_now();
-            }
         }
+    }
+
+    fn evict_the_oldest(&self) -> Result<(), PopError> {
+        self.lane().pop(|oldest| {
+            let desk = self.pool.outside_desk();
+            desk.tally.note(discard_at(&desk, Discard::QueueFull, |why| oldest.discard(why)));
+        })
     }
 
     /// Waits for room as `wait` does; a worker of this pool does not, for all of them might.
@@ -480,14 +501,16 @@ struct Entry<'a, W> {
 }
 
 impl<'a, W: Work + 'static> Entry<'a, W> {
-    fn new(submitter: Submitter<'a>, work: W) -> Self {
-        Self { submitter, wait: submitter.lane().wait_for_room(), work: Some(submitter.wrap(work)) }
+    fn new(submitter: Submitter<'a>, work: Wrapped<W>) -> Self {
+        Self { submitter, wait: submitter.lane().wait_for_room(), work: Some(work) }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), (Reason, Wrapped<W>)>> {
         let Self { submitter, wait, work } = self;
         if here::is_worker_of(PoolId::of(submitter.pool)) {
-            // As in `enter_blocking`: whoever polls here may hold the worker until this is ready.
+            // As in `enter_blocking`: whoever polls here may hold the worker until this is ready. It may have
+            // waited elsewhere: its place, and a hint that came to it, go to others.
+            *wait = submitter.lane().wait_for_room();
             let Some(work) = work.take() else { panic!("polled after it was ready") };
             return Poll::Ready(submitter.enter_blocking(work, |_, _| None));
         }

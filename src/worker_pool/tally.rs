@@ -1,5 +1,6 @@
 //! Counting on the side of whoever does the work.
 
+use super::work::{Discard, Fate};
 use crate::sync::CachePadded;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,14 +12,16 @@ pub(super) struct Tally(CachePadded<Counts>);
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     pub(super) begun: Counter,
-    pub(super) ended: Counter,
+    pub(super) completed: Counter,
+    /// Begun, and ended otherwise.
+    pub(super) otherwise: Counter,
     pub(super) panicked: Counter,
     pub(super) expired: Counter,
     pub(super) shed: Counter,
-    /// Found cancelled when it came out of the queue.
+    /// Found cancelled when it came out of the queue, or handed back by a shutdown and dropped.
     pub(super) cancelled: Counter,
-    /// Found already run, by whoever waited for it.
-    pub(super) hollow: Counter,
+    /// Not taken, or evicted.
+    pub(super) rejected: Counter,
 }
 
 impl std::ops::Deref for Tally {
@@ -39,25 +42,32 @@ impl Counts {
         self.begun.get().is_multiple_of(SAMPLE)
     }
 
-    /// The jobs that ran to an end of their own.
-    pub(super) fn completed(&self) -> u64 {
-        let others = [&self.panicked, &self.expired, &self.shed, &self.cancelled, &self.hollow];
-        others.iter().fold(self.ended.get(), |sum, other| sum.saturating_sub(other.get()))
+    /// Counts what became of a job.
+    #[cold]
+    pub(super) fn note(&self, fate: Fate) {
+        match fate {
+            Fate::Discarded(Discard::Expired) => self.expired.add(1),
+            Fate::Discarded(Discard::Shed) => self.shed.add(1),
+            Fate::Discarded(Discard::QueueFull) => self.rejected.add(1),
+            Fate::Discarded(Discard::ShutDown) | Fate::Cancelled => self.cancelled.add(1),
+            Fate::Completed | Fate::Settled => {}
+        }
     }
 
     /// Adds what `other` counted, whose desk is given up.
     pub(super) fn absorb(&self, other: &Self) {
         self.begun.add(other.begun.get());
-        self.ended.add(other.ended.get());
+        self.completed.add(other.completed.get());
+        self.otherwise.add(other.otherwise.get());
         self.panicked.add(other.panicked.get());
         self.expired.add(other.expired.get());
         self.shed.add(other.shed.get());
         self.cancelled.add(other.cancelled.get());
-        self.hollow.add(other.hollow.get());
+        self.rejected.add(other.rejected.get());
     }
 
     pub(super) fn running(&self) -> u64 {
-        let ended = self.ended.get();
+        let ended = self.completed.get() + self.otherwise.get();
         self.begun.get().saturating_sub(ended)
     }
 }

@@ -4,13 +4,34 @@ use super::codel::Verdict;
 use super::tally::Tally;
 use super::{JobError, Shared};
 use crate::time::{Deadline, Instant};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Something to run or, with a reason, not to run.
 pub(super) trait Work: Send {
     /// May panic: then the work has ended with that.
-    fn run(self, desk: &Desk<'_>);
+    fn run(self, desk: &Desk<'_>) -> Fate;
 
-    fn discard(self, why: Discard);
+    /// May panic, when what the work captured does on being dropped; then it is discarded all the same.
+    fn discard(self, why: Discard) -> Fate;
+}
+
+/// What became of a job, as it is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Completed,
+    Discarded(Discard),
+    /// By its handle, before.
+    Cancelled,
+    /// There was nothing left to do, or what became of it is counted already.
+    Settled,
+}
+
+/// Discards something; a panic of it is told, but changes nothing about the fate.
+pub(super) fn discard_at(desk: &Desk<'_>, why: Discard, discard: impl FnOnce(Discard) -> Fate) -> Fate {
+    catch_unwind(AssertUnwindSafe(|| discard(why))).unwrap_or_else(|payload| {
+        desk.pool.escaped(desk, payload);
+        Fate::Discarded(why)
+    })
 }
 
 /// Why a job is not run.
@@ -43,12 +64,12 @@ pub(super) struct Desk<'a> {
 }
 
 impl<W: Work> Work for Box<W> {
-    fn run(self, desk: &Desk<'_>) {
-        (*self).run(desk);
+    fn run(self, desk: &Desk<'_>) -> Fate {
+        (*self).run(desk)
     }
 
-    fn discard(self, why: Discard) {
-        (*self).discard(why);
+    fn discard(self, why: Discard) -> Fate {
+        (*self).discard(why)
     }
 }
 
@@ -57,11 +78,14 @@ pub(super) struct Plain<F>(pub(super) F);
 
 impl<F: FnOnce() + Send> Work for Plain<F> {
     #[inline(always)]
-    fn run(self, _: &Desk<'_>) {
+    fn run(self, _: &Desk<'_>) -> Fate {
         (self.0)();
+        Fate::Completed
     }
 
-    fn discard(self, _: Discard) {}
+    fn discard(self, why: Discard) -> Fate {
+        Fate::Discarded(why)
+    }
 }
 
 /// Work whose wait in the queue is measured.
@@ -71,15 +95,15 @@ pub(super) struct Stamped<W> {
 }
 
 impl<W: Work> Work for Stamped<W> {
-    fn run(self, desk: &Desk<'_>) {
+    fn run(self, desk: &Desk<'_>) -> Fate {
         if desk.lane.is_some() {
             desk.pool.queue_wait.record(desk.pool.clock.now() - self.entered);
         }
-        self.work.run(desk);
+        self.work.run(desk)
     }
 
-    fn discard(self, why: Discard) {
-        self.work.discard(why);
+    fn discard(self, why: Discard) -> Fate {
+        self.work.discard(why)
     }
 }
 
@@ -91,11 +115,10 @@ pub(super) struct Timed<W> {
 }
 
 impl<W: Work> Work for Timed<W> {
-    fn run(self, desk: &Desk<'_>) {
+    fn run(self, desk: &Desk<'_>) -> Fate {
         let now = desk.pool.clock.now();
         if self.deadline.has_passed(now) {
-            desk.tally.expired.add(1);
-            return self.work.discard(Discard::Expired);
+            return discard_at(desk, Discard::Expired, |why| self.work.discard(why));
         }
         if let Some(lane) = desk.lane {
             let waited = now - self.entered;
@@ -104,14 +127,13 @@ impl<W: Work> Work for Timed<W> {
                 desk.pool.queue_wait.record(waited);
             }
             if desk.pool.verdict(lane, now, waited) == Verdict::Shed {
-                desk.tally.shed.add(1);
-                return self.work.discard(Discard::Shed);
+                return discard_at(desk, Discard::Shed, |why| self.work.discard(why));
             }
         }
-        self.work.run(desk);
+        self.work.run(desk)
     }
 
-    fn discard(self, why: Discard) {
-        self.work.discard(why);
+    fn discard(self, why: Discard) -> Fate {
+        self.work.discard(why)
     }
 }

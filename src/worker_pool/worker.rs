@@ -66,19 +66,38 @@ fn spawn(pool: &PlainArc<Shared>, searching: bool) -> io::Result<()> {
 
 /// A thread's life.
 fn work(pool: &PlainArc<Shared>, searching: bool) {
+    /// Whoever waits for the last worker waits for this, whatever happens in between.
+    struct Leave<'a>(&'a Shared, &'a PlainArc<Tally>);
+    impl Drop for Leave<'_> {
+        fn drop(&mut self) {
+            let Self(pool, tally) = self;
+            here::leave();
+            {
+                let mut tallies = pool.tallies.lock();
+                pool.outside.absorb(tally);
+                tallies.retain(|known| !PlainArc::ptr_eq(known, tally));
+            }
+            pool.queue.crew.depart();
+        }
+    }
     let tally = PlainArc::new(Tally::default());
     pool.tallies.lock().push(PlainArc::clone(&tally));
     here::enter(pool, &tally);
-    run_hook(pool.settings.on_start.as_deref());
+    let _leave = Leave(pool, &tally);
+    let searching = prepare(pool, searching);
     run_jobs(pool, &tally, searching);
     run_hook(pool.settings.on_stop.as_deref());
-    here::leave();
-    {
-        let mut tallies = pool.tallies.lock();
-        pool.outside.absorb(&tally);
-        tallies.retain(|known| !PlainArc::ptr_eq(known, &tally));
+}
+
+/// Runs the hook, which may take its time: meanwhile another may have to look for the job. Whether this worker
+/// is the searcher afterwards.
+fn prepare(pool: &PlainArc<Shared>, searching: bool) -> bool {
+    let Some(hook) = pool.settings.on_start.as_deref() else { return searching };
+    if searching {
+        pool.queue.interrupt_search();
     }
-    pool.queue.crew.depart();
+    quietly(hook);
+    searching && pool.queue.crew.begin_search()
 }
 
 fn run_jobs(pool: &PlainArc<Shared>, tally: &Tally, searching: bool) {
