@@ -784,6 +784,6 @@ fn futures_can_be_sent_and_sizes_are_small() {
     let limiter = RateLimiter::new(Quota::per_second(1)).unwrap();
     drop(send(limiter.acquire()));
     drop(send(limiter.reserve(1)));
-    assert_eq!(size_of::<mainstay::rate::Answer>(), 48);
+    assert_eq!(size_of::<mainstay::rate::Answer>(), 56);
     assert_eq!(size_of::<RateLimiter>(), 8);
 }

@@ -23,8 +23,16 @@ pub struct Answer {
     pub(super) now: u64,
     pub(super) wanted: u32,
     pub(super) granted: u32,
-    /// What had been refunded before; see `Core::refund`.
+    pub(super) before: Before,
+}
+
+/// What had happened to a limiter before it granted something; see `Core::refund`.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Before {
+    /// Units that refunds had taken off the arrival.
     pub(super) refunded: u64,
+    /// How often the quota had changed.
+    pub(super) changes: u64,
 }
 
 impl Answer {

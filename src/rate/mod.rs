@@ -290,13 +290,18 @@ impl RateLimiter {
     /// The quota is out of range. Then nothing is changed.
     pub fn reconfigure(&self, quota: Quota) -> Result<(), ConfigError> {
         let plan = Plan::new(&quota)?;
-        let now = self.0.now();
-        {
+        let head = loop {
+            let word = self.0.core.word();
+            // After the word was read, and not under a lock, as in `Core::refund`.
+            let now = self.0.now();
             // One at a time: what `quota` says and what is in force must agree.
             let mut present = self.0.quota.lock();
-            self.0.core.reconfigure(plan, now);
-            *present = quota;
-        }
+            if let Some(head) = self.0.core.reconfigure(word, plan, now) {
+                *present = quota;
+                break head;
+            }
+        };
+        head.wake();
         self.0.teller.changed(plan, self.0.clock.now());
         Ok(())
     }

@@ -4,7 +4,7 @@ mod config;
 
 pub use config::KeyedBuilder;
 
-use super::answer::{Answer, Refused};
+use super::answer::{Answer, Before, Refused};
 use super::core::Word;
 use super::gcra::Plan;
 use super::{Quota, Teller};
@@ -427,7 +427,7 @@ impl<K: Hash + Eq, S: BuildHasher> Keyed<K, S> {
 }
 
 fn answer(plan: &Plan, ahead: u64, now: u64, wanted: u32, granted: u32) -> Answer {
-    Answer { plan: *plan, ahead, now, wanted, granted, refunded: 0 }
+    Answer { plan: *plan, ahead, now, wanted, granted, before: Before::default() }
 }
 
 impl<K, S> fmt::Debug for Keyed<K, S> {
