@@ -268,6 +268,16 @@ fn a_dropped_reservation_gives_back_what_it_took_or_nothing() {
 }
 
 #[test]
+fn a_reservation_of_nothing_is_ready_also_in_debt() {
+    let time = ManualClock::new();
+    let limiter = limiter(&time, Quota::per_second(1));
+    limiter.debit(100);
+    assert_eq!(limiter.reserve(1).unwrap().delay(), 100 * SECOND);
+    let nothing = limiter.reserve(0).unwrap();
+    assert_eq!((nothing.delay(), nothing.ready_at()), (Duration::ZERO, time.now()));
+}
+
+#[test]
 fn a_reservation_waits_and_can_be_cancelled_meanwhile() {
     let time = ManualClock::new();
     let limiter = limiter(&time, Quota::per_second(10).burst(1));
