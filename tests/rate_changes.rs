@@ -1,6 +1,6 @@
 //! A quota that changes while something else goes on: a taking, a waking, a refund of what was granted before.
 
-use mainstay::rate::{Quota, RateLimiter};
+use mainstay::rate::{Keyed, Quota, RateLimiter};
 use mainstay::time::{Clock, Instant, ManualClock, TimeSource};
 use std::fmt;
 use std::future::{Future, pending};
@@ -78,6 +78,70 @@ fn a_change_is_not_as_old_as_its_first_look_at_the_clock() {
     assert_eq!(limiter.peek().remaining(), 0);
     time.advance(10 * MS);
     assert_eq!(limiter.peek().remaining(), 10);
+}
+
+/// The same for each key, with one quota for all and with its own.
+#[test]
+fn nor_is_a_change_for_keys() {
+    for own in [false, true] {
+        let time = Slow::default();
+        time.advance(SECOND);
+        let rate = Arc::new(AtomicU64::new(1));
+        let quota = |rate: u64| Quota::per_second(rate as u32).burst(10);
+        let mut builder = Keyed::builder(quota(1)).clock(Clock::custom(time.clone()));
+        if own {
+            let rate = rate.clone();
+            builder = builder.quota_by(move |_: &u32| quota(rate.load(Ordering::Relaxed)));
+        }
+        let limits: Arc<Keyed<u32>> = Arc::new(builder.build().unwrap());
+        limits.try_acquire(&1).unwrap();
+        time.meanwhile({
+            let (time, limits) = (time.clone(), limits.clone());
+            move || {
+                time.advance(10 * MS);
+                assert_eq!(limits.at_most(&1, 10).unwrap().granted(), 9);
+            }
+        });
+        rate.store(1000, Ordering::Relaxed);
+        match own {
+            true => limits.resolve_again(&1).unwrap(),
+            false => limits.reconfigure(quota(1000)).unwrap(),
+        }
+        // What came back of a token is rounded down.
+        assert_eq!(limits.peek(&1).remaining(), 0, "{own}");
+        time.advance(10 * MS);
+        assert_eq!(limits.peek(&1).remaining(), 10, "{own}");
+    }
+}
+
+/// The clock is the user's own: it may ask for the key that the call is about.
+#[test]
+fn the_clock_is_read_under_no_lock_of_keys() {
+    let time = Slow::default();
+    let limits: Keyed<u32> =
+        Keyed::builder(Quota::per_second(10)).clock(Clock::custom(time.clone())).build().unwrap();
+    let limits = Arc::new(limits);
+    let answer = limits.try_acquire(&1).unwrap();
+    type Call = fn(&Keyed<u32>, &mainstay::rate::Answer);
+    let calls: [Call; 5] = [
+        |limits, answer| limits.refund(&1, answer, 1),
+        |limits, _| assert!(limits.try_acquire(&1).is_ok()),
+        |limits, _| assert!(limits.debit(&1, 1).is_ok()),
+        |limits, _| assert_eq!(limits.peek(&1).limit(), 10),
+        |limits, _| limits.reconfigure(Quota::per_second(7)).unwrap(),
+    ];
+    let looks = Arc::new(AtomicU64::new(0));
+    for call in calls {
+        time.meanwhile({
+            let (limits, looks) = (limits.clone(), looks.clone());
+            move || {
+                assert_eq!(limits.peek(&1).limit(), 10);
+                looks.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        call(&limits, &answer);
+    }
+    assert_eq!(looks.load(Ordering::Relaxed), 5);
 }
 
 /// However many changes: none of them brings back an answer from before, or a reservation.

@@ -83,6 +83,16 @@ impl Answer {
     }
 }
 
+impl Answer {
+    /// The answer to who asked for up to `n`, where one was asked about.
+    pub(super) const fn up_to(mut self, n: u32) -> Self {
+        if self.plan.is_unlimited() {
+            (self.wanted, self.granted) = (n, n);
+        }
+        self
+    }
+}
+
 impl PartialEq for Answer {
     fn eq(&self, other: &Self) -> bool {
         let figures = |a: &Self| (a.granted(), a.limit(), a.remaining(), a.retry_after(), a.reset_after());

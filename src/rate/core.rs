@@ -148,10 +148,7 @@ impl Core {
             let most = plan.remaining(arrival, now).min(n);
             plan.take(arrival, now, most).filter(|_| most > 0).map(|next| (next, most))
         });
-        result.map(|answer| match answer.plan.is_unlimited() {
-            true => Answer { wanted: n, granted: n, ..answer },
-            false => answer,
-        })
+        result.map(|answer| answer.up_to(n))
     }
 
     /// Promises `n` tokens for as soon as they are there, past nobody who waits.
