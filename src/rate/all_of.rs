@@ -24,7 +24,8 @@ use std::time::Duration;
 ///
 /// let everybody = RateLimiter::builder(Quota::per_second(5_000)).name("everybody").build()?;
 /// let second = RateLimiter::builder(Quota::per_second(10)).name("10 a second").build()?;
-/// let day = RateLimiter::builder(Quota::per_day(1_000)).name("1,000 a day").build()?;
+/// // Up to 1,099 on the first day: the burst, and what comes back.
+/// let day = RateLimiter::builder(Quota::per_day(1_000).burst(100)).name("1,000 a day").build()?;
 /// let limits = AllOf::new([&second, &day, &everybody]);
 /// if let Err(refused) = limits.try_acquire() {
 ///     println!("{} is used up", refused.policy());
