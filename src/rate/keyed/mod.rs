@@ -22,7 +22,8 @@ use std::hash::{BuildHasher, Hash, RandomState};
 ///
 /// See [`keyed`](crate::keyed) for how the keys are kept, and forgotten: what a key has used is forgotten
 /// when it would be full again anyway. A key that gives way to others at the bound before that is full when
-/// it comes back.
+/// it comes back. So is, by a clock that goes back or a look at it that is old, a key that was forgotten
+/// later than that: of what it is granted then, up to a burst may be too much.
 ///
 /// All keys have one quota, or each has its own by a [resolver](KeyedBuilder::quota_by). Nobody waits for a
 /// key: an answer is all there is.
