@@ -11,7 +11,7 @@
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::RETRY_AFTER};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header::RETRY_AFTER};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -82,8 +82,8 @@ async fn limit(State(limits): State<Arc<Limits>>, request: Request, next: Next) 
         Err(refused) => {
             let mut response = (StatusCode::TOO_MANY_REQUESTS, format!("{refused}\n")).into_response();
             write_figures(response.headers_mut(), &refused.answer());
-            if let Some(after) = refused.retry_after() {
-                response.headers_mut().insert(RETRY_AFTER, seconds(after));
+            if let Some(after) = refused.retry_after_secs() {
+                response.headers_mut().insert(RETRY_AFTER, after.into());
             }
             response
         }
@@ -94,14 +94,9 @@ fn write_figures(headers: &mut HeaderMap, answer: &Answer) {
     let figures = [
         ("ratelimit-limit", answer.limit().into()),
         ("ratelimit-remaining", answer.remaining().into()),
-        ("ratelimit-reset", seconds(answer.reset_after())),
+        ("ratelimit-reset", answer.reset_after_secs().into()),
     ];
     headers.extend(figures.map(|(name, value)| (HeaderName::from_static(name), value)));
-}
-
-/// Whole seconds, rounded up: who comes back then is not too early.
-fn seconds(duration: Duration) -> HeaderValue {
-    (duration.as_secs() + u64::from(duration.subsec_nanos() > 0)).into()
 }
 
 #[tokio::main]

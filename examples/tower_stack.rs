@@ -85,7 +85,7 @@ fn verdict(result: &Result<Response, Error<Infallible>>) -> Outcome {
 
 /// What the gateway's caller is told when a policy ended or refused the call.
 async fn explain(error: Error<Infallible>) -> Response {
-    let wait = error.retry_after().map_or(1, |wait| wait.as_secs_f64().ceil() as u64);
+    let wait = error.retry_after_secs().unwrap_or(1);
     match error {
         Error::Timeout(timed_out) => (StatusCode::GATEWAY_TIMEOUT, timed_out.to_string()).into_response(),
         error => {

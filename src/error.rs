@@ -4,7 +4,7 @@
 //! operation failed by itself, it took too long, or it was never started and here is who refused it
 //! and when to come back.
 
-use crate::time::nanos;
+use crate::time::{nanos, seconds};
 use std::fmt;
 use std::time::Duration;
 
@@ -63,6 +63,12 @@ impl<E> Error<E> {
             Self::Rejected(rejection) => rejection.retry_after(),
             _ => None,
         }
+    }
+
+    /// The same in whole seconds, rounded up, as the header field `Retry-After` has it.
+    #[must_use]
+    pub fn retry_after_secs(&self) -> Option<u64> {
+        self.retry_after().map(seconds)
     }
 
     /// Applies `f` to the operation's own error.
@@ -247,6 +253,12 @@ impl Rejection {
             u64::MAX => None,
             nanos => Some(Duration::from_nanos(nanos)),
         }
+    }
+
+    /// The same in whole seconds, rounded up, as the header field `Retry-After` has it.
+    #[must_use]
+    pub fn retry_after_secs(&self) -> Option<u64> {
+        self.retry_after().map(seconds)
     }
 }
 

@@ -64,7 +64,7 @@ impl Context {
     ///
     /// The clock is read only if nobody has read it for this step, so that a stack of policies reads
     /// it once. Policies on different clocks do not share a reading; what is left until the deadline
-    /// is carried over.
+    /// is carried over, as of the latest reading by the clock before.
     #[inline]
     #[must_use]
     pub fn on(mut self, clock: &Clock) -> Self {
@@ -104,6 +104,10 @@ impl Context {
     }
 
     /// The same call after a wait of unknown length: whoever needs the time reads it again.
+    ///
+    /// By another clock than that of the latest reading the wait is not known, and does not count against
+    /// the deadline. Whoever waited by a clock of its own passes the call on with the time
+    /// [by it](Self::on).
     #[inline]
     #[must_use]
     pub fn after_waiting(mut self) -> Self {

@@ -78,6 +78,42 @@ fn a_refusal_is_a_rejection_that_says_when() {
     assert_eq!(never.retry_after(), None);
 }
 
+/// As header fields have it: rounded up, so that nobody comes back too early.
+#[test]
+fn whole_seconds_are_not_too_few() {
+    //     debt, ms later, seconds until the next, until all are back
+    let table = [(0, 0, 1, 1), (0, 1, 1, 1), (2, 0, 2, 2), (2, 499, 2, 2), (2, 500, 1, 1), (2, 999, 1, 1)];
+    for (debt, later, retry, reset) in table {
+        let time = ManualClock::new();
+        let limiter = limiter(&time, Quota::per_second(2).burst(1));
+        limiter.try_acquire().unwrap();
+        limiter.debit(debt);
+        time.advance(later * MS);
+        let refused = limiter.try_acquire().unwrap_err();
+        let error: Error<()> = refused.into();
+        let seconds = [refused.retry_after_secs(), error.retry_after_secs()];
+        assert_eq!(seconds, [Some(retry); 2], "{debt} after {later} ms");
+        assert_eq!(refused.answer().reset_after_secs(), reset, "{debt} after {later} ms");
+        let never = Rejection::from(limiter.try_acquire_n(2).unwrap_err());
+        assert_eq!(never.retry_after_secs(), None);
+    }
+}
+
+/// What the documentation of `Quota` says of a day.
+#[test]
+fn an_idle_limiter_grants_less_than_twice_the_count_in_a_period() {
+    for (quota, granted) in [(Quota::per_day(1000), 1999), (Quota::per_day(1000).burst(100), 1099)] {
+        let time = ManualClock::new();
+        let limiter = limiter(&time, quota);
+        let mut sum = 0;
+        for _ in 0..24 * 3600 * 5 {
+            sum += drain(&limiter);
+            time.advance(200 * MS);
+        }
+        assert_eq!(sum, granted);
+    }
+}
+
 #[test]
 fn zero_and_no_limit_are_quotas_like_others() {
     let time = ManualClock::new();
@@ -265,6 +301,16 @@ fn a_dropped_reservation_gives_back_what_it_took_or_nothing() {
     limiter.try_acquire().unwrap();
     drop(old);
     assert_eq!(limiter.peek().remaining(), 1);
+}
+
+#[test]
+fn a_reservation_of_nothing_is_ready_also_in_debt() {
+    let time = ManualClock::new();
+    let limiter = limiter(&time, Quota::per_second(1));
+    limiter.debit(100);
+    assert_eq!(limiter.reserve(1).unwrap().delay(), 100 * SECOND);
+    let nothing = limiter.reserve(0).unwrap();
+    assert_eq!((nothing.delay(), nothing.ready_at()), (Duration::ZERO, time.now()));
 }
 
 #[test]
@@ -784,6 +830,6 @@ fn futures_can_be_sent_and_sizes_are_small() {
     let limiter = RateLimiter::new(Quota::per_second(1)).unwrap();
     drop(send(limiter.acquire()));
     drop(send(limiter.reserve(1)));
-    assert_eq!(size_of::<mainstay::rate::Answer>(), 48);
+    assert_eq!(size_of::<mainstay::rate::Answer>(), 56);
     assert_eq!(size_of::<RateLimiter>(), 8);
 }

@@ -49,6 +49,19 @@ fn each_key_has_its_own_tokens() {
 }
 
 #[test]
+fn without_a_limit_all_that_is_asked_for_is_granted() {
+    let time = ManualClock::new();
+    let alike = builder(&time, Quota::unlimited()).build().unwrap();
+    let own = builder(&time, Quota::per_second(1)).quota_by(|_| Quota::unlimited()).build().unwrap();
+    for limits in [alike, own] {
+        for n in [0, 1, 5, u32::MAX] {
+            assert_eq!(limits.at_most(&1, n).unwrap().granted(), n);
+            assert_eq!(limits.try_acquire_n(&1, n).unwrap().granted(), n);
+        }
+    }
+}
+
+#[test]
 fn a_resolver_gives_each_key_its_quota() {
     let time = ManualClock::new();
     let factor = Arc::new(AtomicU64::new(1));

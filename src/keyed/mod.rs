@@ -10,7 +10,8 @@
 //! A state that is what a new one would be (a limiter that is full again, a breaker that has long been
 //! closed) is worth nothing, and is forgotten whatever the settings say. There is no background thread:
 //! each new key pays for a few steps of a hand that goes around its shard, a small constant, so that no
-//! call pays for all.
+//! call pays for all. A key with which its shard's table grows, or becomes smaller, pays for one shard: all
+//! entries of it are moved, under its lock.
 //!
 //! At the bound a new key takes the place of such a state, if one of the next 128 places holds one. If
 //! none does, [`WhenFull`] decides: the new key is refused, or the least recently used state goes that its

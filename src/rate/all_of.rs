@@ -15,6 +15,8 @@ use std::time::Duration;
 /// [given back](RateLimiter::refund). A refusal names the limiter that bound: of those that object, the one
 /// for which one would have to wait longest.
 ///
+/// A limiter that stands in it several times is asked for as many times `n`, at most for `u32::MAX`.
+///
 /// It never waits: who stands in several lines at once holds up all of them.
 ///
 /// ```
@@ -22,7 +24,8 @@ use std::time::Duration;
 ///
 /// let everybody = RateLimiter::builder(Quota::per_second(5_000)).name("everybody").build()?;
 /// let second = RateLimiter::builder(Quota::per_second(10)).name("10 a second").build()?;
-/// let day = RateLimiter::builder(Quota::per_day(1_000)).name("1,000 a day").build()?;
+/// // Up to 1,099 on the first day: the burst, and what comes back.
+/// let day = RateLimiter::builder(Quota::per_day(1_000).burst(100)).name("1,000 a day").build()?;
 /// let limits = AllOf::new([&second, &day, &everybody]);
 /// if let Err(refused) = limits.try_acquire() {
 ///     println!("{} is used up", refused.policy());
@@ -31,15 +34,34 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Debug)]
 pub struct AllOf {
-    limiters: PlainArc<[RateLimiter]>,
+    members: PlainArc<[Member]>,
 }
+
+/// A limiter, and how often it stands in the group. Each is there once: or it would object to the second
+/// taking of those that it had agreed to one by one.
+#[derive(Clone, Debug)]
+struct Member {
+    limiter: RateLimiter,
+    times: u32,
+}
+
+/// How often a call asks all of them, if others come between each time. Of two groups that share limiters
+/// neither may get on while each holds what the other lacks.
+const ROUNDS: usize = 16;
 
 impl AllOf {
     /// All of `limiters`, which may also be used by themselves and in other groups. None at all object to
     /// nothing.
     #[must_use]
     pub fn new<'a>(limiters: impl IntoIterator<Item = &'a RateLimiter>) -> Self {
-        Self { limiters: limiters.into_iter().cloned().collect() }
+        let mut members: Vec<Member> = Vec::new();
+        for limiter in limiters {
+            match members.iter_mut().find(|member| PlainArc::ptr_eq(&member.limiter.0, &limiter.0)) {
+                Some(member) => member.times = member.times.saturating_add(1),
+                None => members.push(Member { limiter: limiter.clone(), times: 1 }),
+            }
+        }
+        Self { members: members.into() }
     }
 
     /// Takes a token from each, or from none.
@@ -59,36 +81,42 @@ impl AllOf {
     }
 
     fn admit(&self, n: u32, cx: Context) -> Result<(), Refused> {
-        loop {
-            match self.objection(n, cx) {
-                Some((limiter, answer)) => return Err(limiter.shared().refuse(answer)),
-                None if take(&self.limiters, n, cx) => return Ok(()),
-                // Somebody came between, and got what was asked for.
-                None => {}
+        let mut objection = None;
+        for _ in 0..ROUNDS {
+            objection = self.objection(n, cx);
+            if objection.is_some() {
+                break;
             }
+            objection = take(&self.members, n, cx);
+            if objection.is_none() {
+                break;
+            }
+            // Somebody came between, and got what was asked for.
         }
+        objection.map_or(Ok(()), |(limiter, answer)| Err(limiter.shared().refuse(answer)))
     }
 
     /// Who objects, of several the one for which one would have to wait longest.
-    fn objection(&self, n: u32, mut cx: Context) -> Option<(&RateLimiter, Answer)> {
-        let objects = |limiter| {
+    fn objection<'a>(&'a self, n: u32, mut cx: Context) -> Option<(&'a RateLimiter, Answer)> {
+        let objects = |member: &'a Member| {
+            let Member { limiter, times } = member;
+            let n = n.saturating_mul(*times);
             let answer = at_its_time(limiter, &mut cx, |core, now| core.would_take(n, now)).err()?;
             Some((limiter, answer))
         };
         let wait = |(_, answer): &(_, Answer)| answer.retry_after().unwrap_or(Duration::MAX);
-        self.limiters.iter().filter_map(objects).max_by_key(wait)
+        self.members.iter().filter_map(objects).max_by_key(wait)
     }
 }
 
-/// Takes from all of `limiters`, or from none.
-fn take(limiters: &[RateLimiter], n: u32, mut cx: Context) -> bool {
-    let Some((limiter, others)) = limiters.split_first() else { return true };
-    let Ok(answer) = at_its_time(limiter, &mut cx, |core, now| core.take(n, now)) else { return false };
-    let all = take(others, n, cx);
-    if !all {
-        limiter.refund(&answer, n);
+/// Takes from all of `members`, or from none; then it says who refused.
+fn take(members: &[Member], n: u32, mut cx: Context) -> Option<(&RateLimiter, Answer)> {
+    let (Member { limiter, times }, others) = members.split_first()?;
+    let own = n.saturating_mul(*times);
+    match at_its_time(limiter, &mut cx, |core, now| core.take(own, now)) {
+        Err(answer) => Some((limiter, answer)),
+        Ok(answer) => take(others, n, cx).inspect(|_| limiter.refund(&answer, own)),
     }
-    all
 }
 
 /// Limiters by one clock share a reading of it.

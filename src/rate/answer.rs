@@ -1,5 +1,6 @@
 use super::gcra::Plan;
 use crate::error::{Error, Reason, Rejection};
+use crate::time::seconds;
 use std::fmt;
 use std::time::Duration;
 
@@ -7,10 +8,10 @@ use std::time::Duration;
 ///
 /// | header field | from |
 /// |---|---|
-/// | `RateLimit-Limit`, or `q` of a `RateLimit-Policy` | [`limit`](Self::limit) |
+/// | `RateLimit-Limit`, or `q` of a `RateLimit-Policy` | [`limit`](Self::limit): the burst |
 /// | `RateLimit-Remaining`, or `r` of a `RateLimit` | [`remaining`](Self::remaining) |
-/// | `RateLimit-Reset`, or `t` of a `RateLimit` | [`reset_after`](Self::reset_after), in seconds, rounded up |
-/// | `Retry-After` | [`retry_after`](Self::retry_after), in seconds, rounded up |
+/// | `RateLimit-Reset`, or `t` of a `RateLimit` | [`reset_after_secs`](Self::reset_after_secs) |
+/// | `Retry-After` | [`retry_after_secs`](Refused::retry_after_secs) of what was refused |
 ///
 /// The figures are those of the moment of the decision, this decision included. They are computed when
 /// they are asked for, so that who does not ask does not pay.
@@ -23,8 +24,16 @@ pub struct Answer {
     pub(super) now: u64,
     pub(super) wanted: u32,
     pub(super) granted: u32,
-    /// What had been refunded before; see `Core::refund`.
+    pub(super) before: Before,
+}
+
+/// What had happened to a limiter before it granted something; see `Core::refund`.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Before {
+    /// Units that refunds had taken off the arrival.
     pub(super) refunded: u64,
+    /// How often the quota had changed.
+    pub(super) changes: u64,
 }
 
 impl Answer {
@@ -34,7 +43,8 @@ impl Answer {
         self.granted
     }
 
-    /// How many tokens there can be at once: the burst. `u32::MAX` if there is no limit.
+    /// How many tokens there can be at once: the burst, and not the count of a period where they differ.
+    /// `u32::MAX` if there is no limit.
     #[must_use]
     pub const fn limit(&self) -> u32 {
         self.plan.limit()
@@ -72,6 +82,22 @@ impl Answer {
             Some(full) => Duration::from_nanos(full.saturating_sub(self.now)),
             None => Duration::MAX,
         }
+    }
+
+    /// The same in whole seconds, rounded up. `u64::MAX` if never.
+    #[must_use]
+    pub const fn reset_after_secs(&self) -> u64 {
+        seconds(self.reset_after())
+    }
+}
+
+impl Answer {
+    /// The answer to who asked for up to `n`, where one was asked about.
+    pub(super) const fn up_to(mut self, n: u32) -> Self {
+        if self.plan.is_unlimited() {
+            (self.wanted, self.granted) = (n, n);
+        }
+        self
     }
 }
 
@@ -133,6 +159,12 @@ impl Refused {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.answer.retry_after().map(|after| after.max(Duration::from_nanos(1)))
+    }
+
+    /// The same in whole seconds, rounded up: who comes back then is not too early.
+    #[must_use]
+    pub fn retry_after_secs(&self) -> Option<u64> {
+        self.retry_after().map(seconds)
     }
 }
 

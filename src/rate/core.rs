@@ -1,9 +1,9 @@
 //! The shell around the algorithm: one atomic word, the plan in force, the line of those who wait. It is
 //! told the time, in nanoseconds since the limiter's origin.
 
-use super::answer::Answer;
+use super::answer::{Answer, Before};
 use super::gcra::{BITS, Plan};
-use super::line::Line;
+use super::line::{Head, Line};
 use crate::sync::atomic::{
     AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed},
@@ -72,13 +72,19 @@ struct Gate {
     /// Units that refunds have taken off the arrival, so that a refund can tell what others have done since
     /// its taking. Changes under the line's lock.
     refunded: AtomicU64,
+    /// How often the plan changed, which in the word comes round. Changes under the line's lock.
+    changes: AtomicU64,
 }
 
 impl Core {
     pub(super) fn new(plan: Plan) -> Self {
         let word = Word::new(0, 0).to_bits();
         Self {
-            gate: CachePadded::new(Gate { word: AtomicU64::new(word), refunded: AtomicU64::new(0) }),
+            gate: CachePadded::new(Gate {
+                word: AtomicU64::new(word),
+                refunded: AtomicU64::new(0),
+                changes: AtomicU64::new(0),
+            }),
             live: Live::new(plan),
             line: Line::new(),
         }
@@ -117,8 +123,8 @@ impl Core {
         let plan = self.plan(word);
         let now = plan.units(nanos);
         // To be read before the swap.
-        let refunded = self.refunded();
-        let answer = |ahead, granted| Answer { plan, ahead, now: nanos, wanted: n, granted, refunded };
+        let before = self.before();
+        let answer = |ahead, granted| Answer { plan, ahead, now: nanos, wanted: n, granted, before };
         if word.is_waiting() || !plan.is_ordinary(n) {
             return None;
         }
@@ -142,10 +148,7 @@ impl Core {
             let most = plan.remaining(arrival, now).min(n);
             plan.take(arrival, now, most).filter(|_| most > 0).map(|next| (next, most))
         });
-        result.map(|answer| match answer.plan.is_unlimited() {
-            true => Answer { wanted: n, granted: n, ..answer },
-            false => answer,
-        })
+        result.map(|answer| answer.up_to(n))
     }
 
     /// Promises `n` tokens for as soon as they are there, past nobody who waits.
@@ -165,8 +168,8 @@ impl Core {
         loop {
             let word = self.word();
             let plan = self.plan(word);
-            let refunded = self.refunded();
-            let answer = |ahead, granted| Answer { plan, ahead, now: nanos, wanted: n, granted, refunded };
+            let before = self.before();
+            let answer = |ahead, granted| Answer { plan, ahead, now: nanos, wanted: n, granted, before };
             let free = n == 0 || plan.is_unlimited();
             if free || word.is_waiting() || !plan.is_ordinary(n) {
                 let ahead = match word.is_waiting() {
@@ -196,7 +199,7 @@ impl Core {
             let queued = if word.is_waiting() { self.line.queued() } else { 0 };
             let ahead = word.arrival().saturating_add(plan.large_cost(queued));
             if self.still(word) {
-                return Answer { plan, ahead, now: nanos, wanted: n, granted: 0, refunded: 0 };
+                return Answer { plan, ahead, now: nanos, wanted: n, granted: 0, before: Before::default() };
             }
         }
     }
@@ -216,11 +219,11 @@ impl Core {
         loop {
             let word = self.word();
             let plan = self.plan(word);
-            let refunded = self.refunded();
+            let before = self.before();
             let next = plan.debit(word.arrival(), plan.units(nanos), n);
             // Of a mixture: only to be thrown away, but it must be an arrival.
             if self.swap(word, word.with_arrival(next)) {
-                return Answer { plan, ahead: next, now: nanos, wanted: n, granted: n, refunded };
+                return Answer { plan, ahead: next, now: nanos, wanted: n, granted: n, before };
             }
         }
     }
@@ -230,7 +233,8 @@ impl Core {
     ///
     /// Refunds come one at a time, and each adds to `refunded` *after* it has changed the word; a taking
     /// reads it *before* it changes the word. So between the two readings lies every refund since, and
-    /// perhaps one more, which makes this one smaller.
+    /// perhaps one more, which makes this one smaller. With `changes` it is the same: what was granted by
+    /// another plan, and so is in other units, comes to nothing.
     pub(super) fn refund(&self, answer: &Answer, n: u32, clock: impl Fn() -> u64) {
         let n = n.min(answer.granted);
         loop {
@@ -240,12 +244,18 @@ impl Core {
             let nanos = clock();
             let mut line = self.line.lock();
             let plan = self.plan(word);
-            let since = self.refunded().wrapping_sub(answer.refunded);
+            let present = self.before();
+            if present.changes != answer.before.changes {
+                return;
+            }
+            let since = present.refunded.wrapping_sub(answer.before.refunded);
             let then = answer.ahead.saturating_sub(since);
             let next = plan.refund(word.arrival(), plan.units(nanos), then, n);
             if self.swap(word, word.with_arrival(next)) {
                 self.gate.refunded.fetch_add(word.arrival() - next, Relaxed);
-                return line.wake_head().after(line);
+                let head = line.wake_head();
+                drop(line);
+                return head.wake();
             }
         }
     }
@@ -255,23 +265,25 @@ impl Core {
         let mut line = self.line.lock();
         loop {
             let word = self.word();
-            let unchanged = word.arrival() == answer.ahead && self.refunded() == answer.refunded;
+            let unchanged = word.arrival() == answer.ahead && self.before() == answer.before;
             if !unchanged {
                 return;
             }
             let next = word.arrival().saturating_sub(answer.plan.cost(answer.granted));
             if self.swap(word, word.with_arrival(next)) {
-                return line.wake_head().after(line);
+                let head = line.wake_head();
+                drop(line);
+                return head.wake();
             }
         }
     }
 
     /// To be read before the word is changed; see [`refund`](Self::refund).
     #[inline(always)]
-    pub(super) fn refunded(&self) -> u64 {
-        // Ordering: relaxed. A change of the word releases, and a refund's acquires: if the change comes
-        // first, then so does this reading, and it does not see what that refund adds.
-        self.gate.refunded.load(Relaxed)
+    pub(super) fn before(&self) -> Before {
+        // Ordering: relaxed. A change of the word releases, and that of a refund or of another plan acquires:
+        // if the change comes first, then so does this reading, and it does not see what they add.
+        Before { refunded: self.gate.refunded.load(Relaxed), changes: self.gate.changes.load(Relaxed) }
     }
 
     /// The line is empty; under its lock.
@@ -280,20 +292,24 @@ impl Core {
         self.gate.word.fetch_and(!WAITING, Relaxed);
     }
 
-    /// Puts `plan` into force: no decision by the old one comes after this. Callers come one at a time.
-    pub(super) fn reconfigure(&self, plan: Plan, nanos: u64) {
+    /// Puts `plan` into force, unless the word has changed since it was read as `word`, which must have been
+    /// before the clock was: else somebody who took in between would be credited with the time from this
+    /// `nanos` on by the new rate. If it did, no decision by the old plan comes after this, and the head of
+    /// the line is to be woken. Callers come one at a time.
+    pub(super) fn reconfigure(&self, word: Word, plan: Plan, nanos: u64) -> Option<Head> {
         let mut line = self.line.lock();
-        let epoch = self.word().epoch() + 1;
-        self.live.write(epoch, plan);
-        // Answers by the old plan are in other units: what they granted counts as refunded.
-        self.gate.refunded.fetch_add(1 << BITS, Relaxed);
-        loop {
-            let word = self.word();
-            let arrival = plan.carry(&self.plan(word), word.arrival(), nanos);
-            // Ordering: the swap releases the plan.
-            if self.swap(word, Word::new(arrival, epoch).waiting(word.is_waiting())) {
-                return line.wake_head().after(line);
-            }
+        // The plan goes where the one before the present one was, so the epoch must be the present one.
+        if self.word() != word {
+            return None;
         }
+        let epoch = word.epoch() + 1;
+        self.live.write(epoch, plan);
+        let arrival = plan.carry(&self.plan(word), word.arrival(), nanos);
+        // Ordering: the swap releases the plan.
+        if !self.swap(word, Word::new(arrival, epoch).waiting(word.is_waiting())) {
+            return None;
+        }
+        self.gate.changes.fetch_add(1, Relaxed);
+        Some(line.wake_head())
     }
 }

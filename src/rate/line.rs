@@ -32,14 +32,12 @@ struct Member {
     waker: Option<Waker>,
 }
 
-/// Somebody to be woken, or nobody.
+/// Somebody to be woken, or nobody. That runs the code of others: after every lock.
 #[must_use]
 pub(super) struct Head(Option<Waker>);
 
 impl Head {
-    /// Wakes it, which runs the code of others: after the lock.
-    pub(super) fn after(self, line: MutexGuard<'_, Members>) {
-        drop(line);
+    pub(super) fn wake(self) {
         if let Some(waker) = self.0 {
             waker.wake();
         }
@@ -132,7 +130,7 @@ impl<H: Hold> Turn<H> {
         loop {
             let word = core.word();
             let plan = core.plan(word);
-            let refunded = core.refunded();
+            let before = core.before();
             let free = self.cost == 0 || plan.is_unlimited();
             let behind = if head { 0 } else { core.line.queued() };
             let ahead = word.arrival().saturating_add(plan.large_cost(behind));
@@ -162,9 +160,10 @@ impl<H: Hold> Turn<H> {
             }
             let (next_head, _member) =
                 self.key.take().map_or_else(|| (Head(None), None), |key| core.line.leave(&mut line, key));
-            next_head.after(line);
+            drop(line);
+            next_head.wake();
             let (ahead, granted) = next.map_or((ahead, 0), |next| (next, self.cost));
-            let answer = Answer { plan, ahead, now: nanos, wanted: self.cost, granted, refunded };
+            let answer = Answer { plan, ahead, now: nanos, wanted: self.cost, granted, before };
             return if next.is_some() { Look::Granted(answer) } else { Look::Refused(answer) };
         }
     }
@@ -178,7 +177,8 @@ impl<H: Hold> Turn<H> {
         if line.count == 0 {
             core.nobody_waits();
         }
-        head.after(line);
+        drop(line);
+        head.wake();
     }
 }
 

@@ -32,6 +32,15 @@ fn take(core: &Core, n: u32, now: u64) -> Result<Answer, Answer> {
     core.take_at_once(n, now).unwrap_or_else(|| core.take(n, now))
 }
 
+fn reconfigure(core: &Core, plan: Plan, now: u64) {
+    let head = loop {
+        if let Some(head) = core.reconfigure(core.word(), plan, now) {
+            break head;
+        }
+    };
+    head.wake();
+}
+
 fn left(core: &Core, now: u64) -> u32 {
     core.peek(1, now).remaining()
 }
@@ -118,7 +127,7 @@ fn reconfiguring_against_a_taking() {
     loom::model(|| {
         let core = core(1, 1);
         let other = aside(&core, |core| [take(core, 1, 0).is_ok(), take(core, 1, 0).is_ok()]);
-        core.reconfigure(plan(7, 4), 0);
+        reconfigure(&core, plan(7, 4), 0);
         assert!(take(&core, 1, 0).is_ok(), "at most two are in use by then");
         let took = other.join().unwrap().into_iter().filter(|took| *took).count() as u32;
         assert!(took >= 1);
@@ -134,8 +143,8 @@ fn no_verdict_of_a_mixture() {
         let (core, now) = (core(1, 2), 100 * SECOND);
         take(&core, 1, now).unwrap();
         let other = aside(&core, move |core| take(core, 1, now));
-        core.reconfigure(plan(2, 2), now);
-        core.reconfigure(plan(1_000_000_000, 2), now);
+        reconfigure(&core, plan(2, 2), now);
+        reconfigure(&core, plan(1_000_000_000, 2), now);
         assert_eq!(other.join().unwrap().unwrap().remaining(), 0);
     });
 }
@@ -162,7 +171,7 @@ fn a_new_quota_is_not_missed() {
             let core = core(1, 1);
             take(&core, 1, 0).unwrap();
             let waiter = aside(&core, |core| wait(core, 1, &AtomicU64::new(0)));
-            core.reconfigure(plan, 0);
+            reconfigure(&core, plan, 0);
             assert_eq!(waiter.join().unwrap(), served);
             assert!(!core.word().is_waiting());
         });

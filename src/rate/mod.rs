@@ -56,6 +56,10 @@
 //! To be granted is a look at the clock, a few loads and one compare-and-swap; to be refused is the same
 //! without the swap, so that who is refused does not slow down who is not. Nothing is allocated; waiting
 //! arms a timer.
+//!
+//! An [observer](Builder::observer) hears of each refusal, on the thread that was refused, and there are most
+//! of them when there is least time for them. What it does is then the price of a refusal: with
+//! `telemetry::Metrics` a lock that all share, with `telemetry::Tracing` a line for each.
 
 mod all_of;
 mod answer;
@@ -258,7 +262,9 @@ impl RateLimiter {
     }
 
     /// Gives back `n` of the tokens that `granted` says were granted: for what turned out to be cheaper, or
-    /// was not done at all. Give back each token once.
+    /// was not done at all. Give back each token once, and to the limiter that granted it: an answer is
+    /// `Copy` and knows neither what came of it nor whose it is, and a limiter that is given back what it
+    /// did not grant grants too much.
     ///
     /// What time has given back meanwhile is not given back again: from a limiter that was idle in between,
     /// nothing comes of it. The limiter never becomes fuller than if the tokens had not been taken. An answer
@@ -290,13 +296,18 @@ impl RateLimiter {
     /// The quota is out of range. Then nothing is changed.
     pub fn reconfigure(&self, quota: Quota) -> Result<(), ConfigError> {
         let plan = Plan::new(&quota)?;
-        let now = self.0.now();
-        {
+        let head = loop {
+            let word = self.0.core.word();
+            // After the word was read, and not under a lock, as in `Core::refund`.
+            let now = self.0.now();
             // One at a time: what `quota` says and what is in force must agree.
             let mut present = self.0.quota.lock();
-            self.0.core.reconfigure(plan, now);
-            *present = quota;
-        }
+            if let Some(head) = self.0.core.reconfigure(word, plan, now) {
+                *present = quota;
+                break head;
+            }
+        };
+        head.wake();
         self.0.teller.changed(plan, self.0.clock.now());
         Ok(())
     }

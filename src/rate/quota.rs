@@ -7,6 +7,11 @@ use std::time::Duration;
 /// The burst is what comes together when nobody asks for a while, and what can then be had at once; by
 /// default as many as come in a period.
 ///
+/// So a limiter that was idle grants up to twice the count within one period, less one: all that had come
+/// together, and what comes back meanwhile. A thousand a day are up to 1,999 on the first day. Where the
+/// count is a promise to others, [`burst`](Self::burst) says how much of it may come ahead of time; of
+/// `count` tokens with a burst of *b*, less than `count + b` are granted in any period.
+///
 /// ```
 /// use mainstay::rate::Quota;
 /// use std::time::Duration;
@@ -77,7 +82,8 @@ impl Quota {
         Self { rate: None, burst: None }
     }
 
-    /// Up to `tokens` at once. Default: as many as come in a period.
+    /// Up to `tokens` at once. Default: as many as come in a period, which makes it up to twice as many in
+    /// the first.
     ///
     /// Without a burst to spend, those who [wait](super::RateLimiter::acquire) come a little short: what a
     /// timer is late is lost.

@@ -53,6 +53,10 @@ impl Reservation {
     }
 
     fn due(&self) -> u64 {
+        // Nothing need not wait for what others owe.
+        if self.answer.granted == 0 {
+            return self.answer.now;
+        }
         self.answer.plan.nanos(self.answer.plan.due(self.answer.ahead, 0)).unwrap_or(u64::MAX)
     }
 

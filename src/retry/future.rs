@@ -72,10 +72,11 @@ impl<R, Op, Fut> Attempts<R, Op, Fut> {
     #[inline]
     pub(super) fn new<T, E>(retry: R, plan: Plan, mut op: Op) -> Self
     where
+        R: Rules,
         Op: Attempt<T, E, Future = Fut>,
         Fut: Future<Output = Result<T, Error<E>>>,
     {
-        let first = op.begin(plan.context());
+        let first = op.begin(plan.context(retry.settings()));
         Self { retry, plan, op, now: Now::Attempt(first) }
     }
 }
@@ -107,7 +108,8 @@ where
                 }
                 NowProjection::Wait(sleep) => {
                     ready!(sleep.poll(task));
-                    this.now.set(Now::Attempt(this.op.begin(this.plan.context())));
+                    let cx = this.plan.context(this.retry.settings());
+                    this.now.set(Now::Attempt(this.op.begin(cx)));
                 }
             }
         }

@@ -179,7 +179,7 @@ impl Retry {
     {
         let mut plan = Plan::new(&self.0, cx);
         loop {
-            let result = op(plan.context());
+            let result = op(plan.context(&self.0));
             match plan.wait_after(decide.decide(&result), &self.0) {
                 None => return result,
                 Some(wait) => {

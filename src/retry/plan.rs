@@ -84,8 +84,12 @@ impl Plan {
 
     /// What the coming attempt is told.
     #[inline]
-    pub(super) fn context(&self) -> Context {
-        self.cx.with_attempt(self.attempt)
+    pub(super) fn context(&self, settings: &Settings) -> Context {
+        // Policies on other clocks are told what is left of the deadline: that is less after a wait, and only
+        // by this clock can it be known.
+        let waited = self.attempt > 1 && self.cx.remaining().is_some();
+        let cx = if waited { self.cx.on(&settings.clock) } else { self.cx };
+        cx.with_attempt(self.attempt)
     }
 
     /// How long to wait before the next attempt; `None` if there is none.
@@ -198,6 +202,29 @@ mod tests {
         let before = time.now();
         attempts(&time, &retry, Deadline::after(before, 5 * MS), |_| Directive::Retry);
         assert_eq!(time.now(), before);
+    }
+
+    /// Below stands a policy on another clock.
+    #[test]
+    fn a_wait_leaves_less_until_the_deadline_by_any_clock() {
+        let (time, other) = (ManualClock::new(), ManualClock::new());
+        let retry =
+            Retry::builder().clock(time.clock()).backoff(Backoff::constant(900 * MS)).build().unwrap();
+        let cx = Context::new().on(&time.clock()).with_deadline(Deadline::after(time.now(), 2000 * MS));
+        let retry = retry.when(|_: &Result<(), Error<()>>| Directive::Retry);
+        let left = Mutex::new(Vec::new());
+        let look = |cx: Context| {
+            other.set(time.now());
+            left.lock().unwrap().push(cx.on(&other.clock()).remaining());
+            Err(Error::Operation(()))
+        };
+        let result: Result<(), Error<()>> = Repeat::call_blocking(&retry, cx, look);
+        assert_eq!(result, Err(Error::Operation(())));
+        let cx = Context::new().on(&time.clock()).with_deadline(Deadline::after(time.now(), 2000 * MS));
+        let result = time.drive(Repeat::call(&retry, cx, |cx| std::future::ready(look(cx))));
+        assert_eq!(result, Err(Error::Operation(())));
+        let each = [2000, 1100, 200].map(|ms| Some(ms * MS));
+        assert_eq!(*left.lock().unwrap(), [each, each].concat());
     }
 
     #[test]

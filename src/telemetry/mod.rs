@@ -59,6 +59,12 @@
 //! was measured for a change stands in `benches/telemetry.rs`. `Metrics` registers a handle with the
 //! recorder when it meets a combination of labels for the first time, and finds it again in a table that is
 //! locked for that look only. `Tracing` costs one relaxed load while nobody subscribes.
+//!
+//! *A refusal is told, too*, by rate limiters and whatever else has an event for it. So a limiter under
+//! overload, where it should be cheapest, locks that one table for each call that it refuses, and each is a
+//! line at `INFO` to whoever subscribes. Where that is too much, give it an observer that passes on every
+//! hundredth event of the kind `refused` (`sequence` counts them all), or filter the target `mainstay` above
+//! `INFO`.
 
 #[cfg(feature = "metrics")]
 mod metrics;

@@ -48,6 +48,11 @@ pub(crate) const fn nanos(duration: Duration) -> u64 {
     duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos() as u64)
 }
 
+/// `duration` in whole seconds, rounded up: who waits as long does not come too early.
+pub(crate) const fn seconds(duration: Duration) -> u64 {
+    duration.as_secs().saturating_add((duration.subsec_nanos() > 0) as u64)
+}
+
 impl Add<Duration> for Instant {
     type Output = Self;
     #[inline]

@@ -28,8 +28,8 @@ mod sleep;
 mod tokio;
 
 pub(crate) use expire::{Expire, Expiry};
-pub(crate) use instant::nanos;
 pub use instant::{Deadline, Instant};
+pub(crate) use instant::{nanos, seconds};
 pub use manual::ManualClock;
 pub use sleep::Sleep;
 

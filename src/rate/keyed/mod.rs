@@ -4,14 +4,14 @@ mod config;
 
 pub use config::KeyedBuilder;
 
-use super::answer::{Answer, Refused};
+use super::answer::{Answer, Before, Refused};
 use super::core::Word;
 use super::gcra::Plan;
 use super::{Quota, Teller};
 use crate::error::{ConfigError, Reason};
 use crate::keyed::{Full, Map, State, Worth};
 use crate::sync::atomic::AtomicU64;
-use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use crate::sync::{Live, PlainMutex};
 use crate::time::{Clock, Instant};
 use std::borrow::Borrow;
@@ -22,7 +22,8 @@ use std::hash::{BuildHasher, Hash, RandomState};
 ///
 /// See [`keyed`](crate::keyed) for how the keys are kept, and forgotten: what a key has used is forgotten
 /// when it would be full again anyway. A key that gives way to others at the bound before that is full when
-/// it comes back.
+/// it comes back. So is, by a clock that goes back or a look at it that is old, a key that was forgotten
+/// later than that: of what it is granted then, up to a burst may be too much.
 ///
 /// All keys have one quota, or each has its own by a [resolver](KeyedBuilder::quota_by). Nobody waits for a
 /// key: an answer is all there is.
@@ -72,6 +73,7 @@ struct Common {
 #[derive(Clone, Copy)]
 struct Alike(Word);
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Own {
     arrival: u64,
     plan: Plan,
@@ -98,12 +100,35 @@ impl State for Own {
 }
 
 impl Common {
-    /// The plan, and the epoch. Under the lock of a shard they hold until it is released: two changes would
-    /// have to come before a plan is overwritten, and the first of them has to go through that shard.
+    /// The plan, and the epoch. Under the lock of a shard they can be read until it is released: two changes
+    /// would have to come before a plan is overwritten, and the second of them has to go through that shard
+    /// first.
     fn plan(&self) -> (Plan, u64) {
         // Ordering: acquire, with the release by which `reconfigure` publishes a plan.
         let epoch = self.epoch.load(Acquire);
         (self.live.read(epoch), epoch)
+    }
+
+    /// Shows the plan in force and the arrival of `state` to `act`, with the time; under the lock of its shard.
+    ///
+    /// The clock must have been read after the epoch was: then whoever took by the plan before had read it
+    /// earlier, and is not credited by this plan with the time between. `None`: the epoch is another by now.
+    #[inline(always)]
+    fn show<R>(
+        &self,
+        state: &mut Alike,
+        (epoch, nanos): (u64, u64),
+        act: impl FnOnce(&Plan, &mut u64, u64) -> R,
+    ) -> Option<R> {
+        let (plan, present) = self.plan();
+        if present != epoch {
+            return None;
+        }
+        self.convert(state, epoch, nanos);
+        let mut arrival = { state.0 }.arrival();
+        let result = act(&plan, &mut arrival, nanos);
+        state.0 = Word::new(arrival, epoch);
+        Some(result)
     }
 
     /// Says by the plan of `epoch` what `state` says by the one before.
@@ -176,10 +201,11 @@ impl<K: Hash + Eq, S: BuildHasher> Keyed<K, S> {
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        self.decide(key, n.min(1), |plan, arrival, now| {
+        let result = self.decide(key, n.min(1), |plan, arrival, now| {
             let most = plan.remaining(arrival, now).min(n);
             plan.take(arrival, now, most).filter(|_| most > 0).map(|next| (next, most))
-        })
+        });
+        result.map(|answer| answer.up_to(n))
     }
 
     /// Charges `n` tokens of `key` whether they are there or not; see
@@ -211,13 +237,9 @@ impl<K: Hash + Eq, S: BuildHasher> Keyed<K, S> {
             }
         };
         match &self.keys {
-            Keys::Alike { map, common } => drop(map.get(key, |state| {
-                let (plan, epoch) = common.plan();
-                common.convert(state, epoch, self.now());
-                let mut arrival = { state.0 }.arrival();
-                undo(&plan, &mut arrival);
-                state.0 = Word::new(arrival, epoch);
-            })),
+            Keys::Alike { map, common } => {
+                _ = self.if_known(map, common, key, |plan, arrival, _| undo(plan, arrival));
+            }
             Keys::Own { map, .. } => drop(map.get(key, |state| undo(&state.plan, &mut state.arrival))),
         }
     }
@@ -229,24 +251,16 @@ impl<K: Hash + Eq, S: BuildHasher> Keyed<K, S> {
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let nanos = self.now();
-        let known = match &self.keys {
-            Keys::Alike { map, common } => map.get(key, |state| {
-                let (plan, epoch) = common.plan();
-                common.convert(state, epoch, nanos);
-                answer(&plan, { state.0 }.arrival(), nanos, 1, 0)
-            }),
-            Keys::Own { map, .. } => map.get(key, |state| answer(&state.plan, state.arrival, nanos, 1, 0)),
-        };
-        match (known, &self.keys) {
-            (Some(answer), _) => answer,
-            (None, Keys::Alike { common, .. }) => {
-                let plan = Plan::new(&common.quota.lock()).unwrap_or(Plan::INVALID);
-                answer(&plan, 0, nanos, 1, 0)
-            }
-            (None, Keys::Own { resolve, .. }) => {
-                let plan = Plan::new(&resolve(&key.to_owned())).unwrap_or(Plan::INVALID);
-                answer(&plan, 0, nanos, 1, 0)
+        let figures = |plan: &Plan, arrival: u64, nanos| answer(plan, arrival, nanos, 1, 0);
+        let full = |quota: &Quota| figures(&Plan::new(quota).unwrap_or(Plan::INVALID), 0, self.now());
+        match &self.keys {
+            Keys::Alike { map, common } => self
+                .if_known(map, common, key, |plan, arrival, nanos| figures(plan, *arrival, nanos))
+                .unwrap_or_else(|| full(&{ *common.quota.lock() })),
+            Keys::Own { map, resolve } => {
+                let nanos = self.now();
+                map.get(key, |state| figures(&state.plan, state.arrival, nanos))
+                    .unwrap_or_else(|| full(&resolve(&key.to_owned())))
             }
         }
     }
@@ -277,11 +291,20 @@ impl<K: Hash + Eq, S: BuildHasher> Keyed<K, S> {
     {
         if let Keys::Own { map, resolve } = &self.keys {
             let plan = Plan::new(&resolve(&key.to_owned()))?;
-            let nanos = self.now();
-            map.get(key, |state| {
-                state.arrival = plan.carry(&state.plan, state.arrival, nanos);
-                state.plan = plan;
-            });
+            let mut seen = map.get(key, |state| *state);
+            while let Some(before) = seen {
+                // After the state was read, and not under the lock, as in `Core::reconfigure`.
+                let nanos = self.now();
+                seen = map
+                    .get(key, |state| {
+                        if *state != before {
+                            return Some(*state);
+                        }
+                        *state = Own { arrival: plan.carry(&state.plan, state.arrival, nanos), plan };
+                        None
+                    })
+                    .flatten();
+            }
         }
         Ok(())
     }
@@ -298,17 +321,30 @@ impl<K: Hash + Eq, S: BuildHasher> Keyed<K, S> {
         let Keys::Alike { map, common } = &self.keys else {
             return Err(ConfigError::new("quota", quota, "none, where a resolver gives each key its own"));
         };
-        let now = self.clock.now();
-        {
-            // One at a time: the states that are in the units before the last have all gone when the plan
-            // before the last is overwritten.
+        let next = loop {
+            let epoch = common.epoch.load(Acquire);
+            // After the epoch was read, and not under a lock, for the clock may be the user's own.
+            let nanos = self.now();
+            // One at a time: what `quota` says and what is in force must agree.
             let mut present = common.quota.lock();
-            let epoch = common.epoch.load(Relaxed) + 1;
-            common.live.write(epoch, plan);
-            common.epoch.store(epoch, Release);
-            map.for_each(|state| common.convert(state, epoch, self.nanos(now)));
+            if common.epoch.load(Relaxed) != epoch {
+                continue;
+            }
+            // A change that comes before this one may still be at it below. The states that are in the units
+            // before the last must all have gone when the plan before the last is overwritten.
+            map.for_each(|state| common.convert(state, epoch, nanos));
+            common.live.write(epoch + 1, plan);
+            // Ordering: release, as it publishes the plan; and a swap, so that it is seen before the clock is
+            // read again.
+            common.epoch.swap(epoch + 1, AcqRel);
             *present = quota;
-        }
+            break epoch + 1;
+        };
+        // So that none stays behind that is worth nothing and does not know it. If there is a later change, it
+        // has been here.
+        let now = self.clock.now();
+        let nanos = self.nanos(now);
+        map.for_each(|state| _ = common.show(state, (next, nanos), |_, _, _| ()));
         self.teller.changed(plan, now);
         Ok(())
     }
@@ -369,44 +405,65 @@ impl<K: Hash + Eq, S: BuildHasher> Keyed<K, S> {
 
     /// Shows plan and arrival of `key`, which is put in if it is new, to `act`, with the time.
     #[inline(always)]
-    fn with<Q, R>(&self, key: &Q, act: impl FnOnce(&Plan, &mut u64, u64) -> R) -> Result<R, Refused>
+    fn with<Q, R>(&self, key: &Q, act: impl Fn(&Plan, &mut u64, u64) -> R) -> Result<R, Refused>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let nanos = self.now();
         let found = match &self.keys {
-            Keys::Alike { map, common } => {
+            Keys::Alike { map, common } => loop {
                 // Read outside the lock it may be a mixture, but then there are no more states of its epoch.
                 let (plan, epoch) = common.plan();
+                let nanos = self.now();
                 let full = Word::new(plan.units(nanos), epoch);
                 // Full by whatever plan there is when it is put in.
                 let make = || (key.to_owned(), Alike(Word::new(0, epoch)));
-                map.get_or_insert(key, Instant::from_nanos(full.to_bits()), make, |state| {
-                    let (plan, epoch) = common.plan();
-                    common.convert(state, epoch, nanos);
-                    let mut arrival = { state.0 }.arrival();
-                    let result = act(&plan, &mut arrival, nanos);
-                    state.0 = Word::new(arrival, epoch);
-                    result
-                })
-            }
+                let shown = map.get_or_insert(key, Instant::from_nanos(full.to_bits()), make, |state| {
+                    common.show(state, (epoch, nanos), &act)
+                });
+                match shown {
+                    Ok(Some(result)) => break Ok(result),
+                    Ok(None) => {}
+                    Err(Full) => break Err(nanos),
+                }
+            },
             Keys::Own { map, resolve } => {
+                let nanos = self.now();
                 let make = || {
                     let key = key.to_owned();
                     // Kept like any other: so it is refused more cheaply the next time.
                     let plan = Plan::new(&resolve(&key)).unwrap_or(Plan::INVALID);
                     (key, Own { arrival: 0, plan })
                 };
-                map.get_or_insert(key, Instant::from_nanos(nanos), make, |state| {
-                    act(&state.plan, &mut state.arrival, nanos)
-                })
+                let act = |state: &mut Own| act(&state.plan, &mut state.arrival, nanos);
+                map.get_or_insert(key, Instant::from_nanos(nanos), make, act).map_err(|Full| nanos)
             }
         };
-        found.map_err(|Full| {
+        found.map_err(|nanos| {
             let answer = answer(&Plan::NOTHING, 0, nanos, 1, 0);
             self.refuse(Refused { reason: Reason::Exhausted, ..Refused::new(answer, self.teller.name) })
         })
+    }
+
+    /// Shows plan and arrival of `key`, if it is known, to `act`, with the time.
+    fn if_known<Q, R>(
+        &self,
+        map: &Map<K, Alike, S>,
+        common: &Common,
+        key: &Q,
+        act: impl Fn(&Plan, &mut u64, u64) -> R,
+    ) -> Option<R>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        loop {
+            let epoch = common.epoch.load(Acquire);
+            let nanos = self.now();
+            if let Some(result) = map.get(key, |state| common.show(state, (epoch, nanos), &act))? {
+                return Some(result);
+            }
+        }
     }
 
     #[inline(always)]
@@ -427,7 +484,7 @@ impl<K: Hash + Eq, S: BuildHasher> Keyed<K, S> {
 }
 
 fn answer(plan: &Plan, ahead: u64, now: u64, wanted: u32, granted: u32) -> Answer {
-    Answer { plan: *plan, ahead, now, wanted, granted, refunded: 0 }
+    Answer { plan: *plan, ahead, now, wanted, granted, before: Before::default() }
 }
 
 impl<K, S> fmt::Debug for Keyed<K, S> {
