@@ -9,7 +9,7 @@ use super::tell::Notice;
 use super::transition::{State, Transition};
 use super::{Builder, CircuitBreaker, Family, Shared};
 use crate::error::{ConfigError, Error, Reason, Rejection};
-use crate::event::{Observer, Subscription};
+use crate::event::{Observer, Subscription, for_all};
 use crate::keyed::{self, Map, WhenFull, Worth};
 use crate::sync::{Arc, PlainArc};
 use crate::time::Instant;
@@ -398,7 +398,7 @@ impl<K, S> Kept<K, S> {
 impl<K: Send + Sync, S: Send + Sync> Follow for Kept<K, S> {
     fn take_on(&self, mode: Mode) {
         // Observers hear of it: not under the lock of a shard.
-        self.all().iter().for_each(|breaker| breaker.take_on(mode));
+        for_all(self.all(), |breaker| breaker.take_on(mode));
     }
 }
 

@@ -25,8 +25,8 @@ mod outbox;
 mod subscribers;
 
 pub(crate) use outbox::Outbox;
-pub(crate) use subscribers::Subscribers;
 pub use subscribers::Subscription;
+pub(crate) use subscribers::{Subscribers, for_all};
 
 use crate::sync::PlainArc;
 use crate::time::Instant;

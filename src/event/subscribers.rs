@@ -41,14 +41,20 @@ impl<E: 'static> Subscribers<E> {
     /// Tells everyone. A panic comes through when all have been told; of several, the first.
     pub(crate) fn tell(&self, event: &E) {
         let listeners = self.0.lock().listeners.clone();
-        let mut panic = None;
-        for (_, listener) in &*listeners {
-            let told = catch_unwind(AssertUnwindSafe(|| listener(event)));
-            panic = panic.or(told.err());
-        }
-        if let Some(panic) = panic {
-            resume_unwind(panic);
-        }
+        for_all(&*listeners, |(_, listener)| listener(event));
+    }
+}
+
+/// Does `act` to each, also after one that panics. A panic comes through when all have had their turn; of
+/// several, the first.
+pub(crate) fn for_all<T>(all: impl IntoIterator<Item = T>, mut act: impl FnMut(T)) {
+    let mut panic = None;
+    for each in all {
+        let acted = catch_unwind(AssertUnwindSafe(|| act(each)));
+        panic = panic.or(acted.err());
+    }
+    if let Some(panic) = panic {
+        resume_unwind(panic);
     }
 }
 
