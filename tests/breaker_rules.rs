@@ -418,3 +418,37 @@ fn latencies_are_those_of_successes_and_slide_with_the_window() {
     outcomes(&off, &[Success]);
     assert_eq!((off.latency(), off.quantile(0.5)), (None, None));
 }
+
+/// A rule or a wait function that panics takes nothing along: no place among the calls under way, no slot
+/// for a probe.
+#[test]
+fn a_panic_in_a_rule_or_a_wait_gives_back_what_was_held() {
+    let panics = |act: &dyn Fn()| assert!(catch_unwind(AssertUnwindSafe(act)).is_err());
+    let time = ManualClock::new();
+    let watched = builder(&time)
+        .slow_calls((SECOND, 0.5))
+        .watch_in_flight(true)
+        .trip_when(|_: &Figures| resume_unwind(Box::new("rule")))
+        .build()
+        .unwrap();
+    for _ in 0..3 {
+        panics(&|| drop(watched.try_acquire()));
+        time.advance(200 * MS);
+    }
+    time.advance(2 * SECOND);
+    assert_eq!(watched.snapshot().overdue, 0, "nobody is under way");
+
+    let wait = |n| if n > 1 { resume_unwind(Box::new("wait")) } else { SECOND };
+    let breaker = builder(&time).wait(Backoff::custom(wait)).build().unwrap();
+    outcomes(&breaker, &[Failure; 4]);
+    time.advance(2 * SECOND);
+    for _ in 0..3 {
+        let probe = breaker.try_acquire().expect("the only slot is free");
+        assert_eq!(breaker.snapshot().probes, 1);
+        let probe = Mutex::new(Some(probe));
+        panics(&|| probe.lock().unwrap().take().unwrap().failure());
+        assert_eq!((breaker.state(), breaker.snapshot().probes), (State::HalfOpen, 0));
+    }
+    outcomes(&breaker, &[Success]);
+    assert_eq!(breaker.state(), State::Closed);
+}

@@ -400,7 +400,7 @@ impl Shared {
     #[cold]
     #[inline(never)]
     fn give_back(&self, ticket: admit::Ticket) {
-        self.settle(ticket, Outcome::Ignore, &Class::ORDINARY, None);
+        self.core.give_back(&ticket);
     }
 
     #[inline(never)]
