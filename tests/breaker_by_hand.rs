@@ -320,3 +320,23 @@ fn a_control_reaches_all_in_spite_of_panics() {
         assert!(all.iter().all(|breaker| breaker.mode() == mode), "{mode}");
     }
 }
+
+#[test]
+fn each_call_that_would_be_rejected_has_a_number_of_its_own() {
+    let breaker = builder(&ManualClock::new()).build().unwrap();
+    breaker.set_mode(Mode::Shadow);
+    fail(&breaker, 4);
+    drop(breaker.try_acquire().unwrap()); // nobody hears
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let ear = heard.clone();
+    let _subscription =
+        breaker.observe(move |event: &Event<'_>| ear.lock().unwrap().push((event.sequence, event.keyed)));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..500).for_each(|_| assert!(breaker.try_acquire().unwrap().would_reject())));
+        }
+    });
+    heard.lock().unwrap().sort_unstable();
+    assert_eq!(*heard.lock().unwrap(), (2..2002).map(|nth| (nth, false)).collect::<Vec<_>>());
+    assert_eq!(breaker.snapshot().shadowed, 2001);
+}

@@ -238,13 +238,16 @@ fn a_listener_hears_whose_breaker_moved() {
     let subscription = keyed.on_transition(move |key: &String, transition: &Transition| {
         typed.lock().unwrap().push(format!("{key} {}", transition.to));
     });
-    let _flat = keyed.observe(move |event: &Event<'_>| flat.lock().unwrap().push(event.name.into()));
+    let _flat = keyed.observe(move |event: &Event<'_>| {
+        assert!(event.keyed);
+        flat.lock().unwrap().push(format!("{} #{}", event.name, event.sequence));
+    });
     for _ in 0..2 {
         let _ = keyed.call_blocking("a", || Err::<(), ()>(()));
     }
     drop(subscription);
     keyed.breaker("b").unwrap().force_open();
-    assert_eq!(*heard.lock().unwrap(), ["a open", "hosts", "hosts"]);
+    assert_eq!(*heard.lock().unwrap(), ["a open", "hosts #1", "hosts #1"], "each counts its own");
 }
 
 #[test]

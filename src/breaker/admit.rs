@@ -103,8 +103,7 @@ impl Core {
                         self.tallies.rejected.fetch_add(1, Relaxed);
                         return (Err(Refused { until, now }), moved);
                     }
-                    self.tallies.shadowed.fetch_add(1, Relaxed);
-                    Word::SHADOWED
+                    Word::shadowed(self.tallies.shadowed.fetch_add(1, Relaxed) + 1)
                 }
                 Admission::Probe(trial) => {
                     self.put_off_lease(now, &settings());

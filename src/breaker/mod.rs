@@ -384,9 +384,9 @@ impl Shared {
             self.deliver();
         }
         if let Ok(permit) = &admitted
-            && permit.would_reject()
+            && let Some(nth) = permit.nth_shadowed()
         {
-            self.tell_of_shadow(&mut reading);
+            self.tell_of_shadow(nth, &mut reading);
         }
         admitted.map_err(|refused| {
             let rejection = Rejection::new(Reason::CircuitOpen, self.family.name);
