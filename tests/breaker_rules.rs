@@ -204,6 +204,9 @@ fn what_is_out_of_range_is_named() {
         assert_eq!(class(Class::new().failure_rate(rate)), "class.failure_rate");
     }
     assert_eq!(class(Class::new().slow_after(Duration::ZERO)), "class.slow_after");
+    assert_eq!(class(Class::new().slow_after(SECOND)), "class.slow_after", "it times no calls");
+    let timed = builder(&time).latency(true).build().unwrap();
+    assert!(timed.for_class(Class::new().slow_after(SECOND)).is_ok());
     assert_eq!(builder(&time).watch_in_flight(true).build().unwrap_err().field(), "watch_in_flight");
     let error = |config| breaker.reconfigure(config).unwrap_err().field();
     assert_eq!(error(breaker.config().latency(true)), "latency");

@@ -303,6 +303,9 @@ where
     }
 
     /// The keys that are known, with their breakers: one shard's worth at a time, so not at one moment.
+    ///
+    /// While you keep them none of these can be forgotten, and at the bound no new key comes in: take what you
+    /// want to know from each, and let go.
     #[must_use]
     pub fn breakers(&self) -> Vec<(PlainArc<K>, CircuitBreaker)> {
         let key = |shared: &Shared| shared.subject.clone().and_then(|key| key.downcast().ok());

@@ -258,7 +258,7 @@ impl CircuitBreaker {
     /// A view of this breaker for calls that have thresholds of their own.
     ///
     /// # Errors
-    /// A threshold of `class` is out of range.
+    /// A threshold of `class` is out of range, or it says what is slow and the breaker times no calls.
     pub fn for_class(&self, class: Class) -> Result<Classified<AnyError>, ConfigError> {
         self.classified_by(AnyError).for_class(class)
     }
