@@ -455,3 +455,28 @@ fn a_panic_in_a_rule_or_a_wait_gives_back_what_was_held() {
     outcomes(&breaker, &[Success]);
     assert_eq!(breaker.state(), State::Closed);
 }
+
+/// "Never again" is not for the other side to say.
+#[test]
+fn a_pause_is_believed_within_reason() {
+    let hour = 3600 * SECOND;
+    for (setup, longest) in [(None, hour), (Some(60 * SECOND), 60 * SECOND)] {
+        let time = ManualClock::new();
+        let default = builder(&time);
+        let breaker = match setup {
+            Some(longest) => default.longest_pause(longest),
+            None => default,
+        };
+        let breaker = breaker.build().unwrap();
+        for asked in [Duration::MAX, longest - SECOND, 2 * longest] {
+            outcomes(&breaker, &[Unavailable(asked)]); // of a closed breaker first, then of a probe
+            let wait = asked.min(longest);
+            assert_eq!(breaker.history().last().unwrap().wait, Some(wait), "{asked:?}");
+            time.advance(wait - MS);
+            assert_eq!(breaker.try_acquire().unwrap_err().retry_after(), Some(MS));
+            time.advance(MS);
+        }
+    }
+    let none = builder(&ManualClock::new()).longest_pause(Duration::ZERO);
+    assert_eq!(none.build().unwrap_err().field(), "longest_pause");
+}

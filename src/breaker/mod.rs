@@ -81,6 +81,7 @@
 //! | [`slow_calls`](Builder::slow_calls) | none |
 //! | [`consecutive_failures`](Builder::consecutive_failures) | none |
 //! | [`wait`](Builder::wait) | 5 s, doubling up to 60 s, equal jitter |
+//! | [`longest_pause`](Builder::longest_pause) | 3600 s |
 //! | [`probes`](Builder::probes) | 3 |
 //! | [`trial_calls`](Builder::trial_calls) | 5 |
 //! | [`probe_lease`](Builder::probe_lease) | 30 s |
@@ -98,7 +99,7 @@
 //! | to say | there is |
 //! |---|---|
 //! | this failure counts as five | [`Outcome::Grave`] |
-//! | the server says when to come back | [`Outcome::Unavailable`], which opens for exactly that long |
+//! | the server says when to come back | [`Outcome::Unavailable`], which opens for [just](Builder::longest_pause) that long |
 //! | slow by a measure of my own | [`Outcome::Slow`] |
 //! | these calls have thresholds of their own | [`Class`] |
 //! | open when I say so | [`trip_when`](Builder::trip_when) |
