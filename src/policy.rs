@@ -337,6 +337,13 @@ pub struct Facts {
     pub window: Option<Duration>,
     /// After how many failures in a row it refuses, at the soonest.
     pub trips_after: Option<u32>,
+    /// Whether it learns from how what stands below it ends.
+    pub learns: bool,
+    /// Whether it notices what does not end at all.
+    pub sees_hanging: bool,
+    /// Tells this one from others of its kind and name, and not from its clones; 0 if it cannot be told.
+    /// Without a meaning beyond that, and another in each run.
+    pub identity: usize,
 }
 
 /// Why a policy that runs an operation again may do so. An attempt that failed may still have done its
@@ -366,6 +373,9 @@ impl Facts {
             repeats: None,
             window: None,
             trips_after: None,
+            learns: false,
+            sees_hanging: false,
+            identity: 0,
         }
     }
 }

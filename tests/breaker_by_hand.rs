@@ -2,7 +2,7 @@
 #![cfg(not(mainstay_loom))]
 
 use mainstay::backoff::Backoff;
-use mainstay::breaker::{Builder, Cause, CircuitBreaker, Control, Mode, Permit, State, Transition};
+use mainstay::breaker::{Builder, Cause, CircuitBreaker, Control, Keyed, Mode, Permit, State, Transition};
 use mainstay::event::{Event, Value};
 use mainstay::outcome::Outcome;
 use mainstay::time::ManualClock;
@@ -300,4 +300,43 @@ fn an_observer_may_use_the_breaker_and_its_control() {
         .detach();
     fail(&breaker, 4);
     assert_eq!((breaker.mode(), control.mode()), (Mode::Disabled, Mode::Disabled));
+}
+
+/// Nobody is left behind in the old mode, neither breakers of their own nor those of a family.
+#[test]
+fn a_control_reaches_all_in_spite_of_panics() {
+    let control = Control::new();
+    let panics = || {
+        let observer = |_: &Event<'_>| resume_unwind(Box::new("observer"));
+        builder(&ManualClock::new()).control(&control).observer(observer)
+    };
+    let family: Keyed<u32> = Keyed::builder(panics()).build().unwrap();
+    let mut all: Vec<_> = (0..5).map(|key| family.breaker(&key).unwrap()).collect();
+    all.extend((0..2).map(|_| panics().build().unwrap()));
+    all.push(builder(&ManualClock::new()).control(&control).build().unwrap());
+    for mode in [Mode::ForcedOpen, Mode::Shadow] {
+        let panic = catch_unwind(AssertUnwindSafe(|| control.set(mode))).unwrap_err();
+        assert_eq!(panic.downcast_ref(), Some(&"observer"));
+        assert!(all.iter().all(|breaker| breaker.mode() == mode), "{mode}");
+    }
+}
+
+#[test]
+fn each_call_that_would_be_rejected_has_a_number_of_its_own() {
+    let breaker = builder(&ManualClock::new()).build().unwrap();
+    breaker.set_mode(Mode::Shadow);
+    fail(&breaker, 4);
+    drop(breaker.try_acquire().unwrap()); // nobody hears
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let ear = heard.clone();
+    let _subscription =
+        breaker.observe(move |event: &Event<'_>| ear.lock().unwrap().push((event.sequence, event.keyed)));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..500).for_each(|_| assert!(breaker.try_acquire().unwrap().would_reject())));
+        }
+    });
+    heard.lock().unwrap().sort_unstable();
+    assert_eq!(*heard.lock().unwrap(), (2..2002).map(|nth| (nth, false)).collect::<Vec<_>>());
+    assert_eq!(breaker.snapshot().shadowed, 2001);
 }

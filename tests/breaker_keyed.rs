@@ -57,9 +57,9 @@ fn each_key_has_a_breaker_of_its_own() {
 }
 
 #[test]
-fn what_is_shut_in_use_or_set_by_hand_is_never_forgotten() {
+fn what_is_shut_in_use_or_set_by_hand_is_not_forgotten() {
     let time = ManualClock::new();
-    let keyed: Keyed<u32> = Keyed::builder(each(&time)).max_keys(4).idle_after(60 * SECOND).build().unwrap();
+    let keyed: Keyed<u32> = Keyed::builder(each(&time)).max_keys(4).idle_after(300 * SECOND).build().unwrap();
     fail(&keyed, 1);
     let in_use = keyed.breaker(&2).unwrap();
     let permit = in_use.try_acquire().unwrap();
@@ -124,6 +124,66 @@ fn what_is_idle_is_forgotten_and_what_is_used_is_not() {
     }
 }
 
+/// A time window forgets the calls of a run of failures before the run is long enough.
+#[test]
+fn a_run_of_failures_outlasts_the_window() {
+    let time = ManualClock::new();
+    let each = each(&time).time_window(10 * SECOND, 10).minimum_calls(20).consecutive_failures(3);
+    let keyed: Keyed<u32> = Keyed::builder(each).build().unwrap();
+    for round in 0..3 {
+        let _ = keyed.call_blocking(&0, || Err::<(), ()>(()));
+        time.advance(20 * SECOND);
+        // The hand comes by.
+        (1..2000).for_each(|key| assert!(succeed(&keyed, round * 10_000 + key)));
+    }
+    assert_eq!(keyed.breaker(&0).unwrap().state(), State::Open);
+}
+
+#[test]
+fn a_ramp_that_is_over_keeps_nobody() {
+    let time = ManualClock::new();
+    let keyed: Keyed<u32> = Keyed::builder(each(&time).ramp_up(60 * SECOND)).max_keys(2).build().unwrap();
+    for key in 0..2 {
+        fail(&keyed, key);
+        time.advance(10 * SECOND);
+        assert!(succeed(&keyed, key), "the probe");
+    }
+    time.advance(49 * SECOND);
+    assert!(keyed.breaker(&9).is_err(), "the first has a second to go");
+    time.advance(SECOND);
+    assert!(keyed.breaker(&9).is_ok());
+    let mut known: Vec<u32> = keyed.breakers().iter().map(|(key, _)| **key).collect();
+    known.sort_unstable();
+    assert_eq!(known, [1, 9]);
+}
+
+/// Hosts that failed, and that nobody ever calls again: open, or half-open with a lost probe.
+#[test]
+fn who_has_long_been_shut_in_vain_gives_way() {
+    let time = ManualClock::new();
+    let lease = 30 * SECOND;
+    for (when_full, half_open) in
+        [WhenFull::EvictOldest, WhenFull::Refuse].into_iter().flat_map(|full| [(full, false), (full, true)])
+    {
+        let each = each(&time).probe_lease(lease);
+        let keyed = Keyed::builder(each).max_keys(8).when_full(when_full).idle_after(60 * SECOND);
+        let keyed: Keyed<u32> = keyed.build().unwrap();
+        (0..8).for_each(|key| fail(&keyed, key));
+        time.advance(10 * SECOND);
+        if half_open {
+            (0..8).for_each(|key| drop(keyed.breaker(&key).unwrap().try_acquire().unwrap()));
+            time.advance(lease);
+        }
+        time.advance(59 * SECOND);
+        assert!(keyed.breaker(&9).is_err(), "{when_full:?}");
+        time.advance(SECOND);
+        assert_eq!(keyed.breaker(&9).is_ok(), when_full != WhenFull::Refuse);
+        time.advance(60 * SECOND);
+        assert!(keyed.breaker(&10).is_ok(), "idle for as long again");
+        assert_eq!(keyed.snapshot().shut, keyed.sum().open + keyed.sum().half_open);
+    }
+}
+
 #[test]
 fn no_more_than_a_share_is_shut_at_once() {
     let time = ManualClock::new();
@@ -178,13 +238,16 @@ fn a_listener_hears_whose_breaker_moved() {
     let subscription = keyed.on_transition(move |key: &String, transition: &Transition| {
         typed.lock().unwrap().push(format!("{key} {}", transition.to));
     });
-    let _flat = keyed.observe(move |event: &Event<'_>| flat.lock().unwrap().push(event.name.into()));
+    let _flat = keyed.observe(move |event: &Event<'_>| {
+        assert!(event.keyed);
+        flat.lock().unwrap().push(format!("{} #{}", event.name, event.sequence));
+    });
     for _ in 0..2 {
         let _ = keyed.call_blocking("a", || Err::<(), ()>(()));
     }
     drop(subscription);
     keyed.breaker("b").unwrap().force_open();
-    assert_eq!(*heard.lock().unwrap(), ["a open", "hosts", "hosts"]);
+    assert_eq!(*heard.lock().unwrap(), ["a open", "hosts #1", "hosts #1"], "each counts its own");
 }
 
 #[test]

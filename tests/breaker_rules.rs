@@ -204,6 +204,9 @@ fn what_is_out_of_range_is_named() {
         assert_eq!(class(Class::new().failure_rate(rate)), "class.failure_rate");
     }
     assert_eq!(class(Class::new().slow_after(Duration::ZERO)), "class.slow_after");
+    assert_eq!(class(Class::new().slow_after(SECOND)), "class.slow_after", "it times no calls");
+    let timed = builder(&time).latency(true).build().unwrap();
+    assert!(timed.for_class(Class::new().slow_after(SECOND)).is_ok());
     assert_eq!(builder(&time).watch_in_flight(true).build().unwrap_err().field(), "watch_in_flight");
     let error = |config| breaker.reconfigure(config).unwrap_err().field();
     assert_eq!(error(breaker.config().latency(true)), "latency");
@@ -417,4 +420,63 @@ fn latencies_are_those_of_successes_and_slide_with_the_window() {
     let off = builder(&time).build().unwrap();
     outcomes(&off, &[Success]);
     assert_eq!((off.latency(), off.quantile(0.5)), (None, None));
+}
+
+/// A rule or a wait function that panics takes nothing along: no place among the calls under way, no slot
+/// for a probe.
+#[test]
+fn a_panic_in_a_rule_or_a_wait_gives_back_what_was_held() {
+    let panics = |act: &dyn Fn()| assert!(catch_unwind(AssertUnwindSafe(act)).is_err());
+    let time = ManualClock::new();
+    let watched = builder(&time)
+        .slow_calls((SECOND, 0.5))
+        .watch_in_flight(true)
+        .trip_when(|_: &Figures| resume_unwind(Box::new("rule")))
+        .build()
+        .unwrap();
+    for _ in 0..3 {
+        panics(&|| drop(watched.try_acquire()));
+        time.advance(200 * MS);
+    }
+    time.advance(2 * SECOND);
+    assert_eq!(watched.snapshot().overdue, 0, "nobody is under way");
+
+    let wait = |n| if n > 1 { resume_unwind(Box::new("wait")) } else { SECOND };
+    let breaker = builder(&time).wait(Backoff::custom(wait)).build().unwrap();
+    outcomes(&breaker, &[Failure; 4]);
+    time.advance(2 * SECOND);
+    for _ in 0..3 {
+        let probe = breaker.try_acquire().expect("the only slot is free");
+        assert_eq!(breaker.snapshot().probes, 1);
+        let probe = Mutex::new(Some(probe));
+        panics(&|| probe.lock().unwrap().take().unwrap().failure());
+        assert_eq!((breaker.state(), breaker.snapshot().probes), (State::HalfOpen, 0));
+    }
+    outcomes(&breaker, &[Success]);
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+/// "Never again" is not for the other side to say.
+#[test]
+fn a_pause_is_believed_within_reason() {
+    let hour = 3600 * SECOND;
+    for (setup, longest) in [(None, hour), (Some(60 * SECOND), 60 * SECOND)] {
+        let time = ManualClock::new();
+        let default = builder(&time);
+        let breaker = match setup {
+            Some(longest) => default.longest_pause(longest),
+            None => default,
+        };
+        let breaker = breaker.build().unwrap();
+        for asked in [Duration::MAX, longest - SECOND, 2 * longest] {
+            outcomes(&breaker, &[Unavailable(asked)]); // of a closed breaker first, then of a probe
+            let wait = asked.min(longest);
+            assert_eq!(breaker.history().last().unwrap().wait, Some(wait), "{asked:?}");
+            time.advance(wait - MS);
+            assert_eq!(breaker.try_acquire().unwrap_err().retry_after(), Some(MS));
+            time.advance(MS);
+        }
+    }
+    let none = builder(&ManualClock::new()).longest_pause(Duration::ZERO);
+    assert_eq!(none.build().unwrap_err().field(), "longest_pause");
 }

@@ -2,10 +2,11 @@
 #![cfg(not(mainstay_loom))]
 
 use mainstay::backoff::Backoff;
-use mainstay::breaker::{Builder, CircuitBreaker};
+use mainstay::breaker::{Builder, CircuitBreaker, Figures};
 use mainstay::error::{Error, Rejection};
 use mainstay::pipeline::{Lint, Pipeline};
 use mainstay::policy::{Context, Facts, Guard, Policy};
+use mainstay::rate::{Quota, RateLimiter};
 use mainstay::retry::{self, Directive, Retry};
 use mainstay::timeout::Timeout;
 use std::time::Duration;
@@ -42,6 +43,10 @@ fn each_rule_has_a_stack_that_breaks_it_and_one_that_just_does_not() {
     let r = || retry(|r| r);
     let b = || breaker(|b| b);
     let timed = |span| breaker(|b| b.time_window(span, 10));
+    let slow = |b: Builder| b.failure_rate(None).slow_calls((100 * MS, 0.5));
+    let ruled = |b: Builder| b.failure_rate(None).trip_when(|figures: &Figures| figures.counts.failed > 3);
+    let limiter = || RateLimiter::new(Quota::per_second(10)).unwrap();
+    let unnamed = limiter();
     let table = stacks![
         // Sound.
         "": .timeout(2 * SECOND).retry(r()).breaker(b()).timeout(300 * MS);
@@ -87,6 +92,9 @@ fn each_rule_has_a_stack_that_breaks_it_and_one_that_just_does_not() {
         "retry-inside-breaker": .breaker(b()).timeout(SECOND).retry(r()).timeout(200 * MS);
         "": .timeout(SECOND).retry(r()).breaker(b()).timeout(200 * MS);
         "": .breaker(b()).retry(retry(|r| r.max_attempts(1)));
+        // Whatever makes it open.
+        "retry-inside-breaker": .breaker(breaker(slow)).retry(r());
+        "retry-inside-breaker": .breaker(breaker(ruled)).retry(r());
 
         "one-call-trips": .retry(r()).breaker(breaker(|b| b.minimum_calls(3)));
         "": .retry(r()).breaker(breaker(|b| b.minimum_calls(4)));
@@ -96,6 +104,9 @@ fn each_rule_has_a_stack_that_breaks_it_and_one_that_just_does_not() {
 
         "unseen-timeout": .timeout(SECOND).breaker(b());
         "": .timeout(SECOND).breaker(b()).timeout(900 * MS);
+        "unseen-timeout": .timeout(SECOND).breaker(breaker(slow));
+        "unseen-timeout": .timeout(SECOND).breaker(breaker(ruled));
+        "": .timeout(SECOND).breaker(breaker(|b| slow(b).watch_in_flight(true)));
 
         "short-window": .breaker(timed(SECOND)).timeout(1001 * MS);
         "": .breaker(timed(SECOND)).timeout(SECOND);
@@ -106,6 +117,9 @@ fn each_rule_has_a_stack_that_breaks_it_and_one_that_just_does_not() {
 
         "same-twice": .breaker(b()).breaker(b());
         "": .breaker(b()).breaker(breaker(|b| b.name("everything")));
+        "same-twice": .rate_limit(&unnamed).retry(r()).rate_limit(unnamed.costing(2));
+        "": .rate_limit(limiter()).rate_limit(limiter());
+        "": .breaker(breaker(|b| b.name("circuit_breaker"))).breaker(breaker(|b| b.name("circuit_breaker")));
         "same-twice": .guard(Gate("quota")).retry(r()).guard(Gate("quota"));
         "": .guard(Gate("quota")).retry(r()).guard(Gate("other"));
     ];

@@ -31,6 +31,7 @@ mod metrics {
         Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
         SharedString, Unit, with_local_recorder,
     };
+    use mainstay::breaker::Keyed;
     use mainstay::telemetry::Metrics;
     use std::collections::BTreeMap;
     use std::sync::{Arc, Mutex};
@@ -111,6 +112,33 @@ mod metrics {
         fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
             Histogram::from_arc(self.handle(key))
         }
+    }
+
+    /// Three open and one of them closes: what would a gauge of their name say?
+    #[test]
+    fn of_a_family_events_are_counted_and_no_state_is_shown() {
+        let store = Store::default();
+        with_local_recorder(&store, || {
+            let each = CircuitBreaker::builder().name("hosts").minimum_calls(1).observer(Metrics::new());
+            let hosts: Keyed<u32> = Keyed::builder(each).build().unwrap();
+            for key in 0..3 {
+                hosts.breaker(&key).unwrap().try_acquire().unwrap().failure();
+            }
+            hosts.breaker(&0).unwrap().reset();
+        });
+        let told: Vec<_> = store.values.lock().unwrap().iter().map(|(k, v)| (k.clone(), v.len())).collect();
+        let count = |words| {
+            format!(
+                "mainstay_events_total{{policy=circuit_breaker,name=hosts,kind=transition,{words},mode=automatic}}"
+            )
+        };
+        let waits = "mainstay_event_seconds{policy=circuit_breaker,name=hosts,kind=transition,field=wait}";
+        let expected = [
+            (waits.to_owned(), 3),
+            (count("from=closed,to=open,cause=failure rate"), 3),
+            (count("from=open,to=closed,cause=reset"), 1),
+        ];
+        assert_eq!(told, expected);
     }
 
     #[test]

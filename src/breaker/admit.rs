@@ -3,6 +3,7 @@
 use super::config::Settings;
 use super::core::{Core, Moved};
 use super::in_flight::Start;
+use super::settle::Held;
 use super::state::{self, Admission, Verdict};
 use super::transition::Cause;
 use super::word::{Hand, Phase, Trial, Word};
@@ -79,9 +80,13 @@ impl Core {
             let admitted = match state::admit(word, now, &self.times(), settings, draw) {
                 Admission::Count => {
                     let ticket = Ticket::new(word, timed, reading);
-                    if self.enter(&ticket) && self.judge_window(word, 0, None, reading) {
-                        moved = true;
-                        continue; // the calls before this one hang
+                    if self.enter(&ticket) {
+                        let place = Held { core: self, ticket }; // should a rule of the user's panic
+                        if self.judge_window(word, 0, None, reading) {
+                            moved = true;
+                            continue; // the calls before this one hang
+                        }
+                        place.settled();
                     }
                     return (Ok(ticket), moved);
                 }
@@ -98,8 +103,7 @@ impl Core {
                         self.tallies.rejected.fetch_add(1, Relaxed);
                         return (Err(Refused { until, now }), moved);
                     }
-                    self.tallies.shadowed.fetch_add(1, Relaxed);
-                    Word::SHADOWED
+                    Word::shadowed(self.tallies.shadowed.fetch_add(1, Relaxed) + 1)
                 }
                 Admission::Probe(trial) => {
                     self.put_off_lease(now, &settings());

@@ -9,6 +9,9 @@ use std::time::Duration;
 /// Calls of all classes count into one window and see one state. How much a single failure counts is for
 /// the classifier to say: see [`Outcome::Grave`](crate::outcome::Outcome::Grave).
 ///
+/// A class decides when a closed breaker opens. A trial is judged by the breaker's own rates, whichever calls
+/// happen to be its probes; what is slow among them, each class says for its own.
+///
 /// ```
 /// use mainstay::breaker::{CircuitBreaker, Class};
 /// use std::time::Duration;
@@ -45,7 +48,7 @@ impl Class {
         self
     }
 
-    /// A call of this class is slow if it took so long. Calls are timed if [slow
+    /// A call of this class is slow if it took so long. Only for breakers that time their calls, for [slow
     /// calls](super::Builder::slow_calls) count or their [latency](super::Builder::latency) is kept; those
     /// [under way](super::Builder::watch_in_flight) go by the breaker's own threshold.
     #[must_use]
@@ -54,13 +57,18 @@ impl Class {
         self
     }
 
-    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+    /// `timed`: whether the breaker times its calls.
+    pub(super) fn validate(&self, timed: bool) -> Result<(), ConfigError> {
         match (self.failure_rate, self.slow_after) {
             (Some(rate), _) if !(rate > 0.0 && rate <= 1.0) => {
                 Err(ConfigError::new("class.failure_rate", rate, "a share above 0 and at most 1"))
             }
             (_, Some(Duration::ZERO)) => {
                 Err(ConfigError::new("class.slow_after", Duration::ZERO, "longer than nothing"))
+            }
+            (_, Some(threshold)) if !timed => {
+                let accepted = "none, or a breaker with slow_calls or latency";
+                Err(ConfigError::new("class.slow_after", threshold, accepted))
             }
             _ => Ok(()),
         }

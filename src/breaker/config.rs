@@ -28,6 +28,7 @@ pub struct Builder {
     slow_minimum_calls: Option<u32>,
     consecutive_failures: Option<u32>,
     wait: Backoff,
+    longest_pause: Duration,
     probes: u32,
     trial_calls: u32,
     probe_lease: Duration,
@@ -63,6 +64,7 @@ impl Default for Builder {
             slow_minimum_calls: None,
             consecutive_failures: None,
             wait: Backoff::exponential(Duration::from_secs(5)).cap(Duration::from_secs(60)).or_jitter(JITTER),
+            longest_pause: Duration::from_secs(3600),
             probes: 3,
             trial_calls: 5,
             probe_lease: Duration::from_secs(30),
@@ -158,6 +160,16 @@ impl Builder {
     #[must_use]
     pub fn wait(mut self, wait: Backoff) -> Self {
         self.wait = wait.or_jitter(JITTER);
+        self
+    }
+
+    /// Opens for no longer than that, however long a dependency asks to be left alone by
+    /// [`Outcome::Unavailable`](crate::outcome::Outcome::Unavailable). Default: an hour, the longest for which
+    /// common rate limits turn one away; a server that says more is mistaken more often than it means it, and
+    /// nothing but a [`reset`](CircuitBreaker::reset) would end it sooner.
+    #[must_use]
+    pub fn longest_pause(mut self, pause: Duration) -> Self {
+        self.longest_pause = pause;
         self
     }
 
@@ -375,6 +387,9 @@ impl Builder {
             ));
         }
         self.wait.validate()?;
+        if self.longest_pause.is_zero() {
+            return Err(ConfigError::new("longest_pause", self.longest_pause, "longer than nothing"));
+        }
         within("probes", self.probes, MOST_PROBES, "1 to 127 probes")?;
         within("trial_calls", self.trial_calls, MOST_PROBES, "1 to 127 calls")?;
         if self.probe_lease.is_zero() {
@@ -392,6 +407,7 @@ impl Builder {
             trial_calls: self.trial_calls,
             probe_lease: self.probe_lease,
             wait: self.wait.clone().into_parts().0,
+            longest_pause: self.longest_pause,
             ramp_up: self.ramp_up,
             has_rule: self.rule.is_some(),
             in_flight: self.in_flight,
@@ -435,6 +451,7 @@ impl fmt::Debug for Builder {
             .field("slow_minimum_calls", &self.slow_minimum_calls)
             .field("consecutive_failures", &self.consecutive_failures)
             .field("wait", &self.wait)
+            .field("longest_pause", &self.longest_pause)
             .field("probes", &self.probes)
             .field("trial_calls", &self.trial_calls)
             .field("probe_lease", &self.probe_lease)
@@ -456,7 +473,7 @@ mod tests {
     fn the_documented_defaults_are_the_defaults() {
         let Builder { window, failure_rate, slow_calls, consecutive_failures, wait, .. } = Builder::default();
         let Builder { probes, trial_calls, probe_lease, ramp_up, .. } = Builder::default();
-        let Builder { rule, in_flight, latency, .. } = Builder::default();
+        let Builder { rule, in_flight, latency, longest_pause, .. } = Builder::default();
         let WindowSize::Count(calls) = window else { panic!("{window:?}") };
         assert_eq!((slow_calls, consecutive_failures), (None, None));
         let expected = Backoff::exponential(5 * Duration::from_secs(1)).cap(Duration::from_secs(60));
@@ -468,6 +485,7 @@ mod tests {
             ("slow_calls", "none".into()),
             ("consecutive_failures", "none".into()),
             ("wait", "5 s, doubling up to 60 s, equal jitter".into()),
+            ("longest_pause", format!("{} s", longest_pause.as_secs())),
             ("probes", probes.to_string()),
             ("trial_calls", trial_calls.to_string()),
             ("probe_lease", format!("{} s", probe_lease.as_secs())),

@@ -7,6 +7,7 @@ use super::config::Settings;
 use super::in_flight::InFlight;
 use super::manual::Mode;
 use super::places::Places;
+use super::ramp;
 use super::rule::Laws;
 use super::state::{self, Times};
 use super::transition::{State, Transition};
@@ -131,6 +132,19 @@ impl Core {
             lease_until: read(&self.gate.lease_until),
             closed_at: read(&self.gate.closed_at),
         }
+    }
+
+    /// Whether it is still ramping up: the ramp ends with its time, even if nobody calls.
+    pub(super) fn is_ramping(&self, word: Word, now: Instant) -> bool {
+        let length = || self.settings(word).ramp_up;
+        word.is_ramping() && ramp::share(now - self.times().closed_at, length()).is_some()
+    }
+
+    /// Whether it is shut, unless its wait, or the lease of its last probe, ended `grace` ago or longer.
+    pub(super) fn must_stay_shut(&self, word: Word, now: Instant, grace: Duration) -> bool {
+        let times = self.times();
+        let until = if word.phase() == Phase::Open { times.open_until } else { times.lease_until };
+        word.is_shut() && now < until + grace
     }
 
     /// What the window holds, with the calls that are overdue, if those are watched; and how many they are.

@@ -38,9 +38,9 @@ impl<C> Classified<C> {
     /// The same for calls that have thresholds of their own.
     ///
     /// # Errors
-    /// A threshold of `class` is out of range.
+    /// A threshold of `class` is out of range, or it says what is slow and the breaker times no calls.
     pub fn for_class(self, class: Class) -> Result<Self, ConfigError> {
-        class.validate()?;
+        class.validate(self.breaker.shared().core.word().is_timed())?;
         Ok(Self { judge: Judge { class, ..self.judge }, ..self })
     }
 
@@ -138,7 +138,13 @@ impl<C: Send + Sync> Policy for Classified<C> {
     fn facts(&self) -> Facts {
         let breaker = self.breaker.shared();
         let trips_after = breaker.family.config.lock().trips_after();
-        let window = breaker.core.window.span();
-        Facts { window, trips_after, ..Facts::new(POLICY, breaker.family.name) }
+        Facts {
+            window: breaker.core.window.span(),
+            trips_after,
+            learns: true,
+            sees_hanging: breaker.core.in_flight.is_some(),
+            identity: std::ptr::from_ref(breaker).addr(),
+            ..Facts::new(POLICY, breaker.family.name)
+        }
     }
 }

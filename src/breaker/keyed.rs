@@ -9,7 +9,7 @@ use super::tell::Notice;
 use super::transition::{State, Transition};
 use super::{Builder, CircuitBreaker, Family, Shared};
 use crate::error::{ConfigError, Error, Reason, Rejection};
-use crate::event::{Observer, Subscription};
+use crate::event::{Observer, Subscription, for_all};
 use crate::keyed::{self, Map, WhenFull, Worth};
 use crate::sync::{Arc, PlainArc};
 use crate::time::Instant;
@@ -38,9 +38,14 @@ use std::time::Duration;
 ///
 /// Each is a [`CircuitBreaker`] like any other, with a window and a state of its own; the settings are those
 /// of all, and fixed. How keys are kept and forgotten: [`keyed`](crate::keyed). A breaker stays while it is
-/// not closed, while a mode was set by hand, and while somebody has a clone of it: so also while one of its
-/// calls is under way. One that nobody asked for during [`idle_after`](KeyedBuilder::idle_after), or whose
-/// window is empty, is forgotten.
+/// open, half-open or ramping up, while a mode was set by hand, and while somebody has a clone of it: so also
+/// while one of its calls is under way. One that nobody asked for during
+/// [`idle_after`](KeyedBuilder::idle_after), or whose window is empty and who counts no run of failures, is
+/// forgotten.
+///
+/// Hosts that are dead and gone do not fill the table for good: a breaker whose wait (or, half-open, whose
+/// last probe's lease) ended longer than `idle_after` ago may give way at the bound as a closed one may, and
+/// is forgotten when it has been idle for as long again. Should its key come back, it begins closed.
 ///
 /// There is no breaker over the sum: where one is wanted, put it around this one, as around any operation.
 ///
@@ -81,12 +86,15 @@ impl keyed::State for Member {
         // Whoever had it has let go of it, but nothing has told us what came of his calls.
         let word = core.latest_word();
         // A mode is worth keeping if a new breaker would not begin in it.
-        if word.is_shut() || word.is_ramping() || word.mode() != family.control.mode() {
+        let by_hand = word.mode() != family.control.mode();
+        if by_hand || core.is_ramping(word, now) || core.must_stay_shut(word, now, family.idle_after) {
             return Worth::Everything;
         }
         let since = self.idle_since.get().min(now);
         self.idle_since.set(since);
-        match now - since >= family.idle_after || core.window.counts(now).total == 0 {
+        // A run of failures is remembered in the word, for longer than its calls are in a window of time.
+        let says_nothing = || !word.is_shut() && !word.has_streak() && core.window.counts(now).total == 0;
+        match now - since >= family.idle_after || says_nothing() {
             true => Worth::Nothing,
             false => Worth::Little,
         }
@@ -145,7 +153,7 @@ impl<K, S> KeyedBuilder<K, S> {
     }
 
     /// What becomes of a new key when there are as many, and none is worth nothing. Default: the least
-    /// recently used closed breaker gives way.
+    /// recently used breaker gives way that is closed, or has [long](Self::idle_after) been shut in vain.
     #[must_use]
     pub fn when_full(mut self, when_full: WhenFull) -> Self {
         self.map.when_full = when_full;
@@ -163,7 +171,8 @@ impl<K, S> KeyedBuilder<K, S> {
     }
 
     /// A closed breaker that nobody asked for during that long is forgotten, to make room. Counted from when it
-    /// was first found idle, so never earlier, and as late as new keys come. Default: 10 minutes.
+    /// was first found idle, so never earlier, and as late as new keys come. One that is shut may give way
+    /// that long after it would have taken a probe. Default: 10 minutes.
     #[must_use]
     pub fn idle_after(mut self, idle: Duration) -> Self {
         self.idle_after = idle;
@@ -294,6 +303,9 @@ where
     }
 
     /// The keys that are known, with their breakers: one shard's worth at a time, so not at one moment.
+    ///
+    /// While you keep them none of these can be forgotten, and at the bound no new key comes in: take what you
+    /// want to know from each, and let go.
     #[must_use]
     pub fn breakers(&self) -> Vec<(PlainArc<K>, CircuitBreaker)> {
         let key = |shared: &Shared| shared.subject.clone().and_then(|key| key.downcast().ok());
@@ -389,7 +401,7 @@ impl<K, S> Kept<K, S> {
 impl<K: Send + Sync, S: Send + Sync> Follow for Kept<K, S> {
     fn take_on(&self, mode: Mode) {
         // Observers hear of it: not under the lock of a shard.
-        self.all().iter().for_each(|breaker| breaker.take_on(mode));
+        for_all(self.all(), |breaker| breaker.take_on(mode));
     }
 }
 

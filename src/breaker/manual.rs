@@ -1,6 +1,7 @@
 //! Who decides: the rules, or somebody. One [`Control`] for as many breakers as wanted.
 
 use super::word::{Hand, Phase};
+use crate::event::for_all;
 use crate::sync::{PlainArc, PlainMutex, PlainWeak};
 use std::fmt;
 
@@ -109,7 +110,8 @@ impl Control {
     }
 
     /// Puts all breakers that follow it into `mode`. When this returns they are, unless another thread has
-    /// set another since, or one of them was set by [itself](super::CircuitBreaker::set_mode).
+    /// set another since, or one of them was set by [itself](super::CircuitBreaker::set_mode). If an observer
+    /// panics, that unwinds from here when all of them are.
     pub fn set(&self, mode: Mode) {
         let followers: Vec<_> = {
             let mut panel = self.0.lock();
@@ -117,9 +119,7 @@ impl Control {
             panel.followers.iter().filter_map(PlainWeak::upgrade).collect()
         };
         // Observers hear of it, and the last owner of a breaker may turn out to be us: not under the lock.
-        for follower in followers {
-            self.apply(&*follower);
-        }
+        for_all(followers, |follower| self.apply(&*follower));
     }
 
     /// From here on `follower` does as this control says.
@@ -136,14 +136,12 @@ impl Control {
 
     /// Of two who set different modes at once, each looks again: so the later mode is what stays.
     pub(super) fn apply(&self, follower: &dyn Follow) {
-        let mut mode = self.mode();
-        loop {
-            follower.take_on(mode);
-            match self.mode() {
-                same if same == mode => return,
-                other => mode = other,
-            }
-        }
+        let mut last = None;
+        let looks = std::iter::from_fn(|| {
+            let mode = self.mode();
+            (last.replace(mode) != Some(mode)).then_some(mode)
+        });
+        for_all(looks, |mode| follower.take_on(mode));
     }
 }
 

@@ -81,6 +81,7 @@
 //! | [`slow_calls`](Builder::slow_calls) | none |
 //! | [`consecutive_failures`](Builder::consecutive_failures) | none |
 //! | [`wait`](Builder::wait) | 5 s, doubling up to 60 s, equal jitter |
+//! | [`longest_pause`](Builder::longest_pause) | 3600 s |
 //! | [`probes`](Builder::probes) | 3 |
 //! | [`trial_calls`](Builder::trial_calls) | 5 |
 //! | [`probe_lease`](Builder::probe_lease) | 30 s |
@@ -98,7 +99,7 @@
 //! | to say | there is |
 //! |---|---|
 //! | this failure counts as five | [`Outcome::Grave`] |
-//! | the server says when to come back | [`Outcome::Unavailable`], which opens for exactly that long |
+//! | the server says when to come back | [`Outcome::Unavailable`], which opens for [just](Builder::longest_pause) that long |
 //! | slow by a measure of my own | [`Outcome::Slow`] |
 //! | these calls have thresholds of their own | [`Class`] |
 //! | open when I say so | [`trip_when`](Builder::trip_when) |
@@ -258,7 +259,7 @@ impl CircuitBreaker {
     /// A view of this breaker for calls that have thresholds of their own.
     ///
     /// # Errors
-    /// A threshold of `class` is out of range.
+    /// A threshold of `class` is out of range, or it says what is slow and the breaker times no calls.
     pub fn for_class(&self, class: Class) -> Result<Classified<AnyError>, ConfigError> {
         self.classified_by(AnyError).for_class(class)
     }
@@ -384,9 +385,9 @@ impl Shared {
             self.deliver();
         }
         if let Ok(permit) = &admitted
-            && permit.would_reject()
+            && let Some(nth) = permit.nth_shadowed()
         {
-            self.tell_of_shadow(&mut reading);
+            self.tell_of_shadow(nth, &mut reading);
         }
         admitted.map_err(|refused| {
             let rejection = Rejection::new(Reason::CircuitOpen, self.family.name);
@@ -400,7 +401,7 @@ impl Shared {
     #[cold]
     #[inline(never)]
     fn give_back(&self, ticket: admit::Ticket) {
-        self.settle(ticket, Outcome::Ignore, &Class::ORDINARY, None);
+        self.core.give_back(&ticket);
     }
 
     #[inline(never)]

@@ -36,7 +36,7 @@ impl Core {
         }
     }
 
-    /// `pause`: for exactly that long, if somebody knows better than the backoff.
+    /// `pause`: for that long, within reason, if somebody knows better than the backoff.
     pub(super) fn open(
         &self,
         word: Word,
@@ -50,7 +50,7 @@ impl Core {
         // the meantime, the word has changed and this wait is not used.
         let before = self.openings();
         let openings = before.0.saturating_add(1);
-        let wait = pause.unwrap_or_else(|| {
+        let wait = pause.map(|pause| pause.min(settings.longest_pause)).unwrap_or_else(|| {
             let custom = self.laws.closures.lock().wait.clone();
             let last = Duration::from_nanos(before.1);
             settings.wait.delay(openings, last, &self.laws.random, custom.as_ref())

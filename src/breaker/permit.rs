@@ -1,5 +1,4 @@
 use super::admit::Ticket;
-use super::word::Word;
 use super::{Class, Shared};
 use crate::outcome::Outcome;
 use crate::time::{Instant, Reading};
@@ -61,8 +60,13 @@ impl<'a> Permit<'a> {
 
     /// Whether the breaker, were it not in [shadow](super::Mode::Shadow), would have rejected this call.
     #[must_use]
-    pub fn would_reject(&self) -> bool {
-        self.ticket.admitted == Word::SHADOWED
+    pub const fn would_reject(&self) -> bool {
+        self.nth_shadowed().is_some()
+    }
+
+    /// Which of the calls it is that would have been rejected.
+    pub(super) const fn nth_shadowed(&self) -> Option<u64> {
+        self.ticket.admitted.nth_shadowed()
     }
 
     /// A look at the clock for those who judge this call, and how long it took, if it is timed.

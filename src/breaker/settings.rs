@@ -19,6 +19,7 @@ pub(super) struct Settings {
     pub(super) trial_calls: u32,
     pub(super) probe_lease: Duration,
     pub(super) wait: Formula,
+    pub(super) longest_pause: Duration,
     /// Zero: everything at once.
     pub(super) ramp_up: Duration,
     pub(super) has_rule: bool,
@@ -27,7 +28,7 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    pub(super) const WORDS: usize = 11;
+    pub(super) const WORDS: usize = 12;
 
     /// Which of the words says from when on a call is slow.
     pub(super) const SLOW_AFTER: usize = 2;
@@ -56,6 +57,7 @@ impl Words<{ Settings::WORDS }> for Settings {
             pair(self.failures_in_a_row, flags << 16 | self.probes << 8 | self.trial_calls),
             nanos(self.probe_lease),
             nanos(self.ramp_up),
+            nanos(self.longest_pause),
             a,
             b,
             c,
@@ -64,7 +66,7 @@ impl Words<{ Settings::WORDS }> for Settings {
     }
 
     fn from_words(words: [u64; Self::WORDS]) -> Self {
-        let [failure_rate, slow_rate, slow_after, minima, limits, lease, ramp_up, a, b, c, d] = words;
+        let [failure_rate, slow_rate, slow_after, minima, limits, lease, ramp_up, pause, a, b, c, d] = words;
         let (high, low) = (|word: u64| (word >> 32) as u32, |word: u64| word as u32);
         Self {
             failure_rate: f64::from_bits(failure_rate),
@@ -77,6 +79,7 @@ impl Words<{ Settings::WORDS }> for Settings {
             trial_calls: low(limits) & 0xff,
             probe_lease: Duration::from_nanos(lease),
             wait: Formula::from_words([a, b, c, d]),
+            longest_pause: Duration::from_nanos(pause),
             ramp_up: Duration::from_nanos(ramp_up),
             has_rule: low(limits) >> 18 & 1 != 0,
             in_flight: low(limits) >> 17 & 1 != 0,
@@ -98,6 +101,7 @@ mod tests {
             .slow_minimum_calls(3)
             .consecutive_failures(9)
             .wait(Backoff::fibonacci(Duration::from_secs(1)))
+            .longest_pause(Duration::from_secs(4))
             .ramp_up(Duration::from_secs(3))
             .probes(127)
             .trial_calls(126)

@@ -82,11 +82,7 @@ impl Core {
             return false;
         }
         let word = self.word();
-        if let Some(in_flight) = &self.in_flight
-            && ticket.admitted.is_closed()
-        {
-            in_flight.leave(&ticket.start(self.slow_after(ticket.admitted)));
-        }
+        self.leave(&ticket);
         let weighed = state::weigh(outcome);
         if word.generation() != ticket.admitted.generation() {
             self.tallies.stale.fetch_add(u64::from(weighed.is_some()), Relaxed);
@@ -227,35 +223,79 @@ impl Core {
         }
     }
 
-    /// A probe gives its slot back, with an outcome or without.
+    /// A probe has ended, with an outcome or without.
     #[cold]
     fn settle_probe(&self, ticket: Ticket, weighed: Option<Weighed>, reading: &mut Reading<'_>) -> Moved {
+        let slot = Held { core: self, ticket }; // should the user's wait function panic
+        let Some(weighed) = weighed else { return false };
         loop {
             let word = self.word();
             let Phase::HalfOpen(trial) = word.phase() else { return false };
             if word.generation() != ticket.admitted.generation() {
-                self.tallies.stale.fetch_add(u64::from(weighed.is_some()), Relaxed);
+                self.tallies.stale.fetch_add(1, Relaxed);
                 return false;
             }
-            let sample = weighed.map(|weighed| Sample { failed: weighed.failed, slow: weighed.slow });
-            let trial = trial.with_outcome(sample);
+            let trial = trial.with_outcome(Some(Sample { failed: weighed.failed, slow: weighed.slow }));
             let settings = self.settings(word);
-            if let Some(pause) = weighed.and_then(|weighed| weighed.leave_alone) {
+            if let Some(pause) = weighed.leave_alone {
                 let (now, pause) = (reading.now(), Some(pause));
                 if self.open(word, now, Cause::AskedTo, trial.counts(), &settings, pause) {
                     return true;
                 }
                 continue;
             }
-            // Without an outcome nothing can have been decided, but settings may have changed.
-            let verdict = sample.map_or(Verdict::Undecided, |_| state::judge(&trial, &settings));
+            let verdict = state::judge(&trial, &settings);
             let settled = match verdict {
                 Verdict::Undecided => self.swap(word, word.with_phase(Phase::HalfOpen(trial))),
                 _ => self.decide(word, verdict, trial, reading.now(), &settings, Cause::ProbesFailed),
             };
             if settled {
+                slot.settled();
                 return verdict != Verdict::Undecided;
             }
         }
+    }
+
+    /// The other end of `enter`.
+    fn leave(&self, ticket: &Ticket) {
+        if let Some(in_flight) = &self.in_flight
+            && ticket.admitted.is_closed()
+        {
+            in_flight.leave(&ticket.start(self.slow_after(ticket.admitted)));
+        }
+    }
+
+    /// A call has ended and counts as none: what it held is free again.
+    pub(super) fn give_back(&self, ticket: &Ticket) {
+        self.leave(ticket);
+        while ticket.is_probe() {
+            let word = self.word();
+            let Phase::HalfOpen(trial) = word.phase() else { return };
+            if word.generation() != ticket.admitted.generation()
+                || self.swap(word, word.with_phase(Phase::HalfOpen(trial.with_outcome(None))))
+            {
+                return;
+            }
+        }
+    }
+}
+
+/// What a call holds: a place among those under way, a probe's slot. Given back when this is dropped, by a
+/// panic in the user's code perhaps.
+pub(super) struct Held<'a> {
+    pub(super) core: &'a Core,
+    pub(super) ticket: Ticket,
+}
+
+impl Held<'_> {
+    /// It is accounted for, or still needed.
+    pub(super) fn settled(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.core.give_back(&self.ticket);
     }
 }

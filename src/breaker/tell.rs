@@ -3,7 +3,6 @@
 use super::{CircuitBreaker, POLICY, Shared, Transition};
 use crate::event::{Event, Observer, Subscription, Value};
 use crate::sync::PlainArc;
-use crate::sync::atomic::Ordering::Relaxed;
 use crate::time::{Instant, Reading};
 use std::any::Any;
 
@@ -15,6 +14,8 @@ pub(super) enum Notice {
         sequence: u64,
         at: Instant,
         state: &'static str,
+        /// Of a breaker for a key.
+        keyed: bool,
     },
 }
 
@@ -26,10 +27,13 @@ pub(super) type Listener = PlainArc<dyn Fn(&Notice) + Send + Sync>;
 /// Turns what happens into flat records.
 pub(super) fn to_observer(name: &'static str, observer: impl Observer) -> impl Fn(&Notice) + Send + Sync {
     move |notice| match notice {
-        Notice::Moved(transition, _) => transition.tell(name, |event| observer.observe(event)),
-        Notice::WouldReject { sequence, at, state } => {
+        Notice::Moved(transition, key) => {
+            transition.tell(name, |event| observer.observe(&event.of_family(key.is_some())));
+        }
+        Notice::WouldReject { sequence, at, state, keyed } => {
             let fields = [("state", Value::Word(state))];
-            observer.observe(&Event::new((POLICY, name), "would_reject", (*sequence, *at), &fields));
+            let event = Event::new((POLICY, name), "would_reject", (*sequence, *at), &fields);
+            observer.observe(&event.of_family(*keyed));
         }
     }
 }
@@ -38,7 +42,8 @@ impl CircuitBreaker {
     /// Tells `observer` of each [`Transition`] from here on, as a flat record, and of a breaker in
     /// [shadow](super::Mode::Shadow) each call that it would have rejected (`would_reject`, with the field
     /// `state`); until the subscription is dropped. How they are delivered: [`event`](crate::event). Of a
-    /// breaker out of a [`Keyed`](super::Keyed) it hears what happens to all of them.
+    /// breaker out of a [`Keyed`](super::Keyed) it hears what happens to all of them; each counts its own
+    /// events.
     pub fn observe(&self, observer: impl Observer) -> Subscription {
         self.0.family.listeners.subscribe(to_observer(self.name(), observer))
     }
@@ -94,11 +99,10 @@ impl Shared {
     }
 
     #[cold]
-    pub(super) fn tell_of_shadow(&self, reading: &mut Reading<'_>) {
+    pub(super) fn tell_of_shadow(&self, sequence: u64, reading: &mut Reading<'_>) {
         if !self.family.listeners.is_empty() {
-            let sequence = self.core.tallies.shadowed.load(Relaxed);
-            let state = self.core.state().as_str();
-            self.family.listeners.tell(&Notice::WouldReject { sequence, at: reading.now(), state });
+            let (at, state, keyed) = (reading.now(), self.core.state().as_str(), self.subject.is_some());
+            self.family.listeners.tell(&Notice::WouldReject { sequence, at, state, keyed });
         }
     }
 }

@@ -125,7 +125,7 @@ pub struct Transition {
 
 impl Transition {
     /// Tells it as a flat record.
-    pub(super) fn tell(&self, name: &'static str, observe: impl FnOnce(&Event<'_>)) {
+    pub(super) fn tell(&self, name: &'static str, observe: impl FnOnce(Event<'_>)) {
         let fields = [
             ("from", Value::Word(self.from.as_str())),
             ("to", Value::Word(self.to.as_str())),
@@ -138,6 +138,6 @@ impl Transition {
             ("wait", Value::Time(self.wait.unwrap_or_default())),
         ];
         let fields = &fields[..fields.len() - usize::from(self.wait.is_none())];
-        observe(&Event::new((super::POLICY, name), "transition", (self.sequence, self.at), fields));
+        observe(Event::new((super::POLICY, name), "transition", (self.sequence, self.at), fields));
     }
 }

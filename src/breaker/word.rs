@@ -113,8 +113,19 @@ impl Trial {
 impl Word {
     /// Of a call that passed a breaker that is off.
     pub(super) const UNCOUNTED: Self = Self(OFF << PHASE);
-    /// Of a call that passed a breaker in shadow which would have rejected it.
-    pub(super) const SHADOWED: Self = Self(OFF << PHASE | 1);
+
+    /// Of the `nth` call, from 1, that passed a breaker in shadow which would have rejected it.
+    pub(super) const fn shadowed(nth: u64) -> Self {
+        Self(OFF << PHASE | nth & (1 << PHASE) - 1)
+    }
+
+    /// The inverse, of the word of a call.
+    pub(super) const fn nth_shadowed(self) -> Option<u64> {
+        match self.0 & (1 << PHASE) - 1 {
+            nth if nth > 0 && self.is_off() => Some(nth),
+            _ => None,
+        }
+    }
 
     pub(super) fn new(settings: &Settings, mode: Mode) -> Self {
         let (hand, held) = mode.parts();

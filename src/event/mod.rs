@@ -25,8 +25,8 @@ mod outbox;
 mod subscribers;
 
 pub(crate) use outbox::Outbox;
-pub(crate) use subscribers::Subscribers;
 pub use subscribers::Subscription;
+pub(crate) use subscribers::{Subscribers, for_all};
 
 use crate::sync::PlainArc;
 use crate::time::Instant;
@@ -43,7 +43,11 @@ pub struct Event<'a> {
     pub name: &'static str,
     /// What happened: `transition`, say.
     pub kind: &'static str,
-    /// Counts this policy's events of this kind, from 1, without gaps.
+    /// Whether it happened to one of a [family](crate::breaker::Keyed), who share a name. Which one, a flat
+    /// record does not tell; so no state is that of the name.
+    pub keyed: bool,
+    /// Counts this policy's events of this kind, from 1, without gaps; in a family, each member's by
+    /// themselves.
     pub sequence: u64,
     /// When, by the policy's clock.
     pub at: Instant,
@@ -66,7 +70,11 @@ impl<'a> Event<'a> {
         (sequence, at): (u64, Instant),
         fields: &'a [(&'static str, Value)],
     ) -> Self {
-        Self { policy, name, kind, sequence, at, fields }
+        Self { policy, name, kind, keyed: false, sequence, at, fields }
+    }
+
+    pub(crate) fn of_family(self, keyed: bool) -> Self {
+        Self { keyed, ..self }
     }
 }
 
@@ -102,7 +110,8 @@ impl fmt::Display for Value {
 /// Listens to events. Closures that take `&Event` are observers.
 ///
 /// It runs inside the calls of whoever uses the policy, so it should be quick: note, count or hand
-/// over, and leave slow work to another thread.
+/// over, and leave slow work to another thread. One that blocks for ever takes the thread that delivers with
+/// it: transitions that follow are queued behind it without bound, and heard by nobody.
 pub trait Observer: Send + Sync + 'static {
     /// Called for each event.
     fn observe(&self, event: &Event<'_>);

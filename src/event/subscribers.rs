@@ -1,4 +1,5 @@
-use crate::sync::{PlainArc, PlainMutex, PlainWeak};
+use crate::sync::atomic::Ordering::Relaxed;
+use crate::sync::{PlainArc, PlainAtomicU64, PlainMutex, PlainWeak};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -6,7 +7,11 @@ type Listener<E> = PlainArc<dyn Fn(&E) + Send + Sync>;
 
 /// Who listens to a policy. Told outside the lock, so that a listener may subscribe, unsubscribe, and use
 /// the policy.
-pub(crate) struct Subscribers<E>(PlainMutex<List<E>>);
+pub(crate) struct Subscribers<E> {
+    list: PlainMutex<List<E>>,
+    /// The length of the list, for who would tell nobody.
+    listening: PlainAtomicU64,
+}
 
 /// Copied when it changes, which is rare, so that telling it is one clone of an `Arc`.
 struct List<E> {
@@ -17,7 +22,8 @@ struct List<E> {
 impl<E: 'static> Subscribers<E> {
     pub(crate) fn new(listeners: impl IntoIterator<Item = Listener<E>>) -> Self {
         let listeners: PlainArc<[_]> = (0..).zip(listeners).collect();
-        Self(PlainMutex::new(List { next: listeners.len() as u64, listeners }))
+        let next = listeners.len() as u64;
+        Self { list: PlainMutex::new(List { listeners, next }), listening: PlainAtomicU64::new(next) }
     }
 
     /// From here on `listener` is told of every event, until the subscription ends.
@@ -25,36 +31,44 @@ impl<E: 'static> Subscribers<E> {
         self: &PlainArc<Self>,
         listener: impl Fn(&E) + Send + Sync + 'static,
     ) -> Subscription {
-        let mut list = self.0.lock();
+        let mut list = self.list.lock();
         let id = list.next;
         list.next += 1;
         let new = (id, PlainArc::new(listener) as Listener<E>);
         list.listeners = list.listeners.iter().cloned().chain([new]).collect();
+        self.listening.store(list.listeners.len() as u64, Relaxed);
         let subscribers: PlainWeak<dyn Unsubscribe> = PlainArc::downgrade(&(self.clone() as _));
         Subscription(Some((subscribers, id)))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.lock().listeners.is_empty()
+        // Ordering: relaxed. Who subscribes at this moment need not hear of this one.
+        self.listening.load(Relaxed) == 0
     }
 
     /// Tells everyone. A panic comes through when all have been told; of several, the first.
     pub(crate) fn tell(&self, event: &E) {
-        let listeners = self.0.lock().listeners.clone();
-        let mut panic = None;
-        for (_, listener) in &*listeners {
-            let told = catch_unwind(AssertUnwindSafe(|| listener(event)));
-            panic = panic.or(told.err());
-        }
-        if let Some(panic) = panic {
-            resume_unwind(panic);
-        }
+        let listeners = self.list.lock().listeners.clone();
+        for_all(&*listeners, |(_, listener)| listener(event));
+    }
+}
+
+/// Does `act` to each, also after one that panics. A panic comes through when all have had their turn; of
+/// several, the first.
+pub(crate) fn for_all<T>(all: impl IntoIterator<Item = T>, mut act: impl FnMut(T)) {
+    let mut panic = None;
+    for each in all {
+        let acted = catch_unwind(AssertUnwindSafe(|| act(each)));
+        panic = panic.or(acted.err());
+    }
+    if let Some(panic) = panic {
+        resume_unwind(panic);
     }
 }
 
 impl<E> fmt::Debug for Subscribers<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subscribers").field("listeners", &self.0.lock().listeners.len()).finish()
+        f.debug_struct("Subscribers").field("listeners", &self.list.lock().listeners.len()).finish()
     }
 }
 
@@ -66,8 +80,10 @@ trait Unsubscribe: Send + Sync {
 impl<E: 'static> Unsubscribe for Subscribers<E> {
     fn unsubscribe(&self, id: u64) {
         let before = {
-            let mut list = self.0.lock();
-            let rest = list.listeners.iter().filter(|(other, _)| *other != id).cloned().collect();
+            let mut list = self.list.lock();
+            let rest: PlainArc<[_]> =
+                list.listeners.iter().filter(|(other, _)| *other != id).cloned().collect();
+            self.listening.store(rest.len() as u64, Relaxed);
             std::mem::replace(&mut list.listeners, rest)
         };
         drop(before); // may hold the last of the listener, which is the user's: not under the lock

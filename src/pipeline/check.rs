@@ -46,13 +46,13 @@ pub enum Rule {
     /// `one-call-trips`: a retry around a breaker makes enough attempts to open it with a single call.
     OneCallTrips,
     /// `unseen-timeout`: a timeout around a breaker, and none within. Calls that hang are dropped from
-    /// outside, so the breaker never hears of them.
+    /// outside, so the breaker never hears of them, unless it watches calls under way.
     UnseenTimeout,
     /// `short-window`: a window shorter than the time that what it counts may take. Of a dependency that
     /// hangs, it forgets one timeout before the next can come in.
     ShortWindow,
-    /// `same-twice`: one policy in two places, or two that cannot be told apart. Each call is counted or
-    /// charged twice.
+    /// `same-twice`: one policy in two places, or two that were given one name. Each call is counted or
+    /// charged twice, or nobody can tell by whom.
     SameTwice,
 }
 
@@ -149,7 +149,7 @@ impl Place<'_> {
         let mut lints = Vec::new();
         let own = self.policy;
         let within = |rule, inner: &Facts| Lint { inner: Some(*inner), ..Lint::new(rule, own) };
-        if own.trips_after.is_some() {
+        if own.learns {
             lints.extend(
                 self.below
                     .iter()
@@ -158,6 +158,7 @@ impl Place<'_> {
             );
             if let Some(around) = self.limit_around()
                 && longest(self.below).is_none()
+                && !own.sees_hanging
             {
                 lints.push(Lint { inner: Some(own), ..Lint::new(Rule::UnseenTimeout, around) });
             }
@@ -172,7 +173,11 @@ impl Place<'_> {
 
     fn twice(&self) -> Option<Lint> {
         let own = self.policy;
-        let same = |above: &&Facts| (above.policy, above.name) == (own.policy, own.name);
+        // Two of one name cannot be told apart, unless nobody has given them that name.
+        let same = |above: &&Facts| {
+            (above.policy, above.name) == (own.policy, own.name)
+                && (above.identity == own.identity || own.name != own.policy)
+        };
         // Two timeouts, and two retries, are looked at by rules of their own.
         let counts = own.timeout.is_none() && own.attempts.is_none();
         let outer = self.above.iter().rfind(same).filter(|_| counts)?;

@@ -104,7 +104,8 @@ impl From<&Admission> for Admission {
 
 impl Policy for Admission {
     fn facts(&self) -> Facts {
-        Facts::new(POLICY, self.limiter.name())
+        let identity = std::ptr::from_ref(self.shared()).addr();
+        Facts { identity, ..Facts::new(POLICY, self.limiter.name()) }
     }
 }
 

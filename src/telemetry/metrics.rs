@@ -19,8 +19,8 @@ pub struct Metrics(PlainArc<Handles>);
 #[derive(Default)]
 struct Handles(PlainMutex<HashMap<Source, Vec<PlainArc<Series>>>>);
 
-/// Policy, name and kind.
-type Source = (&'static str, &'static str, &'static str);
+/// Policy, name and kind, and whether it is one of a family.
+type Source = (&'static str, &'static str, &'static str, bool);
 
 /// What is counted together: the events of a source that have the same words and times.
 struct Series {
@@ -88,13 +88,14 @@ impl Handles {
 
 impl Series {
     fn register(event: &Event<'_>) -> Self {
-        let (policy, name, kind) = source(event);
+        let (policy, name, kind, keyed) = source(event);
         let of_policy = || vec![label("policy", policy), label("name", name)];
         let of_kind = || [of_policy(), vec![label("kind", kind)]].concat();
         let metadata = Metadata::new("mainstay", Level::INFO, Some(module_path!()));
         with_recorder(|recorder| {
             let state = |word| {
-                let (_, state) = words(event).find(|(field, _)| *field == word)?;
+                // The states of many would write over each other.
+                let (_, state) = words(event).find(|(field, _)| *field == word && !keyed)?;
                 let labels = [of_policy(), vec![label("state", state)]].concat();
                 Some(recorder.register_gauge(&Key::from_parts(STATE, labels), &metadata))
             };
@@ -120,7 +121,7 @@ impl Series {
 }
 
 const fn source(event: &Event<'_>) -> Source {
-    (event.policy, event.name, event.kind)
+    (event.policy, event.name, event.kind, event.keyed)
 }
 
 fn words<'a>(event: &'a Event<'_>) -> impl Iterator<Item = (&'static str, &'static str)> + 'a {

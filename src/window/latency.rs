@@ -1,5 +1,6 @@
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::time::{Instant, nanos};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// How long the latest calls took: a histogram that slides.
@@ -31,6 +32,9 @@ enum Pace {
 const QUARTERS: u64 = 4;
 #[cfg(mainstay_loom)]
 const QUARTERS: u64 = 1;
+
+/// How many laps a cell may be behind of whoever writes to it, who is then the one that is late.
+const LATE: RangeInclusive<i32> = -(QUARTERS as i32)..=0;
 
 /// Each power of two is cut into eight.
 const SPLIT: u32 = 3;
@@ -96,9 +100,10 @@ impl Latencies {
         let mut word = cell.load(Relaxed);
         loop {
             let behind = (lap as u32).wrapping_sub((word >> 32) as u32) as i32;
-            if behind <= 0 {
-                // Of our lap, or of a later one, for which we are late. Four billion calls in one quarter
-                // would be needed to run over.
+            if LATE.contains(&behind) {
+                // Of our lap, or of the next round, for which we are late. Four billion calls in one quarter
+                // would be needed to run over. Whatever seems to be of a later lap is of one so old that 32
+                // bits do not tell, or of a clock that was set back since.
                 cell.fetch_add(1, Relaxed);
                 return;
             }
@@ -253,6 +258,29 @@ mod tests {
             prop_assert!(held <= calls.min(4 * quarter));
             prop_assert!(held + quarter > calls.min(4 * quarter), "{held} of {calls}");
         }
+    }
+
+    /// A latency that was last seen very long ago: its cell's lap looks like one that is yet to come.
+    #[test]
+    fn a_cell_of_two_billion_laps_ago_is_used_again() {
+        let latencies = Latencies::over_calls(100);
+        let Pace::Calls { quarter, recorded } = &latencies.pace else { unreachable!() };
+        for laps in [1 << 31, (1 << 31) + 10, (1 << 32) - 8] {
+            recorded.store(quarter * laps, Relaxed);
+            for _ in 0..100 {
+                latencies.record(at(0), MS);
+            }
+            assert_eq!(latencies.at(at(0)).calls(), 100, "{laps} laps");
+            latencies.reset();
+        }
+    }
+
+    #[test]
+    fn who_is_late_by_a_round_counts_into_the_next() {
+        let latencies = Latencies::over_time(4 * MS);
+        latencies.record(at(8), MS);
+        latencies.record(at(4), MS);
+        assert_eq!(latencies.at(at(8)).calls(), 2);
     }
 
     #[test]
