@@ -25,6 +25,7 @@ const EPOCH: u32 = GENERATION + Generation::BITS;
 const EPOCH_MASK: u64 = (1 << 5) - 1;
 const PHASE: u32 = 57;
 const PHASE_MASK: u64 = 7 << PHASE;
+const BELOW_PHASE: u64 = (1 << PHASE) - 1;
 const HAND: u32 = 60;
 const HAND_MASK: u64 = 3 << HAND;
 const TIMED: u64 = 1 << 62;
@@ -116,12 +117,12 @@ impl Word {
 
     /// Of the `nth` call, from 1, that passed a breaker in shadow which would have rejected it.
     pub(super) const fn shadowed(nth: u64) -> Self {
-        Self(OFF << PHASE | nth & (1 << PHASE) - 1)
+        Self(OFF << PHASE | nth & BELOW_PHASE)
     }
 
     /// The inverse, of the word of a call.
     pub(super) const fn nth_shadowed(self) -> Option<u64> {
-        match self.0 & (1 << PHASE) - 1 {
+        match self.0 & BELOW_PHASE {
             nth if nth > 0 && self.is_off() => Some(nth),
             _ => None,
         }
