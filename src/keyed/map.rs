@@ -1,5 +1,6 @@
 use super::config::{Settings, WhenFull};
-use super::shard::{Hash, Shard, State};
+use super::shard::{Shard, State};
+use super::table::Hash;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{CachePadded, Mutex};
 use crate::time::Instant;

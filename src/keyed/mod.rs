@@ -41,6 +41,7 @@ mod config;
 mod loom;
 mod map;
 mod shard;
+mod table;
 #[cfg(test)]
 #[cfg(not(mainstay_loom))]
 mod tests;
