@@ -131,15 +131,15 @@ impl<K: Eq, V, S: BuildHasher> Map<K, V, S> {
     }
 
     /// As [`get`](Self::get); a key that is not known yet is put in with what `make` makes of it, outside
-    /// the lock.
+    /// the lock; only then `now` is asked.
     ///
     /// # Errors
     /// There is no room, and nobody gives way.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn get_or_insert<Q, R>(
         &self,
         key: &Q,
-        now: Instant,
+        now: impl FnOnce() -> Instant,
         make: impl FnOnce() -> (K, V),
         see: impl FnOnce(&mut V) -> R,
     ) -> Result<R, Full>
@@ -152,10 +152,11 @@ impl<K: Eq, V, S: BuildHasher> Map<K, V, S> {
         if let Some(state) = self.shards[at.shard].lock().get(at.hash, |known| known.borrow() == key) {
             return Ok(see(state));
         }
-        self.insert(key, at, now, make, see)
+        self.insert(key, at, now(), make, see)
     }
 
     #[cold]
+    #[inline(never)]
     fn insert<Q, R>(
         &self,
         key: &Q,

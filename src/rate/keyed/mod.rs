@@ -377,12 +377,14 @@ impl<K: Hash + Eq, S: BuildHasher> Keyed<K, S> {
         let nanos = self.now();
         let found = match &self.keys {
             Keys::Alike { map, common } => {
-                // Read outside the lock it may be a mixture, but then there are no more states of its epoch.
-                let (plan, epoch) = common.plan();
-                let full = Word::new(plan.units(nanos), epoch);
+                let full = || {
+                    // Read outside the lock it may be a mixture, but then no state is of its epoch any more.
+                    let (plan, epoch) = common.plan();
+                    Instant::from_nanos(Word::new(plan.units(nanos), epoch).to_bits())
+                };
                 // Full by whatever plan there is when it is put in.
-                let make = || (key.to_owned(), Alike(Word::new(0, epoch)));
-                map.get_or_insert(key, Instant::from_nanos(full.to_bits()), make, |state| {
+                let make = || (key.to_owned(), Alike(Word::new(0, common.plan().1)));
+                map.get_or_insert(key, full, make, |state| {
                     let (plan, epoch) = common.plan();
                     common.convert(state, epoch, nanos);
                     let mut arrival = { state.0 }.arrival();
@@ -398,9 +400,12 @@ impl<K: Hash + Eq, S: BuildHasher> Keyed<K, S> {
                     let plan = Plan::new(&resolve(&key)).unwrap_or(Plan::INVALID);
                     (key, Own { arrival: 0, plan })
                 };
-                map.get_or_insert(key, Instant::from_nanos(nanos), make, |state| {
-                    act(&state.plan, &mut state.arrival, nanos)
-                })
+                map.get_or_insert(
+                    key,
+                    || Instant::from_nanos(nanos),
+                    make,
+                    |state| act(&state.plan, &mut state.arrival, nanos),
+                )
             }
         };
         found.map_err(|Full| {
