@@ -114,6 +114,7 @@ impl<K, V, S> Map<K, V, S> {
 }
 
 impl<K: Eq, V, S: BuildHasher> Map<K, V, S> {
+    #[inline(always)]
     fn address<Q: std::hash::Hash + ?Sized>(&self, key: &Q) -> Address {
         let hash = self.hasher.hash_one(key);
         // The low half is the table's.

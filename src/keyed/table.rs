@@ -133,8 +133,12 @@ impl<K, V> Table<K, V> {
         let home = self.home(hash);
         // Most stand at the first few places. At which of them no processor guesses: so all are compared.
         let near = self.places.get(home..)?.first_chunk::<NEAR>()?;
-        let is = |place: &Option<Entry<K, V>>| place.as_ref().is_some_and(|entry| entry.hash() == hash);
-        let nearest = near.iter().rev().fold(0, |nearest, place| if is(place) { 0 } else { nearest + 1 });
+        let is = |place: &Option<Entry<K, V>>| {
+            let mark = place.as_ref().map_or(0, |entry| entry.mark.get());
+            u32::from(mark | BESIDE.get() == hash.0.get())
+        };
+        let all = near.iter().rev().fold(1, |all, place| all << 1 | is(place));
+        let nearest = all.trailing_zeros() as usize;
         // The first with this hash: as good as always the only one.
         if nearest < NEAR && near[nearest].as_ref().is_some_and(|entry| eq(&entry.key)) {
             return self.at_mut(home + nearest);

@@ -100,6 +100,7 @@ impl State for Own {
 impl Common {
     /// The plan, and the epoch. Under the lock of a shard they hold until it is released: two changes would
     /// have to come before a plan is overwritten, and the first of them has to go through that shard.
+    #[inline(always)]
     fn plan(&self) -> (Plan, u64) {
         // Ordering: acquire, with the release by which `reconfigure` publishes a plan.
         let epoch = self.epoch.load(Acquire);
@@ -107,12 +108,18 @@ impl Common {
     }
 
     /// Says by the plan of `epoch` what `state` says by the one before.
+    #[inline(always)]
     fn convert(&self, state: &mut Alike, epoch: u64, nanos: u64) {
-        let word = state.0;
-        if word.epoch() != Word::new(0, epoch).epoch() {
-            let (plan, before) = (self.live.read::<Plan>(epoch), self.live.read::<Plan>(epoch + 1));
-            state.0 = Word::new(plan.carry(&before, word.arrival(), nanos), epoch);
+        if { state.0 }.epoch() != Word::new(0, epoch).epoch() {
+            *state = self.converted(*state, epoch, nanos);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn converted(&self, state: Alike, epoch: u64, nanos: u64) -> Alike {
+        let (plan, before) = (self.live.read::<Plan>(epoch), self.live.read::<Plan>(epoch + 1));
+        Alike(Word::new(plan.carry(&before, { state.0 }.arrival(), nanos), epoch))
     }
 }
 
@@ -420,17 +427,18 @@ impl<K: Hash + Eq, S: BuildHasher> Keyed<K, S> {
         self.teller.refused(refused, at)
     }
 
-    #[inline]
+    #[inline(always)]
     fn now(&self) -> u64 {
         self.nanos(self.clock.now())
     }
 
-    #[inline]
+    #[inline(always)]
     fn nanos(&self, instant: Instant) -> u64 {
         instant.as_nanos().saturating_sub(self.origin.as_nanos())
     }
 }
 
+#[inline(always)]
 fn answer(plan: &Plan, ahead: u64, now: u64, wanted: u32, granted: u32) -> Answer {
     Answer { plan: *plan, ahead, now, wanted, granted, refunded: 0 }
 }
