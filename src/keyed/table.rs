@@ -5,7 +5,7 @@
 //! one of a smaller hash. The home follows from a hash by a multiplication that keeps the order. So
 //!
 //! * a look-up touches one stretch of memory: no separate tags, which would be another line far away;
-//! * a table can have any size, not only a power of two, and need not double;
+//! * a table can have any size, not only a power of two, and grows by a part instead of doubling;
 //! * moving to another size is one pass through both, which asks no key for its hash.
 
 use std::num::NonZeroU32;
@@ -67,11 +67,11 @@ pub(super) struct Table<K, V> {
 }
 
 /// A table grows when there are fewer than so many homes for each so many keys: a look-up then goes by two
-/// or three other keys.
+/// other keys, on average.
 const FULL: (usize, usize) = (5, 4);
 
 /// By this part a table grows, so that few places are vacant and the entries move some eight times in all.
-const GROWTH: usize = 4;
+const GROWTH: usize = 8;
 
 /// So many places are looked at together.
 const NEAR: usize = 4;
@@ -131,7 +131,8 @@ impl<K, V> Table<K, V> {
     #[inline(always)]
     pub(super) fn find(&mut self, hash: Hash, eq: impl Fn(&K) -> bool) -> Option<&mut Entry<K, V>> {
         let home = self.home(hash);
-        // Most stand at the first few places. At which of them no processor guesses: so all are compared.
+        // Most stand at the first few places. At which of them no processor guesses: so all are compared,
+        // a bit for each, and one that says that it was none.
         let near = self.places.get(home..)?.first_chunk::<NEAR>()?;
         let is = |place: &Option<Entry<K, V>>| {
             let mark = place.as_ref().map_or(0, |entry| entry.mark.get());
@@ -231,7 +232,6 @@ impl<K, V> Table<K, V> {
     #[cfg(test)]
     pub(super) fn check(&self) {
         let mut last = None;
-        // Who stands behind the homes ends the table.
         assert!(self.homes == 0 || self.places.len() >= self.homes + SMALL);
         for (place, entry) in self.places.iter().enumerate() {
             let Some(entry) = entry else { continue };

@@ -38,12 +38,14 @@ use std::hash::{BuildHasher, Hash, RandomState};
 ///
 /// # Cost
 ///
-/// A look at the clock, a hash, and a look-up under the lock of one shard of many.
+/// A look at the clock, a hash, and a look-up under the lock of one shard of many: one line of memory for the
+/// lock and one or two for the key.
 ///
 /// # Memory
 ///
-/// A place in the table takes 13 bytes beside the key, 29 with a resolver, and what alignment asks for; there
-/// are up to two and a third places for each key. Measured: a million `u64` keys take 52.4 bytes each.
+/// A place in the table takes 12 bytes beside the key, 28 with a resolver, and what alignment asks for; in a
+/// large table there are 1.25 to 1.4 places for each key, whatever their number. Measured: from a hundred
+/// thousand `u64` keys on each takes 31 to 33 bytes.
 pub struct Keyed<K, S = RandomState> {
     keys: Keys<K, S>,
     origin: Instant,
