@@ -249,7 +249,7 @@ where
             new = true;
             (key.to_owned(), self.0.member(key, mode))
         };
-        let shared = self.0.map.get_or_insert(key, now, make, see);
+        let shared = self.0.map.get_or_insert(key, || now, make, see);
         let shared = shared.map_err(|keyed::Full| Rejection::new(Reason::Exhausted, self.0.family.name))?;
         if new && self.0.family.control.mode() != mode {
             // It changed before this one was in the map, where a change of mode would have found it.

@@ -29,7 +29,7 @@ fn map(max_keys: usize, shards: usize, when_full: WhenFull) -> Arc<Counted> {
 fn see(map: &Counted, key: u8, worth: Worth) -> Result<u32, Full> {
     map.get_or_insert(
         &key,
-        Instant::ORIGIN,
+        || Instant::ORIGIN,
         || (key, Seen(0, worth)),
         |seen| {
             seen.0 += 1;

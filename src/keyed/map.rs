@@ -1,5 +1,6 @@
 use super::config::{Settings, WhenFull};
-use super::shard::{Hash, Shard, State};
+use super::shard::{Shard, State};
+use super::table::Hash;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{CachePadded, Mutex};
 use crate::time::Instant;
@@ -113,6 +114,7 @@ impl<K, V, S> Map<K, V, S> {
 }
 
 impl<K: Eq, V, S: BuildHasher> Map<K, V, S> {
+    #[inline(always)]
     fn address<Q: std::hash::Hash + ?Sized>(&self, key: &Q) -> Address {
         let hash = self.hasher.hash_one(key);
         // The low half is the table's.
@@ -130,15 +132,15 @@ impl<K: Eq, V, S: BuildHasher> Map<K, V, S> {
     }
 
     /// As [`get`](Self::get); a key that is not known yet is put in with what `make` makes of it, outside
-    /// the lock.
+    /// the lock; only then `now` is asked.
     ///
     /// # Errors
     /// There is no room, and nobody gives way.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn get_or_insert<Q, R>(
         &self,
         key: &Q,
-        now: Instant,
+        now: impl FnOnce() -> Instant,
         make: impl FnOnce() -> (K, V),
         see: impl FnOnce(&mut V) -> R,
     ) -> Result<R, Full>
@@ -151,10 +153,11 @@ impl<K: Eq, V, S: BuildHasher> Map<K, V, S> {
         if let Some(state) = self.shards[at.shard].lock().get(at.hash, |known| known.borrow() == key) {
             return Ok(see(state));
         }
-        self.insert(key, at, now, make, see)
+        self.insert(key, at, now(), make, see)
     }
 
     #[cold]
+    #[inline(never)]
     fn insert<Q, R>(
         &self,
         key: &Q,

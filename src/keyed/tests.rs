@@ -40,10 +40,15 @@ fn map<K, V>(max_keys: usize, when_full: WhenFull) -> Map<K, V, RandomState> {
 /// Sees `key`, which stays busy until `busy` if it is new; says how often it was seen.
 fn see(map: &Map<u32, Until, RandomState>, key: u32, now: u64, busy: u64, spare: bool) -> Result<u32, Full> {
     let make = || (key, Until { key, busy: at(busy), seen: 0, spare });
-    map.get_or_insert(&key, at(now), make, |state| {
-        state.seen += 1;
-        state.seen
-    })
+    map.get_or_insert(
+        &key,
+        || at(now),
+        make,
+        |state| {
+            state.seen += 1;
+            state.seen
+        },
+    )
 }
 
 #[test]
@@ -144,7 +149,7 @@ fn a_key_is_cloned_only_when_it_is_new() {
             made.set(made.get() + 1);
             ("tenant".to_owned(), Until { key: 0, busy: at(9), seen: 0, spare: false })
         };
-        map.get_or_insert("tenant", at(0), make, |_| ()).unwrap();
+        map.get_or_insert("tenant", || at(0), make, |_| ()).unwrap();
     }
     assert_eq!(made.get(), 1);
     assert!(map.remove("tenant"));
@@ -202,11 +207,12 @@ fn a_panic_in_user_code_leaves_the_map_whole() {
     let map: Map<Touchy, Until, _> = map(4, WhenFull::EvictOldest);
     let see = |key: u32, now: u64| {
         let key = Touchy(key);
-        let seen = map.get_or_insert(&key, at(now), || (Touchy(key.0), busy(now)), |state| state.seen += 1);
+        let seen =
+            map.get_or_insert(&key, || at(now), || (Touchy(key.0), busy(now)), |state| state.seen += 1);
         assert_eq!(seen, Ok(()));
     };
     let wrapped: Map<Wrapped, Until, _> = self::map(1, WhenFull::Refuse);
-    wrapped.get_or_insert(&7, at(0), || (Wrapped(7), busy(0)), |_| ()).unwrap();
+    wrapped.get_or_insert(&7, || at(0), || (Wrapped(7), busy(0)), |_| ()).unwrap();
 
     type Step<'a> = (&'static str, &'static str, Box<dyn Fn() + 'a>);
     let steps: Vec<Step<'_>> = vec![
@@ -220,7 +226,7 @@ fn a_panic_in_user_code_leaves_the_map_whole() {
         (
             "make",
             "the state of a new key",
-            Box::new(|| map.get_or_insert(&Touchy(77), at(99), || panic!("make"), |_| ()).unwrap()),
+            Box::new(|| map.get_or_insert(&Touchy(77), || at(99), || panic!("make"), |_| ()).unwrap()),
         ),
         (
             "drop",
@@ -274,7 +280,7 @@ fn user_code_runs_outside_the_locks() {
             look();
             (Looking(now), Until { key: now, busy: at(u64::from(now % 2) * 9_000), seen: 0, spare: true })
         };
-        map.get_or_insert(&Looking(now), at(now.into()), make, |_| ()).unwrap();
+        map.get_or_insert(&Looking(now), || at(now.into()), make, |_| ()).unwrap();
         if now % 3 == 0 {
             map.remove(&Looking(now - now % 9));
         }
@@ -323,7 +329,7 @@ fn the_bound_holds_for_many_threads() {
                             map.remove(&key);
                         } else {
                             let make = || (key, Alive::new(key));
-                            let _ = map.get_or_insert(&key, at(0), make, |state| assert_eq!(state.0, key));
+                            let _ = map.get_or_insert(&key, || at(0), make, |state| assert_eq!(state.0, key));
                         }
                         // Each thread holds at most what it makes and what it sweeps outside the shards.
                         assert!(INSIDE.load(Relaxed) <= BOUND + THREADS * 10);

@@ -34,7 +34,7 @@ impl<const N: usize> Live<N> {
     }
 
     /// The configuration of `epoch`, or a mixture if that epoch is over.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read<C: Words<N>>(&self, epoch: u64) -> C {
         let slot = &self.slots[(epoch & 1) as usize];
         // Ordering: relaxed. The epoch came from an acquire load of the state word, which synchronises
