@@ -274,11 +274,12 @@ impl Wake for Woken {
 
 #[test]
 fn a_submission_that_ends_on_a_worker_waits_no_more() {
+    type Moved = Pin<Box<Submit<'static, fn()>>>;
     let pool: &'static WorkerPool = Box::leak(Box::new(pool(1, 1)));
     let (to_worker, on_worker) = channel();
     let (to_us, from_worker) = channel();
     pool.submit_blocking(move || {
-        let mut moved: Pin<Box<Submit<'static, fn()>>> = on_worker.recv().unwrap();
+        let mut moved: Moved = on_worker.recv().unwrap();
         let polled = moved.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         to_us.send((moved, polled.is_ready())).unwrap();
     })
