@@ -29,7 +29,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// As many as there are values of the hash bits that are kept in an entry.
+    /// So many keys fit into tables of 2^24 places, beyond which the hash bits kept in an entry run out.
     const MOST_KEYS: usize = 1 << 30;
     const MOST_SHARDS: usize = 1 << 12;
     /// With fewer keys a shard would be a poor sample of who was used last.

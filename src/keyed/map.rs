@@ -1,6 +1,5 @@
 use super::config::{Settings, WhenFull};
-use super::shard::{Shard, State};
-use super::table::Hash;
+use super::shard::{Hash, Shard, State};
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{CachePadded, Mutex};
 use crate::time::Instant;

@@ -33,15 +33,15 @@
 //!
 //! # Memory
 //!
-//! Four bytes for each key beside the key and its state, and a quarter to two fifths of a vacant place for
-//! each taken one: a table grows by an eighth. A shard that has become nearly empty gives memory back.
+//! Four bytes and a little for each key beside the key and its state, and between one and one and a third
+//! vacant places for each taken one when the map grows to a number of keys just above a power of two. A
+//! shard that has become nearly empty gives memory back.
 
 mod config;
 #[cfg(all(test, mainstay_loom))]
 mod loom;
 mod map;
 mod shard;
-mod table;
 #[cfg(test)]
 #[cfg(not(mainstay_loom))]
 mod tests;

@@ -44,9 +44,8 @@ use std::hash::{BuildHasher, Hash, RandomState};
 ///
 /// # Memory
 ///
-/// A place in the table takes 12 bytes beside the key, 28 with a resolver, and what alignment asks for; in a
-/// large table there are 1.25 to 1.4 places for each key, whatever their number. Measured: from a hundred
-/// thousand `u64` keys on each takes 31 to 33 bytes.
+/// A place in the table takes 13 bytes beside the key, 29 with a resolver, and what alignment asks for; there
+/// are up to two and a third places for each key. Measured: a million `u64` keys take 52.4 bytes each.
 pub struct Keyed<K, S = RandomState> {
     keys: Keys<K, S>,
     origin: Instant,
