@@ -51,6 +51,12 @@ impl Random {
     }
 }
 
+/// True for one in `n` draws, by the system's generator: who is to be looked at more closely.
+#[inline(always)]
+pub(crate) fn one_in(n: u64) -> bool {
+    fastrand::u64(..).is_multiple_of(n)
+}
+
 #[cfg(test)]
 #[cfg(not(mainstay_loom))]
 mod tests {

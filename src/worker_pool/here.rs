@@ -29,8 +29,6 @@ thread_local! {
     static HERE: RefCell<Option<Here>> = const { RefCell::new(None) };
     /// How many jobs run inside of each other.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
-    /// Of a linear congruential generator, for [`is_sample`].
-    static CHANCE: Cell<u64> = const { Cell::new(0) };
 }
 
 /// The running thread works for `pool` from now on.
@@ -76,14 +74,4 @@ pub(super) fn deeper(act: impl FnOnce()) {
     DEPTH.set(DEPTH.get() + 1);
     let _up = Up;
     act();
-}
-
-/// True for one in so many jobs submitted by this thread, a power of two. By chance, for a thread that submits to
-/// two pools by turns would give all samples to one of them, if it counted.
-#[inline(always)]
-pub(super) fn is_sample(one_in: u64) -> bool {
-    // Knuth's MMIX generator. Its upper bits are the good ones.
-    let next = CHANCE.get().wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-    CHANCE.set(next);
-    next >> 32 & (one_in - 1) == 0
 }

@@ -12,6 +12,7 @@ use super::lanes::{Lane, Room};
 use super::tally::SAMPLE;
 use super::work::{Desk, Discard, Fate, Plain, Stamped, Timed, Work, discard_at};
 use crate::error::{Reason, Rejection};
+use crate::random::one_in;
 use crate::ring::{PopError, PushError};
 use crate::sync::PlainArc;
 use crate::sync::hint::spin_loop;
@@ -295,8 +296,9 @@ impl<'a> Submitter<'a> {
         if let Some((entered, deadline)) = limits {
             return Wrapped::Timed(Timed { work, entered, deadline });
         }
-        // A stamp shall not drive into a box what fits without.
-        if const { fits::<Stamped<W>>() || !fits::<W>() } && here::is_sample(SAMPLE) {
+        // A stamp shall not drive into a box what fits without. By chance, for a thread that submits to two pools by
+        // turns would give all samples to one of them, if it counted.
+        if const { fits::<Stamped<W>>() || !fits::<W>() } && one_in(SAMPLE) {
             return Wrapped::Stamped(Stamped { work, entered: self.pool.clock.now() });
         }
         Wrapped::Bare(work)
