@@ -169,9 +169,7 @@ impl<'a> Submitter<'a> {
     /// # Errors
     /// Gives the job back and says why.
     pub fn submit_blocking<F: FnOnce() + Send + 'static>(&self, job: F) -> Result<(), Refused<F>> {
-        let entered = self.enter_blocking(self.wrap(Plain(job)), |wait, attempt| {
-            Some(wait.block_after(Attempt::Refused, attempt))
-        });
+        let entered = self.enter_blocking(self.wrap(Plain(job)), for_as_long_as_it_takes);
         entered.map_err(|(reason, work)| self.refused(reason, work.into_work().0))
     }
 
@@ -247,9 +245,7 @@ impl<'a> Submitter<'a> {
         T: Send + 'static,
     {
         let (work, handle) = self.tracked(job);
-        let entered =
-            self.enter_blocking(work, |wait, attempt| Some(wait.block_after(Attempt::Refused, attempt)));
-        if let Err((reason, work)) = entered {
+        if let Err((reason, work)) = self.enter_blocking(work, for_as_long_as_it_takes) {
             self.give_up(reason, work);
         }
         handle.join_blocking()
@@ -382,9 +378,7 @@ impl<'a> Submitter<'a> {
     fn enter_when_full<W: Work + 'static>(&self, work: Wrapped<W>) -> Result<(), (Reason, Wrapped<W>)> {
         match self.pool.settings.when_full {
             WhenFull::Reject => Err((Reason::QueueFull, work)),
-            WhenFull::Block => {
-                self.enter_blocking(work, |wait, attempt| Some(wait.block_after(Attempt::Refused, attempt)))
-            }
+            WhenFull::Block => self.enter_blocking(work, for_as_long_as_it_takes),
             WhenFull::CallerRuns => {
                 let mut work = Some(work);
                 here::on_worker_of(PoolId::of(self.pool), |desk| self.run_here(work.take(), desk))
@@ -434,7 +428,7 @@ impl<'a> Submitter<'a> {
     fn enter_blocking<W: Work + 'static>(
         &self,
         work: Wrapped<W>,
-        wait: impl FnOnce(Wait<'a, Room<'a, Job>>, &mut dyn FnMut() -> Attempt<Entered>) -> Option<Entered>,
+        wait: impl FnOnce(ForRoom<'a>, &mut dyn FnMut() -> Attempt<Entered>) -> Option<Entered>,
     ) -> Result<(), (Reason, Wrapped<W>)> {
         let work = match self.try_enter(work) {
             Err((Reason::QueueFull, work)) => work,
@@ -482,6 +476,16 @@ impl<'a> Submitter<'a> {
     }
 }
 
+type ForRoom<'a> = Wait<'a, Room<'a, Job>>;
+
+/// The first attempt found the queue full.
+fn for_as_long_as_it_takes(
+    wait: ForRoom<'_>,
+    attempt: &mut dyn FnMut() -> Attempt<Entered>,
+) -> Option<Entered> {
+    Some(wait.block_after(Attempt::Refused, attempt))
+}
+
 /// How a wait for room ended.
 #[derive(Clone, Copy, Debug)]
 enum Entered {
@@ -498,7 +502,7 @@ impl fmt::Debug for Submitter<'_> {
 /// A submission that waits for room as a task does.
 struct Entry<'a, W> {
     submitter: Submitter<'a>,
-    wait: Wait<'a, Room<'a, Job>>,
+    wait: ForRoom<'a>,
     work: Option<Wrapped<W>>,
 }
 
