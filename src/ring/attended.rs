@@ -28,6 +28,13 @@ impl<T> Ring<T> {
         Ok(act(item, claim.waited_for))
     }
 
+    /// Claims the oldest item and goes no further, until what is returned is called.
+    #[cfg(all(test, not(mainstay_loom)))]
+    pub(crate) fn stall_pop(&self) -> Result<impl FnOnce() -> T, PopError> {
+        let claim = self.core.claim_pop()?;
+        Ok(move || self.core.take(&claim))
+    }
+
     /// Raises the flag that the next push will see, in one step with seeing that the ring is empty and
     /// open; false if it may not be.
     pub(crate) fn wait_for_items(&self) -> bool {

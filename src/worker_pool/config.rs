@@ -40,7 +40,9 @@ pub enum WhenFull {
     /// The calling thread runs the job, and submits nothing else meanwhile: a brake. Nested deeper than
     /// [`inline_depth`](Builder::inline_depth) the job is refused.
     CallerRuns,
-    /// The job that has waited longest makes room; its handle gets [`JobError::QueueFull`](super::JobError).
+    /// The job that has waited longest makes room; its handle gets [`JobError::QueueFull`](super::JobError). If
+    /// the system has just taken the processor from a thread in the middle of pushing or taking a job, the
+    /// submitter yields until that has finished.
     DropOldest,
     /// The job is dropped as if it had been taken; its handle gets [`JobError::QueueFull`](super::JobError).
     DropNewest,

@@ -600,3 +600,42 @@ impl<F, T> fmt::Debug for Call<'_, F, T> {
         f.debug_struct("Call").field("queued", &self.entry.is_none()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[cfg(not(mainstay_loom))]
+mod tests {
+    use super::super::{WhenFull, WorkerPool};
+    use std::sync::mpsc;
+    use std::thread;
+
+    /// The place at the end of the queue is still in the hands of who takes the job before out of it: there is
+    /// no room, and yet the queue is not full.
+    #[test]
+    fn none_is_evicted_while_somebody_makes_room() {
+        let pool = WorkerPool::builder()
+            .workers(1)
+            .queue_capacity(3)
+            .when_full(WhenFull::DropOldest)
+            .build()
+            .unwrap();
+        let (hold, held) = mpsc::channel::<()>();
+        let (begin, begun) = mpsc::channel();
+        pool.execute(move || {
+            begin.send(()).unwrap();
+            let _ = held.recv();
+        })
+        .unwrap();
+        begun.recv().unwrap();
+        (0..3).for_each(|_| pool.execute(|| ()).unwrap());
+        let finish = pool.shared().queue.lanes.lane(0).ring().stall_pop().unwrap();
+        thread::scope(|scope| {
+            let submitter = scope.spawn(|| pool.execute(|| ()));
+            // Long enough for it to get it wrong.
+            (0..10_000).for_each(|_| thread::yield_now());
+            drop(finish());
+            submitter.join().unwrap().unwrap();
+        });
+        assert_eq!((pool.snapshot().rejected, pool.snapshot().queued), (0, 3));
+        drop(hold);
+    }
+}
