@@ -23,9 +23,15 @@ fn closed(c: &mut Criterion) {
         ("count window", breaker(|b| b)),
         ("count window, runs", breaker(|b| b.consecutive_failures(5))),
         ("count window, slow calls", breaker(|b| b.slow_calls(slow))),
-        ("count window, slow calls, clock left out", breaker(|b| b.slow_calls(slow).clock(still.clone()))),
+        (
+            "count window, slow calls, clock left out",
+            breaker(|b| b.slow_calls(slow).clock(still.clone())),
+        ),
         ("count window, latency", breaker(|b| b.latency(true))),
-        ("count window, latency, clock left out", breaker(|b| b.latency(true).clock(still.clone()))),
+        (
+            "count window, latency, clock left out",
+            breaker(|b| b.latency(true).clock(still.clone())),
+        ),
         ("count window, in flight", breaker(|b| b.slow_calls(slow).watch_in_flight(true))),
         (
             "count window, in flight, clock left out",
@@ -38,10 +44,13 @@ fn closed(c: &mut Criterion) {
         ),
     ];
     for (name, breaker) in &breakers {
-        group.bench_function(*name, |b| b.iter(|| breaker.call_blocking(|| black_box(Ok::<u64, ()>(1)))));
+        group.bench_function(*name, |b| {
+            b.iter(|| breaker.call_blocking(|| black_box(Ok::<u64, ()>(1))))
+        });
     }
     let observed = breaker(|b| b);
-    let _subscriptions: Vec<_> = (0..3).map(|_| observed.on_transition(|_: &Transition| ())).collect();
+    let _subscriptions: Vec<_> =
+        (0..3).map(|_| observed.on_transition(|_: &Transition| ())).collect();
     group.bench_function("count window, three observers", |b| {
         b.iter(|| observed.call_blocking(|| black_box(Ok::<u64, ()>(1))));
     });
@@ -95,7 +104,8 @@ fn open(c: &mut Criterion) {
 fn keyed(c: &mut Criterion) {
     let mut group = c.benchmark_group("keyed");
     for keys in [10_u64, 100_000] {
-        let keyed: Keyed<u64> = Keyed::builder(CircuitBreaker::builder()).max_keys(200_000).build().unwrap();
+        let keyed: Keyed<u64> =
+            Keyed::builder(CircuitBreaker::builder()).max_keys(200_000).build().unwrap();
         let mut key = 0;
         let mut call = || {
             key = (key + 7919) % keys;

@@ -16,7 +16,9 @@ fn object_pool(c: &mut Criterion) {
     let mut group = c.benchmark_group("object_pool");
     let with_cache = pool(16);
     group.bench_function("get + put", |b| b.iter(|| black_box(&mut *with_cache.get()).push(1)));
-    group.bench_function("get_owned + put", |b| b.iter(|| black_box(&mut *with_cache.get_owned()).push(1)));
+    group.bench_function("get_owned + put", |b| {
+        b.iter(|| black_box(&mut *with_cache.get_owned()).push(1))
+    });
     group.bench_function("take + put", |b| b.iter(|| with_cache.put(black_box(with_cache.take()))));
     let as_is = ObjectPool::new(|| Vec::<u8>::with_capacity(4096));
     group.bench_function("get + put without a rule", |b| b.iter(|| drop(black_box(as_is.get()))));

@@ -20,15 +20,23 @@ fn limiter(quota: Quota, clock: &Clock) -> RateLimiter {
 
 fn direct(c: &mut Criterion) {
     let mut group = c.benchmark_group("direct");
-    for (name, clock) in [("still clock", ManualClock::new().clock()), ("system clock", Clock::system())] {
+    for (name, clock) in
+        [("still clock", ManualClock::new().clock()), ("system clock", Clock::system())]
+    {
         let granting = limiter(MANY, &clock);
-        group.bench_function(format!("granted, {name}"), |b| b.iter(|| granting.try_acquire().is_ok()));
+        group.bench_function(format!("granted, {name}"), |b| {
+            b.iter(|| granting.try_acquire().is_ok())
+        });
         group.bench_function(format!("granted, figures read, {name}"), |b| {
-            b.iter(|| granting.try_acquire().map(|answer| (answer.remaining(), answer.reset_after())).ok());
+            b.iter(|| {
+                granting.try_acquire().map(|answer| (answer.remaining(), answer.reset_after())).ok()
+            });
         });
         let refusing = limiter(Quota::per_hour(1), &clock);
         refusing.try_acquire().unwrap();
-        group.bench_function(format!("refused, {name}"), |b| b.iter(|| refusing.try_acquire().is_err()));
+        group.bench_function(format!("refused, {name}"), |b| {
+            b.iter(|| refusing.try_acquire().is_err())
+        });
         group.bench_function(format!("refused, retry_after read, {name}"), |b| {
             b.iter(|| refusing.try_acquire().map_err(|refused| refused.retry_after()).err());
         });
@@ -36,7 +44,9 @@ fn direct(c: &mut Criterion) {
             b.iter(|| granting.reserve(1).map(drop).is_ok());
         });
         let three = AllOf::new([&granting, &limiter(MANY, &clock), &limiter(MANY, &clock)]);
-        group.bench_function(format!("all of three, {name}"), |b| b.iter(|| three.try_acquire().is_ok()));
+        group.bench_function(format!("all of three, {name}"), |b| {
+            b.iter(|| three.try_acquire().is_ok())
+        });
         let pipeline = Pipeline::builder().rate_limit(&granting).build();
         group.bench_function(format!("pipeline, {name}"), |b| {
             b.iter(|| pipeline.call_blocking(|| black_box(Ok::<u64, ()>(1))));
@@ -77,7 +87,9 @@ fn keyed(c: &mut Criterion) {
         let mut key = 0_u64;
         group.bench_function(format!("granted, {keys} keys"), |b| {
             b.iter(|| {
-                key = key.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                key = key
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
                 limiter.try_acquire(&((key >> 33) % keys)).is_ok()
             });
         });

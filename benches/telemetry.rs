@@ -7,7 +7,8 @@ use mainstay::breaker::{Builder, CircuitBreaker};
 use mainstay::event::Event;
 use mainstay::telemetry::{Metrics, Tracing};
 use metrics::{
-    Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit, with_local_recorder,
+    Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit,
+    with_local_recorder,
 };
 use std::hint::black_box;
 use std::sync::Arc;
@@ -81,7 +82,9 @@ fn observers(c: &mut Criterion) {
 
     let mut group = c.benchmark_group("a call that changes no state");
     for (listens, breaker) in breakers {
-        group.bench_function(listens, |b| b.iter(|| breaker.call_blocking(|| black_box(Ok::<u64, ()>(1)))));
+        group.bench_function(listens, |b| {
+            b.iter(|| breaker.call_blocking(|| black_box(Ok::<u64, ()>(1))))
+        });
     }
     group.finish();
 

@@ -80,7 +80,8 @@ async fn limit(State(limits): State<Arc<Limits>>, request: Request, next: Next) 
             response
         }
         Err(refused) => {
-            let mut response = (StatusCode::TOO_MANY_REQUESTS, format!("{refused}\n")).into_response();
+            let mut response =
+                (StatusCode::TOO_MANY_REQUESTS, format!("{refused}\n")).into_response();
             write_figures(response.headers_mut(), &refused.answer());
             if let Some(after) = refused.retry_after_secs() {
                 response.headers_mut().insert(RETRY_AFTER, after.into());
@@ -117,7 +118,8 @@ async fn main() -> Result<(), Failure> {
     let run = Duration::from_secs_f64(argument.map_or(Ok(3.0), |argument| argument.parse())?);
 
     // Who comes, and how often a second.
-    let mut tenants = vec![("gold-1".to_owned(), 150), ("gold-2".to_owned(), 60), ("pro-1".to_owned(), 200)];
+    let mut tenants =
+        vec![("gold-1".to_owned(), 150), ("gold-2".to_owned(), 60), ("pro-1".to_owned(), 200)];
     tenants.extend((1..=20).map(|i| (format!("free-{i}"), 10)));
     println!(
         "everybody together: {EVERYBODY} a second\n\ntenant      asks/s    plan/s     got/s   refused/s"
@@ -139,7 +141,11 @@ async fn main() -> Result<(), Failure> {
     free.print(run, 20 * plan_rate("free"));
     all.tenant = "together".into();
     all.print(run, EVERYBODY);
-    println!("\nlongest Retry-After: {} s; tenants known: {}", all.longest, limits.tenants.snapshot().keys);
+    println!(
+        "\nlongest Retry-After: {} s; tenants known: {}",
+        all.longest,
+        limits.tenants.snapshot().keys
+    );
     gateway.abort();
     Ok(())
 }
@@ -175,12 +181,20 @@ impl Tally {
         let a_second = |count: u32| f64::from(count) / run.as_secs_f64();
         let Self { tenant, asked, got, refused, .. } = self;
         let figures = [asked, got, refused].map(|count| a_second(*count));
-        println!("{tenant:<10} {:>7.0} {plan:>9} {:>9.1} {:>11.1}", figures[0], figures[1], figures[2]);
+        println!(
+            "{tenant:<10} {:>7.0} {plan:>9} {:>9.1} {:>11.1}",
+            figures[0], figures[1], figures[2]
+        );
     }
 }
 
 /// Asks `rate` times a second, heedless of refusals: a gateway must bear such clients too.
-async fn call(gateway: SocketAddr, tenant: String, rate: u32, run: Duration) -> Result<Tally, Failure> {
+async fn call(
+    gateway: SocketAddr,
+    tenant: String,
+    rate: u32,
+    run: Duration,
+) -> Result<Tally, Failure> {
     let http: Client<_, Body> = Client::builder(TokioExecutor::new()).build_http();
     let mut tally = Tally { tenant, ..Tally::default() };
     let started = Instant::now();

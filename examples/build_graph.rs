@@ -70,7 +70,11 @@ impl Build {
     }
 
     fn ready(&self) -> Vec<&'static str> {
-        self.states.iter().filter(|(_, state)| **state == State::Waiting(0)).map(|(name, _)| *name).collect()
+        self.states
+            .iter()
+            .filter(|(_, state)| **state == State::Waiting(0))
+            .map(|(name, _)| *name)
+            .collect()
     }
 
     /// `name` has ended; its dependents are a step nearer, or will never be built.
@@ -89,7 +93,9 @@ impl Build {
 
     fn cancel_dependents(&mut self, name: &'static str, because_of: &'static str) {
         for dependent in self.dependents.get(name).cloned().unwrap_or_default() {
-            if let Some(State::Waiting(_)) = self.states.insert(dependent, State::Cancelled(because_of)) {
+            if let Some(State::Waiting(_)) =
+                self.states.insert(dependent, State::Cancelled(because_of))
+            {
                 self.cancel_dependents(dependent, because_of);
             }
         }

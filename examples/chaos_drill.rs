@@ -174,7 +174,10 @@ async fn drill(phase: Duration) -> Result<Vec<String>, Failure> {
                 added * 100.0
             );
             if added >= TOLERANCE {
-                faults.push(format!("calls to the healthy server took {:.0} % longer", added * 100.0));
+                faults.push(format!(
+                    "calls to the healthy server took {:.0} % longer",
+                    added * 100.0
+                ));
             }
         }
         _ => faults.push("no calls to the healthy server to compare".into()),
@@ -204,7 +207,8 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     match runtime.map_err(Failure::from).and_then(|runtime| runtime.block_on(drill(phase))) {
         Ok(faults) if faults.is_empty() => {
             println!("passed");

@@ -135,7 +135,9 @@ fn main() {
             })
             .collect();
         let end = start + Duration::from_millis(milliseconds);
-        while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+        while let Some(left) =
+            end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+        {
             thread::sleep(left.min(Duration::from_millis(100)));
             let received = counts.received.load(Ordering::Relaxed);
             let dropped = counts.dropped.load(Ordering::Relaxed);
@@ -144,23 +146,35 @@ fn main() {
         }
         stop.store(true, Ordering::Relaxed);
         // The producers leave, the last one closes the feed, the consumers empty it and leave.
-        consumers.into_iter().map(|consumer| consumer.join().expect("consumers do not panic")).collect()
+        consumers
+            .into_iter()
+            .map(|consumer| consumer.join().expect("consumers do not panic"))
+            .collect()
     });
 
     let elapsed = start.elapsed();
-    let [sent, dropped, received] =
-        [&counts.sent, &counts.dropped, &counts.received].map(|count| count.load(Ordering::Relaxed));
+    let [sent, dropped, received] = [&counts.sent, &counts.dropped, &counts.received]
+        .map(|count| count.load(Ordering::Relaxed));
     assert_eq!(sent, dropped + received, "every update is accounted for");
-    let mut delays: Vec<Duration> = seen.iter().flat_map(|seen| seen.delays.iter().copied()).collect();
+    let mut delays: Vec<Duration> =
+        seen.iter().flat_map(|seen| seen.delays.iter().copied()).collect();
     delays.sort_unstable();
     let batches: u64 = seen.iter().map(|seen| seen.batches).sum();
     let full: u64 = seen.iter().map(|seen| seen.full_batches).sum();
-    let quantile = |q: f64| delays.get((delays.len() as f64 * q) as usize).copied().unwrap_or_default();
-    println!("\n  throughput  {:.2} million updates a second", received as f64 / elapsed.as_secs_f64() / 1e6);
+    let quantile =
+        |q: f64| delays.get((delays.len() as f64 * q) as usize).copied().unwrap_or_default();
+    println!(
+        "\n  throughput  {:.2} million updates a second",
+        received as f64 / elapsed.as_secs_f64() / 1e6
+    );
     println!("  dropped     {:.1} %", 100.0 * dropped as f64 / sent.max(1) as f64);
     println!(
         "  batches     {:.1} updates on average, {full} of {batches} full",
         received as f64 / batches.max(1) as f64
     );
-    println!("  delay       {:?} median, {:?} 99 %, of the oldest in a batch", quantile(0.5), quantile(0.99));
+    println!(
+        "  delay       {:?} median, {:?} 99 %, of the oldest in a batch",
+        quantile(0.5),
+        quantile(0.99)
+    );
 }

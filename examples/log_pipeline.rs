@@ -35,7 +35,8 @@ fn main() -> Result<(), Failure> {
     // What this example is about. An entry or a buffer that comes back is emptied but keeps its memory,
     // unless some giant record made it grow beyond the capacity given here.
     // As many entries are under way as the channel between the first two threads holds.
-    let entries = ObjectPool::builder(Entry::default).max_capacity(16 * 1024).max_idle(16 * PAGE).build()?;
+    let entries =
+        ObjectPool::builder(Entry::default).max_capacity(16 * 1024).max_idle(16 * PAGE).build()?;
     let new_buffer = || Vec::with_capacity(BATCH + 4096);
     let buffers = ObjectPool::builder(new_buffer).max_capacity(2 * BATCH).build()?;
 
@@ -54,12 +55,24 @@ fn main() -> Result<(), Failure> {
 
     println!("\n{} records, best of {rounds} rounds\n", with.records);
     println!("                    records/s   allocations/record");
-    println!("without pooling  {:>12.0}   {:>18.4}", without.rate(), without.allocations_per_record());
+    println!(
+        "without pooling  {:>12.0}   {:>18.4}",
+        without.rate(),
+        without.allocations_per_record()
+    );
     println!("with pooling     {:>12.0}   {:>18.4}", with.rate(), with.allocations_per_record());
     println!("\nfaster by {:.2}", with.rate() / without.rate());
     let (entries, buffers) = (entries.snapshot(), buffers.snapshot());
-    println!("entries made: {:>6} for {:>9} records", entries.created, entries.hits + entries.misses);
-    println!("buffers made: {:>6} for {:>9} batches", buffers.created, buffers.hits + buffers.misses);
+    println!(
+        "entries made: {:>6} for {:>9} records",
+        entries.created,
+        entries.hits + entries.misses
+    );
+    println!(
+        "buffers made: {:>6} for {:>9} batches",
+        buffers.created,
+        buffers.hits + buffers.misses
+    );
     Ok(())
 }
 
@@ -112,7 +125,8 @@ where
                 let text = batch.bytes();
                 entry.write_json(text);
                 if text.len() >= BATCH {
-                    full.send(std::mem::replace(&mut batch, buffer())).map_err(|_| "the writer is gone")?;
+                    full.send(std::mem::replace(&mut batch, buffer()))
+                        .map_err(|_| "the writer is gone")?;
                 }
             }
             full.send(batch).map_err(|_| "the writer is gone")?;
@@ -230,7 +244,9 @@ impl Input {
                     );
                     std::process::exit(0);
                 }
-                "--file" => input.file = Some(arguments.next().ok_or("--file takes a path")?.into()),
+                "--file" => {
+                    input.file = Some(arguments.next().ok_or("--file takes a path")?.into())
+                }
                 other => return Err(format!("{other}? see --help").into()),
             }
         }

@@ -45,7 +45,11 @@ fn overload(pool: &WorkerPool, deadlines: bool, rate: f64, time: Duration) -> Ve
                 done.lock().expect("no panic").push(asked.elapsed());
             };
             // Refused when the queue is full: that is part of the game.
-            let _ = if deadlines { pool.within(PATIENCE).try_submit(job) } else { pool.try_submit(job) };
+            let _ = if deadlines {
+                pool.within(PATIENCE).try_submit(job)
+            } else {
+                pool.try_submit(job)
+            };
         }
         thread::sleep(Duration::from_micros(500));
     }
@@ -66,7 +70,10 @@ fn main() {
         2.0 * capacity
     );
     println!("A job is good if it is done within {PATIENCE:?}.\n");
-    println!("{:<28} {:>8} {:>8} {:>9} {:>10} {:>10}", "", "run/s", "good/s", "goodput", "p50", "p99");
+    println!(
+        "{:<28} {:>8} {:>8} {:>9} {:>10} {:>10}",
+        "", "run/s", "good/s", "goodput", "p50", "p99"
+    );
 
     let builder = || WorkerPool::builder().workers(WORKERS).queue_capacity(QUEUE);
     let contestants = [

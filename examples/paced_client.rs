@@ -22,9 +22,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let seconds: f64 = std::env::args().nth(1).map_or(Ok(2.0), |argument| argument.parse())?;
     let run = Duration::from_secs_f64(seconds);
 
-    let limiter = RateLimiter::builder(Quota::per_second(LIMITS[0]).burst(BURST)).name("provider").build()?;
+    let limiter =
+        RateLimiter::builder(Quota::per_second(LIMITS[0]).burst(BURST)).name("provider").build()?;
     // A call waits for its turn for up to a second; one that could not be served by then fails at once.
-    let calls = Pipeline::builder().rate_limit(limiter.waiting_at_most(Duration::from_secs(1))).build();
+    let calls =
+        Pipeline::builder().rate_limit(limiter.waiting_at_most(Duration::from_secs(1))).build();
 
     let provider = Provider::default();
     let served = [const { AtomicU64::new(0) }; WORKERS];
@@ -43,7 +45,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             });
         }
         thread::sleep(run / 2);
-        limiter.reconfigure(Quota::per_second(LIMITS[1]).burst(BURST)).expect("a quota like the first");
+        limiter
+            .reconfigure(Quota::per_second(LIMITS[1]).burst(BURST))
+            .expect("a quota like the first");
         provider.half.store(1, Ordering::Relaxed);
     });
 
@@ -62,7 +66,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let estimate = tokens.try_acquire_n(3_000)?;
     let used = 1_200;
     tokens.refund(&estimate, estimate.granted() - used);
-    println!("\nof 4,000 tokens 3,000 were taken and {used} used: {} are left", tokens.peek().remaining());
+    println!(
+        "\nof 4,000 tokens 3,000 were taken and {used} used: {} are left",
+        tokens.peek().remaining()
+    );
     Ok(())
 }
 

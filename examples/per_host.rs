@@ -59,7 +59,10 @@ enum Kind {
 
 const HOSTS: [Kind; 16] = {
     use Kind::{Busy, Failing, Flaky, Gone, Hanging, Well};
-    [Well, Well, Failing, Well, Hanging, Well, Flaky, Well, Gone, Well, Busy, Well, Hanging, Well, Well, Well]
+    [
+        Well, Well, Failing, Well, Hanging, Well, Flaky, Well, Gone, Well, Busy, Well, Hanging,
+        Well, Well, Well,
+    ]
 };
 /// Requests that are under way at once.
 const WORKERS: usize = 8;
@@ -105,7 +108,9 @@ async fn answer(extract::State((kind, asked)): extract::State<(Kind, Arc<AtomicU
         Kind::Hanging => std::future::pending().await,
         Kind::Failing => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         Kind::Flaky if n % 3 == 2 => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-        Kind::Busy => return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")]).into_response(),
+        Kind::Busy => {
+            return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")]).into_response();
+        }
         _ => tokio::time::sleep(WORK).await,
     }
     "a page".into_response()
@@ -122,9 +127,12 @@ struct Crawler {
 fn judge(result: &Result<Response<Body>, Error<Failure>>) -> Outcome {
     match result {
         Ok(response) if response.status() == StatusCode::SERVICE_UNAVAILABLE => {
-            let seconds = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+            let seconds =
+                response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
             let pause = seconds.and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
-            pause.map_or(Outcome::Failure, |pause| Outcome::Unavailable(pause.min(Duration::from_secs(10))))
+            pause.map_or(Outcome::Failure, |pause| {
+                Outcome::Unavailable(pause.min(Duration::from_secs(10)))
+            })
         }
         Ok(response) if response.status().is_server_error() => Outcome::Failure,
         Ok(_) => Outcome::Success,
@@ -152,10 +160,16 @@ impl Crawler {
     /// One page, if the host's breaker lets us ask for it. A pipeline costs nothing to put together.
     async fn fetch(&self, host: &str) -> Result<StatusCode, Error<Failure>> {
         let breaker = self.breakers.breaker(host)?.classified_by(judge);
-        let response =
-            Pipeline::builder().breaker(breaker).timeout(PATIENCE).build().call(|| self.get(host)).await?;
+        let response = Pipeline::builder()
+            .breaker(breaker)
+            .timeout(PATIENCE)
+            .build()
+            .call(|| self.get(host))
+            .await?;
         let status = response.status();
-        to_bytes(response.into_body(), usize::MAX).await.map_err(|error| Error::Operation(error.into()))?;
+        to_bytes(response.into_body(), usize::MAX)
+            .await
+            .map_err(|error| Error::Operation(error.into()))?;
         Ok(status)
     }
 
@@ -194,8 +208,9 @@ fn report(crawler: &Crawler, hosts: &[Host]) {
     let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
     for Host { kind, name, asked, counts } in hosts {
         let Ok(breaker) = crawler.breakers.breaker(name.as_str()) else { continue };
-        let p50 =
-            breaker.quantile(0.5).map_or("-".into(), |p50| format!("{:.1} ms", p50.as_secs_f64() * 1e3));
+        let p50 = breaker
+            .quantile(0.5)
+            .map_or("-".into(), |p50| format!("{:.1} ms", p50.as_secs_f64() * 1e3));
         let opened = breaker
             .history()
             .into_iter()
@@ -230,7 +245,9 @@ async fn run(length: Duration) -> Result<(), Failure> {
     let until = Instant::now() + length;
     println!("Crawling {} hosts for {length:?} with {WORKERS} workers …", hosts.len());
     let workers: Vec<_> = (0..WORKERS)
-        .map(|n| tokio::spawn(crawl(crawler.clone(), hosts.clone(), n * hosts.len() / WORKERS, until)))
+        .map(|n| {
+            tokio::spawn(crawl(crawler.clone(), hosts.clone(), n * hosts.len() / WORKERS, until))
+        })
         .collect();
     for worker in workers {
         worker.await?;
@@ -254,7 +271,8 @@ fn main() -> ExitCode {
         eprintln!("not understood; --help lists the options");
         return ExitCode::from(2);
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     match runtime.map_err(Failure::from).and_then(|runtime| runtime.block_on(run(length))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -127,9 +127,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // The tasks' panics are part of the show, and reported below.
     std::panic::set_hook(Box::new(|_| ()));
 
-    let pool = WorkerPool::builder().name("scheduler").workers(AT_ONCE).queue_capacity(16).build()?;
-    let retry =
-        Retry::builder().max_attempts(3).backoff(Backoff::constant(Duration::from_millis(10))).build()?;
+    let pool =
+        WorkerPool::builder().name("scheduler").workers(AT_ONCE).queue_capacity(16).build()?;
+    let retry = Retry::builder()
+        .max_attempts(3)
+        .backoff(Backoff::constant(Duration::from_millis(10)))
+        .build()?;
     let now = Instant::now();
     let mut entries: Vec<Entry> = [
         Task::new("heartbeat", 50, 50, 1, 0),
@@ -157,13 +160,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         report.jobs.len()
     );
     drop(report); // the handles of what was not begun learn of it
-    println!("{:<10} {:>6} {:>8} {:>6} {:>9} {:>8}", "task", "ok", "failed", "late", "panicked", "skipped");
+    println!(
+        "{:<10} {:>6} {:>8} {:>6} {:>9} {:>8}",
+        "task", "ok", "failed", "late", "panicked", "skipped"
+    );
     for mut entry in entries {
         if let Some(Ok(result)) = entry.running.take().map(JobHandle::try_join) {
             entry.note(&result);
         }
         let Figures { ok, failed, late, panicked, skipped } = entry.figures;
-        println!("{:<10} {ok:>6} {failed:>8} {late:>6} {panicked:>9} {skipped:>8}", entry.task.name);
+        println!(
+            "{:<10} {ok:>6} {failed:>8} {late:>6} {panicked:>9} {skipped:>8}",
+            entry.task.name
+        );
     }
     Ok(())
 }

@@ -46,7 +46,11 @@ const EVERY: Duration = Duration::from_millis(10);
 
 /// What a route has around it: a breaker of its own, and the limits of its service. There is no retry: the
 /// body of a request goes by once, and cannot be sent again.
-fn route((name, rate): (&str, u32), start: Instant, gateway: Gateway) -> Result<Router, ConfigError> {
+fn route(
+    (name, rate): (&str, u32),
+    start: Instant,
+    gateway: Gateway,
+) -> Result<Router, ConfigError> {
     let limiter = RateLimiter::builder(Quota::per_second(rate).burst(10)).name(name).build()?;
     let pipeline = Pipeline::builder()
         .breaker(breaker(name, start)?.classified_by(verdict))
@@ -69,7 +73,9 @@ fn breaker(name: &str, start: Instant) -> Result<CircuitBreaker, ConfigError> {
         .consecutive_failures(5)
         // Short, because the outage is: the default is 5 s and more.
         .wait(Backoff::exponential(Duration::from_millis(100)).cap(Duration::from_millis(300)))
-        .observer(move |event: &Event<'_>| println!("{:>6.2} s  {event}", start.elapsed().as_secs_f64()))
+        .observer(move |event: &Event<'_>| {
+            println!("{:>6.2} s  {event}", start.elapsed().as_secs_f64())
+        })
         .build()
 }
 
@@ -87,11 +93,17 @@ fn verdict(result: &Result<Response, Error<Infallible>>) -> Outcome {
 async fn explain(error: Error<Infallible>) -> Response {
     let wait = error.retry_after_secs().unwrap_or(1);
     match error {
-        Error::Timeout(timed_out) => (StatusCode::GATEWAY_TIMEOUT, timed_out.to_string()).into_response(),
+        Error::Timeout(timed_out) => {
+            (StatusCode::GATEWAY_TIMEOUT, timed_out.to_string()).into_response()
+        }
         error => {
-            let limited = matches!(&error, Error::Rejected(why) if why.reason() == Reason::RateLimited);
-            let status =
-                if limited { StatusCode::TOO_MANY_REQUESTS } else { StatusCode::SERVICE_UNAVAILABLE };
+            let limited =
+                matches!(&error, Error::Rejected(why) if why.reason() == Reason::RateLimited);
+            let status = if limited {
+                StatusCode::TOO_MANY_REQUESTS
+            } else {
+                StatusCode::SERVICE_UNAVAILABLE
+            };
             (status, [(RETRY_AFTER, wait)], error.to_string()).into_response()
         }
     }
@@ -152,7 +164,12 @@ struct Tally {
 }
 
 /// Calls one route of the gateway at a fixed rate, however long the answers take.
-async fn call_for(length: Duration, http: &Http, gateway: SocketAddr, route: &str) -> Result<Tally, Failure> {
+async fn call_for(
+    length: Duration,
+    http: &Http,
+    gateway: SocketAddr,
+    route: &str,
+) -> Result<Tally, Failure> {
     let page: Uri = format!("http://{gateway}/{route}").parse()?;
     let mut ticks = tokio::time::interval(EVERY);
     let calls = (length.as_secs_f64() / EVERY.as_secs_f64()) as u32;
@@ -231,6 +248,8 @@ async fn main() -> Result<(), Failure> {
     println!(
         "\nEach route has a breaker and a limit of its own: while search hangs, its callers are told so at"
     );
-    println!("once, the upstream is asked only by a probe now and then, and prices are served as ever.");
+    println!(
+        "once, the upstream is asked only by a probe now and then, and prices are served as ever."
+    );
     Ok(())
 }

@@ -172,7 +172,8 @@ impl Backoff {
             return cap.checked_mul(n);
         }
         let wait = |n| self.formula.grown(n, None).min(cap);
-        let first = (1..=n.min(ONE_BY_ONE)).try_fold(Duration::ZERO, |sum, n| sum.checked_add(wait(n)));
+        let first =
+            (1..=n.min(ONE_BY_ONE)).try_fold(Duration::ZERO, |sum, n| sum.checked_add(wait(n)));
         first?.checked_add(wait(n).checked_mul(n.saturating_sub(ONE_BY_ONE))?)
     }
 
@@ -273,7 +274,12 @@ impl Formula {
             3 => Jitter::Decorrelated,
             _ => Jitter::None,
         };
-        Self { growth, jitter, initial: Duration::from_nanos(initial), cap: Duration::from_nanos(cap) }
+        Self {
+            growth,
+            jitter,
+            initial: Duration::from_nanos(initial),
+            cap: Duration::from_nanos(cap),
+        }
     }
 }
 
@@ -327,9 +333,11 @@ mod tests {
     fn jitter_keeps_to_its_range_and_fills_it() {
         let random = Random::seeded(3);
         let base = Backoff::constant(1000 * MS).cap(2000 * MS);
-        for (jitter, low, high) in
-            [(Jitter::Full, 0, 1000), (Jitter::Equal, 500, 1000), (Jitter::Decorrelated, 1000, 2000)]
-        {
+        for (jitter, low, high) in [
+            (Jitter::Full, 0, 1000),
+            (Jitter::Equal, 500, 1000),
+            (Jitter::Decorrelated, 1000, 2000),
+        ] {
             let backoff = base.clone().jitter(jitter);
             let drawn: Vec<_> = backoff.delays(&random).take(2000).map(|d| d.as_millis()).collect();
             let (least, most) = (*drawn.iter().min().unwrap(), *drawn.iter().max().unwrap());

@@ -347,8 +347,8 @@ mod tests {
 
     #[test]
     fn a_rejection_says_who_why_and_when() {
-        let rejection =
-            Rejection::new(Reason::CircuitOpen, "search").with_retry_after(Duration::from_millis(1500));
+        let rejection = Rejection::new(Reason::CircuitOpen, "search")
+            .with_retry_after(Duration::from_millis(1500));
         assert_eq!(rejection.to_string(), "rejected by search: circuit open; try again in 1.5s");
         assert_eq!(Error::<()>::from(rejection).retry_after(), Some(Duration::from_millis(1500)));
         assert_eq!(Rejection::new(Reason::ShutDown, "search").retry_after(), None);

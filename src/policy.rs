@@ -189,7 +189,10 @@ pub trait Guard<T, E>: Policy {
         Self: 'a;
 
     /// Waits for admission, or refuses.
-    fn admit(&self, cx: Context) -> impl Future<Output = Result<Self::Permit<'_>, Rejection>> + Send;
+    fn admit(
+        &self,
+        cx: Context,
+    ) -> impl Future<Output = Result<Self::Permit<'_>, Rejection>> + Send;
 
     /// The same, holding the thread.
     ///
@@ -209,7 +212,11 @@ pub trait Repeat<T: Send, E: Send>: Policy {
     /// Runs `op` as often as the policy sees fit. A further attempt is told so by
     /// [`with_attempt`](Context::with_attempt), and if time has passed before it, by
     /// [`after_waiting`](Context::after_waiting): or the policies below would count from the first.
-    fn call<Op, Fut>(&self, cx: Context, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
+    fn call<Op, Fut>(
+        &self,
+        cx: Context,
+        op: Op,
+    ) -> impl Future<Output = Result<T, Error<E>>> + Send
     where
         Op: Fn(Context) -> Fut + Send + Sync,
         Fut: Future<Output = Result<T, Error<E>>> + Send;

@@ -39,7 +39,8 @@ impl Random {
             Some(next) => {
                 const ODD: u64 = 0x9E37_79B9_7F4A_7C15; // 2^64 / golden ratio: spreads small seeds
                 // Ordering: relaxed; only the atomicity of the count matters.
-                fastrand::Rng::with_seed(next.fetch_add(1, Ordering::Relaxed).wrapping_mul(ODD)).f64()
+                fastrand::Rng::with_seed(next.fetch_add(1, Ordering::Relaxed).wrapping_mul(ODD))
+                    .f64()
             }
         }
     }

@@ -164,7 +164,8 @@ fn windows_take_the_memory_they_say() {
 
 #[test]
 fn a_keyed_breaker_takes_the_memory_it_says() {
-    let keyed: breaker::Keyed<u64> = breaker::Keyed::builder(CircuitBreaker::builder()).build().unwrap();
+    let keyed: breaker::Keyed<u64> =
+        breaker::Keyed::builder(CircuitBreaker::builder()).build().unwrap();
     let call = |key: u64| {
         for _ in 0..200 {
             keyed.call_blocking(&key, || Ok::<(), ()>(())).unwrap();

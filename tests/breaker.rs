@@ -99,8 +99,12 @@ fn a_count_window_slides_after_ten_thousand_successes() {
 #[test]
 fn slow_calls_trip_by_their_own_rate_and_minimum() {
     let time = ManualClock::new();
-    let breaker =
-        builder(&time).failure_rate(None).slow_calls((SECOND, 0.5)).slow_minimum_calls(2).build().unwrap();
+    let breaker = builder(&time)
+        .failure_rate(None)
+        .slow_calls((SECOND, 0.5))
+        .slow_minimum_calls(2)
+        .build()
+        .unwrap();
     let call = |takes: Duration| {
         let permit = breaker.try_acquire().unwrap();
         time.advance(takes);
@@ -312,7 +316,8 @@ fn a_call_admitted_while_closed_decides_nothing_later() {
 fn a_clock_that_goes_back_or_far_ahead_is_survived() {
     let time = ManualClock::new();
     let start = time.now();
-    let breaker = builder(&time).time_window(10 * SECOND, 10).slow_calls((SECOND, 1.0)).build().unwrap();
+    let breaker =
+        builder(&time).time_window(10 * SECOND, 10).slow_calls((SECOND, 1.0)).build().unwrap();
     let permit = breaker.try_acquire().unwrap();
     time.set(start - 1000 * SECOND);
     permit.success(); // took no time at all
@@ -462,7 +467,13 @@ fn events_tell_each_transition_in_order() {
                 other => panic!("{other:?}"),
             };
             let wait = event.field("wait");
-            told.lock().unwrap().push((event.sequence, word("from"), word("to"), word("cause"), wait));
+            told.lock().unwrap().push((
+                event.sequence,
+                word("from"),
+                word("to"),
+                word("cause"),
+                wait,
+            ));
         }
     };
     let breaker = builder(&time).name("search").observer(observer).build().unwrap();
@@ -501,12 +512,9 @@ fn a_classifier_sees_the_ok_value_and_the_elapsed_time() {
     let counts = breaker.snapshot().counts;
     assert_eq!((counts.total, counts.failed), (2, 1));
 
-    let by_time =
-        breaker.classified_by(Timed(
-            |_: &Result<(), Error<()>>, elapsed| {
-                if elapsed > SECOND { Outcome::Failure } else { Outcome::Success }
-            },
-        ));
+    let by_time = breaker.classified_by(Timed(|_: &Result<(), Error<()>>, elapsed| {
+        if elapsed > SECOND { Outcome::Failure } else { Outcome::Success }
+    }));
     let _ = time.drive(by_time.call(|| async {
         time.clock().sleep(2 * SECOND).await;
         Ok(())
@@ -628,8 +636,12 @@ proptest! {
 fn a_lease_is_never_longer_than_the_settings_say() {
     let wedge = |lease: Duration| {
         let time = ManualClock::new();
-        let breaker =
-            builder(&time).probes(1).probe_lease(lease).wait(Backoff::constant(SECOND)).build().unwrap();
+        let breaker = builder(&time)
+            .probes(1)
+            .probe_lease(lease)
+            .wait(Backoff::constant(SECOND))
+            .build()
+            .unwrap();
         for _ in 0..4 {
             breaker.try_acquire().unwrap().failure();
         }

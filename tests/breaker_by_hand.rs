@@ -2,7 +2,9 @@
 #![cfg(not(mainstay_loom))]
 
 use mainstay::backoff::Backoff;
-use mainstay::breaker::{Builder, Cause, CircuitBreaker, Control, Keyed, Mode, Permit, State, Transition};
+use mainstay::breaker::{
+    Builder, Cause, CircuitBreaker, Control, Keyed, Mode, Permit, State, Transition,
+};
 use mainstay::event::{Event, Value};
 use mainstay::outcome::Outcome;
 use mainstay::time::ManualClock;
@@ -52,7 +54,11 @@ fn each_mode_rejects_counts_and_moves_as_its_table_says() {
         fail(&breaker, 9);
         let open = breaker.state() == State::Open;
         assert_eq!(open, trips || mode == Mode::ForcedOpen, "{mode}");
-        assert_eq!(breaker.try_acquire().is_ok(), passes && mode != Mode::Automatic, "{mode} after failures");
+        assert_eq!(
+            breaker.try_acquire().is_ok(),
+            passes && mode != Mode::Automatic,
+            "{mode} after failures"
+        );
         assert_eq!(breaker.snapshot().mode, mode);
     }
 }
@@ -176,7 +182,10 @@ fn a_shadow_decides_as_a_breaker_in_force_and_rejects_nothing() {
         } else {
             would.success();
         }
-        assert_eq!((real.state(), real.snapshot().counts), (shadow.state(), shadow.snapshot().counts));
+        assert_eq!(
+            (real.state(), real.snapshot().counts),
+            (shadow.state(), shadow.snapshot().counts)
+        );
     }
     assert!(rejected > 10, "{rejected}");
     assert_eq!((shadow.snapshot().shadowed, shadow.snapshot().rejected), (rejected, 0));
@@ -190,7 +199,8 @@ fn a_shadow_decides_as_a_breaker_in_force_and_rejects_nothing() {
 fn a_control_moves_all_and_those_that_come_later() {
     let time = ManualClock::new();
     let control = Control::new();
-    let mut breakers: Vec<_> = (0..3).map(|_| builder(&time).control(&control).build().unwrap()).collect();
+    let mut breakers: Vec<_> =
+        (0..3).map(|_| builder(&time).control(&control).build().unwrap()).collect();
     let alone = builder(&time).build().unwrap();
     control.set(Mode::ForcedOpen);
     breakers.push(builder(&time).control(&control).build().unwrap());
@@ -202,7 +212,9 @@ fn a_control_moves_all_and_those_that_come_later() {
     drop(breakers.split_off(2));
     control.set(Mode::Automatic);
     assert!(
-        breakers.iter().all(|breaker| breaker.mode() == Mode::Automatic && breaker.try_acquire().is_ok())
+        breakers
+            .iter()
+            .all(|breaker| breaker.mode() == Mode::Automatic && breaker.try_acquire().is_ok())
     );
 }
 
@@ -211,7 +223,8 @@ fn a_control_moves_all_and_those_that_come_later() {
 fn a_control_and_its_breakers_agree_in_the_end() {
     let time = ManualClock::new();
     let control = Control::new();
-    let breakers: Vec<_> = (0..8).map(|_| builder(&time).control(&control).build().unwrap()).collect();
+    let breakers: Vec<_> =
+        (0..8).map(|_| builder(&time).control(&control).build().unwrap()).collect();
     for round in 0..200 {
         std::thread::scope(|scope| {
             for thread in 0..4 {
@@ -252,7 +265,10 @@ fn the_history_is_bounded_and_says_why() {
     }
     let history = breaker.history();
     assert_eq!(history.len(), 16);
-    assert_eq!(history.iter().map(|t| t.sequence).collect::<Vec<_>>(), (25..=40).collect::<Vec<_>>());
+    assert_eq!(
+        history.iter().map(|t| t.sequence).collect::<Vec<_>>(),
+        (25..=40).collect::<Vec<_>>()
+    );
     let why = history.iter().rfind(|transition| transition.to == State::Open).unwrap();
     assert_eq!((why.cause, why.counts.failed), (Cause::FailureRate, 4));
 }

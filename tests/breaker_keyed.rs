@@ -59,13 +59,15 @@ fn each_key_has_a_breaker_of_its_own() {
 #[test]
 fn what_is_shut_in_use_or_set_by_hand_is_not_forgotten() {
     let time = ManualClock::new();
-    let keyed: Keyed<u32> = Keyed::builder(each(&time)).max_keys(4).idle_after(300 * SECOND).build().unwrap();
+    let keyed: Keyed<u32> =
+        Keyed::builder(each(&time)).max_keys(4).idle_after(300 * SECOND).build().unwrap();
     fail(&keyed, 1);
     let in_use = keyed.breaker(&2).unwrap();
     let permit = in_use.try_acquire().unwrap();
     keyed.breaker(&3).unwrap().set_mode(Mode::Disabled);
     succeed(&keyed, 4);
-    let ramping: Keyed<u32> = Keyed::builder(each(&time).ramp_up(60 * SECOND)).max_keys(2).build().unwrap();
+    let ramping: Keyed<u32> =
+        Keyed::builder(each(&time).ramp_up(60 * SECOND)).max_keys(2).build().unwrap();
     fail(&ramping, 1);
     time.advance(10 * SECOND);
     assert!(succeed(&ramping, 1));
@@ -105,7 +107,11 @@ fn what_is_idle_is_forgotten_and_what_is_used_is_not() {
     for key in 0..50 {
         succeed(&keyed, key);
     }
-    assert_eq!(keyed.breaker(&77).unwrap_err().reason(), Reason::Exhausted, "nobody is idle for long enough");
+    assert_eq!(
+        keyed.breaker(&77).unwrap_err().reason(),
+        Reason::Exhausted,
+        "nobody is idle for long enough"
+    );
     for _ in 0..3 {
         time.advance(59 * SECOND);
         succeed(&keyed, 7);
@@ -116,7 +122,8 @@ fn what_is_idle_is_forgotten_and_what_is_used_is_not() {
     assert_eq!(keyed.breaker(&7).unwrap().snapshot().counts.total, 4);
     // A family that is disabled as a whole is no reason to keep anyone.
     let control = Control::new();
-    let keyed: Keyed<u32> = Keyed::builder(each(&time).control(&control)).max_keys(5).build().unwrap();
+    let keyed: Keyed<u32> =
+        Keyed::builder(each(&time).control(&control)).max_keys(5).build().unwrap();
     control.set(Mode::Disabled);
     for key in 0..100 {
         fail(&keyed, key);
@@ -142,7 +149,8 @@ fn a_run_of_failures_outlasts_the_window() {
 #[test]
 fn a_ramp_that_is_over_keeps_nobody() {
     let time = ManualClock::new();
-    let keyed: Keyed<u32> = Keyed::builder(each(&time).ramp_up(60 * SECOND)).max_keys(2).build().unwrap();
+    let keyed: Keyed<u32> =
+        Keyed::builder(each(&time).ramp_up(60 * SECOND)).max_keys(2).build().unwrap();
     for key in 0..2 {
         fail(&keyed, key);
         time.advance(10 * SECOND);
@@ -162,8 +170,9 @@ fn a_ramp_that_is_over_keeps_nobody() {
 fn who_has_long_been_shut_in_vain_gives_way() {
     let time = ManualClock::new();
     let lease = 30 * SECOND;
-    for (when_full, half_open) in
-        [WhenFull::EvictOldest, WhenFull::Refuse].into_iter().flat_map(|full| [(full, false), (full, true)])
+    for (when_full, half_open) in [WhenFull::EvictOldest, WhenFull::Refuse]
+        .into_iter()
+        .flat_map(|full| [(full, false), (full, true)])
     {
         let each = each(&time).probe_lease(lease);
         let keyed = Keyed::builder(each).max_keys(8).when_full(when_full).idle_after(60 * SECOND);
@@ -198,7 +207,11 @@ fn no_more_than_a_share_is_shut_at_once() {
     let snapshot = keyed.snapshot();
     assert_eq!((snapshot.shut, keyed.sum().open), (3, 3));
     assert!(snapshot.spared >= 7, "{snapshot:?}");
-    assert_eq!(keyed.breaker(&9).unwrap().snapshot().counts.failed, 4, "spared, and goes on counting");
+    assert_eq!(
+        keyed.breaker(&9).unwrap().snapshot().counts.failed,
+        4,
+        "spared, and goes on counting"
+    );
     // Whoever closes makes room for another.
     time.advance(10 * SECOND);
     assert!(succeed(&keyed, 0));
@@ -254,13 +267,17 @@ fn a_listener_hears_whose_breaker_moved() {
 fn what_is_out_of_range_is_named() {
     let time = ManualClock::new();
     let b = || Keyed::<u32>::builder(each(&time));
-    let error = |builder: mainstay::breaker::KeyedBuilder<u32>| builder.build().unwrap_err().field();
+    let error =
+        |builder: mainstay::breaker::KeyedBuilder<u32>| builder.build().unwrap_err().field();
     assert_eq!(error(b().max_keys(0)), "max_keys");
     for share in [0.0, 1.1, f64::NAN] {
         assert_eq!(error(b().most_shut(share)), "most_shut");
     }
     assert_eq!(error(Keyed::builder(each(&time).failure_rate(7.0))), "failure_rate");
-    assert_eq!(error(Keyed::builder(each(&time).minimum_calls(1).count_window(0))), "minimum_calls");
+    assert_eq!(
+        error(Keyed::builder(each(&time).minimum_calls(1).count_window(0))),
+        "minimum_calls"
+    );
     let keyed = b().build().unwrap();
     let one = keyed.breaker(&1).unwrap();
     assert_eq!(one.reconfigure(one.config()).unwrap_err().field(), "config");
@@ -320,12 +337,13 @@ proptest! {
 #[test]
 fn the_bounds_hold_for_many_threads() {
     let time = ManualClock::new();
-    let keyed: Keyed<u32> = Keyed::builder(each(&time).wait(Backoff::constant(Duration::from_millis(1))))
-        .max_keys(64)
-        .most_shut(0.25)
-        .idle_after(Duration::from_millis(2))
-        .build()
-        .unwrap();
+    let keyed: Keyed<u32> =
+        Keyed::builder(each(&time).wait(Backoff::constant(Duration::from_millis(1))))
+            .max_keys(64)
+            .most_shut(0.25)
+            .idle_after(Duration::from_millis(2))
+            .build()
+            .unwrap();
     let calls = AtomicU64::new(0);
     std::thread::scope(|scope| {
         for seed in 1..=8_u64 {

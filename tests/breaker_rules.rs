@@ -84,7 +84,9 @@ fn a_rule_may_panic_use_the_breaker_and_be_replaced() {
     let panicked = catch_unwind(AssertUnwindSafe(|| outcomes(&breaker, &[Failure])));
     assert!(panicked.is_err());
     assert_eq!(breaker.snapshot().counts.failed, 1, "it has been counted");
-    breaker.reconfigure(breaker.config().trip_when(|figures: &Figures| figures.counts.failed == 2)).unwrap();
+    breaker
+        .reconfigure(breaker.config().trip_when(|figures: &Figures| figures.counts.failed == 2))
+        .unwrap();
     outcomes(&breaker, &[Failure]);
     assert_eq!(why(&breaker), Cause::Rule);
     *inside.lock().unwrap() = None;
@@ -107,10 +109,15 @@ fn an_outcome_counts_as_it_weighs() {
         let breaker = builder(&ManualClock::new()).build().unwrap();
         outcomes(&breaker, script);
         let counts = breaker.snapshot().counts;
-        assert_eq!((counts.total, counts.failed, counts.slow), (*total, *failed, *slow), "{script:?}");
+        assert_eq!(
+            (counts.total, counts.failed, counts.slow),
+            (*total, *failed, *slow),
+            "{script:?}"
+        );
         assert_eq!(breaker.state() == State::Open, *open, "{script:?}");
     }
-    let run = builder(&ManualClock::new()).failure_rate(None).consecutive_failures(5).build().unwrap();
+    let run =
+        builder(&ManualClock::new()).failure_rate(None).consecutive_failures(5).build().unwrap();
     outcomes(&run, &[Failure, Grave(3)]);
     assert_eq!(run.state(), State::Closed);
     outcomes(&run, &[Failure]);
@@ -207,10 +214,16 @@ fn what_is_out_of_range_is_named() {
     assert_eq!(class(Class::new().slow_after(SECOND)), "class.slow_after", "it times no calls");
     let timed = builder(&time).latency(true).build().unwrap();
     assert!(timed.for_class(Class::new().slow_after(SECOND)).is_ok());
-    assert_eq!(builder(&time).watch_in_flight(true).build().unwrap_err().field(), "watch_in_flight");
+    assert_eq!(
+        builder(&time).watch_in_flight(true).build().unwrap_err().field(),
+        "watch_in_flight"
+    );
     let error = |config| breaker.reconfigure(config).unwrap_err().field();
     assert_eq!(error(breaker.config().latency(true)), "latency");
-    assert_eq!(error(breaker.config().slow_calls((SECOND, 0.5)).watch_in_flight(true)), "watch_in_flight");
+    assert_eq!(
+        error(breaker.config().slow_calls((SECOND, 0.5)).watch_in_flight(true)),
+        "watch_in_flight"
+    );
     let alone = builder(&time).failure_rate(None).trip_when(|_: &Figures| false);
     assert!(alone.build().is_ok(), "a rule is enough");
 }
@@ -257,8 +270,10 @@ fn after_closing_a_growing_share_passes() {
 fn a_ramp_counts_and_trips_and_has_not_closed_for_good() {
     let time = ManualClock::new();
     let wait = Backoff::exponential(10 * SECOND).jitter(mainstay::backoff::Jitter::None);
-    let breaker =
-        closed_again(&time, builder(&time).wait(wait.clone()).ramp_up(10 * SECOND).minimum_calls(2));
+    let breaker = closed_again(
+        &time,
+        builder(&time).wait(wait.clone()).ramp_up(10 * SECOND).minimum_calls(2),
+    );
     assert_eq!(breaker.snapshot().openings, 1);
     let mut failed = 0;
     while breaker.state() == State::Closed {

@@ -48,7 +48,9 @@ fn never_more_probes_than_allowed_and_every_outcome_counted_or_stale() {
         .minimum_calls(4)
         .consecutive_failures(6)
         .wait(
-            Backoff::exponential(Duration::from_millis(1)).cap(Duration::from_millis(4)).jitter(Jitter::None),
+            Backoff::exponential(Duration::from_millis(1))
+                .cap(Duration::from_millis(4))
+                .jitter(Jitter::None),
         )
         .probes(PROBES)
         .trial_calls(6)
@@ -84,10 +86,11 @@ fn never_more_probes_than_allowed_and_every_outcome_counted_or_stale() {
                         13 => drop(permit),
                         14 if hung.len() < 4 => hung.push(permit),
                         _ => {
-                            let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                                let _permit = permit;
-                                std::panic::resume_unwind(Box::new(()));
-                            }));
+                            let panicked =
+                                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                                    let _permit = permit;
+                                    std::panic::resume_unwind(Box::new(()));
+                                }));
                             assert!(panicked.is_err());
                         }
                     }
@@ -173,7 +176,8 @@ fn a_time_window_loses_nothing_while_it_turns() {
                 scope.spawn(move || {
                     let mut dice = Dice(seed + round * THREADS);
                     for _ in 0..2_000 {
-                        let sample = if dice.roll(3) == 0 { Sample::SLOW_AND_FAILED } else { Sample::OK };
+                        let sample =
+                            if dice.roll(3) == 0 { Sample::SLOW_AND_FAILED } else { Sample::OK };
                         failed.fetch_add(u64::from(sample.failed), Ordering::Relaxed);
                         assert!(window.record(Generation::FIRST, time.now(), sample));
                         // In all well within the span, so that nothing has slid out at the end.

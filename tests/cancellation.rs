@@ -69,7 +69,11 @@ fn half_open(time: &ManualClock) -> CircuitBreaker {
 
 fn assert_free(breaker: &CircuitBreaker, outcomes: u64) {
     let snapshot = breaker.snapshot();
-    assert_eq!((snapshot.probes, snapshot.trial.total, snapshot.stale), (0, outcomes, 0), "{snapshot:?}");
+    assert_eq!(
+        (snapshot.probes, snapshot.trial.total, snapshot.stale),
+        (0, outcomes, 0),
+        "{snapshot:?}"
+    );
 }
 
 #[test]
@@ -97,8 +101,12 @@ fn a_pipeline_dropped_at_any_poll_counts_nothing_and_frees_its_slot() {
             .build()
             .unwrap();
         let limit = Timeout::new(100 * SECOND).clock(time.clock());
-        let pipeline =
-            Pipeline::builder().timeout(&limit).retry(&retry).breaker(&breaker).timeout(&limit).build();
+        let pipeline = Pipeline::builder()
+            .timeout(&limit)
+            .retry(&retry)
+            .breaker(&breaker)
+            .timeout(&limit)
+            .build();
         // Fails, waits, fails, waits, succeeds; pending twice in each attempt.
         let attempt = AtomicU32::new(0);
         let call = pipeline.call(|| async {
@@ -140,11 +148,14 @@ fn a_panicking_operation_counts_nothing_and_frees_its_slot() {
     let time = ManualClock::new();
     let breaker = half_open(&time);
     let pipeline = Pipeline::builder().breaker(&breaker).build();
-    let run = futures::executor::block_on::<Box<dyn Future<Output = Result<(), Error<()>>> + Unpin>>;
+    let run =
+        futures::executor::block_on::<Box<dyn Future<Output = Result<(), Error<()>>> + Unpin>>;
 
     panics(|| breaker.call_blocking(|| -> Result<(), ()> { panic!("operation") }));
     assert_free(&breaker, 0);
-    panics(|| run(Box::new(breaker.call(|| -> std::future::Ready<Result<(), ()>> { panic!("before") }))));
+    panics(|| {
+        run(Box::new(breaker.call(|| -> std::future::Ready<Result<(), ()>> { panic!("before") })))
+    });
     assert_free(&breaker, 0);
     panics(|| run(Box::new(Box::pin(breaker.call(|| async { panic!("inside") })))));
     assert_free(&breaker, 0);
@@ -158,7 +169,8 @@ fn a_panicking_operation_counts_nothing_and_frees_its_slot() {
 fn a_panicking_classifier_counts_nothing_and_frees_its_slot() {
     let time = ManualClock::new();
     let breaker = half_open(&time);
-    let view = breaker.classified_by(|_: &Result<(), Error<()>>| -> Outcome { panic!("classifier") });
+    let view =
+        breaker.classified_by(|_: &Result<(), Error<()>>| -> Outcome { panic!("classifier") });
     panics(|| view.call_blocking(|| Ok(())));
     assert_free(&breaker, 0);
     panics(|| futures::executor::block_on(view.call(|| Steps(1))));
@@ -171,9 +183,12 @@ fn a_panicking_wait_function_leaves_the_breaker_as_it_was() {
     let broken = Arc::new(AtomicBool::new(true));
     let wait = {
         let broken = broken.clone();
-        Backoff::custom(move |_| if broken.load(Ordering::Relaxed) { panic!("wait") } else { SECOND })
+        Backoff::custom(
+            move |_| if broken.load(Ordering::Relaxed) { panic!("wait") } else { SECOND },
+        )
     };
-    let breaker = CircuitBreaker::builder().clock(time.clock()).minimum_calls(2).wait(wait).build().unwrap();
+    let breaker =
+        CircuitBreaker::builder().clock(time.clock()).minimum_calls(2).wait(wait).build().unwrap();
     breaker.try_acquire().unwrap().failure();
     panics(|| breaker.try_acquire().unwrap().failure());
     assert_eq!((breaker.state(), breaker.snapshot().counts.failed), (State::Closed, 2));

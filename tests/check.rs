@@ -16,7 +16,8 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Three attempts, 100 ms between them, idempotent.
 fn retry(setup: impl FnOnce(retry::Builder) -> retry::Builder) -> Retry {
-    let sound = Retry::builder().idempotent(true).max_attempts(3).backoff(Backoff::constant(100 * MS));
+    let sound =
+        Retry::builder().idempotent(true).max_attempts(3).backoff(Backoff::constant(100 * MS));
     setup(sound).build().unwrap()
 }
 
@@ -44,7 +45,8 @@ fn each_rule_has_a_stack_that_breaks_it_and_one_that_just_does_not() {
     let b = || breaker(|b| b);
     let timed = |span| breaker(|b| b.time_window(span, 10));
     let slow = |b: Builder| b.failure_rate(None).slow_calls((100 * MS, 0.5));
-    let ruled = |b: Builder| b.failure_rate(None).trip_when(|figures: &Figures| figures.counts.failed > 3);
+    let ruled =
+        |b: Builder| b.failure_rate(None).trip_when(|figures: &Figures| figures.counts.failed > 3);
     let limiter = || RateLimiter::new(Quota::per_second(10)).unwrap();
     let unnamed = limiter();
     let table = stacks![
@@ -162,7 +164,12 @@ fn the_standard_order_is_sound_with_the_default_settings() {
 fn a_lint_is_a_sentence_with_names_and_figures() {
     let call = Timeout::new(SECOND).name("call");
     let searching = |retry: &Retry| {
-        Pipeline::builder().timeout(&call).retry(retry).breaker(breaker(|b| b)).timeout(300 * MS).build()
+        Pipeline::builder()
+            .timeout(&call)
+            .retry(retry)
+            .breaker(breaker(|b| b))
+            .timeout(300 * MS)
+            .build()
     };
     let table = [
         (

@@ -72,7 +72,11 @@ impl World {
     }
 
     /// Takes `seconds`, then gives `result`.
-    async fn operation(&self, seconds: u32, result: Result<(), &'static str>) -> Result<(), &'static str> {
+    async fn operation(
+        &self,
+        seconds: u32,
+        result: Result<(), &'static str>,
+    ) -> Result<(), &'static str> {
         self.attempts.fetch_add(1, Ordering::Relaxed);
         self.clock.sleep(seconds * SECOND).await;
         result
@@ -220,7 +224,9 @@ fn dropped_future() {
             world.attempts.fetch_add(1, Ordering::Relaxed);
             pending::<Result<(), &str>>().await
         }));
-        assert!(call.as_mut().poll(&mut std::task::Context::from_waker(Waker::noop())).is_pending());
+        assert!(
+            call.as_mut().poll(&mut std::task::Context::from_waker(Waker::noop())).is_pending()
+        );
         assert_eq!((world.attempts(), world.breaker.snapshot().probes), (1, 1));
     }
     world.assert_untouched();
@@ -252,6 +258,7 @@ fn around_a_closure_nothing_is_dropped() {
 fn every_row_has_its_test() {
     let table = include_str!("../src/docs/composing.rs").split("| what happens |").nth(1).unwrap();
     let rows = table.lines().skip(2).take_while(|line| line.starts_with("//! |")).count();
-    let tested = include_str!("composing.rs").lines().filter(|line| line.starts_with("    row(\"")).count();
+    let tested =
+        include_str!("composing.rs").lines().filter(|line| line.starts_with("    row(\"")).count();
     assert_eq!(rows, tested);
 }

@@ -39,7 +39,8 @@ const NEIGHBOURS: &[(&str, &str, &str)] = &[
     ("policy", "outcome", "a guard settles by outcome"),
 ];
 
-const UNSAFE_HOMES: &[&str] = &["sync/", "wait/", "ring/core.rs", "object_pool/", "worker_pool/job.rs"];
+const UNSAFE_HOMES: &[&str] =
+    &["sync/", "wait/", "ring/core.rs", "object_pool/", "worker_pool/job.rs"];
 
 struct Source {
     path: String,
@@ -86,7 +87,8 @@ fn floor(module: &str) -> Option<usize> {
 
 /// The first path segments after every `crate::` of a line, also inside a brace list.
 fn imports(line: &str) -> Vec<String> {
-    let ident = |s: &str| s.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let ident =
+        |s: &str| s.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
     line.match_indices("crate::")
         .flat_map(|(at, pat)| {
             let rest = &line[at + pat.len()..];
@@ -104,7 +106,10 @@ fn modules_import_only_from_below() {
     let mut faults = Vec::new();
     for source in sources().iter().filter(|s| s.module != "lib") {
         let Some(own) = floor(&source.module) else {
-            faults.push(format!("{}: give `{}` a floor in tests/layering.rs", source.path, source.module));
+            faults.push(format!(
+                "{}: give `{}` a floor in tests/layering.rs",
+                source.path, source.module
+            ));
             continue;
         };
         for (number, line) in &source.lines {
@@ -178,7 +183,9 @@ fn unsafe_stays_at_home() {
         for (number, line) in &source.lines {
             let grants = line.contains("allow(unsafe_code)");
             // A folder's mod.rs grants it to a file below, lib.rs to a folder: the file itself is what counts.
-            let says = line.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|word| word == "unsafe");
+            let says = line
+                .split(|c: char| !(c.is_alphanumeric() || c == '_'))
+                .any(|word| word == "unsafe");
             if (says || grants) && !home {
                 faults.push(format!("{}:{number}: unsafe outside {UNSAFE_HOMES:?}", source.path));
             }

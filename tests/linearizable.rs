@@ -57,8 +57,10 @@ fn random_histories_are_linearizable() {
                     }
                     *history[thread].lock().unwrap() = events;
                     if gate.wait().is_leader() {
-                        let events: Vec<Event> =
-                            history.iter().flat_map(|events| events.lock().unwrap().clone()).collect();
+                        let events: Vec<Event> = history
+                            .iter()
+                            .flat_map(|events| events.lock().unwrap().clone())
+                            .collect();
                         if !linearizable(&events, capacity) {
                             // The others stand at the next gate, so there is no way on but out.
                             eprintln!("MAINSTAY_SEED={seed}, capacity {capacity}: {events:#?}");

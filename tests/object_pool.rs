@@ -107,10 +107,22 @@ fn buffers_are_emptied_and_big_ones_let_go() {
     }
     recycles(vec![1], Vec::with_capacity(101), Vec::len);
     recycles("one".to_owned(), String::with_capacity(101), String::len);
-    recycles([1].into(), std::collections::VecDeque::with_capacity(101), std::collections::VecDeque::len);
-    recycles([1].into(), std::collections::BinaryHeap::with_capacity(101), std::collections::BinaryHeap::len);
+    recycles(
+        [1].into(),
+        std::collections::VecDeque::with_capacity(101),
+        std::collections::VecDeque::len,
+    );
+    recycles(
+        [1].into(),
+        std::collections::BinaryHeap::with_capacity(101),
+        std::collections::BinaryHeap::len,
+    );
     recycles([(1, 1)].into(), HashMap::with_capacity(101), HashMap::len);
-    recycles([1].into(), std::collections::HashSet::with_capacity(101), std::collections::HashSet::len);
+    recycles(
+        [1].into(),
+        std::collections::HashSet::with_capacity(101),
+        std::collections::HashSet::len,
+    );
     recycles(Box::new(vec![1]), Box::new(Vec::with_capacity(101)), |buffer| buffer.len());
 }
 
@@ -266,7 +278,8 @@ fn objects_made_together_share_no_cache_line() {
     let pool = ObjectPool::builder(|| 0_u8).build().unwrap();
     pool.warm(50);
     let objects: Vec<_> = (0..50).map(|_| pool.get()).collect();
-    let mut lines: Vec<_> = objects.iter().map(|object| &raw const **object as usize / 64).collect();
+    let mut lines: Vec<_> =
+        objects.iter().map(|object| &raw const **object as usize / 64).collect();
     lines.sort_unstable();
     lines.dedup();
     assert_eq!(lines.len(), 50);
@@ -356,7 +369,10 @@ fn works_while_the_thread_locals_of_a_thread_are_destroyed() {
     let snapshot = pool.snapshot();
     assert_eq!(snapshot.hits + snapshot.misses, 20 * 9);
     assert_eq!(snapshot.idle as usize, factory.alive());
-    assert!(snapshot.hits > 20 * 3, "what a leaving thread puts is found by the next: {snapshot:?}");
+    assert!(
+        snapshot.hits > 20 * 3,
+        "what a leaving thread puts is found by the next: {snapshot:?}"
+    );
 }
 
 #[test]

@@ -34,7 +34,11 @@ impl Token {
     fn taken(&mut self) {
         assert!(!self.taken.swap(true, Ordering::Relaxed), "{} is in two places", self.number);
         self.uses += 1;
-        assert_eq!(self.uses, 1 + self.uses_counted.fetch_add(1, Ordering::Relaxed), "a use was lost");
+        assert_eq!(
+            self.uses,
+            1 + self.uses_counted.fetch_add(1, Ordering::Relaxed),
+            "a use was lost"
+        );
     }
 }
 
@@ -74,14 +78,21 @@ fn stress(thread_cache: usize, max_idle: usize) {
     let new = move || {
         let number = made.fetch_add(1, Ordering::Relaxed);
         assert!(alive.lock().insert(number));
-        Token { number, taken: AtomicBool::new(false), uses: 0, uses_counted: AtomicUsize::new(0), alive }
+        Token {
+            number,
+            taken: AtomicBool::new(false),
+            uses: 0,
+            uses_counted: AtomicUsize::new(0),
+            alive,
+        }
     };
     let builder = ObjectPool::builder(new).recycle(|token| {
         assert!(token.taken.swap(false, Ordering::Relaxed), "{} came back twice", token.number);
         token.number % 17 != 16
     });
-    let pool =
-        Box::into_raw(Box::new(builder.thread_cache(thread_cache).max_idle(max_idle).build().unwrap()));
+    let pool = Box::into_raw(Box::new(
+        builder.thread_cache(thread_cache).max_idle(max_idle).build().unwrap(),
+    ));
     let mailbox: &Mutex<Vec<Parcel>> = Box::leak(Box::default());
     {
         // SAFETY: freed below, when all threads are gone and the mailbox is empty.

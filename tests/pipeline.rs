@@ -36,7 +36,12 @@ impl World {
     /// Waits one second between attempts.
     fn retry(&self, attempts: u32) -> Retry {
         let wait = Backoff::constant(SECOND).jitter(Jitter::None);
-        Retry::builder().clock(self.clock.clone()).max_attempts(attempts).backoff(wait).build().unwrap()
+        Retry::builder()
+            .clock(self.clock.clone())
+            .max_attempts(attempts)
+            .backoff(wait)
+            .build()
+            .unwrap()
     }
 
     fn breaker(&self, setup: impl FnOnce(Builder) -> Builder) -> CircuitBreaker {
@@ -129,7 +134,8 @@ fn a_timeout_around_a_retry_holds_for_all_attempts() {
 fn a_timeout_inside_a_retry_holds_for_each_attempt() {
     let world = World::new();
     let pipeline = Pipeline::builder().retry(world.retry(3)).timeout(world.timeout(2)).build();
-    let (result, took) = world.elapsed(|| world.time.drive(pipeline.call(pending::<Result<(), ()>>)));
+    let (result, took) =
+        world.elapsed(|| world.time.drive(pipeline.call(pending::<Result<(), ()>>)));
     assert!(matches!(result, Err(Error::Timeout(timed_out)) if timed_out.limit() == 2 * SECOND));
     assert_eq!(took, 2 + 1 + 2 + 1 + 2);
 }
@@ -146,7 +152,9 @@ fn a_breaker_inside_a_retry_counts_attempts_and_its_rejection_ends_the_retry() {
             ready(Err::<(), ()>(()))
         }))
     });
-    assert!(matches!(result, Err(Error::Rejected(rejection)) if rejection.reason() == Reason::CircuitOpen));
+    assert!(
+        matches!(result, Err(Error::Rejected(rejection)) if rejection.reason() == Reason::CircuitOpen)
+    );
     assert_eq!((attempts.load(Ordering::Relaxed), took), (3, 3));
 }
 
@@ -200,8 +208,12 @@ fn a_guard_inside_a_retry_is_given_back_before_the_wait_and_one_around_it_is_hel
         });
         let fail = || ready(Err::<(), ()>(()));
         let _ = match inside {
-            true => world.time.drive(Pipeline::builder().retry(&observe).guard(&gate).build().call(fail)),
-            false => world.time.drive(Pipeline::builder().guard(&gate).retry(&observe).build().call(fail)),
+            true => world
+                .time
+                .drive(Pipeline::builder().retry(&observe).guard(&gate).build().call(fail)),
+            false => world
+                .time
+                .drive(Pipeline::builder().guard(&gate).retry(&observe).build().call(fail)),
         };
         assert_eq!(seen.into_inner().unwrap(), [during_wait; 3]);
         assert_eq!(gate.out.load(Ordering::Relaxed), 0);
@@ -216,7 +228,8 @@ fn time_spent_waiting_for_admission_is_not_the_calls() {
     let gate = Gate::new(&world, 10 * SECOND);
     let breaker = world.breaker(|b| b.slow_calls((5 * SECOND, 1.0)));
     // The outer timeout has read the clock; the breaker must not take that reading for its own.
-    let stack = Pipeline::builder().timeout(world.timeout(100)).guard(&gate).breaker(&breaker).build();
+    let stack =
+        Pipeline::builder().timeout(world.timeout(100)).guard(&gate).breaker(&breaker).build();
     world.time.drive(stack.call(|| ready(Ok::<(), ()>(())))).unwrap();
     stack.call_blocking(|| Ok::<(), ()>(())).unwrap();
     let counts = breaker.snapshot().counts;
@@ -269,7 +282,10 @@ fn once_takes_what_is_used_up() {
     let breaker = world.breaker(|b| b);
     let pipeline = Pipeline::builder().breaker(&breaker).timeout(world.timeout(1)).build();
     let body = String::from("body");
-    assert_eq!(world.time.drive(pipeline.call_once(|_| async move { Ok::<_, ()>(body) })), Ok("body".into()));
+    assert_eq!(
+        world.time.drive(pipeline.call_once(|_| async move { Ok::<_, ()>(body) })),
+        Ok("body".into())
+    );
     let body = String::from("body");
     assert_eq!(pipeline.call_once_blocking(|_| Ok::<_, ()>(body)), Ok("body".into()));
     assert_eq!(breaker.snapshot().counts.total, 2);
@@ -305,7 +321,10 @@ fn boxed_does_the_same() {
 
 #[test]
 fn a_pipeline_can_be_spawned_from_generic_code_with_borrowed_data() {
-    async fn fetch<T: Send + Sync>(pipeline: &mainstay::pipeline::BoxPipeline<usize, ()>, of: &[T]) -> usize {
+    async fn fetch<T: Send + Sync>(
+        pipeline: &mainstay::pipeline::BoxPipeline<usize, ()>,
+        of: &[T],
+    ) -> usize {
         pipeline.call(|| async { Ok(of.len()) }).await.unwrap()
     }
     fn spawnable<F: Future + Send>(future: F) -> F {
@@ -332,7 +351,9 @@ fn a_policies_kind_order_and_limits_can_be_read() {
     let pipeline = Pipeline::builder()
         .timeout(2 * SECOND)
         .retry(Retry::builder().backoff(Backoff::constant(SECOND)).build().unwrap())
-        .breaker(CircuitBreaker::builder().name("search").time_window(10 * SECOND, 10).build().unwrap())
+        .breaker(
+            CircuitBreaker::builder().name("search").time_window(10 * SECOND, 10).build().unwrap(),
+        )
         .build();
     assert_eq!(
         format!("{pipeline:?}"),

@@ -58,7 +58,11 @@ fn figures_by_table() {
             Err(refused) => refused.answer(),
         };
         let case = format!("{wanted} at {at} ms: {answer:?}");
-        assert_eq!((answer.granted(), answer.limit(), answer.remaining()), (granted, 3, remaining), "{case}");
+        assert_eq!(
+            (answer.granted(), answer.limit(), answer.remaining()),
+            (granted, 3, remaining),
+            "{case}"
+        );
         assert_eq!(answer.retry_after(), retry.map(|ms| ms * MS), "{case}");
         assert_eq!(answer.reset_after(), reset * MS, "{case}");
     }
@@ -67,13 +71,19 @@ fn figures_by_table() {
 #[test]
 fn a_refusal_is_a_rejection_that_says_when() {
     let time = ManualClock::new();
-    let limiter =
-        RateLimiter::builder(Quota::per_second(2).burst(1)).name("mail").clock(time.clock()).build().unwrap();
+    let limiter = RateLimiter::builder(Quota::per_second(2).burst(1))
+        .name("mail")
+        .clock(time.clock())
+        .build()
+        .unwrap();
     limiter.try_acquire().unwrap();
     let refused = limiter.try_acquire().unwrap_err();
     assert_eq!(refused.to_string(), "rejected by mail: rate limited; try again in 500ms");
     let rejection = Rejection::from(refused);
-    assert_eq!((rejection.reason(), rejection.retry_after()), (Reason::RateLimited, Some(500 * MS)));
+    assert_eq!(
+        (rejection.reason(), rejection.retry_after()),
+        (Reason::RateLimited, Some(500 * MS))
+    );
     let never = Rejection::from(limiter.try_acquire_n(2).unwrap_err());
     assert_eq!(never.retry_after(), None);
 }
@@ -82,7 +92,8 @@ fn a_refusal_is_a_rejection_that_says_when() {
 #[test]
 fn whole_seconds_are_not_too_few() {
     //     debt, ms later, seconds until the next, until all are back
-    let table = [(0, 0, 1, 1), (0, 1, 1, 1), (2, 0, 2, 2), (2, 499, 2, 2), (2, 500, 1, 1), (2, 999, 1, 1)];
+    let table =
+        [(0, 0, 1, 1), (0, 1, 1, 1), (2, 0, 2, 2), (2, 499, 2, 2), (2, 500, 1, 1), (2, 999, 1, 1)];
     for (debt, later, retry, reset) in table {
         let time = ManualClock::new();
         let limiter = limiter(&time, Quota::per_second(2).burst(1));
@@ -102,7 +113,8 @@ fn whole_seconds_are_not_too_few() {
 /// What the documentation of `Quota` says of a day.
 #[test]
 fn an_idle_limiter_grants_less_than_twice_the_count_in_a_period() {
-    for (quota, granted) in [(Quota::per_day(1000), 1999), (Quota::per_day(1000).burst(100), 1099)] {
+    for (quota, granted) in [(Quota::per_day(1000), 1999), (Quota::per_day(1000).burst(100), 1099)]
+    {
         let time = ManualClock::new();
         let limiter = limiter(&time, quota);
         let mut sum = 0;
@@ -128,8 +140,14 @@ fn zero_and_no_limit_are_quotas_like_others() {
     let all = limiter(&time, Quota::unlimited());
     for _ in 0..10 {
         let answer = all.try_acquire_n(u32::MAX).unwrap();
-        assert_eq!((answer.granted(), answer.limit(), answer.remaining()), (u32::MAX, u32::MAX, u32::MAX));
-        assert_eq!((answer.retry_after(), answer.reset_after()), (Some(Duration::ZERO), Duration::ZERO));
+        assert_eq!(
+            (answer.granted(), answer.limit(), answer.remaining()),
+            (u32::MAX, u32::MAX, u32::MAX)
+        );
+        assert_eq!(
+            (answer.retry_after(), answer.reset_after()),
+            (Some(Duration::ZERO), Duration::ZERO)
+        );
     }
     assert_eq!(all.at_most(7).unwrap().granted(), 7);
     assert_eq!(all.debit(u32::MAX).remaining(), u32::MAX);
@@ -265,7 +283,10 @@ fn huge_numbers_are_refused_and_change_nothing() {
     // A debt has an end: four years.
     for _ in 0..3 {
         let reset = limiter.debit(u32::MAX).reset_after();
-        assert!(reset > 4 * 365 * 24 * 3600 * SECOND && reset < 10 * 365 * 24 * 3600 * SECOND, "{reset:?}");
+        assert!(
+            reset > 4 * 365 * 24 * 3600 * SECOND && reset < 10 * 365 * 24 * 3600 * SECOND,
+            "{reset:?}"
+        );
     }
 }
 
@@ -406,8 +427,9 @@ fn rates_above_a_thousand_a_second_are_even() {
 #[test]
 fn what_one_limit_refuses_costs_the_others_nothing() {
     let time = ManualClock::new();
-    let named =
-        |name: &str, quota| RateLimiter::builder(quota).name(name).clock(time.clock()).build().unwrap();
+    let named = |name: &str, quota| {
+        RateLimiter::builder(quota).name(name).clock(time.clock()).build().unwrap()
+    };
     let second = named("second", Quota::per_second(10));
     let day = named("day", Quota::per_day(12));
     let everybody = named("everybody", Quota::per_second(1_000));
@@ -521,7 +543,11 @@ fn patience_ends_also_when_it_had_seemed_enough() {
     limiter.debit(5);
     let refused = time.drive(second).unwrap_err();
     assert_eq!((time.now(), limiter.snapshot().waiting), (start + 200 * MS, 1));
-    assert_eq!(refused.retry_after(), Some(500 * MS), "five, the head, and this one, less what has passed");
+    assert_eq!(
+        refused.retry_after(),
+        Some(500 * MS),
+        "five, the head, and this one, less what has passed"
+    );
     time.drive(head).unwrap();
     assert_eq!(time.now(), start + 600 * MS);
 }
@@ -809,9 +835,11 @@ fn an_observer_hears_of_refusals_and_changes() {
 
 #[test]
 fn a_clock_of_any_origin_will_do() {
-    for origin in
-        [Instant::ORIGIN, Instant::from_nanos(1 << 61), Instant::from_nanos(u64::MAX - 1_000_000_000)]
-    {
+    for origin in [
+        Instant::ORIGIN,
+        Instant::from_nanos(1 << 61),
+        Instant::from_nanos(u64::MAX - 1_000_000_000),
+    ] {
         let time = ManualClock::at(origin);
         let limiter = limiter(&time, Quota::per_second(10));
         assert_eq!(drain(&limiter), 10);

@@ -64,8 +64,9 @@ impl TimeSource for Slow {
 fn a_change_is_not_as_old_as_its_first_look_at_the_clock() {
     let time = Slow::default();
     time.advance(SECOND);
-    let limiter =
-        RateLimiter::builder(Quota::per_second(1).burst(10)).clock(Clock::custom(time.clone())).build();
+    let limiter = RateLimiter::builder(Quota::per_second(1).burst(10))
+        .clock(Clock::custom(time.clone()))
+        .build();
     let limiter = limiter.unwrap();
     time.meanwhile({
         let (time, limiter) = (time.clone(), limiter.clone());

@@ -13,10 +13,13 @@ fn limiter(time: &ManualClock, quota: Quota) -> RateLimiter {
 #[test]
 fn a_limiter_that_stands_in_a_group_twice_is_charged_twice() {
     let time = ManualClock::new();
-    let (twice, once) = (limiter(&time, Quota::per_second(5)), limiter(&time, Quota::per_second(10)));
+    let (twice, once) =
+        (limiter(&time, Quota::per_second(5)), limiter(&time, Quota::per_second(10)));
     let group = AllOf::new([&twice, &once, &twice.clone()]);
     // asked, granted, left of the one and of the other
-    for (n, granted, left) in [(1, true, (3, 9)), (2, false, (3, 9)), (1, true, (1, 8)), (1, false, (1, 8))] {
+    for (n, granted, left) in
+        [(1, true, (3, 9)), (2, false, (3, 9)), (1, true, (1, 8)), (1, false, (1, 8))]
+    {
         assert_eq!(group.try_acquire_n(n).is_ok(), granted);
         assert_eq!((twice.peek().remaining(), once.peek().remaining()), left);
     }
@@ -35,7 +38,8 @@ fn a_limiter_that_stands_in_a_group_twice_is_charged_twice() {
 #[test]
 fn groups_the_other_way_round_come_to_an_end() {
     let time = ManualClock::new();
-    let (here, there) = (limiter(&time, Quota::per_second(1000)), limiter(&time, Quota::per_second(1000)));
+    let (here, there) =
+        (limiter(&time, Quota::per_second(1000)), limiter(&time, Quota::per_second(1000)));
     let groups = [AllOf::new([&here, &there]), AllOf::new([&there, &here])];
     let start = Barrier::new(2);
     let granted: u32 = thread::scope(|scope| {

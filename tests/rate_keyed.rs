@@ -25,7 +25,10 @@ fn each_key_has_its_own_tokens() {
     for key in ["a", "b"] {
         assert_eq!(limits.try_acquire_n(key, 2).unwrap().remaining(), 0);
         let refused = limits.try_acquire(key).unwrap_err();
-        assert_eq!((refused.reason(), refused.retry_after()), (Reason::RateLimited, Some(100 * MS)));
+        assert_eq!(
+            (refused.reason(), refused.retry_after()),
+            (Reason::RateLimited, Some(100 * MS))
+        );
     }
     assert_eq!(limits.try_acquire_n("a", 3).unwrap_err().retry_after(), None);
     time.advance(100 * MS);
@@ -52,7 +55,8 @@ fn each_key_has_its_own_tokens() {
 fn without_a_limit_all_that_is_asked_for_is_granted() {
     let time = ManualClock::new();
     let alike = builder(&time, Quota::unlimited()).build().unwrap();
-    let own = builder(&time, Quota::per_second(1)).quota_by(|_| Quota::unlimited()).build().unwrap();
+    let own =
+        builder(&time, Quota::per_second(1)).quota_by(|_| Quota::unlimited()).build().unwrap();
     for limits in [alike, own] {
         for n in [0, 1, 5, u32::MAX] {
             assert_eq!(limits.at_most(&1, n).unwrap().granted(), n);
@@ -121,8 +125,11 @@ fn keys_that_are_full_again_are_forgotten() {
 fn at_the_bound_new_keys_are_refused_or_old_ones_give_way() {
     for when_full in [WhenFull::Refuse, WhenFull::EvictOldest] {
         let time = ManualClock::new();
-        let limits =
-            builder(&time, Quota::per_second(1).burst(2)).max_keys(3).when_full(when_full).build().unwrap();
+        let limits = builder(&time, Quota::per_second(1).burst(2))
+            .max_keys(3)
+            .when_full(when_full)
+            .build()
+            .unwrap();
         for key in [1, 2, 3, 1, 2] {
             limits.try_acquire(&key).unwrap();
         }

@@ -197,7 +197,11 @@ fn a_batch_stays_with_its_owner_as_far_as_it_did_not_fit() {
 /// Wherever they come from, and wherever the ring begins again: one owner for each, all the time.
 #[test]
 fn items_of_a_batch_are_moved_once() {
-    fn check(start: usize, pushed: usize, push: impl FnOnce(&Ring<Arc<()>>, Vec<Arc<()>>) -> usize) {
+    fn check(
+        start: usize,
+        pushed: usize,
+        push: impl FnOnce(&Ring<Arc<()>>, Vec<Arc<()>>) -> usize,
+    ) {
         let ring = Ring::new(6);
         for _ in 0..start {
             ring.try_push(Arc::default()).unwrap();
@@ -220,8 +224,12 @@ fn items_of_a_batch_are_moved_once() {
     for start in 0..6 {
         check(start, 6, |ring, items| ring.push_batch(&mut items.into_iter()).unwrap());
         check(start, 6, |ring, mut items| ring.push_batch(&mut items.drain(..)).unwrap());
-        check(start, 6, |ring, items| ring.push_batch(&mut VecDeque::from(items).into_iter()).unwrap());
-        check(start, 6, |ring, items| ring.push_batch(&mut VecDeque::from(items).drain(..)).unwrap());
+        check(start, 6, |ring, items| {
+            ring.push_batch(&mut VecDeque::from(items).into_iter()).unwrap()
+        });
+        check(start, 6, |ring, items| {
+            ring.push_batch(&mut VecDeque::from(items).drain(..)).unwrap()
+        });
         check(start, 5, |ring, items| {
             let items: [Arc<()>; 8] = items.try_into().unwrap();
             let mut items = items.into_iter();

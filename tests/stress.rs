@@ -55,7 +55,8 @@ fn ring(capacity: usize) {
                         0 => u64::from(ring.try_push(Box::new(item)).is_ok()) * item,
                         1 => match ring.force_push(Box::new(item)) {
                             Ok(evicted) => {
-                                popped.fetch_add(evicted.map_or(0, |item| *item), Ordering::Relaxed);
+                                popped
+                                    .fetch_add(evicted.map_or(0, |item| *item), Ordering::Relaxed);
                                 item
                             }
                             Err(_) => 0,

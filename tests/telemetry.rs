@@ -28,8 +28,8 @@ fn live_through_an_outage(name: &str, observer: impl Observer) -> CircuitBreaker
 mod metrics {
     use super::*;
     use ::metrics::{
-        Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
-        SharedString, Unit, with_local_recorder,
+        Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata,
+        Recorder, SharedString, Unit, with_local_recorder,
     };
     use mainstay::breaker::Keyed;
     use mainstay::telemetry::Metrics;
@@ -119,20 +119,23 @@ mod metrics {
     fn of_a_family_events_are_counted_and_no_state_is_shown() {
         let store = Store::default();
         with_local_recorder(&store, || {
-            let each = CircuitBreaker::builder().name("hosts").minimum_calls(1).observer(Metrics::new());
+            let each =
+                CircuitBreaker::builder().name("hosts").minimum_calls(1).observer(Metrics::new());
             let hosts: Keyed<u32> = Keyed::builder(each).build().unwrap();
             for key in 0..3 {
                 hosts.breaker(&key).unwrap().try_acquire().unwrap().failure();
             }
             hosts.breaker(&0).unwrap().reset();
         });
-        let told: Vec<_> = store.values.lock().unwrap().iter().map(|(k, v)| (k.clone(), v.len())).collect();
+        let told: Vec<_> =
+            store.values.lock().unwrap().iter().map(|(k, v)| (k.clone(), v.len())).collect();
         let count = |words| {
             format!(
                 "mainstay_events_total{{policy=circuit_breaker,name=hosts,kind=transition,{words},mode=automatic}}"
             )
         };
-        let waits = "mainstay_event_seconds{policy=circuit_breaker,name=hosts,kind=transition,field=wait}";
+        let waits =
+            "mainstay_event_seconds{policy=circuit_breaker,name=hosts,kind=transition,field=wait}";
         let expected = [
             (waits.to_owned(), 3),
             (count("from=closed,to=open,cause=failure rate"), 3),
@@ -180,8 +183,10 @@ mod metrics {
         assert_eq!(store.registered.lock().unwrap().len(), 2 * (3 * 3 + 1));
         let values = store.values.lock().unwrap();
         for name in ["search", "orders"] {
-            let openings: Vec<_> =
-                values.iter().filter(|(key, _)| key.contains(name) && key.contains("to=open")).collect();
+            let openings: Vec<_> = values
+                .iter()
+                .filter(|(key, _)| key.contains(name) && key.contains("to=open"))
+                .collect();
             assert_eq!(openings.len(), 1);
             assert_eq!(openings[0].1.len(), 3);
         }
@@ -206,8 +211,9 @@ mod metrics {
         }
         let metrics = Metrics::new();
         let outage = || live_through_an_outage("search", metrics.clone());
-        let result =
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| with_local_recorder(&Broken, outage)));
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            with_local_recorder(&Broken, outage)
+        }));
         assert!(result.is_err());
         let store = Store::default();
         with_local_recorder(&store, outage);
@@ -270,7 +276,8 @@ mod tracing {
         );
         let mut fields = seen[0].1.clone();
         fields.sort_unstable();
-        let message = fields.remove(fields.iter().position(|(name, _)| *name == "message").unwrap()).1;
+        let message =
+            fields.remove(fields.iter().position(|(name, _)| *name == "message").unwrap()).1;
         assert!(
             message.starts_with("search transition #1 from=closed to=open cause=failure rate"),
             "{message}"

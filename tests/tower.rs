@@ -231,7 +231,8 @@ fn a_limiter_is_not_per_connection() {
     let service = service_fn(|(): ()| ready(Ok::<_, ()>(())));
     let one = Pipeline::builder().rate_limit(limiter()).build();
     let all = Pipeline::builder().guard(AllOf::new([&limiter(), &limiter()])).build();
-    let served = |service: &dyn Fn() -> Result<(), Error<()>>| (0..9).filter(|_| service().is_ok()).count();
+    let served =
+        |service: &dyn Fn() -> Result<(), Error<()>>| (0..9).filter(|_| service().is_ok()).count();
     let (first, second) = (one.layer(service), one.layer(service));
     assert_eq!(served(&|| now(first.clone().oneshot(()))), 3);
     assert_eq!(served(&|| now(second.clone().oneshot(()))), 0);
@@ -311,7 +312,8 @@ fn the_instance_that_was_found_ready_is_the_one_that_is_called() {
     let gate = Gate { out: Arc::default(), clock: clock.clone() };
     let guarded = Pipeline::builder().breaker(&breaker).build();
     let waiting = Pipeline::builder().guard(gate.clone()).timeout(limit(&clock, 9)).build();
-    let repeated = Pipeline::builder().retry(retry(&clock, 3)).breaker(&breaker).guard(gate).build();
+    let repeated =
+        Pipeline::builder().retry(retry(&clock, 3)).breaker(&breaker).guard(gate).build();
     for pending in 0..3 {
         let sound = Strict::new(pending);
         assert_eq!(time.drive(guarded.layer(sound.clone()).oneshot(1)), Ok(1));
@@ -335,7 +337,8 @@ fn a_refused_call_gives_back_what_was_reserved_for_it() {
     let breaker = breaker(&time.clock());
     open(&breaker);
     let strict = Strict::new(0);
-    let mut service = Pipeline::builder().timeout(SECOND).breaker(&breaker).build().layer(strict.clone());
+    let mut service =
+        Pipeline::builder().timeout(SECOND).breaker(&breaker).build().layer(strict.clone());
     let mut task = Context::from_waker(Waker::noop());
     assert!(service.poll_ready(&mut task).is_ready());
     assert_eq!(strict.reserved.get(), 1);
@@ -349,7 +352,8 @@ fn nothing_needs_to_be_send_or_static() {
     let clock = time.clock();
     let word = String::from("mast");
     let borrowed: &str = &word;
-    let service = service_fn(|request: Rc<str>| async move { Ok::<_, Rc<()>>(Rc::new((borrowed, request))) });
+    let service =
+        service_fn(|request: Rc<str>| async move { Ok::<_, Rc<()>>(Rc::new((borrowed, request))) });
     let service = Pipeline::builder()
         .timeout(limit(&clock, 9))
         .retry(retry(&clock, 2))
@@ -374,7 +378,8 @@ fn what_is_made_of_send_parts_is_send_and_can_be_named() {
         layer.layer(inner).call(7)
     }
     let clock = ManualClock::new().clock();
-    let layer = Pipeline::standard(limit(&clock, 9), retry(&clock, 2), breaker(&clock), limit(&clock, 2));
+    let layer =
+        Pipeline::standard(limit(&clock, 9), retry(&clock, 2), breaker(&clock), limit(&clock, 2));
     assert_eq!(now(spawnable(named(&layer))), Ok(7));
 }
 
@@ -438,10 +443,15 @@ fn rules_of_the_users_see_the_response() {
 fn time_spent_waiting_for_admission_is_not_the_calls() {
     let time = ManualClock::new();
     let clock = time.clock();
-    let slow = CircuitBreaker::builder().clock(clock.clone()).slow_calls((5 * SECOND, 1.0)).build().unwrap();
+    let slow = CircuitBreaker::builder()
+        .clock(clock.clone())
+        .slow_calls((5 * SECOND, 1.0))
+        .build()
+        .unwrap();
     let gate = Gate { out: Arc::default(), clock: clock.clone() };
     // The outer timeout has read the clock; the breaker must not take that reading for its own.
-    let pipeline = Pipeline::builder().timeout(limit(&clock, 99)).guard(gate.clone()).breaker(&slow).build();
+    let pipeline =
+        Pipeline::builder().timeout(limit(&clock, 99)).guard(gate.clone()).breaker(&slow).build();
     let service = service_fn(|(): ()| async {
         assert_eq!(gate.out.load(Ordering::Relaxed), 1);
         Ok::<_, ()>(())
@@ -494,9 +504,14 @@ fn a_call_dropped_at_any_poll_counts_nothing_and_frees_its_slot() {
         let time = ManualClock::new();
         let clock = time.clock();
         let breaker = half_open(&time);
-        let again = Retry::builder().clock(clock.clone()).backoff(Backoff::constant(Duration::ZERO));
-        let pipeline =
-            Pipeline::standard(limit(&clock, 99), again.build().unwrap(), &breaker, limit(&clock, 50));
+        let again =
+            Retry::builder().clock(clock.clone()).backoff(Backoff::constant(Duration::ZERO));
+        let pipeline = Pipeline::standard(
+            limit(&clock, 99),
+            again.build().unwrap(),
+            &breaker,
+            limit(&clock, 50),
+        );
         // Fails, then succeeds; pending twice in each attempt.
         let attempts = Rc::new(Cell::new(0));
         let service = service_fn(|(): ()| {
@@ -574,10 +589,14 @@ fn a_panic_of_the_service_or_of_a_rule_counts_nothing_and_frees_its_slot() {
     let breaker = half_open(&time);
     let free = || {
         let snapshot = breaker.snapshot();
-        assert_eq!((snapshot.state, snapshot.probes, snapshot.trial.total), (State::HalfOpen, 0, 0));
+        assert_eq!(
+            (snapshot.state, snapshot.probes, snapshot.trial.total),
+            (State::HalfOpen, 0, 0)
+        );
     };
     let layer = Pipeline::builder().timeout(SECOND).breaker(&breaker).build();
-    let in_call = layer.layer(service_fn(|(): ()| -> std::future::Ready<Result<(), ()>> { panic!("call") }));
+    let in_call =
+        layer.layer(service_fn(|(): ()| -> std::future::Ready<Result<(), ()>> { panic!("call") }));
     panics(|| now(in_call.clone().oneshot(())));
     free();
     let in_poll = layer.layer(service_fn(|(): ()| async { panic!("poll") as Result<(), ()> }));

@@ -69,7 +69,9 @@ fn a_limit_that_shrinks_revokes_nothing_and_grants_nothing() {
     let mut heavy = semaphore.acquire(5);
     assert!(poll(&mut heavy).is_pending());
     semaphore.resize(6);
-    let Poll::Ready(Ok(heavy)) = poll(&mut heavy) else { panic!("there are six now, and one is held") };
+    let Poll::Ready(Ok(heavy)) = poll(&mut heavy) else {
+        panic!("there are six now, and one is held")
+    };
     assert_eq!(semaphore.available(), 0);
     drop((permit, heavy));
     assert_eq!(semaphore.available(), 6);
@@ -171,7 +173,9 @@ fn closing_ends_waiting_and_revokes_nothing() {
     assert_eq!(woken.0.load(Ordering::SeqCst), 40);
 
     let mut waiters = waiters.into_iter();
-    let Poll::Ready(Ok(granted)) = poll(&mut waiters.next().unwrap()) else { panic!("granted before") };
+    let Poll::Ready(Ok(granted)) = poll(&mut waiters.next().unwrap()) else {
+        panic!("granted before")
+    };
     drop(waiters.next().unwrap());
     for mut waiter in waiters {
         assert!(matches!(poll(&mut waiter), Poll::Ready(Err(Closed))));
@@ -223,7 +227,8 @@ fn a_panicking_waker_keeps_nobody_asleep() {
     let woken = Arc::new(Count::default());
     let mut waiters: Vec<_> = (0..40).map(|_| semaphore.acquire(1)).collect();
     for (id, waiter) in waiters.iter_mut().enumerate() {
-        let waker = if id == 0 { Waker::from(Arc::new(Panics)) } else { Waker::from(Arc::clone(&woken)) };
+        let waker =
+            if id == 0 { Waker::from(Arc::new(Panics)) } else { Waker::from(Arc::clone(&woken)) };
         assert!(Pin::new(waiter).poll(&mut Context::from_waker(&waker)).is_pending());
     }
     catch_unwind(AssertUnwindSafe(|| semaphore.resize(40))).unwrap_err();
@@ -336,7 +341,8 @@ fn four_producers_and_four_consumers_account_for_everything() {
             for producer in 0..PRODUCERS {
                 let sender = sender.clone();
                 scope.spawn(move || {
-                    let mut items = (producer * each..(producer + 1) * each).collect::<Vec<_>>().into_iter();
+                    let mut items =
+                        (producer * each..(producer + 1) * each).collect::<Vec<_>>().into_iter();
                     while items.len() > 0 {
                         match producer {
                             0 => sender.send_blocking(items.next().unwrap()).unwrap(),
@@ -375,7 +381,8 @@ fn four_producers_and_four_consumers_account_for_everything() {
         });
         for got in &received {
             for producer in 0..PRODUCERS {
-                let own: Vec<u64> = got.iter().copied().filter(|item| item / each == producer).collect();
+                let own: Vec<u64> =
+                    got.iter().copied().filter(|item| item / each == producer).collect();
                 assert!(own.is_sorted(), "producer {producer} out of order");
             }
         }

@@ -81,14 +81,21 @@ fn a_full_queue_gives_the_job_back() {
     pool.try_submit(|| ()).unwrap();
     let text = String::from("mine");
     let refused = pool.try_submit(move || drop(text)).unwrap_err();
-    assert_eq!((refused.reason(), refused.rejection().policy()), (Reason::QueueFull, "worker_pool"));
+    assert_eq!(
+        (refused.reason(), refused.rejection().policy()),
+        (Reason::QueueFull, "worker_pool")
+    );
     refused.into_job()();
     let refused = pool.try_spawn(|| 5).unwrap_err();
     assert_eq!((refused.into_job())(), 5, "a job with a result comes back as well");
     let refused = pool.submit_timeout(|| (), Duration::from_millis(1)).unwrap_err();
     assert_eq!(refused.reason(), Reason::QueueTimeout);
     let big = [7u8; 200];
-    assert_eq!((pool.try_spawn(move || big[199]).unwrap_err().into_job())(), 7, "and one that is boxed");
+    assert_eq!(
+        (pool.try_spawn(move || big[199]).unwrap_err().into_job())(),
+        7,
+        "and one that is boxed"
+    );
     assert!(matches!(pool.spawn(|| ()).join_blocking(), Err(JobError::QueueFull)));
     assert_eq!(pool.snapshot().rejected, 5);
     hold.release();
@@ -144,14 +151,17 @@ fn a_dropped_call_cancels_its_job() {
 
 #[test]
 fn what_happens_when_full() {
-    let build =
-        |when_full| WorkerPool::builder().workers(1).queue_capacity(2).when_full(when_full).build().unwrap();
+    let build = |when_full| {
+        WorkerPool::builder().workers(1).queue_capacity(2).when_full(when_full).build().unwrap()
+    };
     // Three jobs into two places, while the worker is held.
     let three = |pool: &WorkerPool| {
         let hold = Hold::one(pool);
         let here = thread::current().id();
         let handles: Vec<_> = (0..3)
-            .map(|number| pool.spawn(move || if thread::current().id() == here { 10 } else { number }))
+            .map(|number| {
+                pool.spawn(move || if thread::current().id() == here { 10 } else { number })
+            })
             .collect();
         hold.release();
         handles.into_iter().map(|handle| handle.join_blocking().ok()).collect::<Vec<_>>()
@@ -231,7 +241,11 @@ fn a_waker_that_panics_costs_no_worker_and_no_job() {
     let mut waiting = Box::pin(pool.submit(|| ()));
     assert!(waiting.as_mut().poll(&mut cx).is_pending());
     hold.release();
-    assert_eq!(queued.join_timeout(LONG).unwrap().unwrap(), 7, "taking it out woke the one that waited");
+    assert_eq!(
+        queued.join_timeout(LONG).unwrap().unwrap(),
+        7,
+        "taking it out woke the one that waited"
+    );
     drop(waiting);
 
     let hold = Hold::one(&pool);
@@ -255,7 +269,9 @@ fn a_waker_that_panics_keeps_nobody_from_hearing_of_the_end() {
     assert!(first.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
     let woken = Arc::new(Woken::default());
     let mut second = Box::pin(low.submit(|| ()));
-    assert!(second.as_mut().poll(&mut Context::from_waker(&Arc::clone(&woken).into())).is_pending());
+    assert!(
+        second.as_mut().poll(&mut Context::from_waker(&Arc::clone(&woken).into())).is_pending()
+    );
     let report = pool.shutdown(Shutdown::cancel().within(Duration::ZERO));
     assert_eq!((report.running, report.jobs.len()), (1, 2));
     assert_eq!(woken.0.load(Ordering::Relaxed), 1);
@@ -292,7 +308,9 @@ fn a_submission_that_ends_on_a_worker_waits_no_more() {
     assert!(moved.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
     let woken = Arc::new(Woken::default());
     let mut behind = Box::pin(pool.submit(|| ()));
-    assert!(behind.as_mut().poll(&mut Context::from_waker(&Arc::clone(&woken).into())).is_pending());
+    assert!(
+        behind.as_mut().poll(&mut Context::from_waker(&Arc::clone(&woken).into())).is_pending()
+    );
     to_worker.send(moved).unwrap();
     // Kept alive, as a part of a larger future is.
     let (_moved, ready) = from_worker.recv().unwrap();
@@ -404,7 +422,9 @@ fn urgent_jobs_go_first_and_low_ones_go_too() {
     for priority in [Priority::Low, Priority::Normal, Priority::High] {
         for _ in 0..32 {
             let order = Arc::clone(&order);
-            pool.priority(priority).try_submit(move || order.lock().unwrap().push(priority)).unwrap();
+            pool.priority(priority)
+                .try_submit(move || order.lock().unwrap().push(priority))
+                .unwrap();
         }
     }
     hold.release();
@@ -420,7 +440,12 @@ fn urgent_jobs_go_first_and_low_ones_go_too() {
 #[test]
 fn submitting_from_a_worker_never_deadlocks() {
     for when_full in [WhenFull::Block, WhenFull::CallerRuns] {
-        let pool = WorkerPool::builder().workers(1).queue_capacity(1).when_full(when_full).build().unwrap();
+        let pool = WorkerPool::builder()
+            .workers(1)
+            .queue_capacity(1)
+            .when_full(when_full)
+            .build()
+            .unwrap();
         let inner = pool.clone();
         let sum = pool.spawn(move || {
             // One fits into the queue; the rest runs here. Joining runs the queued one here, too.
@@ -457,7 +482,8 @@ fn nesting_has_an_end() {
         }
     }
     for depth in [0, 5, 128] {
-        let pool = WorkerPool::builder().workers(1).queue_capacity(1).inline_depth(depth).build().unwrap();
+        let pool =
+            WorkerPool::builder().workers(1).queue_capacity(1).inline_depth(depth).build().unwrap();
         let deepest = Arc::new(Mutex::new((0, None)));
         let (inner, recorded) = (pool.clone(), Arc::clone(&deepest));
         let job = pool.spawn(move || {
@@ -562,8 +588,9 @@ fn a_map_keeps_its_order_and_its_bound() {
 
     // From a worker, and when there is no room.
     let inner = pool.clone();
-    let sum =
-        pool.spawn(move || inner.map(0..100u32, |n| n).concurrency(300).map(Result::unwrap).sum::<u32>());
+    let sum = pool.spawn(move || {
+        inner.map(0..100u32, |n| n).concurrency(300).map(Result::unwrap).sum::<u32>()
+    });
     assert_eq!(sum.join_blocking().unwrap(), 4950);
     let tiny = WorkerPool::builder().workers(1).queue_capacity(1).build().unwrap();
     assert_eq!(tiny.map(0..100u32, |n| n).concurrency(50).map(Result::unwrap).sum::<u32>(), 4950);
@@ -591,7 +618,9 @@ fn shutdown_drains() {
     let handles: Vec<_> = (0..200).map(|number| pool.spawn(move || number)).collect();
     let report = pool.shutdown(Shutdown::drain());
     assert_eq!((report.completed, report.running, report.jobs.len()), (200, 0, 0));
-    assert!(handles.into_iter().enumerate().all(|(number, job)| job.join_blocking().unwrap() == number));
+    assert!(
+        handles.into_iter().enumerate().all(|(number, job)| job.join_blocking().unwrap() == number)
+    );
     assert_eq!(pool.try_submit(|| ()).unwrap_err().reason(), Reason::ShutDown);
     assert_eq!(pool.submit_blocking(|| ()).unwrap_err().reason(), Reason::ShutDown);
     assert_eq!(pool.execute(|| ()).unwrap_err().reason(), Reason::ShutDown);
@@ -662,8 +691,11 @@ fn dropping_the_last_handle_ends_the_pool() {
     drop(other);
     assert_eq!(ran.load(Ordering::Relaxed), 100, "what was queued has run");
 
-    let cancelling =
-        WorkerPool::builder().workers(1).on_drop(Shutdown::cancel().within(Duration::ZERO)).build().unwrap();
+    let cancelling = WorkerPool::builder()
+        .workers(1)
+        .on_drop(Shutdown::cancel().within(Duration::ZERO))
+        .build()
+        .unwrap();
     let hold = Hold::one(&cancelling);
     let job = cancelling.spawn(|| ());
     drop(cancelling);
@@ -764,7 +796,8 @@ fn a_pool_is_resized() {
 
 #[test]
 fn who_sleeps_hears_that_fewer_are_needed() {
-    let pool = WorkerPool::builder().workers(4).keep_alive(Duration::from_millis(1)).build().unwrap();
+    let pool =
+        WorkerPool::builder().workers(4).keep_alive(Duration::from_millis(1)).build().unwrap();
     while pool.snapshot().idle < 4 {
         thread::yield_now();
     }
@@ -844,7 +877,11 @@ fn a_worker_that_joins_its_job_late_does_not_run_it() {
     assert!(matches!(joined, Ok((Ok(1), Err(JobError::Expired)))), "{joined:?}");
     pool.shutdown(Shutdown::drain());
     let snapshot = pool.snapshot();
-    assert_eq!((snapshot.completed, snapshot.expired), (2, 1), "each once, their places in the queue not");
+    assert_eq!(
+        (snapshot.completed, snapshot.expired),
+        (2, 1),
+        "each once, their places in the queue not"
+    );
 }
 
 /// Panics when dropped.
@@ -968,7 +1005,10 @@ fn the_snapshot_adds_up() {
     }
     pool.shutdown(Shutdown::drain());
     let snapshot = pool.snapshot();
-    assert_eq!((snapshot.completed, snapshot.panicked, snapshot.queued, snapshot.running), (1800, 200, 0, 0));
+    assert_eq!(
+        (snapshot.completed, snapshot.panicked, snapshot.queued, snapshot.running),
+        (1800, 200, 0, 0)
+    );
     let waits = snapshot.queue_wait.expect("one in 64 is a sample");
     assert!(waits.p50 <= waits.p90 && waits.p90 <= waits.p99);
 }

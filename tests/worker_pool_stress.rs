@@ -9,7 +9,9 @@
 //!     cargo +nightly test --test worker_pool_stress --target x86_64-unknown-linux-gnu
 //! ```
 
-use mainstay::worker_pool::{JobError, JobHandle, Priority, Refused, Shutdown, WhenFull, WorkerPool};
+use mainstay::worker_pool::{
+    JobError, JobHandle, Priority, Refused, Shutdown, WhenFull, WorkerPool,
+};
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::thread;
@@ -34,13 +36,23 @@ struct Capture(&'static Ledger, usize);
 
 impl Capture {
     fn run(&self) {
-        assert_eq!(self.0.ran[self.1].fetch_add(1, Ordering::Relaxed), 0, "job {} ran twice", self.1);
+        assert_eq!(
+            self.0.ran[self.1].fetch_add(1, Ordering::Relaxed),
+            0,
+            "job {} ran twice",
+            self.1
+        );
     }
 }
 
 impl Drop for Capture {
     fn drop(&mut self) {
-        assert_eq!(self.0.dropped[self.1].fetch_add(1, Ordering::Relaxed), 0, "job {} dropped twice", self.1);
+        assert_eq!(
+            self.0.dropped[self.1].fetch_add(1, Ordering::Relaxed),
+            0,
+            "job {} dropped twice",
+            self.1
+        );
     }
 }
 
@@ -48,7 +60,13 @@ impl Ledger {
     fn new(room: usize) -> &'static Self {
         let zeros = || (0..room).map(|_| AtomicU8::new(0)).collect();
         let next = AtomicUsize::new(0);
-        Box::leak(Box::new(Self { ran: zeros(), dropped: zeros(), reported: zeros(), loud: zeros(), next }))
+        Box::leak(Box::new(Self {
+            ran: zeros(),
+            dropped: zeros(),
+            reported: zeros(),
+            loud: zeros(),
+            next,
+        }))
     }
 
     fn capture(&'static self) -> Capture {
@@ -111,8 +129,16 @@ fn submit(pool: &WorkerPool, ledger: &'static Ledger, known: &'static Known, see
         match random.usize(..12) {
             0 => known.submitted(ledger, number, view.try_submit(plain)),
             1 => known.submitted(ledger, number, view.submit_blocking(plain)),
-            2 => known.submitted(ledger, number, view.submit_timeout(plain, Duration::from_micros(50))),
-            3 => known.submitted(ledger, number, view.within(Duration::from_micros(20)).execute(plain)),
+            2 => known.submitted(
+                ledger,
+                number,
+                view.submit_timeout(plain, Duration::from_micros(50)),
+            ),
+            3 => known.submitted(
+                ledger,
+                number,
+                view.within(Duration::from_micros(20)).execute(plain),
+            ),
             4 => known.submitted(
                 ledger,
                 number,
@@ -205,7 +231,12 @@ fn threads() -> usize {
     names.filter(|name| name.starts_with("stress-")).count()
 }
 
-fn stress(workers: std::ops::RangeInclusive<usize>, capacity: usize, when_full: WhenFull, early_end: bool) {
+fn stress(
+    workers: std::ops::RangeInclusive<usize>,
+    capacity: usize,
+    when_full: WhenFull,
+    early_end: bool,
+) {
     let ledger = Ledger::new(2 * SUBMITTERS * JOBS);
     let known: &'static Known = Box::leak(Box::default());
     let pool = WorkerPool::builder()
@@ -229,7 +260,12 @@ fn stress(workers: std::ops::RangeInclusive<usize>, capacity: usize, when_full: 
         }
         // Half of what is handed back is run here, the rest dropped.
         let report = pool.shutdown(Shutdown::cancel());
-        report.jobs.into_iter().enumerate().filter(|(n, _)| n % 2 == 0).for_each(|(_, job)| job.run());
+        report
+            .jobs
+            .into_iter()
+            .enumerate()
+            .filter(|(n, _)| n % 2 == 0)
+            .for_each(|(_, job)| job.run());
     }
     for submitter in submitters {
         submitter.join().unwrap();
@@ -244,16 +280,16 @@ fn stress(workers: std::ops::RangeInclusive<usize>, capacity: usize, when_full: 
     let ran = Ledger::count(&ledger.ran);
     assert_eq!(Ledger::count(&ledger.dropped), made, "each job's captures are dropped");
     assert!(ran <= made);
-    let [joined, panicked, not_run] =
-        [&known.results, &known.panicked, &known.not_run].map(|count| count.load(Ordering::Relaxed));
+    let [joined, panicked, not_run] = [&known.results, &known.panicked, &known.not_run]
+        .map(|count| count.load(Ordering::Relaxed));
     println!(
         "{workers:?} workers, {capacity:>4} places, {when_full:?}: {made} made, {ran} ran; handles: {joined} \
          results, {panicked} panics, {not_run} not run; {snapshot:?}"
     );
     // Who asked for a job was told the truth about it, once.
     for job in 0..made {
-        let [ran, reported, loud] =
-            [&ledger.ran, &ledger.reported, &ledger.loud].map(|counts| counts[job].load(Ordering::Relaxed));
+        let [ran, reported, loud] = [&ledger.ran, &ledger.reported, &ledger.loud]
+            .map(|counts| counts[job].load(Ordering::Relaxed));
         assert!(ran + reported <= 1, "job {job} ran and was reported not to have, or twice");
         assert!(loud == 0 || ran + reported == 1, "job {job} went astray");
     }
@@ -262,7 +298,10 @@ fn stress(workers: std::ops::RangeInclusive<usize>, capacity: usize, when_full: 
     let counted = (snapshot.rejected + snapshot.cancelled + snapshot.expired) as usize;
     if early_end || matches!(when_full, WhenFull::DropOldest | WhenFull::DropNewest) {
         // Here tickets of scopes and maps are counted as well, whose jobs may have run all the same.
-        assert!(not_run <= counted + known.errors.load(Ordering::Relaxed), "{not_run} of {counted}");
+        assert!(
+            not_run <= counted + known.errors.load(Ordering::Relaxed),
+            "{not_run} of {counted}"
+        );
     } else {
         assert_eq!(not_run, counted);
     }
@@ -275,7 +314,8 @@ fn stress(workers: std::ops::RangeInclusive<usize>, capacity: usize, when_full: 
 /// takes one out is without a processor.
 fn none_evicted_without_need() {
     const ROOM: usize = 8;
-    let pool = WorkerPool::builder().workers(6).queue_capacity(ROOM).when_full(WhenFull::DropOldest);
+    let pool =
+        WorkerPool::builder().workers(6).queue_capacity(ROOM).when_full(WhenFull::DropOldest);
     let pool = pool.build().unwrap();
     let open: &AtomicUsize = Box::leak(Box::default());
     for _ in 0..200_000 {

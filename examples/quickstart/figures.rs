@@ -62,7 +62,11 @@ impl Side {
 }
 
 /// Those of `sorted` whose time lies in `span`.
-fn within<'a, T>(sorted: &'a [T], time: impl Fn(&T) -> Duration, span: &Range<Duration>) -> &'a [T] {
+fn within<'a, T>(
+    sorted: &'a [T],
+    time: impl Fn(&T) -> Duration,
+    span: &Range<Duration>,
+) -> &'a [T] {
     let from = sorted.partition_point(|item| time(item) < span.start);
     let to = sorted.partition_point(|item| time(item) < span.end);
     &sorted[from..to]

@@ -65,14 +65,17 @@ where
     Fut: Future<Output = Ended> + Send + 'static,
 {
     let mut calls = JoinSet::new();
-    for due in (0..).map(|n| Duration::from_secs(1) * n / rps).take_while(|due| *due < schedule.length()) {
+    for due in
+        (0..).map(|n| Duration::from_secs(1) * n / rps).take_while(|due| *due < schedule.length())
+    {
         schedule.sleep_until(due).await;
         let (call, journal) = (call(), journal.clone());
         calls.spawn(async move {
             let begun = Instant::now();
             let ended = call.await;
             let took = begun.elapsed();
-            let ended = if ended == Ended::Rejected && took > AT_ONCE { Ended::Failed } else { ended };
+            let ended =
+                if ended == Ended::Rejected && took > AT_ONCE { Ended::Failed } else { ended };
             journal.note(Call { offered: due, took, ended });
         });
     }

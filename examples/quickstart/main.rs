@@ -126,8 +126,15 @@ async fn run(options: &Options) -> Result<(), Failure> {
     let guarded = Side { calls: guarded.into_calls(), reached: guarded_server.stop().await? };
     report::table(schedule, &plain, &guarded);
     report::sentence(schedule, &plain, &guarded);
-    picture::write(&options.svg, schedule, options.rps, &plain, &guarded, &breaker_log.transitions())
-        .map_err(|error| format!("cannot write {}: {error}", options.svg.display()))?;
+    picture::write(
+        &options.svg,
+        schedule,
+        options.rps,
+        &plain,
+        &guarded,
+        &breaker_log.transitions(),
+    )
+    .map_err(|error| format!("cannot write {}: {error}", options.svg.display()))?;
     println!("\nThe picture of both: {}", options.svg.display());
     Ok(())
 }

@@ -43,8 +43,11 @@ impl Options {
 
     /// `None`: help is asked for.
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
-        let mut options =
-            Self { length: Duration::from_secs(15), rps: 100, svg: PathBuf::from("target/quickstart.svg") };
+        let mut options = Self {
+            length: Duration::from_secs(15),
+            rps: 100,
+            svg: PathBuf::from("target/quickstart.svg"),
+        };
         while let Some(name) = arguments.next() {
             if name == "--help" || name == "-h" {
                 return Ok(None);
@@ -52,7 +55,8 @@ impl Options {
             let mut value = || arguments.next().ok_or_else(|| format!("{name} needs a value"));
             match name.as_str() {
                 "--seconds" => {
-                    options.length = Duration::from_secs_f64(number(&name, &value()?, &(4.0..=120.0))?);
+                    options.length =
+                        Duration::from_secs_f64(number(&name, &value()?, &(4.0..=120.0))?);
                 }
                 "--rps" => options.rps = number(&name, &value()?, &(20..=400))?,
                 "--svg" => options.svg = PathBuf::from(value()?),

@@ -38,7 +38,10 @@ pub(crate) fn write(
     transitions: &[Transition],
 ) -> io::Result<()> {
     let mut picture = Picture::new(schedule, rps, [plain, guarded]);
-    let svg = picture.draw(plain, guarded, transitions).map(|()| picture.svg).map_err(io::Error::other)?;
+    let svg = picture
+        .draw(plain, guarded, transitions)
+        .map(|()| picture.svg)
+        .map_err(io::Error::other)?;
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
@@ -63,9 +66,17 @@ impl Picture {
         let finest = (schedule.length() / 100).max(Duration::from_secs(8) / rps);
         let bins = (schedule.length().as_secs_f64() / finest.as_secs_f64()) as u32;
         let bin = schedule.length() / bins;
-        let mut picture =
-            Self { svg: String::new(), schedule, rps, bin, bins, most_reached: 0.0, longest_wait: 0.0 };
-        let figures: Vec<Figures> = sides.into_iter().flat_map(|side| picture.binned(side)).collect();
+        let mut picture = Self {
+            svg: String::new(),
+            schedule,
+            rps,
+            bin,
+            bins,
+            most_reached: 0.0,
+            longest_wait: 0.0,
+        };
+        let figures: Vec<Figures> =
+            sides.into_iter().flat_map(|side| picture.binned(side)).collect();
         for figures in figures {
             picture.most_reached = picture.most_reached.max(picture.rate(figures.reached));
             picture.longest_wait = picture.longest_wait.max(figures.p99.as_secs_f64() * 1e3);
@@ -148,8 +159,10 @@ impl Picture {
             r#"<tspan font-size="15" font-weight="600">{name}</tspan><tspan dx="12" fill="{FAINT}">{means}</tspan>"#
         );
         self.text(LEFT, top + 18.0, r#"font-size="13""#, &heading)?;
-        let fared =
-            format!("{} of {} calls ok · {} requests reached the server", all.ok, all.offered, all.reached);
+        let fared = format!(
+            "{} of {} calls ok · {} requests reached the server",
+            all.ok, all.offered, all.reached
+        );
         self.text(RIGHT, top + 18.0, r#"font-size="13" text-anchor="end""#, &fared)?;
 
         let results = top + 34.0;
@@ -248,7 +261,8 @@ impl Picture {
         }
         let mut from = (self.x(Duration::ZERO), "closed");
         let length = self.schedule.length();
-        for Transition { at, to } in transitions.iter().filter(|transition| transition.at < length) {
+        for Transition { at, to } in transitions.iter().filter(|transition| transition.at < length)
+        {
             let x = self.x(*at);
             self.rect(from.0, top, x - from.0, STRIP, colour_of(from.1))?;
             from = (x, to);
@@ -307,7 +321,11 @@ impl Picture {
 
     fn bar(&mut self, n: u32, top: f64, height: f64, colour: &str) -> fmt::Result {
         let (from, to) = (self.x(self.bin * n), self.x(self.bin * (n + 1)));
-        if height > 0.0 { self.rect(from + 0.5, top, to - from - 1.0, height, colour) } else { Ok(()) }
+        if height > 0.0 {
+            self.rect(from + 0.5, top, to - from - 1.0, height, colour)
+        } else {
+            Ok(())
+        }
     }
 
     fn rect(&mut self, x: f64, y: f64, width: f64, height: f64, colour: &str) -> fmt::Result {

@@ -87,7 +87,10 @@ pub(crate) async fn progress(schedule: Schedule, plain: &Journal, guarded: &Jour
         schedule.sleep_until(to).await;
         let count = |journal: &Journal, ended| {
             let calls = journal.calls();
-            calls.iter().filter(|call| call.ended == ended && (from..to).contains(&call.finished())).count()
+            calls
+                .iter()
+                .filter(|call| call.ended == ended && (from..to).contains(&call.finished()))
+                .count()
         };
         println!(
             "{:>5.1} s  {:<10} {:>6} {:>8}    {:>6} {:>8} {:>10}",

@@ -15,7 +15,8 @@ pub(crate) enum Phase {
 }
 
 impl Phase {
-    pub(crate) const ALL: [Self; 5] = [Self::Well, Self::Slow, Self::Failing, Self::Dead, Self::WellAgain];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Well, Self::Slow, Self::Failing, Self::Dead, Self::WellAgain];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -75,7 +76,10 @@ impl Schedule {
 
     /// The phase at `time`.
     pub(crate) fn phase_at(self, time: Duration) -> Phase {
-        Phase::ALL.into_iter().find(|&phase| self.span(phase).contains(&time)).unwrap_or(Phase::WellAgain)
+        Phase::ALL
+            .into_iter()
+            .find(|&phase| self.span(phase).contains(&time))
+            .unwrap_or(Phase::WellAgain)
     }
 
     pub(crate) async fn sleep_until(self, time: Duration) {

@@ -44,14 +44,19 @@ impl Server {
     /// Serves on a free port of the loopback, fit for `rps` requests a second.
     pub(crate) async fn start(schedule: Schedule, rps: u32) -> io::Result<Self> {
         let workers = (f64::from(HEADROOM * rps) * WORK.as_secs_f64()).ceil() as u32;
-        let site =
-            Arc::new(Site { schedule, workers: Semaphore::new(workers as usize), reached: Mutex::default() });
+        let site = Arc::new(Site {
+            schedule,
+            workers: Semaphore::new(workers as usize),
+            reached: Mutex::default(),
+        });
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let routes = Router::new().route("/", get(answer)).with_state(site.clone());
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(async {
-            axum::serve(listener, routes).with_graceful_shutdown(async { drop(stopped.await) }).await
+            axum::serve(listener, routes)
+                .with_graceful_shutdown(async { drop(stopped.await) })
+                .await
         });
         Ok(Self { address, workers, site, stop, serving })
     }
@@ -77,7 +82,9 @@ impl Server {
 async fn answer(State(site): State<Arc<Site>>) -> StatusCode {
     site.reached.lock().expect("nobody panics while noting").push(site.schedule.elapsed());
     // A task of its own: when the caller hangs up, this handler is dropped, but the work goes on.
-    tokio::spawn(async move { site.work().await }).await.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    tokio::spawn(async move { site.work().await })
+        .await
+        .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 impl Site {

@@ -66,7 +66,11 @@ impl Core {
     }
 
     /// Admits a call or refuses it. `timed`: the call's time is of interest in any case.
-    pub(super) fn admit(&self, timed: bool, reading: &mut Reading<'_>) -> (Result<Ticket, Refused>, Moved) {
+    pub(super) fn admit(
+        &self,
+        timed: bool,
+        reading: &mut Reading<'_>,
+    ) -> (Result<Ticket, Refused>, Moved) {
         let mut moved = false;
         loop {
             let word = self.word();
@@ -117,12 +121,19 @@ impl Core {
                     let first = Trial { leased: 1, ..Trial::default() };
                     let next = word.moved_to(Phase::HalfOpen(first));
                     let lease = settings().probe_lease;
-                    if !self.transition(word, next, now, Cause::WaitElapsed, Counts::default(), || {
-                        // The leases of earlier trials, perhaps by a clock that has since been set
-                        // back, are of no interest.
-                        self.gate.lease_until.store((now + lease).as_nanos(), Relaxed);
-                        true
-                    }) {
+                    if !self.transition(
+                        word,
+                        next,
+                        now,
+                        Cause::WaitElapsed,
+                        Counts::default(),
+                        || {
+                            // The leases of earlier trials, perhaps by a clock that has since been set
+                            // back, are of no interest.
+                            self.gate.lease_until.store((now + lease).as_nanos(), Relaxed);
+                            true
+                        },
+                    ) {
                         continue;
                     }
                     moved = true;
@@ -133,7 +144,8 @@ impl Core {
                     continue;
                 }
                 Admission::Decide(verdict, trial) => {
-                    moved |= self.decide(word, verdict, trial, now, &settings(), Cause::ProbesFailed);
+                    moved |=
+                        self.decide(word, verdict, trial, now, &settings(), Cause::ProbesFailed);
                     continue;
                 }
             };

@@ -63,7 +63,9 @@ impl Default for Builder {
             slow_calls: None,
             slow_minimum_calls: None,
             consecutive_failures: None,
-            wait: Backoff::exponential(Duration::from_secs(5)).cap(Duration::from_secs(60)).or_jitter(JITTER),
+            wait: Backoff::exponential(Duration::from_secs(5))
+                .cap(Duration::from_secs(60))
+                .or_jitter(JITTER),
             longest_pause: Duration::from_secs(3600),
             probes: 3,
             trial_calls: 5,
@@ -315,8 +317,10 @@ impl Builder {
 
     pub(super) fn family(self) -> Family {
         let name = intern(&self.name);
-        let listener =
-            self.observer.clone().map(|observer| PlainArc::new(to_observer(name, observer)) as Listener);
+        let listener = self
+            .observer
+            .clone()
+            .map(|observer| PlainArc::new(to_observer(name, observer)) as Listener);
         Family {
             name,
             clock: self.clock.clone(),
@@ -333,7 +337,8 @@ impl Builder {
 
     /// How many failures in a row open it at the soonest.
     pub(super) fn trips_after(&self) -> Option<u32> {
-        let Settings { failure_rate, minimum_calls, failures_in_a_row, .. } = self.settings().ok()?;
+        let Settings { failure_rate, minimum_calls, failures_in_a_row, .. } =
+            self.settings().ok()?;
         let by_rate = if failure_rate.is_finite() { minimum_calls } else { u32::MAX };
         Some(by_rate.min(failures_in_a_row)).filter(|calls| *calls < u32::MAX)
     }
@@ -367,7 +372,11 @@ impl Builder {
         if let Some((threshold, share)) = self.slow_calls {
             rate("slow_calls", share)?;
             if threshold.is_zero() {
-                return Err(ConfigError::new("slow_calls", threshold, "a threshold longer than nothing"));
+                return Err(ConfigError::new(
+                    "slow_calls",
+                    threshold,
+                    "a threshold longer than nothing",
+                ));
             }
             minimum("slow_minimum_calls", slow_minimum_calls)?;
         }
@@ -376,7 +385,8 @@ impl Builder {
         }
         let no_rate = (self.failure_rate, self.slow_calls) == (None, None);
         if no_rate && self.consecutive_failures.is_none() && self.rule.is_none() {
-            let accepted = "at least one of failure_rate, slow_calls, consecutive_failures, trip_when";
+            let accepted =
+                "at least one of failure_rate, slow_calls, consecutive_failures, trip_when";
             return Err(ConfigError::new("failure_rate", self.failure_rate, accepted));
         }
         if self.in_flight && self.slow_calls.is_none() {
@@ -388,7 +398,11 @@ impl Builder {
         }
         self.wait.validate()?;
         if self.longest_pause.is_zero() {
-            return Err(ConfigError::new("longest_pause", self.longest_pause, "longer than nothing"));
+            return Err(ConfigError::new(
+                "longest_pause",
+                self.longest_pause,
+                "longer than nothing",
+            ));
         }
         within("probes", self.probes, MOST_PROBES, "1 to 127 probes")?;
         within("trial_calls", self.trial_calls, MOST_PROBES, "1 to 127 calls")?;
@@ -471,12 +485,14 @@ mod tests {
     /// Defaults stand in `Builder::default` alone; the table in the documentation is held against them.
     #[test]
     fn the_documented_defaults_are_the_defaults() {
-        let Builder { window, failure_rate, slow_calls, consecutive_failures, wait, .. } = Builder::default();
+        let Builder { window, failure_rate, slow_calls, consecutive_failures, wait, .. } =
+            Builder::default();
         let Builder { probes, trial_calls, probe_lease, ramp_up, .. } = Builder::default();
         let Builder { rule, in_flight, latency, longest_pause, .. } = Builder::default();
         let WindowSize::Count(calls) = window else { panic!("{window:?}") };
         assert_eq!((slow_calls, consecutive_failures), (None, None));
-        let expected = Backoff::exponential(5 * Duration::from_secs(1)).cap(Duration::from_secs(60));
+        let expected =
+            Backoff::exponential(5 * Duration::from_secs(1)).cap(Duration::from_secs(60));
         assert_eq!(wait.into_parts().0, expected.jitter(Jitter::Equal).into_parts().0);
         let rows = [
             ("count_window", format!("{calls} calls")),

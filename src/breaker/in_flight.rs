@@ -159,9 +159,11 @@ impl InFlight {
         let Some(tag) = self.tag(word) else { return 0 };
         let step = step_of(now, slow_after);
         let common = self.overdue.load(Relaxed);
-        let common = if common >> TAG == tag { (common & ERA_MASK).saturating_sub(BIAS) } else { 0 };
+        let common =
+            if common >> TAG == tag { (common & ERA_MASK).saturating_sub(BIAS) } else { 0 };
         let late = |word: u64| {
-            let is_late = word >> TAG == tag && steps_between(word >> STEP & STEP_MASK, step) > STEPS as i64;
+            let is_late =
+                word >> TAG == tag && steps_between(word >> STEP & STEP_MASK, step) > STEPS as i64;
             if is_late { word & COUNT_MASK } else { 0 }
         };
         common + self.buckets.iter().map(|bucket| late(bucket.load(Relaxed))).sum::<u64>()
@@ -255,7 +257,8 @@ mod tests {
     #[test]
     fn the_first_of_each_step_is_told_apart() {
         let in_flight = InFlight::new(word());
-        let first: Vec<_> = [0, 1, 99, 100, 150, 2000, 2001].map(|ms| in_flight.enter(&start(ms))).into();
+        let first: Vec<_> =
+            [0, 1, 99, 100, 150, 2000, 2001].map(|ms| in_flight.enter(&start(ms))).into();
         assert_eq!(first, [true, false, false, true, false, true, false]);
     }
 }

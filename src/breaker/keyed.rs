@@ -87,13 +87,17 @@ impl keyed::State for Member {
         let word = core.latest_word();
         // A mode is worth keeping if a new breaker would not begin in it.
         let by_hand = word.mode() != family.control.mode();
-        if by_hand || core.is_ramping(word, now) || core.must_stay_shut(word, now, family.idle_after) {
+        if by_hand
+            || core.is_ramping(word, now)
+            || core.must_stay_shut(word, now, family.idle_after)
+        {
             return Worth::Everything;
         }
         let since = self.idle_since.get().min(now);
         self.idle_since.set(since);
         // A run of failures is remembered in the word, for longer than its calls are in a window of time.
-        let says_nothing = || !word.is_shut() && !word.has_streak() && core.window.counts(now).total == 0;
+        let says_nothing =
+            || !word.is_shut() && !word.has_streak() && core.window.counts(now).total == 0;
         match now - since >= family.idle_after || says_nothing() {
             true => Worth::Nothing,
             false => Worth::Little,
@@ -199,7 +203,11 @@ where
     pub fn build(self) -> Result<Keyed<K, S>, ConfigError> {
         self.map.validate()?;
         if !(self.most_shut > 0.0 && self.most_shut <= 1.0) {
-            return Err(ConfigError::new("most_shut", self.most_shut, "a share above 0 and at most 1"));
+            return Err(ConfigError::new(
+                "most_shut",
+                self.most_shut,
+                "a share above 0 and at most 1",
+            ));
         }
         let settings = self.each.settings()?;
         self.each.window(true)?;
@@ -250,7 +258,8 @@ where
             (key.to_owned(), self.0.member(key, mode))
         };
         let shared = self.0.map.get_or_insert(key, || now, make, see);
-        let shared = shared.map_err(|keyed::Full| Rejection::new(Reason::Exhausted, self.0.family.name))?;
+        let shared =
+            shared.map_err(|keyed::Full| Rejection::new(Reason::Exhausted, self.0.family.name))?;
         if new && self.0.family.control.mode() != mode {
             // It changed before this one was in the map, where a change of mode would have found it.
             self.0.family.control.apply(&*shared);
@@ -276,7 +285,11 @@ where
     ///
     /// # Errors
     /// That of `op`, or a rejection.
-    pub fn call_blocking<Q, T, E>(&self, key: &Q, op: impl FnOnce() -> Result<T, E>) -> Result<T, Error<E>>
+    pub fn call_blocking<Q, T, E>(
+        &self,
+        key: &Q,
+        op: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, Error<E>>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
@@ -286,7 +299,10 @@ where
 
     /// Tells `listener` of each transition of any of them from here on, with its key, until the subscription
     /// is dropped.
-    pub fn on_transition(&self, listener: impl Fn(&K, &Transition) + Send + Sync + 'static) -> Subscription {
+    pub fn on_transition(
+        &self,
+        listener: impl Fn(&K, &Transition) + Send + Sync + 'static,
+    ) -> Subscription {
         self.0.family.listeners.subscribe(move |notice| {
             if let Notice::Moved(transition, Some(key)) = notice
                 && let Some(key) = key.downcast_ref()
@@ -309,7 +325,8 @@ where
     #[must_use]
     pub fn breakers(&self) -> Vec<(PlainArc<K>, CircuitBreaker)> {
         let key = |shared: &Shared| shared.subject.clone().and_then(|key| key.downcast().ok());
-        let with_key = |shared: PlainArc<Shared>| Some((key(&shared)?, CircuitBreaker::from_shared(shared)));
+        let with_key =
+            |shared: PlainArc<Shared>| Some((key(&shared)?, CircuitBreaker::from_shared(shared)));
         self.0.all().into_iter().filter_map(with_key).collect()
     }
 

@@ -295,7 +295,12 @@ fn no_decision_by_a_mixture_of_settings() {
             Closures::default(),
         );
         core.reconfigure(
-            &builder().failure_rate(None).consecutive_failures(2).minimum_calls(1).settings().unwrap(),
+            &builder()
+                .failure_rate(None)
+                .consecutive_failures(2)
+                .minimum_calls(1)
+                .settings()
+                .unwrap(),
             Closures::default(),
         );
         calls.join().unwrap();

@@ -253,7 +253,10 @@ impl CircuitBreaker {
     /// [`Outcome`], or any [`Classify`](crate::outcome::Classify).
     #[must_use]
     pub fn classified_by<C>(&self, classify: C) -> Classified<C> {
-        Classified { breaker: self.clone(), judge: guard::Judge { classify, class: Class::ORDINARY } }
+        Classified {
+            breaker: self.clone(),
+            judge: guard::Judge { classify, class: Class::ORDINARY },
+        }
     }
 
     /// A view of this breaker for calls that have thresholds of their own.
@@ -348,7 +351,11 @@ impl CircuitBreaker {
     /// observer, the control and the source of randomness stay what they were in any case.
     pub fn reconfigure(&self, config: Builder) -> Result<(), ConfigError> {
         if self.0.subject.is_some() {
-            return Err(ConfigError::new("config", "of one key", "a breaker that is not one of a family"));
+            return Err(ConfigError::new(
+                "config",
+                "of one key",
+                "a breaker that is not one of a family",
+            ));
         }
         let old = {
             // One at a time: `config` and the settings in force must agree.
@@ -377,7 +384,11 @@ impl Shared {
     }
 
     #[inline(never)]
-    fn admit_or_refuse(&self, timed: bool, mut reading: Reading<'_>) -> Result<Permit<'_>, Rejection> {
+    fn admit_or_refuse(
+        &self,
+        timed: bool,
+        mut reading: Reading<'_>,
+    ) -> Result<Permit<'_>, Rejection> {
         let (admitted, moved) = self.core.admit(timed, &mut reading);
         // The permit first: should an observer panic, it gives the slot back.
         let admitted = admitted.map(|ticket| Permit::new(self, ticket));
@@ -424,6 +435,9 @@ impl manual::Follow for Shared {
 
 impl fmt::Debug for CircuitBreaker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CircuitBreaker").field("name", &self.name()).field("state", &self.state()).finish()
+        f.debug_struct("CircuitBreaker")
+            .field("name", &self.name())
+            .field("state", &self.state())
+            .finish()
     }
 }

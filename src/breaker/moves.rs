@@ -186,12 +186,17 @@ impl Core {
                 }
                 // Closed already, with a window that goes on being filled; all pass, also if it was ramping
                 // up.
-                Some(_) => {
-                    self.transition(word, word.without_ramp().with_hand(hand), now, by_hand, counts, || {
+                Some(_) => self.transition(
+                    word,
+                    word.without_ramp().with_hand(hand),
+                    now,
+                    by_hand,
+                    counts,
+                    || {
                         self.set_openings((0, 0));
                         true
-                    })
-                }
+                    },
+                ),
                 None => self.transition(word, word.with_hand(hand), now, by_hand, counts, || true),
             };
             if moved {

@@ -103,7 +103,9 @@ impl<T, E, C: Classify<T, E> + Clone> OwnedGuard<T, E> for Classified<C> {
     fn admit_owned(&self, cx: Context) -> Decision<Self::OwnedPermit, Self::Waiting> {
         let breaker = self.breaker.shared();
         match breaker.admit(C::TIMED, cx.reading(&breaker.family.clock)) {
-            Ok(permit) => Decision::Granted((OwnedPermit::of(&self.breaker, permit), self.judge.clone())),
+            Ok(permit) => {
+                Decision::Granted((OwnedPermit::of(&self.breaker, permit), self.judge.clone()))
+            }
             Err(rejection) => Decision::Refused(rejection),
         }
     }
@@ -155,7 +157,10 @@ mod tests {
         assert!(breaker.try_acquire_owned().is_err());
         drop(probe);
         let snapshot = breaker.snapshot();
-        assert_eq!((snapshot.state, snapshot.probes, snapshot.trial.total), (State::HalfOpen, 0, 0));
+        assert_eq!(
+            (snapshot.state, snapshot.probes, snapshot.trial.total),
+            (State::HalfOpen, 0, 0)
+        );
         breaker.try_acquire_owned().unwrap().success();
         assert_eq!(breaker.snapshot().trial.total, 1);
     }

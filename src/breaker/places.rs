@@ -16,7 +16,12 @@ pub(super) struct Places {
 
 impl Places {
     pub(super) fn new(share: f64) -> Self {
-        Self { share, breakers: AtomicUsize::new(0), shut: AtomicUsize::new(0), spared: AtomicU64::new(0) }
+        Self {
+            share,
+            breakers: AtomicUsize::new(0),
+            shut: AtomicUsize::new(0),
+            spared: AtomicU64::new(0),
+        }
     }
 
     fn bound(&self) -> usize {

@@ -40,7 +40,8 @@ mod tests {
         for share in [0.1, 0.25, 0.5, 0.9] {
             for first in [0, 1, 77, u32::MAX - 50] {
                 for many in [20_u32, 100, 1000] {
-                    let passed = (0..many).filter(|n| passes(first.wrapping_add(*n), share)).count();
+                    let passed =
+                        (0..many).filter(|n| passes(first.wrapping_add(*n), share)).count();
                     let expected = f64::from(many) * share;
                     assert!(
                         (passed as f64 - expected).abs() <= 2.5,

@@ -42,7 +42,12 @@ pub(super) struct Closures {
 
 impl Laws {
     pub(super) fn new(settings: &Settings, closures: Closures, random: Random) -> Self {
-        Self { live: Live::new(*settings), closures: PlainMutex::new(closures), random, places: None }
+        Self {
+            live: Live::new(*settings),
+            closures: PlainMutex::new(closures),
+            random,
+            places: None,
+        }
     }
 }
 

@@ -66,7 +66,20 @@ impl Words<{ Settings::WORDS }> for Settings {
     }
 
     fn from_words(words: [u64; Self::WORDS]) -> Self {
-        let [failure_rate, slow_rate, slow_after, minima, limits, lease, ramp_up, pause, a, b, c, d] = words;
+        let [
+            failure_rate,
+            slow_rate,
+            slow_after,
+            minima,
+            limits,
+            lease,
+            ramp_up,
+            pause,
+            a,
+            b,
+            c,
+            d,
+        ] = words;
         let (high, low) = (|word: u64| (word >> 32) as u32, |word: u64| word as u32);
         Self {
             failure_rate: f64::from_bits(failure_rate),

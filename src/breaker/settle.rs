@@ -58,7 +58,13 @@ impl Core {
 
     /// A success of an ordinary closed breaker, and not a slow one.
     #[inline]
-    fn count_success(&self, word: Word, ticket: &Ticket, class: &Class, reading: &mut Reading<'_>) -> Moved {
+    fn count_success(
+        &self,
+        word: Word,
+        ticket: &Ticket,
+        class: &Class,
+        reading: &mut Reading<'_>,
+    ) -> Moved {
         let now = if self.window.is_timed() { reading.now() } else { Instant::ORIGIN };
         if !self.window.record(word.generation(), now, Sample::OK) {
             self.tallies.stale.fetch_add(1, Relaxed);
@@ -67,7 +73,8 @@ impl Core {
         if self.window.keeps_latency() {
             self.record_latency(ticket, reading);
         }
-        word.has_streak() && self.after_failure(word, &Ended { class, weighed: Weighed::SUCCESS }, reading)
+        word.has_streak()
+            && self.after_failure(word, &Ended { class, weighed: Weighed::SUCCESS }, reading)
     }
 
     #[inline(never)]
@@ -112,7 +119,13 @@ impl Core {
     }
 
     #[inline]
-    fn is_slow(&self, word: Word, ticket: &Ticket, class: &Class, reading: &mut Reading<'_>) -> bool {
+    fn is_slow(
+        &self,
+        word: Word,
+        ticket: &Ticket,
+        class: &Class,
+        reading: &mut Reading<'_>,
+    ) -> bool {
         let threshold = || class.slow_after.unwrap_or_else(|| self.slow_after(word));
         ticket.elapsed(reading).is_some_and(|elapsed| elapsed >= threshold())
     }
@@ -196,7 +209,13 @@ impl Core {
         // either this is the rule that belongs to `word`, or the epoch is another and all is asked again.
         let mut rule = None;
         self.outbox.commit(|_| {
-            rule = self.laws.closures.lock().rule.clone().filter(|_| self.word().epoch() == word.epoch());
+            rule = self
+                .laws
+                .closures
+                .lock()
+                .rule
+                .clone()
+                .filter(|_| self.word().epoch() == word.epoch());
             None
         });
         let rule = rule?;
@@ -209,14 +228,17 @@ impl Core {
     fn count_streak(&self, seen: Word, ended: Weighed) -> u32 {
         loop {
             let word = self.word();
-            let Phase::Closed { failures_in_a_row: streak, ramping } = word.phase() else { return 0 };
+            let Phase::Closed { failures_in_a_row: streak, ramping } = word.phase() else {
+                return 0;
+            };
             if word.generation() != seen.generation() || !word.counts_streaks() {
                 return 0;
             }
             let longer = streak.saturating_add(u32::from(ended.weight)).min(LONGEST_STREAK);
             let next = if ended.failed { longer } else { 0 };
             if next == streak
-                || self.swap(word, word.with_phase(Phase::Closed { failures_in_a_row: next, ramping }))
+                || self
+                    .swap(word, word.with_phase(Phase::Closed { failures_in_a_row: next, ramping }))
             {
                 return next;
             }
@@ -225,7 +247,12 @@ impl Core {
 
     /// A probe has ended, with an outcome or without.
     #[cold]
-    fn settle_probe(&self, ticket: Ticket, weighed: Option<Weighed>, reading: &mut Reading<'_>) -> Moved {
+    fn settle_probe(
+        &self,
+        ticket: Ticket,
+        weighed: Option<Weighed>,
+        reading: &mut Reading<'_>,
+    ) -> Moved {
         let slot = Held { core: self, ticket }; // should the user's wait function panic
         let Some(weighed) = weighed else { return false };
         loop {
@@ -235,7 +262,8 @@ impl Core {
                 self.tallies.stale.fetch_add(1, Relaxed);
                 return false;
             }
-            let trial = trial.with_outcome(Some(Sample { failed: weighed.failed, slow: weighed.slow }));
+            let trial =
+                trial.with_outcome(Some(Sample { failed: weighed.failed, slow: weighed.slow }));
             let settings = self.settings(word);
             if let Some(pause) = weighed.leave_alone {
                 let (now, pause) = (reading.now(), Some(pause));
@@ -247,7 +275,9 @@ impl Core {
             let verdict = state::judge(&trial, &settings);
             let settled = match verdict {
                 Verdict::Undecided => self.swap(word, word.with_phase(Phase::HalfOpen(trial))),
-                _ => self.decide(word, verdict, trial, reading.now(), &settings, Cause::ProbesFailed),
+                _ => {
+                    self.decide(word, verdict, trial, reading.now(), &settings, Cause::ProbesFailed)
+                }
             };
             if settled {
                 slot.settled();

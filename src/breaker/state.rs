@@ -51,11 +51,13 @@ pub(super) fn admit(
     match word.phase() {
         Phase::Off => Admission::Pass,
         Phase::Closed { ramping: false, .. } => Admission::Count,
-        Phase::Closed { ramping: true, .. } => match ramp::share(now - times.closed_at, settings().ramp_up) {
-            None => Admission::EndRamp,
-            Some(share) if ramp::passes(draw(), share) => Admission::Count,
-            Some(_) => Admission::Refuse(None),
-        },
+        Phase::Closed { ramping: true, .. } => {
+            match ramp::share(now - times.closed_at, settings().ramp_up) {
+                None => Admission::EndRamp,
+                Some(share) if ramp::passes(draw(), share) => Admission::Count,
+                Some(_) => Admission::Refuse(None),
+            }
+        }
         Phase::Open if times.open_until == Instant::FAR_FUTURE => Admission::Refuse(None),
         Phase::Open if now >= times.open_until => Admission::BeginTrial,
         Phase::Open => Admission::Refuse(Some(times.open_until)),
@@ -66,7 +68,9 @@ pub(super) fn admit(
 fn admit_probe(trial: Trial, now: Instant, lease_until: Instant, settings: &Settings) -> Admission {
     match judge(&trial, settings) {
         // No more probes than outcomes are wanted: the rest would only load the dependency.
-        Verdict::Undecided if trial.leased < settings.probes.min(settings.trial_calls - trial.total) => {
+        Verdict::Undecided
+            if trial.leased < settings.probes.min(settings.trial_calls - trial.total) =>
+        {
             Admission::Probe(Trial { leased: trial.leased + 1, ..trial })
         }
         Verdict::Undecided if trial.leased > 0 && now >= lease_until => {
@@ -101,7 +105,9 @@ pub(super) fn judge(trial: &Trial, settings: &Settings) -> Verdict {
         return Verdict::Open;
     }
     let to_come = settings.trial_calls.saturating_sub(trial.total);
-    if too_many(trial.failed + to_come, failure_rate) || too_many(trial.slow + to_come, settings.slow_rate) {
+    if too_many(trial.failed + to_come, failure_rate)
+        || too_many(trial.slow + to_come, settings.slow_rate)
+    {
         return Verdict::Undecided;
     }
     if trial.total == 0 { Verdict::Undecided } else { Verdict::Close }
@@ -148,7 +154,8 @@ pub(super) struct Weighed {
 }
 
 impl Weighed {
-    pub(super) const SUCCESS: Self = Self { failed: false, slow: false, weight: 1, leave_alone: None };
+    pub(super) const SUCCESS: Self =
+        Self { failed: false, slow: false, weight: 1, leave_alone: None };
 }
 
 /// `None`: it counts nowhere.

@@ -25,7 +25,10 @@ pub(super) type Subject = PlainArc<dyn Any + Send + Sync>;
 pub(super) type Listener = PlainArc<dyn Fn(&Notice) + Send + Sync>;
 
 /// Turns what happens into flat records.
-pub(super) fn to_observer(name: &'static str, observer: impl Observer) -> impl Fn(&Notice) + Send + Sync {
+pub(super) fn to_observer(
+    name: &'static str,
+    observer: impl Observer,
+) -> impl Fn(&Notice) + Send + Sync {
     move |notice| match notice {
         Notice::Moved(transition, key) => {
             transition.tell(name, |event| observer.observe(&event.of_family(key.is_some())));
@@ -65,7 +68,10 @@ impl CircuitBreaker {
     /// drop(subscription);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn on_transition(&self, listener: impl Fn(&Transition) + Send + Sync + 'static) -> Subscription {
+    pub fn on_transition(
+        &self,
+        listener: impl Fn(&Transition) + Send + Sync + 'static,
+    ) -> Subscription {
         self.0.family.listeners.subscribe(move |notice| match notice {
             Notice::Moved(transition, _) => listener(transition),
             Notice::WouldReject { .. } => {}
@@ -101,7 +107,8 @@ impl Shared {
     #[cold]
     pub(super) fn tell_of_shadow(&self, sequence: u64, reading: &mut Reading<'_>) {
         if !self.family.listeners.is_empty() {
-            let (at, state, keyed) = (reading.now(), self.core.state().as_str(), self.subject.is_some());
+            let (at, state, keyed) =
+                (reading.now(), self.core.state().as_str(), self.subject.is_some());
             self.family.listeners.tell(&Notice::WouldReject { sequence, at, state, keyed });
         }
     }

@@ -170,7 +170,8 @@ impl Word {
 
     /// Open or half-open, by the rules and not by hand.
     pub(super) const fn is_shut(self) -> bool {
-        matches!((self.0 & PHASE_MASK) >> PHASE, OPEN | HALF_OPEN) && self.0 & HAND_MASK != 2 << HAND
+        matches!((self.0 & PHASE_MASK) >> PHASE, OPEN | HALF_OPEN)
+            && self.0 & HAND_MASK != 2 << HAND
     }
 
     #[inline]
@@ -231,9 +232,12 @@ impl Word {
                 Phase::Closed { failures_in_a_row: detail as u32, ramping: phase == RAMPING }
             }
             OPEN => Phase::Open,
-            HALF_OPEN => {
-                Phase::HalfOpen(Trial { leased: tally(3), total: tally(2), failed: tally(1), slow: tally(0) })
-            }
+            HALF_OPEN => Phase::HalfOpen(Trial {
+                leased: tally(3),
+                total: tally(2),
+                failed: tally(1),
+                slow: tally(0),
+            }),
             _ => Phase::Off,
         }
     }
@@ -289,6 +293,13 @@ impl Word {
 
 impl fmt::Debug for Word {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} {:?} {:?} epoch {}", self.mode(), self.phase(), self.generation(), self.epoch())
+        write!(
+            f,
+            "{:?} {:?} {:?} epoch {}",
+            self.mode(),
+            self.phase(),
+            self.generation(),
+            self.epoch()
+        )
     }
 }

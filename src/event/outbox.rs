@@ -61,7 +61,10 @@ impl<E: Clone> Outbox<E> {
 
     /// The latest events, oldest first.
     pub(crate) fn recent(&self) -> Vec<E> {
-        self.queue.lock().as_ref().map_or_else(Vec::new, |queue| queue.recent.iter().cloned().collect())
+        self.queue
+            .lock()
+            .as_ref()
+            .map_or_else(Vec::new, |queue| queue.recent.iter().cloned().collect())
     }
 
     /// Delivers what is queued, unless another thread is at it already.
@@ -77,7 +80,9 @@ impl<E: Clone> Outbox<E> {
         }
 
         match &mut *self.queue.lock() {
-            Some(queue) if !queue.delivering && !queue.waiting.is_empty() => queue.delivering = true,
+            Some(queue) if !queue.delivering && !queue.waiting.is_empty() => {
+                queue.delivering = true
+            }
             _ => return,
         }
         let turn = Turn(self);

@@ -23,7 +23,10 @@ impl<E: 'static> Subscribers<E> {
     pub(crate) fn new(listeners: impl IntoIterator<Item = Listener<E>>) -> Self {
         let listeners: PlainArc<[_]> = (0..).zip(listeners).collect();
         let next = listeners.len() as u64;
-        Self { list: PlainMutex::new(List { listeners, next }), listening: PlainAtomicU64::new(next) }
+        Self {
+            list: PlainMutex::new(List { listeners, next }),
+            listening: PlainAtomicU64::new(next),
+        }
     }
 
     /// From here on `listener` is told of every event, until the subscription ends.
@@ -136,7 +139,8 @@ mod tests {
     #[test]
     fn a_subscription_lasts_as_long_as_its_guard() {
         let heard = Heard::default();
-        let subscribers = PlainArc::new(Subscribers::new([PlainArc::new(ear(&heard, 'a')) as Listener<u32>]));
+        let subscribers =
+            PlainArc::new(Subscribers::new([PlainArc::new(ear(&heard, 'a')) as Listener<u32>]));
         let b = subscribers.subscribe(ear(&heard, 'b'));
         subscribers.subscribe(ear(&heard, 'c')).detach();
         subscribers.tell(&1);
@@ -153,7 +157,8 @@ mod tests {
         let heard = Heard::default();
         let subscribers = PlainArc::new(Subscribers::new([]));
         let own = PlainArc::new(PlainMutex::new(None));
-        let (again, inside, ear) = (PlainArc::downgrade(&subscribers), own.clone(), ear(&heard, 'x'));
+        let (again, inside, ear) =
+            (PlainArc::downgrade(&subscribers), own.clone(), ear(&heard, 'x'));
         let subscription = subscribers.subscribe(move |event| {
             ear(event);
             let ended = inside.lock().take();

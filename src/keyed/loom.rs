@@ -38,7 +38,10 @@ fn see(map: &Counted, key: u8, worth: Worth) -> Result<u32, Full> {
     )
 }
 
-fn aside<R: 'static>(map: &Arc<Counted>, act: impl FnOnce(&Counted) -> R + 'static) -> thread::JoinHandle<R> {
+fn aside<R: 'static>(
+    map: &Arc<Counted>,
+    act: impl FnOnce(&Counted) -> R + 'static,
+) -> thread::JoinHandle<R> {
     let map = map.clone();
     thread::spawn(move || act(&map))
 }

@@ -149,7 +149,9 @@ impl<K: Eq, V, S: BuildHasher> Map<K, V, S> {
         V: State,
     {
         let at = self.address(key);
-        if let Some(state) = self.shards[at.shard].lock().get(at.hash, |known| known.borrow() == key) {
+        if let Some(state) =
+            self.shards[at.shard].lock().get(at.hash, |known| known.borrow() == key)
+        {
             return Ok(see(state));
         }
         self.insert(key, at, now(), make, see)

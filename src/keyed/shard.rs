@@ -118,7 +118,11 @@ impl<K, V> Shard<K, V> {
 impl<K, V: State> Shard<K, V> {
     /// Goes on by as many places as there is room in `swept`, and takes out what is worth nothing. The
     /// caller drops it outside the lock.
-    pub(super) fn sweep<const N: usize>(&mut self, now: Instant, swept: &mut [Option<Entry<K, V>>; N]) {
+    pub(super) fn sweep<const N: usize>(
+        &mut self,
+        now: Instant,
+        swept: &mut [Option<Entry<K, V>>; N],
+    ) {
         for slot in swept {
             let place = self.step();
             if self.worth(place, now) == Some(Worth::Nothing) {
@@ -132,7 +136,12 @@ impl<K, V: State> Shard<K, V> {
 
     /// Looks for somebody to give way: once around at most, and at no more than `places`. `evict` says that
     /// what is worth little may go.
-    pub(super) fn search(&mut self, now: Instant, places: &mut usize, evict: bool) -> Option<Entry<K, V>> {
+    pub(super) fn search(
+        &mut self,
+        now: Instant,
+        places: &mut usize,
+        evict: bool,
+    ) -> Option<Entry<K, V>> {
         let mut second_best = None;
         for _ in 0..self.table.num_buckets().min(*places) {
             *places -= 1;

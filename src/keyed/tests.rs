@@ -38,7 +38,13 @@ fn map<K, V>(max_keys: usize, when_full: WhenFull) -> Map<K, V, RandomState> {
 }
 
 /// Sees `key`, which stays busy until `busy` if it is new; says how often it was seen.
-fn see(map: &Map<u32, Until, RandomState>, key: u32, now: u64, busy: u64, spare: bool) -> Result<u32, Full> {
+fn see(
+    map: &Map<u32, Until, RandomState>,
+    key: u32,
+    now: u64,
+    busy: u64,
+    spare: bool,
+) -> Result<u32, Full> {
     let make = || (key, Until { key, busy: at(busy), seen: 0, spare });
     map.get_or_insert(
         &key,
@@ -106,7 +112,8 @@ fn keys_that_are_seen_once_push_out_one_another() {
         // Each regular comes by about once for each time that the hand goes around.
         see(&map, stranger % 500, 0, 99, true).unwrap();
     }
-    let kept = regulars.filter(|key| map.get(key, |s| s.seen).is_some_and(|seen| seen > 30)).count();
+    let kept =
+        regulars.filter(|key| map.get(key, |s| s.seen).is_some_and(|seen| seen > 30)).count();
     assert!(kept > 450, "{kept} of 500");
 }
 
@@ -207,8 +214,12 @@ fn a_panic_in_user_code_leaves_the_map_whole() {
     let map: Map<Touchy, Until, _> = map(4, WhenFull::EvictOldest);
     let see = |key: u32, now: u64| {
         let key = Touchy(key);
-        let seen =
-            map.get_or_insert(&key, || at(now), || (Touchy(key.0), busy(now)), |state| state.seen += 1);
+        let seen = map.get_or_insert(
+            &key,
+            || at(now),
+            || (Touchy(key.0), busy(now)),
+            |state| state.seen += 1,
+        );
         assert_eq!(seen, Ok(()));
     };
     let wrapped: Map<Wrapped, Until, _> = self::map(1, WhenFull::Refuse);
@@ -226,7 +237,9 @@ fn a_panic_in_user_code_leaves_the_map_whole() {
         (
             "make",
             "the state of a new key",
-            Box::new(|| map.get_or_insert(&Touchy(77), || at(99), || panic!("make"), |_| ()).unwrap()),
+            Box::new(|| {
+                map.get_or_insert(&Touchy(77), || at(99), || panic!("make"), |_| ()).unwrap()
+            }),
         ),
         (
             "drop",
@@ -278,7 +291,10 @@ fn user_code_runs_outside_the_locks() {
     for now in 0..2_000 {
         let make = || {
             look();
-            (Looking(now), Until { key: now, busy: at(u64::from(now % 2) * 9_000), seen: 0, spare: true })
+            (
+                Looking(now),
+                Until { key: now, busy: at(u64::from(now % 2) * 9_000), seen: 0, spare: true },
+            )
         };
         map.get_or_insert(&Looking(now), || at(now.into()), make, |_| ()).unwrap();
         if now % 3 == 0 {
@@ -316,8 +332,10 @@ fn the_bound_holds_for_many_threads() {
 
     const THREADS: u64 = 8;
     for when_full in [WhenFull::Refuse, WhenFull::EvictOldest] {
-        let map: Map<u32, Alive, _> =
-            Map::new(&Settings { max_keys: BOUND as usize, shards: Some(8), when_full }, RandomState::new());
+        let map: Map<u32, Alive, _> = Map::new(
+            &Settings { max_keys: BOUND as usize, shards: Some(8), when_full },
+            RandomState::new(),
+        );
         std::thread::scope(|scope| {
             for thread in 0..THREADS {
                 let map = &map;
@@ -329,7 +347,12 @@ fn the_bound_holds_for_many_threads() {
                             map.remove(&key);
                         } else {
                             let make = || (key, Alive::new(key));
-                            let _ = map.get_or_insert(&key, || at(0), make, |state| assert_eq!(state.0, key));
+                            let _ = map.get_or_insert(
+                                &key,
+                                || at(0),
+                                make,
+                                |state| assert_eq!(state.0, key),
+                            );
                         }
                         // Each thread holds at most what it makes and what it sweeps outside the shards.
                         assert!(INSIDE.load(Relaxed) <= BOUND + THREADS * 10);

@@ -138,7 +138,11 @@ impl<T> Builder<T> {
             return Err(ConfigError::new("thread_cache", self.thread_cache, "0 to 4096 objects"));
         }
         if self.trim_interval.is_some_and(|interval| interval.is_zero()) {
-            return Err(ConfigError::new("trim_interval", Duration::ZERO, "a time above zero, or none"));
+            return Err(ConfigError::new(
+                "trim_interval",
+                Duration::ZERO,
+                "a time above zero, or none",
+            ));
         }
         let shelves = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_SHELVES);
         let now = self.clock.now().as_nanos();

@@ -77,14 +77,19 @@ impl<T> Depot<T> {
     /// Into the thread's own cache, if there is room: no lock, no read-modify-write. Says how many objects
     /// came back in the name of this id so far.
     #[inline]
-    pub(super) fn put_private(&self, id: Option<&ThreadId>, object: Object<T>) -> Result<u64, Object<T>> {
+    pub(super) fn put_private(
+        &self,
+        id: Option<&ThreadId>,
+        object: Object<T>,
+    ) -> Result<u64, Object<T>> {
         let Some(slot) = id.and_then(|id| self.slots.get(id)) else { return Err(object) };
         // SAFETY: the slot of our own id; a depot runs no user code.
         unsafe {
             slot.with(|cache| {
                 // Ordering: relaxed; the word guards no data. The capacity is never below the room; to ask
                 // for it too spares the fast path the code that would grow the vector.
-                if cache.len() < slot.room.load(Ordering::Relaxed) && cache.len() < cache.capacity() {
+                if cache.len() < slot.room.load(Ordering::Relaxed) && cache.len() < cache.capacity()
+                {
                     cache.push(object);
                     Ok(slot.tally.recycled.bump())
                 } else {
@@ -96,7 +101,11 @@ impl<T> Depot<T> {
 
     /// Into the thread's cache, after making room there, or on a shelf. Returns the object when there is no
     /// room for it anywhere.
-    pub(super) fn put_shared(&self, id: Option<&ThreadId>, object: Object<T>) -> Result<u64, Object<T>> {
+    pub(super) fn put_shared(
+        &self,
+        id: Option<&ThreadId>,
+        object: Object<T>,
+    ) -> Result<u64, Object<T>> {
         let Some(id) = id else {
             return self.shelves.put_one(0, object).map(|()| self.leaving.recycled.add(1));
         };
@@ -143,7 +152,10 @@ impl<T> Depot<T> {
         // Ordering: relaxed. The word guards nothing: a trim takes the locks it needs.
         let last = self.trimmed_at.load(Ordering::Relaxed);
         trim::due(last, interval, now)
-            && self.trimmed_at.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+            && self
+                .trimmed_at
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
     }
 
     /// Takes away what stayed idle since the last trim. The caller drops it where user code may run.
@@ -182,7 +194,12 @@ impl<T> Depot<T> {
 
     /// The sum over all threads.
     pub(super) fn total(&self, of: fn(&Tally) -> &Counter) -> u64 {
-        self.slots.all().map(|slot| &slot.tally).chain([&self.leaving]).map(|tally| of(tally).get()).sum()
+        self.slots
+            .all()
+            .map(|slot| &slot.tally)
+            .chain([&self.leaving])
+            .map(|tally| of(tally).get())
+            .sum()
     }
 }
 

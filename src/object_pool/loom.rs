@@ -38,7 +38,10 @@ type Hands = Vec<Object<Token>>;
 
 impl Scene {
     fn new(max_idle: usize, thread_cache: usize) -> Arc<Self> {
-        Arc::new(Self { depot: Depot::new(2, max_idle, 0, thread_cache, 0), registry: Registry::new() })
+        Arc::new(Self {
+            depot: Depot::new(2, max_idle, 0, thread_cache, 0),
+            registry: Registry::new(),
+        })
     }
 
     /// Takes an id, acts, and gives the id back.
@@ -60,8 +63,10 @@ impl Scene {
     /// What there is no room for stays in hand.
     fn put(&self, id: &ThreadId, token: Object<Token>, hands: &mut Hands) {
         token.hold();
-        let refused =
-            self.depot.put_private(Some(id), token).or_else(|token| self.depot.put_shared(Some(id), token));
+        let refused = self
+            .depot
+            .put_private(Some(id), token)
+            .or_else(|token| self.depot.put_shared(Some(id), token));
         hands.extend(refused.err());
     }
 
@@ -196,7 +201,10 @@ fn cache_overflow() {
             scene.put(id, Token::new(4), hands);
         });
         let other = other.join().unwrap();
-        assert!(own.len() + other.len() >= 1, "more idle than one shelf and two caches have room for");
+        assert!(
+            own.len() + other.len() >= 1,
+            "more idle than one shelf and two caches have room for"
+        );
         scene.assert_each_once(4, [own, other]);
     });
 }

@@ -40,7 +40,12 @@ impl<T> Shelves<T> {
     }
 
     /// One object for the caller, and up to `more` of the newest into `spare`, all from one shelf.
-    pub(super) fn take(&self, home: usize, spare: &mut Vec<Object<T>>, more: usize) -> Option<Object<T>> {
+    pub(super) fn take(
+        &self,
+        home: usize,
+        spare: &mut Vec<Object<T>>,
+        more: usize,
+    ) -> Option<Object<T>> {
         self.from(home).find_map(|shelf| {
             shelf.visit(
                 |len| len > 0,

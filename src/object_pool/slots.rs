@@ -79,7 +79,8 @@ impl<T> Slots<T> {
 
     #[cold]
     fn grow(&self, bucket: usize) {
-        let slots: Box<[_]> = (0..1_usize << bucket).map(|_| CachePadded::new(Slot::<T>::new())).collect();
+        let slots: Box<[_]> =
+            (0..1_usize << bucket).map(|_| CachePadded::new(Slot::<T>::new())).collect();
         let slots = Box::into_raw(slots).cast::<CachePadded<Slot<T>>>();
         // Ordering: release publishes the slots to the acquire in `get`. Who loses learns nothing here.
         let made = self.buckets[bucket].compare_exchange(
@@ -118,7 +119,11 @@ unsafe fn free<T>(slots: *mut CachePadded<Slot<T>>, bucket: usize) {
 
 impl<T> Slot<T> {
     fn new() -> Self {
-        Self { cache: UnsafeCell::new(Vec::new()), room: AtomicUsize::new(0), tally: Tally::default() }
+        Self {
+            cache: UnsafeCell::new(Vec::new()),
+            room: AtomicUsize::new(0),
+            tally: Tally::default(),
+        }
     }
 
     /// Lends the cache to its owner.

@@ -10,7 +10,8 @@ use std::future::Future;
 use std::pin::Pin;
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-type DynOperation<'a, T, E> = &'a (dyn Fn(Context) -> BoxFuture<'a, Result<T, Error<E>>> + Send + Sync);
+type DynOperation<'a, T, E> =
+    &'a (dyn Fn(Context) -> BoxFuture<'a, Result<T, Error<E>>> + Send + Sync);
 
 /// A pipeline whose stack is not part of its type, for a struct's field; made by [`Pipeline::boxed`].
 ///

@@ -126,7 +126,9 @@ impl Place<'_> {
             match (below, longest_of(&own, below)) {
                 (None, _) => lints.push(lint(Rule::UnlimitedAttempt)),
                 // Else the attempt alone takes too long, which is another rule's affair.
-                (Some(_), takes) if below < limit && takes.is_none_or(|takes| Some(takes) > limit) => {
+                (Some(_), takes)
+                    if below < limit && takes.is_none_or(|takes| Some(takes) > limit) =>
+                {
                     lints.push(Lint { takes, ..lint(Rule::AttemptsExceedCall) });
                 }
                 _ => {}
@@ -138,7 +140,8 @@ impl Place<'_> {
         if own.repeats == Some(Repeats::AnyFailure) {
             lints.push(Lint::new(Rule::BlindRetry, own));
         }
-        let soon = |below: &&Facts| below.trips_after.is_some_and(|calls| own.attempts >= Some(calls));
+        let soon =
+            |below: &&Facts| below.trips_after.is_some_and(|calls| own.attempts >= Some(calls));
         if let Some(breaker) = self.below.iter().find(soon) {
             lints.push(Lint { inner: Some(*breaker), ..Lint::new(Rule::OneCallTrips, own) });
         }
@@ -186,7 +189,11 @@ impl Place<'_> {
 
     /// The shortest time limit above.
     fn limit_around(&self) -> Option<Facts> {
-        self.above.iter().filter(|above| above.timeout.is_some()).min_by_key(|above| above.timeout).copied()
+        self.above
+            .iter()
+            .filter(|above| above.timeout.is_some())
+            .min_by_key(|above| above.timeout)
+            .copied()
     }
 }
 
@@ -230,12 +237,20 @@ impl fmt::Display for Lint {
                 write!(f, "{}: the inner one never ends anything", limit(&outer))
             }
             Rule::EqualTimeouts => {
-                write!(f, "{inner} gives {} inside {outer}, which gives as much and ", limit(&inner))?;
+                write!(
+                    f,
+                    "{inner} gives {} inside {outer}, which gives as much and ",
+                    limit(&inner)
+                )?;
                 f.write_str("began earlier: the inner one never ends anything")
             }
             Rule::AttemptsExceedCall => {
                 write!(f, "{inner} makes {} attempts that may take {takes} ", attempts(&inner))?;
-                write!(f, "with their waits, but {outer} gives {}: the last are cut short", limit(&outer))
+                write!(
+                    f,
+                    "with their waits, but {outer} gives {}: the last are cut short",
+                    limit(&outer)
+                )
             }
             Rule::UnlimitedAttempt => {
                 write!(f, "one attempt of {inner} may take all of the {} that ", limit(&outer))?;
@@ -246,26 +261,47 @@ impl fmt::Display for Lint {
                 write!(f, "{outer} around {inner} makes {all} attempts: keep one of them")
             }
             Rule::BlindRetry => {
-                write!(f, "{outer} repeats whatever failed, also what may have been done: say that ")?;
+                write!(
+                    f,
+                    "{outer} repeats whatever failed, also what may have been done: say that "
+                )?;
                 f.write_str("the operation is idempotent, or pick what is repeated")
             }
             Rule::RetryInsideBreaker => {
-                write!(f, "{outer} counts a call once, after all {} attempts of ", attempts(&inner))?;
+                write!(
+                    f,
+                    "{outer} counts a call once, after all {} attempts of ",
+                    attempts(&inner)
+                )?;
                 write!(f, "{inner}, and stops none of them: put it below the {}", inner.0.policy)
             }
             Rule::OneCallTrips => {
-                write!(f, "the {} attempts of one call by {outer} are enough to ", attempts(&outer))?;
+                write!(
+                    f,
+                    "the {} attempts of one call by {outer} are enough to ",
+                    attempts(&outer)
+                )?;
                 write!(f, "open {inner}: let it count more calls, or make fewer attempts")
             }
             Rule::UnseenTimeout => {
                 write!(f, "{inner} does not see what {outer} ends after {}: a ", limit(&outer))?;
-                write!(f, "dependency that hangs never opens it; put a timeout below the {}", inner.0.policy)
+                write!(
+                    f,
+                    "dependency that hangs never opens it; put a timeout below the {}",
+                    inner.0.policy
+                )
             }
             Rule::ShortWindow => {
-                write!(f, "{outer} looks back {}, but what it counts ", Or(self.outer.window, "at nothing"))?;
+                write!(
+                    f,
+                    "{outer} looks back {}, but what it counts ",
+                    Or(self.outer.window, "at nothing")
+                )?;
                 write!(f, "may take {takes}: it forgets the timeouts of {inner} as they come in")
             }
-            Rule::SameTwice => write!(f, "{outer} stands in two places, and takes each call for two"),
+            Rule::SameTwice => {
+                write!(f, "{outer} stands in two places, and takes each call for two")
+            }
         }
     }
 }

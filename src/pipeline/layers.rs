@@ -58,7 +58,11 @@ impl<T: Send, E: Send, G: Guard<T, E>> Layer<T, E> for Guarded<G> {
 
 impl<T: Send, E: Send, G: Guard<T, E>> OnceLayer<T, E> for Guarded<G> {
     #[inline]
-    fn call_once<Op, Fut>(&self, cx: Context, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
+    fn call_once<Op, Fut>(
+        &self,
+        cx: Context,
+        op: Op,
+    ) -> impl Future<Output = Result<T, Error<E>>> + Send
     where
         Op: FnOnce(Context) -> Fut + Send,
         Fut: Future<Output = Result<T, Error<E>>> + Send,
@@ -119,7 +123,11 @@ impl<T: Send, E: Send, L: Limit> Layer<T, E> for Limited<L> {
 
 impl<T: Send, E: Send, L: Limit> OnceLayer<T, E> for Limited<L> {
     #[inline]
-    fn call_once<Op, Fut>(&self, cx: Context, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
+    fn call_once<Op, Fut>(
+        &self,
+        cx: Context,
+        op: Op,
+    ) -> impl Future<Output = Result<T, Error<E>>> + Send
     where
         Op: FnOnce(Context) -> Fut + Send,
         Fut: Future<Output = Result<T, Error<E>>> + Send,

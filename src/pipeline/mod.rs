@@ -188,7 +188,10 @@ impl<S> Pipeline<S> {
     ///
     /// # Errors
     /// As [`call_blocking`](Self::call_blocking).
-    pub fn call_blocking_with<T, E>(&self, op: impl Fn(Context) -> Result<T, E>) -> Result<T, Error<E>>
+    pub fn call_blocking_with<T, E>(
+        &self,
+        op: impl Fn(Context) -> Result<T, E>,
+    ) -> Result<T, Error<E>>
     where
         S: Layer<T, E>,
         T: Send,
@@ -201,7 +204,10 @@ impl<S> Pipeline<S> {
     ///
     /// # Errors
     /// As [`call_blocking`](Self::call_blocking).
-    pub fn call_once_blocking<T, E>(&self, op: impl FnOnce(Context) -> Result<T, E>) -> Result<T, Error<E>>
+    pub fn call_once_blocking<T, E>(
+        &self,
+        op: impl FnOnce(Context) -> Result<T, E>,
+    ) -> Result<T, Error<E>>
     where
         S: OnceLayer<T, E>,
         T: Send,

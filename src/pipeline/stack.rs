@@ -10,7 +10,11 @@ use std::future::Future;
 pub trait Layer<T: Send, E: Send>: Describe {
     /// Runs `op` below this layer. By `Copy` it is meant to be a reference: an operation that moved
     /// inward by value would be part of each layer's future.
-    fn call<Op, Fut>(&self, cx: Context, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
+    fn call<Op, Fut>(
+        &self,
+        cx: Context,
+        op: Op,
+    ) -> impl Future<Output = Result<T, Error<E>>> + Send
     where
         Op: Fn(Context) -> Fut + Copy + Send + Sync,
         Fut: Future<Output = Result<T, Error<E>>> + Send;
@@ -27,7 +31,11 @@ pub trait Layer<T: Send, E: Send>: Describe {
 /// A layer that runs its operation at most once, so that the operation may be used up.
 pub trait OnceLayer<T: Send, E: Send>: Layer<T, E> {
     /// Runs `op` below this layer.
-    fn call_once<Op, Fut>(&self, cx: Context, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
+    fn call_once<Op, Fut>(
+        &self,
+        cx: Context,
+        op: Op,
+    ) -> impl Future<Output = Result<T, Error<E>>> + Send
     where
         Op: FnOnce(Context) -> Fut + Send,
         Fut: Future<Output = Result<T, Error<E>>> + Send;
@@ -76,7 +84,11 @@ impl<T: Send, E: Send> Layer<T, E> for Bottom {
 
 impl<T: Send, E: Send> OnceLayer<T, E> for Bottom {
     #[inline]
-    fn call_once<Op, Fut>(&self, cx: Context, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
+    fn call_once<Op, Fut>(
+        &self,
+        cx: Context,
+        op: Op,
+    ) -> impl Future<Output = Result<T, Error<E>>> + Send
     where
         Op: FnOnce(Context) -> Fut + Send,
         Fut: Future<Output = Result<T, Error<E>>> + Send,
@@ -140,7 +152,11 @@ where
     Inner: OnceLayer<T, E>,
 {
     #[inline]
-    fn call_once<Op, Fut>(&self, cx: Context, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
+    fn call_once<Op, Fut>(
+        &self,
+        cx: Context,
+        op: Op,
+    ) -> impl Future<Output = Result<T, Error<E>>> + Send
     where
         Op: FnOnce(Context) -> Fut + Send,
         Fut: Future<Output = Result<T, Error<E>>> + Send,

@@ -55,7 +55,10 @@ impl<S> Builder<S> {
     /// Runs what stands below again when it fails: a [`Retry`](crate::retry::Retry), or one
     /// [`when`](crate::retry::Retry::when) your rule says so.
     #[must_use]
-    pub fn retry<D>(self, retry: impl Into<RetryWhen<D>>) -> Builder<Stack<S, Repeated<RetryWhen<D>>>> {
+    pub fn retry<D>(
+        self,
+        retry: impl Into<RetryWhen<D>>,
+    ) -> Builder<Stack<S, Repeated<RetryWhen<D>>>> {
         self.repeat(retry.into())
     }
 
@@ -63,7 +66,10 @@ impl<S> Builder<S> {
     /// [`CircuitBreaker`](crate::breaker::CircuitBreaker), or one
     /// [`classified_by`](crate::breaker::CircuitBreaker::classified_by) your rule.
     #[must_use]
-    pub fn breaker<C>(self, breaker: impl Into<Classified<C>>) -> Builder<Stack<S, Guarded<Classified<C>>>> {
+    pub fn breaker<C>(
+        self,
+        breaker: impl Into<Classified<C>>,
+    ) -> Builder<Stack<S, Guarded<Classified<C>>>> {
         self.guard(breaker.into())
     }
 
@@ -71,7 +77,10 @@ impl<S> Builder<S> {
     /// with a [cost](crate::rate::RateLimiter::costing) or with
     /// [patience](crate::rate::RateLimiter::waiting_at_most).
     #[must_use]
-    pub fn rate_limit(self, limiter: impl Into<Admission>) -> Builder<Stack<S, Guarded<Admission>>> {
+    pub fn rate_limit(
+        self,
+        limiter: impl Into<Admission>,
+    ) -> Builder<Stack<S, Guarded<Admission>>> {
         self.guard(limiter.into())
     }
 

@@ -56,7 +56,8 @@ impl AllOf {
     pub fn new<'a>(limiters: impl IntoIterator<Item = &'a RateLimiter>) -> Self {
         let mut members: Vec<Member> = Vec::new();
         for limiter in limiters {
-            match members.iter_mut().find(|member| PlainArc::ptr_eq(&member.limiter.0, &limiter.0)) {
+            match members.iter_mut().find(|member| PlainArc::ptr_eq(&member.limiter.0, &limiter.0))
+            {
                 Some(member) => member.times = member.times.saturating_add(1),
                 None => members.push(Member { limiter: limiter.clone(), times: 1 }),
             }
@@ -101,7 +102,8 @@ impl AllOf {
         let objects = |member: &'a Member| {
             let Member { limiter, times } = member;
             let n = n.saturating_mul(*times);
-            let answer = at_its_time(limiter, &mut cx, |core, now| core.would_take(n, now)).err()?;
+            let answer =
+                at_its_time(limiter, &mut cx, |core, now| core.would_take(n, now)).err()?;
             Some((limiter, answer))
         };
         let wait = |(_, answer): &(_, Answer)| answer.retry_after().unwrap_or(Duration::MAX);
@@ -151,7 +153,8 @@ impl<T, E> OwnedGuard<T, E> for AllOf {
     type Waiting = Ready<Result<(), Rejection>>;
 
     fn admit_owned(&self, cx: Context) -> Decision<(), Self::Waiting> {
-        self.admit(1, cx).map_or_else(|refused| Decision::Refused(refused.into()), Decision::Granted)
+        self.admit(1, cx)
+            .map_or_else(|refused| Decision::Refused(refused.into()), Decision::Granted)
     }
 
     fn settle_owned((): (), _: &Result<T, Error<E>>) {}

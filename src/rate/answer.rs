@@ -103,7 +103,8 @@ impl Answer {
 
 impl PartialEq for Answer {
     fn eq(&self, other: &Self) -> bool {
-        let figures = |a: &Self| (a.granted(), a.limit(), a.remaining(), a.retry_after(), a.reset_after());
+        let figures =
+            |a: &Self| (a.granted(), a.limit(), a.remaining(), a.retry_after(), a.reset_after());
         figures(self) == figures(other)
     }
 }

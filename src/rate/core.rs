@@ -124,7 +124,8 @@ impl Core {
         let now = plan.units(nanos);
         // To be read before the swap.
         let before = self.before();
-        let answer = |ahead, granted| Answer { plan, ahead, now: nanos, wanted: n, granted, before };
+        let answer =
+            |ahead, granted| Answer { plan, ahead, now: nanos, wanted: n, granted, before };
         if word.is_waiting() || !plan.is_ordinary(n) {
             return None;
         }
@@ -169,7 +170,8 @@ impl Core {
             let word = self.word();
             let plan = self.plan(word);
             let before = self.before();
-            let answer = |ahead, granted| Answer { plan, ahead, now: nanos, wanted: n, granted, before };
+            let answer =
+                |ahead, granted| Answer { plan, ahead, now: nanos, wanted: n, granted, before };
             let free = n == 0 || plan.is_unlimited();
             if free || word.is_waiting() || !plan.is_ordinary(n) {
                 let ahead = match word.is_waiting() {
@@ -199,7 +201,14 @@ impl Core {
             let queued = if word.is_waiting() { self.line.queued() } else { 0 };
             let ahead = word.arrival().saturating_add(plan.large_cost(queued));
             if self.still(word) {
-                return Answer { plan, ahead, now: nanos, wanted: n, granted: 0, before: Before::default() };
+                return Answer {
+                    plan,
+                    ahead,
+                    now: nanos,
+                    wanted: n,
+                    granted: 0,
+                    before: Before::default(),
+                };
             }
         }
     }
@@ -283,7 +292,10 @@ impl Core {
     pub(super) fn before(&self) -> Before {
         // Ordering: relaxed. A change of the word releases, and that of a refund or of another plan acquires:
         // if the change comes first, then so does this reading, and it does not see what they add.
-        Before { refunded: self.gate.refunded.load(Relaxed), changes: self.gate.changes.load(Relaxed) }
+        Before {
+            refunded: self.gate.refunded.load(Relaxed),
+            changes: self.gate.changes.load(Relaxed),
+        }
     }
 
     /// The line is empty; under its lock.

@@ -274,7 +274,10 @@ mod tests {
             assert_eq!(Plan::new(&quota).is_ok(), accepted, "{quota:?}");
         }
         let error = Plan::new(&Quota::per_second(10).burst(0)).unwrap_err();
-        assert_eq!(error.to_string(), "quota is 10 per 1s, burst 0; accepted: a burst of at least 1");
+        assert_eq!(
+            error.to_string(),
+            "quota is 10 per 1s, burst 0; accepted: a burst of at least 1"
+        );
     }
 
     /// An interval of 10.0000011 ns, which whole nanoseconds make 9 % too slow.
@@ -298,7 +301,11 @@ mod tests {
             let plan = Plan::new(&quota).unwrap();
             assert_eq!(Plan::from_words(plan.to_words()), plan);
         }
-        assert!(Plan::INVALID.is_invalid() && !Plan::NOTHING.is_invalid() && !Plan::UNLIMITED.is_invalid());
+        assert!(
+            Plan::INVALID.is_invalid()
+                && !Plan::NOTHING.is_invalid()
+                && !Plan::UNLIMITED.is_invalid()
+        );
     }
 
     proptest! {

@@ -46,7 +46,10 @@ impl Head {
 
 impl Line {
     pub(super) fn new() -> Self {
-        Self { members: Mutex::new(Members { list: List::new(), count: 0 }), queued: AtomicU64::new(0) }
+        Self {
+            members: Mutex::new(Members { list: List::new(), count: 0 }),
+            queued: AtomicU64::new(0),
+        }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Members> {
@@ -143,7 +146,8 @@ impl<H: Hold> Turn<H> {
                 false if due.is_none() || !head => None,
                 false => plan.take(word.arrival(), plan.units(nanos), self.cost),
             };
-            let late = own == 0 && deadline.is_some_and(|deadline| due.is_none_or(|due| due > deadline));
+            let late =
+                own == 0 && deadline.is_some_and(|deadline| due.is_none_or(|due| due > deadline));
             let stay = next.is_none() && due.is_some() && !late;
             // Whatever changes in favour of those who wait (a refund, another plan) takes the lock first, so
             // that none of it is missed. Only takers come between, and the swap notices them.
@@ -158,8 +162,10 @@ impl<H: Hold> Turn<H> {
                 }
                 return Look::Wait(due.filter(|_| head));
             }
-            let (next_head, _member) =
-                self.key.take().map_or_else(|| (Head(None), None), |key| core.line.leave(&mut line, key));
+            let (next_head, _member) = self
+                .key
+                .take()
+                .map_or_else(|| (Head(None), None), |key| core.line.leave(&mut line, key));
             drop(line);
             next_head.wake();
             let (ahead, granted) = next.map_or((ahead, 0), |next| (next, self.cost));

@@ -22,7 +22,10 @@ fn plan(per_second: u32, burst: u32) -> Plan {
     Plan::new(&Quota::per_second(per_second).burst(burst)).unwrap()
 }
 
-fn aside<R: 'static>(core: &Arc<Core>, act: impl FnOnce(&Core) -> R + 'static) -> thread::JoinHandle<R> {
+fn aside<R: 'static>(
+    core: &Arc<Core>,
+    act: impl FnOnce(&Core) -> R + 'static,
+) -> thread::JoinHandle<R> {
     let core = core.clone();
     thread::spawn(move || act(&core))
 }
@@ -108,8 +111,9 @@ fn refunds_against_a_taking() {
         let core = core(1, 3);
         let (first, second) = (take(&core, 1, 0).unwrap(), take(&core, 1, 0).unwrap());
         let refund = aside(&core, move |core| core.refund(&first, 1, || 0));
-        let taking =
-            aside(&core, |core| take(core, 1, 0).map(|answer| core.refund(&answer, 1, || 0)).is_ok());
+        let taking = aside(&core, |core| {
+            take(core, 1, 0).map(|answer| core.refund(&answer, 1, || 0)).is_ok()
+        });
         core.refund(&second, 1, || 0);
         refund.join().unwrap();
         assert!(taking.join().unwrap());
@@ -211,7 +215,8 @@ fn trying_against_waiting() {
                 if let Look::Wait(due) = turn.look(0, None, parker.waker()) {
                     entered.store(1, SeqCst);
                     // When its time has come.
-                    let granted = matches!(turn.look(due.unwrap(), None, parker.waker()), Look::Granted(_));
+                    let granted =
+                        matches!(turn.look(due.unwrap(), None, parker.waker()), Look::Granted(_));
                     assert!(granted, "somebody got past");
                 }
             })

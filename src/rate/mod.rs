@@ -411,13 +411,21 @@ impl Teller {
         if let Some(observer) = &self.observer {
             let sequence = self.changes.fetch_add(1, Ordering::Relaxed) + 1;
             let fields = [("limit", Value::Count(plan.limit().into()))];
-            observer.observe(&Event::new((POLICY, self.name), "reconfigured", (sequence, at), &fields));
+            observer.observe(&Event::new(
+                (POLICY, self.name),
+                "reconfigured",
+                (sequence, at),
+                &fields,
+            ));
         }
     }
 }
 
 impl fmt::Debug for RateLimiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RateLimiter").field("name", &self.name()).field("quota", &self.quota()).finish()
+        f.debug_struct("RateLimiter")
+            .field("name", &self.name())
+            .field("quota", &self.quota())
+            .finish()
     }
 }

@@ -146,7 +146,8 @@ impl Retry {
         Op: Fn() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        self.run(Context::new(), &OnFailure, |_| async { op().await.map_err(Error::Operation) }).await
+        self.run(Context::new(), &OnFailure, |_| async { op().await.map_err(Error::Operation) })
+            .await
     }
 
     /// The same around a closure; waits hold the thread.

@@ -94,7 +94,11 @@ impl Plan {
 
     /// How long to wait before the next attempt; `None` if there is none.
     #[inline]
-    pub(super) fn wait_after(&mut self, directive: Directive, settings: &Settings) -> Option<Duration> {
+    pub(super) fn wait_after(
+        &mut self,
+        directive: Directive,
+        settings: &Settings,
+    ) -> Option<Duration> {
         if directive == Directive::Stop || self.attempt >= settings.max_attempts {
             return None;
         }
@@ -142,12 +146,13 @@ mod tests {
         let start = time.now();
         let begun = Mutex::new(Vec::new());
         let cx = Context::new().on(&time.clock()).with_deadline(deadline);
-        let result: Result<(), Error<()>> = time.drive(Repeat::call(&retry.when(decide), cx, |cx| {
-            let mut begun = begun.lock().unwrap();
-            begun.push((time.now() - start).as_millis() as u64);
-            assert_eq!(cx.attempt() as usize, begun.len());
-            std::future::ready(Err(Error::Operation(())))
-        }));
+        let result: Result<(), Error<()>> =
+            time.drive(Repeat::call(&retry.when(decide), cx, |cx| {
+                let mut begun = begun.lock().unwrap();
+                begun.push((time.now() - start).as_millis() as u64);
+                assert_eq!(cx.attempt() as usize, begun.len());
+                std::future::ready(Err(Error::Operation(())))
+            }));
         assert_eq!(result, Err(Error::Operation(())));
         begun.into_inner().unwrap()
     }
@@ -192,13 +197,20 @@ mod tests {
         let retry = retry.random(crate::random::Random::seeded(1)).build().unwrap();
         let begun = attempts(&time, &retry, Deadline::NEVER, |_| Directive::Retry);
         let longest = begun.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
-        assert!(longest > 3, "without the wait before it, none would be longer than 3 ms: {longest} ms");
+        assert!(
+            longest > 3,
+            "without the wait before it, none would be longer than 3 ms: {longest} ms"
+        );
     }
 
     #[test]
     fn gives_up_without_waiting_for_nothing() {
         let time = ManualClock::new();
-        let retry = Retry::builder().clock(time.clock()).backoff(Backoff::constant(10 * MS)).build().unwrap();
+        let retry = Retry::builder()
+            .clock(time.clock())
+            .backoff(Backoff::constant(10 * MS))
+            .build()
+            .unwrap();
         let before = time.now();
         attempts(&time, &retry, Deadline::after(before, 5 * MS), |_| Directive::Retry);
         assert_eq!(time.now(), before);
@@ -208,9 +220,13 @@ mod tests {
     #[test]
     fn a_wait_leaves_less_until_the_deadline_by_any_clock() {
         let (time, other) = (ManualClock::new(), ManualClock::new());
-        let retry =
-            Retry::builder().clock(time.clock()).backoff(Backoff::constant(900 * MS)).build().unwrap();
-        let cx = Context::new().on(&time.clock()).with_deadline(Deadline::after(time.now(), 2000 * MS));
+        let retry = Retry::builder()
+            .clock(time.clock())
+            .backoff(Backoff::constant(900 * MS))
+            .build()
+            .unwrap();
+        let cx =
+            Context::new().on(&time.clock()).with_deadline(Deadline::after(time.now(), 2000 * MS));
         let retry = retry.when(|_: &Result<(), Error<()>>| Directive::Retry);
         let left = Mutex::new(Vec::new());
         let look = |cx: Context| {
@@ -220,7 +236,8 @@ mod tests {
         };
         let result: Result<(), Error<()>> = Repeat::call_blocking(&retry, cx, look);
         assert_eq!(result, Err(Error::Operation(())));
-        let cx = Context::new().on(&time.clock()).with_deadline(Deadline::after(time.now(), 2000 * MS));
+        let cx =
+            Context::new().on(&time.clock()).with_deadline(Deadline::after(time.now(), 2000 * MS));
         let result = time.drive(Repeat::call(&retry, cx, |cx| std::future::ready(look(cx))));
         assert_eq!(result, Err(Error::Operation(())));
         let each = [2000, 1100, 200].map(|ms| Some(ms * MS));
@@ -273,6 +290,9 @@ mod tests {
     fn zero_attempts_are_a_config_error() {
         assert_eq!(Retry::builder().max_attempts(0).build().unwrap_err().field(), "max_attempts");
         let backoff = Backoff::exponential(MS).factor(f64::NAN);
-        assert_eq!(Retry::builder().backoff(backoff).build().unwrap_err().field(), "backoff.factor");
+        assert_eq!(
+            Retry::builder().backoff(backoff).build().unwrap_err().field(),
+            "backoff.factor"
+        );
     }
 }

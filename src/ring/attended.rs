@@ -9,7 +9,11 @@ impl<T> Ring<T> {
     /// not, gives `from` back. `make` runs when its place is claimed: it must be short and must not panic,
     /// for peers wait for it.
     #[inline(always)]
-    pub(crate) fn push_with<A>(&self, from: A, make: impl FnOnce(A) -> T) -> Result<bool, PushError<A>> {
+    pub(crate) fn push_with<A>(
+        &self,
+        from: A,
+        make: impl FnOnce(A) -> T,
+    ) -> Result<bool, PushError<A>> {
         match self.core.claim_push() {
             Ok(claim) => {
                 self.core.publish(&claim, make(from));

@@ -129,7 +129,13 @@ impl<T> Core<T> {
             let count = count_free(here);
             if count > 0 {
                 match self.step(&self.tail, tail, count) {
-                    Ok(_) => return Ok(Claim { position: here, count, waited_for: tail & WAITING != 0 }),
+                    Ok(_) => {
+                        return Ok(Claim {
+                            position: here,
+                            count,
+                            waited_for: tail & WAITING != 0,
+                        });
+                    }
                     Err(_) => {
                         race.lost();
                         tail = self.tail.load(Ordering::Acquire);
@@ -163,7 +169,13 @@ impl<T> Core<T> {
             let count = count_full(here);
             if count > 0 {
                 match self.step(&self.head, head, count) {
-                    Ok(_) => return Ok(Claim { position: here, count, waited_for: head & WAITING != 0 }),
+                    Ok(_) => {
+                        return Ok(Claim {
+                            position: here,
+                            count,
+                            waited_for: head & WAITING != 0,
+                        });
+                    }
                     Err(_) => {
                         race.lost();
                         head = self.head.load(Ordering::Acquire);
@@ -177,7 +189,11 @@ impl<T> Core<T> {
                 // Ordering: acquire, for invariant 3, and with the release of `close`.
                 let tail = self.tail.load(Ordering::Acquire);
                 if position(tail) == here {
-                    return Err(if tail & CLOSED == 0 { PopError::Empty } else { PopError::Closed });
+                    return Err(if tail & CLOSED == 0 {
+                        PopError::Empty
+                    } else {
+                        PopError::Closed
+                    });
                 }
             }
             let now = self.head.load(Ordering::Acquire);
@@ -194,7 +210,11 @@ impl<T> Core<T> {
     fn count(&self, from: u64, max: usize, state: u64) -> usize {
         let run = self.geometry.run(from, max);
         let count = self.slots.count(run, state);
-        if count < run.count || count == max { count } else { self.count_on(from, count, max, state) }
+        if count < run.count || count == max {
+            count
+        } else {
+            self.count_on(from, count, max, state)
+        }
     }
 
     /// Goes on counting at the first slot.
@@ -212,7 +232,8 @@ impl<T> Core<T> {
 
     #[inline(always)]
     fn step(&self, word: &AtomicU64, from: u64, count: usize) -> Result<u64, u64> {
-        let to = if count == 1 { self.geometry.next(from) } else { self.geometry.advance(from, count) };
+        let to =
+            if count == 1 { self.geometry.next(from) } else { self.geometry.advance(from, count) };
         // Ordering: release, with the acquire loads of this word, for invariant 3.
         word.compare_exchange_weak(from, to, Ordering::AcqRel, Ordering::Relaxed)
     }
@@ -427,7 +448,9 @@ impl<T> Slots<T> {
         let layout = layout.expect("capacity overflow").pad_to_align();
         // SAFETY: the layout is not empty: there is at least one slot, and its stamp has a size.
         let memory = unsafe { alloc(layout) };
-        let Some(first) = NonNull::new(memory.cast::<Slot<T>>()) else { handle_alloc_error(layout) };
+        let Some(first) = NonNull::new(memory.cast::<Slot<T>>()) else {
+            handle_alloc_error(layout)
+        };
         for index in 0..count {
             let slot = Slot {
                 stamp: AtomicU64::new(geometry.advance(0, index)),
@@ -497,7 +520,8 @@ impl<T> Slots<T> {
         for (slot, item) in slots.iter().zip(front) {
             // SAFETY: as in `fill`. The item is copied as bytes, whose owner is from now on the slot: the
             // next loop takes it from the batch without looking at it, before anybody can pop it.
-            slot.item.with_mut(|place| unsafe { place.cast::<T>().copy_from_nonoverlapping(item, 1) });
+            slot.item
+                .with_mut(|place| unsafe { place.cast::<T>().copy_from_nonoverlapping(item, 1) });
         }
         for _ in slots {
             // SAFETY: `front` told that there are as many. Said to the compiler, it makes one addition of
@@ -529,7 +553,8 @@ impl<T> Slots<T> {
         let mut next = geometry.next_lap(run.position);
         for (slot, room) in self.run(run).iter().zip(room) {
             // SAFETY: as in `empty`.
-            slot.item.with(|item| unsafe { room.as_mut_ptr().copy_from_nonoverlapping(item.cast(), 1) });
+            slot.item
+                .with(|item| unsafe { room.as_mut_ptr().copy_from_nonoverlapping(item.cast(), 1) });
             // Ordering: as in `empty`.
             slot.stamp.store(next, Ordering::Release);
             next += STEP;

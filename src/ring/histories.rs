@@ -66,7 +66,10 @@ impl Model {
             | Action::ForcePush(_, Err(Refused::Closed))
             | Action::PushBatch(_, Err(Refused::Closed)) => self.closed,
             _ if self.closed
-                && matches!(action, Action::Push(..) | Action::ForcePush(..) | Action::PushBatch(..)) =>
+                && matches!(
+                    action,
+                    Action::Push(..) | Action::ForcePush(..) | Action::PushBatch(..)
+                ) =>
             {
                 false
             }
@@ -101,7 +104,12 @@ impl Model {
 }
 
 pub(super) fn linearizable(events: &[Event], capacity: usize) -> bool {
-    fn search(events: &[Event], done: u32, model: &Model, seen: &mut HashSet<(u32, Model)>) -> bool {
+    fn search(
+        events: &[Event],
+        done: u32,
+        model: &Model,
+        seen: &mut HashSet<(u32, Model)>,
+    ) -> bool {
         if done.count_ones() as usize == events.len() {
             return true;
         }

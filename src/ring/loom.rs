@@ -82,7 +82,8 @@ fn two_producers_one_consumer() {
                 let ring = Arc::clone(&ring);
                 spawn(move || if ring.try_push(Box::new(value)).is_ok() { value } else { 0 })
             });
-            let mut popped: u32 = (0..2).filter_map(|_| ring.try_pop().ok()).map(|item| *item).sum();
+            let mut popped: u32 =
+                (0..2).filter_map(|_| ring.try_pop().ok()).map(|item| *item).sum();
             let pushed: u32 = producers.into_iter().map(|producer| producer.join().unwrap()).sum();
             popped += ring.drain().map(|item| *item).sum::<u32>();
             assert_eq!(popped, pushed);
@@ -130,7 +131,9 @@ fn no_false_answers() {
             let ring = Arc::clone(&ring);
             spawn(move || match ring.try_pop() {
                 Ok(_) => {}
-                Err(PopError::Busy | PopError::Empty | PopError::Closed) => panic!("there is an item"),
+                Err(PopError::Busy | PopError::Empty | PopError::Closed) => {
+                    panic!("there is an item")
+                }
             })
         };
         for thread in [take(), take()] {
@@ -189,7 +192,10 @@ fn two_batches_taken_against_each_other() {
         let _ = ring.pop_batch(&mut got, 1);
         let mine = got.into_iter().map(|item| *item).sum::<u32>();
         let rest = ring.drain().map(|item| *item).sum::<u32>();
-        assert_eq!(mine + other.join().unwrap() + ring.drain().map(|item| *item).sum::<u32>() + rest, 3);
+        assert_eq!(
+            mine + other.join().unwrap() + ring.drain().map(|item| *item).sum::<u32>() + rest,
+            3
+        );
     });
 }
 

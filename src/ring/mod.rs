@@ -73,7 +73,9 @@ use std::fmt;
 
 use self::core::Core;
 pub use batch::Batch;
-pub use channel::{Receiver, Recv, RecvBatch, RecvStream, Send, SendBatch, SendSink, Sender, channel};
+pub use channel::{
+    Receiver, Recv, RecvBatch, RecvStream, Send, SendBatch, SendSink, Sender, channel,
+};
 pub use error::{ForcePushError, PopError, PushError, RecvError, SendError, TimeoutError};
 
 /// A lock-free bounded queue; the [module](self) tells more.

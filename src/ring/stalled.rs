@@ -28,7 +28,11 @@ fn behind_a_stalled_push() {
     push(&core, 3).unwrap();
     assert_eq!(pop(&core), Err(PopError::Busy), "the second must not overtake the first");
     assert_eq!(push(&core, 4), Err(PushError::Full(4)));
-    assert_eq!(core.force_push(4).unwrap_err(), ForcePushError::Busy(4), "the oldest is not there yet");
+    assert_eq!(
+        core.force_push(4).unwrap_err(),
+        ForcePushError::Busy(4),
+        "the oldest is not there yet"
+    );
 
     core.close();
     assert_eq!(pop(&core), Err(PopError::Busy), "closed, but not drained");
@@ -46,7 +50,11 @@ fn behind_a_stalled_pop() {
     push(&core, 2).unwrap();
     let stalled = core.claim_pop().unwrap();
     assert_eq!(push(&core, 3), Err(PushError::Busy(3)), "there is room, but not yet");
-    assert_eq!(core.force_push(3).unwrap_err(), ForcePushError::Busy(3), "not full: nothing to evict");
+    assert_eq!(
+        core.force_push(3).unwrap_err(),
+        ForcePushError::Busy(3),
+        "not full: nothing to evict"
+    );
     assert_eq!((core.len(), core.is_empty(), core.is_full()), (1, false, false));
 
     assert_eq!(pop(&core), Ok(2), "pops go on");

@@ -51,7 +51,8 @@ pub(crate) mod thread {
             thread_local! { static WAKER: OnceCell<Waker> = const { OnceCell::new() } }
             let make = || Waker::from(Arc::new(Unpark(current())));
             // A thread that is being torn down has lost its locals, yet its destructors may wait.
-            let waker = WAKER.try_with(|waker| waker.get_or_init(make).clone()).unwrap_or_else(|_| make());
+            let waker =
+                WAKER.try_with(|waker| waker.get_or_init(make).clone()).unwrap_or_else(|_| make());
             Self { waker }
         }
 

@@ -41,8 +41,16 @@ impl Metrics {
                 Some(Unit::Count),
                 "Events of mainstay's policies".into(),
             );
-            recorder.describe_gauge(STATE.into(), None, "1 for the state that a policy is in".into());
-            recorder.describe_histogram(SECONDS.into(), Some(Unit::Seconds), "Times in events".into());
+            recorder.describe_gauge(
+                STATE.into(),
+                None,
+                "1 for the state that a policy is in".into(),
+            );
+            recorder.describe_histogram(
+                SECONDS.into(),
+                Some(Unit::Seconds),
+                "Times in events".into(),
+            );
         });
         Self::default()
     }
@@ -50,7 +58,8 @@ impl Metrics {
 
 impl Observer for Metrics {
     fn observe(&self, event: &Event<'_>) {
-        let series = self.0.find(event).unwrap_or_else(|| self.0.insert(Series::register(event), event));
+        let series =
+            self.0.find(event).unwrap_or_else(|| self.0.insert(Series::register(event), event));
         series.count.increment(1);
         // In this order: whoever sums the states up never sees two at once.
         if let Some(left) = &series.left {
@@ -103,7 +112,9 @@ impl Series {
                 let labels = [of_kind(), vec![label("field", field)]].concat();
                 (field, recorder.register_histogram(&Key::from_parts(SECONDS, labels), &metadata))
             };
-            let labels = [of_kind(), words(event).map(|(field, word)| label(field, word)).collect()].concat();
+            let labels =
+                [of_kind(), words(event).map(|(field, word)| label(field, word)).collect()]
+                    .concat();
             Self {
                 words: words(event).collect(),
                 times: times(event).map(time).collect(),

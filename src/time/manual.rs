@@ -151,7 +151,8 @@ impl ManualTime {
     /// Moves to the next deadline that is not after `limit` and wakes one who sleeps until then.
     fn wake_next(&self, limit: Instant) -> bool {
         let mut sleepers = self.sleepers.lock();
-        let Some(next) = sleepers.by_deadline.first_entry().filter(|next| next.key().0 <= limit) else {
+        let Some(next) = sleepers.by_deadline.first_entry().filter(|next| next.key().0 <= limit)
+        else {
             return false;
         };
         let ((deadline, _), waker) = next.remove_entry();

@@ -33,6 +33,8 @@ impl Clock {
     #[must_use]
     pub fn tokio() -> Self {
         static CLOCK: OnceLock<Clock> = OnceLock::new();
-        CLOCK.get_or_init(|| Clock::custom(TokioTime { origin: tokio::time::Instant::now() })).clone()
+        CLOCK
+            .get_or_init(|| Clock::custom(TokioTime { origin: tokio::time::Instant::now() }))
+            .clone()
     }
 }

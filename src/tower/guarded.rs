@@ -106,7 +106,8 @@ where
                 }
                 StepProjection::Waiting { admission, call, cx } => {
                     let permit = ready!(admission.poll(task))?;
-                    let (mut service, request) = call.take().expect("taken only on the way to running");
+                    let (mut service, request) =
+                        call.take().expect("taken only on the way to running");
                     let running = service.serve(cx.after_waiting(), request);
                     step.set(Step::Running { running, permit: Some(permit) });
                 }

@@ -269,7 +269,8 @@ fn oneshot_wakes_the_last_waker() {
             let (sender, mut receiver) = oneshot::channel();
             let wakers = [(); 2].map(|()| std::sync::Arc::new(Woken::default()));
             assert!(wakers[0].poll(&mut receiver).is_pending());
-            let thread = spawn(move || if sends { sender.send(Arc::new(5)).unwrap() } else { drop(sender) });
+            let thread =
+                spawn(move || if sends { sender.send(Arc::new(5)).unwrap() } else { drop(sender) });
             let early = wakers[1].poll(&mut receiver);
             thread.join().unwrap();
             let answer = match early {

@@ -21,5 +21,7 @@ mod loom;
 pub(crate) use blocking::{block_on, block_on_for};
 pub(crate) use list::{Key, List};
 pub(crate) use queue::{Attempt, Condition, Ticket, Wait, WaitQueue};
-pub use semaphore::{Acquire, AcquireError, AcquireOwned, Closed, Order, OwnedPermit, Permit, Semaphore};
+pub use semaphore::{
+    Acquire, AcquireError, AcquireOwned, Closed, Order, OwnedPermit, Permit, Semaphore,
+};
 pub(crate) use spin::{Spin, StepAside};

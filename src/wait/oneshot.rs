@@ -287,8 +287,9 @@ impl<T> Shared<T> {
         }
         // SAFETY: the waker is the receiver's while WAITING is down (invariant 2). Nothing here refers to
         // it while the code of others runs: that is called with copies.
-        let known =
-            self.waker.with(|known| unsafe { (*known).as_ref().is_some_and(|known| known.will_wake(waker)) });
+        let known = self
+            .waker
+            .with(|known| unsafe { (*known).as_ref().is_some_and(|known| known.will_wake(waker)) });
         if !known {
             let new = waker.clone();
             // SAFETY: as above.

@@ -122,7 +122,11 @@ impl<'a, C: Condition> Wait<'a, C> {
     }
 
     /// For a thread whose `first` attempt was made already: spins a little, then parks.
-    pub(crate) fn block_after<R>(self, first: Attempt<R>, attempt: impl FnMut() -> Attempt<R>) -> R {
+    pub(crate) fn block_after<R>(
+        self,
+        first: Attempt<R>,
+        attempt: impl FnMut() -> Attempt<R>,
+    ) -> R {
         self.spin_or_park(first, attempt, |future| Some(block_on(future))).expect("without limit")
     }
 

@@ -127,7 +127,8 @@ impl CountWindow {
     pub(super) fn begin(&self, generation: Generation, successes: u32) {
         // The counts and the cursor first: with them late recorders of other generations find out that the
         // slots are not theirs, before or after a slot is written here.
-        self.counts.swap(Lanes::empty(generation).0 + (u64::from(successes) << Lanes::TOTAL), Relaxed);
+        self.counts
+            .swap(Lanes::empty(generation).0 + (u64::from(successes) << Lanes::TOTAL), Relaxed);
         self.cursor.swap(first_place(generation) | u64::from(successes), Relaxed);
         for slot in &self.slots[..successes as usize] {
             // Ordering: as in `replace`; and a swap, so that it comes after what a late recorder put there.

@@ -145,7 +145,12 @@ impl TimeWindow {
         let lap = self.lap_at(latest, epoch);
         // Ordering: release, so that whoever reads this front sees the generation we read under the
         // one before it; acquire is the load's that came before.
-        let moved = self.front.latest.compare_exchange(latest.0, Latest::new(lap, epoch).0, AcqRel, Acquire);
+        let moved = self.front.latest.compare_exchange(
+            latest.0,
+            Latest::new(lap, epoch).0,
+            AcqRel,
+            Acquire,
+        );
         if moved.is_ok() {
             // If we are suspended here, each bucket still has a tag that says it is over, and is
             // turned by its next recorder, or emptied by whoever comes by one lap later.
@@ -348,13 +353,14 @@ mod tests {
 
     impl Model {
         fn counts(&self, from_ms: u64) -> Counts {
-            self.0.iter().filter(|(at, _)| *at >= from_ms).fold(Counts::default(), |sum, (_, sample)| {
-                Counts {
+            self.0.iter().filter(|(at, _)| *at >= from_ms).fold(
+                Counts::default(),
+                |sum, (_, sample)| Counts {
                     total: sum.total + 1,
                     failed: sum.failed + u64::from(sample.failed),
                     slow: sum.slow + u64::from(sample.slow),
-                }
-            })
+                },
+            )
         }
     }
 
@@ -400,15 +406,26 @@ mod tests {
     fn an_idle_gap_of_any_length_leaves_nothing() {
         for buckets in [1, 2, 10] {
             let lap = u64::from(buckets);
-            for gap in
-                [lap, lap + 1, 2 * lap, 3 * lap, 65_535 * lap, 65_536 * lap, 65_537 * lap, 131_072 * lap]
-            {
+            for gap in [
+                lap,
+                lap + 1,
+                2 * lap,
+                3 * lap,
+                65_535 * lap,
+                65_536 * lap,
+                65_537 * lap,
+                131_072 * lap,
+            ] {
                 let window = window(lap, buckets);
                 for ms in 0..lap {
                     window.record(Generation::FIRST, at(1000 * lap + ms), Sample::SLOW_AND_FAILED);
                 }
                 let later = at(1000 * lap + lap - 1 + gap);
-                assert_eq!(window.counts(later), Counts::default(), "before, {buckets} buckets, gap {gap}");
+                assert_eq!(
+                    window.counts(later),
+                    Counts::default(),
+                    "before, {buckets} buckets, gap {gap}"
+                );
                 window.record(Generation::FIRST, later, Sample::OK);
                 let one = Counts { total: 1, failed: 0, slow: 0 };
                 assert_eq!(window.counts(later), one, "after, {buckets} buckets, gap {gap}");

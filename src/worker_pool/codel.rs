@@ -86,7 +86,12 @@ mod tests {
 
     #[test]
     fn a_burst_passes() {
-        table(&[(0, 50, false, Run), (50, 80, false, Run), (49, 90, false, Run), (0, 4, false, Run)]);
+        table(&[
+            (0, 50, false, Run),
+            (50, 80, false, Run),
+            (49, 90, false, Run),
+            (0, 4, false, Run),
+        ]);
     }
 
     #[test]
@@ -105,7 +110,10 @@ mod tests {
     #[test]
     fn one_prompt_job_ends_it() {
         let standing = [(0, 20, false, Run), (100, 20, false, Shed)];
-        table(&[&standing[..], &[(1, 4, false, Run), (1, 20, false, Run), (100, 20, false, Shed)]].concat());
+        table(
+            &[&standing[..], &[(1, 4, false, Run), (1, 20, false, Run), (100, 20, false, Shed)]]
+                .concat(),
+        );
     }
 
     #[test]

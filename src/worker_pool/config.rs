@@ -270,11 +270,19 @@ impl Builder {
     /// thread can be started.
     pub fn build(self) -> Result<WorkerPool, ConfigError> {
         if self.name.contains('\0') {
-            return Err(ConfigError::new("name", &self.name, "a name without NUL, for the threads to bear"));
+            return Err(ConfigError::new(
+                "name",
+                &self.name,
+                "a name without NUL, for the threads to bear",
+            ));
         }
         let Workers { least, most } = self.workers.validate()?;
         if !(1..=MOST_CAPACITY).contains(&self.queue_capacity) {
-            return Err(ConfigError::new("queue_capacity", self.queue_capacity, "1 to 16777216 jobs"));
+            return Err(ConfigError::new(
+                "queue_capacity",
+                self.queue_capacity,
+                "1 to 16777216 jobs",
+            ));
         }
         if self.settings.keep_alive.is_zero() {
             return Err(ConfigError::new("keep_alive", Duration::ZERO, "a time above zero"));
@@ -289,9 +297,9 @@ impl Builder {
             return Err(ConfigError::new("codel", (target, interval), accepted));
         }
         let lanes = if self.priorities { 3 } else { 1 };
-        let codel = self
-            .codel
-            .map(|(target, interval)| std::array::from_fn(|_| PlainMutex::new(CoDel::new(target, interval))));
+        let codel = self.codel.map(|(target, interval)| {
+            std::array::from_fn(|_| PlainMutex::new(CoDel::new(target, interval)))
+        });
         let name = intern(&self.name);
         let shared = Shared::new(
             super::queue::Queue::new(lanes, self.queue_capacity, least, most),

@@ -44,7 +44,12 @@ impl Events {
 
     /// `figures`: how many workers there are, and how many jobs wait.
     #[cold]
-    pub(super) fn tell(&self, what: Happening, clock: &Clock, figures: impl FnOnce() -> (usize, usize)) {
+    pub(super) fn tell(
+        &self,
+        what: Happening,
+        clock: &Clock,
+        figures: impl FnOnce() -> (usize, usize),
+    ) {
         let Some(observer) = &self.observer else { return };
         let (at, (workers, queued)) = (clock.now(), figures());
         self.outbox.commit(|_| {
@@ -60,7 +65,12 @@ impl Events {
                     ("queued", Value::Count(told.queued as u64)),
                 ];
                 let kind = KINDS[told.what as usize];
-                observer.observe(&Event::new((POLICY, self.name), kind, (told.sequence, told.at), &fields));
+                observer.observe(&Event::new(
+                    (POLICY, self.name),
+                    kind,
+                    (told.sequence, told.at),
+                    &fields,
+                ));
             });
         });
     }

@@ -54,7 +54,8 @@ pub(super) fn on_worker_of<R>(pool: PoolId, act: impl FnOnce(&Desk<'_>) -> R) ->
 }
 
 pub(super) fn is_worker_of(pool: PoolId) -> bool {
-    let is = |here: &RefCell<Option<Here>>| here.borrow().as_ref().map(|here| PoolId::of(&here.pool));
+    let is =
+        |here: &RefCell<Option<Here>>| here.borrow().as_ref().map(|here| PoolId::of(&here.pool));
     HERE.try_with(is).ok().flatten() == Some(pool)
 }
 

@@ -92,7 +92,11 @@ impl<J> Lanes<J> {
         }
     }
 
-    fn pop_in_order<R>(lanes: &[Lane<J>], turn: u32, act: impl FnOnce(J, usize) -> R) -> Result<R, PopError> {
+    fn pop_in_order<R>(
+        lanes: &[Lane<J>],
+        turn: u32,
+        act: impl FnOnce(J, usize) -> R,
+    ) -> Result<R, PopError> {
         // The answer about all of them: "closed" if all are, "empty" if none is busy.
         let mut answer = PopError::Closed;
         for index in order(turn) {
@@ -126,7 +130,8 @@ impl<J> Lanes<J> {
     /// it.
     pub(super) fn close(&self) -> bool {
         // Each sees to its end that the others are closed: whoever comes second finds all of them so.
-        let closed = self.lanes.iter().map(|lane| lane.ring.close()).fold(false, std::ops::BitOr::bitor);
+        let closed =
+            self.lanes.iter().map(|lane| lane.ring.close()).fold(false, std::ops::BitOr::bitor);
         for lane in &self.lanes {
             lane.notify(usize::MAX);
         }

@@ -131,7 +131,8 @@ where
             };
             self.window.push_back(None);
             self.errands.add(Job::new(work));
-            match Submitter::new(self.pool).try_enter_ticket(Ticket(PlainArc::clone(&self.errands))) {
+            match Submitter::new(self.pool).try_enter_ticket(Ticket(PlainArc::clone(&self.errands)))
+            {
                 Ok(()) => {}
                 Err((Reason::ShutDown, ticket)) => {
                     self.pool.outside.note(ticket.discard(Discard::ShutDown));

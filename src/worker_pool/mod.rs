@@ -472,7 +472,10 @@ impl WorkerPool {
     ///
     /// # Panics
     /// If `body` or a job does, once all jobs have ended; with the payload of the first.
-    pub fn scope<'env, R>(&'env self, body: impl for<'scope> FnOnce(Scope<'scope, 'env>) -> R) -> R {
+    pub fn scope<'env, R>(
+        &'env self,
+        body: impl for<'scope> FnOnce(Scope<'scope, 'env>) -> R,
+    ) -> R {
         scope::scope(&self.shared, body)
     }
 
@@ -502,7 +505,9 @@ impl WorkerPool {
         let Workers { least, most } = workers.into().validate()?;
         let started = worker::start(&self.shared, self.shared.queue.resize(least, most));
         call(&self.shared);
-        started.map_err(|error| ConfigError::new("workers", error, "threads that the system can start"))
+        started.map_err(|error| {
+            ConfigError::new("workers", error, "threads that the system can start")
+        })
     }
 
     /// Ends the pool: nothing is submitted any more, and what is queued is run or handed back. Waits for the
@@ -546,6 +551,9 @@ impl Drop for WorkerPool {
 
 impl fmt::Debug for WorkerPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WorkerPool").field("name", &self.name()).field("snapshot", &self.snapshot()).finish()
+        f.debug_struct("WorkerPool")
+            .field("name", &self.name())
+            .field("snapshot", &self.snapshot())
+            .finish()
     }
 }

@@ -36,7 +36,10 @@ pub struct QueueWaits {
 
 impl QueueWait {
     pub(super) fn new() -> Self {
-        Self { buckets: (0..BUCKETS).map(|_| AtomicU32::new(0)).collect(), samples: AtomicU32::new(0) }
+        Self {
+            buckets: (0..BUCKETS).map(|_| AtomicU32::new(0)).collect(),
+            samples: AtomicU32::new(0),
+        }
     }
 
     pub(super) fn record(&self, waited: Duration) {
@@ -100,7 +103,8 @@ mod tests {
     #[test]
     fn a_bucket_is_right_to_within_a_fifth() {
         let mut last = 0;
-        for nanos in (0..2_000).chain((11..64).flat_map(|bits| [(1 << bits) - 1, 1 << bits, 5 << (bits - 2)]))
+        for nanos in (0..2_000)
+            .chain((11..64).flat_map(|bits| [(1 << bits) - 1, 1 << bits, 5 << (bits - 2)]))
         {
             let at = bucket(nanos);
             assert!(at < BUCKETS && at + 1 >= last, "{nanos}");
@@ -121,8 +125,9 @@ mod tests {
             waits.record(Duration::from_micros(micros % 1000));
         }
         let quantiles = waits.quantiles().unwrap();
-        let near =
-            |is: Duration, micros: u64| is.as_micros().abs_diff(micros.into()) <= u128::from(micros / 5);
+        let near = |is: Duration, micros: u64| {
+            is.as_micros().abs_diff(micros.into()) <= u128::from(micros / 5)
+        };
         assert!(
             near(quantiles.p50, 500) && near(quantiles.p90, 900) && near(quantiles.p99, 990),
             "{quantiles:?}"

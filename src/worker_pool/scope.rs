@@ -58,11 +58,12 @@ pub(super) fn scope<'env, R>(
     body: impl for<'scope> FnOnce(Scope<'scope, 'env>) -> R,
 ) -> R {
     let errands = PlainArc::new(Errands::default());
-    let work = |desk: &Desk<'_>| lend(PlainArc::clone(&errands), desk, |loan| body(Scope { loan, pool }));
+    let work =
+        |desk: &Desk<'_>| lend(PlainArc::clone(&errands), desk, |loan| body(Scope { loan, pool }));
     let mut work = Some(work);
     let mut run = |desk: &Desk<'_>| work.take().map(|work| work(desk));
-    let result =
-        here::on_worker_of(here::PoolId::of(pool), &mut run).unwrap_or_else(|| run(&pool.outside_desk()));
+    let result = here::on_worker_of(here::PoolId::of(pool), &mut run)
+        .unwrap_or_else(|| run(&pool.outside_desk()));
     let Some(result) = result else { unreachable!("run once, at one of the two") };
     if let Some(panic) = errands.take_panic() {
         std::panic::resume_unwind(panic);

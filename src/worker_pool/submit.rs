@@ -85,7 +85,9 @@ impl<W: Work> Wrapped<W> {
     fn stamp(&mut self, now: impl FnOnce() -> Instant) {
         match self {
             Self::Bare(_) => {}
-            Self::Stamped(Stamped { entered, .. }) | Self::Timed(Timed { entered, .. }) => *entered = now(),
+            Self::Stamped(Stamped { entered, .. }) | Self::Timed(Timed { entered, .. }) => {
+                *entered = now()
+            }
         }
     }
 
@@ -102,7 +104,11 @@ impl<W: Work> Wrapped<W> {
 /// take its time.
 #[inline(always)]
 fn push<W: Work + 'static>(lane: &Lane<Job>, work: W) -> Result<bool, PushError<W>> {
-    if const { fits::<W>() } { lane.ring().push_with(work, Job::new) } else { push_boxed(lane, work) }
+    if const { fits::<W>() } {
+        lane.ring().push_with(work, Job::new)
+    } else {
+        push_boxed(lane, work)
+    }
 }
 
 #[cold]
@@ -181,8 +187,9 @@ impl<'a> Submitter<'a> {
     where
         F: FnOnce() + Send + 'static,
     {
-        let entered =
-            self.enter_blocking(self.wrap(Plain(job)), |wait, attempt| wait.block_for(patience, attempt));
+        let entered = self.enter_blocking(self.wrap(Plain(job)), |wait, attempt| {
+            wait.block_for(patience, attempt)
+        });
         entered.map_err(|(reason, work)| self.refused(reason, work.into_work().0))
     }
 
@@ -192,7 +199,8 @@ impl<'a> Submitter<'a> {
     /// Gives the job back and says why.
     #[inline]
     pub fn execute<F: FnOnce() + Send + 'static>(&self, job: F) -> Result<(), Refused<F>> {
-        self.enter(self.wrap(Plain(job))).map_err(|(reason, work)| self.refused(reason, work.into_work().0))
+        self.enter(self.wrap(Plain(job)))
+            .map_err(|(reason, work)| self.refused(reason, work.into_work().0))
     }
 
     /// See [`WorkerPool::spawn`].
@@ -326,11 +334,15 @@ impl<'a> Submitter<'a> {
     #[inline(always)]
     fn push<W: Work + 'static>(&self, work: Wrapped<W>) -> Result<(), PushError<Wrapped<W>>> {
         let pushed = match work {
-            Wrapped::Bare(work) => push(self.lane(), work).map_err(|refusal| about(refusal, Wrapped::Bare)),
+            Wrapped::Bare(work) => {
+                push(self.lane(), work).map_err(|refusal| about(refusal, Wrapped::Bare))
+            }
             Wrapped::Stamped(work) => {
                 push(self.lane(), work).map_err(|refusal| about(refusal, Wrapped::Stamped))
             }
-            Wrapped::Timed(work) => push(self.lane(), work).map_err(|refusal| about(refusal, Wrapped::Timed)),
+            Wrapped::Timed(work) => {
+                push(self.lane(), work).map_err(|refusal| about(refusal, Wrapped::Timed))
+            }
         };
         if pushed? {
             super::called(self.pool);
@@ -375,7 +387,10 @@ impl<'a> Submitter<'a> {
     }
 
     #[cold]
-    fn enter_when_full<W: Work + 'static>(&self, work: Wrapped<W>) -> Result<(), (Reason, Wrapped<W>)> {
+    fn enter_when_full<W: Work + 'static>(
+        &self,
+        work: Wrapped<W>,
+    ) -> Result<(), (Reason, Wrapped<W>)> {
         match self.pool.settings.when_full {
             WhenFull::Reject => Err((Reason::QueueFull, work)),
             WhenFull::Block => self.enter_blocking(work, for_as_long_as_it_takes),
@@ -435,7 +450,8 @@ impl<'a> Submitter<'a> {
             other => return other,
         };
         let mut work = Some(work);
-        let here = here::on_worker_of(PoolId::of(self.pool), |desk| self.run_here(work.take(), desk));
+        let here =
+            here::on_worker_of(PoolId::of(self.pool), |desk| self.run_here(work.take(), desk));
         if let Some(ended) = here {
             return ended;
         }
@@ -449,7 +465,9 @@ impl<'a> Submitter<'a> {
 
     /// One attempt of a submission that waits; takes the work only if it succeeds.
     fn attempt<W: Work + 'static>(&self, slot: &mut Option<Wrapped<W>>) -> Attempt<Entered> {
-        let Some(mut work) = slot.take() else { unreachable!("a submission ends when its work is taken") };
+        let Some(mut work) = slot.take() else {
+            unreachable!("a submission ends when its work is taken")
+        };
         work.stamp(|| self.pool.clock.now());
         let (answer, work) = match self.push(work) {
             Ok(()) => return Attempt::Done(Entered::Queued),

@@ -27,7 +27,11 @@ pub(super) enum Fate {
 }
 
 /// Discards something; a panic of it is told, but changes nothing about the fate.
-pub(super) fn discard_at(desk: &Desk<'_>, why: Discard, discard: impl FnOnce(Discard) -> Fate) -> Fate {
+pub(super) fn discard_at(
+    desk: &Desk<'_>,
+    why: Discard,
+    discard: impl FnOnce(Discard) -> Fate,
+) -> Fate {
     catch_unwind(AssertUnwindSafe(|| discard(why))).unwrap_or_else(|payload| {
         desk.pool.escaped(desk, payload);
         Fate::Discarded(why)

@@ -248,7 +248,9 @@ impl<K: Hash + Eq, S: BuildHasher> Keyed<K, S> {
             Keys::Alike { map, common } => {
                 _ = self.if_known(map, common, key, |plan, arrival, _| undo(plan, arrival));
             }
-            Keys::Own { map, .. } => drop(map.get(key, |state| undo(&state.plan, &mut state.arrival))),
+            Keys::Own { map, .. } => {
+                drop(map.get(key, |state| undo(&state.plan, &mut state.arrival)))
+            }
         }
     }
 
@@ -260,7 +262,8 @@ impl<K: Hash + Eq, S: BuildHasher> Keyed<K, S> {
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let figures = |plan: &Plan, arrival: u64, nanos| answer(plan, arrival, nanos, 1, 0);
-        let full = |quota: &Quota| figures(&Plan::new(quota).unwrap_or(Plan::INVALID), 0, self.now());
+        let full =
+            |quota: &Quota| figures(&Plan::new(quota).unwrap_or(Plan::INVALID), 0, self.now());
         match &self.keys {
             Keys::Alike { map, common } => self
                 .if_known(map, common, key, |plan, arrival, nanos| figures(plan, *arrival, nanos))
@@ -308,7 +311,8 @@ impl<K: Hash + Eq, S: BuildHasher> Keyed<K, S> {
                         if *state != before {
                             return Some(*state);
                         }
-                        *state = Own { arrival: plan.carry(&state.plan, state.arrival, nanos), plan };
+                        *state =
+                            Own { arrival: plan.carry(&state.plan, state.arrival, nanos), plan };
                         None
                     })
                     .flatten();
@@ -327,7 +331,11 @@ impl<K: Hash + Eq, S: BuildHasher> Keyed<K, S> {
     pub fn reconfigure(&self, quota: Quota) -> Result<(), ConfigError> {
         let plan = Plan::new(&quota)?;
         let Keys::Alike { map, common } = &self.keys else {
-            return Err(ConfigError::new("quota", quota, "none, where a resolver gives each key its own"));
+            return Err(ConfigError::new(
+                "quota",
+                quota,
+                "none, where a resolver gives each key its own",
+            ));
         };
         let next = loop {
             let epoch = common.epoch.load(Acquire);
@@ -401,12 +409,15 @@ impl<K: Hash + Eq, S: BuildHasher> Keyed<K, S> {
                 true => take(plan, *arrival, plan.units(nanos)),
                 false => None,
             };
-            let Some((next, granted)) = taken else { return Err(answer(plan, *arrival, nanos, n, 0)) };
+            let Some((next, granted)) = taken else {
+                return Err(answer(plan, *arrival, nanos, n, 0));
+            };
             *arrival = next;
             Ok(answer(plan, next, nanos, n, granted))
         })?;
         decided.map_err(|answer| {
-            let reason = if answer.plan.is_invalid() { Reason::Misconfigured } else { Reason::RateLimited };
+            let reason =
+                if answer.plan.is_invalid() { Reason::Misconfigured } else { Reason::RateLimited };
             self.refuse(Refused { reason, ..Refused::new(answer, self.teller.name) })
         })
     }
@@ -429,7 +440,9 @@ impl<K: Hash + Eq, S: BuildHasher> Keyed<K, S> {
                 };
                 // Full by whatever plan there is when it is put in.
                 let make = || (key.to_owned(), Alike(Word::new(0, epoch)));
-                match map.get_or_insert(key, full, make, |state| common.show(state, (epoch, nanos), &act)) {
+                match map.get_or_insert(key, full, make, |state| {
+                    common.show(state, (epoch, nanos), &act)
+                }) {
                     Ok(Some(result)) => break Ok(result),
                     Ok(None) => {}
                     Err(Full) => break Err(nanos),
@@ -444,12 +457,16 @@ impl<K: Hash + Eq, S: BuildHasher> Keyed<K, S> {
                     (key, Own { arrival: 0, plan })
                 };
                 let act = |state: &mut Own| act(&state.plan, &mut state.arrival, nanos);
-                map.get_or_insert(key, || Instant::from_nanos(nanos), make, act).map_err(|Full| nanos)
+                map.get_or_insert(key, || Instant::from_nanos(nanos), make, act)
+                    .map_err(|Full| nanos)
             }
         };
         found.map_err(|nanos| {
             let answer = answer(&Plan::NOTHING, 0, nanos, 1, 0);
-            self.refuse(Refused { reason: Reason::Exhausted, ..Refused::new(answer, self.teller.name) })
+            self.refuse(Refused {
+                reason: Reason::Exhausted,
+                ..Refused::new(answer, self.teller.name)
+            })
         })
     }
 

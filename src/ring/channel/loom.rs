@@ -99,7 +99,8 @@ fn two_receivers_against_a_batch() {
             assert_eq!(sent, Ok(2));
             sender
         });
-        let [mut first, mut second] = [Watched::new(receiver.recv()), Watched::new(receiver.recv())];
+        let [mut first, mut second] =
+            [Watched::new(receiver.recv()), Watched::new(receiver.recv())];
         let polled = [first.poll(), second.poll()];
         let sender = thread.join().unwrap();
         let [a, b] = polled;
@@ -113,7 +114,8 @@ fn two_receivers_against_a_batch() {
 fn two_receivers_against_two_sends() {
     model(3, || {
         let (sender, receiver) = channel::<Box<u32>>(2);
-        let [mut first, mut second] = [Watched::new(receiver.recv()), Watched::new(receiver.recv())];
+        let [mut first, mut second] =
+            [Watched::new(receiver.recv()), Watched::new(receiver.recv())];
         assert!(first.poll().is_none());
         assert!(second.poll().is_none());
         let thread = spawn(move || {
@@ -134,7 +136,8 @@ fn two_receivers_against_two_sends() {
 fn a_wakeup_of_one_that_gives_up_goes_to_the_next() {
     loom::model(|| {
         let (sender, receiver) = channel::<Box<u32>>(1);
-        let [mut impatient, mut patient] = [Watched::new(receiver.recv()), Watched::new(receiver.recv())];
+        let [mut impatient, mut patient] =
+            [Watched::new(receiver.recv()), Watched::new(receiver.recv())];
         assert!(impatient.poll().is_none());
         assert!(patient.poll().is_none());
         let thread = spawn(move || {
@@ -188,7 +191,8 @@ fn two_senders_against_a_batch_receive() {
             assert_eq!(receiver.try_recv_batch(&mut got, 2), Ok(2));
             receiver
         });
-        let [mut first, mut second] = [3, 4].map(|value| Watched::new(sender.send(Box::new(value))));
+        let [mut first, mut second] =
+            [3, 4].map(|value| Watched::new(sender.send(Box::new(value))));
         let polled = [first.poll(), second.poll()];
         let receiver = thread.join().unwrap();
         let [a, b] = polled;
@@ -226,7 +230,8 @@ fn a_cancelled_receive_against_a_send() {
 fn a_receive_polled_again_and_cancelled_against_sends() {
     model(3, || {
         let (sender, receiver) = channel::<Box<u32>>(2);
-        let [mut impatient, mut patient] = [Watched::new(receiver.recv()), Watched::new(receiver.recv())];
+        let [mut impatient, mut patient] =
+            [Watched::new(receiver.recv()), Watched::new(receiver.recv())];
         assert!(impatient.poll().is_none());
         assert!(patient.poll().is_none());
         let thread = spawn(move || {

@@ -276,9 +276,15 @@ impl<T> Shared<T> {
 
     #[cold]
     #[inline(never)]
-    fn recv_batch_after(&self, refusal: PopError, into: &mut Vec<T>, max: usize) -> Result<usize, RecvError> {
+    fn recv_batch_after(
+        &self,
+        refusal: PopError,
+        into: &mut Vec<T>,
+        max: usize,
+    ) -> Result<usize, RecvError> {
         let first = refused_pop(refusal);
-        let received = self.wait_for_items().block_after(first, || self.attempt_recv_batch(into, max));
+        let received =
+            self.wait_for_items().block_after(first, || self.attempt_recv_batch(into, max));
         received.map_err(|_| RecvError)
     }
 

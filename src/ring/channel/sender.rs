@@ -174,7 +174,10 @@ impl<T> Drop for Sender<T> {
 
 impl<T> fmt::Debug for Sender<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sender").field("len", &self.len()).field("capacity", &self.capacity()).finish()
+        f.debug_struct("Sender")
+            .field("len", &self.len())
+            .field("capacity", &self.capacity())
+            .finish()
     }
 }
 
@@ -200,7 +203,9 @@ impl<T> Future for Send<'_, T> {
         let Self { shared, wait, value } = &mut *self;
         assert!(value.is_some(), "`Send` polled after it was ready");
         let sent = wait.poll(cx, || shared.attempt_send(value));
-        sent.map(|sent| sent.or_else(|_| value.take().map_or(Ok(()), |value| Err(SendError(value)))))
+        sent.map(|sent| {
+            sent.or_else(|_| value.take().map_or(Ok(()), |value| Err(SendError(value))))
+        })
     }
 }
 

@@ -40,7 +40,11 @@ impl<T> Stream for RecvStream<T> {
 impl<T> Drop for RecvStream<T> {
     fn drop(&mut self) {
         let shared = &self.receiver.shared;
-        drop(Wait::resume(&shared.for_items, Items(&shared.core), std::mem::take(&mut self.ticket)));
+        drop(Wait::resume(
+            &shared.for_items,
+            Items(&shared.core),
+            std::mem::take(&mut self.ticket),
+        ));
     }
 }
 
@@ -83,7 +87,10 @@ impl<T> Unpin for SendSink<T> {}
 impl<T> Sink<T> for SendSink<T> {
     type Error = SendError<T>;
 
-    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError<T>>> {
+    fn poll_ready(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), SendError<T>>> {
         self.poll_held(cx)
     }
 
@@ -99,12 +106,18 @@ impl<T> Sink<T> for SendSink<T> {
         Ok(())
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError<T>>> {
+    fn poll_flush(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), SendError<T>>> {
         self.poll_held(cx)
     }
 
     /// Flushes. The channel stays open for other senders, and closes with the last of them.
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError<T>>> {
+    fn poll_close(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), SendError<T>>> {
         self.poll_held(cx)
     }
 }
@@ -124,6 +137,9 @@ impl<T> fmt::Debug for RecvStream<T> {
 
 impl<T> fmt::Debug for SendSink<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SendSink").field("sender", &self.sender).field("holds", &self.held.is_some()).finish()
+        f.debug_struct("SendSink")
+            .field("sender", &self.sender)
+            .field("holds", &self.held.is_some())
+            .finish()
     }
 }

@@ -170,9 +170,14 @@ impl Semaphore {
     /// # Errors
     ///
     /// Says whether there was no permit by the end, or the semaphore is closed.
-    pub fn acquire_timeout(&self, weight: u32, patience: Duration) -> Result<Permit<'_>, AcquireError> {
+    pub fn acquire_timeout(
+        &self,
+        weight: u32,
+        patience: Duration,
+    ) -> Result<Permit<'_>, AcquireError> {
         match self.take(weight) {
-            Err(AcquireError::Exhausted) => match block_on_for(&mut self.acquire(weight), patience) {
+            Err(AcquireError::Exhausted) => match block_on_for(&mut self.acquire(weight), patience)
+            {
                 Some(acquired) => acquired.map_err(AcquireError::from),
                 None => Err(AcquireError::Exhausted),
             },
@@ -186,7 +191,10 @@ impl Semaphore {
     ///
     /// Says why not.
     #[inline]
-    pub fn try_acquire_owned(self: &PlainArc<Self>, weight: u32) -> Result<OwnedPermit, AcquireError> {
+    pub fn try_acquire_owned(
+        self: &PlainArc<Self>,
+        weight: u32,
+    ) -> Result<OwnedPermit, AcquireError> {
         self.take(weight).map(|()| OwnedPermit { semaphore: PlainArc::clone(self), weight })
     }
 
@@ -226,7 +234,8 @@ impl Semaphore {
         let old = self.limit.load(Ordering::Relaxed);
         self.limit.store(limit, Ordering::Relaxed);
         // Ordering: as in `give_back`.
-        let state = self.state.fetch_add(delta(i64::from(limit) - i64::from(old)), Ordering::Release);
+        let state =
+            self.state.fetch_add(delta(i64::from(limit) - i64::from(old)), Ordering::Release);
         drop(waiters);
         if state & WAITING != 0 {
             self.serve();
@@ -297,7 +306,9 @@ impl Semaphore {
     #[inline]
     fn exchange(&self, state: u64, new: u64) -> Result<(), u64> {
         // Ordering: acquire, with the release of whoever gave the permits back.
-        self.state.compare_exchange_weak(state, new, Ordering::Acquire, Ordering::Relaxed).map(|_| ())
+        self.state
+            .compare_exchange_weak(state, new, Ordering::Acquire, Ordering::Relaxed)
+            .map(|_| ())
     }
 
     /// Grants what is available to those whose turn it is.
@@ -382,7 +393,8 @@ impl Semaphore {
                 return Entered::Closed;
             }
             let served = next && available(state) >= i64::from(weight);
-            let new = if served { state.wrapping_sub(delta(i64::from(weight))) } else { state | WAITING };
+            let new =
+                if served { state.wrapping_sub(delta(i64::from(weight))) } else { state | WAITING };
             match self.exchange(state, new) {
                 Ok(()) if served => return Entered::Served,
                 Ok(()) => break,

@@ -35,7 +35,8 @@ fn main() {
     let slow_quanta = ours(|b| b.slow_calls((Duration::from_secs(1), 0.5)).clock(Clock::quanta()));
 
     let recloser = recloser::Recloser::custom().error_rate(0.5).closed_len(100).build();
-    let policy = || failure_policy::consecutive_failures(5, backoff::constant(Duration::from_secs(5)));
+    let policy =
+        || failure_policy::consecutive_failures(5, backoff::constant(Duration::from_secs(5)));
     let failsafe = Config::new().failure_policy(policy()).build();
     let over_time = failure_policy::success_rate_over_time_window(
         0.5,
@@ -44,8 +45,11 @@ fn main() {
         backoff::constant(Duration::from_secs(5)),
     );
     let failsafe_rate = Config::new().failure_policy(over_time).build();
-    let tower =
-        CircuitBreakerLayer::builder().failure_rate_threshold(0.5).sliding_window_size(100).build().unwrap();
+    let tower = CircuitBreakerLayer::builder()
+        .failure_rate_threshold(0.5)
+        .sliding_window_size(100)
+        .build()
+        .unwrap();
     let tower = tower.layer(tower::service_fn(|(): ()| std::future::ready(ok())));
     let clock = tokio_clock();
     let context = seatbelt::ResilienceContext::new(&clock);
@@ -83,10 +87,12 @@ fn main() {
         .run();
 
     let observed = ours(|b| b);
-    let _subscriptions: Vec<_> = (0..3).map(|_| observed.on_transition(|_: &Transition| ())).collect();
+    let _subscriptions: Vec<_> =
+        (0..3).map(|_| observed.on_transition(|_: &Transition| ())).collect();
     let latency = ours(|b| b.latency(true).clock(Clock::quanta()));
-    let in_flight =
-        ours(|b| b.slow_calls((Duration::from_secs(1), 0.5)).watch_in_flight(true).clock(Clock::quanta()));
+    let in_flight = ours(|b| {
+        b.slow_calls((Duration::from_secs(1), 0.5)).watch_in_flight(true).clock(Clock::quanta())
+    });
     let few = keyed(10);
     let many = keyed(100_000);
     Race::new("what costs something when it is switched on, one call that succeeds, 1 thread")
@@ -109,7 +115,9 @@ fn main() {
             .threads("mainstay, time window", threads, || drop(black_box(timed.call_blocking(ok))))
             .threads("recloser (ring of 100)", threads, || drop(black_box(recloser.call(ok))))
             .threads("failsafe (consecutive)", threads, || drop(black_box(failsafe.call(ok))))
-            .threads("failsafe (rate over time)", threads, || drop(black_box(failsafe_rate.call(ok))))
+            .threads("failsafe (rate over time)", threads, || {
+                drop(black_box(failsafe_rate.call(ok)))
+            })
             .threads("tower-resilience (count 100)", threads, || {
                 // Its lock is asynchronous: a call that has to wait is not ready at once.
                 let mut tower = tower.clone();
@@ -124,11 +132,21 @@ fn main() {
     // With failures in the window a success has to be written down, wherever that is.
     for threads in [1, 2, 8] {
         Race::new(format!("one call in 100 fails, {threads} threads; per call of one thread"))
-            .threads("mainstay, count window", threads, || drop(black_box(count.call_blocking(sometimes))))
-            .threads("mainstay, time window", threads, || drop(black_box(timed.call_blocking(sometimes))))
-            .threads("recloser (ring of 100)", threads, || drop(black_box(recloser.call(sometimes))))
-            .threads("failsafe (consecutive)", threads, || drop(black_box(failsafe.call(sometimes))))
-            .threads("failsafe (rate over time)", threads, || drop(black_box(failsafe_rate.call(sometimes))))
+            .threads("mainstay, count window", threads, || {
+                drop(black_box(count.call_blocking(sometimes)))
+            })
+            .threads("mainstay, time window", threads, || {
+                drop(black_box(timed.call_blocking(sometimes)))
+            })
+            .threads("recloser (ring of 100)", threads, || {
+                drop(black_box(recloser.call(sometimes)))
+            })
+            .threads("failsafe (consecutive)", threads, || {
+                drop(black_box(failsafe.call(sometimes)))
+            })
+            .threads("failsafe (rate over time)", threads, || {
+                drop(black_box(failsafe_rate.call(sometimes)))
+            })
             .run();
     }
 
@@ -137,7 +155,10 @@ fn main() {
     let recloser = recloser::Recloser::custom().closed_len(1).build();
     while !matches!(recloser.call(|| Err::<(), ()>(())), Err(recloser::Error::Rejected)) {}
     let failsafe = Config::new()
-        .failure_policy(failure_policy::consecutive_failures(1, backoff::constant(Duration::from_secs(3600))))
+        .failure_policy(failure_policy::consecutive_failures(
+            1,
+            backoff::constant(Duration::from_secs(3600)),
+        ))
         .build();
     let _ = failsafe.call(|| Err::<(), ()>(()));
     Race::new("open breaker, one rejection, 1 thread")
@@ -149,7 +170,8 @@ fn main() {
 
 /// Calls `keys` breakers in turn, in an order that no cache foresees.
 fn keyed(keys: u64) -> impl FnMut() {
-    let keyed: Keyed<u64> = Keyed::builder(CircuitBreaker::builder()).max_keys(200_000).build().unwrap();
+    let keyed: Keyed<u64> =
+        Keyed::builder(CircuitBreaker::builder()).max_keys(200_000).build().unwrap();
     let mut key = 0;
     let mut call = move || {
         key = (key + 7919) % keys;
@@ -162,8 +184,9 @@ fn keyed(keys: u64) -> impl FnMut() {
 
 fn tokio_clock() -> tick::Clock {
     // The clock is read only, never slept on; the runtime must merely exist.
-    let runtime =
-        Box::leak(Box::new(tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()));
+    let runtime = Box::leak(Box::new(
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap(),
+    ));
     let _guard = runtime.enter();
     tick::Clock::new_tokio()
 }

@@ -47,9 +47,12 @@ fn flow(
             work(n);
             (start, Instant::now())
         };
-        let senders = (0..producers).map(|part| scope.spawn(move || run(send, share(n, producers, part))));
+        let senders =
+            (0..producers).map(|part| scope.spawn(move || run(send, share(n, producers, part))));
         let mut threads: Vec<_> = senders.collect();
-        threads.extend((0..consumers).map(|part| scope.spawn(move || run(recv, share(n, consumers, part)))));
+        threads.extend(
+            (0..consumers).map(|part| scope.spawn(move || run(recv, share(n, consumers, part)))),
+        );
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     let start = spans.iter().map(|span| span.0).min().unwrap();
@@ -339,7 +342,13 @@ fn ping_pong() {
                 kanal_in.send(1).unwrap();
                 black_box(kanal_back_out.recv().unwrap());
             };
-            flow(n, 1, 1, each(ping), each(|| kanal_back_in.send(kanal_out.recv().unwrap()).unwrap()))
+            flow(
+                n,
+                1,
+                1,
+                each(ping),
+                each(|| kanal_back_in.send(kanal_out.recv().unwrap()).unwrap()),
+            )
         })
         .lap("crossfire", |n| {
             let ping = || {
@@ -353,14 +362,26 @@ fn ping_pong() {
                 cross_in.send(1).unwrap();
                 black_box(cross_back_out.recv().unwrap());
             };
-            flow(n, 1, 1, each(ping), each(|| cross_back_in.send(cross_out.recv().unwrap()).unwrap()))
+            flow(
+                n,
+                1,
+                1,
+                each(ping),
+                each(|| cross_back_in.send(cross_out.recv().unwrap()).unwrap()),
+            )
         })
         .lap("flume", |n| {
             let ping = || {
                 flume_in.send(1).unwrap();
                 black_box(flume_back_out.recv().unwrap());
             };
-            flow(n, 1, 1, each(ping), each(|| flume_back_in.send(flume_out.recv().unwrap()).unwrap()))
+            flow(
+                n,
+                1,
+                1,
+                each(ping),
+                each(|| flume_back_in.send(flume_out.recv().unwrap()).unwrap()),
+            )
         })
         .run();
 }

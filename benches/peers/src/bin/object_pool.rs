@@ -56,8 +56,14 @@ impl Contestants {
         Self {
             ours: ours(size),
             ours_plain: ObjectPool::new(move || Vec::with_capacity(size)),
-            linear: lockfree_object_pool::LinearObjectPool::new(move || Vec::with_capacity(size), Vec::clear),
-            mutex: lockfree_object_pool::MutexObjectPool::new(move || Vec::with_capacity(size), Vec::clear),
+            linear: lockfree_object_pool::LinearObjectPool::new(
+                move || Vec::with_capacity(size),
+                Vec::clear,
+            ),
+            mutex: lockfree_object_pool::MutexObjectPool::new(
+                move || Vec::with_capacity(size),
+                Vec::clear,
+            ),
             opool: opool::Pool::new(64, Buffers(size)),
             object_pool: object_pool::Pool::new(64, || Vec::with_capacity(size)),
             slab: sharded_slab::Pool::new(),
@@ -124,10 +130,13 @@ fn handed_over(title: &str, size: usize) {
     // As much as is under way here.
     let under_way = || ObjectPool::builder(new).max_capacity(size).max_idle(8192);
     let abroad = under_way().build().unwrap();
-    let [small_cache, big_cache] = [16, 64].map(|cache| under_way().thread_cache(cache).build().unwrap());
+    let [small_cache, big_cache] =
+        [16, 64].map(|cache| under_way().thread_cache(cache).build().unwrap());
     let queue = ArrayQueue::new(8192);
-    let linear =
-        lockfree_object_pool::LinearObjectPool::new(move || Vec::<u8>::with_capacity(size), Vec::clear);
+    let linear = lockfree_object_pool::LinearObjectPool::new(
+        move || Vec::<u8>::with_capacity(size),
+        Vec::clear,
+    );
     Race::new(title)
         .threads("mainstay, same thread", 1, || touch(&mut home.get()))
         .lap("mainstay", |n| journey(n, || abroad.get(), drop))
@@ -149,7 +158,11 @@ fn handed_over(title: &str, size: usize) {
         .run();
 }
 
-fn journey<T: Send>(n: u64, get: impl Fn() -> T + Sync, put: impl Fn(T) + Sync) -> std::time::Duration {
+fn journey<T: Send>(
+    n: u64,
+    get: impl Fn() -> T + Sync,
+    put: impl Fn(T) + Sync,
+) -> std::time::Duration {
     const PARCEL: usize = 512;
     let mailbox: ArrayQueue<Vec<T>> = ArrayQueue::new(4);
     let empties: ArrayQueue<Vec<T>> = ArrayQueue::new(8);
@@ -190,9 +203,16 @@ fn nested(title: &str, threads: usize, depth: usize, size: usize) {
         .thread_cache(128)
         .build()
         .unwrap();
-    let linear =
-        lockfree_object_pool::LinearObjectPool::new(move || Vec::<u8>::with_capacity(size), Vec::clear);
-    fn lap<T>(threads: usize, n: u64, depth: usize, get: impl Fn() -> T + Sync) -> std::time::Duration {
+    let linear = lockfree_object_pool::LinearObjectPool::new(
+        move || Vec::<u8>::with_capacity(size),
+        Vec::clear,
+    );
+    fn lap<T>(
+        threads: usize,
+        n: u64,
+        depth: usize,
+        get: impl Fn() -> T + Sync,
+    ) -> std::time::Duration {
         const DEEPEST: usize = 100;
         on_threads(threads, n.div_ceil(depth as u64), &|| {
             // On the stack, or an allocation would be measured too.
@@ -219,7 +239,9 @@ fn main() {
     let word = std::env::args().nth(1).unwrap_or_default();
     let wanted = |title: &str| title.contains(&word);
     for threads in [1, 2, 8] {
-        for (name, size) in [("64 B", 64), ("4 KiB", 4 * KIB), ("64 KiB", 64 * KIB), ("1 MiB", KIB * KIB)] {
+        for (name, size) in
+            [("64 B", 64), ("4 KiB", 4 * KIB), ("64 KiB", 64 * KIB), ("1 MiB", KIB * KIB)]
+        {
             let title = format!("get + put of {name}, {threads} threads");
             if wanted(&title) {
                 Contestants::new(size).race(&title, threads, size);

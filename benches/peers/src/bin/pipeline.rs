@@ -19,7 +19,8 @@ fn main() {
     let retry = Retry::builder().build().unwrap();
     let only_breaker = Pipeline::builder().breaker(&breaker).build();
     let three = Pipeline::builder().timeout(second).retry(&retry).breaker(&breaker).build();
-    let four = Pipeline::builder().timeout(second).retry(&retry).breaker(&breaker).timeout(second).build();
+    let four =
+        Pipeline::builder().timeout(second).retry(&retry).breaker(&breaker).timeout(second).build();
     let boxed = four.clone().boxed::<u64, ()>();
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
@@ -31,7 +32,9 @@ fn main() {
         Err(()) => RecoveryInfo::retry(),
     };
     let seatbelt = (
-        seatbelt::timeout::Timeout::layer("timeout", &context).timeout_error(|_| ()).timeout(second),
+        seatbelt::timeout::Timeout::layer("timeout", &context)
+            .timeout_error(|_| ())
+            .timeout(second),
         seatbelt::retry::Retry::layer("retry", &context)
             .clone_input()
             .recovery_with(move |result: &Result<u64, ()>, _| recovery(result)),

@@ -29,9 +29,14 @@ fn many() -> GovernorQuota {
     GovernorQuota::per_minute(NonZeroU32::new(MANY).unwrap())
 }
 
-type Direct<C> = Governor<NotKeyed, InMemoryState, C, NoOpMiddleware<<C as governor::clock::Clock>::Instant>>;
-type ByKey<C> =
-    Governor<u64, DashMapStateStore<u64>, C, NoOpMiddleware<<C as governor::clock::Clock>::Instant>>;
+type Direct<C> =
+    Governor<NotKeyed, InMemoryState, C, NoOpMiddleware<<C as governor::clock::Clock>::Instant>>;
+type ByKey<C> = Governor<
+    u64,
+    DashMapStateStore<u64>,
+    C,
+    NoOpMiddleware<<C as governor::clock::Clock>::Instant>,
+>;
 
 fn governor<C: governor::clock::Clock>(quota: GovernorQuota, clock: C) -> Direct<C> {
     Governor::direct_with_clock(quota, clock)
@@ -92,29 +97,31 @@ fn main() {
         })
         .run();
     for threads in [1, 2, 8] {
-        Race::new(format!("one token, granted, {threads} threads share it; per call of one thread"))
-            .threads("mainstay, still clock", threads, || {
-                let _ = black_box(a.try_acquire().is_ok());
-            })
-            .threads("governor, still clock", threads, || {
-                let _ = black_box(ga.check().is_ok());
-            })
-            .threads("mainstay, std clock", threads, || {
-                let _ = black_box(b.try_acquire().is_ok());
-            })
-            .threads("governor, std clock", threads, || {
-                let _ = black_box(gb.check().is_ok());
-            })
-            .threads("mainstay, quanta clock", threads, || {
-                let _ = black_box(c.try_acquire().is_ok());
-            })
-            .threads("governor, quanta clock", threads, || {
-                let _ = black_box(gc.check().is_ok());
-            })
-            .threads("leaky-bucket (tokio's clock)", threads, || {
-                let _ = black_box(leaky.try_acquire(1));
-            })
-            .run();
+        Race::new(format!(
+            "one token, granted, {threads} threads share it; per call of one thread"
+        ))
+        .threads("mainstay, still clock", threads, || {
+            let _ = black_box(a.try_acquire().is_ok());
+        })
+        .threads("governor, still clock", threads, || {
+            let _ = black_box(ga.check().is_ok());
+        })
+        .threads("mainstay, std clock", threads, || {
+            let _ = black_box(b.try_acquire().is_ok());
+        })
+        .threads("governor, std clock", threads, || {
+            let _ = black_box(gb.check().is_ok());
+        })
+        .threads("mainstay, quanta clock", threads, || {
+            let _ = black_box(c.try_acquire().is_ok());
+        })
+        .threads("governor, quanta clock", threads, || {
+            let _ = black_box(gc.check().is_ok());
+        })
+        .threads("leaky-bucket (tokio's clock)", threads, || {
+            let _ = black_box(leaky.try_acquire(1));
+        })
+        .run();
     }
 
     let one = Quota::per_hour(1);
@@ -129,37 +136,40 @@ fn main() {
         limiter.try_acquire().unwrap();
     }
     let (_, _, _) = (ga.check(), gb.check(), gc.check());
-    let leaky = leaky_bucket::RateLimiter::builder().initial(0).interval(Duration::from_secs(3600)).build();
+    let leaky =
+        leaky_bucket::RateLimiter::builder().initial(0).interval(Duration::from_secs(3600)).build();
     for threads in [1, 8] {
-        Race::new(format!("one token, refused, {threads} threads share it; per call of one thread"))
-            .threads("mainstay, still clock", threads, || {
-                let _ = black_box(a.try_acquire().is_err());
-            })
-            .threads("governor, still clock", threads, || {
-                let _ = black_box(ga.check().is_err());
-            })
-            .threads("mainstay, std clock", threads, || {
-                let _ = black_box(b.try_acquire().is_err());
-            })
-            .threads("mainstay, std, reads retry_after", threads, || {
-                let _ = black_box(b.try_acquire().map_err(|refused| refused.retry_after()));
-            })
-            .threads("governor, std clock", threads, || {
-                let _ = black_box(gb.check().is_err());
-            })
-            .threads("governor, std, reads wait_time", threads, || {
-                let _ = black_box(gb.check().map_err(|not| not.wait_time_from(mono.now())));
-            })
-            .threads("mainstay, quanta clock", threads, || {
-                let _ = black_box(c.try_acquire().is_err());
-            })
-            .threads("governor, quanta clock", threads, || {
-                let _ = black_box(gc.check().is_err());
-            })
-            .threads("leaky-bucket (tokio's clock)", threads, || {
-                let _ = black_box(leaky.try_acquire(1));
-            })
-            .run();
+        Race::new(format!(
+            "one token, refused, {threads} threads share it; per call of one thread"
+        ))
+        .threads("mainstay, still clock", threads, || {
+            let _ = black_box(a.try_acquire().is_err());
+        })
+        .threads("governor, still clock", threads, || {
+            let _ = black_box(ga.check().is_err());
+        })
+        .threads("mainstay, std clock", threads, || {
+            let _ = black_box(b.try_acquire().is_err());
+        })
+        .threads("mainstay, std, reads retry_after", threads, || {
+            let _ = black_box(b.try_acquire().map_err(|refused| refused.retry_after()));
+        })
+        .threads("governor, std clock", threads, || {
+            let _ = black_box(gb.check().is_err());
+        })
+        .threads("governor, std, reads wait_time", threads, || {
+            let _ = black_box(gb.check().map_err(|not| not.wait_time_from(mono.now())));
+        })
+        .threads("mainstay, quanta clock", threads, || {
+            let _ = black_box(c.try_acquire().is_err());
+        })
+        .threads("governor, quanta clock", threads, || {
+            let _ = black_box(gc.check().is_err());
+        })
+        .threads("leaky-bucket (tokio's clock)", threads, || {
+            let _ = black_box(leaky.try_acquire(1));
+        })
+        .run();
     }
 
     for keys in [1_000, 1_000_000] {
@@ -186,29 +196,31 @@ fn main() {
             let _ = (gstd.check_key(&key), gtsc.check_key(&key));
         }
         for threads in [1, 2, 8] {
-            Race::new(format!("one token of one of {keys} keys, {threads} threads; per call of one thread"))
-                .threads("(choosing a key)", threads, || {
-                    let _ = black_box(key(keys));
-                })
-                .threads("mainstay, still clock", threads, || {
-                    let _ = black_box(still.try_acquire(&key(keys)).is_ok());
-                })
-                .threads("governor, still clock", threads, || {
-                    let _ = black_box(gstill.check_key(&key(keys)).is_ok());
-                })
-                .threads("mainstay, std clock", threads, || {
-                    let _ = black_box(std.try_acquire(&key(keys)).is_ok());
-                })
-                .threads("governor, std clock", threads, || {
-                    let _ = black_box(gstd.check_key(&key(keys)).is_ok());
-                })
-                .threads("mainstay, quanta clock", threads, || {
-                    let _ = black_box(tsc.try_acquire(&key(keys)).is_ok());
-                })
-                .threads("governor, quanta clock", threads, || {
-                    let _ = black_box(gtsc.check_key(&key(keys)).is_ok());
-                })
-                .run();
+            Race::new(format!(
+                "one token of one of {keys} keys, {threads} threads; per call of one thread"
+            ))
+            .threads("(choosing a key)", threads, || {
+                let _ = black_box(key(keys));
+            })
+            .threads("mainstay, still clock", threads, || {
+                let _ = black_box(still.try_acquire(&key(keys)).is_ok());
+            })
+            .threads("governor, still clock", threads, || {
+                let _ = black_box(gstill.check_key(&key(keys)).is_ok());
+            })
+            .threads("mainstay, std clock", threads, || {
+                let _ = black_box(std.try_acquire(&key(keys)).is_ok());
+            })
+            .threads("governor, std clock", threads, || {
+                let _ = black_box(gstd.check_key(&key(keys)).is_ok());
+            })
+            .threads("mainstay, quanta clock", threads, || {
+                let _ = black_box(tsc.try_acquire(&key(keys)).is_ok());
+            })
+            .threads("governor, quanta clock", threads, || {
+                let _ = black_box(gtsc.check_key(&key(keys)).is_ok());
+            })
+            .run();
         }
     }
 }

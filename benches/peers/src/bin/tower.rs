@@ -41,7 +41,9 @@ fn call<S: Service<u64>>(service: &mut S) {
 fn call_clone<S: Service<u64> + Clone>(service: &S) {
     let mut service = service.clone();
     drop(black_box(futures::executor::block_on(async {
-        let Ok(()) = std::future::poll_fn(|task| service.poll_ready(task)).await else { panic!("not ready") };
+        let Ok(()) = std::future::poll_fn(|task| service.poll_ready(task)).await else {
+            panic!("not ready")
+        };
         service.call(7).await
     })));
 }
@@ -51,7 +53,11 @@ struct Twice;
 
 impl<T: Clone> tower::retry::Policy<T, u64, tower::BoxError> for Twice {
     type Future = std::future::Ready<()>;
-    fn retry(&mut self, _: &mut T, result: &mut Result<u64, tower::BoxError>) -> Option<Self::Future> {
+    fn retry(
+        &mut self,
+        _: &mut T,
+        result: &mut Result<u64, tower::BoxError>,
+    ) -> Option<Self::Future> {
         result.is_err().then(|| std::future::ready(()))
     }
     fn clone_request(&mut self, request: &T) -> Option<T> {
@@ -68,11 +74,16 @@ fn main() {
     let breaker = CircuitBreaker::builder().build().unwrap();
     let retry = Retry::builder().build().unwrap();
     let one = Pipeline::builder().breaker(&breaker).build().layer(plain);
-    let three = Pipeline::builder().timeout(second).retry(&retry).breaker(&breaker).build().layer(plain);
+    let three =
+        Pipeline::builder().timeout(second).retry(&retry).breaker(&breaker).build().layer(plain);
     let two = Pipeline::builder().timeout(second).retry(&retry).build().layer(plain);
 
     let resilience = || {
-        CircuitBreakerLayer::builder().failure_rate_threshold(0.5).sliding_window_size(100).build().unwrap()
+        CircuitBreakerLayer::builder()
+            .failure_rate_threshold(0.5)
+            .sliding_window_size(100)
+            .build()
+            .unwrap()
     };
     let resilience_one = resilience().layer(plain);
     let resilience_three = ServiceBuilder::new()
@@ -94,7 +105,11 @@ fn main() {
     };
     let seatbelt_one = seatbelt_breaker().layer(plain);
     let seatbelt_three = ServiceBuilder::new()
-        .layer(seatbelt::timeout::Timeout::layer("timeout", &context).timeout_error(|_| Failed).timeout(second))
+        .layer(
+            seatbelt::timeout::Timeout::layer("timeout", &context)
+                .timeout_error(|_| Failed)
+                .timeout(second),
+        )
         .layer(
             seatbelt::retry::Retry::layer("retry", &context)
                 .clone_input()
@@ -133,11 +148,13 @@ fn main() {
             .run();
     }
     for threads in [2, 8] {
-        Race::new(format!("a breaker's layer, {threads} clones of one service; per call of one thread"))
-            .threads("mainstay", threads, || call_clone(&one))
-            .threads("tower-resilience", threads, || call_clone(&resilience_one))
-            .threads("seatbelt", threads, || call_clone(&seatbelt_one))
-            .threads("the service alone", threads, || call_clone(&plain))
-            .run();
+        Race::new(format!(
+            "a breaker's layer, {threads} clones of one service; per call of one thread"
+        ))
+        .threads("mainstay", threads, || call_clone(&one))
+        .threads("tower-resilience", threads, || call_clone(&resilience_one))
+        .threads("seatbelt", threads, || call_clone(&seatbelt_one))
+        .threads("the service alone", threads, || call_clone(&plain))
+        .run();
     }
 }

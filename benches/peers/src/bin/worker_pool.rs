@@ -144,7 +144,12 @@ struct Tokio(tokio::runtime::Runtime);
 
 impl Tokio {
     fn new() -> Self {
-        Self(tokio::runtime::Builder::new_current_thread().max_blocking_threads(WORKERS).build().unwrap())
+        Self(
+            tokio::runtime::Builder::new_current_thread()
+                .max_blocking_threads(WORKERS)
+                .build()
+                .unwrap(),
+        )
     }
 }
 
@@ -269,21 +274,29 @@ fn throughputs() {
                 Rayon::new(),
                 Tokio::new(),
             );
-            Race::new(format!("submit to done, {micros} µs of work a job, {submitters} submitting"))
-                .lap("mainstay", |n| throughput(&ours, submitters, spins, n))
-                .lap("crossbeam-channel + threads", |n| throughput(&channel, submitters, spins, n))
-                .lap("rusty_pool", |n| throughput(&rusty, submitters, spins, n))
-                .lap("threadpool", |n| throughput(&threads, submitters, spins, n))
-                .lap("rayon spawn", |n| throughput(&rayon, submitters, spins, n))
-                .lap("tokio spawn_blocking", |n| throughput(&tokio, submitters, spins, n))
-                .run();
+            Race::new(format!(
+                "submit to done, {micros} µs of work a job, {submitters} submitting"
+            ))
+            .lap("mainstay", |n| throughput(&ours, submitters, spins, n))
+            .lap("crossbeam-channel + threads", |n| throughput(&channel, submitters, spins, n))
+            .lap("rusty_pool", |n| throughput(&rusty, submitters, spins, n))
+            .lap("threadpool", |n| throughput(&threads, submitters, spins, n))
+            .lap("rayon spawn", |n| throughput(&rayon, submitters, spins, n))
+            .lap("tokio spawn_blocking", |n| throughput(&tokio, submitters, spins, n))
+            .run();
         }
     }
 }
 
 fn round_trips() {
-    let (ours, channel, rusty, threads, rayon, tokio) =
-        (Mainstay::new(), Channel::new(), Rusty::new(), ThreadPool::new(), Rayon::new(), Tokio::new());
+    let (ours, channel, rusty, threads, rayon, tokio) = (
+        Mainstay::new(),
+        Channel::new(),
+        Rusty::new(),
+        ThreadPool::new(),
+        Rayon::new(),
+        Tokio::new(),
+    );
     Race::new("round trip: submit, and spin until it has run")
         .each("mainstay", || there_and_back(&ours))
         .each("crossbeam-channel + threads", || there_and_back(&channel))
@@ -294,7 +307,9 @@ fn round_trips() {
         .run();
 
     Race::new("with a result: submit, and block until it is there")
-        .each("mainstay spawn + join", || assert_eq!(ours.0.spawn(|| 7).join_blocking().unwrap(), 7))
+        .each("mainstay spawn + join", || {
+            assert_eq!(ours.0.spawn(|| 7).join_blocking().unwrap(), 7)
+        })
         .each("mainstay scope", || {
             let mut answer = 0;
             ours.0.scope(|scope| scope.spawn(|| answer = 7));
@@ -313,8 +328,14 @@ fn round_trips() {
 }
 
 fn idle() {
-    let (ours, channel, rusty, threads, rayon, tokio) =
-        (Mainstay::new(), Channel::new(), Rusty::new(), ThreadPool::new(), Rayon::new(), Tokio::new());
+    let (ours, channel, rusty, threads, rayon, tokio) = (
+        Mainstay::new(),
+        Channel::new(),
+        Rusty::new(),
+        ThreadPool::new(),
+        Rayon::new(),
+        Tokio::new(),
+    );
     Race::new("idle to start: from submitting until the job begins, when all sleep")
         .lap("mainstay", |n| idle_to_start(&ours, n))
         .lap("crossbeam-channel + threads", |n| idle_to_start(&channel, n))
@@ -333,7 +354,10 @@ fn allocations() {
         let before = ALLOCATIONS.load(Ordering::Relaxed);
         throughput(pool, 1, 0, JOBS);
         let after = ALLOCATIONS.load(Ordering::Relaxed);
-        println!("  {name:<34} {:>10.3} allocations a job", (after - before - 1) as f64 / JOBS as f64);
+        println!(
+            "  {name:<34} {:>10.3} allocations a job",
+            (after - before - 1) as f64 / JOBS as f64
+        );
     }
     assert!(cfg!(feature = "count"), "run it with `--features count`");
     println!("\nallocations for an empty job without a result");
@@ -348,7 +372,12 @@ fn allocations() {
 /// For `strace`: 100 000 jobs, one contestant.
 fn futex(name: &str, micros: f64) {
     fn run(pool: &impl Pool, micros: f64) {
-        throughput(pool, 1, (micros * spins_a_microsecond()) as u64, std::env::args().nth(4).map_or(100_000, |n| n.parse().unwrap()));
+        throughput(
+            pool,
+            1,
+            (micros * spins_a_microsecond()) as u64,
+            std::env::args().nth(4).map_or(100_000, |n| n.parse().unwrap()),
+        );
     }
     match name {
         "mainstay" => run(&Mainstay::new(), micros),
