@@ -47,7 +47,7 @@ fn closed(c: &mut Criterion) {
     ];
     for (name, breaker) in &breakers {
         group.bench_function(*name, |b| {
-            b.iter(|| breaker.call_blocking(|| black_box(Ok::<u64, ()>(1))))
+            b.iter(|| breaker.call_blocking(|| black_box(Ok::<u64, ()>(1))));
         });
     }
     let observed = breaker(|b| b);

@@ -83,7 +83,7 @@ fn observers(c: &mut Criterion) {
     let mut group = c.benchmark_group("a call that changes no state");
     for (listens, breaker) in breakers {
         group.bench_function(listens, |b| {
-            b.iter(|| breaker.call_blocking(|| black_box(Ok::<u64, ()>(1))))
+            b.iter(|| breaker.call_blocking(|| black_box(Ok::<u64, ()>(1))));
         });
     }
     group.finish();

@@ -76,7 +76,7 @@ fn breaker(name: &str, start: Instant) -> Result<CircuitBreaker, ConfigError> {
             Backoff::exponential(Duration::from_millis(100)).cap(Duration::from_millis(300)),
         )
         .observer(move |event: &Event<'_>| {
-            println!("{:>6.2} s  {event}", start.elapsed().as_secs_f64())
+            println!("{:>6.2} s  {event}", start.elapsed().as_secs_f64());
         })
         .build()
 }
