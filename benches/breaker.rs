@@ -29,7 +29,7 @@ fn closed(c: &mut Criterion) {
             "count window, slow calls, clock left out",
             breaker(|b| b.slow_calls(slow, 0.5).clock(still.clone())),
         ),
-        ("count window, latency", breaker(|b| b.record_latency())),
+        ("count window, latency", breaker(CircuitBreakerBuilder::record_latency)),
         (
             "count window, latency, clock left out",
             breaker(|b| b.record_latency().clock(still.clone())),

@@ -1,7 +1,7 @@
 //! One successful call through a closed breaker: alone, and with threads that share the breaker.
 
 use failsafe::{CircuitBreaker as _, Config, backoff, failure_policy};
-use mainstay::breaker::{CircuitBreakerBuilder, CircuitBreaker, KeyedCircuitBreaker, Transition};
+use mainstay::breaker::{CircuitBreaker, CircuitBreakerBuilder, KeyedCircuitBreaker, Transition};
 use mainstay::time::Clock;
 use peers::{Race, ready};
 use std::cell::Cell;
