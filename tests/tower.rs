@@ -33,7 +33,7 @@ fn breaker(clock: &Clock) -> CircuitBreaker {
     CircuitBreaker::builder()
         .clock(clock.clone())
         .min_calls(2)
-        .wait(Backoff::constant(WAIT))
+        .open_duration(Backoff::constant(WAIT))
         .half_open_concurrency(1)
         .half_open_calls(3)
         .build()
