@@ -9,8 +9,7 @@ use crate::sync::atomic::{
     Ordering::{AcqRel, Acquire, Relaxed},
     fence,
 };
-use crate::sync::{CachePadded, Live};
-use crate::wait::StepAside;
+use crate::sync::{CachePadded, CasBackoff, Live};
 
 /// `[arrival: 60 | epoch: 3 | waiting: 1]`.
 ///
@@ -165,7 +164,7 @@ impl Core {
         nanos: u64,
         decide: impl Fn(&Plan, u64, u64) -> Option<(u64, u32)>,
     ) -> Result<Answer, Answer> {
-        let mut aside = StepAside::new();
+        let mut aside = CasBackoff::new();
         loop {
             let word = self.word();
             let plan = self.plan(word);
@@ -188,7 +187,7 @@ impl Core {
                     return Ok(answer(next, granted));
                 }
                 None if self.still(word) => return Err(answer(word.arrival(), 0)),
-                _ => aside.lost(),
+                _ => aside.spin(),
             }
         }
     }

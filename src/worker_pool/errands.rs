@@ -3,7 +3,7 @@
 use super::job::Job;
 use super::work::{Desk, Discard, Fate};
 use crate::sync::Mutex;
-use crate::wait::block_on;
+use crate::sync::block_on;
 use std::any::Any;
 use std::collections::VecDeque;
 use std::future::poll_fn;

@@ -1,9 +1,8 @@
 //! What the pool tells an observer.
 
 use super::panics::quietly;
-use super::tally::Counter;
 use crate::event::{Event, Observer, Outbox, Value};
-use crate::sync::PlainArc;
+use crate::sync::{Counter, PlainArc};
 use crate::time::{Clock, Instant};
 
 pub(super) const POLICY: &str = "worker_pool";
@@ -54,7 +53,7 @@ impl Events {
         let (at, (workers, queued)) = (clock.now(), figures());
         self.outbox.commit(|_| {
             let count = &self.counts[what as usize];
-            count.bump();
+            count.increment();
             Some(Told { what, sequence: count.get(), at, workers, queued })
         });
         // The observer's panic is none of the job's or the submitter's business.

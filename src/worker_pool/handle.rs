@@ -4,9 +4,8 @@ use super::error::{JobError, Panic};
 use super::here;
 use super::panics::quietly;
 use super::work::{Desk, Discard, Fate, Work, discard_at};
-use crate::sync::{Mutex, PlainArc};
+use crate::sync::{Mutex, PlainArc, SpinWait, block_on, block_on_timeout};
 use crate::time::Deadline;
-use crate::wait::{Spin, block_on, block_on_for};
 use std::fmt;
 use std::future::Future;
 use std::mem;
@@ -275,7 +274,7 @@ impl<T> JobHandle<T> {
         if let Some(result) = self.take_or_help() {
             return Ok(result);
         }
-        block_on_for(&mut self, patience).ok_or(self)
+        block_on_timeout(&mut self, patience).ok_or(self)
     }
 
     /// The result, if it is there.
@@ -301,8 +300,8 @@ impl<T> JobHandle<T> {
     fn take_or_help(&self) -> Option<Result<T, JobError>> {
         if !self.cell.is_finished() {
             here::on_worker_of(self.pool, |desk| self.cell.help(desk));
-            let mut spin = Spin::new();
-            while !self.cell.is_finished() && spin.again() {}
+            let mut spin = SpinWait::new();
+            while !self.cell.is_finished() && spin.spin() {}
         }
         self.cell.try_take()
     }

@@ -163,7 +163,7 @@ pub use submit::{Call, Priority, Submit, Submitter};
 
 use crate::error::ConfigError;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{PlainArc, PlainMutex, plain_thread};
+use crate::sync::{Counter, PlainArc, PlainMutex, plain_thread};
 use crate::time::{Clock, Deadline, Instant};
 use codel::{CoDel, Verdict};
 use config::Settings;
@@ -176,7 +176,7 @@ use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
-use tally::{Counter, Counts, Tally};
+use tally::{Counts, Tally};
 use work::{Desk, Fate};
 
 /// A pool of threads with a bounded queue; the [module](self) tells more.
@@ -232,7 +232,13 @@ impl Shared {
     #[inline(always)]
     fn count(&self, desk: &Desk<'_>, job: impl FnOnce() -> Fate) {
         let own = !std::ptr::eq(desk.tally, &raw const self.outside);
-        let count = |counter: &Counter| if own { counter.bump() } else { counter.add(1) };
+        let count = |counter: &Counter| {
+            if own {
+                counter.increment()
+            } else {
+                counter.add(1)
+            };
+        };
         count(&desk.tally.begun);
         match catch_unwind(AssertUnwindSafe(job)) {
             Ok(Fate::Completed) => return count(&desk.tally.completed),

@@ -3,8 +3,7 @@
 use super::crew::{Crew, Flags, Resized, Rouse, Slept, Worker};
 use super::lanes::Lanes;
 use crate::ring::PopError;
-use crate::sync::{hint, thread};
-use crate::wait::Spin;
+use crate::sync::{SpinWait, hint, thread};
 
 /// How often a submitter looks for a searcher before it wakes one, a pause apart.
 const LOOKS: u32 = 8;
@@ -14,14 +13,14 @@ const LOOKS: u32 = 8;
 /// yields a few times, then sleeps.
 struct Patience {
     looks: u32,
-    spin: Spin,
+    spin: SpinWait,
 }
 
 impl Patience {
     const LOOKS: u32 = 100;
 
     fn new() -> Self {
-        Self { looks: 0, spin: Spin::new() }
+        Self { looks: 0, spin: SpinWait::new() }
     }
 
     /// False when enough was waited.
@@ -31,7 +30,7 @@ impl Patience {
             hint::spin_loop();
             return true;
         }
-        thread::LOOKS_AGAIN && self.spin.again()
+        thread::LOOKS_AGAIN && self.spin.spin()
     }
 }
 
@@ -148,7 +147,7 @@ impl<J> Queue<J> {
             }
         };
         let mut patience = Patience::new();
-        let mut busy = Spin::new();
+        let mut busy = SpinWait::new();
         loop {
             searching = searching || self.crew.begin_search();
             let popped = self.lanes.pop(turn, |job, lane| {
@@ -164,8 +163,8 @@ impl<J> Queue<J> {
                 }
                 // A job is on its way.
                 Err(PopError::Busy) => {
-                    if !busy.again() {
-                        busy = Spin::new();
+                    if !busy.spin() {
+                        busy = SpinWait::new();
                     }
                     continue;
                 }

@@ -1,8 +1,7 @@
 //! Counting on the side of whoever does the work.
 
 use super::work::{Discard, Fate};
-use crate::sync::CachePadded;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{CachePadded, Counter};
 
 /// What happened at one desk: a worker's, which only that worker writes to as a rule, or the one that
 /// stands for all threads from outside.
@@ -45,13 +44,14 @@ impl Counts {
     /// Counts what became of a job.
     #[cold]
     pub(super) fn note(&self, fate: Fate) {
-        match fate {
-            Fate::Discarded(Discard::Expired) => self.expired.add(1),
-            Fate::Discarded(Discard::Shed) => self.shed.add(1),
-            Fate::Discarded(Discard::QueueFull) => self.rejected.add(1),
-            Fate::Discarded(Discard::ShutDown) | Fate::Cancelled => self.cancelled.add(1),
-            Fate::Completed | Fate::Settled => {}
-        }
+        let counter = match fate {
+            Fate::Discarded(Discard::Expired) => &self.expired,
+            Fate::Discarded(Discard::Shed) => &self.shed,
+            Fate::Discarded(Discard::QueueFull) => &self.rejected,
+            Fate::Discarded(Discard::ShutDown) | Fate::Cancelled => &self.cancelled,
+            Fate::Completed | Fate::Settled => return,
+        };
+        counter.add(1);
     }
 
     /// Adds what `other` counted, whose desk is given up.
@@ -69,35 +69,5 @@ impl Counts {
     pub(super) fn running(&self) -> u64 {
         let ended = self.completed.get() + self.otherwise.get();
         self.begun.get().saturating_sub(ended)
-    }
-}
-
-/// Read by anybody, at any time.
-///
-/// Ordering: relaxed throughout. Each count stands for itself and guards nothing.
-#[derive(Debug, Default)]
-pub(super) struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds one, where there is a single writer: no read-modify-write.
-    #[inline(always)]
-    pub(super) fn bump(&self) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-    }
-
-    /// Adds `n`, where there may be several.
-    #[inline]
-    pub(super) fn add(&self, n: u64) {
-        self.0.fetch_add(n, Ordering::Relaxed);
-    }
-
-    /// Adds one, and returns how many there were before.
-    pub(super) fn next(&self) -> u64 {
-        self.0.fetch_add(1, Ordering::Relaxed)
-    }
-
-    #[inline]
-    pub(super) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
     }
 }
