@@ -43,7 +43,7 @@ pub struct Event<'a> {
     pub name: &'static str,
     /// What happened: `transition`, say.
     pub kind: &'static str,
-    /// Whether it happened to one of a [family](crate::breaker::Keyed), who share a name. Which one, a flat
+    /// Whether it happened to one of a [family](crate::breaker::KeyedCircuitBreaker), who share a name. Which one, a flat
     /// record does not tell; so no state is that of the name.
     pub keyed: bool,
     /// Counts this policy's events of this kind, from 1, without gaps; in a family, each member's by

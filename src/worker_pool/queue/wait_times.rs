@@ -4,12 +4,12 @@ use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::time::nanos;
 use std::time::Duration;
 
-/// Counts in buckets, four to each doubling, so that a quantile is right to within a fifth.
+/// Stats in buckets, four to each doubling, so that a quantile is right to within a fifth.
 ///
 /// It forgets: each time [`LIMIT`] samples have come, all counts are halved. Threads that record meanwhile
 /// may lose or keep a sample too many.
 #[derive(Debug)]
-pub(super) struct QueueWait {
+pub(crate) struct QueueWait {
     buckets: Box<[AtomicU32]>,
     samples: AtomicU32,
 }
@@ -35,14 +35,14 @@ pub struct QueueWaits {
 }
 
 impl QueueWait {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             buckets: (0..BUCKETS).map(|_| AtomicU32::new(0)).collect(),
             samples: AtomicU32::new(0),
         }
     }
 
-    pub(super) fn record(&self, waited: Duration) {
+    pub(crate) fn record(&self, waited: Duration) {
         // Ordering: relaxed throughout: figures, which guard nothing.
         self.buckets[bucket(nanos(waited))].fetch_add(1, Ordering::Relaxed);
         if self.samples.fetch_add(1, Ordering::Relaxed) + 1 == LIMIT {
@@ -57,7 +57,7 @@ impl QueueWait {
     }
 
     /// `None` before the first sample.
-    pub(super) fn quantiles(&self) -> Option<QueueWaits> {
+    pub(crate) fn quantiles(&self) -> Option<QueueWaits> {
         let counts: Vec<u64> =
             self.buckets.iter().map(|count| count.load(Ordering::Relaxed).into()).collect();
         let total: u64 = counts.iter().sum();
