@@ -72,7 +72,7 @@
 mod context;
 mod facts;
 mod guard;
-mod guarded;
+pub(crate) mod guarded;
 pub mod kind;
 mod limit;
 mod name;
@@ -85,10 +85,6 @@ pub use guard::{Admission, Guard, OwnedGuard};
 pub use limit::Limit;
 pub use name::name;
 pub use repeat::{Attempt, OwnedRepeat, Repeat};
-
-#[cfg(feature = "tower")]
-pub(crate) use guarded::Owned;
-pub(crate) use guarded::{Borrowed, GuardedFuture, OperationFuture, Recorder, Start};
 
 /// A policy of any kind.
 ///
