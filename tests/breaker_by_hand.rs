@@ -5,7 +5,7 @@ use mainstay::backoff::Backoff;
 use mainstay::breaker::{
     Builder, Cause, CircuitBreaker, Control, Keyed, Mode, Permit, State, Transition,
 };
-use mainstay::event::{Event, Value};
+use mainstay::event::{Event, EventValue};
 use mainstay::outcome::Outcome;
 use mainstay::time::ManualClock;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -192,7 +192,7 @@ fn a_shadow_decides_as_a_breaker_in_force_and_rejects_nothing() {
     let events = events.lock().unwrap();
     let would: Vec<_> = events.iter().filter(|event| event.0 == "would_reject").collect();
     assert_eq!(would.len() as u64, rejected);
-    assert_eq!(would.last().unwrap(), &&("would_reject", rejected, Some(Value::Word("open"))));
+    assert_eq!(would.last().unwrap(), &&("would_reject", rejected, Some(EventValue::Label("open"))));
 }
 
 #[test]

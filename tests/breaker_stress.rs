@@ -3,7 +3,7 @@
 
 use mainstay::backoff::{Backoff, Jitter};
 use mainstay::breaker::{CircuitBreaker, State};
-use mainstay::event::{Event, Value};
+use mainstay::event::{Event, EventValue};
 use mainstay::time::ManualClock;
 use mainstay::window::{Generation, Sample, Window};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -36,7 +36,7 @@ fn never_more_probes_than_allowed_and_every_outcome_counted_or_stale() {
         let transitions = transitions.clone();
         move |event: &Event<'_>| {
             let word = |name| match event.field(name) {
-                Some(Value::Word(word)) => word,
+                Some(EventValue::Label(word)) => word,
                 other => panic!("{other:?}"),
             };
             transitions.lock().unwrap().push((event.sequence, word("from"), word("to")));

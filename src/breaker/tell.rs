@@ -1,7 +1,7 @@
 //! Who hears what: transitions in order, and of a breaker in shadow the calls it would have rejected.
 
 use super::{CircuitBreaker, POLICY, Shared, Transition};
-use crate::event::{Event, Observer, Subscription, Value};
+use crate::event::{Event, Observer, Subscription, EventValue};
 use crate::sync::PlainArc;
 use crate::time::{Instant, Reading};
 use std::any::Any;
@@ -34,7 +34,7 @@ pub(super) fn to_observer(
             transition.tell(name, |event| observer.observe(&event.of_family(key.is_some())));
         }
         Notice::WouldReject { sequence, at, state, keyed } => {
-            let fields = [("state", Value::Word(state))];
+            let fields = [("state", EventValue::Label(state))];
             let event = Event::new((POLICY, name), "would_reject", (*sequence, *at), &fields);
             observer.observe(&event.of_family(*keyed));
         }
@@ -100,7 +100,7 @@ impl Shared {
     #[cold]
     pub(super) fn deliver(&self) {
         self.core.outbox.deliver(|transition| {
-            self.family.listeners.tell(&Notice::Moved(transition, self.subject.clone()));
+            self.family.listeners.emit(&Notice::Moved(transition, self.subject.clone()));
         });
     }
 
@@ -109,7 +109,7 @@ impl Shared {
         if !self.family.listeners.is_empty() {
             let (at, state, keyed) =
                 (reading.now(), self.core.state().as_str(), self.subject.is_some());
-            self.family.listeners.tell(&Notice::WouldReject { sequence, at, state, keyed });
+            self.family.listeners.emit(&Notice::WouldReject { sequence, at, state, keyed });
         }
     }
 }

@@ -85,7 +85,7 @@ pub use quota::Quota;
 pub use reservation::Reservation;
 
 use crate::error::ConfigError;
-use crate::event::{Event, Observer, Value};
+use crate::event::{Event, Observer, EventValue};
 use crate::sync::atomic::Ordering;
 use crate::sync::{PlainArc, PlainAtomicU64, PlainMutex};
 use crate::time::{Clock, Instant};
@@ -395,10 +395,10 @@ impl Teller {
     fn tell_refused(&self, observer: &dyn Observer, refused: Refused, at: Instant) {
         let retry_after = refused.retry_after();
         let fields = [
-            ("wanted", Value::Count(refused.answer.wanted.into())),
-            ("limit", Value::Count(refused.answer.limit().into())),
-            ("remaining", Value::Count(refused.answer.remaining().into())),
-            ("retry_after", Value::Time(retry_after.unwrap_or_default())),
+            ("wanted", EventValue::Count(refused.answer.wanted.into())),
+            ("limit", EventValue::Count(refused.answer.limit().into())),
+            ("remaining", EventValue::Count(refused.answer.remaining().into())),
+            ("retry_after", EventValue::Duration(retry_after.unwrap_or_default())),
         ];
         let fields = &fields[..fields.len() - usize::from(retry_after.is_none())];
         // Ordering: relaxed; only the number matters, and it is unique.
@@ -410,7 +410,7 @@ impl Teller {
     fn changed(&self, plan: Plan, at: Instant) {
         if let Some(observer) = &self.observer {
             let sequence = self.changes.fetch_add(1, Ordering::Relaxed) + 1;
-            let fields = [("limit", Value::Count(plan.limit().into()))];
+            let fields = [("limit", EventValue::Count(plan.limit().into()))];
             observer.observe(&Event::new(
                 (POLICY, self.name),
                 "reconfigured",
