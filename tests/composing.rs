@@ -2,7 +2,7 @@
 #![cfg(not(mainstay_loom))]
 
 use mainstay::backoff::Backoff;
-use mainstay::breaker::{CircuitBreaker, Snapshot};
+use mainstay::breaker::{CircuitBreaker, CircuitBreakerSnapshot};
 use mainstay::error::{Error, Reason, Rejection};
 use mainstay::pipeline::{Pipeline, StandardStack};
 use mainstay::policy::{Context, Facts, Guard, Policy};
@@ -34,10 +34,10 @@ impl World {
         let breaker = CircuitBreaker::builder()
             .clock(clock.clone())
             .count_window(20)
-            .minimum_calls(10)
-            .slow_calls((SECOND, 1.0))
-            .wait(Backoff::constant(60 * SECOND))
-            .probes(1)
+            .min_calls(10)
+            .slow_calls(SECOND, 1.0)
+            .open_duration(Backoff::constant(60 * SECOND))
+            .half_open_concurrency(1)
             .build()
             .unwrap();
         Self { time, clock, breaker, attempts: AtomicU32::new(0) }
@@ -91,7 +91,7 @@ impl World {
 
     /// Successes, failures, slow ones, refusals.
     fn counts(&self) -> (u64, u64, u64, u64) {
-        let Snapshot { counts, rejected, .. } = self.breaker.snapshot();
+        let CircuitBreakerSnapshot { counts, rejected, .. } = self.breaker.snapshot();
         (counts.total - counts.failed, counts.failed, counts.slow, rejected)
     }
 
@@ -101,7 +101,7 @@ impl World {
 
     /// Nothing has been counted of the one probe there was, and its slot is free.
     fn assert_untouched(&self) {
-        let Snapshot { trial, probes, stale, .. } = self.breaker.snapshot();
+        let CircuitBreakerSnapshot { trial, probes, stale, .. } = self.breaker.snapshot();
         assert_eq!((trial.total, probes, stale), (0, 0, 0));
         assert_eq!(self.time.next_deadline(), None, "timers are disarmed");
     }

@@ -1,6 +1,6 @@
 use super::CircuitBreaker;
-use super::manual::Mode;
-use super::transition::State;
+use super::manual::CircuitBreakerMode;
+use super::transition::CircuitBreakerState;
 use super::word::{Phase, Trial};
 use crate::window::{Counts, Latency, Quantiles};
 use std::time::Duration;
@@ -8,14 +8,14 @@ use std::time::Duration;
 /// The figures of a breaker at a moment; consistent enough to plot.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct Snapshot {
+pub struct CircuitBreakerSnapshot {
     /// The state. A breaker is open until somebody comes to be its first probe, even if its wait is over.
-    pub state: State,
+    pub state: CircuitBreakerState,
     /// Who decides.
-    pub mode: Mode,
+    pub mode: CircuitBreakerMode,
     /// What the window holds; of an open breaker, what tripped it.
     pub counts: Counts,
-    /// Calls under way that have taken too long already, if [those are watched](super::Builder::watch_in_flight).
+    /// Calls under way that have taken too long already, if [those are watched](super::CircuitBreakerBuilder::track_in_flight).
     pub overdue: u64,
     /// What the probes of a half-open breaker have shown so far.
     pub trial: Counts,
@@ -27,19 +27,19 @@ pub struct Snapshot {
     pub retry_after: Option<Duration>,
     /// Calls rejected since it was built.
     pub rejected: u64,
-    /// Calls since it was built that passed in [shadow](Mode::Shadow) and would have been rejected.
+    /// Calls since it was built that passed in [shadow](CircuitBreakerMode::Shadow) and would have been rejected.
     pub shadowed: u64,
     /// Outcomes since it was built that came too late to count.
     pub stale: u64,
     /// How long calls took: the median, and the time within which 90 and 99 of a hundred ended; if
-    /// [latencies are kept](super::Builder::latency) and there are any.
+    /// [latencies are kept](super::CircuitBreakerBuilder::record_latency) and there are any.
     pub latency: Option<[Duration; 3]>,
 }
 
 impl CircuitBreaker {
     /// The present figures.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> CircuitBreakerSnapshot {
         let now = self.0.family.clock.now();
         let look = self.0.core.look(now);
         let trial = match look.phase {
@@ -50,7 +50,7 @@ impl CircuitBreaker {
             let [p50, p90, p99] = [0.5, 0.9, 0.99].map(|quantile| latency.quantile(quantile));
             Some([p50?, p90?, p99?])
         };
-        Snapshot {
+        CircuitBreakerSnapshot {
             state: look.state,
             mode: look.mode,
             counts: look.counts,
@@ -66,13 +66,13 @@ impl CircuitBreaker {
         }
     }
 
-    /// How long the successful calls in the window took; `None` if [that is not kept](super::Builder::latency).
+    /// How long the successful calls in the window took; `None` if [that is not kept](super::CircuitBreakerBuilder::record_latency).
     ///
     /// ```
     /// use mainstay::breaker::CircuitBreaker;
     /// use mainstay::window::Quantiles;
     ///
-    /// let breaker = CircuitBreaker::builder().latency(true).build()?;
+    /// let breaker = CircuitBreaker::builder().record_latency().build()?;
     /// # fn send() -> Result<(), std::io::Error> { Ok(()) }
     /// breaker.call_blocking(send)?;
     /// let delay = breaker.quantile(0.95); // what a hedge would ask

@@ -113,7 +113,7 @@ impl<E: Clone> Outbox<E> {
         }
         match &mut *self.queue.lock() {
             Some(queue) if !queue.delivering && !queue.waiting.is_empty() => {
-                queue.delivering = true
+                queue.delivering = true;
             }
             _ => return,
         }

@@ -3,14 +3,17 @@
 use super::layers::{Guarded, Limited, Repeated};
 use super::stack::{Bottom, Stack};
 use super::{Builder, Pipeline};
-use crate::breaker::Classified;
+use crate::breaker::ClassifiedCircuitBreaker;
 use crate::rate::Admission;
 use crate::retry::RetryWhen;
 use crate::timeout::Timeout;
 
 /// The stack of [`Pipeline::standard`].
 pub type StandardStack<D, C> = Stack<
-    Stack<Stack<Stack<Bottom, Limited<Timeout>>, Repeated<RetryWhen<D>>>, Guarded<Classified<C>>>,
+    Stack<
+        Stack<Stack<Bottom, Limited<Timeout>>, Repeated<RetryWhen<D>>>,
+        Guarded<ClassifiedCircuitBreaker<C>>,
+    >,
     Limited<Timeout>,
 >;
 
@@ -38,7 +41,7 @@ impl Pipeline<Bottom> {
     pub fn standard<D, C>(
         call: impl Into<Timeout>,
         retry: impl Into<RetryWhen<D>>,
-        breaker: impl Into<Classified<C>>,
+        breaker: impl Into<ClassifiedCircuitBreaker<C>>,
         attempt: impl Into<Timeout>,
     ) -> Pipeline<StandardStack<D, C>> {
         Self::builder().timeout(call).retry(retry).breaker(breaker).timeout(attempt).build()
@@ -68,8 +71,8 @@ impl<S> Builder<S> {
     #[must_use]
     pub fn breaker<C>(
         self,
-        breaker: impl Into<Classified<C>>,
-    ) -> Builder<Stack<S, Guarded<Classified<C>>>> {
+        breaker: impl Into<ClassifiedCircuitBreaker<C>>,
+    ) -> Builder<Stack<S, Guarded<ClassifiedCircuitBreaker<C>>>> {
         self.guard(breaker.into())
     }
 

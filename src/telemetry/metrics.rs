@@ -1,4 +1,4 @@
-use crate::event::{Event, Observer, EventValue};
+use crate::event::{Event, EventValue, Observer};
 use crate::sync::{PlainArc, PlainMutex};
 use ::metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Unit, with_recorder};
 use std::collections::HashMap;

@@ -1,4 +1,4 @@
-use crate::event::{Event, Observer, EventValue};
+use crate::event::{Event, EventValue, Observer};
 use ::tracing::Level;
 
 /// Tells each event to `tracing`'s subscriber; see the [module](super) for its fields.

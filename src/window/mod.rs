@@ -48,7 +48,7 @@
 //! | with a latency histogram | 8.2 KiB more |
 //!
 //! on x86-64, in two allocations that share no cache line with anything else. (The windows of a
-//! [`breaker::Keyed`](crate::breaker::Keyed) take 40 bytes until the first failed or slow call.)
+//! [`breaker::KeyedCircuitBreaker`](crate::breaker::KeyedCircuitBreaker) take 40 bytes until the first failed or slow call.)
 
 mod count;
 mod latency;

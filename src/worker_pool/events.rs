@@ -2,7 +2,7 @@
 
 use super::panics::quietly;
 use super::tally::Counter;
-use crate::event::{Event, Observer, Outbox, EventValue};
+use crate::event::{Event, EventValue, Observer, Outbox};
 use crate::sync::PlainArc;
 use crate::time::{Clock, Instant};
 

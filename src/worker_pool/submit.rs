@@ -86,7 +86,7 @@ impl<W: Work> Wrapped<W> {
         match self {
             Self::Bare(_) => {}
             Self::Stamped(Stamped { entered, .. }) | Self::Timed(Timed { entered, .. }) => {
-                *entered = now()
+                *entered = now();
             }
         }
     }

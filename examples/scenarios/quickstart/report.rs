@@ -6,7 +6,7 @@ use crate::options::Options;
 use crate::schedule::{Phase, Schedule};
 use crate::server::{SLOW_WORK, Server, WORK};
 use crate::{ATTEMPT_LIMIT, ATTEMPTS, CALL_LIMIT};
-use mainstay::event::{Event, Observer, EventValue};
+use mainstay::event::{Event, EventValue, Observer};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
