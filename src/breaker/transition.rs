@@ -2,7 +2,7 @@ use super::manual::CircuitBreakerMode;
 use super::word::{Phase, Word};
 use crate::event::{Event, EventValue};
 use crate::time::Instant;
-use crate::window::Counts;
+use crate::window::WindowCounts as Counts;
 use std::fmt;
 use std::time::Duration;
 
