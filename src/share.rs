@@ -28,8 +28,7 @@ fn count(share: f64, of: u64, round: fn(f64) -> f64) -> u64 {
     if share >= 1.0 {
         return of;
     }
-    // Not a number is not above zero either.
-    if !(share > 0.0) {
+    if share.is_nan() || share <= 0.0 {
         return 0;
     }
     let product = share * of as f64;

@@ -84,8 +84,7 @@ fn a_limiter_that_its_observer_reconfigures_reports_that_afterwards() {
 
 #[test]
 fn an_observer_that_reconfigures_at_every_event_is_stopped() {
-    let (limiter, seen) =
-        limiter(|limiter, _| limiter.reconfigure(Quota::per_minute(10)).unwrap());
+    let (limiter, seen) = limiter(|limiter, _| limiter.reconfigure(Quota::per_minute(10)).unwrap());
     limiter.reconfigure(Quota::per_minute(20)).unwrap();
     assert_eq!(seen.lock().unwrap().len(), 17, "the first, and a chain of 16");
 }

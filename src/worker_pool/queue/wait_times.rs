@@ -9,7 +9,7 @@ use std::time::Duration;
 /// It forgets: each time [`LIMIT`] samples have come, all counts are halved. Threads that record meanwhile
 /// may lose or keep a sample too many.
 #[derive(Debug)]
-pub(super) struct QueueWait {
+pub(crate) struct QueueWait {
     buckets: Box<[AtomicU32]>,
     samples: AtomicU32,
 }
@@ -34,14 +34,14 @@ pub struct QueueWaits {
 }
 
 impl QueueWait {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             buckets: (0..BUCKETS.len()).map(|_| AtomicU32::new(0)).collect(),
             samples: AtomicU32::new(0),
         }
     }
 
-    pub(super) fn record(&self, waited: Duration) {
+    pub(crate) fn record(&self, waited: Duration) {
         // Ordering: relaxed throughout: figures, which guard nothing.
         self.buckets[BUCKETS.of(waited)].fetch_add(1, Ordering::Relaxed);
         if self.samples.fetch_add(1, Ordering::Relaxed) + 1 == LIMIT {
@@ -56,7 +56,7 @@ impl QueueWait {
     }
 
     /// `None` before the first sample.
-    pub(super) fn quantiles(&self) -> Option<QueueWaits> {
+    pub(crate) fn quantiles(&self) -> Option<QueueWaits> {
         let counts: Vec<u64> =
             self.buckets.iter().map(|count| count.load(Ordering::Relaxed).into()).collect();
         let summary = BUCKETS.summary(&counts)?;
