@@ -9,7 +9,7 @@ use mainstay::retry::Retry;
 use mainstay::ring::{Ring, channel};
 use mainstay::time::Clock;
 use mainstay::wait::{Semaphore, oneshot};
-use mainstay::window::{Generation, Sample, Window};
+use mainstay::window::{Sample, Window, WindowGeneration};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::future::Future;
@@ -186,7 +186,7 @@ fn a_keyed_breaker_takes_the_memory_it_says() {
 fn recording_and_resetting_allocate_nothing() {
     let clock = Clock::system();
     for window in [Window::count(100).unwrap(), Window::time(Duration::from_secs(1), 10).unwrap()] {
-        let mut generation = Generation::FIRST;
+        let mut generation = WindowGeneration::FIRST;
         let records = || {
             for n in 0..1000 {
                 let sample = if n % 2 == 0 { Sample::OK } else { Sample::SLOW_AND_FAILED };

@@ -7,7 +7,7 @@ use mainstay::breaker::{
     CircuitBreakerState as State,
 };
 use mainstay::error::{Error, Reason};
-use mainstay::event::{Event, Value};
+use mainstay::event::{Event, EventValue};
 use mainstay::outcome::{Outcome, Timed};
 use mainstay::time::{Clock, ManualClock};
 use proptest::prelude::*;
@@ -470,7 +470,7 @@ fn events_tell_each_transition_in_order() {
         let told = told.clone();
         move |event: &Event<'_>| {
             let word = |name| match event.field(name) {
-                Some(Value::Word(word)) => word,
+                Some(EventValue::Label(word)) => word,
                 other => panic!("{other:?}"),
             };
             let wait = event.field("wait");
@@ -493,9 +493,9 @@ fn events_tell_each_transition_in_order() {
     assert_eq!(
         *told.lock().unwrap(),
         [
-            (1, "closed", "open", "failure rate", Some(Value::Time(10 * SECOND))),
+            (1, "closed", "open", "failure rate", Some(EventValue::Duration(10 * SECOND))),
             (2, "open", "half-open", "wait elapsed", None),
-            (3, "half-open", "open", "probes failed", Some(Value::Time(20 * SECOND))),
+            (3, "half-open", "open", "probes failed", Some(EventValue::Duration(20 * SECOND))),
             (4, "open", "half-open", "wait elapsed", None),
             (5, "half-open", "closed", "probes succeeded", None),
             (6, "closed", "closed", "reset", None),

@@ -23,7 +23,7 @@ use mainstay::breaker::{CircuitBreaker, CircuitBreakerState, KeyedCircuitBreaker
 use mainstay::error::{ConfigError, Error};
 use mainstay::outcome::Outcome;
 use mainstay::pipeline::Pipeline;
-use mainstay::window::Quantiles;
+use mainstay::window::LatencyQuantiles;
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use super::class::CallClass;
 use super::config::CircuitBreakerBuilder;
 use super::core::Core;
 use super::in_flight::{InFlight, Start};
-use super::keyed::Keyed;
+use super::keyed::KeyedCircuitBreaker;
 use super::manual::CircuitBreakerMode;
 use super::rule::{Closures, Laws};
 use super::transition::CircuitBreakerState;

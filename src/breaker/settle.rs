@@ -15,7 +15,7 @@ use crate::sync::atomic::{
     fence,
 };
 use crate::time::{Instant, Reading};
-use crate::window::{Counts, Sample};
+use crate::window::{Sample, WindowCounts as Counts};
 
 /// A call that counts, and what is remarkable about it.
 #[derive(Clone, Copy)]

@@ -2,7 +2,7 @@
 
 use super::panics::quietly;
 use super::stats::Counter;
-use crate::event::{Event, Observer, Outbox, Value};
+use crate::event::{Event, EventValue, Observer, Outbox};
 use crate::sync::PlainArc;
 use crate::time::{Clock, Instant};
 
@@ -61,8 +61,8 @@ impl Emitter {
         quietly(|| {
             self.outbox.deliver(|told| {
                 let fields = [
-                    ("workers", Value::Count(told.workers as u64)),
-                    ("queued", Value::Count(told.queued as u64)),
+                    ("workers", EventValue::Count(told.workers as u64)),
+                    ("queued", EventValue::Count(told.queued as u64)),
                 ];
                 let kind = KINDS[told.what as usize];
                 observer.observe(&Event::new(
