@@ -362,6 +362,6 @@ fn a_policies_kind_order_and_limits_can_be_read() {
         .build();
     assert_eq!(
         format!("{pipeline:?}"),
-        "[timeout limit=2s, retry waits=2s attempts=3, circuit_breaker \"search\" window=10s]"
+        "[timeout limit=2s, retry max_wait=2s max_attempts=3, circuit_breaker \"search\" window=10s]"
     );
 }

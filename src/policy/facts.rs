@@ -162,7 +162,7 @@ impl fmt::Debug for Facts {
             write!(f, " {:?}", self.name)?;
         }
         let durations =
-            [("timeout", self.timeout), ("max_wait", self.max_wait), ("window", self.window)];
+            [("limit", self.timeout), ("max_wait", self.max_wait), ("window", self.window)];
         for (name, duration) in durations {
             if let Some(duration) = duration {
                 write!(f, " {name}={duration:?}")?;
