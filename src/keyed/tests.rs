@@ -238,7 +238,7 @@ fn a_panic_in_user_code_leaves_the_map_whole() {
             "make",
             "the state of a new key",
             Box::new(|| {
-                map.get_or_insert(&Touchy(77), || at(99), || panic!("make"), |_| ()).unwrap()
+                map.get_or_insert(&Touchy(77), || at(99), || panic!("make"), |_| ()).unwrap();
             }),
         ),
         (

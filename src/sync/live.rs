@@ -28,9 +28,11 @@ pub(crate) enum Decision<W, R> {
     /// Leaves the state word alone and returns the result, unless the configuration has changed
     /// meanwhile.
     Keep(R),
+    #[allow(dead_code)] // not used by every primitive
     /// Returns the result, whatever has changed: it does not depend on the configuration, or the
     /// change was committed by other means.
     Done(R),
+    #[allow(dead_code)] // not used by every primitive
     /// Decides again from the start.
     Retry,
 }

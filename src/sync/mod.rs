@@ -36,8 +36,6 @@ pub(crate) use crossbeam_utils::CachePadded;
 #[allow(unused_imports)]
 pub(crate) use face::{Arc, Mutex, MutexGuard, UnsafeCell, atomic, heap, hint, thread, thread_id};
 pub(crate) use intern::intern;
-// `Decision` and `EpochWord` have no users outside the models until the policies adopt them.
-#[allow(unused_imports)]
 pub(crate) use live::{Decision, EpochWord, Live, Words};
 pub(crate) use spin::{CasBackoff, SpinWait};
 pub(crate) use thread_registry::{Registry, ThreadId};

@@ -249,7 +249,7 @@ impl<K: Hash + Eq, S: BuildHasher> Keyed<K, S> {
                 _ = self.if_known(map, common, key, |plan, arrival, _| undo(plan, arrival));
             }
             Keys::Own { map, .. } => {
-                drop(map.get(key, |state| undo(&state.plan, &mut state.arrival)))
+                let _ = map.get(key, |state| undo(&state.plan, &mut state.arrival));
             }
         }
     }

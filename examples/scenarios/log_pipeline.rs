@@ -245,7 +245,7 @@ impl Input {
                     std::process::exit(0);
                 }
                 "--file" => {
-                    input.file = Some(arguments.next().ok_or("--file takes a path")?.into())
+                    input.file = Some(arguments.next().ok_or("--file takes a path")?.into());
                 }
                 other => return Err(format!("{other}? see --help").into()),
             }
