@@ -7,7 +7,7 @@ use mainstay::breaker::{
     CircuitBreakerState as State,
 };
 use mainstay::error::{Error, Reason};
-use mainstay::event::{Event, Value};
+use mainstay::event::{Event, EventValue};
 use mainstay::outcome::{Outcome, Timed};
 use mainstay::time::{Clock, ManualClock};
 use proptest::prelude::*;
@@ -426,12 +426,12 @@ fn settings_out_of_range_are_named() {
         (b().half_open_calls(u32::MAX), "half_open_calls"),
         (b().probe_timeout(Duration::ZERO), "probe_timeout"),
         (b().open_duration(Backoff::exponential(SECOND).factor(f64::NAN)), "backoff.factor"),
-        (b().count_window(u32::MAX), "window.calls"),
+        (b().count_window(u32::MAX), "count_window"),
         (b().count_window(0), "min_calls"),
-        (b().time_window(SECOND, 0), "window.buckets"),
-        (b().time_window(SECOND, u32::MAX), "window.buckets"),
-        (b().time_window(Duration::ZERO, 1), "window.span"),
-        (b().time_window(Duration::MAX, 10), "window.span"),
+        (b().time_window(SECOND, 0), "time_window"),
+        (b().time_window(SECOND, u32::MAX), "time_window"),
+        (b().time_window(Duration::ZERO, 1), "time_window"),
+        (b().time_window(Duration::MAX, 10), "time_window"),
     ];
     for (builder, field) in table {
         let shown = format!("{builder:?}");
@@ -470,7 +470,7 @@ fn events_tell_each_transition_in_order() {
         let told = told.clone();
         move |event: &Event<'_>| {
             let word = |name| match event.field(name) {
-                Some(Value::Word(word)) => word,
+                Some(EventValue::Label(word)) => word,
                 other => panic!("{other:?}"),
             };
             let wait = event.field("wait");
@@ -493,9 +493,9 @@ fn events_tell_each_transition_in_order() {
     assert_eq!(
         *told.lock().unwrap(),
         [
-            (1, "closed", "open", "failure rate", Some(Value::Time(10 * SECOND))),
+            (1, "closed", "open", "failure rate", Some(EventValue::Duration(10 * SECOND))),
             (2, "open", "half-open", "wait elapsed", None),
-            (3, "half-open", "open", "probes failed", Some(Value::Time(20 * SECOND))),
+            (3, "half-open", "open", "probes failed", Some(EventValue::Duration(20 * SECOND))),
             (4, "open", "half-open", "wait elapsed", None),
             (5, "half-open", "closed", "probes succeeded", None),
             (6, "closed", "closed", "reset", None),

@@ -9,7 +9,7 @@ use mainstay::breaker::{
 use mainstay::error::Error;
 use mainstay::outcome::{Outcome, Timed};
 use mainstay::time::ManualClock;
-use mainstay::window::Quantiles;
+use mainstay::window::LatencyQuantiles;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
@@ -421,17 +421,18 @@ fn latencies_are_those_of_successes_and_slide_with_the_window() {
         let off = told.abs_diff(exact).as_secs_f64() / exact.as_secs_f64();
         assert!(off <= 0.0625, "{told:?} for {exact:?}");
     };
-    let [p50, p90, p99] = breaker.snapshot().latency.unwrap();
+    let latency = breaker.snapshot().latency.unwrap();
+    let [p50, p90, p99] = [latency.p50, latency.p90, latency.p99];
     near(p50, 50 * MS);
     near(p90, 90 * MS);
     near(p99, 99 * MS);
-    assert_eq!(breaker.latency().unwrap().calls(), 100);
+    assert_eq!(breaker.latency().unwrap().count(), 100);
     for _ in 0..100 {
         call(10 * MS, Success);
     }
     near(breaker.quantile(1.0).unwrap(), 10 * MS);
     breaker.reset();
-    assert_eq!(breaker.latency().unwrap().calls(), 0);
+    assert_eq!(breaker.latency().unwrap().count(), 0);
 
     let off = builder(&time).build().unwrap();
     outcomes(&off, &[Success]);

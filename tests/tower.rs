@@ -7,7 +7,7 @@ use mainstay::error::{Error, Rejection};
 use mainstay::event::Event;
 use mainstay::outcome::Outcome;
 use mainstay::pipeline::Pipeline;
-use mainstay::policy::{Context as Call, Decision, Facts, OwnedGuard, Policy};
+use mainstay::policy::{Admission, Context as Call, Facts, OwnedGuard, Policy, kind};
 use mainstay::rate::{AllOf, Quota, RateLimiter};
 use mainstay::retry::Retry;
 use mainstay::time::{Clock, ManualClock};
@@ -182,6 +182,8 @@ impl Drop for GatePermit {
 }
 
 impl Policy for Gate {
+    type Kind = kind::Guard;
+
     fn facts(&self) -> Facts {
         Facts::new("gate", "gate")
     }
@@ -189,18 +191,18 @@ impl Policy for Gate {
 
 impl<T, E> OwnedGuard<T, E> for Gate {
     type OwnedPermit = GatePermit;
-    type Waiting = Pin<Box<dyn Future<Output = Result<GatePermit, Rejection>> + Send>>;
+    type AdmitFuture = Pin<Box<dyn Future<Output = Result<GatePermit, Rejection>> + Send>>;
 
-    fn admit_owned(&self, _: Call) -> Decision<GatePermit, Self::Waiting> {
+    fn admit_owned(&self, _: Call) -> Admission<GatePermit, Self::AdmitFuture> {
         let gate = self.clone();
-        Decision::Waiting(Box::pin(async move {
+        Admission::Waiting(Box::pin(async move {
             gate.clock.sleep(10 * SECOND).await;
             gate.out.fetch_add(1, Ordering::Relaxed);
             Ok(GatePermit(gate.out.clone()))
         }))
     }
 
-    fn settle_owned(permit: GatePermit, _: &Result<T, Error<E>>) {
+    fn record_owned(permit: GatePermit, _: &Result<T, Error<E>>) {
         assert!(permit.0.load(Ordering::Relaxed) > 0);
     }
 }

@@ -9,7 +9,7 @@ use super::transition::TransitionCause;
 use super::word::{Hand, Phase, Trial, Word};
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::time::{Instant, Reading};
-use crate::window::Counts;
+use crate::window::WindowCounts as Counts;
 use std::time::Duration;
 
 /// What an admitted call remembers: the word that admitted it, and since when. Two plain words, so that

@@ -20,7 +20,7 @@ use crate::sync::atomic::{
     fence,
 };
 use crate::time::Instant;
-use crate::window::{Counts, Window};
+use crate::window::{Window, WindowCounts as Counts};
 use std::time::Duration;
 
 #[derive(Debug)]

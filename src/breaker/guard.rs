@@ -4,7 +4,7 @@ use super::future::CircuitBreakerCallFuture;
 use super::{CallClass, CircuitBreaker, CircuitBreakerPermit, POLICY};
 use crate::error::{ConfigError, Error, Rejection};
 use crate::outcome::{AnyError, Classify};
-use crate::policy::{Context, Facts, Guard, Policy};
+use crate::policy::{Context, Facts, Guard, Policy, kind};
 use std::fmt;
 use std::future::Future;
 
@@ -131,20 +131,22 @@ impl<T: Send, E: Send, C: Classify<T, E>> Guard<T, E> for ClassifiedCircuitBreak
 
     // Always: called out of line, the permit would be handed over by way of memory.
     #[inline(always)]
-    fn settle<'a>(&'a self, permit: CircuitBreakerPermit<'a>, result: &Result<T, Error<E>>) {
+    fn record<'a>(&'a self, permit: CircuitBreakerPermit<'a>, result: &Result<T, Error<E>>) {
         settle(permit, &self.judge, result);
     }
 }
 
 impl<C: Send + Sync> Policy for ClassifiedCircuitBreaker<C> {
+    type Kind = kind::Guard;
+
     fn facts(&self) -> Facts {
         let breaker = self.breaker.shared();
         let trips_after = breaker.family.config.lock().trips_after();
         Facts {
             window: breaker.core.window.span(),
             trips_after,
-            learns: true,
-            sees_hanging: breaker.core.in_flight.is_some(),
+            records_outcomes: true,
+            detects_hangs: breaker.core.in_flight.is_some(),
             identity: std::ptr::from_ref(breaker).addr(),
             ..Facts::new(POLICY, breaker.family.name)
         }

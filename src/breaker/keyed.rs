@@ -13,7 +13,7 @@ use crate::event::{Observer, Subscription, for_all};
 use crate::keyed::{self, Map, WhenFull, Worth};
 use crate::sync::{Arc, PlainArc};
 use crate::time::Instant;
-use crate::window::Counts;
+use crate::window::WindowCounts as Counts;
 use std::borrow::Borrow;
 use std::cell::Cell;
 use std::fmt;

@@ -10,7 +10,7 @@ use super::transition::{CircuitBreakerState, Transition, TransitionCause};
 use super::word::{Phase, Trial, Word};
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::time::{Instant, nanos};
-use crate::window::Counts;
+use crate::window::WindowCounts as Counts;
 use std::time::Duration;
 
 /// How many openings, and the last wait in nanoseconds.

@@ -5,7 +5,7 @@ use super::guard::{Judge, settle};
 use super::{CircuitBreaker, CircuitBreakerPermit, ClassifiedCircuitBreaker};
 use crate::error::{Error, Rejection};
 use crate::outcome::Classify;
-use crate::policy::{Context, Decision, OwnedGuard};
+use crate::policy::{Admission, Context, OwnedGuard};
 use std::fmt;
 use std::future::Ready;
 
@@ -99,22 +99,22 @@ impl fmt::Debug for OwnedCircuitBreakerPermit {
 
 impl<T, E, C: Classify<T, E> + Clone> OwnedGuard<T, E> for ClassifiedCircuitBreaker<C> {
     type OwnedPermit = (OwnedCircuitBreakerPermit, Judge<C>);
-    type Waiting = Ready<Result<Self::OwnedPermit, Rejection>>;
+    type AdmitFuture = Ready<Result<Self::OwnedPermit, Rejection>>;
 
     #[inline]
-    fn admit_owned(&self, cx: Context) -> Decision<Self::OwnedPermit, Self::Waiting> {
+    fn admit_owned(&self, cx: Context) -> Admission<Self::OwnedPermit, Self::AdmitFuture> {
         let breaker = self.breaker.shared();
         match breaker.admit(C::TIMED, cx.reading(&breaker.family.clock)) {
-            Ok(permit) => Decision::Granted((
+            Ok(permit) => Admission::Admitted((
                 OwnedCircuitBreakerPermit::of(&self.breaker, permit),
                 self.judge.clone(),
             )),
-            Err(rejection) => Decision::Refused(rejection),
+            Err(rejection) => Admission::Rejected(rejection),
         }
     }
 
     #[inline]
-    fn settle_owned((mut permit, judge): Self::OwnedPermit, result: &Result<T, Error<E>>) {
+    fn record_owned((mut permit, judge): Self::OwnedPermit, result: &Result<T, Error<E>>) {
         if let Some(permit) = permit.take() {
             settle(permit, &judge, result);
         }

@@ -5,7 +5,7 @@ use super::places::Places;
 use crate::backoff::Custom;
 use crate::random::Random;
 use crate::sync::{Live, PlainArc, PlainMutex};
-use crate::window::{Counts, Latency};
+use crate::window::{LatencyHistogram, WindowCounts as Counts};
 use std::fmt;
 
 /// What a rule of your own is asked about; see [`trip_when`](super::CircuitBreakerBuilder::trip_when).
@@ -19,7 +19,7 @@ pub struct TripStats {
     /// failures](super::CircuitBreakerBuilder::consecutive_failures) are counted; else 0.
     pub failures_in_a_row: u32,
     /// How long calls took, if [that is kept](super::CircuitBreakerBuilder::record_latency).
-    pub latency: Option<Latency>,
+    pub latency: Option<LatencyHistogram>,
 }
 
 pub(super) type Rule = PlainArc<dyn Fn(&TripStats) -> bool + Send + Sync>;

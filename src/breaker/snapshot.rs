@@ -2,7 +2,7 @@ use super::CircuitBreaker;
 use super::manual::CircuitBreakerMode;
 use super::transition::CircuitBreakerState;
 use super::word::{Phase, Trial};
-use crate::window::{Counts, Latency, Quantiles};
+use crate::window::{LatencyHistogram, LatencyQuantiles, LatencySummary, WindowCounts as Counts};
 use std::time::Duration;
 
 /// The figures of a breaker at a moment; consistent enough to plot.
@@ -31,9 +31,8 @@ pub struct CircuitBreakerSnapshot {
     pub shadowed: u64,
     /// Outcomes since it was built that came too late to count.
     pub stale: u64,
-    /// How long calls took: the median, and the time within which 90 and 99 of a hundred ended; if
-    /// [latencies are kept](super::CircuitBreakerBuilder::record_latency) and there are any.
-    pub latency: Option<[Duration; 3]>,
+    /// How long calls took, if [latencies are kept](super::CircuitBreakerBuilder::record_latency) and there are any.
+    pub latency: Option<LatencySummary>,
 }
 
 impl CircuitBreaker {
@@ -45,10 +44,6 @@ impl CircuitBreaker {
         let trial = match look.phase {
             Phase::HalfOpen(trial) => trial,
             _ => Trial::default(),
-        };
-        let quantiles = |latency: Latency| {
-            let [p50, p90, p99] = [0.5, 0.9, 0.99].map(|quantile| latency.quantile(quantile));
-            Some([p50?, p90?, p99?])
         };
         CircuitBreakerSnapshot {
             state: look.state,
@@ -62,7 +57,7 @@ impl CircuitBreaker {
             rejected: look.rejected,
             shadowed: look.shadowed,
             stale: look.stale,
-            latency: self.0.core.window.latency(now).and_then(quantiles),
+            latency: self.0.core.window.latency(now).and_then(|latency| latency.summary()),
         }
     }
 
@@ -70,7 +65,7 @@ impl CircuitBreaker {
     ///
     /// ```
     /// use mainstay::breaker::CircuitBreaker;
-    /// use mainstay::window::Quantiles;
+    /// use mainstay::window::LatencyQuantiles;
     ///
     /// let breaker = CircuitBreaker::builder().record_latency().build()?;
     /// # fn send() -> Result<(), std::io::Error> { Ok(()) }
@@ -80,12 +75,12 @@ impl CircuitBreaker {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
-    pub fn latency(&self) -> Option<Latency> {
+    pub fn latency(&self) -> Option<LatencyHistogram> {
         self.0.core.window.latency(self.0.family.clock.now())
     }
 }
 
-impl Quantiles for CircuitBreaker {
+impl LatencyQuantiles for CircuitBreaker {
     fn quantile(&self, quantile: f64) -> Option<Duration> {
         self.latency()?.quantile(quantile)
     }

@@ -7,8 +7,9 @@ use super::ramp;
 use super::transition::TransitionCause;
 use super::word::{Phase, Trial, Word};
 use crate::outcome::Outcome;
+use crate::share;
 use crate::time::Instant;
-use crate::window::Counts;
+use crate::window::WindowCounts as Counts;
 use std::time::Duration;
 
 /// What to do with a caller who asks to be admitted by a breaker about which something is special.
@@ -91,7 +92,7 @@ pub(super) enum Verdict {
 /// What the trial shows, as soon as the outcomes still to come cannot change it: with half of ten
 /// probes failing being too many, five failures decide it, and so do six successes.
 pub(super) fn judge(trial: &Trial, settings: &Settings) -> Verdict {
-    let calls = f64::from(settings.half_open_calls);
+    let calls = settings.half_open_calls.into();
     // Where only runs of failures or a rule of the user's trip, a failed probe goes on with what opened the
     // breaker.
     let one_is_enough = settings.counts_streaks() || settings.has_rule;
@@ -99,8 +100,7 @@ pub(super) fn judge(trial: &Trial, settings: &Settings) -> Verdict {
         true => f64::MIN_POSITIVE,
         false => settings.failure_rate,
     };
-    // As a share, not as a number of calls: see `trip`.
-    let too_many = |bad: u32, rate: f64| bad > 0 && f64::from(bad) / calls >= rate;
+    let too_many = |bad: u32, rate: f64| bad > 0 && share::reaches(bad.into(), calls, rate);
     if too_many(trial.failed, failure_rate) || too_many(trial.slow, settings.slow_rate) {
         return Verdict::Open;
     }
@@ -119,10 +119,8 @@ pub(super) fn trip(
     failures_in_a_row: u32,
     settings: &Settings,
 ) -> Option<TransitionCause> {
-    // The quotient of two counts is rounded as the decimal that a user writes is, so that seven of a
-    // hundred are 0.07; the product 0.07 * 100 is above seven.
     let exceeds = |bad: u64, rate: f64, minimum: u32| {
-        counts.total >= minimum.into() && bad > 0 && bad as f64 / counts.total as f64 >= rate
+        counts.total >= minimum.into() && bad > 0 && share::reaches(bad, counts.total, rate)
     };
     if failures_in_a_row >= settings.failures_in_a_row {
         Some(TransitionCause::ConsecutiveFailures)

@@ -1,7 +1,7 @@
 //! Who hears what: transitions in order, and of a breaker in shadow the calls it would have rejected.
 
 use super::{CircuitBreaker, POLICY, Shared, Transition};
-use crate::event::{Event, Observer, Subscription, Value};
+use crate::event::{Event, EventValue, Observer, Subscription};
 use crate::sync::PlainArc;
 use crate::time::{Instant, Reading};
 use std::any::Any;
@@ -34,7 +34,7 @@ pub(super) fn to_observer(
             transition.tell(name, |event| observer.observe(&event.of_family(key.is_some())));
         }
         Notice::WouldReject { sequence, at, state, keyed } => {
-            let fields = [("state", Value::Word(state))];
+            let fields = [("state", EventValue::Label(state))];
             let event = Event::new((POLICY, name), "would_reject", (*sequence, *at), &fields);
             observer.observe(&event.of_family(*keyed));
         }
@@ -99,9 +99,7 @@ impl CircuitBreaker {
 impl Shared {
     #[cold]
     pub(super) fn deliver(&self) {
-        self.core.outbox.deliver(|transition| {
-            self.family.listeners.tell(&Notice::Moved(transition, self.subject.clone()));
-        });
+        self.core.outbox.deliver(|transition| self.emit_transition(transition));
     }
 
     #[cold]
@@ -109,7 +107,15 @@ impl Shared {
         if !self.family.listeners.is_empty() {
             let (at, state, keyed) =
                 (reading.now(), self.core.state().as_str(), self.subject.is_some());
-            self.family.listeners.tell(&Notice::WouldReject { sequence, at, state, keyed });
+            let notice = Notice::WouldReject { sequence, at, state, keyed };
+            self.core.outbox.notify(
+                || self.family.listeners.emit(&notice),
+                |transition| self.emit_transition(transition),
+            );
         }
+    }
+
+    fn emit_transition(&self, transition: Transition) {
+        self.family.listeners.emit(&Notice::Moved(transition, self.subject.clone()));
     }
 }

@@ -1,8 +1,8 @@
 use super::manual::CircuitBreakerMode;
 use super::word::{Phase, Word};
-use crate::event::{Event, Value};
+use crate::event::{Event, EventValue};
 use crate::time::Instant;
-use crate::window::Counts;
+use crate::window::WindowCounts as Counts;
 use std::fmt;
 use std::time::Duration;
 
@@ -127,15 +127,15 @@ impl Transition {
     /// Tells it as a flat record.
     pub(super) fn tell(&self, name: &'static str, observe: impl FnOnce(Event<'_>)) {
         let fields = [
-            ("from", Value::Word(self.from.as_str())),
-            ("to", Value::Word(self.to.as_str())),
-            ("cause", Value::Word(self.cause.as_str())),
-            ("total", Value::Count(self.counts.total)),
-            ("failed", Value::Count(self.counts.failed)),
-            ("slow", Value::Count(self.counts.slow)),
-            ("openings", Value::Count(self.openings.into())),
-            ("mode", Value::Word(self.mode.as_str())),
-            ("wait", Value::Time(self.wait.unwrap_or_default())),
+            ("from", EventValue::Label(self.from.as_str())),
+            ("to", EventValue::Label(self.to.as_str())),
+            ("cause", EventValue::Label(self.cause.as_str())),
+            ("total", EventValue::Count(self.counts.total)),
+            ("failed", EventValue::Count(self.counts.failed)),
+            ("slow", EventValue::Count(self.counts.slow)),
+            ("openings", EventValue::Count(self.openings.into())),
+            ("mode", EventValue::Label(self.mode.as_str())),
+            ("wait", EventValue::Duration(self.wait.unwrap_or_default())),
         ];
         let fields = &fields[..fields.len() - usize::from(self.wait.is_none())];
         observe(Event::new((super::POLICY, name), "transition", (self.sequence, self.at), fields));

@@ -2,7 +2,7 @@
 
 use super::config::Settings;
 use super::manual::CircuitBreakerMode;
-use crate::window::{Counts, Generation, Sample};
+use crate::window::{Sample, WindowCounts as Counts, WindowGeneration as Generation};
 use std::fmt;
 
 /// All that a decision about a call depends on, in 64 bits, so that one compare-and-swap decides:

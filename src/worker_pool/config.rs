@@ -336,8 +336,8 @@ impl WorkerPoolBuilder {
             thread_number: Counter::default(),
             threads: PlainMutex::default(),
         });
-        let pool = WorkerPool::from_shared(shared);
-        workers::start_first(pool.shared(), min).map_err(|error| {
+        let pool = WorkerPool { shared };
+        workers::start_first(&pool.shared, min).map_err(|error| {
             ConfigError::new("workers", error, "at least one thread that the system can start")
         })?;
         Ok(pool)

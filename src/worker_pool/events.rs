@@ -1,7 +1,7 @@
 //! The events that a pool reports to its observer.
 
 use super::panics::quietly;
-use crate::event::{Event, Observer, Outbox, Value};
+use crate::event::{Event, EventValue, Observer, Outbox};
 use crate::sync::{Counter, PlainArc};
 use crate::time::{Clock, Instant};
 
@@ -82,8 +82,8 @@ impl Emitter {
 
     fn observe(&self, observer: &PlainArc<dyn Observer>, emitted: &Emitted) {
         let fields = [
-            ("workers", Value::Count(emitted.workers as u64)),
-            ("queued", Value::Count(emitted.queued as u64)),
+            ("workers", EventValue::Count(emitted.workers as u64)),
+            ("queued", EventValue::Count(emitted.queued as u64)),
         ];
         observer.observe(&Event::new(
             (POLICY, self.name),

@@ -4,9 +4,9 @@ use super::error::{JobError, JobPanic};
 use super::panics::quietly;
 use super::run::{DiscardReason, JobEnd, Run, RunContext};
 use super::workers::current::{self, PoolId};
-use crate::sync::{Mutex, PlainArc};
+use crate::sync::{Mutex, PlainArc, SpinWait, block_on, block_on_timeout};
 use crate::time::Deadline;
-use crate::wait::{Spin, block_on, block_on_for};
+
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
@@ -287,7 +287,7 @@ impl<T> JobHandle<T> {
         if let Some(result) = self.take_or_help() {
             return Ok(result);
         }
-        block_on_for(&mut self, timeout).ok_or(self)
+        block_on_timeout(&mut self, timeout).ok_or(self)
     }
 
     /// Returns the result if it is there.
@@ -313,8 +313,8 @@ impl<T> JobHandle<T> {
     fn take_or_help(&self) -> Option<Result<T, JobError>> {
         if !self.cell.is_finished() {
             current::on_worker_of(self.pool, |context| self.cell.help(context));
-            let mut spin = Spin::new();
-            while !self.cell.is_finished() && spin.again() {}
+            let mut spin = SpinWait::new();
+            while !self.cell.is_finished() && spin.spin() {}
         }
         self.cell.try_take()
     }

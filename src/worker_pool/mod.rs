@@ -1,23 +1,19 @@
 //! A worker pool: runs jobs on a fixed set of threads, behind a bounded queue.
 //!
-//! A thread for every job is expensive, and without a limit it is no protection: under overload all
-//! jobs become slow. A pool with a bounded queue must say what happens when the queue is full; and also
-//! when a job panics, when a job waits for another one behind it in the queue, when jobs have waited so
-//! long that nobody needs their results, and when the program ends. This module answers each of these.
+//! A thread for every job is expensive, and without a limit all jobs become slow under overload. A pool
+//! limits the number of threads and of waiting jobs. This one also defines what happens when the queue
+//! is full, when jobs panic, wait for each other or start too late, and when the program ends.
 //!
 //! # Examples
 //!
 //! ```
 //! use mainstay::worker_pool::{JobError, WorkerPool};
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let pool = WorkerPool::builder().name("thumbnails").workers(2).build()?;
 //!
 //! pool.submit_blocking(|| println!("a job without a result"))?;
-//!
 //! let handle = pool.spawn_blocking(|| 6 * 7)?;
 //! assert_eq!(handle.join_blocking()?, 42); // or `handle.await`
-//!
 //! let error: JobError = pool.call_blocking(|| panic!("no picture")).unwrap_err();
 //! assert_eq!(error.to_string(), "the job panicked: no picture");
 //!
@@ -27,8 +23,7 @@
 //!
 //! let lengths: Result<Vec<_>, _> = pool.map(["a", "bb", "ccc"], str::len).collect();
 //! assert_eq!(lengths?, [1, 2, 3]);
-//! # Ok(())
-//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! # How it works
@@ -104,7 +99,7 @@
 //! | a larger job | one allocation |
 //! | a job with a result | one allocation, for the closure and the result |
 //! | a start timeout, or shedding | two clock readings a job |
-//! | waking a worker | a system call of the submitter, if no worker searches and one sleeps |
+//! | waking a worker | a system call, if no worker searches and one sleeps |
 //! | measuring queue waits | two clock readings for one in 64 jobs |
 //!
 //! # Defaults
@@ -151,10 +146,8 @@ pub use submit::{CallFuture, JobPriority, SpawnFuture, SubmitFuture, Submitter};
 
 use crate::error::ConfigError;
 use crate::sync::PlainArc;
-use crate::sync::atomic::Ordering;
 use crate::time::Deadline;
 use shared::{Shared, wake_worker};
-use std::fmt;
 use std::time::Duration;
 
 /// A pool of threads with a bounded queue. See the [module documentation](self).
@@ -170,10 +163,8 @@ impl WorkerPool {
     /// Creates a pool with the default settings.
     ///
     /// # Panics
-    ///
     /// If the system cannot start a thread.
-    #[must_use]
-    #[allow(clippy::new_without_default)] // A default should not start threads.
+    #[allow(clippy::new_without_default, clippy::must_use_candidate)] // Starts threads.
     pub fn new() -> Self {
         Self::builder().build().expect("the defaults are valid and a thread can be started")
     }
@@ -181,14 +172,6 @@ impl WorkerPool {
     /// Returns a builder with the default settings.
     pub fn builder() -> WorkerPoolBuilder {
         WorkerPoolBuilder::default()
-    }
-
-    fn from_shared(shared: PlainArc<Shared>) -> Self {
-        Self { shared }
-    }
-
-    fn shared(&self) -> &PlainArc<Shared> {
-        &self.shared
     }
 
     #[inline(always)]
@@ -201,9 +184,8 @@ impl WorkerPool {
     ///
     /// ```
     /// # use mainstay::worker_pool::{JobPriority, WorkerPool};
-    /// let pool = WorkerPool::builder().priorities().build()?;
+    /// let pool = WorkerPool::builder().priorities().build().unwrap();
     /// pool.priority(JobPriority::Low).try_submit(|| println!("clean up")).unwrap();
-    /// # Ok::<(), mainstay::error::ConfigError>(())
     /// ```
     #[must_use]
     pub fn priority(&self, priority: JobPriority) -> Submitter<'_> {
@@ -215,8 +197,7 @@ impl WorkerPool {
     ///
     /// ```
     /// # let pool = mainstay::worker_pool::WorkerPool::new();
-    /// # use std::time::Duration;
-    /// let in_time = pool.start_timeout(Duration::from_secs(5));
+    /// let in_time = pool.start_timeout(std::time::Duration::from_secs(5));
     /// assert_eq!(in_time.call_blocking(|| 6 * 7).unwrap(), 42);
     /// ```
     #[must_use]
@@ -230,8 +211,7 @@ impl WorkerPool {
     /// ```
     /// # let pool = mainstay::worker_pool::WorkerPool::new();
     /// # use mainstay::time::{Clock, Deadline};
-    /// # use std::time::Duration;
-    /// let deadline = Deadline::after(Clock::system().now(), Duration::from_secs(5));
+    /// let deadline = Deadline::after(Clock::system().now(), std::time::Duration::from_secs(5));
     /// assert_eq!(pool.start_deadline(deadline).call_blocking(|| 6 * 7).unwrap(), 42);
     /// ```
     #[must_use]
@@ -243,16 +223,12 @@ impl WorkerPool {
     ///
     /// ```
     /// # let pool = mainstay::worker_pool::WorkerPool::new();
-    /// if let Err(error) = pool.try_submit(|| println!("hello")) {
-    ///     println!("{error}");
-    /// }
+    /// pool.try_submit(|| println!("hello")).unwrap();
     /// ```
     ///
     /// # Errors
-    ///
-    /// The job, with [`QueueFull`](crate::error::Reason::QueueFull) or
-    /// [`ShutDown`](crate::error::Reason::ShutDown). `QueueFull` is also the reason if the next slot is
-    /// still used by a thread that has lost its processor while it took a job out.
+    /// The job, with [`QueueFull`](crate::error::Reason::QueueFull) (also if a thread that takes a job
+    /// out has lost its processor) or [`ShutDown`](crate::error::Reason::ShutDown).
     #[inline]
     pub fn try_submit<F: FnOnce() + Send + 'static>(&self, job: F) -> Result<(), SubmitError<F>> {
         self.submitter().try_submit(job)
@@ -261,8 +237,7 @@ impl WorkerPool {
     /// Submits a job, waiting while the queue is full. Submissions that wait are served in order.
     ///
     /// The future fails with [`ShutDown`](crate::error::Reason::ShutDown) and the job if the pool is
-    /// shut down. On a worker of this pool it does not wait but
-    /// [runs the job](self#how-it-works), and fails with
+    /// shut down. On a worker of this pool it [runs the job](self#how-it-works), and fails with
     /// [`QueueFull`](crate::error::Reason::QueueFull) if that is nested too deep.
     ///
     /// ```
@@ -273,7 +248,6 @@ impl WorkerPool {
     /// ```
     ///
     /// # Cancel safety
-    ///
     /// If the future is dropped before it is ready, the job is dropped and was not submitted.
     pub fn submit<F: FnOnce() + Send + 'static>(&self, job: F) -> SubmitFuture<'_, F> {
         self.submitter().submit(job)
@@ -298,7 +272,6 @@ impl WorkerPool {
     /// ```
     ///
     /// # Errors
-    ///
     /// The job, with [`ShutDown`](crate::error::Reason::ShutDown); on a worker of this pool also with
     /// [`QueueFull`](crate::error::Reason::QueueFull), if nested too deep.
     pub fn submit_blocking<F>(&self, job: F) -> Result<(), SubmitError<F>>
@@ -311,7 +284,6 @@ impl WorkerPool {
     /// [`submit_blocking`](Self::submit_blocking), waiting for at most `timeout`.
     ///
     /// # Errors
-    ///
     /// As there, and [`QueueTimeout`](crate::error::Reason::QueueTimeout).
     pub fn submit_blocking_timeout<F>(
         &self,
@@ -333,7 +305,6 @@ impl WorkerPool {
     /// ```
     ///
     /// # Errors
-    ///
     /// As [`try_submit`](Self::try_submit).
     pub fn try_spawn<F, T>(&self, job: F) -> Result<JobHandle<T>, SubmitError<F>>
     where
@@ -355,7 +326,6 @@ impl WorkerPool {
     /// ```
     ///
     /// # Cancel safety
-    ///
     /// If the future is dropped before it is ready, the job is dropped and was not spawned.
     pub fn spawn<F, T>(&self, job: F) -> SpawnFuture<'_, F, T>
     where
@@ -384,7 +354,6 @@ impl WorkerPool {
     /// ```
     ///
     /// # Errors
-    ///
     /// As [`submit_blocking`](Self::submit_blocking).
     pub fn spawn_blocking<F, T>(&self, job: F) -> Result<JobHandle<T>, SubmitError<F>>
     where
@@ -397,7 +366,6 @@ impl WorkerPool {
     /// [`spawn_blocking`](Self::spawn_blocking), waiting for at most `timeout`.
     ///
     /// # Errors
-    ///
     /// As there, and [`QueueTimeout`](crate::error::Reason::QueueTimeout).
     pub fn spawn_blocking_timeout<F, T>(
         &self,
@@ -415,7 +383,6 @@ impl WorkerPool {
     /// is full. No other method applies it.
     ///
     /// # Errors
-    ///
     /// The job, with [`QueueFull`](crate::error::Reason::QueueFull) if it was neither queued nor run, or
     /// with [`ShutDown`](crate::error::Reason::ShutDown).
     #[inline]
@@ -436,7 +403,6 @@ impl WorkerPool {
     /// ```
     ///
     /// # Cancel safety
-    ///
     /// If the future is dropped before it is ready, the job is cancelled, unless it has begun.
     pub fn call<F, T>(&self, job: F) -> CallFuture<'_, F, T>
     where
@@ -449,7 +415,6 @@ impl WorkerPool {
     /// Spawns a job, blocking the thread while the queue is full, and until its result is there.
     ///
     /// # Errors
-    ///
     /// The reason why there is no result.
     pub fn call_blocking<F, T>(&self, job: F) -> Result<T, JobError>
     where
@@ -475,7 +440,6 @@ impl WorkerPool {
     /// ```
     ///
     /// # Panics
-    ///
     /// If `body` or a job panics, after all jobs have ended; with the payload of the first panic.
     pub fn scope<'env, R>(
         &'env self,
@@ -505,15 +469,12 @@ impl WorkerPool {
     /// after their current job.
     ///
     /// # Errors
-    ///
     /// If the number is out of range, or if workers must be started and no thread can be.
     pub fn resize(&self, workers: impl Into<WorkerCount>) -> Result<(), ConfigError> {
         let WorkerCount { min, max } = workers.into().validate()?;
         let started = workers::start(&self.shared, self.shared.queue.resize(min, max));
         wake_worker(&self.shared);
-        started.map_err(|error| {
-            ConfigError::new("workers", error, "threads that the system can start")
-        })
+        started.map_err(|error| ConfigError::new("workers", error, "threads that can be started"))
     }
 
     /// Shuts the pool down: no job is accepted any more, and queued jobs are run or handed back. Waits
@@ -527,8 +488,7 @@ impl WorkerPool {
         self.shared.queue.jobs.is_closed()
     }
 
-    /// Returns the pool's current figures. Takes two locks that workers take when they fall asleep, wake
-    /// up or end.
+    /// Returns the pool's current figures. Takes two locks that idle workers take.
     pub fn snapshot(&self) -> WorkerPoolSnapshot {
         WorkerPoolSnapshot::of(&self.shared)
     }
@@ -536,31 +496,5 @@ impl WorkerPool {
     /// Returns the pool's name.
     pub fn name(&self) -> &'static str {
         self.shared.name
-    }
-}
-
-impl Clone for WorkerPool {
-    fn clone(&self) -> Self {
-        // Ordering: relaxed. The handle that is cloned keeps the count above zero.
-        self.shared.handles.fetch_add(1, Ordering::Relaxed);
-        Self { shared: PlainArc::clone(&self.shared) }
-    }
-}
-
-impl Drop for WorkerPool {
-    fn drop(&mut self) {
-        // Ordering: acquire and release, so that the last handle sees what the others did.
-        if self.shared.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
-            drop(self.shutdown(self.shared.config.on_drop));
-        }
-    }
-}
-
-impl fmt::Debug for WorkerPool {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WorkerPool")
-            .field("name", &self.name())
-            .field("snapshot", &self.snapshot())
-            .finish()
     }
 }

@@ -1,4 +1,4 @@
-//! What all handles, views and workers of one pool share.
+//! What all handles, views and workers of one pool share, and how the last handle ends it.
 
 use super::config::Config;
 use super::events::{Emitter, PoolEvent};
@@ -8,10 +8,11 @@ use super::queue::codel::{CoDel, Verdict};
 use super::queue::wait_times::WaitTimes;
 use super::run::RunContext;
 use super::stats::{Recorder, Stats};
-use super::workers;
-use crate::sync::atomic::AtomicU64;
+use super::{WorkerPool, workers};
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Counter, PlainArc, PlainMutex, plain_thread};
 use crate::time::{Clock, Instant};
+use std::fmt;
 use std::time::Duration;
 
 /// The shared part of a pool.
@@ -69,7 +70,7 @@ impl Shared {
     }
 }
 
-/// After a push that found a flag raised: ensures that a worker looks for the job.
+/// After a push that found a flag set: ensures that a worker looks for the job.
 #[cold]
 pub(crate) fn wake_after_push(pool: &PlainArc<Shared>) {
     if pool.queue.wake_after_push() {
@@ -82,5 +83,31 @@ pub(crate) fn wake_after_push(pool: &PlainArc<Shared>) {
 pub(crate) fn wake_worker(pool: &PlainArc<Shared>) {
     if pool.queue.wake_worker() {
         workers::start_searcher(pool);
+    }
+}
+
+impl Clone for WorkerPool {
+    fn clone(&self) -> Self {
+        // Ordering: relaxed. The handle that is cloned keeps the count above zero.
+        self.shared.handles.fetch_add(1, Ordering::Relaxed);
+        Self { shared: PlainArc::clone(&self.shared) }
+    }
+}
+
+impl Drop for WorkerPool {
+    fn drop(&mut self) {
+        // Ordering: acquire and release, so that the last handle sees what the others did.
+        if self.shared.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
+            drop(self.shutdown(self.shared.config.on_drop));
+        }
+    }
+}
+
+impl fmt::Debug for WorkerPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkerPool")
+            .field("name", &self.name())
+            .field("snapshot", &self.snapshot())
+            .finish()
     }
 }

@@ -8,8 +8,8 @@ use super::snapshot::WorkerPoolSnapshot;
 use super::workers;
 use super::workers::current::{self, PoolId};
 use crate::ring::PopError;
-use crate::sync::PlainArc;
-use crate::wait::{Spin, block_on, block_on_for};
+use crate::sync::{PlainArc, SpinWait, block_on, block_on_timeout};
+
 use std::fmt;
 use std::future::poll_fn;
 use std::task::Poll;
@@ -148,21 +148,21 @@ fn wait_for_workers(pool: &Shared, timeout: Option<Duration>) -> bool {
             block_on(all_ended);
             true
         }
-        Some(timeout) => block_on_for(&mut all_ended, timeout).is_some(),
+        Some(timeout) => block_on_timeout(&mut all_ended, timeout).is_some(),
     }
 }
 
 /// Takes what is left in a closed queue. Workers may take jobs at the same time.
 fn take_queued(pool: &PlainArc<Shared>, into: &mut Vec<QueuedJob>) {
-    let mut spin = Spin::new();
+    let mut spin = SpinWait::new();
     loop {
         match pool.queue.jobs.pop(0, |job, _| job) {
             Ok(job) => {
                 into.push(QueuedJob { job: Some(job), pool: PlainArc::clone(pool) });
             }
             Err(PopError::Busy) => {
-                if !spin.again() {
-                    spin = Spin::new();
+                if !spin.spin() {
+                    spin = SpinWait::new();
                 }
             }
             Err(PopError::Empty | PopError::Closed) => return,

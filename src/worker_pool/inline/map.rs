@@ -2,8 +2,8 @@
 
 use super::{InlineJobs, OnDiscard, Ticket};
 use crate::error::Reason;
-use crate::sync::{Mutex, PlainArc};
-use crate::wait::block_on;
+use crate::sync::{Mutex, PlainArc, block_on};
+
 use crate::worker_pool::error::{JobError, JobPanic};
 use crate::worker_pool::job::Job;
 use crate::worker_pool::run::{DiscardReason, JobEnd, Run, RunContext};

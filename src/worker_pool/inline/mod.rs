@@ -6,8 +6,8 @@ pub(crate) mod scope;
 use super::job::Job;
 use super::panics::{Payload, drop_quietly};
 use super::run::{DiscardReason, JobEnd, Run, RunContext};
-use crate::sync::{Mutex, PlainArc};
-use crate::wait::block_on;
+use crate::sync::{Mutex, PlainArc, block_on};
+
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};

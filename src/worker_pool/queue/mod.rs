@@ -6,8 +6,8 @@ pub(crate) mod wait_times;
 
 use super::workers::idle::{Flags, IdleWorkers, Resize, SleepEnd, WakeUp, Worker};
 use crate::ring::PopError;
-use crate::sync::{hint, thread};
-use crate::wait::Spin;
+use crate::sync::{SpinWait, hint, thread};
+
 use priority_queue::PriorityQueue;
 
 /// How often a submitter checks for a searching worker before it wakes one, a pause apart.
@@ -18,14 +18,14 @@ const CHECKS_BEFORE_WAKING: u32 = 8;
 /// as sleeping immediately. Then it yields a few times.
 struct SearchSpin {
     checks: u32,
-    spin: Spin,
+    spin: SpinWait,
 }
 
 impl SearchSpin {
     const CHECKS: u32 = 100;
 
     fn new() -> Self {
-        Self { checks: 0, spin: Spin::new() }
+        Self { checks: 0, spin: SpinWait::new() }
     }
 
     /// Waits a moment; returns `false` when the time is over.
@@ -35,7 +35,7 @@ impl SearchSpin {
             hint::spin_loop();
             return true;
         }
-        thread::LOOKS_AGAIN && self.spin.again()
+        thread::LOOKS_AGAIN && self.spin.spin()
     }
 }
 
@@ -47,25 +47,21 @@ pub(crate) struct Queue<J> {
 }
 
 impl<J> Flags for PriorityQueue<J> {
-    fn raise(&self) -> bool {
-        self.raise_flags()
+    fn set(&self) -> bool {
+        self.set_flags()
     }
 
-    fn lower(&self) {
-        self.lower_flags();
+    fn clear(&self) {
+        self.clear_flags();
     }
 }
 
 impl<J> Queue<J> {
-    pub(crate) fn new(
-        jobs: PriorityQueue<J>,
-        min_workers: usize,
-        max_workers: usize,
-    ) -> Self {
+    pub(crate) fn new(jobs: PriorityQueue<J>, min_workers: usize, max_workers: usize) -> Self {
         Self { jobs, idle: IdleWorkers::new(min_workers, max_workers) }
     }
 
-    /// After a push that found a flag raised. Returns `true` if the caller must start a thread, which
+    /// After a push that found a flag set. Returns `true` if the caller must start a thread, which
     /// begins as the searcher.
     ///
     /// Waking a thread is a system call of some microseconds, and unnecessary if a worker is about to
@@ -76,7 +72,7 @@ impl<J> Queue<J> {
         let mut checks = 0;
         loop {
             // A worker that searches at any time after the push either finds the job, or finds another
-            // and then wakes the next worker. It cannot be one that raised the flag over an empty queue
+            // and then wakes the next worker. It cannot be one that set the flag over an empty queue
             // before the push: the push modified the same word later, and with it would have seen that
             // this worker no longer searches.
             if self.idle.is_searched() || self.jobs.is_empty() {
@@ -162,7 +158,7 @@ impl<J> Queue<J> {
             }
         };
         let mut search_spin = SearchSpin::new();
-        let mut busy = Spin::new();
+        let mut busy = SpinWait::new();
         loop {
             searching = searching || self.idle.begin_search();
             let popped = self.jobs.pop(turn, |job, queue| {
@@ -178,8 +174,8 @@ impl<J> Queue<J> {
                 }
                 // A job is being pushed.
                 Err(PopError::Busy) => {
-                    if !busy.again() {
-                        busy = Spin::new();
+                    if !busy.spin() {
+                        busy = SpinWait::new();
                     }
                     continue;
                 }
@@ -230,7 +226,7 @@ mod tests {
         Queue::new(PriorityQueue::new(1, 8), min_workers, max_workers)
     }
 
-    /// Returns whether the push found the flag raised.
+    /// Returns whether the push found the flag set.
     fn push(queue: &Queue<u32>, job: u32) -> bool {
         queue.jobs.queue(0).ring().push_with(job, |job| job).unwrap()
     }
@@ -246,7 +242,7 @@ mod tests {
     #[test]
     fn a_pool_that_may_grow_starts_one_thread_at_a_time() {
         let queue = queue(0, 2);
-        assert!(!queue.wake_worker(), "the queue is empty, and the flag is raised");
+        assert!(!queue.wake_worker(), "the queue is empty, and the flag is set");
         assert!(push(&queue, 1));
         assert!(queue.wake_worker(), "a thread is to be started");
         assert!(!push(&queue, 2), "the new thread will look");

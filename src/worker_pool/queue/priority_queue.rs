@@ -19,11 +19,11 @@ pub(crate) struct BoundedQueue<J> {
 pub(crate) struct NotFull<'a, J>(&'a Ring<J>);
 
 impl<J> Condition for NotFull<'_, J> {
-    fn raise(&self) -> bool {
+    fn set_waiting(&self) -> bool {
         self.0.wait_for_room()
     }
 
-    fn lower(&self) {
+    fn clear_waiting(&self) {
         self.0.nobody_waits_for_room();
     }
 }
@@ -112,17 +112,17 @@ impl<J> PriorityQueue<J> {
         Err(failure)
     }
 
-    /// Raises the flag of every queue, each in one step with seeing it empty and open. Returns `false`,
-    /// with all flags down, if one is not empty or is closed.
-    pub(crate) fn raise_flags(&self) -> bool {
-        let raised = self.queues.iter().all(|queue| queue.ring.wait_for_items());
-        if !raised {
-            self.lower_flags();
+    /// Sets the flag of every queue, each in one step with seeing it empty and open. Returns `false`,
+    /// with all flags clear, if one is not empty or is closed.
+    pub(crate) fn set_flags(&self) -> bool {
+        let all_set = self.queues.iter().all(|queue| queue.ring.wait_for_items());
+        if !all_set {
+            self.clear_flags();
         }
-        raised
+        all_set
     }
 
-    pub(crate) fn lower_flags(&self) {
+    pub(crate) fn clear_flags(&self) {
         for queue in &self.queues {
             queue.ring.nobody_waits_for_items();
         }
@@ -194,9 +194,9 @@ mod tests {
     #[test]
     fn the_flags_are_raised_together_or_not_at_all() {
         let queues = PriorityQueue::new(3, 4);
-        assert!(queues.raise_flags());
+        assert!(queues.set_flags());
         assert_eq!(queues.queue(1).ring().push_with(1, |job| job), Ok(true));
-        assert!(!queues.raise_flags(), "one queue is not empty");
+        assert!(!queues.set_flags(), "one queue is not empty");
         assert_eq!(queues.queue(0).ring().push_with(0, |job| job), Ok(false));
     }
 }

@@ -177,10 +177,7 @@ impl<'a> Submitter<'a> {
     }
 
     #[cold]
-    fn retry_while_busy<R: Run + 'static>(
-        &self,
-        mut error: PushError<Envelope<R>>,
-    ) -> Enqueued<R> {
+    fn retry_while_busy<R: Run + 'static>(&self, mut error: PushError<Envelope<R>>) -> Enqueued<R> {
         for _ in 0..BUSY_RETRIES {
             let PushError::Busy(envelope) = error else { break };
             spin_loop();
@@ -226,11 +223,11 @@ impl<'a> Submitter<'a> {
         let entered = match limit {
             BlockingLimit::NoWait => None,
             BlockingLimit::Timeout(timeout) => {
-                wait.block_for(timeout, || self.attempt(&mut envelope))
+                wait.block_timeout(timeout, || self.attempt(&mut envelope))
             }
             // The attempt before this call found the queue full.
             BlockingLimit::Unlimited => {
-                Some(wait.block_after(Attempt::Refused, || self.attempt(&mut envelope)))
+                Some(wait.block_after(Attempt::NotReady, || self.attempt(&mut envelope)))
             }
         };
         match (entered, envelope) {
@@ -252,7 +249,7 @@ impl<'a> Submitter<'a> {
         let (attempt, envelope) = match self.push(envelope) {
             Ok(()) => return Attempt::Done(Entered::Queued),
             Err(PushError::Closed(envelope)) => (Attempt::Done(Entered::Closed), envelope),
-            Err(PushError::Full(envelope)) => (Attempt::Refused, envelope),
+            Err(PushError::Full(envelope)) => (Attempt::NotReady, envelope),
             Err(PushError::Busy(envelope)) => (Attempt::Busy, envelope),
         };
         *slot = Some(envelope);

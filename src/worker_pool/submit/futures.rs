@@ -107,9 +107,9 @@ impl<F: FnOnce() + Send + 'static> Future for SubmitFuture<'_, F> {
     /// If polled again after it was ready.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let submitter = self.enqueue.submitter;
-        self.enqueue.poll(cx).map_err(|(reason, envelope)| {
-            submitter.submit_error(reason, envelope.into_work().0)
-        })
+        self.enqueue
+            .poll(cx)
+            .map_err(|(reason, envelope)| submitter.submit_error(reason, envelope.into_work().0))
     }
 }
 
@@ -209,6 +209,8 @@ impl<F, T> Drop for CallFuture<'_, F, T> {
 
 impl<F, T> fmt::Debug for CallFuture<'_, F, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CallFuture").field("queued", &self.enqueue.is_none()).finish_non_exhaustive()
+        f.debug_struct("CallFuture")
+            .field("queued", &self.enqueue.is_none())
+            .finish_non_exhaustive()
     }
 }

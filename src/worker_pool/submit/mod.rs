@@ -9,7 +9,7 @@ pub use futures::{CallFuture, SpawnFuture, SubmitFuture};
 use super::error::{JobError, SubmitError};
 use super::handle::{JobCell, JobHandle, TrackedJob};
 use super::inline::Ticket;
-use super::run::{Closure, Run};
+use super::run::Closure;
 use super::shared::Shared;
 use super::workers::current::PoolId;
 use crate::error::Reason;

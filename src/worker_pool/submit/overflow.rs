@@ -95,7 +95,7 @@ mod tests {
         .unwrap();
         begun.recv().unwrap();
         (0..3).for_each(|_| pool.execute(|| ()).unwrap());
-        let finish = pool.shared().queue.jobs.queue(0).ring().stall_pop().unwrap();
+        let finish = pool.shared.queue.jobs.queue(0).ring().stall_pop().unwrap();
         thread::scope(|scope| {
             let submitter = scope.spawn(|| pool.execute(|| ()));
             // Long enough for a wrong eviction.

@@ -35,7 +35,7 @@ fn fixed_queue(queues: usize, workers: usize) -> Jobs {
 /// Pushes a job. `Ok` says whether the caller must start a thread.
 fn push(queue: &Jobs, index: usize, job: u32) -> Result<bool, ()> {
     match queue.jobs.queue(index).ring().push_with(job, |job| job) {
-        Ok(flag_was_raised) => Ok(flag_was_raised && queue.wake_after_push()),
+        Ok(flag_was_set) => Ok(flag_was_set && queue.wake_after_push()),
         Err(PushError::Closed(_)) => Err(()),
         Err(_) => panic!("the queue is not full"),
     }

@@ -3,9 +3,9 @@
 //! A job that no worker looks for leaves a worker asleep forever, which loom reports as a deadlock: the
 //! models need few assertions.
 
-use super::{Jobs, elastic_queue, fixed_queue, model, next, no_start, push, submit, worker};
 use super::worker_to_the_end;
-use crate::wait::block_on;
+use super::{Jobs, elastic_queue, fixed_queue, model, next, no_start, push, submit, worker};
+use crate::sync::block_on;
 use crate::worker_pool::workers::idle::Worker;
 use loom::sync::Notify;
 use loom::thread;
@@ -94,7 +94,7 @@ fn jobs_that_need_two_workers() {
 }
 
 /// A submitter beside two workers, both of which may sleep. One of them may fall asleep while the other
-/// searches; then the flags are down until the searcher has found the first job.
+/// searches; then the flags are clear until the searcher has found the first job.
 #[test]
 fn a_searcher_that_finds_a_job_wakes_the_next_worker() {
     model(1, || {

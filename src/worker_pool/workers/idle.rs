@@ -14,35 +14,35 @@
 //! ```
 //!
 //! The queue's *flags* are part of the words that pushes modify. So a submitter learns from its push
-//! whether it must wake a worker, and while no flag is raised it pays nothing, not even for a fence.
+//! whether it must wake a worker, and while no flag is set it pays nothing, not even for a fence.
 //!
-//! *Invariant.* While a worker is available and none searches, every flag is raised, or a thread is
+//! *Invariant.* While a worker is available and none searches, every flag is set, or a thread is
 //! about to call [`wake_one`](IdleWorkers::wake_one).
 //!
-//! * Flags are raised under the lock, each in one step with seeing its queue empty. A push comes either
-//!   before, and raising fails; or after, and then it sees the flag and calls `wake_one`.
+//! * Flags are set under the lock, each in one step with seeing its queue empty. A push comes either
+//!   before, and setting fails; or after, and then it sees the flag and calls `wake_one`.
 //! * A worker that goes to sleep adds itself to the available workers with the same read-modify-write
 //!   that shows it whether there is a searcher. If there is, the searcher's later step out of searching
-//!   shows it the sleeper, and it calls `wake_one`. If not, the sleeper raises the flags itself.
+//!   shows it the sleeper, and it calls `wake_one`. If not, the sleeper sets the flags itself.
 //! * `wake_one` does one of three things. It finds a searcher, which has yet to look and will see the
-//!   job. It raises the flags over empty queues. Or it makes one of the available workers the searcher,
+//!   job. It sets the flags over empty queues. Or it makes one of the available workers the searcher,
 //!   before that worker wakes up; until it has looked, no other is woken.
 //!
 //! So while there is a job and a worker is available, some worker is going to look at the queue: the
 //! searcher, which wakes the next one when it finds a job.
 
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use crate::sync::thread::{Limit, Parker};
+use crate::sync::thread::{ParkDeadline, Parker};
 use crate::sync::{Arc, CachePadded, Mutex};
 use std::task::Waker;
 use std::time::Duration;
 
 /// The flags of the queue that the workers take jobs from.
 pub(crate) trait Flags {
-    /// Raises all flags, each in one step with seeing its queue empty and open. Returns `false`, with
-    /// no flag raised by this call, if one is not empty or is closed.
-    fn raise(&self) -> bool;
-    fn lower(&self);
+    /// Sets all flags, each in one step with seeing its queue empty and open. Returns `false`, with
+    /// no flag set by this call, if one is not empty or is closed.
+    fn set(&self) -> bool;
+    fn clear(&self);
 }
 
 pub(crate) struct IdleWorkers {
@@ -186,10 +186,10 @@ impl IdleWorkers {
         let mut word = self.word.load(Ordering::Acquire);
         if word & SEARCHING != 0 || word < AVAILABLE {
             // The searcher will see the job. Until it has looked, submitters need not call.
-            flags.lower();
+            flags.clear();
             return WakeUp::Unnecessary;
         }
-        if flags.raise() {
+        if flags.set() {
             // Another worker has taken the job.
             return WakeUp::Unnecessary;
         }
@@ -202,7 +202,7 @@ impl IdleWorkers {
                 return WakeUp::Unnecessary;
             }
         }
-        flags.lower();
+        flags.clear();
         match roster.asleep.pop() {
             Some(sleeper) => {
                 sleeper.signal.store(WAKE, Ordering::Release);
@@ -235,7 +235,7 @@ impl IdleWorkers {
         let step = if searching { AVAILABLE - SEARCHING } else { AVAILABLE };
         let before = self.word.fetch_add(step, Ordering::AcqRel);
         let another_searches = !searching && before & SEARCHING != 0;
-        if !another_searches && !flags.raise() {
+        if !another_searches && !flags.set() {
             roster.asleep.pop();
             self.word.fetch_sub(AVAILABLE, Ordering::AcqRel);
             return SleepEnd::NotSlept;
@@ -253,7 +253,7 @@ impl IdleWorkers {
                 RETIRE => return SleepEnd::Retired,
                 _ => {}
             }
-            limit = limit.or_else(|| self.idle_timeout(worker).map(Limit::after));
+            limit = limit.or_else(|| self.idle_timeout(worker).map(ParkDeadline::after));
             match limit {
                 None => worker.parker.park(),
                 Some(end) if worker.parker.park_until(end) => {}

@@ -21,7 +21,7 @@ use std::io;
 /// If not even one can be started.
 pub(crate) fn start_first(pool: &PlainArc<Shared>, min_workers: usize) -> io::Result<()> {
     let started = start(pool, pool.queue.idle.reserve_starts(min_workers));
-    // Raises the flags, if more threads may be started.
+    // Sets the flags, if more threads may be started.
     wake_worker(pool);
     started
 }
