@@ -1,10 +1,10 @@
-//! Counting without a read-modify-write.
+//! Counters of a pool, for each thread.
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 
-/// What happened in the name of one thread id, or of all threads that have none.
+/// What was counted for one thread number, or for all threads without one.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct Stats {
     pub(super) hits: Counter,
     pub(super) misses: Counter,
     pub(super) created: Counter,
@@ -12,14 +12,15 @@ pub(super) struct Tally {
     pub(super) discarded: Counter,
 }
 
-/// Read by anybody, at any time.
+/// A counter that any thread may read at any time.
 ///
 /// Ordering: relaxed throughout. Each count stands for itself and guards nothing.
 #[derive(Debug, Default)]
 pub(super) struct Counter(AtomicU64);
 
 impl Counter {
-    /// Adds one and returns the sum. Only for a counter with a single writer at a time.
+    /// Adds one and returns the sum, without a read-modify-write. Only for a counter with a single
+    /// writer at a time.
     #[inline]
     pub(super) fn bump(&self) -> u64 {
         let sum = self.0.load(Ordering::Relaxed).wrapping_add(1);
