@@ -1,5 +1,4 @@
-//! Calls under way, counted by when they began: so that one sees how many are overdue before any of them
-//! comes back.
+//! Calls in flight, counted by their start, so that overdue calls are known before they end.
 
 use super::word::Word;
 use crate::sync::CachePadded;
@@ -10,22 +9,26 @@ use crate::sync::atomic::{
 use crate::time::{Instant, nanos};
 use std::time::Duration;
 
-/// Time is cut into steps of an eighth of the slow threshold, and each bucket counts the calls under way
-/// that began in one step. When a bucket is needed for a later step, what is left in it is overdue, and
-/// goes to a common count. A call that ends finds its bucket by when it began; if the bucket is of another
-/// step by now, the call is among the overdue.
+/// WindowCounts the calls in flight that are *overdue*: that have taken as long as a slow call already.
 ///
-/// A call is *overdue* when the whole step in which it began is: never before the threshold, and at most
-/// two eighths of it later.
+/// Time is divided into steps of an eighth of the slow threshold. Each bucket counts the calls in
+/// flight that started in one step. When a bucket is needed for a later step, the calls that are
+/// left in it are overdue, and move to a common count. A call that ends finds its bucket by the time
+/// of its start; if the bucket belongs to a later step by now, the call is among the overdue ones.
 ///
-/// Everything belongs to an *era*, named by the generation and the epoch of settings of the breaker's word:
-/// with another of either, calls under way are forgotten, and count when they end, if they still do. Eras
-/// are told apart in a few bits (the *tag*), so all buckets are emptied before a tag comes around.
+/// A call becomes overdue when the whole step in which it started does: never before the threshold,
+/// and at most two eighths of it later.
+///
+/// All counts belong to an *era*, named by the generation and the configuration epoch of the
+/// breaker's word. When either changes, the calls in flight are forgotten here; they are still
+/// recorded when they end. Eras are told apart by a few bits (the *tag*), so all buckets are emptied
+/// before a tag is used again.
 #[derive(Debug)]
-pub(super) struct InFlight {
+pub(crate) struct InFlight {
     /// `[tag 8 | era 29]`
     era: AtomicU64,
-    /// `[tag 8 | count + BIAS]`: a call that ends may be deducted before its bucket's rest is added.
+    /// `[tag 8 | count + BIAS]`. The bias is needed because a call that ends may be subtracted before
+    /// the rest of its bucket is added.
     overdue: CachePadded<AtomicU64>,
     /// `[tag 8 | step 36 | count 20]`
     buckets: [CachePadded<AtomicU64>; BUCKETS],
@@ -33,10 +36,10 @@ pub(super) struct InFlight {
 
 /// Steps within the slow threshold.
 const STEPS: u64 = 8;
-/// One for each step up to the threshold, one that is becoming overdue, one that is being filled.
+/// One for each step up to the threshold, one that becomes overdue, one that is being filled.
 const BUCKETS: usize = STEPS as usize + 2;
-/// Short enough for every threshold that can be met, and 36 bits of them are two years.
-const SHORTEST_STEP: u64 = 1_000_000;
+/// The shortest step, in nanoseconds. 36 bits of such steps are two years.
+const MIN_STEP: u64 = 1_000_000;
 
 const TAG: u32 = 56;
 const STEP: u32 = 20;
@@ -45,12 +48,22 @@ const COUNT_MASK: u64 = (1 << STEP) - 1;
 const ERA_MASK: u64 = (1 << TAG) - 1;
 const BIAS: u64 = 1 << 40;
 
-/// What a call under way has to remember to be found again: which it does anyway.
+/// The part of a call's ticket by which its bucket is found again.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Start {
-    pub(super) admitted: Word,
-    pub(super) at: Instant,
-    pub(super) slow_after: Duration,
+pub(crate) struct Start {
+    pub(crate) admitted: Word,
+    pub(crate) at: Instant,
+    pub(crate) slow_after: Duration,
+}
+
+/// What [`InFlight::enter`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Entered {
+    /// The call is the first of its step, so that earlier calls may have become overdue.
+    FirstOfStep,
+    /// Another call of the same step has entered before, or the call is not counted.
+    InPresentStep,
 }
 
 impl Start {
@@ -60,7 +73,7 @@ impl Start {
 }
 
 fn step_of(now: Instant, slow_after: Duration) -> u64 {
-    let width = nanos(slow_after).div_ceil(STEPS).max(SHORTEST_STEP);
+    let width = nanos(slow_after).div_ceil(STEPS).max(MIN_STEP);
     (now.as_nanos() / width) & STEP_MASK
 }
 
@@ -74,7 +87,7 @@ fn era_of(word: Word) -> u64 {
 }
 
 impl InFlight {
-    pub(super) fn new(word: Word) -> Self {
+    pub(crate) fn new(word: Word) -> Self {
         Self {
             era: AtomicU64::new(1 << TAG | era_of(word)),
             overdue: CachePadded::new(AtomicU64::new(1 << TAG | BIAS)),
@@ -82,51 +95,52 @@ impl InFlight {
         }
     }
 
-    /// The tag of the era of `word`, unless that is not the present one.
+    /// The tag of the era of `word`, if that is the present one.
     fn tag(&self, word: Word) -> Option<u64> {
         // Ordering: acquire, with the release in `begin_era`.
         let era = self.era.load(Acquire);
         (era & ERA_MASK == era_of(word)).then_some(era >> TAG)
     }
 
-    /// A call begins. True if it is the first of its step, so that others may have become overdue.
-    pub(super) fn enter(&self, start: &Start) -> bool {
-        let Some(tag) = self.tag(start.admitted) else { return false };
+    /// WindowCounts a call that starts.
+    pub(crate) fn enter(&self, start: &Start) -> Entered {
+        let Some(tag) = self.tag(start.admitted) else { return Entered::InPresentStep };
         let step = start.step();
         let bucket = &self.buckets[(step % BUCKETS as u64) as usize];
         let first = tag << TAG | step << STEP | 1;
-        // Ordering: acquire, with the release below: who sees a bucket of a later era sees that era.
+        // Ordering: acquire, with the release below: a thread that reads a bucket of a later era also
+        // reads that era.
         let mut word = bucket.load(Acquire);
         loop {
             let age = steps_between(word >> STEP & STEP_MASK, step);
             let (next, left) = if word >> TAG != tag {
                 if self.tag(start.admitted) != Some(tag) {
-                    return false; // it is of a later era, which we do not belong to
+                    return Entered::InPresentStep; // the bucket belongs to a later era
                 }
                 (first, 0)
             } else if age > 0 {
                 (first, word & COUNT_MASK)
             } else if age == 0 {
-                // A million calls in one bucket: the rest goes uncounted, and `leave` stops at none.
+                // A bucket holds a million calls. More are not counted, and `leave` stops at zero.
                 (if word & COUNT_MASK == COUNT_MASK { word } else { word + 1 }, 0)
             } else {
-                self.add_overdue(tag, 1); // we were suspended for longer than it takes
-                return true;
+                self.add_overdue(tag, 1); // this thread was suspended for that long
+                return Entered::FirstOfStep;
             };
             match bucket.compare_exchange_weak(word, next, AcqRel, Acquire) {
                 Ok(_) => {
                     if left > 0 {
                         self.add_overdue(tag, left);
                     }
-                    return next == first;
+                    return if next == first { Entered::FirstOfStep } else { Entered::InPresentStep };
                 }
                 Err(now) => word = now,
             }
         }
     }
 
-    /// A call that entered has ended, one way or another.
-    pub(super) fn leave(&self, start: &Start) {
+    /// WindowCounts the end of a call that entered, whatever its outcome.
+    pub(crate) fn leave(&self, start: &Start) {
         let Some(tag) = self.tag(start.admitted) else { return };
         let step = start.step();
         let bucket = &self.buckets[(step % BUCKETS as u64) as usize];
@@ -154,8 +168,8 @@ impl InFlight {
         }
     }
 
-    /// How many of the calls that `word` admitted are overdue at `now`.
-    pub(super) fn overdue(&self, word: Word, now: Instant, slow_after: Duration) -> u64 {
+    /// The number of calls admitted by `word` that are overdue at `now`.
+    pub(crate) fn overdue(&self, word: Word, now: Instant, slow_after: Duration) -> u64 {
         let Some(tag) = self.tag(word) else { return 0 };
         let step = step_of(now, slow_after);
         let common = self.overdue.load(Relaxed);
@@ -169,18 +183,19 @@ impl InFlight {
         common + self.buckets.iter().map(|bucket| late(bucket.load(Relaxed))).sum::<u64>()
     }
 
-    /// Forgets all calls under way: from here on those count that `word` will admit. One caller at a time,
-    /// before `word` is published.
-    pub(super) fn begin_era(&self, word: Word) {
+    /// Forgets all calls in flight; from here on, calls that `word` admits are counted. Called by one
+    /// thread at a time, before `word` is published.
+    pub(crate) fn begin_era(&self, word: Word) {
         let tag = (self.era.load(Relaxed) >> TAG).wrapping_add(1) & 0xff;
         if tag.is_multiple_of(128) {
-            // No bucket keeps a tag for longer than half the range of tags.
+            // So no bucket keeps a tag for longer than half the range of tags.
             for bucket in &self.buckets {
                 bucket.swap(tag.wrapping_sub(1) << TAG, Relaxed);
             }
         }
         self.overdue.swap(tag << TAG | BIAS, Relaxed);
-        // Ordering: release, to the acquire in `tag`. A swap, for loom lets a store be straddled.
+        // Ordering: release, with the acquire in `tag`. A swap, because loom lets the
+        // read-modify-write of another thread straddle a plain store.
         self.era.swap(tag << TAG | era_of(word), AcqRel);
     }
 }
@@ -188,16 +203,16 @@ impl InFlight {
 #[cfg(test)]
 #[cfg(not(mainstay_loom))]
 mod tests {
-    use super::super::CircuitBreakerBuilder;
+    use crate::breaker::CircuitBreakerBuilder;
+    use super::super::word::Phase;
     use super::*;
     use proptest::prelude::*;
 
     const THRESHOLD: Duration = Duration::from_millis(800);
 
     fn word() -> Word {
-        let settings =
-            CircuitBreakerBuilder::default().slow_calls(THRESHOLD, 0.5).settings().unwrap();
-        Word::new(&settings, Default::default())
+        let builder = CircuitBreakerBuilder::default().slow_calls(THRESHOLD, 0.5);
+        Word::new(&builder.validated().unwrap(), Default::default())
     }
 
     fn start(ms: u64) -> Start {
@@ -211,7 +226,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
-        /// Of any schedule: every call that is two steps over the threshold is counted, none that is below it.
+        /// In every schedule, each call that is two steps over the threshold is counted, and none below it.
         #[test]
         fn agrees_with_a_list(
             steps in prop::collection::vec((prop_oneof![8 => 0_u64..60, 1 => 0_u64..3000], any::<u8>()), 0..120),
@@ -221,7 +236,7 @@ mod tests {
             for (pause, dice) in steps {
                 now += pause;
                 if dice < 128 || running.is_empty() {
-                    in_flight.enter(&start(now));
+                    let _ = in_flight.enter(&start(now));
                     running.push(now);
                 } else {
                     let ended = running.swap_remove(usize::from(dice) % running.len());
@@ -239,27 +254,28 @@ mod tests {
     }
 
     #[test]
-    fn another_era_forgets_and_a_late_end_changes_nothing() {
+    fn a_new_era_forgets_all_calls_and_a_late_end_changes_nothing() {
         let in_flight = InFlight::new(word());
         let old = start(0);
         let mut word = word();
         // Twice around the tags.
         for _ in 0..600 {
-            assert!(in_flight.enter(&Start { admitted: word, ..old }));
+            assert_eq!(in_flight.enter(&Start { admitted: word, ..old }), Entered::FirstOfStep);
             let before = word;
-            word = word.moved_to(super::super::word::Phase::CLOSED);
+            word = word.next_generation(Phase::CLOSED);
             in_flight.begin_era(word);
             in_flight.leave(&Start { admitted: before, ..old });
             assert_eq!(in_flight.overdue(word, at(100_000), THRESHOLD), 0);
-            assert!(!in_flight.enter(&Start { admitted: before, ..old }), "of an era that is over");
+            let late = in_flight.enter(&Start { admitted: before, ..old });
+            assert_eq!(late, Entered::InPresentStep, "the call belongs to an earlier era");
         }
     }
 
     #[test]
-    fn the_first_of_each_step_is_told_apart() {
+    fn the_first_call_of_each_step_is_reported() {
         let in_flight = InFlight::new(word());
         let first: Vec<_> =
-            [0, 1, 99, 100, 150, 2000, 2001].map(|ms| in_flight.enter(&start(ms))).into();
+            [0, 1, 99, 100, 150, 2000, 2001].map(|ms| in_flight.enter(&start(ms)) == Entered::FirstOfStep).into();
         assert_eq!(first, [true, false, false, true, false, true, false]);
     }
 }
