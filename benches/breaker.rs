@@ -8,7 +8,7 @@ use mainstay::breaker::{
     CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerMode, KeyedCircuitBreaker, Transition,
 };
 use mainstay::time::{Clock, ManualClock};
-use mainstay::window::{Generation, Sample, Window};
+use mainstay::window::{Sample, Window, WindowGeneration};
 use std::hint::black_box;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -130,13 +130,13 @@ fn window(c: &mut Criterion) {
     let mut group = c.benchmark_group("window");
     let now = Clock::system().now();
     let windows = [
-        ("count", Window::count(100).unwrap()),
-        ("time", Window::time(Duration::from_secs(10), 10).unwrap()),
+        ("count", Window::count_window(100).unwrap()),
+        ("time", Window::time_window(Duration::from_secs(10), 10).unwrap()),
     ];
     for (name, window) in &windows {
         for (kind, sample) in [("success", Sample::OK), ("failure", Sample::FAILED)] {
             group.bench_function(format!("{name}, {kind}"), |b| {
-                b.iter(|| window.record(Generation::FIRST, now, black_box(sample)));
+                b.iter(|| window.record(WindowGeneration::FIRST, now, black_box(sample)));
             });
         }
         group.bench_function(format!("{name}, counts"), |b| b.iter(|| window.counts(now)));

@@ -9,7 +9,7 @@ use mainstay::retry::Retry;
 use mainstay::ring::{Ring, channel};
 use mainstay::time::Clock;
 use mainstay::wait::{Semaphore, oneshot};
-use mainstay::window::{Generation, Sample, Window};
+use mainstay::window::{Sample, Window, WindowGeneration};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::future::Future;
@@ -153,11 +153,14 @@ fn windows_take_the_memory_they_say() {
     // On x86-64; elsewhere cache lines are padded to other sizes.
     #[cfg(target_arch = "x86_64")]
     for calls in [1, 100, 32_768] {
-        assert_eq!(allocated(|| Window::count(calls).unwrap()), (2, 384 + 4 * u64::from(calls)));
+        assert_eq!(
+            allocated(|| Window::count_window(calls).unwrap()),
+            (2, 384 + 4 * u64::from(calls))
+        );
     }
     #[cfg(target_arch = "x86_64")]
     for buckets in [1, 10, 1024] {
-        let window = || Window::time(Duration::from_secs(10), buckets).unwrap();
+        let window = || Window::time_window(Duration::from_secs(10), buckets).unwrap();
         assert_eq!(allocated(window), (2, 256 + 16 * u64::from(buckets)));
     }
 }
@@ -185,8 +188,11 @@ fn a_keyed_breaker_takes_the_memory_it_says() {
 #[test]
 fn recording_and_resetting_allocate_nothing() {
     let clock = Clock::system();
-    for window in [Window::count(100).unwrap(), Window::time(Duration::from_secs(1), 10).unwrap()] {
-        let mut generation = Generation::FIRST;
+    for window in [
+        Window::count_window(100).unwrap(),
+        Window::time_window(Duration::from_secs(1), 10).unwrap(),
+    ] {
+        let mut generation = WindowGeneration::FIRST;
         let records = || {
             for n in 0..1000 {
                 let sample = if n % 2 == 0 { Sample::OK } else { Sample::SLOW_AND_FAILED };

@@ -7,7 +7,7 @@ use mainstay::breaker::{
     CircuitBreakerState as State,
 };
 use mainstay::error::{Error, Reason};
-use mainstay::event::{Event, Value};
+use mainstay::event::{Event, EventValue};
 use mainstay::outcome::{Outcome, Timed};
 use mainstay::time::{Clock, ManualClock};
 use proptest::prelude::*;
@@ -220,7 +220,7 @@ fn never_more_probes_than_allowed_nor_than_wanted() {
     let second = breaker.try_acquire().unwrap();
     let rejection = breaker.try_acquire().unwrap_err();
     assert_eq!(rejection.retry_after(), None, "nobody knows when a probe will end");
-    assert_eq!(breaker.snapshot().probes, 2);
+    assert_eq!(breaker.snapshot().active_probes, 2);
     first.success();
     let third = breaker.try_acquire().unwrap();
     drop(second);
@@ -426,12 +426,12 @@ fn settings_out_of_range_are_named() {
         (b().half_open_calls(u32::MAX), "half_open_calls"),
         (b().probe_timeout(Duration::ZERO), "probe_timeout"),
         (b().open_duration(Backoff::exponential(SECOND).factor(f64::NAN)), "backoff.factor"),
-        (b().count_window(u32::MAX), "window.calls"),
+        (b().count_window(u32::MAX), "count_window"),
         (b().count_window(0), "min_calls"),
-        (b().time_window(SECOND, 0), "window.buckets"),
-        (b().time_window(SECOND, u32::MAX), "window.buckets"),
-        (b().time_window(Duration::ZERO, 1), "window.span"),
-        (b().time_window(Duration::MAX, 10), "window.span"),
+        (b().time_window(SECOND, 0), "time_window"),
+        (b().time_window(SECOND, u32::MAX), "time_window"),
+        (b().time_window(Duration::ZERO, 1), "time_window"),
+        (b().time_window(Duration::MAX, 10), "time_window"),
     ];
     for (builder, field) in table {
         let shown = format!("{builder:?}");
@@ -470,10 +470,10 @@ fn events_tell_each_transition_in_order() {
         let told = told.clone();
         move |event: &Event<'_>| {
             let word = |name| match event.field(name) {
-                Some(Value::Word(word)) => word,
+                Some(EventValue::Label(word)) => word,
                 other => panic!("{other:?}"),
             };
-            let wait = event.field("wait");
+            let wait = event.field("open_duration");
             told.lock().unwrap().push((
                 event.sequence,
                 word("from"),
@@ -493,10 +493,10 @@ fn events_tell_each_transition_in_order() {
     assert_eq!(
         *told.lock().unwrap(),
         [
-            (1, "closed", "open", "failure rate", Some(Value::Time(10 * SECOND))),
-            (2, "open", "half-open", "wait elapsed", None),
-            (3, "half-open", "open", "probes failed", Some(Value::Time(20 * SECOND))),
-            (4, "open", "half-open", "wait elapsed", None),
+            (1, "closed", "open", "failure rate", Some(EventValue::Duration(10 * SECOND))),
+            (2, "open", "half-open", "open duration elapsed", None),
+            (3, "half-open", "open", "probes failed", Some(EventValue::Duration(20 * SECOND))),
+            (4, "open", "half-open", "open duration elapsed", None),
             (5, "half-open", "closed", "probes succeeded", None),
             (6, "closed", "closed", "reset", None),
         ]
@@ -519,7 +519,7 @@ fn a_classifier_sees_the_ok_value_and_the_elapsed_time() {
     let counts = breaker.snapshot().counts;
     assert_eq!((counts.total, counts.failed), (2, 1));
 
-    let by_time = breaker.classified_by(Timed(|_: &Result<(), Error<()>>, elapsed| {
+    let by_time = breaker.classified_with(Timed(|_: &Result<(), Error<()>>, elapsed| {
         if elapsed > SECOND { Outcome::Failure } else { Outcome::Success }
     }));
     let _ = time.drive(by_time.call(|| async {

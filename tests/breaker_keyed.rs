@@ -46,13 +46,13 @@ fn each_key_has_a_breaker_of_its_own() {
     fail(&keyed, 1);
     assert!(succeed(&keyed, 2) && !succeed(&keyed, 1));
     let snapshot = keyed.snapshot();
-    assert_eq!((snapshot.keys, snapshot.shut, snapshot.spared), (2, 1, 0));
+    assert_eq!((snapshot.keys, snapshot.open, snapshot.suppressed), (2, 1, 0));
     let sum = keyed.totals();
     assert_eq!((sum.counts.total, sum.counts.failed, sum.rejected), (3, 2, 1));
     assert_eq!((sum.closed, sum.open, sum.half_open), (1, 1, 0));
     time.advance(10 * SECOND);
     assert!(succeed(&keyed, 1));
-    assert_eq!((keyed.snapshot().shut, keyed.totals().closed), (0, 2));
+    assert_eq!((keyed.snapshot().open, keyed.totals().closed), (0, 2));
     let mut states: Vec<_> = keyed.breakers().iter().map(|(key, b)| (**key, b.state())).collect();
     states.sort_by_key(|(key, _)| *key);
     assert_eq!(states, [(1, State::Closed), (2, State::Closed)]);
@@ -99,7 +99,7 @@ fn what_is_shut_in_use_or_set_by_hand_is_not_forgotten() {
     let _fourth = keyed.breaker(&299).unwrap();
     let rejection = keyed.breaker(&5).unwrap_err();
     assert_eq!(rejection.reason(), Reason::Exhausted);
-    assert_eq!(keyed.snapshot().refused, 1);
+    assert_eq!(keyed.snapshot().rejected, 1);
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn what_is_idle_is_forgotten_and_what_is_used_is_not() {
     let control = Control::new();
     let keyed: KeyedCircuitBreaker<u32> =
         KeyedCircuitBreaker::builder(each(&time).control(&control)).max_keys(5).build().unwrap();
-    control.set(Mode::Disabled);
+    control.set_mode(Mode::Disabled);
     for key in 0..100 {
         fail(&keyed, key);
         assert!(keyed.breaker(&key).unwrap().try_acquire().is_ok());
@@ -205,7 +205,7 @@ fn who_has_long_been_shut_in_vain_gives_way() {
         assert_eq!(keyed.breaker(&9).is_ok(), when_full != WhenFull::Refuse);
         time.advance(60 * SECOND);
         assert!(keyed.breaker(&10).is_ok(), "idle for as long again");
-        assert_eq!(keyed.snapshot().shut, keyed.totals().open + keyed.totals().half_open);
+        assert_eq!(keyed.snapshot().open, keyed.totals().open + keyed.totals().half_open);
     }
 }
 
@@ -222,8 +222,8 @@ fn no_more_than_a_share_is_shut_at_once() {
         fail(&keyed, key);
     }
     let snapshot = keyed.snapshot();
-    assert_eq!((snapshot.shut, keyed.totals().open), (3, 3));
-    assert!(snapshot.spared >= 7, "{snapshot:?}");
+    assert_eq!((snapshot.open, keyed.totals().open), (3, 3));
+    assert!(snapshot.suppressed >= 7, "{snapshot:?}");
     assert_eq!(
         keyed.breaker(&9).unwrap().snapshot().counts.failed,
         4,
@@ -233,13 +233,13 @@ fn no_more_than_a_share_is_shut_at_once() {
     time.advance(10 * SECOND);
     assert!(succeed(&keyed, 0));
     fail(&keyed, 9);
-    assert_eq!((keyed.breaker(&9).unwrap().state(), keyed.snapshot().shut), (State::Open, 3));
+    assert_eq!((keyed.breaker(&9).unwrap().state(), keyed.snapshot().open), (State::Open, 3));
     // So does who is forced, and who is removed.
     keyed.breaker(&9).unwrap().force_open();
-    assert_eq!(keyed.snapshot().shut, 2);
+    assert_eq!(keyed.snapshot().open, 2);
     keyed.breaker(&1).unwrap().force_close();
     assert!(keyed.remove(&2) && !keyed.remove(&2));
-    assert_eq!(keyed.snapshot().shut, 0);
+    assert_eq!(keyed.snapshot().open, 0);
     // One in any case.
     let alone: KeyedCircuitBreaker<u32> =
         KeyedCircuitBreaker::builder(each(&time)).max_open_share(0.01).build().unwrap();
@@ -255,9 +255,9 @@ fn one_control_for_all_keys_and_those_that_come_later() {
     let keyed: KeyedCircuitBreaker<u32> =
         KeyedCircuitBreaker::builder(each(&time).control(&control)).build().unwrap();
     succeed(&keyed, 1);
-    control.set(Mode::ForcedOpen);
+    control.set_mode(Mode::ForcedOpen);
     assert!(!succeed(&keyed, 1) && !succeed(&keyed, 2));
-    control.set(Mode::Automatic);
+    control.set_mode(Mode::Automatic);
     assert!(succeed(&keyed, 1) && succeed(&keyed, 2));
 }
 
@@ -350,7 +350,7 @@ proptest! {
             prop_assert_eq!((one.state(), one.snapshot().counts), (single.state(), single.snapshot().counts));
         }
         let shut = single.values().filter(|breaker| breaker.state() != State::Closed).count();
-        prop_assert_eq!(keyed.snapshot().shut, shut);
+        prop_assert_eq!(keyed.snapshot().open, shut);
     }
 }
 
@@ -390,16 +390,16 @@ fn the_bounds_hold_for_many_threads() {
                         if key.is_multiple_of(3) { permit.failure() } else { permit.success() }
                     }
                     let snapshot = keyed.snapshot();
-                    assert!(snapshot.keys <= 64 && snapshot.shut <= 16 + 8, "{snapshot:?}");
+                    assert!(snapshot.keys <= 64 && snapshot.open <= 16 + 8, "{snapshot:?}");
                 }
             });
         }
     });
     assert!(calls.into_inner() > 10_000);
     let (sum, snapshot) = (keyed.totals(), keyed.snapshot());
-    assert_eq!(snapshot.shut, sum.open + sum.half_open);
+    assert_eq!(snapshot.open, sum.open + sum.half_open);
     for (key, _) in keyed.breakers() {
         assert!(keyed.remove(&key));
     }
-    assert_eq!((keyed.snapshot().keys, keyed.snapshot().shut), (0, 0));
+    assert_eq!((keyed.snapshot().keys, keyed.snapshot().open), (0, 0));
 }

@@ -9,7 +9,7 @@ use mainstay::breaker::{
 use mainstay::error::Error;
 use mainstay::outcome::{Outcome, Timed};
 use mainstay::time::ManualClock;
-use mainstay::window::Quantiles;
+use mainstay::window::LatencyQuantiles;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
@@ -32,7 +32,7 @@ fn builder(time: &ManualClock) -> CircuitBreakerBuilder {
 
 fn outcomes(breaker: &CircuitBreaker, outcomes: &[Outcome]) {
     for outcome in outcomes {
-        breaker.try_acquire().unwrap().outcome(*outcome);
+        breaker.try_acquire().unwrap().record_outcome(*outcome);
     }
 }
 
@@ -51,7 +51,7 @@ fn a_rule_of_the_users_own_trips() {
         .failure_rate(None)
         .consecutive_failures(100)
         .trip_when(move |figures: &TripStats| {
-            asked.lock().unwrap().push((figures.counts.failed, figures.failures_in_a_row));
+            asked.lock().unwrap().push((figures.counts.failed, figures.consecutive_failures));
             figures.counts.failed >= 3
         })
         .build()
@@ -59,7 +59,7 @@ fn a_rule_of_the_users_own_trips() {
     outcomes(&breaker, &[Failure, Success, Failure]);
     assert_eq!((breaker.state(), &*seen.lock().unwrap()), (State::Closed, &vec![(1, 1), (2, 1)]));
     outcomes(&breaker, &[Failure]);
-    assert_eq!((breaker.state(), why(&breaker)), (State::Open, Cause::Rule));
+    assert_eq!((breaker.state(), why(&breaker)), (State::Open, Cause::TripRule));
     // One bad probe is enough, where no rate says how many are.
     time.advance(10 * SECOND);
     outcomes(&breaker, &[Failure]);
@@ -91,7 +91,7 @@ fn a_rule_may_panic_use_the_breaker_and_be_replaced() {
         .reconfigure(breaker.config().trip_when(|figures: &TripStats| figures.counts.failed == 2))
         .unwrap();
     outcomes(&breaker, &[Failure]);
-    assert_eq!(why(&breaker), Cause::Rule);
+    assert_eq!(why(&breaker), Cause::TripRule);
     *inside.lock().unwrap() = None;
 }
 
@@ -133,7 +133,7 @@ fn a_dependency_that_asks_to_be_left_alone_is_for_exactly_that_long() {
     let breaker = builder(&time).build().unwrap();
     let pause = 1234 * MS;
     outcomes(&breaker, &[Success, Unavailable(pause)]);
-    assert_eq!((breaker.state(), why(&breaker)), (State::Open, Cause::AskedTo));
+    assert_eq!((breaker.state(), why(&breaker)), (State::Open, Cause::Unavailable));
     assert_eq!(breaker.try_acquire().unwrap_err().retry_after(), Some(pause));
     time.advance(pause - Duration::from_nanos(1));
     assert!(breaker.try_acquire().is_err());
@@ -148,7 +148,7 @@ fn a_dependency_that_asks_to_be_left_alone_is_for_exactly_that_long() {
     // Said by a call of before an opening, it changes nothing.
     let late = breaker.try_acquire().unwrap();
     breaker.force_open();
-    late.outcome(Unavailable(SECOND));
+    late.record_outcome(Unavailable(SECOND));
     assert_eq!(breaker.try_acquire().unwrap_err().retry_after(), None);
 }
 
@@ -193,7 +193,7 @@ fn a_class_has_thresholds_of_its_own() {
 
     // Around a future, with a classifier.
     let breaker = builder(&time).slow_calls(SECOND, 1.0).build().unwrap();
-    let view = breaker.classified_by(Timed(|_: &Result<(), Error<()>>, _| Success));
+    let view = breaker.classified_with(Timed(|_: &Result<(), Error<()>>, _| Success));
     let view = view.for_class(CallClass::new().slow_after(5 * SECOND)).unwrap();
     for takes in [4, 5] {
         let clock = time.clock();
@@ -409,7 +409,7 @@ fn latencies_are_those_of_successes_and_slide_with_the_window() {
     let call = |takes: Duration, outcome| {
         let permit = breaker.try_acquire().unwrap();
         time.advance(takes);
-        permit.outcome(outcome);
+        permit.record_outcome(outcome);
     };
     for _ in 0..10 {
         call(1000 * MS, Failure);
@@ -421,17 +421,18 @@ fn latencies_are_those_of_successes_and_slide_with_the_window() {
         let off = told.abs_diff(exact).as_secs_f64() / exact.as_secs_f64();
         assert!(off <= 0.0625, "{told:?} for {exact:?}");
     };
-    let [p50, p90, p99] = breaker.snapshot().latency.unwrap();
+    let latency = breaker.snapshot().latency.unwrap();
+    let [p50, p90, p99] = [latency.p50, latency.p90, latency.p99];
     near(p50, 50 * MS);
     near(p90, 90 * MS);
     near(p99, 99 * MS);
-    assert_eq!(breaker.latency().unwrap().calls(), 100);
+    assert_eq!(breaker.latency().unwrap().count(), 100);
     for _ in 0..100 {
         call(10 * MS, Success);
     }
     near(breaker.quantile(1.0).unwrap(), 10 * MS);
     breaker.reset();
-    assert_eq!(breaker.latency().unwrap().calls(), 0);
+    assert_eq!(breaker.latency().unwrap().count(), 0);
 
     let off = builder(&time).build().unwrap();
     outcomes(&off, &[Success]);
@@ -463,10 +464,10 @@ fn a_panic_in_a_rule_or_a_wait_gives_back_what_was_held() {
     time.advance(2 * SECOND);
     for _ in 0..3 {
         let probe = breaker.try_acquire().expect("the only slot is free");
-        assert_eq!(breaker.snapshot().probes, 1);
+        assert_eq!(breaker.snapshot().active_probes, 1);
         let probe = Mutex::new(Some(probe));
         panics(&|| probe.lock().unwrap().take().unwrap().failure());
-        assert_eq!((breaker.state(), breaker.snapshot().probes), (State::HalfOpen, 0));
+        assert_eq!((breaker.state(), breaker.snapshot().active_probes), (State::HalfOpen, 0));
     }
     outcomes(&breaker, &[Success]);
     assert_eq!(breaker.state(), State::Closed);
@@ -487,7 +488,7 @@ fn a_pause_is_believed_within_reason() {
         for asked in [Duration::MAX, longest - SECOND, 2 * longest] {
             outcomes(&breaker, &[Unavailable(asked)]); // of a closed breaker first, then of a probe
             let wait = asked.min(longest);
-            assert_eq!(breaker.history().last().unwrap().wait, Some(wait), "{asked:?}");
+            assert_eq!(breaker.history().last().unwrap().open_duration, Some(wait), "{asked:?}");
             time.advance(wait - MS);
             assert_eq!(breaker.try_acquire().unwrap_err().retry_after(), Some(MS));
             time.advance(MS);

@@ -3,9 +3,9 @@
 
 use mainstay::backoff::{Backoff, Jitter};
 use mainstay::breaker::{CircuitBreaker, CircuitBreakerState as State};
-use mainstay::event::{Event, Value};
+use mainstay::event::{Event, EventValue};
 use mainstay::time::ManualClock;
-use mainstay::window::{Generation, Sample, Window};
+use mainstay::window::{Sample, Window, WindowGeneration};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -36,7 +36,7 @@ fn never_more_probes_than_allowed_and_every_outcome_counted_or_stale() {
         let transitions = transitions.clone();
         move |event: &Event<'_>| {
             let word = |name| match event.field(name) {
-                Some(Value::Word(word)) => word,
+                Some(EventValue::Label(word)) => word,
                 other => panic!("{other:?}"),
             };
             transitions.lock().unwrap().push((event.sequence, word("from"), word("to")));
@@ -77,7 +77,7 @@ fn never_more_probes_than_allowed_and_every_outcome_counted_or_stale() {
                         let _ = breaker.reconfigure(breaker.config().min_calls(minimum));
                     }
                     let snapshot = breaker.snapshot();
-                    assert!(snapshot.probes <= PROBES, "{snapshot:?}");
+                    assert!(snapshot.active_probes <= PROBES, "{snapshot:?}");
                     let Ok(permit) = breaker.try_acquire() else { continue };
                     match dice.roll(16) {
                         0..=6 => permit.success(),
@@ -111,7 +111,7 @@ fn never_more_probes_than_allowed_and_every_outcome_counted_or_stale() {
         time.advance(Duration::from_millis(50));
     }
     assert_eq!(breaker.state(), State::Closed);
-    assert_eq!(breaker.snapshot().probes, 0);
+    assert_eq!(breaker.snapshot().active_probes, 0);
 
     // Every transition was told once, in order, and begins where the one before it ended.
     let transitions = transitions.lock().unwrap();
@@ -158,7 +158,7 @@ fn calls_that_overlap_while_half_open_never_exceed_the_probes() {
             });
         }
     });
-    assert_eq!((breaker.state(), breaker.snapshot().probes), (State::HalfOpen, 0));
+    assert_eq!((breaker.state(), breaker.snapshot().active_probes), (State::HalfOpen, 0));
 }
 
 /// A time window under rotation: what all threads recorded is what it holds.
@@ -166,7 +166,7 @@ fn calls_that_overlap_while_half_open_never_exceed_the_probes() {
 fn a_time_window_loses_nothing_while_it_turns() {
     for round in 0..20 {
         let span = Duration::from_millis(1000);
-        let window = Window::time(span, 10).unwrap();
+        let window = Window::time_window(span, 10).unwrap();
         let time = ManualClock::new();
         let start = time.now();
         let failed = AtomicU64::new(0);
@@ -179,7 +179,7 @@ fn a_time_window_loses_nothing_while_it_turns() {
                         let sample =
                             if dice.roll(3) == 0 { Sample::SLOW_AND_FAILED } else { Sample::OK };
                         failed.fetch_add(u64::from(sample.failed), Ordering::Relaxed);
-                        assert!(window.record(Generation::FIRST, time.now(), sample));
+                        assert!(window.record(WindowGeneration::FIRST, time.now(), sample));
                         // In all well within the span, so that nothing has slid out at the end.
                         if dice.roll(40) == 0 && time.now() - start < span / 2 {
                             time.advance(Duration::from_millis(1));
@@ -199,9 +199,9 @@ fn a_time_window_loses_nothing_while_it_turns() {
 #[test]
 fn a_count_window_holds_n_calls_of_its_generation() {
     for size in [1, 2, 7, 100] {
-        let window = Window::count(size).unwrap();
+        let window = Window::count_window(size).unwrap();
         let now = ManualClock::new().now();
-        let generations = [Generation::FIRST, Generation::FIRST.next()];
+        let generations = [WindowGeneration::FIRST, WindowGeneration::FIRST.next()];
         let second = AtomicBool::new(false);
         let refused = AtomicU64::new(0);
         thread::scope(|scope| {

@@ -5,7 +5,7 @@ use mainstay::backoff::Backoff;
 use mainstay::breaker::{CircuitBreaker, CircuitBreakerBuilder, TripStats};
 use mainstay::error::{Error, Rejection};
 use mainstay::pipeline::{Lint, Pipeline};
-use mainstay::policy::{Context, Facts, Guard, Policy};
+use mainstay::policy::{Context, Facts, Guard, Policy, kind};
 use mainstay::rate::{Quota, RateLimiter};
 use mainstay::retry::{self, Directive, Retry};
 use mainstay::timeout::Timeout;
@@ -134,6 +134,8 @@ fn each_rule_has_a_stack_that_breaks_it_and_one_that_just_does_not() {
 struct Gate(&'static str);
 
 impl Policy for Gate {
+    type Kind = kind::Guard;
+
     fn facts(&self) -> Facts {
         Facts::new("gate", self.0)
     }
@@ -147,7 +149,7 @@ impl<T: Send, E: Send> Guard<T, E> for Gate {
     fn admit_blocking(&self, _: Context) -> Result<(), Rejection> {
         Ok(())
     }
-    fn settle(&self, (): (), _: &Result<T, Error<E>>) {}
+    fn record(&self, (): (), _: &Result<T, Error<E>>) {}
 }
 
 #[test]

@@ -6,7 +6,7 @@ use mainstay::breaker::{CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerSta
 use mainstay::error::{Error, Reason, Rejection};
 use mainstay::outcome::Outcome;
 use mainstay::pipeline::Pipeline;
-use mainstay::policy::{Context, Facts, Guard, Policy};
+use mainstay::policy::{Context, Facts, Guard, Policy, kind};
 use mainstay::retry::{Directive, Retry};
 use mainstay::time::{Clock, ManualClock};
 use mainstay::timeout::Timeout;
@@ -83,6 +83,8 @@ impl Drop for GatePermit<'_> {
 }
 
 impl Policy for &Gate {
+    type Kind = kind::Guard;
+
     fn facts(&self) -> Facts {
         Facts::new("gate", "gate")
     }
@@ -106,7 +108,7 @@ impl<T: Send, E: Send> Guard<T, E> for &Gate {
         Ok(GatePermit(self))
     }
 
-    fn settle<'a>(&'a self, permit: GatePermit<'a>, result: &Result<T, Error<E>>) {
+    fn record<'a>(&'a self, permit: GatePermit<'a>, result: &Result<T, Error<E>>) {
         self.settled.lock().unwrap().push(match result {
             Ok(_) => "ok",
             Err(Error::Operation(_)) => "failed",
@@ -360,6 +362,6 @@ fn a_policies_kind_order_and_limits_can_be_read() {
         .build();
     assert_eq!(
         format!("{pipeline:?}"),
-        "[timeout limit=2s, retry waits=2s attempts=3, circuit_breaker \"search\" window=10s]"
+        "[timeout limit=2s, retry max_wait=2s max_attempts=3, circuit_breaker \"search\" window=10s]"
     );
 }

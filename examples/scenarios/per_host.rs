@@ -23,7 +23,7 @@ use mainstay::breaker::{CircuitBreaker, CircuitBreakerState, KeyedCircuitBreaker
 use mainstay::error::{ConfigError, Error};
 use mainstay::outcome::Outcome;
 use mainstay::pipeline::Pipeline;
-use mainstay::window::Quantiles;
+use mainstay::window::LatencyQuantiles;
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -231,7 +231,7 @@ fn report(crawler: &Crawler, hosts: &[Host]) {
     let (sum, snapshot) = (crawler.breakers.totals(), crawler.breakers.snapshot());
     println!(
         "\n{} hosts, {} breakers shut; {} requests were not made.",
-        snapshot.keys, snapshot.shut, sum.rejected
+        snapshot.keys, snapshot.open, sum.rejected
     );
 }
 

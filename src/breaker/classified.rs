@@ -35,8 +35,11 @@ impl Judge<AnyError> {
 impl<C> Judge<C> {
     /// Judges a result and records its outcome. If the classifier panics, the permit is dropped.
     #[inline(always)]
-    pub(super) fn record<T, E>(&self, permit: CircuitBreakerPermit<'_>, result: &Result<T, Error<E>>)
-    where
+    pub(super) fn record<T, E>(
+        &self,
+        permit: CircuitBreakerPermit<'_>,
+        result: &Result<T, Error<E>>,
+    ) where
         C: Classify<T, E>,
     {
         let (elapsed, now) = if C::TIMED {

@@ -10,7 +10,7 @@ use crate::time::{Instant, Reading};
 use std::any::Any;
 
 /// An event, as the listeners of a breaker receive it.
-pub(super) enum Notice {
+pub(crate) enum Notice {
     /// With the key, if the breaker is one of a group.
     Transition(Transition, Option<Key>),
     WouldReject {
@@ -23,7 +23,7 @@ pub(super) enum Notice {
 }
 
 /// The key that a breaker is for.
-pub(super) type Key = PlainArc<dyn Any + Send + Sync>;
+pub(crate) type Key = PlainArc<dyn Any + Send + Sync>;
 
 pub(super) type Listener = PlainArc<dyn Fn(&Notice) + Send + Sync>;
 

@@ -11,7 +11,7 @@ use crate::sync::{PlainArc, PlainMutex};
 use crate::time::{Clock, Reading};
 use std::time::Duration;
 
-pub(super) struct Shared {
+pub(crate) struct Shared {
     pub(super) engine: Engine,
     pub(super) group: PlainArc<Group>,
     /// The key that the breaker is for, if it is one of a group.
@@ -20,7 +20,7 @@ pub(super) struct Shared {
 
 /// What the breakers of one builder have in common: one, or all of a
 /// [`KeyedCircuitBreaker`](super::KeyedCircuitBreaker).
-pub(super) struct Group {
+pub(crate) struct Group {
     pub(super) name: &'static str,
     pub(super) clock: Clock,
     pub(super) listeners: PlainArc<Subscribers<Notice>>,

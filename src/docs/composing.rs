@@ -37,7 +37,7 @@
 //! * *Timeout of one attempt, innermost*: so that everyone above sees that the attempt hung. It starts when
 //!   the attempt does, not while it waits for a limit.
 //!
-//! Where you want another order, [`Pipeline::check`] says what it means; its [rules](Rule) name
+//! Where you want another order, [`Pipeline::check`] says what it means; its [rules](LintRule) name
 //! the mistakes it knows.
 //!
 //! # Who counts what
@@ -67,4 +67,4 @@
 //! [`Rejected`]: crate::error::Error::Rejected
 
 #[cfg(doc)]
-use crate::pipeline::{Pipeline, Rule};
+use crate::pipeline::{LintRule, Pipeline};

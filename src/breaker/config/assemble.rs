@@ -24,9 +24,9 @@ pub(crate) enum WindowMemory {
 impl CircuitBreakerBuilder {
     pub(crate) fn new_window(&self, memory: WindowMemory) -> Result<Window, ConfigError> {
         let window = match (self.window, memory) {
-            (WindowKind::Count(calls), WindowMemory::Sparse) => Window::sparse(calls),
-            (WindowKind::Count(calls), WindowMemory::Full) => Window::count(calls),
-            (WindowKind::Time(span, buckets), _) => Window::time(span, buckets),
+            (WindowKind::Count(calls), WindowMemory::Sparse) => Window::sparse_count_window(calls),
+            (WindowKind::Count(calls), WindowMemory::Full) => Window::count_window(calls),
+            (WindowKind::Time(span, buckets), _) => Window::time_window(span, buckets),
         }?;
         Ok(if self.record_latency { window.with_latency() } else { window })
     }

@@ -174,7 +174,8 @@ mod tests {
             ("record_latency", off(config.records_latency)),
         ];
         for (setting, default) in rows {
-            let row = format!("//! | [`{setting}`](CircuitBreakerBuilder::{setting}) | {default} |");
+            let row =
+                format!("//! | [`{setting}`](CircuitBreakerBuilder::{setting}) | {default} |");
             assert!(include_str!("../mod.rs").contains(&row), "{row}");
         }
     }

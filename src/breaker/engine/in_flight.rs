@@ -132,7 +132,11 @@ impl InFlight {
                     if left > 0 {
                         self.add_overdue(tag, left);
                     }
-                    return if next == first { Entered::FirstOfStep } else { Entered::InPresentStep };
+                    return if next == first {
+                        Entered::FirstOfStep
+                    } else {
+                        Entered::InPresentStep
+                    };
                 }
                 Err(now) => word = now,
             }
@@ -203,9 +207,9 @@ impl InFlight {
 #[cfg(test)]
 #[cfg(not(mainstay_loom))]
 mod tests {
-    use crate::breaker::CircuitBreakerBuilder;
     use super::super::word::Phase;
     use super::*;
+    use crate::breaker::CircuitBreakerBuilder;
     use proptest::prelude::*;
 
     const THRESHOLD: Duration = Duration::from_millis(800);
@@ -274,8 +278,9 @@ mod tests {
     #[test]
     fn the_first_call_of_each_step_is_reported() {
         let in_flight = InFlight::new(word());
-        let first: Vec<_> =
-            [0, 1, 99, 100, 150, 2000, 2001].map(|ms| in_flight.enter(&start(ms)) == Entered::FirstOfStep).into();
+        let first: Vec<_> = [0, 1, 99, 100, 150, 2000, 2001]
+            .map(|ms| in_flight.enter(&start(ms)) == Entered::FirstOfStep)
+            .into();
         assert_eq!(first, [true, false, false, true, false, true, false]);
     }
 }

@@ -12,6 +12,8 @@
 
 mod admit;
 mod in_flight;
+#[cfg(all(test, mainstay_loom))]
+pub(super) mod loom;
 mod open_limit;
 mod ramp;
 mod record;
@@ -22,8 +24,6 @@ mod word;
 
 #[cfg(all(test, mainstay_loom))]
 pub(crate) use admit::Refusal;
-#[cfg(all(test, mainstay_loom))]
-pub(crate) use in_flight::Start;
 pub(crate) use open_limit::OpenLimit;
 pub(crate) use ticket::{PackedInstant, Ticket};
 pub(crate) use word::{Override, Phase, Trial, Word};
@@ -39,7 +39,7 @@ use crate::sync::atomic::{
     fence,
 };
 use crate::time::Instant;
-use crate::window::{WindowCounts, Window};
+use crate::window::{Window, WindowCounts};
 use in_flight::InFlight;
 use std::time::Duration;
 
@@ -193,10 +193,6 @@ impl Engine {
 
     fn open_until(&self) -> Instant {
         Instant::from_nanos(self.line.open_until.load(Relaxed))
-    }
-
-    fn open_duration(&self) -> Duration {
-        Duration::from_nanos(self.line.open_duration.load(Relaxed))
     }
 
     fn probe_deadline(&self) -> Instant {

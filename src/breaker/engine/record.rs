@@ -14,7 +14,7 @@ use crate::sync::atomic::{
     fence,
 };
 use crate::time::{Instant, Reading};
-use crate::window::{WindowCounts, Sample};
+use crate::window::{Sample, WindowCounts};
 
 /// A call that has ended and counts.
 #[derive(Clone, Copy)]
@@ -32,7 +32,7 @@ impl Engine {
         word == ticket.admitted
             && word.is_plain()
             && !word.has_streak()
-            && self.window.record_at_once(word.generation())
+            && self.window.try_record_success(word.generation())
     }
 
     /// Records the outcome of a call.
@@ -69,7 +69,7 @@ impl Engine {
             self.stats.stale.fetch_add(1, Relaxed);
             return Change::None;
         }
-        if self.window.keeps_latency() {
+        if self.window.has_latency() {
             self.record_latency(ticket, reading);
         }
         if word.has_streak() {
@@ -110,7 +110,7 @@ impl Engine {
             self.stats.stale.fetch_add(1, Relaxed);
             return Change::None;
         }
-        if !sample.failed && self.window.keeps_latency() {
+        if !sample.failed && self.window.has_latency() {
             self.record_latency(&ticket, reading);
         }
         if sample != Sample::OK || word.has_streak() {
@@ -140,12 +140,7 @@ impl Engine {
     /// Evaluates the rules after a failed or slow call, or a success after failures, of a closed
     /// breaker.
     #[cold]
-    fn evaluate(
-        &self,
-        seen: Word,
-        completed: &Completed<'_>,
-        reading: &mut Reading<'_>,
-    ) -> Change {
+    fn evaluate(&self, seen: Word, completed: &Completed<'_>, reading: &mut Reading<'_>) -> Change {
         let streak = self.count_streak(seen, completed.effect);
         if !completed.effect.failed && !completed.effect.slow {
             return Change::None;
@@ -178,15 +173,15 @@ impl Engine {
             {
                 config.failure_rate = Some(*rate);
             }
-            let timed =
-                self.window.is_timed() || self.in_flight.is_some() || config.has_trip_rule;
+            let timed = self.window.is_timed() || self.in_flight.is_some() || config.has_trip_rule;
             let now = if timed { reading.now() } else { Instant::ORIGIN };
             let (counts, _) = self.counts(word, &config, now);
             let retry_after = completed.and_then(|completed| completed.effect.retry_after);
             let cause = match retry_after {
                 Some(_) => Some(TransitionCause::Unavailable),
                 None => state::trip_cause(&counts, streak, &config).or_else(|| {
-                    let by_rule = config.has_trip_rule && self.trip_rule_says(word, counts, streak, now);
+                    let by_rule =
+                        config.has_trip_rule && self.trip_rule_says(word, counts, streak, now);
                     by_rule.then_some(TransitionCause::TripRule)
                 }),
             };
@@ -235,8 +230,7 @@ impl Engine {
                 return 0;
             }
             let longer = streak.saturating_add(u32::from(effect.weight));
-            let next =
-                if effect.failed { longer.min(Word::MAX_CONSECUTIVE_FAILURES) } else { 0 };
+            let next = if effect.failed { longer.min(Word::MAX_CONSECUTIVE_FAILURES) } else { 0 };
             let phase = Phase::Closed { consecutive_failures: next, ramping };
             if next == streak || self.swap(word, word.with_phase(phase)) {
                 return next;

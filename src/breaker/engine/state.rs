@@ -114,9 +114,7 @@ pub(super) fn trip_cause(
     };
     if config.consecutive_failures.is_some_and(|limit| consecutive_failures >= limit) {
         Some(TransitionCause::ConsecutiveFailures)
-    } else if config
-        .failure_rate
-        .is_some_and(|rate| exceeds(counts.failed, rate, config.min_calls))
+    } else if config.failure_rate.is_some_and(|rate| exceeds(counts.failed, rate, config.min_calls))
     {
         Some(TransitionCause::FailureRate)
     } else if config
@@ -133,7 +131,11 @@ pub(super) fn trip_cause(
 ///
 /// In a window of `capacity` calls they displace as many others, of which the same shares failed
 /// and were slow as of the rest.
-pub(super) fn with_overdue(counts: WindowCounts, overdue: u64, capacity: Option<u32>) -> WindowCounts {
+pub(super) fn with_overdue(
+    counts: WindowCounts,
+    overdue: u64,
+    capacity: Option<u32>,
+) -> WindowCounts {
     let full = capacity.map_or(u64::MAX, u64::from);
     let overdue = overdue.min(full);
     let total = (counts.total + overdue).min(full);

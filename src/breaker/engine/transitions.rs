@@ -27,6 +27,7 @@ pub(super) struct Conclusion {
 }
 
 /// A change of state to be committed.
+#[derive(Clone, Copy)]
 struct Step {
     from: Word,
     to: Word,

@@ -2,7 +2,7 @@
 
 use super::super::config::Config;
 use super::super::mode::CircuitBreakerMode;
-use crate::window::{WindowCounts, WindowGeneration, Sample};
+use crate::window::{Sample, WindowCounts, WindowGeneration};
 use std::fmt;
 
 /// Everything that the admission of a call depends on, so that one compare-and-swap decides it:
@@ -115,7 +115,11 @@ impl Trial {
     }
 
     pub(crate) fn counts(self) -> WindowCounts {
-        WindowCounts { total: self.total.into(), failed: self.failed.into(), slow: self.slow.into() }
+        WindowCounts {
+            total: self.total.into(),
+            failed: self.failed.into(),
+            slow: self.slow.into(),
+        }
     }
 }
 

@@ -46,9 +46,8 @@ impl State for Entry {
         let idle_since = self.idle_since.get().map_or(now, |since| since.get().min(now));
         self.idle_since.set(Some(PackedInstant::new(idle_since)));
         // The word remembers a run of failures for longer than a time window does its calls.
-        let is_as_new = || {
-            !word.is_tripped() && !word.has_streak() && engine.window.counts(now).total == 0
-        };
+        let is_as_new =
+            || !word.is_tripped() && !word.has_streak() && engine.window.counts(now).total == 0;
         match now - idle_since >= group.idle_timeout || is_as_new() {
             true => Worth::Nothing,
             false => Worth::Little,
