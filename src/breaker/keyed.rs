@@ -10,7 +10,7 @@ use super::transition::{CircuitBreakerState, Transition};
 use super::{CircuitBreaker, CircuitBreakerBuilder, Family, Shared};
 use crate::error::{ConfigError, Error, Reason, Rejection};
 use crate::event::{Observer, Subscription, for_all};
-use crate::keyed::{self, Map, WhenFull, Worth};
+use crate::keyed::{self, KeyOverflowRule, KeyedConfig, Map, Retention};
 use crate::sync::{Arc, PlainArc};
 use crate::time::Instant;
 use crate::window::WindowCounts as Counts;
@@ -76,11 +76,13 @@ impl Member {
     const IN_USE: Instant = Instant::FAR_FUTURE;
 }
 
-impl keyed::State for Member {
-    fn worth(&self, now: Instant) -> Worth {
+impl keyed::KeyState for Member {
+    type Now = Instant;
+
+    fn retention(&self, now: Instant) -> Retention {
         // Nobody can take it into use meanwhile: clones are made under the lock under which this is asked.
         if PlainArc::strong_count(&self.breaker) > 1 {
-            return Worth::Everything;
+            return Retention::Required;
         }
         let (core, family) = (&self.breaker.core, &self.breaker.family);
         // Whoever had it has let go of it, but nothing has told us what came of his calls.
@@ -91,7 +93,7 @@ impl keyed::State for Member {
             || core.is_ramping(word, now)
             || core.must_stay_shut(word, now, family.idle_timeout)
         {
-            return Worth::Everything;
+            return Retention::Required;
         }
         let since = self.idle_since.get().min(now);
         self.idle_since.set(since);
@@ -99,8 +101,8 @@ impl keyed::State for Member {
         let says_nothing =
             || !word.is_shut() && !word.has_streak() && core.window.counts(now).total == 0;
         match now - since >= family.idle_timeout || says_nothing() {
-            true => Worth::Nothing,
-            false => Worth::Little,
+            true => Retention::Disposable,
+            false => Retention::Evictable,
         }
     }
 }
@@ -126,10 +128,9 @@ pub struct KeyedCircuitBreakerSnapshot {
 /// Sets up a [`KeyedCircuitBreaker`].
 pub struct KeyedCircuitBreakerBuilder<K, S = RandomState> {
     each: CircuitBreakerBuilder,
-    map: keyed::Settings,
+    keys: KeyedConfig<S>,
     max_open_share: f64,
     idle_timeout: Duration,
-    hasher: S,
     key: std::marker::PhantomData<fn(K)>,
 }
 
@@ -139,10 +140,9 @@ impl<K> KeyedCircuitBreaker<K> {
     pub fn builder(each: CircuitBreakerBuilder) -> KeyedCircuitBreakerBuilder<K> {
         KeyedCircuitBreakerBuilder {
             each,
-            map: keyed::Settings::default(),
+            keys: KeyedConfig::default(),
             max_open_share: 1.0,
             idle_timeout: Duration::from_secs(600),
-            hasher: RandomState::new(),
             key: std::marker::PhantomData,
         }
     }
@@ -152,15 +152,15 @@ impl<K, S> KeyedCircuitBreakerBuilder<K, S> {
     /// Knows at most so many keys, 1 to 1,073,741,824; a hard bound. Default: 100,000.
     #[must_use]
     pub fn max_keys(mut self, keys: usize) -> Self {
-        self.map.max_keys = keys;
+        self.keys.max_keys = keys;
         self
     }
 
     /// What becomes of a new key when there are as many, and none is worth nothing. Default: the least
     /// recently used breaker gives way that is closed, or has [long](Self::idle_timeout) been shut in vain.
     #[must_use]
-    pub fn when_full(mut self, when_full: WhenFull) -> Self {
-        self.map.when_full = when_full;
+    pub fn when_full(mut self, when_full: KeyOverflowRule) -> Self {
+        self.keys.when_full = when_full;
         self
     }
 
@@ -186,13 +186,12 @@ impl<K, S> KeyedCircuitBreakerBuilder<K, S> {
     /// Hashes keys by `hasher`. Default: `std`'s, which strangers cannot make collide.
     #[must_use]
     pub fn hasher<H>(self, hasher: H) -> KeyedCircuitBreakerBuilder<K, H> {
-        let Self { each, map, max_open_share, idle_timeout, .. } = self;
+        let Self { each, keys, max_open_share, idle_timeout, .. } = self;
         KeyedCircuitBreakerBuilder {
             each,
-            map,
+            keys: keys.with_hasher(hasher),
             max_open_share,
             idle_timeout,
-            hasher,
             key: std::marker::PhantomData,
         }
     }
@@ -208,7 +207,7 @@ where
     /// # Errors
     /// Names the first setting that is out of range, its value, and what is accepted.
     pub fn build(self) -> Result<KeyedCircuitBreaker<K, S>, ConfigError> {
-        self.map.validate()?;
+        self.keys.validate()?;
         if !(self.max_open_share > 0.0 && self.max_open_share <= 1.0) {
             return Err(ConfigError::new(
                 "max_open_share",
@@ -222,7 +221,7 @@ where
         laws.places = Some(Places::new(self.max_open_share));
         let family = Family { idle_timeout: self.idle_timeout, ..self.each.clone().family() };
         let kept = PlainArc::new(Kept {
-            map: Map::new(&self.map, self.hasher),
+            map: Map::new(self.keys),
             settings,
             laws: Arc::new(laws),
             builder: self.each,
@@ -368,7 +367,7 @@ where
             shut: places.map_or(0, Places::shut),
             spared: places.map_or(0, Places::spared),
             evicted: map.evicted(),
-            refused: map.refused(),
+            refused: map.rejected(),
         }
     }
 
@@ -448,7 +447,7 @@ impl<K, S> fmt::Debug for KeyedCircuitBreakerBuilder<K, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyedCircuitBreakerBuilder")
             .field("each", &self.each)
-            .field("map", &self.map)
+            .field("max_keys", &self.keys.max_keys)
             .field("max_open_share", &self.max_open_share)
             .field("idle_timeout", &self.idle_timeout)
             .finish_non_exhaustive()
