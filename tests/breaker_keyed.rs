@@ -8,7 +8,7 @@ use mainstay::breaker::{
 };
 use mainstay::error::Reason;
 use mainstay::event::Event;
-use mainstay::keyed::WhenFull;
+use mainstay::keyed::KeyOverflowRule;
 use mainstay::time::ManualClock;
 use proptest::prelude::*;
 use std::collections::HashMap;
@@ -113,7 +113,7 @@ fn what_is_idle_is_forgotten_and_what_is_used_is_not() {
             .build()
             .unwrap()
     };
-    let keyed = build(WhenFull::Refuse);
+    let keyed = build(KeyOverflowRule::Reject);
     for key in 0..50 {
         succeed(&keyed, key);
     }
@@ -183,7 +183,7 @@ fn a_ramp_that_is_over_keeps_nobody() {
 fn who_has_long_been_shut_in_vain_gives_way() {
     let time = ManualClock::new();
     let lease = 30 * SECOND;
-    for (when_full, half_open) in [WhenFull::EvictOldest, WhenFull::Refuse]
+    for (when_full, half_open) in [KeyOverflowRule::EvictLeastRecentlyUsed, KeyOverflowRule::Reject]
         .into_iter()
         .flat_map(|full| [(full, false), (full, true)])
     {
@@ -202,7 +202,7 @@ fn who_has_long_been_shut_in_vain_gives_way() {
         time.advance(59 * SECOND);
         assert!(keyed.breaker(&9).is_err(), "{when_full:?}");
         time.advance(SECOND);
-        assert_eq!(keyed.breaker(&9).is_ok(), when_full != WhenFull::Refuse);
+        assert_eq!(keyed.breaker(&9).is_ok(), when_full != KeyOverflowRule::Reject);
         time.advance(60 * SECOND);
         assert!(keyed.breaker(&10).is_ok(), "idle for as long again");
         assert_eq!(keyed.snapshot().open, keyed.totals().open + keyed.totals().half_open);

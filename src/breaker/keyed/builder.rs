@@ -6,7 +6,7 @@ use crate::breaker::config::WindowMemory;
 use crate::breaker::engine::OpenLimit;
 use crate::breaker::mode::ModeTarget;
 use crate::error::ConfigError;
-use crate::keyed::{self, Map, WhenFull};
+use crate::keyed::{KeyOverflowRule, KeyedConfig, Map};
 use crate::sync::{Arc, PlainArc};
 use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
@@ -16,10 +16,9 @@ use std::time::Duration;
 /// Builds a [`KeyedCircuitBreaker`]; returned by [`KeyedCircuitBreaker::builder`].
 pub struct KeyedCircuitBreakerBuilder<K, S = RandomState> {
     each: CircuitBreakerBuilder,
-    map: keyed::Settings,
+    keys: KeyedConfig<S>,
     max_open_share: f64,
     idle_timeout: Duration,
-    hasher: S,
     key: PhantomData<fn(K)>,
 }
 
@@ -27,10 +26,9 @@ impl<K> KeyedCircuitBreakerBuilder<K> {
     pub(super) fn new(each: CircuitBreakerBuilder) -> Self {
         Self {
             each,
-            map: keyed::Settings::default(),
+            keys: KeyedConfig::default(),
             max_open_share: 1.0,
             idle_timeout: Duration::from_secs(600),
-            hasher: RandomState::new(),
             key: PhantomData,
         }
     }
@@ -48,7 +46,7 @@ impl<K, S> KeyedCircuitBreakerBuilder<K, S> {
     /// ```
     #[must_use]
     pub fn max_keys(mut self, keys: usize) -> Self {
-        self.map.max_keys = keys;
+        self.keys.max_keys = keys;
         self
     }
 
@@ -58,16 +56,16 @@ impl<K, S> KeyedCircuitBreakerBuilder<K, S> {
     ///
     /// ```
     /// # use mainstay::breaker::{CircuitBreaker, KeyedCircuitBreaker};
-    /// # use mainstay::keyed::WhenFull;
+    /// # use mainstay::keyed::KeyOverflowRule;
     /// let each = CircuitBreaker::builder();
     /// let hosts = KeyedCircuitBreaker::<String>::builder(each)
-    ///     .when_full(WhenFull::Refuse)
+    ///     .when_full(KeyOverflowRule::Reject)
     ///     .build()?;
     /// # Ok::<(), mainstay::error::ConfigError>(())
     /// ```
     #[must_use]
-    pub fn when_full(mut self, when_full: WhenFull) -> Self {
-        self.map.when_full = when_full;
+    pub fn when_full(mut self, when_full: KeyOverflowRule) -> Self {
+        self.keys.when_full = when_full;
         self
     }
 
@@ -125,13 +123,12 @@ impl<K, S> KeyedCircuitBreakerBuilder<K, S> {
     /// ```
     #[must_use]
     pub fn hasher<H>(self, hasher: H) -> KeyedCircuitBreakerBuilder<K, H> {
-        let Self { each, map, max_open_share, idle_timeout, .. } = self;
+        let Self { each, keys, max_open_share, idle_timeout, .. } = self;
         KeyedCircuitBreakerBuilder {
             each,
-            map,
+            keys: keys.with_hasher(hasher),
             max_open_share,
             idle_timeout,
-            hasher,
             key: PhantomData,
         }
     }
@@ -148,7 +145,7 @@ where
     ///
     /// Names the first setting that is out of range, its value, and what is accepted.
     pub fn build(self) -> Result<KeyedCircuitBreaker<K, S>, ConfigError> {
-        self.map.validate()?;
+        self.keys.validate()?;
         if !(self.max_open_share > 0.0 && self.max_open_share <= 1.0) {
             let accepted = "a share above 0 and at most 1";
             return Err(ConfigError::new("max_open_share", self.max_open_share, accepted));
@@ -158,7 +155,7 @@ where
         let mut shared_config = self.each.shared_config(&config);
         shared_config.open_limit = Some(OpenLimit::new(self.max_open_share));
         let shared = PlainArc::new(KeyedShared {
-            map: Map::new(&self.map, self.hasher),
+            map: Map::new(self.keys),
             config,
             shared_config: Arc::new(shared_config),
             group: PlainArc::new(self.each.clone().group(self.idle_timeout)),
@@ -174,7 +171,8 @@ impl<K, S> fmt::Debug for KeyedCircuitBreakerBuilder<K, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyedCircuitBreakerBuilder")
             .field("each", &self.each)
-            .field("map", &self.map)
+            .field("max_keys", &self.keys.max_keys)
+            .field("when_full", &self.keys.when_full)
             .field("max_open_share", &self.max_open_share)
             .field("idle_timeout", &self.idle_timeout)
             .finish_non_exhaustive()

@@ -2,7 +2,7 @@
 
 use crate::breaker::engine::PackedInstant;
 use crate::breaker::shared::Shared;
-use crate::keyed::{State, Worth};
+use crate::keyed::{KeyState, Retention};
 use crate::sync::PlainArc;
 use crate::time::Instant;
 use std::cell::Cell;
@@ -26,11 +26,13 @@ impl Entry {
     }
 }
 
-impl State for Entry {
-    fn worth(&self, now: Instant) -> Worth {
+impl KeyState for Entry {
+    type Now = Instant;
+
+    fn retention(&self, now: Instant) -> Retention {
         // No handle can be made meanwhile: handles are cloned under the lock that is held here.
         if PlainArc::strong_count(&self.breaker) > 1 {
-            return Worth::Everything;
+            return Retention::Required;
         }
         let (engine, group) = (&self.breaker.engine, &self.breaker.group);
         // The thread that dropped the last handle did not synchronize with this one.
@@ -41,7 +43,7 @@ impl State for Entry {
             || engine.is_ramping(word, now)
             || engine.is_recently_tripped(word, now, group.idle_timeout)
         {
-            return Worth::Everything;
+            return Retention::Required;
         }
         let idle_since = self.idle_since.get().map_or(now, |since| since.get().min(now));
         self.idle_since.set(Some(PackedInstant::new(idle_since)));
@@ -49,8 +51,8 @@ impl State for Entry {
         let is_as_new =
             || !word.is_tripped() && !word.has_streak() && engine.window.counts(now).total == 0;
         match now - idle_since >= group.idle_timeout || is_as_new() {
-            true => Worth::Nothing,
-            false => Worth::Little,
+            true => Retention::Disposable,
+            false => Retention::Evictable,
         }
     }
 }

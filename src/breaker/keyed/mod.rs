@@ -295,7 +295,7 @@ where
             open: open_limit.map_or(0, OpenLimit::open),
             suppressed: open_limit.map_or(0, OpenLimit::suppressed),
             evicted: map.evicted(),
-            rejected: map.refused(),
+            rejected: map.rejected(),
         }
     }
 
