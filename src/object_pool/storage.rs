@@ -3,10 +3,10 @@
 
 use super::shards::Shards;
 use super::slots::{Cache, Slots};
-use super::stats::{Counter, Stats};
+use super::stats::Stats;
 use super::{TakenObject, trim};
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Registry, ThreadId};
+use crate::sync::{Counter, Registry, ThreadId};
 use std::time::Duration;
 
 /// The idle objects of a pool: a cache for each thread, and the shards that all threads share.
@@ -55,7 +55,7 @@ impl<T> Storage<T> {
         let slot = self.slots.get(id?)?;
         // SAFETY: the slot of our own id; this module runs no user code.
         let object = unsafe { slot.with(Vec::pop) }?;
-        slot.stats.hits.bump();
+        slot.stats.hits.increment();
         Some(object)
     }
 
@@ -74,7 +74,7 @@ impl<T> Storage<T> {
         };
         // SAFETY: the slot of our own id; this module runs no user code.
         let object = unsafe { slot.with(refill) };
-        if object.is_some() { &slot.stats.hits } else { &slot.stats.misses }.bump();
+        if object.is_some() { &slot.stats.hits } else { &slot.stats.misses }.increment();
         object
     }
 
@@ -95,7 +95,7 @@ impl<T> Storage<T> {
                 let limit = slot.limit.load(Ordering::Relaxed);
                 if cache.len() < limit && cache.len() < cache.capacity() {
                     cache.push(object);
-                    Ok(slot.stats.recycled.bump())
+                    Ok(slot.stats.recycled.increment())
                 } else {
                     Err(object)
                 }
@@ -135,7 +135,7 @@ impl<T> Storage<T> {
             }
         };
         // SAFETY: the slot of our own id; this module runs no user code.
-        unsafe { slot.with(make_room) }.map(|()| slot.stats.recycled.bump())
+        unsafe { slot.with(make_room) }.map(|()| slot.stats.recycled.increment())
     }
 
     /// How many objects move to or from a shard together: half a cache, so that the thread can take or
@@ -192,7 +192,7 @@ impl<T> Storage<T> {
     /// Adds one to a counter of the thread number, and returns its sum.
     pub(super) fn count(&self, id: Option<&ThreadId>, of: fn(&Stats) -> &Counter) -> u64 {
         match id {
-            Some(id) => of(&self.slots.get_or_make(id).stats).bump(),
+            Some(id) => of(&self.slots.get_or_make(id).stats).increment(),
             None => of(&self.unnumbered).add(1),
         }
     }
