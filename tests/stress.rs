@@ -156,7 +156,7 @@ fn closing() {
             drop(permit);
         }));
         side_by_side(work);
-        assert_eq!(semaphore.available(), 1);
+        assert_eq!(semaphore.in_use(), 0);
         assert!(!semaphore.has_waiters());
     }
 }
