@@ -9,10 +9,10 @@ use std::time::Duration;
 
 #[derive(Debug)]
 pub(super) struct State {
+    /// The context of the current attempt.
     cx: Context,
     started: Instant,
     previous_backoff: Duration,
-    attempt: u32,
 }
 
 impl State {
@@ -21,7 +21,7 @@ impl State {
         // The clock is read only if a limit on time applies.
         let limited = config.max_elapsed.is_some() || cx.remaining().is_some();
         let cx = if limited { cx.on(&config.clock) } else { cx };
-        Self { cx, started: cx.now(), previous_backoff: Duration::ZERO, attempt: 1 }
+        Self { cx: cx.with_attempt(1), started: cx.now(), previous_backoff: Duration::ZERO }
     }
 
     /// Returns the context of the next attempt.
@@ -29,9 +29,8 @@ impl State {
     pub(super) fn context(&self, config: &Config) -> Context {
         // A policy below may use another clock. After a wait, the remaining time that it receives must
         // not include the wait, which only this clock has measured.
-        let has_waited = self.attempt > 1 && self.cx.remaining().is_some();
-        let cx = if has_waited { self.cx.on(&config.clock) } else { self.cx };
-        cx.with_attempt(self.attempt)
+        let has_waited = self.cx.attempt() > 1 && self.cx.remaining().is_some();
+        if has_waited { self.cx.on(&config.clock) } else { self.cx }
     }
 
     /// Returns how long to wait before the next attempt, or `None` if `result` is final.
@@ -42,7 +41,7 @@ impl State {
         rule: &impl RetryRule<T, E>,
         config: &Config,
     ) -> Option<Duration> {
-        if self.attempt >= config.max_attempts {
+        if self.cx.attempt() >= config.max_attempts {
             return None;
         }
         match result {
@@ -63,13 +62,14 @@ impl State {
     }
 
     const fn attempt(&self, config: &Config) -> RetryAttempt {
-        RetryAttempt { number: self.attempt, max_attempts: config.max_attempts }
+        RetryAttempt { number: self.cx.attempt(), max_attempts: config.max_attempts }
     }
 
     /// Returns the next attempt after the backoff, or `None` if it would begin too late.
     #[cold]
     fn next_attempt(&self, config: &Config) -> Option<NextAttempt> {
-        let backoff = config.backoff.delay(self.attempt, self.previous_backoff, &config.random);
+        let backoff =
+            config.backoff.delay(self.cx.attempt(), self.previous_backoff, &config.random);
         let next = NextAttempt { now: config.clock.now(), backoff };
         self.begins_in_time(next.now + backoff, config).then_some(next)
     }
@@ -94,8 +94,7 @@ impl State {
             }
         };
         self.previous_backoff = next.backoff;
-        self.attempt += 1;
-        self.cx = self.cx.after_waiting();
+        self.cx = self.cx.after_waiting().with_attempt(self.cx.attempt() + 1);
         Some(wait)
     }
 
