@@ -297,7 +297,7 @@ fn a_oneshot_is_one_allocation() {
     assert_eq!(allocated(there_and_back).0, 1);
 }
 
-/// Freed as often as allocated, whoever goes last.
+/// Every allocation is freed, whichever handle is dropped last.
 #[test]
 fn a_oneshot_frees_what_it_allocated() {
     let freed = |f: fn()| {

@@ -264,7 +264,7 @@ fn an_operation_is_told_its_attempt_and_its_time() {
 
     let _ = pipeline.call_with_blocking(|cx| {
         told.borrow_mut().push(tell(cx));
-        world.clock.sleep_blocking(6 * SECOND); // too long, and nobody interrupts it
+        world.clock.sleep_blocking(6 * SECOND); // too long, but not interrupted
         Err::<(), ()>(())
     });
     assert_eq!(told.into_inner(), [(1, Some(4)), (2, Some(3))]);

@@ -105,6 +105,7 @@ impl State {
 }
 
 /// An attempt that can be made: the time now, and the backoff before it.
+#[derive(Clone, Copy)]
 struct NextAttempt {
     now: Instant,
     backoff: Duration,

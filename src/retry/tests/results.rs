@@ -24,7 +24,7 @@ fn by_default_failures_are_retried_and_rejections_are_not() {
 fn an_ok_may_be_retried_and_the_last_one_is_returned() {
     let time = ManualClock::new();
     let count = Cell::new(0);
-    let busy = retry(&time).when(|status| status.is_ok());
+    let busy = retry(&time).when(Result::is_ok);
     let result = busy.call_blocking(|| {
         count.set(count.get() + 1);
         Ok::<u32, ()>(500 + count.get())
@@ -58,7 +58,7 @@ fn every_call_passes_the_attempt_number() {
     let async_third = |cx| std::future::ready(third(cx));
     assert_eq!(retry.call_with_blocking(third), Ok(3));
     assert_eq!(time.drive(retry.call_with(async_third)), Ok(3));
-    let view = retry.when(|result| result.is_err());
+    let view = retry.when(Result::is_err);
     assert_eq!(view.call_with_blocking(third), Ok(3));
     assert_eq!(time.drive(view.call_with(async_third)), Ok(3));
 }

@@ -39,7 +39,8 @@ fn doubling(time: &ManualClock, max_attempts: u32, max_elapsed: Option<Duration>
 fn attempts_end_at_their_number_the_elapsed_time_and_the_deadline() {
     let time = ManualClock::new();
     //  max_attempts, max_elapsed, deadline, attempts begin at
-    let table: [(u32, Option<u32>, Option<u32>, &[u64]); 6] = [
+    type Row = (u32, Option<u32>, Option<u32>, &'static [u64]);
+    let table: [Row; 6] = [
         (1, None, None, &[0]),
         (4, None, None, &[0, 100, 300, 700]),
         (9, Some(300), None, &[0, 100, 300]),
