@@ -92,7 +92,7 @@ fn each_rule_reports_what_violates_it_and_nothing_else() {
 
         "retry-safety-unknown": .retry(unsafe_retry(|r| r));
         "retry-safety-unknown": .retry(unsafe_retry(|r| r).classified_with(()));
-        "": .retry(retry(|r| r.assume_idempotent()).classified_with(()));
+        "": .retry(r().classified_with(()));
         "": .retry(unsafe_retry(|r| r).when(|_: &Result<(), Error<()>>| RetryDecision::Stop));
         "": .retry(unsafe_retry(|r| r.max_attempts(1)));
 
