@@ -27,8 +27,8 @@ fn ring(c: &mut Criterion) {
         group.bench_function(format!("batch of {size}, there and back"), |b| {
             b.iter(|| {
                 source.resize(size, black_box(7u64));
-                ring.push_batch(&mut source.drain(..)).unwrap();
-                ring.pop_batch(&mut got, size).unwrap();
+                ring.try_push_batch(&mut source.drain(..)).unwrap();
+                ring.try_pop_batch(&mut got, size).unwrap();
                 got.clear();
             });
         });

@@ -39,8 +39,14 @@ const NEIGHBOURS: &[(&str, &str, &str)] = &[
     ("policy", "outcome", "a guard settles by outcome"),
 ];
 
-const UNSAFE_HOMES: &[&str] =
-    &["sync/", "wait/", "ring/core.rs", "object_pool/", "worker_pool/job.rs"];
+const UNSAFE_HOMES: &[&str] = &[
+    "sync/",
+    "wait/",
+    "ring/core/batch.rs",
+    "ring/core/slots.rs",
+    "object_pool/",
+    "worker_pool/job.rs",
+];
 
 struct Source {
     path: String,

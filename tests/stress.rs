@@ -63,7 +63,7 @@ fn ring(capacity: usize) {
                         },
                         _ => {
                             let mut batch = vec![Box::new(item), Box::new(item)].into_iter();
-                            ring.push_batch(&mut batch).map_or(0, |count| count as u64 * item)
+                            ring.try_push_batch(&mut batch).map_or(0, |count| count as u64 * item)
                         }
                     };
                     pushed.fetch_add(entered, Ordering::Relaxed);
@@ -78,7 +78,7 @@ fn ring(capacity: usize) {
                     if kind == 0 {
                         got.extend(ring.try_pop());
                     } else {
-                        let _ = ring.pop_batch(&mut got, 3);
+                        let _ = ring.try_pop_batch(&mut got, 3);
                     }
                     popped.fetch_add(got.drain(..).map(|item| *item).sum(), Ordering::Relaxed);
                     thread::yield_now();

@@ -174,8 +174,8 @@ fn batch(size: usize) {
             timed(n, &mut || {
                 source.extend(0..items);
                 black_box(&mut source);
-                ring.push_batch(&mut source.drain(..)).unwrap();
-                ring.pop_batch(&mut got, size).unwrap();
+                ring.try_push_batch(&mut source.drain(..)).unwrap();
+                ring.try_pop_batch(&mut got, size).unwrap();
                 black_box(&got);
                 got.clear();
             })
