@@ -1,7 +1,7 @@
-//! One call through a breaker, by what it watches for; and what rejecting costs.
+//! One call through a breaker, by its settings; and the cost of a rejection.
 //!
-//! Beside other crates: `benches/peers`, `cargo run --release --bin breaker`.
-#![allow(missing_docs)] // criterion's macro makes a function without any
+//! The comparison with other crates: `benches/peers`, `cargo run --release --bin breaker`.
+#![allow(missing_docs)] // criterion's macro generates a function without docs
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use mainstay::breaker::{
@@ -130,8 +130,8 @@ fn window(c: &mut Criterion) {
     let mut group = c.benchmark_group("window");
     let now = Clock::system().now();
     let windows = [
-        ("count", Window::count(100).unwrap()),
-        ("time", Window::time(Duration::from_secs(10), 10).unwrap()),
+        ("count", Window::count_window(100).unwrap()),
+        ("time", Window::time_window(Duration::from_secs(10), 10).unwrap()),
     ];
     for (name, window) in &windows {
         for (kind, sample) in [("success", Sample::OK), ("failure", Sample::FAILED)] {

@@ -70,7 +70,7 @@ fn half_open(time: &ManualClock) -> CircuitBreaker {
 fn assert_free(breaker: &CircuitBreaker, outcomes: u64) {
     let snapshot = breaker.snapshot();
     assert_eq!(
-        (snapshot.probes, snapshot.trial.total, snapshot.stale),
+        (snapshot.active_probes, snapshot.trial.total, snapshot.stale),
         (0, outcomes, 0),
         "{snapshot:?}"
     );
@@ -116,7 +116,7 @@ fn a_pipeline_dropped_at_any_poll_counts_nothing_and_frees_its_slot() {
         });
         let ended = poll_and_drop(call, polls);
         let snapshot = breaker.snapshot();
-        assert_eq!((snapshot.probes, snapshot.stale), (0, 0), "{polls} polls: {snapshot:?}");
+        assert_eq!((snapshot.active_probes, snapshot.stale), (0, 0), "{polls} polls: {snapshot:?}");
         let finished = match ended {
             Some(result) => {
                 assert_eq!(result, Ok(()));

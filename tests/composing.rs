@@ -101,8 +101,8 @@ impl World {
 
     /// Nothing has been counted of the one probe there was, and its slot is free.
     fn assert_untouched(&self) {
-        let CircuitBreakerSnapshot { trial, probes, stale, .. } = self.breaker.snapshot();
-        assert_eq!((trial.total, probes, stale), (0, 0, 0));
+        let CircuitBreakerSnapshot { trial, active_probes, stale, .. } = self.breaker.snapshot();
+        assert_eq!((trial.total, active_probes, stale), (0, 0, 0));
         assert_eq!(self.time.next_deadline(), None, "timers are disarmed");
     }
 }
@@ -229,7 +229,7 @@ fn dropped_future() {
         assert!(
             call.as_mut().poll(&mut std::task::Context::from_waker(Waker::noop())).is_pending()
         );
-        assert_eq!((world.attempts(), world.breaker.snapshot().probes), (1, 1));
+        assert_eq!((world.attempts(), world.breaker.snapshot().active_probes), (1, 1));
     }
     world.assert_untouched();
 }

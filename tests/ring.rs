@@ -92,9 +92,35 @@ proptest! {
 }
 
 #[test]
-#[should_panic = "capacity of at least 1"]
-fn a_ring_of_nothing_is_pop_error() {
-    Ring::<u8>::new(0);
+fn a_capacity_of_zero_counts_as_one_where_it_is_not_an_error() {
+    let ring = Ring::new(0);
+    assert_eq!(ring.capacity(), 1);
+    ring.try_push(1).unwrap();
+    assert_eq!(ring.try_push(2), Err(PushError::Full(2)));
+
+    let (sender, receiver) = channel(0);
+    sender.try_send(1).unwrap();
+    assert_eq!(receiver.try_recv(), Ok(1));
+}
+
+#[test]
+fn capacities_that_cannot_be_allocated_are_errors() {
+    for capacity in [0, 1 << 50, usize::MAX / 16, usize::MAX] {
+        let error = Ring::<u64>::try_new(capacity).unwrap_err();
+        assert_eq!((error.field(), error.value()), ("capacity", &*capacity.to_string()));
+        assert_eq!(try_channel::<u64>(capacity).unwrap_err(), error);
+    }
+    assert_eq!(Ring::<u64>::try_new(1000).unwrap().capacity(), 1000);
+    assert_eq!(try_channel::<u64>(1000).unwrap().0.capacity(), 1000);
+}
+
+#[test]
+fn the_infallible_constructors_panic_if_the_memory_cannot_be_allocated() {
+    for make in [|| drop(Ring::<u64>::new(1 << 50)), || drop(channel::<u64>(1 << 50))] {
+        let panic = catch_unwind(make).unwrap_err();
+        let message = panic.downcast_ref::<String>().unwrap();
+        assert!(message.starts_with("capacity is 1125899906842624; accepted:"), "{message}");
+    }
 }
 
 #[test]

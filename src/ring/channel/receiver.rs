@@ -131,7 +131,7 @@ impl<T> Receiver<T> {
     ///
     /// Returns an error if the channel is closed and empty, or empty until the timeout has passed.
     pub fn recv_blocking_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
-        match self.shared.wait_for_item().block_for(timeout, || self.shared.attempt_recv()) {
+        match self.shared.wait_for_item().block_timeout(timeout, || self.shared.attempt_recv()) {
             Some(received) => received.map_err(|_| RecvTimeoutError::Closed),
             None => Err(RecvTimeoutError::Timeout),
         }

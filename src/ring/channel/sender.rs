@@ -142,7 +142,7 @@ impl<T> Sender<T> {
     ) -> Result<(), SendTimeoutError<T>> {
         let mut value = Some(value);
         let wait = self.shared.wait_for_free_slot();
-        let sent = wait.block_for(timeout, || self.shared.attempt_send(&mut value));
+        let sent = wait.block_timeout(timeout, || self.shared.attempt_send(&mut value));
         match (sent, value) {
             (Some(Err(_)), Some(value)) => Err(SendTimeoutError::Closed(value)),
             (None, Some(value)) => Err(SendTimeoutError::Timeout(value)),

@@ -3,8 +3,9 @@
 use crate::ring::batch_source::BatchSource;
 use crate::ring::core::{Claim, Core};
 use crate::ring::error::{ForcePushError, PopError, PushError, RecvError, SendError};
+use crate::sync::SpinWait;
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::wait::{Attempt, Condition, Spin, Wait, WaitQueue};
+use crate::wait::{Attempt, Condition, Wait, WaitQueue};
 
 pub(super) struct Shared<T> {
     pub(super) core: Core<T>,
@@ -18,16 +19,16 @@ pub(super) struct Shared<T> {
 pub(super) struct NotEmpty<'a, T>(pub(super) &'a Core<T>);
 
 impl<T> Condition for NotEmpty<'_, T> {
-    fn raise(&self) -> bool {
+    fn set_waiting(&self) -> bool {
         self.0.flag_waiting_consumers()
     }
 
-    fn lower(&self) {
+    fn clear_waiting(&self) {
         self.0.clear_waiting_consumers();
     }
 
-    fn spin(&self) -> Spin {
-        Spin::on_a_buffer(self.0.capacity())
+    fn spin_wait(&self) -> SpinWait {
+        SpinWait::for_capacity(self.0.capacity())
     }
 }
 
@@ -35,16 +36,16 @@ impl<T> Condition for NotEmpty<'_, T> {
 pub(super) struct NotFull<'a, T>(pub(super) &'a Core<T>);
 
 impl<T> Condition for NotFull<'_, T> {
-    fn raise(&self) -> bool {
+    fn set_waiting(&self) -> bool {
         self.0.flag_waiting_producers()
     }
 
-    fn lower(&self) {
+    fn clear_waiting(&self) {
         self.0.clear_waiting_producers();
     }
 
-    fn spin(&self) -> Spin {
-        Spin::on_a_buffer(self.0.capacity())
+    fn spin_wait(&self) -> SpinWait {
+        SpinWait::for_capacity(self.0.capacity())
     }
 }
 
@@ -254,7 +255,7 @@ impl<T> Shared<T> {
 
 fn push_attempt<R>(error: PushError<()>) -> Attempt<Result<R, Closed>> {
     match error {
-        PushError::Full(()) => Attempt::Refused,
+        PushError::Full(()) => Attempt::NotReady,
         PushError::Busy(()) => Attempt::Busy,
         PushError::Closed(()) => Attempt::Done(Err(Closed)),
     }
@@ -262,7 +263,7 @@ fn push_attempt<R>(error: PushError<()>) -> Attempt<Result<R, Closed>> {
 
 fn pop_attempt<R>(error: PopError) -> Attempt<Result<R, Closed>> {
     match error {
-        PopError::Empty => Attempt::Refused,
+        PopError::Empty => Attempt::NotReady,
         PopError::Busy => Attempt::Busy,
         PopError::Closed => Attempt::Done(Err(Closed)),
     }

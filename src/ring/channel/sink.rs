@@ -9,7 +9,7 @@ use futures_sink::Sink;
 use super::Sender;
 use super::shared::NotFull;
 use crate::ring::error::{PushError, SendError};
-use crate::wait::{Ticket, Wait};
+use crate::wait::{Wait, WaitState};
 
 /// A [`Sender`] as a [`Sink`]; see [`Sender::into_sink`].
 ///
@@ -20,24 +20,24 @@ use crate::wait::{Ticket, Wait};
 pub struct SenderSink<T> {
     sender: Sender<T>,
     held: Option<T>,
-    ticket: Ticket,
+    wait_state: WaitState,
 }
 
 impl<T> SenderSink<T> {
     pub(super) fn new(sender: Sender<T>) -> Self {
-        Self { sender, held: None, ticket: Ticket::default() }
+        Self { sender, held: None, wait_state: WaitState::default() }
     }
 
     fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError<T>>> {
         if self.held.is_none() {
             return Poll::Ready(Ok(()));
         }
-        let Self { sender, held, ticket } = self;
+        let Self { sender, held, wait_state } = self;
         let shared = &sender.shared;
         let (queue, condition) = (&shared.waiting_senders, NotFull(&shared.core));
-        let mut wait = Wait::resume(queue, condition, std::mem::take(ticket));
+        let mut wait = Wait::resume(queue, condition, std::mem::take(wait_state));
         let sent = wait.poll(cx, || shared.attempt_send(held));
-        *ticket = wait.suspend();
+        *wait_state = wait.suspend();
         Poll::Ready(match (ready!(sent), held.take()) {
             (Err(_), Some(value)) => Err(SendError(value)),
             _ => Ok(()),
@@ -92,7 +92,7 @@ impl<T> Drop for SenderSink<T> {
         let shared = &self.sender.shared;
         let (queue, condition) = (&shared.waiting_senders, NotFull(&shared.core));
         // Leaves the queue.
-        drop(Wait::resume(queue, condition, std::mem::take(&mut self.ticket)));
+        drop(Wait::resume(queue, condition, std::mem::take(&mut self.wait_state)));
     }
 }
 

@@ -8,19 +8,19 @@ use futures_core::Stream;
 
 use super::Receiver;
 use super::shared::NotEmpty;
-use crate::wait::{Ticket, Wait};
+use crate::wait::{Wait, WaitState};
 
 /// A [`Receiver`] as a [`Stream`]; see [`Receiver::into_stream`].
 ///
 /// It ends when the channel is closed and all items have been received.
 pub struct ReceiverStream<T> {
     receiver: Receiver<T>,
-    ticket: Ticket,
+    wait_state: WaitState,
 }
 
 impl<T> ReceiverStream<T> {
     pub(super) fn new(receiver: Receiver<T>) -> Self {
-        Self { receiver, ticket: Ticket::default() }
+        Self { receiver, wait_state: WaitState::default() }
     }
 }
 
@@ -28,12 +28,12 @@ impl<T> Stream for ReceiverStream<T> {
     type Item = T;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        let Self { receiver, ticket } = &mut *self;
+        let Self { receiver, wait_state } = &mut *self;
         let shared = &receiver.shared;
         let (queue, condition) = (&shared.waiting_receivers, NotEmpty(&shared.core));
-        let mut wait = Wait::resume(queue, condition, std::mem::take(ticket));
+        let mut wait = Wait::resume(queue, condition, std::mem::take(wait_state));
         let received = wait.poll(cx, || shared.attempt_recv());
-        *ticket = wait.suspend();
+        *wait_state = wait.suspend();
         received.map(Result::ok)
     }
 }
@@ -43,7 +43,7 @@ impl<T> Drop for ReceiverStream<T> {
         let shared = &self.receiver.shared;
         let (queue, condition) = (&shared.waiting_receivers, NotEmpty(&shared.core));
         // Leaves the queue.
-        drop(Wait::resume(queue, condition, std::mem::take(&mut self.ticket)));
+        drop(Wait::resume(queue, condition, std::mem::take(&mut self.wait_state)));
     }
 }
 

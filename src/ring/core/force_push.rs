@@ -6,6 +6,7 @@ use crate::ring::position::{CLOSED, FULL, WAITING, position_of};
 use crate::sync::atomic::Ordering;
 
 /// The result of a forced push.
+#[derive(Debug)]
 pub(in crate::ring) struct ForcePushed<T> {
     /// The oldest item, if the ring was full.
     pub(in crate::ring) evicted: Option<T>,

@@ -38,9 +38,8 @@ use self::slots::Slots;
 use super::error::{PopError, PushError};
 use super::position::{CLOSED, FREE, FULL, Geometry, WAITING, position_of};
 use crate::error::ConfigError;
-use crate::sync::CachePadded;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::wait::StepAside;
+use crate::sync::{CachePadded, CasBackoff};
 
 pub(super) struct Core<T> {
     /// Position of the next push, with CLOSED, and with WAITING if consumers wait for an item.
@@ -106,7 +105,7 @@ impl<T> Core<T> {
         // Ordering: acquire, with the release in `advance` that wrote the tail. A thread that sees this
         // tail also sees that the head is at most one lap behind: invariant 3.
         let mut tail = self.tail.load(Ordering::Acquire);
-        let mut race = StepAside::new();
+        let mut race = CasBackoff::new();
         loop {
             if tail & CLOSED != 0 {
                 return Err(PushError::Closed(()));
@@ -119,7 +118,7 @@ impl<T> Core<T> {
                         return Ok(Claim { position, count, has_waiters: tail & WAITING != 0 });
                     }
                     Err(_) => {
-                        race.lost();
+                        race.spin();
                         tail = self.tail.load(Ordering::Acquire);
                     }
                 }
@@ -145,7 +144,7 @@ impl<T> Core<T> {
         // Ordering: acquire, with the release in `advance` that wrote the head. The thread that wrote
         // it had seen the item published, so the tail is not seen behind the head: invariant 3.
         let mut head = self.head.load(Ordering::Acquire);
-        let mut race = StepAside::new();
+        let mut race = CasBackoff::new();
         loop {
             let position = position_of(head);
             let count = count_full(position);
@@ -155,7 +154,7 @@ impl<T> Core<T> {
                         return Ok(Claim { position, count, has_waiters: head & WAITING != 0 });
                     }
                     Err(_) => {
-                        race.lost();
+                        race.spin();
                         head = self.head.load(Ordering::Acquire);
                     }
                 }

@@ -18,11 +18,11 @@ pub(crate) struct Lane<J> {
 pub(crate) struct Room<'a, J>(&'a Ring<J>);
 
 impl<J> Condition for Room<'_, J> {
-    fn raise(&self) -> bool {
+    fn set_waiting(&self) -> bool {
         self.0.flag_waiting_producers()
     }
 
-    fn lower(&self) {
+    fn clear_waiting(&self) {
         self.0.clear_waiting_producers();
     }
 }
