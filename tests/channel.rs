@@ -8,21 +8,27 @@ use std::thread;
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt, executor::block_on};
-use mainstay::ring::{PopError, RecvError, SendError, TimeoutError, channel};
+use mainstay::ring::{PopError, RecvError, RecvTimeoutError, SendError, SendTimeoutError, channel};
 
 fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
 #[test]
-fn waits_with_an_end_end() {
+fn waits_with_a_timeout_end() {
     let (sender, receiver) = channel(1);
-    assert_eq!(receiver.recv_timeout(Duration::from_millis(1)), Err(TimeoutError::Timeout(())));
-    sender.send_timeout(1, Duration::MAX).unwrap();
-    assert_eq!(sender.send_timeout(2, Duration::from_millis(1)), Err(TimeoutError::Timeout(2)));
-    assert_eq!(receiver.recv_timeout(Duration::MAX), Ok(1));
+    assert_eq!(
+        receiver.recv_blocking_timeout(Duration::from_millis(1)),
+        Err(RecvTimeoutError::Timeout)
+    );
+    sender.send_blocking_timeout(1, Duration::MAX).unwrap();
+    assert_eq!(
+        sender.send_blocking_timeout(2, Duration::from_millis(1)),
+        Err(SendTimeoutError::Timeout(2))
+    );
+    assert_eq!(receiver.recv_blocking_timeout(Duration::MAX), Ok(1));
     drop(sender);
-    assert_eq!(receiver.recv_timeout(Duration::MAX), Err(TimeoutError::Closed(())));
+    assert_eq!(receiver.recv_blocking_timeout(Duration::MAX), Err(RecvTimeoutError::Closed));
 }
 
 #[test]
@@ -41,7 +47,7 @@ fn the_last_peer_to_go_closes_the_channel() {
     let (sender, receiver) = channel(2);
     sender.try_send(Arc::clone(&item)).unwrap();
     drop(receiver);
-    assert_eq!(Arc::strong_count(&item), 1, "what nobody will receive is dropped at once");
+    assert_eq!(Arc::strong_count(&item), 1, "items that cannot be received are dropped immediately");
     assert!(matches!(block_on(sender.send(item)), Err(SendError(_))));
 }
 
@@ -68,7 +74,7 @@ fn a_stream_and_a_sink() {
     assert_eq!(block_on(sink.send(2)), Err(SendError(2)));
 }
 
-/// Nothing is lost, nothing comes twice, and what one producer sent comes in its order.
+/// No item is lost or received twice, and the items of one producer keep their order.
 #[test]
 fn four_producers_and_four_consumers_account_for_everything() {
     const EACH: u64 = 20_000;
@@ -103,7 +109,7 @@ fn four_producers_and_four_consumers_account_for_everything() {
                                 0 => receiver.recv_blocking().map(|item| got.push(item)).is_ok(),
                                 1 => block_on(receiver.recv()).map(|item| got.push(item)).is_ok(),
                                 2 => receiver.recv_batch_blocking(&mut got, 16).is_ok(),
-                                // Gives up now and then: a cancelled wait must cost nobody anything.
+                                // Cancelled after one poll: that must cost no other receiver an item.
                                 _ => {
                                     let _ = poll(&mut receiver.recv()).map(|item| got.extend(item));
                                     !(receiver.is_closed() && receiver.is_empty())
