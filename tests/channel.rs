@@ -47,7 +47,11 @@ fn the_last_peer_to_go_closes_the_channel() {
     let (sender, receiver) = channel(2);
     sender.try_send(Arc::clone(&item)).unwrap();
     drop(receiver);
-    assert_eq!(Arc::strong_count(&item), 1, "items that cannot be received are dropped immediately");
+    assert_eq!(
+        Arc::strong_count(&item),
+        1,
+        "items that cannot be received are dropped immediately"
+    );
     assert!(matches!(block_on(sender.send(item)), Err(SendError(_))));
 }
 
