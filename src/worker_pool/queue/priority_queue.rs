@@ -20,11 +20,11 @@ pub(crate) struct NotFull<'a, J>(&'a Ring<J>);
 
 impl<J> Condition for NotFull<'_, J> {
     fn set_waiting(&self) -> bool {
-        self.0.wait_for_room()
+        self.0.flag_waiting_producers()
     }
 
     fn clear_waiting(&self) {
-        self.0.nobody_waits_for_room();
+        self.0.clear_waiting_producers();
     }
 }
 
@@ -115,7 +115,7 @@ impl<J> PriorityQueue<J> {
     /// Sets the flag of every queue, each in one step with seeing it empty and open. Returns `false`,
     /// with all flags clear, if one is not empty or is closed.
     pub(crate) fn set_flags(&self) -> bool {
-        let all_set = self.queues.iter().all(|queue| queue.ring.wait_for_items());
+        let all_set = self.queues.iter().all(|queue| queue.ring.flag_waiting_consumers());
         if !all_set {
             self.clear_flags();
         }
@@ -124,7 +124,7 @@ impl<J> PriorityQueue<J> {
 
     pub(crate) fn clear_flags(&self) {
         for queue in &self.queues {
-            queue.ring.nobody_waits_for_items();
+            queue.ring.clear_waiting_consumers();
         }
     }
 
