@@ -7,6 +7,7 @@ use mainstay::breaker::{
     CircuitBreakerState as State,
 };
 use mainstay::error::{Error, Reason};
+use mainstay::outcome::Outcome;
 use mainstay::time::ManualClock;
 use proptest::prelude::*;
 use std::time::Duration;
@@ -472,4 +473,31 @@ fn a_clock_may_be_set_back_or_far_ahead() {
     time.set(mainstay::time::Instant::FAR_FUTURE);
     calls(&breaker, "...");
     assert_eq!(breaker.state(), State::Closed);
+}
+
+/// Of a clock that stood far ahead, no instant is waited for after the clock was set back.
+#[test]
+fn an_open_duration_is_counted_anew_after_the_clock_was_set_back() {
+    for pause in [None, Some(30 * SECOND)] {
+        let time = ManualClock::new();
+        let start = time.now();
+        let breaker = builder(&time).build().unwrap();
+        time.advance(1_000_000 * SECOND);
+        match pause {
+            None => calls(&breaker, "xxxx"),
+            Some(pause) => {
+                let permit = breaker.try_acquire().unwrap();
+                permit.record_outcome(Outcome::Unavailable(pause));
+            }
+        }
+        let duration = pause.unwrap_or(10 * SECOND);
+        time.set(start);
+        assert_eq!(breaker.snapshot().retry_after, Some(duration));
+        assert_eq!(breaker.try_acquire().unwrap_err().retry_after(), Some(duration));
+        time.advance(duration - Duration::from_nanos(1));
+        calls(&breaker, "r");
+        time.advance(Duration::from_nanos(1));
+        calls(&breaker, "...");
+        assert_eq!(breaker.state(), State::Closed);
+    }
 }

@@ -210,6 +210,22 @@ fn a_breaker_that_no_call_has_probed_for_long_is_evicted() {
 }
 
 #[test]
+fn an_open_breaker_is_evicted_in_time_after_the_clock_was_set_back() {
+    let time = ManualClock::new();
+    let start = time.now();
+    let keyed = KeyedCircuitBreaker::<u32>::builder(each(&time)).max_keys(1);
+    let keyed = keyed.idle_timeout(60 * SECOND).build().unwrap();
+    time.advance(1_000_000 * SECOND);
+    fail(&keyed, 1);
+    time.set(start);
+    assert!(keyed.breaker(&2).is_err(), "open for ten seconds, counted from now");
+    time.advance(69 * SECOND);
+    assert!(keyed.breaker(&2).is_err());
+    time.advance(SECOND);
+    assert!(keyed.breaker(&2).is_ok());
+}
+
+#[test]
 fn no_more_than_a_share_is_open_at_the_same_time() {
     let time = ManualClock::new();
     let keyed: KeyedCircuitBreaker<u32> =

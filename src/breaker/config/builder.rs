@@ -380,7 +380,7 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// WindowCounts calls in flight that have taken as long as a [slow call](Self::slow_calls) as slow
+    /// Counts calls in flight that have taken as long as a [slow call](Self::slow_calls) as slow
     /// ones before they end. Default: off.
     ///
     /// A dependency that hangs trips the breaker within little more than the threshold, however long

@@ -24,7 +24,7 @@ pub(super) struct Completed<'a> {
 }
 
 impl Engine {
-    /// WindowCounts a success if the state has not changed since its admission and the window needs no
+    /// Counts a success if the state has not changed since its admission and the window needs no
     /// clock. If it returns false, the success is still to be [completed](Self::complete).
     #[inline]
     pub(crate) fn try_record_success(&self, ticket: Ticket) -> bool {
@@ -219,7 +219,7 @@ impl Engine {
         rule.is_some_and(|rule| rule(&stats))
     }
 
-    /// WindowCounts consecutive failures; returns how many there are now.
+    /// Counts consecutive failures; returns how many there are now.
     fn count_streak(&self, seen: Word, effect: Effect) -> u32 {
         loop {
             let word = self.word();
