@@ -1,6 +1,7 @@
 //! The beginning of a call: admission or rejection.
 
 use super::in_flight::Entered;
+use super::record::Trigger;
 use super::state::{self, Admission, Verdict};
 use super::ticket::{Ticket, TicketGuard};
 use super::transitions::Conclusion;
@@ -135,7 +136,7 @@ impl Engine {
             Entered::InPresentStep | Entered::BehindBucket => Change::None,
             Entered::FirstOfStep => {
                 let guard = TicketGuard { engine: self, ticket: *ticket }; // the user's rule may panic
-                let change = self.trip_if_due(ticket.admitted, 0, None, reading);
+                let change = self.trip_if_due(ticket.admitted, Trigger::TimePassed, reading);
                 if !change.is_committed() {
                     guard.disarm();
                 }
