@@ -152,38 +152,6 @@ fn reconfigure_forgets_the_calls_in_flight() {
 }
 
 #[test]
-fn calls_in_flight_are_not_overdue_after_the_clock_was_set_back() {
-    let time = ManualClock::new();
-    let start = time.now();
-    let breaker = tracking(&time).build().unwrap();
-    time.advance(1_000_000 * SECOND);
-    let before: Vec<_> = (0..15)
-        .map(|_| {
-            time.advance(50 * MS);
-            breaker.try_acquire().unwrap()
-        })
-        .collect();
-    assert_eq!(breaker.snapshot().overdue, 0);
-    time.set(start);
-    let after: Vec<_> = (0..15)
-        .map(|_| {
-            time.advance(50 * MS);
-            breaker.try_acquire().expect("no call is overdue by the clock as it is now")
-        })
-        .collect();
-    assert_eq!(breaker.snapshot().overdue, 0);
-    for permit in before.into_iter().chain(after) {
-        permit.ignore();
-    }
-    assert_eq!(breaker.snapshot().overdue, 0);
-    // Calls that hang are detected as before.
-    let hung: Vec<_> = (0..10).map(|_| breaker.try_acquire().unwrap()).collect();
-    time.advance(SECOND);
-    assert!(breaker.try_acquire().is_err());
-    drop(hung);
-}
-
-#[test]
 fn latencies_are_those_of_successes_and_slide_with_the_window() {
     let time = ManualClock::new();
     let breaker = builder(&time).count_window(100).min_calls(50).record_latency().build().unwrap();

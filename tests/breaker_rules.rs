@@ -307,21 +307,6 @@ fn no_ramp_follows_a_reset_or_a_mode() {
     assert!((0..50).all(|_| breaker.try_acquire().is_ok()));
 }
 
-#[test]
-fn a_ramp_is_counted_anew_after_the_clock_was_set_back() {
-    let time = ManualClock::new();
-    let start = time.now();
-    time.advance(1_000_000 * SECOND);
-    let breaker = recovered(&time, builder(&time).ramp_up_duration(10 * SECOND));
-    time.set(start);
-    drop(breaker.try_acquire());
-    time.advance(5 * SECOND);
-    let admitted = (0..100).filter(|_| breaker.try_acquire().is_ok()).count();
-    assert!((53..=57).contains(&admitted), "{admitted} of 100 in the middle of the ramp");
-    time.advance(5 * SECOND);
-    assert!((0..50).all(|_| breaker.try_acquire().is_ok()));
-}
-
 // Pipelines
 
 #[test]

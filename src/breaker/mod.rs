@@ -400,7 +400,7 @@ impl CircuitBreaker {
     pub fn reconfigure(&self, config: CircuitBreakerBuilder) -> Result<(), ConfigError> {
         if self.0.key.is_some() {
             let accepted = "a breaker that does not belong to a key";
-            return Err(ConfigError::new("config", "of one key", accepted));
+            return Err(ConfigError::new("reconfigure", self.name(), accepted));
         }
         let old = {
             // One thread at a time: the builder and the configuration in force must agree.

@@ -11,6 +11,7 @@ use crate::event::Subscribers;
 use crate::sync::{PlainArc, PlainMutex};
 use crate::time::{Clock, Reading};
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 
 pub(crate) struct Shared {
@@ -89,6 +90,11 @@ impl Shared {
         })
     }
 }
+
+// A panic of user code leaves every structure usable: no lock is held while it runs, and permits give
+// back what they hold when they are dropped.
+impl UnwindSafe for Shared {}
+impl RefUnwindSafe for Shared {}
 
 impl ModeTarget for Shared {
     fn apply_mode(&self, mode: CircuitBreakerMode) {

@@ -475,7 +475,8 @@ impl CircuitBreakerBuilder {
     ///
     /// Names the first setting that is out of range, its value, and what is accepted.
     pub fn build(self) -> Result<CircuitBreaker, ConfigError> {
-        let (config, window) = (self.validated()?, self.new_window(WindowMemory::Full)?);
+        let window = self.new_window(WindowMemory::Full)?;
+        let config = self.validated()?;
         let shared_config = Arc::new(self.shared_config(&config));
         let group = PlainArc::new(self.group(Duration::MAX));
         let engine = Engine::new(window, &config, group.control.mode(), shared_config);

@@ -12,12 +12,12 @@
 
 mod admit;
 mod in_flight;
-#[cfg(all(test, mainstay_loom))]
-pub(super) mod loom;
 mod open_limit;
 mod ramp;
 mod record;
 mod state;
+#[cfg(test)]
+pub(super) mod tests;
 mod ticket;
 mod transitions;
 mod word;

@@ -2,11 +2,11 @@
 //!
 //! The time is an argument, so that a model says which duration has elapsed.
 
-use super::admit::Refusal;
-use super::in_flight::{InFlight, Start};
-use super::{Engine, EngineSnapshot, Phase, Ticket};
 use crate::backoff::Backoff;
 use crate::breaker::config::{CallClass, CircuitBreakerBuilder, Closures, SharedConfig};
+use crate::breaker::engine::admit::Refusal;
+use crate::breaker::engine::in_flight::{InFlight, Start};
+use crate::breaker::engine::{Engine, EngineSnapshot, Phase, Ticket};
 use crate::breaker::mode::CircuitBreakerMode as Mode;
 use crate::breaker::transition::CircuitBreakerState as State;
 use crate::outcome::Outcome;
