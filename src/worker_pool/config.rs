@@ -287,7 +287,7 @@ impl WorkerPoolBuilder {
         self
     }
 
-    /// Sets how the pool is shut down when its last handle is dropped. Default:
+    /// Sets how the pool shuts down when its last handle is dropped. Default:
     /// [`Shutdown::drain`], so that no accepted job is lost.
     pub fn on_drop(mut self, shutdown: Shutdown) -> Self {
         self.config.on_drop = shutdown;

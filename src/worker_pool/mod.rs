@@ -75,7 +75,7 @@
 //!
 //! [`shutdown`](WorkerPool::shutdown) runs the queued jobs or hands them back, with or without a
 //! timeout, from any thread, and returns a report. On a worker of the pool it does not wait. When the
-//! last `WorkerPool` is dropped, the pool is shut down as [`on_drop`](WorkerPoolBuilder::on_drop) says.
+//! last `WorkerPool` is dropped, the pool shuts down as [`on_drop`](WorkerPoolBuilder::on_drop) says.
 //! Every job handle becomes ready in every case.
 //!
 //! # Observability
@@ -152,7 +152,7 @@ use std::time::Duration;
 
 /// A pool of threads with a bounded queue. See the [module documentation](self).
 ///
-/// Cloning it creates another handle to the same pool. When the last one is dropped the pool is shut
+/// Cloning it creates another handle to the same pool. When the last one is dropped the pool shuts
 /// down as [`on_drop`](WorkerPoolBuilder::on_drop) says. By default that blocks until all queued jobs
 /// have run, also in async code: [shut down](Self::shutdown) where blocking is allowed, or set a timeout.
 pub struct WorkerPool {

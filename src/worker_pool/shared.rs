@@ -28,7 +28,7 @@ pub(crate) struct Shared {
     /// Counts what other threads than workers do, and what workers had counted that have ended.
     pub(crate) outside: Stats,
     pub(crate) worker_stats: PlainMutex<Vec<PlainArc<Stats>>>,
-    /// The number of `WorkerPool` values. The pool is shut down when the last is dropped.
+    /// The number of `WorkerPool` values. The pool shuts down when the last is dropped.
     pub(crate) handles: AtomicU64,
     pub(crate) thread_number: Counter,
     pub(crate) threads: PlainMutex<Vec<plain_thread::JoinHandle<()>>>,
