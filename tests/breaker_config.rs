@@ -19,7 +19,9 @@ fn builder(time: &ManualClock) -> CircuitBreakerBuilder {
         .clock(time.clock())
         .count_window(10)
         .min_calls(4)
-        .open_duration(Backoff::exponential(10 * SECOND).cap(60 * SECOND).jitter(Jitter::None))
+        .open_duration(
+            Backoff::exponential(10 * SECOND).max_delay(60 * SECOND).jitter(Jitter::None),
+        )
         .half_open_concurrency(2)
         .half_open_calls(4)
         .probe_timeout(100 * SECOND)
@@ -63,7 +65,7 @@ fn an_error_names_the_setting_that_is_out_of_range() {
         (b().half_open_calls(0), "half_open_calls"),
         (b().half_open_calls(u32::MAX), "half_open_calls"),
         (b().probe_timeout(Duration::ZERO), "probe_timeout"),
-        (b().open_duration(Backoff::exponential(SECOND).factor(f64::NAN)), "backoff.factor"),
+        (b().open_duration(Backoff::exponential(SECOND).factor(f64::NAN)), "open_duration"),
         (b().count_window(u32::MAX), "count_window"),
         (b().count_window(0), "min_calls"),
         (b().time_window(SECOND, 0), "time_window"),

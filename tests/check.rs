@@ -77,7 +77,7 @@ fn each_rule_has_a_stack_that_breaks_it_and_one_that_just_does_not() {
         // Waits without a bound.
         "attempts-exceed-call":
             .timeout(9 * SECOND).retry(retry(|r| r.backoff(Backoff::custom(|_| MS)))).timeout(MS);
-        "": .timeout(9 * SECOND).retry(retry(|r| r.backoff(Backoff::custom(|_| MS).cap(MS)))).timeout(MS);
+        "": .timeout(9 * SECOND).retry(retry(|r| r.backoff(Backoff::custom(|_| MS).max_delay(MS)))).timeout(MS);
 
         "unlimited-attempt": .timeout(SECOND).retry(r());
         "": .timeout(SECOND).retry(r()).timeout(250 * MS);

@@ -66,7 +66,10 @@ impl World {
         retry.idempotent(true).build().unwrap()
     }
 
-    fn stack(&self, call: u32) -> Pipeline<StandardStack<OnFailure, mainstay::outcome::AnyError>> {
+    fn stack(
+        &self,
+        call: u32,
+    ) -> Pipeline<StandardStack<OnFailure, mainstay::outcome::FailOnError>> {
         let (call, attempt) = (self.timeout("call", call), self.timeout("attempt", 2));
         Pipeline::standard(call, self.retry(), &self.breaker, attempt)
     }

@@ -104,7 +104,7 @@ impl Builder {
         if self.settings.max_attempts == 0 {
             return Err(ConfigError::new("max_attempts", 0, "at least 1 attempt"));
         }
-        self.settings.backoff.validate()?;
+        self.settings.backoff.validate("backoff")?;
         Ok(Retry(PlainArc::new(self.settings)))
     }
 }
@@ -112,7 +112,7 @@ impl Builder {
 impl Settings {
     /// `picks`: whether a rule of the user's picks what is repeated.
     pub(super) fn facts(&self, picks: bool) -> Facts {
-        let waits = self.backoff.at_most(self.max_attempts - 1);
+        let waits = self.backoff.max_total(self.max_attempts - 1);
         let safety = match (self.idempotent, picks) {
             (true, _) => RepeatSafety::Idempotent,
             (false, true) => RepeatSafety::ByRule,

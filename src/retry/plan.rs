@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn decorrelated_waits_build_on_one_another() {
         let time = ManualClock::new();
-        let backoff = Backoff::exponential(MS).cap(1000 * MS).jitter(Jitter::Decorrelated);
+        let backoff = Backoff::exponential(MS).max_delay(1000 * MS).jitter(Jitter::Decorrelated);
         let retry = Retry::builder().clock(time.clock()).max_attempts(20).backoff(backoff);
         let retry = retry.random(crate::random::Random::seeded(1)).build().unwrap();
         let begun = attempts(&time, &retry, Deadline::NEVER, |_| Directive::Retry);
@@ -290,9 +290,6 @@ mod tests {
     fn zero_attempts_are_a_config_error() {
         assert_eq!(Retry::builder().max_attempts(0).build().unwrap_err().field(), "max_attempts");
         let backoff = Backoff::exponential(MS).factor(f64::NAN);
-        assert_eq!(
-            Retry::builder().backoff(backoff).build().unwrap_err().field(),
-            "backoff.factor"
-        );
+        assert_eq!(Retry::builder().backoff(backoff).build().unwrap_err().field(), "backoff");
     }
 }
