@@ -251,7 +251,7 @@ pub enum Reason {
     QueueTimeout,
     /// Work was dropped under overload, so that the rest is served in time.
     Shed,
-    /// A pool, a queue or a ring is shut down.
+    /// A pool, a queue or a ring has been shut down.
     ShutDown,
     /// A policy written by the user rejected the call; its name says which.
     Custom,
