@@ -86,14 +86,14 @@ impl CallClass {
     pub(crate) fn validate(&self, timed: bool) -> Result<(), ConfigError> {
         match (self.failure_rate, self.slow_after) {
             (Some(rate), _) if !(rate > 0.0 && rate <= 1.0) => {
-                Err(ConfigError::new("class.failure_rate", rate, "a share above 0 and at most 1"))
+                Err(ConfigError::new("failure_rate", rate, "a share above 0 and at most 1"))
             }
             (_, Some(Duration::ZERO)) => {
-                Err(ConfigError::new("class.slow_after", Duration::ZERO, "longer than zero"))
+                Err(ConfigError::new("slow_after", Duration::ZERO, "longer than zero"))
             }
             (_, Some(threshold)) if !timed => {
                 let accepted = "none, or a breaker with slow_calls or record_latency";
-                Err(ConfigError::new("class.slow_after", threshold, accepted))
+                Err(ConfigError::new("slow_after", threshold, accepted))
             }
             _ => Ok(()),
         }

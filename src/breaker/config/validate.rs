@@ -7,7 +7,7 @@ use crate::error::ConfigError;
 use std::time::Duration;
 
 impl CircuitBreakerBuilder {
-    /// The configuration, if every setting is in range.
+    /// The configuration, if every setting is in range. The window has been validated.
     pub(crate) fn validated(&self) -> Result<Config, ConfigError> {
         let min_calls = self.min_calls.unwrap_or(match self.window {
             WindowKind::Count(size) => Self::MIN_CALLS.min(size),
@@ -16,15 +16,20 @@ impl CircuitBreakerBuilder {
         let slow_min_calls = self.slow_min_calls.unwrap_or(min_calls);
         if let Some(share) = self.failure_rate {
             rate("failure_rate", share)?;
-            self.fits_the_window("min_calls", min_calls)?;
         }
-        if let Some((threshold, share)) = self.slow_calls {
-            rate("slow_calls", share)?;
+        if let Some(slow @ (threshold, share)) = self.slow_calls {
             if threshold.is_zero() {
-                let accepted = "a threshold longer than zero";
-                return Err(ConfigError::new("slow_calls", threshold, accepted));
+                return Err(ConfigError::new("slow_calls", slow, "a threshold longer than zero"));
             }
-            self.fits_the_window("slow_min_calls", slow_min_calls)?;
+            rate("slow_calls", share)
+                .map_err(|error| ConfigError::new("slow_calls", slow, error.accepted()))?;
+        }
+        // The defaults fit every window.
+        if let Some(calls) = self.min_calls {
+            self.fits_the_window("min_calls", calls)?;
+        }
+        if let Some(calls) = self.slow_min_calls {
+            self.fits_the_window("slow_min_calls", calls)?;
         }
         if let Some(calls) = self.consecutive_failures {
             let accepted = "1 to 268435455 calls";
@@ -68,7 +73,13 @@ impl CircuitBreakerBuilder {
     /// fixed at build must be equal.
     pub(crate) fn reconfigured(&self, new: &Self) -> Result<Config, ConfigError> {
         if self.window != new.window {
-            return Err(ConfigError::new("window", new.window, "the window it was built with"));
+            let accepted = "the window it was built with";
+            return Err(match new.window {
+                WindowKind::Count(calls) => ConfigError::new("count_window", calls, accepted),
+                WindowKind::Time(span, buckets) => {
+                    ConfigError::new("time_window", (span, buckets), accepted)
+                }
+            });
         }
         if self.name != new.name {
             return Err(ConfigError::new("name", &new.name, "the name it was built with"));
@@ -81,7 +92,7 @@ impl CircuitBreakerBuilder {
             return Err(ConfigError::new("record_latency", new.record_latency, fixed));
         }
         if self.clock.id() != new.clock.id() {
-            return Err(ConfigError::new("clock", "another clock", "the clock it was built with"));
+            return Err(ConfigError::new("clock", &new.clock, "the clock it was built with"));
         }
         new.validated()
     }
