@@ -16,19 +16,13 @@ use std::time::Duration;
 pub(super) struct SystemTimer {
     #[pin]
     delay: Delay,
-    waker: Option<GuardedWaker>,
-}
-
-struct GuardedWaker {
-    /// The waker of the last poll.
-    own: Waker,
-    /// Wakes `own` without ever panicking.
-    guarded: Waker,
+    /// Of the last poll.
+    guard: Option<PlainArc<PanicGuard>>,
 }
 
 impl SystemTimer {
     pub(super) fn new(duration: Duration) -> Self {
-        Self { delay: Delay::new(duration), waker: None }
+        Self { delay: Delay::new(duration), guard: None }
     }
 }
 
@@ -37,23 +31,23 @@ impl Future for SystemTimer {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
-        let waker = match this.waker {
-            Some(known) if known.own.will_wake(cx.waker()) => known,
-            other => other.insert(GuardedWaker::new(cx.waker())),
+        let guard = match this.guard {
+            Some(guard) if guard.will_wake(cx.waker()) => guard,
+            other => other.insert(PlainArc::new(PanicGuard(Some(cx.waker().clone())))),
         };
-        this.delay.poll(&mut Context::from_waker(&waker.guarded))
-    }
-}
-
-impl GuardedWaker {
-    fn new(own: &Waker) -> Self {
-        let guarded = Waker::from(PlainArc::new(PanicGuard(Some(own.clone()))));
-        Self { own: own.clone(), guarded }
+        let waker = Waker::from(PlainArc::clone(guard));
+        this.delay.poll(&mut Context::from_waker(&waker))
     }
 }
 
 /// A waker whose panics are discarded, also those of its destructor. `None` only while it is dropped.
 struct PanicGuard(Option<Waker>);
+
+impl PanicGuard {
+    fn will_wake(&self, waker: &Waker) -> bool {
+        self.0.as_ref().is_some_and(|own| own.will_wake(waker))
+    }
+}
 
 impl Wake for PanicGuard {
     fn wake(self: PlainArc<Self>) {
