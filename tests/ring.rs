@@ -185,7 +185,7 @@ fn an_item_that_panics_when_it_is_dropped_does_not_keep_the_others_alive() {
     let counts = Arc::new(Counts::default());
     let ring = Ring::new(4);
     for id in 0..4 {
-        ring.try_push(Counted { counts: Arc::clone(&counts), panics: id == 1 }).unwrap();
+        ring.try_push(Counted { counts: Arc::clone(&counts), panics: id % 2 == 1 }).unwrap();
     }
     catch_unwind(AssertUnwindSafe(|| drop(ring))).unwrap_err();
     assert_eq!(counts.dropped.load(Ordering::Relaxed), 4);
@@ -265,4 +265,91 @@ fn items_of_a_batch_are_moved_once() {
             ring.try_push_batch(&mut items).unwrap()
         });
     }
+}
+
+/// An item with a large body, so that a batch of them takes long to move.
+#[allow(dead_code)]
+struct Large(Arc<()>, [u64; 63]);
+
+#[test]
+fn items_do_not_outlive_the_last_receiver_and_the_last_send() {
+    const BATCH: usize = 256;
+    let mut kept_alive = 0;
+    for round in 0..500 {
+        let item = Arc::new(());
+        let (sender, receiver) = channel(16 * BATCH);
+        let started = AtomicUsize::new(0);
+        // The sender outlives the sends, as a handle in a long-lived struct does.
+        let _sender = std::thread::scope(|scope| {
+            let (item, started) = (&item, &started);
+            let thread = scope.spawn(move || {
+                loop {
+                    let large = || Large(Arc::clone(item), [0; 63]);
+                    let mut batch: Vec<_> = (0..BATCH).map(|_| large()).collect();
+                    started.store(1, Ordering::Relaxed);
+                    let sent = if round % 2 == 0 {
+                        sender.send_batch_blocking(&mut batch.drain(..)).is_ok()
+                    } else {
+                        sender.force_send(large()).map_err(drop).is_ok()
+                    };
+                    if !sent {
+                        return sender;
+                    }
+                }
+            });
+            while started.load(Ordering::Relaxed) == 0 {
+                std::hint::spin_loop();
+            }
+            for _ in 0..round % 50 * 50 {
+                std::hint::spin_loop();
+            }
+            drop(receiver);
+            thread.join().unwrap()
+        });
+        kept_alive += usize::from(Arc::strong_count(&item) > 1);
+    }
+    assert_eq!(kept_alive, 0, "rounds in which items outlived the receiver and the sends");
+}
+
+#[test]
+fn items_that_panic_when_the_last_receiver_is_dropped_do_not_keep_the_others_alive() {
+    let counts = Arc::new(Counts::default());
+    let (sender, receiver) = channel(4);
+    for id in 0..4 {
+        sender.try_send(Counted { counts: Arc::clone(&counts), panics: id % 2 == 0 }).unwrap();
+    }
+    catch_unwind(AssertUnwindSafe(|| drop(receiver))).unwrap_err();
+    assert_eq!(counts.dropped.load(Ordering::Relaxed), 4);
+    assert!(sender.is_closed() && sender.is_empty());
+}
+
+#[test]
+fn a_panic_of_an_item_during_unwinding_does_not_abort_the_process() {
+    let counts = Arc::new(Counts::default());
+    let (sender, receiver) = channel(1);
+    sender.try_send(Counted { counts: Arc::clone(&counts), panics: true }).unwrap();
+    let panic = catch_unwind(AssertUnwindSafe(|| {
+        let _receiver = receiver;
+        panic!("the panic of the caller");
+    }));
+    assert_eq!(panic.unwrap_err().downcast_ref(), Some(&"the panic of the caller"));
+    assert_eq!(counts.dropped.load(Ordering::Relaxed), 1);
+}
+
+/// An item that owns handles of its own channel, and uses them when it is dropped.
+struct Handles(mainstay::ring::Sender<Option<Box<Handles>>>);
+
+impl Drop for Handles {
+    fn drop(&mut self) {
+        assert!(self.0.try_send(None).is_err(), "the channel is closed");
+    }
+}
+
+#[test]
+fn an_item_can_own_the_last_sender_of_its_channel() {
+    let (sender, receiver) = channel(2);
+    sender.try_send(Some(Box::new(Handles(sender.clone())))).unwrap();
+    drop(sender);
+    assert!(!receiver.is_closed());
+    drop(receiver);
 }

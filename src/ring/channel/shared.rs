@@ -132,6 +132,7 @@ impl<T> Shared<T> {
 
     #[inline(always)]
     fn sent(&self, count: usize, has_waiters: bool) {
+        self.core.discard_if_abandoned();
         if has_waiters {
             self.wake_receivers(count);
         }
