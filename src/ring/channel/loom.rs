@@ -181,6 +181,18 @@ fn close_wakes_a_waiting_receiver_and_a_waiting_sender() {
 }
 
 #[test]
+fn close_completes_the_future_that_waits_for_it() {
+    loom::model(|| {
+        let (sender, receiver) = channel::<Box<u32>>(1);
+        let thread = spawn(move || drop(receiver));
+        let mut closed = Watched::new(sender.closed());
+        let polled = closed.poll();
+        thread.join().unwrap();
+        closed.finish(polled);
+    });
+}
+
+#[test]
 fn a_batch_receive_serves_two_senders() {
     model(3, || {
         let (sender, receiver) = channel::<Box<u32>>(2);

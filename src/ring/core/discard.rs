@@ -20,8 +20,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use super::Core;
 use crate::ring::error::PopError;
-use crate::sync::SpinWait;
 use crate::sync::atomic::{Ordering, fence, light_fence};
+use crate::sync::{SpinWait, thread};
 
 impl<T> Core<T> {
     /// Discards all items, now and later. Called by the last consumer, after `close`.
@@ -31,8 +31,9 @@ impl<T> Core<T> {
         // is the heavy half of the asymmetric fence: see the module documentation.
         self.abandoned.store(true, Ordering::Release);
         fence(Ordering::SeqCst);
+        // A model does not retry: a thread that yields there lets the producer finish first.
         let mut spin = SpinWait::new();
-        self.discard_while(|| spin.spin());
+        self.discard_while(|| thread::LOOKS_AGAIN && spin.spin());
     }
 
     /// Discards all items if no consumer is left. Called by a producer after it has published.
