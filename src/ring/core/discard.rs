@@ -51,7 +51,8 @@ impl<T> Core<T> {
     #[cold]
     #[inline(never)]
     fn discard_published(&self) {
-        // Two producers that publish now must not both see the slot of the other one busy.
+        // Two producers that publish now must not both see the slot of the other one busy. In the loom
+        // models, `light_fence` has this effect already.
         fence(Ordering::SeqCst);
         self.discard_items();
     }
