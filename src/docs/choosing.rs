@@ -27,7 +27,7 @@
 //! | so many at a time, in the order in which they came | [`Semaphore`](crate::wait::Semaphore) |
 //! | a breaker for each host or key | [`breaker::KeyedCircuitBreaker`](crate::breaker::KeyedCircuitBreaker) |
 //! | a limit for each user, host or key | [`rate::Keyed`](crate::rate::Keyed) |
-//! | one value for one waiter | [`wait::oneshot`](mod@crate::wait::oneshot) |
+//! | one value for one waiter | [`oneshot`](crate::wait::oneshot) |
 //! | timing to test | [`ManualClock`](crate::time::ManualClock) |
 //!
 //! # Towards the outside

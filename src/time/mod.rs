@@ -18,20 +18,20 @@
 //! | [`Clock::custom`] | yours | yours |
 
 mod block_on;
-mod expire;
 mod instant;
 mod manual;
 #[cfg(feature = "quanta")]
 mod quanta;
 mod sleep;
+mod timeout;
 #[cfg(feature = "tokio")]
 mod tokio;
 
-pub(crate) use expire::{Expire, Expiry};
 pub use instant::{Deadline, Instant};
 pub(crate) use instant::{nanos, seconds};
 pub use manual::ManualClock;
 pub use sleep::Sleep;
+pub(crate) use timeout::{Expire, Expiry};
 
 use crate::sync::atomic::Ordering;
 use crate::sync::thread::{ParkDeadline, Parker};
@@ -159,6 +159,10 @@ impl Clock {
         self.id
     }
 
+    fn is_system(&self) -> bool {
+        self.source.is_none()
+    }
+
     fn arm(&self, duration: Duration) -> sleep::Timer {
         match &self.source {
             None => sleep::Timer::System(futures_timer::Delay::new(duration)),
@@ -189,6 +193,11 @@ impl<'a> Reading<'a> {
     #[inline]
     pub(crate) fn now(&mut self) -> Instant {
         *self.now.get_or_insert_with(|| self.clock.now())
+    }
+
+    /// Reads the clock once more, to tell time that has passed since from a clock that was set back.
+    pub(crate) fn read_again(&mut self) -> Instant {
+        *self.now.insert(self.clock.now())
     }
 }
 
