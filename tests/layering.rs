@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Floor by floor. A module imports only from floors below its own; rooms of one floor do not know
 /// each other.
 const FLOORS: &[&[&str]] = &[
-    &["sync", "time", "random"],
+    &["sync", "time", "random", "share"],
     &["wait", "error", "outcome", "event", "policy"],
     &["window", "backoff", "ring", "budget", "keyed"],
     &[

@@ -12,9 +12,9 @@ fn live_through_an_outage(name: &str, observer: impl Observer) -> CircuitBreaker
     let breaker = CircuitBreaker::builder()
         .name(name)
         .clock(time.clock())
-        .minimum_calls(1)
-        .trial_calls(1)
-        .wait(Backoff::constant(Duration::from_secs(2)))
+        .min_calls(1)
+        .half_open_calls(1)
+        .open_duration(Backoff::constant(Duration::from_secs(2)))
         .observer(observer)
         .build()
         .unwrap();
@@ -31,7 +31,7 @@ mod metrics {
         Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata,
         Recorder, SharedString, Unit, with_local_recorder,
     };
-    use mainstay::breaker::Keyed;
+    use mainstay::breaker::KeyedCircuitBreaker;
     use mainstay::telemetry::Metrics;
     use std::collections::BTreeMap;
     use std::sync::{Arc, Mutex};
@@ -120,8 +120,9 @@ mod metrics {
         let store = Store::default();
         with_local_recorder(&store, || {
             let each =
-                CircuitBreaker::builder().name("hosts").minimum_calls(1).observer(Metrics::new());
-            let hosts: Keyed<u32> = Keyed::builder(each).build().unwrap();
+                CircuitBreaker::builder().name("hosts").min_calls(1).observer(Metrics::new());
+            let hosts: KeyedCircuitBreaker<u32> =
+                KeyedCircuitBreaker::builder(each).build().unwrap();
             for key in 0..3 {
                 hosts.breaker(&key).unwrap().try_acquire().unwrap().failure();
             }

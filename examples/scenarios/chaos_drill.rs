@@ -19,7 +19,7 @@ use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use mainstay::backoff::Backoff;
-use mainstay::breaker::{CircuitBreaker, State, Transition};
+use mainstay::breaker::{CircuitBreaker, CircuitBreakerState, Transition};
 use mainstay::pipeline::{BoxPipeline, Pipeline};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
@@ -75,13 +75,13 @@ impl Dependency {
         let breaker = CircuitBreaker::builder()
             .name(name)
             .count_window(20)
-            .minimum_calls(10)
+            .min_calls(10)
             // Six of eight workers that hang are three tenths of the window. All of them hang before anybody
             // asks again, so it opens when the first one has lost patience, and does not wait for the rest.
-            .slow_calls((PATIENCE / 4, 0.3))
-            .watch_in_flight(true)
-            .wait(Backoff::constant(Duration::from_millis(500)))
-            .ramp_up(Duration::from_millis(300))
+            .slow_calls(PATIENCE / 4, 0.3)
+            .track_in_flight()
+            .open_duration(Backoff::constant(Duration::from_millis(500)))
+            .ramp_up_duration(Duration::from_millis(300))
             .build()?;
         let pipeline = Pipeline::builder().breaker(&breaker).timeout(PATIENCE).build().boxed();
         Ok(Self { address, breaker, pipeline, calls: Mutex::default() })
@@ -145,7 +145,7 @@ async fn drill(phase: Duration) -> Result<Vec<String>, Failure> {
     let outage = Instant::now();
     let mut opened = None;
     while outage.elapsed() < 2 * phase {
-        if ailing.breaker.state() == State::Open {
+        if ailing.breaker.state() == CircuitBreakerState::Open {
             opened.get_or_insert_with(Instant::now);
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -184,7 +184,7 @@ async fn drill(phase: Duration) -> Result<Vec<String>, Failure> {
     }
     let snapshot = ailing.breaker.snapshot();
     println!("ailing server: {} calls were not made", snapshot.rejected);
-    if snapshot.state != State::Closed {
+    if snapshot.state != CircuitBreakerState::Closed {
         faults.push(format!("the breaker is {} though its server is well", snapshot.state));
     }
     if healthy.breaker.snapshot().rejected > 0 {

@@ -19,11 +19,11 @@ use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use mainstay::backoff::Backoff;
-use mainstay::breaker::{CircuitBreaker, Keyed, State};
+use mainstay::breaker::{CircuitBreaker, CircuitBreakerState, KeyedCircuitBreaker};
 use mainstay::error::{ConfigError, Error};
 use mainstay::outcome::Outcome;
 use mainstay::pipeline::Pipeline;
-use mainstay::window::Quantiles;
+use mainstay::window::LatencyQuantiles;
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -120,7 +120,7 @@ async fn answer(extract::State((kind, asked)): extract::State<(Kind, Arc<AtomicU
 struct Crawler {
     http: HttpClient<HttpConnector, Body>,
     /// One breaker per host.
-    breakers: Keyed<String>,
+    breakers: KeyedCircuitBreaker<String>,
 }
 
 /// An answer as a breaker should see it: how long the server asked to be left alone, at most ten seconds.
@@ -146,14 +146,14 @@ impl Crawler {
         let each = CircuitBreaker::builder()
             .name("host")
             .count_window(20)
-            .minimum_calls(5)
-            .slow_calls((PATIENCE / 2, 0.5))
-            .watch_in_flight(true) // a host that hangs is found out before the crawler loses patience
-            .latency(true)
-            .wait(Backoff::constant(Duration::from_secs(1)))
-            .probes(1)
-            .trial_calls(2);
-        let breakers = Keyed::builder(each).max_keys(10_000).build()?;
+            .min_calls(5)
+            .slow_calls(PATIENCE / 2, 0.5)
+            .track_in_flight() // a host that hangs is found out before the crawler loses patience
+            .record_latency()
+            .open_duration(Backoff::constant(Duration::from_secs(1)))
+            .half_open_concurrency(1)
+            .half_open_calls(2);
+        let breakers = KeyedCircuitBreaker::builder(each).max_keys(10_000).build()?;
         Ok(Self { http: HttpClient::builder(TokioExecutor::new()).build_http(), breakers })
     }
 
@@ -211,10 +211,10 @@ fn report(crawler: &Crawler, hosts: &[Host]) {
         let p50 = breaker
             .quantile(0.5)
             .map_or("-".into(), |p50| format!("{:.1} ms", p50.as_secs_f64() * 1e3));
-        let opened = breaker
-            .history()
-            .into_iter()
-            .rfind(|transition| transition.to == State::Open && transition.from == State::Closed);
+        let opened = breaker.history().into_iter().rfind(|transition| {
+            transition.to == CircuitBreakerState::Open
+                && transition.from == CircuitBreakerState::Closed
+        });
         let why = opened.map_or(String::new(), |last| format!(", {}", last.cause));
         println!(
             "{:<9} {:>7} {:>7} {:>7} {:>8} {:>7} ms {:>9}   {}{why}",
@@ -228,7 +228,7 @@ fn report(crawler: &Crawler, hosts: &[Host]) {
             breaker.state(),
         );
     }
-    let (sum, snapshot) = (crawler.breakers.sum(), crawler.breakers.snapshot());
+    let (sum, snapshot) = (crawler.breakers.totals(), crawler.breakers.snapshot());
     println!(
         "\n{} hosts, {} breakers shut; {} requests were not made.",
         snapshot.keys, snapshot.shut, sum.rejected

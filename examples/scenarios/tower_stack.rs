@@ -69,10 +69,12 @@ fn breaker(name: &str, start: Instant) -> Result<CircuitBreaker, ConfigError> {
     CircuitBreaker::builder()
         .name(name)
         .time_window(Duration::from_secs(1), 10)
-        .minimum_calls(10)
+        .min_calls(10)
         .consecutive_failures(5)
         // Short, because the outage is: the default is 5 s and more.
-        .wait(Backoff::exponential(Duration::from_millis(100)).cap(Duration::from_millis(300)))
+        .open_duration(
+            Backoff::exponential(Duration::from_millis(100)).cap(Duration::from_millis(300)),
+        )
         .observer(move |event: &Event<'_>| {
             println!("{:>6.2} s  {event}", start.elapsed().as_secs_f64());
         })

@@ -5,11 +5,11 @@ use super::core::{Core, Moved};
 use super::in_flight::Start;
 use super::settle::Held;
 use super::state::{self, Admission, Verdict};
-use super::transition::Cause;
+use super::transition::TransitionCause;
 use super::word::{Hand, Phase, Trial, Word};
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::time::{Instant, Reading};
-use crate::window::Counts;
+use crate::window::WindowCounts as Counts;
 use std::time::Duration;
 
 /// What an admitted call remembers: the word that admitted it, and since when. Two plain words, so that
@@ -120,12 +120,12 @@ impl Core {
                 Admission::BeginTrial => {
                     let first = Trial { leased: 1, ..Trial::default() };
                     let next = word.moved_to(Phase::HalfOpen(first));
-                    let lease = settings().probe_lease;
+                    let lease = settings().probe_timeout;
                     if !self.transition(
                         word,
                         next,
                         now,
-                        Cause::WaitElapsed,
+                        TransitionCause::WaitElapsed,
                         Counts::default(),
                         || {
                             // The leases of earlier trials, perhaps by a clock that has since been set
@@ -144,8 +144,14 @@ impl Core {
                     continue;
                 }
                 Admission::Decide(verdict, trial) => {
-                    moved |=
-                        self.decide(word, verdict, trial, now, &settings(), Cause::ProbesFailed);
+                    moved |= self.decide(
+                        word,
+                        verdict,
+                        trial,
+                        now,
+                        &settings(),
+                        TransitionCause::ProbesFailed,
+                    );
                     continue;
                 }
             };
@@ -163,13 +169,13 @@ impl Core {
 
     /// Before the slot is taken: whoever finds all slots taken must find their lease.
     fn put_off_lease(&self, now: Instant, settings: &Settings) {
-        self.gate.lease_until.fetch_max((now + settings.probe_lease).as_nanos(), Relaxed);
+        self.gate.lease_until.fetch_max((now + settings.probe_timeout).as_nanos(), Relaxed);
     }
 
     /// No lease ends later than one that begins now: where it does, the settings have become shorter or
     /// the clock was set back, and a lost probe would hold its slot for as long as that.
     fn shorten_lease(&self, word: Word, now: Instant, settings: &Settings) {
-        let (until, longest) = (self.times().lease_until, now + settings.probe_lease);
+        let (until, longest) = (self.times().lease_until, now + settings.probe_timeout);
         if until > longest && self.word() == word {
             // If it fails, somebody has put the lease off, or shortened it, meanwhile.
             let (from, to) = (until.as_nanos(), longest.as_nanos());
@@ -185,7 +191,9 @@ impl Core {
                 self.swap(word, word.moved_to(Phase::HalfOpen(trial)));
                 false
             }
-            verdict => self.decide(word, verdict, trial, now, settings, Cause::ProbesLost),
+            verdict => {
+                self.decide(word, verdict, trial, now, settings, TransitionCause::ProbesLost)
+            }
         }
     }
 }

@@ -13,12 +13,12 @@ use std::time::Duration;
 /// happen to be its probes; what is slow among them, each class says for its own.
 ///
 /// ```
-/// use mainstay::breaker::{CircuitBreaker, Class};
+/// use mainstay::breaker::{CircuitBreaker, CallClass};
 /// use std::time::Duration;
 ///
-/// let shop = CircuitBreaker::builder().slow_calls((Duration::from_millis(100), 0.5)).build()?;
-/// let reports = shop.for_class(Class::new().slow_after(Duration::from_secs(10)))?;
-/// let payments = shop.for_class(Class::new().failure_rate(0.1))?;
+/// let shop = CircuitBreaker::builder().slow_calls(Duration::from_millis(100), 0.5).build()?;
+/// let reports = shop.for_class(CallClass::new().slow_after(Duration::from_secs(10)))?;
+/// let payments = shop.for_class(CallClass::new().failure_rate(0.1))?;
 ///
 /// # let (report, pay) = (|| Ok::<(), ()>(()), || Ok::<(), ()>(()));
 /// let _ = reports.call_blocking(|| report()); // a quick one if it takes no more than 10 s
@@ -26,12 +26,12 @@ use std::time::Duration;
 /// # Ok::<(), mainstay::error::ConfigError>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Class {
+pub struct CallClass {
     pub(super) failure_rate: Option<f64>,
     pub(super) slow_after: Option<Duration>,
 }
 
-impl Class {
+impl CallClass {
     pub(super) const ORDINARY: Self = Self::new();
 
     /// All thresholds those of the breaker.
@@ -41,7 +41,7 @@ impl Class {
     }
 
     /// When a call of this class fails, the breaker opens if at least this share of all calls in the window
-    /// did, above 0 and at most 1. The breaker's own [minimum](super::Builder::minimum_calls) stands.
+    /// did, above 0 and at most 1. The breaker's own [minimum](super::CircuitBreakerBuilder::min_calls) stands.
     #[must_use]
     pub const fn failure_rate(mut self, rate: f64) -> Self {
         self.failure_rate = Some(rate);
@@ -49,8 +49,8 @@ impl Class {
     }
 
     /// A call of this class is slow if it took so long. Only for breakers that time their calls, for [slow
-    /// calls](super::Builder::slow_calls) count or their [latency](super::Builder::latency) is kept; those
-    /// [under way](super::Builder::watch_in_flight) go by the breaker's own threshold.
+    /// calls](super::CircuitBreakerBuilder::slow_calls) count or their [latency](super::CircuitBreakerBuilder::record_latency) is kept; those
+    /// [under way](super::CircuitBreakerBuilder::track_in_flight) go by the breaker's own threshold.
     #[must_use]
     pub const fn slow_after(mut self, threshold: Duration) -> Self {
         self.slow_after = Some(threshold);

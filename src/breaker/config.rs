@@ -1,6 +1,6 @@
 use super::core::Core;
-use super::manual::{Control, Follow};
-use super::rule::{Closures, Figures, Laws, Rule};
+use super::manual::{CircuitBreakerControl, Follow};
+use super::rule::{Closures, Laws, Rule, TripStats};
 pub(super) use super::settings::Settings;
 use super::word::{LONGEST_STREAK, MOST_PROBES};
 use super::{CircuitBreaker, Family, Listener, Shared, to_observer};
@@ -19,24 +19,24 @@ use std::time::Duration;
 /// Every setting has a default that is fit for service; what is out of range is told by
 /// [`build`](Self::build).
 #[derive(Clone)]
-pub struct Builder {
+pub struct CircuitBreakerBuilder {
     name: String,
     window: WindowSize,
     failure_rate: Option<f64>,
-    minimum_calls: Option<u32>,
+    min_calls: Option<u32>,
     slow_calls: Option<(Duration, f64)>,
-    slow_minimum_calls: Option<u32>,
+    slow_min_calls: Option<u32>,
     consecutive_failures: Option<u32>,
     wait: Backoff,
-    longest_pause: Duration,
+    max_retry_after: Duration,
     probes: u32,
-    trial_calls: u32,
-    probe_lease: Duration,
+    half_open_calls: u32,
+    probe_timeout: Duration,
     ramp_up: Duration,
     rule: Option<Rule>,
     in_flight: bool,
     latency: bool,
-    control: Option<Control>,
+    control: Option<CircuitBreakerControl>,
     clock: Clock,
     random: Random,
     observer: Option<PlainArc<dyn Observer>>,
@@ -53,23 +53,23 @@ const MINIMUM_CALLS: u32 = 20;
 /// A breaker that asks again at once, as full jitter allows, might as well not have opened.
 const JITTER: Jitter = Jitter::Equal;
 
-impl Default for Builder {
+impl Default for CircuitBreakerBuilder {
     fn default() -> Self {
         Self {
             name: "circuit_breaker".into(),
             window: WindowSize::Count(100),
             failure_rate: Some(0.5),
-            minimum_calls: None,
+            min_calls: None,
             slow_calls: None,
-            slow_minimum_calls: None,
+            slow_min_calls: None,
             consecutive_failures: None,
             wait: Backoff::exponential(Duration::from_secs(5))
                 .cap(Duration::from_secs(60))
                 .or_jitter(JITTER),
-            longest_pause: Duration::from_secs(3600),
+            max_retry_after: Duration::from_secs(3600),
             probes: 3,
-            trial_calls: 5,
-            probe_lease: Duration::from_secs(30),
+            half_open_calls: 5,
+            probe_timeout: Duration::from_secs(30),
             ramp_up: Duration::ZERO,
             rule: None,
             in_flight: false,
@@ -82,7 +82,7 @@ impl Default for Builder {
     }
 }
 
-impl Builder {
+impl CircuitBreakerBuilder {
     /// What rejections and events call this breaker. Default: `circuit_breaker`.
     ///
     /// Names are kept for the life of the process: name dependencies, not requests.
@@ -105,7 +105,7 @@ impl Builder {
 
     /// Looks at the calls of the last `span`, in steps of `span / buckets`. Ten seconds in ten buckets
     /// (Hystrix) suit a busy service; a longer span one that is called less often, for
-    /// [`minimum_calls`](Self::minimum_calls) must come together within it.
+    /// [`min_calls`](Self::min_calls) must come together within it.
     #[must_use]
     pub fn time_window(mut self, span: Duration, buckets: u32) -> Self {
         self.window = WindowSize::Time(span, buckets);
@@ -125,8 +125,8 @@ impl Builder {
     /// count window holds: fewer say little about a rate, and resilience4j's and Polly's 100 leave a quiet
     /// service unprotected.
     #[must_use]
-    pub fn minimum_calls(mut self, calls: u32) -> Self {
-        self.minimum_calls = Some(calls);
+    pub fn min_calls(mut self, calls: u32) -> Self {
+        self.min_calls = Some(calls);
         self
     }
 
@@ -134,15 +134,15 @@ impl Builder {
     /// whether they failed or not; `None` takes no time. Default: `None`, for no threshold fits all. It
     /// costs two readings of the clock per call.
     #[must_use]
-    pub fn slow_calls(mut self, slow: impl Into<Option<(Duration, f64)>>) -> Self {
-        self.slow_calls = slow.into();
+    pub fn slow_calls(mut self, threshold: Duration, rate: f64) -> Self {
+        self.slow_calls = Some((threshold, rate));
         self
     }
 
-    /// A minimum of its own for the rate of slow calls. Default: as [`minimum_calls`](Self::minimum_calls).
+    /// A minimum of its own for the rate of slow calls. Default: as [`min_calls`](Self::min_calls).
     #[must_use]
-    pub fn slow_minimum_calls(mut self, calls: u32) -> Self {
-        self.slow_minimum_calls = Some(calls);
+    pub fn slow_min_calls(mut self, calls: u32) -> Self {
+        self.slow_min_calls = Some(calls);
         self
     }
 
@@ -160,7 +160,7 @@ impl Builder {
     /// up to 60 s (resilience4j). Unless the backoff says otherwise it has equal jitter: many clients of
     /// one dependency do not return as one, and none returns at once.
     #[must_use]
-    pub fn wait(mut self, wait: Backoff) -> Self {
+    pub fn open_duration(mut self, wait: Backoff) -> Self {
         self.wait = wait.or_jitter(JITTER);
         self
     }
@@ -170,15 +170,15 @@ impl Builder {
     /// common rate limits turn one away; a server that says more is mistaken more often than it means it, and
     /// nothing but a [`reset`](CircuitBreaker::reset) would end it sooner.
     #[must_use]
-    pub fn longest_pause(mut self, pause: Duration) -> Self {
-        self.longest_pause = pause;
+    pub fn max_retry_after(mut self, pause: Duration) -> Self {
+        self.max_retry_after = pause;
         self
     }
 
     /// Half-open, so many probes may be under way at once, 1 to 127. Default: 3: a dependency that is
     /// just coming back is not to be pushed over, and one slow probe does not hold up the rest.
     #[must_use]
-    pub fn probes(mut self, probes: u32) -> Self {
+    pub fn half_open_concurrency(mut self, probes: u32) -> Self {
         self.probes = probes;
         self
     }
@@ -187,16 +187,16 @@ impl Builder {
     /// sooner if those to come cannot change the verdict. Default: 5, of which three decide when they
     /// agree.
     #[must_use]
-    pub fn trial_calls(mut self, calls: u32) -> Self {
-        self.trial_calls = calls;
+    pub fn half_open_calls(mut self, calls: u32) -> Self {
+        self.half_open_calls = calls;
         self
     }
 
     /// Half-open, probes that have not come back by then are given up and count as failed. Default:
     /// 30 s, a common time limit of clients. Should be longer than the time limit of your calls.
     #[must_use]
-    pub fn probe_lease(mut self, lease: Duration) -> Self {
-        self.probe_lease = lease;
+    pub fn probe_timeout(mut self, lease: Duration) -> Self {
+        self.probe_timeout = lease;
         self
     }
 
@@ -206,7 +206,7 @@ impl Builder {
     /// has not closed for good, and waits longer if it opens again. Default: zero, no ramp, for a dependency
     /// that needs one is the exception, and each rejection costs a caller.
     #[must_use]
-    pub fn ramp_up(mut self, length: Duration) -> Self {
+    pub fn ramp_up_duration(mut self, length: Duration) -> Self {
         self.ramp_up = length;
         self
     }
@@ -217,13 +217,13 @@ impl Builder {
     /// has been counted. Default: `None`.
     ///
     /// ```
-    /// use mainstay::breaker::{CircuitBreaker, Figures};
+    /// use mainstay::breaker::{CircuitBreaker, TripStats};
     ///
     /// // More than fifty failures, whatever else happens; or a tenth of many calls.
     /// let breaker = CircuitBreaker::builder()
     ///     .count_window(1000)
     ///     .failure_rate(None)
-    ///     .trip_when(|figures: &Figures| {
+    ///     .trip_when(|figures: &TripStats| {
     ///         let counts = figures.counts;
     ///         counts.failed > 50 || counts.total >= 200 && counts.failure_rate() >= 0.1
     ///     })
@@ -231,7 +231,7 @@ impl Builder {
     /// # Ok::<(), mainstay::error::ConfigError>(())
     /// ```
     #[must_use]
-    pub fn trip_when(mut self, rule: impl Fn(&Figures) -> bool + Send + Sync + 'static) -> Self {
+    pub fn trip_when(mut self, rule: impl Fn(&TripStats) -> bool + Send + Sync + 'static) -> Self {
         self.rule = Some(PlainArc::new(rule));
         self
     }
@@ -243,24 +243,24 @@ impl Builder {
     /// never too early. Needs `slow_calls`. Default: off; it costs two atomic additions a call, to words that
     /// all callers share, and 1.5 KiB.
     #[must_use]
-    pub fn watch_in_flight(mut self, on: bool) -> Self {
-        self.in_flight = on;
+    pub fn track_in_flight(mut self) -> Self {
+        self.in_flight = true;
         self
     }
 
     /// Keeps a histogram of how long successful calls took, over the same window: for
-    /// [`latency`](CircuitBreaker::latency), the snapshot, and a [rule](Self::trip_when). Failed calls stay
+    /// [`record_latency`](CircuitBreaker::latency), the snapshot, and a [rule](Self::trip_when). Failed calls stay
     /// out, for those that fail at once would say that all is quick. Default: off; it costs two readings of the
     /// clock and an atomic addition a call, and 8 KiB.
     #[must_use]
-    pub fn latency(mut self, on: bool) -> Self {
-        self.latency = on;
+    pub fn record_latency(mut self) -> Self {
+        self.latency = true;
         self
     }
 
     /// Follows `control`, which says who decides. Default: nobody's.
     #[must_use]
-    pub fn control(mut self, control: &Control) -> Self {
+    pub fn control(mut self, control: &CircuitBreakerControl) -> Self {
         self.control = Some(control.clone());
         self
     }
@@ -272,7 +272,7 @@ impl Builder {
         self
     }
 
-    /// Where the jitter of [`wait`](Self::wait) comes from. Default: the system's.
+    /// Where the jitter of [`open_duration`](Self::open_duration) comes from. Default: the system's.
     #[must_use]
     pub fn random(mut self, random: Random) -> Self {
         self.random = random;
@@ -326,7 +326,7 @@ impl Builder {
             clock: self.clock.clone(),
             listeners: PlainArc::new(Subscribers::new(listener)),
             control: self.control.clone().unwrap_or_default(),
-            idle_after: Duration::MAX,
+            idle_timeout: Duration::MAX,
             config: PlainMutex::new(self),
         }
     }
@@ -337,20 +337,19 @@ impl Builder {
 
     /// How many failures in a row open it at the soonest.
     pub(super) fn trips_after(&self) -> Option<u32> {
-        let Settings { failure_rate, minimum_calls, failures_in_a_row, .. } =
-            self.settings().ok()?;
-        let by_rate = if failure_rate.is_finite() { minimum_calls } else { u32::MAX };
+        let Settings { failure_rate, min_calls, failures_in_a_row, .. } = self.settings().ok()?;
+        let by_rate = if failure_rate.is_finite() { min_calls } else { u32::MAX };
         Some(by_rate.min(failures_in_a_row)).filter(|calls| *calls < u32::MAX)
     }
 
     /// # Errors
     /// A setting is out of range.
     pub(super) fn settings(&self) -> Result<Settings, ConfigError> {
-        let minimum_calls = self.minimum_calls.unwrap_or(match self.window {
+        let min_calls = self.min_calls.unwrap_or(match self.window {
             WindowSize::Count(size) => MINIMUM_CALLS.min(size),
             WindowSize::Time(..) => MINIMUM_CALLS,
         });
-        let slow_minimum_calls = self.slow_minimum_calls.unwrap_or(minimum_calls);
+        let slow_min_calls = self.slow_min_calls.unwrap_or(min_calls);
         let rate = |field, rate: f64| match rate > 0.0 && rate <= 1.0 {
             true => Ok(()),
             false => Err(ConfigError::new(field, rate, "a share above 0 and at most 1")),
@@ -367,7 +366,7 @@ impl Builder {
         };
         if let Some(share) = self.failure_rate {
             rate("failure_rate", share)?;
-            minimum("minimum_calls", minimum_calls)?;
+            minimum("min_calls", min_calls)?;
         }
         if let Some((threshold, share)) = self.slow_calls {
             rate("slow_calls", share)?;
@@ -378,7 +377,7 @@ impl Builder {
                     "a threshold longer than nothing",
                 ));
             }
-            minimum("slow_minimum_calls", slow_minimum_calls)?;
+            minimum("slow_min_calls", slow_min_calls)?;
         }
         if let Some(calls) = self.consecutive_failures {
             within("consecutive_failures", calls, LONGEST_STREAK, "1 to 268435455 calls")?;
@@ -391,37 +390,41 @@ impl Builder {
         }
         if self.in_flight && self.slow_calls.is_none() {
             return Err(ConfigError::new(
-                "watch_in_flight",
+                "track_in_flight",
                 true,
                 "only with slow_calls, whose threshold it needs",
             ));
         }
         self.wait.validate()?;
-        if self.longest_pause.is_zero() {
+        if self.max_retry_after.is_zero() {
             return Err(ConfigError::new(
-                "longest_pause",
-                self.longest_pause,
+                "max_retry_after",
+                self.max_retry_after,
                 "longer than nothing",
             ));
         }
-        within("probes", self.probes, MOST_PROBES, "1 to 127 probes")?;
-        within("trial_calls", self.trial_calls, MOST_PROBES, "1 to 127 calls")?;
-        if self.probe_lease.is_zero() {
-            return Err(ConfigError::new("probe_lease", self.probe_lease, "longer than nothing"));
+        within("half_open_concurrency", self.probes, MOST_PROBES, "1 to 127 probes")?;
+        within("half_open_calls", self.half_open_calls, MOST_PROBES, "1 to 127 calls")?;
+        if self.probe_timeout.is_zero() {
+            return Err(ConfigError::new(
+                "probe_timeout",
+                self.probe_timeout,
+                "longer than nothing",
+            ));
         }
         let (slow_after, slow_rate) = self.slow_calls.unwrap_or((Duration::MAX, f64::INFINITY));
         Ok(Settings {
             failure_rate: self.failure_rate.unwrap_or(f64::INFINITY),
-            minimum_calls,
+            min_calls,
             slow_rate,
-            slow_minimum_calls,
+            slow_min_calls,
             slow_after,
             failures_in_a_row: self.consecutive_failures.unwrap_or(u32::MAX),
             probes: self.probes,
-            trial_calls: self.trial_calls,
-            probe_lease: self.probe_lease,
+            half_open_calls: self.half_open_calls,
+            probe_timeout: self.probe_timeout,
             wait: self.wait.clone().into_parts().0,
-            longest_pause: self.longest_pause,
+            max_retry_after: self.max_retry_after,
             ramp_up: self.ramp_up,
             has_rule: self.rule.is_some(),
             in_flight: self.in_flight,
@@ -442,8 +445,8 @@ impl Builder {
         }
         if (self.in_flight, self.latency) != (new.in_flight, new.latency) {
             let (field, value) = match self.latency == new.latency {
-                true => ("watch_in_flight", new.in_flight),
-                false => ("latency", new.latency),
+                true => ("track_in_flight", new.in_flight),
+                false => ("record_latency", new.latency),
             };
             return Err(ConfigError::new(field, value, "what it was built with"));
         }
@@ -454,25 +457,25 @@ impl Builder {
     }
 }
 
-impl fmt::Debug for Builder {
+impl fmt::Debug for CircuitBreakerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder")
+        f.debug_struct("CircuitBreakerBuilder")
             .field("name", &self.name)
             .field("window", &self.window)
             .field("failure_rate", &self.failure_rate)
-            .field("minimum_calls", &self.minimum_calls)
+            .field("min_calls", &self.min_calls)
             .field("slow_calls", &self.slow_calls)
-            .field("slow_minimum_calls", &self.slow_minimum_calls)
+            .field("slow_min_calls", &self.slow_min_calls)
             .field("consecutive_failures", &self.consecutive_failures)
-            .field("wait", &self.wait)
-            .field("longest_pause", &self.longest_pause)
-            .field("probes", &self.probes)
-            .field("trial_calls", &self.trial_calls)
-            .field("probe_lease", &self.probe_lease)
-            .field("ramp_up", &self.ramp_up)
+            .field("open_duration", &self.wait)
+            .field("max_retry_after", &self.max_retry_after)
+            .field("half_open_concurrency", &self.probes)
+            .field("half_open_calls", &self.half_open_calls)
+            .field("probe_timeout", &self.probe_timeout)
+            .field("ramp_up_duration", &self.ramp_up)
             .field("trip_when", &self.rule.is_some())
-            .field("watch_in_flight", &self.in_flight)
-            .field("latency", &self.latency)
+            .field("track_in_flight", &self.in_flight)
+            .field("record_latency", &self.latency)
             .finish_non_exhaustive()
     }
 }
@@ -482,13 +485,21 @@ impl fmt::Debug for Builder {
 mod tests {
     use super::*;
 
-    /// Defaults stand in `Builder::default` alone; the table in the documentation is held against them.
+    /// Defaults stand in `CircuitBreakerBuilder::default` alone; the table in the documentation is held against them.
     #[test]
     fn the_documented_defaults_are_the_defaults() {
-        let Builder { window, failure_rate, slow_calls, consecutive_failures, wait, .. } =
-            Builder::default();
-        let Builder { probes, trial_calls, probe_lease, ramp_up, .. } = Builder::default();
-        let Builder { rule, in_flight, latency, longest_pause, .. } = Builder::default();
+        let CircuitBreakerBuilder {
+            window,
+            failure_rate,
+            slow_calls,
+            consecutive_failures,
+            wait,
+            ..
+        } = CircuitBreakerBuilder::default();
+        let CircuitBreakerBuilder { probes, half_open_calls, probe_timeout, ramp_up, .. } =
+            CircuitBreakerBuilder::default();
+        let CircuitBreakerBuilder { rule, in_flight, latency, max_retry_after, .. } =
+            CircuitBreakerBuilder::default();
         let WindowSize::Count(calls) = window else { panic!("{window:?}") };
         assert_eq!((slow_calls, consecutive_failures), (None, None));
         let expected =
@@ -497,21 +508,25 @@ mod tests {
         let rows = [
             ("count_window", format!("{calls} calls")),
             ("failure_rate", format!("{}", failure_rate.unwrap())),
-            ("minimum_calls", Builder::default().settings().unwrap().minimum_calls.to_string()),
+            (
+                "min_calls",
+                CircuitBreakerBuilder::default().settings().unwrap().min_calls.to_string(),
+            ),
             ("slow_calls", "none".into()),
             ("consecutive_failures", "none".into()),
-            ("wait", "5 s, doubling up to 60 s, equal jitter".into()),
-            ("longest_pause", format!("{} s", longest_pause.as_secs())),
-            ("probes", probes.to_string()),
-            ("trial_calls", trial_calls.to_string()),
-            ("probe_lease", format!("{} s", probe_lease.as_secs())),
-            ("ramp_up", if ramp_up.is_zero() { "none" } else { "some" }.into()),
+            ("open_duration", "5 s, doubling up to 60 s, equal jitter".into()),
+            ("max_retry_after", format!("{} s", max_retry_after.as_secs())),
+            ("half_open_concurrency", probes.to_string()),
+            ("half_open_calls", half_open_calls.to_string()),
+            ("probe_timeout", format!("{} s", probe_timeout.as_secs())),
+            ("ramp_up_duration", if ramp_up.is_zero() { "none" } else { "some" }.into()),
             ("trip_when", if rule.is_none() { "none" } else { "some" }.into()),
-            ("watch_in_flight", if in_flight { "on" } else { "off" }.into()),
-            ("latency", if latency { "on" } else { "off" }.into()),
+            ("track_in_flight", if in_flight { "on" } else { "off" }.into()),
+            ("record_latency", if latency { "on" } else { "off" }.into()),
         ];
         for (setting, default) in rows {
-            let row = format!("//! | [`{setting}`](Builder::{setting}) | {default} |");
+            let row =
+                format!("//! | [`{setting}`](CircuitBreakerBuilder::{setting}) | {default} |");
             assert!(include_str!("mod.rs").contains(&row), "{row}");
         }
     }

@@ -5,12 +5,12 @@
 
 use super::config::Settings;
 use super::in_flight::InFlight;
-use super::manual::Mode;
+use super::manual::CircuitBreakerMode;
 use super::places::Places;
 use super::ramp;
 use super::rule::Laws;
 use super::state::{self, Times};
-use super::transition::{State, Transition};
+use super::transition::{CircuitBreakerState, Transition};
 use super::word::{Hand, Phase, Word};
 use crate::event::Outbox;
 use crate::sync::Arc;
@@ -20,7 +20,7 @@ use crate::sync::atomic::{
     fence,
 };
 use crate::time::Instant;
-use crate::window::{Counts, Window};
+use crate::window::{Window, WindowCounts as Counts};
 use std::time::Duration;
 
 #[derive(Debug)]
@@ -52,7 +52,7 @@ pub(super) struct Gate {
     pub(super) last_wait: AtomicU64,
 }
 
-/// Figures that change with calls that are not admitted.
+/// TripStats that change with calls that are not admitted.
 #[derive(Debug)]
 pub(super) struct Tallies {
     pub(super) rejected: AtomicU64,
@@ -66,7 +66,12 @@ pub(super) struct Tallies {
 pub(super) type Moved = bool;
 
 impl Core {
-    pub(super) fn new(window: Window, settings: &Settings, mode: Mode, laws: Arc<Laws>) -> Self {
+    pub(super) fn new(
+        window: Window,
+        settings: &Settings,
+        mode: CircuitBreakerMode,
+        laws: Arc<Laws>,
+    ) -> Self {
         let word = Word::new(settings, mode);
         laws.places.iter().for_each(Places::join);
         Self {
@@ -162,7 +167,7 @@ impl Core {
     pub(super) fn look(&self, now: Instant) -> Look {
         let word = self.word();
         Look {
-            state: State::of(word),
+            state: CircuitBreakerState::of(word),
             phase: word.phase(),
             mode: word.mode(),
             open_until: self.open_until(word),
@@ -181,8 +186,8 @@ impl Core {
         (word.phase() == Phase::Open && word.hand() != Hand::Held).then_some(until)
     }
 
-    pub(super) fn state(&self) -> State {
-        State::of(self.word())
+    pub(super) fn state(&self) -> CircuitBreakerState {
+        CircuitBreakerState::of(self.word())
     }
 }
 
@@ -196,9 +201,9 @@ impl Drop for Core {
 
 /// What there is to see from outside.
 pub(super) struct Look {
-    pub(super) state: State,
+    pub(super) state: CircuitBreakerState,
     pub(super) phase: Phase,
-    pub(super) mode: Mode,
+    pub(super) mode: CircuitBreakerMode,
     pub(super) open_until: Option<Instant>,
     pub(super) counts: Counts,
     pub(super) overdue: u64,

@@ -1,6 +1,6 @@
 use super::Shared;
 use super::guard::{Judge, settle};
-use super::permit::Permit;
+use super::permit::CircuitBreakerPermit;
 use crate::error::Error;
 use crate::outcome::Classify;
 use pin_project::pin_project;
@@ -17,23 +17,23 @@ use std::task::{Context, Poll, ready};
 /// all, and gives back its slot if it was a probe.
 #[pin_project]
 #[must_use = "futures do nothing unless polled"]
-pub struct Call<'a, C, Op, Fut> {
+pub struct CircuitBreakerCallFuture<'a, C, Op, Fut> {
     breaker: &'a Shared,
     judge: &'a Judge<C>,
     op: Option<Op>,
     // Dropped before the permit: what the operation holds is gone when its slot is free.
     #[pin]
     running: Option<Fut>,
-    permit: Option<Permit<'a>>,
+    permit: Option<CircuitBreakerPermit<'a>>,
 }
 
-impl<'a, C, Op, Fut> Call<'a, C, Op, Fut> {
+impl<'a, C, Op, Fut> CircuitBreakerCallFuture<'a, C, Op, Fut> {
     pub(super) const fn new(breaker: &'a Shared, judge: &'a Judge<C>, op: Op) -> Self {
         Self { breaker, judge, op: Some(op), running: None, permit: None }
     }
 }
 
-impl<C, Op, Fut, T, E> Future for Call<'_, C, Op, Fut>
+impl<C, Op, Fut, T, E> Future for CircuitBreakerCallFuture<'_, C, Op, Fut>
 where
     C: Classify<T, E>,
     Op: FnOnce() -> Fut,
@@ -59,8 +59,10 @@ where
     }
 }
 
-impl<C, Op, Fut> fmt::Debug for Call<'_, C, Op, Fut> {
+impl<C, Op, Fut> fmt::Debug for CircuitBreakerCallFuture<'_, C, Op, Fut> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Call").field("breaker", &self.breaker.family.name).finish_non_exhaustive()
+        f.debug_struct("CircuitBreakerCallFuture")
+            .field("breaker", &self.breaker.family.name)
+            .finish_non_exhaustive()
     }
 }

@@ -1,10 +1,10 @@
 //! The breaker as a policy: with the default classifier, or with yours.
 
-use super::future::Call;
-use super::{CircuitBreaker, Class, POLICY, Permit};
+use super::future::CircuitBreakerCallFuture;
+use super::{CallClass, CircuitBreaker, CircuitBreakerPermit, POLICY};
 use crate::error::{ConfigError, Error, Rejection};
 use crate::outcome::{AnyError, Classify};
-use crate::policy::{Context, Facts, Guard, Policy};
+use crate::policy::{Context, Facts, Guard, Policy, kind};
 use std::fmt;
 use std::future::Future;
 
@@ -13,7 +13,7 @@ use std::future::Future;
 ///
 /// All views of a breaker count into the same window and see the same state.
 #[derive(Clone)]
-pub struct Classified<C> {
+pub struct ClassifiedCircuitBreaker<C> {
     pub(super) breaker: CircuitBreaker,
     pub(super) judge: Judge<C>,
 }
@@ -22,14 +22,14 @@ pub struct Classified<C> {
 #[derive(Clone)]
 pub struct Judge<C> {
     pub(super) classify: C,
-    pub(super) class: Class,
+    pub(super) class: CallClass,
 }
 
 impl Judge<AnyError> {
-    pub(super) const ORDINARY: Self = Self { classify: AnyError, class: Class::ORDINARY };
+    pub(super) const ORDINARY: Self = Self { classify: AnyError, class: CallClass::ORDINARY };
 }
 
-impl<C> Classified<C> {
+impl<C> ClassifiedCircuitBreaker<C> {
     /// The breaker itself.
     pub const fn breaker(&self) -> &CircuitBreaker {
         &self.breaker
@@ -39,19 +39,19 @@ impl<C> Classified<C> {
     ///
     /// # Errors
     /// A threshold of `class` is out of range, or it says what is slow and the breaker times no calls.
-    pub fn for_class(self, class: Class) -> Result<Self, ConfigError> {
+    pub fn for_class(self, class: CallClass) -> Result<Self, ConfigError> {
         class.validate(self.breaker.shared().core.word().is_timed())?;
         Ok(Self { judge: Judge { class, ..self.judge }, ..self })
     }
 
     /// As [`CircuitBreaker::call`].
-    pub fn call<Op, Fut, T, E>(&self, op: Op) -> Call<'_, C, Op, Fut>
+    pub fn call<Op, Fut, T, E>(&self, op: Op) -> CircuitBreakerCallFuture<'_, C, Op, Fut>
     where
         Op: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
         C: Classify<T, E>,
     {
-        Call::new(self.breaker.shared(), &self.judge, op)
+        CircuitBreakerCallFuture::new(self.breaker.shared(), &self.judge, op)
     }
 
     /// As [`CircuitBreaker::call_blocking`].
@@ -70,16 +70,18 @@ impl<C> Classified<C> {
     }
 }
 
-impl<C> fmt::Debug for Classified<C> {
+impl<C> fmt::Debug for ClassifiedCircuitBreaker<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Classified").field("breaker", &self.breaker).finish_non_exhaustive()
+        f.debug_struct("ClassifiedCircuitBreaker")
+            .field("breaker", &self.breaker)
+            .finish_non_exhaustive()
     }
 }
 
 /// Judges a result and settles its permit. If the classifier panics, the permit is dropped.
 #[inline(always)]
 pub(super) fn settle<T, E, C: Classify<T, E>>(
-    permit: Permit<'_>,
+    permit: CircuitBreakerPermit<'_>,
     judge: &Judge<C>,
     result: &Result<T, Error<E>>,
 ) {
@@ -93,56 +95,58 @@ pub(super) fn settle<T, E, C: Classify<T, E>>(
     permit.settle(judge.classify.classify(result, elapsed), &judge.class, now);
 }
 
-impl From<CircuitBreaker> for Classified<AnyError> {
+impl From<CircuitBreaker> for ClassifiedCircuitBreaker<AnyError> {
     fn from(breaker: CircuitBreaker) -> Self {
         Self { breaker, judge: Judge::ORDINARY }
     }
 }
 
-impl From<&CircuitBreaker> for Classified<AnyError> {
+impl From<&CircuitBreaker> for ClassifiedCircuitBreaker<AnyError> {
     fn from(breaker: &CircuitBreaker) -> Self {
         breaker.clone().into()
     }
 }
 
-impl<C: Clone> From<&Classified<C>> for Classified<C> {
+impl<C: Clone> From<&ClassifiedCircuitBreaker<C>> for ClassifiedCircuitBreaker<C> {
     fn from(view: &Self) -> Self {
         view.clone()
     }
 }
 
-impl<T: Send, E: Send, C: Classify<T, E>> Guard<T, E> for Classified<C> {
+impl<T: Send, E: Send, C: Classify<T, E>> Guard<T, E> for ClassifiedCircuitBreaker<C> {
     type Permit<'a>
-        = Permit<'a>
+        = CircuitBreakerPermit<'a>
     where
         Self: 'a;
 
-    async fn admit(&self, cx: Context) -> Result<Permit<'_>, Rejection> {
+    async fn admit(&self, cx: Context) -> Result<CircuitBreakerPermit<'_>, Rejection> {
         Guard::<T, E>::admit_blocking(self, cx)
     }
 
     #[inline]
-    fn admit_blocking(&self, cx: Context) -> Result<Permit<'_>, Rejection> {
+    fn admit_blocking(&self, cx: Context) -> Result<CircuitBreakerPermit<'_>, Rejection> {
         let breaker = self.breaker.shared();
         breaker.admit(C::TIMED, cx.reading(&breaker.family.clock))
     }
 
     // Always: called out of line, the permit would be handed over by way of memory.
     #[inline(always)]
-    fn settle<'a>(&'a self, permit: Permit<'a>, result: &Result<T, Error<E>>) {
+    fn record<'a>(&'a self, permit: CircuitBreakerPermit<'a>, result: &Result<T, Error<E>>) {
         settle(permit, &self.judge, result);
     }
 }
 
-impl<C: Send + Sync> Policy for Classified<C> {
+impl<C: Send + Sync> Policy for ClassifiedCircuitBreaker<C> {
+    type Kind = kind::Guard;
+
     fn facts(&self) -> Facts {
         let breaker = self.breaker.shared();
         let trips_after = breaker.family.config.lock().trips_after();
         Facts {
             window: breaker.core.window.span(),
             trips_after,
-            learns: true,
-            sees_hanging: breaker.core.in_flight.is_some(),
+            records_outcomes: true,
+            detects_hangs: breaker.core.in_flight.is_some(),
             identity: std::ptr::from_ref(breaker).addr(),
             ..Facts::new(POLICY, breaker.family.name)
         }

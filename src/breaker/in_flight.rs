@@ -188,14 +188,15 @@ impl InFlight {
 #[cfg(test)]
 #[cfg(not(mainstay_loom))]
 mod tests {
-    use super::super::Builder;
+    use super::super::CircuitBreakerBuilder;
     use super::*;
     use proptest::prelude::*;
 
     const THRESHOLD: Duration = Duration::from_millis(800);
 
     fn word() -> Word {
-        let settings = Builder::default().slow_calls((THRESHOLD, 0.5)).settings().unwrap();
+        let settings =
+            CircuitBreakerBuilder::default().slow_calls(THRESHOLD, 0.5).settings().unwrap();
         Word::new(&settings, Default::default())
     }
 

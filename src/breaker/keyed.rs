@@ -2,18 +2,18 @@
 
 use super::config::Settings;
 use super::core::Core;
-use super::manual::{Follow, Mode};
+use super::manual::{CircuitBreakerMode, Follow};
 use super::places::Places;
 use super::rule::Laws;
 use super::tell::Notice;
-use super::transition::{State, Transition};
-use super::{Builder, CircuitBreaker, Family, Shared};
+use super::transition::{CircuitBreakerState, Transition};
+use super::{CircuitBreaker, CircuitBreakerBuilder, Family, Shared};
 use crate::error::{ConfigError, Error, Reason, Rejection};
 use crate::event::{Observer, Subscription, for_all};
 use crate::keyed::{self, Map, WhenFull, Worth};
 use crate::sync::{Arc, PlainArc};
 use crate::time::Instant;
-use crate::window::Counts;
+use crate::window::WindowCounts as Counts;
 use std::borrow::Borrow;
 use std::cell::Cell;
 use std::fmt;
@@ -23,9 +23,9 @@ use std::time::Duration;
 /// A breaker for each key: host, tenant, shard.
 ///
 /// ```
-/// use mainstay::breaker::{CircuitBreaker, Keyed};
+/// use mainstay::breaker::{CircuitBreaker, KeyedCircuitBreaker};
 ///
-/// let hosts: Keyed<String> = Keyed::builder(CircuitBreaker::builder().minimum_calls(3)).build()?;
+/// let hosts: KeyedCircuitBreaker<String> = KeyedCircuitBreaker::builder(CircuitBreaker::builder().min_calls(3)).build()?;
 /// # let get = |_: &str| Err::<(), _>(());
 /// for _ in 0..3 {
 ///     let _ = hosts.breaker("a.example")?.call_blocking(|| get("a.example"));
@@ -40,11 +40,11 @@ use std::time::Duration;
 /// of all, and fixed. How keys are kept and forgotten: [`keyed`](crate::keyed). A breaker stays while it is
 /// open, half-open or ramping up, while a mode was set by hand, and while somebody has a clone of it: so also
 /// while one of its calls is under way. One that nobody asked for during
-/// [`idle_after`](KeyedBuilder::idle_after), or whose window is empty and who counts no run of failures, is
+/// [`idle_timeout`](KeyedCircuitBreakerBuilder::idle_timeout), or whose window is empty and who counts no run of failures, is
 /// forgotten.
 ///
 /// Hosts that are dead and gone do not fill the table for good: a breaker whose wait (or, half-open, whose
-/// last probe's lease) ended longer than `idle_after` ago may give way at the bound as a closed one may, and
+/// last probe's lease) ended longer than `idle_timeout` ago may give way at the bound as a closed one may, and
 /// is forgotten when it has been idle for as long again. Should its key come back, it begins closed.
 ///
 /// There is no breaker over the sum: where one is wanted, put it around this one, as around any operation.
@@ -55,11 +55,11 @@ use std::time::Duration;
 /// cloned and dropped. A key takes 344 bytes on x86-64 while its calls are fast and succeed, by a count window
 /// of any size; with a failure among them 784 more, if the window is of 100 calls. To that comes the key,
 /// twice, and its place in the table.
-pub struct Keyed<K, S = RandomState>(PlainArc<Kept<K, S>>);
+pub struct KeyedCircuitBreaker<K, S = RandomState>(PlainArc<Kept<K, S>>);
 
 struct Kept<K, S> {
     map: Map<K, Member, S>,
-    builder: Builder,
+    builder: CircuitBreakerBuilder,
     settings: Settings,
     laws: Arc<Laws>,
     family: PlainArc<Family>,
@@ -89,7 +89,7 @@ impl keyed::State for Member {
         let by_hand = word.mode() != family.control.mode();
         if by_hand
             || core.is_ramping(word, now)
-            || core.must_stay_shut(word, now, family.idle_after)
+            || core.must_stay_shut(word, now, family.idle_timeout)
         {
             return Worth::Everything;
         }
@@ -98,7 +98,7 @@ impl keyed::State for Member {
         // A run of failures is remembered in the word, for longer than its calls are in a window of time.
         let says_nothing =
             || !word.is_shut() && !word.has_streak() && core.window.counts(now).total == 0;
-        match now - since >= family.idle_after || says_nothing() {
+        match now - since >= family.idle_timeout || says_nothing() {
             true => Worth::Nothing,
             false => Worth::Little,
         }
@@ -108,14 +108,14 @@ impl keyed::State for Member {
 /// The figures of a family of breakers at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct KeyedSnapshot {
+pub struct KeyedCircuitBreakerSnapshot {
     /// How many keys it knows.
     pub keys: usize,
     /// How many it would.
     pub max_keys: usize,
     /// Breakers that are open or half-open by their rules.
     pub shut: usize,
-    /// How often one would have opened, but [too many](KeyedBuilder::most_shut) were shut.
+    /// How often one would have opened, but [too many](KeyedCircuitBreakerBuilder::max_open_share) were shut.
     pub spared: u64,
     /// How many keys gave way to others at the bound.
     pub evicted: u64,
@@ -123,32 +123,32 @@ pub struct KeyedSnapshot {
     pub refused: u64,
 }
 
-/// Sets up a [`Keyed`].
-pub struct KeyedBuilder<K, S = RandomState> {
-    each: Builder,
+/// Sets up a [`KeyedCircuitBreaker`].
+pub struct KeyedCircuitBreakerBuilder<K, S = RandomState> {
+    each: CircuitBreakerBuilder,
     map: keyed::Settings,
-    most_shut: f64,
-    idle_after: Duration,
+    max_open_share: f64,
+    idle_timeout: Duration,
     hasher: S,
     key: std::marker::PhantomData<fn(K)>,
 }
 
-impl<K> Keyed<K> {
+impl<K> KeyedCircuitBreaker<K> {
     /// Breakers to be set up, each as `each` says.
     #[must_use]
-    pub fn builder(each: Builder) -> KeyedBuilder<K> {
-        KeyedBuilder {
+    pub fn builder(each: CircuitBreakerBuilder) -> KeyedCircuitBreakerBuilder<K> {
+        KeyedCircuitBreakerBuilder {
             each,
             map: keyed::Settings::default(),
-            most_shut: 1.0,
-            idle_after: Duration::from_secs(600),
+            max_open_share: 1.0,
+            idle_timeout: Duration::from_secs(600),
             hasher: RandomState::new(),
             key: std::marker::PhantomData,
         }
     }
 }
 
-impl<K, S> KeyedBuilder<K, S> {
+impl<K, S> KeyedCircuitBreakerBuilder<K, S> {
     /// Knows at most so many keys, 1 to 1,073,741,824; a hard bound. Default: 100,000.
     #[must_use]
     pub fn max_keys(mut self, keys: usize) -> Self {
@@ -157,7 +157,7 @@ impl<K, S> KeyedBuilder<K, S> {
     }
 
     /// What becomes of a new key when there are as many, and none is worth nothing. Default: the least
-    /// recently used breaker gives way that is closed, or has [long](Self::idle_after) been shut in vain.
+    /// recently used breaker gives way that is closed, or has [long](Self::idle_timeout) been shut in vain.
     #[must_use]
     pub fn when_full(mut self, when_full: WhenFull) -> Self {
         self.map.when_full = when_full;
@@ -166,11 +166,11 @@ impl<K, S> KeyedBuilder<K, S> {
 
     /// At most this share of the keys may be shut (open or half-open by their rules) at once, above 0 and at
     /// most 1; one in any case. A breaker that would open beyond that stays closed, goes on counting, and is
-    /// counted as [spared](KeyedSnapshot::spared): if most hosts fail at once, what is wrong is likely on this
+    /// counted as [spared](KeyedCircuitBreakerSnapshot::spared): if most hosts fail at once, what is wrong is likely on this
     /// side. Default: 1, no such limit; Envoy's is 10 %.
     #[must_use]
-    pub fn most_shut(mut self, share: f64) -> Self {
-        self.most_shut = share;
+    pub fn max_open_share(mut self, share: f64) -> Self {
+        self.max_open_share = share;
         self
     }
 
@@ -178,20 +178,27 @@ impl<K, S> KeyedBuilder<K, S> {
     /// was first found idle, so never earlier, and as late as new keys come. One that is shut may give way
     /// that long after it would have taken a probe. Default: 10 minutes.
     #[must_use]
-    pub fn idle_after(mut self, idle: Duration) -> Self {
-        self.idle_after = idle;
+    pub fn idle_timeout(mut self, idle: Duration) -> Self {
+        self.idle_timeout = idle;
         self
     }
 
     /// Hashes keys by `hasher`. Default: `std`'s, which strangers cannot make collide.
     #[must_use]
-    pub fn hasher<H>(self, hasher: H) -> KeyedBuilder<K, H> {
-        let Self { each, map, most_shut, idle_after, .. } = self;
-        KeyedBuilder { each, map, most_shut, idle_after, hasher, key: std::marker::PhantomData }
+    pub fn hasher<H>(self, hasher: H) -> KeyedCircuitBreakerBuilder<K, H> {
+        let Self { each, map, max_open_share, idle_timeout, .. } = self;
+        KeyedCircuitBreakerBuilder {
+            each,
+            map,
+            max_open_share,
+            idle_timeout,
+            hasher,
+            key: std::marker::PhantomData,
+        }
     }
 }
 
-impl<K, S> KeyedBuilder<K, S>
+impl<K, S> KeyedCircuitBreakerBuilder<K, S>
 where
     K: Eq + Hash + Send + Sync + 'static,
     S: BuildHasher + Send + Sync + 'static,
@@ -200,20 +207,20 @@ where
     ///
     /// # Errors
     /// Names the first setting that is out of range, its value, and what is accepted.
-    pub fn build(self) -> Result<Keyed<K, S>, ConfigError> {
+    pub fn build(self) -> Result<KeyedCircuitBreaker<K, S>, ConfigError> {
         self.map.validate()?;
-        if !(self.most_shut > 0.0 && self.most_shut <= 1.0) {
+        if !(self.max_open_share > 0.0 && self.max_open_share <= 1.0) {
             return Err(ConfigError::new(
-                "most_shut",
-                self.most_shut,
+                "max_open_share",
+                self.max_open_share,
                 "a share above 0 and at most 1",
             ));
         }
         let settings = self.each.settings()?;
         self.each.window(true)?;
         let mut laws = self.each.laws(&settings);
-        laws.places = Some(Places::new(self.most_shut));
-        let family = Family { idle_after: self.idle_after, ..self.each.clone().family() };
+        laws.places = Some(Places::new(self.max_open_share));
+        let family = Family { idle_timeout: self.idle_timeout, ..self.each.clone().family() };
         let kept = PlainArc::new(Kept {
             map: Map::new(&self.map, self.hasher),
             settings,
@@ -223,11 +230,11 @@ where
         });
         let follower: PlainArc<dyn Follow> = kept.clone();
         kept.family.control.enlist(&follower);
-        Ok(Keyed(kept))
+        Ok(KeyedCircuitBreaker(kept))
     }
 }
 
-impl<K, S> Keyed<K, S>
+impl<K, S> KeyedCircuitBreaker<K, S>
 where
     K: Eq + Hash + Send + Sync + 'static,
     S: BuildHasher + Send + Sync + 'static,
@@ -332,9 +339,9 @@ where
 
     /// All windows together, and how many breakers are in which state: looks at every key.
     #[must_use]
-    pub fn sum(&self) -> KeyedSum {
+    pub fn totals(&self) -> KeyedCircuitBreakerTotals {
         let now = self.0.family.clock.now();
-        let mut sum = KeyedSum::default();
+        let mut sum = KeyedCircuitBreakerTotals::default();
         self.0.map.for_each(|member| {
             let look = member.breaker.core.look(now);
             sum.counts.total += look.counts.total;
@@ -342,9 +349,9 @@ where
             sum.counts.slow += look.counts.slow;
             sum.rejected += look.rejected;
             match look.state {
-                State::Closed => sum.closed += 1,
-                State::Open => sum.open += 1,
-                State::HalfOpen => sum.half_open += 1,
+                CircuitBreakerState::Closed => sum.closed += 1,
+                CircuitBreakerState::Open => sum.open += 1,
+                CircuitBreakerState::HalfOpen => sum.half_open += 1,
             }
         });
         sum
@@ -352,10 +359,10 @@ where
 
     /// The present figures, without a look at the keys.
     #[must_use]
-    pub fn snapshot(&self) -> KeyedSnapshot {
+    pub fn snapshot(&self) -> KeyedCircuitBreakerSnapshot {
         let Kept { map, laws, .. } = &*self.0;
         let places = laws.places.as_ref();
-        KeyedSnapshot {
+        KeyedCircuitBreakerSnapshot {
             keys: map.len(),
             max_keys: map.max_keys(),
             shut: places.map_or(0, Places::shut),
@@ -379,7 +386,7 @@ where
 /// A family of breakers as a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct KeyedSum {
+pub struct KeyedCircuitBreakerTotals {
     /// What all windows hold.
     pub counts: Counts,
     /// Calls that the present breakers have rejected.
@@ -393,7 +400,7 @@ pub struct KeyedSum {
 }
 
 impl<K: Eq, S: BuildHasher> Kept<K, S> {
-    fn member<Q: ToOwned<Owned = K> + ?Sized>(&self, key: &Q, mode: Mode) -> Member
+    fn member<Q: ToOwned<Owned = K> + ?Sized>(&self, key: &Q, mode: CircuitBreakerMode) -> Member
     where
         K: Send + Sync + 'static,
     {
@@ -416,34 +423,34 @@ impl<K, S> Kept<K, S> {
 }
 
 impl<K: Send + Sync, S: Send + Sync> Follow for Kept<K, S> {
-    fn take_on(&self, mode: Mode) {
+    fn take_on(&self, mode: CircuitBreakerMode) {
         // Observers hear of it: not under the lock of a shard.
         for_all(self.all(), |breaker| breaker.take_on(mode));
     }
 }
 
-impl<K, S> Clone for Keyed<K, S> {
+impl<K, S> Clone for KeyedCircuitBreaker<K, S> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<K, S> fmt::Debug for Keyed<K, S> {
+impl<K, S> fmt::Debug for KeyedCircuitBreaker<K, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keyed")
+        f.debug_struct("KeyedCircuitBreaker")
             .field("name", &self.0.family.name)
             .field("keys", &self.0.map.len())
             .finish_non_exhaustive()
     }
 }
 
-impl<K, S> fmt::Debug for KeyedBuilder<K, S> {
+impl<K, S> fmt::Debug for KeyedCircuitBreakerBuilder<K, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyedBuilder")
+        f.debug_struct("KeyedCircuitBreakerBuilder")
             .field("each", &self.each)
             .field("map", &self.map)
-            .field("most_shut", &self.most_shut)
-            .field("idle_after", &self.idle_after)
+            .field("max_open_share", &self.max_open_share)
+            .field("idle_timeout", &self.idle_timeout)
             .finish_non_exhaustive()
     }
 }

@@ -3,14 +3,14 @@
 //! Time is passed in, so that a model says which wait or lease is over.
 
 use super::admit::{Refused, Ticket};
-use super::class::Class;
-use super::config::Builder;
+use super::class::CallClass;
+use super::config::CircuitBreakerBuilder;
 use super::core::Core;
 use super::in_flight::{InFlight, Start};
-use super::keyed::Keyed;
-use super::manual::Mode;
+use super::keyed::KeyedCircuitBreaker;
+use super::manual::CircuitBreakerMode;
 use super::rule::{Closures, Laws};
-use super::transition::State;
+use super::transition::CircuitBreakerState;
 use super::word::Phase;
 use crate::backoff::Backoff;
 use crate::outcome::Outcome;
@@ -26,25 +26,25 @@ const WAIT: u64 = 10;
 const LEASE: u64 = 100;
 
 /// Trips on a first failure, not on one after a success; one probe at a time, two that agree decide.
-fn builder() -> Builder {
-    Builder::default()
+fn builder() -> CircuitBreakerBuilder {
+    CircuitBreakerBuilder::default()
         .count_window(2)
-        .minimum_calls(1)
+        .min_calls(1)
         .failure_rate(0.6)
-        .wait(Backoff::constant(Duration::from_secs(WAIT)))
-        .probes(1)
-        .trial_calls(3)
-        .probe_lease(Duration::from_secs(LEASE))
+        .open_duration(Backoff::constant(Duration::from_secs(WAIT)))
+        .half_open_concurrency(1)
+        .half_open_calls(3)
+        .probe_timeout(Duration::from_secs(LEASE))
 }
 
-fn core(builder: &Builder) -> Arc<Core> {
+fn core(builder: &CircuitBreakerBuilder) -> Arc<Core> {
     core_with(Window::count(2).unwrap(), builder)
 }
 
-fn core_with(window: Window, builder: &Builder) -> Arc<Core> {
+fn core_with(window: Window, builder: &CircuitBreakerBuilder) -> Arc<Core> {
     let settings = builder.settings().unwrap();
     let laws = Arc::new(Laws::new(&settings, Closures::default(), Random::seeded(1)));
-    Arc::new(Core::new(window, &settings, Mode::Automatic, laws))
+    Arc::new(Core::new(window, &settings, CircuitBreakerMode::Automatic, laws))
 }
 
 fn at<R>(seconds: u64, f: impl FnOnce(&mut Reading<'_>) -> R) -> R {
@@ -62,14 +62,14 @@ fn settle(core: &Core, ticket: Ticket, failed: Option<bool>, seconds: u64) {
         Some(true) => Outcome::Failure,
         Some(false) => Outcome::Success,
     };
-    at(seconds, |now| core.settle(ticket, outcome, &Class::ORDINARY, now));
+    at(seconds, |now| core.settle(ticket, outcome, &CallClass::ORDINARY, now));
 }
 
 /// Open since the origin.
 fn opened(core: &Core) {
     let ticket = admit(core, 0).unwrap();
     settle(core, ticket, Some(true), 0);
-    assert_eq!(core.state(), State::Open);
+    assert_eq!(core.state(), CircuitBreakerState::Open);
 }
 
 fn trial(core: &Core) -> (u32, u32, u32) {
@@ -107,11 +107,11 @@ fn admission_against_tripping() {
         };
         let ticket = admit(&core, 0).unwrap();
         settle(&core, ticket, Some(true), 0);
-        let tripped = core.state() == State::Open;
+        let tripped = core.state() == CircuitBreakerState::Open;
         other.join().unwrap();
         // One failure of one or of two calls: which it was depends on who came first, but what it was
         // it stays, for a success that comes late changes nothing.
-        assert_eq!(core.state() == State::Open, tripped);
+        assert_eq!(core.state() == CircuitBreakerState::Open, tripped);
         let look = at(0, |now| core.look(now.now()));
         if tripped {
             assert_eq!(look.open_until, Some(Instant::ORIGIN + Duration::from_secs(WAIT)));
@@ -177,12 +177,12 @@ fn a_late_probe_counts_once() {
 #[test]
 fn a_late_probe_decides_or_is_stale() {
     loom::model(|| {
-        let core = core(&builder().trial_calls(2));
+        let core = core(&builder().half_open_calls(2));
         let next = next_caller_while_a_probe_comes_late(&core);
         assert!(next.is_ok());
         let stale = at(0, |now| core.look(now.now())).stale;
         match core.state() {
-            State::Closed => assert_eq!(stale, 0),
+            CircuitBreakerState::Closed => assert_eq!(stale, 0),
             _ => assert_eq!((stale, trial(&core)), (1, (1, 1, 1))),
         }
     });
@@ -247,7 +247,7 @@ fn a_call_of_another_generation_changes_nothing() {
         }
         late.join().unwrap();
         let look = at(0, |now| core.look(now.now()));
-        assert_eq!(core.state(), State::Closed);
+        assert_eq!(core.state(), CircuitBreakerState::Closed);
         assert_eq!((look.counts.total, look.stale), (0, 1));
     });
 }
@@ -264,7 +264,7 @@ fn no_decision_outlives_its_settings() {
                 settle(&core, ticket, Some(true), 0);
             })
         };
-        let never = builder().minimum_calls(2).settings().unwrap();
+        let never = builder().min_calls(2).settings().unwrap();
         core.reconfigure(&never, Closures::default());
         let then = core.state();
         calls.join().unwrap();
@@ -281,7 +281,7 @@ fn no_decision_by_a_mixture_of_settings() {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(2);
     model.check(|| {
-        let core = core(&builder().failure_rate(1.0).minimum_calls(2));
+        let core = core(&builder().failure_rate(1.0).min_calls(2));
         let calls = {
             let core = core.clone();
             thread::spawn(move || {
@@ -291,20 +291,15 @@ fn no_decision_by_a_mixture_of_settings() {
         };
         // None of the three trips on one failure among one call, but halves of them would.
         core.reconfigure(
-            &builder().failure_rate(1.0).minimum_calls(2).settings().unwrap(),
+            &builder().failure_rate(1.0).min_calls(2).settings().unwrap(),
             Closures::default(),
         );
         core.reconfigure(
-            &builder()
-                .failure_rate(None)
-                .consecutive_failures(2)
-                .minimum_calls(1)
-                .settings()
-                .unwrap(),
+            &builder().failure_rate(None).consecutive_failures(2).min_calls(1).settings().unwrap(),
             Closures::default(),
         );
         calls.join().unwrap();
-        assert_eq!(core.state(), State::Closed);
+        assert_eq!(core.state(), CircuitBreakerState::Closed);
     });
 }
 
@@ -324,7 +319,7 @@ fn a_run_of_failures_is_counted_exactly() {
         };
         fail(&core);
         other.join().unwrap();
-        assert_eq!(core.state(), State::Open);
+        assert_eq!(core.state(), CircuitBreakerState::Open);
     });
 }
 
@@ -345,7 +340,7 @@ fn an_opening_that_must_be_tried_again_counts_once() {
         };
         fail(&core);
         other.join().unwrap();
-        assert_eq!(core.state(), State::Open);
+        assert_eq!(core.state(), CircuitBreakerState::Open);
         assert_eq!(at(0, |now| core.look(now.now())).openings, 1);
     });
 }
@@ -355,9 +350,9 @@ fn an_opening_that_must_be_tried_again_counts_once() {
 #[test]
 fn a_closing_that_came_too_late_leaves_the_openings() {
     loom::model(|| {
-        let core = core(&builder().trial_calls(2));
+        let core = core(&builder().half_open_calls(2));
         let _next = next_caller_while_a_probe_comes_late(&core);
-        let closed = core.state() == State::Closed;
+        let closed = core.state() == CircuitBreakerState::Closed;
         assert_eq!(at(0, |now| core.look(now.now())).openings, u32::from(!closed));
     });
 }
@@ -367,7 +362,7 @@ fn a_closing_that_came_too_late_leaves_the_openings() {
 fn failures_in_two_buckets_trip() {
     loom::model(|| {
         let window = Window::time(Duration::from_secs(2), 2).unwrap();
-        let core = core_with(window, &builder().minimum_calls(2));
+        let core = core_with(window, &builder().min_calls(2));
         let fail = |core: &Core, seconds| {
             let ticket = admit(core, 0).unwrap();
             settle(core, ticket, Some(true), seconds);
@@ -378,7 +373,7 @@ fn failures_in_two_buckets_trip() {
         };
         fail(&core, 1);
         other.join().unwrap();
-        assert_eq!(core.state(), State::Open);
+        assert_eq!(core.state(), CircuitBreakerState::Open);
     });
 }
 
@@ -393,12 +388,12 @@ fn forced_open_against_a_late_success() {
             thread::spawn(move || settle(&core, ticket, Some(false), 0))
         };
         let now = Instant::ORIGIN;
-        assert!(core.set_mode(Mode::ForcedOpen, now));
+        assert!(core.set_mode(CircuitBreakerMode::ForcedOpen, now));
         assert!(admit(&core, WAIT).is_err());
-        assert!(core.set_mode(Mode::Automatic, now));
+        assert!(core.set_mode(CircuitBreakerMode::Automatic, now));
         late.join().unwrap();
         let look = at(0, |now| core.look(now.now()));
-        assert_eq!((core.state(), look.counts.total), (State::Closed, 0));
+        assert_eq!((core.state(), look.counts.total), (CircuitBreakerState::Closed, 0));
         // It counted before it was opened, or it came too late. Where it counted as the window was emptied,
         // neither is known.
         assert!(look.stale <= 1);
@@ -416,7 +411,7 @@ fn forced_open_against_tripping() {
             let core = core.clone();
             thread::spawn(move || settle(&core, ticket, Some(true), 0))
         };
-        assert!(core.set_mode(Mode::ForcedOpen, Instant::ORIGIN));
+        assert!(core.set_mode(CircuitBreakerMode::ForcedOpen, Instant::ORIGIN));
         fails.join().unwrap();
         assert!(matches!(admit(&core, 1_000 * WAIT), Err(Refused { until: None, .. })));
     });
@@ -429,9 +424,9 @@ fn modes_are_told_in_the_order_in_which_they_came() {
         let core = core(&builder());
         let other = {
             let core = core.clone();
-            thread::spawn(move || core.set_mode(Mode::Disabled, Instant::ORIGIN))
+            thread::spawn(move || core.set_mode(CircuitBreakerMode::Disabled, Instant::ORIGIN))
         };
-        core.set_mode(Mode::ForcedClosed, Instant::ORIGIN);
+        core.set_mode(CircuitBreakerMode::ForcedClosed, Instant::ORIGIN);
         other.join().unwrap();
         let mut told = Vec::new();
         core.outbox.deliver(|transition| told.push(transition.mode));
@@ -445,7 +440,7 @@ fn modes_are_told_in_the_order_in_which_they_came() {
 #[test]
 fn the_end_of_a_ramp_against_tripping() {
     loom::model(|| {
-        let core = core(&builder().trial_calls(1).ramp_up(Duration::from_secs(100)));
+        let core = core(&builder().half_open_calls(1).ramp_up_duration(Duration::from_secs(100)));
         opened(&core);
         let probe = admit(&core, WAIT).unwrap();
         settle(&core, probe, Some(false), WAIT);
@@ -456,11 +451,11 @@ fn the_end_of_a_ramp_against_tripping() {
         };
         settle(&core, ticket, Some(true), WAIT + 100);
         later.join().unwrap();
-        assert_eq!(core.state(), State::Open);
+        assert_eq!(core.state(), CircuitBreakerState::Open);
         let mut told = Vec::new();
         core.outbox.deliver(|transition| told.push(transition));
         let last = told.last().unwrap();
-        assert_eq!((told.len(), last.to), (4, State::Open));
+        assert_eq!((told.len(), last.to), (4, CircuitBreakerState::Open));
         assert_eq!(at(0, |now| core.look(now.now())).openings, last.openings);
         assert!(matches!(last.openings, 1 | 2));
     });
@@ -487,14 +482,14 @@ fn delivery_against_an_observer_that_panics() {
         let other = {
             let (core, told) = (core.clone(), told.clone());
             thread::spawn(move || {
-                core.set_mode(Mode::Disabled, Instant::ORIGIN);
+                core.set_mode(CircuitBreakerMode::Disabled, Instant::ORIGIN);
                 deliver(&core, &told, 1);
             })
         };
-        core.set_mode(Mode::ForcedOpen, Instant::ORIGIN);
+        core.set_mode(CircuitBreakerMode::ForcedOpen, Instant::ORIGIN);
         deliver(&core, &told, 1);
         other.join().unwrap();
-        core.set_mode(Mode::Automatic, Instant::ORIGIN);
+        core.set_mode(CircuitBreakerMode::Automatic, Instant::ORIGIN);
         deliver(&core, &told, 0);
         assert_eq!(*told.lock(), [1, 2, 3]);
     });
@@ -506,8 +501,12 @@ fn delivery_against_an_observer_that_panics() {
 fn eviction_against_admission() {
     loom::model(|| {
         let each = builder().clock(crate::time::ManualClock::new().clock());
-        let keyed: Keyed<u8, BuildHasherDefault<DefaultHasher>> =
-            Keyed::builder(each).max_keys(1).hasher(BuildHasherDefault::default()).build().unwrap();
+        let keyed: KeyedCircuitBreaker<u8, BuildHasherDefault<DefaultHasher>> =
+            KeyedCircuitBreaker::builder(each)
+                .max_keys(1)
+                .hasher(BuildHasherDefault::default())
+                .build()
+                .unwrap();
         let keyed = Arc::new(keyed);
         let opens = {
             let keyed = keyed.clone();
@@ -522,7 +521,7 @@ fn eviction_against_admission() {
         assert!(opened || other);
         let snapshot = keyed.snapshot();
         assert_eq!((snapshot.keys, snapshot.shut), (1, usize::from(opened)));
-        assert_eq!(keyed.sum().open, usize::from(opened));
+        assert_eq!(keyed.totals().open, usize::from(opened));
     });
 }
 

@@ -1,4 +1,4 @@
-//! Who decides: the rules, or somebody. One [`Control`] for as many breakers as wanted.
+//! Who decides: the rules, or somebody. One [`CircuitBreakerControl`] for as many breakers as wanted.
 
 use super::word::{Hand, Phase};
 use crate::event::for_all;
@@ -19,12 +19,12 @@ use std::fmt;
 /// [`reset`](super::CircuitBreaker::reset) leave it as it is. Whoever lets go of a breaker that was forced
 /// open or disabled finds it closed, with an empty window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Mode {
+pub enum CircuitBreakerMode {
     /// The rules decide.
     #[default]
     Automatic,
     /// The rules decide and nobody obeys: try a breaker out in production before it may reject. Calls that
-    /// it would have rejected pass, are counted as [`shadowed`](super::Snapshot::shadowed) and told to
+    /// it would have rejected pass, are counted as [`shadowed`](super::CircuitBreakerSnapshot::shadowed) and told to
     /// observers as `would_reject`; for the rules they have not been made.
     Shadow,
     /// Closed by hand: calls pass and are counted, whatever the window says. (Elsewhere: *metrics only*.)
@@ -35,7 +35,7 @@ pub enum Mode {
     Disabled,
 }
 
-impl Mode {
+impl CircuitBreakerMode {
     /// Who decides, and the phase that goes with it if there is only one.
     pub(super) const fn parts(self) -> (Hand, Option<Phase>) {
         match self {
@@ -58,46 +58,46 @@ impl Mode {
     }
 }
 
-impl fmt::Display for Mode {
+impl fmt::Display for CircuitBreakerMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-/// A switch for the [`Mode`] of many breakers: hand it to their builders, and keep a clone.
+/// A switch for the [`CircuitBreakerMode`] of many breakers: hand it to their builders, and keep a clone.
 ///
 /// Breakers that are built later begin in its present mode. It keeps none of them alive, and costs their
 /// calls nothing: a new mode is written into each breaker's own state.
 ///
 /// ```
-/// use mainstay::breaker::{CircuitBreaker, Control, Mode, State};
+/// use mainstay::breaker::{CircuitBreaker, CircuitBreakerControl, CircuitBreakerMode, CircuitBreakerState};
 ///
-/// let europe = Control::new();
+/// let europe = CircuitBreakerControl::new();
 /// let search = CircuitBreaker::builder().control(&europe).build()?;
 /// let prices = CircuitBreaker::builder().control(&europe).build()?;
 ///
-/// europe.set(Mode::ForcedOpen); // maintenance
+/// europe.set(CircuitBreakerMode::ForcedOpen); // maintenance
 /// assert!(search.try_acquire().is_err() && prices.try_acquire().is_err());
-/// europe.set(Mode::Automatic);
-/// assert_eq!(search.state(), State::Closed);
+/// europe.set(CircuitBreakerMode::Automatic);
+/// assert_eq!(search.state(), CircuitBreakerState::Closed);
 /// # Ok::<(), mainstay::error::ConfigError>(())
 /// ```
 #[derive(Clone, Default)]
-pub struct Control(PlainArc<PlainMutex<Panel>>);
+pub struct CircuitBreakerControl(PlainArc<PlainMutex<Panel>>);
 
 #[derive(Default)]
 struct Panel {
-    mode: Mode,
+    mode: CircuitBreakerMode,
     followers: Vec<PlainWeak<dyn Follow>>,
 }
 
 /// Takes on the mode of a control.
 pub(super) trait Follow: Send + Sync {
-    fn take_on(&self, mode: Mode);
+    fn take_on(&self, mode: CircuitBreakerMode);
 }
 
-impl Control {
-    /// In mode [`Automatic`](Mode::Automatic), and nobody follows it yet.
+impl CircuitBreakerControl {
+    /// In mode [`Automatic`](CircuitBreakerMode::Automatic), and nobody follows it yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -105,14 +105,14 @@ impl Control {
 
     /// What it was last set to.
     #[must_use]
-    pub fn mode(&self) -> Mode {
+    pub fn mode(&self) -> CircuitBreakerMode {
         self.0.lock().mode
     }
 
     /// Puts all breakers that follow it into `mode`. When this returns they are, unless another thread has
     /// set another since, or one of them was set by [itself](super::CircuitBreaker::set_mode). If an observer
     /// panics, that unwinds from here when all of them are.
-    pub fn set(&self, mode: Mode) {
+    pub fn set(&self, mode: CircuitBreakerMode) {
         let followers: Vec<_> = {
             let mut panel = self.0.lock();
             panel.mode = mode;
@@ -145,8 +145,8 @@ impl Control {
     }
 }
 
-impl fmt::Debug for Control {
+impl fmt::Debug for CircuitBreakerControl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Control").field("mode", &self.mode()).finish_non_exhaustive()
+        f.debug_struct("CircuitBreakerControl").field("mode", &self.mode()).finish_non_exhaustive()
     }
 }

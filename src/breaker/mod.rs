@@ -49,21 +49,21 @@
 //! * **Open**: calls are rejected, and told when to come back. The wait grows with each opening that
 //!   follows without a closing in between.
 //! * **Half-open**: the first caller after the wait, and a few more, pass as probes. Never more than
-//!   [`probes`](Builder::probes) are under way. Their outcomes are judged by the limits that also trip,
-//!   as soon as the [`trial`](Builder::trial_calls) is decided. A probe that does not come back within
-//!   its [lease](Builder::probe_lease) has failed: so a dependency that hangs neither keeps the breaker
+//!   [`half_open_concurrency`](CircuitBreakerBuilder::half_open_concurrency) are under way. Their outcomes are judged by the limits that also trip,
+//!   as soon as the [`trial`](CircuitBreakerBuilder::half_open_calls) is decided. A probe that does not come back within
+//!   its [lease](CircuitBreakerBuilder::probe_timeout) has failed: so a dependency that hangs neither keeps the breaker
 //!   half-open for ever nor is probed for ever. Leases are renewed together with each probe that is
 //!   admitted.
 //!
 //! A call counts for the state that admitted it. One that was admitted while closed and ends while
-//! half-open changes nothing; the [`Snapshot`] counts it as stale.
+//! half-open changes nothing; the [`CircuitBreakerSnapshot`] counts it as stale.
 //!
-//! With a [ramp](Builder::ramp_up), a breaker that has closed admits a growing share of the calls at first.
+//! With a [ramp](CircuitBreakerBuilder::ramp_up_duration), a breaker that has closed admits a growing share of the calls at first.
 //!
 //! # By hand
 //!
 //! [`set_mode`](CircuitBreaker::set_mode) forces a breaker open or closed, disables it, or puts it in shadow,
-//! where it decides and rejects nothing; a [`Control`] does so to many at once. See [`Mode`].
+//! where it decides and rejects nothing; a [`CircuitBreakerControl`] does so to many at once. See [`CircuitBreakerMode`].
 //!
 //! # Who hears
 //!
@@ -75,20 +75,20 @@
 //!
 //! | setting | default |
 //! |---|---|
-//! | [`count_window`](Builder::count_window) | 100 calls |
-//! | [`failure_rate`](Builder::failure_rate) | 0.5 |
-//! | [`minimum_calls`](Builder::minimum_calls) | 20 |
-//! | [`slow_calls`](Builder::slow_calls) | none |
-//! | [`consecutive_failures`](Builder::consecutive_failures) | none |
-//! | [`wait`](Builder::wait) | 5 s, doubling up to 60 s, equal jitter |
-//! | [`longest_pause`](Builder::longest_pause) | 3600 s |
-//! | [`probes`](Builder::probes) | 3 |
-//! | [`trial_calls`](Builder::trial_calls) | 5 |
-//! | [`probe_lease`](Builder::probe_lease) | 30 s |
-//! | [`ramp_up`](Builder::ramp_up) | none |
-//! | [`trip_when`](Builder::trip_when) | none |
-//! | [`watch_in_flight`](Builder::watch_in_flight) | off |
-//! | [`latency`](Builder::latency) | off |
+//! | [`count_window`](CircuitBreakerBuilder::count_window) | 100 calls |
+//! | [`failure_rate`](CircuitBreakerBuilder::failure_rate) | 0.5 |
+//! | [`min_calls`](CircuitBreakerBuilder::min_calls) | 20 |
+//! | [`slow_calls`](CircuitBreakerBuilder::slow_calls) | none |
+//! | [`consecutive_failures`](CircuitBreakerBuilder::consecutive_failures) | none |
+//! | [`open_duration`](CircuitBreakerBuilder::open_duration) | 5 s, doubling up to 60 s, equal jitter |
+//! | [`max_retry_after`](CircuitBreakerBuilder::max_retry_after) | 3600 s |
+//! | [`half_open_concurrency`](CircuitBreakerBuilder::half_open_concurrency) | 3 |
+//! | [`half_open_calls`](CircuitBreakerBuilder::half_open_calls) | 5 |
+//! | [`probe_timeout`](CircuitBreakerBuilder::probe_timeout) | 30 s |
+//! | [`ramp_up_duration`](CircuitBreakerBuilder::ramp_up_duration) | none |
+//! | [`trip_when`](CircuitBreakerBuilder::trip_when) | none |
+//! | [`track_in_flight`](CircuitBreakerBuilder::track_in_flight) | off |
+//! | [`record_latency`](CircuitBreakerBuilder::record_latency) | off |
 //!
 //! # What counts
 //!
@@ -99,16 +99,16 @@
 //! | to say | there is |
 //! |---|---|
 //! | this failure counts as five | [`Outcome::Grave`] |
-//! | the server says when to come back | [`Outcome::Unavailable`], which opens for [just](Builder::longest_pause) that long |
+//! | the server says when to come back | [`Outcome::Unavailable`], which opens for [just](CircuitBreakerBuilder::max_retry_after) that long |
 //! | slow by a measure of my own | [`Outcome::Slow`] |
-//! | these calls have thresholds of their own | [`Class`] |
-//! | open when I say so | [`trip_when`](Builder::trip_when) |
-//! | calls that hang count before they end | [`watch_in_flight`](Builder::watch_in_flight) |
+//! | these calls have thresholds of their own | [`CallClass`] |
+//! | open when I say so | [`trip_when`](CircuitBreakerBuilder::trip_when) |
+//! | calls that hang count before they end | [`track_in_flight`](CircuitBreakerBuilder::track_in_flight) |
 //!
 //! # Cancel safety
 //!
 //! A call whose future is dropped, or whose operation, classifier or wait function panics, counts as no
-//! call at all; a probe's slot is free again. For why a panic is not a failure see [`Permit`].
+//! call at all; a probe's slot is free again. For why a panic is not a failure see [`CircuitBreakerPermit`].
 //!
 //! # Cost
 //!
@@ -144,17 +144,20 @@ mod tell;
 mod transition;
 mod word;
 
-pub use class::Class;
-pub use config::Builder;
-pub use future::Call;
-pub use guard::Classified;
-pub use keyed::{Keyed, KeyedBuilder, KeyedSnapshot, KeyedSum};
-pub use manual::{Control, Mode};
-pub use owned::OwnedPermit;
-pub use permit::Permit;
-pub use rule::Figures;
-pub use snapshot::Snapshot;
-pub use transition::{Cause, State, Transition};
+pub use class::CallClass;
+pub use config::CircuitBreakerBuilder;
+pub use future::CircuitBreakerCallFuture;
+pub use guard::ClassifiedCircuitBreaker;
+pub use keyed::{
+    KeyedCircuitBreaker, KeyedCircuitBreakerBuilder, KeyedCircuitBreakerSnapshot,
+    KeyedCircuitBreakerTotals,
+};
+pub use manual::{CircuitBreakerControl, CircuitBreakerMode};
+pub use owned::OwnedCircuitBreakerPermit;
+pub use permit::CircuitBreakerPermit;
+pub use rule::TripStats;
+pub use snapshot::CircuitBreakerSnapshot;
+pub use transition::{CircuitBreakerState, Transition, TransitionCause};
 
 use crate::error::{ConfigError, Error, Reason, Rejection};
 use crate::event::Subscribers;
@@ -184,17 +187,17 @@ struct Family {
     clock: Clock,
     listeners: PlainArc<Subscribers<Notice>>,
     /// What they were last configured with.
-    config: PlainMutex<Builder>,
-    control: Control,
+    config: PlainMutex<CircuitBreakerBuilder>,
+    control: CircuitBreakerControl,
     /// Of breakers for each key: when one that is closed is forgotten.
-    idle_after: std::time::Duration,
+    idle_timeout: std::time::Duration,
 }
 
 impl CircuitBreaker {
     /// A breaker to be set up.
     #[must_use]
-    pub fn builder() -> Builder {
-        Builder::default()
+    pub fn builder() -> CircuitBreakerBuilder {
+        CircuitBreakerBuilder::default()
     }
 
     const fn from_shared(shared: PlainArc<Shared>) -> Self {
@@ -221,20 +224,20 @@ impl CircuitBreaker {
     /// A [`Rejection`] if the breaker is open, with the time until it will take a probe; or if it is
     /// half-open with all probes under way, when nobody can tell.
     #[inline]
-    pub fn try_acquire(&self) -> Result<Permit<'_>, Rejection> {
+    pub fn try_acquire(&self) -> Result<CircuitBreakerPermit<'_>, Rejection> {
         self.0.admit(false, self.0.reading())
     }
 
     /// Runs `op` if the breaker lets it pass, and counts how it ended: every `Err` of `op` itself is a
     /// failure.
     ///
-    /// The future is `Send` if yours is, and cancel-safe: see [`Call`].
-    pub fn call<Op, Fut, T, E>(&self, op: Op) -> Call<'_, AnyError, Op, Fut>
+    /// The future is `Send` if yours is, and cancel-safe: see [`CircuitBreakerCallFuture`].
+    pub fn call<Op, Fut, T, E>(&self, op: Op) -> CircuitBreakerCallFuture<'_, AnyError, Op, Fut>
     where
         Op: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        Call::new(&self.0, &const { guard::Judge::ORDINARY }, op)
+        CircuitBreakerCallFuture::new(&self.0, &const { guard::Judge::ORDINARY }, op)
     }
 
     /// As [`call`](Self::call), around a closure that holds the thread.
@@ -252,10 +255,10 @@ impl CircuitBreaker {
     /// A view of this breaker that judges calls by `classify`: a closure from the result to an
     /// [`Outcome`], or any [`Classify`](crate::outcome::Classify).
     #[must_use]
-    pub fn classified_by<C>(&self, classify: C) -> Classified<C> {
-        Classified {
+    pub fn classified_by<C>(&self, classify: C) -> ClassifiedCircuitBreaker<C> {
+        ClassifiedCircuitBreaker {
             breaker: self.clone(),
-            judge: guard::Judge { classify, class: Class::ORDINARY },
+            judge: guard::Judge { classify, class: CallClass::ORDINARY },
         }
     }
 
@@ -263,7 +266,10 @@ impl CircuitBreaker {
     ///
     /// # Errors
     /// A threshold of `class` is out of range, or it says what is slow and the breaker times no calls.
-    pub fn for_class(&self, class: Class) -> Result<Classified<AnyError>, ConfigError> {
+    pub fn for_class(
+        &self,
+        class: CallClass,
+    ) -> Result<ClassifiedCircuitBreaker<AnyError>, ConfigError> {
         self.classified_by(AnyError).for_class(class)
     }
 
@@ -275,7 +281,7 @@ impl CircuitBreaker {
 
     /// The present state.
     #[must_use]
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> CircuitBreakerState {
         self.0.core.state()
     }
 
@@ -288,17 +294,17 @@ impl CircuitBreaker {
 
     /// Who decides whether calls pass.
     #[must_use]
-    pub fn mode(&self) -> Mode {
+    pub fn mode(&self) -> CircuitBreakerMode {
         self.0.core.word().mode()
     }
 
-    /// Puts somebody in charge, or the rules again. Many breakers at once: [`Control`].
+    /// Puts somebody in charge, or the rules again. Many breakers at once: [`CircuitBreakerControl`].
     ///
     /// ```
-    /// use mainstay::breaker::{CircuitBreaker, Mode};
+    /// use mainstay::breaker::{CircuitBreaker, CircuitBreakerMode};
     ///
     /// let breaker = CircuitBreaker::builder().build()?;
-    /// breaker.set_mode(Mode::Shadow);
+    /// breaker.set_mode(CircuitBreakerMode::Shadow);
     /// # fn send() -> Result<(), ()> { Ok(()) }
     /// let permit = breaker.try_acquire().expect("a breaker in shadow rejects nothing");
     /// if permit.would_reject() {
@@ -307,29 +313,29 @@ impl CircuitBreaker {
     /// permit.record(&send());
     /// # Ok::<(), mainstay::error::ConfigError>(())
     /// ```
-    pub fn set_mode(&self, mode: Mode) {
+    pub fn set_mode(&self, mode: CircuitBreakerMode) {
         manual::Follow::take_on(&*self.0, mode);
     }
 
-    /// Rejects all calls until somebody says otherwise: [`Mode::ForcedOpen`].
+    /// Rejects all calls until somebody says otherwise: [`CircuitBreakerMode::ForcedOpen`].
     pub fn force_open(&self) {
-        self.set_mode(Mode::ForcedOpen);
+        self.set_mode(CircuitBreakerMode::ForcedOpen);
     }
 
-    /// Lets all calls pass, and counts them, until somebody says otherwise: [`Mode::ForcedClosed`]. To close
+    /// Lets all calls pass, and counts them, until somebody says otherwise: [`CircuitBreakerMode::ForcedClosed`]. To close
     /// it and let it go on by its rules: [`reset`](Self::reset).
     pub fn force_close(&self) {
-        self.set_mode(Mode::ForcedClosed);
+        self.set_mode(CircuitBreakerMode::ForcedClosed);
     }
 
-    /// Lets all calls pass and counts none until somebody says otherwise: [`Mode::Disabled`].
+    /// Lets all calls pass and counts none until somebody says otherwise: [`CircuitBreakerMode::Disabled`].
     pub fn disable(&self) {
-        self.set_mode(Mode::Disabled);
+        self.set_mode(CircuitBreakerMode::Disabled);
     }
 
     /// The settings in force, to be changed and handed to [`reconfigure`](Self::reconfigure).
     #[must_use]
-    pub fn config(&self) -> Builder {
+    pub fn config(&self) -> CircuitBreakerBuilder {
         self.0.family.config.lock().clone()
     }
 
@@ -346,10 +352,10 @@ impl CircuitBreaker {
     /// ```
     ///
     /// # Errors
-    /// The breaker is one of a [`Keyed`], whose settings are fixed; a setting is out of range, or is one of those that are fixed when the breaker is built: name,
+    /// The breaker is one of a [`KeyedCircuitBreaker`], whose settings are fixed; a setting is out of range, or is one of those that are fixed when the breaker is built: name,
     /// window, clock, whether calls under way are watched and latencies kept. Then nothing is changed. The
     /// observer, the control and the source of randomness stay what they were in any case.
-    pub fn reconfigure(&self, config: Builder) -> Result<(), ConfigError> {
+    pub fn reconfigure(&self, config: CircuitBreakerBuilder) -> Result<(), ConfigError> {
         if self.0.subject.is_some() {
             return Err(ConfigError::new(
                 "config",
@@ -376,9 +382,13 @@ impl Shared {
     }
 
     #[inline]
-    fn admit(&self, timed: bool, reading: Reading<'_>) -> Result<Permit<'_>, Rejection> {
+    fn admit(
+        &self,
+        timed: bool,
+        reading: Reading<'_>,
+    ) -> Result<CircuitBreakerPermit<'_>, Rejection> {
         match self.core.admit_at_once() {
-            Some(ticket) if !timed => Ok(Permit::new(self, ticket)),
+            Some(ticket) if !timed => Ok(CircuitBreakerPermit::new(self, ticket)),
             _ => self.admit_or_refuse(timed, reading),
         }
     }
@@ -388,10 +398,10 @@ impl Shared {
         &self,
         timed: bool,
         mut reading: Reading<'_>,
-    ) -> Result<Permit<'_>, Rejection> {
+    ) -> Result<CircuitBreakerPermit<'_>, Rejection> {
         let (admitted, moved) = self.core.admit(timed, &mut reading);
         // The permit first: should an observer panic, it gives the slot back.
-        let admitted = admitted.map(|ticket| Permit::new(self, ticket));
+        let admitted = admitted.map(|ticket| CircuitBreakerPermit::new(self, ticket));
         if moved {
             self.deliver();
         }
@@ -416,7 +426,13 @@ impl Shared {
     }
 
     #[inline(never)]
-    fn settle(&self, ticket: admit::Ticket, outcome: Outcome, class: &Class, now: Option<Instant>) {
+    fn settle(
+        &self,
+        ticket: admit::Ticket,
+        outcome: Outcome,
+        class: &CallClass,
+        now: Option<Instant>,
+    ) {
         let clock = &self.family.clock;
         let mut reading = now.map_or(Reading::of(clock), |now| Reading::known(clock, now));
         if self.core.settle(ticket, outcome, class, &mut reading) {
@@ -426,7 +442,7 @@ impl Shared {
 }
 
 impl manual::Follow for Shared {
-    fn take_on(&self, mode: Mode) {
+    fn take_on(&self, mode: CircuitBreakerMode) {
         if self.core.set_mode(mode, self.family.clock.now()) {
             self.deliver();
         }

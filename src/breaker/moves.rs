@@ -2,15 +2,15 @@
 
 use super::config::Settings;
 use super::core::{Core, Moved};
-use super::manual::Mode;
+use super::manual::CircuitBreakerMode;
 use super::places::Places;
 use super::rule::Closures;
 use super::state::Verdict;
-use super::transition::{Cause, State, Transition};
+use super::transition::{CircuitBreakerState, Transition, TransitionCause};
 use super::word::{Phase, Trial, Word};
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::time::{Instant, nanos};
-use crate::window::Counts;
+use crate::window::WindowCounts as Counts;
 use std::time::Duration;
 
 /// How many openings, and the last wait in nanoseconds.
@@ -24,13 +24,19 @@ impl Core {
         trial: Trial,
         now: Instant,
         settings: &Settings,
-        bad: Cause,
+        bad: TransitionCause,
     ) -> Moved {
         match verdict {
             Verdict::Undecided => false,
             Verdict::Close => {
                 let phase = if settings.ramp_up.is_zero() { Phase::CLOSED } else { Phase::RAMPING };
-                self.close(word, word.moved_to(phase), now, Cause::ProbesSucceeded, trial.counts())
+                self.close(
+                    word,
+                    word.moved_to(phase),
+                    now,
+                    TransitionCause::ProbesSucceeded,
+                    trial.counts(),
+                )
             }
             Verdict::Open => self.open(word, now, bad, trial.counts(), settings, None),
         }
@@ -41,7 +47,7 @@ impl Core {
         &self,
         word: Word,
         now: Instant,
-        cause: Cause,
+        cause: TransitionCause,
         counts: Counts,
         settings: &Settings,
         pause: Option<Duration>,
@@ -50,7 +56,7 @@ impl Core {
         // the meantime, the word has changed and this wait is not used.
         let before = self.openings();
         let openings = before.0.saturating_add(1);
-        let wait = pause.map(|pause| pause.min(settings.longest_pause)).unwrap_or_else(|| {
+        let wait = pause.map(|pause| pause.min(settings.max_retry_after)).unwrap_or_else(|| {
             let custom = self.laws.closures.lock().wait.clone();
             let last = Duration::from_nanos(before.1);
             settings.wait.delay(openings, last, &self.laws.random, custom.as_ref())
@@ -67,7 +73,14 @@ impl Core {
     }
 
     /// `to` is closed, of the next generation. Its openings are forgotten, unless it has yet to ramp up.
-    fn close(&self, from: Word, to: Word, now: Instant, cause: Cause, counts: Counts) -> Moved {
+    fn close(
+        &self,
+        from: Word,
+        to: Word,
+        now: Instant,
+        cause: TransitionCause,
+        counts: Counts,
+    ) -> Moved {
         self.transition(from, to, now, cause, counts, || {
             if to.phase() == Phase::RAMPING {
                 self.tallies.draws.store(0, Relaxed);
@@ -100,7 +113,7 @@ impl Core {
         from: Word,
         to: Word,
         now: Instant,
-        cause: Cause,
+        cause: TransitionCause,
         counts: Counts,
         prepare: impl FnOnce() -> bool,
     ) -> Moved {
@@ -134,8 +147,8 @@ impl Core {
             Some(Transition {
                 sequence,
                 at: now,
-                from: State::of(from),
-                to: State::of(to),
+                from: CircuitBreakerState::of(from),
+                to: CircuitBreakerState::of(to),
                 cause,
                 counts,
                 // Closing sets the count back, but its event says how often it had opened.
@@ -150,18 +163,19 @@ impl Core {
     pub(super) fn reset(&self, now: Instant) -> Moved {
         loop {
             let word = self.word();
-            if matches!(word.mode(), Mode::ForcedOpen | Mode::Disabled) {
+            if matches!(word.mode(), CircuitBreakerMode::ForcedOpen | CircuitBreakerMode::Disabled)
+            {
                 return false;
             }
             let counts = self.window.counts(now);
-            if self.close(word, word.moved_to(Phase::CLOSED), now, Cause::Reset, counts) {
+            if self.close(word, word.moved_to(Phase::CLOSED), now, TransitionCause::Reset, counts) {
                 return true;
             }
         }
     }
 
     /// Puts somebody in charge, or the rules.
-    pub(super) fn set_mode(&self, mode: Mode, now: Instant) -> Moved {
+    pub(super) fn set_mode(&self, mode: CircuitBreakerMode, now: Instant) -> Moved {
         let (hand, held) = mode.parts();
         loop {
             let word = self.word();
@@ -169,8 +183,11 @@ impl Core {
                 return false;
             }
             let counts = self.window.counts(now);
-            let let_go = matches!(word.mode(), Mode::ForcedOpen | Mode::Disabled);
-            let by_hand = Cause::ByHand;
+            let let_go = matches!(
+                word.mode(),
+                CircuitBreakerMode::ForcedOpen | CircuitBreakerMode::Disabled
+            );
+            let by_hand = TransitionCause::ByHand;
             let moved = match held {
                 Some(phase @ (Phase::Open | Phase::Off)) => {
                     // An opening of the rules' own is neither counted nor forgotten.

@@ -2,20 +2,20 @@
 
 use super::admit::Ticket;
 use super::guard::{Judge, settle};
-use super::{CircuitBreaker, Classified, Permit};
+use super::{CircuitBreaker, CircuitBreakerPermit, ClassifiedCircuitBreaker};
 use crate::error::{Error, Rejection};
 use crate::outcome::Classify;
-use crate::policy::{Context, Decision, OwnedGuard};
+use crate::policy::{Admission, Context, OwnedGuard};
 use std::fmt;
 use std::future::Ready;
 
-/// As [`Permit`], with a hold of its own on the breaker, so that it can be kept where no breaker is
+/// As [`CircuitBreakerPermit`], with a hold of its own on the breaker, so that it can be kept where no breaker is
 /// borrowed; made by [`CircuitBreaker::try_acquire_owned`].
 ///
 /// It costs two writes to the breaker's reference count more, which threads that share the breaker
 /// contend for.
 #[must_use = "a permit that is dropped counts as no call at all"]
-pub struct OwnedPermit {
+pub struct OwnedCircuitBreakerPermit {
     breaker: CircuitBreaker,
     /// `None`: settled.
     ticket: Option<Ticket>,
@@ -36,38 +36,38 @@ impl CircuitBreaker {
     /// # Errors
     /// As [`try_acquire`](Self::try_acquire).
     #[inline]
-    pub fn try_acquire_owned(&self) -> Result<OwnedPermit, Rejection> {
-        self.try_acquire().map(|permit| OwnedPermit::of(self, permit))
+    pub fn try_acquire_owned(&self) -> Result<OwnedCircuitBreakerPermit, Rejection> {
+        self.try_acquire().map(|permit| OwnedCircuitBreakerPermit::of(self, permit))
     }
 }
 
-impl OwnedPermit {
+impl OwnedCircuitBreakerPermit {
     #[inline]
-    fn of(breaker: &CircuitBreaker, permit: Permit<'_>) -> Self {
+    fn of(breaker: &CircuitBreaker, permit: CircuitBreakerPermit<'_>) -> Self {
         let ticket = Some(permit.into_ticket());
         Self { breaker: breaker.clone(), ticket }
     }
 
-    /// As [`Permit::success`].
+    /// As [`CircuitBreakerPermit::success`].
     pub fn success(mut self) {
         if let Some(permit) = self.take() {
             permit.success();
         }
     }
 
-    /// As [`Permit::failure`].
+    /// As [`CircuitBreakerPermit::failure`].
     pub fn failure(mut self) {
         if let Some(permit) = self.take() {
             permit.failure();
         }
     }
 
-    /// As [`Permit::ignore`].
+    /// As [`CircuitBreakerPermit::ignore`].
     pub fn ignore(self) {
         drop(self);
     }
 
-    /// As [`Permit::record`].
+    /// As [`CircuitBreakerPermit::record`].
     pub fn record<T, E>(mut self, result: &Result<T, E>) {
         if let Some(permit) = self.take() {
             permit.record(result);
@@ -76,42 +76,45 @@ impl OwnedPermit {
 
     /// What it holds, as a permit that borrows it.
     #[inline(always)]
-    fn take(&mut self) -> Option<Permit<'_>> {
+    fn take(&mut self) -> Option<CircuitBreakerPermit<'_>> {
         let ticket = self.ticket.take()?;
-        Some(Permit::new(&self.breaker.0, ticket))
+        Some(CircuitBreakerPermit::new(&self.breaker.0, ticket))
     }
 }
 
-impl Drop for OwnedPermit {
+impl Drop for OwnedCircuitBreakerPermit {
     #[inline]
     fn drop(&mut self) {
         drop(self.take());
     }
 }
 
-impl fmt::Debug for OwnedPermit {
+impl fmt::Debug for OwnedCircuitBreakerPermit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OwnedPermit").field("breaker", &self.breaker.name()).finish_non_exhaustive()
+        f.debug_struct("OwnedCircuitBreakerPermit")
+            .field("breaker", &self.breaker.name())
+            .finish_non_exhaustive()
     }
 }
 
-impl<T, E, C: Classify<T, E> + Clone> OwnedGuard<T, E> for Classified<C> {
-    type OwnedPermit = (OwnedPermit, Judge<C>);
-    type Waiting = Ready<Result<Self::OwnedPermit, Rejection>>;
+impl<T, E, C: Classify<T, E> + Clone> OwnedGuard<T, E> for ClassifiedCircuitBreaker<C> {
+    type OwnedPermit = (OwnedCircuitBreakerPermit, Judge<C>);
+    type AdmitFuture = Ready<Result<Self::OwnedPermit, Rejection>>;
 
     #[inline]
-    fn admit_owned(&self, cx: Context) -> Decision<Self::OwnedPermit, Self::Waiting> {
+    fn admit_owned(&self, cx: Context) -> Admission<Self::OwnedPermit, Self::AdmitFuture> {
         let breaker = self.breaker.shared();
         match breaker.admit(C::TIMED, cx.reading(&breaker.family.clock)) {
-            Ok(permit) => {
-                Decision::Granted((OwnedPermit::of(&self.breaker, permit), self.judge.clone()))
-            }
-            Err(rejection) => Decision::Refused(rejection),
+            Ok(permit) => Admission::Admitted((
+                OwnedCircuitBreakerPermit::of(&self.breaker, permit),
+                self.judge.clone(),
+            )),
+            Err(rejection) => Admission::Rejected(rejection),
         }
     }
 
     #[inline]
-    fn settle_owned((mut permit, judge): Self::OwnedPermit, result: &Result<T, Error<E>>) {
+    fn record_owned((mut permit, judge): Self::OwnedPermit, result: &Result<T, Error<E>>) {
         if let Some(permit) = permit.take() {
             settle(permit, &judge, result);
         }
@@ -123,13 +126,13 @@ impl<T, E, C: Classify<T, E> + Clone> OwnedGuard<T, E> for Classified<C> {
 mod tests {
     use super::*;
     use crate::backoff::Backoff;
-    use crate::breaker::State;
+    use crate::breaker::CircuitBreakerState;
     use crate::time::ManualClock;
     use std::time::Duration;
 
     #[test]
     fn an_owned_permit_counts_as_a_borrowed_one_does() {
-        let breaker = CircuitBreaker::builder().minimum_calls(5).build().unwrap();
+        let breaker = CircuitBreaker::builder().min_calls(5).build().unwrap();
         let acquire = || breaker.try_acquire_owned().unwrap();
         acquire().success();
         acquire().failure();
@@ -145,9 +148,9 @@ mod tests {
         let time = ManualClock::new();
         let breaker = CircuitBreaker::builder()
             .clock(time.clock())
-            .minimum_calls(1)
-            .wait(Backoff::constant(Duration::from_secs(1)))
-            .probes(1)
+            .min_calls(1)
+            .open_duration(Backoff::constant(Duration::from_secs(1)))
+            .half_open_concurrency(1)
             .build()
             .unwrap();
         breaker.try_acquire_owned().unwrap().failure();
@@ -159,7 +162,7 @@ mod tests {
         let snapshot = breaker.snapshot();
         assert_eq!(
             (snapshot.state, snapshot.probes, snapshot.trial.total),
-            (State::HalfOpen, 0, 0)
+            (CircuitBreakerState::HalfOpen, 0, 0)
         );
         breaker.try_acquire_owned().unwrap().success();
         assert_eq!(breaker.snapshot().trial.total, 1);

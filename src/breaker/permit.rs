@@ -1,5 +1,5 @@
 use super::admit::Ticket;
-use super::{Class, Shared};
+use super::{CallClass, Shared};
 use crate::outcome::Outcome;
 use crate::time::{Instant, Reading};
 use std::fmt;
@@ -15,12 +15,12 @@ use std::time::Duration;
 ///
 /// Holding a permit holds no lock.
 #[must_use = "a permit that is dropped counts as no call at all"]
-pub struct Permit<'a> {
+pub struct CircuitBreakerPermit<'a> {
     breaker: &'a Shared,
     ticket: Ticket,
 }
 
-impl<'a> Permit<'a> {
+impl<'a> CircuitBreakerPermit<'a> {
     #[inline]
     pub(super) const fn new(breaker: &'a Shared, ticket: Ticket) -> Self {
         Self { breaker, ticket }
@@ -29,19 +29,19 @@ impl<'a> Permit<'a> {
     /// The call succeeded. It still counts as slow if it took too long.
     #[inline]
     pub fn success(self) {
-        self.settle(Outcome::Success, &Class::ORDINARY, None);
+        self.settle(Outcome::Success, &CallClass::ORDINARY, None);
     }
 
     /// The call failed.
     #[inline]
     pub fn failure(self) {
-        self.settle(Outcome::Failure, &Class::ORDINARY, None);
+        self.settle(Outcome::Failure, &CallClass::ORDINARY, None);
     }
 
     /// The call says nothing about the dependency. The same as dropping the permit.
     #[inline]
     pub fn ignore(self) {
-        self.settle(Outcome::Ignore, &Class::ORDINARY, None);
+        self.settle(Outcome::Ignore, &CallClass::ORDINARY, None);
     }
 
     /// The call succeeded if `result` is `Ok`, and failed otherwise, whatever the error: if yours may be a
@@ -49,16 +49,16 @@ impl<'a> Permit<'a> {
     #[inline]
     pub fn record<T, E>(self, result: &Result<T, E>) {
         let outcome = if result.is_ok() { Outcome::Success } else { Outcome::Failure };
-        self.settle(outcome, &Class::ORDINARY, None);
+        self.settle(outcome, &CallClass::ORDINARY, None);
     }
 
     /// The call ended as `outcome` says.
     #[inline]
     pub fn outcome(self, outcome: Outcome) {
-        self.settle(outcome, &Class::ORDINARY, None);
+        self.settle(outcome, &CallClass::ORDINARY, None);
     }
 
-    /// Whether the breaker, were it not in [shadow](super::Mode::Shadow), would have rejected this call.
+    /// Whether the breaker, were it not in [shadow](super::CircuitBreakerMode::Shadow), would have rejected this call.
     #[must_use]
     pub const fn would_reject(&self) -> bool {
         self.nth_shadowed().is_some()
@@ -86,7 +86,7 @@ impl<'a> Permit<'a> {
 
     /// `now`: if the clock has been read.
     #[inline(always)]
-    pub(super) fn settle(self, outcome: Outcome, class: &Class, now: Option<Instant>) {
+    pub(super) fn settle(self, outcome: Outcome, class: &CallClass, now: Option<Instant>) {
         let permit = ManuallyDrop::new(self);
         if outcome == Outcome::Success && permit.breaker.core.count_at_once(permit.ticket) {
             return;
@@ -95,7 +95,7 @@ impl<'a> Permit<'a> {
     }
 }
 
-impl Drop for Permit<'_> {
+impl Drop for CircuitBreakerPermit<'_> {
     #[inline]
     fn drop(&mut self) {
         // Without an outcome there is no transition, so no observer runs here, perhaps in a panic.
@@ -105,8 +105,10 @@ impl Drop for Permit<'_> {
     }
 }
 
-impl fmt::Debug for Permit<'_> {
+impl fmt::Debug for CircuitBreakerPermit<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Permit").field("breaker", &self.breaker.family.name).finish_non_exhaustive()
+        f.debug_struct("CircuitBreakerPermit")
+            .field("breaker", &self.breaker.family.name)
+            .finish_non_exhaustive()
     }
 }

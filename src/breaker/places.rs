@@ -1,5 +1,6 @@
 //! How many breakers of one family may be shut at once.
 
+use crate::share;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// A breaker that opens takes a place, and gives it back when it closes. If too large a share is shut, what
@@ -25,7 +26,7 @@ impl Places {
     }
 
     fn bound(&self) -> usize {
-        ((self.breakers.load(Relaxed) as f64 * self.share) as usize).max(1)
+        (share::at_most(self.share, self.breakers.load(Relaxed) as u64) as usize).max(1)
     }
 
     pub(super) fn shut(&self) -> usize {

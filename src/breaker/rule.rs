@@ -5,24 +5,24 @@ use super::places::Places;
 use crate::backoff::Custom;
 use crate::random::Random;
 use crate::sync::{Live, PlainArc, PlainMutex};
-use crate::window::{Counts, Latency};
+use crate::window::{LatencyHistogram, WindowCounts as Counts};
 use std::fmt;
 
-/// What a rule of your own is asked about; see [`trip_when`](super::Builder::trip_when).
+/// What a rule of your own is asked about; see [`trip_when`](super::CircuitBreakerBuilder::trip_when).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Figures {
+pub struct TripStats {
     /// What the window holds, the call that just ended included; and where [calls under
-    /// way](super::Builder::watch_in_flight) are watched, those that are overdue as slow ones.
+    /// way](super::CircuitBreakerBuilder::track_in_flight) are watched, those that are overdue as slow ones.
     pub counts: Counts,
     /// How many calls have failed one after the other, if [runs of
-    /// failures](super::Builder::consecutive_failures) are counted; else 0.
+    /// failures](super::CircuitBreakerBuilder::consecutive_failures) are counted; else 0.
     pub failures_in_a_row: u32,
-    /// How long calls took, if [that is kept](super::Builder::latency).
-    pub latency: Option<Latency>,
+    /// How long calls took, if [that is kept](super::CircuitBreakerBuilder::record_latency).
+    pub latency: Option<LatencyHistogram>,
 }
 
-pub(super) type Rule = PlainArc<dyn Fn(&Figures) -> bool + Send + Sync>;
+pub(super) type Rule = PlainArc<dyn Fn(&TripStats) -> bool + Send + Sync>;
 
 /// What decisions go by. Many breakers may share one.
 pub(super) struct Laws {

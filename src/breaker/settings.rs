@@ -8,18 +8,18 @@ use std::time::Duration;
 pub(super) struct Settings {
     /// Infinite: never trips.
     pub(super) failure_rate: f64,
-    pub(super) minimum_calls: u32,
+    pub(super) min_calls: u32,
     /// Infinite: never trips.
     pub(super) slow_rate: f64,
-    pub(super) slow_minimum_calls: u32,
+    pub(super) slow_min_calls: u32,
     pub(super) slow_after: Duration,
     /// `u32::MAX`: never trips.
     pub(super) failures_in_a_row: u32,
     pub(super) probes: u32,
-    pub(super) trial_calls: u32,
-    pub(super) probe_lease: Duration,
+    pub(super) half_open_calls: u32,
+    pub(super) probe_timeout: Duration,
     pub(super) wait: Formula,
-    pub(super) longest_pause: Duration,
+    pub(super) max_retry_after: Duration,
     /// Zero: everything at once.
     pub(super) ramp_up: Duration,
     pub(super) has_rule: bool,
@@ -53,11 +53,11 @@ impl Words<{ Settings::WORDS }> for Settings {
             self.failure_rate.to_bits(),
             self.slow_rate.to_bits(),
             nanos(self.slow_after),
-            pair(self.minimum_calls, self.slow_minimum_calls),
-            pair(self.failures_in_a_row, flags << 16 | self.probes << 8 | self.trial_calls),
-            nanos(self.probe_lease),
+            pair(self.min_calls, self.slow_min_calls),
+            pair(self.failures_in_a_row, flags << 16 | self.probes << 8 | self.half_open_calls),
+            nanos(self.probe_timeout),
             nanos(self.ramp_up),
-            nanos(self.longest_pause),
+            nanos(self.max_retry_after),
             a,
             b,
             c,
@@ -83,16 +83,16 @@ impl Words<{ Settings::WORDS }> for Settings {
         let (high, low) = (|word: u64| (word >> 32) as u32, |word: u64| word as u32);
         Self {
             failure_rate: f64::from_bits(failure_rate),
-            minimum_calls: high(minima),
+            min_calls: high(minima),
             slow_rate: f64::from_bits(slow_rate),
-            slow_minimum_calls: low(minima),
+            slow_min_calls: low(minima),
             slow_after: Duration::from_nanos(slow_after),
             failures_in_a_row: high(limits),
             probes: low(limits) >> 8 & 0xff,
-            trial_calls: low(limits) & 0xff,
-            probe_lease: Duration::from_nanos(lease),
+            half_open_calls: low(limits) & 0xff,
+            probe_timeout: Duration::from_nanos(lease),
             wait: Formula::from_words([a, b, c, d]),
-            longest_pause: Duration::from_nanos(pause),
+            max_retry_after: Duration::from_nanos(pause),
             ramp_up: Duration::from_nanos(ramp_up),
             has_rule: low(limits) >> 18 & 1 != 0,
             in_flight: low(limits) >> 17 & 1 != 0,
@@ -109,16 +109,16 @@ mod tests {
 
     #[test]
     fn settings_survive_their_words() {
-        let settings = super::super::Builder::default()
-            .slow_calls((Duration::from_millis(7), 0.25))
-            .slow_minimum_calls(3)
+        let settings = super::super::CircuitBreakerBuilder::default()
+            .slow_calls(Duration::from_millis(7), 0.25)
+            .slow_min_calls(3)
             .consecutive_failures(9)
-            .wait(Backoff::fibonacci(Duration::from_secs(1)))
-            .longest_pause(Duration::from_secs(4))
-            .ramp_up(Duration::from_secs(3))
-            .probes(127)
-            .trial_calls(126)
-            .watch_in_flight(true)
+            .open_duration(Backoff::fibonacci(Duration::from_secs(1)))
+            .max_retry_after(Duration::from_secs(4))
+            .ramp_up_duration(Duration::from_secs(3))
+            .half_open_concurrency(127)
+            .half_open_calls(126)
+            .track_in_flight()
             .settings()
             .unwrap();
         assert_eq!(Settings::from_words(settings.to_words()), settings);

@@ -1,13 +1,13 @@
 //! How a call ends.
 
 use super::admit::Ticket;
-use super::class::Class;
+use super::class::CallClass;
 use super::config::Settings;
 use super::core::{Core, Moved};
 use super::places::Places;
-use super::rule::Figures;
+use super::rule::TripStats;
 use super::state::{self, Verdict, Weighed};
-use super::transition::Cause;
+use super::transition::TransitionCause;
 use super::word::{Hand, LONGEST_STREAK, Phase, Word};
 use crate::outcome::Outcome;
 use crate::sync::atomic::{
@@ -15,12 +15,12 @@ use crate::sync::atomic::{
     fence,
 };
 use crate::time::{Instant, Reading};
-use crate::window::{Counts, Sample};
+use crate::window::{Sample, WindowCounts as Counts};
 
 /// A call that counts, and what is remarkable about it.
 #[derive(Clone, Copy)]
 pub(super) struct Ended<'a> {
-    class: &'a Class,
+    class: &'a CallClass,
     weighed: Weighed,
 }
 
@@ -42,7 +42,7 @@ impl Core {
         &self,
         ticket: Ticket,
         outcome: Outcome,
-        class: &Class,
+        class: &CallClass,
         reading: &mut Reading<'_>,
     ) -> Moved {
         let word = self.word();
@@ -62,7 +62,7 @@ impl Core {
         &self,
         word: Word,
         ticket: &Ticket,
-        class: &Class,
+        class: &CallClass,
         reading: &mut Reading<'_>,
     ) -> Moved {
         let now = if self.window.is_timed() { reading.now() } else { Instant::ORIGIN };
@@ -82,7 +82,7 @@ impl Core {
         &self,
         ticket: Ticket,
         outcome: Outcome,
-        class: &Class,
+        class: &CallClass,
         reading: &mut Reading<'_>,
     ) -> Moved {
         if ticket.admitted.is_off() {
@@ -123,7 +123,7 @@ impl Core {
         &self,
         word: Word,
         ticket: &Ticket,
-        class: &Class,
+        class: &CallClass,
         reading: &mut Reading<'_>,
     ) -> bool {
         let threshold = || class.slow_after.unwrap_or_else(|| self.slow_after(word));
@@ -164,7 +164,8 @@ impl Core {
                 return false;
             }
             let mut settings = self.settings(word);
-            if let Some(Ended { class: Class { failure_rate: Some(rate), .. }, weighed }) = ended
+            if let Some(Ended { class: CallClass { failure_rate: Some(rate), .. }, weighed }) =
+                ended
                 && weighed.failed
             {
                 settings.failure_rate = *rate;
@@ -174,7 +175,7 @@ impl Core {
             let (counts, _) = self.counts(word, &settings, now);
             let pause = ended.and_then(|ended| ended.weighed.leave_alone);
             let cause = match pause {
-                Some(_) => Some(Cause::AskedTo),
+                Some(_) => Some(TransitionCause::AskedTo),
                 None => state::trip(&counts, streak, &settings)
                     .or_else(|| self.ask_rule(word, &settings, counts, streak, now)),
             };
@@ -201,7 +202,7 @@ impl Core {
         counts: Counts,
         streak: u32,
         now: Instant,
-    ) -> Option<Cause> {
+    ) -> Option<TransitionCause> {
         if !settings.has_rule {
             return None;
         }
@@ -220,8 +221,8 @@ impl Core {
         });
         let rule = rule?;
         let latency = self.window.latency(now);
-        let figures = Figures { counts, failures_in_a_row: streak, latency };
-        rule(&figures).then_some(Cause::Rule)
+        let figures = TripStats { counts, failures_in_a_row: streak, latency };
+        rule(&figures).then_some(TransitionCause::Rule)
     }
 
     /// How many calls in a row have failed, this one included.
@@ -267,7 +268,8 @@ impl Core {
             let settings = self.settings(word);
             if let Some(pause) = weighed.leave_alone {
                 let (now, pause) = (reading.now(), Some(pause));
-                if self.open(word, now, Cause::AskedTo, trial.counts(), &settings, pause) {
+                if self.open(word, now, TransitionCause::AskedTo, trial.counts(), &settings, pause)
+                {
                     return true;
                 }
                 continue;
@@ -275,9 +277,14 @@ impl Core {
             let verdict = state::judge(&trial, &settings);
             let settled = match verdict {
                 Verdict::Undecided => self.swap(word, word.with_phase(Phase::HalfOpen(trial))),
-                _ => {
-                    self.decide(word, verdict, trial, reading.now(), &settings, Cause::ProbesFailed)
-                }
+                _ => self.decide(
+                    word,
+                    verdict,
+                    trial,
+                    reading.now(),
+                    &settings,
+                    TransitionCause::ProbesFailed,
+                ),
             };
             if settled {
                 slot.settled();

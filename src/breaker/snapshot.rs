@@ -1,21 +1,21 @@
 use super::CircuitBreaker;
-use super::manual::Mode;
-use super::transition::State;
+use super::manual::CircuitBreakerMode;
+use super::transition::CircuitBreakerState;
 use super::word::{Phase, Trial};
-use crate::window::{Counts, Latency, Quantiles};
+use crate::window::{LatencyHistogram, LatencyQuantiles, LatencySummary, WindowCounts as Counts};
 use std::time::Duration;
 
 /// The figures of a breaker at a moment; consistent enough to plot.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct Snapshot {
+pub struct CircuitBreakerSnapshot {
     /// The state. A breaker is open until somebody comes to be its first probe, even if its wait is over.
-    pub state: State,
+    pub state: CircuitBreakerState,
     /// Who decides.
-    pub mode: Mode,
+    pub mode: CircuitBreakerMode,
     /// What the window holds; of an open breaker, what tripped it.
     pub counts: Counts,
-    /// Calls under way that have taken too long already, if [those are watched](super::Builder::watch_in_flight).
+    /// Calls under way that have taken too long already, if [those are watched](super::CircuitBreakerBuilder::track_in_flight).
     pub overdue: u64,
     /// What the probes of a half-open breaker have shown so far.
     pub trial: Counts,
@@ -27,30 +27,25 @@ pub struct Snapshot {
     pub retry_after: Option<Duration>,
     /// Calls rejected since it was built.
     pub rejected: u64,
-    /// Calls since it was built that passed in [shadow](Mode::Shadow) and would have been rejected.
+    /// Calls since it was built that passed in [shadow](CircuitBreakerMode::Shadow) and would have been rejected.
     pub shadowed: u64,
     /// Outcomes since it was built that came too late to count.
     pub stale: u64,
-    /// How long calls took: the median, and the time within which 90 and 99 of a hundred ended; if
-    /// [latencies are kept](super::Builder::latency) and there are any.
-    pub latency: Option<[Duration; 3]>,
+    /// How long calls took, if [latencies are kept](super::CircuitBreakerBuilder::record_latency) and there are any.
+    pub latency: Option<LatencySummary>,
 }
 
 impl CircuitBreaker {
     /// The present figures.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> CircuitBreakerSnapshot {
         let now = self.0.family.clock.now();
         let look = self.0.core.look(now);
         let trial = match look.phase {
             Phase::HalfOpen(trial) => trial,
             _ => Trial::default(),
         };
-        let quantiles = |latency: Latency| {
-            let [p50, p90, p99] = [0.5, 0.9, 0.99].map(|quantile| latency.quantile(quantile));
-            Some([p50?, p90?, p99?])
-        };
-        Snapshot {
+        CircuitBreakerSnapshot {
             state: look.state,
             mode: look.mode,
             counts: look.counts,
@@ -62,17 +57,17 @@ impl CircuitBreaker {
             rejected: look.rejected,
             shadowed: look.shadowed,
             stale: look.stale,
-            latency: self.0.core.window.latency(now).and_then(quantiles),
+            latency: self.0.core.window.latency(now).and_then(|latency| latency.summary()),
         }
     }
 
-    /// How long the successful calls in the window took; `None` if [that is not kept](super::Builder::latency).
+    /// How long the successful calls in the window took; `None` if [that is not kept](super::CircuitBreakerBuilder::record_latency).
     ///
     /// ```
     /// use mainstay::breaker::CircuitBreaker;
-    /// use mainstay::window::Quantiles;
+    /// use mainstay::window::LatencyQuantiles;
     ///
-    /// let breaker = CircuitBreaker::builder().latency(true).build()?;
+    /// let breaker = CircuitBreaker::builder().record_latency().build()?;
     /// # fn send() -> Result<(), std::io::Error> { Ok(()) }
     /// breaker.call_blocking(send)?;
     /// let delay = breaker.quantile(0.95); // what a hedge would ask
@@ -80,12 +75,12 @@ impl CircuitBreaker {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
-    pub fn latency(&self) -> Option<Latency> {
+    pub fn latency(&self) -> Option<LatencyHistogram> {
         self.0.core.window.latency(self.0.family.clock.now())
     }
 }
 
-impl Quantiles for CircuitBreaker {
+impl LatencyQuantiles for CircuitBreaker {
     fn quantile(&self, quantile: f64) -> Option<Duration> {
         self.latency()?.quantile(quantile)
     }

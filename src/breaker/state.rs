@@ -4,11 +4,12 @@
 
 use super::config::Settings;
 use super::ramp;
-use super::transition::Cause;
+use super::transition::TransitionCause;
 use super::word::{Phase, Trial, Word};
 use crate::outcome::Outcome;
+use crate::share;
 use crate::time::Instant;
-use crate::window::Counts;
+use crate::window::WindowCounts as Counts;
 use std::time::Duration;
 
 /// What to do with a caller who asks to be admitted by a breaker about which something is special.
@@ -69,7 +70,7 @@ fn admit_probe(trial: Trial, now: Instant, lease_until: Instant, settings: &Sett
     match judge(&trial, settings) {
         // No more probes than outcomes are wanted: the rest would only load the dependency.
         Verdict::Undecided
-            if trial.leased < settings.probes.min(settings.trial_calls - trial.total) =>
+            if trial.leased < settings.probes.min(settings.half_open_calls - trial.total) =>
         {
             Admission::Probe(Trial { leased: trial.leased + 1, ..trial })
         }
@@ -91,7 +92,7 @@ pub(super) enum Verdict {
 /// What the trial shows, as soon as the outcomes still to come cannot change it: with half of ten
 /// probes failing being too many, five failures decide it, and so do six successes.
 pub(super) fn judge(trial: &Trial, settings: &Settings) -> Verdict {
-    let calls = f64::from(settings.trial_calls);
+    let calls = settings.half_open_calls.into();
     // Where only runs of failures or a rule of the user's trip, a failed probe goes on with what opened the
     // breaker.
     let one_is_enough = settings.counts_streaks() || settings.has_rule;
@@ -99,12 +100,11 @@ pub(super) fn judge(trial: &Trial, settings: &Settings) -> Verdict {
         true => f64::MIN_POSITIVE,
         false => settings.failure_rate,
     };
-    // As a share, not as a number of calls: see `trip`.
-    let too_many = |bad: u32, rate: f64| bad > 0 && f64::from(bad) / calls >= rate;
+    let too_many = |bad: u32, rate: f64| bad > 0 && share::reaches(bad.into(), calls, rate);
     if too_many(trial.failed, failure_rate) || too_many(trial.slow, settings.slow_rate) {
         return Verdict::Open;
     }
-    let to_come = settings.trial_calls.saturating_sub(trial.total);
+    let to_come = settings.half_open_calls.saturating_sub(trial.total);
     if too_many(trial.failed + to_come, failure_rate)
         || too_many(trial.slow + to_come, settings.slow_rate)
     {
@@ -114,18 +114,20 @@ pub(super) fn judge(trial: &Trial, settings: &Settings) -> Verdict {
 }
 
 /// Whether a closed breaker trips, asked after a failed or slow call.
-pub(super) fn trip(counts: &Counts, failures_in_a_row: u32, settings: &Settings) -> Option<Cause> {
-    // The quotient of two counts is rounded as the decimal that a user writes is, so that seven of a
-    // hundred are 0.07; the product 0.07 * 100 is above seven.
+pub(super) fn trip(
+    counts: &Counts,
+    failures_in_a_row: u32,
+    settings: &Settings,
+) -> Option<TransitionCause> {
     let exceeds = |bad: u64, rate: f64, minimum: u32| {
-        counts.total >= minimum.into() && bad > 0 && bad as f64 / counts.total as f64 >= rate
+        counts.total >= minimum.into() && bad > 0 && share::reaches(bad, counts.total, rate)
     };
     if failures_in_a_row >= settings.failures_in_a_row {
-        Some(Cause::ConsecutiveFailures)
-    } else if exceeds(counts.failed, settings.failure_rate, settings.minimum_calls) {
-        Some(Cause::FailureRate)
-    } else if exceeds(counts.slow, settings.slow_rate, settings.slow_minimum_calls) {
-        Some(Cause::SlowRate)
+        Some(TransitionCause::ConsecutiveFailures)
+    } else if exceeds(counts.failed, settings.failure_rate, settings.min_calls) {
+        Some(TransitionCause::FailureRate)
+    } else if exceeds(counts.slow, settings.slow_rate, settings.slow_min_calls) {
+        Some(TransitionCause::SlowRate)
     } else {
         None
     }
@@ -183,7 +185,7 @@ mod tests {
     #[test]
     fn a_rate_of_n_percent_trips_at_n_of_a_hundred() {
         for percent in 1..=100_u32 {
-            let builder = CircuitBreaker::builder().trial_calls(100);
+            let builder = CircuitBreaker::builder().half_open_calls(100);
             let settings = builder.failure_rate(f64::from(percent) / 100.0).settings().unwrap();
             let trips = |failed: u32| {
                 let counts = Counts { total: 100, failed: failed.into(), slow: 0 };

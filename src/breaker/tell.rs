@@ -1,7 +1,7 @@
 //! Who hears what: transitions in order, and of a breaker in shadow the calls it would have rejected.
 
 use super::{CircuitBreaker, POLICY, Shared, Transition};
-use crate::event::{Event, Observer, Subscription, Value};
+use crate::event::{Event, EventValue, Observer, Subscription};
 use crate::sync::PlainArc;
 use crate::time::{Instant, Reading};
 use std::any::Any;
@@ -34,7 +34,7 @@ pub(super) fn to_observer(
             transition.tell(name, |event| observer.observe(&event.of_family(key.is_some())));
         }
         Notice::WouldReject { sequence, at, state, keyed } => {
-            let fields = [("state", Value::Word(state))];
+            let fields = [("state", EventValue::Label(state))];
             let event = Event::new((POLICY, name), "would_reject", (*sequence, *at), &fields);
             observer.observe(&event.of_family(*keyed));
         }
@@ -43,9 +43,9 @@ pub(super) fn to_observer(
 
 impl CircuitBreaker {
     /// Tells `observer` of each [`Transition`] from here on, as a flat record, and of a breaker in
-    /// [shadow](super::Mode::Shadow) each call that it would have rejected (`would_reject`, with the field
+    /// [shadow](super::CircuitBreakerMode::Shadow) each call that it would have rejected (`would_reject`, with the field
     /// `state`); until the subscription is dropped. How they are delivered: [`event`](crate::event). Of a
-    /// breaker out of a [`Keyed`](super::Keyed) it hears what happens to all of them; each counts its own
+    /// breaker out of a [`KeyedCircuitBreaker`](super::KeyedCircuitBreaker) it hears what happens to all of them; each counts its own
     /// events.
     pub fn observe(&self, observer: impl Observer) -> Subscription {
         self.0.family.listeners.subscribe(to_observer(self.name(), observer))
@@ -54,17 +54,17 @@ impl CircuitBreaker {
     /// Tells `listener` of each transition from here on, until the subscription is dropped.
     ///
     /// ```
-    /// use mainstay::breaker::{CircuitBreaker, State, Transition};
+    /// use mainstay::breaker::{CircuitBreaker, CircuitBreakerState, Transition};
     /// use std::sync::mpsc;
     ///
-    /// let breaker = CircuitBreaker::builder().minimum_calls(1).build()?;
+    /// let breaker = CircuitBreaker::builder().min_calls(1).build()?;
     /// let (sender, receiver) = mpsc::channel();
     /// let subscription = breaker.on_transition(move |transition: &Transition| {
     ///     let _ = sender.send(*transition);
     /// });
     /// breaker.try_acquire()?.failure();
     /// let opened = receiver.try_recv()?;
-    /// assert_eq!((opened.to, opened.counts.failed), (State::Open, 1));
+    /// assert_eq!((opened.to, opened.counts.failed), (CircuitBreakerState::Open, 1));
     /// drop(subscription);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -81,12 +81,12 @@ impl CircuitBreaker {
     /// The latest transitions, oldest first, at most 16: why did it open?
     ///
     /// ```
-    /// # use mainstay::breaker::{CircuitBreaker, Cause, State};
-    /// # let breaker = CircuitBreaker::builder().minimum_calls(1).build()?;
+    /// # use mainstay::breaker::{CircuitBreaker, TransitionCause, CircuitBreakerState};
+    /// # let breaker = CircuitBreaker::builder().min_calls(1).build()?;
     /// # breaker.try_acquire().unwrap().failure();
-    /// let last = breaker.history().into_iter().rfind(|transition| transition.to == State::Open);
+    /// let last = breaker.history().into_iter().rfind(|transition| transition.to == CircuitBreakerState::Open);
     /// let why = last.expect("it has opened");
-    /// assert_eq!(why.cause, Cause::FailureRate);
+    /// assert_eq!(why.cause, TransitionCause::FailureRate);
     /// println!("{}: {} of {} calls failed", why.cause, why.counts.failed, why.counts.total);
     /// # Ok::<(), mainstay::error::ConfigError>(())
     /// ```
@@ -99,9 +99,7 @@ impl CircuitBreaker {
 impl Shared {
     #[cold]
     pub(super) fn deliver(&self) {
-        self.core.outbox.deliver(|transition| {
-            self.family.listeners.tell(&Notice::Moved(transition, self.subject.clone()));
-        });
+        self.core.outbox.deliver(|transition| self.emit_transition(transition));
     }
 
     #[cold]
@@ -109,7 +107,15 @@ impl Shared {
         if !self.family.listeners.is_empty() {
             let (at, state, keyed) =
                 (reading.now(), self.core.state().as_str(), self.subject.is_some());
-            self.family.listeners.tell(&Notice::WouldReject { sequence, at, state, keyed });
+            let notice = Notice::WouldReject { sequence, at, state, keyed };
+            self.core.outbox.notify(
+                || self.family.listeners.emit(&notice),
+                |transition| self.emit_transition(transition),
+            );
         }
+    }
+
+    fn emit_transition(&self, transition: Transition) {
+        self.family.listeners.emit(&Notice::Moved(transition, self.subject.clone()));
     }
 }

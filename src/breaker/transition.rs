@@ -1,15 +1,15 @@
-use super::manual::Mode;
+use super::manual::CircuitBreakerMode;
 use super::word::{Phase, Word};
-use crate::event::{Event, Value};
+use crate::event::{Event, EventValue};
 use crate::time::Instant;
-use crate::window::Counts;
+use crate::window::WindowCounts as Counts;
 use std::fmt;
 use std::time::Duration;
 
 /// The state of a breaker, as seen from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum State {
-    /// Calls pass, and are counted unless it is [disabled](Mode::Disabled).
+pub enum CircuitBreakerState {
+    /// Calls pass, and are counted unless it is [disabled](CircuitBreakerMode::Disabled).
     Closed,
     /// No call passes.
     Open,
@@ -17,7 +17,7 @@ pub enum State {
     HalfOpen,
 }
 
-impl State {
+impl CircuitBreakerState {
     pub(super) fn of(word: Word) -> Self {
         match word.phase() {
             Phase::Closed { .. } | Phase::Off => Self::Closed,
@@ -35,7 +35,7 @@ impl State {
     }
 }
 
-impl fmt::Display for State {
+impl fmt::Display for CircuitBreakerState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -44,7 +44,7 @@ impl fmt::Display for State {
 /// Why a breaker went from one state to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Cause {
+pub enum TransitionCause {
     /// Too large a share of the calls in the window failed.
     FailureRate,
     /// Too large a share of the calls in the window was slow.
@@ -61,17 +61,17 @@ pub enum Cause {
     ProbesLost,
     /// Somebody called `reset`.
     Reset,
-    /// The rule that was given to [`trip_when`](super::Builder::trip_when) said so.
+    /// The rule that was given to [`trip_when`](super::CircuitBreakerBuilder::trip_when) said so.
     Rule,
     /// The dependency asked to be left alone for a while: an [`Outcome::Unavailable`].
     ///
     /// [`Outcome::Unavailable`]: crate::outcome::Outcome::Unavailable
     AskedTo,
-    /// Somebody set another [`Mode`].
+    /// Somebody set another [`CircuitBreakerMode`].
     ByHand,
 }
 
-impl Cause {
+impl TransitionCause {
     const fn as_str(self) -> &'static str {
         match self {
             Self::FailureRate => "failure rate",
@@ -89,7 +89,7 @@ impl Cause {
     }
 }
 
-impl fmt::Display for Cause {
+impl fmt::Display for TransitionCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -107,11 +107,11 @@ pub struct Transition {
     /// When, by the breaker's clock.
     pub at: Instant,
     /// The state it left.
-    pub from: State,
+    pub from: CircuitBreakerState,
     /// The state it entered.
-    pub to: State,
+    pub to: CircuitBreakerState,
     /// Why.
-    pub cause: Cause,
+    pub cause: TransitionCause,
     /// The figures that decided it: those of the window when it tripped, those of the probes when they
     /// decided.
     pub counts: Counts,
@@ -120,22 +120,22 @@ pub struct Transition {
     /// For how long it opened, if that is known.
     pub wait: Option<Duration>,
     /// Who decides from now on.
-    pub mode: Mode,
+    pub mode: CircuitBreakerMode,
 }
 
 impl Transition {
     /// Tells it as a flat record.
     pub(super) fn tell(&self, name: &'static str, observe: impl FnOnce(Event<'_>)) {
         let fields = [
-            ("from", Value::Word(self.from.as_str())),
-            ("to", Value::Word(self.to.as_str())),
-            ("cause", Value::Word(self.cause.as_str())),
-            ("total", Value::Count(self.counts.total)),
-            ("failed", Value::Count(self.counts.failed)),
-            ("slow", Value::Count(self.counts.slow)),
-            ("openings", Value::Count(self.openings.into())),
-            ("mode", Value::Word(self.mode.as_str())),
-            ("wait", Value::Time(self.wait.unwrap_or_default())),
+            ("from", EventValue::Label(self.from.as_str())),
+            ("to", EventValue::Label(self.to.as_str())),
+            ("cause", EventValue::Label(self.cause.as_str())),
+            ("total", EventValue::Count(self.counts.total)),
+            ("failed", EventValue::Count(self.counts.failed)),
+            ("slow", EventValue::Count(self.counts.slow)),
+            ("openings", EventValue::Count(self.openings.into())),
+            ("mode", EventValue::Label(self.mode.as_str())),
+            ("wait", EventValue::Duration(self.wait.unwrap_or_default())),
         ];
         let fields = &fields[..fields.len() - usize::from(self.wait.is_none())];
         observe(Event::new((super::POLICY, name), "transition", (self.sequence, self.at), fields));

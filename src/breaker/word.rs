@@ -1,8 +1,8 @@
 //! The breaker's state in one word, and its unpacking.
 
 use super::config::Settings;
-use super::manual::Mode;
-use crate::window::{Counts, Generation, Sample};
+use super::manual::CircuitBreakerMode;
+use crate::window::{Sample, WindowCounts as Counts, WindowGeneration as Generation};
 use std::fmt;
 
 /// All that a decision about a call depends on, in 64 bits, so that one compare-and-swap decides:
@@ -128,7 +128,7 @@ impl Word {
         }
     }
 
-    pub(super) fn new(settings: &Settings, mode: Mode) -> Self {
+    pub(super) fn new(settings: &Settings, mode: CircuitBreakerMode) -> Self {
         let (hand, held) = mode.parts();
         Self(0)
             .with_generation(Generation::FIRST)
@@ -214,13 +214,13 @@ impl Word {
         }
     }
 
-    pub(super) const fn mode(self) -> Mode {
+    pub(super) const fn mode(self) -> CircuitBreakerMode {
         match (self.hand(), self.0 >> PHASE & 7) {
-            (Hand::Rules, _) => Mode::Automatic,
-            (Hand::Shadow, _) => Mode::Shadow,
-            (Hand::Held, OPEN) => Mode::ForcedOpen,
-            (Hand::Held, OFF) => Mode::Disabled,
-            (Hand::Held, _) => Mode::ForcedClosed,
+            (Hand::Rules, _) => CircuitBreakerMode::Automatic,
+            (Hand::Shadow, _) => CircuitBreakerMode::Shadow,
+            (Hand::Held, OPEN) => CircuitBreakerMode::ForcedOpen,
+            (Hand::Held, OFF) => CircuitBreakerMode::Disabled,
+            (Hand::Held, _) => CircuitBreakerMode::ForcedClosed,
         }
     }
 

@@ -1,5 +1,5 @@
 use super::modulus::Modulus;
-use super::{Counts, Generation, Sample};
+use super::{Sample, WindowCounts, WindowGeneration};
 use crate::sync::CachePadded;
 use crate::sync::atomic::{
     AtomicU32, AtomicU64,
@@ -39,7 +39,7 @@ const HALF: u64 = 1 << 31;
 
 impl CountWindow {
     pub(super) fn new(calls: u32) -> Self {
-        let generation = Generation::FIRST;
+        let generation = WindowGeneration::FIRST;
         Self {
             cursor: CachePadded::new(AtomicU64::new(first_place(generation))),
             counts: CachePadded::new(AtomicU64::new(Lanes::empty(generation).0)),
@@ -54,7 +54,7 @@ impl CountWindow {
     }
 
     #[inline]
-    pub(super) fn record(&self, generation: Generation, sample: Sample) -> bool {
+    pub(super) fn record(&self, generation: WindowGeneration, sample: Sample) -> bool {
         if sample == Sample::OK
             && self.counts.load(Relaxed) == Lanes::empty(generation).0.wrapping_add(self.all_well)
         {
@@ -64,7 +64,7 @@ impl CountWindow {
     }
 
     #[inline]
-    fn place(&self, generation: Generation, sample: Sample) -> bool {
+    fn place(&self, generation: WindowGeneration, sample: Sample) -> bool {
         let dealt = self.cursor.fetch_add(1, Relaxed);
         let place = dealt & u64::from(u32::MAX);
         if place >= HALF {
@@ -83,7 +83,7 @@ impl CountWindow {
 
     #[cold]
     #[inline(never)]
-    fn replace(&self, slot: &AtomicU32, generation: Generation, new: Slot) -> bool {
+    fn replace(&self, slot: &AtomicU32, generation: WindowGeneration, new: Slot) -> bool {
         // Ordering: acquire, with the release of whoever wrote the slot: having seen a sample of a
         // later generation, we see the cursor of that generation too.
         let mut old = Slot(slot.load(Acquire));
@@ -112,11 +112,11 @@ impl CountWindow {
         }
     }
 
-    pub(super) fn counts(&self) -> Counts {
+    pub(super) fn counts(&self) -> WindowCounts {
         Lanes(self.counts.load(Relaxed)).counts()
     }
 
-    pub(super) fn reset(&self, generation: Generation) {
+    pub(super) fn reset(&self, generation: WindowGeneration) {
         // Swaps rather than stores: loom would let a late recorder's read-modify-write straddle a store.
         self.counts.swap(Lanes::empty(generation).0, Relaxed);
         self.cursor.swap(first_place(generation), Relaxed);
@@ -124,7 +124,7 @@ impl CountWindow {
 
     /// As [`reset`](Self::reset), with so many successes in it, at most as many as it holds. Nobody records in
     /// `generation` yet.
-    pub(super) fn begin(&self, generation: Generation, successes: u32) {
+    pub(super) fn begin(&self, generation: WindowGeneration, successes: u32) {
         // The counts and the cursor first: with them late recorders of other generations find out that the
         // slots are not theirs, before or after a slot is written here.
         self.counts
@@ -136,7 +136,7 @@ impl CountWindow {
         }
     }
 
-    fn generation(&self) -> Generation {
+    fn generation(&self) -> WindowGeneration {
         generation_of(self.cursor.load(Relaxed))
     }
 
@@ -152,7 +152,7 @@ impl CountWindow {
     }
 
     #[cfg(test)]
-    pub(super) fn recount(&self, generation: Generation) -> Counts {
+    pub(super) fn recount(&self, generation: WindowGeneration) -> WindowCounts {
         let sum = self
             .slots
             .iter()
@@ -163,17 +163,17 @@ impl CountWindow {
     }
 
     #[cfg(all(test, not(mainstay_loom)))]
-    pub(super) fn set_next_place(&self, generation: Generation, place: u32) {
+    pub(super) fn set_next_place(&self, generation: WindowGeneration, place: u32) {
         self.cursor.store(first_place(generation) | u64::from(place), Relaxed);
     }
 }
 
-fn first_place(generation: Generation) -> u64 {
+fn first_place(generation: WindowGeneration) -> u64 {
     u64::from(generation.to_bits()) << 32
 }
 
-fn generation_of(cursor: u64) -> Generation {
-    Generation::from_bits((cursor >> 32) as u32)
+fn generation_of(cursor: u64) -> WindowGeneration {
+    WindowGeneration::from_bits((cursor >> 32) as u32)
 }
 
 /// `[generation 24 | slow | failed]`
@@ -183,12 +183,12 @@ struct Slot(u32);
 impl Slot {
     const NEVER: Self = Self(0);
 
-    fn new(generation: Generation, sample: Sample) -> Self {
+    fn new(generation: WindowGeneration, sample: Sample) -> Self {
         Self(generation.to_bits() << 2 | u32::from(sample.slow) << 1 | u32::from(sample.failed))
     }
 
-    fn generation(self) -> Generation {
-        Generation::from_bits(self.0 >> 2)
+    fn generation(self) -> WindowGeneration {
+        WindowGeneration::from_bits(self.0 >> 2)
     }
 
     /// What this slot adds to the counts.
@@ -215,7 +215,7 @@ impl Lanes {
     const TOTAL: u32 = 2 * Self::WIDTH;
     const TAG: u32 = 3 * Self::WIDTH;
 
-    fn empty(generation: Generation) -> Self {
+    fn empty(generation: WindowGeneration) -> Self {
         Self(u64::from(generation.to_bits()) << Self::TAG)
     }
 
@@ -229,13 +229,13 @@ impl Lanes {
         (rest & (u64::MAX >> Self::TAG), lanes)
     }
 
-    fn are_of(self, generation: Generation) -> bool {
+    fn are_of(self, generation: WindowGeneration) -> bool {
         self.split().0 == Self::empty(generation).0 >> Self::TAG
     }
 
-    fn counts(self) -> Counts {
+    fn counts(self) -> WindowCounts {
         let [slow, failed, total] = self.split().1.map(|lane| lane.max(0) as u64);
-        Counts { total, failed, slow }
+        WindowCounts { total, failed, slow }
     }
 }
 
@@ -250,8 +250,8 @@ mod tests {
         (any::<bool>(), any::<bool>()).prop_map(|(failed, slow)| Sample { failed, slow })
     }
 
-    fn count<'a>(samples: impl Iterator<Item = &'a Sample>) -> Counts {
-        samples.fold(Counts::default(), |sum, sample| Counts {
+    fn count<'a>(samples: impl Iterator<Item = &'a Sample>) -> WindowCounts {
+        samples.fold(WindowCounts::default(), |sum, sample| WindowCounts {
             total: sum.total + 1,
             failed: sum.failed + u64::from(sample.failed),
             slow: sum.slow + u64::from(sample.slow),
@@ -279,7 +279,7 @@ mod tests {
         #[test]
         fn is_the_last_n_samples(calls in 1_u32..40, steps in prop::collection::vec(any_step(), 0..400)) {
             let window = CountWindow::new(calls);
-            let mut generation = Generation::FIRST;
+            let mut generation = WindowGeneration::FIRST;
             let mut model = VecDeque::new();
             for step in steps {
                 match step {
@@ -311,7 +311,7 @@ mod tests {
         #[test]
         fn lanes_survive_borrowing(total in 0_i64..32768, failed in -64_i64..32768, slow in -64_i64..32768,
                                    generation in 1_u32..1 << 24) {
-            let generation = Generation::from_bits(generation);
+            let generation = WindowGeneration::from_bits(generation);
             let word = [(total, Lanes::TOTAL), (failed, Lanes::FAILED), (slow, Lanes::SLOW)]
                 .iter()
                 .fold(Lanes::empty(generation).0, |sum, (n, shift)| sum.wrapping_add((*n as u64) << shift));
@@ -324,13 +324,13 @@ mod tests {
     #[test]
     fn a_late_sample_changes_no_count() {
         let window = CountWindow::new(4);
-        let old = Generation::FIRST;
+        let old = WindowGeneration::FIRST;
         let new = old.next();
         window.record(old, Sample::FAILED);
         window.reset(new);
         assert!(!window.record(old, Sample::FAILED));
         assert!(window.record(new, Sample::SLOW));
-        assert_eq!(window.counts(), Counts { total: 1, failed: 0, slow: 1 });
+        assert_eq!(window.counts(), WindowCounts { total: 1, failed: 0, slow: 1 });
         // Suspended between taking its place and writing it, and back after the change:
         assert!(!window.replace(&window.slots[1], old, Slot::new(old, Sample::FAILED)));
         assert_eq!(window.counts(), window.recount(new));

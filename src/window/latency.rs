@@ -1,5 +1,7 @@
+use super::histogram::Buckets;
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::time::{Instant, nanos};
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -36,33 +38,12 @@ const QUARTERS: u64 = 1;
 /// How many laps a cell may be behind of whoever writes to it, who is then the one that is late.
 const LATE: RangeInclusive<i32> = -(QUARTERS as i32)..=0;
 
-/// Each power of two is cut into eight.
-const SPLIT: u32 = 3;
-/// What is shorter than this, about a microsecond, is in the first bucket.
-const LEAST: u32 = 10;
-/// And what is longer than this, about 73 minutes, in the last.
-const MOST: u32 = 42;
+/// From about a microsecond to about 73 minutes.
 #[cfg(not(mainstay_loom))]
-const BUCKETS: usize = ((MOST - LEAST) << SPLIT) as usize;
+const BUCKETS: Buckets = Buckets::powers(10, 42);
+/// Eight: few enough for a model.
 #[cfg(mainstay_loom)]
-const BUCKETS: usize = 2;
-
-fn bucket_of(nanos: u64) -> usize {
-    let nanos = nanos.clamp(1 << LEAST, (1 << MOST) - 1);
-    let power = nanos.ilog2();
-    let eighth = nanos >> (power - SPLIT) & ((1 << SPLIT) - 1);
-    ((u64::from(power - LEAST) << SPLIT | eighth) as usize).min(BUCKETS - 1)
-}
-
-/// Where a bucket begins.
-fn bound(bucket: usize) -> u64 {
-    let (power, eighth) = (bucket as u32 >> SPLIT, bucket as u64 & ((1 << SPLIT) - 1));
-    (1 << SPLIT | eighth) << (power + LEAST - SPLIT)
-}
-
-fn middle(bucket: usize) -> Duration {
-    Duration::from_nanos((bound(bucket) + bound(bucket + 1)) / 2)
-}
+const BUCKETS: Buckets = Buckets::powers(10, 11);
 
 impl Latencies {
     pub(super) fn over_time(span: Duration) -> Self {
@@ -75,7 +56,7 @@ impl Latencies {
     }
 
     fn new(pace: Pace) -> Self {
-        let cells = (0..QUARTERS as usize * BUCKETS).map(|_| AtomicU64::new(0)).collect();
+        let cells = (0..QUARTERS as usize * BUCKETS.len()).map(|_| AtomicU64::new(0)).collect();
         // From the first full round on: cells that were never written are of lap zero.
         Self { pace, skipped: AtomicU64::new(QUARTERS), cells }
     }
@@ -95,7 +76,7 @@ impl Latencies {
         }
         let lap = self.lap(now);
         let quarter = (lap % QUARTERS) as usize;
-        let cell = &self.cells[quarter * BUCKETS + bucket_of(nanos(took))];
+        let cell = &self.cells[quarter * BUCKETS.len() + BUCKETS.of(took)];
         // Ordering: relaxed throughout. A cell is a word by itself.
         let mut word = cell.load(Relaxed);
         loop {
@@ -119,71 +100,114 @@ impl Latencies {
     }
 
     /// The histogram at `now`.
-    pub(super) fn at(&self, now: Instant) -> Latency {
+    pub(super) fn at(&self, now: Instant) -> LatencyHistogram {
         let lap = self.lap(now);
-        let mut buckets = [0; BUCKETS];
+        let mut counts = [0; BUCKETS.len()];
         for back in 0..QUARTERS {
             let lap = lap - back;
-            let first = (lap % QUARTERS) as usize * BUCKETS;
-            for (sum, cell) in buckets.iter_mut().zip(&self.cells[first..]) {
+            let first = (lap % QUARTERS) as usize * BUCKETS.len();
+            for (sum, cell) in counts.iter_mut().zip(&self.cells[first..]) {
                 let word = cell.load(Relaxed);
                 if (word >> 32) as u32 == lap as u32 {
                     *sum += word & u64::from(u32::MAX);
                 }
             }
         }
-        Latency { total: buckets.iter().sum(), buckets }
+        LatencyHistogram { counts }
     }
 }
 
-/// How long the calls in a window took, at a moment.
+/// The durations of the calls in a window, counted in buckets.
+///
+/// A copy of the counts at one moment, about 2 KiB. A figure read from it is the middle of a bucket: at
+/// most a sixteenth (6.25 %) off, between about 1 µs and 73 minutes. Shorter and longer durations are
+/// counted in the first and the last bucket.
+///
+/// ```
+/// use mainstay::time::Clock;
+/// use mainstay::window::Window;
+/// use std::time::Duration;
+///
+/// let clock = Clock::system();
+/// let window = Window::count(100)?.with_latency();
+/// for millis in 1..=100 {
+///     window.record_latency(clock.now(), Duration::from_millis(millis));
+/// }
+/// let histogram = window.latency(clock.now()).unwrap();
+/// assert_eq!(histogram.count(), 100);
+/// let p95 = histogram.quantile(0.95).unwrap();
+/// assert!(p95.abs_diff(Duration::from_millis(95)) < Duration::from_millis(6));
+/// # Ok::<(), mainstay::error::ConfigError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
-pub struct Latency {
-    total: u64,
-    buckets: [u64; BUCKETS],
+pub struct LatencyHistogram {
+    counts: [u64; BUCKETS.len()],
 }
 
-impl Latency {
-    /// How many calls.
+impl LatencyHistogram {
+    /// Returns the number of calls.
     #[must_use]
-    pub const fn calls(&self) -> u64 {
-        self.total
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
     }
 
-    /// The time within which the share `quantile` (from 0 to 1) of the calls ended: the middle of the bucket
-    /// in which it lies, at most a sixteenth (6.25 %) off; between a microsecond and 73 minutes. `None` if
-    /// there are no calls, or there is no such quantile.
+    /// Returns the duration within which the share `quantile` (from 0 to 1) of the calls ended; `None`
+    /// if there are no calls, or `quantile` is not from 0 to 1.
+    ///
+    /// ```
+    /// # let window = mainstay::window::Window::count(100)?.with_latency();
+    /// # let histogram = window.latency(mainstay::time::Clock::system().now()).unwrap();
+    /// let median = histogram.quantile(0.5);
+    /// # assert_eq!(median, None);
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn quantile(&self, quantile: f64) -> Option<Duration> {
-        if self.total == 0 || !(0.0..=1.0).contains(&quantile) {
-            return None;
-        }
-        let rank = ((quantile * self.total as f64).ceil() as u64).clamp(1, self.total);
-        let mut seen = 0;
-        let reaches = |count: &u64| {
-            seen += count;
-            seen >= rank
-        };
-        self.buckets.iter().position(reaches).map(middle)
+        BUCKETS.quantile(&self.counts, quantile)
+    }
+
+    /// Returns the usual figures; `None` if there are no calls.
+    #[must_use]
+    pub fn summary(&self) -> Option<LatencySummary> {
+        BUCKETS.summary(&self.counts)
     }
 }
 
-impl std::fmt::Debug for Latency {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let quantile = |q| self.quantile(q).unwrap_or_default();
-        f.debug_struct("Latency")
-            .field("calls", &self.total)
-            .field("p50", &quantile(0.5))
-            .field("p99", &quantile(0.99))
+impl fmt::Debug for LatencyHistogram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LatencyHistogram")
+            .field("count", &self.count())
+            .field("p50", &self.quantile(0.5))
+            .field("p99", &self.quantile(0.99))
             .finish_non_exhaustive()
     }
 }
 
-/// Knows how long calls take. A hedge can ask for its delay, and a timeout for its limit, without knowing
-/// who keeps the figures.
-pub trait Quantiles: Send + Sync {
-    /// The time within which the share `quantile` (from 0 to 1) of the latest calls ended; `None` if that is
-    /// not known.
+/// How long calls took, or jobs waited: the figures that a dashboard shows.
+///
+/// Each figure is the middle of the histogram bucket that it lies in, and so at most a sixteenth
+/// (6.25 %) off. The snapshot that contains a summary says over which calls, and between which
+/// durations, it is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LatencySummary {
+    /// How many durations the figures are taken from; never 0.
+    pub count: u64,
+    /// The median: half of the durations are at most this long.
+    pub p50: Duration,
+    /// 90 of 100 durations are at most this long.
+    pub p90: Duration,
+    /// 99 of 100 durations are at most this long.
+    pub p99: Duration,
+}
+
+/// A source of the quantiles of call durations.
+///
+/// A hedge can take its delay from it, and a timeout its limit, whichever policy measures. A
+/// [`CircuitBreaker`](crate::breaker::CircuitBreaker) that records latencies is one.
+pub trait LatencyQuantiles: Send + Sync {
+    /// Returns the duration within which the share `quantile` (from 0 to 1) of the latest calls ended;
+    /// `None` if that is not known.
     fn quantile(&self, quantile: f64) -> Option<Duration>;
 }
 
@@ -197,15 +221,6 @@ mod tests {
 
     fn at(ms: u64) -> Instant {
         Instant::from_nanos(ms * 1_000_000)
-    }
-
-    #[test]
-    fn buckets_join_without_a_gap() {
-        for bucket in 0..BUCKETS {
-            assert_eq!(bucket_of(bound(bucket)), bucket);
-            assert_eq!(bucket_of(bound(bucket + 1) - 1), bucket);
-        }
-        assert_eq!((bucket_of(0), bucket_of(u64::MAX)), (0, BUCKETS - 1));
     }
 
     proptest! {
@@ -242,7 +257,7 @@ mod tests {
                 }
                 let begin = (now / 10 - 3) * 10;
                 let expected = seen.iter().filter(|at| **at >= begin).count() as u64;
-                prop_assert_eq!(latencies.at(at(now)).calls(), expected);
+                prop_assert_eq!(latencies.at(at(now)).count(), expected);
             }
         }
 
@@ -254,7 +269,7 @@ mod tests {
                 latencies.record(at(0), MS);
             }
             let quarter = u64::from(size.div_ceil(4));
-            let held = latencies.at(at(0)).calls();
+            let held = latencies.at(at(0)).count();
             prop_assert!(held <= calls.min(4 * quarter));
             prop_assert!(held + quarter > calls.min(4 * quarter), "{held} of {calls}");
         }
@@ -270,7 +285,7 @@ mod tests {
             for _ in 0..100 {
                 latencies.record(at(0), MS);
             }
-            assert_eq!(latencies.at(at(0)).calls(), 100, "{laps} laps");
+            assert_eq!(latencies.at(at(0)).count(), 100, "{laps} laps");
             latencies.reset();
         }
     }
@@ -280,7 +295,7 @@ mod tests {
         let latencies = Latencies::over_time(4 * MS);
         latencies.record(at(8), MS);
         latencies.record(at(4), MS);
-        assert_eq!(latencies.at(at(8)).calls(), 2);
+        assert_eq!(latencies.at(at(8)).count(), 2);
     }
 
     #[test]

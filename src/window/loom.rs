@@ -3,13 +3,13 @@
 use super::count::CountWindow;
 use super::sparse::SparseWindow;
 use super::timed::TimeWindow;
-use super::{Counts, Generation, Sample};
+use super::{Sample, WindowCounts, WindowGeneration};
 use crate::time::Instant;
 use loom::sync::Arc;
 use loom::thread;
 use std::time::Duration;
 
-const OLD: Generation = Generation::FIRST;
+const OLD: WindowGeneration = WindowGeneration::FIRST;
 
 fn at(ms: u64) -> Instant {
     Instant::from_nanos(ms * 1_000_000)
@@ -70,7 +70,7 @@ fn rotation_loses_nothing_and_counts_nothing_twice() {
         for thread in threads {
             assert!(thread.join().unwrap());
         }
-        assert_eq!(window.counts(at(2)), Counts { total: 2, failed: 1, slow: 0 });
+        assert_eq!(window.counts(at(2)), WindowCounts { total: 2, failed: 1, slow: 0 });
     });
 }
 
@@ -104,7 +104,7 @@ fn a_late_call_does_not_reach_the_next_generation() {
         window.reset(new, at(0));
         assert!(window.record(new, at(0), Sample::OK));
         late.join().unwrap();
-        assert_eq!(window.counts(at(0)), Counts { total: 1, failed: 0, slow: 0 });
+        assert_eq!(window.counts(at(0)), WindowCounts { total: 1, failed: 0, slow: 0 });
     });
 }
 
@@ -120,7 +120,7 @@ fn a_success_against_the_end_of_the_calm() {
         };
         assert!(window.record(OLD, Sample::FAILED));
         assert!(other.join().unwrap());
-        assert_eq!(window.counts(), Counts { total: 3, failed: 1, slow: 0 });
+        assert_eq!(window.counts(), WindowCounts { total: 3, failed: 1, slow: 0 });
         assert_eq!(window.counts(), window.recount(OLD));
     });
 }

@@ -1,4 +1,4 @@
-//! Counts over a sliding window: how many of the latest calls failed, how many were slow.
+//! WindowCounts over a sliding window: how many of the latest calls failed, how many were slow.
 //!
 //! Two windows, one interface. A *count window* looks at the last N calls, whenever they were; a *time
 //! window* at the calls of the last so-many seconds, however many they are. Recording is lock-free,
@@ -6,11 +6,11 @@
 //!
 //! ```
 //! use mainstay::time::Clock;
-//! use mainstay::window::{Generation, Sample, Window};
+//! use mainstay::window::{WindowGeneration, Sample, Window};
 //!
 //! let clock = Clock::system();
 //! let window = Window::count(3)?;
-//! let generation = Generation::FIRST;
+//! let generation = WindowGeneration::FIRST;
 //! for sample in [Sample::FAILED, Sample::OK, Sample::OK, Sample::OK] {
 //!     window.record(generation, clock.now(), sample);
 //! }
@@ -21,7 +21,7 @@
 //!
 //! # Generations
 //!
-//! A window is emptied in constant time by moving it to another [`Generation`]. Each sample names the
+//! A window is emptied in constant time by moving it to another [`WindowGeneration`]. Each sample names the
 //! generation that it belongs to, and one that comes late is refused and changes nothing. A breaker
 //! passes on the generation in which it admitted the call.
 //!
@@ -48,9 +48,10 @@
 //! | with a latency histogram | 8.2 KiB more |
 //!
 //! on x86-64, in two allocations that share no cache line with anything else. (The windows of a
-//! [`breaker::Keyed`](crate::breaker::Keyed) take 40 bytes until the first failed or slow call.)
+//! [`breaker::KeyedCircuitBreaker`](crate::breaker::KeyedCircuitBreaker) take 40 bytes until the first failed or slow call.)
 
 mod count;
+mod histogram;
 mod latency;
 #[cfg(all(test, mainstay_loom))]
 mod loom;
@@ -61,8 +62,9 @@ mod timed;
 use crate::error::ConfigError;
 use crate::time::Instant;
 use count::CountWindow;
+pub(crate) use histogram::Buckets as LatencyBuckets;
 use latency::Latencies;
-pub use latency::{Latency, Quantiles};
+pub use latency::{LatencyHistogram, LatencyQuantiles, LatencySummary};
 use sparse::SparseWindow;
 use std::fmt;
 use std::time::Duration;
@@ -106,7 +108,7 @@ impl Sample {
 
 /// What a window holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct WindowCounts {
     /// Calls in all.
     pub total: u64,
     /// Calls that failed.
@@ -115,7 +117,7 @@ pub struct Counts {
     pub slow: u64,
 }
 
-impl Counts {
+impl WindowCounts {
     /// The share of calls that failed, from 0 to 1; 0 of an empty window.
     #[must_use]
     pub fn failure_rate(&self) -> f64 {
@@ -137,9 +139,9 @@ fn share(part: u64, whole: u64) -> f64 {
 ///
 /// Generations are told apart over 16 million successors.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Generation(u32);
+pub struct WindowGeneration(u32);
 
-impl Generation {
+impl WindowGeneration {
     /// A generation fits into this many bits of somebody's state word.
     pub(crate) const BITS: u32 = 24;
     const MASK: u32 = (1 << Self::BITS) - 1;
@@ -166,9 +168,9 @@ impl Generation {
     }
 }
 
-impl fmt::Debug for Generation {
+impl fmt::Debug for WindowGeneration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Generation({})", self.0)
+        write!(f, "WindowGeneration({})", self.0)
     }
 }
 
@@ -228,10 +230,10 @@ impl Window {
         self
     }
 
-    /// Counts a call that ended at `now`. False, and nothing is changed, if the window has left
+    /// WindowCounts a call that ended at `now`. False, and nothing is changed, if the window has left
     /// `generation` behind.
     #[inline]
-    pub fn record(&self, generation: Generation, now: Instant, sample: Sample) -> bool {
+    pub fn record(&self, generation: WindowGeneration, now: Instant, sample: Sample) -> bool {
         match &self.kind {
             Kind::Count(window) => window.record(generation, sample),
             Kind::Sparse(window) => window.record(generation, sample),
@@ -239,10 +241,10 @@ impl Window {
         }
     }
 
-    /// Counts a fast success if that needs no clock and changes no count; false if it is still to be
+    /// WindowCounts a fast success if that needs no clock and changes no count; false if it is still to be
     /// [recorded](Self::record).
     #[inline]
-    pub(crate) fn record_at_once(&self, generation: Generation) -> bool {
+    pub(crate) fn record_at_once(&self, generation: WindowGeneration) -> bool {
         match &self.kind {
             Kind::Count(window) => window.record(generation, Sample::OK),
             Kind::Sparse(window) => window.record(generation, Sample::OK),
@@ -265,13 +267,13 @@ impl Window {
 
     /// How long the calls took that ended until `now`; `None` if no histogram is kept.
     #[must_use]
-    pub fn latency(&self, now: Instant) -> Option<Latency> {
+    pub fn latency(&self, now: Instant) -> Option<LatencyHistogram> {
         self.latencies.as_ref().map(|latencies| latencies.at(now))
     }
 
     /// What the window holds at `now`.
     #[must_use]
-    pub fn counts(&self, now: Instant) -> Counts {
+    pub fn counts(&self, now: Instant) -> WindowCounts {
         match &self.kind {
             Kind::Count(window) => window.counts(),
             Kind::Sparse(window) => window.counts(),
@@ -281,7 +283,7 @@ impl Window {
 
     /// Empties the window at `now`: from here on it takes samples of `generation` alone, which must be
     /// new to it. Constant time. One caller at a time; recorders and readers need not be kept out.
-    pub fn reset(&self, generation: Generation, now: Instant) {
+    pub fn reset(&self, generation: WindowGeneration, now: Instant) {
         match &self.kind {
             Kind::Count(window) => window.reset(generation),
             Kind::Sparse(window) => window.reset(generation),

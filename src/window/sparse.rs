@@ -1,5 +1,5 @@
 use super::count::CountWindow;
-use super::{Counts, Generation, Sample};
+use super::{Sample, WindowCounts, WindowGeneration};
 use crate::sync::atomic::{
     AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
@@ -32,22 +32,22 @@ const MAKING: u64 = 1;
 /// The window says what there is.
 const MADE: u64 = 2;
 
-fn generation_of(calm: u64) -> Generation {
-    Generation::from_bits((calm >> 32) as u32)
+fn generation_of(calm: u64) -> WindowGeneration {
+    WindowGeneration::from_bits((calm >> 32) as u32)
 }
 
 fn successes_of(calm: u64) -> u32 {
     calm as u32
 }
 
-fn calm_of(generation: Generation) -> u64 {
+fn calm_of(generation: WindowGeneration) -> u64 {
     CALM << STATE | u64::from(generation.to_bits()) << 32
 }
 
 impl SparseWindow {
     pub(super) fn new(calls: u32) -> Self {
         Self {
-            calm: AtomicU64::new(calm_of(Generation::FIRST)),
+            calm: AtomicU64::new(calm_of(WindowGeneration::FIRST)),
             made: OnceLock::new(),
             making: Mutex::new(()),
             calls,
@@ -59,7 +59,7 @@ impl SparseWindow {
     }
 
     #[inline]
-    pub(super) fn record(&self, generation: Generation, sample: Sample) -> bool {
+    pub(super) fn record(&self, generation: WindowGeneration, sample: Sample) -> bool {
         let full = calm_of(generation) | u64::from(self.calls);
         // Ordering: acquire, with the release in `make`: who finds it made finds it filled.
         let calm = self.calm.load(Acquire);
@@ -67,7 +67,7 @@ impl SparseWindow {
     }
 
     #[inline(never)]
-    fn record_in(&self, mut calm: u64, generation: Generation, sample: Sample) -> bool {
+    fn record_in(&self, mut calm: u64, generation: WindowGeneration, sample: Sample) -> bool {
         loop {
             if generation_of(calm) != generation {
                 return false;
@@ -95,7 +95,7 @@ impl SparseWindow {
 
     /// Makes the window of a calm `generation`, or waits until another thread has.
     #[cold]
-    fn make(&self, generation: Generation) {
+    fn make(&self, generation: WindowGeneration) {
         let _making = self.making.lock();
         let mut calm = self.calm.load(Relaxed);
         while calm >> STATE == CALM && generation_of(calm) == generation {
@@ -114,21 +114,21 @@ impl SparseWindow {
         }
     }
 
-    pub(super) fn counts(&self) -> Counts {
+    pub(super) fn counts(&self) -> WindowCounts {
         let calm = self.calm.load(Acquire);
         match (calm >> STATE, self.made.get()) {
             (MADE, Some(window)) => window.counts(),
-            _ => Counts { total: successes_of(calm).into(), failed: 0, slow: 0 },
+            _ => WindowCounts { total: successes_of(calm).into(), failed: 0, slow: 0 },
         }
     }
 
-    pub(super) fn reset(&self, generation: Generation) {
+    pub(super) fn reset(&self, generation: WindowGeneration) {
         let _making = self.making.lock();
         self.calm.swap(calm_of(generation), Release);
     }
 
     #[cfg(all(test, mainstay_loom))]
-    pub(super) fn recount(&self, generation: Generation) -> Counts {
+    pub(super) fn recount(&self, generation: WindowGeneration) -> WindowCounts {
         self.made.get().map_or_else(|| self.counts(), |window| window.recount(generation))
     }
 }
@@ -147,7 +147,7 @@ mod tests {
             steps in prop::collection::vec((0_u8..40, prop::sample::select(vec![0_u8, 0, 0, 0, 0, 1, 2])), 0..300),
         ) {
             let (sparse, dense) = (SparseWindow::new(calls), CountWindow::new(calls));
-            let mut generation = Generation::FIRST;
+            let mut generation = WindowGeneration::FIRST;
             for (dice, kind) in steps {
                 if dice == 0 {
                     let late = generation;

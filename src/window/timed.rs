@@ -1,5 +1,5 @@
 use super::modulus::Modulus;
-use super::{Counts, Generation, Sample};
+use super::{Sample, WindowCounts, WindowGeneration};
 use crate::sync::CachePadded;
 use crate::sync::atomic::{
     AtomicU64,
@@ -95,7 +95,7 @@ impl TimeWindow {
             front: CachePadded::new(Front {
                 // Two laps ahead of the buckets: they are empty, and nothing needs to be turned.
                 latest: AtomicU64::new(Latest::new(2, 0).0),
-                generation: AtomicU64::new(Generation::FIRST.to_bits().into()),
+                generation: AtomicU64::new(WindowGeneration::FIRST.to_bits().into()),
             }),
             buckets: (0..buckets).map(|_| bucket()).collect(),
             ring: Modulus::new(buckets),
@@ -108,7 +108,12 @@ impl TimeWindow {
     }
 
     #[inline]
-    pub(super) fn record(&self, generation: Generation, now: Instant, sample: Sample) -> bool {
+    pub(super) fn record(
+        &self,
+        generation: WindowGeneration,
+        now: Instant,
+        sample: Sample,
+    ) -> bool {
         loop {
             // Ordering: acquire, with the release in `reset`, which changes the generation first: from
             // a front that is past a reset we do not go on with the generation before it.
@@ -182,12 +187,12 @@ impl TimeWindow {
         latest.lap().wrapping_sub(u16::from(!this_lap))
     }
 
-    pub(super) fn counts(&self, now: Instant) -> Counts {
+    pub(super) fn counts(&self, now: Instant) -> WindowCounts {
         let latest = Latest(self.front.latest.load(Acquire));
         let size = self.ring.divisor();
         // How many epochs have passed since the front: so many of the oldest buckets are over.
         let passed = (now.as_nanos() / self.width).saturating_sub(latest.epoch());
-        let mut counts = Counts::default();
+        let mut counts = WindowCounts::default();
         for back in 0..size.saturating_sub(passed).min(latest.epoch() + 1) {
             let index = self.ring.of(latest.epoch() - back);
             let tag = self.tag_at(latest, index);
@@ -206,7 +211,7 @@ impl TimeWindow {
         counts
     }
 
-    pub(super) fn reset(&self, generation: Generation, now: Instant) {
+    pub(super) fn reset(&self, generation: WindowGeneration, now: Instant) {
         self.front.generation.store(generation.to_bits().into(), Relaxed);
         let epoch = now.as_nanos() / self.width;
         let mut latest = Latest(self.front.latest.load(Acquire));
@@ -352,10 +357,10 @@ mod tests {
     struct Model(Vec<(u64, Sample)>);
 
     impl Model {
-        fn counts(&self, from_ms: u64) -> Counts {
+        fn counts(&self, from_ms: u64) -> WindowCounts {
             self.0.iter().filter(|(at, _)| *at >= from_ms).fold(
-                Counts::default(),
-                |sum, (_, sample)| Counts {
+                WindowCounts::default(),
+                |sum, (_, sample)| WindowCounts {
                     total: sum.total + 1,
                     failed: sum.failed + u64::from(sample.failed),
                     slow: sum.slow + u64::from(sample.slow),
@@ -380,7 +385,7 @@ mod tests {
             let span = width * u64::from(buckets);
             let window = window(span, buckets);
             let mut model = Model::default();
-            let mut generation = Generation::FIRST;
+            let mut generation = WindowGeneration::FIRST;
             let mut now = span;
             for (pause, (failed, slow), dice) in steps {
                 now += pause;
@@ -418,16 +423,20 @@ mod tests {
             ] {
                 let window = window(lap, buckets);
                 for ms in 0..lap {
-                    window.record(Generation::FIRST, at(1000 * lap + ms), Sample::SLOW_AND_FAILED);
+                    window.record(
+                        WindowGeneration::FIRST,
+                        at(1000 * lap + ms),
+                        Sample::SLOW_AND_FAILED,
+                    );
                 }
                 let later = at(1000 * lap + lap - 1 + gap);
                 assert_eq!(
                     window.counts(later),
-                    Counts::default(),
+                    WindowCounts::default(),
                     "before, {buckets} buckets, gap {gap}"
                 );
-                window.record(Generation::FIRST, later, Sample::OK);
-                let one = Counts { total: 1, failed: 0, slow: 0 };
+                window.record(WindowGeneration::FIRST, later, Sample::OK);
+                let one = WindowCounts { total: 1, failed: 0, slow: 0 };
                 assert_eq!(window.counts(later), one, "after, {buckets} buckets, gap {gap}");
             }
         }
@@ -438,14 +447,14 @@ mod tests {
         for buckets in [2, 3, 10] {
             let size = u64::from(buckets);
             let window = window(size, buckets);
-            window.record(Generation::FIRST, at(size - 1), Sample::SLOW_AND_FAILED);
+            window.record(WindowGeneration::FIRST, at(size - 1), Sample::SLOW_AND_FAILED);
             // Only the first bucket is ever recorded in, lap after lap. At some lap the tag of the last
             // one would be right again.
             for lap in 1..=70_000 {
-                window.record(Generation::FIRST, at(size * lap), Sample::OK);
+                window.record(WindowGeneration::FIRST, at(size * lap), Sample::OK);
                 // The window reaches back to just after the first bucket of the lap before.
                 let failed = u64::from(lap == 1);
-                let counts = Counts { total: 1 + failed, failed, slow: failed };
+                let counts = WindowCounts { total: 1 + failed, failed, slow: failed };
                 assert_eq!(window.counts(at(size * lap)), counts, "{buckets} buckets, lap {lap}");
             }
         }
@@ -454,31 +463,34 @@ mod tests {
     #[test]
     fn resets_alone_do_not_bring_old_counts_back() {
         let window = window(10, 10);
-        let mut generation = Generation::FIRST;
+        let mut generation = WindowGeneration::FIRST;
         window.record(generation, at(5), Sample::FAILED);
         for _ in 0..70_000 {
             generation = generation.next();
             window.reset(generation, at(5));
-            assert_eq!(window.counts(at(5)), Counts::default());
+            assert_eq!(window.counts(at(5)), WindowCounts::default());
         }
     }
 
     #[test]
     fn time_that_goes_back_goes_nowhere() {
         let window = window(10, 10);
-        window.record(Generation::FIRST, at(100), Sample::OK);
-        window.record(Generation::FIRST, at(3), Sample::FAILED);
-        assert_eq!(window.counts(at(100)), Counts { total: 2, failed: 1, slow: 0 });
-        assert_eq!(window.counts(at(3)), Counts { total: 2, failed: 1, slow: 0 });
-        assert!(window.record(Generation::FIRST, Instant::FAR_FUTURE, Sample::OK));
-        assert_eq!(window.counts(Instant::FAR_FUTURE), Counts { total: 1, failed: 0, slow: 0 });
+        window.record(WindowGeneration::FIRST, at(100), Sample::OK);
+        window.record(WindowGeneration::FIRST, at(3), Sample::FAILED);
+        assert_eq!(window.counts(at(100)), WindowCounts { total: 2, failed: 1, slow: 0 });
+        assert_eq!(window.counts(at(3)), WindowCounts { total: 2, failed: 1, slow: 0 });
+        assert!(window.record(WindowGeneration::FIRST, Instant::FAR_FUTURE, Sample::OK));
+        assert_eq!(
+            window.counts(Instant::FAR_FUTURE),
+            WindowCounts { total: 1, failed: 0, slow: 0 }
+        );
     }
 
     #[test]
     fn a_reset_forgets_that_a_clock_ran_ahead() {
         let window = window(10, 10);
-        window.record(Generation::FIRST, Instant::FAR_FUTURE, Sample::FAILED);
-        let new = Generation::FIRST.next();
+        window.record(WindowGeneration::FIRST, Instant::FAR_FUTURE, Sample::FAILED);
+        let new = WindowGeneration::FIRST.next();
         window.reset(new, at(100));
         window.record(new, at(100), Sample::OK);
         assert_eq!(window.counts(at(100)).total, 1);
@@ -488,7 +500,7 @@ mod tests {
     #[test]
     fn a_full_bucket_is_halved() {
         let window = window(10, 10);
-        let record = |sample| window.record(Generation::FIRST, at(0), sample);
+        let record = |sample| window.record(WindowGeneration::FIRST, at(0), sample);
         record(Sample::SLOW);
         record(Sample::SLOW);
         window.preload(HALF, HALF / 2);
@@ -503,18 +515,18 @@ mod tests {
     #[test]
     fn a_reader_between_the_two_words_of_a_slow_call_sees_no_more_slow_calls_than_calls() {
         let window = window(10, 10);
-        window.record(Generation::FIRST, at(0), Sample::SLOW);
+        window.record(WindowGeneration::FIRST, at(0), Sample::SLOW);
         window.preload(0, 0);
-        assert_eq!(window.counts(at(0)), Counts::default());
+        assert_eq!(window.counts(at(0)), WindowCounts::default());
     }
 
     #[test]
     fn a_late_generation_changes_nothing() {
         let window = window(10, 10);
-        let old = Generation::FIRST;
+        let old = WindowGeneration::FIRST;
         window.record(old, at(0), Sample::FAILED);
         window.reset(old.next(), at(0));
         assert!(!window.record(old, at(1), Sample::FAILED));
-        assert_eq!(window.counts(at(1)), Counts::default());
+        assert_eq!(window.counts(at(1)), WindowCounts::default());
     }
 }

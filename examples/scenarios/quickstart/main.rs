@@ -73,8 +73,8 @@ fn pipeline(observer: impl Observer) -> Result<BoxPipeline<StatusCode, Failure>,
     let breaker = CircuitBreaker::builder()
         .name("server")
         .time_window(Duration::from_secs(1), 10)
-        .minimum_calls(10)
-        .wait(wait)
+        .min_calls(10)
+        .open_duration(wait)
         .observer(observer)
         .build()?;
     let retry = Retry::builder()

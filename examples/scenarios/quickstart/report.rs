@@ -6,7 +6,7 @@ use crate::options::Options;
 use crate::schedule::{Phase, Schedule};
 use crate::server::{SLOW_WORK, Server, WORK};
 use crate::{ATTEMPT_LIMIT, ATTEMPTS, CALL_LIMIT};
-use mainstay::event::{Event, Observer, Value};
+use mainstay::event::{Event, EventValue, Observer};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ impl BreakerLog {
 impl Observer for BreakerLog {
     fn observe(&self, event: &Event<'_>) {
         let at = self.schedule.elapsed();
-        let Some(Value::Word(to)) = event.field("to") else { return };
+        let Some(EventValue::Label(to)) = event.field("to") else { return };
         self.transitions.lock().expect("nobody panics while noting").push(Transition { at, to });
         if to == "half-open" {
             return; // the line that tells how the probes ended says it too
@@ -48,7 +48,7 @@ impl Observer for BreakerLog {
             cause => cause.to_string(),
         };
         let wait = match event.field("wait") {
-            Some(Value::Time(wait)) => format!("; asks again in {}", rounded(wait)),
+            Some(EventValue::Duration(wait)) => format!("; asks again in {}", rounded(wait)),
             _ => String::new(),
         };
         println!("{:>5.1} s    breaker: {} → {to}: {why}{wait}", at.as_secs_f64(), field("from"));

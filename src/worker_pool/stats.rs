@@ -1,61 +1,61 @@
 //! Counting on the side of whoever does the work.
 
-use super::work::{Discard, Fate};
 use crate::sync::CachePadded;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::worker_pool::run::{Discard, JobEnd};
 
 /// What happened at one desk: a worker's, which only that worker writes to as a rule, or the one that
 /// stands for all threads from outside.
 #[derive(Debug, Default)]
-pub(super) struct Tally(CachePadded<Counts>);
+pub(crate) struct WorkerStats(CachePadded<Stats>);
 
 #[derive(Debug, Default)]
-pub(super) struct Counts {
-    pub(super) begun: Counter,
-    pub(super) completed: Counter,
+pub(crate) struct Stats {
+    pub(crate) begun: Counter,
+    pub(crate) completed: Counter,
     /// Begun, and ended otherwise.
-    pub(super) otherwise: Counter,
-    pub(super) panicked: Counter,
-    pub(super) expired: Counter,
-    pub(super) shed: Counter,
+    pub(crate) otherwise: Counter,
+    pub(crate) panicked: Counter,
+    pub(crate) expired: Counter,
+    pub(crate) shed: Counter,
     /// Found cancelled when it came out of the queue, or handed back by a shutdown and dropped.
-    pub(super) cancelled: Counter,
+    pub(crate) cancelled: Counter,
     /// Not taken, or evicted.
-    pub(super) rejected: Counter,
+    pub(crate) rejected: Counter,
 }
 
-impl std::ops::Deref for Tally {
-    type Target = Counts;
+impl std::ops::Deref for WorkerStats {
+    type Target = Stats;
 
     #[inline(always)]
-    fn deref(&self) -> &Counts {
+    fn deref(&self) -> &Stats {
         &self.0
     }
 }
 
 /// One in so many jobs has its wait in the queue measured: two looks at the clock cost as much as all the
 /// rest of a job's way.
-pub(super) const SAMPLE: u64 = 64;
+pub(crate) const SAMPLE: u64 = 64;
 
-impl Counts {
-    pub(super) fn is_sample(&self) -> bool {
+impl Stats {
+    pub(crate) fn is_sample(&self) -> bool {
         self.begun.get().is_multiple_of(SAMPLE)
     }
 
-    /// Counts what became of a job.
+    /// Stats what became of a job.
     #[cold]
-    pub(super) fn note(&self, fate: Fate) {
-        match fate {
-            Fate::Discarded(Discard::Expired) => self.expired.add(1),
-            Fate::Discarded(Discard::Shed) => self.shed.add(1),
-            Fate::Discarded(Discard::QueueFull) => self.rejected.add(1),
-            Fate::Discarded(Discard::ShutDown) | Fate::Cancelled => self.cancelled.add(1),
-            Fate::Completed | Fate::Settled => {}
+    pub(crate) fn note(&self, end: JobEnd) {
+        match end {
+            JobEnd::Discarded(Discard::Expired) => self.expired.add(1),
+            JobEnd::Discarded(Discard::Shed) => self.shed.add(1),
+            JobEnd::Discarded(Discard::QueueFull) => self.rejected.add(1),
+            JobEnd::Discarded(Discard::ShutDown) | JobEnd::Cancelled => self.cancelled.add(1),
+            JobEnd::Completed | JobEnd::Settled => {}
         }
     }
 
     /// Adds what `other` counted, whose desk is given up.
-    pub(super) fn absorb(&self, other: &Self) {
+    pub(crate) fn absorb(&self, other: &Self) {
         self.begun.add(other.begun.get());
         self.completed.add(other.completed.get());
         self.otherwise.add(other.otherwise.get());
@@ -66,7 +66,7 @@ impl Counts {
         self.rejected.add(other.rejected.get());
     }
 
-    pub(super) fn running(&self) -> u64 {
+    pub(crate) fn running(&self) -> u64 {
         let ended = self.completed.get() + self.otherwise.get();
         self.begun.get().saturating_sub(ended)
     }
@@ -76,28 +76,28 @@ impl Counts {
 ///
 /// Ordering: relaxed throughout. Each count stands for itself and guards nothing.
 #[derive(Debug, Default)]
-pub(super) struct Counter(AtomicU64);
+pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
     /// Adds one, where there is a single writer: no read-modify-write.
     #[inline(always)]
-    pub(super) fn bump(&self) {
+    pub(crate) fn bump(&self) {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 
     /// Adds `n`, where there may be several.
     #[inline]
-    pub(super) fn add(&self, n: u64) {
+    pub(crate) fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
     /// Adds one, and returns how many there were before.
-    pub(super) fn next(&self) -> u64 {
+    pub(crate) fn next(&self) -> u64 {
         self.0.fetch_add(1, Ordering::Relaxed)
     }
 
     #[inline]
-    pub(super) fn get(&self) -> u64 {
+    pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }

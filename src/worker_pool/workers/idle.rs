@@ -18,7 +18,7 @@
 //! whether anybody is to be called, and while none is raised it pays nothing, not even a fence.
 //!
 //! *Invariant.* While somebody is spare and nobody searches, every flag is raised, or a thread is on its way
-//! to [`call`](Crew::call).
+//! to [`call`](IdleWorkers::call).
 //!
 //! * Flags are raised under the lock only, each in one step with seeing its lane empty: a push comes
 //!   either before, and then raising fails, or after, and then sees the flag and calls.
@@ -38,15 +38,15 @@ use crate::sync::{Arc, CachePadded, Mutex};
 use std::task::Waker;
 use std::time::Duration;
 
-/// The flags of the queue that a crew works on.
-pub(super) trait Flags {
+/// The flags of the queue that a idle works on.
+pub(crate) trait Flags {
     /// Raises all, each in one step with seeing its lane empty and open; false, with none raised by this,
     /// if one is not.
     fn raise(&self) -> bool;
     fn lower(&self);
 }
 
-pub(super) struct Crew {
+pub(crate) struct IdleWorkers {
     /// `spare << 1 | SEARCHING`. The count moves under the lock, the bit at any time.
     word: CachePadded<AtomicU64>,
     /// The surplus of the roster, to be looked at in passing.
@@ -57,7 +57,7 @@ pub(super) struct Crew {
 struct Roster {
     /// The one that went to sleep last is woken first: its stack and its caches are warm, and those below
     /// it can sleep long enough to be let go.
-    asleep: Vec<Arc<Seat>>,
+    asleep: Vec<Arc<Sleeper>>,
     /// How many more may be hired.
     vacant: usize,
     /// Hired and not told to go.
@@ -77,7 +77,7 @@ const SEARCHING: u64 = 1;
 const SPARE: u64 = 2;
 
 /// Where a worker sleeps.
-pub(super) struct Seat {
+pub(crate) struct Sleeper {
     call: AtomicUsize,
     waker: Waker,
 }
@@ -87,34 +87,35 @@ const ROUSED: usize = 1;
 const DISMISSED: usize = 2;
 
 /// A worker's own part.
-pub(super) struct Worker {
-    seat: Arc<Seat>,
+pub(crate) struct Worker {
+    sleeper: Arc<Sleeper>,
     parker: Parker,
     /// How long it sleeps before it may be let go.
-    keep_alive: Option<Duration>,
+    idle_timeout: Option<Duration>,
 }
 
 impl Worker {
     /// For the running thread.
-    pub(super) fn new(keep_alive: Option<Duration>) -> Self {
+    pub(crate) fn new(idle_timeout: Option<Duration>) -> Self {
         let parker = Parker::current();
-        let seat = Arc::new(Seat { call: AtomicUsize::new(NONE), waker: parker.waker().clone() });
-        Self { seat, parker, keep_alive }
+        let sleeper =
+            Arc::new(Sleeper { call: AtomicUsize::new(NONE), waker: parker.waker().clone() });
+        Self { sleeper, parker, idle_timeout }
     }
 }
 
 /// What is to be done about a job that nobody looks for.
 #[must_use]
-pub(super) enum Rouse {
+pub(crate) enum Rouse {
     Nobody,
-    Wake(Arc<Seat>),
+    Wake(Arc<Sleeper>),
     /// Start a thread, which begins as the searcher.
     Hire,
 }
 
 /// How a sleep ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Slept {
+pub(crate) enum Slept {
     /// Not at all: there is something in the queue, or the pool is closed. Whoever searched still does, in
     /// the second case.
     Not,
@@ -125,14 +126,14 @@ pub(super) enum Slept {
 }
 
 /// What a change of size asks for.
-pub(super) struct Resized {
-    pub(super) hire: usize,
-    pub(super) wake: Vec<Arc<Seat>>,
+pub(crate) struct Resized {
+    pub(crate) hire: usize,
+    pub(crate) wake: Vec<Arc<Sleeper>>,
 }
 
-impl Crew {
-    /// A crew of nobody that may hire up to `most`.
-    pub(super) fn new(least: usize, most: usize) -> Self {
+impl IdleWorkers {
+    /// A idle of nobody that may hire up to `most`.
+    pub(crate) fn new(least: usize, most: usize) -> Self {
         Self {
             word: CachePadded::new(AtomicU64::new(most as u64 * SPARE)),
             surplus: AtomicUsize::new(0),
@@ -150,7 +151,7 @@ impl Crew {
     }
 
     /// Begins to search; false if somebody does already.
-    pub(super) fn begin_search(&self) -> bool {
+    pub(crate) fn begin_search(&self) -> bool {
         // Ordering: the word is the one thing that sleepers and searchers agree on, and every step is a
         // read-modify-write; acquire and release so that a sleeper's entry in the roster is not seen late.
         self.word.fetch_or(SEARCHING, Ordering::AcqRel) & SEARCHING == 0
@@ -158,12 +159,12 @@ impl Crew {
 
     /// Ends a search; true if somebody is spare, and then the caller goes on to [`call`](Self::call).
     #[must_use]
-    pub(super) fn end_search(&self) -> bool {
+    pub(crate) fn end_search(&self) -> bool {
         self.word.fetch_and(!SEARCHING, Ordering::AcqRel) >= SPARE
     }
 
     /// Whether somebody searches at this moment.
-    pub(super) fn is_searched(&self) -> bool {
+    pub(crate) fn is_searched(&self) -> bool {
         // Ordering: acquire, though nothing rests on it: see `Queue::called`.
         self.word.load(Ordering::Acquire) & SEARCHING != 0
     }
@@ -171,7 +172,7 @@ impl Crew {
     /// Sees to it that somebody looks for what is in the queue, if anybody is spare. Who does not let it hire
     /// calls again later.
     #[cold]
-    pub(super) fn call(&self, flags: &impl Flags, may_hire: bool) -> Rouse {
+    pub(crate) fn call(&self, flags: &impl Flags, may_hire: bool) -> Rouse {
         let mut roster = self.roster.lock();
         let mut word = self.word.load(Ordering::Acquire);
         if word & SEARCHING != 0 || word < SPARE {
@@ -194,9 +195,9 @@ impl Crew {
         }
         flags.lower();
         match roster.asleep.pop() {
-            Some(seat) => {
-                seat.call.store(ROUSED, Ordering::Release);
-                Rouse::Wake(seat)
+            Some(sleeper) => {
+                sleeper.call.store(ROUSED, Ordering::Release);
+                Rouse::Wake(sleeper)
             }
             None => {
                 roster.vacant -= 1;
@@ -207,7 +208,7 @@ impl Crew {
     }
 
     /// Sleeps until roused. A worker that `searching` says is the searcher is so no more.
-    pub(super) fn sleep(&self, worker: &Worker, searching: bool, flags: &impl Flags) -> Slept {
+    pub(crate) fn sleep(&self, worker: &Worker, searching: bool, flags: &impl Flags) -> Slept {
         let mut roster = self.roster.lock();
         if roster.closed {
             return Slept::Not;
@@ -217,8 +218,8 @@ impl Crew {
             drop(roster);
             return self.dismissed(searching);
         }
-        worker.seat.call.store(NONE, Ordering::Relaxed);
-        roster.asleep.push(Arc::clone(&worker.seat));
+        worker.sleeper.call.store(NONE, Ordering::Relaxed);
+        roster.asleep.push(Arc::clone(&worker.sleeper));
         let step = if searching { SPARE - SEARCHING } else { SPARE };
         let before = self.word.fetch_add(step, Ordering::AcqRel);
         let another_searches = !searching && before & SEARCHING != 0;
@@ -235,12 +236,12 @@ impl Crew {
         let mut limit = None;
         loop {
             // Ordering: acquire, with the release of who called.
-            match worker.seat.call.load(Ordering::Acquire) {
+            match worker.sleeper.call.load(Ordering::Acquire) {
                 ROUSED => return Slept::Roused,
                 DISMISSED => return Slept::Dismissed,
                 _ => {}
             }
-            limit = limit.or_else(|| self.keep_alive(worker).map(Limit::after));
+            limit = limit.or_else(|| self.idle_timeout(worker).map(Limit::after));
             match limit {
                 None => worker.parker.park(),
                 Some(end) if worker.parker.park_until(end) => {}
@@ -251,8 +252,8 @@ impl Crew {
     }
 
     /// For how long this worker sleeps before it may go; `None`: it may not.
-    fn keep_alive(&self, worker: &Worker) -> Option<Duration> {
-        worker.keep_alive.filter(|_| {
+    fn idle_timeout(&self, worker: &Worker) -> Option<Duration> {
+        worker.idle_timeout.filter(|_| {
             let roster = self.roster.lock();
             roster.hired > roster.least
         })
@@ -262,7 +263,7 @@ impl Crew {
     /// spare stays.
     fn let_go(&self, worker: &Worker) -> bool {
         let mut roster = self.roster.lock();
-        let place = roster.asleep.iter().position(|seat| Arc::ptr_eq(seat, &worker.seat));
+        let place = roster.asleep.iter().position(|sleeper| Arc::ptr_eq(sleeper, &worker.sleeper));
         let Some(place) = place.filter(|_| roster.hired > roster.least) else { return false };
         roster.asleep.remove(place);
         roster.hired -= 1;
@@ -272,7 +273,7 @@ impl Crew {
 
     /// Whether this worker, who is neither searching nor asleep, is one too many; then it must go.
     #[inline(always)]
-    pub(super) fn is_surplus(&self) -> bool {
+    pub(crate) fn is_surplus(&self) -> bool {
         // Ordering: relaxed; looked at again under the lock.
         self.surplus.load(Ordering::Relaxed) != 0 && self.take_leave()
     }
@@ -301,7 +302,7 @@ impl Crew {
     }
 
     /// Takes up to `count` of the vacant places: so many threads are to be started, which do not search.
-    pub(super) fn hire(&self, count: usize) -> usize {
+    pub(crate) fn hire(&self, count: usize) -> usize {
         let mut roster = self.roster.lock();
         let count = count.min(roster.vacant);
         roster.vacant -= count;
@@ -312,7 +313,7 @@ impl Crew {
 
     /// A thread could not be started. The pool goes on with those that it has, and starts no more until it is
     /// resized, rather than try in vain at every job.
-    pub(super) fn not_hired(&self) {
+    pub(crate) fn not_hired(&self) {
         let mut roster = self.roster.lock();
         if roster.surplus > 0 {
             // The pool has shrunk meanwhile, and counts on one to go who never came.
@@ -328,14 +329,14 @@ impl Crew {
     }
 
     /// A worker's thread ends.
-    pub(super) fn depart(&self) {
+    pub(crate) fn depart(&self) {
         let wakers = self.roster.lock().depart();
         wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Changes how many there are to be. The caller starts threads, wakes sleepers and
     /// [calls](Self::call).
-    pub(super) fn resize(&self, least: usize, most: usize) -> Resized {
+    pub(crate) fn resize(&self, least: usize, most: usize) -> Resized {
         let mut roster = self.roster.lock();
         if roster.closed {
             return Resized { hire: 0, wake: Vec::new() };
@@ -355,8 +356,8 @@ impl Crew {
         // Who sleeps goes first, and who has slept longest.
         let asleep = too_many.min(roster.asleep.len());
         let mut wake: Vec<_> = roster.asleep.drain(..asleep).collect();
-        for seat in &wake {
-            seat.call.store(DISMISSED, Ordering::Release);
+        for sleeper in &wake {
+            sleeper.call.store(DISMISSED, Ordering::Release);
         }
         roster.hired -= asleep;
         roster.surplus += too_many - asleep;
@@ -372,12 +373,12 @@ impl Crew {
     }
 
     /// Ends hiring and sleeping, when pushing has ended. The caller wakes who slept.
-    pub(super) fn close(&self) -> Vec<Arc<Seat>> {
+    pub(crate) fn close(&self) -> Vec<Arc<Sleeper>> {
         let mut roster = self.roster.lock();
         roster.closed = true;
         let asleep = std::mem::take(&mut roster.asleep);
-        for seat in &asleep {
-            seat.call.store(ROUSED, Ordering::Release);
+        for sleeper in &asleep {
+            sleeper.call.store(ROUSED, Ordering::Release);
         }
         roster.vacant = 0;
         self.word.fetch_and(SEARCHING, Ordering::AcqRel);
@@ -385,19 +386,19 @@ impl Crew {
     }
 
     /// Threads that have not ended, and how many of them sleep.
-    pub(super) fn present(&self) -> (usize, usize) {
+    pub(crate) fn present(&self) -> (usize, usize) {
         let roster = self.roster.lock();
         (roster.present, roster.asleep.len())
     }
 
     /// How many workers there may be.
-    pub(super) fn most(&self) -> usize {
+    pub(crate) fn most(&self) -> usize {
         let roster = self.roster.lock();
         roster.hired - roster.surplus + roster.vacant
     }
 
     /// Whether all threads have ended; if not, `waker` will be called when they have.
-    pub(super) fn all_gone(&self, waker: &Waker) -> bool {
+    pub(crate) fn all_gone(&self, waker: &Waker) -> bool {
         let waker = waker.clone();
         let mut roster = self.roster.lock();
         let gone = roster.present == 0;
@@ -429,8 +430,8 @@ impl Roster {
     }
 }
 
-impl Seat {
-    pub(super) fn wake(&self) {
+impl Sleeper {
+    pub(crate) fn wake(&self) {
         self.waker.wake_by_ref();
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// What to do with the job at hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     Run,
     Shed,
 }
@@ -21,7 +21,7 @@ pub(super) enum Verdict {
 /// the backlog goes in one sweep, and the queue then stays at that length for as long as the overload
 /// lasts.
 #[derive(Debug)]
-pub(super) struct CoDel {
+pub(crate) struct CoDel {
     target: Duration,
     interval: Duration,
     delay: Delay,
@@ -38,17 +38,17 @@ enum Delay {
 
 impl CoDel {
     /// What the RFC advises: a delay that nobody notices,
-    pub(super) const TARGET: Duration = Duration::from_millis(5);
+    pub(crate) const TARGET: Duration = Duration::from_millis(5);
     /// and about as long as a burst lasts.
-    pub(super) const INTERVAL: Duration = Duration::from_millis(100);
-    pub(super) const LONGEST: Duration = Duration::from_secs(3600);
+    pub(crate) const INTERVAL: Duration = Duration::from_millis(100);
+    pub(crate) const LONGEST: Duration = Duration::from_secs(3600);
 
-    pub(super) const fn new(target: Duration, interval: Duration) -> Self {
+    pub(crate) const fn new(target: Duration, interval: Duration) -> Self {
         Self { target, interval, delay: Delay::Below }
     }
 
     /// A job comes out after `waited`; `last` says that the queue is empty behind it.
-    pub(super) fn dequeue(&mut self, now: Instant, waited: Duration, last: bool) -> Verdict {
+    pub(crate) fn dequeue(&mut self, now: Instant, waited: Duration, last: bool) -> Verdict {
         self.delay = match self.delay {
             _ if waited < self.target || last => Delay::Below,
             Delay::Below => Delay::AboveUntil(now + self.interval),
@@ -61,7 +61,7 @@ impl CoDel {
         }
     }
 
-    pub(super) fn is_standing(&self) -> bool {
+    pub(crate) fn is_standing(&self) -> bool {
         self.delay == Delay::Standing
     }
 }

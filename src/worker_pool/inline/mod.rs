@@ -1,9 +1,12 @@
 //! Jobs that somebody waits for, and runs himself if nobody else does.
 
-use super::job::Job;
-use super::work::{Desk, Discard, Fate};
+pub(crate) mod map;
+pub(crate) mod scope;
+
 use crate::sync::Mutex;
 use crate::wait::block_on;
+use crate::worker_pool::job::Job;
+use crate::worker_pool::run::{Discard, JobEnd, RunContext};
 use std::any::Any;
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -15,7 +18,7 @@ use std::task::{Poll, Waker};
 /// matter whether a ticket found room, or is discarded: the owner, who waits for the jobs, runs
 /// those that nobody has begun. That is why waiting for them is safe on a worker too, even the only one.
 #[derive(Debug, Default)]
-pub(super) struct Errands {
+pub(crate) struct InlineJobs {
     list: Mutex<List>,
 }
 
@@ -28,8 +31,8 @@ struct List {
     panic: Option<Box<dyn Any + Send>>,
 }
 
-impl Errands {
-    pub(super) fn add(&self, job: Job) {
+impl InlineJobs {
+    pub(crate) fn add(&self, job: Job) {
         let waker = {
             let mut list = self.list.lock();
             list.waiting.push_back(job);
@@ -47,25 +50,25 @@ impl Errands {
     }
 
     /// For the owner: runs the job that waits longest, if there is one.
-    pub(super) fn run_one(&self, desk: &Desk<'_>) -> bool {
+    pub(crate) fn run_one(&self, context: &RunContext<'_>) -> bool {
         let job = self.begin();
         let some = job.is_some();
         if let Some(job) = job {
-            desk.pool.count(desk, || self.run(job, desk));
+            context.pool.count(context, || self.run(job, context));
         }
         some
     }
 
     /// For a ticket, which is counted in the place of the job that it runs.
-    pub(super) fn redeem(&self, desk: &Desk<'_>) -> Fate {
-        self.begin().map_or(Fate::Settled, |job| self.run(job, desk))
+    pub(crate) fn redeem(&self, context: &RunContext<'_>) -> JobEnd {
+        self.begin().map_or(JobEnd::Settled, |job| self.run(job, context))
     }
 
-    fn run(&self, job: Job, desk: &Desk<'_>) -> Fate {
-        let ended = catch_unwind(AssertUnwindSafe(|| job.run(desk)));
-        let fate = *ended.as_ref().unwrap_or(&Fate::Settled);
+    fn run(&self, job: Job, context: &RunContext<'_>) -> JobEnd {
+        let ended = catch_unwind(AssertUnwindSafe(|| job.run(context)));
+        let end = *ended.as_ref().unwrap_or(&JobEnd::Settled);
         if let Err(payload) = &ended {
-            desk.pool.panicked(desk, &**payload);
+            context.pool.panicked(context, &**payload);
         }
         let (waker, surplus) = {
             let mut list = self.list.lock();
@@ -81,14 +84,14 @@ impl Errands {
             (waker, surplus)
         };
         wake(waker);
-        super::panics::drop_quietly(surplus);
-        fate
+        crate::worker_pool::panics::drop_quietly(surplus);
+        end
     }
 
     /// Runs what is left and waits for what others run: on return all of it has ended.
-    pub(super) fn finish(&self, desk: &Desk<'_>) {
+    pub(crate) fn finish(&self, context: &RunContext<'_>) {
         loop {
-            while self.run_one(desk) {}
+            while self.run_one(context) {}
             let ended = block_on(poll_fn(|cx| {
                 let waker = cx.waker().clone();
                 let mut list = self.list.lock();
@@ -108,19 +111,19 @@ impl Errands {
     }
 
     /// Discards the job that waits longest, if there is one.
-    pub(super) fn discard_one(&self, why: Discard) -> Fate {
+    pub(crate) fn discard_one(&self, why: Discard) -> JobEnd {
         let job = self.list.lock().waiting.pop_front();
-        job.map_or(Fate::Settled, |job| job.discard(why))
+        job.map_or(JobEnd::Settled, |job| job.discard(why))
     }
 
     /// Drops what has not begun.
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         let jobs = std::mem::take(&mut self.list.lock().waiting);
         drop(jobs);
     }
 
     /// The first panic of a job, if there was one.
-    pub(super) fn take_panic(&self) -> Option<Box<dyn Any + Send>> {
+    pub(crate) fn take_panic(&self) -> Option<Box<dyn Any + Send>> {
         self.list.lock().panic.take()
     }
 }

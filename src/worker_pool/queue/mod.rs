@@ -1,10 +1,14 @@
-//! The queue and its crew: how a job gets from a submitter to a worker.
+//! The queue and its idle: how a job gets from a submitter to a worker.
 
-use super::crew::{Crew, Flags, Resized, Rouse, Slept, Worker};
-use super::lanes::Lanes;
+pub(crate) mod codel;
+pub(crate) mod priority_queue;
+pub(crate) mod wait_times;
+
 use crate::ring::PopError;
 use crate::sync::{hint, thread};
 use crate::wait::Spin;
+use crate::worker_pool::queue::priority_queue::PriorityQueue;
+use crate::worker_pool::workers::idle::{Flags, IdleWorkers, Resized, Rouse, Slept, Worker};
 
 /// How often a submitter looks for a searcher before it wakes one, a pause apart.
 const LOOKS: u32 = 8;
@@ -36,12 +40,12 @@ impl Patience {
 }
 
 /// Knows nothing of what a job is, nor how a thread is started.
-pub(super) struct Queue<J> {
-    pub(super) lanes: Lanes<J>,
-    pub(super) crew: Crew,
+pub(crate) struct Queue<J> {
+    pub(crate) lanes: PriorityQueue<J>,
+    pub(crate) idle: IdleWorkers,
 }
 
-impl<J> Flags for Lanes<J> {
+impl<J> Flags for PriorityQueue<J> {
     fn raise(&self) -> bool {
         Self::raise(self)
     }
@@ -52,8 +56,8 @@ impl<J> Flags for Lanes<J> {
 }
 
 impl<J> Queue<J> {
-    pub(super) fn new(lanes: usize, capacity: usize, least: usize, most: usize) -> Self {
-        Self { lanes: Lanes::new(lanes, capacity), crew: Crew::new(least, most) }
+    pub(crate) fn new(lanes: usize, capacity: usize, least: usize, most: usize) -> Self {
+        Self { lanes: PriorityQueue::new(lanes, capacity), idle: IdleWorkers::new(least, most) }
     }
 
     /// After a push that saw a flag. True if a thread is to be started, as the searcher.
@@ -62,13 +66,13 @@ impl<J> Queue<J> {
     /// its job. So it is given the time of a hundred nanoseconds or two to come back.
     #[cold]
     #[must_use]
-    pub(super) fn called(&self) -> bool {
+    pub(crate) fn called(&self) -> bool {
         let mut looks = 0;
         loop {
             // Who searches at any time after the push will see the job, or on finding another will call. Such a
             // one cannot have raised the flag over an empty queue before the push: the push, which moved the
             // same word after it, would have brought along that nobody searches.
-            if self.crew.is_searched() || self.lanes.is_empty() {
+            if self.idle.is_searched() || self.lanes.is_empty() {
                 return false;
             }
             looks += 1;
@@ -82,25 +86,25 @@ impl<J> Queue<J> {
     /// Whenever jobs may have been left to nobody. True if a thread is to be started, as the searcher.
     #[cold]
     #[must_use]
-    pub(super) fn call(&self) -> bool {
+    pub(crate) fn call(&self) -> bool {
         self.rouse(true)
     }
 
     /// Ends the search of a worker who has something to do before it [looks](Self::search), and will then
-    /// [begin](Crew::begin_search) again: who sleeps may be quicker, but nobody is hired, for a new thread
+    /// [begin](IdleWorkers::begin_search) again: who sleeps may be quicker, but nobody is hired, for a new thread
     /// would have to do the same first.
-    pub(super) fn interrupt_search(&self) {
-        if self.crew.end_search() {
+    pub(crate) fn interrupt_search(&self) {
+        if self.idle.end_search() {
             let hire = self.rouse(false);
             debug_assert!(!hire, "not asked for");
         }
     }
 
     fn rouse(&self, may_hire: bool) -> bool {
-        match self.crew.call(&self.lanes, may_hire) {
+        match self.idle.call(&self.lanes, may_hire) {
             Rouse::Nobody => false,
-            Rouse::Wake(seat) => {
-                seat.wake();
+            Rouse::Wake(sleeper) => {
+                sleeper.wake();
                 false
             }
             Rouse::Hire => true,
@@ -110,14 +114,14 @@ impl<J> Queue<J> {
     /// Gives `run` the next job, and the lane that it comes from; false if the worker, who neither searches nor
     /// sleeps, may leave. `turn` counts its jobs, `hire` starts a thread.
     #[inline(always)]
-    pub(super) fn next(
+    pub(crate) fn next(
         &self,
         worker: &Worker,
         turn: u32,
         hire: impl Fn(),
         mut run: impl FnMut(J, usize),
     ) -> bool {
-        if self.crew.is_surplus() {
+        if self.idle.is_surplus() {
             return false;
         }
         match self.lanes.pop(turn, &mut run) {
@@ -129,7 +133,7 @@ impl<J> Queue<J> {
     /// The same for a worker who finds the queue empty, or, if it is `searching`, was started to look.
     #[cold]
     #[inline(never)]
-    pub(super) fn search(
+    pub(crate) fn search(
         &self,
         worker: &Worker,
         mut searching: bool,
@@ -143,14 +147,14 @@ impl<J> Queue<J> {
             }
         };
         let found = |searching| {
-            if searching && self.crew.end_search() {
+            if searching && self.idle.end_search() {
                 call();
             }
         };
         let mut patience = Patience::new();
         let mut busy = Spin::new();
         loop {
-            searching = searching || self.crew.begin_search();
+            searching = searching || self.idle.begin_search();
             let popped = self.lanes.pop(turn, |job, lane| {
                 // First, for the job may take its time.
                 found(searching);
@@ -174,7 +178,7 @@ impl<J> Queue<J> {
             if searching && patience.again() {
                 continue;
             }
-            match self.crew.sleep(worker, searching, &self.lanes) {
+            match self.idle.sleep(worker, searching, &self.lanes) {
                 Slept::Not => searching = false,
                 Slept::Roused => {
                     searching = true;
@@ -190,18 +194,18 @@ impl<J> Queue<J> {
         }
     }
 
-    /// Ends pushing. Workers run what is left, and leave. True for the call that did it.
-    pub(super) fn close(&self) -> bool {
-        // The lanes first: who finds the crew closed shall find them so.
+    /// Ends pushing. WorkerCount run what is left, and leave. True for the call that did it.
+    pub(crate) fn close(&self) -> bool {
+        // The lanes first: who finds the idle closed shall find them so.
         let closed = self.lanes.close();
-        self.crew.close().iter().for_each(|seat| seat.wake());
+        self.idle.close().iter().for_each(|sleeper| sleeper.wake());
         closed
     }
 
     /// Says how many threads to start.
-    pub(super) fn resize(&self, least: usize, most: usize) -> usize {
-        let Resized { hire, wake } = self.crew.resize(least, most);
-        wake.iter().for_each(|seat| seat.wake());
+    pub(crate) fn resize(&self, least: usize, most: usize) -> usize {
+        let Resized { hire, wake } = self.idle.resize(least, most);
+        wake.iter().for_each(|sleeper| sleeper.wake());
         hire
     }
 }
@@ -237,21 +241,21 @@ mod tests {
         assert_eq!(hired.get(), 1);
         assert_eq!(search(&queue, true, || panic!("no more than two")), 2);
         assert!(!push(&queue, 3), "nobody is spare: submitters pay nothing");
-        assert_eq!(queue.crew.present(), (2, 0));
+        assert_eq!(queue.idle.present(), (2, 0));
     }
 
     #[test]
     fn a_thread_that_cannot_be_started_is_not_asked_for_again() {
         let queue = Queue::new(1, 8, 1, 3);
-        assert_eq!(queue.crew.hire(1), 1);
+        assert_eq!(queue.idle.hire(1), 1);
         assert!(!queue.call());
         assert!(push(&queue, 1) && queue.call());
-        queue.crew.not_hired();
-        assert!(!queue.crew.end_search(), "nobody is spare any more");
+        queue.idle.not_hired();
+        assert!(!queue.idle.end_search(), "nobody is spare any more");
         assert!(!push(&queue, 2) && !queue.call());
         assert_eq!(search(&queue, false, || panic!("not again")), 1);
         assert_eq!(search(&queue, false, || panic!("not again")), 2);
-        assert_eq!(queue.crew.present(), (1, 0));
+        assert_eq!(queue.idle.present(), (1, 0));
         // Resizing tries again.
         assert_eq!(queue.resize(1, 2), 0);
         assert!(!queue.call());
@@ -261,21 +265,21 @@ mod tests {
     #[test]
     fn a_thread_that_cannot_be_started_leaves_for_the_one_too_many() {
         let queue = Queue::new(1, 8, 1, 2);
-        assert_eq!(queue.crew.hire(1), 1);
+        assert_eq!(queue.idle.hire(1), 1);
         assert!(!queue.call());
         assert!(push(&queue, 1) && queue.call(), "a thread is on its way");
         assert_eq!(queue.resize(1, 1), 0, "now one is too many");
-        queue.crew.not_hired();
-        assert!(!queue.crew.end_search());
+        queue.idle.not_hired();
+        assert!(!queue.idle.end_search());
         let mut ran = 0;
         assert!(queue.next(&Worker::new(None), 0, || (), |job, _| ran = job), "the other stays");
-        assert_eq!((ran, queue.crew.present()), (1, (1, 0)));
+        assert_eq!((ran, queue.idle.present()), (1, (1, 0)));
     }
 
     #[test]
     fn the_surplus_leaves() {
         let queue = Queue::<u32>::new(1, 8, 3, 3);
-        assert_eq!(queue.crew.hire(3), 3);
+        assert_eq!(queue.idle.hire(3), 3);
         assert_eq!(queue.resize(1, 1), 0);
         assert_eq!(queue.resize(2, 2), 0, "one of the two that were to go may stay");
         let leaves = || !queue.next(&Worker::new(None), 0, || (), |_, _| ());

@@ -1,36 +1,39 @@
 //! The threads.
 
-use super::crew::Worker;
-use super::events::Happening;
-use super::job::Job;
-use super::panics::quietly;
-use super::tally::Tally;
-use super::work::Desk;
-use super::{Shared, here};
+pub(crate) mod current;
+pub(crate) mod idle;
+
 use crate::sync::PlainArc;
-use crate::sync::plain_thread::{Builder, current};
+use crate::sync::plain_thread::{self, Builder};
+use crate::worker_pool::Shared;
+use crate::worker_pool::events::PoolEvent;
+use crate::worker_pool::job::Job;
+use crate::worker_pool::panics::quietly;
+use crate::worker_pool::run::RunContext;
+use crate::worker_pool::stats::WorkerStats;
+use idle::Worker;
 use std::io;
 
 /// Starts the threads that a new pool begins with.
 ///
 /// # Errors
 /// If not even one can be started.
-pub(super) fn start_all(pool: &PlainArc<Shared>, least: usize) -> io::Result<()> {
-    let started = start(pool, pool.queue.crew.hire(least));
+pub(crate) fn start_all(pool: &PlainArc<Shared>, least: usize) -> io::Result<()> {
+    let started = start(pool, pool.queue.idle.hire(least));
     // Raises the flags, if more may be hired.
-    super::call(pool);
+    crate::worker_pool::call(pool);
     started
 }
 
 /// Starts `count` threads for which there is a place; an error if none could be.
-pub(super) fn start(pool: &PlainArc<Shared>, count: usize) -> io::Result<()> {
+pub(crate) fn start(pool: &PlainArc<Shared>, count: usize) -> io::Result<()> {
     let mut fault = None;
     for left in (0..count).rev() {
         if let Err(error) = spawn(pool, false) {
             for _ in 0..=left {
-                pool.queue.crew.not_hired();
+                pool.queue.idle.not_hired();
             }
-            pool.tell(Happening::SpawnFailed);
+            pool.tell(PoolEvent::SpawnFailed);
             fault = (left + 1 == count).then_some(error);
             break;
         }
@@ -39,12 +42,12 @@ pub(super) fn start(pool: &PlainArc<Shared>, count: usize) -> io::Result<()> {
 }
 
 /// Starts a thread as the searcher, or sees to it that another searches.
-pub(super) fn hire(pool: &PlainArc<Shared>) {
+pub(crate) fn hire(pool: &PlainArc<Shared>) {
     if spawn(pool, true).is_err() {
-        pool.queue.crew.not_hired();
-        pool.tell(Happening::SpawnFailed);
-        if pool.queue.crew.end_search() {
-            super::call(pool);
+        pool.queue.idle.not_hired();
+        pool.tell(PoolEvent::SpawnFailed);
+        if pool.queue.idle.end_search() {
+            crate::worker_pool::call(pool);
         }
     }
 }
@@ -52,7 +55,7 @@ pub(super) fn hire(pool: &PlainArc<Shared>) {
 fn spawn(pool: &PlainArc<Shared>, searching: bool) -> io::Result<()> {
     let number = pool.thread_number.next();
     let mut builder = Builder::new().name(format!("{}-{number}", pool.name));
-    if let Some(bytes) = pool.settings.stack_size {
+    if let Some(bytes) = pool.config.stack_size {
         builder = builder.stack_size(bytes);
     }
     let shared = PlainArc::clone(pool);
@@ -67,45 +70,45 @@ fn spawn(pool: &PlainArc<Shared>, searching: bool) -> io::Result<()> {
 /// A thread's life.
 fn work(pool: &PlainArc<Shared>, searching: bool) {
     /// Whoever waits for the last worker waits for this, whatever happens in between.
-    struct Leave<'a>(&'a Shared, &'a PlainArc<Tally>);
+    struct Leave<'a>(&'a Shared, &'a PlainArc<WorkerStats>);
     impl Drop for Leave<'_> {
         fn drop(&mut self) {
-            let Self(pool, tally) = self;
-            here::leave();
+            let Self(pool, stats) = self;
+            current::leave();
             {
-                let mut tallies = pool.tallies.lock();
-                pool.outside.absorb(tally);
-                tallies.retain(|known| !PlainArc::ptr_eq(known, tally));
+                let mut worker_stats = pool.worker_stats.lock();
+                pool.outside.absorb(stats);
+                worker_stats.retain(|known| !PlainArc::ptr_eq(known, stats));
             }
-            pool.queue.crew.depart();
+            pool.queue.idle.depart();
         }
     }
-    let tally = PlainArc::new(Tally::default());
-    pool.tallies.lock().push(PlainArc::clone(&tally));
-    here::enter(pool, &tally);
-    let _leave = Leave(pool, &tally);
+    let stats = PlainArc::new(WorkerStats::default());
+    pool.worker_stats.lock().push(PlainArc::clone(&stats));
+    current::enter(pool, &stats);
+    let _leave = Leave(pool, &stats);
     let searching = prepare(pool, searching);
-    run_jobs(pool, &tally, searching);
-    run_hook(pool.settings.on_stop.as_deref());
+    run_jobs(pool, &stats, searching);
+    run_hook(pool.config.on_stop.as_deref());
 }
 
 /// Runs the hook, which may take its time: meanwhile another may have to look for the job. Whether this worker
 /// is the searcher afterwards.
 fn prepare(pool: &PlainArc<Shared>, searching: bool) -> bool {
-    let Some(hook) = pool.settings.on_start.as_deref() else { return searching };
+    let Some(hook) = pool.config.on_start.as_deref() else { return searching };
     if searching {
         pool.queue.interrupt_search();
     }
     quietly(hook);
-    searching && pool.queue.crew.begin_search()
+    searching && pool.queue.idle.begin_search()
 }
 
-fn run_jobs(pool: &PlainArc<Shared>, tally: &Tally, searching: bool) {
-    let worker = Worker::new(Some(pool.settings.keep_alive));
+fn run_jobs(pool: &PlainArc<Shared>, stats: &WorkerStats, searching: bool) {
+    let worker = Worker::new(Some(pool.config.idle_timeout));
     let hire = || hire(pool);
     let run = |job: Job, lane| {
-        let desk = Desk { pool, tally, lane: Some(lane) };
-        pool.count(&desk, || job.run(&desk));
+        let context = RunContext { pool, stats, lane: Some(lane) };
+        pool.count(&context, || job.run(&context));
     };
     let mut turn = 0;
     let mut on = !searching || pool.queue.search(&worker, true, turn, hire, run);
@@ -122,11 +125,11 @@ fn run_hook(hook: Option<&(dyn Fn() + Send + Sync)>) {
 }
 
 /// Waits until the threads of a pool that has ended are gone from the system as well.
-pub(super) fn join_all(pool: &Shared) {
+pub(crate) fn join_all(pool: &Shared) {
     let threads = std::mem::take(&mut *pool.threads.lock());
     for thread in threads {
         // The last handle may have been dropped by a worker's own last breath.
-        if thread.thread().id() != current().id() {
+        if thread.thread().id() != plain_thread::current().id() {
             // It has not panicked: nothing gets out of `work`.
             let _ = thread.join();
         }

@@ -1,15 +1,15 @@
 //! Many like jobs, a few at a time.
 
-use super::Shared;
-use super::errands::Errands;
-use super::error::{JobError, Panic};
-use super::here::{self, PoolId};
-use super::job::Job;
-use super::submit::Submitter;
-use super::work::{Desk, Discard, Fate, Work};
 use crate::error::Reason;
 use crate::sync::{Mutex, PlainArc};
 use crate::wait::block_on;
+use crate::worker_pool::Shared;
+use crate::worker_pool::error::{JobError, JobPanic};
+use crate::worker_pool::inline::InlineJobs;
+use crate::worker_pool::job::Job;
+use crate::worker_pool::run::{Discard, JobEnd, Run, RunContext};
+use crate::worker_pool::submit::Submitter;
+use crate::worker_pool::workers::current::{self, PoolId};
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
@@ -18,18 +18,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Poll, Waker};
 
 /// The results of a function for each of many items: an iterator, made by
-/// [`WorkerPool::map`](super::WorkerPool::map).
+/// [`WorkerPool::map`](crate::worker_pool::WorkerPool::map).
 ///
 /// Items are taken from their iterator as results are taken from this one, so that no more than
 /// [`concurrency`](Self::concurrency) of them are under way at once, results not yet taken included.
 /// Dropping it drops what has not begun.
-pub struct Map<'a, I: Iterator, F, R> {
+pub struct WorkerPoolMap<'a, I: Iterator, F, R> {
     pool: &'a PlainArc<Shared>,
     items: Fuse<I>,
     function: PlainArc<F>,
     concurrency: usize,
     ordered: bool,
-    errands: PlainArc<Errands>,
+    inline_jobs: PlainArc<InlineJobs>,
     results: PlainArc<Results<R>>,
     /// How many results have been taken; the number of the first of `window`.
     taken: usize,
@@ -78,15 +78,15 @@ impl<R> Results<R> {
     }
 }
 
-impl<'a, I: Iterator, F, R> Map<'a, I, F, R> {
-    pub(super) fn new(pool: &'a PlainArc<Shared>, items: I, function: F) -> Self {
+impl<'a, I: Iterator, F, R> WorkerPoolMap<'a, I, F, R> {
+    pub(crate) fn new(pool: &'a PlainArc<Shared>, items: I, function: F) -> Self {
         Self {
             pool,
             items: items.fuse(),
             function: PlainArc::new(function),
-            concurrency: pool.queue.crew.most().max(1),
+            concurrency: pool.queue.idle.most().max(1),
             ordered: true,
-            errands: PlainArc::default(),
+            inline_jobs: PlainArc::default(),
             results: PlainArc::new(Results { list: Mutex::new((VecDeque::new(), None)) }),
             taken: 0,
             window: VecDeque::new(),
@@ -109,7 +109,7 @@ impl<'a, I: Iterator, F, R> Map<'a, I, F, R> {
     }
 }
 
-impl<I, F, R> Iterator for Map<'_, I, F, R>
+impl<I, F, R> Iterator for WorkerPoolMap<'_, I, F, R>
 where
     I: Iterator<Item: Send + 'static>,
     F: Fn(I::Item) -> R + Send + Sync + 'static,
@@ -130,8 +130,9 @@ where
                 results: PlainArc::clone(&self.results),
             };
             self.window.push_back(None);
-            self.errands.add(Job::new(work));
-            match Submitter::new(self.pool).try_enter_ticket(Ticket(PlainArc::clone(&self.errands)))
+            self.inline_jobs.add(Job::new(work));
+            match Submitter::new(self.pool)
+                .try_enter_ticket(Ticket(PlainArc::clone(&self.inline_jobs)))
             {
                 Ok(()) => {}
                 Err((Reason::ShutDown, ticket)) => {
@@ -144,7 +145,7 @@ where
         while self.window.front()?.is_none() {
             let (number, result) = match self.results.try_receive() {
                 Some(reply) => reply,
-                None if help_out(self.pool, &self.errands, &mut self.help) => continue,
+                None if help_out(self.pool, &self.inline_jobs, &mut self.help) => continue,
                 None => self.results.receive(),
             };
             let place = if self.ordered { number - self.taken } else { 0 };
@@ -155,24 +156,24 @@ where
     }
 }
 
-/// Runs one of the errands here, where waiting for another to do so might be for ever: on a worker, or if
+/// Runs one of the inline_jobs here, where waiting for another to do so might be for ever: on a worker, or if
 /// not each has its ticket in the queue.
-fn help_out(pool: &PlainArc<Shared>, errands: &Errands, needed: &mut bool) -> bool {
-    let on_worker = here::on_worker_of(PoolId::of(pool), |desk| errands.run_one(desk));
-    let helped = on_worker.unwrap_or_else(|| *needed && errands.run_one(&pool.outside_desk()));
+fn help_out(pool: &PlainArc<Shared>, inline_jobs: &InlineJobs, needed: &mut bool) -> bool {
+    let on_worker = current::on_worker_of(PoolId::of(pool), |context| inline_jobs.run_one(context));
+    let helped = on_worker.unwrap_or_else(|| *needed && inline_jobs.run_one(&pool.outside_desk()));
     *needed &= helped;
     helped
 }
 
-impl<I: Iterator, F, R> Drop for Map<'_, I, F, R> {
+impl<I: Iterator, F, R> Drop for WorkerPoolMap<'_, I, F, R> {
     fn drop(&mut self) {
-        self.errands.clear();
+        self.inline_jobs.clear();
     }
 }
 
-impl<I: Iterator, F, R> fmt::Debug for Map<'_, I, F, R> {
+impl<I: Iterator, F, R> fmt::Debug for WorkerPoolMap<'_, I, F, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Map")
+        f.debug_struct("WorkerPoolMap")
             .field("concurrency", &self.concurrency)
             .field("ordered", &self.ordered)
             .field("taken", &self.taken)
@@ -188,41 +189,41 @@ struct Mapped<F, A, R> {
     results: PlainArc<Results<R>>,
 }
 
-impl<F, A, R> Work for Mapped<F, A, R>
+impl<F, A, R> Run for Mapped<F, A, R>
 where
     F: Fn(A) -> R + Send + Sync,
     A: Send,
     R: Send,
 {
-    fn run(self, desk: &Desk<'_>) -> Fate {
+    fn run(self, context: &RunContext<'_>) -> JobEnd {
         let Self { function, item, number, results } = self;
         let result = catch_unwind(AssertUnwindSafe(|| function(item)));
-        let fate = match &result {
-            Ok(_) => Fate::Completed,
+        let end = match &result {
+            Ok(_) => JobEnd::Completed,
             Err(payload) => {
-                desk.pool.panicked(desk, &**payload);
-                Fate::Settled
+                context.pool.panicked(context, &**payload);
+                JobEnd::Settled
             }
         };
-        results.send(number, result.map_err(|payload| JobError::Panicked(Panic::new(payload))));
-        fate
+        results.send(number, result.map_err(|payload| JobError::Panicked(JobPanic::new(payload))));
+        end
     }
 
-    fn discard(self, why: Discard) -> Fate {
+    fn discard(self, why: Discard) -> JobEnd {
         self.results.send(self.number, Err(why.into()));
-        Fate::Discarded(why)
+        JobEnd::Discarded(why)
     }
 }
 
-/// The right, and here the duty, to run one of the errands, or to let know that it will not be run.
-struct Ticket(PlainArc<Errands>);
+/// The right, and here the duty, to run one of the inline_jobs, or to let know that it will not be run.
+struct Ticket(PlainArc<InlineJobs>);
 
-impl Work for Ticket {
-    fn run(self, desk: &Desk<'_>) -> Fate {
-        self.0.redeem(desk)
+impl Run for Ticket {
+    fn run(self, context: &RunContext<'_>) -> JobEnd {
+        self.0.redeem(context)
     }
 
-    fn discard(self, why: Discard) -> Fate {
+    fn discard(self, why: Discard) -> JobEnd {
         self.0.discard_one(why)
     }
 }

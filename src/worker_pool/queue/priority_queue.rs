@@ -1,21 +1,21 @@
 //! The queue: one ring, or one for each priority.
 
-use super::panics::quietly;
 use crate::ring::{PopError, Ring};
 use crate::wait::{Condition, Wait, WaitQueue};
+use crate::worker_pool::panics::quietly;
 
 /// Rings in order of priority, the most urgent first.
-pub(super) struct Lanes<J> {
+pub(crate) struct PriorityQueue<J> {
     lanes: Box<[Lane<J>]>,
 }
 
-pub(super) struct Lane<J> {
+pub(crate) struct Lane<J> {
     ring: Ring<J>,
     for_room: WaitQueue,
 }
 
 /// "There is no room" in a lane, for those who wait until there is.
-pub(super) struct Room<'a, J>(&'a Ring<J>);
+pub(crate) struct Room<'a, J>(&'a Ring<J>);
 
 impl<J> Condition for Room<'_, J> {
     fn raise(&self) -> bool {
@@ -28,17 +28,17 @@ impl<J> Condition for Room<'_, J> {
 }
 
 impl<J> Lane<J> {
-    pub(super) fn ring(&self) -> &Ring<J> {
+    pub(crate) fn ring(&self) -> &Ring<J> {
         &self.ring
     }
 
-    pub(super) fn wait_for_room(&self) -> Wait<'_, Room<'_, J>> {
+    pub(crate) fn wait_for_room(&self) -> Wait<'_, Room<'_, J>> {
         Wait::new(&self.for_room, Room(&self.ring))
     }
 
     /// Takes the oldest job out for `act`.
     #[inline(always)]
-    pub(super) fn pop<R>(&self, act: impl FnOnce(J) -> R) -> Result<R, PopError> {
+    pub(crate) fn pop<R>(&self, act: impl FnOnce(J) -> R) -> Result<R, PopError> {
         self.ring.pop_with(|job, waited_for| {
             if waited_for {
                 self.notify(1);
@@ -66,16 +66,16 @@ fn order(turn: u32) -> [usize; 3] {
     }
 }
 
-impl<J> Lanes<J> {
+impl<J> PriorityQueue<J> {
     /// `count` is 1 or 3.
-    pub(super) fn new(count: usize, capacity: usize) -> Self {
+    pub(crate) fn new(count: usize, capacity: usize) -> Self {
         let lane = |_| Lane { ring: Ring::new(capacity), for_room: WaitQueue::new() };
         Self { lanes: (0..count).map(lane).collect() }
     }
 
     /// The lane of a priority, counted from the most urgent; without priorities all go into one.
     #[inline(always)]
-    pub(super) fn lane(&self, index: usize) -> &Lane<J> {
+    pub(crate) fn lane(&self, index: usize) -> &Lane<J> {
         match &*self.lanes {
             [only] => only,
             lanes => &lanes[index],
@@ -85,7 +85,7 @@ impl<J> Lanes<J> {
     /// Takes the next job out for `act`, which also learns the lane that it comes from. `turn` counts the pops
     /// of whoever asks.
     #[inline(always)]
-    pub(super) fn pop<R>(&self, turn: u32, act: impl FnOnce(J, usize) -> R) -> Result<R, PopError> {
+    pub(crate) fn pop<R>(&self, turn: u32, act: impl FnOnce(J, usize) -> R) -> Result<R, PopError> {
         match &*self.lanes {
             [only] => only.pop(|job| act(job, 0)),
             lanes => Self::pop_in_order(lanes, turn, act),
@@ -112,7 +112,7 @@ impl<J> Lanes<J> {
 
     /// Raises the flag of every lane, each in one step with seeing it empty and open; false, with all of
     /// them down, if one may not be.
-    pub(super) fn raise(&self) -> bool {
+    pub(crate) fn raise(&self) -> bool {
         let raised = self.lanes.iter().all(|lane| lane.ring.wait_for_items());
         if !raised {
             self.lower();
@@ -120,7 +120,7 @@ impl<J> Lanes<J> {
         raised
     }
 
-    pub(super) fn lower(&self) {
+    pub(crate) fn lower(&self) {
         for lane in &self.lanes {
             lane.ring.nobody_waits_for_items();
         }
@@ -128,7 +128,7 @@ impl<J> Lanes<J> {
 
     /// Ends pushing; what is inside stays. Those who wait for room learn of it. True for the call that did
     /// it.
-    pub(super) fn close(&self) -> bool {
+    pub(crate) fn close(&self) -> bool {
         // Each sees to its end that the others are closed: whoever comes second finds all of them so.
         let closed =
             self.lanes.iter().map(|lane| lane.ring.close()).fold(false, std::ops::BitOr::bitor);
@@ -138,16 +138,16 @@ impl<J> Lanes<J> {
         closed
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.lanes[0].ring.is_closed()
     }
 
     /// Whether each lane was empty at some instant during the call.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.lanes.iter().all(|lane| lane.ring.is_empty())
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.lanes.iter().map(|lane| lane.ring.len()).sum()
     }
 }
@@ -157,7 +157,7 @@ impl<J> Lanes<J> {
 mod tests {
     use super::*;
 
-    fn fill(lanes: &Lanes<usize>, each: usize) {
+    fn fill(lanes: &PriorityQueue<usize>, each: usize) {
         for index in 0..3 {
             (0..each).for_each(|_| lanes.lane(index).ring().try_push(index).unwrap());
         }
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn urgent_first_but_nobody_starves() {
-        let lanes = Lanes::new(3, 64);
+        let lanes = PriorityQueue::new(3, 64);
         fill(&lanes, 64);
         let mut popped = [0; 3];
         for turn in 0..64 {
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn an_empty_lane_costs_no_turn() {
-        let lanes = Lanes::new(3, 4);
+        let lanes = PriorityQueue::new(3, 4);
         lanes.lane(2).ring().try_push(2).unwrap();
         let pop = |turn| lanes.pop(turn, |job, lane| (job, lane));
         assert_eq!(pop(0), Ok((2, 2)));
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn the_flags_go_up_together_or_not_at_all() {
-        let lanes = Lanes::new(3, 4);
+        let lanes = PriorityQueue::new(3, 4);
         assert!(lanes.raise());
         assert_eq!(lanes.lane(1).ring().push_with(1, |job| job), Ok(true));
         assert!(!lanes.raise(), "there is something");

@@ -3,15 +3,15 @@
 //! A job that is forgotten leaves a worker asleep for ever, which loom reports as a deadlock: these models
 //! need few assertions.
 
-use super::crew::Worker;
-use super::error::JobError;
-use super::handle::{Cell, JobHandle, Ran};
-use super::here::PoolId;
-use super::queue::Queue;
 use crate::ring::PushError;
 use crate::sync::{Arc, PlainArc};
 use crate::time::Deadline;
 use crate::wait::block_on;
+use crate::worker_pool::error::JobError;
+use crate::worker_pool::handle::{Cell, JobHandle, Ran};
+use crate::worker_pool::queue::Queue;
+use crate::worker_pool::workers::current::PoolId;
+use crate::worker_pool::workers::idle::Worker;
 use loom::sync::Notify;
 use loom::thread;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,7 +28,7 @@ type Jobs = Arc<Queue<u32>>;
 /// A queue with `workers` places taken.
 fn queue(lanes: usize, workers: usize) -> Jobs {
     let queue = Queue::new(lanes, 2, workers, workers);
-    assert_eq!(queue.crew.hire(workers), workers);
+    assert_eq!(queue.idle.hire(workers), workers);
     Arc::new(queue)
 }
 
@@ -72,7 +72,7 @@ fn worker_to_the_end(queue: &Jobs) -> thread::JoinHandle<u32> {
     thread::spawn(move || {
         let worker = Worker::new(None);
         let sum = std::iter::from_fn(|| next(&queue, &worker)).sum();
-        queue.crew.depart();
+        queue.idle.depart();
         sum
     })
 }
@@ -180,7 +180,7 @@ fn the_searcher_hands_over() {
 fn a_job_that_needs_a_worker_more() {
     model(1, || {
         let queue: Jobs = Arc::new(Queue::new(1, 2, 1, 2));
-        assert_eq!(queue.crew.hire(1), 1);
+        assert_eq!(queue.idle.hire(1), 1);
         assert!(!queue.call(), "nothing to do yet");
         let second_has_run = std::sync::Arc::new(Notify::new());
         fn work(queue: &Jobs, second_has_run: &std::sync::Arc<Notify>, searching: bool) {
@@ -221,7 +221,7 @@ fn a_job_that_needs_a_worker_more() {
 fn a_search_put_off() {
     model(2, || {
         let queue: Jobs = Arc::new(Queue::new(1, 2, 1, 2));
-        assert_eq!(queue.crew.hire(1), 1);
+        assert_eq!(queue.idle.hire(1), 1);
         assert!(!queue.call(), "nothing to do yet");
         let all_have_run = std::sync::Arc::new(Notify::new());
         fn hire(queue: &Jobs, all_have_run: &std::sync::Arc<Notify>) {
@@ -262,7 +262,7 @@ fn submit_against_shutdown() {
         };
         let accepted = u32::from(submit(&queue, 0, 1));
         assert!(closing.join().unwrap(), "closed by one");
-        block_on(std::future::poll_fn(|cx| match queue.crew.all_gone(cx.waker()) {
+        block_on(std::future::poll_fn(|cx| match queue.idle.all_gone(cx.waker()) {
             true => std::task::Poll::Ready(()),
             false => std::task::Poll::Pending,
         }));
@@ -297,7 +297,7 @@ fn shrinking_leaves_one_who_works() {
             while next(queue, &worker).is_some() {
                 queue.close();
             }
-            queue.crew.depart();
+            queue.idle.depart();
         }
         let other = {
             let queue = queue.clone();
@@ -311,7 +311,7 @@ fn shrinking_leaves_one_who_works() {
     });
 }
 
-/// Counts what of it is alive.
+/// Stats what of it is alive.
 struct Alive(PlainArc<AtomicUsize>);
 
 impl Alive {

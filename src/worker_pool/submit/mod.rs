@@ -1,16 +1,5 @@
 //! Ways into the queue.
 
-use super::Shared;
-#[cfg(doc)]
-use super::WorkerPool;
-use super::config::WhenFull;
-use super::error::{JobError, Refused};
-use super::handle::{Cell, JobHandle, Tracked};
-use super::here::{self, PoolId};
-use super::job::{Job, fits};
-use super::lanes::{Lane, Room};
-use super::tally::SAMPLE;
-use super::work::{Desk, Discard, Fate, Plain, Stamped, Timed, Work, discard_at};
 use crate::error::{Reason, Rejection};
 use crate::random::one_in;
 use crate::ring::{PopError, PushError};
@@ -19,18 +8,31 @@ use crate::sync::hint::spin_loop;
 use crate::sync::thread::yield_now;
 use crate::time::{Deadline, Instant};
 use crate::wait::{Attempt, Wait};
+use crate::worker_pool::Shared;
+#[cfg(doc)]
+use crate::worker_pool::WorkerPool;
+use crate::worker_pool::config::OverflowRule;
+use crate::worker_pool::error::{JobError, SubmitError};
+use crate::worker_pool::handle::{Cell, JobHandle, Tracked};
+use crate::worker_pool::job::{Job, fits};
+use crate::worker_pool::queue::priority_queue::{Lane, Room};
+use crate::worker_pool::run::{
+    Closure, Discard, JobEnd, Run, RunContext, Stamped, Timed, discard_at,
+};
+use crate::worker_pool::stats::SAMPLE;
+use crate::worker_pool::workers::current::{self, PoolId};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// How urgent a job is, in a pool with [priorities](super::Builder::priorities).
+/// How urgent a job is, in a pool with [priorities](crate::worker_pool::WorkerPoolBuilder::priorities).
 ///
 /// Urgent jobs go first, but nothing starves: of sixteen jobs that a worker takes at least three are normal ones
 /// and one is a low one, if there are any.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Priority {
+pub enum JobPriority {
     /// Somebody waits for it.
     High = 0,
     /// The rest.
@@ -55,7 +57,7 @@ pub enum Priority {
 #[derive(Clone, Copy)]
 pub struct Submitter<'a> {
     pool: &'a PlainArc<Shared>,
-    priority: Priority,
+    priority: JobPriority,
     patience: Patience,
 }
 
@@ -67,13 +69,13 @@ enum Patience {
 }
 
 /// Work with what the pool needs to know about it.
-pub(super) enum Wrapped<W> {
+pub(crate) enum Wrapped<W> {
     Bare(W),
     Stamped(Stamped<W>),
     Timed(Timed<W>),
 }
 
-impl<W: Work> Wrapped<W> {
+impl<W: Run> Wrapped<W> {
     fn into_work(self) -> W {
         match self {
             Self::Bare(work) => work,
@@ -81,7 +83,7 @@ impl<W: Work> Wrapped<W> {
         }
     }
 
-    /// Counts the wait in the queue from now on: waiting for room is not part of it.
+    /// Stats the wait in the queue from now on: waiting for room is not part of it.
     fn stamp(&mut self, now: impl FnOnce() -> Instant) {
         match self {
             Self::Bare(_) => {}
@@ -91,11 +93,11 @@ impl<W: Work> Wrapped<W> {
         }
     }
 
-    fn run(self, desk: &Desk<'_>) -> Fate {
+    fn run(self, context: &RunContext<'_>) -> JobEnd {
         match self {
-            Self::Bare(work) => work.run(desk),
-            Self::Stamped(work) => work.run(desk),
-            Self::Timed(work) => work.run(desk),
+            Self::Bare(work) => work.run(context),
+            Self::Stamped(work) => work.run(context),
+            Self::Timed(work) => work.run(context),
         }
     }
 }
@@ -103,7 +105,7 @@ impl<W: Work> Wrapped<W> {
 /// Straight into a slot; what is too large for it is boxed before a slot is claimed, for the allocator may
 /// take its time.
 #[inline(always)]
-fn push<W: Work + 'static>(lane: &Lane<Job>, work: W) -> Result<bool, PushError<W>> {
+fn push<W: Run + 'static>(lane: &Lane<Job>, work: W) -> Result<bool, PushError<W>> {
     if const { fits::<W>() } {
         lane.ring().push_with(work, Job::new)
     } else {
@@ -112,7 +114,7 @@ fn push<W: Work + 'static>(lane: &Lane<Job>, work: W) -> Result<bool, PushError<
 }
 
 #[cold]
-fn push_boxed<W: Work + 'static>(lane: &Lane<Job>, work: W) -> Result<bool, PushError<W>> {
+fn push_boxed<W: Run + 'static>(lane: &Lane<Job>, work: W) -> Result<bool, PushError<W>> {
     lane.ring().push_with(Box::new(work), Job::new).map_err(|refusal| about(refusal, |work| *work))
 }
 
@@ -129,13 +131,13 @@ fn about<A, B>(refusal: PushError<A>, map: impl FnOnce(A) -> B) -> PushError<B> 
 const LOOKS: u32 = 64;
 
 impl<'a> Submitter<'a> {
-    pub(super) fn new(pool: &'a PlainArc<Shared>) -> Self {
-        Self { pool, priority: Priority::default(), patience: Patience::Endless }
+    pub(crate) fn new(pool: &'a PlainArc<Shared>) -> Self {
+        Self { pool, priority: JobPriority::default(), patience: Patience::Endless }
     }
 
     /// The same with a priority.
     #[must_use]
-    pub fn priority(mut self, priority: Priority) -> Self {
+    pub fn priority(mut self, priority: JobPriority) -> Self {
         self.priority = priority;
         self
     }
@@ -160,34 +162,41 @@ impl<'a> Submitter<'a> {
     /// # Errors
     /// Gives the job back and says why.
     #[inline]
-    pub fn try_submit<F: FnOnce() + Send + 'static>(&self, job: F) -> Result<(), Refused<F>> {
-        self.try_enter(self.wrap(Plain(job)))
+    pub fn try_submit<F: FnOnce() + Send + 'static>(&self, job: F) -> Result<(), SubmitError<F>> {
+        self.try_enter(self.wrap(Closure(job)))
             .map_err(|(reason, work)| self.refused(reason, work.into_work().0))
     }
 
     /// See [`WorkerPool::submit`].
-    pub fn submit<F: FnOnce() + Send + 'static>(&self, job: F) -> Submit<'a, F> {
-        Submit { entry: Entry::new(*self, self.wrap(Plain(job))) }
+    pub fn submit<F: FnOnce() + Send + 'static>(&self, job: F) -> SubmitFuture<'a, F> {
+        SubmitFuture { entry: Entry::new(*self, self.wrap(Closure(job))) }
     }
 
     /// See [`WorkerPool::submit_blocking`].
     ///
     /// # Errors
     /// Gives the job back and says why.
-    pub fn submit_blocking<F: FnOnce() + Send + 'static>(&self, job: F) -> Result<(), Refused<F>> {
-        let entered = self.enter_blocking(self.wrap(Plain(job)), for_as_long_as_it_takes);
+    pub fn submit_blocking<F: FnOnce() + Send + 'static>(
+        &self,
+        job: F,
+    ) -> Result<(), SubmitError<F>> {
+        let entered = self.enter_blocking(self.wrap(Closure(job)), for_as_long_as_it_takes);
         entered.map_err(|(reason, work)| self.refused(reason, work.into_work().0))
     }
 
-    /// See [`WorkerPool::submit_timeout`].
+    /// See [`WorkerPool::submit_blocking_timeout`].
     ///
     /// # Errors
     /// Gives the job back and says why.
-    pub fn submit_timeout<F>(&self, job: F, patience: Duration) -> Result<(), Refused<F>>
+    pub fn submit_blocking_timeout<F>(
+        &self,
+        job: F,
+        patience: Duration,
+    ) -> Result<(), SubmitError<F>>
     where
         F: FnOnce() + Send + 'static,
     {
-        let entered = self.enter_blocking(self.wrap(Plain(job)), |wait, attempt| {
+        let entered = self.enter_blocking(self.wrap(Closure(job)), |wait, attempt| {
             wait.block_for(patience, attempt)
         });
         entered.map_err(|(reason, work)| self.refused(reason, work.into_work().0))
@@ -198,8 +207,8 @@ impl<'a> Submitter<'a> {
     /// # Errors
     /// Gives the job back and says why.
     #[inline]
-    pub fn execute<F: FnOnce() + Send + 'static>(&self, job: F) -> Result<(), Refused<F>> {
-        self.enter(self.wrap(Plain(job)))
+    pub fn execute<F: FnOnce() + Send + 'static>(&self, job: F) -> Result<(), SubmitError<F>> {
+        self.enter(self.wrap(Closure(job)))
             .map_err(|(reason, work)| self.refused(reason, work.into_work().0))
     }
 
@@ -221,7 +230,7 @@ impl<'a> Submitter<'a> {
     ///
     /// # Errors
     /// Gives the job back and says why.
-    pub fn try_spawn<F, T>(&self, job: F) -> Result<JobHandle<T>, Refused<F>>
+    pub fn try_spawn<F, T>(&self, job: F) -> Result<JobHandle<T>, SubmitError<F>>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
@@ -234,13 +243,13 @@ impl<'a> Submitter<'a> {
     }
 
     /// See [`WorkerPool::call`].
-    pub fn call<F, T>(&self, job: F) -> Call<'a, F, T>
+    pub fn call<F, T>(&self, job: F) -> CallFuture<'a, F, T>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
         let (work, handle) = self.tracked(job);
-        Call { entry: Some(Entry::new(*self, work)), handle }
+        CallFuture { entry: Some(Entry::new(*self, work)), handle }
     }
 
     /// See [`WorkerPool::call_blocking`].
@@ -259,8 +268,8 @@ impl<'a> Submitter<'a> {
         handle.join_blocking()
     }
 
-    /// A ticket for [errands](super::errands), whose loss does no harm.
-    pub(super) fn try_enter_ticket<W: Work + 'static>(&self, ticket: W) -> Result<(), (Reason, W)> {
+    /// A ticket for [inline_jobs](crate::worker_pool::inline_jobs), whose loss does no harm.
+    pub(crate) fn try_enter_ticket<W: Run + 'static>(&self, ticket: W) -> Result<(), (Reason, W)> {
         self.try_enter(self.wrap(ticket)).map_err(|(reason, work)| (reason, work.into_work()))
     }
 
@@ -278,25 +287,25 @@ impl<'a> Submitter<'a> {
 
     /// Lets the handle know that the job was not taken.
     #[cold]
-    fn give_up<W: Work>(&self, reason: Reason, work: Wrapped<W>) {
+    fn give_up<W: Run>(&self, reason: Reason, work: Wrapped<W>) {
         let why = if reason == Reason::ShutDown { Discard::ShutDown } else { Discard::QueueFull };
         self.pool.outside.rejected.add(1);
         work.into_work().discard(why);
     }
 
     #[cold]
-    fn refused<F>(&self, reason: Reason, job: F) -> Refused<F> {
+    fn refused<F>(&self, reason: Reason, job: F) -> SubmitError<F> {
         self.pool.outside.rejected.add(1);
-        Refused::new(job, Rejection::new(reason, self.pool.name))
+        SubmitError::new(job, Rejection::new(reason, self.pool.name))
     }
 
     #[inline(always)]
-    fn wrap<W: Work>(&self, work: W) -> Wrapped<W> {
+    fn wrap<W: Run>(&self, work: W) -> Wrapped<W> {
         self.wrap_with(self.limits(), work)
     }
 
     #[inline(always)]
-    fn wrap_with<W: Work>(&self, limits: Option<(Instant, Deadline)>, work: W) -> Wrapped<W> {
+    fn wrap_with<W: Run>(&self, limits: Option<(Instant, Deadline)>, work: W) -> Wrapped<W> {
         if let Some((entered, deadline)) = limits {
             return Wrapped::Timed(Timed { work, entered, deadline });
         }
@@ -332,7 +341,7 @@ impl<'a> Submitter<'a> {
 
     /// One attempt.
     #[inline(always)]
-    fn push<W: Work + 'static>(&self, work: Wrapped<W>) -> Result<(), PushError<Wrapped<W>>> {
+    fn push<W: Run + 'static>(&self, work: Wrapped<W>) -> Result<(), PushError<Wrapped<W>>> {
         let pushed = match work {
             Wrapped::Bare(work) => {
                 push(self.lane(), work).map_err(|refusal| about(refusal, Wrapped::Bare))
@@ -345,13 +354,13 @@ impl<'a> Submitter<'a> {
             }
         };
         if pushed? {
-            super::called(self.pool);
+            crate::worker_pool::called(self.pool);
         }
         Ok(())
     }
 
     #[inline(always)]
-    fn try_enter<W: Work + 'static>(&self, work: Wrapped<W>) -> Result<(), (Reason, Wrapped<W>)> {
+    fn try_enter<W: Run + 'static>(&self, work: Wrapped<W>) -> Result<(), (Reason, Wrapped<W>)> {
         match self.push(work) {
             Ok(()) => Ok(()),
             Err(refusal) => self.try_again(refusal),
@@ -359,7 +368,7 @@ impl<'a> Submitter<'a> {
     }
 
     #[cold]
-    fn try_again<W: Work + 'static>(
+    fn try_again<W: Run + 'static>(
         &self,
         mut refusal: PushError<Wrapped<W>>,
     ) -> Result<(), (Reason, Wrapped<W>)> {
@@ -379,7 +388,7 @@ impl<'a> Submitter<'a> {
 
     /// By the pool's rule.
     #[inline(always)]
-    fn enter<W: Work + 'static>(&self, work: Wrapped<W>) -> Result<(), (Reason, Wrapped<W>)> {
+    fn enter<W: Run + 'static>(&self, work: Wrapped<W>) -> Result<(), (Reason, Wrapped<W>)> {
         match self.try_enter(work) {
             Err((Reason::QueueFull, work)) => self.enter_when_full(work),
             other => other,
@@ -387,28 +396,30 @@ impl<'a> Submitter<'a> {
     }
 
     #[cold]
-    fn enter_when_full<W: Work + 'static>(
+    fn enter_when_full<W: Run + 'static>(
         &self,
         work: Wrapped<W>,
     ) -> Result<(), (Reason, Wrapped<W>)> {
-        match self.pool.settings.when_full {
-            WhenFull::Reject => Err((Reason::QueueFull, work)),
-            WhenFull::Block => self.enter_blocking(work, for_as_long_as_it_takes),
-            WhenFull::CallerRuns => {
+        match self.pool.config.when_full {
+            OverflowRule::Reject => Err((Reason::QueueFull, work)),
+            OverflowRule::Block => self.enter_blocking(work, for_as_long_as_it_takes),
+            OverflowRule::CallerRuns => {
                 let mut work = Some(work);
-                here::on_worker_of(PoolId::of(self.pool), |desk| self.run_here(work.take(), desk))
-                    .unwrap_or_else(|| self.run_here(work.take(), &self.pool.outside_desk()))
+                current::on_worker_of(PoolId::of(self.pool), |context| {
+                    self.run_here(work.take(), context)
+                })
+                .unwrap_or_else(|| self.run_here(work.take(), &self.pool.outside_desk()))
             }
-            WhenFull::DropNewest => {
+            OverflowRule::DropNewest => {
                 self.pool.outside.rejected.add(1);
                 work.into_work().discard(Discard::QueueFull);
                 Ok(())
             }
-            WhenFull::DropOldest => self.enter_over_the_oldest(work),
+            OverflowRule::DropOldest => self.enter_over_the_oldest(work),
         }
     }
 
-    fn enter_over_the_oldest<W: Work + 'static>(
+    fn enter_over_the_oldest<W: Run + 'static>(
         &self,
         mut work: Wrapped<W>,
     ) -> Result<(), (Reason, Wrapped<W>)> {
@@ -433,14 +444,14 @@ impl<'a> Submitter<'a> {
 
     fn evict_the_oldest(&self) -> Result<(), PopError> {
         self.lane().pop(|oldest| {
-            let desk = self.pool.outside_desk();
-            desk.tally.note(discard_at(&desk, Discard::QueueFull, |why| oldest.discard(why)));
+            let context = self.pool.outside_desk();
+            context.stats.note(discard_at(&context, Discard::QueueFull, |why| oldest.discard(why)));
         })
     }
 
     /// Waits for room as `wait` does; a worker of this pool does not, for all of them might.
     #[inline(always)]
-    fn enter_blocking<W: Work + 'static>(
+    fn enter_blocking<W: Run + 'static>(
         &self,
         work: Wrapped<W>,
         wait: impl FnOnce(ForRoom<'a>, &mut dyn FnMut() -> Attempt<Entered>) -> Option<Entered>,
@@ -450,8 +461,9 @@ impl<'a> Submitter<'a> {
             other => return other,
         };
         let mut work = Some(work);
-        let here =
-            here::on_worker_of(PoolId::of(self.pool), |desk| self.run_here(work.take(), desk));
+        let here = current::on_worker_of(PoolId::of(self.pool), |context| {
+            self.run_here(work.take(), context)
+        });
         if let Some(ended) = here {
             return ended;
         }
@@ -464,7 +476,7 @@ impl<'a> Submitter<'a> {
     }
 
     /// One attempt of a submission that waits; takes the work only if it succeeds.
-    fn attempt<W: Work + 'static>(&self, slot: &mut Option<Wrapped<W>>) -> Attempt<Entered> {
+    fn attempt<W: Run + 'static>(&self, slot: &mut Option<Wrapped<W>>) -> Attempt<Entered> {
         let Some(mut work) = slot.take() else {
             unreachable!("a submission ends when its work is taken")
         };
@@ -480,16 +492,16 @@ impl<'a> Submitter<'a> {
     }
 
     /// Runs the job instead of queueing it, unless that is nested too deep.
-    fn run_here<W: Work>(
+    fn run_here<W: Run>(
         &self,
         work: Option<Wrapped<W>>,
-        desk: &Desk<'_>,
+        context: &RunContext<'_>,
     ) -> Result<(), (Reason, Wrapped<W>)> {
         let Some(work) = work else { unreachable!("given by every caller") };
-        if here::depth() >= self.pool.settings.inline_depth {
+        if current::depth() >= self.pool.config.inline_depth {
             return Err((Reason::QueueFull, work));
         }
-        here::deeper(|| self.pool.count(desk, || work.run(desk)));
+        current::deeper(|| self.pool.count(context, || work.run(context)));
         Ok(())
     }
 }
@@ -524,14 +536,14 @@ struct Entry<'a, W> {
     work: Option<Wrapped<W>>,
 }
 
-impl<'a, W: Work + 'static> Entry<'a, W> {
+impl<'a, W: Run + 'static> Entry<'a, W> {
     fn new(submitter: Submitter<'a>, work: Wrapped<W>) -> Self {
         Self { submitter, wait: submitter.lane().wait_for_room(), work: Some(work) }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), (Reason, Wrapped<W>)>> {
         let Self { submitter, wait, work } = self;
-        if here::is_worker_of(PoolId::of(submitter.pool)) {
+        if current::is_worker_of(PoolId::of(submitter.pool)) {
             // As in `enter_blocking`: whoever polls here may hold the worker until this is ready. It may have
             // waited elsewhere: its place, and a hint that came to it, go to others.
             *wait = submitter.lane().wait_for_room();
@@ -548,15 +560,15 @@ impl<'a, W: Work + 'static> Entry<'a, W> {
 
 /// The future of [`WorkerPool::submit`].
 #[must_use = "futures do nothing unless polled"]
-pub struct Submit<'a, F> {
-    entry: Entry<'a, Plain<F>>,
+pub struct SubmitFuture<'a, F> {
+    entry: Entry<'a, Closure<F>>,
 }
 
 // The job is not pinned: it is only moved out.
-impl<F> Unpin for Submit<'_, F> {}
+impl<F> Unpin for SubmitFuture<'_, F> {}
 
-impl<F: FnOnce() + Send + 'static> Future for Submit<'_, F> {
-    type Output = Result<(), Refused<F>>;
+impl<F: FnOnce() + Send + 'static> Future for SubmitFuture<'_, F> {
+    type Output = Result<(), SubmitError<F>>;
 
     /// # Panics
     ///
@@ -568,23 +580,23 @@ impl<F: FnOnce() + Send + 'static> Future for Submit<'_, F> {
     }
 }
 
-impl<F> fmt::Debug for Submit<'_, F> {
+impl<F> fmt::Debug for SubmitFuture<'_, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Submit").finish_non_exhaustive()
+        f.debug_struct("SubmitFuture").finish_non_exhaustive()
     }
 }
 
 /// The future of [`WorkerPool::call`]. Dropped before it is ready, it cancels the job unless that has begun.
 #[must_use = "futures do nothing unless polled"]
-pub struct Call<'a, F, T> {
+pub struct CallFuture<'a, F, T> {
     /// `None`: in the queue.
     entry: Option<Entry<'a, Tracked<F, T>>>,
     handle: JobHandle<T>,
 }
 
-impl<F, T> Unpin for Call<'_, F, T> {}
+impl<F, T> Unpin for CallFuture<'_, F, T> {}
 
-impl<F, T> Future for Call<'_, F, T>
+impl<F, T> Future for CallFuture<'_, F, T>
 where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
@@ -607,22 +619,22 @@ where
     }
 }
 
-impl<F, T> Drop for Call<'_, F, T> {
+impl<F, T> Drop for CallFuture<'_, F, T> {
     fn drop(&mut self) {
         self.handle.cancel();
     }
 }
 
-impl<F, T> fmt::Debug for Call<'_, F, T> {
+impl<F, T> fmt::Debug for CallFuture<'_, F, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Call").field("queued", &self.entry.is_none()).finish_non_exhaustive()
+        f.debug_struct("CallFuture").field("queued", &self.entry.is_none()).finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 #[cfg(not(mainstay_loom))]
 mod tests {
-    use super::super::{WhenFull, WorkerPool};
+    use super::super::{OverflowRule, WorkerPool};
     use std::sync::mpsc;
     use std::thread;
 
@@ -633,7 +645,7 @@ mod tests {
         let pool = WorkerPool::builder()
             .workers(1)
             .queue_capacity(3)
-            .when_full(WhenFull::DropOldest)
+            .when_full(OverflowRule::DropOldest)
             .build()
             .unwrap();
         let (hold, held) = mpsc::channel::<()>();
