@@ -1,4 +1,4 @@
-//! A plain HTTP client: one request, one answer, nothing around it.
+//! A plain HTTP client: one request, one response, no policies.
 
 use axum::body::{Body, to_bytes};
 use axum::http::{StatusCode, Uri};
@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// Clones share their connections.
+/// An HTTP client; clones share their connections.
 #[derive(Clone)]
 pub(crate) struct Client {
     http: HttpClient<HttpConnector, Body>,
@@ -22,7 +22,7 @@ impl Client {
         Ok(Self { http, page: format!("http://{server}/").parse()? })
     }
 
-    /// Gets the page, to its end.
+    /// Gets the page and reads its whole body.
     pub(crate) async fn get(&self) -> Result<StatusCode, Failure> {
         let response = self.http.get(self.page.clone()).await?;
         let status = response.status();

@@ -1,31 +1,31 @@
-//! Offers calls at a steady pace, and notes how each ended.
+//! Offers calls at a constant rate and records the result of each.
 
 use crate::schedule::Schedule;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
-/// A rejection that comes later than this was not one at once: an attempt went before it, and the breaker
-/// rejected the next. The caller had to wait for it, so it counts as failed.
-const AT_ONCE: Duration = Duration::from_millis(5);
+/// A later rejection was not immediate: an attempt preceded it and the breaker rejected the next.
+/// The caller had to wait for it, so it counts as failed.
+const IMMEDIATE: Duration = Duration::from_millis(5);
 
-/// How a call ended, for its caller.
+/// The result of a call from its caller's view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ended {
+pub(crate) enum CallResult {
     Ok,
     Failed,
-    /// At once, without an attempt.
+    /// Rejected immediately, without an attempt.
     Rejected,
 }
 
-/// One call, as its caller saw it.
+/// One call from its caller's view.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call {
-    /// When it was offered.
+    /// The time at which the call was offered.
     pub(crate) offered: Duration,
-    /// How long its caller waited, whatever for.
+    /// The time that the caller waited, whatever the result.
     pub(crate) took: Duration,
-    pub(crate) ended: Ended,
+    pub(crate) result: CallResult,
 }
 
 impl Call {
@@ -39,16 +39,16 @@ impl Call {
 pub(crate) struct Journal(Arc<Mutex<Vec<Call>>>);
 
 impl Journal {
-    fn note(&self, call: Call) {
-        self.0.lock().expect("nobody panics while noting").push(call);
+    fn record(&self, call: Call) {
+        self.0.lock().expect("no panic under the lock").push(call);
     }
 
-    /// The calls so far, in the order in which they ended.
+    /// Returns the calls so far, in the order in which they ended.
     pub(crate) fn calls(&self) -> Vec<Call> {
-        self.0.lock().expect("nobody panics while noting").clone()
+        self.0.lock().expect("no panic under the lock").clone()
     }
 
-    /// All calls, in the order in which they were offered.
+    /// Returns all calls, in the order in which they were offered.
     pub(crate) fn into_calls(self) -> Vec<Call> {
         let mut calls = self.calls();
         calls.sort_by_key(|call| call.offered);
@@ -56,13 +56,13 @@ impl Journal {
     }
 }
 
-/// Begins a call every `1 / rps` seconds, whether those before it have ended or not, as independent users
-/// do: a load that waits for slow answers would spare the server just when it matters. Returns when all
-/// calls have ended.
+/// Starts a call every `1 / rps` seconds, whether earlier calls have ended or not, as independent
+/// users do: a load that waits for slow responses would relieve the server in the phases that
+/// matter. Returns when all calls have ended.
 pub(crate) async fn offer<F, Fut>(schedule: Schedule, rps: u32, journal: &Journal, call: F)
 where
     F: Fn() -> Fut,
-    Fut: Future<Output = Ended> + Send + 'static,
+    Fut: Future<Output = CallResult> + Send + 'static,
 {
     let mut calls = JoinSet::new();
     for due in
@@ -71,12 +71,14 @@ where
         schedule.sleep_until(due).await;
         let (call, journal) = (call(), journal.clone());
         calls.spawn(async move {
-            let begun = Instant::now();
-            let ended = call.await;
-            let took = begun.elapsed();
-            let ended =
-                if ended == Ended::Rejected && took > AT_ONCE { Ended::Failed } else { ended };
-            journal.note(Call { offered: due, took, ended });
+            let started = Instant::now();
+            let result = call.await;
+            let took = started.elapsed();
+            let result = match result {
+                CallResult::Rejected if took > IMMEDIATE => CallResult::Failed,
+                result => result,
+            };
+            journal.record(Call { offered: due, took, result });
         });
     }
     calls.join_all().await;

@@ -1,14 +1,14 @@
-//! What do I gain? A service calls a server that turns slow, then failing, then dead, then well again:
-//! once with a loop of three tries, as most services have it, and once through a mainstay pipeline.
+//! What do I gain? A service calls a server that turns slow, then failing, then dead, then healthy
+//! again: once with a plain loop of three attempts, and once through a mainstay pipeline.
 //!
 //! ```sh
 //! cargo run --release --example quickstart
 //! cargo run --release --example quickstart -- --help
 //! ```
 //!
-//! Everything is real: HTTP servers and clients on loopback, and figures that are measured where they
-//! arise. Both clients get the same calls at the same moments, each against a server of its own, so that
-//! they do not disturb each other. Read on here for the pipeline; `server.rs` says how the server falls ill.
+//! HTTP servers and clients run over real sockets on loopback, and all figures are measured. Both
+//! clients offer the same calls at the same times, each to a server of its own, so that they do not
+//! affect each other. This file has the pipeline; `server.rs` has the server's phases.
 
 mod client;
 mod figures;
@@ -22,7 +22,7 @@ mod server;
 use axum::http::StatusCode;
 use client::{Client, Failure};
 use figures::Side;
-use load::{Ended, Journal};
+use load::{CallResult, Journal};
 use mainstay::backoff::Backoff;
 use mainstay::breaker::CircuitBreaker;
 use mainstay::error::{ConfigError, Error};
@@ -37,62 +37,65 @@ use server::Server;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Tries of one call, on both sides.
+/// The maximum number of attempts per call, for both clients.
 const ATTEMPTS: u32 = 3;
-/// The time limit of one try, on both sides.
+/// The timeout of one attempt, for both clients.
 const ATTEMPT_LIMIT: Duration = Duration::from_millis(250);
-/// The time limit of a whole call. The plain loop ends after `ATTEMPTS * ATTEMPT_LIMIT` by itself.
+/// The timeout of a whole call. The plain loop ends after `ATTEMPTS * ATTEMPT_LIMIT` by itself.
 const CALL_LIMIT: Duration = Duration::from_secs(1);
 
-/// How a service gets a page without mainstay: again and again, until it works or the tries are used up.
-async fn without_mainstay(client: Client) -> Ended {
+/// Gets a page without mainstay: a loop of attempts until one succeeds.
+async fn without_mainstay(client: Client) -> CallResult {
     for _ in 0..ATTEMPTS {
         if let Ok(Ok(status)) = tokio::time::timeout(ATTEMPT_LIMIT, client.get()).await
             && status.is_success()
         {
-            return Ended::Ok;
+            return CallResult::Ok;
         }
     }
-    Ended::Failed
+    CallResult::Failed
 }
 
-/// And with it: one line, and one more answer to think of.
-async fn with_mainstay(pipeline: BoxPipeline<StatusCode, Failure>, client: Client) -> Ended {
+/// Gets a page through the pipeline: one line, and one more result to handle.
+async fn with_mainstay(pipeline: BoxPipeline<StatusCode, Failure>, client: Client) -> CallResult {
     match pipeline.call(|| client.get()).await {
-        Ok(status) if status.is_success() => Ended::Ok,
-        Err(Error::Rejected(_)) => Ended::Rejected, // known at once: time for a page from the cache, say
-        Ok(_) | Err(_) => Ended::Failed,
+        Ok(status) if status.is_success() => CallResult::Ok,
+        // Known immediately: the service has time to respond with a cached page, say.
+        Err(Error::Rejected(_)) => CallResult::Rejected,
+        Ok(_) | Err(_) => CallResult::Failed,
     }
 }
 
-/// What stands between the service and its server, outermost first.
+/// Builds the pipeline between the service and its server, outermost policy first.
 fn pipeline(observer: impl Observer) -> Result<BoxPipeline<StatusCode, Failure>, ConfigError> {
-    // The defaults are for production: they wait 5 s and longer before they probe. This server is ill for
-    // seconds only, so the breaker looks at the last second, and comes back soon.
-    let wait = Backoff::exponential(Duration::from_millis(200)).cap(Duration::from_millis(600));
+    // The defaults suit production: an open breaker probes after 5 s or more. The outages of this
+    // server last seconds, so the breaker has a window of one second and probes early.
+    let open_duration = Backoff::exponential(Duration::from_millis(200)).cap(Duration::from_millis(600));
     let breaker = CircuitBreaker::builder()
         .name("server")
         .time_window(Duration::from_secs(1), 10)
         .min_calls(10)
-        .open_duration(wait)
+        .open_duration(open_duration)
         .observer(observer)
         .build()?;
     let retry = Retry::builder()
         .max_attempts(ATTEMPTS)
         .backoff(Backoff::exponential(Duration::from_millis(50)))
+        .assume_idempotent() // a GET may run twice
         .build()?;
 
     Ok(Pipeline::builder()
-        .timeout(CALL_LIMIT) //                      the whole call, waits included
-        .retry(retry.classified_by(verdict)) //      each attempt passes what stands below
-        .breaker(breaker.classified_by(verdict)) //  counts every attempt; rejects at once while it is open
-        .timeout(ATTEMPT_LIMIT) //                   one attempt; the breaker sees it as a failure
+        .timeout(CALL_LIMIT) // the whole call, including waits
+        .retry(retry.classified_by(classify)) // repeats everything below it
+        .breaker(breaker.classified_by(classify)) // counts every attempt; rejects while it is open
+        .timeout(ATTEMPT_LIMIT) // one attempt; the breaker counts a timeout as a failure
         .build()
         .boxed())
 }
 
-/// What an answer says about the server, and whether to try again: to HTTP a 503 is an `Ok`, to us it is not.
-fn verdict(result: &Result<StatusCode, Error<Failure>>) -> Outcome {
+/// Classifies a result for the breaker and the retry: a 503 is an `Ok` of the HTTP client, but a
+/// failure of the server.
+fn classify(result: &Result<StatusCode, Error<Failure>>) -> Outcome {
     match result {
         Ok(status) if status.is_server_error() => Outcome::Failure,
         Ok(_) => Outcome::Success,
@@ -121,7 +124,7 @@ async fn run(options: &Options) -> Result<(), Failure> {
         report::progress(schedule, &plain, &guarded),
     );
 
-    drop((plain_client, guarded_client)); // hang up, so that the servers can close
+    drop((plain_client, guarded_client)); // closes the connections, so that the servers can stop
     let plain = Side { calls: plain.into_calls(), reached: plain_server.stop().await? };
     let guarded = Side { calls: guarded.into_calls(), reached: guarded_server.stop().await? };
     report::table(schedule, &plain, &guarded);
@@ -135,7 +138,7 @@ async fn run(options: &Options) -> Result<(), Failure> {
         &breaker_log.transitions(),
     )
     .map_err(|error| format!("cannot write {}: {error}", options.svg.display()))?;
-    println!("\nThe picture of both: {}", options.svg.display());
+    println!("\nThe picture of both clients: {}", options.svg.display());
     Ok(())
 }
 

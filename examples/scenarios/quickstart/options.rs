@@ -8,15 +8,15 @@ use std::str::FromStr;
 use std::time::Duration;
 
 const HELP: &str = "\
-What do I gain? An HTTP server turns slow, failing, dead and well again; two clients call it, one with
-a plain loop of three tries, one through a mainstay pipeline.
+What do I gain? An HTTP server turns slow, failing, dead and healthy again. Two clients call it, one
+with a plain loop of three attempts, one through a mainstay pipeline.
 
 Usage: cargo run --release --example quickstart -- [options]
 
-  --seconds <4 to 120>   how long calls are offered, default 15; the phases share it
+  --seconds <4 to 120>   length of the run, default 15; the phases share it
   --rps <20 to 400>      calls offered to each client per second, default 100
-                         (each waiting call holds two sockets: above 100, see `ulimit -n`)
-  --svg <path>           where the picture goes, default target/quickstart.svg
+                         (each call in progress holds two sockets: above 100, see `ulimit -n`)
+  --svg <path>           file for the picture, default target/quickstart.svg
   --help                 this text";
 
 pub(crate) struct Options {
@@ -26,7 +26,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// What the command line asks for; or, where that is help or a mistake, the code to exit with.
+    /// Parses the command line; returns the exit code if it asks for help or is invalid.
     pub(crate) fn from_arguments() -> Result<Self, ExitCode> {
         match Self::parse(std::env::args().skip(1)) {
             Ok(Some(options)) => Ok(options),
@@ -34,14 +34,14 @@ impl Options {
                 println!("{HELP}");
                 Err(ExitCode::SUCCESS)
             }
-            Err(complaint) => {
-                eprintln!("{complaint}; --help lists the options");
+            Err(message) => {
+                eprintln!("{message}; --help lists the options");
                 Err(ExitCode::from(2))
             }
         }
     }
 
-    /// `None`: help is asked for.
+    /// Returns `None` if help is requested.
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
         let mut options = Self {
             length: Duration::from_secs(15),
@@ -74,8 +74,8 @@ where
     match text.parse() {
         Ok(number) if accepted.contains(&number) => Ok(number),
         _ => {
-            let (least, most) = (accepted.start(), accepted.end());
-            Err(format!("{name} is {text}; accepted: a number from {least} to {most}"))
+            let (min, max) = (accepted.start(), accepted.end());
+            Err(format!("{name} is {text}; accepted: a number from {min} to {max}"))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The picture: both clients on one scale of time, one above the other, as an SVG that needs nothing else.
+//! The picture: both clients on one time scale, one above the other, as a self-contained SVG.
 
 use crate::figures::{Figures, Side};
 use crate::report::{Transition, recovered};
@@ -11,13 +11,13 @@ use std::{fs, io};
 const WIDTH: f64 = 1200.0;
 const LEFT: f64 = 68.0;
 const RIGHT: f64 = 1176.0;
-/// Heights of the three charts of a client, and what stands between them.
+/// Heights of the three charts of a client and of the space between them.
 const RESULTS: f64 = 140.0;
 const SMALL: f64 = 58.0;
 const GAP: f64 = 26.0;
 const STRIP: f64 = 16.0;
 
-// The colours are told apart by the colour-blind too (after Okabe and Ito).
+// A palette for color-blind readers too (after Okabe and Ito).
 const OK: &str = "#0072b2";
 const FAILED: &str = "#e06a00";
 const REJECTED: &str = "#c3cad3";
@@ -52,17 +52,17 @@ struct Picture {
     svg: String,
     schedule: Schedule,
     rps: u32,
-    /// How much time a bar stands for, and how many there are.
+    /// The time span of a bar, and the number of bars.
     bin: Duration,
     bins: u32,
-    /// The tops of the charts' scales, the same for both clients.
+    /// The maxima of the charts' scales, the same for both clients.
     most_reached: f64,
     longest_wait: f64,
 }
 
 impl Picture {
     fn new(schedule: Schedule, rps: u32, sides: [&Side; 2]) -> Self {
-        // About a hundred bars, but of no fewer than eight calls each.
+        // About a hundred bars of at least eight calls each.
         let finest = (schedule.length() / 100).max(Duration::from_secs(8) / rps);
         let bins = (schedule.length().as_secs_f64() / finest.as_secs_f64()) as u32;
         let bin = schedule.length() / bins;
@@ -88,7 +88,7 @@ impl Picture {
         (0..self.bins).map(|n| side.figures(&(self.bin * n..self.bin * (n + 1)))).collect()
     }
 
-    /// So many in a bar, per second.
+    /// Converts a count per bar to a rate per second.
     fn rate(&self, count: usize) -> f64 {
         count as f64 / self.bin.as_secs_f64()
     }
@@ -104,13 +104,13 @@ impl Picture {
         write!(
             self.svg,
             r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img" font-family="system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'DejaVu Sans', Arial, sans-serif" font-size="12" fill="{INK}">
-<title>A server falls ill and recovers: what its callers see without and with mainstay</title>
+<title>A server fails and recovers: what its callers observe without and with mainstay</title>
 <rect width="100%" height="100%" fill="white"/>
 "#,
             height = bottom + 48.0
         )?;
         self.heading()?;
-        self.panel(first, "Without mainstay", "three tries, one after the other", plain, None)?;
+        self.panel(first, "Without mainstay", "three attempts, one after the other", plain, None)?;
         self.panel(
             second,
             "With mainstay",
@@ -128,16 +128,16 @@ impl Picture {
             LEFT,
             38.0,
             r#"font-size="22" font-weight="600""#,
-            "A server falls ill and recovers: what its callers see",
+            "A server fails and recovers: what its callers observe",
         )?;
-        let about = format!(
-            "{} calls a second to each server over HTTP on loopback; measured, in steps of {} ms",
+        let subtitle = format!(
+            "{} calls per second to each server over HTTP on loopback; measured in steps of {} ms",
             self.rps,
             self.bin.as_millis()
         );
-        self.text(LEFT, 62.0, &format!(r#"font-size="13" fill="{FAINT}""#), &about)?;
+        self.text(LEFT, 62.0, &format!(r#"font-size="13" fill="{FAINT}""#), &subtitle)?;
         let mut x = LEFT;
-        for (colour, name) in [(OK, "ok"), (FAILED, "failed"), (REJECTED, "rejected at once")] {
+        for (colour, name) in [(OK, "ok"), (FAILED, "failed"), (REJECTED, "rejected")] {
             self.rect(x, 76.0, 12.0, 12.0, colour)?;
             self.text(x + 18.0, 86.5, r#"font-size="13""#, name)?;
             x += 44.0 + 7.0 * name.len() as f64;
@@ -145,25 +145,25 @@ impl Picture {
         Ok(())
     }
 
-    /// One client's charts, and above them how it fared in all.
+    /// Draws one client's charts below a heading with its totals.
     fn panel(
         &mut self,
         top: f64,
         name: &str,
-        means: &str,
+        description: &str,
         side: &Side,
         transitions: Option<&[Transition]>,
     ) -> fmt::Result {
         let all = side.figures(&(Duration::ZERO..Duration::MAX));
         let heading = format!(
-            r#"<tspan font-size="15" font-weight="600">{name}</tspan><tspan dx="12" fill="{FAINT}">{means}</tspan>"#
+            r#"<tspan font-size="15" font-weight="600">{name}</tspan><tspan dx="12" fill="{FAINT}">{description}</tspan>"#
         );
         self.text(LEFT, top + 18.0, r#"font-size="13""#, &heading)?;
-        let fared = format!(
+        let totals = format!(
             "{} of {} calls ok · {} requests reached the server",
             all.ok, all.offered, all.reached
         );
-        self.text(RIGHT, top + 18.0, r#"font-size="13" text-anchor="end""#, &fared)?;
+        self.text(RIGHT, top + 18.0, r#"font-size="13" text-anchor="end""#, &totals)?;
 
         let results = top + 34.0;
         let traffic = results + RESULTS + GAP;
@@ -183,12 +183,12 @@ impl Picture {
         }
     }
 
-    /// The shades behind everything, and their names.
+    /// Draws the phases as background shades with their names.
     fn phases(&mut self, top: f64, end: f64) -> fmt::Result {
         for phase in Phase::ALL {
             let (from, to) = (self.x(self.schedule.begin(phase)), self.x(self.schedule.end(phase)));
             let shade = match phase {
-                Phase::Well | Phase::WellAgain => "#f6f9fb",
+                Phase::Healthy | Phase::Recovered => "#f6f9fb",
                 Phase::Slow => "#fdf5dc",
                 Phase::Failing => "#fce8dc",
                 Phase::Dead => "#e9e5ee",
@@ -200,7 +200,7 @@ impl Picture {
         Ok(())
     }
 
-    /// Calls by how they ended, stacked.
+    /// Draws the calls by result, stacked.
     fn results(&mut self, top: f64, bins: &[Figures]) -> fmt::Result {
         const HEADROOM: f64 = 1.4; // for the phases' names, and for the recovery
         let most = f64::from(self.rps) * HEADROOM;
@@ -218,7 +218,7 @@ impl Picture {
         Ok(())
     }
 
-    /// Requests that reached the server.
+    /// Draws the requests that reached the server.
     fn traffic(&mut self, top: f64, bins: &[Figures]) -> fmt::Result {
         let most = self.most_reached * 1.05;
         self.caption(top, "requests that reached the server, per second")?;
@@ -230,12 +230,12 @@ impl Picture {
         Ok(())
     }
 
-    /// How long callers waited: the median as bars, the 99th percentile as a line.
+    /// Draws the callers' waits: the median as bars, the 99th percentile as a line.
     fn waits(&mut self, top: f64, bins: &[Figures]) -> fmt::Result {
         let most = self.longest_wait * 1.05;
         self.caption(
             top,
-            "how long callers waited for their answer, in ms: median (bars) and 99th percentile (line)",
+            "time until callers had a result, in ms: median (bars) and 99th percentile (line)",
         )?;
         self.scale(top + SMALL, SMALL, most, round_below(self.longest_wait))?;
         let y = |wait: Duration| top + SMALL * (1.0 - wait.as_secs_f64() * 1e3 / most);
@@ -250,7 +250,7 @@ impl Picture {
         writeln!(self.svg, r#"<path d="{line}" fill="none" stroke="{P99}" stroke-width="1.5"/>"#)
     }
 
-    /// The breaker's state through time.
+    /// Draws the breaker's state over time.
     fn breaker(&mut self, top: f64, transitions: &[Transition]) -> fmt::Result {
         self.caption(top, "breaker:")?;
         let mut x = LEFT + 62.0;
@@ -270,11 +270,11 @@ impl Picture {
         self.rect(from.0, top, RIGHT - from.0, STRIP, colour_of(from.1))
     }
 
-    /// From the moment the server is well until calls succeed again.
+    /// Draws the time from the server's recovery until calls succeed.
     fn recovery(&mut self, top: f64, side: &Side) -> fmt::Result {
         let Some(after) = side.recovery(self.schedule) else { return Ok(()) };
-        let well_again = self.schedule.begin(Phase::WellAgain);
-        let (from, to) = (self.x(well_again), self.x(well_again + after));
+        let recovered = self.schedule.begin(Phase::Recovered);
+        let (from, to) = (self.x(recovered), self.x(recovered + after));
         let y = top + 29.0;
         writeln!(
             self.svg,
@@ -304,7 +304,7 @@ impl Picture {
         Ok(())
     }
 
-    /// A chart's base line, one line at `tick`, and their figures.
+    /// Draws a chart's base line and one line at `tick`, with labels.
     fn scale(&mut self, base: f64, height: f64, most: f64, tick: f64) -> fmt::Result {
         let style = format!(r#"fill="{FAINT}" text-anchor="end""#);
         for value in [0.0, tick] {
@@ -348,7 +348,7 @@ fn colour_of(state: &str) -> &'static str {
     }
 }
 
-/// The greatest of 1, 2, 5, 10, 20, 50, … that is not above `value`.
+/// Returns the greatest of 1, 2, 5, 10, 20, 50, … that is not above `value`.
 fn round_below(value: f64) -> f64 {
     let power = 10_f64.powf(value.max(1.0).log10().floor());
     [5.0, 2.0].into_iter().map(|step| step * power).find(|round| *round <= value).unwrap_or(power)

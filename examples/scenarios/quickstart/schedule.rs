@@ -1,46 +1,46 @@
-//! When the server is in which state.
+//! The phases that the servers go through.
 
 use std::ops::Range;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What the server is going through.
+/// A phase of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    Well,
+    Healthy,
     Slow,
     Failing,
     Dead,
-    WellAgain,
+    Recovered,
 }
 
 impl Phase {
     pub(crate) const ALL: [Self; 5] =
-        [Self::Well, Self::Slow, Self::Failing, Self::Dead, Self::WellAgain];
+        [Self::Healthy, Self::Slow, Self::Failing, Self::Dead, Self::Recovered];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
-            Self::Well => "well",
+            Self::Healthy => "healthy",
             Self::Slow => "slow",
             Self::Failing => "failing",
             Self::Dead => "dead",
-            Self::WellAgain => "well again",
+            Self::Recovered => "recovered",
         }
     }
 
-    /// Its begin and end, in fifteenths of the whole.
+    /// Returns the begin and the end in fifteenths of the run.
     const fn fifteenths(self) -> (u32, u32) {
         match self {
-            Self::Well => (0, 2),
+            Self::Healthy => (0, 2),
             Self::Slow => (2, 5),
             Self::Failing => (5, 8),
             Self::Dead => (8, 11),
-            Self::WellAgain => (11, 15),
+            Self::Recovered => (11, 15),
         }
     }
 }
 
-/// The phases in time; all times are counted from its start.
+/// The time table of the phases; times are relative to its start.
 #[derive(Clone, Copy)]
 pub(crate) struct Schedule {
     started: Instant,
@@ -68,18 +68,18 @@ impl Schedule {
         self.length * phase.fifteenths().1 / 15
     }
 
-    /// From when to when a phase lasts; the last one goes on for ever.
+    /// Returns the time span of a phase; the last phase has no end.
     pub(crate) fn span(self, phase: Phase) -> Range<Duration> {
-        let end = if phase == Phase::WellAgain { Duration::MAX } else { self.end(phase) };
+        let end = if phase == Phase::Recovered { Duration::MAX } else { self.end(phase) };
         self.begin(phase)..end
     }
 
-    /// The phase at `time`.
+    /// Returns the phase at `time`.
     pub(crate) fn phase_at(self, time: Duration) -> Phase {
         Phase::ALL
             .into_iter()
             .find(|&phase| self.span(phase).contains(&time))
-            .unwrap_or(Phase::WellAgain)
+            .unwrap_or(Phase::Recovered)
     }
 
     pub(crate) async fn sleep_until(self, time: Duration) {

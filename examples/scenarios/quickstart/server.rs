@@ -1,8 +1,8 @@
-//! An HTTP server that falls ill on a schedule.
+//! An HTTP server that becomes slow, failing and dead on a schedule.
 //!
-//! It works as servers do: a fixed number of workers, and a queue in front of them. It does not notice
-//! that a caller has stopped waiting, so it also works through what nobody wants any more. Nothing else
-//! makes the difference between the two clients.
+//! It has a fixed number of workers and a queue in front of them, as servers do. It does not notice
+//! that a caller has stopped waiting, so it also processes requests whose callers have timed out.
+//! This alone makes the difference between the two clients.
 
 use crate::schedule::{Phase, Schedule};
 use axum::Router;
@@ -17,12 +17,12 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
-/// What one request takes a worker while the server is well.
+/// The time that a request occupies a worker while the server is healthy.
 pub(crate) const WORK: Duration = Duration::from_millis(10);
-/// And while it is slow: still well within every client's patience.
+/// The same while the server is slow: less than the attempt timeout of both clients.
 pub(crate) const SLOW_WORK: Duration = Duration::from_millis(100);
-/// A well server has this many times the capacity that is asked of it, a slow one then four fifths of it:
-/// so little short of enough that it is the tries of those who lost patience that bury it.
+/// The capacity of a healthy server, as a multiple of the offered load. A slow server then has four
+/// fifths of the offered load: so little short of enough that only repeated attempts overload it.
 const HEADROOM: u32 = 8;
 
 pub(crate) struct Server {
@@ -36,12 +36,12 @@ pub(crate) struct Server {
 struct Site {
     schedule: Schedule,
     workers: Semaphore,
-    /// When each request came in.
+    /// The arrival times of the requests.
     reached: Mutex<Vec<Duration>>,
 }
 
 impl Server {
-    /// Serves on a free port of the loopback, fit for `rps` requests a second.
+    /// Starts a server on a free loopback port, sized for `rps` requests per second.
     pub(crate) async fn start(schedule: Schedule, rps: u32) -> io::Result<Self> {
         let workers = (f64::from(HEADROOM * rps) * WORK.as_secs_f64()).ceil() as u32;
         let site = Arc::new(Site {
@@ -65,23 +65,23 @@ impl Server {
         self.address
     }
 
-    /// How many requests a second it can answer, if one takes `work`.
+    /// Returns the requests per second that it can answer if one takes `work`.
     pub(crate) fn capacity(&self, work: Duration) -> f64 {
         f64::from(self.workers) / work.as_secs_f64()
     }
 
-    /// Stops it, and says when each request reached it.
+    /// Stops the server and returns the arrival times of the requests.
     pub(crate) async fn stop(self) -> io::Result<Vec<Duration>> {
-        self.site.workers.close(); // turns away what still stands in the queue
+        self.site.workers.close(); // rejects the requests that are still queued
         drop(self.stop);
         self.serving.await??;
-        Ok(std::mem::take(&mut self.site.reached.lock().expect("nobody panics while noting")))
+        Ok(std::mem::take(&mut self.site.reached.lock().expect("no panic under the lock")))
     }
 }
 
 async fn answer(State(site): State<Arc<Site>>) -> StatusCode {
-    site.reached.lock().expect("nobody panics while noting").push(site.schedule.elapsed());
-    // A task of its own: when the caller hangs up, this handler is dropped, but the work goes on.
+    site.reached.lock().expect("no panic under the lock").push(site.schedule.elapsed());
+    // A separate task: when the caller hangs up, this handler is dropped, but the work continues.
     tokio::spawn(async move { site.work().await })
         .await
         .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
@@ -93,14 +93,14 @@ impl Site {
             return StatusCode::SERVICE_UNAVAILABLE;
         };
         if self.phase() == Phase::Dead {
-            // The connection was accepted and the request read, but no answer comes: nastier than a refused
-            // connection, for only the caller's own time limit ends the wait.
+            // The connection is accepted and the request read, but no response follows. This is worse
+            // than a refused connection, because only the caller's timeout ends the wait.
             self.schedule.sleep_until(self.schedule.end(Phase::Dead)).await;
         }
         match self.phase() {
             Phase::Failing => return StatusCode::SERVICE_UNAVAILABLE,
             Phase::Slow => tokio::time::sleep(SLOW_WORK).await,
-            Phase::Well | Phase::Dead | Phase::WellAgain => tokio::time::sleep(WORK).await,
+            Phase::Healthy | Phase::Dead | Phase::Recovered => tokio::time::sleep(WORK).await,
         }
         StatusCode::OK
     }
