@@ -13,7 +13,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .open_duration(Backoff::constant(Duration::from_secs(5)))
         .clock(clock.clock())
         .build()?;
-    breaker.on_transition(|transition| println!("   {} -> {}", transition.from, transition.to)).detach();
+    breaker
+        .on_transition(|transition| println!("   {} -> {}", transition.from, transition.to))
+        .detach();
 
     let mut rejected = 0;
     for _ in 0..15 {

@@ -1,12 +1,12 @@
-//! A gateway in front of an API: each tenant has a limit by its plan, all tenants together have another,
-//! and whoever is refused is told when to come back, in the header fields that HTTP clients know. It drives
-//! itself with load over real sockets, and prints who got what.
+//! Scenario: a gateway in front of an API. Each tenant has a rate limit by its plan, and all tenants
+//! together have another. A rejected request receives `429` with `Retry-After` and `RateLimit` header
+//! fields. The program generates load over real sockets and prints the results by tenant.
 //!
 //! ```text
 //! cargo run --release --example api_gateway -- [seconds]
 //! ```
 //!
-//! Try it by hand: `--serve` keeps it up, then `curl -i -H 'x-tenant: free-1' http://localhost:8080/`.
+//! To try it with curl, start it with `--serve`, then `curl -i -H 'x-tenant: free-1' http://localhost:8080/`.
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -26,19 +26,19 @@ use tokio::net::TcpListener;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// What the API behind the gateway can bear.
-const EVERYBODY: u32 = 300;
+/// The capacity of the API behind the gateway, in requests per second.
+const TOTAL: u32 = 300;
 
 struct Limits {
-    everybody: RateLimiter,
+    total: RateLimiter,
     tenants: Keyed<String>,
 }
 
 impl Limits {
     fn new() -> Result<Self, ConfigError> {
-        let everybody = Quota::per_second(EVERYBODY).burst(30);
+        let total = Quota::per_second(TOTAL).burst(30);
         Ok(Self {
-            everybody: RateLimiter::builder(everybody).name("everybody").build()?,
+            total: RateLimiter::builder(total).name("total").build()?,
             tenants: Keyed::builder(plan(""))
                 .name("tenant")
                 .max_keys(100_000)
@@ -47,18 +47,18 @@ impl Limits {
         })
     }
 
-    /// One request of `tenant`: both limits agree, or nothing is taken.
+    /// Takes a token of both limits, or of none.
     fn admit(&self, tenant: &str) -> Result<Answer, Refused> {
         let answer = self.tenants.try_acquire(tenant)?;
-        if let Err(refused) = self.everybody.try_acquire() {
+        if let Err(denied) = self.total.try_acquire() {
             self.tenants.refund(tenant, &answer, 1);
-            return Err(refused);
+            return Err(denied);
         }
         Ok(answer)
     }
 }
 
-/// The tenant's quota, by its name; elsewhere this would ask a table.
+/// Returns the tenant's quota by its name; a service would look it up.
 fn plan(tenant: &str) -> Quota {
     match tenant.split('-').next() {
         Some("gold") => Quota::per_second(100).burst(20),
@@ -67,23 +67,23 @@ fn plan(tenant: &str) -> Quota {
     }
 }
 
-/// The gateway itself: what stands before every route.
+/// The middleware in front of every route.
 async fn limit(State(limits): State<Arc<Limits>>, request: Request, next: Next) -> Response {
     let tenant = request.headers().get("x-tenant").and_then(|tenant| tenant.to_str().ok());
     let Some(tenant) = tenant else {
-        return (StatusCode::UNAUTHORIZED, "whose request is this?\n").into_response();
+        return (StatusCode::UNAUTHORIZED, "the header x-tenant is missing\n").into_response();
     };
     match limits.admit(tenant) {
         Ok(answer) => {
             let mut response = next.run(request).await;
-            write_figures(response.headers_mut(), &answer);
+            write_limits(response.headers_mut(), &answer);
             response
         }
-        Err(refused) => {
+        Err(denied) => {
             let mut response =
-                (StatusCode::TOO_MANY_REQUESTS, format!("{refused}\n")).into_response();
-            write_figures(response.headers_mut(), &refused.answer());
-            if let Some(after) = refused.retry_after_secs() {
+                (StatusCode::TOO_MANY_REQUESTS, format!("{denied}\n")).into_response();
+            write_limits(response.headers_mut(), &denied.answer());
+            if let Some(after) = denied.retry_after_secs() {
                 response.headers_mut().insert(RETRY_AFTER, after.into());
             }
             response
@@ -91,7 +91,7 @@ async fn limit(State(limits): State<Arc<Limits>>, request: Request, next: Next) 
     }
 }
 
-fn write_figures(headers: &mut HeaderMap, answer: &Answer) {
+fn write_limits(headers: &mut HeaderMap, answer: &Answer) {
     let figures = [
         ("ratelimit-limit", answer.limit().into()),
         ("ratelimit-remaining", answer.remaining().into()),
@@ -108,7 +108,7 @@ async fn main() -> Result<(), Failure> {
     let address = listener.local_addr()?;
     let limits = Arc::new(Limits::new()?);
     let routes = Router::new()
-        .route("/", get(|| async { "here you are\n" }))
+        .route("/", get(|| async { "a page\n" }))
         .layer(from_fn_with_state(limits.clone(), limit));
     let gateway = tokio::spawn(async { axum::serve(listener, routes).await });
     if serve {
@@ -117,32 +117,32 @@ async fn main() -> Result<(), Failure> {
     }
     let run = Duration::from_secs_f64(argument.map_or(Ok(3.0), |argument| argument.parse())?);
 
-    // Who comes, and how often a second.
+    // The tenants and their requests per second.
     let mut tenants =
         vec![("gold-1".to_owned(), 150), ("gold-2".to_owned(), 60), ("pro-1".to_owned(), 200)];
     tenants.extend((1..=20).map(|i| (format!("free-{i}"), 10)));
     println!(
-        "everybody together: {EVERYBODY} a second\n\ntenant      asks/s    plan/s     got/s   refused/s"
+        "all tenants together: at most {TOTAL} per second\n\ntenant    offered/s    plan/s granted/s  denied/s"
     );
     let mut callers = Vec::new();
     for (tenant, rate) in tenants {
         callers.push(tokio::spawn(call(address, tenant, rate, run)));
     }
-    let (mut free, mut all) = (Tally::default(), Tally::default());
+    let (mut free, mut all) = (Results::default(), Results::default());
     for caller in callers {
-        let tally = caller.await??;
-        all.add(&tally);
-        match tally.tenant.starts_with("free") {
-            true => free.add(&tally),
-            false => tally.print(run, plan_rate(&tally.tenant)),
+        let results = caller.await??;
+        all.add(&results);
+        match results.tenant.starts_with("free") {
+            true => free.add(&results),
+            false => results.print(run, plan_rate(&results.tenant)),
         }
     }
     free.tenant = "20 × free".into();
     free.print(run, 20 * plan_rate("free"));
-    all.tenant = "together".into();
-    all.print(run, EVERYBODY);
+    all.tenant = "total".into();
+    all.print(run, TOTAL);
     println!(
-        "\nlongest Retry-After: {} s; tenants known: {}",
+        "\nlongest Retry-After: {} s; tenants remembered: {}",
         all.longest,
         limits.tenants.snapshot().keys
     );
@@ -158,29 +158,29 @@ fn plan_rate(tenant: &str) -> u32 {
     }
 }
 
-/// What one tenant met with.
+/// The results of one tenant.
 #[derive(Default)]
-struct Tally {
+struct Results {
     tenant: String,
-    asked: u32,
-    got: u32,
-    refused: u32,
-    /// The longest it was told to wait, in seconds.
+    offered: u32,
+    granted: u32,
+    denied: u32,
+    /// The longest `Retry-After`, in seconds.
     longest: u64,
 }
 
-impl Tally {
+impl Results {
     fn add(&mut self, other: &Self) {
-        self.asked += other.asked;
-        self.got += other.got;
-        self.refused += other.refused;
+        self.offered += other.offered;
+        self.granted += other.granted;
+        self.denied += other.denied;
         self.longest = self.longest.max(other.longest);
     }
 
     fn print(&self, run: Duration, plan: u32) {
-        let a_second = |count: u32| f64::from(count) / run.as_secs_f64();
-        let Self { tenant, asked, got, refused, .. } = self;
-        let figures = [asked, got, refused].map(|count| a_second(*count));
+        let per_second = |count: u32| f64::from(count) / run.as_secs_f64();
+        let Self { tenant, offered, granted, denied, .. } = self;
+        let figures = [offered, granted, denied].map(|count| per_second(*count));
         println!(
             "{tenant:<10} {:>7.0} {plan:>9} {:>9.1} {:>11.1}",
             figures[0], figures[1], figures[2]
@@ -188,35 +188,35 @@ impl Tally {
     }
 }
 
-/// Asks `rate` times a second, heedless of refusals: a gateway must bear such clients too.
+/// Sends `rate` requests per second and ignores `Retry-After`, as misbehaving clients do.
 async fn call(
     gateway: SocketAddr,
     tenant: String,
     rate: u32,
     run: Duration,
-) -> Result<Tally, Failure> {
+) -> Result<Results, Failure> {
     let http: Client<_, Body> = Client::builder(TokioExecutor::new()).build_http();
-    let mut tally = Tally { tenant, ..Tally::default() };
+    let mut results = Results { tenant, ..Results::default() };
     let started = Instant::now();
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate);
     while started.elapsed() < run {
         ticks.tick().await;
         let request = Request::builder()
             .uri(format!("http://{gateway}/"))
-            .header("x-tenant", &tally.tenant)
+            .header("x-tenant", &results.tenant)
             .body(Body::empty())?;
         let response = http.request(request).await?;
-        tally.asked += 1;
+        results.offered += 1;
         match response.status() {
-            StatusCode::OK => tally.got += 1,
+            StatusCode::OK => results.granted += 1,
             StatusCode::TOO_MANY_REQUESTS => {
-                tally.refused += 1;
+                results.denied += 1;
                 let after = response.headers().get(RETRY_AFTER).ok_or("429 without Retry-After")?;
-                tally.longest = tally.longest.max(after.to_str()?.parse()?);
+                results.longest = results.longest.max(after.to_str()?.parse()?);
             }
             other => return Err(format!("unexpected: {other}").into()),
         }
         to_bytes(Body::new(response.into_body()), usize::MAX).await?;
     }
-    Ok(tally)
+    Ok(results)
 }

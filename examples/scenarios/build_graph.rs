@@ -1,8 +1,9 @@
-//! A dependency graph run in parallel, as a build does: a target starts when all that it needs is done, and when
-//! one fails all that depend on it are cancelled, while the rest goes on.
+//! Scenario: a build that runs a dependency graph in parallel. A target starts when all its
+//! dependencies are built; when one fails, the targets that depend on it are cancelled and the
+//! others continue.
 //!
-//! Nothing waits for a dependency on a worker: the thread that drives the build hears of each end and
-//! submits what that made ready, so that two workers are as safe as twenty.
+//! No worker waits for a dependency: the thread that drives the build receives each result and
+//! submits the targets that became ready, so any number of workers is free of deadlock.
 
 use mainstay::ring::channel;
 use mainstay::worker_pool::{Shutdown, WorkerPool};
@@ -12,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Name, what it needs, how long it takes in milliseconds.
+/// Name, dependencies, duration in milliseconds.
 type Target = (&'static str, &'static [&'static str], u64);
 
 const TARGETS: &[Target] = &[
@@ -31,22 +32,22 @@ const TARGETS: &[Target] = &[
 
 #[derive(Clone, Debug, PartialEq)]
 enum State {
-    /// So many of its needs are not done.
+    /// The number of dependencies that are not built yet.
     Waiting(usize),
     Running,
     Built(Duration),
     Failed(String),
-    /// Because of this one.
+    /// Because this target failed.
     Cancelled(&'static str),
 }
 
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Waiting(needs) => write!(f, "waits for {needs}"),
+            Self::Waiting(dependencies) => write!(f, "waits for {dependencies}"),
             Self::Running => f.write_str("runs"),
             Self::Built(took) => write!(f, "built in {took:.0?}"),
-            Self::Failed(why) => write!(f, "failed: {why}"),
+            Self::Failed(error) => write!(f, "failed: {error}"),
             Self::Cancelled(by) => write!(f, "cancelled: {by} failed"),
         }
     }
@@ -60,12 +61,14 @@ struct Build {
 impl Build {
     fn new() -> Self {
         let mut dependents: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for (name, needs, _) in TARGETS {
-            for need in *needs {
-                dependents.entry(*need).or_default().push(*name);
+        for (name, dependencies, _) in TARGETS {
+            for dependency in *dependencies {
+                dependents.entry(*dependency).or_default().push(*name);
             }
         }
-        let states = TARGETS.iter().map(|(name, needs, _)| (*name, State::Waiting(needs.len())));
+        let states = TARGETS
+            .iter()
+            .map(|(name, dependencies, _)| (*name, State::Waiting(dependencies.len())));
         Self { states: states.collect(), dependents }
     }
 
@@ -77,16 +80,16 @@ impl Build {
             .collect()
     }
 
-    /// `name` has ended; its dependents are a step nearer, or will never be built.
-    fn ended(&mut self, name: &'static str, state: State) {
+    /// Stores the result of `name` and updates its dependents.
+    fn finish(&mut self, name: &'static str, state: State) {
         let built = matches!(state, State::Built(_));
         self.states.insert(name, state);
         if !built {
             return self.cancel_dependents(name, name);
         }
         for dependent in self.dependents.get(name).into_iter().flatten() {
-            if let Some(State::Waiting(needs)) = self.states.get_mut(dependent) {
-                *needs -= 1;
+            if let Some(State::Waiting(dependencies)) = self.states.get_mut(dependent) {
+                *dependencies -= 1;
             }
         }
     }
@@ -104,36 +107,36 @@ impl Build {
 
 fn run(pool: &WorkerPool, failing: Option<&str>) -> Build {
     let mut build = Build::new();
-    // Room for all of them: an end never waits to be told.
-    let (ends, ended) = channel(TARGETS.len());
+    // With capacity for all results, so that sending one never waits.
+    let (results, finished) = channel(TARGETS.len());
     let mut running = 0;
     loop {
         for name in build.ready() {
             build.states.insert(name, State::Running);
             running += 1;
-            let ends = ends.clone();
+            let results = results.clone();
             let takes = TARGETS.iter().find(|target| target.0 == name).map_or(0, |target| target.2);
             let fails = failing == Some(name);
             let compile = move || {
                 let start = Instant::now();
-                let end = catch_unwind(AssertUnwindSafe(|| {
+                let result = catch_unwind(AssertUnwindSafe(|| {
                     thread::sleep(Duration::from_millis(takes));
                     assert!(!fails, "a type does not match");
                 }));
-                let state = match end {
+                let state = match result {
                     Ok(()) => State::Built(start.elapsed()),
                     Err(_) => State::Failed("a type does not match".to_owned()),
                 };
-                let _ = ends.send_blocking((name, state));
+                let _ = results.send_blocking((name, state));
             };
             pool.submit_blocking(compile).expect("the pool is open");
         }
         if running == 0 {
             return build;
         }
-        let (name, state) = ended.recv_blocking().expect("a sender is here");
+        let (name, state) = finished.recv_blocking().expect("this function holds a sender");
         running -= 1;
-        build.ended(name, state);
+        build.finish(name, state);
     }
 }
 
@@ -145,17 +148,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let workers: usize = std::env::args().nth(1).map_or(Ok(4), |workers| workers.parse())?;
     std::panic::set_hook(Box::new(|_| ()));
     let pool = WorkerPool::builder().name("build").workers(workers).build()?;
-    let alone: u64 = TARGETS.iter().map(|target| target.2).sum();
+    let sequential: u64 = TARGETS.iter().map(|target| target.2).sum();
     for failing in [None, Some("db")] {
         let start = Instant::now();
         let build = run(&pool, failing);
-        println!("{workers} workers, {:.0?} (one after the other: {alone}ms)", start.elapsed());
+        println!("{workers} workers, {:.0?} (sequential: {sequential}ms)", start.elapsed());
         for (name, _, _) in TARGETS {
             println!("  {name:<8} {}", build.states[name]);
         }
         println!();
     }
     let report = pool.shutdown(Shutdown::drain());
-    println!("{} jobs run", report.completed);
+    println!("{} jobs completed", report.completed);
     Ok(())
 }

@@ -1,14 +1,14 @@
-//! Does one sick dependency make the others slow? A drill: two real servers on loopback, one of which stops
-//! answering on schedule, and workers that call both in turn, each server behind a breaker of its own.
+//! Scenario: does one failing dependency slow down calls to the others? Two servers on loopback, one
+//! of which stops responding on schedule; workers call both in turn, each behind its own breaker.
 //!
 //! ```sh
 //! cargo run --release --example chaos_drill
 //! cargo run --release --example chaos_drill -- --short
 //! ```
 //!
-//! The drill is passed if the sick server's breaker opens, calls to the healthy one take less than 20 % longer
-//! while it is open than they did before, and it closes again when the server is well. Otherwise the program
-//! says what failed and exits with 1: put your own settings in, and run it in CI.
+//! The drill passes if the failing server's breaker opens, calls to the healthy server take less than
+//! 20 % longer while it is open than before, and the breaker closes after the server has recovered.
+//! Otherwise the program reports what failed and exits with 1: use your own settings and run it in CI.
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -29,44 +29,46 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 const HELP: &str = "\
-Does one sick dependency make the others slow? Exits with 1 if so.
+Does one failing dependency slow down calls to the others? Exits with 1 if it does.
 
 Usage: cargo run --release --example chaos_drill -- [--short]";
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 type Client = HttpClient<HttpConnector, Body>;
 
-/// Calls that are under way at once.
+/// The number of concurrent callers.
 const WORKERS: usize = 8;
-/// What an answer takes a server that is well.
+/// The time that a healthy server takes for a response.
 const WORK: Duration = Duration::from_millis(5);
-/// How long a caller waits for one.
-const PATIENCE: Duration = Duration::from_millis(400);
-/// By how much calls to the healthy server may become slower.
+/// The timeout of a call.
+const TIMEOUT: Duration = Duration::from_millis(400);
+/// The accepted increase of the time of calls to the healthy server.
 const TOLERANCE: f64 = 0.2;
 
-/// A server that answers while `well` says so, and else keeps its callers waiting.
-async fn serve(well: watch::Receiver<bool>) -> Result<SocketAddr, Failure> {
+/// Starts a server that responds while `healthy` is true and hangs otherwise.
+async fn serve(healthy: watch::Receiver<bool>) -> Result<SocketAddr, Failure> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?;
-    let routes = Router::new().route("/", get(answer)).with_state(well);
+    let routes = Router::new().route("/", get(respond)).with_state(healthy);
     // Ends with the runtime.
     tokio::spawn(async move { axum::serve(listener, routes).await });
     Ok(address)
 }
 
-async fn answer(extract::State(mut well): extract::State<watch::Receiver<bool>>) -> &'static str {
-    let _ = well.wait_for(|well| *well).await;
+async fn respond(
+    extract::State(mut healthy): extract::State<watch::Receiver<bool>>,
+) -> &'static str {
+    let _ = healthy.wait_for(|healthy| *healthy).await;
     tokio::time::sleep(WORK).await;
-    "well"
+    "a page"
 }
 
-/// A dependency as its callers have it.
+/// A server as its callers use it.
 struct Dependency {
     address: SocketAddr,
     breaker: CircuitBreaker,
     pipeline: BoxPipeline<StatusCode, Failure>,
-    /// When each successful call began, and how long it took.
+    /// The start and the duration of each successful call.
     calls: Mutex<Vec<(Instant, Duration)>>,
 }
 
@@ -76,19 +78,19 @@ impl Dependency {
             .name(name)
             .count_window(20)
             .min_calls(10)
-            // Six of eight workers that hang are three tenths of the window. All of them hang before anybody
-            // asks again, so it opens when the first one has lost patience, and does not wait for the rest.
-            .slow_calls(PATIENCE / 4, 0.3)
+            // Six of eight hanging callers are three tenths of the window. The breaker counts calls in
+            // flight, so it opens when the first caller times out instead of waiting for the others.
+            .slow_calls(TIMEOUT / 4, 0.3)
             .track_in_flight()
             .open_duration(Backoff::constant(Duration::from_millis(500)))
             .ramp_up_duration(Duration::from_millis(300))
             .build()?;
-        let pipeline = Pipeline::builder().breaker(&breaker).timeout(PATIENCE).build().boxed();
+        let pipeline = Pipeline::builder().breaker(&breaker).timeout(TIMEOUT).build().boxed();
         Ok(Self { address, breaker, pipeline, calls: Mutex::default() })
     }
 
     async fn call(&self, client: &Client) {
-        let begun = Instant::now();
+        let started = Instant::now();
         let get = || async {
             let response = client.get(format!("http://{}/", self.address).parse()?).await?;
             let status = response.status();
@@ -96,13 +98,13 @@ impl Dependency {
             Ok::<_, Failure>(status)
         };
         if self.pipeline.call(get).await.is_ok() {
-            self.calls.lock().expect("nobody panics while noting").push((begun, begun.elapsed()));
+            self.calls.lock().expect("no panic under the lock").push((started, started.elapsed()));
         }
     }
 
-    /// The median of the calls that began in between, and how many they were.
+    /// Returns the median of the calls that began in the span, and their number.
     fn median(&self, from: Instant, to: Instant) -> Option<(Duration, usize)> {
-        let calls = self.calls.lock().expect("nobody panics while noting");
+        let calls = self.calls.lock().expect("no panic under the lock");
         let mut took: Vec<_> =
             calls.iter().filter(|(at, _)| (from..to).contains(at)).map(|(_, took)| *took).collect();
         took.sort_unstable();
@@ -110,7 +112,7 @@ impl Dependency {
     }
 }
 
-/// Calls both in turn, a little apart, until time is up.
+/// Calls both servers in turn until the deadline.
 async fn work(client: Client, both: [Arc<Dependency>; 2], until: Instant) {
     while Instant::now() < until {
         for dependency in &both {
@@ -120,52 +122,52 @@ async fn work(client: Client, both: [Arc<Dependency>; 2], until: Instant) {
     }
 }
 
-/// What went wrong.
+/// Runs the drill and returns what failed.
 async fn drill(phase: Duration) -> Result<Vec<String>, Failure> {
-    let (_well, always) = watch::channel(true);
-    let (sick, sometimes) = watch::channel(true);
+    let (_always, always) = watch::channel(true);
+    let (switch, sometimes) = watch::channel(true);
     let healthy = Arc::new(Dependency::new("healthy", serve(always).await?)?);
-    let ailing = Arc::new(Dependency::new("ailing", serve(sometimes).await?)?);
+    let failing = Arc::new(Dependency::new("failing", serve(sometimes).await?)?);
     let start = Instant::now();
-    let said = ailing.breaker.on_transition(move |transition: &Transition| {
-        let (at, why) = (start.elapsed().as_secs_f64(), transition.cause);
-        println!("{at:6.2} s  ailing: {} -> {}, {why}", transition.from, transition.to);
+    let subscription = ffailing.breaker.on_transition(move |transition: &Transition| {
+        let (at, cause) = (start.elapsed().as_secs_f64(), transition.cause);
+        println!("{at:6.2} s  failing: {} -> {}, {cause}", transition.from, transition.to);
     });
 
     let client = HttpClient::builder(TokioExecutor::new()).build_http();
-    let both = [healthy.clone(), ailing.clone()];
+    let both = [healthy.clone(), failing.clone()];
     let until = start + 4 * phase;
     let workers: Vec<_> =
         (0..WORKERS).map(|_| tokio::spawn(work(client.clone(), both.clone(), until))).collect();
 
-    // Connections are made and code is warm by half of the first phase.
+    // The first half of the first phase warms up; the second half is measured.
     tokio::time::sleep(phase).await;
-    println!("{:6.2} s  the ailing server stops answering", start.elapsed().as_secs_f64());
-    sick.send_replace(false);
+    println!("{:6.2} s  the failing server stops responding", start.elapsed().as_secs_f64());
+    switch.send_replace(false);
     let outage = Instant::now();
     let mut opened = None;
     while outage.elapsed() < 2 * phase {
-        if ailing.breaker.state() == CircuitBreakerState::Open {
+        if failing.breaker.state() == CircuitBreakerState::Open {
             opened.get_or_insert_with(Instant::now);
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    println!("{:6.2} s  it answers again", start.elapsed().as_secs_f64());
+    println!("{:6.2} s  it responds again", start.elapsed().as_secs_f64());
     let end = Instant::now();
-    sick.send_replace(true);
+    switch.send_replace(true);
     for worker in workers {
         worker.await?;
     }
-    drop(said);
+    drop(subscription);
 
     let mut faults = Vec::new();
     let Some(opened) = opened else {
         return Ok(vec!["the breaker never opened".into()]);
     };
-    println!("\nopened after {:?}, of which a caller's patience is {PATIENCE:?}", opened - outage);
+    println!("\nopened after {:?}; the timeout of a call is {TIMEOUT:?}", opened - outage);
     let before = healthy.median(start + phase / 2, outage);
-    // The calls that hung when it opened have come back by then.
-    let during = healthy.median(opened + PATIENCE, end);
+    // The calls that hung when the breaker opened have timed out by then.
+    let during = healthy.median(opened + TIMEOUT, end);
     match (before, during) {
         (Some((before, n)), Some((during, m))) => {
             let added = during.as_secs_f64() / before.as_secs_f64() - 1.0;
@@ -182,10 +184,10 @@ async fn drill(phase: Duration) -> Result<Vec<String>, Failure> {
         }
         _ => faults.push("no calls to the healthy server to compare".into()),
     }
-    let snapshot = ailing.breaker.snapshot();
-    println!("ailing server: {} calls were not made", snapshot.rejected);
+    let snapshot = failing.breaker.snapshot();
+    println!("failing server: {} calls were rejected", snapshot.rejected);
     if snapshot.state != CircuitBreakerState::Closed {
-        faults.push(format!("the breaker is {} though its server is well", snapshot.state));
+        faults.push(format!("the breaker is {} although its server has recovered", snapshot.state));
     }
     if healthy.breaker.snapshot().rejected > 0 {
         faults.push("the healthy server's breaker rejected calls".into());
@@ -203,7 +205,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         _ => {
-            eprintln!("not understood; --help lists the options");
+            eprintln!("unknown arguments; --help lists the options");
             return ExitCode::from(2);
         }
     };

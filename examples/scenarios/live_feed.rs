@@ -1,13 +1,13 @@
-//! A live feed: many producers, one hot ring, consumers that take what is there in batches, and a choice
-//! of what happens when the consumers cannot keep up.
+//! Scenario: a live feed. Many producers share one channel, consumers receive in batches, and a rule
+//! decides what happens when the consumers cannot keep up.
 //!
 //! ```text
-//! cargo run --release --example live_feed -- [wait|refuse|drop-oldest] [milliseconds] [work]
+//! cargo run --release --example live_feed -- [wait|reject|drop-oldest] [milliseconds] [work]
 //! ```
 //!
-//! `wait` slows the producers down to the pace of the consumers and loses nothing; `refuse` turns the
-//! newest away; `drop-oldest` keeps the feed fresh. `work` is how many rounds of arithmetic a consumer
-//! spends on an update.
+//! `wait` slows the producers down to the rate of the consumers and loses nothing; `reject` drops the
+//! newest update; `drop-oldest` evicts the oldest. `work` is the number of rounds of arithmetic that a
+//! consumer spends on an update.
 
 use std::hint::black_box;
 use std::io::Write;
@@ -23,14 +23,14 @@ const CAPACITY: usize = 1024;
 const BATCH: usize = 64;
 
 #[derive(Clone, Copy)]
-enum WhenFull {
+enum FullRule {
     Wait,
-    Refuse,
+    Reject,
     DropOldest,
 }
 
 struct Update {
-    made: Instant,
+    created: Instant,
     price: u64,
 }
 
@@ -41,29 +41,29 @@ struct Counts {
     received: AtomicU64,
 }
 
-fn produce(feed: &Sender<Update>, when_full: WhenFull, counts: &Counts, stop: &AtomicBool) {
+fn produce(feed: &Sender<Update>, when_full: FullRule, counts: &Counts, stop: &AtomicBool) {
     let mut price = 100;
     while !stop.load(Ordering::Relaxed) {
         price = price * 31 % 1009;
-        let mut update = Update { made: Instant::now(), price };
+        let mut update = Update { created: Instant::now(), price };
         let lost = match when_full {
-            WhenFull::Wait => {
+            FullRule::Wait => {
                 if feed.send_blocking(update).is_err() {
                     return;
                 }
                 0
             }
-            WhenFull::Refuse => loop {
+            FullRule::Reject => loop {
                 match feed.try_send(update) {
                     Ok(()) => break 0,
                     Err(PushError::Full(_)) => break 1,
                     Err(PushError::Closed(_)) => return,
-                    // A peer is in the middle of something: it takes a moment, not a decision.
+                    // Another thread is between claiming a slot and filling or emptying it.
                     Err(PushError::Busy(again)) => update = again,
                 }
                 thread::yield_now();
             },
-            WhenFull::DropOldest => loop {
+            FullRule::DropOldest => loop {
                 match feed.force_send(update) {
                     Ok(evicted) => break u64::from(evicted.is_some()),
                     Err(ForcePushError::Closed(_)) => return,
@@ -78,36 +78,36 @@ fn produce(feed: &Sender<Update>, when_full: WhenFull, counts: &Counts, stop: &A
 }
 
 #[derive(Default)]
-struct Seen {
+struct Consumed {
     batches: u64,
     full_batches: u64,
     delays: Vec<Duration>,
 }
 
-fn consume(feed: &Receiver<Update>, work: u64, counts: &Counts) -> Seen {
-    let mut seen = Seen::default();
+fn consume(feed: &Receiver<Update>, work: u64, counts: &Counts) -> Consumed {
+    let mut consumed = Consumed::default();
     let mut batch = Vec::with_capacity(BATCH);
     while let Ok(count) = feed.recv_batch_blocking(&mut batch, BATCH) {
-        seen.batches += 1;
-        seen.full_batches += u64::from(count == BATCH);
-        // One look at the clock a batch, at its oldest update.
-        seen.delays.push(batch[0].made.elapsed());
+        consumed.batches += 1;
+        consumed.full_batches += u64::from(count == BATCH);
+        // One clock reading per batch, for its oldest update.
+        consumed.delays.push(batch[0].created.elapsed());
         for update in batch.drain(..) {
             black_box((0..work).fold(update.price, |price, i| black_box(price.rotate_left(5) ^ i)));
         }
         counts.received.fetch_add(count as u64, Ordering::Relaxed);
     }
-    seen
+    consumed
 }
 
 fn main() {
     let mut args = std::env::args().skip(1);
     let (name, when_full) = match args.next().as_deref() {
-        None | Some("wait") => ("wait", WhenFull::Wait),
-        Some("refuse") => ("refuse", WhenFull::Refuse),
-        Some("drop-oldest") => ("drop-oldest", WhenFull::DropOldest),
+        None | Some("wait") => ("wait", FullRule::Wait),
+        Some("reject") => ("reject", FullRule::Reject),
+        Some("drop-oldest") => ("drop-oldest", FullRule::DropOldest),
         Some(other) => {
-            eprintln!("`{other}`? wait, refuse or drop-oldest");
+            eprintln!("unknown rule `{other}`; use wait, reject or drop-oldest");
             std::process::exit(2);
         }
     };
@@ -122,7 +122,7 @@ fn main() {
     let counts = Counts::default();
     let stop = AtomicBool::new(false);
     let start = Instant::now();
-    let seen: Vec<Seen> = thread::scope(|scope| {
+    let consumed: Vec<Consumed> = thread::scope(|scope| {
         for sender in vec![sender; PRODUCERS] {
             let (counts, stop) = (&counts, &stop);
             scope.spawn(move || produce(&sender, when_full, counts, stop));
@@ -141,11 +141,11 @@ fn main() {
             thread::sleep(left.min(Duration::from_millis(100)));
             let received = counts.received.load(Ordering::Relaxed);
             let dropped = counts.dropped.load(Ordering::Relaxed);
-            print!("\r{received:>12} received {dropped:>12} dropped {:>6} inside", receiver.len());
+            print!("\r{received:>12} received {dropped:>12} dropped {:>6} queued", receiver.len());
             let _ = std::io::stdout().flush();
         }
         stop.store(true, Ordering::Relaxed);
-        // The producers leave, the last one closes the feed, the consumers empty it and leave.
+        // The last producer closes the channel; the consumers drain it and return.
         consumers
             .into_iter()
             .map(|consumer| consumer.join().expect("consumers do not panic"))
@@ -157,14 +157,14 @@ fn main() {
         .map(|count| count.load(Ordering::Relaxed));
     assert_eq!(sent, dropped + received, "every update is accounted for");
     let mut delays: Vec<Duration> =
-        seen.iter().flat_map(|seen| seen.delays.iter().copied()).collect();
+        consumed.iter().flat_map(|consumed| consumed.delays.iter().copied()).collect();
     delays.sort_unstable();
-    let batches: u64 = seen.iter().map(|seen| seen.batches).sum();
-    let full: u64 = seen.iter().map(|seen| seen.full_batches).sum();
+    let batches: u64 = consumed.iter().map(|consumed| consumed.batches).sum();
+    let full: u64 = consumed.iter().map(|consumed| consumed.full_batches).sum();
     let quantile =
         |q: f64| delays.get((delays.len() as f64 * q) as usize).copied().unwrap_or_default();
     println!(
-        "\n  throughput  {:.2} million updates a second",
+        "\n  throughput  {:.2} million updates per second",
         received as f64 / elapsed.as_secs_f64() / 1e6
     );
     println!("  dropped     {:.1} %", 100.0 * dropped as f64 / sent.max(1) as f64);

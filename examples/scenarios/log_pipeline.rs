@@ -1,13 +1,13 @@
-//! A log collector: lines come in over a socket, are parsed, turned into JSON and written to a file, in
-//! three stages on three threads. Each record needs an entry, each batch a buffer; the example runs once
-//! with a new one every time and once with pooled ones, and shows what that changes.
+//! Scenario: a log collector. Lines arrive over a socket, are parsed, converted to JSON and written to
+//! a file, in three stages on three threads. Each record needs an entry and each batch a buffer; the
+//! program runs with new ones and with pooled ones, and prints the difference.
 //!
 //! ```text
 //! cargo run --release --example log_pipeline                      # about ten seconds
 //! cargo run --release --example log_pipeline -- --short           # about one
 //! cargo run --release --example log_pipeline -- --file my.log     # your own logfmt lines
 //! ```
-#![allow(unsafe_code)] // For the allocator that counts, at the end.
+#![allow(unsafe_code)] // for the counting allocator at the end
 
 use mainstay::object_pool::{ObjectPool, Recycle};
 use std::error::Error;
@@ -21,10 +21,10 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Instant;
 
-/// Buffers go to the disk when they hold this much.
+/// A buffer of this size is written to the file.
 const BATCH: usize = 64 * 1024;
 
-/// Entries go from thread to thread by so many.
+/// The number of entries passed between threads at a time.
 const PAGE: usize = 128;
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -32,9 +32,9 @@ type Failure = Box<dyn Error + Send + Sync>;
 fn main() -> Result<(), Failure> {
     let input = Input::from_arguments()?;
 
-    // What this example is about. An entry or a buffer that comes back is emptied but keeps its memory,
-    // unless some giant record made it grow beyond the capacity given here.
-    // As many entries are under way as the channel between the first two threads holds.
+    // A returned entry or buffer is cleared and keeps its memory, unless an unusually large record
+    // made it grow beyond `max_capacity`. `max_idle` is the number of entries in flight between the
+    // first two threads.
     let entries =
         ObjectPool::builder(Entry::default).max_capacity(16 * 1024).max_idle(16 * PAGE).build()?;
     let new_buffer = || Vec::with_capacity(BATCH + 4096);
@@ -61,23 +61,23 @@ fn main() -> Result<(), Failure> {
         without.allocations_per_record()
     );
     println!("with pooling     {:>12.0}   {:>18.4}", with.rate(), with.allocations_per_record());
-    println!("\nfaster by {:.2}", with.rate() / without.rate());
+    println!("\nfaster by a factor of {:.2}", with.rate() / without.rate());
     let (entries, buffers) = (entries.snapshot(), buffers.snapshot());
     println!(
-        "entries made: {:>6} for {:>9} records",
+        "entries created: {:>6} for {:>9} records",
         entries.created,
         entries.hits + entries.misses
     );
     println!(
-        "buffers made: {:>6} for {:>9} batches",
+        "buffers created: {:>6} for {:>9} batches",
         buffers.created,
         buffers.hits + buffers.misses
     );
     Ok(())
 }
 
-/// The collector. `entry` and `buffer` say where these come from; where they go when they are dropped is
-/// their own affair, and so this function does not know whether it is pooled.
+/// Runs the collector. `entry` and `buffer` provide new or pooled values, which return to their pool,
+/// if any, when they are dropped.
 fn collect<E, B>(
     input: &Input,
     entry: impl Fn() -> E + Sync,
@@ -90,7 +90,7 @@ where
     let source = input.open()?;
     let target = Scratch::new()?;
     let started = Instant::now();
-    let (parsed, to_serialise) = sync_channel::<Vec<E>>(8);
+    let (parsed, to_serialize) = sync_channel::<Vec<E>>(8);
     let (full, to_write) = sync_channel::<B>(8);
 
     let records = thread::scope(|scope| -> Result<u64, Failure> {
@@ -113,15 +113,15 @@ where
                     return Ok(records);
                 }
                 records += page.len() as u64;
-                parsed.send(page).map_err(|_| "the serialiser is gone")?;
+                parsed.send(page).map_err(|_| "the serializer is gone")?;
             }
         });
 
-        // Serialise. The entries were taken on one thread and go back on this one.
-        let serialiser = scope.spawn(|| -> Result<(), Failure> {
+        // Serialize. The entries were taken on one thread and return on this one.
+        let serializer = scope.spawn(|| -> Result<(), Failure> {
             let full = full;
             let mut batch = buffer();
-            for entry in to_serialise.into_iter().flatten() {
+            for entry in to_serialize.into_iter().flatten() {
                 let text = batch.bytes();
                 entry.write_json(text);
                 if text.len() >= BATCH {
@@ -133,25 +133,25 @@ where
             Ok(())
         });
 
-        // Write. So are the buffers.
+        // Write. The buffers were taken on another thread, too.
         let mut file = File::create(&target.0)?;
         for mut batch in to_write {
             file.write_all(batch.bytes())?;
         }
-        serialiser.join().expect("the serialiser does not panic")?;
+        serializer.join().expect("the serializer does not panic")?;
         parser.join().expect("the parser does not panic")
     })?;
     Ok(Outcome { records, seconds: started.elapsed().as_secs_f64(), allocations: 0 })
 }
 
-/// One record: the line as it came, and where its fields are in it.
+/// One record: the received line and the positions of its fields.
 #[derive(Default)]
 struct Entry {
     line: String,
     fields: Vec<(Range<usize>, Range<usize>)>,
 }
 
-/// Emptied part by part; worth keeping if every part is.
+/// Clears each part; the entry is kept if every part is worth keeping.
 impl Recycle for Entry {
     fn recycle_within(&mut self, max_capacity: usize) -> bool {
         self.line.recycle_within(max_capacity) && self.fields.recycle_within(max_capacity)
@@ -159,7 +159,7 @@ impl Recycle for Entry {
 }
 
 impl Entry {
-    /// Finds the `key=value` and `key="value with spaces"` of a logfmt line.
+    /// Parses the `key=value` and `key="value with spaces"` of a logfmt line.
     fn parse(&mut self) {
         let line = self.line.trim_end();
         let mut at = 0;
@@ -185,13 +185,13 @@ impl Entry {
     }
 
     fn write_json(&self, out: &mut Vec<u8>) {
-        let mut before = b'{';
+        let mut separator = b'{';
         for (key, value) in &self.fields {
-            out.push(before);
+            out.push(separator);
             write_string(&self.line[key.clone()], out);
             out.push(b':');
             write_string(&self.line[value.clone()], out);
-            before = b',';
+            separator = b',';
         }
         out.extend_from_slice(if self.fields.is_empty() { b"{}\n" } else { b"}\n" });
     }
@@ -202,14 +202,14 @@ fn write_string(text: &str, out: &mut Vec<u8>) {
     for byte in text.bytes() {
         match byte {
             b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            0..0x20 => write!(out, "\\u{byte:04x}").expect("a vector takes all"),
+            0..0x20 => write!(out, "\\u{byte:04x}").expect("writing to a Vec succeeds"),
             _ => out.push(byte),
         }
     }
     out.push(b'"');
 }
 
-/// A buffer of its own or one on loan.
+/// A new or a pooled buffer.
 trait Writable {
     fn bytes(&mut self) -> &mut Vec<u8>;
 }
@@ -240,20 +240,20 @@ impl Input {
                 "--short" => input.short = true,
                 "--help" => {
                     println!(
-                        "--short: a tenth of the records, one round\n--file PATH: logfmt lines of your own"
+                        "--short: a tenth of the records, one round\n--file PATH: your own logfmt lines"
                     );
                     std::process::exit(0);
                 }
                 "--file" => {
                     input.file = Some(arguments.next().ok_or("--file takes a path")?.into());
                 }
-                other => return Err(format!("{other}? see --help").into()),
+                other => return Err(format!("unknown argument {other}; see --help").into()),
             }
         }
         Ok(input)
     }
 
-    /// The file, or a socket at whose other end a service logs as fast as it can.
+    /// Opens the file, or a socket whose peer logs as fast as it can.
     fn open(&self) -> Result<Box<dyn Read + Send>, Failure> {
         if let Some(path) = &self.file {
             return Ok(Box::new(File::open(path)?));
@@ -290,11 +290,11 @@ fn log_to(collector: std::net::SocketAddr, blocks: usize) {
         (0..blocks).try_for_each(|_| stream.write_all(block.as_bytes()))
     };
     if let Err(error) = logging() {
-        eprintln!("the service that logs: {error}");
+        eprintln!("the logging service: {error}");
     }
 }
 
-/// A file that is gone afterwards.
+/// A file that is removed when the value is dropped.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -335,8 +335,8 @@ impl Outcome {
     }
 }
 
-/// How often `work` allocates, on all threads. Not counted while the rounds are timed: that would slow
-/// down the one that allocates more.
+/// Counts the allocations of `work` on all threads. The timed rounds are not counted, because counting
+/// would slow down the one that allocates more.
 fn counting(work: impl FnOnce() -> Result<Outcome, Failure>) -> Result<u64, Failure> {
     let before = allocator::ALLOCATIONS.load(Relaxed);
     allocator::COUNTING.store(true, Relaxed);
@@ -358,13 +358,13 @@ mod allocator {
     #[global_allocator]
     static ALLOCATOR: Counting = Counting;
 
-    // SAFETY: passes everything on to the system's allocator.
+    // SAFETY: every call is forwarded to the system allocator.
     unsafe impl GlobalAlloc for Counting {
         unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
             if COUNTING.load(Relaxed) {
                 ALLOCATIONS.fetch_add(1, Relaxed);
             }
-            // SAFETY: the caller's promise is ours.
+            // SAFETY: the caller upholds the contract of `GlobalAlloc`.
             unsafe { System.alloc(layout) }
         }
 
@@ -372,12 +372,12 @@ mod allocator {
             if COUNTING.load(Relaxed) {
                 ALLOCATIONS.fetch_add(1, Relaxed);
             }
-            // SAFETY: the caller's promise is ours.
+            // SAFETY: the caller upholds the contract of `GlobalAlloc`.
             unsafe { System.realloc(at, layout, size) }
         }
 
         unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-            // SAFETY: the caller's promise is ours.
+            // SAFETY: the caller upholds the contract of `GlobalAlloc`.
             unsafe { System.dealloc(at, layout) }
         }
     }

@@ -1,8 +1,8 @@
-//! Twice as many jobs as the workers can do, for a few seconds: what a bounded queue makes of that by itself,
-//! with deadlines, and with deadlines and shedding.
+//! Scenario: twice as many jobs as the workers can complete, for a few seconds. Compares a plain
+//! bounded queue, one with deadlines, and one with deadlines and load shedding.
 //!
-//! A job is worth something only if it is done within 50 ms of its submission; whoever asked has given up by
-//! then. The workers' job is to wait for 2 ms, as for a database.
+//! A job is useful only if it completes within 50 ms of its submission; its caller has timed out
+//! afterwards. A job sleeps for 2 ms, as if it waited for a database.
 
 use mainstay::worker_pool::WorkerPool;
 use std::sync::{Arc, Mutex};
@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 
 const WORKERS: usize = 4;
 const WORK: Duration = Duration::from_millis(2);
-const PATIENCE: Duration = Duration::from_millis(50);
+const TIMEOUT: Duration = Duration::from_millis(50);
 const QUEUE: usize = 1000;
 
 fn work() {
     thread::sleep(WORK);
 }
 
-/// Jobs a second that the workers get done when there is always one waiting.
+/// Measures the jobs per second that the workers complete when the queue is never empty.
 fn capacity() -> f64 {
     const JOBS: u32 = 1000;
     let pool = WorkerPool::builder().workers(WORKERS).build().expect("valid");
@@ -30,30 +30,27 @@ fn capacity() -> f64 {
     f64::from(JOBS) / start.elapsed().as_secs_f64()
 }
 
-/// Times from submission to end of the jobs that were run.
+/// Offers `rate` jobs per second and returns the times from submission to completion.
 fn overload(pool: &WorkerPool, deadlines: bool, rate: f64, time: Duration) -> Vec<Duration> {
     let done = Arc::new(Mutex::new(Vec::new()));
     let start = Instant::now();
     let mut submitted = 0;
     while start.elapsed() < time {
-        // As many as are due by now, whatever has become of those before.
+        // Submit every job that is due, whatever happened to the earlier ones.
         while f64::from(submitted) < start.elapsed().as_secs_f64() * rate {
             submitted += 1;
-            let (done, asked) = (Arc::clone(&done), Instant::now());
+            let (done, submitted_at) = (Arc::clone(&done), Instant::now());
             let job = move || {
                 work();
-                done.lock().expect("no panic").push(asked.elapsed());
+                done.lock().expect("no panic").push(submitted_at.elapsed());
             };
-            // Refused when the queue is full: that is part of the game.
-            let _ = if deadlines {
-                pool.within(PATIENCE).try_submit(job)
-            } else {
-                pool.try_submit(job)
-            };
+            // A full queue rejects the job.
+            let _ =
+                if deadlines { pool.within(TIMEOUT).try_submit(job) } else { pool.try_submit(job) };
         }
         thread::sleep(Duration::from_micros(500));
     }
-    // What is still queued then does not count.
+    // Jobs that are still queued do not count.
     std::mem::take(&mut *done.lock().expect("no panic"))
 }
 
@@ -66,32 +63,32 @@ fn main() {
     let time = Duration::from_millis(if short { 1000 } else { 5000 });
     let capacity = capacity();
     println!(
-        "{WORKERS} workers do {capacity:.0} jobs a second; {:.0} are submitted, for {time:?}.",
+        "{WORKERS} workers complete {capacity:.0} jobs per second; {:.0} are submitted, for {time:?}.",
         2.0 * capacity
     );
-    println!("A job is good if it is done within {PATIENCE:?}.\n");
+    println!("A job is useful if it completes within {TIMEOUT:?}.\n");
     println!(
         "{:<28} {:>8} {:>8} {:>9} {:>10} {:>10}",
-        "", "run/s", "good/s", "goodput", "p50", "p99"
+        "", "run/s", "useful/s", "goodput", "p50", "p99"
     );
 
     let builder = || WorkerPool::builder().workers(WORKERS).queue_capacity(QUEUE);
-    let contestants = [
+    let variants = [
         ("a bounded queue", builder(), false),
         ("with deadlines", builder(), true),
         ("with deadlines and shedding", builder().shed_standing_queue(), true),
     ];
-    for (name, builder, deadlines) in contestants {
+    for (name, builder, deadlines) in variants {
         let pool = builder.build().expect("valid");
         let mut times = overload(&pool, deadlines, 2.0 * capacity, time);
         times.sort_unstable();
-        let good = times.iter().filter(|time| **time <= PATIENCE).count();
-        let a_second = |count: usize| count as f64 / time.as_secs_f64();
+        let useful = times.iter().filter(|time| **time <= TIMEOUT).count();
+        let per_second = |count: usize| count as f64 / time.as_secs_f64();
         println!(
             "{name:<28} {:>8.0} {:>8.0} {:>8.0}% {:>10.1?} {:>10.1?}",
-            a_second(times.len()),
-            a_second(good),
-            100.0 * a_second(good) / capacity,
+            per_second(times.len()),
+            per_second(useful),
+            100.0 * per_second(useful) / capacity,
             times[times.len() / 2],
             times[times.len() * 99 / 100],
         );

@@ -1,6 +1,6 @@
-//! A client that keeps to its provider's limit: several workers share one pace, in order of arrival; the
-//! provider announces another limit in the middle; and of what was taken ahead for a dear call, the rest is
-//! given back when the true cost is known.
+//! Scenario: a client that keeps to its provider's limit. Several workers share one rate limiter and
+//! are served in order of arrival; the limit changes at run time; and tokens taken for an estimated
+//! cost are refunded when the true cost is known.
 //!
 //! ```text
 //! cargo run --release --example paced_client -- [seconds]
@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const WORKERS: usize = 4;
-/// What the provider allows at first, and what it allows after half of the time.
+/// The provider's limits per second, in the first and in the second half of the run.
 const LIMITS: [u32; 2] = [200, 50];
 const BURST: u32 = 10;
 
@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let limiter =
         RateLimiter::builder(Quota::per_second(LIMITS[0]).burst(BURST)).name("provider").build()?;
-    // A call waits for its turn for up to a second; one that could not be served by then fails at once.
+    // A call waits for up to a second; one that cannot be served by then is rejected immediately.
     let calls =
         Pipeline::builder().rate_limit(limiter.waiting_at_most(Duration::from_secs(1))).build();
 
@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let (calls, provider) = (&calls, &provider);
             scope.spawn(move || {
                 while started.elapsed() < run {
-                    match calls.call_blocking(|| provider.answer()) {
+                    match calls.call_blocking(|| provider.serve()) {
                         Ok(()) => _ = served.fetch_add(1, Ordering::Relaxed),
                         Err(Error::Rejected(rejection)) => back_off(&rejection),
                         Err(error) => println!("{error}"),
@@ -45,29 +45,27 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             });
         }
         thread::sleep(run / 2);
-        limiter
-            .reconfigure(Quota::per_second(LIMITS[1]).burst(BURST))
-            .expect("a quota like the first");
+        limiter.reconfigure(Quota::per_second(LIMITS[1]).burst(BURST)).expect("the quota is valid");
         provider.half.store(1, Ordering::Relaxed);
     });
 
-    let took = started.elapsed().as_secs_f64();
-    println!("{WORKERS} workers, {took:.2} s; {} a second, then {}\n", LIMITS[0], LIMITS[1]);
-    println!("             calls   most it allows");
+    let elapsed = started.elapsed().as_secs_f64();
+    println!("{WORKERS} workers, {elapsed:.2} s; {} per second, then {}\n", LIMITS[0], LIMITS[1]);
+    println!("             calls     limit allows");
     for (half, limit) in provider.calls.iter().zip(LIMITS) {
-        let most = f64::from(limit) * seconds / 2.0 + f64::from(BURST);
-        println!("at {limit:>3}/s {:>10} {most:>16.0}", half.load(Ordering::Relaxed));
+        let max = f64::from(limit) * seconds / 2.0 + f64::from(BURST);
+        println!("at {limit:>3}/s {:>10} {max:>16.0}", half.load(Ordering::Relaxed));
     }
     let served: Vec<u64> = served.iter().map(|served| served.load(Ordering::Relaxed)).collect();
-    println!("\nby worker, served in order of arrival: {served:?}");
+    println!("\ncalls by worker, served in order of arrival: {served:?}");
 
-    // Calls that cost what they turn out to cost: take what it may be, give back what it was not.
+    // A call whose cost is known afterwards: take an estimate, refund the rest.
     let tokens = RateLimiter::new(Quota::per_minute(60_000).burst(4_000))?;
     let estimate = tokens.try_acquire_n(3_000)?;
     let used = 1_200;
     tokens.refund(&estimate, estimate.granted() - used);
     println!(
-        "\nof 4,000 tokens 3,000 were taken and {used} used: {} are left",
+        "\nof 4,000 tokens 3,000 were taken and {used} used; {} remain",
         tokens.peek().remaining()
     );
     Ok(())
@@ -77,7 +75,7 @@ fn back_off(rejection: &Rejection) {
     thread::sleep(rejection.retry_after().unwrap_or(Duration::from_millis(100)));
 }
 
-/// The other side, which counts the calls of each half.
+/// The provider, which counts the calls of each half.
 #[derive(Default)]
 struct Provider {
     half: AtomicUsize,
@@ -85,7 +83,7 @@ struct Provider {
 }
 
 impl Provider {
-    fn answer(&self) -> Result<(), std::io::Error> {
+    fn serve(&self) -> Result<(), std::io::Error> {
         self.calls[self.half.load(Ordering::Relaxed)].fetch_add(1, Ordering::Relaxed);
         Ok(())
     }

@@ -1,13 +1,14 @@
-//! How does a client of many hosts get on with the bad ones? A crawler fetches pages from loopback servers,
-//! some of which fail, hang, refuse connections or ask to be left alone, with one breaker per host.
+//! Scenario: how does a client of many hosts cope with the bad ones? A crawler fetches pages from
+//! loopback servers, some of which fail, hang, refuse connections or ask for a pause, with one
+//! breaker per host.
 //!
 //! ```sh
 //! cargo run --release --example per_host
 //! cargo run --release --example per_host -- --seconds 10
 //! ```
 //!
-//! Everything is real: a listener for each host, HTTP over TCP, and figures that are measured where they
-//! arise. Read `Crawler` for what a crawler has to do for it.
+//! Each host has a listener of its own and speaks HTTP over TCP; all figures are measured. `Crawler`
+//! shows what a crawler has to do.
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -32,78 +33,80 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 
 const HELP: &str = "\
-How does a client of many hosts get on with the bad ones?
+How does a client of many hosts cope with the bad ones?
 
 Usage: cargo run --release --example per_host -- [options]
 
-  --seconds <1 to 60>   how long it crawls, default 5
+  --seconds <1 to 60>   length of the run, default 5
   --help                this text";
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// What is wrong with a host.
+/// The behavior of a host.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
-    Well,
+    Healthy,
     /// Every third page is a 500.
     Flaky,
-    /// Every page is.
+    /// Every page is a 500.
     Failing,
-    /// Takes the request and never answers.
+    /// Accepts the request and never responds.
     Hanging,
-    /// Nobody listens.
+    /// Refuses connections: there is no listener.
     Gone,
-    /// Answers 503 and `Retry-After: 1`.
+    /// Responds 503 with `Retry-After: 1`.
     Busy,
 }
 
 const HOSTS: [Kind; 16] = {
-    use Kind::{Busy, Failing, Flaky, Gone, Hanging, Well};
+    use Kind::{Busy, Failing, Flaky, Gone, Hanging, Healthy};
     [
-        Well, Well, Failing, Well, Hanging, Well, Flaky, Well, Gone, Well, Busy, Well, Hanging,
-        Well, Well, Well,
+        Healthy, Healthy, Failing, Healthy, Hanging, Healthy, Flaky, Healthy, Gone, Healthy, Busy,
+        Healthy, Hanging, Healthy, Healthy, Healthy,
     ]
 };
-/// Requests that are under way at once.
+/// The number of concurrent requests.
 const WORKERS: usize = 8;
-/// What a page takes a host that is well.
+/// The time that a healthy host takes for a page.
 const WORK: Duration = Duration::from_millis(2);
-/// How long the crawler waits for a page.
-const PATIENCE: Duration = Duration::from_millis(250);
-/// What a worker rests after each round of all hosts.
+/// The timeout of a request.
+const TIMEOUT: Duration = Duration::from_millis(250);
+/// The pause of a worker after each round of all hosts.
 const PAUSE: Duration = Duration::from_millis(20);
 
 struct Host {
     kind: Kind,
     name: String,
-    asked: Arc<AtomicU64>,
+    requests: Arc<AtomicU64>,
     counts: Counts,
 }
 
-/// What the crawler saw of a host.
+/// The crawler's results for a host.
 #[derive(Default)]
 struct Counts {
     ok: AtomicU64,
     failed: AtomicU64,
-    skipped: AtomicU64,
+    rejected: AtomicU64,
     micros: AtomicU64,
 }
 
-/// Serves on a free port of the loopback, or finds one that nobody serves on.
+/// Starts a server on a free loopback port, or reserves a port without a listener.
 async fn start(kind: Kind) -> std::io::Result<Host> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?;
-    let asked = Arc::new(AtomicU64::new(0));
+    let requests = Arc::new(AtomicU64::new(0));
     if kind != Kind::Gone {
-        let routes = Router::new().route("/", get(answer)).with_state((kind, asked.clone()));
+        let routes = Router::new().route("/", get(respond)).with_state((kind, requests.clone()));
         // Ends with the runtime.
         tokio::spawn(async move { axum::serve(listener, routes).await });
     }
-    Ok(Host { kind, name: address.to_string(), asked, counts: Counts::default() })
+    Ok(Host { kind, name: address.to_string(), requests, counts: Counts::default() })
 }
 
-async fn answer(extract::State((kind, asked)): extract::State<(Kind, Arc<AtomicU64>)>) -> Response {
-    let n = asked.fetch_add(1, Ordering::Relaxed);
+async fn respond(
+    extract::State((kind, requests)): extract::State<(Kind, Arc<AtomicU64>)>,
+) -> Response {
+    let n = requests.fetch_add(1, Ordering::Relaxed);
     match kind {
         Kind::Hanging => std::future::pending().await,
         Kind::Failing => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
@@ -123,8 +126,8 @@ struct Crawler {
     breakers: KeyedCircuitBreaker<String>,
 }
 
-/// An answer as a breaker should see it: how long the server asked to be left alone, at most ten seconds.
-fn judge(result: &Result<Response<Body>, Error<Failure>>) -> Outcome {
+/// Classifies a response; a pause requested by the server is honored up to ten seconds.
+fn classify(result: &Result<Response<Body>, Error<Failure>>) -> Outcome {
     match result {
         Ok(response) if response.status() == StatusCode::SERVICE_UNAVAILABLE => {
             let seconds =
@@ -147,8 +150,8 @@ impl Crawler {
             .name("host")
             .count_window(20)
             .min_calls(5)
-            .slow_calls(PATIENCE / 2, 0.5)
-            .track_in_flight() // a host that hangs is found out before the crawler loses patience
+            .slow_calls(TIMEOUT / 2, 0.5)
+            .track_in_flight() // detects a hanging host before the requests time out
             .record_latency()
             .open_duration(Backoff::constant(Duration::from_secs(1)))
             .half_open_concurrency(1)
@@ -157,12 +160,12 @@ impl Crawler {
         Ok(Self { http: HttpClient::builder(TokioExecutor::new()).build_http(), breakers })
     }
 
-    /// One page, if the host's breaker lets us ask for it. A pipeline costs nothing to put together.
+    /// Fetches one page if the host's breaker admits it. Building a pipeline is cheap.
     async fn fetch(&self, host: &str) -> Result<StatusCode, Error<Failure>> {
-        let breaker = self.breakers.breaker(host)?.classified_by(judge);
+        let breaker = self.breakers.breaker(host)?.classified_by(classify);
         let response = Pipeline::builder()
             .breaker(breaker)
-            .timeout(PATIENCE)
+            .timeout(TIMEOUT)
             .build()
             .call(|| self.get(host))
             .await?;
@@ -178,22 +181,22 @@ impl Crawler {
     }
 }
 
-/// Goes from host to host, over and over, until time is up.
+/// Fetches from host after host until the deadline.
 async fn crawl(crawler: Crawler, hosts: Arc<[Host]>, first: usize, until: Instant) {
     let mut next = first;
     while Instant::now() < until {
         let host = &hosts[next % hosts.len()];
         next += 1;
-        let begun = Instant::now();
+        let started = Instant::now();
         let fetched = crawler.fetch(&host.name).await;
         let counts = &host.counts;
         let count = match fetched {
             Ok(status) if status.is_success() => &counts.ok,
-            Err(error) if error.is_rejected() => &counts.skipped,
+            Err(error) if error.is_rejected() => &counts.rejected,
             _ => &counts.failed,
         };
         count.fetch_add(1, Ordering::Relaxed);
-        counts.micros.fetch_add(begun.elapsed().as_micros() as u64, Ordering::Relaxed);
+        counts.micros.fetch_add(started.elapsed().as_micros() as u64, Ordering::Relaxed);
         if next.is_multiple_of(hosts.len()) {
             tokio::time::sleep(PAUSE).await;
         }
@@ -202,11 +205,11 @@ async fn crawl(crawler: Crawler, hosts: Arc<[Host]>, first: usize, until: Instan
 
 fn report(crawler: &Crawler, hosts: &[Host]) {
     println!(
-        "\n{:<9} {:>7} {:>7} {:>7} {:>8} {:>9} {:>9}   state, and why it opened last",
-        "host is", "reached", "ok", "failed", "skipped", "waiting", "p50"
+        "\n{:<9} {:>7} {:>7} {:>7} {:>8} {:>9} {:>9}   state, and the cause of the last opening",
+        "host", "reached", "ok", "failed", "rejected", "waiting", "p50"
     );
     let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-    for Host { kind, name, asked, counts } in hosts {
+    for Host { kind, name, requests, counts } in hosts {
         let Ok(breaker) = crawler.breakers.breaker(name.as_str()) else { continue };
         let p50 = breaker
             .quantile(0.5)
@@ -215,14 +218,14 @@ fn report(crawler: &Crawler, hosts: &[Host]) {
             transition.to == CircuitBreakerState::Open
                 && transition.from == CircuitBreakerState::Closed
         });
-        let why = opened.map_or(String::new(), |last| format!(", {}", last.cause));
+        let cause = opened.map_or(String::new(), |last| format!(", {}", last.cause));
         println!(
-            "{:<9} {:>7} {:>7} {:>7} {:>8} {:>7} ms {:>9}   {}{why}",
+            "{:<9} {:>7} {:>7} {:>7} {:>8} {:>7} ms {:>9}   {}{cause}",
             format!("{kind:?}").to_lowercase(),
-            read(asked),
+            read(requests),
             read(&counts.ok),
             read(&counts.failed),
-            read(&counts.skipped),
+            read(&counts.rejected),
             read(&counts.micros) / 1000,
             p50,
             breaker.state(),
@@ -230,7 +233,7 @@ fn report(crawler: &Crawler, hosts: &[Host]) {
     }
     let (sum, snapshot) = (crawler.breakers.totals(), crawler.breakers.snapshot());
     println!(
-        "\n{} hosts, {} breakers shut; {} requests were not made.",
+        "\n{} hosts, {} breakers open; {} requests were rejected.",
         snapshot.keys, snapshot.shut, sum.rejected
     );
 }

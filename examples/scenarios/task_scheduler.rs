@@ -1,6 +1,6 @@
-//! A scheduler of periodic tasks on a worker pool: it scans for tasks that are due, runs at most a few at
-//! once, gives each a deadline to begin by, tries those again that fail, and ends gracefully: on Ctrl-C, or when
-//! its time is over, it finishes what it has begun.
+//! Scenario: a scheduler of periodic tasks on a worker pool. It starts tasks that are due, at most a few
+//! at a time, with a deadline for their start; it retries failures, and shuts down gracefully on
+//! Ctrl-C or at the end of its time: running tasks complete.
 
 use mainstay::backoff::Backoff;
 use mainstay::retry::Retry;
@@ -10,36 +10,42 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-const AT_ONCE: usize = 3;
+const WORKERS: usize = 3;
 const SCAN: Duration = Duration::from_millis(10);
 
-/// Something to be done again and again.
+/// A periodic task.
 struct Task {
     name: &'static str,
-    every: Duration,
-    /// How late a run may begin; later, the next one is as good.
-    slack: Duration,
-    takes: Duration,
-    /// One in so many attempts fails; 0: none.
+    interval: Duration,
+    /// The maximum delay of a run; a later run is skipped in favor of the next one.
+    max_delay: Duration,
+    duration: Duration,
+    /// One in `fails` attempts fails; 0 means none.
     fails: u32,
     attempts: AtomicU32,
 }
 
 impl Task {
-    fn new(name: &'static str, every: u64, slack: u64, takes: u64, fails: u32) -> Arc<Self> {
+    fn new(
+        name: &'static str,
+        interval: u64,
+        max_delay: u64,
+        duration: u64,
+        fails: u32,
+    ) -> Arc<Self> {
         let ms = Duration::from_millis;
         Arc::new(Self {
             name,
-            every: ms(every),
-            slack: ms(slack),
-            takes: ms(takes),
+            interval: ms(interval),
+            max_delay: ms(max_delay),
+            duration: ms(duration),
             fails,
             attempts: AtomicU32::new(0),
         })
     }
 
     fn attempt(&self) -> Result<(), String> {
-        thread::sleep(self.takes);
+        thread::sleep(self.duration);
         let attempt = self.attempts.fetch_add(1, Ordering::Relaxed) + 1;
         if self.name == "buggy" {
             panic!("{}: attempt {attempt}", self.name);
@@ -51,7 +57,7 @@ impl Task {
     }
 }
 
-/// A task on the scheduler's list.
+/// A scheduled task and its results.
 struct Entry {
     task: Arc<Task>,
     due: Instant,
@@ -69,7 +75,7 @@ struct Figures {
 }
 
 impl Entry {
-    fn note(&mut self, result: &Result<Result<(), String>, JobError>) {
+    fn record(&mut self, result: &Result<Result<(), String>, JobError>) {
         match result {
             Ok(Ok(())) => self.figures.ok += 1,
             Ok(Err(_)) => self.figures.failed += 1,
@@ -79,20 +85,20 @@ impl Entry {
         }
     }
 
-    /// Starts a run that is due, unless the one before has not ended.
+    /// Starts a run that is due, unless the previous one is still running.
     fn scan(&mut self, now: Instant, pool: &WorkerPool, retry: &Retry) {
         if let Some(run) = self.running.take() {
             match run.try_join() {
-                Ok(result) => self.note(&result),
+                Ok(result) => self.record(&result),
                 Err(run) => self.running = Some(run),
             }
         }
         if now < self.due {
             return;
         }
-        // Counted from when it was due, so that it does not drift; what was missed altogether is not made up.
+        // Relative to the due time, so that the schedule does not drift; missed runs are not repeated.
         while self.due <= now {
-            self.due += self.task.every;
+            self.due += self.task.interval;
         }
         if self.running.is_some() {
             self.figures.skipped += 1;
@@ -100,18 +106,18 @@ impl Entry {
         }
         let (task, retry) = (Arc::clone(&self.task), retry.clone());
         let run = move || retry.call_blocking(|| task.attempt()).map_err(|error| error.to_string());
-        self.running = Some(pool.within(self.task.slack).spawn(run));
+        self.running = Some(pool.within(self.task.max_delay).spawn(run));
     }
 }
 
-/// A flag that Ctrl-C raises. The pool needs no runtime; tokio is here for its handling of signals.
+/// Returns a flag that Ctrl-C sets. The pool needs no runtime; tokio only handles the signal.
 fn on_ctrl_c() -> std::io::Result<Arc<AtomicBool>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let stop = Arc::new(AtomicBool::new(false));
-    let raised = Arc::clone(&stop);
+    let flag = Arc::clone(&stop);
     thread::spawn(move || {
         if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
-            raised.store(true, Ordering::Relaxed);
+            flag.store(true, Ordering::Relaxed);
         }
     });
     Ok(stop)
@@ -120,15 +126,15 @@ fn on_ctrl_c() -> std::io::Result<Arc<AtomicBool>> {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if args.iter().any(|arg| arg == "--help") {
-        println!("usage: task_scheduler [seconds]    ends then, or on Ctrl-C");
+        println!("usage: task_scheduler [seconds]    ends after this time or on Ctrl-C");
         return Ok(());
     }
     let time = Duration::from_secs_f64(args.first().map_or(Ok(5.0), |seconds| seconds.parse())?);
-    // The tasks' panics are part of the show, and reported below.
+    // Panics of the tasks are expected and reported below.
     std::panic::set_hook(Box::new(|_| ()));
 
     let pool =
-        WorkerPool::builder().name("scheduler").workers(AT_ONCE).queue_capacity(16).build()?;
+        WorkerPool::builder().name("scheduler").workers(WORKERS).queue_capacity(16).build()?;
     let retry = Retry::builder()
         .max_attempts(3)
         .backoff(Backoff::constant(Duration::from_millis(10)))
@@ -146,7 +152,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     .into();
 
     let stop = on_ctrl_c()?;
-    println!("{AT_ONCE} workers, {} tasks, for {time:?} or until Ctrl-C", entries.len());
+    println!("{WORKERS} workers, {} tasks, for {time:?} or until Ctrl-C", entries.len());
     while now.elapsed() < time && !stop.load(Ordering::Relaxed) {
         entries.iter_mut().for_each(|entry| entry.scan(Instant::now(), &pool, &retry));
         thread::sleep(SCAN);
@@ -154,19 +160,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let report = pool.shutdown(Shutdown::drain().within(Duration::from_secs(2)));
     println!(
-        "ended: {} jobs run, {} still running, {} not begun\n",
+        "ended: {} jobs completed, {} still running, {} not begun\n",
         report.completed,
         report.running,
         report.jobs.len()
     );
-    drop(report); // the handles of what was not begun learn of it
+    drop(report); // the handles of jobs that were not begun resolve
     println!(
         "{:<10} {:>6} {:>8} {:>6} {:>9} {:>8}",
         "task", "ok", "failed", "late", "panicked", "skipped"
     );
     for mut entry in entries {
         if let Some(Ok(result)) = entry.running.take().map(JobHandle::try_join) {
-            entry.note(&result);
+            entry.record(&result);
         }
         let Figures { ok, failed, late, panicked, skipped } = entry.figures;
         println!(

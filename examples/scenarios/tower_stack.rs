@@ -1,6 +1,6 @@
-//! A gateway of axum routes in front of a real upstream, each route with a pipeline of its own as its Tower
-//! layer: a breaker, a rate limit, a time limit. One of two upstream services hangs for a while, the other is
-//! asked for more than its limit; the gateway drives itself and says what became of the calls.
+//! Scenario: an axum gateway in front of a real upstream. Each route has a pipeline as its Tower layer:
+//! a breaker, a rate limit and a timeout. One of the two upstream services hangs for a while, the
+//! other receives more calls than its limit. The program generates the load and prints the results.
 //!
 //! ```sh
 //! cargo run --release --features tower --example tower_stack        # three phases of 2 s
@@ -35,17 +35,17 @@ use tower::ServiceBuilder;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 type Http = Client<HttpConnector, Body>;
 
-/// Each route, and how many calls a second its service takes. Callers come 100 times a second.
+/// The routes and their rate limits per second. Each route is called 100 times per second.
 const ROUTES: [(&str, u32); 2] = [("search", 200), ("prices", 80)];
-/// How long the gateway waits for the upstream. It answers within a millisecond when it is well.
-const PATIENCE: Duration = Duration::from_millis(100);
-/// How long a call waits its turn under the rate limit.
-const LINGER: Duration = Duration::from_millis(20);
-/// One call on each route so often.
-const EVERY: Duration = Duration::from_millis(10);
+/// The timeout of a call to the upstream, which responds within a millisecond while it is healthy.
+const TIMEOUT: Duration = Duration::from_millis(100);
+/// The maximum wait of a call for the rate limiter.
+const MAX_WAIT: Duration = Duration::from_millis(20);
+/// The interval of the calls on each route.
+const INTERVAL: Duration = Duration::from_millis(10);
 
-/// What a route has around it: a breaker of its own, and the limits of its service. There is no retry: the
-/// body of a request goes by once, and cannot be sent again.
+/// Builds a route with a breaker and the limits of its service. There is no retry: the body of a
+/// request is a stream and cannot be sent twice.
 fn route(
     (name, rate): (&str, u32),
     start: Instant,
@@ -53,15 +53,15 @@ fn route(
 ) -> Result<Router, ConfigError> {
     let limiter = RateLimiter::builder(Quota::per_second(rate).burst(10)).name(name).build()?;
     let pipeline = Pipeline::builder()
-        .breaker(breaker(name, start)?.classified_by(verdict))
-        .rate_limit(limiter.waiting_at_most(LINGER))
-        .timeout(PATIENCE)
+        .breaker(breaker(name, start)?.classified_by(classify))
+        .rate_limit(limiter.waiting_at_most(MAX_WAIT))
+        .timeout(TIMEOUT)
         .build();
     for lint in pipeline.check() {
         println!("{name}: {lint}");
     }
-    // The pipeline's error is turned into a response by the layer around it.
-    let layer = ServiceBuilder::new().layer(HandleErrorLayer::new(explain)).layer(pipeline);
+    // The outer layer converts the pipeline's error into a response.
+    let layer = ServiceBuilder::new().layer(HandleErrorLayer::new(into_response)).layer(pipeline);
     Ok(Router::new().route(&format!("/{name}"), any(forward).layer(layer)).with_state(gateway))
 }
 
@@ -71,7 +71,7 @@ fn breaker(name: &str, start: Instant) -> Result<CircuitBreaker, ConfigError> {
         .time_window(Duration::from_secs(1), 10)
         .min_calls(10)
         .consecutive_failures(5)
-        // Short, because the outage is: the default is 5 s and more.
+        // Short, because the outage is short; the default is 5 s and more.
         .open_duration(
             Backoff::exponential(Duration::from_millis(100)).cap(Duration::from_millis(300)),
         )
@@ -81,8 +81,8 @@ fn breaker(name: &str, start: Instant) -> Result<CircuitBreaker, ConfigError> {
         .build()
 }
 
-/// An answer of the upstream that says that it is ill counts as a failure, although to HTTP it is an answer.
-fn verdict(result: &Result<Response, Error<Infallible>>) -> Outcome {
+/// Classifies a response: a 5xx is an `Ok` of the HTTP client, but a failure of the upstream.
+fn classify(result: &Result<Response, Error<Infallible>>) -> Outcome {
     match result {
         Ok(response) if response.status().is_server_error() => Outcome::Failure,
         Ok(_) => Outcome::Success,
@@ -91,16 +91,15 @@ fn verdict(result: &Result<Response, Error<Infallible>>) -> Outcome {
     }
 }
 
-/// What the gateway's caller is told when a policy ended or refused the call.
-async fn explain(error: Error<Infallible>) -> Response {
+/// Converts the error of a call that a policy rejected or ended into a response.
+async fn into_response(error: Error<Infallible>) -> Response {
     let wait = error.retry_after_secs().unwrap_or(1);
     match error {
         Error::Timeout(timed_out) => {
             (StatusCode::GATEWAY_TIMEOUT, timed_out.to_string()).into_response()
         }
         error => {
-            let limited =
-                matches!(&error, Error::Rejected(why) if why.reason() == Reason::RateLimited);
+            let limited = matches!(&error, Error::Rejected(rejection) if rejection.reason() == Reason::RateLimited);
             let status = if limited {
                 StatusCode::TOO_MANY_REQUESTS
             } else {
@@ -129,14 +128,14 @@ async fn forward(State(gateway): State<Gateway>, mut request: Request) -> Respon
     }
 }
 
-/// Two services at one address, which can be made to hang.
+/// Two services at one address, each of which can be made to hang.
 #[derive(Default)]
 struct Upstream {
     hangs: [AtomicBool; 2],
     reached: [AtomicU32; 2],
 }
 
-async fn answer(State(upstream): State<Arc<Upstream>>, Path(name): Path<String>) -> Response {
+async fn respond(State(upstream): State<Arc<Upstream>>, Path(name): Path<String>) -> Response {
     let Some(service) = ROUTES.iter().position(|(route, _)| *route == name) else {
         return StatusCode::NOT_FOUND.into_response();
     };
@@ -144,7 +143,7 @@ async fn answer(State(upstream): State<Arc<Upstream>>, Path(name): Path<String>)
     if upstream.hangs[service].load(Ordering::Relaxed) {
         std::future::pending::<()>().await;
     }
-    format!("{name}: here you are").into_response()
+    format!("{name}: a page").into_response()
 }
 
 async fn serve(routes: Router) -> Result<SocketAddr, Failure> {
@@ -154,51 +153,51 @@ async fn serve(routes: Router) -> Result<SocketAddr, Failure> {
     Ok(address)
 }
 
-/// What became of the calls of one route in one phase.
+/// The results of the calls on one route in one phase.
 #[derive(Default)]
-struct Tally {
+struct Results {
     ok: u32,
     timed_out: u32,
-    refused: u32,
+    rejected: u32,
     limited: u32,
     other: u32,
     took: Vec<Duration>,
 }
 
-/// Calls one route of the gateway at a fixed rate, however long the answers take.
+/// Calls one route of the gateway at a fixed rate, however long the responses take.
 async fn call_for(
     length: Duration,
     http: &Http,
     gateway: SocketAddr,
     route: &str,
-) -> Result<Tally, Failure> {
+) -> Result<Results, Failure> {
     let page: Uri = format!("http://{gateway}/{route}").parse()?;
-    let mut ticks = tokio::time::interval(EVERY);
-    let calls = (length.as_secs_f64() / EVERY.as_secs_f64()) as u32;
-    let mut answers = Vec::new();
+    let mut ticks = tokio::time::interval(INTERVAL);
+    let calls = (length.as_secs_f64() / INTERVAL.as_secs_f64()) as u32;
+    let mut responses = Vec::new();
     for _ in 0..calls {
         ticks.tick().await;
         let (http, page) = (http.clone(), page.clone());
-        answers.push(tokio::spawn(async move {
+        responses.push(tokio::spawn(async move {
             let start = Instant::now();
             let status = http.get(page).await.map(|response| response.status());
             (status, start.elapsed())
         }));
     }
-    let mut tally = Tally::default();
-    for answer in answers {
-        let (status, took) = answer.await?;
+    let mut results = Results::default();
+    for response in responses {
+        let (status, took) = response.await?;
         match status? {
-            StatusCode::OK => tally.ok += 1,
-            StatusCode::GATEWAY_TIMEOUT => tally.timed_out += 1,
-            StatusCode::SERVICE_UNAVAILABLE => tally.refused += 1,
-            StatusCode::TOO_MANY_REQUESTS => tally.limited += 1,
-            _ => tally.other += 1,
+            StatusCode::OK => results.ok += 1,
+            StatusCode::GATEWAY_TIMEOUT => results.timed_out += 1,
+            StatusCode::SERVICE_UNAVAILABLE => results.rejected += 1,
+            StatusCode::TOO_MANY_REQUESTS => results.limited += 1,
+            _ => results.other += 1,
         }
-        tally.took.push(took);
+        results.took.push(took);
     }
-    tally.took.sort_unstable();
-    Ok(tally)
+    results.took.sort_unstable();
+    Ok(results)
 }
 
 #[tokio::main]
@@ -209,7 +208,7 @@ async fn main() -> Result<(), Failure> {
     let http = || Client::builder(TokioExecutor::new()).build_http();
 
     let upstream = Arc::new(Upstream::default());
-    let services = Router::new().route("/{name}", any(answer)).with_state(upstream.clone());
+    let services = Router::new().route("/{name}", any(respond)).with_state(upstream.clone());
     let gateway = Gateway { http: http(), upstream: serve(services).await? };
     let mut routes = Router::new();
     for service in ROUTES {
@@ -218,16 +217,17 @@ async fn main() -> Result<(), Failure> {
     let (gateway, http) = (serve(routes).await?, http());
 
     let mut rows = Vec::new();
-    for (phase, search_hangs) in [("well", false), ("search hangs", true), ("well again", false)] {
+    for (phase, search_hangs) in [("healthy", false), ("search hangs", true), ("recovered", false)]
+    {
         println!("{:>6.2} s  -- {phase}", start.elapsed().as_secs_f64());
         upstream.hangs[0].store(search_hangs, Ordering::Relaxed);
         let (search, prices) = tokio::join!(
             call_for(length, &http, gateway, ROUTES[0].0),
             call_for(length, &http, gateway, ROUTES[1].0)
         );
-        for (service, tally) in [search?, prices?].into_iter().enumerate() {
+        for (service, results) in [search?, prices?].into_iter().enumerate() {
             let reached = upstream.reached[service].swap(0, Ordering::Relaxed);
-            rows.push((phase, ROUTES[service].0, tally, reached));
+            rows.push((phase, ROUTES[service].0, results, reached));
         }
     }
 
@@ -235,16 +235,17 @@ async fn main() -> Result<(), Failure> {
     println!(
         "phase         route    calls    200  504 timeout  503 open  429 limited  other  upstream    median"
     );
-    for (phase, route, tally, reached) in rows {
+    for (phase, route, results, reached) in rows {
         println!(
             "{phase:<13} {route:<8} {:>5} {:>6} {:>12} {:>9} {:>12} {:>6} {reached:>9} {:>6.1} ms",
-            tally.took.len(),
-            tally.ok,
-            tally.timed_out,
-            tally.refused,
-            tally.limited,
-            tally.other,
-            tally.took.get(tally.took.len() / 2).copied().unwrap_or_default().as_secs_f64() * 1e3,
+            results.took.len(),
+            results.ok,
+            results.timed_out,
+            results.rejected,
+            results.limited,
+            results.other,
+            results.took.get(results.took.len() / 2).copied().unwrap_or_default().as_secs_f64()
+                * 1e3,
         );
     }
     println!(

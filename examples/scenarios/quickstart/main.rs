@@ -70,7 +70,8 @@ async fn with_mainstay(pipeline: BoxPipeline<StatusCode, Failure>, client: Clien
 fn pipeline(observer: impl Observer) -> Result<BoxPipeline<StatusCode, Failure>, ConfigError> {
     // The defaults suit production: an open breaker probes after 5 s or more. The outages of this
     // server last seconds, so the breaker has a window of one second and probes early.
-    let open_duration = Backoff::exponential(Duration::from_millis(200)).cap(Duration::from_millis(600));
+    let open_duration =
+        Backoff::exponential(Duration::from_millis(200)).cap(Duration::from_millis(600));
     let breaker = CircuitBreaker::builder()
         .name("server")
         .time_window(Duration::from_secs(1), 10)
