@@ -130,8 +130,8 @@ fn window(c: &mut Criterion) {
     let mut group = c.benchmark_group("window");
     let now = Clock::system().now();
     let windows = [
-        ("count", Window::count(100).unwrap()),
-        ("time", Window::time(Duration::from_secs(10), 10).unwrap()),
+        ("count", Window::count_window(100).unwrap()),
+        ("time", Window::time_window(Duration::from_secs(10), 10).unwrap()),
     ];
     for (name, window) in &windows {
         for (kind, sample) in [("success", Sample::OK), ("failure", Sample::FAILED)] {

@@ -153,11 +153,14 @@ fn windows_take_the_memory_they_say() {
     // On x86-64; elsewhere cache lines are padded to other sizes.
     #[cfg(target_arch = "x86_64")]
     for calls in [1, 100, 32_768] {
-        assert_eq!(allocated(|| Window::count(calls).unwrap()), (2, 384 + 4 * u64::from(calls)));
+        assert_eq!(
+            allocated(|| Window::count_window(calls).unwrap()),
+            (2, 384 + 4 * u64::from(calls))
+        );
     }
     #[cfg(target_arch = "x86_64")]
     for buckets in [1, 10, 1024] {
-        let window = || Window::time(Duration::from_secs(10), buckets).unwrap();
+        let window = || Window::time_window(Duration::from_secs(10), buckets).unwrap();
         assert_eq!(allocated(window), (2, 256 + 16 * u64::from(buckets)));
     }
 }
@@ -185,7 +188,10 @@ fn a_keyed_breaker_takes_the_memory_it_says() {
 #[test]
 fn recording_and_resetting_allocate_nothing() {
     let clock = Clock::system();
-    for window in [Window::count(100).unwrap(), Window::time(Duration::from_secs(1), 10).unwrap()] {
+    for window in [
+        Window::count_window(100).unwrap(),
+        Window::time_window(Duration::from_secs(1), 10).unwrap(),
+    ] {
         let mut generation = WindowGeneration::FIRST;
         let records = || {
             for n in 0..1000 {

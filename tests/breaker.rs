@@ -426,12 +426,12 @@ fn settings_out_of_range_are_named() {
         (b().half_open_calls(u32::MAX), "half_open_calls"),
         (b().probe_timeout(Duration::ZERO), "probe_timeout"),
         (b().open_duration(Backoff::exponential(SECOND).factor(f64::NAN)), "backoff.factor"),
-        (b().count_window(u32::MAX), "window.calls"),
+        (b().count_window(u32::MAX), "count_window"),
         (b().count_window(0), "min_calls"),
-        (b().time_window(SECOND, 0), "window.buckets"),
-        (b().time_window(SECOND, u32::MAX), "window.buckets"),
-        (b().time_window(Duration::ZERO, 1), "window.span"),
-        (b().time_window(Duration::MAX, 10), "window.span"),
+        (b().time_window(SECOND, 0), "time_window"),
+        (b().time_window(SECOND, u32::MAX), "time_window"),
+        (b().time_window(Duration::ZERO, 1), "time_window"),
+        (b().time_window(Duration::MAX, 10), "time_window"),
     ];
     for (builder, field) in table {
         let shown = format!("{builder:?}");

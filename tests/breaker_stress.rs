@@ -166,7 +166,7 @@ fn calls_that_overlap_while_half_open_never_exceed_the_probes() {
 fn a_time_window_loses_nothing_while_it_turns() {
     for round in 0..20 {
         let span = Duration::from_millis(1000);
-        let window = Window::time(span, 10).unwrap();
+        let window = Window::time_window(span, 10).unwrap();
         let time = ManualClock::new();
         let start = time.now();
         let failed = AtomicU64::new(0);
@@ -199,7 +199,7 @@ fn a_time_window_loses_nothing_while_it_turns() {
 #[test]
 fn a_count_window_holds_n_calls_of_its_generation() {
     for size in [1, 2, 7, 100] {
-        let window = Window::count(size).unwrap();
+        let window = Window::count_window(size).unwrap();
         let now = ManualClock::new().now();
         let generations = [WindowGeneration::FIRST, WindowGeneration::FIRST.next()];
         let second = AtomicBool::new(false);

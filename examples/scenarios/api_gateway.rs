@@ -1,12 +1,14 @@
-//! Scenario: a gateway in front of an API. Each tenant has a rate limit by its plan, and all tenants
-//! together have another. A rejected request receives `429` with `Retry-After` and `RateLimit` header
-//! fields. The program generates load over real sockets and prints the results by tenant.
+//! Scenario: a gateway in front of an API. Each tenant has a rate limit by its plan, and all
+//! tenants together have another. A rejected request receives `429` with `Retry-After` and
+//! `RateLimit` header fields. The program generates load over real sockets and prints the results
+//! by tenant.
 //!
 //! ```text
 //! cargo run --release --example api_gateway -- [seconds]
 //! ```
 //!
-//! To try it with curl, start it with `--serve`, then `curl -i -H 'x-tenant: free-1' http://localhost:8080/`.
+//! To try it with curl, start it with `--serve`, then `curl -i -H 'x-tenant: free-1'
+//! http://localhost:8080/`.
 
 use axum::Router;
 use axum::body::{Body, to_bytes};

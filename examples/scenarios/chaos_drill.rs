@@ -1,14 +1,16 @@
-//! Scenario: does one failing dependency slow down calls to the others? Two servers on loopback, one
-//! of which stops responding on schedule; workers call both in turn, each behind its own breaker.
+//! Scenario: does one failing dependency slow down calls to the others? Two servers on loopback,
+//! one of which stops responding on schedule; workers call both in turn, each behind its own
+//! breaker.
 //!
 //! ```sh
 //! cargo run --release --example chaos_drill
 //! cargo run --release --example chaos_drill -- --short
 //! ```
 //!
-//! The drill passes if the failing server's breaker opens, calls to the healthy server take less than
-//! 20 % longer while it is open than before, and the breaker closes after the server has recovered.
-//! Otherwise the program reports what failed and exits with 1: use your own settings and run it in CI.
+//! The drill passes if the failing server's breaker opens, calls to the healthy server take less
+//! than 20 % longer while it is open than before, and the breaker closes after the server has
+//! recovered. Otherwise the program reports what failed and exits with 1: use your own settings and
+//! run it in CI.
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -78,8 +80,9 @@ impl Dependency {
             .name(name)
             .count_window(20)
             .min_calls(10)
-            // Six of eight hanging callers are three tenths of the window. The breaker counts calls in
-            // flight, so it opens when the first caller times out instead of waiting for the others.
+            // Six of eight hanging callers are three tenths of the window. The breaker counts calls
+            // in flight, so it opens when the first caller times out instead of waiting for the
+            // others.
             .slow_calls(TIMEOUT / 4, 0.3)
             .track_in_flight()
             .open_duration(Backoff::constant(Duration::from_millis(500)))
@@ -129,7 +132,7 @@ async fn drill(phase: Duration) -> Result<Vec<String>, Failure> {
     let healthy = Arc::new(Dependency::new("healthy", serve(always).await?)?);
     let failing = Arc::new(Dependency::new("failing", serve(sometimes).await?)?);
     let start = Instant::now();
-    let subscription = ffailing.breaker.on_transition(move |transition: &Transition| {
+    let subscription = failing.breaker.on_transition(move |transition: &Transition| {
         let (at, cause) = (start.elapsed().as_secs_f64(), transition.cause);
         println!("{at:6.2} s  failing: {} -> {}, {cause}", transition.from, transition.to);
     });

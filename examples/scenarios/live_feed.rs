@@ -1,13 +1,13 @@
-//! Scenario: a live feed. Many producers share one channel, consumers receive in batches, and a rule
-//! decides what happens when the consumers cannot keep up.
+//! Scenario: a live feed. Many producers share one channel, consumers receive in batches, and a
+//! rule decides what happens when the consumers cannot keep up.
 //!
 //! ```text
 //! cargo run --release --example live_feed -- [wait|reject|drop-oldest] [milliseconds] [work]
 //! ```
 //!
-//! `wait` slows the producers down to the rate of the consumers and loses nothing; `reject` drops the
-//! newest update; `drop-oldest` evicts the oldest. `work` is the number of rounds of arithmetic that a
-//! consumer spends on an update.
+//! `wait` slows the producers down to the rate of the consumers and loses nothing; `reject` drops
+//! the newest update; `drop-oldest` evicts the oldest. `work` is the number of rounds of arithmetic
+//! that a consumer spends on an update.
 
 use std::hint::black_box;
 use std::io::Write;

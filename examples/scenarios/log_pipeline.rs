@@ -1,6 +1,6 @@
-//! Scenario: a log collector. Lines arrive over a socket, are parsed, converted to JSON and written to
-//! a file, in three stages on three threads. Each record needs an entry and each batch a buffer; the
-//! program runs with new ones and with pooled ones, and prints the difference.
+//! Scenario: a log collector. Lines arrive over a socket, are parsed, converted to JSON and written
+//! to a file, in three stages on three threads. Each record needs an entry and each batch a buffer;
+//! the program runs with new ones and with pooled ones, and prints the difference.
 //!
 //! ```text
 //! cargo run --release --example log_pipeline                      # about ten seconds
@@ -76,8 +76,8 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Runs the collector. `entry` and `buffer` provide new or pooled values, which return to their pool,
-/// if any, when they are dropped.
+/// Runs the collector. `entry` and `buffer` provide new or pooled values, which return to their
+/// pool, if any, when they are dropped.
 fn collect<E, B>(
     input: &Input,
     entry: impl Fn() -> E + Sync,
@@ -335,8 +335,8 @@ impl Outcome {
     }
 }
 
-/// Counts the allocations of `work` on all threads. The timed rounds are not counted, because counting
-/// would slow down the one that allocates more.
+/// Counts the allocations of `work` on all threads. The timed rounds are not counted, because
+/// counting would slow down the one that allocates more.
 fn counting(work: impl FnOnce() -> Result<Outcome, Failure>) -> Result<u64, Failure> {
     let before = allocator::ALLOCATIONS.load(Relaxed);
     allocator::COUNTING.store(true, Relaxed);

@@ -1,6 +1,6 @@
-//! Scenario: a client that keeps to its provider's limit. Several workers share one rate limiter and
-//! are served in order of arrival; the limit changes at run time; and tokens taken for an estimated
-//! cost are refunded when the true cost is known.
+//! Scenario: a client that keeps to its provider's limit. Several workers share one rate limiter
+//! and are served in order of arrival; the limit changes at run time; and tokens taken for an
+//! estimated cost are refunded when the true cost is known.
 //!
 //! ```text
 //! cargo run --release --example paced_client -- [seconds]

@@ -7,8 +7,8 @@
 //! cargo run --release --example per_host -- --seconds 10
 //! ```
 //!
-//! Each host has a listener of its own and speaks HTTP over TCP; all figures are measured. `Crawler`
-//! shows what a crawler has to do.
+//! Each host has a listener of its own and speaks HTTP over TCP; all figures are measured.
+//! `Crawler` shows what a crawler has to do.
 
 use axum::Router;
 use axum::body::{Body, to_bytes};

@@ -1,6 +1,6 @@
-//! Scenario: a scheduler of periodic tasks on a worker pool. It starts tasks that are due, at most a few
-//! at a time, with a deadline for their start; it retries failures, and shuts down gracefully on
-//! Ctrl-C or at the end of its time: running tasks complete.
+//! Scenario: a scheduler of periodic tasks on a worker pool. It starts tasks that are due, at most
+//! a few at a time, with a deadline for their start; it retries failures, and shuts down gracefully
+//! on Ctrl-C or at the end of its time: running tasks complete.
 
 use mainstay::backoff::Backoff;
 use mainstay::retry::Retry;
@@ -96,7 +96,8 @@ impl Entry {
         if now < self.due {
             return;
         }
-        // Relative to the due time, so that the schedule does not drift; missed runs are not repeated.
+        // Relative to the due time, so that the schedule does not drift; missed runs are not
+        // repeated.
         while self.due <= now {
             self.due += self.task.interval;
         }

@@ -1,6 +1,7 @@
-//! Scenario: an axum gateway in front of a real upstream. Each route has a pipeline as its Tower layer:
-//! a breaker, a rate limit and a timeout. One of the two upstream services hangs for a while, the
-//! other receives more calls than its limit. The program generates the load and prints the results.
+//! Scenario: an axum gateway in front of a real upstream. Each route has a pipeline as its Tower
+//! layer: a breaker, a rate limit and a timeout. One of the two upstream services hangs for a
+//! while, the other receives more calls than its limit. The program generates the load and prints
+//! the results.
 //!
 //! ```sh
 //! cargo run --release --features tower --example tower_stack        # three phases of 2 s

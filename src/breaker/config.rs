@@ -304,9 +304,9 @@ impl CircuitBreakerBuilder {
     /// `many`: one of very many.
     pub(super) fn window(&self, many: bool) -> Result<Window, ConfigError> {
         let window = match self.window {
-            WindowSize::Count(calls) if many => Window::sparse(calls),
-            WindowSize::Count(calls) => Window::count(calls),
-            WindowSize::Time(span, buckets) => Window::time(span, buckets),
+            WindowSize::Count(calls) if many => Window::sparse_count_window(calls),
+            WindowSize::Count(calls) => Window::count_window(calls),
+            WindowSize::Time(span, buckets) => Window::time_window(span, buckets),
         }?;
         Ok(if self.latency { window.with_latency() } else { window })
     }

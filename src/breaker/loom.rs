@@ -38,7 +38,7 @@ fn builder() -> CircuitBreakerBuilder {
 }
 
 fn core(builder: &CircuitBreakerBuilder) -> Arc<Core> {
-    core_with(Window::count(2).unwrap(), builder)
+    core_with(Window::count_window(2).unwrap(), builder)
 }
 
 fn core_with(window: Window, builder: &CircuitBreakerBuilder) -> Arc<Core> {
@@ -361,7 +361,7 @@ fn a_closing_that_came_too_late_leaves_the_openings() {
 #[test]
 fn failures_in_two_buckets_trip() {
     loom::model(|| {
-        let window = Window::time(Duration::from_secs(2), 2).unwrap();
+        let window = Window::time_window(Duration::from_secs(2), 2).unwrap();
         let core = core_with(window, &builder().min_calls(2));
         let fail = |core: &Core, seconds| {
             let ticket = admit(core, 0).unwrap();

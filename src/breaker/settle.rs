@@ -33,7 +33,7 @@ impl Core {
         word == ticket.admitted
             && word.is_plain()
             && !word.has_streak()
-            && self.window.record_at_once(word.generation())
+            && self.window.try_record_success(word.generation())
     }
 
     /// Hears how a call ended.
@@ -70,7 +70,7 @@ impl Core {
             self.tallies.stale.fetch_add(1, Relaxed);
             return false;
         }
-        if self.window.keeps_latency() {
+        if self.window.has_latency() {
             self.record_latency(ticket, reading);
         }
         word.has_streak()
@@ -109,7 +109,7 @@ impl Core {
             self.tallies.stale.fetch_add(1, Relaxed);
             return false;
         }
-        if !sample.failed && self.window.keeps_latency() {
+        if !sample.failed && self.window.has_latency() {
             self.record_latency(&ticket, reading);
         }
         if sample != Sample::OK || word.has_streak() {

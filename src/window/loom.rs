@@ -1,8 +1,8 @@
-//! Models of the windows: what recorders, readers and resets do to each other.
+//! Loom models of the windows: threads that record, read and reset at the same time.
 
-use super::count::CountWindow;
-use super::sparse::SparseWindow;
-use super::timed::TimeWindow;
+use super::count_window::CountWindow;
+use super::sparse_window::SparseWindow;
+use super::time_window::TimeWindow;
 use super::{Sample, WindowCounts, WindowGeneration};
 use crate::time::Instant;
 use loom::sync::Arc;
@@ -19,7 +19,7 @@ fn two_buckets() -> Arc<TimeWindow> {
     Arc::new(TimeWindow::new(Duration::from_millis(2), 2))
 }
 
-/// Two recorders and one place: each replaces the other's sample before it is counted.
+/// Two threads record in one slot: each replaces the other's sample before it is counted.
 #[test]
 fn counts_agree_with_the_slots() {
     loom::model(|| {
@@ -57,7 +57,7 @@ fn a_late_sample_does_not_reach_the_next_generation() {
     });
 }
 
-/// The front moves on and a bucket is turned over while two recorders add to it.
+/// The front advances and a bucket is moved while two threads add to it.
 #[test]
 fn rotation_loses_nothing_and_counts_nothing_twice() {
     loom::model(|| {
@@ -74,7 +74,8 @@ fn rotation_loses_nothing_and_counts_nothing_twice() {
     });
 }
 
-/// Two recorders a lap apart: the later one turns the bucket that the earlier one is about to add to.
+/// Two threads record a lap apart: the later one moves the bucket that the earlier one is about to
+/// add to.
 #[test]
 fn a_lap_between_reading_the_front_and_adding() {
     loom::model(|| {
@@ -108,9 +109,9 @@ fn a_late_call_does_not_reach_the_next_generation() {
     });
 }
 
-/// A calm window is made by a failure while a success is being counted: nothing is lost.
+/// A failure makes the count window while another thread counts a success: both are counted.
 #[test]
-fn a_success_against_the_end_of_the_calm() {
+fn a_success_against_the_first_failure() {
     loom::model(|| {
         let window = Arc::new(SparseWindow::new(3));
         window.record(OLD, Sample::OK);
@@ -125,9 +126,9 @@ fn a_success_against_the_end_of_the_calm() {
     });
 }
 
-/// A late sample of a generation whose window was made, against the next generation's being made.
+/// A late sample of a generation whose count window was made, while the next generation makes its own.
 #[test]
-fn a_late_sample_against_the_next_end_of_the_calm() {
+fn a_late_sample_against_the_next_first_failure() {
     loom::model(|| {
         let window = Arc::new(SparseWindow::new(2));
         window.record(OLD, Sample::FAILED);

@@ -1,8 +1,8 @@
 //! What the pool tells an observer.
 
 use super::panics::quietly;
-use super::stats::Counter;
 use crate::event::{Event, EventValue, Observer, Outbox};
+use crate::sync::Counter;
 use crate::sync::PlainArc;
 use crate::time::{Clock, Instant};
 
@@ -54,7 +54,7 @@ impl Emitter {
         let (at, (workers, queued)) = (clock.now(), figures());
         self.outbox.commit(|_| {
             let count = &self.counts[what as usize];
-            count.bump();
+            count.increment();
             Some(Emitted { what, sequence: count.get(), at, workers, queued })
         });
         // The observer's panic is none of the job's or the submitter's business.

@@ -3,8 +3,8 @@
 use super::error::{JobError, JobPanic};
 use super::panics::quietly;
 use crate::sync::{Mutex, PlainArc};
+use crate::sync::{SpinWait, block_on, block_on_timeout};
 use crate::time::Deadline;
-use crate::wait::{Spin, block_on, block_on_for};
 use crate::worker_pool::run::{Discard, JobEnd, Run, RunContext, discard_at};
 use crate::worker_pool::workers::current;
 use std::fmt;
@@ -280,7 +280,7 @@ impl<T> JobHandle<T> {
         if let Some(result) = self.take_or_help() {
             return Ok(result);
         }
-        block_on_for(&mut self, patience).ok_or(self)
+        block_on_timeout(&mut self, patience).ok_or(self)
     }
 
     /// The result, if it is there.
@@ -306,8 +306,8 @@ impl<T> JobHandle<T> {
     fn take_or_help(&self) -> Option<Result<T, JobError>> {
         if !self.cell.is_finished() {
             current::on_worker_of(self.pool, |context| self.cell.help(context));
-            let mut spin = Spin::new();
-            while !self.cell.is_finished() && spin.again() {}
+            let mut spin = SpinWait::new();
+            while !self.cell.is_finished() && spin.spin() {}
         }
         self.cell.try_take()
     }

@@ -156,7 +156,7 @@ pub use submit::{CallFuture, JobPriority, SubmitFuture, Submitter};
 
 use crate::error::ConfigError;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{PlainArc, PlainMutex, plain_thread};
+use crate::sync::{Counter, PlainArc, PlainMutex, plain_thread};
 use crate::time::{Clock, Deadline, Instant};
 use config::Config;
 use events::{Emitter, PoolEvent};
@@ -166,7 +166,7 @@ use queue::Queue;
 use queue::codel::{CoDel, Verdict};
 use queue::wait_times::QueueWait;
 use run::{JobEnd, RunContext};
-use stats::{Counter, Stats, WorkerStats};
+use stats::{Stats, WorkerStats};
 use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -230,7 +230,9 @@ impl Shared {
     #[inline(always)]
     fn count(&self, context: &RunContext<'_>, job: impl FnOnce() -> JobEnd) {
         let own = !std::ptr::eq(context.stats, &raw const self.outside);
-        let count = |counter: &Counter| if own { counter.bump() } else { counter.add(1) };
+        let count = |counter: &Counter| {
+            _ = if own { counter.increment() } else { counter.add(1) };
+        };
         count(&context.stats.begun);
         match catch_unwind(AssertUnwindSafe(job)) {
             Ok(JobEnd::Completed) => return count(&context.stats.completed),

@@ -5,7 +5,7 @@ use super::job::Job;
 use super::{Shared, WorkerPoolSnapshot, workers};
 use crate::ring::PopError;
 use crate::sync::PlainArc;
-use crate::wait::{Spin, block_on_for};
+use crate::sync::{SpinWait, block_on_timeout};
 use crate::worker_pool::run::{Discard, discard_at};
 use crate::worker_pool::workers::current::{self, PoolId};
 use std::fmt;
@@ -133,24 +133,24 @@ fn wait_for_workers(pool: &Shared, patience: Option<Duration>) -> bool {
     });
     match patience {
         None => {
-            crate::wait::block_on(gone);
+            crate::sync::block_on(gone);
             true
         }
-        Some(patience) => block_on_for(&mut gone, patience).is_some(),
+        Some(patience) => block_on_timeout(&mut gone, patience).is_some(),
     }
 }
 
 /// Takes what is left out of a closed queue, beside workers that may do the same.
 fn take_queued(pool: &PlainArc<Shared>, into: &mut Vec<QueuedJob>) {
-    let mut spin = Spin::new();
+    let mut spin = SpinWait::new();
     loop {
         match pool.queue.lanes.pop(0, |job, _| job) {
             Ok(job) => {
                 into.push(QueuedJob { job: Some(job), pool: PlainArc::clone(pool) });
             }
             Err(PopError::Busy) => {
-                if !spin.again() {
-                    spin = Spin::new();
+                if !spin.spin() {
+                    spin = SpinWait::new();
                 }
             }
             Err(PopError::Empty | PopError::Closed) => return,

@@ -1,7 +1,6 @@
 //! Counting on the side of whoever does the work.
 
-use crate::sync::CachePadded;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{CachePadded, Counter};
 use crate::worker_pool::run::{Discard, JobEnd};
 
 /// What happened at one desk: a worker's, which only that worker writes to as a rule, or the one that
@@ -45,13 +44,14 @@ impl Stats {
     /// Stats what became of a job.
     #[cold]
     pub(crate) fn note(&self, end: JobEnd) {
-        match end {
-            JobEnd::Discarded(Discard::Expired) => self.expired.add(1),
-            JobEnd::Discarded(Discard::Shed) => self.shed.add(1),
-            JobEnd::Discarded(Discard::QueueFull) => self.rejected.add(1),
-            JobEnd::Discarded(Discard::ShutDown) | JobEnd::Cancelled => self.cancelled.add(1),
-            JobEnd::Completed | JobEnd::Settled => {}
-        }
+        let counter = match end {
+            JobEnd::Discarded(Discard::Expired) => &self.expired,
+            JobEnd::Discarded(Discard::Shed) => &self.shed,
+            JobEnd::Discarded(Discard::QueueFull) => &self.rejected,
+            JobEnd::Discarded(Discard::ShutDown) | JobEnd::Cancelled => &self.cancelled,
+            JobEnd::Completed | JobEnd::Settled => return,
+        };
+        counter.add(1);
     }
 
     /// Adds what `other` counted, whose desk is given up.
@@ -69,35 +69,5 @@ impl Stats {
     pub(crate) fn running(&self) -> u64 {
         let ended = self.completed.get() + self.otherwise.get();
         self.begun.get().saturating_sub(ended)
-    }
-}
-
-/// Read by anybody, at any time.
-///
-/// Ordering: relaxed throughout. Each count stands for itself and guards nothing.
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds one, where there is a single writer: no read-modify-write.
-    #[inline(always)]
-    pub(crate) fn bump(&self) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-    }
-
-    /// Adds `n`, where there may be several.
-    #[inline]
-    pub(crate) fn add(&self, n: u64) {
-        self.0.fetch_add(n, Ordering::Relaxed);
-    }
-
-    /// Adds one, and returns how many there were before.
-    pub(crate) fn next(&self) -> u64 {
-        self.0.fetch_add(1, Ordering::Relaxed)
-    }
-
-    #[inline]
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
     }
 }

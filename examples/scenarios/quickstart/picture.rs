@@ -273,8 +273,8 @@ impl Picture {
     /// Draws the time from the server's recovery until calls succeed.
     fn recovery(&mut self, top: f64, side: &Side) -> fmt::Result {
         let Some(after) = side.recovery(self.schedule) else { return Ok(()) };
-        let recovered = self.schedule.begin(Phase::Recovered);
-        let (from, to) = (self.x(recovered), self.x(recovered + after));
+        let recovery = self.schedule.begin(Phase::Recovered);
+        let (from, to) = (self.x(recovery), self.x(recovery + after));
         let y = top + 29.0;
         writeln!(
             self.svg,

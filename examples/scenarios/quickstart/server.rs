@@ -93,8 +93,8 @@ impl Site {
             return StatusCode::SERVICE_UNAVAILABLE;
         };
         if self.phase() == Phase::Dead {
-            // The connection is accepted and the request read, but no response follows. This is worse
-            // than a refused connection, because only the caller's timeout ends the wait.
+            // The connection is accepted and the request read, but no response follows. This is
+            // worse than a refused connection, because only the caller's timeout ends the wait.
             self.schedule.sleep_until(self.schedule.end(Phase::Dead)).await;
         }
         match self.phase() {

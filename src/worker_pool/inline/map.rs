@@ -1,8 +1,8 @@
 //! Many like jobs, a few at a time.
 
 use crate::error::Reason;
+use crate::sync::block_on;
 use crate::sync::{Mutex, PlainArc};
-use crate::wait::block_on;
 use crate::worker_pool::Shared;
 use crate::worker_pool::error::{JobError, JobPanic};
 use crate::worker_pool::inline::InlineJobs;

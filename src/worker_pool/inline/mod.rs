@@ -4,7 +4,7 @@ pub(crate) mod map;
 pub(crate) mod scope;
 
 use crate::sync::Mutex;
-use crate::wait::block_on;
+use crate::sync::block_on;
 use crate::worker_pool::job::Job;
 use crate::worker_pool::run::{Discard, JobEnd, RunContext};
 use std::any::Any;

@@ -5,8 +5,8 @@ pub(crate) mod priority_queue;
 pub(crate) mod wait_times;
 
 use crate::ring::PopError;
+use crate::sync::SpinWait;
 use crate::sync::{hint, thread};
-use crate::wait::Spin;
 use crate::worker_pool::queue::priority_queue::PriorityQueue;
 use crate::worker_pool::workers::idle::{Flags, IdleWorkers, Resized, Rouse, Slept, Worker};
 
@@ -18,14 +18,14 @@ const LOOKS: u32 = 8;
 /// yields a few times, then sleeps.
 struct Patience {
     looks: u32,
-    spin: Spin,
+    spin: SpinWait,
 }
 
 impl Patience {
     const LOOKS: u32 = 100;
 
     fn new() -> Self {
-        Self { looks: 0, spin: Spin::new() }
+        Self { looks: 0, spin: SpinWait::new() }
     }
 
     /// False when enough was waited.
@@ -35,7 +35,7 @@ impl Patience {
             hint::spin_loop();
             return true;
         }
-        thread::LOOKS_AGAIN && self.spin.again()
+        thread::LOOKS_AGAIN && self.spin.spin()
     }
 }
 
@@ -152,7 +152,7 @@ impl<J> Queue<J> {
             }
         };
         let mut patience = Patience::new();
-        let mut busy = Spin::new();
+        let mut busy = SpinWait::new();
         loop {
             searching = searching || self.idle.begin_search();
             let popped = self.lanes.pop(turn, |job, lane| {
@@ -168,8 +168,8 @@ impl<J> Queue<J> {
                 }
                 // A job is on its way.
                 Err(PopError::Busy) => {
-                    if !busy.again() {
-                        busy = Spin::new();
+                    if !busy.spin() {
+                        busy = SpinWait::new();
                     }
                     continue;
                 }

@@ -18,11 +18,11 @@ pub(crate) struct Lane<J> {
 pub(crate) struct Room<'a, J>(&'a Ring<J>);
 
 impl<J> Condition for Room<'_, J> {
-    fn raise(&self) -> bool {
+    fn set_waiting(&self) -> bool {
         self.0.wait_for_room()
     }
 
-    fn lower(&self) {
+    fn clear_waiting(&self) {
         self.0.nobody_waits_for_room();
     }
 }

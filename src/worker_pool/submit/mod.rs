@@ -197,7 +197,7 @@ impl<'a> Submitter<'a> {
         F: FnOnce() + Send + 'static,
     {
         let entered = self.enter_blocking(self.wrap(Closure(job)), |wait, attempt| {
-            wait.block_for(patience, attempt)
+            wait.block_timeout(patience, attempt)
         });
         entered.map_err(|(reason, work)| self.refused(reason, work.into_work().0))
     }
@@ -484,7 +484,7 @@ impl<'a> Submitter<'a> {
         let (answer, work) = match self.push(work) {
             Ok(()) => return Attempt::Done(Entered::Queued),
             Err(PushError::Closed(work)) => (Attempt::Done(Entered::Closed), work),
-            Err(PushError::Full(work)) => (Attempt::Refused, work),
+            Err(PushError::Full(work)) => (Attempt::NotReady, work),
             Err(PushError::Busy(work)) => (Attempt::Busy, work),
         };
         *slot = Some(work);
@@ -513,7 +513,7 @@ fn for_as_long_as_it_takes(
     wait: ForRoom<'_>,
     attempt: &mut dyn FnMut() -> Attempt<Entered>,
 ) -> Option<Entered> {
-    Some(wait.block_after(Attempt::Refused, attempt))
+    Some(wait.block_after(Attempt::NotReady, attempt))
 }
 
 /// How a wait for room ended.

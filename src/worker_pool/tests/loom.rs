@@ -4,9 +4,9 @@
 //! need few assertions.
 
 use crate::ring::PushError;
+use crate::sync::block_on;
 use crate::sync::{Arc, PlainArc};
 use crate::time::Deadline;
-use crate::wait::block_on;
 use crate::worker_pool::error::JobError;
 use crate::worker_pool::handle::{Cell, JobHandle, Ran};
 use crate::worker_pool::queue::Queue;

@@ -33,7 +33,7 @@
 //! it calls the next.
 
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use crate::sync::thread::{Limit, Parker};
+use crate::sync::thread::{ParkDeadline, Parker};
 use crate::sync::{Arc, CachePadded, Mutex};
 use std::task::Waker;
 use std::time::Duration;
@@ -241,7 +241,7 @@ impl IdleWorkers {
                 DISMISSED => return Slept::Dismissed,
                 _ => {}
             }
-            limit = limit.or_else(|| self.idle_timeout(worker).map(Limit::after));
+            limit = limit.or_else(|| self.idle_timeout(worker).map(ParkDeadline::after));
             match limit {
                 None => worker.parker.park(),
                 Some(end) if worker.parker.park_until(end) => {}

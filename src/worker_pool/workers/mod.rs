@@ -53,7 +53,7 @@ pub(crate) fn hire(pool: &PlainArc<Shared>) {
 }
 
 fn spawn(pool: &PlainArc<Shared>, searching: bool) -> io::Result<()> {
-    let number = pool.thread_number.next();
+    let number = pool.thread_number.add(1) - 1;
     let mut builder = Builder::new().name(format!("{}-{number}", pool.name));
     if let Some(bytes) = pool.config.stack_size {
         builder = builder.stack_size(bytes);

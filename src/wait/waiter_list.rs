@@ -2,14 +2,14 @@
 
 /// A doubly linked list in a vector.
 ///
-/// A member is named by a [`Key`], which stays valid, and stays *its*, for ever: a key whose member has
+/// A member is named by a [`WaiterKey`], which stays valid, and stays *its*, for ever: a key whose member has
 /// gone finds nothing, even if the place was given away again. So a waiter holds no pointer, need not
 /// be pinned, and learns whether it was served by asking whether it still stands here. Places are
 /// reused; memory grows to the largest number that ever waited at once and no further.
 ///
 /// Every operation is O(1).
 #[derive(Debug)]
-pub(crate) struct List<T> {
+pub(crate) struct WaiterList<T> {
     nodes: Vec<Node<T>>,
     front: u32,
     back: u32,
@@ -30,14 +30,14 @@ struct Node<T> {
 
 /// Names one member, once and for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Key {
+pub(crate) struct WaiterKey {
     index: u32,
     entrance: u64,
 }
 
 const NONE: u32 = u32::MAX;
 
-impl<T> List<T> {
+impl<T> WaiterList<T> {
     pub(crate) const fn new() -> Self {
         Self { nodes: Vec::new(), front: NONE, back: NONE, vacant: NONE, entered: 0 }
     }
@@ -46,13 +46,13 @@ impl<T> List<T> {
         self.front == NONE
     }
 
-    pub(crate) fn push_back(&mut self, item: T) -> Key {
+    pub(crate) fn push_back(&mut self, item: T) -> WaiterKey {
         let key = self.fill(item);
         self.link(self.back, key.index, NONE);
         key
     }
 
-    pub(crate) fn push_front(&mut self, item: T) -> Key {
+    pub(crate) fn push_front(&mut self, item: T) -> WaiterKey {
         let key = self.fill(item);
         self.link(NONE, key.index, self.front);
         key
@@ -66,26 +66,26 @@ impl<T> List<T> {
         self.nodes.get_mut(self.front as usize)?.item.as_mut()
     }
 
-    pub(crate) fn is_front(&self, key: Key) -> bool {
+    pub(crate) fn is_front(&self, key: WaiterKey) -> bool {
         key.index == self.front && self.nodes[key.index as usize].entrance == key.entrance
     }
 
     pub(crate) fn pop_front(&mut self) -> Option<T> {
         let entrance = self.nodes.get(self.front as usize)?.entrance;
-        self.remove(Key { index: self.front, entrance })
+        self.remove(WaiterKey { index: self.front, entrance })
     }
 
-    pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
+    pub(crate) fn get_mut(&mut self, key: WaiterKey) -> Option<&mut T> {
         let node = self.nodes.get_mut(key.index as usize)?;
         if node.entrance == key.entrance { node.item.as_mut() } else { None }
     }
 
     /// The member in the n-th place of the memory, if there is one; `None` behind the last place.
-    pub(crate) fn place(&mut self, n: usize) -> Option<Option<&mut T>> {
+    pub(crate) fn slot(&mut self, n: usize) -> Option<Option<&mut T>> {
         self.nodes.get_mut(n).map(|node| node.item.as_mut())
     }
 
-    pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
+    pub(crate) fn remove(&mut self, key: WaiterKey) -> Option<T> {
         let node = self.nodes.get_mut(key.index as usize)?;
         if node.entrance != key.entrance {
             return None;
@@ -99,18 +99,18 @@ impl<T> List<T> {
     }
 
     /// A node with `item` inside, standing nowhere yet.
-    fn fill(&mut self, item: T) -> Key {
+    fn fill(&mut self, item: T) -> WaiterKey {
         self.entered += 1;
         let node = Node { entrance: self.entered, prev: NONE, next: NONE, item: Some(item) };
         let index = self.vacant;
         if let Some(place) = self.nodes.get_mut(index as usize) {
             self.vacant = place.next;
             *place = node;
-            return Key { index, entrance: self.entered };
+            return WaiterKey { index, entrance: self.entered };
         }
         let index = u32::try_from(self.nodes.len()).ok().filter(|index| *index != NONE);
         self.nodes.push(node);
-        Key { index: index.expect("fewer than 2^32 - 1 waiters"), entrance: self.entered }
+        WaiterKey { index: index.expect("fewer than 2^32 - 1 waiters"), entrance: self.entered }
     }
 
     fn link(&mut self, prev: u32, index: u32, next: u32) {
@@ -138,7 +138,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{Key, List};
+    use super::{WaiterKey, WaiterList};
 
     #[derive(Debug, Clone)]
     enum Step {
@@ -161,9 +161,9 @@ mod tests {
     proptest! {
         #[test]
         fn behaves_like_a_deque(steps in proptest::collection::vec(step(), 0..200)) {
-            let mut list = List::new();
+            let mut list = WaiterList::new();
             let mut model: VecDeque<usize> = VecDeque::new();
-            let mut keys: Vec<Key> = Vec::new();
+            let mut keys: Vec<WaiterKey> = Vec::new();
             let mut most = 0;
             for step in steps {
                 let id = keys.len();
