@@ -10,7 +10,7 @@
 //!
 //! # fn main() -> Result<(), mainstay::error::ConfigError> {
 //! let breaker = CircuitBreaker::builder().name("search").build()?;
-//! let retry = Retry::builder().idempotent(true).build()?; // a search may run twice
+//! let retry = Retry::builder().assume_idempotent().build()?; // a search may run twice
 //! let pipeline = Pipeline::builder()            // outermost first, like reading a sentence
 //!     .timeout(Duration::from_secs(2))          // the whole call
 //!     .retry(retry)                             // each attempt passes what stands below

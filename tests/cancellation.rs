@@ -8,7 +8,7 @@ use mainstay::error::Error;
 use mainstay::event::Event;
 use mainstay::outcome::Outcome;
 use mainstay::pipeline::Pipeline;
-use mainstay::retry::{Directive, Retry};
+use mainstay::retry::{Retry, RetryDecision};
 use mainstay::time::ManualClock;
 use mainstay::timeout::Timeout;
 use std::future::Future;
@@ -70,7 +70,7 @@ fn half_open(time: &ManualClock) -> CircuitBreaker {
 fn assert_free(breaker: &CircuitBreaker, outcomes: u64) {
     let snapshot = breaker.snapshot();
     assert_eq!(
-        (snapshot.probes, snapshot.trial.total, snapshot.stale),
+        (snapshot.active_probes, snapshot.trial.total, snapshot.stale),
         (0, outcomes, 0),
         "{snapshot:?}"
     );
@@ -116,7 +116,7 @@ fn a_pipeline_dropped_at_any_poll_counts_nothing_and_frees_its_slot() {
         });
         let ended = poll_and_drop(call, polls);
         let snapshot = breaker.snapshot();
-        assert_eq!((snapshot.probes, snapshot.stale), (0, 0), "{polls} polls: {snapshot:?}");
+        assert_eq!((snapshot.active_probes, snapshot.stale), (0, 0), "{polls} polls: {snapshot:?}");
         let finished = match ended {
             Some(result) => {
                 assert_eq!(result, Ok(()));
@@ -255,7 +255,7 @@ fn panicking_retry_closures_unwind_and_leave_the_retry_usable() {
     let ok = retry(Backoff::constant(Duration::ZERO));
     let view = ok.when(|result: &Result<u8, Error<()>>| match result {
         Ok(0) => panic!("decide"),
-        _ => Directive::Stop,
+        _ => RetryDecision::Stop,
     });
     panics(|| view.call_blocking(|| Ok(0)));
     assert_eq!(view.call_blocking(|| Ok(1)), Ok(1));

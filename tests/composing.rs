@@ -6,7 +6,7 @@ use mainstay::breaker::{CircuitBreaker, CircuitBreakerSnapshot};
 use mainstay::error::{Error, Reason, Rejection};
 use mainstay::pipeline::{Pipeline, StandardStack};
 use mainstay::policy::{Context, Facts, Guard, Policy, kind};
-use mainstay::retry::{OnFailure, Retry};
+use mainstay::retry::{Retry, RetryOnFailure};
 use mainstay::time::{Clock, ManualClock};
 use mainstay::timeout::Timeout;
 use std::future::{Future, pending};
@@ -58,15 +58,18 @@ impl World {
     }
 
     fn timeout(&self, name: &str, seconds: u32) -> Timeout {
-        Timeout::new(seconds * SECOND).name(name).clock(self.clock.clone())
+        Timeout::new(seconds * SECOND).name(name).unwrap().clock(self.clock.clone())
     }
 
     fn retry(&self) -> Retry {
         let retry = Retry::builder().clock(self.clock.clone()).backoff(Backoff::constant(SECOND));
-        retry.idempotent(true).build().unwrap()
+        retry.assume_idempotent().build().unwrap()
     }
 
-    fn stack(&self, call: u32) -> Pipeline<StandardStack<OnFailure, mainstay::outcome::AnyError>> {
+    fn stack(
+        &self,
+        call: u32,
+    ) -> Pipeline<StandardStack<RetryOnFailure, mainstay::outcome::AnyError>> {
         let (call, attempt) = (self.timeout("call", call), self.timeout("attempt", 2));
         Pipeline::standard(call, self.retry(), &self.breaker, attempt)
     }
@@ -101,8 +104,8 @@ impl World {
 
     /// Nothing has been counted of the one probe there was, and its slot is free.
     fn assert_untouched(&self) {
-        let CircuitBreakerSnapshot { trial, probes, stale, .. } = self.breaker.snapshot();
-        assert_eq!((trial.total, probes, stale), (0, 0, 0));
+        let CircuitBreakerSnapshot { trial, active_probes, stale, .. } = self.breaker.snapshot();
+        assert_eq!((trial.total, active_probes, stale), (0, 0, 0));
         assert_eq!(self.time.next_deadline(), None, "timers are disarmed");
     }
 }
@@ -229,7 +232,7 @@ fn dropped_future() {
         assert!(
             call.as_mut().poll(&mut std::task::Context::from_waker(Waker::noop())).is_pending()
         );
-        assert_eq!((world.attempts(), world.breaker.snapshot().probes), (1, 1));
+        assert_eq!((world.attempts(), world.breaker.snapshot().active_probes), (1, 1));
     }
     world.assert_untouched();
 }

@@ -135,8 +135,7 @@ mod metrics {
                 "mainstay_events_total{{policy=circuit_breaker,name=hosts,kind=transition,{words},mode=automatic}}"
             )
         };
-        let waits =
-            "mainstay_event_seconds{policy=circuit_breaker,name=hosts,kind=transition,field=wait}";
+        let waits = "mainstay_event_seconds{policy=circuit_breaker,name=hosts,kind=transition,field=open_duration}";
         let expected = [
             (waits.to_owned(), 3),
             (count("from=closed,to=open,cause=failure rate"), 3),
@@ -153,12 +152,12 @@ mod metrics {
         });
         let expected: BTreeMap<String, Vec<f64>> = [
             ("mainstay_events_total{policy=circuit_breaker,name=search,kind=transition,from=closed,to=open,cause=failure rate,mode=automatic}", vec![1.0]),
-            ("mainstay_events_total{policy=circuit_breaker,name=search,kind=transition,from=open,to=half-open,cause=wait elapsed,mode=automatic}", vec![1.0]),
+            ("mainstay_events_total{policy=circuit_breaker,name=search,kind=transition,from=open,to=half-open,cause=open duration elapsed,mode=automatic}", vec![1.0]),
             ("mainstay_events_total{policy=circuit_breaker,name=search,kind=transition,from=half-open,to=closed,cause=probes succeeded,mode=automatic}", vec![1.0]),
             ("mainstay_state{policy=circuit_breaker,name=search,state=closed}", vec![0.0, 1.0]),
             ("mainstay_state{policy=circuit_breaker,name=search,state=open}", vec![1.0, 0.0]),
             ("mainstay_state{policy=circuit_breaker,name=search,state=half-open}", vec![1.0, 0.0]),
-            ("mainstay_event_seconds{policy=circuit_breaker,name=search,kind=transition,field=wait}", vec![2.0]),
+            ("mainstay_event_seconds{policy=circuit_breaker,name=search,kind=transition,field=open_duration}", vec![2.0]),
         ]
         .map(|(key, values)| (key.to_owned(), values))
         .into();
@@ -283,7 +282,7 @@ mod tracing {
             message.starts_with("search transition #1 from=closed to=open cause=failure rate"),
             "{message}"
         );
-        assert!(message.contains("wait=2s"), "{message}");
+        assert!(message.contains("open_duration=2s"), "{message}");
         assert_eq!(
             fields,
             [

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt, executor::block_on};
-use mainstay::ring::{PopError, RecvError, SendError, TimeoutError, channel};
+use mainstay::ring::{PopError, RecvError, RecvTimeoutError, SendError, SendTimeoutError, channel};
 use mainstay::wait::{AcquireError, Closed, Order, Semaphore, oneshot};
 use proptest::prelude::*;
 
@@ -278,12 +278,18 @@ fn waits_with_an_end_end() {
     assert_eq!(receiver.recv_timeout(Duration::from_millis(1)), Ok(None));
 
     let (sender, receiver) = channel(1);
-    assert_eq!(receiver.recv_timeout(Duration::from_millis(1)), Err(TimeoutError::Timeout(())));
-    sender.send_timeout(1, Duration::MAX).unwrap();
-    assert_eq!(sender.send_timeout(2, Duration::from_millis(1)), Err(TimeoutError::Timeout(2)));
-    assert_eq!(receiver.recv_timeout(Duration::MAX), Ok(1));
+    assert_eq!(
+        receiver.recv_blocking_timeout(Duration::from_millis(1)),
+        Err(RecvTimeoutError::Timeout)
+    );
+    sender.send_blocking_timeout(1, Duration::MAX).unwrap();
+    assert_eq!(
+        sender.send_blocking_timeout(2, Duration::from_millis(1)),
+        Err(SendTimeoutError::Timeout(2))
+    );
+    assert_eq!(receiver.recv_blocking_timeout(Duration::MAX), Ok(1));
     drop(sender);
-    assert_eq!(receiver.recv_timeout(Duration::MAX), Err(TimeoutError::Closed(())));
+    assert_eq!(receiver.recv_blocking_timeout(Duration::MAX), Err(RecvTimeoutError::Closed));
 }
 
 #[test]

@@ -234,7 +234,7 @@ fn report(crawler: &Crawler, hosts: &[Host]) {
     let (sum, snapshot) = (crawler.breakers.totals(), crawler.breakers.snapshot());
     println!(
         "\n{} hosts, {} breakers open; {} requests were rejected.",
-        snapshot.keys, snapshot.shut, sum.rejected
+        snapshot.keys, snapshot.open, sum.rejected
     );
 }
 

@@ -19,11 +19,11 @@ pub(crate) struct Room<'a, J>(&'a Ring<J>);
 
 impl<J> Condition for Room<'_, J> {
     fn set_waiting(&self) -> bool {
-        self.0.wait_for_room()
+        self.0.flag_waiting_producers()
     }
 
     fn clear_waiting(&self) {
-        self.0.nobody_waits_for_room();
+        self.0.clear_waiting_producers();
     }
 }
 
@@ -113,7 +113,7 @@ impl<J> PriorityQueue<J> {
     /// Raises the flag of every lane, each in one step with seeing it empty and open; false, with all of
     /// them down, if one may not be.
     pub(crate) fn raise(&self) -> bool {
-        let raised = self.lanes.iter().all(|lane| lane.ring.wait_for_items());
+        let raised = self.lanes.iter().all(|lane| lane.ring.flag_waiting_consumers());
         if !raised {
             self.lower();
         }
@@ -122,7 +122,7 @@ impl<J> PriorityQueue<J> {
 
     pub(crate) fn lower(&self) {
         for lane in &self.lanes {
-            lane.ring.nobody_waits_for_items();
+            lane.ring.clear_waiting_consumers();
         }
     }
 
