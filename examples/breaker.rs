@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     clock.advance(Duration::from_secs(5));
     while breaker.state() != mainstay::CircuitBreakerState::Closed {
-        breaker.call_blocking(|| Ok::<_, &str>("found"))?; // probes, which succeed
+        breaker.call_blocking(|| Ok::<_, std::io::Error>("found"))?; // a probe
     }
     Ok(())
 }

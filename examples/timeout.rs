@@ -4,8 +4,8 @@ use mainstay::{Error, Timeout};
 use std::time::Duration;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() {
-    let timeout = Timeout::new(Duration::from_millis(50)).name("search");
+async fn main() -> Result<(), mainstay::ConfigError> {
+    let timeout = Timeout::new(Duration::from_millis(50)).name("search")?;
 
     let fast = timeout.call(|| async { Ok::<_, std::io::Error>("found") }).await;
     println!("fast: {fast:?}");
@@ -15,4 +15,5 @@ async fn main() {
         Err(Error::Timeout(timed_out)) => println!("slow: {timed_out}"),
         other => panic!("a future that never ends must time out: {other:?}"),
     }
+    Ok(())
 }

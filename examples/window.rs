@@ -6,7 +6,7 @@ use std::time::Duration;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let clock = ManualClock::new();
-    let window = Window::time(Duration::from_secs(10), 10)?.with_latency();
+    let window = Window::time_window(Duration::from_secs(10), 10)?.with_latency();
 
     for call in 0..100_u64 {
         clock.advance(Duration::from_millis(50));
@@ -16,10 +16,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let counts = window.counts(clock.now());
     let latency = window.latency(clock.now()).expect("latency is recorded").summary();
-    println!("{} calls, {:.0} % failed", counts.calls, 100.0 * counts.failure_rate());
+    println!("{} calls, {:.0} % failed", counts.total, 100.0 * counts.failure_rate());
     println!("{latency:?}");
 
     clock.advance(Duration::from_secs(11));
-    println!("11 s later: {} calls", window.counts(clock.now()).calls);
+    println!("11 s later: {} calls", window.counts(clock.now()).total);
     Ok(())
 }

@@ -147,15 +147,11 @@ pub use object_pool::{
     ObjectPool, ObjectPoolBuilder, ObjectPoolSnapshot, OwnedPooledObject, PooledObject, Recycle,
     TakenObject,
 };
-pub use outcome::{Classify, FailOnError, Outcome, TimedClassifier};
+pub use outcome::{Classify, Outcome};
 pub use pipeline::{BoxPipeline, Lint, LintRule, Pipeline, PipelineBuilder};
 pub use policy::{Facts, Policy};
 pub use random::Random;
-pub use rate::{
-    Denied, Grant, KeyedRateLimiter, KeyedRateLimiterBuilder, KeyedRateLimiterSnapshot,
-    OwnedRateLimiterAcquireFuture, Quota, RateLimitPolicy, RateLimiter, RateLimiterAcquireFuture,
-    RateLimiterBuilder, RateLimiterGroup, RateLimiterSnapshot, Reservation,
-};
+pub use rate::{Quota, RateLimiter, Reservation};
 pub use retry::{
     Retry, RetryAttempt, RetryAttemptRule, RetryBuilder, RetryClassified, RetryDecision,
     RetryFuture, RetryOnFailure, RetryRule, RetryWhen,
@@ -166,12 +162,6 @@ pub use ring::{
     Ring, RingDrain, SendBatchFuture, SendError, SendFuture, SendTimeoutError, SendTimeoutFuture,
     Sender, SenderSink, channel, try_channel,
 };
-#[cfg(feature = "metrics")]
-#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
-pub use telemetry::MetricsObserver;
-#[cfg(feature = "tracing")]
-#[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
-pub use telemetry::TracingObserver;
 pub use time::{Clock, Deadline, ManualClock, Sleep, TimeSource};
 pub use timeout::Timeout;
 pub use wait::{
