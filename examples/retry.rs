@@ -8,7 +8,9 @@ use std::time::Duration;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let retry = Retry::builder()
         .max_attempts(4)
-        .backoff(Backoff::exponential(Duration::from_millis(10)).cap(Duration::from_millis(100)))
+        .backoff(
+            Backoff::exponential(Duration::from_millis(10)).max_delay(Duration::from_millis(100)),
+        )
         .assume_idempotent() // running it twice does no harm
         .build()?;
 

@@ -147,7 +147,7 @@ pub use object_pool::{
     ObjectPool, ObjectPoolBuilder, ObjectPoolSnapshot, OwnedPooledObject, PooledObject, Recycle,
     TakenObject,
 };
-pub use outcome::{Classify, Outcome};
+pub use outcome::{Classify, FailOnError, Outcome, TimedClassifier};
 pub use pipeline::{BoxPipeline, Lint, LintRule, Pipeline, PipelineBuilder};
 pub use policy::{Facts, Policy};
 pub use random::Random;
@@ -162,6 +162,12 @@ pub use ring::{
     Ring, RingDrain, SendBatchFuture, SendError, SendFuture, SendTimeoutError, SendTimeoutFuture,
     Sender, SenderSink, channel, try_channel,
 };
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub use telemetry::MetricsObserver;
+#[cfg(feature = "tracing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
+pub use telemetry::TracingObserver;
 pub use time::{Clock, Deadline, ManualClock, Sleep, TimeSource};
 pub use timeout::Timeout;
 pub use wait::{

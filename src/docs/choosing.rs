@@ -61,7 +61,7 @@ use crate::{
     breaker::{CircuitBreaker, KeyedCircuitBreaker},
     object_pool::ObjectPool,
     policy::Guard,
-    rate::{KeyedRateLimiter, RateLimiter, RateLimiterGroup},
+    rate::{AllOf as RateLimiterGroup, Keyed as KeyedRateLimiter, RateLimiter},
     retry::Retry,
     ring::Ring,
     time::ManualClock,
