@@ -69,8 +69,8 @@
 //! | `tokio` | `Clock::tokio()`: tokio's time and timer, its paused clock included |
 //! | `quanta` | `Clock::quanta()`: time from the processor's own counter |
 //! | `tower` | pipelines as Tower layers |
-//! | `metrics` | `telemetry::Metrics`: what policies tell, with the `metrics` crate's recorder |
-//! | `tracing` | `telemetry::Tracing`: what policies tell, as `tracing` events |
+//! | `metrics` | `telemetry::MetricsObserver`: events of policies, with the `metrics` crate's recorder |
+//! | `tracing` | `telemetry::TracingObserver`: events of policies, as `tracing` events |
 //! | `full` | all of them |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -19,7 +19,9 @@ fn builder(time: &ManualClock) -> CircuitBreakerBuilder {
         .clock(time.clock())
         .count_window(10)
         .min_calls(4)
-        .open_duration(Backoff::exponential(10 * SECOND).cap(60 * SECOND).jitter(Jitter::None))
+        .open_duration(
+            Backoff::exponential(10 * SECOND).max_delay(60 * SECOND).jitter(Jitter::None),
+        )
         .half_open_concurrency(2)
         .half_open_calls(4)
         .probe_timeout(100 * SECOND)

@@ -11,7 +11,7 @@ use mainstay::breaker::{
 };
 use mainstay::error::{Error, Reason};
 use mainstay::event::{Event, EventValue};
-use mainstay::outcome::{AnyError, Outcome};
+use mainstay::outcome::{FailOnError, Outcome};
 use mainstay::time::ManualClock;
 use std::future::Ready;
 use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind, resume_unwind};
@@ -26,7 +26,9 @@ fn builder(time: &ManualClock) -> CircuitBreakerBuilder {
         .clock(time.clock())
         .count_window(10)
         .min_calls(4)
-        .open_duration(Backoff::exponential(10 * SECOND).cap(60 * SECOND).jitter(Jitter::None))
+        .open_duration(
+            Backoff::exponential(10 * SECOND).max_delay(60 * SECOND).jitter(Jitter::None),
+        )
         .half_open_concurrency(2)
         .half_open_calls(4)
         .probe_timeout(100 * SECOND)
@@ -289,8 +291,8 @@ fn the_public_types_are_unwind_safe() {
     safe::<Control>();
     safe::<CircuitBreakerPermit<'_>>();
     safe::<OwnedCircuitBreakerPermit>();
-    safe::<ClassifiedCircuitBreaker<AnyError>>();
-    safe::<CircuitBreakerCallFuture<'_, AnyError, fn(), Ready<Result<(), ()>>>>();
+    safe::<ClassifiedCircuitBreaker<FailOnError>>();
+    safe::<CircuitBreakerCallFuture<'_, FailOnError, fn(), Ready<Result<(), ()>>>>();
     safe::<CircuitBreakerSnapshot>();
     safe::<TripStats>();
     safe::<Transition>();

@@ -81,7 +81,7 @@ fn each_rule_reports_what_violates_it_and_nothing_else() {
         // Unbounded waits.
         "attempts-exceed-timeout":
             .timeout(9 * SECOND).retry(retry(|r| r.backoff(Backoff::custom(|_| MS)))).timeout(MS);
-        "": .timeout(9 * SECOND).retry(retry(|r| r.backoff(Backoff::custom(|_| MS).cap(MS)))).timeout(MS);
+        "": .timeout(9 * SECOND).retry(retry(|r| r.backoff(Backoff::custom(|_| MS).max_delay(MS)))).timeout(MS);
 
         "no-attempt-timeout": .timeout(SECOND).retry(r());
         "": .timeout(SECOND).retry(r()).timeout(250 * MS);

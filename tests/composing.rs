@@ -69,7 +69,7 @@ impl World {
     fn stack(
         &self,
         call: u32,
-    ) -> Pipeline<StandardStack<RetryOnFailure, mainstay::outcome::AnyError>> {
+    ) -> Pipeline<StandardStack<RetryOnFailure, mainstay::outcome::FailOnError>> {
         let (call, attempt) = (self.timeout("call", call), self.timeout("attempt", 2));
         Pipeline::standard(call, self.retry(), &self.breaker, attempt)
     }

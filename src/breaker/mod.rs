@@ -38,7 +38,7 @@
 //!
 //! | requirement | use |
 //! |---|---|
-//! | a failure that counts as five | [`Outcome::Grave`] |
+//! | a failure that counts as five | [`Outcome::WeightedFailure`] |
 //! | a server that says when to retry | [`Outcome::Unavailable`], which opens the breaker for that long, up to [`max_retry_after`](CircuitBreakerBuilder::max_retry_after) |
 //! | slowness by a measure of your own | [`Outcome::Slow`] |
 //! | other thresholds for some calls | [`CallClass`] |
@@ -144,7 +144,7 @@ pub use transition::{CircuitBreakerState, Transition, TransitionCause};
 
 use crate::error::{ConfigError, Error, Rejection};
 use crate::event::{Observer, Subscription};
-use crate::outcome::{AnyError, Outcome};
+use crate::outcome::{FailOnError, Outcome};
 use crate::sync::PlainArc;
 use crate::window::LatencyHistogram;
 use classified::Judge;
@@ -231,7 +231,7 @@ impl CircuitBreaker {
     /// # Errors
     ///
     /// The error of `op`, or a rejection.
-    pub fn call<Op, Fut, T, E>(&self, op: Op) -> CircuitBreakerCallFuture<'_, AnyError, Op, Fut>
+    pub fn call<Op, Fut, T, E>(&self, op: Op) -> CircuitBreakerCallFuture<'_, FailOnError, Op, Fut>
     where
         Op: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
@@ -282,13 +282,13 @@ impl CircuitBreaker {
     }
 
     /// Returns a view of this breaker that judges results by a type that implements
-    /// [`Classify`](crate::outcome::Classify), for instance a [`Timed`](crate::outcome::Timed)
+    /// [`Classify`](crate::outcome::Classify), for instance a [`TimedClassifier`](crate::outcome::TimedClassifier)
     /// closure.
     ///
     /// ```
-    /// use mainstay::{breaker::CircuitBreaker, outcome::AnyError};
+    /// use mainstay::{breaker::CircuitBreaker, outcome::FailOnError};
     ///
-    /// let view = CircuitBreaker::new().classified_with(AnyError);
+    /// let view = CircuitBreaker::new().classified_with(FailOnError);
     /// assert_eq!(view.call_blocking(|| Ok::<u32, ()>(42)), Ok(42));
     /// ```
     #[must_use]
@@ -306,8 +306,8 @@ impl CircuitBreaker {
     pub fn for_class(
         &self,
         class: CallClass,
-    ) -> Result<ClassifiedCircuitBreaker<AnyError>, ConfigError> {
-        self.classified_with(AnyError).for_class(class)
+    ) -> Result<ClassifiedCircuitBreaker<FailOnError>, ConfigError> {
+        self.classified_with(FailOnError).for_class(class)
     }
 
     /// Returns the name given to the builder.

@@ -132,7 +132,7 @@ impl RetryBuilder {
         if self.config.max_attempts == 0 {
             return Err(ConfigError::new("max_attempts", 0, "at least 1 attempt"));
         }
-        self.config.backoff.validate()?;
+        self.config.backoff.validate("backoff")?;
         Ok(Retry(PlainArc::new(Config { name, ..self.config })))
     }
 }
@@ -149,7 +149,7 @@ impl Config {
     }
 
     pub(super) fn facts(&self, safety: RepeatSafety) -> Facts {
-        let backoff = self.backoff.at_most(self.max_attempts - 1);
+        let backoff = self.backoff.max_total(self.max_attempts - 1);
         Facts {
             max_attempts: Some(self.max_attempts),
             max_wait: self.max_elapsed.into_iter().chain(backoff).min(),

@@ -63,8 +63,8 @@ impl Default for CircuitBreakerBuilder {
             slow_min_calls: None,
             consecutive_failures: None,
             open_duration: Backoff::exponential(Duration::from_secs(5))
-                .cap(Duration::from_secs(60))
-                .or_jitter(JITTER),
+                .max_delay(Duration::from_secs(60))
+                .default_jitter(JITTER),
             max_retry_after: Duration::from_secs(3600),
             half_open_concurrency: 3,
             half_open_calls: 5,
@@ -254,7 +254,7 @@ impl CircuitBreakerBuilder {
     /// ```
     #[must_use]
     pub fn open_duration(mut self, duration: Backoff) -> Self {
-        self.open_duration = duration.or_jitter(JITTER);
+        self.open_duration = duration.default_jitter(JITTER);
         self
     }
 

@@ -45,10 +45,7 @@ impl CircuitBreakerBuilder {
             let accepted = "only with slow_calls, whose threshold it needs";
             return Err(ConfigError::new("track_in_flight", true, accepted));
         }
-        self.open_duration.validate().map_err(|error| {
-            let factor = format_args!("{}", error.value());
-            ConfigError::new("open_duration", factor, "a backoff with a factor of at least 1")
-        })?;
+        self.open_duration.validate("open_duration")?;
         longer_than_zero("max_retry_after", self.max_retry_after)?;
         let (probes, calls) = (self.half_open_concurrency, self.half_open_calls);
         in_range("half_open_concurrency", probes, Trial::MAX, "1 to 127 probes")?;
@@ -167,7 +164,8 @@ mod tests {
         let b = CircuitBreakerBuilder::default();
         let config = b.validated().unwrap();
         let WindowKind::Count(calls) = b.window else { panic!("{:?}", b.window) };
-        let expected = Backoff::exponential(Duration::from_secs(5)).cap(Duration::from_secs(60));
+        let expected =
+            Backoff::exponential(Duration::from_secs(5)).max_delay(Duration::from_secs(60));
         assert_eq!(config.open_duration, expected.jitter(Jitter::Equal).into_parts().0);
         let off = |on: bool| if on { "on" } else { "off" }.to_owned();
         let none = |some: bool| if some { "some" } else { "none" }.to_owned();

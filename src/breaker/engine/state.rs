@@ -170,8 +170,8 @@ impl Effect {
             Outcome::Success => Some(success),
             Outcome::Slow => Some(Self { slow: true, ..success }),
             Outcome::Failure => Some(failure),
-            Outcome::Grave(0) | Outcome::Ignore => None,
-            Outcome::Grave(weight) => Some(Self { weight, ..failure }),
+            Outcome::WeightedFailure(0) | Outcome::Ignore => None,
+            Outcome::WeightedFailure(weight) => Some(Self { weight, ..failure }),
             Outcome::Unavailable(pause) => Some(Self { retry_after: Some(pause), ..failure }),
         }
     }

@@ -91,7 +91,7 @@ fn a_servers_wait_beyond_a_limit_ends_the_retry() {
 #[test]
 fn decorrelated_waits_build_on_one_another() {
     let time = ManualClock::new();
-    let backoff = Backoff::exponential(MS).cap(1000 * MS).jitter(Jitter::Decorrelated);
+    let backoff = Backoff::exponential(MS).max_delay(1000 * MS).jitter(Jitter::Decorrelated);
     let retry = Retry::builder().clock(time.clock()).max_attempts(20).backoff(backoff);
     let retry = retry.random(Random::seeded(1)).build().unwrap();
     let begun = attempts(&time, &retry, NEVER, |_| true);
