@@ -20,8 +20,8 @@ impl<T> Core<T> {
         self.claim_free(|position| self.count(position, max, FREE))
     }
 
-    /// Claims up to `max` consecutive full slots, at least one. `max` is at least 1. Calls `prepare`
-    /// with their number just before.
+    /// Claims up to `max` consecutive full slots, at least one. `max` is at least 1. Calls
+    /// `prepare` with their number just before.
     #[inline]
     pub(in crate::ring) fn claim_pop_batch(
         &self,
@@ -96,7 +96,8 @@ impl<T> Core<T> {
         }
         let run = self.geometry.run(claim.position, claim.count);
         let free = into.spare_capacity_mut();
-        // Checked before an item is moved: a panic now stalls peers, a later one would also lose items.
+        // Checked before an item is moved: a panic now stalls peers, a later one would also lose
+        // items.
         assert!(claim.count <= free.len(), "memory was reserved before the claim");
         let (free, free_for_rest) = free.split_at_mut(run.count);
         self.slots.empty_run(run, self.geometry, free);
