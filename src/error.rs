@@ -28,13 +28,14 @@ use std::time::Duration;
 /// # As `std::error::Error`
 ///
 /// `Error<E>` implements [`std::error::Error`] for every `E` that has `Debug` and `Display`. So `?`
-/// converts it into `anyhow::Error` or `Box<dyn Error>` also where `E` is such a type itself, as in a
-/// Tower stack or an application that uses `anyhow`. (These types do not implement
+/// converts it into `anyhow::Error` or `Box<dyn Error>` also where `E` is such a type itself, as in
+/// a Tower stack or an application that uses `anyhow`. (These types do not implement
 /// `std::error::Error`, so the implementation cannot require it of `E`.)
 ///
-/// It displays as the operation's error does, and [`source`](std::error::Error::source) returns `None`:
-/// the chain of causes belongs to the operation's error. Get it from [`operation`](Self::operation), or
-/// convert with [`into_boxed`](Self::into_boxed), which keeps the chain:
+/// It displays as the operation's error does, and [`source`](std::error::Error::source) returns
+/// `None`: the chain of causes belongs to the operation's error. Get it from
+/// [`operation`](Self::operation), or convert with [`into_boxed`](Self::into_boxed), which keeps
+/// the chain:
 ///
 /// ```
 /// use mainstay::error::Error;
@@ -102,8 +103,8 @@ impl<E> Error<E> {
         }
     }
 
-    /// Returns [`retry_after`](Self::retry_after) in whole seconds, rounded up, as in the header field
-    /// `Retry-After`.
+    /// Returns [`retry_after`](Self::retry_after) in whole seconds, rounded up, as in the header
+    /// field `Retry-After`.
     #[must_use]
     pub fn retry_after_secs(&self) -> Option<u64> {
         self.retry_after().map(seconds)
@@ -241,7 +242,8 @@ pub enum Reason {
     CircuitOpen,
     /// A bounded resource other than a queue is exhausted, such as the number of keys.
     Exhausted,
-    /// A setting that is checked only when it is used, such as the quota of one key, is out of range.
+    /// A setting that is checked only when it is used, such as the quota of one key, is out of
+    /// range.
     Misconfigured,
     /// A rate limiter has too few tokens, or other callers wait for them.
     RateLimited,
@@ -331,8 +333,8 @@ impl Rejection {
         self.policy
     }
 
-    /// Returns after which time a retry can succeed, if the policy knows. Other callers may still be
-    /// served first.
+    /// Returns after which time a retry can succeed, if the policy knows. Other callers may still
+    /// be served first.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         match self.retry_after_nanos {
@@ -341,8 +343,8 @@ impl Rejection {
         }
     }
 
-    /// Returns [`retry_after`](Self::retry_after) in whole seconds, rounded up, as in the header field
-    /// `Retry-After`.
+    /// Returns [`retry_after`](Self::retry_after) in whole seconds, rounded up, as in the header
+    /// field `Retry-After`.
     #[must_use]
     pub fn retry_after_secs(&self) -> Option<u64> {
         self.retry_after().map(seconds)

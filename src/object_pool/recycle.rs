@@ -42,9 +42,9 @@ pub trait Recycle {
     /// Resets the object to the state of a new one. Memory may be kept.
     fn recycle(&mut self);
 
-    /// Returns how many elements (of a string, bytes) the object has memory for. An object with more
-    /// than [`max_capacity`](super::ObjectPoolBuilder::max_capacity) is dropped instead of recycled.
-    /// Default: 0.
+    /// Returns how many elements (of a string, bytes) the object has memory for. An object with
+    /// more than [`max_capacity`](super::ObjectPoolBuilder::max_capacity) is dropped instead of
+    /// recycled. Default: 0.
     fn capacity(&self) -> usize {
         0
     }

@@ -40,8 +40,8 @@ impl UnwindSafe for MetricsObserver {}
 impl RefUnwindSafe for MetricsObserver {}
 
 impl MetricsObserver {
-    /// Creates the observer and describes the metrics to the recorder. Handles are registered with the
-    /// first events.
+    /// Creates the observer and describes the metrics to the recorder. Handles are registered with
+    /// the first events.
     ///
     /// ```
     /// use mainstay::breaker::CircuitBreaker;
