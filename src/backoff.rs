@@ -14,7 +14,8 @@
 //! use mainstay::random::Random;
 //! use std::time::Duration;
 //!
-//! let backoff = Backoff::exponential(Duration::from_millis(100)).jitter(Jitter::None);
+//! let initial = Duration::from_millis(100);
+//! let backoff = Backoff::exponential(initial).jitter(Jitter::None);
 //! let random = Random::system();
 //! let mut delays = backoff.delays(&random);
 //! assert_eq!(delays.next(), Some(Duration::from_millis(100)));
@@ -126,10 +127,11 @@ impl Backoff {
     /// # use mainstay::backoff::{Backoff, Jitter};
     /// # use mainstay::random::Random;
     /// # use std::time::Duration;
-    /// let backoff = Backoff::fibonacci(Duration::from_millis(10)).jitter(Jitter::None);
+    /// let initial = Duration::from_millis(10);
+    /// let backoff = Backoff::fibonacci(initial).jitter(Jitter::None);
     /// let random = Random::system();
-    /// let millis: Vec<_> = backoff.delays(&random).take(5).map(|d| d.as_millis()).collect();
-    /// assert_eq!(millis, [10, 10, 20, 30, 50]);
+    /// let delays: Vec<_> = backoff.delays(&random).take(5).collect();
+    /// assert_eq!(delays, [1, 1, 2, 3, 5].map(|n| n * initial));
     /// ```
     #[must_use]
     pub const fn fibonacci(initial: Duration) -> Self {

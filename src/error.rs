@@ -116,7 +116,8 @@ impl<E> Error<E> {
     /// use mainstay::error::Error;
     ///
     /// let error = Error::Operation(std::io::Error::other("no route"));
-    /// assert_eq!(error.map_operation(|error| error.to_string()).operation().unwrap(), "no route");
+    /// let error: Error<String> = error.map_operation(|error| error.to_string());
+    /// assert_eq!(error.operation().unwrap(), "no route");
     /// ```
     pub fn map_operation<F>(self, f: impl FnOnce(E) -> F) -> Error<F> {
         match self {
@@ -132,7 +133,8 @@ impl<E> Error<E> {
     /// ```
     /// use mainstay::error::{Error, Reason, Rejection};
     ///
-    /// let error: Error<std::io::Error> = Rejection::new(Reason::QueueFull, "mailer").into();
+    /// let rejection = Rejection::new(Reason::QueueFull, "mailer");
+    /// let error: Error<std::io::Error> = rejection.into();
     /// let boxed = error.into_boxed();
     /// assert!(boxed.downcast_ref::<Rejection>().is_some());
     /// ```
@@ -380,7 +382,8 @@ impl std::error::Error for Rejection {}
 ///
 /// let error = CircuitBreaker::builder().failure_rate(1.5).build().unwrap_err();
 /// assert_eq!(error.field(), "failure_rate");
-/// assert_eq!(error.to_string(), "failure_rate is 1.5; accepted: a share above 0 and at most 1");
+/// let message = "failure_rate is 1.5; accepted: a share above 0 and at most 1";
+/// assert_eq!(error.to_string(), message);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {

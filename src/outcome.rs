@@ -10,12 +10,13 @@
 //! use mainstay::{breaker::CircuitBreaker, error::Error, outcome::Outcome};
 //!
 //! let breaker = CircuitBreaker::builder().build()?;
-//! let breaker = breaker.classified_by(|result: &Result<u16, Error<std::io::Error>>| match result {
+//! let classify = |result: &Result<u16, Error<std::io::Error>>| match result {
 //!     Ok(status) if *status >= 500 => Outcome::Failure,
 //!     Ok(_) => Outcome::Success,
 //!     Err(error) if error.is_rejected() => Outcome::Ignore,
 //!     Err(_) => Outcome::Failure,
-//! });
+//! };
+//! let breaker = breaker.classified_by(classify);
 //! # let _ = breaker;
 //! # Ok::<(), mainstay::error::ConfigError>(())
 //! ```

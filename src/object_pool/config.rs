@@ -57,7 +57,8 @@ impl<T> ObjectPoolBuilder<T, ByTrait> {
     ///
     /// ```
     /// # use mainstay::object_pool::ObjectPool;
-    /// let buffers = ObjectPool::builder(Vec::<u8>::new).max_capacity(64 * 1024).build()?;
+    /// let builder = ObjectPool::builder(Vec::<u8>::new);
+    /// let buffers = builder.max_capacity(64 * 1024).build()?;
     /// buffers.get().reserve(1_000_000);
     /// assert_eq!(buffers.snapshot().discarded, 1);
     /// # Ok::<(), mainstay::error::ConfigError>(())

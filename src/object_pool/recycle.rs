@@ -29,7 +29,8 @@ use std::path::PathBuf;
 ///     }
 /// }
 ///
-/// let entries = ObjectPool::builder(Entry::default).max_capacity(16 * 1024).build()?;
+/// let builder = ObjectPool::builder(Entry::default);
+/// let entries = builder.max_capacity(16 * 1024).build()?;
 /// # let _ = entries;
 /// # Ok::<(), mainstay::error::ConfigError>(())
 /// ```

@@ -47,7 +47,8 @@ impl MetricsObserver {
     /// use mainstay::breaker::CircuitBreaker;
     /// use mainstay::telemetry::MetricsObserver;
     ///
-    /// let breaker = CircuitBreaker::builder().observer(MetricsObserver::new()).build()?;
+    /// let metrics = MetricsObserver::new();
+    /// let breaker = CircuitBreaker::builder().observer(metrics).build()?;
     /// # let _ = breaker;
     /// # Ok::<(), mainstay::error::ConfigError>(())
     /// ```

@@ -14,8 +14,9 @@
 //! use mainstay::telemetry::{MetricsObserver, TracingObserver};
 //!
 //! let metrics = MetricsObserver::new();
-//! let search = CircuitBreaker::builder().name("search").observer(metrics.clone()).build()?;
-//! let orders = CircuitBreaker::builder().name("orders").observer(metrics.clone()).build()?;
+//! let breaker = || CircuitBreaker::builder().observer(metrics.clone());
+//! let search = breaker().name("search").build()?;
+//! let orders = breaker().name("orders").build()?;
 //! // Both, for one breaker:
 //! let both = move |event: &Event<'_>| {
 //!     metrics.observe(event);
