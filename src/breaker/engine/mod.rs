@@ -32,12 +32,11 @@ use super::config::{Config, SharedConfig};
 use super::mode::CircuitBreakerMode;
 use super::transition::{CircuitBreakerState, Transition};
 use crate::event::Outbox;
-use crate::sync::Arc;
 use crate::sync::atomic::{
     AtomicU32, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed},
-    fence,
 };
+use crate::sync::{Arc, EpochWord};
 use crate::time::Instant;
 use crate::window::{Window, WindowCounts};
 use in_flight::InFlight;
@@ -58,7 +57,8 @@ pub(crate) struct Engine {
 /// The state word, and the data of the state that does not fit into it.
 ///
 /// Every call reads the word; while the breaker is closed, only transitions write here. Aligned to
-/// one cache line, not to two as `CachePadded` would be: a process may hold very many keyed breakers.
+/// one cache line, not to two as `CachePadded` would be: a process may hold very many keyed
+/// breakers.
 #[derive(Debug)]
 #[repr(align(64))]
 struct StateLine {
@@ -179,14 +179,6 @@ impl Engine {
         Duration::from_nanos(self.config.live.read_word(word.epoch(), Config::SLOW_AFTER))
     }
 
-    /// Whether the configuration that was read for `word` is still live, so that a decision to
-    /// change nothing was not taken by a mixture of two configurations.
-    fn is_live(&self, word: Word) -> bool {
-        // Ordering: acquire, so that the configuration was read before the epoch is read again.
-        fence(Acquire);
-        self.word().epoch() == word.epoch()
-    }
-
     fn closed_at(&self) -> Instant {
         Instant::from_nanos(self.line.closed_at.load(Relaxed))
     }
@@ -228,8 +220,8 @@ impl Engine {
         word.is_tripped() && now < until + grace
     }
 
-    /// The counts of the window, with overdue calls in flight as slow ones if those are tracked; and
-    /// the number of overdue calls.
+    /// The counts of the window, with overdue calls in flight as slow ones if those are tracked;
+    /// and the number of overdue calls.
     fn counts(&self, word: Word, config: &Config, now: Instant) -> (WindowCounts, u64) {
         let counts = self.window.counts(now);
         match &self.in_flight {
