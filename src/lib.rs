@@ -76,6 +76,7 @@
 
 pub mod backoff;
 pub mod breaker;
+pub mod concurrency;
 pub mod docs;
 pub mod error;
 pub mod event;
