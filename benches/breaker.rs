@@ -4,38 +4,40 @@
 #![allow(missing_docs)] // criterion's macro makes a function without any
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use mainstay::breaker::{Builder, CircuitBreaker, Keyed, Mode, Transition};
+use mainstay::breaker::{
+    CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerMode, KeyedCircuitBreaker, Transition,
+};
 use mainstay::time::{Clock, ManualClock};
-use mainstay::window::{Generation, Sample, Window};
+use mainstay::window::{Sample, Window, WindowGeneration};
 use std::hint::black_box;
 use std::thread;
 use std::time::{Duration, Instant};
 
-fn breaker(setup: impl Fn(Builder) -> Builder) -> CircuitBreaker {
+fn breaker(setup: impl Fn(CircuitBreakerBuilder) -> CircuitBreakerBuilder) -> CircuitBreaker {
     setup(CircuitBreaker::builder()).build().unwrap()
 }
 
 fn closed(c: &mut Criterion) {
     let mut group = c.benchmark_group("closed");
     let still = ManualClock::new().clock();
-    let slow = (Duration::from_secs(1), 0.5);
+    let slow = Duration::from_secs(1);
     let breakers = [
         ("count window", breaker(|b| b)),
         ("count window, runs", breaker(|b| b.consecutive_failures(5))),
-        ("count window, slow calls", breaker(|b| b.slow_calls(slow))),
+        ("count window, slow calls", breaker(|b| b.slow_calls(slow, 0.5))),
         (
             "count window, slow calls, clock left out",
-            breaker(|b| b.slow_calls(slow).clock(still.clone())),
+            breaker(|b| b.slow_calls(slow, 0.5).clock(still.clone())),
         ),
-        ("count window, latency", breaker(|b| b.latency(true))),
+        ("count window, latency", breaker(CircuitBreakerBuilder::record_latency)),
         (
             "count window, latency, clock left out",
-            breaker(|b| b.latency(true).clock(still.clone())),
+            breaker(|b| b.record_latency().clock(still.clone())),
         ),
-        ("count window, in flight", breaker(|b| b.slow_calls(slow).watch_in_flight(true))),
+        ("count window, in flight", breaker(|b| b.slow_calls(slow, 0.5).track_in_flight())),
         (
             "count window, in flight, clock left out",
-            breaker(|b| b.slow_calls(slow).watch_in_flight(true).clock(still.clone())),
+            breaker(|b| b.slow_calls(slow, 0.5).track_in_flight().clock(still.clone())),
         ),
         ("time window", breaker(|b| b.time_window(Duration::from_secs(10), 10))),
         (
@@ -45,7 +47,7 @@ fn closed(c: &mut Criterion) {
     ];
     for (name, breaker) in &breakers {
         group.bench_function(*name, |b| {
-            b.iter(|| breaker.call_blocking(|| black_box(Ok::<u64, ()>(1))))
+            b.iter(|| breaker.call_blocking(|| black_box(Ok::<u64, ()>(1))));
         });
     }
     let observed = breaker(|b| b);
@@ -54,7 +56,9 @@ fn closed(c: &mut Criterion) {
     group.bench_function("count window, three observers", |b| {
         b.iter(|| observed.call_blocking(|| black_box(Ok::<u64, ()>(1))));
     });
-    for mode in [Mode::Shadow, Mode::ForcedClosed, Mode::Disabled] {
+    for mode in
+        [CircuitBreakerMode::Shadow, CircuitBreakerMode::ForcedClosed, CircuitBreakerMode::Disabled]
+    {
         let held = breaker(|b| b);
         held.set_mode(mode);
         group.bench_function(format!("count window, {mode}"), |b| {
@@ -96,7 +100,7 @@ fn shared(c: &mut Criterion) {
 }
 
 fn open(c: &mut Criterion) {
-    let breaker = breaker(|b| b.minimum_calls(1));
+    let breaker = breaker(|b| b.min_calls(1));
     breaker.try_acquire().unwrap().failure();
     c.bench_function("open, rejection", |b| b.iter(|| breaker.try_acquire().is_err()));
 }
@@ -104,8 +108,11 @@ fn open(c: &mut Criterion) {
 fn keyed(c: &mut Criterion) {
     let mut group = c.benchmark_group("keyed");
     for keys in [10_u64, 100_000] {
-        let keyed: Keyed<u64> =
-            Keyed::builder(CircuitBreaker::builder()).max_keys(200_000).build().unwrap();
+        let keyed: KeyedCircuitBreaker<u64> =
+            KeyedCircuitBreaker::builder(CircuitBreaker::builder())
+                .max_keys(200_000)
+                .build()
+                .unwrap();
         let mut key = 0;
         let mut call = || {
             key = (key + 7919) % keys;
@@ -123,13 +130,13 @@ fn window(c: &mut Criterion) {
     let mut group = c.benchmark_group("window");
     let now = Clock::system().now();
     let windows = [
-        ("count", Window::count(100).unwrap()),
-        ("time", Window::time(Duration::from_secs(10), 10).unwrap()),
+        ("count", Window::count_window(100).unwrap()),
+        ("time", Window::time_window(Duration::from_secs(10), 10).unwrap()),
     ];
     for (name, window) in &windows {
         for (kind, sample) in [("success", Sample::OK), ("failure", Sample::FAILED)] {
             group.bench_function(format!("{name}, {kind}"), |b| {
-                b.iter(|| window.record(Generation::FIRST, now, black_box(sample)));
+                b.iter(|| window.record(WindowGeneration::FIRST, now, black_box(sample)));
             });
         }
         group.bench_function(format!("{name}, counts"), |b| b.iter(|| window.counts(now)));

@@ -17,7 +17,7 @@ fn object_pool(c: &mut Criterion) {
     let with_cache = pool(16);
     group.bench_function("get + put", |b| b.iter(|| black_box(&mut *with_cache.get()).push(1)));
     group.bench_function("get_owned + put", |b| {
-        b.iter(|| black_box(&mut *with_cache.get_owned()).push(1))
+        b.iter(|| black_box(&mut *with_cache.get_owned()).push(1));
     });
     group.bench_function("take + put", |b| b.iter(|| with_cache.put(black_box(with_cache.take()))));
     let as_is = ObjectPool::new(|| Vec::<u8>::with_capacity(4096));

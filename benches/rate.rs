@@ -25,7 +25,7 @@ fn direct(c: &mut Criterion) {
     {
         let granting = limiter(MANY, &clock);
         group.bench_function(format!("granted, {name}"), |b| {
-            b.iter(|| granting.try_acquire().is_ok())
+            b.iter(|| granting.try_acquire().is_ok());
         });
         group.bench_function(format!("granted, figures read, {name}"), |b| {
             b.iter(|| {
@@ -35,7 +35,7 @@ fn direct(c: &mut Criterion) {
         let refusing = limiter(Quota::per_hour(1), &clock);
         refusing.try_acquire().unwrap();
         group.bench_function(format!("refused, {name}"), |b| {
-            b.iter(|| refusing.try_acquire().is_err())
+            b.iter(|| refusing.try_acquire().is_err());
         });
         group.bench_function(format!("refused, retry_after read, {name}"), |b| {
             b.iter(|| refusing.try_acquire().map_err(|refused| refused.retry_after()).err());
@@ -45,7 +45,7 @@ fn direct(c: &mut Criterion) {
         });
         let three = AllOf::new([&granting, &limiter(MANY, &clock), &limiter(MANY, &clock)]);
         group.bench_function(format!("all of three, {name}"), |b| {
-            b.iter(|| three.try_acquire().is_ok())
+            b.iter(|| three.try_acquire().is_ok());
         });
         let pipeline = Pipeline::builder().rate_limit(&granting).build();
         group.bench_function(format!("pipeline, {name}"), |b| {

@@ -3,7 +3,7 @@
 #![allow(missing_docs)] // criterion's macro makes a function without any
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use mainstay::breaker::{Builder, CircuitBreaker};
+use mainstay::breaker::{CircuitBreaker, CircuitBreakerBuilder};
 use mainstay::event::Event;
 use mainstay::telemetry::{Metrics, Tracing};
 use metrics::{
@@ -51,8 +51,8 @@ impl tracing::Subscriber for Swallow {
     fn exit(&self, _: &tracing::span::Id) {}
 }
 
-fn breaker(setup: impl Fn(Builder) -> Builder) -> CircuitBreaker {
-    setup(CircuitBreaker::builder().name("search").minimum_calls(1)).build().unwrap()
+fn breaker(setup: impl Fn(CircuitBreakerBuilder) -> CircuitBreakerBuilder) -> CircuitBreaker {
+    setup(CircuitBreaker::builder().name("search").min_calls(1)).build().unwrap()
 }
 
 fn open_and_reset(breaker: &CircuitBreaker) {
@@ -83,7 +83,7 @@ fn observers(c: &mut Criterion) {
     let mut group = c.benchmark_group("a call that changes no state");
     for (listens, breaker) in breakers {
         group.bench_function(listens, |b| {
-            b.iter(|| breaker.call_blocking(|| black_box(Ok::<u64, ()>(1))))
+            b.iter(|| breaker.call_blocking(|| black_box(Ok::<u64, ()>(1))));
         });
     }
     group.finish();

@@ -42,7 +42,7 @@ fn layers(c: &mut Criterion) {
     let mut stack = stack.layer(service);
     group.bench_function("timeout, retry, breaker", |b| b.iter(|| call(&mut stack)));
 
-    let open = CircuitBreaker::builder().minimum_calls(1).build().unwrap();
+    let open = CircuitBreaker::builder().min_calls(1).build().unwrap();
     open.try_acquire().unwrap().failure();
     let mut refused = Pipeline::builder().breaker(&open).build().layer(service);
     group.bench_function("open breaker, a refusal", |b| b.iter(|| call(&mut refused)));

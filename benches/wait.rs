@@ -11,7 +11,7 @@ use mainstay::wait::{Semaphore, oneshot};
 fn wait(c: &mut Criterion) {
     let semaphore = Semaphore::new(8);
     c.bench_function("semaphore/try_acquire + release", |b| {
-        b.iter(|| semaphore.try_acquire(black_box(1)))
+        b.iter(|| semaphore.try_acquire(black_box(1)));
     });
     c.bench_function("semaphore/acquire_blocking + release", |b| {
         b.iter(|| drop(semaphore.acquire_blocking(black_box(1))));

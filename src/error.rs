@@ -185,6 +185,8 @@ pub enum Reason {
     Shed,
     /// A pool, a queue or a ring is being shut down.
     ShutDown,
+    /// A policy written by the user rejected the call; its name says which.
+    Custom,
 }
 
 impl Reason {
@@ -198,6 +200,7 @@ impl Reason {
             Self::QueueTimeout => "waited too long",
             Self::Shed => "shed",
             Self::ShutDown => "shut down",
+            Self::Custom => "custom policy",
         }
     }
 }

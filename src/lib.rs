@@ -89,6 +89,7 @@ pub mod random;
 pub mod rate;
 pub mod retry;
 pub mod ring;
+mod share;
 mod sync;
 #[cfg(any(feature = "metrics", feature = "tracing"))]
 #[cfg_attr(docsrs, doc(cfg(any(feature = "metrics", feature = "tracing"))))]

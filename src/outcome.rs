@@ -35,7 +35,7 @@ pub enum Outcome {
     Grave(u8),
     /// The dependency refused, and said for how long: an HTTP 429 or 503 with `Retry-After`, say. A failure,
     /// upon which a breaker opens for exactly that long, up to its
-    /// [longest pause](crate::breaker::Builder::longest_pause), and a retry waits that long. A server can say
+    /// [longest pause](crate::breaker::CircuitBreakerBuilder::max_retry_after), and a retry waits that long. A server can say
     /// anything: cap it before you believe it.
     Unavailable(Duration),
     /// Says nothing about the dependency, and is counted nowhere.

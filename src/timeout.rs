@@ -40,7 +40,7 @@
 //! allocates.
 
 use crate::error::{Error, TimedOut};
-use crate::policy::{Facts, Limit, Policy};
+use crate::policy::{Facts, Limit, Policy, kind};
 use crate::sync::intern;
 use crate::time::{Clock, Expire};
 use std::future::Future;
@@ -109,8 +109,10 @@ impl From<&Timeout> for Timeout {
 }
 
 impl Policy for Timeout {
+    type Kind = kind::Limit;
+
     fn facts(&self) -> Facts {
-        Facts { timeout: Some(self.limit), ..Facts::new(POLICY, self.name) }
+        Facts::new(POLICY, self.name).timeout(self.limit)
     }
 }
 

@@ -2,14 +2,14 @@
 //! size.
 #![cfg(not(mainstay_loom))]
 
-use mainstay::breaker::{self, CircuitBreaker};
+use mainstay::breaker::{CircuitBreaker, KeyedCircuitBreaker};
 use mainstay::pipeline::Pipeline;
 use mainstay::rate::{self, AllOf, Quota, RateLimiter};
 use mainstay::retry::Retry;
 use mainstay::ring::{Ring, channel};
 use mainstay::time::Clock;
 use mainstay::wait::{Semaphore, oneshot};
-use mainstay::window::{Generation, Sample, Window};
+use mainstay::window::{Sample, Window, WindowGeneration};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::future::Future;
@@ -81,7 +81,7 @@ fn calls_allocate_nothing() {
     let breakers = [
         CircuitBreaker::builder(),
         CircuitBreaker::builder().time_window(Duration::from_secs(10), 10),
-        CircuitBreaker::builder().slow_calls((Duration::from_secs(1), 0.5)).consecutive_failures(5),
+        CircuitBreaker::builder().slow_calls(Duration::from_secs(1), 0.5).consecutive_failures(5),
     ]
     .map(|builder| builder.build().unwrap());
     for breaker in &breakers {
@@ -143,7 +143,7 @@ fn the_future_of_a_call_is_small() {
 
 #[test]
 fn rejections_allocate_nothing() {
-    let breaker = CircuitBreaker::builder().minimum_calls(1).build().unwrap();
+    let breaker = CircuitBreaker::builder().min_calls(1).build().unwrap();
     breaker.try_acquire().unwrap().failure();
     assert_eq!(allocated(|| (0..1000).all(|_| breaker.try_acquire().is_err())), (0, 0));
 }
@@ -153,19 +153,22 @@ fn windows_take_the_memory_they_say() {
     // On x86-64; elsewhere cache lines are padded to other sizes.
     #[cfg(target_arch = "x86_64")]
     for calls in [1, 100, 32_768] {
-        assert_eq!(allocated(|| Window::count(calls).unwrap()), (2, 384 + 4 * u64::from(calls)));
+        assert_eq!(
+            allocated(|| Window::count_window(calls).unwrap()),
+            (2, 384 + 4 * u64::from(calls))
+        );
     }
     #[cfg(target_arch = "x86_64")]
     for buckets in [1, 10, 1024] {
-        let window = || Window::time(Duration::from_secs(10), buckets).unwrap();
+        let window = || Window::time_window(Duration::from_secs(10), buckets).unwrap();
         assert_eq!(allocated(window), (2, 256 + 16 * u64::from(buckets)));
     }
 }
 
 #[test]
 fn a_keyed_breaker_takes_the_memory_it_says() {
-    let keyed: breaker::Keyed<u64> =
-        breaker::Keyed::builder(CircuitBreaker::builder()).build().unwrap();
+    let keyed: KeyedCircuitBreaker<u64> =
+        KeyedCircuitBreaker::builder(CircuitBreaker::builder()).build().unwrap();
     let call = |key: u64| {
         for _ in 0..200 {
             keyed.call_blocking(&key, || Ok::<(), ()>(())).unwrap();
@@ -185,8 +188,11 @@ fn a_keyed_breaker_takes_the_memory_it_says() {
 #[test]
 fn recording_and_resetting_allocate_nothing() {
     let clock = Clock::system();
-    for window in [Window::count(100).unwrap(), Window::time(Duration::from_secs(1), 10).unwrap()] {
-        let mut generation = Generation::FIRST;
+    for window in [
+        Window::count_window(100).unwrap(),
+        Window::time_window(Duration::from_secs(1), 10).unwrap(),
+    ] {
+        let mut generation = WindowGeneration::FIRST;
         let records = || {
             for n in 0..1000 {
                 let sample = if n % 2 == 0 { Sample::OK } else { Sample::SLOW_AND_FAILED };

@@ -2,9 +2,12 @@
 #![cfg(not(mainstay_loom))]
 
 use mainstay::backoff::{Backoff, Jitter};
-use mainstay::breaker::{Builder, CircuitBreaker, Permit, State};
+use mainstay::breaker::{
+    CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerPermit as Permit,
+    CircuitBreakerState as State,
+};
 use mainstay::error::{Error, Reason};
-use mainstay::event::{Event, Value};
+use mainstay::event::{Event, EventValue};
 use mainstay::outcome::{Outcome, Timed};
 use mainstay::time::{Clock, ManualClock};
 use proptest::prelude::*;
@@ -14,15 +17,15 @@ use std::time::Duration;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Waits 10 s, then twice as long each time, up to 60 s; two probes at once, four decide.
-fn builder(time: &ManualClock) -> Builder {
+fn builder(time: &ManualClock) -> CircuitBreakerBuilder {
     CircuitBreaker::builder()
         .clock(time.clock())
         .count_window(10)
-        .minimum_calls(4)
-        .wait(Backoff::exponential(10 * SECOND).cap(60 * SECOND).jitter(Jitter::None))
-        .probes(2)
-        .trial_calls(4)
-        .probe_lease(100 * SECOND)
+        .min_calls(4)
+        .open_duration(Backoff::exponential(10 * SECOND).cap(60 * SECOND).jitter(Jitter::None))
+        .half_open_concurrency(2)
+        .half_open_calls(4)
+        .probe_timeout(100 * SECOND)
 }
 
 /// Makes calls: `.` succeeds, `x` fails, `i` is ignored, `d` is dropped, `r` must be rejected.
@@ -49,7 +52,7 @@ fn tripped(time: &ManualClock) -> CircuitBreaker {
 
 #[test]
 fn trips_by_its_rules() {
-    type Setup = fn(Builder) -> Builder;
+    type Setup = fn(CircuitBreakerBuilder) -> CircuitBreakerBuilder;
     let rate: Setup = |b| b;
     let run: Setup = |b| b.failure_rate(None).consecutive_failures(3);
     let both: Setup = |b| b.consecutive_failures(3);
@@ -88,7 +91,7 @@ fn trips_by_its_rules() {
 
 #[test]
 fn a_count_window_slides_after_ten_thousand_successes() {
-    let breaker = builder(&ManualClock::new()).count_window(100).minimum_calls(20).build().unwrap();
+    let breaker = builder(&ManualClock::new()).count_window(100).min_calls(20).build().unwrap();
     calls(&breaker, &".".repeat(10_000));
     calls(&breaker, &"x".repeat(49));
     assert_eq!(breaker.state(), State::Closed);
@@ -101,8 +104,8 @@ fn slow_calls_trip_by_their_own_rate_and_minimum() {
     let time = ManualClock::new();
     let breaker = builder(&time)
         .failure_rate(None)
-        .slow_calls((SECOND, 0.5))
-        .slow_minimum_calls(2)
+        .slow_calls(SECOND, 0.5)
+        .slow_min_calls(2)
         .build()
         .unwrap();
     let call = |takes: Duration| {
@@ -180,7 +183,7 @@ fn a_trial_is_decided_as_soon_as_it_is_certain() {
 #[test]
 fn slow_probes_count_against_a_slow_rate() {
     let time = ManualClock::new();
-    let breaker = builder(&time).failure_rate(None).slow_calls((SECOND, 0.5)).build().unwrap();
+    let breaker = builder(&time).failure_rate(None).slow_calls(SECOND, 0.5).build().unwrap();
     let slow = |permit: Permit<'_>| {
         time.advance(SECOND);
         permit.success();
@@ -217,7 +220,7 @@ fn never_more_probes_than_allowed_nor_than_wanted() {
     let second = breaker.try_acquire().unwrap();
     let rejection = breaker.try_acquire().unwrap_err();
     assert_eq!(rejection.retry_after(), None, "nobody knows when a probe will end");
-    assert_eq!(breaker.snapshot().probes, 2);
+    assert_eq!(breaker.snapshot().active_probes, 2);
     first.success();
     let third = breaker.try_acquire().unwrap();
     drop(second);
@@ -252,7 +255,7 @@ fn a_hanging_dependency_does_not_wedge_the_breaker_and_is_not_probed_for_ever() 
 #[test]
 fn a_lost_probe_was_slow_too() {
     let time = ManualClock::new();
-    let breaker = builder(&time).failure_rate(None).slow_calls((SECOND, 0.5)).build().unwrap();
+    let breaker = builder(&time).failure_rate(None).slow_calls(SECOND, 0.5).build().unwrap();
     for _ in 0..4 {
         let permit = breaker.try_acquire().unwrap();
         time.advance(SECOND);
@@ -317,7 +320,7 @@ fn a_clock_that_goes_back_or_far_ahead_is_survived() {
     let time = ManualClock::new();
     let start = time.now();
     let breaker =
-        builder(&time).time_window(10 * SECOND, 10).slow_calls((SECOND, 1.0)).build().unwrap();
+        builder(&time).time_window(10 * SECOND, 10).slow_calls(SECOND, 1.0).build().unwrap();
     let permit = breaker.try_acquire().unwrap();
     time.set(start - 1000 * SECOND);
     permit.success(); // took no time at all
@@ -355,14 +358,18 @@ fn reconfigure_keeps_window_and_state() {
     assert_eq!(breaker.snapshot().counts.failed, 3);
     calls(&breaker, "x");
     assert_eq!(breaker.state(), State::Open);
-    breaker.reconfigure(breaker.config().wait(Backoff::constant(SECOND)).probes(1)).unwrap();
+    breaker
+        .reconfigure(
+            breaker.config().open_duration(Backoff::constant(SECOND)).half_open_concurrency(1),
+        )
+        .unwrap();
     assert_eq!(breaker.try_acquire().unwrap_err().retry_after(), Some(10 * SECOND), "as it opened");
     time.advance(10 * SECOND);
     let probe = breaker.try_acquire().unwrap();
     calls(&breaker, "r");
     probe.failure();
     // Fewer outcomes are wanted now than there are already: the next caller decides.
-    breaker.reconfigure(breaker.config().trial_calls(1)).unwrap();
+    breaker.reconfigure(breaker.config().half_open_calls(1)).unwrap();
     calls(&breaker, "r");
     assert_eq!(breaker.try_acquire().unwrap_err().retry_after(), Some(SECOND));
 }
@@ -405,26 +412,26 @@ fn settings_out_of_range_are_named() {
         (b().failure_rate(f64::NAN), "failure_rate"),
         (b().failure_rate(f64::INFINITY), "failure_rate"),
         (b().failure_rate(None), "failure_rate"),
-        (b().minimum_calls(0), "minimum_calls"),
-        (b().minimum_calls(101), "minimum_calls"),
-        (b().minimum_calls(u32::MAX), "minimum_calls"),
-        (b().slow_calls((SECOND, f64::NAN)), "slow_calls"),
-        (b().slow_calls((Duration::ZERO, 0.5)), "slow_calls"),
-        (b().slow_calls((SECOND, 0.5)).slow_minimum_calls(0), "slow_minimum_calls"),
+        (b().min_calls(0), "min_calls"),
+        (b().min_calls(101), "min_calls"),
+        (b().min_calls(u32::MAX), "min_calls"),
+        (b().slow_calls(SECOND, f64::NAN), "slow_calls"),
+        (b().slow_calls(Duration::ZERO, 0.5), "slow_calls"),
+        (b().slow_calls(SECOND, 0.5).slow_min_calls(0), "slow_min_calls"),
         (b().consecutive_failures(0), "consecutive_failures"),
         (b().consecutive_failures(u32::MAX), "consecutive_failures"),
-        (b().probes(0), "probes"),
-        (b().probes(128), "probes"),
-        (b().trial_calls(0), "trial_calls"),
-        (b().trial_calls(u32::MAX), "trial_calls"),
-        (b().probe_lease(Duration::ZERO), "probe_lease"),
-        (b().wait(Backoff::exponential(SECOND).factor(f64::NAN)), "backoff.factor"),
-        (b().count_window(u32::MAX), "window.calls"),
-        (b().count_window(0), "minimum_calls"),
-        (b().time_window(SECOND, 0), "window.buckets"),
-        (b().time_window(SECOND, u32::MAX), "window.buckets"),
-        (b().time_window(Duration::ZERO, 1), "window.span"),
-        (b().time_window(Duration::MAX, 10), "window.span"),
+        (b().half_open_concurrency(0), "half_open_concurrency"),
+        (b().half_open_concurrency(128), "half_open_concurrency"),
+        (b().half_open_calls(0), "half_open_calls"),
+        (b().half_open_calls(u32::MAX), "half_open_calls"),
+        (b().probe_timeout(Duration::ZERO), "probe_timeout"),
+        (b().open_duration(Backoff::exponential(SECOND).factor(f64::NAN)), "backoff.factor"),
+        (b().count_window(u32::MAX), "count_window"),
+        (b().count_window(0), "min_calls"),
+        (b().time_window(SECOND, 0), "time_window"),
+        (b().time_window(SECOND, u32::MAX), "time_window"),
+        (b().time_window(Duration::ZERO, 1), "time_window"),
+        (b().time_window(Duration::MAX, 10), "time_window"),
     ];
     for (builder, field) in table {
         let shown = format!("{builder:?}");
@@ -444,12 +451,12 @@ fn a_small_window_is_judged_when_it_is_full() {
 #[test]
 fn zero_and_endless_waits_are_defined() {
     let time = ManualClock::new();
-    let breaker = builder(&time).wait(Backoff::constant(Duration::ZERO)).build().unwrap();
+    let breaker = builder(&time).open_duration(Backoff::constant(Duration::ZERO)).build().unwrap();
     calls(&breaker, "xxxx");
     calls(&breaker, "...");
     assert_eq!(breaker.state(), State::Closed);
 
-    let breaker = builder(&time).wait(Backoff::constant(Duration::MAX)).build().unwrap();
+    let breaker = builder(&time).open_duration(Backoff::constant(Duration::MAX)).build().unwrap();
     calls(&breaker, "xxxx");
     time.advance(1_000_000 * SECOND);
     calls(&breaker, "r");
@@ -463,10 +470,10 @@ fn events_tell_each_transition_in_order() {
         let told = told.clone();
         move |event: &Event<'_>| {
             let word = |name| match event.field(name) {
-                Some(Value::Word(word)) => word,
+                Some(EventValue::Label(word)) => word,
                 other => panic!("{other:?}"),
             };
-            let wait = event.field("wait");
+            let wait = event.field("open_duration");
             told.lock().unwrap().push((
                 event.sequence,
                 word("from"),
@@ -486,10 +493,10 @@ fn events_tell_each_transition_in_order() {
     assert_eq!(
         *told.lock().unwrap(),
         [
-            (1, "closed", "open", "failure rate", Some(Value::Time(10 * SECOND))),
-            (2, "open", "half-open", "wait elapsed", None),
-            (3, "half-open", "open", "probes failed", Some(Value::Time(20 * SECOND))),
-            (4, "open", "half-open", "wait elapsed", None),
+            (1, "closed", "open", "failure rate", Some(EventValue::Duration(10 * SECOND))),
+            (2, "open", "half-open", "open duration elapsed", None),
+            (3, "half-open", "open", "probes failed", Some(EventValue::Duration(20 * SECOND))),
+            (4, "open", "half-open", "open duration elapsed", None),
             (5, "half-open", "closed", "probes succeeded", None),
             (6, "closed", "closed", "reset", None),
         ]
@@ -512,7 +519,7 @@ fn a_classifier_sees_the_ok_value_and_the_elapsed_time() {
     let counts = breaker.snapshot().counts;
     assert_eq!((counts.total, counts.failed), (2, 1));
 
-    let by_time = breaker.classified_by(Timed(|_: &Result<(), Error<()>>, elapsed| {
+    let by_time = breaker.classified_with(Timed(|_: &Result<(), Error<()>>, elapsed| {
         if elapsed > SECOND { Outcome::Failure } else { Outcome::Success }
     }));
     let _ = time.drive(by_time.call(|| async {
@@ -550,7 +557,7 @@ fn user_code_may_use_the_breaker_that_runs_it() {
     };
     let (in_wait, in_observer) = (breaker_use.clone(), breaker_use.clone());
     let breaker = builder(&time)
-        .wait(Backoff::custom(move |_| {
+        .open_duration(Backoff::custom(move |_| {
             in_wait();
             SECOND
         }))
@@ -604,7 +611,7 @@ proptest! {
             .clock(time.clock())
             .time_window(ms(span), buckets)
             .failure_rate(rate)
-            .minimum_calls(minimum)
+            .min_calls(minimum)
             .build()
             .unwrap();
         let mut seen: Vec<(u64, bool)> = Vec::new();
@@ -637,9 +644,9 @@ fn a_lease_is_never_longer_than_the_settings_say() {
     let wedge = |lease: Duration| {
         let time = ManualClock::new();
         let breaker = builder(&time)
-            .probes(1)
-            .probe_lease(lease)
-            .wait(Backoff::constant(SECOND))
+            .half_open_concurrency(1)
+            .probe_timeout(lease)
+            .open_duration(Backoff::constant(SECOND))
             .build()
             .unwrap();
         for _ in 0..4 {
@@ -657,7 +664,7 @@ fn a_lease_is_never_longer_than_the_settings_say() {
     };
 
     let (time, breaker) = wedge(Duration::MAX);
-    breaker.reconfigure(breaker.config().probe_lease(30 * SECOND)).unwrap();
+    breaker.reconfigure(breaker.config().probe_timeout(30 * SECOND)).unwrap();
     is_free_after_one_lease(&time, &breaker);
 
     let (time, breaker) = wedge(30 * SECOND);

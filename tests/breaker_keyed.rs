@@ -2,10 +2,13 @@
 #![cfg(not(mainstay_loom))]
 
 use mainstay::backoff::Backoff;
-use mainstay::breaker::{Builder, CircuitBreaker, Control, Keyed, Mode, State, Transition};
+use mainstay::breaker::{
+    CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerControl as Control,
+    CircuitBreakerMode as Mode, CircuitBreakerState as State, KeyedCircuitBreaker, Transition,
+};
 use mainstay::error::Reason;
 use mainstay::event::Event;
-use mainstay::keyed::WhenFull;
+use mainstay::keyed::KeyOverflowRule;
 use mainstay::time::ManualClock;
 use proptest::prelude::*;
 use std::collections::HashMap;
@@ -15,40 +18,41 @@ use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn each(time: &ManualClock) -> Builder {
+fn each(time: &ManualClock) -> CircuitBreakerBuilder {
     CircuitBreaker::builder()
         .clock(time.clock())
         .count_window(4)
-        .minimum_calls(2)
-        .wait(Backoff::constant(10 * SECOND))
-        .probes(1)
-        .trial_calls(1)
+        .min_calls(2)
+        .open_duration(Backoff::constant(10 * SECOND))
+        .half_open_concurrency(1)
+        .half_open_calls(1)
 }
 
-fn fail(keyed: &Keyed<u32>, key: u32) {
+fn fail(keyed: &KeyedCircuitBreaker<u32>, key: u32) {
     for _ in 0..2 {
         let _ = keyed.call_blocking(&key, || Err::<(), ()>(()));
     }
 }
 
-fn succeed(keyed: &Keyed<u32>, key: u32) -> bool {
+fn succeed(keyed: &KeyedCircuitBreaker<u32>, key: u32) -> bool {
     keyed.call_blocking(&key, || Ok::<(), ()>(())).is_ok()
 }
 
 #[test]
 fn each_key_has_a_breaker_of_its_own() {
     let time = ManualClock::new();
-    let keyed: Keyed<u32> = Keyed::builder(each(&time)).build().unwrap();
+    let keyed: KeyedCircuitBreaker<u32> =
+        KeyedCircuitBreaker::builder(each(&time)).build().unwrap();
     fail(&keyed, 1);
     assert!(succeed(&keyed, 2) && !succeed(&keyed, 1));
     let snapshot = keyed.snapshot();
-    assert_eq!((snapshot.keys, snapshot.shut, snapshot.spared), (2, 1, 0));
-    let sum = keyed.sum();
+    assert_eq!((snapshot.keys, snapshot.open, snapshot.suppressed), (2, 1, 0));
+    let sum = keyed.totals();
     assert_eq!((sum.counts.total, sum.counts.failed, sum.rejected), (3, 2, 1));
     assert_eq!((sum.closed, sum.open, sum.half_open), (1, 1, 0));
     time.advance(10 * SECOND);
     assert!(succeed(&keyed, 1));
-    assert_eq!((keyed.snapshot().shut, keyed.sum().closed), (0, 2));
+    assert_eq!((keyed.snapshot().open, keyed.totals().closed), (0, 2));
     let mut states: Vec<_> = keyed.breakers().iter().map(|(key, b)| (**key, b.state())).collect();
     states.sort_by_key(|(key, _)| *key);
     assert_eq!(states, [(1, State::Closed), (2, State::Closed)]);
@@ -59,15 +63,21 @@ fn each_key_has_a_breaker_of_its_own() {
 #[test]
 fn what_is_shut_in_use_or_set_by_hand_is_not_forgotten() {
     let time = ManualClock::new();
-    let keyed: Keyed<u32> =
-        Keyed::builder(each(&time)).max_keys(4).idle_after(300 * SECOND).build().unwrap();
+    let keyed: KeyedCircuitBreaker<u32> = KeyedCircuitBreaker::builder(each(&time))
+        .max_keys(4)
+        .idle_timeout(300 * SECOND)
+        .build()
+        .unwrap();
     fail(&keyed, 1);
     let in_use = keyed.breaker(&2).unwrap();
     let permit = in_use.try_acquire().unwrap();
     keyed.breaker(&3).unwrap().set_mode(Mode::Disabled);
     succeed(&keyed, 4);
-    let ramping: Keyed<u32> =
-        Keyed::builder(each(&time).ramp_up(60 * SECOND)).max_keys(2).build().unwrap();
+    let ramping: KeyedCircuitBreaker<u32> =
+        KeyedCircuitBreaker::builder(each(&time).ramp_up_duration(60 * SECOND))
+            .max_keys(2)
+            .build()
+            .unwrap();
     fail(&ramping, 1);
     time.advance(10 * SECOND);
     assert!(succeed(&ramping, 1));
@@ -89,21 +99,21 @@ fn what_is_shut_in_use_or_set_by_hand_is_not_forgotten() {
     let _fourth = keyed.breaker(&299).unwrap();
     let rejection = keyed.breaker(&5).unwrap_err();
     assert_eq!(rejection.reason(), Reason::Exhausted);
-    assert_eq!(keyed.snapshot().refused, 1);
+    assert_eq!(keyed.snapshot().rejected, 1);
 }
 
 #[test]
 fn what_is_idle_is_forgotten_and_what_is_used_is_not() {
     let time = ManualClock::new();
     let build = |when_full| {
-        Keyed::<u32>::builder(each(&time))
+        KeyedCircuitBreaker::<u32>::builder(each(&time))
             .max_keys(50)
             .when_full(when_full)
-            .idle_after(60 * SECOND)
+            .idle_timeout(60 * SECOND)
             .build()
             .unwrap()
     };
-    let keyed = build(WhenFull::Refuse);
+    let keyed = build(KeyOverflowRule::Reject);
     for key in 0..50 {
         succeed(&keyed, key);
     }
@@ -122,9 +132,9 @@ fn what_is_idle_is_forgotten_and_what_is_used_is_not() {
     assert_eq!(keyed.breaker(&7).unwrap().snapshot().counts.total, 4);
     // A family that is disabled as a whole is no reason to keep anyone.
     let control = Control::new();
-    let keyed: Keyed<u32> =
-        Keyed::builder(each(&time).control(&control)).max_keys(5).build().unwrap();
-    control.set(Mode::Disabled);
+    let keyed: KeyedCircuitBreaker<u32> =
+        KeyedCircuitBreaker::builder(each(&time).control(&control)).max_keys(5).build().unwrap();
+    control.set_mode(Mode::Disabled);
     for key in 0..100 {
         fail(&keyed, key);
         assert!(keyed.breaker(&key).unwrap().try_acquire().is_ok());
@@ -135,8 +145,8 @@ fn what_is_idle_is_forgotten_and_what_is_used_is_not() {
 #[test]
 fn a_run_of_failures_outlasts_the_window() {
     let time = ManualClock::new();
-    let each = each(&time).time_window(10 * SECOND, 10).minimum_calls(20).consecutive_failures(3);
-    let keyed: Keyed<u32> = Keyed::builder(each).build().unwrap();
+    let each = each(&time).time_window(10 * SECOND, 10).min_calls(20).consecutive_failures(3);
+    let keyed: KeyedCircuitBreaker<u32> = KeyedCircuitBreaker::builder(each).build().unwrap();
     for round in 0..3 {
         let _ = keyed.call_blocking(&0, || Err::<(), ()>(()));
         time.advance(20 * SECOND);
@@ -149,8 +159,11 @@ fn a_run_of_failures_outlasts_the_window() {
 #[test]
 fn a_ramp_that_is_over_keeps_nobody() {
     let time = ManualClock::new();
-    let keyed: Keyed<u32> =
-        Keyed::builder(each(&time).ramp_up(60 * SECOND)).max_keys(2).build().unwrap();
+    let keyed: KeyedCircuitBreaker<u32> =
+        KeyedCircuitBreaker::builder(each(&time).ramp_up_duration(60 * SECOND))
+            .max_keys(2)
+            .build()
+            .unwrap();
     for key in 0..2 {
         fail(&keyed, key);
         time.advance(10 * SECOND);
@@ -170,13 +183,16 @@ fn a_ramp_that_is_over_keeps_nobody() {
 fn who_has_long_been_shut_in_vain_gives_way() {
     let time = ManualClock::new();
     let lease = 30 * SECOND;
-    for (when_full, half_open) in [WhenFull::EvictOldest, WhenFull::Refuse]
+    for (when_full, half_open) in [KeyOverflowRule::EvictLeastRecentlyUsed, KeyOverflowRule::Reject]
         .into_iter()
         .flat_map(|full| [(full, false), (full, true)])
     {
-        let each = each(&time).probe_lease(lease);
-        let keyed = Keyed::builder(each).max_keys(8).when_full(when_full).idle_after(60 * SECOND);
-        let keyed: Keyed<u32> = keyed.build().unwrap();
+        let each = each(&time).probe_timeout(lease);
+        let keyed = KeyedCircuitBreaker::builder(each)
+            .max_keys(8)
+            .when_full(when_full)
+            .idle_timeout(60 * SECOND);
+        let keyed: KeyedCircuitBreaker<u32> = keyed.build().unwrap();
         (0..8).for_each(|key| fail(&keyed, key));
         time.advance(10 * SECOND);
         if half_open {
@@ -186,17 +202,18 @@ fn who_has_long_been_shut_in_vain_gives_way() {
         time.advance(59 * SECOND);
         assert!(keyed.breaker(&9).is_err(), "{when_full:?}");
         time.advance(SECOND);
-        assert_eq!(keyed.breaker(&9).is_ok(), when_full != WhenFull::Refuse);
+        assert_eq!(keyed.breaker(&9).is_ok(), when_full != KeyOverflowRule::Reject);
         time.advance(60 * SECOND);
         assert!(keyed.breaker(&10).is_ok(), "idle for as long again");
-        assert_eq!(keyed.snapshot().shut, keyed.sum().open + keyed.sum().half_open);
+        assert_eq!(keyed.snapshot().open, keyed.totals().open + keyed.totals().half_open);
     }
 }
 
 #[test]
 fn no_more_than_a_share_is_shut_at_once() {
     let time = ManualClock::new();
-    let keyed: Keyed<u32> = Keyed::builder(each(&time)).most_shut(0.3).build().unwrap();
+    let keyed: KeyedCircuitBreaker<u32> =
+        KeyedCircuitBreaker::builder(each(&time)).max_open_share(0.3).build().unwrap();
     for key in 0..10 {
         succeed(&keyed, key);
     }
@@ -205,8 +222,8 @@ fn no_more_than_a_share_is_shut_at_once() {
         fail(&keyed, key);
     }
     let snapshot = keyed.snapshot();
-    assert_eq!((snapshot.shut, keyed.sum().open), (3, 3));
-    assert!(snapshot.spared >= 7, "{snapshot:?}");
+    assert_eq!((snapshot.open, keyed.totals().open), (3, 3));
+    assert!(snapshot.suppressed >= 7, "{snapshot:?}");
     assert_eq!(
         keyed.breaker(&9).unwrap().snapshot().counts.failed,
         4,
@@ -216,36 +233,39 @@ fn no_more_than_a_share_is_shut_at_once() {
     time.advance(10 * SECOND);
     assert!(succeed(&keyed, 0));
     fail(&keyed, 9);
-    assert_eq!((keyed.breaker(&9).unwrap().state(), keyed.snapshot().shut), (State::Open, 3));
+    assert_eq!((keyed.breaker(&9).unwrap().state(), keyed.snapshot().open), (State::Open, 3));
     // So does who is forced, and who is removed.
     keyed.breaker(&9).unwrap().force_open();
-    assert_eq!(keyed.snapshot().shut, 2);
+    assert_eq!(keyed.snapshot().open, 2);
     keyed.breaker(&1).unwrap().force_close();
     assert!(keyed.remove(&2) && !keyed.remove(&2));
-    assert_eq!(keyed.snapshot().shut, 0);
+    assert_eq!(keyed.snapshot().open, 0);
     // One in any case.
-    let alone: Keyed<u32> = Keyed::builder(each(&time)).most_shut(0.01).build().unwrap();
+    let alone: KeyedCircuitBreaker<u32> =
+        KeyedCircuitBreaker::builder(each(&time)).max_open_share(0.01).build().unwrap();
     fail(&alone, 1);
     fail(&alone, 2);
-    assert_eq!((alone.sum().open, alone.sum().closed), (1, 1));
+    assert_eq!((alone.totals().open, alone.totals().closed), (1, 1));
 }
 
 #[test]
 fn one_control_for_all_keys_and_those_that_come_later() {
     let time = ManualClock::new();
     let control = Control::new();
-    let keyed: Keyed<u32> = Keyed::builder(each(&time).control(&control)).build().unwrap();
+    let keyed: KeyedCircuitBreaker<u32> =
+        KeyedCircuitBreaker::builder(each(&time).control(&control)).build().unwrap();
     succeed(&keyed, 1);
-    control.set(Mode::ForcedOpen);
+    control.set_mode(Mode::ForcedOpen);
     assert!(!succeed(&keyed, 1) && !succeed(&keyed, 2));
-    control.set(Mode::Automatic);
+    control.set_mode(Mode::Automatic);
     assert!(succeed(&keyed, 1) && succeed(&keyed, 2));
 }
 
 #[test]
 fn a_listener_hears_whose_breaker_moved() {
     let time = ManualClock::new();
-    let keyed: Keyed<String> = Keyed::builder(each(&time).name("hosts")).build().unwrap();
+    let keyed: KeyedCircuitBreaker<String> =
+        KeyedCircuitBreaker::builder(each(&time).name("hosts")).build().unwrap();
     let heard = Arc::new(Mutex::new(Vec::new()));
     let (typed, flat) = (heard.clone(), heard.clone());
     let subscription = keyed.on_transition(move |key: &String, transition: &Transition| {
@@ -266,17 +286,18 @@ fn a_listener_hears_whose_breaker_moved() {
 #[test]
 fn what_is_out_of_range_is_named() {
     let time = ManualClock::new();
-    let b = || Keyed::<u32>::builder(each(&time));
-    let error =
-        |builder: mainstay::breaker::KeyedBuilder<u32>| builder.build().unwrap_err().field();
+    let b = || KeyedCircuitBreaker::<u32>::builder(each(&time));
+    let error = |builder: mainstay::breaker::KeyedCircuitBreakerBuilder<u32>| {
+        builder.build().unwrap_err().field()
+    };
     assert_eq!(error(b().max_keys(0)), "max_keys");
     for share in [0.0, 1.1, f64::NAN] {
-        assert_eq!(error(b().most_shut(share)), "most_shut");
+        assert_eq!(error(b().max_open_share(share)), "max_open_share");
     }
-    assert_eq!(error(Keyed::builder(each(&time).failure_rate(7.0))), "failure_rate");
+    assert_eq!(error(KeyedCircuitBreaker::builder(each(&time).failure_rate(7.0))), "failure_rate");
     assert_eq!(
-        error(Keyed::builder(each(&time).minimum_calls(1).count_window(0))),
-        "minimum_calls"
+        error(KeyedCircuitBreaker::builder(each(&time).min_calls(1).count_window(0))),
+        "min_calls"
     );
     let keyed = b().build().unwrap();
     let one = keyed.breaker(&1).unwrap();
@@ -299,7 +320,8 @@ fn a_panic_in_user_code_leaves_the_family_whole() {
         }
     }
     let time = ManualClock::new();
-    let keyed: Keyed<Touchy> = Keyed::builder(each(&time)).max_keys(3).build().unwrap();
+    let keyed: KeyedCircuitBreaker<Touchy> =
+        KeyedCircuitBreaker::builder(each(&time)).max_keys(3).build().unwrap();
     for _ in 0..5 {
         assert!(catch_unwind(AssertUnwindSafe(|| keyed.breaker(&Touchy(13)))).is_err());
     }
@@ -316,7 +338,7 @@ proptest! {
         steps in prop::collection::vec((0_u32..6, any::<bool>(), prop_oneof![4 => 0_u32..1, 1 => 0_u32..15]), 0..200),
     ) {
         let time = ManualClock::new();
-        let keyed: Keyed<u32> = Keyed::builder(each(&time)).max_keys(6).build().unwrap();
+        let keyed: KeyedCircuitBreaker<u32> = KeyedCircuitBreaker::builder(each(&time)).max_keys(6).build().unwrap();
         let mut single = HashMap::new();
         for (key, failed, pause) in steps {
             time.advance(pause * SECOND);
@@ -328,7 +350,7 @@ proptest! {
             prop_assert_eq!((one.state(), one.snapshot().counts), (single.state(), single.snapshot().counts));
         }
         let shut = single.values().filter(|breaker| breaker.state() != State::Closed).count();
-        prop_assert_eq!(keyed.snapshot().shut, shut);
+        prop_assert_eq!(keyed.snapshot().open, shut);
     }
 }
 
@@ -337,13 +359,14 @@ proptest! {
 #[test]
 fn the_bounds_hold_for_many_threads() {
     let time = ManualClock::new();
-    let keyed: Keyed<u32> =
-        Keyed::builder(each(&time).wait(Backoff::constant(Duration::from_millis(1))))
-            .max_keys(64)
-            .most_shut(0.25)
-            .idle_after(Duration::from_millis(2))
-            .build()
-            .unwrap();
+    let keyed: KeyedCircuitBreaker<u32> = KeyedCircuitBreaker::builder(
+        each(&time).open_duration(Backoff::constant(Duration::from_millis(1))),
+    )
+    .max_keys(64)
+    .max_open_share(0.25)
+    .idle_timeout(Duration::from_millis(2))
+    .build()
+    .unwrap();
     let calls = AtomicU64::new(0);
     std::thread::scope(|scope| {
         for seed in 1..=8_u64 {
@@ -367,16 +390,16 @@ fn the_bounds_hold_for_many_threads() {
                         if key.is_multiple_of(3) { permit.failure() } else { permit.success() }
                     }
                     let snapshot = keyed.snapshot();
-                    assert!(snapshot.keys <= 64 && snapshot.shut <= 16 + 8, "{snapshot:?}");
+                    assert!(snapshot.keys <= 64 && snapshot.open <= 16 + 8, "{snapshot:?}");
                 }
             });
         }
     });
     assert!(calls.into_inner() > 10_000);
-    let (sum, snapshot) = (keyed.sum(), keyed.snapshot());
-    assert_eq!(snapshot.shut, sum.open + sum.half_open);
+    let (sum, snapshot) = (keyed.totals(), keyed.snapshot());
+    assert_eq!(snapshot.open, sum.open + sum.half_open);
     for (key, _) in keyed.breakers() {
         assert!(keyed.remove(&key));
     }
-    assert_eq!((keyed.snapshot().keys, keyed.snapshot().shut), (0, 0));
+    assert_eq!((keyed.snapshot().keys, keyed.snapshot().open), (0, 0));
 }

@@ -2,11 +2,14 @@
 #![cfg(not(mainstay_loom))]
 
 use mainstay::backoff::Backoff;
-use mainstay::breaker::{Builder, Cause, CircuitBreaker, Class, Figures, State};
+use mainstay::breaker::{
+    CallClass, CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerState as State,
+    TransitionCause as Cause, TripStats,
+};
 use mainstay::error::Error;
 use mainstay::outcome::{Outcome, Timed};
 use mainstay::time::ManualClock;
-use mainstay::window::Quantiles;
+use mainstay::window::LatencyQuantiles;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
@@ -17,19 +20,19 @@ use std::time::Duration;
 const SECOND: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
 
-fn builder(time: &ManualClock) -> Builder {
+fn builder(time: &ManualClock) -> CircuitBreakerBuilder {
     CircuitBreaker::builder()
         .clock(time.clock())
         .count_window(10)
-        .minimum_calls(4)
-        .wait(Backoff::constant(10 * SECOND))
-        .probes(1)
-        .trial_calls(1)
+        .min_calls(4)
+        .open_duration(Backoff::constant(10 * SECOND))
+        .half_open_concurrency(1)
+        .half_open_calls(1)
 }
 
 fn outcomes(breaker: &CircuitBreaker, outcomes: &[Outcome]) {
     for outcome in outcomes {
-        breaker.try_acquire().unwrap().outcome(*outcome);
+        breaker.try_acquire().unwrap().record_outcome(*outcome);
     }
 }
 
@@ -47,8 +50,8 @@ fn a_rule_of_the_users_own_trips() {
     let breaker = builder(&time)
         .failure_rate(None)
         .consecutive_failures(100)
-        .trip_when(move |figures: &Figures| {
-            asked.lock().unwrap().push((figures.counts.failed, figures.failures_in_a_row));
+        .trip_when(move |figures: &TripStats| {
+            asked.lock().unwrap().push((figures.counts.failed, figures.consecutive_failures));
             figures.counts.failed >= 3
         })
         .build()
@@ -56,7 +59,7 @@ fn a_rule_of_the_users_own_trips() {
     outcomes(&breaker, &[Failure, Success, Failure]);
     assert_eq!((breaker.state(), &*seen.lock().unwrap()), (State::Closed, &vec![(1, 1), (2, 1)]));
     outcomes(&breaker, &[Failure]);
-    assert_eq!((breaker.state(), why(&breaker)), (State::Open, Cause::Rule));
+    assert_eq!((breaker.state(), why(&breaker)), (State::Open, Cause::TripRule));
     // One bad probe is enough, where no rate says how many are.
     time.advance(10 * SECOND);
     outcomes(&breaker, &[Failure]);
@@ -72,9 +75,9 @@ fn a_rule_may_panic_use_the_breaker_and_be_replaced() {
     let own = inside.clone();
     let time = ManualClock::new();
     let breaker = builder(&time)
-        .trip_when(move |_: &Figures| {
+        .trip_when(move |_: &TripStats| {
             let breaker = own.lock().unwrap().clone().unwrap();
-            breaker.reconfigure(breaker.config().minimum_calls(9)).unwrap();
+            breaker.reconfigure(breaker.config().min_calls(9)).unwrap();
             drop(breaker.try_acquire());
             resume_unwind(Box::new("rule"))
         })
@@ -85,10 +88,10 @@ fn a_rule_may_panic_use_the_breaker_and_be_replaced() {
     assert!(panicked.is_err());
     assert_eq!(breaker.snapshot().counts.failed, 1, "it has been counted");
     breaker
-        .reconfigure(breaker.config().trip_when(|figures: &Figures| figures.counts.failed == 2))
+        .reconfigure(breaker.config().trip_when(|figures: &TripStats| figures.counts.failed == 2))
         .unwrap();
     outcomes(&breaker, &[Failure]);
-    assert_eq!(why(&breaker), Cause::Rule);
+    assert_eq!(why(&breaker), Cause::TripRule);
     *inside.lock().unwrap() = None;
 }
 
@@ -130,7 +133,7 @@ fn a_dependency_that_asks_to_be_left_alone_is_for_exactly_that_long() {
     let breaker = builder(&time).build().unwrap();
     let pause = 1234 * MS;
     outcomes(&breaker, &[Success, Unavailable(pause)]);
-    assert_eq!((breaker.state(), why(&breaker)), (State::Open, Cause::AskedTo));
+    assert_eq!((breaker.state(), why(&breaker)), (State::Open, Cause::Unavailable));
     assert_eq!(breaker.try_acquire().unwrap_err().retry_after(), Some(pause));
     time.advance(pause - Duration::from_nanos(1));
     assert!(breaker.try_acquire().is_err());
@@ -145,7 +148,7 @@ fn a_dependency_that_asks_to_be_left_alone_is_for_exactly_that_long() {
     // Said by a call of before an opening, it changes nothing.
     let late = breaker.try_acquire().unwrap();
     breaker.force_open();
-    late.outcome(Unavailable(SECOND));
+    late.record_outcome(Unavailable(SECOND));
     assert_eq!(breaker.try_acquire().unwrap_err().retry_after(), None);
 }
 
@@ -169,9 +172,9 @@ fn seconds_of(n: u64) -> Duration {
 #[test]
 fn a_class_has_thresholds_of_its_own() {
     let time = ManualClock::new();
-    let breaker = builder(&time).slow_calls((SECOND, 1.0)).build().unwrap();
-    let report = breaker.for_class(Class::new().slow_after(10 * SECOND)).unwrap();
-    let payment = breaker.for_class(Class::new().failure_rate(0.25)).unwrap();
+    let breaker = builder(&time).slow_calls(SECOND, 1.0).build().unwrap();
+    let report = breaker.for_class(CallClass::new().slow_after(10 * SECOND)).unwrap();
+    let payment = breaker.for_class(CallClass::new().failure_rate(0.25)).unwrap();
     let take = |time: &ManualClock, takes: u64, result: Result<(), ()>| {
         time.advance(seconds_of(takes));
         result
@@ -189,9 +192,9 @@ fn a_class_has_thresholds_of_its_own() {
     assert_eq!((breaker.state(), why(&breaker)), (State::Open, Cause::FailureRate));
 
     // Around a future, with a classifier.
-    let breaker = builder(&time).slow_calls((SECOND, 1.0)).build().unwrap();
-    let view = breaker.classified_by(Timed(|_: &Result<(), Error<()>>, _| Success));
-    let view = view.for_class(Class::new().slow_after(5 * SECOND)).unwrap();
+    let breaker = builder(&time).slow_calls(SECOND, 1.0).build().unwrap();
+    let view = breaker.classified_with(Timed(|_: &Result<(), Error<()>>, _| Success));
+    let view = view.for_class(CallClass::new().slow_after(5 * SECOND)).unwrap();
     for takes in [4, 5] {
         let clock = time.clock();
         let _ = time.drive(view.call(|| async move {
@@ -208,27 +211,24 @@ fn what_is_out_of_range_is_named() {
     let breaker = builder(&time).build().unwrap();
     let class = |class| breaker.for_class(class).unwrap_err().field();
     for rate in [0.0, -1.0, 1.1, f64::NAN] {
-        assert_eq!(class(Class::new().failure_rate(rate)), "class.failure_rate");
+        assert_eq!(class(CallClass::new().failure_rate(rate)), "class.failure_rate");
     }
-    assert_eq!(class(Class::new().slow_after(Duration::ZERO)), "class.slow_after");
-    assert_eq!(class(Class::new().slow_after(SECOND)), "class.slow_after", "it times no calls");
-    let timed = builder(&time).latency(true).build().unwrap();
-    assert!(timed.for_class(Class::new().slow_after(SECOND)).is_ok());
-    assert_eq!(
-        builder(&time).watch_in_flight(true).build().unwrap_err().field(),
-        "watch_in_flight"
-    );
+    assert_eq!(class(CallClass::new().slow_after(Duration::ZERO)), "class.slow_after");
+    assert_eq!(class(CallClass::new().slow_after(SECOND)), "class.slow_after", "it times no calls");
+    let timed = builder(&time).record_latency().build().unwrap();
+    assert!(timed.for_class(CallClass::new().slow_after(SECOND)).is_ok());
+    assert_eq!(builder(&time).track_in_flight().build().unwrap_err().field(), "track_in_flight");
     let error = |config| breaker.reconfigure(config).unwrap_err().field();
-    assert_eq!(error(breaker.config().latency(true)), "latency");
+    assert_eq!(error(breaker.config().record_latency()), "record_latency");
     assert_eq!(
-        error(breaker.config().slow_calls((SECOND, 0.5)).watch_in_flight(true)),
-        "watch_in_flight"
+        error(breaker.config().slow_calls(SECOND, 0.5).track_in_flight()),
+        "track_in_flight"
     );
-    let alone = builder(&time).failure_rate(None).trip_when(|_: &Figures| false);
+    let alone = builder(&time).failure_rate(None).trip_when(|_: &TripStats| false);
     assert!(alone.build().is_ok(), "a rule is enough");
 }
 
-fn closed_again(time: &ManualClock, builder: Builder) -> CircuitBreaker {
+fn closed_again(time: &ManualClock, builder: CircuitBreakerBuilder) -> CircuitBreaker {
     let breaker = builder.build().unwrap();
     while breaker.state() == State::Closed {
         outcomes(&breaker, &[Failure]);
@@ -242,7 +242,7 @@ fn closed_again(time: &ManualClock, builder: Builder) -> CircuitBreaker {
 #[test]
 fn after_closing_a_growing_share_passes() {
     let time = ManualClock::new();
-    let breaker = closed_again(&time, builder(&time).ramp_up(10 * SECOND));
+    let breaker = closed_again(&time, builder(&time).ramp_up_duration(10 * SECOND));
     let mut passed = Vec::new();
     for _ in 0..11 {
         let ok = (0..100).filter(|_| breaker.call_blocking(|| Ok::<(), ()>(())).is_ok()).count();
@@ -259,7 +259,7 @@ fn after_closing_a_growing_share_passes() {
     // The same calls pass each time.
     let (again, other) = (ManualClock::new(), ManualClock::new());
     let pattern = |time: &ManualClock| {
-        let breaker = closed_again(time, builder(time).ramp_up(10 * SECOND));
+        let breaker = closed_again(time, builder(time).ramp_up_duration(10 * SECOND));
         time.advance(3 * SECOND);
         (0..64).map(|_| breaker.try_acquire().is_ok()).collect::<Vec<_>>()
     };
@@ -272,7 +272,7 @@ fn a_ramp_counts_and_trips_and_has_not_closed_for_good() {
     let wait = Backoff::exponential(10 * SECOND).jitter(mainstay::backoff::Jitter::None);
     let breaker = closed_again(
         &time,
-        builder(&time).wait(wait.clone()).ramp_up(10 * SECOND).minimum_calls(2),
+        builder(&time).open_duration(wait.clone()).ramp_up_duration(10 * SECOND).min_calls(2),
     );
     assert_eq!(breaker.snapshot().openings, 1);
     let mut failed = 0;
@@ -285,7 +285,8 @@ fn a_ramp_counts_and_trips_and_has_not_closed_for_good() {
     assert_eq!(failed, 2);
     assert_eq!(breaker.snapshot().retry_after, Some(20 * SECOND), "the second wait");
 
-    let breaker = closed_again(&time, builder(&time).wait(wait).ramp_up(10 * SECOND));
+    let breaker =
+        closed_again(&time, builder(&time).open_duration(wait).ramp_up_duration(10 * SECOND));
     let early = breaker.try_acquire().unwrap();
     time.advance(10 * SECOND);
     drop(breaker.try_acquire());
@@ -299,19 +300,19 @@ fn a_ramp_counts_and_trips_and_has_not_closed_for_good() {
 #[test]
 fn whoever_closes_by_hand_gets_no_ramp() {
     let time = ManualClock::new();
-    let breaker = closed_again(&time, builder(&time).ramp_up(10 * SECOND));
+    let breaker = closed_again(&time, builder(&time).ramp_up_duration(10 * SECOND));
     breaker.force_close();
     assert!((0..50).all(|_| breaker.try_acquire().is_ok()));
-    let breaker = closed_again(&time, builder(&time).ramp_up(10 * SECOND));
+    let breaker = closed_again(&time, builder(&time).ramp_up_duration(10 * SECOND));
     breaker.reset();
     assert!((0..50).all(|_| breaker.try_acquire().is_ok()));
-    let breaker = closed_again(&time, builder(&time).ramp_up(10 * SECOND));
-    breaker.reconfigure(breaker.config().ramp_up(Duration::ZERO)).unwrap();
+    let breaker = closed_again(&time, builder(&time).ramp_up_duration(10 * SECOND));
+    breaker.reconfigure(breaker.config().ramp_up_duration(Duration::ZERO)).unwrap();
     assert!((0..50).all(|_| breaker.try_acquire().is_ok()));
 }
 
-fn watched(time: &ManualClock) -> Builder {
-    builder(time).slow_calls((800 * MS, 0.5)).watch_in_flight(true)
+fn watched(time: &ManualClock) -> CircuitBreakerBuilder {
+    builder(time).slow_calls(800 * MS, 0.5).track_in_flight()
 }
 
 #[test]
@@ -339,7 +340,7 @@ fn a_dependency_that_hangs_trips_before_any_call_returns() {
 #[test]
 fn calls_that_end_are_no_longer_under_way_however_they_end() {
     let time = ManualClock::new();
-    let breaker = watched(&time).minimum_calls(10).build().unwrap();
+    let breaker = watched(&time).min_calls(10).build().unwrap();
     let mut futures: Vec<_> =
         (0..5).map(|_| Box::pin(breaker.call(std::future::pending::<Result<(), ()>>))).collect();
     for future in &mut futures {
@@ -350,7 +351,7 @@ fn calls_that_end_are_no_longer_under_way_however_they_end() {
     assert_eq!(breaker.snapshot().overdue, 10);
     drop(futures); // cancelled
     assert_eq!(breaker.snapshot().overdue, 5);
-    let ways: [fn(mainstay::breaker::Permit<'_>); 5] = [
+    let ways: [fn(mainstay::breaker::CircuitBreakerPermit<'_>); 5] = [
         |permit| permit.success(),
         |permit| permit.failure(),
         |permit| permit.ignore(),
@@ -385,7 +386,7 @@ fn other_settings_forget_the_calls_under_way() {
     let time = ManualClock::new();
     let breaker = watched(&time).build().unwrap();
     let hung: Vec<_> = (0..3).map(|_| breaker.try_acquire().unwrap()).collect();
-    breaker.reconfigure(breaker.config().slow_calls((8 * SECOND, 0.5))).unwrap();
+    breaker.reconfigure(breaker.config().slow_calls(8 * SECOND, 0.5)).unwrap();
     time.advance(20 * SECOND);
     assert_eq!(breaker.snapshot().overdue, 0);
     for permit in hung {
@@ -403,12 +404,12 @@ fn other_settings_forget_the_calls_under_way() {
 #[test]
 fn latencies_are_those_of_successes_and_slide_with_the_window() {
     let time = ManualClock::new();
-    let breaker = builder(&time).count_window(100).minimum_calls(50).latency(true).build().unwrap();
+    let breaker = builder(&time).count_window(100).min_calls(50).record_latency().build().unwrap();
     assert_eq!((breaker.snapshot().latency, breaker.quantile(0.5)), (None, None));
     let call = |takes: Duration, outcome| {
         let permit = breaker.try_acquire().unwrap();
         time.advance(takes);
-        permit.outcome(outcome);
+        permit.record_outcome(outcome);
     };
     for _ in 0..10 {
         call(1000 * MS, Failure);
@@ -420,17 +421,18 @@ fn latencies_are_those_of_successes_and_slide_with_the_window() {
         let off = told.abs_diff(exact).as_secs_f64() / exact.as_secs_f64();
         assert!(off <= 0.0625, "{told:?} for {exact:?}");
     };
-    let [p50, p90, p99] = breaker.snapshot().latency.unwrap();
+    let latency = breaker.snapshot().latency.unwrap();
+    let [p50, p90, p99] = [latency.p50, latency.p90, latency.p99];
     near(p50, 50 * MS);
     near(p90, 90 * MS);
     near(p99, 99 * MS);
-    assert_eq!(breaker.latency().unwrap().calls(), 100);
+    assert_eq!(breaker.latency().unwrap().count(), 100);
     for _ in 0..100 {
         call(10 * MS, Success);
     }
     near(breaker.quantile(1.0).unwrap(), 10 * MS);
     breaker.reset();
-    assert_eq!(breaker.latency().unwrap().calls(), 0);
+    assert_eq!(breaker.latency().unwrap().count(), 0);
 
     let off = builder(&time).build().unwrap();
     outcomes(&off, &[Success]);
@@ -444,9 +446,9 @@ fn a_panic_in_a_rule_or_a_wait_gives_back_what_was_held() {
     let panics = |act: &dyn Fn()| assert!(catch_unwind(AssertUnwindSafe(act)).is_err());
     let time = ManualClock::new();
     let watched = builder(&time)
-        .slow_calls((SECOND, 0.5))
-        .watch_in_flight(true)
-        .trip_when(|_: &Figures| resume_unwind(Box::new("rule")))
+        .slow_calls(SECOND, 0.5)
+        .track_in_flight()
+        .trip_when(|_: &TripStats| resume_unwind(Box::new("rule")))
         .build()
         .unwrap();
     for _ in 0..3 {
@@ -457,15 +459,15 @@ fn a_panic_in_a_rule_or_a_wait_gives_back_what_was_held() {
     assert_eq!(watched.snapshot().overdue, 0, "nobody is under way");
 
     let wait = |n| if n > 1 { resume_unwind(Box::new("wait")) } else { SECOND };
-    let breaker = builder(&time).wait(Backoff::custom(wait)).build().unwrap();
+    let breaker = builder(&time).open_duration(Backoff::custom(wait)).build().unwrap();
     outcomes(&breaker, &[Failure; 4]);
     time.advance(2 * SECOND);
     for _ in 0..3 {
         let probe = breaker.try_acquire().expect("the only slot is free");
-        assert_eq!(breaker.snapshot().probes, 1);
+        assert_eq!(breaker.snapshot().active_probes, 1);
         let probe = Mutex::new(Some(probe));
         panics(&|| probe.lock().unwrap().take().unwrap().failure());
-        assert_eq!((breaker.state(), breaker.snapshot().probes), (State::HalfOpen, 0));
+        assert_eq!((breaker.state(), breaker.snapshot().active_probes), (State::HalfOpen, 0));
     }
     outcomes(&breaker, &[Success]);
     assert_eq!(breaker.state(), State::Closed);
@@ -479,19 +481,19 @@ fn a_pause_is_believed_within_reason() {
         let time = ManualClock::new();
         let default = builder(&time);
         let breaker = match setup {
-            Some(longest) => default.longest_pause(longest),
+            Some(longest) => default.max_retry_after(longest),
             None => default,
         };
         let breaker = breaker.build().unwrap();
         for asked in [Duration::MAX, longest - SECOND, 2 * longest] {
             outcomes(&breaker, &[Unavailable(asked)]); // of a closed breaker first, then of a probe
             let wait = asked.min(longest);
-            assert_eq!(breaker.history().last().unwrap().wait, Some(wait), "{asked:?}");
+            assert_eq!(breaker.history().last().unwrap().open_duration, Some(wait), "{asked:?}");
             time.advance(wait - MS);
             assert_eq!(breaker.try_acquire().unwrap_err().retry_after(), Some(MS));
             time.advance(MS);
         }
     }
-    let none = builder(&ManualClock::new()).longest_pause(Duration::ZERO);
-    assert_eq!(none.build().unwrap_err().field(), "longest_pause");
+    let none = builder(&ManualClock::new()).max_retry_after(Duration::ZERO);
+    assert_eq!(none.build().unwrap_err().field(), "max_retry_after");
 }

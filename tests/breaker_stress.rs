@@ -2,10 +2,10 @@
 #![cfg(not(mainstay_loom))]
 
 use mainstay::backoff::{Backoff, Jitter};
-use mainstay::breaker::{CircuitBreaker, State};
-use mainstay::event::{Event, Value};
+use mainstay::breaker::{CircuitBreaker, CircuitBreakerState as State};
+use mainstay::event::{Event, EventValue};
 use mainstay::time::ManualClock;
-use mainstay::window::{Generation, Sample, Window};
+use mainstay::window::{Sample, Window, WindowGeneration};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -36,7 +36,7 @@ fn never_more_probes_than_allowed_and_every_outcome_counted_or_stale() {
         let transitions = transitions.clone();
         move |event: &Event<'_>| {
             let word = |name| match event.field(name) {
-                Some(Value::Word(word)) => word,
+                Some(EventValue::Label(word)) => word,
                 other => panic!("{other:?}"),
             };
             transitions.lock().unwrap().push((event.sequence, word("from"), word("to")));
@@ -45,16 +45,16 @@ fn never_more_probes_than_allowed_and_every_outcome_counted_or_stale() {
     let breaker = CircuitBreaker::builder()
         .clock(time.clock())
         .count_window(16)
-        .minimum_calls(4)
+        .min_calls(4)
         .consecutive_failures(6)
-        .wait(
+        .open_duration(
             Backoff::exponential(Duration::from_millis(1))
                 .cap(Duration::from_millis(4))
                 .jitter(Jitter::None),
         )
-        .probes(PROBES)
-        .trial_calls(6)
-        .probe_lease(Duration::from_millis(20))
+        .half_open_concurrency(PROBES)
+        .half_open_calls(6)
+        .probe_timeout(Duration::from_millis(20))
         .observer(observer)
         .build()
         .unwrap();
@@ -74,10 +74,10 @@ fn never_more_probes_than_allowed_and_every_outcome_counted_or_stale() {
                     }
                     if dice.roll(1000) == 0 {
                         let minimum = 2 + dice.roll(6) as u32;
-                        let _ = breaker.reconfigure(breaker.config().minimum_calls(minimum));
+                        let _ = breaker.reconfigure(breaker.config().min_calls(minimum));
                     }
                     let snapshot = breaker.snapshot();
-                    assert!(snapshot.probes <= PROBES, "{snapshot:?}");
+                    assert!(snapshot.active_probes <= PROBES, "{snapshot:?}");
                     let Ok(permit) = breaker.try_acquire() else { continue };
                     match dice.roll(16) {
                         0..=6 => permit.success(),
@@ -111,7 +111,7 @@ fn never_more_probes_than_allowed_and_every_outcome_counted_or_stale() {
         time.advance(Duration::from_millis(50));
     }
     assert_eq!(breaker.state(), State::Closed);
-    assert_eq!(breaker.snapshot().probes, 0);
+    assert_eq!(breaker.snapshot().active_probes, 0);
 
     // Every transition was told once, in order, and begins where the one before it ended.
     let transitions = transitions.lock().unwrap();
@@ -129,13 +129,13 @@ fn calls_that_overlap_while_half_open_never_exceed_the_probes() {
     let time = ManualClock::new();
     let breaker = CircuitBreaker::builder()
         .clock(time.clock())
-        .minimum_calls(1)
+        .min_calls(1)
         .count_window(1)
-        .wait(Backoff::constant(Duration::ZERO))
-        .probes(2)
-        .trial_calls(127)
+        .open_duration(Backoff::constant(Duration::ZERO))
+        .half_open_concurrency(2)
+        .half_open_calls(127)
         .failure_rate(1.0)
-        .probe_lease(Duration::from_secs(3600))
+        .probe_timeout(Duration::from_secs(3600))
         .build()
         .unwrap();
     breaker.try_acquire().unwrap().failure();
@@ -158,7 +158,7 @@ fn calls_that_overlap_while_half_open_never_exceed_the_probes() {
             });
         }
     });
-    assert_eq!((breaker.state(), breaker.snapshot().probes), (State::HalfOpen, 0));
+    assert_eq!((breaker.state(), breaker.snapshot().active_probes), (State::HalfOpen, 0));
 }
 
 /// A time window under rotation: what all threads recorded is what it holds.
@@ -166,7 +166,7 @@ fn calls_that_overlap_while_half_open_never_exceed_the_probes() {
 fn a_time_window_loses_nothing_while_it_turns() {
     for round in 0..20 {
         let span = Duration::from_millis(1000);
-        let window = Window::time(span, 10).unwrap();
+        let window = Window::time_window(span, 10).unwrap();
         let time = ManualClock::new();
         let start = time.now();
         let failed = AtomicU64::new(0);
@@ -179,7 +179,7 @@ fn a_time_window_loses_nothing_while_it_turns() {
                         let sample =
                             if dice.roll(3) == 0 { Sample::SLOW_AND_FAILED } else { Sample::OK };
                         failed.fetch_add(u64::from(sample.failed), Ordering::Relaxed);
-                        assert!(window.record(Generation::FIRST, time.now(), sample));
+                        assert!(window.record(WindowGeneration::FIRST, time.now(), sample));
                         // In all well within the span, so that nothing has slid out at the end.
                         if dice.roll(40) == 0 && time.now() - start < span / 2 {
                             time.advance(Duration::from_millis(1));
@@ -199,9 +199,9 @@ fn a_time_window_loses_nothing_while_it_turns() {
 #[test]
 fn a_count_window_holds_n_calls_of_its_generation() {
     for size in [1, 2, 7, 100] {
-        let window = Window::count(size).unwrap();
+        let window = Window::count_window(size).unwrap();
         let now = ManualClock::new().now();
-        let generations = [Generation::FIRST, Generation::FIRST.next()];
+        let generations = [WindowGeneration::FIRST, WindowGeneration::FIRST.next()];
         let second = AtomicBool::new(false);
         let refused = AtomicU64::new(0);
         thread::scope(|scope| {

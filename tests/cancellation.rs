@@ -3,7 +3,7 @@
 #![cfg(not(mainstay_loom))]
 
 use mainstay::backoff::{Backoff, Jitter};
-use mainstay::breaker::{CircuitBreaker, State};
+use mainstay::breaker::{CircuitBreaker, CircuitBreakerState};
 use mainstay::error::Error;
 use mainstay::event::Event;
 use mainstay::outcome::Outcome;
@@ -54,10 +54,10 @@ fn half_open(time: &ManualClock) -> CircuitBreaker {
     let breaker = CircuitBreaker::builder()
         .clock(time.clock())
         .count_window(10)
-        .minimum_calls(2)
-        .wait(Backoff::constant(SECOND))
-        .probes(1)
-        .trial_calls(3)
+        .min_calls(2)
+        .open_duration(Backoff::constant(SECOND))
+        .half_open_concurrency(1)
+        .half_open_calls(3)
         .build()
         .unwrap();
     for _ in 0..2 {
@@ -70,7 +70,7 @@ fn half_open(time: &ManualClock) -> CircuitBreaker {
 fn assert_free(breaker: &CircuitBreaker, outcomes: u64) {
     let snapshot = breaker.snapshot();
     assert_eq!(
-        (snapshot.probes, snapshot.trial.total, snapshot.stale),
+        (snapshot.active_probes, snapshot.trial.total, snapshot.stale),
         (0, outcomes, 0),
         "{snapshot:?}"
     );
@@ -83,7 +83,7 @@ fn a_call_dropped_at_any_poll_counts_nothing_and_frees_its_slot() {
         let breaker = half_open(&time);
         let ended = poll_and_drop(breaker.call(|| Steps(3)), polls).is_some();
         assert_eq!(ended, polls >= 4);
-        assert_eq!(breaker.state() == State::HalfOpen, polls > 0);
+        assert_eq!(breaker.state() == CircuitBreakerState::HalfOpen, polls > 0);
         assert_free(&breaker, u64::from(ended));
     }
 }
@@ -116,7 +116,7 @@ fn a_pipeline_dropped_at_any_poll_counts_nothing_and_frees_its_slot() {
         });
         let ended = poll_and_drop(call, polls);
         let snapshot = breaker.snapshot();
-        assert_eq!((snapshot.probes, snapshot.stale), (0, 0), "{polls} polls: {snapshot:?}");
+        assert_eq!((snapshot.active_probes, snapshot.stale), (0, 0), "{polls} polls: {snapshot:?}");
         let finished = match ended {
             Some(result) => {
                 assert_eq!(result, Ok(()));
@@ -187,11 +187,18 @@ fn a_panicking_wait_function_leaves_the_breaker_as_it_was() {
             move |_| if broken.load(Ordering::Relaxed) { panic!("wait") } else { SECOND },
         )
     };
-    let breaker =
-        CircuitBreaker::builder().clock(time.clock()).minimum_calls(2).wait(wait).build().unwrap();
+    let breaker = CircuitBreaker::builder()
+        .clock(time.clock())
+        .min_calls(2)
+        .open_duration(wait)
+        .build()
+        .unwrap();
     breaker.try_acquire().unwrap().failure();
     panics(|| breaker.try_acquire().unwrap().failure());
-    assert_eq!((breaker.state(), breaker.snapshot().counts.failed), (State::Closed, 2));
+    assert_eq!(
+        (breaker.state(), breaker.snapshot().counts.failed),
+        (CircuitBreakerState::Closed, 2)
+    );
     broken.store(false, Ordering::Relaxed);
     breaker.try_acquire().unwrap().failure();
     assert_eq!(breaker.try_acquire().unwrap_err().retry_after(), Some(SECOND));
@@ -206,7 +213,7 @@ fn a_panicking_wait_function_leaves_the_breaker_as_it_was() {
             _ => probe.failure(),
         }
     }
-    assert_eq!(breaker.state(), State::HalfOpen);
+    assert_eq!(breaker.state(), CircuitBreakerState::HalfOpen);
 }
 
 #[test]
@@ -222,17 +229,17 @@ fn a_panicking_observer_changes_no_count() {
     };
     let breaker = CircuitBreaker::builder()
         .clock(time.clock())
-        .minimum_calls(2)
-        .wait(Backoff::constant(SECOND))
+        .min_calls(2)
+        .open_duration(Backoff::constant(SECOND))
         .observer(observer)
         .build()
         .unwrap();
     breaker.try_acquire().unwrap().failure();
     panics(|| breaker.try_acquire().unwrap().failure());
-    assert_eq!(breaker.state(), State::Open);
+    assert_eq!(breaker.state(), CircuitBreakerState::Open);
     time.advance(SECOND);
     panics(|| breaker.try_acquire().map(drop));
-    assert_eq!(breaker.state(), State::HalfOpen);
+    assert_eq!(breaker.state(), CircuitBreakerState::HalfOpen);
     assert_free(&breaker, 0);
     assert_eq!(told.load(Ordering::Relaxed), 2, "each event once");
 }

@@ -2,10 +2,10 @@
 #![cfg(not(mainstay_loom))]
 
 use mainstay::backoff::Backoff;
-use mainstay::breaker::{Builder, CircuitBreaker, Figures};
+use mainstay::breaker::{CircuitBreaker, CircuitBreakerBuilder, TripStats};
 use mainstay::error::{Error, Rejection};
 use mainstay::pipeline::{Lint, Pipeline};
-use mainstay::policy::{Context, Facts, Guard, Policy};
+use mainstay::policy::{Context, Facts, Guard, Policy, kind};
 use mainstay::rate::{Quota, RateLimiter};
 use mainstay::retry::{self, Directive, Retry};
 use mainstay::timeout::Timeout;
@@ -21,7 +21,7 @@ fn retry(setup: impl FnOnce(retry::Builder) -> retry::Builder) -> Retry {
     setup(sound).build().unwrap()
 }
 
-fn breaker(setup: impl FnOnce(Builder) -> Builder) -> CircuitBreaker {
+fn breaker(setup: impl FnOnce(CircuitBreakerBuilder) -> CircuitBreakerBuilder) -> CircuitBreaker {
     setup(CircuitBreaker::builder().name("search")).build().unwrap()
 }
 
@@ -44,9 +44,10 @@ fn each_rule_has_a_stack_that_breaks_it_and_one_that_just_does_not() {
     let r = || retry(|r| r);
     let b = || breaker(|b| b);
     let timed = |span| breaker(|b| b.time_window(span, 10));
-    let slow = |b: Builder| b.failure_rate(None).slow_calls((100 * MS, 0.5));
-    let ruled =
-        |b: Builder| b.failure_rate(None).trip_when(|figures: &Figures| figures.counts.failed > 3);
+    let slow = |b: CircuitBreakerBuilder| b.failure_rate(None).slow_calls(100 * MS, 0.5);
+    let ruled = |b: CircuitBreakerBuilder| {
+        b.failure_rate(None).trip_when(|figures: &TripStats| figures.counts.failed > 3)
+    };
     let limiter = || RateLimiter::new(Quota::per_second(10)).unwrap();
     let unnamed = limiter();
     let table = stacks![
@@ -98,17 +99,17 @@ fn each_rule_has_a_stack_that_breaks_it_and_one_that_just_does_not() {
         "retry-inside-breaker": .breaker(breaker(slow)).retry(r());
         "retry-inside-breaker": .breaker(breaker(ruled)).retry(r());
 
-        "one-call-trips": .retry(r()).breaker(breaker(|b| b.minimum_calls(3)));
-        "": .retry(r()).breaker(breaker(|b| b.minimum_calls(4)));
+        "one-call-trips": .retry(r()).breaker(breaker(|b| b.min_calls(3)));
+        "": .retry(r()).breaker(breaker(|b| b.min_calls(4)));
         "one-call-trips": .retry(r()).breaker(breaker(|b| b.consecutive_failures(3)));
         "": .retry(r()).breaker(breaker(|b| b.consecutive_failures(4)));
-        "": .retry(r()).breaker(breaker(|b| b.minimum_calls(2).failure_rate(None).slow_calls((SECOND, 0.5))));
+        "": .retry(r()).breaker(breaker(|b| b.min_calls(2).failure_rate(None).slow_calls(SECOND, 0.5)));
 
         "unseen-timeout": .timeout(SECOND).breaker(b());
         "": .timeout(SECOND).breaker(b()).timeout(900 * MS);
         "unseen-timeout": .timeout(SECOND).breaker(breaker(slow));
         "unseen-timeout": .timeout(SECOND).breaker(breaker(ruled));
-        "": .timeout(SECOND).breaker(breaker(|b| slow(b).watch_in_flight(true)));
+        "": .timeout(SECOND).breaker(breaker(|b| slow(b).track_in_flight()));
 
         "short-window": .breaker(timed(SECOND)).timeout(1001 * MS);
         "": .breaker(timed(SECOND)).timeout(SECOND);
@@ -133,6 +134,8 @@ fn each_rule_has_a_stack_that_breaks_it_and_one_that_just_does_not() {
 struct Gate(&'static str);
 
 impl Policy for Gate {
+    type Kind = kind::Guard;
+
     fn facts(&self) -> Facts {
         Facts::new("gate", self.0)
     }
@@ -146,7 +149,7 @@ impl<T: Send, E: Send> Guard<T, E> for Gate {
     fn admit_blocking(&self, _: Context) -> Result<(), Rejection> {
         Ok(())
     }
-    fn settle(&self, (): (), _: &Result<T, Error<E>>) {}
+    fn record(&self, (): (), _: &Result<T, Error<E>>) {}
 }
 
 #[test]

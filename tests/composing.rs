@@ -2,10 +2,10 @@
 #![cfg(not(mainstay_loom))]
 
 use mainstay::backoff::Backoff;
-use mainstay::breaker::{CircuitBreaker, Snapshot};
+use mainstay::breaker::{CircuitBreaker, CircuitBreakerSnapshot};
 use mainstay::error::{Error, Reason, Rejection};
 use mainstay::pipeline::{Pipeline, StandardStack};
-use mainstay::policy::{Context, Facts, Guard, Policy};
+use mainstay::policy::{Context, Facts, Guard, Policy, kind};
 use mainstay::retry::{OnFailure, Retry};
 use mainstay::time::{Clock, ManualClock};
 use mainstay::timeout::Timeout;
@@ -34,10 +34,10 @@ impl World {
         let breaker = CircuitBreaker::builder()
             .clock(clock.clone())
             .count_window(20)
-            .minimum_calls(10)
-            .slow_calls((SECOND, 1.0))
-            .wait(Backoff::constant(60 * SECOND))
-            .probes(1)
+            .min_calls(10)
+            .slow_calls(SECOND, 1.0)
+            .open_duration(Backoff::constant(60 * SECOND))
+            .half_open_concurrency(1)
             .build()
             .unwrap();
         Self { time, clock, breaker, attempts: AtomicU32::new(0) }
@@ -91,7 +91,7 @@ impl World {
 
     /// Successes, failures, slow ones, refusals.
     fn counts(&self) -> (u64, u64, u64, u64) {
-        let Snapshot { counts, rejected, .. } = self.breaker.snapshot();
+        let CircuitBreakerSnapshot { counts, rejected, .. } = self.breaker.snapshot();
         (counts.total - counts.failed, counts.failed, counts.slow, rejected)
     }
 
@@ -101,8 +101,8 @@ impl World {
 
     /// Nothing has been counted of the one probe there was, and its slot is free.
     fn assert_untouched(&self) {
-        let Snapshot { trial, probes, stale, .. } = self.breaker.snapshot();
-        assert_eq!((trial.total, probes, stale), (0, 0, 0));
+        let CircuitBreakerSnapshot { trial, active_probes, stale, .. } = self.breaker.snapshot();
+        assert_eq!((trial.total, active_probes, stale), (0, 0, 0));
         assert_eq!(self.time.next_deadline(), None, "timers are disarmed");
     }
 }
@@ -167,6 +167,8 @@ fn refusal_by_a_limit() {
     row("a limit below the breaker refuses");
     struct Full;
     impl Policy for Full {
+        type Kind = kind::Guard;
+
         fn facts(&self) -> Facts {
             Facts::new("full", "full")
         }
@@ -179,7 +181,7 @@ fn refusal_by_a_limit() {
         fn admit_blocking(&self, _: Context) -> Result<(), Rejection> {
             Err(Rejection::new(Reason::ShutDown, "full").with_retry_after(7 * SECOND))
         }
-        fn settle(&self, (): (), _: &Result<T, Error<E>>) {}
+        fn record(&self, (): (), _: &Result<T, Error<E>>) {}
     }
     let world = World::half_open();
     let stack = Pipeline::builder()
@@ -227,7 +229,7 @@ fn dropped_future() {
         assert!(
             call.as_mut().poll(&mut std::task::Context::from_waker(Waker::noop())).is_pending()
         );
-        assert_eq!((world.attempts(), world.breaker.snapshot().probes), (1, 1));
+        assert_eq!((world.attempts(), world.breaker.snapshot().active_probes), (1, 1));
     }
     world.assert_untouched();
 }

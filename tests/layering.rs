@@ -1,52 +1,50 @@
-//! Holds the source against the architecture: who may import whom, who may touch the machine, and
-//! where `unsafe` may stand.
+//! Checks the source against the architecture: which module may import which, which may name the
+//! standard library's synchronization, and where `unsafe` may be used.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Floor by floor. A module imports only from floors below its own; rooms of one floor do not know
-/// each other.
-const FLOORS: &[&[&str]] = &[
-    &["sync", "time", "random"],
+/// The layers, lowest first. A module imports only from layers below its own; modules of one layer do
+/// not import each other.
+const LAYERS: &[&[&str]] = &[
+    &["sync", "time", "random", "share"],
     &["wait", "error", "outcome", "event", "policy"],
-    &["window", "backoff", "ring", "budget", "keyed"],
-    &[
-        "breaker",
-        "retry",
-        "timeout",
-        "hedge",
-        "fallback",
-        "object_pool",
-        "worker_pool",
-        "resource_pool",
-        "rate",
-        "concurrency",
-        "coalesce",
-        "batch",
-        "chaos",
-    ],
+    &["window", "backoff", "ring", "keyed"],
+    PRIMITIVES,
     &["pipeline"],
-    &["tower", "telemetry", "registry", "docs"],
+    &["tower", "telemetry", "docs"],
 ];
 
-/// Neighbours that may know each other although they share a floor, and why.
-const NEIGHBOURS: &[(&str, &str, &str)] = &[
-    ("time", "sync", "a manual clock guards its timers with a lock"),
+const PRIMITIVES: &[&str] = &["breaker", "retry", "timeout", "object_pool", "worker_pool", "rate"];
+
+/// Imports allowed between modules of one layer: the importer, the imported, and the reason.
+const ALLOWED_WITHIN_A_LAYER: &[(&str, &str, &str)] = &[
+    ("time", "sync", "a manual clock guards its sleepers with a lock"),
     ("random", "sync", "a seeded source counts in an atomic"),
-    ("event", "error", "an event names its source as a rejection does"),
-    ("outcome", "error", "what counts as failure is told from the error"),
-    ("policy", "error", "a guard answers with a rejection"),
-    ("policy", "outcome", "a guard settles by outcome"),
+    ("event", "error", "an event carries the name of its policy, as a rejection does"),
+    ("outcome", "error", "a classifier reads the error"),
+    ("policy", "error", "a guard returns a rejection"),
+    ("policy", "outcome", "a guard records an outcome"),
 ];
 
-const UNSAFE_HOMES: &[&str] =
+/// Files and folders (with a trailing slash) that may contain `unsafe`.
+const MAY_BE_UNSAFE: &[&str] =
     &["sync/", "wait/", "ring/core.rs", "object_pool/", "worker_pool/job.rs"];
 
 struct Source {
     path: String,
     module: String,
-    /// Code lines with their numbers: no comments, no test modules.
+    /// Lines of code with their numbers, without comments and test modules.
     lines: Vec<(usize, String)>,
+}
+
+impl Source {
+    /// Whether the whole file is test code.
+    fn is_test(&self) -> bool {
+        let file = self.path.rsplit('/').next().unwrap();
+        let in_folder = |folder: &str| self.path.split('/').any(|part| part == folder);
+        file == "loom.rs" || file == "tests.rs" || in_folder("tests") || in_folder("loom")
+    }
 }
 
 fn sources() -> Vec<Source> {
@@ -81,11 +79,11 @@ fn sources() -> Vec<Source> {
         .collect()
 }
 
-fn floor(module: &str) -> Option<usize> {
-    FLOORS.iter().position(|floor| floor.contains(&module))
+fn layer(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|layer| layer.contains(&module))
 }
 
-/// The first path segments after every `crate::` of a line, also inside a brace list.
+/// Returns the first path segment after every `crate::` of a line, also inside a brace list.
 fn imports(line: &str) -> Vec<String> {
     let ident =
         |s: &str| s.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
@@ -101,52 +99,72 @@ fn imports(line: &str) -> Vec<String> {
         .collect()
 }
 
+fn assert_none(faults: &[String]) {
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
 #[test]
-fn modules_import_only_from_below() {
+fn every_listed_module_exists() {
+    let sources = sources();
+    let exists = |module: &&str| sources.iter().any(|source| source.module == *module);
+    let faults: Vec<_> = LAYERS
+        .iter()
+        .copied()
+        .flatten()
+        .filter(|module| !exists(module))
+        .map(|module| format!("LAYERS lists `{module}`, which src/ does not contain"))
+        .collect();
+    assert_none(&faults);
+}
+
+#[test]
+fn modules_import_only_from_layers_below() {
     let mut faults = Vec::new();
     for source in sources().iter().filter(|s| s.module != "lib") {
-        let Some(own) = floor(&source.module) else {
+        let Some(own) = layer(&source.module) else {
             faults.push(format!(
-                "{}: give `{}` a floor in tests/layering.rs",
+                "{}: list `{}` in LAYERS of tests/layering.rs",
                 source.path, source.module
             ));
             continue;
         };
         for (number, line) in &source.lines {
             for name in imports(line).iter().filter(|name| **name != source.module) {
-                let known = NEIGHBOURS.iter().any(|(a, b, _)| *a == source.module && b == name);
-                match floor(name) {
-                    Some(other) if other < own || known => {}
+                let allowed = ALLOWED_WITHIN_A_LAYER
+                    .iter()
+                    .any(|(from, to, _)| *from == source.module && to == name);
+                match layer(name) {
+                    Some(other) if other < own || allowed => {}
                     _ => faults.push(format!(
-                        "{}:{number}: `{}` (floor {own}) may not import `{name}`",
+                        "{}:{number}: `{}` (layer {own}) may not import `{name}`",
                         source.path, source.module
                     )),
                 }
             }
         }
     }
-    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+    assert_none(&faults);
 }
 
 #[test]
-fn composition_names_single_policies_only_in_its_verbs() {
-    let rooms = FLOORS[3];
+fn pipeline_names_primitives_only_in_its_verbs() {
     let mut faults = Vec::new();
     for source in sources() {
         if source.module == "pipeline" && source.path != "pipeline/verbs.rs" {
             for (number, line) in &source.lines {
-                for name in imports(line).iter().filter(|name| rooms.contains(&name.as_str())) {
+                for name in imports(line).iter().filter(|name| PRIMITIVES.contains(&name.as_str()))
+                {
                     faults.push(format!("{}:{number}: names `{name}`", source.path));
                 }
             }
         }
     }
-    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+    assert_none(&faults);
 }
 
 #[test]
-fn only_sync_touches_the_machine() {
-    const MACHINE: &[&str] = &[
+fn only_sync_names_the_platform() {
+    const PLATFORM: &[&str] = &[
         "std::sync::",
         "core::sync::",
         "parking_lot::",
@@ -155,50 +173,49 @@ fn only_sync_touches_the_machine() {
         "std::time::Instant",
     ];
     let mut faults = Vec::new();
-    for source in sources() {
-        // Models drive loom themselves; time/ alone reads the machine's clock.
-        if source.module == "sync" || source.path.ends_with("/loom.rs") {
-            continue;
-        }
+    // Tests drive threads and loom themselves.
+    for source in sources().iter().filter(|s| s.module != "sync" && !s.is_test()) {
         for (number, line) in &source.lines {
-            for name in MACHINE.iter().filter(|name| line.contains(**name)) {
+            for name in PLATFORM.iter().filter(|name| line.contains(**name)) {
+                // `time` alone reads the machine's clock.
                 if source.module == "time" && *name == "std::time::Instant" {
                     continue;
                 }
                 faults.push(format!(
-                    "{}:{number}: names `{name}`; go through crate::sync or crate::time",
+                    "{}:{number}: names `{name}`; use crate::sync or crate::time",
                     source.path
                 ));
             }
         }
     }
-    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+    assert_none(&faults);
 }
 
 #[test]
-fn unsafe_stays_at_home() {
+fn unsafe_is_used_only_where_it_is_allowed() {
     let mut faults = Vec::new();
-    for source in sources() {
-        let home = UNSAFE_HOMES.iter().any(|home| source.path.starts_with(home));
+    for source in sources().iter().filter(|source| !source.is_test()) {
+        let allowed = MAY_BE_UNSAFE.iter().any(|place| source.path.starts_with(place));
         for (number, line) in &source.lines {
-            let grants = line.contains("allow(unsafe_code)");
-            // A folder's mod.rs grants it to a file below, lib.rs to a folder: the file itself is what counts.
-            let says = line
+            let permits = line.contains("allow(unsafe_code)");
+            let uses = line
                 .split(|c: char| !(c.is_alphanumeric() || c == '_'))
                 .any(|word| word == "unsafe");
-            if (says || grants) && !home {
-                faults.push(format!("{}:{number}: unsafe outside {UNSAFE_HOMES:?}", source.path));
+            if (uses || permits) && !allowed {
+                faults.push(format!("{}:{number}: unsafe outside {MAY_BE_UNSAFE:?}", source.path));
             }
         }
     }
-    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+    assert_none(&faults);
 }
 
 #[test]
-fn the_checks_see_what_they_look_for() {
+fn the_checks_find_what_they_search_for() {
     assert_eq!(imports("use crate::{error::Error, time::Clock};"), ["error", "time"]);
     assert_eq!(imports("let x: crate::sync::Arc<crate::time::Clock>;"), ["sync", "time"]);
-    assert!(floor("sync") < floor("error") && floor("error") < floor("breaker"));
-    assert!(sources().iter().any(|s| s.path == "sync/live.rs"));
-    assert!(sources().iter().flat_map(|s| &s.lines).any(|(_, line)| line.contains("std::sync::")));
+    assert!(layer("sync") < layer("error") && layer("error") < layer("breaker"));
+    let sources = sources();
+    assert!(sources.iter().any(|s| s.path == "sync/live.rs" && !s.is_test()));
+    assert!(sources.iter().any(|s| s.path == "sync/loom.rs" && s.is_test()));
+    assert!(sources.iter().flat_map(|s| &s.lines).any(|(_, line)| line.contains("std::sync::")));
 }

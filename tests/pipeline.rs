@@ -2,11 +2,11 @@
 #![cfg(not(mainstay_loom))]
 
 use mainstay::backoff::{Backoff, Jitter};
-use mainstay::breaker::{Builder, CircuitBreaker, State};
+use mainstay::breaker::{CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerState};
 use mainstay::error::{Error, Reason, Rejection};
 use mainstay::outcome::Outcome;
 use mainstay::pipeline::Pipeline;
-use mainstay::policy::{Context, Facts, Guard, Policy};
+use mainstay::policy::{Context, Facts, Guard, Policy, kind};
 use mainstay::retry::{Directive, Retry};
 use mainstay::time::{Clock, ManualClock};
 use mainstay::timeout::Timeout;
@@ -44,8 +44,11 @@ impl World {
             .unwrap()
     }
 
-    fn breaker(&self, setup: impl FnOnce(Builder) -> Builder) -> CircuitBreaker {
-        setup(CircuitBreaker::builder().clock(self.clock.clone()).count_window(10).minimum_calls(3))
+    fn breaker(
+        &self,
+        setup: impl FnOnce(CircuitBreakerBuilder) -> CircuitBreakerBuilder,
+    ) -> CircuitBreaker {
+        setup(CircuitBreaker::builder().clock(self.clock.clone()).count_window(10).min_calls(3))
             .build()
             .unwrap()
     }
@@ -80,6 +83,8 @@ impl Drop for GatePermit<'_> {
 }
 
 impl Policy for &Gate {
+    type Kind = kind::Guard;
+
     fn facts(&self) -> Facts {
         Facts::new("gate", "gate")
     }
@@ -103,7 +108,7 @@ impl<T: Send, E: Send> Guard<T, E> for &Gate {
         Ok(GatePermit(self))
     }
 
-    fn settle<'a>(&'a self, permit: GatePermit<'a>, result: &Result<T, Error<E>>) {
+    fn record<'a>(&'a self, permit: GatePermit<'a>, result: &Result<T, Error<E>>) {
         self.settled.lock().unwrap().push(match result {
             Ok(_) => "ok",
             Err(Error::Operation(_)) => "failed",
@@ -226,7 +231,7 @@ fn a_guard_inside_a_retry_is_given_back_before_the_wait_and_one_around_it_is_hel
 fn time_spent_waiting_for_admission_is_not_the_calls() {
     let world = World::new();
     let gate = Gate::new(&world, 10 * SECOND);
-    let breaker = world.breaker(|b| b.slow_calls((5 * SECOND, 1.0)));
+    let breaker = world.breaker(|b| b.slow_calls(5 * SECOND, 1.0));
     // The outer timeout has read the clock; the breaker must not take that reading for its own.
     let stack =
         Pipeline::builder().timeout(world.timeout(100)).guard(&gate).breaker(&breaker).build();
@@ -266,7 +271,7 @@ fn an_operation_is_told_its_attempt_and_its_time() {
 #[test]
 fn around_a_closure_a_late_ok_is_an_ok_and_counts_as_slow() {
     let world = World::new();
-    let breaker = world.breaker(|b| b.slow_calls((2 * SECOND, 1.0)));
+    let breaker = world.breaker(|b| b.slow_calls(2 * SECOND, 1.0));
     let pipeline = Pipeline::builder().breaker(&breaker).timeout(world.timeout(1)).build();
     let result = pipeline.call_blocking(|| {
         world.clock.sleep_blocking(3 * SECOND);
@@ -314,7 +319,7 @@ fn boxed_does_the_same() {
     assert_eq!(world.time.drive(call), Err(Error::Operation(())));
     assert_eq!(attempts.load(Ordering::Relaxed), 2);
     assert_eq!(pipeline.call_blocking(|| Ok(503)), Ok(503));
-    assert_eq!(breaker.state(), State::Open);
+    assert_eq!(breaker.state(), CircuitBreakerState::Open);
     let kinds: Vec<_> = pipeline.facts().iter().map(|facts| facts.policy).collect();
     assert_eq!(kinds, ["timeout", "retry", "circuit_breaker"]);
 }
@@ -357,6 +362,6 @@ fn a_policies_kind_order_and_limits_can_be_read() {
         .build();
     assert_eq!(
         format!("{pipeline:?}"),
-        "[timeout limit=2s, retry waits=2s attempts=3, circuit_breaker \"search\" window=10s]"
+        "[timeout limit=2s, retry max_wait=2s max_attempts=3, circuit_breaker \"search\" window=10s]"
     );
 }

@@ -1,7 +1,7 @@
 //! Limits by key, by their public face.
 
 use mainstay::error::Reason;
-use mainstay::keyed::WhenFull;
+use mainstay::keyed::KeyOverflowRule;
 use mainstay::rate::{Keyed, KeyedBuilder, Quota, RateLimiter};
 use mainstay::time::ManualClock;
 use proptest::prelude::*;
@@ -123,7 +123,7 @@ fn keys_that_are_full_again_are_forgotten() {
 
 #[test]
 fn at_the_bound_new_keys_are_refused_or_old_ones_give_way() {
-    for when_full in [WhenFull::Refuse, WhenFull::EvictOldest] {
+    for when_full in [KeyOverflowRule::Reject, KeyOverflowRule::EvictLeastRecentlyUsed] {
         let time = ManualClock::new();
         let limits = builder(&time, Quota::per_second(1).burst(2))
             .max_keys(3)
@@ -135,13 +135,13 @@ fn at_the_bound_new_keys_are_refused_or_old_ones_give_way() {
         }
         let fourth = limits.try_acquire(&4);
         match when_full {
-            WhenFull::Refuse => {
+            KeyOverflowRule::Reject => {
                 let refused = fourth.unwrap_err();
                 assert_eq!((refused.reason(), refused.retry_after()), (Reason::Exhausted, None));
                 assert!(limits.debit(&4, 1).is_err());
                 assert_eq!(limits.snapshot().refused, 2);
             }
-            WhenFull::EvictOldest => {
+            KeyOverflowRule::EvictLeastRecentlyUsed => {
                 fourth.unwrap();
                 assert_eq!((limits.snapshot().evicted, limits.peek(&3).remaining()), (1, 2));
             }

@@ -12,9 +12,9 @@ fn live_through_an_outage(name: &str, observer: impl Observer) -> CircuitBreaker
     let breaker = CircuitBreaker::builder()
         .name(name)
         .clock(time.clock())
-        .minimum_calls(1)
-        .trial_calls(1)
-        .wait(Backoff::constant(Duration::from_secs(2)))
+        .min_calls(1)
+        .half_open_calls(1)
+        .open_duration(Backoff::constant(Duration::from_secs(2)))
         .observer(observer)
         .build()
         .unwrap();
@@ -31,7 +31,7 @@ mod metrics {
         Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata,
         Recorder, SharedString, Unit, with_local_recorder,
     };
-    use mainstay::breaker::Keyed;
+    use mainstay::breaker::KeyedCircuitBreaker;
     use mainstay::telemetry::Metrics;
     use std::collections::BTreeMap;
     use std::sync::{Arc, Mutex};
@@ -120,8 +120,9 @@ mod metrics {
         let store = Store::default();
         with_local_recorder(&store, || {
             let each =
-                CircuitBreaker::builder().name("hosts").minimum_calls(1).observer(Metrics::new());
-            let hosts: Keyed<u32> = Keyed::builder(each).build().unwrap();
+                CircuitBreaker::builder().name("hosts").min_calls(1).observer(Metrics::new());
+            let hosts: KeyedCircuitBreaker<u32> =
+                KeyedCircuitBreaker::builder(each).build().unwrap();
             for key in 0..3 {
                 hosts.breaker(&key).unwrap().try_acquire().unwrap().failure();
             }
@@ -134,8 +135,7 @@ mod metrics {
                 "mainstay_events_total{{policy=circuit_breaker,name=hosts,kind=transition,{words},mode=automatic}}"
             )
         };
-        let waits =
-            "mainstay_event_seconds{policy=circuit_breaker,name=hosts,kind=transition,field=wait}";
+        let waits = "mainstay_event_seconds{policy=circuit_breaker,name=hosts,kind=transition,field=open_duration}";
         let expected = [
             (waits.to_owned(), 3),
             (count("from=closed,to=open,cause=failure rate"), 3),
@@ -152,12 +152,12 @@ mod metrics {
         });
         let expected: BTreeMap<String, Vec<f64>> = [
             ("mainstay_events_total{policy=circuit_breaker,name=search,kind=transition,from=closed,to=open,cause=failure rate,mode=automatic}", vec![1.0]),
-            ("mainstay_events_total{policy=circuit_breaker,name=search,kind=transition,from=open,to=half-open,cause=wait elapsed,mode=automatic}", vec![1.0]),
+            ("mainstay_events_total{policy=circuit_breaker,name=search,kind=transition,from=open,to=half-open,cause=open duration elapsed,mode=automatic}", vec![1.0]),
             ("mainstay_events_total{policy=circuit_breaker,name=search,kind=transition,from=half-open,to=closed,cause=probes succeeded,mode=automatic}", vec![1.0]),
             ("mainstay_state{policy=circuit_breaker,name=search,state=closed}", vec![0.0, 1.0]),
             ("mainstay_state{policy=circuit_breaker,name=search,state=open}", vec![1.0, 0.0]),
             ("mainstay_state{policy=circuit_breaker,name=search,state=half-open}", vec![1.0, 0.0]),
-            ("mainstay_event_seconds{policy=circuit_breaker,name=search,kind=transition,field=wait}", vec![2.0]),
+            ("mainstay_event_seconds{policy=circuit_breaker,name=search,kind=transition,field=open_duration}", vec![2.0]),
         ]
         .map(|(key, values)| (key.to_owned(), values))
         .into();
@@ -282,7 +282,7 @@ mod tracing {
             message.starts_with("search transition #1 from=closed to=open cause=failure rate"),
             "{message}"
         );
-        assert!(message.contains("wait=2s"), "{message}");
+        assert!(message.contains("open_duration=2s"), "{message}");
         assert_eq!(
             fields,
             [

@@ -2,12 +2,12 @@
 #![cfg(all(not(mainstay_loom), feature = "tower"))]
 
 use mainstay::backoff::Backoff;
-use mainstay::breaker::{CircuitBreaker, State};
+use mainstay::breaker::{CircuitBreaker, CircuitBreakerState};
 use mainstay::error::{Error, Rejection};
 use mainstay::event::Event;
 use mainstay::outcome::Outcome;
 use mainstay::pipeline::Pipeline;
-use mainstay::policy::{Context as Call, Decision, Facts, OwnedGuard, Policy};
+use mainstay::policy::{Admission, Context as Call, Facts, OwnedGuard, Policy, kind};
 use mainstay::rate::{AllOf, Quota, RateLimiter};
 use mainstay::retry::Retry;
 use mainstay::time::{Clock, ManualClock};
@@ -32,10 +32,10 @@ const WAIT: Duration = Duration::from_secs(60);
 fn breaker(clock: &Clock) -> CircuitBreaker {
     CircuitBreaker::builder()
         .clock(clock.clone())
-        .minimum_calls(2)
-        .wait(Backoff::constant(WAIT))
-        .probes(1)
-        .trial_calls(3)
+        .min_calls(2)
+        .open_duration(Backoff::constant(WAIT))
+        .half_open_concurrency(1)
+        .half_open_calls(3)
         .build()
         .unwrap()
 }
@@ -51,7 +51,7 @@ fn open(breaker: &CircuitBreaker) {
     for _ in 0..2 {
         breaker.try_acquire().unwrap().failure();
     }
-    assert_eq!(breaker.state(), State::Open);
+    assert_eq!(breaker.state(), CircuitBreakerState::Open);
 }
 
 /// Waits a second between attempts.
@@ -182,6 +182,8 @@ impl Drop for GatePermit {
 }
 
 impl Policy for Gate {
+    type Kind = kind::Guard;
+
     fn facts(&self) -> Facts {
         Facts::new("gate", "gate")
     }
@@ -189,18 +191,18 @@ impl Policy for Gate {
 
 impl<T, E> OwnedGuard<T, E> for Gate {
     type OwnedPermit = GatePermit;
-    type Waiting = Pin<Box<dyn Future<Output = Result<GatePermit, Rejection>> + Send>>;
+    type AdmitFuture = Pin<Box<dyn Future<Output = Result<GatePermit, Rejection>> + Send>>;
 
-    fn admit_owned(&self, _: Call) -> Decision<GatePermit, Self::Waiting> {
+    fn admit_owned(&self, _: Call) -> Admission<GatePermit, Self::AdmitFuture> {
         let gate = self.clone();
-        Decision::Waiting(Box::pin(async move {
+        Admission::Waiting(Box::pin(async move {
             gate.clock.sleep(10 * SECOND).await;
             gate.out.fetch_add(1, Ordering::Relaxed);
             Ok(GatePermit(gate.out.clone()))
         }))
     }
 
-    fn settle_owned(permit: GatePermit, _: &Result<T, Error<E>>) {
+    fn record_owned(permit: GatePermit, _: &Result<T, Error<E>>) {
         assert!(permit.0.load(Ordering::Relaxed) > 0);
     }
 }
@@ -443,11 +445,8 @@ fn rules_of_the_users_see_the_response() {
 fn time_spent_waiting_for_admission_is_not_the_calls() {
     let time = ManualClock::new();
     let clock = time.clock();
-    let slow = CircuitBreaker::builder()
-        .clock(clock.clone())
-        .slow_calls((5 * SECOND, 1.0))
-        .build()
-        .unwrap();
+    let slow =
+        CircuitBreaker::builder().clock(clock.clone()).slow_calls(5 * SECOND, 1.0).build().unwrap();
     let gate = Gate { out: Arc::default(), clock: clock.clone() };
     // The outer timeout has read the clock; the breaker must not take that reading for its own.
     let pipeline =
@@ -526,7 +525,7 @@ fn a_call_dropped_at_any_poll_counts_nothing_and_frees_its_slot() {
         }
         let snapshot = breaker.snapshot();
         assert_eq!(
-            (snapshot.probes, snapshot.stale, snapshot.trial.total),
+            (snapshot.active_probes, snapshot.stale, snapshot.trial.total),
             (0, 0, finished),
             "{polls} polls"
         );
@@ -556,7 +555,7 @@ fn what_an_operation_holds_is_gone_before_its_permit() {
     struct Held<'a>(&'a CircuitBreaker, &'a RefCell<Vec<u32>>);
     impl Drop for Held<'_> {
         fn drop(&mut self) {
-            self.1.borrow_mut().push(self.0.snapshot().probes);
+            self.1.borrow_mut().push(self.0.snapshot().active_probes);
         }
     }
     /// Holds on until it is dropped, also after it has ended.
@@ -590,8 +589,8 @@ fn a_panic_of_the_service_or_of_a_rule_counts_nothing_and_frees_its_slot() {
     let free = || {
         let snapshot = breaker.snapshot();
         assert_eq!(
-            (snapshot.state, snapshot.probes, snapshot.trial.total),
-            (State::HalfOpen, 0, 0)
+            (snapshot.state, snapshot.active_probes, snapshot.trial.total),
+            (CircuitBreakerState::HalfOpen, 0, 0)
         );
     };
     let layer = Pipeline::builder().timeout(SECOND).breaker(&breaker).build();

@@ -3,7 +3,9 @@
 use mainstay::error::Reason;
 use mainstay::event::Event;
 use mainstay::time::{Deadline, ManualClock};
-use mainstay::worker_pool::{JobError, Priority, Shutdown, Submit, WhenFull, WorkerPool};
+use mainstay::worker_pool::{
+    JobError, JobPriority, OverflowRule, Shutdown, SubmitFuture, WorkerPool,
+};
 use std::collections::HashSet;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -61,7 +63,7 @@ fn every_way_in_runs_the_job() {
     pool.try_submit(job(1)).unwrap();
     futures::executor::block_on(pool.submit(job(2))).unwrap();
     pool.submit_blocking(job(3)).unwrap();
-    pool.submit_timeout(job(4), LONG).unwrap();
+    pool.submit_blocking_timeout(job(4), LONG).unwrap();
     pool.submit_blocking(|| ()).unwrap();
     pool.spawn(job(5)).join_blocking().unwrap();
     pool.try_spawn(job(6)).unwrap().join_blocking().unwrap();
@@ -88,7 +90,7 @@ fn a_full_queue_gives_the_job_back() {
     refused.into_job()();
     let refused = pool.try_spawn(|| 5).unwrap_err();
     assert_eq!((refused.into_job())(), 5, "a job with a result comes back as well");
-    let refused = pool.submit_timeout(|| (), Duration::from_millis(1)).unwrap_err();
+    let refused = pool.submit_blocking_timeout(|| (), Duration::from_millis(1)).unwrap_err();
     assert_eq!(refused.reason(), Reason::QueueTimeout);
     let big = [7u8; 200];
     assert_eq!(
@@ -166,12 +168,12 @@ fn what_happens_when_full() {
         hold.release();
         handles.into_iter().map(|handle| handle.join_blocking().ok()).collect::<Vec<_>>()
     };
-    assert_eq!(three(&build(WhenFull::Reject)), [Some(0), Some(1), None]);
-    assert_eq!(three(&build(WhenFull::CallerRuns)), [Some(0), Some(1), Some(10)]);
-    assert_eq!(three(&build(WhenFull::DropOldest)), [None, Some(1), Some(2)]);
-    assert_eq!(three(&build(WhenFull::DropNewest)), [Some(0), Some(1), None]);
+    assert_eq!(three(&build(OverflowRule::Reject)), [Some(0), Some(1), None]);
+    assert_eq!(three(&build(OverflowRule::CallerRuns)), [Some(0), Some(1), Some(10)]);
+    assert_eq!(three(&build(OverflowRule::DropOldest)), [None, Some(1), Some(2)]);
+    assert_eq!(three(&build(OverflowRule::DropNewest)), [Some(0), Some(1), None]);
 
-    let pool = build(WhenFull::Block);
+    let pool = build(OverflowRule::Block);
     let hold = Hold::one(&pool);
     let handles = [pool.spawn(|| 0), pool.spawn(|| 1)];
     thread::scope(|scope| {
@@ -242,7 +244,7 @@ fn a_waker_that_panics_costs_no_worker_and_no_job() {
     assert!(waiting.as_mut().poll(&mut cx).is_pending());
     hold.release();
     assert_eq!(
-        queued.join_timeout(LONG).unwrap().unwrap(),
+        queued.join_blocking_timeout(LONG).unwrap().unwrap(),
         7,
         "taking it out woke the one that waited"
     );
@@ -252,7 +254,7 @@ fn a_waker_that_panics_costs_no_worker_and_no_job() {
     let mut polled = pool.spawn(|| ());
     assert!(pin!(&mut polled).poll(&mut cx).is_pending());
     hold.release();
-    polled.join_timeout(LONG).unwrap().unwrap();
+    polled.join_blocking_timeout(LONG).unwrap().unwrap();
     assert_eq!(pool.call_blocking(|| 5).unwrap(), 5, "the worker lives");
     assert_eq!(pool.snapshot().panicked, 0);
 }
@@ -261,7 +263,7 @@ fn a_waker_that_panics_costs_no_worker_and_no_job() {
 fn a_waker_that_panics_keeps_nobody_from_hearing_of_the_end() {
     let pool = WorkerPool::builder().workers(1).queue_capacity(1).priorities(true).build().unwrap();
     let hold = Hold::one(&pool);
-    let (high, low) = (pool.priority(Priority::High), pool.priority(Priority::Low));
+    let (high, low) = (pool.priority(JobPriority::High), pool.priority(JobPriority::Low));
     high.try_submit(|| ()).unwrap();
     low.try_submit(|| ()).unwrap();
     let waker = Waker::from(Arc::new(PanickingWaker));
@@ -290,7 +292,7 @@ impl Wake for Woken {
 
 #[test]
 fn a_submission_that_ends_on_a_worker_waits_no_more() {
-    type Moved = Pin<Box<Submit<'static, fn()>>>;
+    type Moved = Pin<Box<SubmitFuture<'static, fn()>>>;
     let pool: &'static WorkerPool = Box::leak(Box::new(pool(1, 1)));
     let (to_worker, on_worker) = channel();
     let (to_us, from_worker) = channel();
@@ -349,7 +351,7 @@ fn handles_are_joined_by_threads_and_tasks() {
     let hold = Hold::one(&pool);
     let job = pool.spawn(|| 3);
     let job = job.try_join().unwrap_err();
-    let mut job = job.join_timeout(Duration::from_millis(1)).unwrap_err();
+    let mut job = job.join_blocking_timeout(Duration::from_millis(1)).unwrap_err();
     let mut cx = Context::from_waker(Waker::noop());
     assert!(matches!(std::pin::Pin::new(&mut job).poll(&mut cx), Poll::Pending));
     hold.release();
@@ -419,7 +421,7 @@ fn urgent_jobs_go_first_and_low_ones_go_too() {
     let pool = WorkerPool::builder().workers(1).priorities(true).build().unwrap();
     let hold = Hold::one(&pool);
     let order = Arc::new(Mutex::new(Vec::new()));
-    for priority in [Priority::Low, Priority::Normal, Priority::High] {
+    for priority in [JobPriority::Low, JobPriority::Normal, JobPriority::High] {
         for _ in 0..32 {
             let order = Arc::clone(&order);
             pool.priority(priority)
@@ -432,14 +434,14 @@ fn urgent_jobs_go_first_and_low_ones_go_too() {
     let order = order.lock().unwrap();
     let first = |priority| order.iter().position(|ran| *ran == priority).unwrap();
     assert_eq!(order.len(), 96);
-    assert_eq!(order[0], Priority::High);
-    assert!(first(Priority::Normal) < 4 && first(Priority::Low) < 16, "{order:?}");
-    assert!(order[..32].iter().filter(|ran| **ran == Priority::High).count() >= 23);
+    assert_eq!(order[0], JobPriority::High);
+    assert!(first(JobPriority::Normal) < 4 && first(JobPriority::Low) < 16, "{order:?}");
+    assert!(order[..32].iter().filter(|ran| **ran == JobPriority::High).count() >= 23);
 }
 
 #[test]
 fn submitting_from_a_worker_never_deadlocks() {
-    for when_full in [WhenFull::Block, WhenFull::CallerRuns] {
+    for when_full in [OverflowRule::Block, OverflowRule::CallerRuns] {
         let pool = WorkerPool::builder()
             .workers(1)
             .queue_capacity(1)
@@ -460,7 +462,7 @@ fn submitting_from_a_worker_never_deadlocks() {
         let mut ran = 0;
         for number in 0..5 {
             ran += u32::from(inner.submit_blocking(|| ()).is_ok());
-            ran += u32::from(inner.submit_timeout(|| (), LONG).is_ok());
+            ran += u32::from(inner.submit_blocking_timeout(|| (), LONG).is_ok());
             ran += u32::from(futures::executor::block_on(inner.submit(|| ())).is_ok());
             ran += u32::from(inner.call_blocking(move || number).unwrap() == number);
             ran += u32::from(futures::executor::block_on(inner.call(move || number)).is_ok());
@@ -724,7 +726,7 @@ fn a_job_may_drop_the_last_handle() {
 fn an_elastic_pool_grows_before_it_queues_and_shrinks_again() {
     let pool = WorkerPool::builder()
         .workers(1..=3)
-        .keep_alive(Duration::from_millis(5))
+        .idle_timeout(Duration::from_millis(5))
         .queue_capacity(8)
         .build()
         .unwrap();
@@ -760,11 +762,11 @@ fn a_thread_that_starts_slowly_keeps_nobody_asleep() {
     let second = pool.spawn(|| 2);
     has_begun.recv().unwrap();
     hold.release();
-    assert_eq!(second.join_timeout(LONG).unwrap().unwrap(), 2, "run by the first worker");
+    assert_eq!(second.join_blocking_timeout(LONG).unwrap().unwrap(), 2, "run by the first worker");
     while pool.snapshot().idle == 0 {
         thread::yield_now();
     }
-    let third = pool.spawn(|| 3).join_timeout(LONG);
+    let third = pool.spawn(|| 3).join_blocking_timeout(LONG);
     release.send(()).unwrap();
     assert_eq!(third.expect("in time").unwrap(), 3);
 }
@@ -797,7 +799,7 @@ fn a_pool_is_resized() {
 #[test]
 fn who_sleeps_hears_that_fewer_are_needed() {
     let pool =
-        WorkerPool::builder().workers(4).keep_alive(Duration::from_millis(1)).build().unwrap();
+        WorkerPool::builder().workers(4).idle_timeout(Duration::from_millis(1)).build().unwrap();
     while pool.snapshot().idle < 4 {
         thread::yield_now();
     }
@@ -844,7 +846,8 @@ fn hooks_and_names() {
 
 #[test]
 fn what_the_builder_does_not_accept() {
-    let field = |builder: mainstay::worker_pool::Builder| builder.build().unwrap_err().field();
+    let field =
+        |builder: mainstay::worker_pool::WorkerPoolBuilder| builder.build().unwrap_err().field();
     let builder = WorkerPool::builder;
     assert_eq!(field(builder().name("a\0b")), "name");
     assert_eq!(field(builder().workers(0)), "workers");
@@ -854,7 +857,7 @@ fn what_the_builder_does_not_accept() {
     assert_eq!(field(builder().workers(1 << 20)), "workers");
     assert_eq!(field(builder().queue_capacity(0)), "queue_capacity");
     assert_eq!(field(builder().queue_capacity(usize::MAX)), "queue_capacity");
-    assert_eq!(field(builder().keep_alive(Duration::ZERO)), "keep_alive");
+    assert_eq!(field(builder().idle_timeout(Duration::ZERO)), "idle_timeout");
     assert_eq!(field(builder().inline_depth(129)), "inline_depth");
     assert_eq!(field(builder().codel(Duration::ZERO, LONG)), "codel");
     assert_eq!(field(builder().codel(LONG, Duration::from_secs(1))), "codel");
@@ -989,7 +992,7 @@ fn the_concurrency_of_a_map_can_be_anything() {
         let rest = map.concurrency(4).map(Result::unwrap);
         first + rest.sum::<u32>()
     });
-    assert_eq!(job.join_timeout(LONG).unwrap().unwrap(), 45);
+    assert_eq!(job.join_blocking_timeout(LONG).unwrap().unwrap(), 45);
 }
 
 #[test]
@@ -1019,5 +1022,5 @@ fn what_is_public_can_be_sent_and_shared() {
     shared::<WorkerPool>();
     shared::<JobError>();
     shared::<mainstay::worker_pool::JobHandle<u32>>();
-    shared::<mainstay::worker_pool::Refused<u32>>();
+    shared::<mainstay::worker_pool::SubmitError<u32>>();
 }

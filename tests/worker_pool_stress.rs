@@ -10,7 +10,7 @@
 //! ```
 
 use mainstay::worker_pool::{
-    JobError, JobHandle, Priority, Refused, Shutdown, WhenFull, WorkerPool,
+    JobError, JobHandle, JobPriority, OverflowRule, Shutdown, SubmitError, WorkerPool,
 };
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -95,7 +95,7 @@ impl Known {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn submitted<F>(&self, ledger: &Ledger, job: usize, result: Result<(), Refused<F>>) {
+    fn submitted<F>(&self, ledger: &Ledger, job: usize, result: Result<(), SubmitError<F>>) {
         Self::add(&self.submitted);
         if let Err(refused) = result {
             ledger.reported[job].fetch_add(1, Ordering::Relaxed);
@@ -124,7 +124,8 @@ fn submit(pool: &WorkerPool, ledger: &'static Ledger, known: &'static Known, see
         let capture = ledger.capture();
         let number = capture.1;
         let plain = move || capture.run();
-        let priority = [Priority::High, Priority::Normal, Priority::Low][random.usize(..3)];
+        let priority =
+            [JobPriority::High, JobPriority::Normal, JobPriority::Low][random.usize(..3)];
         let view = pool.priority(priority);
         match random.usize(..12) {
             0 => known.submitted(ledger, number, view.try_submit(plain)),
@@ -132,7 +133,7 @@ fn submit(pool: &WorkerPool, ledger: &'static Ledger, known: &'static Known, see
             2 => known.submitted(
                 ledger,
                 number,
-                view.submit_timeout(plain, Duration::from_micros(50)),
+                view.submit_blocking_timeout(plain, Duration::from_micros(50)),
             ),
             3 => known.submitted(
                 ledger,
@@ -234,7 +235,7 @@ fn threads() -> usize {
 fn stress(
     workers: std::ops::RangeInclusive<usize>,
     capacity: usize,
-    when_full: WhenFull,
+    when_full: OverflowRule,
     early_end: bool,
 ) {
     let ledger = Ledger::new(2 * SUBMITTERS * JOBS);
@@ -242,7 +243,7 @@ fn stress(
     let pool = WorkerPool::builder()
         .name("stress")
         .workers(workers.clone())
-        .keep_alive(Duration::from_micros(200))
+        .idle_timeout(Duration::from_micros(200))
         .queue_capacity(capacity)
         .when_full(when_full)
         .priorities(capacity.is_multiple_of(2))
@@ -296,7 +297,7 @@ fn stress(
     // What nobody asked for, the pool has counted: all that was submitted and did not run.
     let not_run = known.submitted.load(Ordering::Relaxed) - ran;
     let counted = (snapshot.rejected + snapshot.cancelled + snapshot.expired) as usize;
-    if early_end || matches!(when_full, WhenFull::DropOldest | WhenFull::DropNewest) {
+    if early_end || matches!(when_full, OverflowRule::DropOldest | OverflowRule::DropNewest) {
         // Here tickets of scopes and maps are counted as well, whose jobs may have run all the same.
         assert!(
             not_run <= counted + known.errors.load(Ordering::Relaxed),
@@ -315,7 +316,7 @@ fn stress(
 fn none_evicted_without_need() {
     const ROOM: usize = 8;
     let pool =
-        WorkerPool::builder().workers(6).queue_capacity(ROOM).when_full(WhenFull::DropOldest);
+        WorkerPool::builder().workers(6).queue_capacity(ROOM).when_full(OverflowRule::DropOldest);
     let pool = pool.build().unwrap();
     let open: &AtomicUsize = Box::leak(Box::default());
     for _ in 0..200_000 {
@@ -342,11 +343,11 @@ impl Drop for Defer {
 fn main() {
     none_evicted_without_need();
     for early_end in [false, true] {
-        stress(2..=2, 64, WhenFull::Reject, early_end);
-        stress(1..=1, 1, WhenFull::Block, early_end);
-        stress(1..=4, 8, WhenFull::CallerRuns, early_end);
-        stress(3..=3, 3, WhenFull::DropOldest, early_end);
-        stress(1..=2, 7, WhenFull::DropNewest, early_end);
+        stress(2..=2, 64, OverflowRule::Reject, early_end);
+        stress(1..=1, 1, OverflowRule::Block, early_end);
+        stress(1..=4, 8, OverflowRule::CallerRuns, early_end);
+        stress(3..=3, 3, OverflowRule::DropOldest, early_end);
+        stress(1..=2, 7, OverflowRule::DropNewest, early_end);
     }
     println!("all accounted for");
 }

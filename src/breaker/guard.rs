@@ -1,150 +1,137 @@
-//! The breaker as a policy: with the default classifier, or with yours.
+//! A breaker as a policy: the guard of a pipeline or of a Tower service.
 
-use super::future::Call;
-use super::{CircuitBreaker, Class, POLICY, Permit};
-use crate::error::{ConfigError, Error, Rejection};
-use crate::outcome::{AnyError, Classify};
-use crate::policy::{Context, Facts, Guard, Policy};
-use std::fmt;
-use std::future::Future;
+use super::classified::{ClassifiedCircuitBreaker, Judge};
+use super::permit::{CircuitBreakerPermit, OwnedCircuitBreakerPermit};
+use super::shared::Group;
+use super::{CircuitBreaker, POLICY};
+use crate::error::{Error, Rejection};
+use crate::outcome::Classify;
+use crate::policy::{Admission, Context, Facts, Guard, OwnedGuard, Policy, kind};
+use std::future::Ready;
 
-/// A view of a breaker that judges calls in a way of its own; made by
-/// [`CircuitBreaker::classified_by`].
-///
-/// All views of a breaker count into the same window and see the same state.
-#[derive(Clone)]
-pub struct Classified<C> {
-    pub(super) breaker: CircuitBreaker,
-    pub(super) judge: Judge<C>,
-}
-
-/// Whoever judges calls, and by which thresholds.
-#[derive(Clone)]
-pub struct Judge<C> {
-    pub(super) classify: C,
-    pub(super) class: Class,
-}
-
-impl Judge<AnyError> {
-    pub(super) const ORDINARY: Self = Self { classify: AnyError, class: Class::ORDINARY };
-}
-
-impl<C> Classified<C> {
-    /// The breaker itself.
-    pub const fn breaker(&self) -> &CircuitBreaker {
-        &self.breaker
-    }
-
-    /// The same for calls that have thresholds of their own.
-    ///
-    /// # Errors
-    /// A threshold of `class` is out of range, or it says what is slow and the breaker times no calls.
-    pub fn for_class(self, class: Class) -> Result<Self, ConfigError> {
-        class.validate(self.breaker.shared().core.word().is_timed())?;
-        Ok(Self { judge: Judge { class, ..self.judge }, ..self })
-    }
-
-    /// As [`CircuitBreaker::call`].
-    pub fn call<Op, Fut, T, E>(&self, op: Op) -> Call<'_, C, Op, Fut>
-    where
-        Op: FnOnce() -> Fut,
-        Fut: Future<Output = Result<T, E>>,
-        C: Classify<T, E>,
-    {
-        Call::new(self.breaker.shared(), &self.judge, op)
-    }
-
-    /// As [`CircuitBreaker::call_blocking`].
-    ///
-    /// # Errors
-    /// That of `op`, or a rejection.
-    pub fn call_blocking<T, E>(&self, op: impl FnOnce() -> Result<T, E>) -> Result<T, Error<E>>
-    where
-        C: Classify<T, E>,
-    {
-        let breaker = self.breaker.shared();
-        let permit = breaker.admit(C::TIMED, breaker.reading())?;
-        let result = op().map_err(Error::Operation);
-        settle(permit, &self.judge, &result);
-        result
+impl Group {
+    pub(super) fn facts(&self) -> Facts {
+        let config = self.config.lock();
+        Facts {
+            window: config.window_span(),
+            trips_after: config.min_failures_to_open(),
+            records_outcomes: true,
+            detects_hangs: config.tracks_in_flight(),
+            ..Facts::new(POLICY, self.name)
+        }
     }
 }
 
-impl<C> fmt::Debug for Classified<C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Classified").field("breaker", &self.breaker).finish_non_exhaustive()
-    }
-}
-
-/// Judges a result and settles its permit. If the classifier panics, the permit is dropped.
-#[inline(always)]
-pub(super) fn settle<T, E, C: Classify<T, E>>(
-    permit: Permit<'_>,
-    judge: &Judge<C>,
-    result: &Result<T, Error<E>>,
-) {
-    let (elapsed, now) = if C::TIMED {
-        let mut reading = permit.reading();
-        let elapsed = permit.elapsed(&mut reading);
-        (elapsed, Some(reading.now()))
-    } else {
-        (None, None)
-    };
-    permit.settle(judge.classify.classify(result, elapsed), &judge.class, now);
-}
-
-impl From<CircuitBreaker> for Classified<AnyError> {
-    fn from(breaker: CircuitBreaker) -> Self {
-        Self { breaker, judge: Judge::ORDINARY }
-    }
-}
-
-impl From<&CircuitBreaker> for Classified<AnyError> {
-    fn from(breaker: &CircuitBreaker) -> Self {
-        breaker.clone().into()
-    }
-}
-
-impl<C: Clone> From<&Classified<C>> for Classified<C> {
-    fn from(view: &Self) -> Self {
-        view.clone()
-    }
-}
-
-impl<T: Send, E: Send, C: Classify<T, E>> Guard<T, E> for Classified<C> {
-    type Permit<'a>
-        = Permit<'a>
-    where
-        Self: 'a;
-
-    async fn admit(&self, cx: Context) -> Result<Permit<'_>, Rejection> {
-        Guard::<T, E>::admit_blocking(self, cx)
+impl CircuitBreaker {
+    #[inline]
+    pub(super) fn admit_in(
+        &self,
+        cx: Context,
+        timed: bool,
+    ) -> Result<CircuitBreakerPermit<'_>, Rejection> {
+        let breaker = self.shared();
+        breaker.admit(timed, cx.reading(&breaker.group.clock))
     }
 
     #[inline]
-    fn admit_blocking(&self, cx: Context) -> Result<Permit<'_>, Rejection> {
-        let breaker = self.breaker.shared();
-        breaker.admit(C::TIMED, cx.reading(&breaker.family.clock))
-    }
-
-    // Always: called out of line, the permit would be handed over by way of memory.
-    #[inline(always)]
-    fn settle<'a>(&'a self, permit: Permit<'a>, result: &Result<T, Error<E>>) {
-        settle(permit, &self.judge, result);
+    pub(super) fn admit_owned_in(
+        &self,
+        cx: Context,
+        timed: bool,
+    ) -> Result<OwnedCircuitBreakerPermit, Rejection> {
+        self.admit_in(cx, timed).map(|permit| OwnedCircuitBreakerPermit::new(self, permit))
     }
 }
 
-impl<C: Send + Sync> Policy for Classified<C> {
+impl Policy for CircuitBreaker {
+    type Kind = kind::Guard;
+
     fn facts(&self) -> Facts {
-        let breaker = self.breaker.shared();
-        let trips_after = breaker.family.config.lock().trips_after();
-        Facts {
-            window: breaker.core.window.span(),
-            trips_after,
-            learns: true,
-            sees_hanging: breaker.core.in_flight.is_some(),
-            identity: std::ptr::from_ref(breaker).addr(),
-            ..Facts::new(POLICY, breaker.family.name)
+        let identity = std::ptr::from_ref(self.shared()).addr();
+        Facts { identity, ..self.shared().group.facts() }
+    }
+}
+
+impl<T: Send, E: Send> Guard<T, E> for CircuitBreaker {
+    type Permit<'a> = CircuitBreakerPermit<'a>;
+
+    async fn admit(&self, cx: Context) -> Result<CircuitBreakerPermit<'_>, Rejection> {
+        self.admit_in(cx, false)
+    }
+
+    #[inline]
+    fn admit_blocking(&self, cx: Context) -> Result<CircuitBreakerPermit<'_>, Rejection> {
+        self.admit_in(cx, false)
+    }
+
+    #[inline(always)]
+    fn record<'a>(&'a self, permit: CircuitBreakerPermit<'a>, result: &Result<T, Error<E>>) {
+        Judge::DEFAULT.record(permit, result);
+    }
+}
+
+impl<T, E> OwnedGuard<T, E> for CircuitBreaker {
+    type OwnedPermit = OwnedCircuitBreakerPermit;
+    type AdmitFuture = Ready<Result<OwnedCircuitBreakerPermit, Rejection>>;
+
+    #[inline]
+    fn admit_owned(&self, cx: Context) -> Admission<Self::OwnedPermit, Self::AdmitFuture> {
+        match self.admit_owned_in(cx, false) {
+            Ok(permit) => Admission::Admitted(permit),
+            Err(rejection) => Admission::Rejected(rejection),
         }
+    }
+
+    #[inline]
+    fn record_owned(permit: OwnedCircuitBreakerPermit, result: &Result<T, Error<E>>) {
+        Judge::DEFAULT.record_owned(permit, result);
+    }
+}
+
+impl<C: Send + Sync> Policy for ClassifiedCircuitBreaker<C> {
+    type Kind = kind::Guard;
+
+    fn facts(&self) -> Facts {
+        self.breaker.facts()
+    }
+}
+
+impl<T: Send, E: Send, C: Classify<T, E>> Guard<T, E> for ClassifiedCircuitBreaker<C> {
+    type Permit<'a>
+        = CircuitBreakerPermit<'a>
+    where
+        Self: 'a;
+
+    async fn admit(&self, cx: Context) -> Result<CircuitBreakerPermit<'_>, Rejection> {
+        self.breaker.admit_in(cx, C::TIMED)
+    }
+
+    #[inline]
+    fn admit_blocking(&self, cx: Context) -> Result<CircuitBreakerPermit<'_>, Rejection> {
+        self.breaker.admit_in(cx, C::TIMED)
+    }
+
+    // Always: called out of line, the permit would be passed through memory.
+    #[inline(always)]
+    fn record<'a>(&'a self, permit: CircuitBreakerPermit<'a>, result: &Result<T, Error<E>>) {
+        self.judge.record(permit, result);
+    }
+}
+
+impl<T, E, C: Classify<T, E> + Clone> OwnedGuard<T, E> for ClassifiedCircuitBreaker<C> {
+    type OwnedPermit = (OwnedCircuitBreakerPermit, Judge<C>);
+    type AdmitFuture = Ready<Result<Self::OwnedPermit, Rejection>>;
+
+    #[inline]
+    fn admit_owned(&self, cx: Context) -> Admission<Self::OwnedPermit, Self::AdmitFuture> {
+        match self.breaker.admit_owned_in(cx, C::TIMED) {
+            Ok(permit) => Admission::Admitted((permit, self.judge.clone())),
+            Err(rejection) => Admission::Rejected(rejection),
+        }
+    }
+
+    #[inline]
+    fn record_owned((permit, judge): Self::OwnedPermit, result: &Result<T, Error<E>>) {
+        judge.record_owned(permit, result);
     }
 }

@@ -1,12 +1,18 @@
-//! A circuit breaker: stops calling a dependency that fails, and finds out when it is well again.
+//! A circuit breaker: stops calling a dependency that fails, and detects when it has recovered.
 //!
-//! # Why
+//! A call to a failing dependency is not free. It holds a thread, a connection and its caller until
+//! its timeout, and a dependency that is recovering is overloaded again by everything that waited.
+//! An open breaker rejects calls immediately instead, and admits a few probes to see whether the
+//! dependency has recovered.
 //!
-//! A call to a dead dependency is not free: it holds a thread, a connection, a caller's patience until
-//! its time limit; and a dependency that is coming back is pushed over again by everyone who waited.
-//! A breaker answers at once instead, and lets a few calls through to see how things are.
+//! A breaker guards an operation by [`call`](CircuitBreaker::call) (a future) or
+//! [`call_blocking`](CircuitBreaker::call_blocking) (a closure), each of which runs it at most once;
+//! [`try_acquire`](CircuitBreaker::try_acquire) splits a call into admission and outcome; a
+//! [`Pipeline`](crate::pipeline) combines the breaker with other policies. Cloning a breaker is
+//! cheap, and all clones are one breaker: keep one per dependency, in a field. For one breaker per
+//! host or tenant there is [`KeyedCircuitBreaker`].
 //!
-//! # Quick start
+//! # Examples
 //!
 //! ```
 //! use mainstay::{breaker::CircuitBreaker, error::Error};
@@ -24,177 +30,504 @@
 //! # }
 //! ```
 //!
-//! `breaker.call(|| async { … }).await` does the same around a future,
-//! [`try_acquire`](CircuitBreaker::try_acquire) splits it into before and after, and a
-//! [`Pipeline`](crate::pipeline) joins it with other policies. Cloning a breaker is cheap, and all
-//! clones are one breaker; keep one per dependency, in a field.
+//! # How it works
+//!
+//! By default every `Err` and every timeout is a failure, and a rejection by another policy is not
+//! counted. A classifier ([`classified_by`](CircuitBreaker::classified_by)) can judge the `Ok` value
+//! too, because an HTTP 503 is an `Ok`.
+//!
+//! | requirement | use |
+//! |---|---|
+//! | a failure that counts as five | [`Outcome::Grave`] |
+//! | a server that says when to retry | [`Outcome::Unavailable`], which opens the breaker for that long, up to [`max_retry_after`](CircuitBreakerBuilder::max_retry_after) |
+//! | slowness by a measure of your own | [`Outcome::Slow`] |
+//! | other thresholds for some calls | [`CallClass`] |
+//! | another rule for opening | [`trip_when`](CircuitBreakerBuilder::trip_when) |
+//! | calls that hang count before they end | [`track_in_flight`](CircuitBreakerBuilder::track_in_flight) |
 //!
 //! # States
 //!
-//! ```text
-//!                 failure rate, slow rate or run of failures
-//!       ┌────────┐ ──────────────────────────────────────▶ ┌──────┐
-//!       │ closed │                                         │ open │◀─┐
-//!       └────────┘                                         └──────┘  │
-//!            ▲                                   wait elapsed │      │ probes fail, are
-//!            │              ┌───────────┐                     │      │ slow or get lost
-//!            └───────────── │ half-open │ ◀───────────────────┘      │
-//!              probes do    └───────────┘                            │
-//!              well               └──────────────────────────────────┘
-//! ```
+//! <div>
+#![doc = include_str!("states.svg")]
+//! </div>
 //!
-//! * **Closed**: calls pass and are counted in a [window](crate::window). After each failed or slow
-//!   call, and only then, the rules are looked at: with at least the minimum of calls in the window, a
-//!   rate at or above its limit opens it; so does a run of failures.
-//! * **Open**: calls are rejected, and told when to come back. The wait grows with each opening that
-//!   follows without a closing in between.
-//! * **Half-open**: the first caller after the wait, and a few more, pass as probes. Never more than
-//!   [`probes`](Builder::probes) are under way. Their outcomes are judged by the limits that also trip,
-//!   as soon as the [`trial`](Builder::trial_calls) is decided. A probe that does not come back within
-//!   its [lease](Builder::probe_lease) has failed: so a dependency that hangs neither keeps the breaker
-//!   half-open for ever nor is probed for ever. Leases are renewed together with each probe that is
-//!   admitted.
+//! * **Closed**: calls are admitted, and their outcomes counted in a [window](crate::window). After
+//!   each failed or slow call, and only then, the rules are evaluated: with at least
+//!   [`min_calls`](CircuitBreakerBuilder::min_calls) in the window, a rate at or above its limit opens
+//!   the breaker; so does a run of consecutive failures.
+//! * **Open**: calls are rejected, with the time after which to retry. The open duration grows with
+//!   each opening that follows without a closing in between.
+//! * **Half-open**: the first call after the open duration, and a few more, are admitted as probes;
+//!   at most [`half_open_concurrency`](CircuitBreakerBuilder::half_open_concurrency) are in flight.
+//!   Their outcomes are judged by the same limits, as soon as the
+//!   [trial](CircuitBreakerBuilder::half_open_calls) is decided. A probe that does not end within its
+//!   [timeout](CircuitBreakerBuilder::probe_timeout) counts as failed, so that a dependency that hangs
+//!   neither keeps the breaker half-open forever nor is probed forever.
 //!
-//! A call counts for the state that admitted it. One that was admitted while closed and ends while
-//! half-open changes nothing; the [`Snapshot`] counts it as stale.
+//! An outcome counts for the state that admitted its call. A call that was admitted while closed and
+//! ends while half-open changes nothing; the [snapshot](CircuitBreakerSnapshot) counts it as stale.
 //!
-//! With a [ramp](Builder::ramp_up), a breaker that has closed admits a growing share of the calls at first.
+//! With a [ramp](CircuitBreakerBuilder::ramp_up_duration), a breaker that has just closed admits a
+//! growing share of the calls.
 //!
-//! # By hand
+//! [`set_mode`](CircuitBreaker::set_mode) overrides the rules: it forces a breaker open or closed,
+//! disables it, or puts it in shadow mode, in which it decides and rejects nothing. A
+//! [`CircuitBreakerControl`] does so for many breakers. See [`CircuitBreakerMode`].
 //!
-//! [`set_mode`](CircuitBreaker::set_mode) forces a breaker open or closed, disables it, or puts it in shadow,
-//! where it decides and rejects nothing; a [`Control`] does so to many at once. See [`Mode`].
+//! # Observability
 //!
-//! # Who hears
+//! Observers of the builder, and listeners that [subscribe](CircuitBreaker::on_transition) later,
+//! receive each [`Transition`] with its cause and the counts that led to it. A breaker keeps the
+//! latest of them ([`history`](CircuitBreaker::history)); [`snapshot`](CircuitBreaker::snapshot)
+//! returns the present figures.
 //!
-//! Observers given to the builder, and those who [subscribe](CircuitBreaker::on_transition), hear of each
-//! [`Transition`]: from where to where, why, by which figures, the how-manieth. A breaker
-//! [remembers](CircuitBreaker::history) the last of them: why did it open?
+//! # Cancel safety
+//!
+//! A call whose future is dropped, or whose operation, classifier or backoff function panics, records
+//! no outcome; the slot of a probe is free again. [`CircuitBreakerPermit`] says why a panic is not a
+//! failure.
+//!
+//! # Performance
+//!
+//! A successful call of a closed breaker takes no lock, allocates nothing and does not read the clock.
+//! While its window holds only successes it costs a few loads, and threads that share the breaker do
+//! not contend; with a failure among the last calls it costs one atomic addition more. Slow calls cost
+//! two clock readings, a time window one. Observers, modes, rules, classes and a ramp that is over
+//! cost a successful call nothing: everything special about a breaker shows in a bit of the word that
+//! is loaded anyway.
 //!
 //! # Defaults
 //!
 //! | setting | default |
 //! |---|---|
-//! | [`count_window`](Builder::count_window) | 100 calls |
-//! | [`failure_rate`](Builder::failure_rate) | 0.5 |
-//! | [`minimum_calls`](Builder::minimum_calls) | 20 |
-//! | [`slow_calls`](Builder::slow_calls) | none |
-//! | [`consecutive_failures`](Builder::consecutive_failures) | none |
-//! | [`wait`](Builder::wait) | 5 s, doubling up to 60 s, equal jitter |
-//! | [`longest_pause`](Builder::longest_pause) | 3600 s |
-//! | [`probes`](Builder::probes) | 3 |
-//! | [`trial_calls`](Builder::trial_calls) | 5 |
-//! | [`probe_lease`](Builder::probe_lease) | 30 s |
-//! | [`ramp_up`](Builder::ramp_up) | none |
-//! | [`trip_when`](Builder::trip_when) | none |
-//! | [`watch_in_flight`](Builder::watch_in_flight) | off |
-//! | [`latency`](Builder::latency) | off |
-//!
-//! # What counts
-//!
-//! By default every `Err` and every timeout is a failure, and a rejection by another policy is none.
-//! [`classified_by`](CircuitBreaker::classified_by) gives a view with a rule of your own, which sees
-//! the `Ok` value too: an HTTP 503 is an `Ok`.
-//!
-//! | to say | there is |
-//! |---|---|
-//! | this failure counts as five | [`Outcome::Grave`] |
-//! | the server says when to come back | [`Outcome::Unavailable`], which opens for [just](Builder::longest_pause) that long |
-//! | slow by a measure of my own | [`Outcome::Slow`] |
-//! | these calls have thresholds of their own | [`Class`] |
-//! | open when I say so | [`trip_when`](Builder::trip_when) |
-//! | calls that hang count before they end | [`watch_in_flight`](Builder::watch_in_flight) |
-//!
-//! # Cancel safety
-//!
-//! A call whose future is dropped, or whose operation, classifier or wait function panics, counts as no
-//! call at all; a probe's slot is free again. For why a panic is not a failure see [`Permit`].
-//!
-//! # Cost
-//!
-//! A successful call of a closed breaker takes no lock, no allocation and no look at the clock. As long as
-//! its window holds nothing but successes it is a few loads, and threads that share the breaker do not
-//! get in each other's way; with a failure among the last calls, it is an atomic addition more. Slow
-//! calls cost two readings of the clock, a time window one. Observers, modes, rules, classes and a ramp that is
-//! over cost a successful call nothing: whatever is special about a breaker shows in a bit of the word that is
-//! loaded anyway.
+//! | [`count_window`](CircuitBreakerBuilder::count_window) | 100 calls |
+//! | [`failure_rate`](CircuitBreakerBuilder::failure_rate) | 0.5 |
+//! | [`min_calls`](CircuitBreakerBuilder::min_calls) | 20 |
+//! | [`slow_calls`](CircuitBreakerBuilder::slow_calls) | none |
+//! | [`consecutive_failures`](CircuitBreakerBuilder::consecutive_failures) | none |
+//! | [`open_duration`](CircuitBreakerBuilder::open_duration) | 5 s, doubling up to 60 s, equal jitter |
+//! | [`max_retry_after`](CircuitBreakerBuilder::max_retry_after) | 3600 s |
+//! | [`half_open_concurrency`](CircuitBreakerBuilder::half_open_concurrency) | 3 |
+//! | [`half_open_calls`](CircuitBreakerBuilder::half_open_calls) | 5 |
+//! | [`probe_timeout`](CircuitBreakerBuilder::probe_timeout) | 30 s |
+//! | [`ramp_up_duration`](CircuitBreakerBuilder::ramp_up_duration) | none |
+//! | [`trip_when`](CircuitBreakerBuilder::trip_when) | none |
+//! | [`track_in_flight`](CircuitBreakerBuilder::track_in_flight) | off |
+//! | [`record_latency`](CircuitBreakerBuilder::record_latency) | off |
 
-mod admit;
-mod class;
+mod call;
+mod classified;
 mod config;
-mod core;
-mod future;
+mod engine;
+mod events;
 mod guard;
-mod in_flight;
 mod keyed;
 #[cfg(all(test, mainstay_loom))]
 mod loom;
-mod manual;
-mod moves;
-mod owned;
+mod mode;
 mod permit;
-mod places;
-mod ramp;
-mod rule;
-mod settings;
-mod settle;
+mod shared;
 mod snapshot;
-mod state;
-mod tell;
 mod transition;
-mod word;
 
-pub use class::Class;
-pub use config::Builder;
-pub use future::Call;
-pub use guard::Classified;
-pub use keyed::{Keyed, KeyedBuilder, KeyedSnapshot, KeyedSum};
-pub use manual::{Control, Mode};
-pub use owned::OwnedPermit;
-pub use permit::Permit;
-pub use rule::Figures;
-pub use snapshot::Snapshot;
-pub use transition::{Cause, State, Transition};
+pub use call::CircuitBreakerCallFuture;
+pub use classified::ClassifiedCircuitBreaker;
+pub use config::{CallClass, CircuitBreakerBuilder, TripStats};
+pub use keyed::{
+    KeyedCircuitBreaker, KeyedCircuitBreakerBuilder, KeyedCircuitBreakerSnapshot,
+    KeyedCircuitBreakerTotals, KeyedCircuitBreakerView,
+};
+pub use mode::{CircuitBreakerControl, CircuitBreakerMode};
+pub use permit::{CircuitBreakerPermit, OwnedCircuitBreakerPermit};
+pub use snapshot::CircuitBreakerSnapshot;
+pub use transition::{CircuitBreakerState, Transition, TransitionCause};
 
-use crate::error::{ConfigError, Error, Reason, Rejection};
-use crate::event::Subscribers;
+use crate::error::{ConfigError, Error, Rejection};
+use crate::event::{Observer, Subscription};
 use crate::outcome::{AnyError, Outcome};
-use crate::sync::{PlainArc, PlainMutex};
-use crate::time::{Clock, Instant, Reading};
+use crate::sync::PlainArc;
+use crate::window::{LatencyHistogram, LatencyQuantiles};
+use classified::Judge;
+use engine::{Phase, Trial};
+use events::{Notice, observer_listener};
+use mode::ModeTarget;
+use shared::Shared;
 use std::fmt;
 use std::future::Future;
-use tell::{Listener, Notice, to_observer};
+use std::time::Duration;
 
 const POLICY: &str = "circuit_breaker";
 
-/// Stops calling a dependency that fails; see the [module](self).
+/// A circuit breaker: stops calling a dependency that fails, and detects when it has recovered. See
+/// the [module](self).
 #[derive(Clone)]
 pub struct CircuitBreaker(PlainArc<Shared>);
 
-struct Shared {
-    core: core::Core,
-    family: PlainArc<Family>,
-    /// Of one of a family: what it is for.
-    subject: Option<tell::Subject>,
-}
-
-/// What breakers of one builder have in common.
-struct Family {
-    name: &'static str,
-    clock: Clock,
-    listeners: PlainArc<Subscribers<Notice>>,
-    /// What they were last configured with.
-    config: PlainMutex<Builder>,
-    control: Control,
-    /// Of breakers for each key: when one that is closed is forgotten.
-    idle_after: std::time::Duration,
-}
-
 impl CircuitBreaker {
-    /// A breaker to be set up.
+    /// Creates a breaker with the default settings.
     #[must_use]
-    pub fn builder() -> Builder {
-        Builder::default()
+    pub fn new() -> Self {
+        CircuitBreakerBuilder::default().build().expect("the defaults are in range")
+    }
+
+    /// Creates a builder with the default settings.
+    #[must_use]
+    pub fn builder() -> CircuitBreakerBuilder {
+        CircuitBreakerBuilder::default()
+    }
+
+    /// Admits or rejects a call, without waiting. The permit records the outcome of the call.
+    ///
+    /// ```
+    /// # use mainstay::breaker::CircuitBreaker;
+    /// # fn send() -> Result<(), std::io::Error> { Ok(()) }
+    /// # let breaker = CircuitBreaker::new();
+    /// let permit = breaker.try_acquire()?;
+    /// let result = send();
+    /// permit.record(&result);
+    /// # Ok::<(), mainstay::error::Rejection>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// A [`Rejection`] if the breaker is open, with the time until it will admit a probe; or if it is
+    /// half-open with all probes in flight, when that time is not known.
+    #[inline]
+    pub fn try_acquire(&self) -> Result<CircuitBreakerPermit<'_>, Rejection> {
+        self.0.admit(false, self.0.reading())
+    }
+
+    /// Admits or rejects a call, without waiting. The permit borrows nothing.
+    ///
+    /// ```
+    /// # use mainstay::breaker::CircuitBreaker;
+    /// # let breaker = CircuitBreaker::new();
+    /// let permit = breaker.try_acquire_owned()?;
+    /// std::thread::spawn(move || permit.success()).join().unwrap();
+    /// assert_eq!(breaker.snapshot().counts.total, 1);
+    /// # Ok::<(), mainstay::error::Rejection>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The same as of [`try_acquire`](Self::try_acquire).
+    #[inline]
+    pub fn try_acquire_owned(&self) -> Result<OwnedCircuitBreakerPermit, Rejection> {
+        self.try_acquire().map(|permit| OwnedCircuitBreakerPermit::new(self, permit))
+    }
+
+    /// Runs `op` if the breaker admits it, and records its outcome: every `Err` of `op` is a failure.
+    ///
+    /// `op` runs at most once, so it may consume what it captures. The future is `Send` if that of
+    /// `op` is, and cancel-safe: see [`CircuitBreakerCallFuture`].
+    ///
+    /// ```
+    /// # use mainstay::breaker::CircuitBreaker;
+    /// # async fn send() -> Result<u32, std::io::Error> { Ok(42) }
+    /// # futures::executor::block_on(async {
+    /// let breaker = CircuitBreaker::new();
+    /// let result = breaker.call(|| async { send().await }).await;
+    /// assert_eq!(result.unwrap(), 42);
+    /// # });
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The error of `op`, or a rejection.
+    pub fn call<Op, Fut, T, E>(&self, op: Op) -> CircuitBreakerCallFuture<'_, AnyError, Op, Fut>
+    where
+        Op: FnOnce() -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        CircuitBreakerCallFuture::new(&self.0, &const { Judge::DEFAULT }, op)
+    }
+
+    /// Runs `op` on this thread if the breaker admits it, and records its outcome: every `Err` of
+    /// `op` is a failure. `op` runs at most once.
+    ///
+    /// ```
+    /// # use mainstay::breaker::CircuitBreaker;
+    /// let breaker = CircuitBreaker::new();
+    /// let number = breaker.call_blocking(|| "42".parse::<u32>());
+    /// assert_eq!(number, Ok(42));
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The error of `op`, or a rejection.
+    #[inline]
+    pub fn call_blocking<T, E>(&self, op: impl FnOnce() -> Result<T, E>) -> Result<T, Error<E>> {
+        let permit = self.try_acquire()?;
+        let result = op();
+        permit.record(&result);
+        result.map_err(Error::Operation)
+    }
+
+    /// Returns a view of this breaker that judges results by the closure `classify`.
+    ///
+    /// ```
+    /// use mainstay::{breaker::CircuitBreaker, outcome::Outcome};
+    ///
+    /// let breaker = CircuitBreaker::new();
+    /// let by_status = breaker.classified_by(|result| match result {
+    ///     Ok(500..) | Err(_) => Outcome::Failure,
+    ///     Ok(_) => Outcome::Success,
+    /// });
+    /// let status = by_status.call_blocking(|| Ok::<u16, std::io::Error>(503));
+    /// assert_eq!(breaker.snapshot().counts.failed, 1);
+    /// ```
+    #[must_use]
+    pub fn classified_by<T, E, C>(&self, classify: C) -> ClassifiedCircuitBreaker<C>
+    where
+        C: Fn(&Result<T, Error<E>>) -> Outcome + Send + Sync,
+    {
+        self.classified_with(classify)
+    }
+
+    /// Returns a view of this breaker that judges results by a type that implements
+    /// [`Classify`](crate::outcome::Classify), for instance a [`Timed`](crate::outcome::Timed)
+    /// closure.
+    ///
+    /// ```
+    /// use mainstay::{breaker::CircuitBreaker, error::Error};
+    /// use mainstay::outcome::{Outcome, Timed};
+    /// use std::time::Duration;
+    ///
+    /// let limit = Duration::from_secs(1);
+    /// let classify = Timed(move |result: &Result<(), Error<()>>, elapsed| {
+    ///     match result.is_err() || elapsed > limit {
+    ///         true => Outcome::Failure,
+    ///         false => Outcome::Success,
+    ///     }
+    /// });
+    /// let view = CircuitBreaker::new().classified_with(classify);
+    /// assert_eq!(view.call_blocking(|| Ok(())), Ok(()));
+    /// ```
+    #[must_use]
+    pub fn classified_with<C>(&self, classify: C) -> ClassifiedCircuitBreaker<C> {
+        let judge = Judge { classify, class: CallClass::DEFAULT };
+        ClassifiedCircuitBreaker { breaker: self.clone(), judge }
+    }
+
+    /// Returns a view of this breaker for calls with thresholds of their own. See [`CallClass`].
+    ///
+    /// # Errors
+    ///
+    /// A threshold of `class` is out of range, or it sets what is slow and the breaker times no
+    /// calls.
+    pub fn for_class(
+        &self,
+        class: CallClass,
+    ) -> Result<ClassifiedCircuitBreaker<AnyError>, ConfigError> {
+        self.classified_with(AnyError).for_class(class)
+    }
+
+    /// Returns the name given to the builder.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.0.group.name
+    }
+
+    /// Returns the present state.
+    #[must_use]
+    pub fn state(&self) -> CircuitBreakerState {
+        self.0.engine.state()
+    }
+
+    /// Returns the present mode.
+    #[must_use]
+    pub fn mode(&self) -> CircuitBreakerMode {
+        self.0.engine.word().mode()
+    }
+
+    /// Sets the mode. A [`CircuitBreakerControl`] sets that of many breakers.
+    ///
+    /// ```
+    /// use mainstay::breaker::{CircuitBreaker, CircuitBreakerMode};
+    ///
+    /// let breaker = CircuitBreaker::new();
+    /// breaker.set_mode(CircuitBreakerMode::Shadow);
+    /// # fn send() -> Result<(), ()> { Ok(()) }
+    /// let permit = breaker.try_acquire()?; // never rejects in shadow mode
+    /// if permit.would_reject() {
+    ///     println!("this call would have been rejected");
+    /// }
+    /// permit.record(&send());
+    /// # Ok::<(), mainstay::error::Rejection>(())
+    /// ```
+    pub fn set_mode(&self, mode: CircuitBreakerMode) {
+        self.0.apply_mode(mode);
+    }
+
+    /// Rejects all calls until another mode is set: [`CircuitBreakerMode::ForcedOpen`].
+    pub fn force_open(&self) {
+        self.set_mode(CircuitBreakerMode::ForcedOpen);
+    }
+
+    /// Admits and counts all calls until another mode is set: [`CircuitBreakerMode::ForcedClosed`].
+    /// [`reset`](Self::reset) closes the breaker and leaves the rules in force.
+    pub fn force_close(&self) {
+        self.set_mode(CircuitBreakerMode::ForcedClosed);
+    }
+
+    /// Admits all calls and counts none until another mode is set: [`CircuitBreakerMode::Disabled`].
+    pub fn disable(&self) {
+        self.set_mode(CircuitBreakerMode::Disabled);
+    }
+
+    /// Closes the breaker immediately, with an empty window. Calls in flight will not count.
+    ///
+    /// A breaker that is [forced open](Self::force_open) or [disabled](Self::disable) stays so.
+    pub fn reset(&self) {
+        if self.0.engine.close_and_clear(self.0.group.clock.now()).is_committed() {
+            self.0.deliver();
+        }
+    }
+
+    /// Returns a builder with the settings in force, to be changed and passed to
+    /// [`reconfigure`](Self::reconfigure).
+    #[must_use]
+    pub fn config(&self) -> CircuitBreakerBuilder {
+        self.0.group.config.lock().clone()
+    }
+
+    /// Replaces the settings while calls go on.
+    ///
+    /// The window, the state and the remaining open duration are kept. After this returns, no
+    /// decision is made by the old settings. The observer, the control and the source of randomness
+    /// stay the same.
+    ///
+    /// ```
+    /// # use mainstay::breaker::CircuitBreaker;
+    /// # let breaker = CircuitBreaker::new();
+    /// breaker.reconfigure(breaker.config().failure_rate(0.3))?;
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// A setting is out of range; or one differs that is fixed when the breaker is built (name,
+    /// window, clock, whether calls in flight are tracked and latencies recorded); or the breaker
+    /// belongs to a [`KeyedCircuitBreaker`], whose settings are fixed. Nothing is changed then.
+    pub fn reconfigure(&self, config: CircuitBreakerBuilder) -> Result<(), ConfigError> {
+        if self.0.key.is_some() {
+            let accepted = "a breaker that does not belong to a key";
+            return Err(ConfigError::new("config", "of one key", accepted));
+        }
+        let old = {
+            // One thread at a time: the builder and the configuration in force must agree.
+            let mut present = self.0.group.config.lock();
+            let validated = present.reconfigured(&config)?;
+            self.0.engine.install(&validated, config.closures());
+            std::mem::replace(&mut *present, config)
+        };
+        drop(old); // may run the user's `Drop`: not under the lock
+        Ok(())
+    }
+
+    /// Returns the present figures.
+    #[must_use]
+    pub fn snapshot(&self) -> CircuitBreakerSnapshot {
+        let now = self.0.group.clock.now();
+        let engine = self.0.engine.snapshot(now);
+        let trial = match engine.phase {
+            Phase::HalfOpen(trial) => trial,
+            _ => Trial::default(),
+        };
+        let latency = self.0.engine.window.latency(now);
+        CircuitBreakerSnapshot {
+            state: engine.state,
+            mode: engine.mode,
+            counts: engine.counts,
+            overdue: engine.overdue,
+            trial: trial.counts(),
+            active_probes: trial.active,
+            openings: engine.openings,
+            retry_after: engine.open_until.map(|until| until - now),
+            rejected: engine.rejected,
+            shadowed: engine.shadowed,
+            stale: engine.stale,
+            latency: latency.and_then(|latency| latency.summary()),
+        }
+    }
+
+    /// Returns the latencies of the successful calls in the window; `None` if they are not
+    /// [recorded](CircuitBreakerBuilder::record_latency).
+    ///
+    /// ```
+    /// use mainstay::{breaker::CircuitBreaker, window::LatencyQuantiles};
+    ///
+    /// let breaker = CircuitBreaker::builder().record_latency().build()?;
+    /// # fn send() -> Result<(), std::io::Error> { Ok(()) }
+    /// breaker.call_blocking(send)?;
+    /// let p95 = breaker.quantile(0.95);
+    /// assert_eq!(p95, breaker.latency().unwrap().quantile(0.95));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn latency(&self) -> Option<LatencyHistogram> {
+        self.0.engine.window.latency(self.0.group.clock.now())
+    }
+
+    /// Returns the latest transitions, oldest first, at most 16.
+    ///
+    /// ```
+    /// # use mainstay::breaker::{CircuitBreaker, CircuitBreakerState, TransitionCause};
+    /// # let breaker = CircuitBreaker::builder().min_calls(1).build()?;
+    /// # breaker.try_acquire().unwrap().failure();
+    /// let open = CircuitBreakerState::Open;
+    /// let history = breaker.history();
+    /// let why = history.iter().rfind(|transition| transition.to == open).unwrap();
+    /// assert_eq!(why.cause, TransitionCause::FailureRate);
+    /// println!("{}: {} of {} calls", why.cause, why.counts.failed, why.counts.total);
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn history(&self) -> Vec<Transition> {
+        self.0.engine.outbox.recent()
+    }
+
+    /// Calls `listener` for each transition until the subscription is dropped.
+    ///
+    /// ```
+    /// use mainstay::breaker::CircuitBreaker;
+    /// use std::sync::mpsc;
+    ///
+    /// let breaker = CircuitBreaker::builder().min_calls(1).build()?;
+    /// let (sender, receiver) = mpsc::channel();
+    /// let subscription = breaker.on_transition(move |transition| {
+    ///     let _ = sender.send(*transition);
+    /// });
+    /// breaker.try_acquire()?.failure();
+    /// assert_eq!(receiver.try_recv()?.counts.failed, 1);
+    /// drop(subscription);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_transition(
+        &self,
+        listener: impl Fn(&Transition) + Send + Sync + 'static,
+    ) -> Subscription {
+        self.0.group.listeners.subscribe(move |notice| match notice {
+            Notice::Transition(transition, _) => listener(transition),
+            Notice::WouldReject { .. } => {}
+        })
+    }
+
+    /// Passes each event to `observer` until the subscription is dropped: each [`Transition`], and
+    /// each call that a breaker in [shadow mode](CircuitBreakerMode::Shadow) would have rejected
+    /// (`would_reject`, with the field `state`). [`event`](crate::event) describes the delivery.
+    ///
+    /// For a breaker of a [`KeyedCircuitBreaker`] the observer receives the events of all keys, of
+    /// which each numbers its own.
+    ///
+    /// ```
+    /// # use mainstay::{breaker::CircuitBreaker, event::Event};
+    /// # let breaker = CircuitBreaker::new();
+    /// let subscription = breaker.observe(|event: &Event<'_>| eprintln!("{event}"));
+    /// # drop(subscription);
+    /// ```
+    pub fn observe(&self, observer: impl Observer) -> Subscription {
+        self.0.group.listeners.subscribe(observer_listener(self.name(), observer))
     }
 
     const fn from_shared(shared: PlainArc<Shared>) -> Self {
@@ -204,232 +537,17 @@ impl CircuitBreaker {
     fn shared(&self) -> &Shared {
         &self.0
     }
+}
 
-    /// Asks for leave to make a call. Never waits.
-    ///
-    /// ```
-    /// # use mainstay::breaker::CircuitBreaker;
-    /// # fn send() -> Result<(), std::io::Error> { Ok(()) }
-    /// # let breaker = CircuitBreaker::builder().build()?;
-    /// let permit = breaker.try_acquire()?;
-    /// let result = send();
-    /// permit.record(&result);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    /// A [`Rejection`] if the breaker is open, with the time until it will take a probe; or if it is
-    /// half-open with all probes under way, when nobody can tell.
-    #[inline]
-    pub fn try_acquire(&self) -> Result<Permit<'_>, Rejection> {
-        self.0.admit(false, self.0.reading())
-    }
-
-    /// Runs `op` if the breaker lets it pass, and counts how it ended: every `Err` of `op` itself is a
-    /// failure.
-    ///
-    /// The future is `Send` if yours is, and cancel-safe: see [`Call`].
-    pub fn call<Op, Fut, T, E>(&self, op: Op) -> Call<'_, AnyError, Op, Fut>
-    where
-        Op: FnOnce() -> Fut,
-        Fut: Future<Output = Result<T, E>>,
-    {
-        Call::new(&self.0, &const { guard::Judge::ORDINARY }, op)
-    }
-
-    /// As [`call`](Self::call), around a closure that holds the thread.
-    ///
-    /// # Errors
-    /// That of `op`, or a rejection.
-    #[inline]
-    pub fn call_blocking<T, E>(&self, op: impl FnOnce() -> Result<T, E>) -> Result<T, Error<E>> {
-        let permit = self.try_acquire()?;
-        let result = op();
-        permit.record(&result);
-        result.map_err(Error::Operation)
-    }
-
-    /// A view of this breaker that judges calls by `classify`: a closure from the result to an
-    /// [`Outcome`], or any [`Classify`](crate::outcome::Classify).
-    #[must_use]
-    pub fn classified_by<C>(&self, classify: C) -> Classified<C> {
-        Classified {
-            breaker: self.clone(),
-            judge: guard::Judge { classify, class: Class::ORDINARY },
-        }
-    }
-
-    /// A view of this breaker for calls that have thresholds of their own.
-    ///
-    /// # Errors
-    /// A threshold of `class` is out of range, or it says what is slow and the breaker times no calls.
-    pub fn for_class(&self, class: Class) -> Result<Classified<AnyError>, ConfigError> {
-        self.classified_by(AnyError).for_class(class)
-    }
-
-    /// The name it was built with.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        self.0.family.name
-    }
-
-    /// The present state.
-    #[must_use]
-    pub fn state(&self) -> State {
-        self.0.core.state()
-    }
-
-    /// Closes it at once, with an empty window. Calls under way will not count. A breaker that somebody holds
-    /// open or has disabled stays so.
-    pub fn reset(&self) {
-        self.0.core.reset(self.0.family.clock.now());
-        self.0.deliver();
-    }
-
-    /// Who decides whether calls pass.
-    #[must_use]
-    pub fn mode(&self) -> Mode {
-        self.0.core.word().mode()
-    }
-
-    /// Puts somebody in charge, or the rules again. Many breakers at once: [`Control`].
-    ///
-    /// ```
-    /// use mainstay::breaker::{CircuitBreaker, Mode};
-    ///
-    /// let breaker = CircuitBreaker::builder().build()?;
-    /// breaker.set_mode(Mode::Shadow);
-    /// # fn send() -> Result<(), ()> { Ok(()) }
-    /// let permit = breaker.try_acquire().expect("a breaker in shadow rejects nothing");
-    /// if permit.would_reject() {
-    ///     println!("this call would not have been made");
-    /// }
-    /// permit.record(&send());
-    /// # Ok::<(), mainstay::error::ConfigError>(())
-    /// ```
-    pub fn set_mode(&self, mode: Mode) {
-        manual::Follow::take_on(&*self.0, mode);
-    }
-
-    /// Rejects all calls until somebody says otherwise: [`Mode::ForcedOpen`].
-    pub fn force_open(&self) {
-        self.set_mode(Mode::ForcedOpen);
-    }
-
-    /// Lets all calls pass, and counts them, until somebody says otherwise: [`Mode::ForcedClosed`]. To close
-    /// it and let it go on by its rules: [`reset`](Self::reset).
-    pub fn force_close(&self) {
-        self.set_mode(Mode::ForcedClosed);
-    }
-
-    /// Lets all calls pass and counts none until somebody says otherwise: [`Mode::Disabled`].
-    pub fn disable(&self) {
-        self.set_mode(Mode::Disabled);
-    }
-
-    /// The settings in force, to be changed and handed to [`reconfigure`](Self::reconfigure).
-    #[must_use]
-    pub fn config(&self) -> Builder {
-        self.0.family.config.lock().clone()
-    }
-
-    /// Puts other settings into force, while calls go on.
-    ///
-    /// What was learned stays: window, state, and for how long it opened. When this returns, no decision
-    /// by the old settings comes any more.
-    ///
-    /// ```
-    /// # use mainstay::breaker::CircuitBreaker;
-    /// # let breaker = CircuitBreaker::builder().build()?;
-    /// breaker.reconfigure(breaker.config().failure_rate(0.3))?;
-    /// # Ok::<(), mainstay::error::ConfigError>(())
-    /// ```
-    ///
-    /// # Errors
-    /// The breaker is one of a [`Keyed`], whose settings are fixed; a setting is out of range, or is one of those that are fixed when the breaker is built: name,
-    /// window, clock, whether calls under way are watched and latencies kept. Then nothing is changed. The
-    /// observer, the control and the source of randomness stay what they were in any case.
-    pub fn reconfigure(&self, config: Builder) -> Result<(), ConfigError> {
-        if self.0.subject.is_some() {
-            return Err(ConfigError::new(
-                "config",
-                "of one key",
-                "a breaker that is not one of a family",
-            ));
-        }
-        let old = {
-            // One at a time: `config` and the settings in force must agree.
-            let mut present = self.0.family.config.lock();
-            let settings = present.reconfigured(&config)?;
-            self.0.core.reconfigure(&settings, config.closures());
-            std::mem::replace(&mut *present, config)
-        };
-        drop(old); // may hold closures of the user's: not under the lock
-        Ok(())
+impl Default for CircuitBreaker {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
-impl Shared {
-    #[inline]
-    fn reading(&self) -> Reading<'_> {
-        Reading::of(&self.family.clock)
-    }
-
-    #[inline]
-    fn admit(&self, timed: bool, reading: Reading<'_>) -> Result<Permit<'_>, Rejection> {
-        match self.core.admit_at_once() {
-            Some(ticket) if !timed => Ok(Permit::new(self, ticket)),
-            _ => self.admit_or_refuse(timed, reading),
-        }
-    }
-
-    #[inline(never)]
-    fn admit_or_refuse(
-        &self,
-        timed: bool,
-        mut reading: Reading<'_>,
-    ) -> Result<Permit<'_>, Rejection> {
-        let (admitted, moved) = self.core.admit(timed, &mut reading);
-        // The permit first: should an observer panic, it gives the slot back.
-        let admitted = admitted.map(|ticket| Permit::new(self, ticket));
-        if moved {
-            self.deliver();
-        }
-        if let Ok(permit) = &admitted
-            && let Some(nth) = permit.nth_shadowed()
-        {
-            self.tell_of_shadow(nth, &mut reading);
-        }
-        admitted.map_err(|refused| {
-            let rejection = Rejection::new(Reason::CircuitOpen, self.family.name);
-            match refused.until {
-                Some(until) => rejection.with_retry_after(until - refused.now),
-                None => rejection,
-            }
-        })
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn give_back(&self, ticket: admit::Ticket) {
-        self.core.give_back(&ticket);
-    }
-
-    #[inline(never)]
-    fn settle(&self, ticket: admit::Ticket, outcome: Outcome, class: &Class, now: Option<Instant>) {
-        let clock = &self.family.clock;
-        let mut reading = now.map_or(Reading::of(clock), |now| Reading::known(clock, now));
-        if self.core.settle(ticket, outcome, class, &mut reading) {
-            self.deliver();
-        }
-    }
-}
-
-impl manual::Follow for Shared {
-    fn take_on(&self, mode: Mode) {
-        if self.core.set_mode(mode, self.family.clock.now()) {
-            self.deliver();
-        }
+impl LatencyQuantiles for CircuitBreaker {
+    fn quantile(&self, quantile: f64) -> Option<Duration> {
+        self.latency()?.quantile(quantile)
     }
 }
 

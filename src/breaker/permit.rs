@@ -1,112 +1,243 @@
-use super::admit::Ticket;
-use super::{Class, Shared};
+//! Permits: the right to make one call, and the place where its outcome is recorded.
+
+use super::CircuitBreaker;
+use super::config::CallClass;
+use super::engine::Ticket;
+use super::shared::Shared;
 use crate::outcome::Outcome;
 use crate::time::{Instant, Reading};
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::time::Duration;
 
-/// Leave to make one call, and the duty to say how it ended.
+/// A permit to make one call, whose outcome it records; returned by
+/// [`try_acquire`](CircuitBreaker::try_acquire).
 ///
-/// Consuming it says so. Dropping it says nothing about the dependency and gives back what it held: a
-/// half-open breaker's slot for a probe, and its place among the calls under way. That is what a cancelled call does, and a panicking one too,
-/// for a panic is a fault on this side of the wire; if a panic of yours does tell of the dependency,
-/// catch it and call [`failure`](Self::failure).
+/// Consuming the permit records the outcome. Dropping it records nothing, and gives back what the
+/// call held: the slot of a probe, and its place among the calls in flight. That is what happens when
+/// a call is cancelled or panics, because a panic is a fault on this side of the connection. If a
+/// panic of yours does say something about the dependency, catch it and call
+/// [`failure`](Self::failure).
 ///
-/// Holding a permit holds no lock.
-#[must_use = "a permit that is dropped counts as no call at all"]
-pub struct Permit<'a> {
+/// A permit holds no lock.
+#[must_use = "a permit that is dropped records no outcome"]
+pub struct CircuitBreakerPermit<'a> {
     breaker: &'a Shared,
     ticket: Ticket,
 }
 
-impl<'a> Permit<'a> {
+impl<'a> CircuitBreakerPermit<'a> {
     #[inline]
     pub(super) const fn new(breaker: &'a Shared, ticket: Ticket) -> Self {
         Self { breaker, ticket }
     }
 
-    /// The call succeeded. It still counts as slow if it took too long.
+    /// Records a success. It counts as slow if the call took too long.
     #[inline]
     pub fn success(self) {
-        self.settle(Outcome::Success, &Class::ORDINARY, None);
+        self.record_outcome(Outcome::Success);
     }
 
-    /// The call failed.
+    /// Records a failure.
     #[inline]
     pub fn failure(self) {
-        self.settle(Outcome::Failure, &Class::ORDINARY, None);
+        self.record_outcome(Outcome::Failure);
     }
 
-    /// The call says nothing about the dependency. The same as dropping the permit.
+    /// Records nothing: the call says nothing about the dependency. Dropping the permit does the
+    /// same.
     #[inline]
     pub fn ignore(self) {
-        self.settle(Outcome::Ignore, &Class::ORDINARY, None);
+        self.record_outcome(Outcome::Ignore);
     }
 
-    /// The call succeeded if `result` is `Ok`, and failed otherwise, whatever the error: if yours may be a
-    /// rejection by another policy, which says nothing about the dependency, [`ignore`](Self::ignore) it.
+    /// Records a success if `result` is `Ok`, and a failure otherwise.
+    ///
+    /// If the error may be a rejection by another policy, which says nothing about the dependency,
+    /// [`ignore`](Self::ignore) it instead.
+    ///
+    /// ```
+    /// # use mainstay::breaker::CircuitBreaker;
+    /// # let breaker = CircuitBreaker::new();
+    /// let permit = breaker.try_acquire()?;
+    /// let result: Result<u32, std::num::ParseIntError> = "42".parse();
+    /// permit.record(&result);
+    /// # Ok::<(), mainstay::error::Rejection>(())
+    /// ```
     #[inline]
     pub fn record<T, E>(self, result: &Result<T, E>) {
-        let outcome = if result.is_ok() { Outcome::Success } else { Outcome::Failure };
-        self.settle(outcome, &Class::ORDINARY, None);
+        self.record_outcome(if result.is_ok() { Outcome::Success } else { Outcome::Failure });
     }
 
-    /// The call ended as `outcome` says.
+    /// Records `outcome`.
+    ///
+    /// ```
+    /// # use mainstay::{breaker::CircuitBreaker, outcome::Outcome};
+    /// # use std::time::Duration;
+    /// # let breaker = CircuitBreaker::new();
+    /// // The server has answered 503 with `Retry-After: 30`.
+    /// let outcome = Outcome::Unavailable(Duration::from_secs(30));
+    /// breaker.try_acquire()?.record_outcome(outcome);
+    /// # Ok::<(), mainstay::error::Rejection>(())
+    /// ```
     #[inline]
-    pub fn outcome(self, outcome: Outcome) {
-        self.settle(outcome, &Class::ORDINARY, None);
+    pub fn record_outcome(self, outcome: Outcome) {
+        self.record_class(outcome, &CallClass::DEFAULT, None);
     }
 
-    /// Whether the breaker, were it not in [shadow](super::Mode::Shadow), would have rejected this call.
+    /// Whether the breaker would have rejected this call, were it not in
+    /// [shadow mode](super::CircuitBreakerMode::Shadow).
     #[must_use]
     pub const fn would_reject(&self) -> bool {
-        self.nth_shadowed().is_some()
+        self.shadow_sequence().is_some()
     }
 
-    /// Which of the calls it is that would have been rejected.
-    pub(super) const fn nth_shadowed(&self) -> Option<u64> {
-        self.ticket.admitted.nth_shadowed()
+    pub(super) const fn shadow_sequence(&self) -> Option<u64> {
+        self.ticket.shadow_sequence()
     }
 
-    /// A look at the clock for those who judge this call, and how long it took, if it is timed.
+    /// The time since the call started, if it is timed.
     pub(super) fn elapsed(&self, reading: &mut Reading<'_>) -> Option<Duration> {
         self.ticket.elapsed(reading)
     }
 
     pub(super) fn reading(&self) -> Reading<'a> {
-        Reading::of(&self.breaker.family.clock)
+        self.breaker.reading()
     }
 
-    /// What it holds, without giving it back.
+    /// What the permit holds, without giving it back.
     #[inline]
-    pub(super) fn into_ticket(self) -> Ticket {
+    fn into_ticket(self) -> Ticket {
         ManuallyDrop::new(self).ticket
     }
 
-    /// `now`: if the clock has been read.
+    /// Records `outcome` by the thresholds of `class`. `now` is passed if the clock has been read.
     #[inline(always)]
-    pub(super) fn settle(self, outcome: Outcome, class: &Class, now: Option<Instant>) {
+    pub(super) fn record_class(self, outcome: Outcome, class: &CallClass, now: Option<Instant>) {
         let permit = ManuallyDrop::new(self);
-        if outcome == Outcome::Success && permit.breaker.core.count_at_once(permit.ticket) {
+        let (breaker, ticket) = (permit.breaker, permit.ticket);
+        if outcome == Outcome::Success && breaker.engine.try_record_success(ticket) {
             return;
         }
-        permit.breaker.settle(permit.ticket, outcome, class, now);
+        record_slow(breaker, ticket, outcome, class, now);
     }
 }
 
-impl Drop for Permit<'_> {
+#[inline(never)]
+fn record_slow(
+    breaker: &Shared,
+    ticket: Ticket,
+    outcome: Outcome,
+    class: &CallClass,
+    now: Option<Instant>,
+) {
+    let clock = &breaker.group.clock;
+    let mut reading = now.map_or(Reading::of(clock), |now| Reading::known(clock, now));
+    if breaker.engine.complete(ticket, outcome, class, &mut reading).is_committed() {
+        breaker.deliver();
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn abandon(breaker: &Shared, ticket: Ticket) {
+    breaker.engine.abandon(&ticket);
+}
+
+impl Drop for CircuitBreakerPermit<'_> {
     #[inline]
     fn drop(&mut self) {
-        // Without an outcome there is no transition, so no observer runs here, perhaps in a panic.
+        // Without an outcome there is no transition, so no observer runs here, where a panic may be
+        // unwinding.
         if !self.ticket.is_plain() {
-            self.breaker.give_back(self.ticket);
+            abandon(self.breaker, self.ticket);
         }
     }
 }
 
-impl fmt::Debug for Permit<'_> {
+impl fmt::Debug for CircuitBreakerPermit<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Permit").field("breaker", &self.breaker.family.name).finish_non_exhaustive()
+        f.debug_struct("CircuitBreakerPermit")
+            .field("breaker", &self.breaker.group.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A [`CircuitBreakerPermit`] that owns a handle of the breaker, so that it can be kept where no
+/// breaker is borrowed; returned by
+/// [`try_acquire_owned`](CircuitBreaker::try_acquire_owned).
+///
+/// Costs two more writes, to the breaker's reference count, for which threads that share the breaker
+/// contend.
+#[must_use = "a permit that is dropped records no outcome"]
+pub struct OwnedCircuitBreakerPermit {
+    breaker: CircuitBreaker,
+    /// `None` when the outcome is recorded.
+    ticket: Option<Ticket>,
+}
+
+impl OwnedCircuitBreakerPermit {
+    #[inline]
+    pub(super) fn new(breaker: &CircuitBreaker, permit: CircuitBreakerPermit<'_>) -> Self {
+        let ticket = Some(permit.into_ticket());
+        Self { breaker: breaker.clone(), ticket }
+    }
+
+    /// Records a success. It counts as slow if the call took too long.
+    pub fn success(self) {
+        self.record_outcome(Outcome::Success);
+    }
+
+    /// Records a failure.
+    pub fn failure(self) {
+        self.record_outcome(Outcome::Failure);
+    }
+
+    /// Records nothing: the call says nothing about the dependency. Dropping the permit does the
+    /// same.
+    pub fn ignore(self) {
+        drop(self);
+    }
+
+    /// Records a success if `result` is `Ok`, and a failure otherwise, as
+    /// [`CircuitBreakerPermit::record`] does.
+    pub fn record<T, E>(self, result: &Result<T, E>) {
+        self.record_outcome(if result.is_ok() { Outcome::Success } else { Outcome::Failure });
+    }
+
+    /// Records `outcome`, as [`CircuitBreakerPermit::record_outcome`] does.
+    pub fn record_outcome(mut self, outcome: Outcome) {
+        if let Some(permit) = self.take() {
+            permit.record_outcome(outcome);
+        }
+    }
+
+    /// Whether the breaker would have rejected this call, were it not in
+    /// [shadow mode](super::CircuitBreakerMode::Shadow).
+    #[must_use]
+    pub fn would_reject(&self) -> bool {
+        self.ticket.is_some_and(|ticket| ticket.shadow_sequence().is_some())
+    }
+
+    /// What it holds, as a permit that borrows it.
+    #[inline(always)]
+    pub(super) fn take(&mut self) -> Option<CircuitBreakerPermit<'_>> {
+        let ticket = self.ticket.take()?;
+        Some(CircuitBreakerPermit::new(self.breaker.shared(), ticket))
+    }
+}
+
+impl Drop for OwnedCircuitBreakerPermit {
+    #[inline]
+    fn drop(&mut self) {
+        drop(self.take());
+    }
+}
+
+impl fmt::Debug for OwnedCircuitBreakerPermit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnedCircuitBreakerPermit")
+            .field("breaker", &self.breaker.name())
+            .finish_non_exhaustive()
     }
 }

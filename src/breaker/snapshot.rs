@@ -1,92 +1,40 @@
-use super::CircuitBreaker;
-use super::manual::Mode;
-use super::transition::State;
-use super::word::{Phase, Trial};
-use crate::window::{Counts, Latency, Quantiles};
+//! The figures of a breaker at a moment.
+
+use super::mode::CircuitBreakerMode;
+use super::transition::CircuitBreakerState;
+use crate::window::{LatencySummary, WindowCounts};
 use std::time::Duration;
 
-/// The figures of a breaker at a moment; consistent enough to plot.
+/// The figures of a [`CircuitBreaker`](super::CircuitBreaker) at a moment, consistent enough to plot.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct Snapshot {
-    /// The state. A breaker is open until somebody comes to be its first probe, even if its wait is over.
-    pub state: State,
-    /// Who decides.
-    pub mode: Mode,
-    /// What the window holds; of an open breaker, what tripped it.
-    pub counts: Counts,
-    /// Calls under way that have taken too long already, if [those are watched](super::Builder::watch_in_flight).
+pub struct CircuitBreakerSnapshot {
+    /// The state. A breaker stays open after its open duration until a call becomes its first probe.
+    pub state: CircuitBreakerState,
+    /// The mode.
+    pub mode: CircuitBreakerMode,
+    /// The counts of the window; of an open breaker, those that tripped it.
+    pub counts: WindowCounts,
+    /// Calls in flight that are slow already, if those are
+    /// [tracked](super::CircuitBreakerBuilder::track_in_flight).
     pub overdue: u64,
-    /// What the probes of a half-open breaker have shown so far.
-    pub trial: Counts,
-    /// Probes under way.
-    pub probes: u32,
-    /// How often it has opened since it was last closed for good.
+    /// The outcomes of the probes of a half-open breaker.
+    pub trial: WindowCounts,
+    /// Probes in flight.
+    pub active_probes: u32,
+    /// Openings since the breaker was last closed for good.
     pub openings: u32,
-    /// How long an open breaker will still refuse; zero if it would take a probe.
+    /// How long an open breaker will still reject calls; zero if it would admit a probe. `None` if it
+    /// is not open, or if the time is not known.
     pub retry_after: Option<Duration>,
-    /// Calls rejected since it was built.
+    /// Calls rejected since the breaker was built.
     pub rejected: u64,
-    /// Calls since it was built that passed in [shadow](Mode::Shadow) and would have been rejected.
+    /// Calls since the breaker was built that were admitted in
+    /// [shadow mode](CircuitBreakerMode::Shadow) and would have been rejected.
     pub shadowed: u64,
-    /// Outcomes since it was built that came too late to count.
+    /// Outcomes since the breaker was built that came too late to count.
     pub stale: u64,
-    /// How long calls took: the median, and the time within which 90 and 99 of a hundred ended; if
-    /// [latencies are kept](super::Builder::latency) and there are any.
-    pub latency: Option<[Duration; 3]>,
-}
-
-impl CircuitBreaker {
-    /// The present figures.
-    #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
-        let now = self.0.family.clock.now();
-        let look = self.0.core.look(now);
-        let trial = match look.phase {
-            Phase::HalfOpen(trial) => trial,
-            _ => Trial::default(),
-        };
-        let quantiles = |latency: Latency| {
-            let [p50, p90, p99] = [0.5, 0.9, 0.99].map(|quantile| latency.quantile(quantile));
-            Some([p50?, p90?, p99?])
-        };
-        Snapshot {
-            state: look.state,
-            mode: look.mode,
-            counts: look.counts,
-            overdue: look.overdue,
-            trial: trial.counts(),
-            probes: trial.leased,
-            openings: look.openings,
-            retry_after: look.open_until.map(|until| until - now),
-            rejected: look.rejected,
-            shadowed: look.shadowed,
-            stale: look.stale,
-            latency: self.0.core.window.latency(now).and_then(quantiles),
-        }
-    }
-
-    /// How long the successful calls in the window took; `None` if [that is not kept](super::Builder::latency).
-    ///
-    /// ```
-    /// use mainstay::breaker::CircuitBreaker;
-    /// use mainstay::window::Quantiles;
-    ///
-    /// let breaker = CircuitBreaker::builder().latency(true).build()?;
-    /// # fn send() -> Result<(), std::io::Error> { Ok(()) }
-    /// breaker.call_blocking(send)?;
-    /// let delay = breaker.quantile(0.95); // what a hedge would ask
-    /// assert_eq!(delay, breaker.latency().unwrap().quantile(0.95));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    #[must_use]
-    pub fn latency(&self) -> Option<Latency> {
-        self.0.core.window.latency(self.0.family.clock.now())
-    }
-}
-
-impl Quantiles for CircuitBreaker {
-    fn quantile(&self, quantile: f64) -> Option<Duration> {
-        self.latency()?.quantile(quantile)
-    }
+    /// The latencies of the successful calls in the window, if they are
+    /// [recorded](super::CircuitBreakerBuilder::record_latency) and there are any.
+    pub latency: Option<LatencySummary>,
 }

@@ -1,26 +1,29 @@
-use super::manual::Mode;
-use super::word::{Phase, Word};
-use crate::event::{Event, Value};
+//! The public states of a breaker, and the transitions between them.
+
+use super::engine::{Phase, Word};
+use super::mode::CircuitBreakerMode;
+use crate::event::{Event, EventValue};
 use crate::time::Instant;
-use crate::window::Counts;
+use crate::window::WindowCounts;
 use std::fmt;
 use std::time::Duration;
 
-/// The state of a breaker, as seen from outside.
+/// The state of a [`CircuitBreaker`](super::CircuitBreaker).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum State {
-    /// Calls pass, and are counted unless it is [disabled](Mode::Disabled).
+pub enum CircuitBreakerState {
+    /// Calls are admitted, and counted unless the breaker is
+    /// [disabled](CircuitBreakerMode::Disabled).
     Closed,
-    /// No call passes.
+    /// Calls are rejected.
     Open,
-    /// A few calls pass as probes.
+    /// A few calls are admitted as probes.
     HalfOpen,
 }
 
-impl State {
+impl CircuitBreakerState {
     pub(super) fn of(word: Word) -> Self {
         match word.phase() {
-            Phase::Closed { .. } | Phase::Off => Self::Closed,
+            Phase::Closed { .. } | Phase::Bypass => Self::Closed,
             Phase::Open => Self::Open,
             Phase::HalfOpen(_) => Self::HalfOpen,
         }
@@ -35,109 +38,108 @@ impl State {
     }
 }
 
-impl fmt::Display for State {
+impl fmt::Display for CircuitBreakerState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-/// Why a breaker went from one state to another.
+/// The cause of a [`Transition`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Cause {
-    /// Too large a share of the calls in the window failed.
+pub enum TransitionCause {
+    /// The share of failed calls in the window reached its limit.
     FailureRate,
-    /// Too large a share of the calls in the window was slow.
+    /// The share of slow calls in the window reached its limit.
     SlowRate,
-    /// Too many calls failed one after the other.
+    /// The number of failures without a success in between reached its limit.
     ConsecutiveFailures,
-    /// It had been open for as long as it should.
-    WaitElapsed,
-    /// The probes did well.
+    /// The open duration elapsed.
+    OpenDurationElapsed,
+    /// Enough probes succeeded.
     ProbesSucceeded,
     /// Too many probes failed or were slow.
     ProbesFailed,
-    /// Too many probes never came back.
-    ProbesLost,
-    /// Somebody called `reset`.
+    /// Too many probes did not end within their timeout.
+    ProbesTimedOut,
+    /// The breaker was [reset](super::CircuitBreaker::reset).
     Reset,
-    /// The rule that was given to [`trip_when`](super::Builder::trip_when) said so.
-    Rule,
-    /// The dependency asked to be left alone for a while: an [`Outcome::Unavailable`].
-    ///
-    /// [`Outcome::Unavailable`]: crate::outcome::Outcome::Unavailable
-    AskedTo,
-    /// Somebody set another [`Mode`].
-    ByHand,
+    /// The user's own [rule](super::CircuitBreakerBuilder::trip_when) returned true.
+    TripRule,
+    /// The dependency asked not to be called for a while:
+    /// [`Outcome::Unavailable`](crate::outcome::Outcome::Unavailable).
+    Unavailable,
+    /// Another [mode](CircuitBreakerMode) was set.
+    ModeChanged,
 }
 
-impl Cause {
+impl TransitionCause {
     const fn as_str(self) -> &'static str {
         match self {
             Self::FailureRate => "failure rate",
             Self::SlowRate => "slow rate",
             Self::ConsecutiveFailures => "consecutive failures",
-            Self::WaitElapsed => "wait elapsed",
+            Self::OpenDurationElapsed => "open duration elapsed",
             Self::ProbesSucceeded => "probes succeeded",
             Self::ProbesFailed => "probes failed",
-            Self::ProbesLost => "probes lost",
+            Self::ProbesTimedOut => "probes timed out",
             Self::Reset => "reset",
-            Self::Rule => "rule",
-            Self::AskedTo => "asked to",
-            Self::ByHand => "by hand",
+            Self::TripRule => "trip rule",
+            Self::Unavailable => "unavailable",
+            Self::ModeChanged => "mode changed",
         }
     }
 }
 
-impl fmt::Display for Cause {
+impl fmt::Display for TransitionCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-/// A breaker went from one state to another, and why.
+/// A change of the state or the mode of a breaker, with its cause.
 ///
-/// Towards an observer it is an [`Event`] of kind `transition` with the fields `from`, `to`, `cause`,
-/// `total`, `failed`, `slow`, `openings`, `mode` and, when it opened, `wait`.
+/// Observers receive it as an [`Event`] of kind `transition` with the fields `from`, `to`, `cause`,
+/// `total`, `failed`, `slow`, `openings`, `mode` and, if it opened, `open_duration`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Transition {
-    /// Counts this breaker's transitions, from 1, without gaps.
+    /// The number of this transition among those of its breaker, from 1, without gaps.
     pub sequence: u64,
-    /// When, by the breaker's clock.
+    /// The time of the transition, by the breaker's clock.
     pub at: Instant,
-    /// The state it left.
-    pub from: State,
-    /// The state it entered.
-    pub to: State,
-    /// Why.
-    pub cause: Cause,
-    /// The figures that decided it: those of the window when it tripped, those of the probes when they
-    /// decided.
-    pub counts: Counts,
-    /// How often it has opened since it was last closed.
+    /// The state before.
+    pub from: CircuitBreakerState,
+    /// The state after.
+    pub to: CircuitBreakerState,
+    /// The cause.
+    pub cause: TransitionCause,
+    /// The counts that led to the transition: those of the window when the breaker tripped, those of
+    /// the probes when a trial ended.
+    pub counts: WindowCounts,
+    /// The number of openings since the breaker was last closed.
     pub openings: u32,
-    /// For how long it opened, if that is known.
-    pub wait: Option<Duration>,
-    /// Who decides from now on.
-    pub mode: Mode,
+    /// How long the breaker will stay open, if it opened and that is known.
+    pub open_duration: Option<Duration>,
+    /// The mode after the transition.
+    pub mode: CircuitBreakerMode,
 }
 
 impl Transition {
-    /// Tells it as a flat record.
-    pub(super) fn tell(&self, name: &'static str, observe: impl FnOnce(Event<'_>)) {
+    /// Passes the transition to `observe` as a flat record.
+    pub(super) fn emit(&self, name: &'static str, observe: impl FnOnce(Event<'_>)) {
         let fields = [
-            ("from", Value::Word(self.from.as_str())),
-            ("to", Value::Word(self.to.as_str())),
-            ("cause", Value::Word(self.cause.as_str())),
-            ("total", Value::Count(self.counts.total)),
-            ("failed", Value::Count(self.counts.failed)),
-            ("slow", Value::Count(self.counts.slow)),
-            ("openings", Value::Count(self.openings.into())),
-            ("mode", Value::Word(self.mode.as_str())),
-            ("wait", Value::Time(self.wait.unwrap_or_default())),
+            ("from", EventValue::Label(self.from.as_str())),
+            ("to", EventValue::Label(self.to.as_str())),
+            ("cause", EventValue::Label(self.cause.as_str())),
+            ("total", EventValue::Count(self.counts.total)),
+            ("failed", EventValue::Count(self.counts.failed)),
+            ("slow", EventValue::Count(self.counts.slow)),
+            ("openings", EventValue::Count(self.openings.into())),
+            ("mode", EventValue::Label(self.mode.as_str())),
+            ("open_duration", EventValue::Duration(self.open_duration.unwrap_or_default())),
         ];
-        let fields = &fields[..fields.len() - usize::from(self.wait.is_none())];
+        let fields = &fields[..fields.len() - usize::from(self.open_duration.is_none())];
         observe(Event::new((super::POLICY, name), "transition", (self.sequence, self.at), fields));
     }
 }

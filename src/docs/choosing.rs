@@ -25,7 +25,7 @@
 //! | a bounded queue between threads that never waits by itself | [`Ring`](crate::ring::Ring) |
 //! | the same, where senders and receivers wait | [`ring::channel`](crate::ring::channel()) |
 //! | so many at a time, in the order in which they came | [`Semaphore`](crate::wait::Semaphore) |
-//! | a breaker for each host or key | [`breaker::Keyed`](crate::breaker::Keyed) |
+//! | a breaker for each host or key | [`breaker::KeyedCircuitBreaker`](crate::breaker::KeyedCircuitBreaker) |
 //! | a limit for each user, host or key | [`rate::Keyed`](crate::rate::Keyed) |
 //! | one value for one waiter | [`wait::oneshot`](mod@crate::wait::oneshot) |
 //! | timing to test | [`ManualClock`](crate::time::ManualClock) |

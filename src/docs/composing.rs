@@ -37,7 +37,7 @@
 //! * *Timeout of one attempt, innermost*: so that everyone above sees that the attempt hung. It starts when
 //!   the attempt does, not while it waits for a limit.
 //!
-//! Where you want another order, [`Pipeline::check`] says what it means; its [rules](Rule) name
+//! Where you want another order, [`Pipeline::check`] says what it means; its [rules](LintRule) name
 //! the mistakes it knows.
 //!
 //! # Who counts what
@@ -47,7 +47,7 @@
 //! | what happens | timeout of the attempt | breaker | retry | timeout of the call | the caller gets |
 //! |---|---|---|---|---|---|
 //! | the operation succeeds | passes it on | one success | stops | passes it on | `Ok` |
-//! | it succeeds, but slowly | passes it on | one success, slow if [so configured](crate::breaker::Builder::slow_calls) | stops | passes it on | `Ok` |
+//! | it succeeds, but slowly | passes it on | one success, slow if [so configured](crate::breaker::CircuitBreakerBuilder::slow_calls) | stops | passes it on | `Ok` |
 //! | it fails | passes it on | one failure | tries again, after a wait | passes it on | [`Operation`] of the last attempt |
 //! | an attempt takes too long | drops it | one failure, slow if so configured | tries again, after a wait | passes it on | [`Timeout`] of the last attempt |
 //! | the breaker is open | is not asked | one refusal, no outcome | stops | passes it on | [`Rejected`], at once |
@@ -67,4 +67,4 @@
 //! [`Rejected`]: crate::error::Error::Rejected
 
 #[cfg(doc)]
-use crate::pipeline::{Pipeline, Rule};
+use crate::pipeline::{LintRule, Pipeline};

@@ -1,26 +1,60 @@
-//! What policies tell the outside: [`Event`], [`Observer`].
+//! Events that policies report: [`Event`], [`Observer`].
 //!
-//! Every policy has typed events of its own; towards an observer they all turn into one flat record,
-//! so that a log line, a metric or a test needs to know no policy. Policies emit; who listens is
-//! none of their business.
+//! Each policy has typed events of its own. An observer receives all of them as one flat record, so
+//! that a log line, a metric or a test needs no knowledge of the policy.
 //!
-//! # Delivery
+//! # Examples
 //!
-//! *Transitions* (a breaker opening, say) are rare and ordered: each is committed and queued in one
-//! step, and one thread at a time delivers, outside every lock. So an observer sees the transitions of
-//! one policy in order, each exactly once, perhaps on another thread than the one whose call caused
-//! it, perhaps shortly after that call returned. An observer may use the policy that it observes.
+//! ```
+//! use mainstay::breaker::CircuitBreaker;
+//! use mainstay::event::Event;
 //!
-//! Several observers of one policy all hear of one event before the next is told. An observer that
-//! panics does so alone: the others still hear of the event, then the panic unwinds through whichever call
-//! was delivering. The event counts as delivered, and what is queued behind it comes with the next
-//! transition.
+//! let breaker = CircuitBreaker::builder()
+//!     .name("search")
+//!     .observer(|event: &Event<'_>| println!("{event}"))
+//!     .build()?;
+//! # let _ = breaker;
+//! # Ok::<(), mainstay::error::ConfigError>(())
+//! ```
 //!
-//! # How long
+//! # How it works
 //!
-//! What is given to a builder listens for as long as the policy lives. What is added later listens as long
-//! as its [`Subscription`].
+//! *Changes of state* (a breaker that opens) are rare and ordered. Each is committed and queued in one
+//! step, and one thread at a time delivers, outside every lock. So an observer receives the changes of
+//! one policy in order and each once, perhaps on another thread than the one whose call caused it, and
+//! perhaps shortly after that call returned.
+//!
+//! *Rejections* (a rate limiter that denies a request) are frequent. Each is delivered by the thread
+//! whose call was rejected, in no particular order.
+//!
+//! All observers of a policy receive one event before any receives the next.
+//!
+//! An observer given to a builder is called for as long as the policy lives. An observer added later is
+//! called until its [`Subscription`] is dropped.
+//!
+//! ## Observers that use the policy
+//!
+//! An observer may use the policy that it observes. It is not called again on its thread until it has
+//! returned. An event that it causes meanwhile is treated by its kind:
+//!
+//! - A change of state is queued, and delivered after the observer has returned. A chain in which each
+//!   event is caused by the observer of the one before it ends after 16 further events; the next is
+//!   dropped.
+//! - A rejection is dropped.
+//!
+//! # Overload
+//!
+//! At most 256 changes of state of one policy wait for delivery. While an observer does not return, the
+//! oldest beyond these are dropped. An event that is dropped keeps its [`sequence`](Event::sequence), so
+//! an observer can count what it missed.
+//!
+//! # Panics
+//!
+//! When an observer panics, the other observers still receive the event; then the panic unwinds through
+//! the call that was delivering. The event counts as delivered. Events queued behind it are delivered
+//! with the next change of state.
 
+mod nesting;
 mod outbox;
 mod subscribers;
 
@@ -33,32 +67,41 @@ use crate::time::Instant;
 use std::fmt;
 use std::time::Duration;
 
-/// Something happened to a policy: a flat record.
+/// Something that happened to a policy, as a flat record.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Event<'a> {
-    /// The kind of policy: `circuit_breaker`, say.
+    /// The kind of policy, such as `circuit_breaker`.
     pub policy: &'static str,
-    /// The policy's own name, given at build.
+    /// The name given to the policy's builder.
     pub name: &'static str,
-    /// What happened: `transition`, say.
+    /// What happened, such as `transition`.
     pub kind: &'static str,
-    /// Whether it happened to one of a [family](crate::breaker::Keyed), who share a name. Which one, a flat
-    /// record does not tell; so no state is that of the name.
+    /// Whether it happened to one of many keyed policies that share the name, such as a breaker of a
+    /// [keyed breaker](crate::breaker). The record does not contain the key.
     pub keyed: bool,
-    /// Counts this policy's events of this kind, from 1, without gaps; in a family, each member's by
-    /// themselves.
+    /// Numbers the policy's events of this kind, from 1; of keyed policies, those of one key. A gap
+    /// means that events were dropped, see the [module](self#overload).
     pub sequence: u64,
-    /// When, by the policy's clock.
+    /// When it happened, by the policy's clock.
     pub at: Instant,
-    /// Details, in an order that does not change.
-    pub fields: &'a [(&'static str, Value)],
+    /// Details, by name, in a fixed order.
+    pub fields: &'a [(&'static str, EventValue)],
 }
 
 impl Event<'_> {
-    /// The detail called `name`.
+    /// Returns the detail called `name`.
+    ///
+    /// ```
+    /// use mainstay::event::{Event, EventValue};
+    ///
+    /// fn opens(event: &Event<'_>) -> bool {
+    ///     event.field("to") == Some(EventValue::Label("open"))
+    /// }
+    /// # let _ = opens;
+    /// ```
     #[must_use]
-    pub fn field(&self, name: &str) -> Option<Value> {
+    pub fn field(&self, name: &str) -> Option<EventValue> {
         self.fields.iter().find(|(key, _)| *key == name).map(|(_, value)| *value)
     }
 }
@@ -68,7 +111,7 @@ impl<'a> Event<'a> {
         (policy, name): (&'static str, &'static str),
         kind: &'static str,
         (sequence, at): (u64, Instant),
-        fields: &'a [(&'static str, Value)],
+        fields: &'a [(&'static str, EventValue)],
     ) -> Self {
         Self { policy, name, kind, keyed: false, sequence, at, fields }
     }
@@ -85,35 +128,49 @@ impl fmt::Display for Event<'_> {
     }
 }
 
-/// One detail of an [`Event`].
+/// The value of one detail of an [`Event`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
-pub enum Value {
-    /// A word out of a small fixed set.
-    Word(&'static str),
-    /// A count.
+pub enum EventValue {
+    /// One of a small fixed set of words, such as a state. Suitable as the label of a metric.
+    Label(&'static str),
+    /// A number of things.
     Count(u64),
     /// A length of time.
-    Time(Duration),
+    Duration(Duration),
 }
 
-impl fmt::Display for Value {
+impl fmt::Display for EventValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Word(word) => f.write_str(word),
+            Self::Label(label) => f.write_str(label),
             Self::Count(count) => count.fmt(f),
-            Self::Time(time) => write!(f, "{time:?}"),
+            Self::Duration(duration) => write!(f, "{duration:?}"),
         }
     }
 }
 
-/// Listens to events. Closures that take `&Event` are observers.
+/// Receives events. Closures that take `&Event` are observers.
 ///
-/// It runs inside the calls of whoever uses the policy, so it should be quick: note, count or hand
-/// over, and leave slow work to another thread. One that blocks for ever takes the thread that delivers with
-/// it: transitions that follow are queued behind it without bound, and heard by nobody.
+/// An observer runs inside the calls that use the policy, so it should be quick: log, count, or pass
+/// the event on to another thread. An observer that blocks keeps the thread that delivers to it, and
+/// changes of state wait behind it; see the [module](self#overload).
+///
+/// ```
+/// use mainstay::event::{Event, Observer};
+/// use std::sync::atomic::{AtomicU64, Ordering};
+///
+/// #[derive(Default)]
+/// struct CountEvents(AtomicU64);
+///
+/// impl Observer for CountEvents {
+///     fn observe(&self, _: &Event<'_>) {
+///         self.0.fetch_add(1, Ordering::Relaxed);
+///     }
+/// }
+/// ```
 pub trait Observer: Send + Sync + 'static {
-    /// Called for each event.
+    /// Receives one event.
     fn observe(&self, event: &Event<'_>);
 }
 

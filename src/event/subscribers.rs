@@ -1,63 +1,66 @@
+//! The observers of a policy, which come and go while it is in use.
+
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::sync::{PlainArc, PlainAtomicU64, PlainMutex, PlainWeak};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-type Listener<E> = PlainArc<dyn Fn(&E) + Send + Sync>;
+type ObserverFn<E> = PlainArc<dyn Fn(&E) + Send + Sync>;
 
-/// Who listens to a policy. Told outside the lock, so that a listener may subscribe, unsubscribe, and use
-/// the policy.
+/// The observers of a policy. They are called outside the lock, so that an observer may subscribe,
+/// unsubscribe, and use the policy.
 pub(crate) struct Subscribers<E> {
     list: PlainMutex<List<E>>,
-    /// The length of the list, for who would tell nobody.
-    listening: PlainAtomicU64,
+    /// The length of the list, so that an event that has no observer need not be made.
+    len: PlainAtomicU64,
 }
 
-/// Copied when it changes, which is rare, so that telling it is one clone of an `Arc`.
+/// Copied on each change, which is rare, so that an event costs one clone of an `Arc`.
 struct List<E> {
-    listeners: PlainArc<[(u64, Listener<E>)]>,
-    next: u64,
+    observers: PlainArc<[(u64, ObserverFn<E>)]>,
+    next_id: u64,
 }
 
 impl<E: 'static> Subscribers<E> {
-    pub(crate) fn new(listeners: impl IntoIterator<Item = Listener<E>>) -> Self {
-        let listeners: PlainArc<[_]> = (0..).zip(listeners).collect();
-        let next = listeners.len() as u64;
+    pub(crate) fn new(observers: impl IntoIterator<Item = ObserverFn<E>>) -> Self {
+        let observers: PlainArc<[_]> = (0..).zip(observers).collect();
+        let next_id = observers.len() as u64;
         Self {
-            list: PlainMutex::new(List { listeners, next }),
-            listening: PlainAtomicU64::new(next),
+            list: PlainMutex::new(List { observers, next_id }),
+            len: PlainAtomicU64::new(next_id),
         }
     }
 
-    /// From here on `listener` is told of every event, until the subscription ends.
+    /// Adds `observer`, which is called with every event until the subscription is dropped.
     pub(crate) fn subscribe(
         self: &PlainArc<Self>,
-        listener: impl Fn(&E) + Send + Sync + 'static,
+        observer: impl Fn(&E) + Send + Sync + 'static,
     ) -> Subscription {
         let mut list = self.list.lock();
-        let id = list.next;
-        list.next += 1;
-        let new = (id, PlainArc::new(listener) as Listener<E>);
-        list.listeners = list.listeners.iter().cloned().chain([new]).collect();
-        self.listening.store(list.listeners.len() as u64, Relaxed);
+        let id = list.next_id;
+        list.next_id += 1;
+        let new = (id, PlainArc::new(observer) as ObserverFn<E>);
+        list.observers = list.observers.iter().cloned().chain([new]).collect();
+        self.len.store(list.observers.len() as u64, Relaxed);
         let subscribers: PlainWeak<dyn Unsubscribe> = PlainArc::downgrade(&(self.clone() as _));
         Subscription(Some((subscribers, id)))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        // Ordering: relaxed. Who subscribes at this moment need not hear of this one.
-        self.listening.load(Relaxed) == 0
+        // Ordering: relaxed. An observer that is being added may miss an event of the same moment.
+        self.len.load(Relaxed) == 0
     }
 
-    /// Tells everyone. A panic comes through when all have been told; of several, the first.
-    pub(crate) fn tell(&self, event: &E) {
-        let listeners = self.list.lock().listeners.clone();
-        for_all(&*listeners, |(_, listener)| listener(event));
+    /// Calls every observer. If some panic, the first of their panics unwinds from here after all
+    /// have been called.
+    pub(crate) fn emit(&self, event: &E) {
+        let observers = self.list.lock().observers.clone();
+        for_all(&*observers, |(_, observer)| observer(event));
     }
 }
 
-/// Does `act` to each, also after one that panics. A panic comes through when all have had their turn; of
-/// several, the first.
+/// Calls `act` with each item, also after one for which it panics. The first panic unwinds from here
+/// after the last item.
 pub(crate) fn for_all<T>(all: impl IntoIterator<Item = T>, mut act: impl FnMut(T)) {
     let mut panic = None;
     for each in all {
@@ -71,11 +74,11 @@ pub(crate) fn for_all<T>(all: impl IntoIterator<Item = T>, mut act: impl FnMut(T
 
 impl<E> fmt::Debug for Subscribers<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subscribers").field("listeners", &self.list.lock().listeners.len()).finish()
+        f.debug_struct("Subscribers").field("len", &self.list.lock().observers.len()).finish()
     }
 }
 
-/// A [`Subscribers`], whatever it tells.
+/// A [`Subscribers`] of any type of event.
 trait Unsubscribe: Send + Sync {
     fn unsubscribe(&self, id: u64);
 }
@@ -85,23 +88,34 @@ impl<E: 'static> Unsubscribe for Subscribers<E> {
         let before = {
             let mut list = self.list.lock();
             let rest: PlainArc<[_]> =
-                list.listeners.iter().filter(|(other, _)| *other != id).cloned().collect();
-            self.listening.store(rest.len() as u64, Relaxed);
-            std::mem::replace(&mut list.listeners, rest)
+                list.observers.iter().filter(|(other, _)| *other != id).cloned().collect();
+            self.len.store(rest.len() as u64, Relaxed);
+            std::mem::replace(&mut list.observers, rest)
         };
-        drop(before); // may hold the last of the listener, which is the user's: not under the lock
+        // The last reference to the observer, perhaps, and so user code: not under the lock.
+        drop(before);
     }
 }
 
-/// Somebody listens, for as long as this lives.
+/// Keeps an observer subscribed; dropping it unsubscribes the observer.
 ///
-/// Dropping it ends that: no event that happens later is told. One that is being told on another thread
-/// at the time still is. It does not keep the policy alive.
-#[must_use = "dropped at once, nobody listens"]
+/// An event that is being delivered by another thread at that moment may still reach the observer. A
+/// subscription does not keep the policy alive, and may outlive it.
+///
+/// ```
+/// use mainstay::breaker::CircuitBreaker;
+/// use mainstay::event::Event;
+///
+/// let breaker = CircuitBreaker::builder().build()?;
+/// let subscription = breaker.observe(|event: &Event<'_>| println!("{event}"));
+/// drop(subscription);
+/// # Ok::<(), mainstay::error::ConfigError>(())
+/// ```
+#[must_use = "the observer is unsubscribed when the subscription is dropped"]
 pub struct Subscription(Option<(PlainWeak<dyn Unsubscribe>, u64)>);
 
 impl Subscription {
-    /// Listens for as long as the policy lives.
+    /// Keeps the observer subscribed for the life of the policy.
     pub fn detach(mut self) {
         self.0 = None;
     }
@@ -129,61 +143,62 @@ mod tests {
     use super::*;
     use crate::sync::PlainMutex;
 
-    type Heard = PlainArc<PlainMutex<Vec<(char, u32)>>>;
+    type Seen = PlainArc<PlainMutex<Vec<(char, u32)>>>;
 
-    fn ear(heard: &Heard, name: char) -> impl Fn(&u32) + Send + Sync + 'static {
-        let heard = heard.clone();
-        move |event| heard.lock().push((name, *event))
+    fn observer(seen: &Seen, name: char) -> impl Fn(&u32) + Send + Sync + 'static {
+        let seen = seen.clone();
+        move |event| seen.lock().push((name, *event))
     }
 
     #[test]
     fn a_subscription_lasts_as_long_as_its_guard() {
-        let heard = Heard::default();
-        let subscribers =
-            PlainArc::new(Subscribers::new([PlainArc::new(ear(&heard, 'a')) as Listener<u32>]));
-        let b = subscribers.subscribe(ear(&heard, 'b'));
-        subscribers.subscribe(ear(&heard, 'c')).detach();
-        subscribers.tell(&1);
+        let seen = Seen::default();
+        let subscribers = PlainArc::new(Subscribers::new([
+            PlainArc::new(observer(&seen, 'a')) as ObserverFn<u32>
+        ]));
+        let b = subscribers.subscribe(observer(&seen, 'b'));
+        subscribers.subscribe(observer(&seen, 'c')).detach();
+        subscribers.emit(&1);
         drop(b);
-        subscribers.tell(&2);
-        assert_eq!(*heard.lock(), [('a', 1), ('b', 1), ('c', 1), ('a', 2), ('c', 2)]);
-        let late = subscribers.subscribe(ear(&heard, 'd'));
+        subscribers.emit(&2);
+        assert_eq!(*seen.lock(), [('a', 1), ('b', 1), ('c', 1), ('a', 2), ('c', 2)]);
+        let late = subscribers.subscribe(observer(&seen, 'd'));
         drop(subscribers);
         drop(late); // outlives the policy
     }
 
     #[test]
-    fn a_listener_may_subscribe_and_unsubscribe() {
-        let heard = Heard::default();
+    fn an_observer_may_subscribe_and_unsubscribe() {
+        let seen = Seen::default();
         let subscribers = PlainArc::new(Subscribers::new([]));
         let own = PlainArc::new(PlainMutex::new(None));
-        let (again, inside, ear) =
-            (PlainArc::downgrade(&subscribers), own.clone(), ear(&heard, 'x'));
+        let (weak, inside, observer) =
+            (PlainArc::downgrade(&subscribers), own.clone(), observer(&seen, 'x'));
         let subscription = subscribers.subscribe(move |event| {
-            ear(event);
+            observer(event);
             let ended = inside.lock().take();
             drop::<Option<Subscription>>(ended);
-            if let Some(subscribers) = again.upgrade() {
+            if let Some(subscribers) = weak.upgrade() {
                 drop(subscribers.subscribe(|_| ()));
             }
         });
         *own.lock() = Some(subscription);
-        subscribers.tell(&1);
-        subscribers.tell(&2);
-        assert_eq!(*heard.lock(), [('x', 1)]);
+        subscribers.emit(&1);
+        subscribers.emit(&2);
+        assert_eq!(*seen.lock(), [('x', 1)]);
     }
 
     #[test]
-    fn a_panic_is_heard_by_the_caller_after_everyone_heard_the_event() {
-        let heard = Heard::default();
+    fn the_first_panic_unwinds_after_all_observers_have_been_called() {
+        let seen = Seen::default();
         let subscribers = PlainArc::new(Subscribers::new([]));
         let _first = subscribers.subscribe(|_| resume_unwind(Box::new("first")));
         let _second = subscribers.subscribe(|_| resume_unwind(Box::new("second")));
-        let _third = subscribers.subscribe(ear(&heard, 'z'));
+        let _third = subscribers.subscribe(observer(&seen, 'z'));
         for event in [1, 2] {
-            let panic = catch_unwind(AssertUnwindSafe(|| subscribers.tell(&event))).unwrap_err();
+            let panic = catch_unwind(AssertUnwindSafe(|| subscribers.emit(&event))).unwrap_err();
             assert_eq!(panic.downcast_ref(), Some(&"first"));
         }
-        assert_eq!(*heard.lock(), [('z', 1), ('z', 2)]);
+        assert_eq!(*seen.lock(), [('z', 1), ('z', 2)]);
     }
 }

@@ -1,62 +1,81 @@
+//! The settings that all keyed primitives share: [`KeyedConfig`], [`KeyOverflowRule`].
+
 use crate::error::ConfigError;
 use crate::sync::plain_thread;
+use std::hash::RandomState;
 
-/// What becomes of a new key when there are as many as there may be, and none is worth nothing.
+/// What happens to a new key when [`max_keys`](crate::keyed#overload) keys are stored and none of
+/// their states is disposable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum WhenFull {
-    /// It is refused: who is known is served, and nobody's state is lost.
-    Refuse,
-    /// The least recently used gives way, approximately, if its owner can spare it. The default: a flood of
-    /// new keys must not lock out everybody new.
+pub enum KeyOverflowRule {
+    /// Rejects the new key. Known keys are served and no state is lost.
+    Reject,
+    /// Evicts the least recently used key, approximately, of those that the owner of the map allows
+    /// to be evicted. If there is none, the new key is rejected.
+    ///
+    /// The default: a flood of new keys must not lock out all other new keys.
     #[default]
-    EvictOldest,
+    EvictLeastRecentlyUsed,
 }
 
-/// How large the map may get; part of its owner's builder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Settings {
+/// The size of a map and how it hashes keys. Part of the builder of each keyed primitive, whose setters
+/// have the names of these fields.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeyedConfig<S = RandomState> {
     pub(crate) max_keys: usize,
-    /// `None`: as suits the machine.
+    pub(crate) when_full: KeyOverflowRule,
+    /// `None`: by the number of processors.
     pub(crate) shards: Option<usize>,
-    pub(crate) when_full: WhenFull,
+    pub(crate) hasher: S,
 }
 
-impl Default for Settings {
+impl Default for KeyedConfig {
     fn default() -> Self {
-        // Some 5 MB of small keys.
-        Self { max_keys: 100_000, shards: None, when_full: WhenFull::default() }
+        Self {
+            // About 5 MB with small keys.
+            max_keys: 100_000,
+            when_full: KeyOverflowRule::default(),
+            shards: None,
+            hasher: RandomState::new(),
+        }
     }
 }
 
-impl Settings {
-    /// So many keys fit into tables of 2^24 places, beyond which the hash bits kept in an entry run out.
-    const MOST_KEYS: usize = 1 << 30;
-    const MOST_SHARDS: usize = 1 << 12;
-    /// With fewer keys a shard would be a poor sample of who was used last.
-    const KEYS_A_SHARD: usize = 64;
+impl<S> KeyedConfig<S> {
+    /// With more keys the tables of the smallest number of shards would exceed 2^24 buckets, for which
+    /// the bits of a hash that an entry keeps do not suffice.
+    const MAX_KEYS: usize = 1 << 30;
+    const MAX_SHARDS: usize = 1 << 12;
+    /// With fewer keys, the least recently used key of a shard says little about all keys.
+    const MIN_KEYS_PER_SHARD: usize = 64;
+
+    pub(crate) fn with_hasher<H>(self, hasher: H) -> KeyedConfig<H> {
+        let Self { max_keys, when_full, shards, hasher: _ } = self;
+        KeyedConfig { max_keys, when_full, shards, hasher }
+    }
 
     /// # Errors
-    /// Names the setting that is out of range.
+    /// The first setting that is out of range.
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
-        if !(1..=Self::MOST_KEYS).contains(&self.max_keys) {
+        if !(1..=Self::MAX_KEYS).contains(&self.max_keys) {
             return Err(ConfigError::new("max_keys", self.max_keys, "1 to 1073741824 keys"));
         }
         match self.shards {
-            Some(shards) if !shards.is_power_of_two() || shards > Self::MOST_SHARDS => {
+            Some(shards) if !shards.is_power_of_two() || shards > Self::MAX_SHARDS => {
                 Err(ConfigError::new("shards", shards, "a power of two, at most 4096"))
             }
             _ => Ok(()),
         }
     }
 
-    /// Sixteen for each processor, so that two threads seldom meet, also where many share a processor and one
-    /// is interrupted under a lock; fewer for few keys.
-    pub(super) fn shards(&self) -> usize {
+    /// By default sixteen for each processor: threads rarely use the same shard, even when one is
+    /// interrupted while it holds a lock. Fewer for few keys.
+    pub(super) fn shard_count(&self) -> usize {
         self.shards.unwrap_or_else(|| {
             let processors = plain_thread::available_parallelism().map_or(1, usize::from);
             let wanted = (16 * processors).next_power_of_two();
-            let sensible = (self.max_keys / Self::KEYS_A_SHARD).max(1);
-            wanted.min(1 << sensible.ilog2()).min(Self::MOST_SHARDS)
+            let sensible = (self.max_keys / Self::MIN_KEYS_PER_SHARD).max(1);
+            wanted.min(1 << sensible.ilog2()).min(Self::MAX_SHARDS)
         })
     }
 }
@@ -67,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_out_of_range_is_named() {
+    fn an_error_names_the_setting_that_is_out_of_range() {
         let table = [
             (0, None, Some("max_keys")),
             (1, None, None),
@@ -80,15 +99,15 @@ mod tests {
             (9, Some(8192), Some("shards")),
         ];
         for (max_keys, shards, expected) in table {
-            let settings = Settings { max_keys, shards, ..Settings::default() };
-            let field = settings.validate().err().map(|error| error.field());
+            let config = KeyedConfig { max_keys, shards, ..KeyedConfig::default() };
+            let field = config.validate().err().map(|error| error.field());
             assert_eq!(field, expected, "{max_keys} {shards:?}");
         }
     }
 
     #[test]
-    fn few_keys_stand_in_few_shards() {
-        let shards = |max_keys| Settings { max_keys, ..Settings::default() }.shards();
+    fn few_keys_are_stored_in_few_shards() {
+        let shards = |max_keys| KeyedConfig { max_keys, ..KeyedConfig::default() }.shard_count();
         assert_eq!((shards(1), shards(127), shards(128)), (1, 1, 2));
         assert!(shards(1_000_000).is_power_of_two());
     }

@@ -1,99 +1,113 @@
-use super::config::{Settings, WhenFull};
-use super::shard::{Hash, Shard, State};
+//! The map: shards, the bound on the number of keys, lookup and insertion.
+
+use super::config::{KeyOverflowRule, KeyedConfig};
+use super::shard::{Hash, KeyState, Shard};
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{CachePadded, Mutex};
-use crate::time::Instant;
 use std::borrow::Borrow;
 use std::hash::BuildHasher;
 
 /// States by key; see the [module](super).
 pub(crate) struct Map<K, V, S> {
     shards: Box<[Locked<K, V>]>,
-    room: CachePadded<Room>,
-    when_full: WhenFull,
+    capacity: CachePadded<Capacity>,
+    when_full: KeyOverflowRule,
     hasher: S,
 }
 
-/// On a line of its own.
+/// On a cache line of its own.
 type Locked<K, V> = CachePadded<Mutex<Shard<K, V>>>;
 
-/// How many keys there are, and may be.
+/// How many keys are stored, and how many may be.
 #[derive(Debug)]
-struct Room {
-    /// Keys in the shards, on their way in, or on their way out: never more than `bound`.
-    held: AtomicUsize,
-    bound: usize,
+struct Capacity {
+    /// Keys in the shards, being inserted or being removed: never more than `max`.
+    used: AtomicUsize,
+    max: usize,
     evicted: AtomicU64,
-    refused: AtomicU64,
+    rejected: AtomicU64,
 }
 
-/// Room for one key, given back when dropped.
-struct Place<'a>(&'a Room);
+/// Capacity for one key, released when dropped.
+struct SlotReservation<'a>(&'a Capacity);
 
-/// No room for another key.
+/// The map is full, and no key could be evicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Full;
 
 /// Where a key belongs.
-#[derive(Clone, Copy)]
-struct Address {
-    shard: usize,
-    hash: Hash,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Address {
+    pub(super) shard: usize,
+    pub(super) hash: Hash,
 }
 
-/// How many places a new key moves its shard's hand: if all keys are worth nothing soon after they came, one
-/// place in eight is taken, few enough for the shard to become smaller.
+/// How many buckets a new key sweeps. If every key is disposable soon after it was inserted, this leaves
+/// one bucket in eight occupied, few enough for the shard to shrink.
 const SWEEP: usize = 8;
 
-/// How many places a new key looks at for room, at the bound.
+/// How many buckets a new key searches for an entry to replace when the map is full.
 const SEARCH: usize = 128;
 
+/// Distributes the information of `hash` over all 64 bits, by one multiplication whose halves are
+/// combined (the "folded multiply" of wyhash and foldhash). The shard is selected by other bits than the
+/// bucket, and a fast hasher may leave either set of bits constant: the identity leaves the high half
+/// zero.
+#[inline(always)]
+const fn mix(hash: u64) -> u64 {
+    // The first digits of pi: bits without a pattern, about half of them set, the multiplier odd.
+    const OFFSET: u64 = 0x243f_6a88_85a3_08d3;
+    const MULTIPLIER: u64 = 0x1319_8a2e_0370_7345;
+    let product = (hash ^ OFFSET) as u128 * MULTIPLIER as u128;
+    product as u64 ^ (product >> 64) as u64
+}
+
 impl<K, V, S> Map<K, V, S> {
-    /// The settings have been validated.
-    pub(crate) fn new(settings: &Settings, hasher: S) -> Self {
+    /// The configuration has been validated.
+    pub(crate) fn new(config: KeyedConfig<S>) -> Self {
         let shard = |_| CachePadded::new(Mutex::new(Shard::new()));
         Self {
-            shards: (0..settings.shards()).map(shard).collect(),
-            room: CachePadded::new(Room {
-                held: AtomicUsize::new(0),
-                bound: settings.max_keys,
+            shards: (0..config.shard_count()).map(shard).collect(),
+            capacity: CachePadded::new(Capacity {
+                used: AtomicUsize::new(0),
+                max: config.max_keys,
                 evicted: AtomicU64::new(0),
-                refused: AtomicU64::new(0),
+                rejected: AtomicU64::new(0),
             }),
-            when_full: settings.when_full,
-            hasher,
+            when_full: config.when_full,
+            hasher: config.hasher,
         }
     }
 
-    /// How many keys there are, those included that are just coming in; never more than there may be.
+    /// The number of keys, including those being inserted; never more than [`max_keys`](Self::max_keys).
     pub(crate) fn len(&self) -> usize {
-        self.room.held.load(Ordering::Relaxed)
+        self.capacity.used.load(Ordering::Relaxed)
     }
 
     pub(crate) fn max_keys(&self) -> usize {
-        self.room.bound
+        self.capacity.max
     }
 
-    /// How many keys gave way to others at the bound.
+    /// How many keys were removed to make room for others.
     pub(crate) fn evicted(&self) -> u64 {
-        self.room.evicted.load(Ordering::Relaxed)
+        self.capacity.evicted.load(Ordering::Relaxed)
     }
 
-    /// How often a new key found no room.
-    pub(crate) fn refused(&self) -> u64 {
-        self.room.refused.load(Ordering::Relaxed)
+    /// How many times a new key was rejected.
+    pub(crate) fn rejected(&self) -> u64 {
+        self.capacity.rejected.load(Ordering::Relaxed)
     }
 
-    /// Changes every state, one shard at a time; `act` runs under its lock.
+    /// Calls `act` with every state, one shard at a time, under its lock.
     pub(crate) fn for_each(&self, mut act: impl FnMut(&mut V)) {
         self.shards.iter().for_each(|shard| shard.lock().for_each(&mut act));
     }
 
-    /// Forgets every key.
+    /// Removes every key.
     pub(crate) fn clear(&self) {
         for shard in &self.shards {
             let table = shard.lock().take();
-            self.room.give_back(table.len());
+            self.capacity.release(table.len());
         }
     }
 }
@@ -105,7 +119,7 @@ impl<K, V, S> Map<K, V, S> {
         self.shards.iter().any(|shard| shard.try_lock().is_none())
     }
 
-    /// What is really there, and for how much there is memory.
+    /// The number of entries in the tables, and the number for which there is memory.
     pub(super) fn len_and_capacity(&self) -> (usize, usize) {
         let add = |sum: (usize, usize), one: (usize, usize)| (sum.0 + one.0, sum.1 + one.1);
         self.shards.iter().map(|shard| shard.lock().len_and_capacity()).fold((0, 0), add)
@@ -114,47 +128,47 @@ impl<K, V, S> Map<K, V, S> {
 
 impl<K: Eq, V, S: BuildHasher> Map<K, V, S> {
     #[inline(always)]
-    fn address<Q: std::hash::Hash + ?Sized>(&self, key: &Q) -> Address {
-        let hash = self.hasher.hash_one(key);
-        // The low half is the table's.
+    pub(super) fn address<Q: std::hash::Hash + ?Sized>(&self, key: &Q) -> Address {
+        let hash = mix(self.hasher.hash_one(key));
+        // The table uses the low half.
         Address { shard: (hash >> 32) as usize & (self.shards.len() - 1), hash: Hash::of(hash) }
     }
 
-    /// Shows the state of `key` to `see`, under the lock; `None` if it is not known.
-    pub(crate) fn get<Q, R>(&self, key: &Q, see: impl FnOnce(&mut V) -> R) -> Option<R>
+    /// Calls `read` with the state of `key`, under the lock; returns `None` if the key is unknown.
+    pub(crate) fn get<Q, R>(&self, key: &Q, read: impl FnOnce(&mut V) -> R) -> Option<R>
     where
         K: Borrow<Q>,
         Q: std::hash::Hash + Eq + ?Sized,
     {
         let at = self.address(key);
-        self.shards[at.shard].lock().get(at.hash, |known| known.borrow() == key).map(see)
+        self.shards[at.shard].lock().get(at.hash, |known| known.borrow() == key).map(read)
     }
 
-    /// As [`get`](Self::get); a key that is not known yet is put in with what `make` makes of it, outside
-    /// the lock; only then `now` is asked.
+    /// Calls `read` with the state of `key`, under the lock. An unknown key is inserted with what `make`
+    /// returns. `make` and `now` are called only in that case, and under no lock.
     ///
     /// # Errors
-    /// There is no room, and nobody gives way.
+    /// The map is full, and no key could be evicted.
     #[inline(always)]
     pub(crate) fn get_or_insert<Q, R>(
         &self,
         key: &Q,
-        now: impl FnOnce() -> Instant,
+        now: impl FnOnce() -> V::Now,
         make: impl FnOnce() -> (K, V),
-        see: impl FnOnce(&mut V) -> R,
+        read: impl FnOnce(&mut V) -> R,
     ) -> Result<R, Full>
     where
         K: Borrow<Q>,
         Q: std::hash::Hash + Eq + ?Sized,
-        V: State,
+        V: KeyState,
     {
         let at = self.address(key);
         if let Some(state) =
             self.shards[at.shard].lock().get(at.hash, |known| known.borrow() == key)
         {
-            return Ok(see(state));
+            return Ok(read(state));
         }
-        self.insert(key, at, now(), make, see)
+        self.insert(key, at, now(), make, read)
     }
 
     #[cold]
@@ -163,64 +177,64 @@ impl<K: Eq, V, S: BuildHasher> Map<K, V, S> {
         &self,
         key: &Q,
         at: Address,
-        now: Instant,
+        now: V::Now,
         make: impl FnOnce() -> (K, V),
-        see: impl FnOnce(&mut V) -> R,
+        read: impl FnOnce(&mut V) -> R,
     ) -> Result<R, Full>
     where
         K: Borrow<Q>,
         Q: std::hash::Hash + Eq + ?Sized,
-        V: State,
+        V: KeyState,
     {
-        // What is dropped at the end, in reverse: first the lock, then whatever is the user's, and the room
-        // that was not used last of all.
-        let free = self.room.take();
+        // The order of declaration matters for the drops at the end: first the lock is released, then
+        // keys and states are dropped (user code), and unused capacity is released last.
+        let free = self.capacity.reserve();
         let sweep = free.is_some();
-        let place = free.map_or_else(|| self.make_room(at, now), Ok)?;
+        let slot = free.map_or_else(|| self.make_room(at, now), Ok)?;
         let made = make();
-        let mut swept = [const { None }; SWEEP];
+        let mut removed = [const { None }; SWEEP];
         let mut shard = self.shards[at.shard].lock();
-        // At the bound the search has moved the hand. It must not come by more often than that, or there
-        // would be no second chance.
+        // When the map is full, `make_room` has moved the hand already. Moving it twice for each new key
+        // would clear marks too early for a second chance.
         if sweep {
-            shard.sweep(now, &mut swept);
-            self.room.give_back(swept.iter().flatten().count());
+            shard.sweep(now, &mut removed);
+            self.capacity.release(removed.iter().flatten().count());
         }
         if let Some(state) = shard.get(at.hash, |known| known.borrow() == key) {
-            return Ok(see(state)); // somebody else was first
+            return Ok(read(state)); // another thread inserted it first
         }
         let state = shard.insert(at.hash, made.0, made.1);
-        place.keep();
-        Ok(see(state))
+        slot.keep();
+        Ok(read(state))
     }
 
-    /// Room for one more key, at the cost of another.
-    fn make_room(&self, at: Address, now: Instant) -> Result<Place<'_>, Full>
+    /// Removes another key and reserves its slot.
+    fn make_room(&self, at: Address, now: V::Now) -> Result<SlotReservation<'_>, Full>
     where
-        V: State,
+        V: KeyState,
     {
-        let evict = self.when_full == WhenFull::EvictOldest;
-        let mut places = SEARCH;
+        let evict = self.when_full == KeyOverflowRule::EvictLeastRecentlyUsed;
+        let mut buckets = SEARCH;
         for i in 0..self.shards.len() {
             let shard = &self.shards[(at.shard + i) & (self.shards.len() - 1)];
             // One lock at a time.
-            let evicted = shard.lock().search(now, &mut places, evict);
+            let evicted = shard.lock().search(now, &mut buckets, evict);
             if let Some(entry) = evicted {
-                // Its room is ours, before its `Drop` can panic.
-                let place = Place(&self.room);
-                self.room.evicted.fetch_add(1, Ordering::Relaxed);
+                // Before the entry is dropped, which may panic.
+                let slot = SlotReservation(&self.capacity);
+                self.capacity.evicted.fetch_add(1, Ordering::Relaxed);
                 drop(entry);
-                return Ok(place);
+                return Ok(slot);
             }
-            if places == 0 {
+            if buckets == 0 {
                 break;
             }
         }
-        self.room.refused.fetch_add(1, Ordering::Relaxed);
+        self.capacity.rejected.fetch_add(1, Ordering::Relaxed);
         Err(Full)
     }
 
-    /// Forgets `key`; says whether it was known.
+    /// Removes `key`; returns whether it was known.
     pub(crate) fn remove<Q>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,
@@ -228,35 +242,36 @@ impl<K: Eq, V, S: BuildHasher> Map<K, V, S> {
     {
         let at = self.address(key);
         let removed = self.shards[at.shard].lock().remove(at.hash, |known| known.borrow() == key);
-        self.room.give_back(usize::from(removed.is_some()));
+        self.capacity.release(usize::from(removed.is_some()));
         removed.is_some()
     }
 }
 
-impl Room {
-    fn take(&self) -> Option<Place<'_>> {
-        // Ordering: relaxed here and below; it counts and hands nothing over. One word has one order of
-        // modifications, which makes the bound exact.
-        let more = |held| (held < self.bound).then(|| held + 1);
-        self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok().map(|_| Place(self))
+impl Capacity {
+    fn reserve(&self) -> Option<SlotReservation<'_>> {
+        // Ordering: relaxed here and below; the count publishes nothing. All threads agree on the order
+        // of its modifications, which makes the bound exact.
+        let more = |used| (used < self.max).then(|| used + 1);
+        let reserved = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        reserved.ok().map(|_| SlotReservation(self))
     }
 
-    fn give_back(&self, keys: usize) {
+    fn release(&self, keys: usize) {
         if keys > 0 {
-            self.held.fetch_sub(keys, Ordering::Relaxed);
+            self.used.fetch_sub(keys, Ordering::Relaxed);
         }
     }
 }
 
-impl Place<'_> {
-    /// The key has taken it.
+impl SlotReservation<'_> {
+    /// The slot now belongs to a stored key.
     fn keep(self) {
         std::mem::forget(self);
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for SlotReservation<'_> {
     fn drop(&mut self) {
-        self.0.give_back(1);
+        self.0.release(1);
     }
 }

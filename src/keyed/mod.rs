@@ -1,55 +1,77 @@
-//! State for each key, for very many keys: bounded, sharded, and forgotten bit by bit.
+//! A bounded, sharded map from keys to states, shared by the keyed primitives.
 //!
-//! A limit for each tenant or a breaker for each host needs a map from keys to states, and whoever
-//! chooses the keys chooses its size: a map that only grows is a way to be run out of memory. This one has
-//! a hard bound, exact at every moment. It holds the keyed forms of other modules, which say what a state
-//! is and when it may be forgotten; here stands what they have in common.
+//! A rate limit for each tenant or a circuit breaker for each host needs one state per key. The keys
+//! come from requests, so an unbounded map is a way to exhaust memory. This map has a hard bound that
+//! is exact at every moment. [`KeyedRateLimiter`] and [`KeyedCircuitBreaker`] are built on it; this
+//! page describes what they have in common.
 //!
-//! # Forgetting
+//! [`KeyedRateLimiter`]: crate::rate::KeyedRateLimiter
+//! [`KeyedCircuitBreaker`]: crate::breaker::KeyedCircuitBreaker
 //!
-//! A state that is what a new one would be (a limiter that is full again, a breaker that has long been
-//! closed) is worth nothing, and is forgotten whatever the settings say. There is no background thread:
-//! each new key pays for a few steps of a hand that goes around its shard, a small constant, so that no
-//! call pays for all. A key with which its shard's table grows, or becomes smaller, pays for one shard: all
-//! entries of it are moved, under its lock.
+//! # How it works
 //!
-//! At the bound a new key takes the place of such a state, if one of the next 128 places holds one. If
-//! none does, [`WhenFull`] decides: the new key is refused, or the least recently used state goes that its
-//! owner can spare. Which that is is found by second chance: the hand spares once what was used since it
-//! last came by. So many keys that are seen once push out one another, not those that come again. Below
-//! some hundred keys the search sees all of them, above it is a good guess.
+//! The keys are distributed over shards by their hash. Each shard is a hash table behind a lock of its
+//! own.
 //!
-//! # Keys and user code
+//! ## Removal
 //!
-//! Look-ups take a borrowed form of the key (`&str` for `String`), and clone it only when it is new. The
-//! state of a new key is made before the shard is locked and put in afterwards; of two who make one at once
-//! the second discards its own. So resolvers, `Clone`, `Drop` and `Hash` of a key run outside the lock,
-//! and only `Eq` and `Borrow` inside. Whichever of them panics, the map stays whole and its count right.
-//! An `Eq` that calls into the map it is compared for may wait for itself for ever.
+//! A state that equals the state of a new key is *disposable*: a rate limiter that is full again, a
+//! breaker that has been closed for a long time. It is removed whatever the settings are. There is no
+//! background thread: each new key checks the next 8 buckets of its shard, so no call pays for all
+//! keys. When a shard's table grows or shrinks, one call moves all entries of that shard under its
+//! lock.
 //!
-//! Keys come from strangers. So they are hashed by `std`'s [`RandomState`], SipHash with secret keys,
-//! which makes no stranger's keys collide; where keys are your own, a faster `BuildHasher` can take its
-//! place.
+//! ## Keys and user code
 //!
-//! # Memory
+//! Lookups take a borrowed form of the key (`&str` for `String`) and clone it only when it is new. The
+//! state of a new key is created before the shard is locked. If two threads create the same key at
+//! once, the second discards its own.
 //!
-//! Four bytes and a little for each key beside the key and its state, and between one and one and a third
-//! vacant places for each taken one when the map grows to a number of keys just above a power of two. A
-//! shard that has become nearly empty gives memory back.
+//! So `Hash`, `Clone` and `Drop` of a key, and quota resolvers, run under no lock. **`Eq` and `Borrow`
+//! run under the lock of a shard.** An `Eq` or `Borrow` that uses the same keyed primitive may
+//! deadlock.
+//!
+//! ## Hashing
+//!
+//! Keys come from requests, so by default they are hashed with [`RandomState`] (SipHash with random
+//! keys): a client cannot choose keys that collide. For keys of your own, a faster `BuildHasher` can be
+//! set. Its hashes are mixed once more, so it may leave some of the 64 bits unused: identity hashes
+//! and 32-bit hashes are fine.
+//!
+//! # Overload
+//!
+//! At `max_keys`, a new key replaces a disposable state if one of the next 128 buckets holds one. If
+//! none does, [`KeyOverflowRule`] applies: the new key is rejected, or the least recently used key is
+//! evicted, if its owner allows that. (A breaker that is open is not evicted, for instance.)
+//!
+//! The least recently used key is found by the CLOCK algorithm, also called second chance (F. J.
+//! Corbató, "A Paging Experiment with the Multics System", 1968). The buckets of a shard form a circle
+//! with one *hand*. A lookup marks its entry as used. To evict, the hand moves forward: it clears the
+//! mark of an entry that is marked, and evicts the first that is not. So keys that are used once
+//! replace one another, and keys that are used repeatedly stay. Up to some hundred keys the search
+//! covers all of them; beyond that it is an approximation.
+//!
+//! # Panics
+//!
+//! If a key's `Hash`, `Eq`, `Borrow`, `Clone` or `Drop` panics, the map stays usable and its number of
+//! keys stays exact.
+//!
+//! # Performance
+//!
+//! A lookup costs a hash and the lock of one shard. An entry takes the key, its state and 4 bytes; a
+//! bucket takes one byte more. A table has up to 2.3 buckets for each entry. A shard that has become
+//! nearly empty releases memory.
 
 mod config;
-#[cfg(all(test, mainstay_loom))]
-mod loom;
 mod map;
 mod shard;
 #[cfg(test)]
-#[cfg(not(mainstay_loom))]
 mod tests;
 
-pub(crate) use config::Settings;
-pub use config::WhenFull;
+pub use config::KeyOverflowRule;
+pub(crate) use config::KeyedConfig;
 pub(crate) use map::{Full, Map};
-pub(crate) use shard::{State, Worth};
+pub(crate) use shard::{KeyState, Retention};
 
 #[allow(unused_imports)] // for the documentation
 use std::hash::RandomState;

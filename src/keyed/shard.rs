@@ -1,30 +1,32 @@
-//! One shard: a table, and the hand that goes around it.
+//! One shard: a hash table, and the hand of the CLOCK algorithm that moves through its buckets.
 
-use crate::time::Instant;
 use hashbrown::HashTable;
 
-/// What stands beside a key.
-pub(crate) trait State {
-    /// What forgetting this state would cost at `now`. Asked under the lock of a shard: no user code.
-    fn worth(&self, now: Instant) -> Worth;
+/// The state stored for a key.
+pub(crate) trait KeyState {
+    /// The time, in the form in which the state can judge it.
+    type Now: Copy;
+
+    /// Returns whether the state must be kept at `now`. Called under the lock of a shard, so it must
+    /// not call user code.
+    fn retention(&self, now: Self::Now) -> Retention;
 }
 
-/// The worth of a state.
+/// Whether a state may be removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Worth {
-    /// A new one in its place would be the same.
-    Nothing,
-    /// It says something, but may go when room is short.
-    Little,
-    /// It must stay.
-    #[allow(dead_code)] // as a breaker must that is open
-    Everything,
+pub(crate) enum Retention {
+    /// It equals a new state: it may be removed at any time.
+    Disposable,
+    /// It may be evicted when the map is full.
+    Evictable,
+    /// It must be kept.
+    Required,
 }
 
 #[derive(Debug)]
 pub(super) struct Shard<K, V> {
     table: HashTable<Entry<K, V>>,
-    /// The place to be looked at next.
+    /// The index of the next bucket to examine.
     hand: usize,
 }
 
@@ -32,15 +34,16 @@ pub(super) struct Shard<K, V> {
 pub(super) struct Entry<K, V> {
     key: K,
     state: V,
-    /// 31 bits of the key's hash, and whether it was used since the hand came by. Kept, so that a table
-    /// that grows need not ask the key again: that would be the user's code, in the middle of a move.
+    /// 31 bits of the key's hash, and [`USED`]. The hash is kept so that a table that grows need not
+    /// hash the key again, which would call user code in the middle of a move.
     mark: u32,
 }
 
+/// Set by a lookup, cleared by the hand.
 const USED: u32 = 1;
 
-/// What a table sees of a hash. The places use its low bits and the tags its high ones, so the kept bits
-/// stand at both ends.
+/// The part of a hash that selects a bucket. hashbrown uses the low bits for the bucket and the seven
+/// highest as a tag, so the kept bits are copied to both ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Hash(u32);
 
@@ -50,7 +53,7 @@ impl Hash {
     }
 
     #[inline]
-    const fn spread(self) -> u64 {
+    pub(super) const fn spread(self) -> u64 {
         let bits = self.0 as u64;
         bits >> 1 | bits << 32
     }
@@ -67,20 +70,20 @@ impl<K, V> Shard<K, V> {
         Self { table: HashTable::new(), hand: 0 }
     }
 
-    /// The state of the key that `eq` accepts.
+    /// The state of the key that `eq` accepts, which is marked as used.
     #[inline(always)]
     pub(super) fn get(&mut self, hash: Hash, eq: impl Fn(&K) -> bool) -> Option<&mut V> {
         let entry = self.table.find_mut(hash.spread(), |entry| eq(&entry.key))?;
-        // A write only where it changes something: the line may be shared with other keys' readers.
+        // Written only if it changes: other threads may be reading the cache line for other keys.
         if entry.mark & USED == 0 {
             entry.mark |= USED;
         }
         Some(&mut entry.state)
     }
 
-    /// The caller has found under this lock that the key is not there.
+    /// Inserts a key that the caller has found to be absent under this lock.
     pub(super) fn insert(&mut self, hash: Hash, key: K, state: V) -> &mut V {
-        // Not used yet: what is seen once makes room for what is seen again.
+        // Not marked as used: a key that is used once is evicted before keys that are used again.
         let entry = Entry { key, state, mark: hash.0 };
         &mut self.table.insert_unique(hash.spread(), entry, Entry::hash).into_mut().state
     }
@@ -94,6 +97,7 @@ impl<K, V> Shard<K, V> {
         self.table.iter_mut().for_each(|entry| act(&mut entry.state));
     }
 
+    /// Takes all entries out, for the caller to drop outside the lock.
     pub(super) fn take(&mut self) -> HashTable<Entry<K, V>> {
         self.hand = 0;
         std::mem::take(&mut self.table)
@@ -104,57 +108,58 @@ impl<K, V> Shard<K, V> {
         (self.table.len(), self.table.capacity())
     }
 
-    /// The next place.
+    /// Returns the bucket under the hand and moves the hand to the next.
     fn step(&mut self) -> usize {
-        let place = self.hand;
-        self.hand = match place + 1 {
+        let bucket = self.hand;
+        self.hand = match bucket + 1 {
             next if next < self.table.num_buckets() => next,
             _ => 0,
         };
-        place
+        bucket
     }
 }
 
-impl<K, V: State> Shard<K, V> {
-    /// Goes on by as many places as there is room in `swept`, and takes out what is worth nothing. The
-    /// caller drops it outside the lock.
+impl<K, V: KeyState> Shard<K, V> {
+    /// Moves the hand by as many buckets as `removed` has elements, and takes out the disposable
+    /// entries. The caller drops them outside the lock.
     pub(super) fn sweep<const N: usize>(
         &mut self,
-        now: Instant,
-        swept: &mut [Option<Entry<K, V>>; N],
+        now: V::Now,
+        removed: &mut [Option<Entry<K, V>>; N],
     ) {
-        for slot in swept {
-            let place = self.step();
-            if self.worth(place, now) == Some(Worth::Nothing) {
-                *slot = self.take_out(place);
+        for slot in removed {
+            let bucket = self.step();
+            if self.retention(bucket, now) == Some(Retention::Disposable) {
+                *slot = self.take_out(bucket);
             }
             if self.hand == 0 {
-                self.give_back();
+                self.shrink_if_sparse();
             }
         }
     }
 
-    /// Looks for somebody to give way: once around at most, and at no more than `places`. `evict` says that
-    /// what is worth little may go.
+    /// Takes out a disposable entry or, if `evict` is set, one that is evictable and not marked as
+    /// used. Examines each bucket at most once and at most `buckets` of them, and subtracts how many it
+    /// was. If all evictable entries are marked, takes out the first of them.
     pub(super) fn search(
         &mut self,
-        now: Instant,
-        places: &mut usize,
+        now: V::Now,
+        buckets: &mut usize,
         evict: bool,
     ) -> Option<Entry<K, V>> {
         let mut second_best = None;
-        for _ in 0..self.table.num_buckets().min(*places) {
-            *places -= 1;
-            let place = self.step();
-            match self.worth(place, now) {
-                Some(Worth::Nothing) => return self.take_out(place),
-                Some(Worth::Little) if evict => {
-                    let entry = self.table.get_bucket_mut(place)?;
+        for _ in 0..self.table.num_buckets().min(*buckets) {
+            *buckets -= 1;
+            let bucket = self.step();
+            match self.retention(bucket, now) {
+                Some(Retention::Disposable) => return self.take_out(bucket),
+                Some(Retention::Evictable) if evict => {
+                    let entry = self.table.get_bucket_mut(bucket)?;
                     if entry.mark & USED == 0 {
-                        return self.take_out(place);
+                        return self.take_out(bucket);
                     }
                     entry.mark &= !USED;
-                    second_best.get_or_insert(place);
+                    second_best.get_or_insert(bucket);
                 }
                 _ => {}
             }
@@ -162,16 +167,16 @@ impl<K, V: State> Shard<K, V> {
         self.take_out(second_best?)
     }
 
-    fn worth(&self, place: usize, now: Instant) -> Option<Worth> {
-        self.table.get_bucket(place).map(|entry| entry.state.worth(now))
+    fn retention(&self, bucket: usize, now: V::Now) -> Option<Retention> {
+        self.table.get_bucket(bucket).map(|entry| entry.state.retention(now))
     }
 
-    fn take_out(&mut self, place: usize) -> Option<Entry<K, V>> {
-        self.table.get_bucket_entry(place).ok().map(|entry| entry.remove().0)
+    fn take_out(&mut self, bucket: usize) -> Option<Entry<K, V>> {
+        self.table.get_bucket_entry(bucket).ok().map(|entry| entry.remove().0)
     }
 
-    /// A table that is nearly empty becomes smaller.
-    fn give_back(&mut self) {
+    /// Halves a table, at least, that is less than a quarter full.
+    fn shrink_if_sparse(&mut self) {
         const SPARSE: usize = 4;
         const SMALL: usize = 64;
         if self.table.capacity() > SMALL && self.table.len() * SPARSE < self.table.capacity() {

@@ -4,10 +4,10 @@
 
 use super::shelves::Shelves;
 use super::slots::{Cache, Slots};
-use super::tally::{Counter, Tally};
+use super::tally::Tally;
 use super::{Object, trim};
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Registry, ThreadId};
+use crate::sync::{Counter, Registry, ThreadId};
 use std::time::Duration;
 
 #[derive(Debug)]
@@ -52,7 +52,7 @@ impl<T> Depot<T> {
         let slot = self.slots.get(id?)?;
         // SAFETY: the slot of our own id; a depot runs no user code.
         let object = unsafe { slot.with(Vec::pop) }?;
-        slot.tally.hits.bump();
+        slot.tally.hits.increment();
         Some(object)
     }
 
@@ -70,7 +70,7 @@ impl<T> Depot<T> {
         };
         // SAFETY: the slot of our own id; a depot runs no user code.
         let object = unsafe { slot.with(refill) };
-        if object.is_some() { &slot.tally.hits } else { &slot.tally.misses }.bump();
+        if object.is_some() { &slot.tally.hits } else { &slot.tally.misses }.increment();
         object
     }
 
@@ -91,7 +91,7 @@ impl<T> Depot<T> {
                 if cache.len() < slot.room.load(Ordering::Relaxed) && cache.len() < cache.capacity()
                 {
                     cache.push(object);
-                    Ok(slot.tally.recycled.bump())
+                    Ok(slot.tally.recycled.increment())
                 } else {
                     Err(object)
                 }
@@ -131,7 +131,7 @@ impl<T> Depot<T> {
             }
         };
         // SAFETY: the slot of our own id; a depot runs no user code.
-        unsafe { slot.with(make_room) }.map(|()| slot.tally.recycled.bump())
+        unsafe { slot.with(make_room) }.map(|()| slot.tally.recycled.increment())
     }
 
     /// How many objects go to or from a shelf at once: half a cache, so that a thread that stands at
@@ -187,7 +187,7 @@ impl<T> Depot<T> {
     /// Counts one more in the name of `id`.
     pub(super) fn count(&self, id: Option<&ThreadId>, of: fn(&Tally) -> &Counter) -> u64 {
         match id {
-            Some(id) => of(&self.slots.get_or_make(id).tally).bump(),
+            Some(id) => of(&self.slots.get_or_make(id).tally).increment(),
             None => of(&self.leaving).add(1),
         }
     }

@@ -1,6 +1,6 @@
 //! Counting without a read-modify-write.
 
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::Counter;
 
 /// What happened in the name of one thread id, or of all threads that have none.
 #[derive(Debug, Default)]
@@ -10,29 +10,4 @@ pub(super) struct Tally {
     pub(super) created: Counter,
     pub(super) recycled: Counter,
     pub(super) discarded: Counter,
-}
-
-/// Read by anybody, at any time.
-///
-/// Ordering: relaxed throughout. Each count stands for itself and guards nothing.
-#[derive(Debug, Default)]
-pub(super) struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds one and returns the sum. Only for a counter with a single writer at a time.
-    #[inline]
-    pub(super) fn bump(&self) -> u64 {
-        let sum = self.0.load(Ordering::Relaxed).wrapping_add(1);
-        self.0.store(sum, Ordering::Relaxed);
-        sum
-    }
-
-    /// Adds `n` and returns the sum, for a counter with many writers.
-    pub(super) fn add(&self, n: u64) -> u64 {
-        self.0.fetch_add(n, Ordering::Relaxed).wrapping_add(n)
-    }
-
-    pub(super) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
 }

@@ -1,8 +1,9 @@
 use super::Pipeline;
 use super::check::{Lint, check};
-use super::future::Operation;
-use super::stack::{Describe, Layer};
+
+use super::stack::{Describe, PipelineLayer};
 use crate::error::Error;
+use crate::policy::guarded::OperationFuture;
 use crate::policy::{Context, Facts};
 use crate::sync::PlainArc;
 use std::fmt;
@@ -26,18 +27,18 @@ trait Erased<T, E>: Describe {
     fn call_blocking(&self, op: &dyn Fn(Context) -> Result<T, Error<E>>) -> Result<T, Error<E>>;
 }
 
-impl<T: Send, E: Send, S: Layer<T, E>> Erased<T, E> for S {
+impl<T: Send, E: Send, S: PipelineLayer<T, E>> Erased<T, E> for S {
     fn call<'a>(&'a self, op: DynOperation<'a, T, E>) -> BoxFuture<'a, Result<T, Error<E>>> {
-        Box::pin(Layer::call(self, Context::new(), op))
+        Box::pin(PipelineLayer::call(self, Context::new(), op))
     }
 
     fn call_blocking(&self, op: &dyn Fn(Context) -> Result<T, Error<E>>) -> Result<T, Error<E>> {
-        Layer::call_blocking(self, Context::new(), op)
+        PipelineLayer::call_blocking(self, Context::new(), op)
     }
 }
 
 impl<T: Send, E: Send> BoxPipeline<T, E> {
-    pub(super) fn new(pipeline: Pipeline<impl Layer<T, E> + 'static>) -> Self {
+    pub(super) fn new(pipeline: Pipeline<impl PipelineLayer<T, E> + 'static>) -> Self {
         Self { stack: PlainArc::new(pipeline.stack) }
     }
 
@@ -63,7 +64,7 @@ impl<T: Send, E: Send> BoxPipeline<T, E> {
         Fut: Future<Output = Result<T, E>> + Send,
     {
         let op = &op;
-        self.stack.call(&move |cx| Box::pin(Operation(op(cx)))).await
+        self.stack.call(&move |cx| Box::pin(OperationFuture(op(cx)))).await
     }
 
     /// As [`Pipeline::call_blocking`].

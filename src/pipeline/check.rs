@@ -1,6 +1,6 @@
-//! What is wrong with a stack, as far as the policies' facts tell.
+//! What is wrong with a stack, as far as the policies' facts visit.
 
-use crate::policy::{Facts, Repeats};
+use crate::policy::{Facts, RepeatSafety};
 use std::fmt;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use std::time::Duration;
 #[non_exhaustive]
 pub struct Lint {
     /// What is broken.
-    pub rule: Rule,
+    pub rule: LintRule,
     /// The policy at fault; of two, the outer.
     pub outer: Facts,
     /// The inner of two.
@@ -24,7 +24,7 @@ pub struct Lint {
 /// What a [`Lint`] is about. Names do not change from release to release; there may come more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Rule {
+pub enum LintRule {
     /// `attempt-outlives-call`: a timeout within a shorter one. It never ends anything.
     AttemptOutlivesCall,
     /// `equal-timeouts`: a timeout within one of the same length. The outer began earlier, so the inner
@@ -52,11 +52,11 @@ pub enum Rule {
     /// hangs, it forgets one timeout before the next can come in.
     ShortWindow,
     /// `same-twice`: one policy in two places, or two that were given one name. Each call is counted or
-    /// charged twice, or nobody can tell by whom.
+    /// charged twice, or nobody can visit by whom.
     SameTwice,
 }
 
-impl Rule {
+impl LintRule {
     /// Its name: what a log line, or a list of rules to be passed over, calls it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -76,7 +76,7 @@ impl Rule {
     }
 }
 
-impl fmt::Display for Rule {
+impl fmt::Display for LintRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -107,8 +107,8 @@ impl Place<'_> {
         let (limit, around) = (self.policy.timeout?, self.limit_around()?);
         let rule = match limit.cmp(&around.timeout?) {
             std::cmp::Ordering::Less => return None,
-            std::cmp::Ordering::Equal => Rule::EqualTimeouts,
-            std::cmp::Ordering::Greater => Rule::AttemptOutlivesCall,
+            std::cmp::Ordering::Equal => LintRule::EqualTimeouts,
+            std::cmp::Ordering::Greater => LintRule::AttemptOutlivesCall,
         };
         Some(Lint { inner: Some(self.policy), ..Lint::new(rule, around) })
     }
@@ -124,26 +124,26 @@ impl Place<'_> {
             let below = longest(self.below);
             let lint = |rule| Lint { inner: Some(own), ..Lint::new(rule, around) };
             match (below, longest_of(&own, below)) {
-                (None, _) => lints.push(lint(Rule::UnlimitedAttempt)),
+                (None, _) => lints.push(lint(LintRule::UnlimitedAttempt)),
                 // Else the attempt alone takes too long, which is another rule's affair.
                 (Some(_), takes)
                     if below < limit && takes.is_none_or(|takes| Some(takes) > limit) =>
                 {
-                    lints.push(Lint { takes, ..lint(Rule::AttemptsExceedCall) });
+                    lints.push(Lint { takes, ..lint(LintRule::AttemptsExceedCall) });
                 }
                 _ => {}
             }
         }
         if let Some(outer) = self.above.iter().rfind(|above| repeats(above)) {
-            lints.push(Lint { inner: Some(own), ..Lint::new(Rule::RetriesMultiply, *outer) });
+            lints.push(Lint { inner: Some(own), ..Lint::new(LintRule::RetriesMultiply, *outer) });
         }
-        if own.repeats == Some(Repeats::AnyFailure) {
-            lints.push(Lint::new(Rule::BlindRetry, own));
+        if own.repeat_safety == Some(RepeatSafety::Unknown) {
+            lints.push(Lint::new(LintRule::BlindRetry, own));
         }
         let soon =
-            |below: &&Facts| below.trips_after.is_some_and(|calls| own.attempts >= Some(calls));
+            |below: &&Facts| below.trips_after.is_some_and(|calls| own.max_attempts >= Some(calls));
         if let Some(breaker) = self.below.iter().find(soon) {
-            lints.push(Lint { inner: Some(*breaker), ..Lint::new(Rule::OneCallTrips, own) });
+            lints.push(Lint { inner: Some(*breaker), ..Lint::new(LintRule::OneCallTrips, own) });
         }
         lints
     }
@@ -152,24 +152,24 @@ impl Place<'_> {
         let mut lints = Vec::new();
         let own = self.policy;
         let within = |rule, inner: &Facts| Lint { inner: Some(*inner), ..Lint::new(rule, own) };
-        if own.learns {
+        if own.records_outcomes {
             lints.extend(
                 self.below
                     .iter()
                     .find(|below| repeats(below))
-                    .map(|retry| within(Rule::RetryInsideBreaker, retry)),
+                    .map(|retry| within(LintRule::RetryInsideBreaker, retry)),
             );
             if let Some(around) = self.limit_around()
                 && longest(self.below).is_none()
-                && !own.sees_hanging
+                && !own.detects_hangs
             {
-                lints.push(Lint { inner: Some(own), ..Lint::new(Rule::UnseenTimeout, around) });
+                lints.push(Lint { inner: Some(own), ..Lint::new(LintRule::UnseenTimeout, around) });
             }
         }
         if let Some(limit) = self.below.iter().find(|below| below.timeout.is_some())
             && own.window.is_some_and(|window| longest(self.below) > Some(window))
         {
-            lints.push(Lint { takes: longest(self.below), ..within(Rule::ShortWindow, limit) });
+            lints.push(Lint { takes: longest(self.below), ..within(LintRule::ShortWindow, limit) });
         }
         lints
     }
@@ -182,9 +182,9 @@ impl Place<'_> {
                 && (above.identity == own.identity || own.name != own.policy)
         };
         // Two timeouts, and two retries, are looked at by rules of their own.
-        let counts = own.timeout.is_none() && own.attempts.is_none();
+        let counts = own.timeout.is_none() && own.max_attempts.is_none();
         let outer = self.above.iter().rfind(same).filter(|_| counts)?;
-        Some(Lint { inner: Some(own), ..Lint::new(Rule::SameTwice, *outer) })
+        Some(Lint { inner: Some(own), ..Lint::new(LintRule::SameTwice, *outer) })
     }
 
     /// The shortest time limit above.
@@ -198,7 +198,7 @@ impl Place<'_> {
 }
 
 fn repeats(facts: &Facts) -> bool {
-    facts.attempts.is_some_and(|attempts| attempts > 1)
+    facts.max_attempts.is_some_and(|attempts| attempts > 1)
 }
 
 /// How long `stack` takes at most, waits for admission left out; `None` if nothing limits it.
@@ -212,14 +212,14 @@ fn longest_of(policy: &Facts, below: Option<Duration>) -> Option<Duration> {
     if let Some(limit) = policy.timeout {
         return Some(below.map_or(limit, |below| below.min(limit)));
     }
-    let Some(attempts) = policy.attempts else { return below };
-    let by_count = || below?.checked_mul(attempts)?.checked_add(policy.waits?);
-    let by_time = || below?.checked_add(policy.elapsed?);
+    let Some(attempts) = policy.max_attempts else { return below };
+    let by_count = || below?.checked_mul(attempts)?.checked_add(policy.max_wait?);
+    let by_time = || below?.checked_add(policy.max_elapsed?);
     by_count().into_iter().chain(by_time()).min()
 }
 
 impl Lint {
-    const fn new(rule: Rule, outer: Facts) -> Self {
+    const fn new(rule: LintRule, outer: Facts) -> Self {
         Self { rule, outer, inner: None, takes: None }
     }
 }
@@ -228,15 +228,15 @@ impl fmt::Display for Lint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (outer, inner) = (Who(self.outer), Who(self.inner.unwrap_or(self.outer)));
         let limit = |who: &Who| Or(who.0.timeout, "no time");
-        let attempts = |who: &Who| who.0.attempts.unwrap_or(1);
+        let attempts = |who: &Who| who.0.max_attempts.unwrap_or(1);
         let takes = Or(self.takes, "any time");
         write!(f, "{}: ", self.rule)?;
         match self.rule {
-            Rule::AttemptOutlivesCall => {
+            LintRule::AttemptOutlivesCall => {
                 write!(f, "{inner} gives {} inside {outer}, which gives ", limit(&inner))?;
                 write!(f, "{}: the inner one never ends anything", limit(&outer))
             }
-            Rule::EqualTimeouts => {
+            LintRule::EqualTimeouts => {
                 write!(
                     f,
                     "{inner} gives {} inside {outer}, which gives as much and ",
@@ -244,7 +244,7 @@ impl fmt::Display for Lint {
                 )?;
                 f.write_str("began earlier: the inner one never ends anything")
             }
-            Rule::AttemptsExceedCall => {
+            LintRule::AttemptsExceedCall => {
                 write!(f, "{inner} makes {} attempts that may take {takes} ", attempts(&inner))?;
                 write!(
                     f,
@@ -252,22 +252,22 @@ impl fmt::Display for Lint {
                     limit(&outer)
                 )
             }
-            Rule::UnlimitedAttempt => {
+            LintRule::UnlimitedAttempt => {
                 write!(f, "one attempt of {inner} may take all of the {} that ", limit(&outer))?;
                 write!(f, "{outer} gives: put a shorter timeout below the {}", inner.0.policy)
             }
-            Rule::RetriesMultiply => {
+            LintRule::RetriesMultiply => {
                 let all = u64::from(attempts(&outer)) * u64::from(attempts(&inner));
                 write!(f, "{outer} around {inner} makes {all} attempts: keep one of them")
             }
-            Rule::BlindRetry => {
+            LintRule::BlindRetry => {
                 write!(
                     f,
                     "{outer} repeats whatever failed, also what may have been done: say that "
                 )?;
                 f.write_str("the operation is idempotent, or pick what is repeated")
             }
-            Rule::RetryInsideBreaker => {
+            LintRule::RetryInsideBreaker => {
                 write!(
                     f,
                     "{outer} counts a call once, after all {} attempts of ",
@@ -275,7 +275,7 @@ impl fmt::Display for Lint {
                 )?;
                 write!(f, "{inner}, and stops none of them: put it below the {}", inner.0.policy)
             }
-            Rule::OneCallTrips => {
+            LintRule::OneCallTrips => {
                 write!(
                     f,
                     "the {} attempts of one call by {outer} are enough to ",
@@ -283,7 +283,7 @@ impl fmt::Display for Lint {
                 )?;
                 write!(f, "open {inner}: let it count more calls, or make fewer attempts")
             }
-            Rule::UnseenTimeout => {
+            LintRule::UnseenTimeout => {
                 write!(f, "{inner} does not see what {outer} ends after {}: a ", limit(&outer))?;
                 write!(
                     f,
@@ -291,7 +291,7 @@ impl fmt::Display for Lint {
                     inner.0.policy
                 )
             }
-            Rule::ShortWindow => {
+            LintRule::ShortWindow => {
                 write!(
                     f,
                     "{outer} looks back {}, but what it counts ",
@@ -299,7 +299,7 @@ impl fmt::Display for Lint {
                 )?;
                 write!(f, "may take {takes}: it forgets the timeouts of {inner} as they come in")
             }
-            Rule::SameTwice => {
+            LintRule::SameTwice => {
                 write!(f, "{outer} stands in two places, and takes each call for two")
             }
         }

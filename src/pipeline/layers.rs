@@ -1,43 +1,44 @@
-//! The three kinds of policy as layers: each a thin shell, once around futures and once around closures.
+//! The layers of a stack, one per kind of policy: each runs its policy around a future or a closure.
 
-use super::future::{GuardedCall, LimitedCall};
-use super::stack::{Describe, Layer, OnceLayer};
+use super::future::LimitFuture;
+use super::stack::{Describe, PipelineLayer, PipelineOnceLayer};
 use crate::error::Error;
+use crate::policy::guarded::{Borrowed, GuardedFuture};
 use crate::policy::{Context, Facts, Guard, Limit, Policy, Repeat};
 use crate::time::Deadline;
 use std::future::Future;
 
-/// A [`Guard`] as a layer.
+/// The layer of a [`Guard`].
 #[derive(Clone, Copy, Debug)]
-pub struct Guarded<G>(pub(crate) G);
+pub struct GuardLayer<G>(pub(crate) G);
 
-/// A [`Repeat`] as a layer.
+/// The layer of a [`Repeat`].
 #[derive(Clone, Copy, Debug)]
-pub struct Repeated<R>(pub(crate) R);
+pub struct RepeatLayer<R>(pub(crate) R);
 
-/// A [`Limit`] as a layer.
+/// The layer of a [`Limit`].
 #[derive(Clone, Copy, Debug)]
-pub struct Limited<L>(pub(crate) L);
+pub struct LimitLayer<L>(pub(crate) L);
 
-impl<G: Policy> Describe for Guarded<G> {
-    fn describe(&self, tell: &mut dyn FnMut(Facts)) {
-        tell(self.0.facts());
+impl<G: Policy> Describe for GuardLayer<G> {
+    fn describe(&self, visit: &mut dyn FnMut(Facts)) {
+        visit(self.0.facts());
     }
 }
 
-impl<R: Policy> Describe for Repeated<R> {
-    fn describe(&self, tell: &mut dyn FnMut(Facts)) {
-        tell(self.0.facts());
+impl<R: Policy> Describe for RepeatLayer<R> {
+    fn describe(&self, visit: &mut dyn FnMut(Facts)) {
+        visit(self.0.facts());
     }
 }
 
-impl<L: Policy> Describe for Limited<L> {
-    fn describe(&self, tell: &mut dyn FnMut(Facts)) {
-        tell(self.0.facts());
+impl<L: Policy> Describe for LimitLayer<L> {
+    fn describe(&self, visit: &mut dyn FnMut(Facts)) {
+        visit(self.0.facts());
     }
 }
 
-impl<T: Send, E: Send, G: Guard<T, E>> Layer<T, E> for Guarded<G> {
+impl<T: Send, E: Send, G: Guard<T, E>> PipelineLayer<T, E> for GuardLayer<G> {
     #[inline]
     fn call<Op, Fut>(&self, cx: Context, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
     where
@@ -56,7 +57,7 @@ impl<T: Send, E: Send, G: Guard<T, E>> Layer<T, E> for Guarded<G> {
     }
 }
 
-impl<T: Send, E: Send, G: Guard<T, E>> OnceLayer<T, E> for Guarded<G> {
+impl<T: Send, E: Send, G: Guard<T, E>> PipelineOnceLayer<T, E> for GuardLayer<G> {
     #[inline]
     fn call_once<Op, Fut>(
         &self,
@@ -67,7 +68,7 @@ impl<T: Send, E: Send, G: Guard<T, E>> OnceLayer<T, E> for Guarded<G> {
         Op: FnOnce(Context) -> Fut + Send,
         Fut: Future<Output = Result<T, Error<E>>> + Send,
     {
-        GuardedCall::<T, E, _, _, _, _>::new(&self.0, cx, self.0.admit(cx), op)
+        GuardedFuture::new(Borrowed(&self.0), cx, self.0.admit(cx), op)
     }
 
     #[inline]
@@ -76,14 +77,14 @@ impl<T: Send, E: Send, G: Guard<T, E>> OnceLayer<T, E> for Guarded<G> {
         Op: FnOnce(Context) -> Result<T, Error<E>>,
     {
         let permit = self.0.admit_blocking(cx)?;
-        // The thread may have been held, and only the guard knows.
+        // The guard may have blocked the thread, so the last reading of the clock may be out of date.
         let result = op(cx.after_waiting());
-        self.0.settle(permit, &result);
+        self.0.record(permit, &result);
         result
     }
 }
 
-impl<T: Send, E: Send, R: Repeat<T, E>> Layer<T, E> for Repeated<R> {
+impl<T: Send, E: Send, R: Repeat<T, E>> PipelineLayer<T, E> for RepeatLayer<R> {
     #[inline]
     fn call<Op, Fut>(&self, cx: Context, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
     where
@@ -102,7 +103,7 @@ impl<T: Send, E: Send, R: Repeat<T, E>> Layer<T, E> for Repeated<R> {
     }
 }
 
-impl<T: Send, E: Send, L: Limit> Layer<T, E> for Limited<L> {
+impl<T: Send, E: Send, L: Limit> PipelineLayer<T, E> for LimitLayer<L> {
     #[inline]
     fn call<Op, Fut>(&self, cx: Context, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
     where
@@ -121,7 +122,7 @@ impl<T: Send, E: Send, L: Limit> Layer<T, E> for Limited<L> {
     }
 }
 
-impl<T: Send, E: Send, L: Limit> OnceLayer<T, E> for Limited<L> {
+impl<T: Send, E: Send, L: Limit> PipelineOnceLayer<T, E> for LimitLayer<L> {
     #[inline]
     fn call_once<Op, Fut>(
         &self,
@@ -132,7 +133,7 @@ impl<T: Send, E: Send, L: Limit> OnceLayer<T, E> for Limited<L> {
         Op: FnOnce(Context) -> Fut + Send,
         Fut: Future<Output = Result<T, Error<E>>> + Send,
     {
-        LimitedCall::new(&self.0, cx, op)
+        LimitFuture::new(&self.0, cx, op)
     }
 
     #[inline]

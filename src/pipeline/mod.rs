@@ -67,16 +67,16 @@ mod stack;
 mod verbs;
 
 pub use boxed::BoxPipeline;
-pub use check::{Lint, Rule};
-pub use layers::{Guarded, Limited, Repeated};
-pub use stack::{Bottom, Describe, Layer, OnceLayer, Stack};
+pub use check::{Lint, LintRule};
+pub use layers::{GuardLayer, LimitLayer, RepeatLayer};
+pub use stack::{Describe, EmptyStack, PipelineLayer, PipelineOnceLayer, PipelineStack};
 pub use verbs::StandardStack;
 
 use crate::error::Error;
+use crate::policy::guarded::OperationFuture;
 use crate::policy::{Context, Facts};
 #[cfg(feature = "tower")]
-pub(crate) use future::LimitedCall;
-pub(crate) use future::Operation;
+pub(crate) use future::LimitFuture;
 use std::fmt;
 use std::future::Future;
 
@@ -88,15 +88,15 @@ pub struct Pipeline<S> {
 
 /// Puts a [`Pipeline`] together, outermost policy first.
 #[derive(Clone, Debug)]
-pub struct Builder<S> {
+pub struct PipelineBuilder<S> {
     stack: S,
 }
 
-impl Pipeline<Bottom> {
+impl Pipeline<EmptyStack> {
     /// A pipeline without a policy yet.
     #[must_use]
-    pub fn builder() -> Builder<Bottom> {
-        Builder { stack: Bottom }
+    pub fn builder() -> PipelineBuilder<EmptyStack> {
+        PipelineBuilder { stack: EmptyStack }
     }
 }
 
@@ -110,7 +110,7 @@ impl<S> Pipeline<S> {
     /// [`Error::Operation`] with the operation's own error, or what a policy made of it.
     pub fn call<Op, Fut, T, E>(&self, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
     where
-        S: Layer<T, E>,
+        S: PipelineLayer<T, E>,
         Op: Fn() -> Fut + Send + Sync,
         Fut: Future<Output = Result<T, E>> + Send,
         T: Send,
@@ -126,14 +126,14 @@ impl<S> Pipeline<S> {
     /// As [`call`](Self::call).
     pub async fn call_with<Op, Fut, T, E>(&self, op: Op) -> Result<T, Error<E>>
     where
-        S: Layer<T, E>,
+        S: PipelineLayer<T, E>,
         Op: Fn(Context) -> Fut + Send + Sync,
         Fut: Future<Output = Result<T, E>> + Send,
         T: Send,
         E: Send,
     {
         let op = &op;
-        self.stack.call(Context::new(), move |cx| Operation(op(cx))).await
+        self.stack.call(Context::new(), move |cx| OperationFuture(op(cx))).await
     }
 
     /// As [`call_with`](Self::call_with), with an operation that can run only once: a request body moves
@@ -162,13 +162,13 @@ impl<S> Pipeline<S> {
     /// As [`call`](Self::call).
     pub async fn call_once<Op, Fut, T, E>(&self, op: Op) -> Result<T, Error<E>>
     where
-        S: OnceLayer<T, E>,
+        S: PipelineOnceLayer<T, E>,
         Op: FnOnce(Context) -> Fut + Send,
         Fut: Future<Output = Result<T, E>> + Send,
         T: Send,
         E: Send,
     {
-        self.stack.call_once(Context::new(), move |cx| Operation(op(cx))).await
+        self.stack.call_once(Context::new(), move |cx| OperationFuture(op(cx))).await
     }
 
     /// As [`call`](Self::call), around a closure that holds the thread.
@@ -177,7 +177,7 @@ impl<S> Pipeline<S> {
     /// As [`call`](Self::call); no time limit interrupts it.
     pub fn call_blocking<T, E>(&self, op: impl Fn() -> Result<T, E>) -> Result<T, Error<E>>
     where
-        S: Layer<T, E>,
+        S: PipelineLayer<T, E>,
         T: Send,
         E: Send,
     {
@@ -193,7 +193,7 @@ impl<S> Pipeline<S> {
         op: impl Fn(Context) -> Result<T, E>,
     ) -> Result<T, Error<E>>
     where
-        S: Layer<T, E>,
+        S: PipelineLayer<T, E>,
         T: Send,
         E: Send,
     {
@@ -209,7 +209,7 @@ impl<S> Pipeline<S> {
         op: impl FnOnce(Context) -> Result<T, E>,
     ) -> Result<T, Error<E>>
     where
-        S: OnceLayer<T, E>,
+        S: PipelineOnceLayer<T, E>,
         T: Send,
         E: Send,
     {
@@ -232,7 +232,7 @@ impl<S> Pipeline<S> {
     #[must_use]
     pub fn boxed<T: Send, E: Send>(self) -> BoxPipeline<T, E>
     where
-        S: Layer<T, E> + 'static,
+        S: PipelineLayer<T, E> + 'static,
     {
         BoxPipeline::new(self)
     }
@@ -247,13 +247,13 @@ impl<S> Pipeline<S> {
     }
 
     /// What is wrong with the stack: policies in an order, or with limits, that cannot do what they are
-    /// there for. Empty if all is well; each [`Rule`] says what it looks for.
+    /// there for. Empty if all is well; each [`LintRule`] says what it looks for.
     ///
     /// It reads what the policies say of themselves at this moment, and costs nothing when it is not
     /// called: call it where the pipeline is built, or in a test.
     ///
     /// ```
-    /// use mainstay::{breaker::CircuitBreaker, pipeline::{Pipeline, Rule}};
+    /// use mainstay::{breaker::CircuitBreaker, pipeline::{Pipeline, LintRule}};
     /// use std::time::Duration;
     ///
     /// let pipeline = Pipeline::builder()
@@ -261,7 +261,7 @@ impl<S> Pipeline<S> {
     ///     .breaker(CircuitBreaker::builder().name("search").build()?)
     ///     .build();
     /// let lints = pipeline.check();
-    /// assert_eq!(lints[0].rule, Rule::UnseenTimeout);
+    /// assert_eq!(lints[0].rule, LintRule::UnseenTimeout);
     /// assert_eq!(
     ///     lints[0].to_string(),
     ///     "unseen-timeout: circuit_breaker \"search\" does not see what timeout ends after 2s: a dependency \

@@ -7,7 +7,7 @@ use std::future::Future;
 /// What a pipeline is made of. Made from a policy by the builder; to add a kind of policy of your own,
 /// write a [`Guard`](crate::policy::Guard), a [`Repeat`](crate::policy::Repeat) or a
 /// [`Limit`](crate::policy::Limit).
-pub trait Layer<T: Send, E: Send>: Describe {
+pub trait PipelineLayer<T: Send, E: Send>: Describe {
     /// Runs `op` below this layer. By `Copy` it is meant to be a reference: an operation that moved
     /// inward by value would be part of each layer's future.
     fn call<Op, Fut>(
@@ -29,7 +29,7 @@ pub trait Layer<T: Send, E: Send>: Describe {
 }
 
 /// A layer that runs its operation at most once, so that the operation may be used up.
-pub trait OnceLayer<T: Send, E: Send>: Layer<T, E> {
+pub trait PipelineOnceLayer<T: Send, E: Send>: PipelineLayer<T, E> {
     /// Runs `op` below this layer.
     fn call_once<Op, Fut>(
         &self,
@@ -51,19 +51,19 @@ pub trait OnceLayer<T: Send, E: Send>: Layer<T, E> {
 
 /// Tells what a stack consists of.
 pub trait Describe: Send + Sync {
-    /// Calls `tell` for each policy, outermost first.
-    fn describe(&self, tell: &mut dyn FnMut(Facts));
+    /// Calls `visit` for each policy, outermost first.
+    fn describe(&self, visit: &mut dyn FnMut(Facts));
 }
 
 /// No layer.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Bottom;
+pub struct EmptyStack;
 
-impl Describe for Bottom {
+impl Describe for EmptyStack {
     fn describe(&self, _: &mut dyn FnMut(Facts)) {}
 }
 
-impl<T: Send, E: Send> Layer<T, E> for Bottom {
+impl<T: Send, E: Send> PipelineLayer<T, E> for EmptyStack {
     #[inline]
     fn call<Op, Fut>(&self, cx: Context, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
     where
@@ -82,7 +82,7 @@ impl<T: Send, E: Send> Layer<T, E> for Bottom {
     }
 }
 
-impl<T: Send, E: Send> OnceLayer<T, E> for Bottom {
+impl<T: Send, E: Send> PipelineOnceLayer<T, E> for EmptyStack {
     #[inline]
     fn call_once<Op, Fut>(
         &self,
@@ -107,24 +107,24 @@ impl<T: Send, E: Send> OnceLayer<T, E> for Bottom {
 
 /// `Outer` around `Inner`.
 #[derive(Clone, Copy, Debug)]
-pub struct Stack<Outer, Inner> {
+pub struct PipelineStack<Outer, Inner> {
     pub(crate) outer: Outer,
     pub(crate) inner: Inner,
 }
 
-impl<Outer: Describe, Inner: Describe> Describe for Stack<Outer, Inner> {
-    fn describe(&self, tell: &mut dyn FnMut(Facts)) {
-        self.outer.describe(tell);
-        self.inner.describe(tell);
+impl<Outer: Describe, Inner: Describe> Describe for PipelineStack<Outer, Inner> {
+    fn describe(&self, visit: &mut dyn FnMut(Facts)) {
+        self.outer.describe(visit);
+        self.inner.describe(visit);
     }
 }
 
-impl<T, E, Outer, Inner> Layer<T, E> for Stack<Outer, Inner>
+impl<T, E, Outer, Inner> PipelineLayer<T, E> for PipelineStack<Outer, Inner>
 where
     T: Send,
     E: Send,
-    Outer: Layer<T, E>,
-    Inner: Layer<T, E>,
+    Outer: PipelineLayer<T, E>,
+    Inner: PipelineLayer<T, E>,
 {
     #[inline]
     fn call<Op, Fut>(&self, cx: Context, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
@@ -144,12 +144,12 @@ where
     }
 }
 
-impl<T, E, Outer, Inner> OnceLayer<T, E> for Stack<Outer, Inner>
+impl<T, E, Outer, Inner> PipelineOnceLayer<T, E> for PipelineStack<Outer, Inner>
 where
     T: Send,
     E: Send,
-    Outer: OnceLayer<T, E>,
-    Inner: OnceLayer<T, E>,
+    Outer: PipelineOnceLayer<T, E>,
+    Inner: PipelineOnceLayer<T, E>,
 {
     #[inline]
     fn call_once<Op, Fut>(

@@ -3,7 +3,7 @@
 use super::core::Core;
 use super::{Answer, POLICY, RateLimiter, Refused};
 use crate::error::{Error, Rejection};
-use crate::policy::{Context, Decision, Facts, Guard, OwnedGuard, Policy};
+use crate::policy::{Admission, Context, Facts, Guard, OwnedGuard, Policy, kind};
 use crate::sync::PlainArc;
 use std::future::Ready;
 use std::time::Duration;
@@ -129,6 +129,8 @@ fn at_its_time<R>(limiter: &RateLimiter, cx: &mut Context, act: impl FnOnce(&Cor
 }
 
 impl Policy for AllOf {
+    type Kind = kind::Guard;
+
     fn facts(&self) -> Facts {
         Facts::new(POLICY, "all_of")
     }
@@ -145,17 +147,17 @@ impl<T: Send, E: Send> Guard<T, E> for AllOf {
         self.admit(1, cx).map_err(Into::into)
     }
 
-    fn settle(&self, (): (), _: &Result<T, Error<E>>) {}
+    fn record(&self, (): (), _: &Result<T, Error<E>>) {}
 }
 
 impl<T, E> OwnedGuard<T, E> for AllOf {
     type OwnedPermit = ();
-    type Waiting = Ready<Result<(), Rejection>>;
+    type AdmitFuture = Ready<Result<(), Rejection>>;
 
-    fn admit_owned(&self, cx: Context) -> Decision<(), Self::Waiting> {
+    fn admit_owned(&self, cx: Context) -> Admission<(), Self::AdmitFuture> {
         self.admit(1, cx)
-            .map_or_else(|refused| Decision::Refused(refused.into()), Decision::Granted)
+            .map_or_else(|refused| Admission::Rejected(refused.into()), Admission::Admitted)
     }
 
-    fn settle_owned((): (), _: &Result<T, Error<E>>) {}
+    fn record_owned((): (), _: &Result<T, Error<E>>) {}
 }

@@ -7,10 +7,8 @@ use super::line::{Head, Line};
 use crate::sync::atomic::{
     AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed},
-    fence,
 };
-use crate::sync::{CachePadded, Live};
-use crate::wait::StepAside;
+use crate::sync::{CachePadded, Decision, EpochWord, Live};
 
 /// `[arrival: 60 | epoch: 3 | waiting: 1]`.
 ///
@@ -55,6 +53,23 @@ impl Word {
 
     pub(super) const fn waiting(self, waiting: bool) -> Self {
         Self(self.0 & !WAITING | waiting as u64)
+    }
+}
+
+impl EpochWord for Word {
+    #[inline(always)]
+    fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    #[inline(always)]
+    fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    #[inline(always)]
+    fn epoch(self) -> u64 {
+        (self.0 & EPOCH) >> 1
     }
 }
 
@@ -106,15 +121,6 @@ impl Core {
         self.gate.word.compare_exchange(from.to_bits(), to.to_bits(), AcqRel, Relaxed).is_ok()
     }
 
-    /// Whether the plan that was read for `word` is in force, so that a refusal is its verdict and not that
-    /// of a mixture.
-    #[inline(always)]
-    fn still(&self, word: Word) -> bool {
-        // Ordering: acquire, so that the plan was read before the epoch is looked at again.
-        fence(Acquire);
-        self.word().epoch() == word.epoch()
-    }
-
     /// Takes `n` tokens or refuses them in the ordinary case; `None` where there is more to it: somebody
     /// waits, `n` is out of the ordinary, others came between.
     #[inline(always)]
@@ -131,7 +137,9 @@ impl Core {
         }
         match plan.take(word.arrival(), now, n) {
             Some(next) if self.swap(word, word.with_arrival(next)) => Some(Ok(answer(next, n))),
-            None if self.still(word) => Some(Err(answer(word.arrival(), 0))),
+            None if Live::<2>::is_current(&self.gate.word, word) => {
+                Some(Err(answer(word.arrival(), 0)))
+            }
             _ => None,
         }
     }
@@ -165,10 +173,7 @@ impl Core {
         nanos: u64,
         decide: impl Fn(&Plan, u64, u64) -> Option<(u64, u32)>,
     ) -> Result<Answer, Answer> {
-        let mut aside = StepAside::new();
-        loop {
-            let word = self.word();
-            let plan = self.plan(word);
+        self.live.decide(&self.gate.word, |word: Word, plan: Plan| {
             let before = self.before();
             let answer =
                 |ahead, granted| Answer { plan, ahead, now: nanos, wanted: n, granted, before };
@@ -178,39 +183,34 @@ impl Core {
                     true => word.arrival().saturating_add(plan.large_cost(self.line.queued())),
                     false => word.arrival(),
                 };
-                if !self.still(word) {
-                    continue;
-                }
-                return if free { Ok(answer(ahead, n)) } else { Err(answer(ahead, 0)) };
+                return Decision::Keep(if free {
+                    Ok(answer(ahead, n))
+                } else {
+                    Err(answer(ahead, 0))
+                });
             }
             match decide(&plan, word.arrival(), plan.units(nanos)) {
-                Some((next, granted)) if self.swap(word, word.with_arrival(next)) => {
-                    return Ok(answer(next, granted));
+                Some((next, granted)) => {
+                    Decision::Replace(word.with_arrival(next), Ok(answer(next, granted)))
                 }
-                None if self.still(word) => return Err(answer(word.arrival(), 0)),
-                _ => aside.lost(),
+                None => Decision::Keep(Err(answer(word.arrival(), 0))),
             }
-        }
+        })
     }
 
     /// The figures, without a change.
     pub(super) fn peek(&self, n: u32, nanos: u64) -> Answer {
-        loop {
-            let word = self.word();
-            let plan = self.plan(word);
+        self.live.decide(&self.gate.word, |word: Word, plan: Plan| {
             let queued = if word.is_waiting() { self.line.queued() } else { 0 };
-            let ahead = word.arrival().saturating_add(plan.large_cost(queued));
-            if self.still(word) {
-                return Answer {
-                    plan,
-                    ahead,
-                    now: nanos,
-                    wanted: n,
-                    granted: 0,
-                    before: Before::default(),
-                };
-            }
-        }
+            Decision::<Word, _>::Keep(Answer {
+                plan,
+                ahead: word.arrival().saturating_add(plan.large_cost(queued)),
+                now: nanos,
+                wanted: n,
+                granted: 0,
+                before: Before::default(),
+            })
+        })
     }
 
     /// Whether `n` tokens would be granted at once.

@@ -2,7 +2,7 @@
 
 use super::{Acquire, Admitting, POLICY, RateLimiter, Shared};
 use crate::error::{Error, Rejection};
-use crate::policy::{Context, Decision, Facts, Guard, OwnedGuard, Policy};
+use crate::policy::{self, Context, Facts, Guard, OwnedGuard, Policy, kind};
 use crate::time::Instant;
 use std::time::Duration;
 
@@ -103,6 +103,8 @@ impl From<&Admission> for Admission {
 }
 
 impl Policy for Admission {
+    type Kind = kind::Guard;
+
     fn facts(&self) -> Facts {
         let identity = std::ptr::from_ref(self.shared()).addr();
         Facts { identity, ..Facts::new(POLICY, self.limiter.name()) }
@@ -129,28 +131,34 @@ impl<T: Send, E: Send> Guard<T, E> for Admission {
         self.shared().acquire_blocking(self.cost, Some(deadline), now).map(drop).map_err(Into::into)
     }
 
-    fn settle(&self, (): (), _: &Result<T, Error<E>>) {}
+    fn record(&self, (): (), _: &Result<T, Error<E>>) {}
 }
 
 impl<T, E> OwnedGuard<T, E> for Admission {
     type OwnedPermit = ();
-    type Waiting = Admitting;
+    type AdmitFuture = Admitting;
 
-    fn admit_owned(&self, cx: Context) -> Decision<(), Admitting> {
+    fn admit_owned(&self, cx: Context) -> policy::Admission<(), Admitting> {
         let shared = self.shared();
         let cx = cx.on(&shared.clock);
         if self.patience.is_zero() {
-            return self.admit_at_once(cx.now()).map_or_else(Decision::Refused, Decision::Granted);
+            return self
+                .admit_at_once(cx.now())
+                .map_or_else(policy::Admission::Rejected, policy::Admission::Admitted);
         }
         // Not yet a refusal, of which an observer would be told.
         match shared.core.take_at_once(self.cost, shared.nanos(cx.now())) {
-            Some(Ok(_)) => Decision::Granted(()),
+            Some(Ok(_)) => policy::Admission::Admitted(()),
             _ => {
                 let (_, deadline) = self.deadline(cx);
-                Decision::Waiting(Admitting::new(self.limiter.clone(), self.cost, deadline))
+                policy::Admission::Waiting(Admitting::new(
+                    self.limiter.clone(),
+                    self.cost,
+                    deadline,
+                ))
             }
         }
     }
 
-    fn settle_owned((): (), _: &Result<T, Error<E>>) {}
+    fn record_owned((): (), _: &Result<T, Error<E>>) {}
 }

@@ -8,7 +8,7 @@ use super::answer::Answer;
 use super::core::Core;
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::sync::{Mutex, MutexGuard};
-use crate::wait::{Key, List};
+use crate::wait::{WaiterKey, WaiterList};
 use std::task::Waker;
 
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(super) struct Line {
 /// The word says that somebody waits whenever there is a member; it begins and ceases to under this lock.
 #[derive(Debug)]
 pub(super) struct Members {
-    list: List<Member>,
+    list: WaiterList<Member>,
     count: usize,
 }
 
@@ -47,7 +47,7 @@ impl Head {
 impl Line {
     pub(super) fn new() -> Self {
         Self {
-            members: Mutex::new(Members { list: List::new(), count: 0 }),
+            members: Mutex::new(Members { list: WaiterList::new(), count: 0 }),
             queued: AtomicU64::new(0),
         }
     }
@@ -89,7 +89,7 @@ impl Hold for &Core {
 pub(super) struct Turn<H: Hold> {
     hold: H,
     cost: u32,
-    key: Option<Key>,
+    key: Option<WaiterKey>,
 }
 
 /// What came of a look.
@@ -189,7 +189,7 @@ impl<H: Hold> Turn<H> {
 }
 
 impl Line {
-    fn enter(&self, line: &mut Members, cost: u32, waker: Option<Waker>) -> Key {
+    fn enter(&self, line: &mut Members, cost: u32, waker: Option<Waker>) -> WaiterKey {
         line.count += 1;
         self.queued.fetch_add(cost.into(), Relaxed);
         line.list.push_back(Member { cost, waker })
@@ -197,7 +197,7 @@ impl Line {
 
     /// Whoever is to be woken, the next if it was the head; and the one who left, to be dropped outside the
     /// lock.
-    fn leave(&self, line: &mut Members, key: Key) -> (Head, Option<Member>) {
+    fn leave(&self, line: &mut Members, key: WaiterKey) -> (Head, Option<Member>) {
         let was_head = line.list.is_front(key);
         let member = line.list.remove(key);
         if let Some(member) = &member {

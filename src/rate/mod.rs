@@ -85,7 +85,7 @@ pub use quota::Quota;
 pub use reservation::Reservation;
 
 use crate::error::ConfigError;
-use crate::event::{Event, Observer, Value};
+use crate::event::{Event, EventValue, Observer, Outbox};
 use crate::sync::atomic::Ordering;
 use crate::sync::{PlainArc, PlainAtomicU64, PlainMutex};
 use crate::time::{Clock, Instant};
@@ -114,7 +114,15 @@ struct Teller {
     name: &'static str,
     observer: Option<PlainArc<dyn Observer>>,
     refusals: PlainAtomicU64,
-    changes: PlainAtomicU64,
+    changes: Outbox<Change>,
+}
+
+/// Another quota was put into force.
+#[derive(Clone, Copy)]
+struct Change {
+    sequence: u64,
+    at: Instant,
+    limit: u32,
 }
 
 /// The figures of a limiter at a moment.
@@ -377,7 +385,7 @@ impl Shared {
 
 impl Teller {
     fn new(name: &'static str, observer: Option<PlainArc<dyn Observer>>) -> Self {
-        Self { name, observer, refusals: PlainAtomicU64::new(0), changes: PlainAtomicU64::new(0) }
+        Self { name, observer, refusals: PlainAtomicU64::new(0), changes: Outbox::new() }
     }
 
     /// An event of kind `refused` with `wanted`, `limit`, `remaining` and, if it is known, `retry_after`.
@@ -395,29 +403,31 @@ impl Teller {
     fn tell_refused(&self, observer: &dyn Observer, refused: Refused, at: Instant) {
         let retry_after = refused.retry_after();
         let fields = [
-            ("wanted", Value::Count(refused.answer.wanted.into())),
-            ("limit", Value::Count(refused.answer.limit().into())),
-            ("remaining", Value::Count(refused.answer.remaining().into())),
-            ("retry_after", Value::Time(retry_after.unwrap_or_default())),
+            ("wanted", EventValue::Count(refused.answer.wanted.into())),
+            ("limit", EventValue::Count(refused.answer.limit().into())),
+            ("remaining", EventValue::Count(refused.answer.remaining().into())),
+            ("retry_after", EventValue::Duration(retry_after.unwrap_or_default())),
         ];
         let fields = &fields[..fields.len() - usize::from(retry_after.is_none())];
         // Ordering: relaxed; only the number matters, and it is unique.
         let sequence = self.refusals.fetch_add(1, Ordering::Relaxed) + 1;
-        observer.observe(&Event::new((POLICY, self.name), "refused", (sequence, at), fields));
+        let event = Event::new((POLICY, self.name), "refused", (sequence, at), fields);
+        self.changes.notify(|| observer.observe(&event), |change| self.emit(observer, change));
     }
 
     /// An event of kind `reconfigured` with the new `limit`.
     fn changed(&self, plan: Plan, at: Instant) {
         if let Some(observer) = &self.observer {
-            let sequence = self.changes.fetch_add(1, Ordering::Relaxed) + 1;
-            let fields = [("limit", Value::Count(plan.limit().into()))];
-            observer.observe(&Event::new(
-                (POLICY, self.name),
-                "reconfigured",
-                (sequence, at),
-                &fields,
-            ));
+            let limit = plan.limit();
+            self.changes.commit(|sequence| Some(Change { sequence, at, limit }));
+            self.changes.deliver(|change| self.emit(&**observer, change));
         }
+    }
+
+    fn emit(&self, observer: &dyn Observer, Change { sequence, at, limit }: Change) {
+        let fields = [("limit", EventValue::Count(limit.into()))];
+        let event = Event::new((POLICY, self.name), "reconfigured", (sequence, at), &fields);
+        observer.observe(&event);
     }
 }
 

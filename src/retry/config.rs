@@ -1,7 +1,7 @@
 use super::{POLICY, Retry};
 use crate::backoff::Backoff;
 use crate::error::ConfigError;
-use crate::policy::{Facts, Repeats};
+use crate::policy::{Facts, RepeatSafety};
 use crate::random::Random;
 use crate::sync::{PlainArc, intern};
 use crate::time::Clock;
@@ -113,16 +113,16 @@ impl Settings {
     /// `picks`: whether a rule of the user's picks what is repeated.
     pub(super) fn facts(&self, picks: bool) -> Facts {
         let waits = self.backoff.at_most(self.max_attempts - 1);
-        let repeats = match (self.idempotent, picks) {
-            (true, _) => Repeats::Idempotent,
-            (false, true) => Repeats::ByRule,
-            (false, false) => Repeats::AnyFailure,
+        let safety = match (self.idempotent, picks) {
+            (true, _) => RepeatSafety::Idempotent,
+            (false, true) => RepeatSafety::ByRule,
+            (false, false) => RepeatSafety::Unknown,
         };
         Facts {
-            attempts: Some(self.max_attempts),
-            waits: self.max_elapsed.into_iter().chain(waits).min(),
-            elapsed: self.max_elapsed,
-            repeats: (self.max_attempts > 1).then_some(repeats),
+            max_attempts: Some(self.max_attempts),
+            max_wait: self.max_elapsed.into_iter().chain(waits).min(),
+            max_elapsed: self.max_elapsed,
+            repeat_safety: (self.max_attempts > 1).then_some(safety),
             ..Facts::new(POLICY, self.name)
         }
     }

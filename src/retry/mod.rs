@@ -77,7 +77,7 @@ pub use future::Attempts;
 pub use plan::{Decide, Directive, Failed, OnFailure};
 
 use crate::error::Error;
-use crate::policy::{Attempt, Context, Facts, OwnedRepeat, Policy, Repeat};
+use crate::policy::{Attempt, Context, Facts, OwnedRepeat, Policy, Repeat, kind};
 use crate::sync::PlainArc;
 use config::Settings;
 use future::Borrowed;
@@ -237,7 +237,44 @@ impl<D: Clone> From<&RetryWhen<D>> for RetryWhen<D> {
     }
 }
 
+impl Policy for Retry {
+    type Kind = kind::Repeat;
+
+    fn facts(&self) -> Facts {
+        self.0.facts(false)
+    }
+}
+
+impl<T: Send, E: Send> Repeat<T, E> for Retry {
+    #[inline]
+    fn call<Op, Fut>(&self, cx: Context, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
+    where
+        Op: Fn(Context) -> Fut + Send + Sync,
+        Fut: Future<Output = Result<T, Error<E>>> + Send,
+    {
+        self.run(cx, &OnFailure, op)
+    }
+
+    fn call_blocking<Op>(&self, cx: Context, op: Op) -> Result<T, Error<E>>
+    where
+        Op: Fn(Context) -> Result<T, Error<E>>,
+    {
+        self.run_blocking(cx, &OnFailure, op)
+    }
+}
+
+impl<T, E> OwnedRepeat<T, E> for Retry {
+    type CallFuture<A: Attempt<T, E>> = Attempts<RetryWhen<OnFailure>, A, A::Future>;
+
+    #[inline]
+    fn call_owned<A: Attempt<T, E>>(&self, cx: Context, attempt: A) -> Self::CallFuture<A> {
+        RetryWhen::from(self).call_owned(cx, attempt)
+    }
+}
+
 impl<D: Send + Sync> Policy for RetryWhen<D> {
+    type Kind = kind::Repeat;
+
     fn facts(&self) -> Facts {
         self.retry.0.facts(self.picks)
     }
@@ -268,10 +305,10 @@ impl<D, T, E> OwnedRepeat<T, E> for RetryWhen<D>
 where
     D: Decide<T, E> + Clone,
 {
-    type Running<A: Attempt<T, E>> = Attempts<Self, A, A::Future>;
+    type CallFuture<A: Attempt<T, E>> = Attempts<Self, A, A::Future>;
 
     #[inline]
-    fn call_owned<A: Attempt<T, E>>(&self, cx: Context, attempt: A) -> Self::Running<A> {
+    fn call_owned<A: Attempt<T, E>>(&self, cx: Context, attempt: A) -> Self::CallFuture<A> {
         Attempts::new(self.clone(), Plan::new(&self.retry.0, cx), attempt)
     }
 }

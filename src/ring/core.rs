@@ -34,9 +34,9 @@ use std::ptr::NonNull;
 use super::batch::Batch;
 use super::error::{ForcePushError, PopError, PushError};
 use super::position::{CLOSED, FREE, FULL, Geometry, Run, STEP, WAITING, position};
+use crate::sync::CasBackoff;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{CachePadded, UnsafeCell};
-use crate::wait::StepAside;
 
 pub(super) struct Core<T> {
     /// Position of the next push, with CLOSED, and WAITING for those who wait to pop.
@@ -120,7 +120,7 @@ impl<T> Core<T> {
         // Ordering: acquire, with the release of the step that wrote it. Who sees the tail here also
         // sees that the head is at most one lap behind: invariant 3.
         let mut tail = self.tail.load(Ordering::Acquire);
-        let mut race = StepAside::new();
+        let mut race = CasBackoff::new();
         loop {
             if tail & CLOSED != 0 {
                 return Err(PushError::Closed(()));
@@ -137,7 +137,7 @@ impl<T> Core<T> {
                         });
                     }
                     Err(_) => {
-                        race.lost();
+                        race.spin();
                         tail = self.tail.load(Ordering::Acquire);
                     }
                 }
@@ -163,7 +163,7 @@ impl<T> Core<T> {
         // Ordering: acquire, with the release of the step that wrote it; that stepper had seen the item
         // published, so the tail is seen not to be behind: invariant 3.
         let mut head = self.head.load(Ordering::Acquire);
-        let mut race = StepAside::new();
+        let mut race = CasBackoff::new();
         loop {
             let here = position(head);
             let count = count_full(here);
@@ -177,7 +177,7 @@ impl<T> Core<T> {
                         });
                     }
                     Err(_) => {
-                        race.lost();
+                        race.spin();
                         head = self.head.load(Ordering::Acquire);
                     }
                 }

@@ -1,49 +1,135 @@
-//! Configuration that changes while it is read.
+//! Configuration that is replaced while other threads decide by it.
 
+use super::CasBackoff;
 use super::atomic::{AtomicU64, Ordering, fence};
 
-/// A value that fits into `N` words, any pattern of which decodes to *some* value.
+/// A value that fits into `N` words.
 ///
-/// The second half matters: a reader that races a writer may decode a mixture of two values before it
-/// learns that it must throw it away.
+/// Every pattern of words decodes to *some* value: a reader that races a writer may decode a mixture
+/// of two values before it finds out that it must discard it.
 pub(crate) trait Words<const N: usize>: Copy {
     fn to_words(self) -> [u64; N];
     fn from_words(words: [u64; N]) -> Self;
 }
 
-/// Two slots for a configuration, one live and one to be written next.
+/// A state word that holds, in some of its bits, the epoch of the live configuration.
+pub(crate) trait EpochWord: Copy {
+    fn from_bits(bits: u64) -> Self;
+    fn to_bits(self) -> u64;
+    /// Counts the configurations, possibly modulo a power of two.
+    fn epoch(self) -> u64;
+}
+
+/// The result of one look at a state word and the configuration of its epoch.
+#[derive(Debug)]
+pub(crate) enum Decision<W, R> {
+    /// Replaces the state word and returns the result, unless the word has changed meanwhile.
+    Replace(W, R),
+    /// Leaves the state word alone and returns the result, unless the configuration has changed
+    /// meanwhile.
+    Keep(R),
+    #[allow(dead_code)] // not used by every primitive
+    /// Returns the result, whatever has changed: it does not depend on the configuration, or the
+    /// change was committed by other means.
+    Done(R),
+    #[allow(dead_code)] // not used by every primitive
+    /// Decides again from the start.
+    Retry,
+}
+
+/// Two slots for a configuration: one live, one to be written next.
 ///
-/// Which of them is live is said by an *epoch* that the owner keeps inside its own state word. A
-/// decision reads the state word, reads the slot of the epoch it found there, and commits with a
-/// compare-and-swap on that same state word: if the configuration changed in between, the epoch did
-/// too and the decision is taken again. So no decision outlives the configuration it was taken under,
-/// readers write nothing and never wait, and a read costs a few plain loads.
+/// # How it works
+///
+/// The owner keeps an *epoch* inside its state word; the epoch selects the live slot. A decision reads
+/// the state word, reads the slot of that word's epoch, and commits with a compare-and-swap on the same
+/// state word. If the configuration changed in between, so did the epoch, and the decision is taken
+/// again. No decision outlives the configuration it was taken under. Readers write nothing and never
+/// wait, and a read costs a few plain loads.
+///
+/// [`decide`](Self::decide) is that loop; [`try_decide`](Self::try_decide) is one round of it.
 ///
 /// The slots hold atomics, not cells, because a reader that was suspended across two changes reads a
-/// slot while it is being rewritten. What it gets is a mixture, which its compare-and-swap discards.
+/// slot while it is being rewritten. It reads a mixture, which the check of the epoch discards.
 #[derive(Debug)]
 pub(crate) struct Live<const N: usize> {
     slots: [[AtomicU64; N]; 2],
 }
 
 impl<const N: usize> Live<N> {
-    /// `value` is live in every even epoch until the next [`write`](Self::write).
+    /// Makes `value` live in every epoch until the next [`write`](Self::write).
     pub(crate) fn new(value: impl Words<N>) -> Self {
         let store = |words: [u64; N]| words.map(AtomicU64::new);
         Self { slots: [store(value.to_words()), store(value.to_words())] }
     }
 
-    /// The configuration of `epoch`, or a mixture if that epoch is over.
+    /// Reads `state` and the configuration of its epoch, and carries out what `decide` returns for
+    /// them; repeats this until the decision holds.
+    ///
+    /// `decide` may be called several times, and may be given a mixture of two configurations. It must
+    /// have no effect that a repetition would make wrong.
+    #[inline(always)]
+    pub(crate) fn decide<W: EpochWord, C: Words<N>, R>(
+        &self,
+        state: &AtomicU64,
+        mut decide: impl FnMut(W, C) -> Decision<W, R>,
+    ) -> R {
+        let mut backoff = CasBackoff::new();
+        loop {
+            match self.try_decide(state, &mut decide) {
+                Some(result) => return result,
+                None => backoff.spin(),
+            }
+        }
+    }
+
+    /// Makes one attempt of [`decide`](Self::decide). Returns `None` if the decision did not hold or
+    /// was [`Decision::Retry`].
+    #[inline(always)]
+    pub(crate) fn try_decide<W: EpochWord, C: Words<N>, R>(
+        &self,
+        state: &AtomicU64,
+        decide: impl FnOnce(W, C) -> Decision<W, R>,
+    ) -> Option<R> {
+        // Ordering: acquire, with the release by which the owner publishes an epoch: the slot of that
+        // epoch has been written.
+        let word = W::from_bits(state.load(Ordering::Acquire));
+        match decide(word, self.read(word.epoch())) {
+            Decision::Replace(next, result) => {
+                // Ordering: acquire and release, so that successive decisions form one chain.
+                let (from, to) = (word.to_bits(), next.to_bits());
+                state
+                    .compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed)
+                    .is_ok()
+                    .then_some(result)
+            }
+            Decision::Keep(result) => Self::is_current(state, word).then_some(result),
+            Decision::Done(result) => Some(result),
+            Decision::Retry => None,
+        }
+    }
+
+    /// Whether the configuration that was read for `word` is still live. If it is not, what was read
+    /// may be a mixture.
+    #[inline(always)]
+    pub(crate) fn is_current<W: EpochWord>(state: &AtomicU64, word: W) -> bool {
+        // Ordering: the acquire fence, with the release fence in `write`: if one of the words read
+        // before belongs to a later epoch, the load below finds the epoch changed.
+        fence(Ordering::Acquire);
+        W::from_bits(state.load(Ordering::Acquire)).epoch() == word.epoch()
+    }
+
+    /// Returns the configuration of `epoch`, or a mixture if that epoch is over.
     #[inline(always)]
     pub(crate) fn read<C: Words<N>>(&self, epoch: u64) -> C {
         let slot = &self.slots[(epoch & 1) as usize];
-        // Ordering: relaxed. The epoch came from an acquire load of the state word, which synchronises
-        // with the release that published it after `write`; and no decision stands unless the owner's
-        // compare-and-swap finds the same epoch still there.
+        // Ordering: relaxed. The epoch came from an acquire load of the state word, which synchronizes
+        // with the release that published it after `write`; and a decision holds only if the epoch is
+        // found unchanged afterwards.
         C::from_words(std::array::from_fn(|i| slot[i].load(Ordering::Relaxed)))
     }
 
-    /// The word at `index` of what [`read`](Self::read) would decode.
+    /// Returns the word at `index` of what [`read`](Self::read) would decode.
     #[inline]
     pub(crate) fn read_word(&self, epoch: u64, index: usize) -> u64 {
         // Ordering: as in `read`.
@@ -52,11 +138,11 @@ impl<const N: usize> Live<N> {
 
     /// Prepares the configuration of `epoch`, which must be the one after the live epoch.
     ///
-    /// The caller serialises writers, and publishes by storing `epoch` into its state word with at
+    /// The caller serializes writers, and publishes by storing `epoch` into its state word with at
     /// least release ordering.
     pub(crate) fn write<C: Words<N>>(&self, epoch: u64, value: C) {
-        // Ordering: release, with the acquire fence of one who reads and then looks at the epoch again
-        // instead of swapping: if any of what follows was read, the epoch before this one is seen.
+        // Ordering: release, with the acquire fence in `is_current`: a reader that has read one of the
+        // words below finds the epoch before this one gone.
         fence(Ordering::Release);
         let slot = &self.slots[(epoch & 1) as usize];
         for (word, value) in slot.iter().zip(value.to_words()) {

@@ -9,9 +9,16 @@
 //! sequentially consistent *accesses* (loom treats them as acquire/release; its `SeqCst` fences are
 //! right). Code that needs either argues why in a comment and keeps it out of its models.
 
+mod block_on;
+mod counter;
 mod intern;
 mod live;
+mod spin;
 mod thread_registry;
+mod wakers;
+
+#[cfg(all(test, mainstay_loom))]
+mod loom;
 
 // A vocabulary is whole, whatever is said in it at present.
 #[allow(dead_code, unused_imports)]
@@ -23,12 +30,16 @@ mod face;
 #[path = "native.rs"]
 mod face;
 
+pub(crate) use block_on::{block_on, block_on_timeout};
+pub(crate) use counter::Counter;
 pub(crate) use crossbeam_utils::CachePadded;
 #[allow(unused_imports)]
 pub(crate) use face::{Arc, Mutex, MutexGuard, UnsafeCell, atomic, heap, hint, thread, thread_id};
 pub(crate) use intern::intern;
-pub(crate) use live::{Live, Words};
+pub(crate) use live::{Decision, EpochWord, Live, Words};
+pub(crate) use spin::{CasBackoff, SpinWait};
 pub(crate) use thread_registry::{Registry, ThreadId};
+pub(crate) use wakers::Wakers;
 
 // The plain ones are std's and `parking_lot`'s in both worlds: for what no model looks into. Closures
 // (loom's `Arc` cannot hold a `dyn`), public handles, clocks, and what is set once for the process and

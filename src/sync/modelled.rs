@@ -57,16 +57,16 @@ pub(crate) mod thread {
             self.notify.0.wait();
         }
 
-        pub(crate) fn park_until(&self, _: Limit) -> bool {
+        pub(crate) fn park_until(&self, _: ParkDeadline) -> bool {
             unimplemented!("loom has no time")
         }
     }
 
     /// The end of a thread's patience, which no model can see: loom has no time.
     #[derive(Clone, Copy, Debug)]
-    pub(crate) struct Limit;
+    pub(crate) struct ParkDeadline;
 
-    impl Limit {
+    impl ParkDeadline {
         pub(crate) fn after(_: std::time::Duration) -> Self {
             unimplemented!("loom has no time")
         }
@@ -79,7 +79,7 @@ pub(crate) mod thread {
     pub(crate) const LOOKS_AGAIN: bool = false;
 
     /// A pause is a yield here: one is enough.
-    pub(crate) const ASIDE: u32 = 0;
+    pub(crate) const MAX_BACKOFF_STEP: u32 = 0;
 
     /// In a model a spin would only repeat itself.
     pub(crate) fn spinning_helps() -> bool {

@@ -66,7 +66,7 @@ pub(crate) mod thread {
         }
 
         /// The same with an end; false if that had already come.
-        pub(crate) fn park_until(&self, limit: Limit) -> bool {
+        pub(crate) fn park_until(&self, limit: ParkDeadline) -> bool {
             let Some(end) = limit.end else {
                 park();
                 return true;
@@ -81,12 +81,12 @@ pub(crate) mod thread {
 
     /// The end of a thread's patience.
     #[derive(Clone, Copy, Debug)]
-    pub(crate) struct Limit {
+    pub(crate) struct ParkDeadline {
         /// `None`: further away than the machine's clock can tell.
         end: Option<Instant>,
     }
 
-    impl Limit {
+    impl ParkDeadline {
         pub(crate) fn after(patience: Duration) -> Self {
             Self { end: Instant::now().checked_add(patience) }
         }
@@ -99,7 +99,7 @@ pub(crate) mod thread {
     pub(crate) const LOOKS_AGAIN: bool = true;
 
     /// How long, as a power of two of pauses, to step aside at most after losing a race.
-    pub(crate) const ASIDE: u32 = 5;
+    pub(crate) const MAX_BACKOFF_STEP: u32 = 5;
 
     /// Whether others can make progress while this thread spins.
     #[inline]

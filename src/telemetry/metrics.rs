@@ -1,4 +1,4 @@
-use crate::event::{Event, Observer, Value};
+use crate::event::{Event, EventValue, Observer};
 use crate::sync::{PlainArc, PlainMutex};
 use ::metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Unit, with_recorder};
 use std::collections::HashMap;
@@ -137,14 +137,14 @@ const fn source(event: &Event<'_>) -> Source {
 
 fn words<'a>(event: &'a Event<'_>) -> impl Iterator<Item = (&'static str, &'static str)> + 'a {
     event.fields.iter().filter_map(|(field, value)| match value {
-        Value::Word(word) => Some((*field, *word)),
+        EventValue::Label(word) => Some((*field, *word)),
         _ => None,
     })
 }
 
 fn times<'a>(event: &'a Event<'_>) -> impl Iterator<Item = (&'static str, f64)> + 'a {
     event.fields.iter().filter_map(|(field, value)| match value {
-        Value::Time(time) => Some((*field, time.as_secs_f64())),
+        EventValue::Duration(time) => Some((*field, time.as_secs_f64())),
         _ => None,
     })
 }

@@ -34,8 +34,8 @@
 //! A breaker's transition has the words `from`, `to` and `cause`, and the time `wait`; so
 //! `mainstay_events_total{to="open"}` counts openings. `mainstay_state` comes with the first transition:
 //! before it, a policy is in the state that it was built in. It tells two policies of one kind apart by
-//! their names, so these must differ. Breakers of a [family](crate::breaker::Keyed) share one, and have no
-//! gauge: their [sum](crate::breaker::Keyed::sum) says how many are in which state.
+//! their names, so these must differ. Breakers of a [family](crate::breaker::KeyedCircuitBreaker) share one, and have no
+//! gauge: their [sum](crate::breaker::KeyedCircuitBreaker::totals) says how many are in which state.
 //!
 //! *Labels are bounded.* `name` is what the policy was named at build, `kind`, `field` and words come from
 //! small fixed sets; no label holds a key, an error or anything else that comes with a call.

@@ -1,4 +1,4 @@
-use crate::event::{Event, Observer, Value};
+use crate::event::{Event, EventValue, Observer};
 use ::tracing::Level;
 
 /// Tells each event to `tracing`'s subscriber; see the [module](super) for its fields.
@@ -8,7 +8,7 @@ pub struct Tracing;
 impl Observer for Tracing {
     fn observe(&self, event: &Event<'_>) {
         let word = |name| match event.field(name) {
-            Some(Value::Word(word)) => Some(word),
+            Some(EventValue::Label(word)) => Some(word),
             _ => None,
         };
         // A macro, because each level is a call site of its own.

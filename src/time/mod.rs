@@ -34,7 +34,7 @@ pub use manual::ManualClock;
 pub use sleep::Sleep;
 
 use crate::sync::atomic::Ordering;
-use crate::sync::thread::{Limit, Parker};
+use crate::sync::thread::{ParkDeadline, Parker};
 use crate::sync::{OnceLock, PlainArc, PlainAtomicU32};
 use std::future::Future;
 use std::pin::Pin;
@@ -149,7 +149,7 @@ impl Clock {
         }
         let left = instant - self.now();
         match &self.source {
-            None => drop(parker.park_until(Limit::after(left))),
+            None => drop(parker.park_until(ParkDeadline::after(left))),
             Some(source) => source.sleep_blocking(left.min(LOOK_UP)),
         }
     }

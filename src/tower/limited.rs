@@ -1,23 +1,23 @@
 use super::serve::Serve;
-use crate::pipeline::LimitedCall;
+use crate::pipeline::LimitFuture;
 use crate::policy::{Context, Limit};
 use std::task::{self, Poll};
 
 /// A [`Limit`] around a service.
 #[derive(Clone)]
-pub struct LimitedService<L, S> {
+pub struct LimitService<L, S> {
     pub(super) limit: L,
     pub(super) service: S,
 }
 
-impl<L, S, Request> Serve<Request> for LimitedService<L, S>
+impl<L, S, Request> Serve<Request> for LimitService<L, S>
 where
     L: Limit + Clone,
     S: Serve<Request>,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = LimitedCall<L, S::Future>;
+    type Future = LimitFuture<L, S::Future>;
 
     #[inline]
     fn poll_ready(&mut self, task: &mut task::Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -26,6 +26,6 @@ where
 
     #[inline]
     fn serve(&mut self, cx: Context, request: Request) -> Self::Future {
-        LimitedCall::new(self.limit.clone(), cx, |cx| self.service.serve(cx, request))
+        LimitFuture::new(self.limit.clone(), cx, |cx| self.service.serve(cx, request))
     }
 }

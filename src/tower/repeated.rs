@@ -8,12 +8,12 @@ use std::task::{self, Poll, ready};
 
 /// An [`OwnedRepeat`] around a service.
 #[derive(Clone)]
-pub struct RepeatedService<R, S> {
+pub struct RepeatService<R, S> {
     pub(super) repeat: R,
     pub(super) service: S,
 }
 
-impl<R, S, Request> Serve<Request> for RepeatedService<R, S>
+impl<R, S, Request> Serve<Request> for RepeatService<R, S>
 where
     S: Serve<Request> + Clone,
     R: OwnedRepeat<S::Response, S::Error>,
@@ -21,7 +21,7 @@ where
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = R::Running<Attempts<S, Request>>;
+    type Future = R::CallFuture<ServiceAttempts<S, Request>>;
 
     #[inline]
     fn poll_ready(&mut self, task: &mut task::Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -32,19 +32,19 @@ where
     fn serve(&mut self, cx: Context, request: Request) -> Self::Future {
         let clone = self.service.clone();
         let service = std::mem::replace(&mut self.service, clone);
-        self.repeat.call_owned(cx, Attempts { service, ready: true, request })
+        self.repeat.call_owned(cx, ServiceAttempts { service, ready: true, request })
     }
 }
 
 /// The service and the request that every attempt is made of.
-pub struct Attempts<S, Request> {
+pub struct ServiceAttempts<S, Request> {
     service: S,
     /// Whether `service` is the one that was found ready, and has not been called since.
     ready: bool,
     request: Request,
 }
 
-impl<S, Request> Attempt<S::Response, S::Error> for Attempts<S, Request>
+impl<S, Request> Attempt<S::Response, S::Error> for ServiceAttempts<S, Request>
 where
     S: Serve<Request> + Clone,
     Request: Clone,

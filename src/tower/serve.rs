@@ -1,11 +1,12 @@
 //! A service that is told about the call: what stands between the layers of a pipeline.
 
-use super::guarded::GuardedService;
-use super::limited::LimitedService;
-use super::repeated::RepeatedService;
+use super::guarded::GuardService;
+use super::limited::LimitService;
+use super::repeated::RepeatService;
 use crate::error::Error;
-use crate::pipeline::{Bottom, Guarded, Limited, Operation, Repeated, Stack};
+use crate::pipeline::{EmptyStack, GuardLayer, LimitLayer, PipelineStack, RepeatLayer};
 use crate::policy::Context;
+use crate::policy::guarded::OperationFuture;
 use std::future::Future;
 use std::task::{self, Poll};
 
@@ -31,7 +32,7 @@ where
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = Operation<S::Future>;
+    type Future = OperationFuture<S::Future>;
 
     #[inline]
     fn poll_ready(&mut self, task: &mut task::Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -40,7 +41,7 @@ where
 
     #[inline]
     fn serve(&mut self, _: Context, request: Request) -> Self::Future {
-        Operation(self.0.call(request))
+        OperationFuture(self.0.call(request))
     }
 }
 
@@ -51,7 +52,7 @@ pub trait Around<S> {
     fn around(&self, service: S) -> Self::Service;
 }
 
-impl<S> Around<S> for Bottom {
+impl<S> Around<S> for EmptyStack {
     type Service = S;
 
     fn around(&self, service: S) -> S {
@@ -59,7 +60,7 @@ impl<S> Around<S> for Bottom {
     }
 }
 
-impl<S, Outer, Inner> Around<S> for Stack<Outer, Inner>
+impl<S, Outer, Inner> Around<S> for PipelineStack<Outer, Inner>
 where
     Inner: Around<S>,
     Outer: Around<Inner::Service>,
@@ -71,26 +72,26 @@ where
     }
 }
 
-impl<S, G: Clone> Around<S> for Guarded<G> {
-    type Service = GuardedService<G, S>;
+impl<S, G: Clone> Around<S> for GuardLayer<G> {
+    type Service = GuardService<G, S>;
 
     fn around(&self, service: S) -> Self::Service {
-        GuardedService { guard: self.0.clone(), service }
+        GuardService { guard: self.0.clone(), service }
     }
 }
 
-impl<S, R: Clone> Around<S> for Repeated<R> {
-    type Service = RepeatedService<R, S>;
+impl<S, R: Clone> Around<S> for RepeatLayer<R> {
+    type Service = RepeatService<R, S>;
 
     fn around(&self, service: S) -> Self::Service {
-        RepeatedService { repeat: self.0.clone(), service }
+        RepeatService { repeat: self.0.clone(), service }
     }
 }
 
-impl<S, L: Clone> Around<S> for Limited<L> {
-    type Service = LimitedService<L, S>;
+impl<S, L: Clone> Around<S> for LimitLayer<L> {
+    type Service = LimitService<L, S>;
 
     fn around(&self, service: S) -> Self::Service {
-        LimitedService { limit: self.0.clone(), service }
+        LimitService { limit: self.0.clone(), service }
     }
 }

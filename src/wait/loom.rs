@@ -7,9 +7,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use loom::sync::Arc;
 use loom::thread::spawn;
 
-use super::blocking::block_on;
 use super::{Closed, Order, Semaphore, oneshot};
 use crate::sync::UnsafeCell;
+use crate::sync::block_on;
 use crate::sync::thread::Parker;
 
 fn model(preemptions: usize, body: impl Fn() + Send + Sync + 'static) {

@@ -6,22 +6,17 @@
 //! - [`Semaphore`]: permits in limited number, fair, weighted, resizable, closable;
 //! - [`oneshot`]: one value, handed over once.
 
-mod blocking;
-mod list;
 pub mod oneshot;
-mod queue;
 mod semaphore;
-mod spin;
-mod wakers;
+mod wait_queue;
+mod waiter_list;
 
 #[cfg(all(test, mainstay_loom))]
 #[allow(unsafe_code)]
 mod loom;
 
-pub(crate) use blocking::{block_on, block_on_for};
-pub(crate) use list::{Key, List};
-pub(crate) use queue::{Attempt, Condition, Ticket, Wait, WaitQueue};
 pub use semaphore::{
     Acquire, AcquireError, AcquireOwned, Closed, Order, OwnedPermit, Permit, Semaphore,
 };
-pub(crate) use spin::{Spin, StepAside};
+pub(crate) use wait_queue::{Attempt, Condition, Wait, WaitQueue, WaitState};
+pub(crate) use waiter_list::{WaiterKey, WaiterList};

@@ -27,9 +27,9 @@ use std::ptr::NonNull;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::blocking::{block_on, block_on_for};
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{UnsafeCell, heap};
+use crate::sync::{block_on, block_on_timeout};
 
 /// What the two share.
 ///
@@ -271,7 +271,7 @@ impl<T> Receiver<T> {
     ///
     /// [`Closed`] if it will never come.
     pub fn recv_timeout(&mut self, patience: Duration) -> Result<Option<T>, Closed> {
-        block_on_for(self, patience).transpose()
+        block_on_timeout(self, patience).transpose()
     }
 }
 

@@ -1,15 +1,15 @@
-//! Models of the windows: what recorders, readers and resets do to each other.
+//! Loom models of the windows: threads that record, read and reset at the same time.
 
-use super::count::CountWindow;
-use super::sparse::SparseWindow;
-use super::timed::TimeWindow;
-use super::{Counts, Generation, Sample};
+use super::count_window::CountWindow;
+use super::sparse_window::SparseWindow;
+use super::time_window::TimeWindow;
+use super::{Sample, WindowCounts, WindowGeneration};
 use crate::time::Instant;
 use loom::sync::Arc;
 use loom::thread;
 use std::time::Duration;
 
-const OLD: Generation = Generation::FIRST;
+const OLD: WindowGeneration = WindowGeneration::FIRST;
 
 fn at(ms: u64) -> Instant {
     Instant::from_nanos(ms * 1_000_000)
@@ -19,7 +19,7 @@ fn two_buckets() -> Arc<TimeWindow> {
     Arc::new(TimeWindow::new(Duration::from_millis(2), 2))
 }
 
-/// Two recorders and one place: each replaces the other's sample before it is counted.
+/// Two threads record in one slot: each replaces the other's sample before it is counted.
 #[test]
 fn counts_agree_with_the_slots() {
     loom::model(|| {
@@ -57,7 +57,7 @@ fn a_late_sample_does_not_reach_the_next_generation() {
     });
 }
 
-/// The front moves on and a bucket is turned over while two recorders add to it.
+/// The front advances and a bucket is moved while two threads add to it.
 #[test]
 fn rotation_loses_nothing_and_counts_nothing_twice() {
     loom::model(|| {
@@ -70,11 +70,12 @@ fn rotation_loses_nothing_and_counts_nothing_twice() {
         for thread in threads {
             assert!(thread.join().unwrap());
         }
-        assert_eq!(window.counts(at(2)), Counts { total: 2, failed: 1, slow: 0 });
+        assert_eq!(window.counts(at(2)), WindowCounts { total: 2, failed: 1, slow: 0 });
     });
 }
 
-/// Two recorders a lap apart: the later one turns the bucket that the earlier one is about to add to.
+/// Two threads record a lap apart: the later one moves the bucket that the earlier one is about to
+/// add to.
 #[test]
 fn a_lap_between_reading_the_front_and_adding() {
     loom::model(|| {
@@ -104,13 +105,13 @@ fn a_late_call_does_not_reach_the_next_generation() {
         window.reset(new, at(0));
         assert!(window.record(new, at(0), Sample::OK));
         late.join().unwrap();
-        assert_eq!(window.counts(at(0)), Counts { total: 1, failed: 0, slow: 0 });
+        assert_eq!(window.counts(at(0)), WindowCounts { total: 1, failed: 0, slow: 0 });
     });
 }
 
-/// A calm window is made by a failure while a success is being counted: nothing is lost.
+/// A failure makes the count window while another thread counts a success: both are counted.
 #[test]
-fn a_success_against_the_end_of_the_calm() {
+fn a_success_against_the_first_failure() {
     loom::model(|| {
         let window = Arc::new(SparseWindow::new(3));
         window.record(OLD, Sample::OK);
@@ -120,14 +121,14 @@ fn a_success_against_the_end_of_the_calm() {
         };
         assert!(window.record(OLD, Sample::FAILED));
         assert!(other.join().unwrap());
-        assert_eq!(window.counts(), Counts { total: 3, failed: 1, slow: 0 });
+        assert_eq!(window.counts(), WindowCounts { total: 3, failed: 1, slow: 0 });
         assert_eq!(window.counts(), window.recount(OLD));
     });
 }
 
-/// A late sample of a generation whose window was made, against the next generation's being made.
+/// A late sample of a generation whose count window was made, while the next generation makes its own.
 #[test]
-fn a_late_sample_against_the_next_end_of_the_calm() {
+fn a_late_sample_against_the_next_first_failure() {
     loom::model(|| {
         let window = Arc::new(SparseWindow::new(2));
         window.record(OLD, Sample::FAILED);

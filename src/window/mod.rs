@@ -1,45 +1,48 @@
-//! Counts over a sliding window: how many of the latest calls failed, how many were slow.
+//! Sliding windows: how many of the latest calls failed, how many were slow, how long they took.
 //!
-//! Two windows, one interface. A *count window* looks at the last N calls, whenever they were; a *time
-//! window* at the calls of the last so-many seconds, however many they are. Recording is lock-free,
-//! allocates nothing, and for a fast success costs a few loads and at most one atomic addition.
+//! A *count window* covers the last N calls. A *time window* covers the calls of the last N seconds.
+//! Both have one type, [`Window`]. Recording is lock-free and allocates nothing; a fast success costs a
+//! few loads and at most one atomic addition.
+//!
+//! # Examples
 //!
 //! ```
 //! use mainstay::time::Clock;
-//! use mainstay::window::{Generation, Sample, Window};
+//! use mainstay::window::{Sample, Window, WindowGeneration};
 //!
 //! let clock = Clock::system();
-//! let window = Window::count(3)?;
-//! let generation = Generation::FIRST;
+//! let window = Window::count_window(3)?;
+//! let generation = WindowGeneration::FIRST;
 //! for sample in [Sample::FAILED, Sample::OK, Sample::OK, Sample::OK] {
 //!     window.record(generation, clock.now(), sample);
 //! }
 //! let counts = window.counts(clock.now());
-//! assert_eq!((counts.total, counts.failed), (3, 0)); // the failure has slid out
+//! assert_eq!((counts.total, counts.failed), (3, 0)); // the failure has left
 //! # Ok::<(), mainstay::error::ConfigError>(())
 //! ```
 //!
-//! # Generations
+//! # How it works
 //!
-//! A window is emptied in constant time by moving it to another [`Generation`]. Each sample names the
-//! generation that it belongs to, and one that comes late is refused and changes nothing. A breaker
-//! passes on the generation in which it admitted the call.
+//! A window is emptied in constant time by moving it to another [generation](WindowGeneration). Each
+//! sample carries the generation that it belongs to, and a sample of another generation is ignored. A
+//! breaker passes the generation in which it admitted the call.
 //!
-//! # How exact
+//! While no thread is recording, the counts are exact. While threads are recording, a reader may see
+//! some of their calls and miss others.
 //!
-//! When nobody is recording, the counts are exact. While calls are being recorded at the same time,
-//! a reader may see some of them in and some not.
-//!
-//! * *Count window*: a recorder that is suspended while all others go once around the window may, when
-//!   it resumes, put its own older sample in the place of a newer one. The counts always agree with
-//!   what is in the window. (A late sample that races a change of generation uses up a place: the
-//!   sample there before it, if any, stays for one more round.)
-//! * *Time window*: time goes in steps of one bucket, so the window reaches back between
-//!   `span − span / buckets` and `span`. A sample counts at the latest instant that anyone has
-//!   recorded since the last reset, so a clock that goes back goes nowhere. A bucket that holds more than 8 million calls
+//! - *Count window*: a thread that is suspended while recording, and resumes after all others have
+//!   recorded a whole window, may replace a newer sample by its own. The counts always agree with the
+//!   samples in the window. A sample that races with a reset can leave an older sample in the window
+//!   for one more round.
+//! - *Time window*: time advances in steps of one bucket, so the window covers between
+//!   `span − span / buckets` and `span`. A sample with an earlier time than the latest is counted at
+//!   the latest. If it is more than a minute and more than the whole window earlier, the clock was set
+//!   back: the window is emptied and starts again from there. A bucket with more than 8 million calls
 //!   of one kind halves its counts: rates stay right, totals become approximate.
 //!
-//! # Memory
+//! # Performance
+//!
+//! Memory on x86-64, in two allocations that share no cache line with other data:
 //!
 //! | window | bytes |
 //! |---|---|
@@ -47,191 +50,120 @@
 //! | time, B buckets | 256 + 16 B |
 //! | with a latency histogram | 8.2 KiB more |
 //!
-//! on x86-64, in two allocations that share no cache line with anything else. (The windows of a
-//! [`breaker::Keyed`](crate::breaker::Keyed) take 40 bytes until the first failed or slow call.)
+//! The windows of a [`KeyedCircuitBreaker`](crate::breaker::KeyedCircuitBreaker) take 40 bytes until
+//! the first failed or slow call.
 
-mod count;
+mod count_window;
+mod histogram;
 mod latency;
+mod latency_window;
 #[cfg(all(test, mainstay_loom))]
 mod loom;
 mod modulus;
-mod sparse;
-mod timed;
+mod sample;
+mod sparse_window;
+mod time_window;
+
+pub(crate) use histogram::Buckets as LatencyBuckets;
+pub use latency::{LatencyHistogram, LatencyQuantiles, LatencySummary};
+pub use sample::{Sample, WindowCounts, WindowGeneration};
 
 use crate::error::ConfigError;
 use crate::time::Instant;
-use count::CountWindow;
-use latency::Latencies;
-pub use latency::{Latency, Quantiles};
-use sparse::SparseWindow;
-use std::fmt;
+use count_window::CountWindow;
+use latency_window::LatencyWindow;
+use sparse_window::SparseWindow;
 use std::time::Duration;
-use timed::TimeWindow;
+use time_window::TimeWindow;
 
-/// The latest calls, counted.
+/// Counts of the latest calls, by number or by time.
+///
+/// See the [module documentation](self) for how exact they are.
 #[derive(Debug)]
 pub struct Window {
     kind: Kind,
-    /// How long calls took, if that is kept.
-    latencies: Option<Box<Latencies>>,
+    latencies: Option<Box<LatencyWindow>>,
 }
 
 #[derive(Debug)]
 enum Kind {
     Count(Box<CountWindow>),
-    /// As `Count`, for many that are mostly calm.
     Sparse(SparseWindow),
     Time(Box<TimeWindow>),
 }
 
-/// What a window is to know of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sample {
-    /// The call failed.
-    pub failed: bool,
-    /// The call took too long, whether or not it failed.
-    pub slow: bool,
-}
-
-impl Sample {
-    /// A fast success.
-    pub const OK: Self = Self { failed: false, slow: false };
-    /// A fast failure.
-    pub const FAILED: Self = Self { failed: true, slow: false };
-    /// A slow success.
-    pub const SLOW: Self = Self { failed: false, slow: true };
-    /// A slow failure.
-    pub const SLOW_AND_FAILED: Self = Self { failed: true, slow: true };
-}
-
-/// What a window holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Calls in all.
-    pub total: u64,
-    /// Calls that failed.
-    pub failed: u64,
-    /// Calls that were slow, failed or not.
-    pub slow: u64,
-}
-
-impl Counts {
-    /// The share of calls that failed, from 0 to 1; 0 of an empty window.
-    #[must_use]
-    pub fn failure_rate(&self) -> f64 {
-        share(self.failed, self.total)
-    }
-
-    /// The share of calls that were slow, from 0 to 1; 0 of an empty window.
-    #[must_use]
-    pub fn slow_rate(&self) -> f64 {
-        share(self.slow, self.total)
-    }
-}
-
-fn share(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
-}
-
-/// Which life of a window a sample belongs to.
-///
-/// Generations are told apart over 16 million successors.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Generation(u32);
-
-impl Generation {
-    /// A generation fits into this many bits of somebody's state word.
-    pub(crate) const BITS: u32 = 24;
-    const MASK: u32 = (1 << Self::BITS) - 1;
-
-    /// A new window's generation.
-    pub const FIRST: Self = Self(1);
-
-    /// The generation after this one.
-    #[must_use]
-    pub const fn next(self) -> Self {
-        // Zero is no generation: it marks slots that were never written.
-        match (self.0 + 1) & Self::MASK {
-            0 => Self::FIRST,
-            next => Self(next),
-        }
-    }
-
-    pub(crate) const fn to_bits(self) -> u32 {
-        self.0
-    }
-
-    pub(crate) const fn from_bits(bits: u32) -> Self {
-        Self(bits & Self::MASK)
-    }
-}
-
-impl fmt::Debug for Generation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Generation({})", self.0)
-    }
-}
-
 impl Window {
-    /// The most calls that a count window holds.
+    /// The largest number of calls that a count window covers.
     pub const MAX_CALLS: u32 = 1 << 15;
-    /// The most buckets of a time window.
+    /// The largest number of buckets of a time window.
     pub const MAX_BUCKETS: u32 = 1 << 10;
     /// The shortest bucket of a time window.
     pub const MIN_BUCKET: Duration = Duration::from_millis(1);
 
-    /// A window over the last `calls` calls.
+    /// Creates a window over the last `calls` calls.
     ///
     /// # Errors
-    /// `calls` must be from 1 to [`MAX_CALLS`](Self::MAX_CALLS).
-    pub fn count(calls: u32) -> Result<Self, ConfigError> {
+    ///
+    /// Fails if `calls` is not from 1 to [`MAX_CALLS`](Self::MAX_CALLS).
+    pub fn count_window(calls: u32) -> Result<Self, ConfigError> {
         Self::check_calls(calls)?;
         Ok(Self { kind: Kind::Count(Box::new(CountWindow::new(calls))), latencies: None })
+    }
+
+    /// Creates a window over the last `calls` calls that takes a few words until the first sample that
+    /// is not a fast success.
+    pub(crate) fn sparse_count_window(calls: u32) -> Result<Self, ConfigError> {
+        Self::check_calls(calls)?;
+        Ok(Self { kind: Kind::Sparse(SparseWindow::new(calls)), latencies: None })
     }
 
     fn check_calls(calls: u32) -> Result<(), ConfigError> {
         match (1..=Self::MAX_CALLS).contains(&calls) {
             true => Ok(()),
-            false => Err(ConfigError::new("window.calls", calls, "1 to 32768 calls")),
+            false => Err(ConfigError::new("count_window", calls, "1 to 32768 calls")),
         }
     }
 
-    /// As [`count`](Self::count), in a few words until the first sample that is not a fast success.
-    pub(crate) fn sparse(calls: u32) -> Result<Self, ConfigError> {
-        Self::check_calls(calls)?;
-        Ok(Self { kind: Kind::Sparse(SparseWindow::new(calls)), latencies: None })
-    }
-
-    /// A window over the last `span`, in `buckets` steps.
+    /// Creates a window over the last `span`, which advances in `buckets` steps.
+    ///
+    /// ```
+    /// use mainstay::window::Window;
+    /// use std::time::Duration;
+    ///
+    /// let window = Window::time_window(Duration::from_secs(60), 10)?;
+    /// assert!(window.is_timed());
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
     ///
     /// # Errors
-    /// `buckets` must be from 1 to [`MAX_BUCKETS`](Self::MAX_BUCKETS), and `span` at least
-    /// [`MIN_BUCKET`](Self::MIN_BUCKET) for each of them and at most a year.
-    pub fn time(span: Duration, buckets: u32) -> Result<Self, ConfigError> {
+    ///
+    /// Fails if `buckets` is not from 1 to [`MAX_BUCKETS`](Self::MAX_BUCKETS), or if `span` is shorter
+    /// than [`MIN_BUCKET`](Self::MIN_BUCKET) for each bucket or longer than a year.
+    pub fn time_window(span: Duration, buckets: u32) -> Result<Self, ConfigError> {
         if !(1..=Self::MAX_BUCKETS).contains(&buckets) {
-            return Err(ConfigError::new("window.buckets", buckets, "1 to 1024 buckets"));
+            return Err(ConfigError::new("time_window", buckets, "1 to 1024 buckets"));
         }
         if !(Self::MIN_BUCKET * buckets..=Duration::from_secs(366 * 86_400)).contains(&span) {
-            return Err(ConfigError::new("window.span", span, "1 ms for each bucket to one year"));
+            return Err(ConfigError::new("time_window", span, "1 ms for each bucket to one year"));
         }
         Ok(Self { kind: Kind::Time(Box::new(TimeWindow::new(span, buckets))), latencies: None })
     }
 
-    /// Keeps a histogram of latencies too, over as many calls or as long a time.
+    /// Adds a histogram of call durations, over as many calls or as long a time.
     #[must_use]
     pub fn with_latency(mut self) -> Self {
         self.latencies = Some(Box::new(match &self.kind {
-            Kind::Count(window) => Latencies::over_calls(window.size()),
-            Kind::Sparse(window) => Latencies::over_calls(window.size()),
-            Kind::Time(window) => Latencies::over_time(window.span()),
+            Kind::Count(window) => LatencyWindow::over_calls(window.size()),
+            Kind::Sparse(window) => LatencyWindow::over_calls(window.size()),
+            Kind::Time(window) => LatencyWindow::over_time(window.span()),
         }));
         self
     }
 
-    /// Counts a call that ended at `now`. False, and nothing is changed, if the window has left
-    /// `generation` behind.
+    /// Records a call that ended at `now`. Returns false, and changes nothing, if the window is of
+    /// another generation.
     #[inline]
-    pub fn record(&self, generation: Generation, now: Instant, sample: Sample) -> bool {
+    pub fn record(&self, generation: WindowGeneration, now: Instant, sample: Sample) -> bool {
         match &self.kind {
             Kind::Count(window) => window.record(generation, sample),
             Kind::Sparse(window) => window.record(generation, sample),
@@ -239,10 +171,10 @@ impl Window {
         }
     }
 
-    /// Counts a fast success if that needs no clock and changes no count; false if it is still to be
+    /// Records a fast success if the window needs no clock for it. Returns false if it is still to be
     /// [recorded](Self::record).
     #[inline]
-    pub(crate) fn record_at_once(&self, generation: Generation) -> bool {
+    pub(crate) fn try_record_success(&self, generation: WindowGeneration) -> bool {
         match &self.kind {
             Kind::Count(window) => window.record(generation, Sample::OK),
             Kind::Sparse(window) => window.record(generation, Sample::OK),
@@ -250,28 +182,41 @@ impl Window {
         }
     }
 
+    /// Records that a call which ended at `now` took `elapsed`. Does nothing without a histogram.
+    ///
+    /// ```
+    /// use mainstay::time::Clock;
+    /// use mainstay::window::Window;
+    /// use std::time::Duration;
+    ///
+    /// let clock = Clock::system();
+    /// let window = Window::count_window(100)?.with_latency();
+    /// window.record_latency(clock.now(), Duration::from_millis(20));
+    /// assert_eq!(window.latency(clock.now()).unwrap().count(), 1);
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
     #[inline]
-    pub(crate) const fn keeps_latency(&self) -> bool {
-        self.latencies.is_some()
-    }
-
-    /// Notes how long a call took that ended at `now`, if a histogram is kept.
-    #[inline]
-    pub fn record_latency(&self, now: Instant, took: Duration) {
+    pub fn record_latency(&self, now: Instant, elapsed: Duration) {
         if let Some(latencies) = &self.latencies {
-            latencies.record(now, took);
+            latencies.record(now, elapsed);
         }
     }
 
-    /// How long the calls took that ended until `now`; `None` if no histogram is kept.
-    #[must_use]
-    pub fn latency(&self, now: Instant) -> Option<Latency> {
-        self.latencies.as_ref().map(|latencies| latencies.at(now))
+    /// Returns whether call durations are recorded.
+    #[inline]
+    pub(crate) const fn has_latency(&self) -> bool {
+        self.latencies.is_some()
     }
 
-    /// What the window holds at `now`.
+    /// Returns the histogram of call durations at `now`; `None` without one.
     #[must_use]
-    pub fn counts(&self, now: Instant) -> Counts {
+    pub fn latency(&self, now: Instant) -> Option<LatencyHistogram> {
+        self.latencies.as_ref().map(|latencies| latencies.histogram(now))
+    }
+
+    /// Returns the counts at `now`.
+    #[must_use]
+    pub fn counts(&self, now: Instant) -> WindowCounts {
         match &self.kind {
             Kind::Count(window) => window.counts(),
             Kind::Sparse(window) => window.counts(),
@@ -279,9 +224,23 @@ impl Window {
         }
     }
 
-    /// Empties the window at `now`: from here on it takes samples of `generation` alone, which must be
-    /// new to it. Constant time. One caller at a time; recorders and readers need not be kept out.
-    pub fn reset(&self, generation: Generation, now: Instant) {
+    /// Empties the window at `now` and moves it to `generation`, which must not have been used before.
+    ///
+    /// Takes constant time. Only one thread may reset at a time; others may record and read.
+    ///
+    /// ```
+    /// use mainstay::time::Clock;
+    /// use mainstay::window::{Sample, Window, WindowGeneration};
+    ///
+    /// let clock = Clock::system();
+    /// let window = Window::count_window(10)?;
+    /// let (old, new) = (WindowGeneration::FIRST, WindowGeneration::FIRST.next());
+    /// window.reset(new, clock.now());
+    /// assert!(!window.record(old, clock.now(), Sample::FAILED)); // too late
+    /// assert!(window.record(new, clock.now(), Sample::OK));
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
+    pub fn reset(&self, generation: WindowGeneration, now: Instant) {
         match &self.kind {
             Kind::Count(window) => window.reset(generation),
             Kind::Sparse(window) => window.reset(generation),
@@ -292,14 +251,15 @@ impl Window {
         }
     }
 
-    /// Whether [`record`](Self::record) and [`counts`](Self::counts) look at the time.
+    /// Returns whether this is a time window, for which [`record`](Self::record) and
+    /// [`counts`](Self::counts) use `now`.
     #[inline]
     #[must_use]
     pub const fn is_timed(&self) -> bool {
         matches!(self.kind, Kind::Time(_))
     }
 
-    /// How many calls it looks at, if that is a matter of their number.
+    /// Returns how many calls a count window covers; `None` for a time window.
     #[must_use]
     pub fn calls(&self) -> Option<u32> {
         match &self.kind {
@@ -309,7 +269,7 @@ impl Window {
         }
     }
 
-    /// How far back it looks, if that is a matter of time.
+    /// Returns how much time a time window covers; `None` for a count window.
     #[must_use]
     pub fn span(&self) -> Option<Duration> {
         match &self.kind {

@@ -1,6 +1,8 @@
-/// Remainders without a division: two multiplications by a reciprocal computed once (Lemire, Kaser,
-/// Kurz, *Faster remainder by direct computation*, 2019). Exact as long as number and divisor together
-/// have at most 64 bits.
+//! Remainders without a division.
+
+/// A divisor whose remainders take two multiplications by a reciprocal that is computed once (Lemire,
+/// Kaser, Kurz, *Faster remainder by direct computation*, 2019). Exact as long as number and divisor
+/// together have at most 64 bits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Modulus {
     divisor: u64,
@@ -34,7 +36,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_division(divisor in 1_u32..=1 << 15, number in 0_u64..1 << 48) {
+        fn the_remainder_is_that_of_a_division(divisor in 1_u32..=1 << 15, number in 0_u64..1 << 48) {
             prop_assert_eq!(Modulus::new(divisor).of(number), (number % u64::from(divisor)) as usize);
         }
     }

@@ -1,11 +1,11 @@
-use super::codel::CoDel;
-use super::events::Events;
+use super::events::Emitter;
 use super::shutdown::Shutdown;
-use super::{Shared, WorkerPool, worker};
+use super::{Shared, WorkerPool, workers};
 use crate::error::ConfigError;
 use crate::event::Observer;
 use crate::sync::{PlainArc, PlainMutex, intern};
 use crate::time::Clock;
+use crate::worker_pool::queue::codel::CoDel;
 use std::any::Any;
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -17,7 +17,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// A cache line each: 64 KiB. Room for a burst; a queue much longer than what the workers get through in the
 /// time that anybody waits for an answer only adds delay.
 const QUEUE_CAPACITY: usize = 1024;
-const WHEN_FULL: WhenFull = WhenFull::Reject;
+const WHEN_FULL: OverflowRule = OverflowRule::Reject;
 /// Deep enough for jobs that submit jobs that submit jobs, far from the end of any stack.
 const INLINE_DEPTH: u32 = 16;
 
@@ -32,13 +32,13 @@ const MOST_INLINE_DEPTH: u32 = 128;
 /// [self-submission](super#submitting-from-a-job).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum WhenFull {
+pub enum OverflowRule {
     /// The calling thread waits for room.
     Block,
     /// The job is refused, and comes back.
     Reject,
     /// The calling thread runs the job, and submits nothing else meanwhile: a brake. Nested deeper than
-    /// [`inline_depth`](Builder::inline_depth) the job is refused.
+    /// [`inline_depth`](WorkerPoolBuilder::inline_depth) the job is refused.
     CallerRuns,
     /// The job that has waited longest makes room; its handle gets [`JobError::QueueFull`](super::JobError). If
     /// the system has just taken the processor from a thread in the middle of pushing or taking a job, the
@@ -58,24 +58,24 @@ pub enum WhenFull {
 /// # Ok::<(), mainstay::error::ConfigError>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Workers {
-    pub(super) least: usize,
-    pub(super) most: usize,
+pub struct WorkerCount {
+    pub(crate) least: usize,
+    pub(crate) most: usize,
 }
 
-impl From<usize> for Workers {
+impl From<usize> for WorkerCount {
     fn from(count: usize) -> Self {
         Self { least: count, most: count }
     }
 }
 
-impl From<RangeInclusive<usize>> for Workers {
+impl From<RangeInclusive<usize>> for WorkerCount {
     fn from(range: RangeInclusive<usize>) -> Self {
         Self { least: *range.start(), most: *range.end() }
     }
 }
 
-impl fmt::Debug for Workers {
+impl fmt::Debug for WorkerCount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.least == self.most {
             true => write!(f, "{}", self.least),
@@ -84,8 +84,8 @@ impl fmt::Debug for Workers {
     }
 }
 
-impl Workers {
-    pub(super) fn validate(self) -> Result<Self, ConfigError> {
+impl WorkerCount {
+    pub(crate) fn validate(self) -> Result<Self, ConfigError> {
         let ordered = 1 <= self.least && self.least <= self.most && self.most <= MOST_WORKERS;
         if ordered {
             Ok(self)
@@ -95,35 +95,35 @@ impl Workers {
     }
 }
 
-pub(super) type Hook = Box<dyn Fn() + Send + Sync>;
-pub(super) type PanicHook = Box<dyn Fn(&(dyn Any + Send)) + Send + Sync>;
+pub(crate) type Hook = Box<dyn Fn() + Send + Sync>;
+pub(crate) type PanicHook = Box<dyn Fn(&(dyn Any + Send)) + Send + Sync>;
 
-/// Sets up a [`WorkerPool`]; see [there](super) for what the settings do together.
+/// Sets up a [`WorkerPool`]; see [there](super) for what the config do together.
 #[must_use]
-pub struct Builder {
+pub struct WorkerPoolBuilder {
     name: String,
-    workers: Workers,
+    workers: WorkerCount,
     queue_capacity: usize,
     codel: Option<(Duration, Duration)>,
     priorities: bool,
-    settings: Settings,
+    config: Config,
     clock: Clock,
     observer: Option<PlainArc<dyn Observer>>,
 }
 
 /// What the pool looks up while it runs.
-pub(super) struct Settings {
-    pub(super) keep_alive: Duration,
-    pub(super) when_full: WhenFull,
-    pub(super) inline_depth: u32,
-    pub(super) stack_size: Option<usize>,
-    pub(super) on_start: Option<Hook>,
-    pub(super) on_stop: Option<Hook>,
-    pub(super) on_panic: Option<PanicHook>,
-    pub(super) on_drop: Shutdown,
+pub(crate) struct Config {
+    pub(crate) idle_timeout: Duration,
+    pub(crate) when_full: OverflowRule,
+    pub(crate) inline_depth: u32,
+    pub(crate) stack_size: Option<usize>,
+    pub(crate) on_start: Option<Hook>,
+    pub(crate) on_stop: Option<Hook>,
+    pub(crate) on_panic: Option<PanicHook>,
+    pub(crate) on_drop: Shutdown,
 }
 
-impl Default for Builder {
+impl Default for WorkerPoolBuilder {
     fn default() -> Self {
         Self {
             name: NAME.to_owned(),
@@ -131,8 +131,8 @@ impl Default for Builder {
             queue_capacity: QUEUE_CAPACITY,
             codel: None,
             priorities: false,
-            settings: Settings {
-                keep_alive: KEEP_ALIVE,
+            config: Config {
+                idle_timeout: KEEP_ALIVE,
                 when_full: WHEN_FULL,
                 inline_depth: INLINE_DEPTH,
                 stack_size: None,
@@ -147,7 +147,7 @@ impl Default for Builder {
     }
 }
 
-impl Builder {
+impl WorkerPoolBuilder {
     /// What rejections and events call this pool, and its threads, which get a number besides. Default:
     /// `worker_pool`.
     ///
@@ -161,14 +161,14 @@ impl Builder {
     /// elastic: a job that finds nobody idle gets a new worker as long as there are fewer than the upper
     /// bound, before any job waits in the queue; and workers that are not needed go, down to the lower
     /// bound.
-    pub fn workers(mut self, workers: impl Into<Workers>) -> Self {
+    pub fn workers(mut self, workers: impl Into<WorkerCount>) -> Self {
         self.workers = workers.into();
         self
     }
 
     /// How long a worker above the lower bound sleeps before it goes; 10 s by default.
-    pub fn keep_alive(mut self, keep_alive: Duration) -> Self {
-        self.settings.keep_alive = keep_alive;
+    pub fn idle_timeout(mut self, idle_timeout: Duration) -> Self {
+        self.config.idle_timeout = idle_timeout;
         self
     }
 
@@ -181,15 +181,15 @@ impl Builder {
 
     /// What [`execute`](WorkerPool::execute) and [`spawn`](WorkerPool::spawn) do when the queue is full;
     /// reject by default.
-    pub fn when_full(mut self, when_full: WhenFull) -> Self {
-        self.settings.when_full = when_full;
+    pub fn when_full(mut self, when_full: OverflowRule) -> Self {
+        self.config.when_full = when_full;
         self
     }
 
     /// How deep jobs may be nested that run inside of the call that submits them, at most 128; 16 by default.
     /// Beyond that they are refused.
     pub fn inline_depth(mut self, depth: u32) -> Self {
-        self.settings.inline_depth = depth;
+        self.config.inline_depth = depth;
         self
     }
 
@@ -219,38 +219,38 @@ impl Builder {
 
     /// How large a worker's stack is, in bytes; whatever the system gives by default.
     pub fn stack_size(mut self, bytes: usize) -> Self {
-        self.settings.stack_size = Some(bytes);
+        self.config.stack_size = Some(bytes);
         self
     }
 
     /// Runs on each worker's thread before its first job. A panic of it is swallowed.
     pub fn on_start(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
-        self.settings.on_start = Some(Box::new(hook));
+        self.config.on_start = Some(Box::new(hook));
         self
     }
 
     /// Runs on each worker's thread after its last job. A panic of it is swallowed.
     pub fn on_stop(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
-        self.settings.on_stop = Some(Box::new(hook));
+        self.config.on_stop = Some(Box::new(hook));
         self
     }
 
     /// Hears of each job that panics, on the thread that ran it, before its handle does. A panic of it is
     /// swallowed. The process's own panic hook prints as ever.
     pub fn on_panic(mut self, hook: impl Fn(&(dyn Any + Send)) + Send + Sync + 'static) -> Self {
-        self.settings.on_panic = Some(Box::new(hook));
+        self.config.on_panic = Some(Box::new(hook));
         self
     }
 
     /// How the pool ends when its last handle is dropped; by default it runs what is queued and waits for
     /// that.
     pub fn on_drop(mut self, shutdown: Shutdown) -> Self {
-        self.settings.on_drop = shutdown;
+        self.config.on_drop = shutdown;
         self
     }
 
     /// The clock that deadlines and delays go by; [`Clock::system`] by default. How long a thread waits at
-    /// most and [`keep_alive`](Self::keep_alive) go by the machine's.
+    /// most and [`idle_timeout`](Self::idle_timeout) go by the machine's.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
@@ -276,7 +276,7 @@ impl Builder {
                 "a name without NUL, for the threads to bear",
             ));
         }
-        let Workers { least, most } = self.workers.validate()?;
+        let WorkerCount { least, most } = self.workers.validate()?;
         if !(1..=MOST_CAPACITY).contains(&self.queue_capacity) {
             return Err(ConfigError::new(
                 "queue_capacity",
@@ -284,11 +284,11 @@ impl Builder {
                 "1 to 16777216 jobs",
             ));
         }
-        if self.settings.keep_alive.is_zero() {
-            return Err(ConfigError::new("keep_alive", Duration::ZERO, "a time above zero"));
+        if self.config.idle_timeout.is_zero() {
+            return Err(ConfigError::new("idle_timeout", Duration::ZERO, "a time above zero"));
         }
-        if self.settings.inline_depth > MOST_INLINE_DEPTH {
-            return Err(ConfigError::new("inline_depth", self.settings.inline_depth, "0 to 128"));
+        if self.config.inline_depth > MOST_INLINE_DEPTH {
+            return Err(ConfigError::new("inline_depth", self.config.inline_depth, "0 to 128"));
         }
         if let Some((target, interval)) = self.codel
             && (target.is_zero() || interval < target || interval > CoDel::LONGEST)
@@ -303,29 +303,29 @@ impl Builder {
         let name = intern(&self.name);
         let shared = Shared::new(
             super::queue::Queue::new(lanes, self.queue_capacity, least, most),
-            self.settings,
-            (name, self.clock, codel, Events::new(name, self.observer)),
+            self.config,
+            (name, self.clock, codel, Emitter::new(name, self.observer)),
         );
         let pool = WorkerPool::first(PlainArc::new(shared));
-        worker::start_all(pool.shared(), least).map_err(|error| {
+        workers::start_all(pool.shared(), least).map_err(|error| {
             ConfigError::new("workers", error, "at least one thread that the system can start")
         })?;
         Ok(pool)
     }
 }
 
-impl fmt::Debug for Builder {
+impl fmt::Debug for WorkerPoolBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder")
+        f.debug_struct("WorkerPoolBuilder")
             .field("name", &self.name)
             .field("workers", &self.workers)
-            .field("keep_alive", &self.settings.keep_alive)
+            .field("idle_timeout", &self.config.idle_timeout)
             .field("queue_capacity", &self.queue_capacity)
-            .field("when_full", &self.settings.when_full)
-            .field("inline_depth", &self.settings.inline_depth)
+            .field("when_full", &self.config.when_full)
+            .field("inline_depth", &self.config.inline_depth)
             .field("priorities", &self.priorities)
             .field("codel", &self.codel)
-            .field("on_drop", &self.settings.on_drop)
+            .field("on_drop", &self.config.on_drop)
             .field("clock", &self.clock)
             .finish_non_exhaustive()
     }
@@ -339,22 +339,23 @@ mod tests {
     #[test]
     fn the_docs_name_the_defaults() {
         let docs = include_str!("mod.rs");
-        let Builder { name, queue_capacity, codel, priorities, settings, .. } = Builder::default();
+        let WorkerPoolBuilder { name, queue_capacity, codel, priorities, config, .. } =
+            WorkerPoolBuilder::default();
         assert_eq!(codel, None);
-        assert_eq!(settings.on_drop, Shutdown::drain());
+        assert_eq!(config.on_drop, Shutdown::drain());
         for (setting, default) in [
             ("name", format!("`{name}`")),
             ("workers", "as many as the machine has processors".to_owned()),
-            ("keep_alive", format!("{} s", settings.keep_alive.as_secs())),
+            ("idle_timeout", format!("{} s", config.idle_timeout.as_secs())),
             ("queue_capacity", format!("{queue_capacity} jobs")),
-            ("when_full", format!("`{:?}`", settings.when_full)),
-            ("inline_depth", settings.inline_depth.to_string()),
+            ("when_full", format!("`{:?}`", config.when_full)),
+            ("inline_depth", config.inline_depth.to_string()),
             ("priorities", priorities.to_string()),
             ("codel", "off".to_owned()),
             ("stack_size", "the system's".to_owned()),
             ("on_drop", "drain".to_owned()),
         ] {
-            let row = format!("//! | [`{setting}`](Builder::{setting}) | {default} |\n");
+            let row = format!("//! | [`{setting}`](WorkerPoolBuilder::{setting}) | {default} |\n");
             assert!(docs.contains(&row), "{row}");
         }
     }

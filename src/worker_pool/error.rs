@@ -7,13 +7,13 @@ use std::error::Error;
 use std::fmt;
 
 /// A job was not taken; it comes back inside.
-pub struct Refused<F> {
+pub struct SubmitError<F> {
     job: F,
     rejection: Rejection,
 }
 
-impl<F> Refused<F> {
-    pub(super) const fn new(job: F, rejection: Rejection) -> Self {
+impl<F> SubmitError<F> {
+    pub(crate) const fn new(job: F, rejection: Rejection) -> Self {
         Self { job, rejection }
     }
 
@@ -33,33 +33,33 @@ impl<F> Refused<F> {
     }
 }
 
-impl<F> From<Refused<F>> for Rejection {
-    fn from(refused: Refused<F>) -> Self {
+impl<F> From<SubmitError<F>> for Rejection {
+    fn from(refused: SubmitError<F>) -> Self {
         refused.rejection
     }
 }
 
 // A closure is not `Debug`.
-impl<F> fmt::Debug for Refused<F> {
+impl<F> fmt::Debug for SubmitError<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Refused").field("rejection", &self.rejection).finish_non_exhaustive()
+        f.debug_struct("SubmitError").field("rejection", &self.rejection).finish_non_exhaustive()
     }
 }
 
-impl<F> fmt::Display for Refused<F> {
+impl<F> fmt::Display for SubmitError<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.rejection.fmt(f)
     }
 }
 
-impl<F> Error for Refused<F> {}
+impl<F> Error for SubmitError<F> {}
 
 /// Why a job gave no result.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum JobError {
     /// It panicked.
-    Panicked(Panic),
+    Panicked(JobPanic),
     /// It was [cancelled](super::JobHandle::cancel) before it began.
     Cancelled,
     /// Its deadline passed before it began.
@@ -101,13 +101,13 @@ impl fmt::Display for JobError {
 impl Error for JobError {}
 
 /// What a job panicked with.
-pub struct Panic {
+pub struct JobPanic {
     // A payload is not `Sync`; errors should be.
     payload: PlainMutex<Payload>,
 }
 
-impl Panic {
-    pub(super) fn new(payload: Payload) -> Self {
+impl JobPanic {
+    pub(crate) fn new(payload: Payload) -> Self {
         Self { payload: PlainMutex::new(payload) }
     }
 
@@ -123,14 +123,14 @@ impl Panic {
     }
 }
 
-impl fmt::Display for Panic {
+impl fmt::Display for JobPanic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(message(&**self.payload.lock()))
     }
 }
 
-impl fmt::Debug for Panic {
+impl fmt::Debug for JobPanic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Panic").field(&message(&**self.payload.lock())).finish()
+        f.debug_tuple("JobPanic").field(&message(&**self.payload.lock())).finish()
     }
 }

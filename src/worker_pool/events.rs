@@ -1,16 +1,16 @@
 //! What the pool tells an observer.
 
 use super::panics::quietly;
-use super::tally::Counter;
-use crate::event::{Event, Observer, Outbox, Value};
+use crate::event::{Event, EventValue, Observer, Outbox};
+use crate::sync::Counter;
 use crate::sync::PlainArc;
 use crate::time::{Clock, Instant};
 
-pub(super) const POLICY: &str = "worker_pool";
+pub(crate) const POLICY: &str = "worker_pool";
 
 /// Something worth telling.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Happening {
+pub(crate) enum PoolEvent {
     Panicked,
     SpawnFailed,
     Overloaded,
@@ -21,32 +21,32 @@ pub(super) enum Happening {
 const KINDS: [&str; 5] = ["panicked", "spawn_failed", "overloaded", "recovered", "shut_down"];
 
 #[derive(Clone, Copy)]
-struct Told {
-    what: Happening,
+struct Emitted {
+    what: PoolEvent,
     sequence: u64,
     at: Instant,
     workers: usize,
     queued: usize,
 }
 
-pub(super) struct Events {
+pub(crate) struct Emitter {
     name: &'static str,
     observer: Option<PlainArc<dyn Observer>>,
-    outbox: Outbox<Told>,
+    outbox: Outbox<Emitted>,
     /// By kind; written under the outbox's lock.
     counts: [Counter; KINDS.len()],
 }
 
-impl Events {
-    pub(super) fn new(name: &'static str, observer: Option<PlainArc<dyn Observer>>) -> Self {
+impl Emitter {
+    pub(crate) fn new(name: &'static str, observer: Option<PlainArc<dyn Observer>>) -> Self {
         Self { name, observer, outbox: Outbox::new(), counts: Default::default() }
     }
 
     /// `figures`: how many workers there are, and how many jobs wait.
     #[cold]
-    pub(super) fn tell(
+    pub(crate) fn tell(
         &self,
-        what: Happening,
+        what: PoolEvent,
         clock: &Clock,
         figures: impl FnOnce() -> (usize, usize),
     ) {
@@ -54,15 +54,15 @@ impl Events {
         let (at, (workers, queued)) = (clock.now(), figures());
         self.outbox.commit(|_| {
             let count = &self.counts[what as usize];
-            count.bump();
-            Some(Told { what, sequence: count.get(), at, workers, queued })
+            count.increment();
+            Some(Emitted { what, sequence: count.get(), at, workers, queued })
         });
         // The observer's panic is none of the job's or the submitter's business.
         quietly(|| {
             self.outbox.deliver(|told| {
                 let fields = [
-                    ("workers", Value::Count(told.workers as u64)),
-                    ("queued", Value::Count(told.queued as u64)),
+                    ("workers", EventValue::Count(told.workers as u64)),
+                    ("queued", EventValue::Count(told.queued as u64)),
                 ];
                 let kind = KINDS[told.what as usize];
                 observer.observe(&Event::new(

@@ -1,12 +1,12 @@
 //! The result of a job, on its way to whoever asked for it.
 
-use super::error::{JobError, Panic};
-use super::here;
+use super::error::{JobError, JobPanic};
 use super::panics::quietly;
-use super::work::{Desk, Discard, Fate, Work, discard_at};
 use crate::sync::{Mutex, PlainArc};
+use crate::sync::{SpinWait, block_on, block_on_timeout};
 use crate::time::Deadline;
-use crate::wait::{Spin, block_on, block_on_for};
+use crate::worker_pool::run::{Discard, JobEnd, Run, RunContext, discard_at};
+use crate::worker_pool::workers::current;
 use std::fmt;
 use std::future::Future;
 use std::mem;
@@ -19,7 +19,7 @@ use std::time::Duration;
 ///
 /// The closure lies here and not in the job, so that whoever has the handle can take it away: to cancel
 /// it, or on a worker that waits for it, to run it.
-pub(super) struct Cell<F, T> {
+pub(crate) struct Cell<F, T> {
     state: Mutex<State<F, T>>,
     deadline: Deadline,
 }
@@ -52,7 +52,7 @@ impl<F, T> Stage<F, T> {
 
 /// What a worker finds when a job comes out of the queue.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Ran {
+pub(crate) enum Ran {
     Here,
     /// Here, with a panic.
     Panicked,
@@ -62,7 +62,7 @@ pub(super) enum Ran {
 }
 
 impl<F: FnOnce() -> T, T> Cell<F, T> {
-    pub(super) fn new(body: F, deadline: Deadline) -> PlainArc<Self> {
+    pub(crate) fn new(body: F, deadline: Deadline) -> PlainArc<Self> {
         let state = State { stage: Stage::Queued(body), waker: None, cancelled: false };
         PlainArc::new(Self { state: Mutex::new(state), deadline })
     }
@@ -89,7 +89,7 @@ impl<F: FnOnce() -> T, T> Cell<F, T> {
     }
 
     /// Runs the closure unless that was done. `panicked` hears of its panic.
-    pub(super) fn run(&self, panicked: impl FnOnce(&(dyn std::any::Any + Send))) -> Ran {
+    pub(crate) fn run(&self, panicked: impl FnOnce(&(dyn std::any::Any + Send))) -> Ran {
         let body = match self.begin() {
             Ok(body) => body,
             Err(ran) => return ran,
@@ -99,12 +99,12 @@ impl<F: FnOnce() -> T, T> Cell<F, T> {
             panicked(&**payload);
         }
         let ran = if result.is_ok() { Ran::Here } else { Ran::Panicked };
-        self.end(result.map_err(|payload| JobError::Panicked(Panic::new(payload))));
+        self.end(result.map_err(|payload| JobError::Panicked(JobPanic::new(payload))));
         ran
     }
 
     /// Ends what has not begun, and gives the closure back.
-    pub(super) fn settle(&self, error: JobError) -> Option<F> {
+    pub(crate) fn settle(&self, error: JobError) -> Option<F> {
         let cancelled = matches!(error, JobError::Cancelled);
         let mut state = self.state.lock();
         let Stage::Queued(_) = state.stage else { return None };
@@ -123,7 +123,7 @@ impl<F: FnOnce() -> T, T> Cell<F, T> {
     }
 
     /// The closure of a job that was not taken.
-    pub(super) fn into_body(self: PlainArc<Self>) -> F {
+    pub(crate) fn into_body(self: PlainArc<Self>) -> F {
         let Ok(body) = self.begin() else { unreachable!("nobody else knew of it") };
         body
     }
@@ -137,15 +137,15 @@ fn wake(waker: Option<Waker>) {
 }
 
 /// A cell as its handle sees it: without the type of the closure.
-trait Joint<T>: Send + Sync {
+trait ErasedCell<T>: Send + Sync {
     fn poll(&self, waker: &Waker) -> Poll<Result<T, JobError>>;
     fn try_take(&self) -> Option<Result<T, JobError>>;
     fn is_finished(&self) -> bool;
     fn cancel(&self) -> bool;
-    fn help(&self, desk: &Desk<'_>);
+    fn help(&self, context: &RunContext<'_>);
 }
 
-impl<F: FnOnce() -> T + Send, T: Send> Joint<T> for Cell<F, T> {
+impl<F: FnOnce() -> T + Send, T: Send> ErasedCell<T> for Cell<F, T> {
     fn poll(&self, waker: &Waker) -> Poll<Result<T, JobError>> {
         // Cloning and dropping a waker runs the code of others: outside the lock, which is declared after
         // it and so released before.
@@ -171,44 +171,46 @@ impl<F: FnOnce() -> T + Send, T: Send> Joint<T> for Cell<F, T> {
         self.settle(JobError::Cancelled).is_some()
     }
 
-    fn help(&self, desk: &Desk<'_>) {
-        desk.pool.count(desk, || {
-            if self.deadline != Deadline::NEVER && self.deadline.has_passed(desk.pool.clock.now()) {
-                let Some(body) = self.settle(JobError::Expired) else { return Fate::Settled };
-                return discard_at(desk, Discard::Expired, |why| {
+    fn help(&self, context: &RunContext<'_>) {
+        context.pool.count(context, || {
+            if self.deadline != Deadline::NEVER
+                && self.deadline.has_passed(context.pool.clock.now())
+            {
+                let Some(body) = self.settle(JobError::Expired) else { return JobEnd::Settled };
+                return discard_at(context, Discard::Expired, |why| {
                     drop(body);
-                    Fate::Discarded(why)
+                    JobEnd::Discarded(why)
                 });
             }
-            match self.run(|payload| desk.pool.panicked(desk, payload)) {
-                Ran::Here => Fate::Completed,
+            match self.run(|payload| context.pool.panicked(context, payload)) {
+                Ran::Here => JobEnd::Completed,
                 // A cancelled one is counted when its turn in the queue comes.
-                Ran::Panicked | Ran::Cancelled | Ran::Elsewhere => Fate::Settled,
+                Ran::Panicked | Ran::Cancelled | Ran::Elsewhere => JobEnd::Settled,
             }
         });
     }
 }
 
 /// A job with a result, in the queue.
-pub(super) struct Tracked<F, T>(pub(super) PlainArc<Cell<F, T>>);
+pub(crate) struct Tracked<F, T>(pub(super) PlainArc<Cell<F, T>>);
 
-impl<F: FnOnce() -> T + Send, T: Send> Work for Tracked<F, T> {
-    fn run(self, desk: &Desk<'_>) -> Fate {
-        match self.0.run(|payload| desk.pool.panicked(desk, payload)) {
-            Ran::Here => Fate::Completed,
-            Ran::Cancelled => Fate::Cancelled,
-            Ran::Panicked | Ran::Elsewhere => Fate::Settled,
+impl<F: FnOnce() -> T + Send, T: Send> Run for Tracked<F, T> {
+    fn run(self, context: &RunContext<'_>) -> JobEnd {
+        match self.0.run(|payload| context.pool.panicked(context, payload)) {
+            Ran::Here => JobEnd::Completed,
+            Ran::Cancelled => JobEnd::Cancelled,
+            Ran::Panicked | Ran::Elsewhere => JobEnd::Settled,
         }
     }
 
-    fn discard(self, why: Discard) -> Fate {
+    fn discard(self, why: Discard) -> JobEnd {
         match self.0.settle(why.into()) {
             Some(body) => {
                 drop(body);
-                Fate::Discarded(why)
+                JobEnd::Discarded(why)
             }
-            None if self.0.is_cancelled() => Fate::Cancelled,
-            None => Fate::Settled,
+            None if self.0.is_cancelled() => JobEnd::Cancelled,
+            None => JobEnd::Settled,
         }
     }
 }
@@ -227,12 +229,12 @@ impl<F: FnOnce() -> T + Send, T: Send> Work for Tracked<F, T> {
 /// It can be polled by reference, in a `select`, and dropped at any time.
 #[must_use = "dropping it detaches the job"]
 pub struct JobHandle<T> {
-    cell: PlainArc<dyn Joint<T>>,
-    pool: here::PoolId,
+    cell: PlainArc<dyn ErasedCell<T>>,
+    pool: current::PoolId,
 }
 
 impl<T: Send + 'static> JobHandle<T> {
-    pub(super) fn new<F>(cell: PlainArc<Cell<F, T>>, pool: here::PoolId) -> Self
+    pub(crate) fn new<F>(cell: PlainArc<Cell<F, T>>, pool: current::PoolId) -> Self
     where
         F: FnOnce() -> T + Send + 'static,
     {
@@ -271,11 +273,14 @@ impl<T> JobHandle<T> {
     /// # Panics
     ///
     /// If the handle, as a future, was ready before.
-    pub fn join_timeout(mut self, patience: Duration) -> Result<Result<T, JobError>, Self> {
+    pub fn join_blocking_timeout(
+        mut self,
+        patience: Duration,
+    ) -> Result<Result<T, JobError>, Self> {
         if let Some(result) = self.take_or_help() {
             return Ok(result);
         }
-        block_on_for(&mut self, patience).ok_or(self)
+        block_on_timeout(&mut self, patience).ok_or(self)
     }
 
     /// The result, if it is there.
@@ -300,9 +305,9 @@ impl<T> JobHandle<T> {
 
     fn take_or_help(&self) -> Option<Result<T, JobError>> {
         if !self.cell.is_finished() {
-            here::on_worker_of(self.pool, |desk| self.cell.help(desk));
-            let mut spin = Spin::new();
-            while !self.cell.is_finished() && spin.again() {}
+            current::on_worker_of(self.pool, |context| self.cell.help(context));
+            let mut spin = SpinWait::new();
+            while !self.cell.is_finished() && spin.spin() {}
         }
         self.cell.try_take()
     }

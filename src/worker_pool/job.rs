@@ -4,14 +4,14 @@
 //!
 //! 1. The room of a [`Job`] holds a value of the type that its call pointer was made for, from `erase`
 //!    until the pointer is called. It is called once: both ways to it take the job for good.
-//! 2. A closure that borrows for `'scope` is known to nobody but the [`Errands`] it was added to, and
+//! 2. A closure that borrows for `'scope` is known to nobody but the [`InlineJobs`] it was added to, and
 //!    [`lend`] does not return before these have run or dropped every one of them.
 #![allow(unsafe_code)]
 
-use super::errands::Errands;
 use super::panics::quietly;
-use super::work::{Desk, Discard, Fate, Plain, Work};
 use crate::sync::PlainArc;
+use crate::worker_pool::inline::InlineJobs;
+use crate::worker_pool::run::{Closure, Discard, JobEnd, Run, RunContext};
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::{ManuallyDrop, MaybeUninit};
@@ -20,27 +20,27 @@ use std::mem::{ManuallyDrop, MaybeUninit};
 /// the ring that is one cache line. Larger work lies in a box.
 ///
 /// Dropped without having been run, it is discarded because of a shutdown.
-pub(super) struct Job {
-    call: unsafe fn(*mut Room, Verb<'_, '_>) -> Fate,
+pub(crate) struct Job {
+    call: unsafe fn(*mut Room, Action<'_, '_>) -> JobEnd,
     room: Room,
 }
 
 type Room = MaybeUninit<[u64; 6]>;
 
 #[derive(Clone, Copy)]
-enum Verb<'a, 'b> {
-    Run(&'a Desk<'b>),
+enum Action<'a, 'b> {
+    Run(&'a RunContext<'b>),
     Discard(Discard),
 }
 
 /// Whether `W` lies in the job itself.
-pub(super) const fn fits<W>() -> bool {
+pub(crate) const fn fits<W>() -> bool {
     size_of::<W>() <= size_of::<Room>() && align_of::<W>() <= align_of::<Room>()
 }
 
 impl Job {
     #[inline(always)]
-    pub(super) fn new<W: Work + 'static>(work: W) -> Self {
+    pub(crate) fn new<W: Run + 'static>(work: W) -> Self {
         // SAFETY: it borrows nothing.
         unsafe { Self::erase(work) }
     }
@@ -48,12 +48,12 @@ impl Job {
     /// # Safety
     /// The job must be run, discarded or dropped before anything ends that `work` borrows.
     #[inline(always)]
-    unsafe fn erase<W: Work>(work: W) -> Self {
+    unsafe fn erase<W: Run>(work: W) -> Self {
         if const { fits::<W>() } { Self::in_place(work) } else { Self::in_place(Box::new(work)) }
     }
 
     #[inline(always)]
-    fn in_place<W: Work>(work: W) -> Self {
+    fn in_place<W: Run>(work: W) -> Self {
         debug_assert!(fits::<W>());
         let mut room = Room::uninit();
         // SAFETY: the room is large enough and aligned for `W`: `erase` looked, and a box always fits.
@@ -63,17 +63,17 @@ impl Job {
 
     /// Runs the work. A panic of it comes out.
     #[inline(always)]
-    pub(super) fn run(self, desk: &Desk<'_>) -> Fate {
-        self.call(Verb::Run(desk))
+    pub(crate) fn run(self, context: &RunContext<'_>) -> JobEnd {
+        self.call(Action::Run(context))
     }
 
     /// Drops the work and lets know why whoever waits for it.
-    pub(super) fn discard(self, why: Discard) -> Fate {
-        self.call(Verb::Discard(why))
+    pub(crate) fn discard(self, why: Discard) -> JobEnd {
+        self.call(Action::Discard(why))
     }
 
     #[inline(always)]
-    fn call(self, verb: Verb<'_, '_>) -> Fate {
+    fn call(self, verb: Action<'_, '_>) -> JobEnd {
         let mut job = ManuallyDrop::new(self);
         let call = job.call;
         // SAFETY: invariant 1; `job` is taken by value and not dropped, so that this is the only call.
@@ -86,7 +86,7 @@ impl Drop for Job {
         // Quietly, for many may be dropped at once.
         quietly(|| {
             // SAFETY: invariant 1; whoever else calls keeps this from being reached.
-            unsafe { (self.call)(&raw mut self.room, Verb::Discard(Discard::ShutDown)) };
+            unsafe { (self.call)(&raw mut self.room, Action::Discard(Discard::ShutDown)) };
         });
     }
 }
@@ -99,45 +99,45 @@ impl fmt::Debug for Job {
 
 /// # Safety
 /// `room` must hold a `W`, which is moved out.
-unsafe fn call<W: Work>(room: *mut Room, verb: Verb<'_, '_>) -> Fate {
+unsafe fn call<W: Run>(room: *mut Room, verb: Action<'_, '_>) -> JobEnd {
     // SAFETY: the caller's promise. Moved out before anything can panic: it is dropped once, here.
     let work = unsafe { room.cast::<W>().read() };
     match verb {
-        Verb::Run(desk) => work.run(desk),
-        Verb::Discard(why) => work.discard(why),
+        Action::Run(context) => work.run(context),
+        Action::Discard(why) => work.discard(why),
     }
 }
 
-/// The right to add jobs that borrow for `'scope` to errands.
+/// The right to add jobs that borrow for `'scope` to inline_jobs.
 ///
 /// Both lifetimes are invariant: `'scope` cannot be shortened to less than the wait in [`lend`], nor
 /// `'env` lengthened.
-pub(super) struct Loan<'scope, 'env: 'scope> {
-    errands: PlainArc<Errands>,
+pub(crate) struct Loan<'scope, 'env: 'scope> {
+    inline_jobs: PlainArc<InlineJobs>,
     scope: PhantomData<&'scope mut &'scope ()>,
     env: PhantomData<&'env mut &'env ()>,
 }
 
 impl<'scope> Loan<'scope, '_> {
-    pub(super) fn add(&'scope self, body: impl FnOnce() + Send + 'scope) {
+    pub(crate) fn add(&'scope self, body: impl FnOnce() + Send + 'scope) {
         // SAFETY: what `'scope` borrows outlives the call of `lend` that made this loan, and `lend` does
-        // not return before the errands are rid of the job (invariant 2).
-        self.errands.add(unsafe { Job::erase(Plain(body)) });
+        // not return before the inline_jobs are rid of the job (invariant 2).
+        self.inline_jobs.add(unsafe { Job::erase(Closure(body)) });
     }
 
-    pub(super) fn errands(&self) -> &PlainArc<Errands> {
-        &self.errands
+    pub(crate) fn inline_jobs(&self) -> &PlainArc<InlineJobs> {
+        &self.inline_jobs
     }
 }
 
-/// Runs `body`, then what it added to the errands, and returns when all of that has ended.
-pub(super) fn lend<'env, R>(
-    errands: PlainArc<Errands>,
-    desk: &Desk<'_>,
+/// Runs `body`, then what it added to the inline_jobs, and returns when all of that has ended.
+pub(crate) fn lend<'env, R>(
+    inline_jobs: PlainArc<InlineJobs>,
+    context: &RunContext<'_>,
     body: impl for<'scope> FnOnce(&'scope Loan<'scope, 'env>) -> R,
 ) -> R {
     /// Waits also when `body` panics; and rather ends the process than return too early.
-    struct Finish<'a, 'b>(&'a Errands, &'a Desk<'b>);
+    struct Finish<'a, 'b>(&'a InlineJobs, &'a RunContext<'b>);
     impl Drop for Finish<'_, '_> {
         fn drop(&mut self) {
             struct Abort;
@@ -151,8 +151,8 @@ pub(super) fn lend<'env, R>(
             std::mem::forget(abort);
         }
     }
-    let loan = Loan { errands, scope: PhantomData, env: PhantomData };
-    let _finish = Finish(&loan.errands, desk);
+    let loan = Loan { inline_jobs, scope: PhantomData, env: PhantomData };
+    let _finish = Finish(&loan.inline_jobs, context);
     body(&loan)
 }
 
@@ -161,14 +161,16 @@ pub(super) fn lend<'env, R>(
 mod tests {
     use super::*;
     use crate::ring::Ring;
-    use crate::worker_pool::work::Stamped;
+    use crate::worker_pool::run::Stamped;
 
     #[test]
     fn a_job_is_a_cache_line_less_a_stamp() {
         assert_eq!(size_of::<Job>(), 56);
         assert_eq!(size_of::<Ring<Job>>(), size_of::<Ring<[u64; 7]>>());
-        assert!(fits::<Plain<[u64; 6]>>() && !fits::<Plain<[u64; 7]>>() && !fits::<Plain<u128>>());
-        assert!(fits::<Stamped<Plain<[u64; 5]>>>());
+        assert!(
+            fits::<Closure<[u64; 6]>>() && !fits::<Closure<[u64; 7]>>() && !fits::<Closure<u128>>()
+        );
+        assert!(fits::<Stamped<Closure<[u64; 5]>>>());
     }
 
     /// Whatever becomes of a job, what it captured is dropped once; in place or boxed.
@@ -180,16 +182,16 @@ mod tests {
             job(count.clone()).discard(Discard::Shed);
             assert_eq!(PlainArc::strong_count(&count), 1);
         }
-        check(|count| Job::new(Plain(move || drop(count))));
+        check(|count| Job::new(Closure(move || drop(count))));
         check(|count| {
             let large = [0u8; 100];
-            Job::new(Plain(move || drop((count, large))))
+            Job::new(Closure(move || drop((count, large))))
         });
         #[repr(align(64))]
         struct Aligned(PlainArc<()>);
         check(|count| {
             let aligned = Aligned(count);
-            Job::new(Plain(move || drop(aligned.0)))
+            Job::new(Closure(move || drop(aligned.0)))
         });
     }
 }

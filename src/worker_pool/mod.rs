@@ -39,10 +39,10 @@
 //! | | waits for room | on a full queue | result |
 //! |---|---|---|---|
 //! | [`try_submit`](WorkerPool::try_submit) | no | gives the job back | none |
-//! | [`submit`](WorkerPool::submit)`.await`, [`submit_blocking`](WorkerPool::submit_blocking), [`submit_timeout`](WorkerPool::submit_timeout) | yes, in order of arrival | | none |
-//! | [`execute`](WorkerPool::execute) | as [`when_full`](Builder::when_full) says | as [`when_full`](Builder::when_full) says | none |
+//! | [`submit`](WorkerPool::submit)`.await`, [`submit_blocking`](WorkerPool::submit_blocking), [`submit_blocking_timeout`](WorkerPool::submit_blocking_timeout) | yes, in order of arrival | | none |
+//! | [`execute`](WorkerPool::execute) | as [`when_full`](WorkerPoolBuilder::when_full) says | as [`when_full`](WorkerPoolBuilder::when_full) says | none |
 //! | [`try_spawn`](WorkerPool::try_spawn) | no | gives the job back | [`JobHandle`] |
-//! | [`spawn`](WorkerPool::spawn) | as [`when_full`](Builder::when_full) says | as [`when_full`](Builder::when_full) says; the handle tells | [`JobHandle`] |
+//! | [`spawn`](WorkerPool::spawn) | as [`when_full`](WorkerPoolBuilder::when_full) says | as [`when_full`](WorkerPoolBuilder::when_full) says; the handle tells | [`JobHandle`] |
 //! | [`call`](WorkerPool::call)`.await`, [`call_blocking`](WorkerPool::call_blocking) | yes | | yes, and waits for it |
 //! | [`scope`](WorkerPool::scope), [`map`](WorkerPool::map) | no | runs it on the calling thread | yes |
 //!
@@ -55,7 +55,7 @@
 //! when a job's turn has come, so that what is dropped costs next to nothing:
 //!
 //! * a **deadline** for each job: nobody waits for the answer any more, so it is not computed;
-//! * **shedding** ([`codel`](Builder::codel)): a queue that has not been short for 100 ms only adds delay.
+//! * **shedding** ([`codel`](WorkerPoolBuilder::codel)): a queue that has not been short for 100 ms only adds delay.
 //!   It is cut to twice the target, where deadlines alone would keep it at the length at which every job
 //!   is run just too late;
 //! * **priorities**: what somebody waits for goes first, and nothing starves.
@@ -65,18 +65,18 @@
 //! A job may submit to its own pool, and wait for what it submitted. Neither deadlocks, even with one worker:
 //!
 //! * A worker does not wait for room in its own pool's queue. What would wait runs then and there, on the
-//!   worker, nested up to [`inline_depth`](Builder::inline_depth); beyond it is refused.
+//!   worker, nested up to [`inline_depth`](WorkerPoolBuilder::inline_depth); beyond it is refused.
 //! * [`join_blocking`](JobHandle::join_blocking) on a worker runs the job itself if nobody has begun it.
 //!   [`scope`](WorkerPool::scope) and [`map`](WorkerPool::map) do the same with theirs.
 //!
 //! What is left is a job that holds a worker until *something else* happens: that is a worker less. An executor
 //! that blocks a worker until a [`JobHandle`] wakes it is such a thing: `.await` handles in tasks, and on
-//! workers use `join_blocking`. So are two pools with [`WhenFull::Block`] whose jobs submit to each other: with
+//! workers use `join_blocking`. So are two pools with [`OverflowRule::Block`] whose jobs submit to each other: with
 //! both queues full, each may wait for the other for ever. Let one of them reject.
 //!
 //! # Panics
 //!
-//! A panic ends its job, not its worker. The pool counts it, [`on_panic`](Builder::on_panic) hears of it, and the
+//! A panic ends its job, not its worker. The pool counts it, [`on_panic`](WorkerPoolBuilder::on_panic) hears of it, and the
 //! handle or the scope gets the payload. Captures that panic when a worker drops them are counted and told as
 //! well. Hooks, observers and wakers that panic are ignored.
 //!
@@ -84,21 +84,21 @@
 //!
 //! [`shutdown`](WorkerPool::shutdown) drains the queue or hands back what is in it, with or without a limit to
 //! its patience, from any thread, and tells what became of the jobs. Called by a worker of the pool it waits
-//! for nothing. When the last handle of a pool is dropped the pool ends as [`on_drop`](Builder::on_drop)
+//! for nothing. When the last handle of a pool is dropped the pool ends as [`on_drop`](WorkerPoolBuilder::on_drop)
 //! says. In every case every job handle comes to its end.
 //!
 //! # How many workers
 //!
-//! A fixed number, or between two, see [`workers`](Builder::workers). [`resize`](WorkerPool::resize) changes it.
+//! A fixed number, or between two, see [`workers`](WorkerPoolBuilder::workers). [`resize`](WorkerPool::resize) changes it.
 //! If the system refuses a thread, the pool goes on with those that it has, and tries again when it is
 //! resized.
 //!
 //! Idle workers are woken last in, first out. Of all workers without work one at a time keeps looking for a
 //! little while before it sleeps; as long as it looks, submitting makes no system call.
 //!
-//! # Events
+//! # Emitter
 //!
-//! An [observer](Builder::observer) hears `panicked`, `spawn_failed`, `overloaded` and `recovered` (shedding
+//! An [observer](WorkerPoolBuilder::observer) hears `panicked`, `spawn_failed`, `overloaded` and `recovered` (shedding
 //! begins and ends), and `shut_down`, each with the fields `workers` and `queued`.
 //!
 //! # Cost
@@ -116,91 +116,84 @@
 //!
 //! | setting | default |
 //! |---|---|
-//! | [`name`](Builder::name) | `worker_pool` |
-//! | [`workers`](Builder::workers) | as many as the machine has processors |
-//! | [`keep_alive`](Builder::keep_alive) | 10 s |
-//! | [`queue_capacity`](Builder::queue_capacity) | 1024 jobs |
-//! | [`when_full`](Builder::when_full) | `Reject` |
-//! | [`inline_depth`](Builder::inline_depth) | 16 |
-//! | [`priorities`](Builder::priorities) | false |
-//! | [`codel`](Builder::codel) | off |
-//! | [`stack_size`](Builder::stack_size) | the system's |
-//! | [`on_drop`](Builder::on_drop) | drain |
+//! | [`name`](WorkerPoolBuilder::name) | `worker_pool` |
+//! | [`workers`](WorkerPoolBuilder::workers) | as many as the machine has processors |
+//! | [`idle_timeout`](WorkerPoolBuilder::idle_timeout) | 10 s |
+//! | [`queue_capacity`](WorkerPoolBuilder::queue_capacity) | 1024 jobs |
+//! | [`when_full`](WorkerPoolBuilder::when_full) | `Reject` |
+//! | [`inline_depth`](WorkerPoolBuilder::inline_depth) | 16 |
+//! | [`priorities`](WorkerPoolBuilder::priorities) | false |
+//! | [`codel`](WorkerPoolBuilder::codel) | off |
+//! | [`stack_size`](WorkerPoolBuilder::stack_size) | the system's |
+//! | [`on_drop`](WorkerPoolBuilder::on_drop) | drain |
 
-mod codel;
 mod config;
-mod crew;
-mod errands;
 mod error;
 mod events;
 mod handle;
-mod here;
+mod inline;
 mod job;
-mod lanes;
-#[cfg(all(test, mainstay_loom))]
-mod loom;
-mod map;
 mod panics;
 mod queue;
-mod queue_wait;
-mod scope;
+mod run;
 mod shutdown;
 mod snapshot;
+mod stats;
 mod submit;
-mod tally;
-mod work;
-mod worker;
+#[cfg(all(test, mainstay_loom))]
+mod tests;
+mod workers;
 
-pub use config::{Builder, WhenFull, Workers};
-pub use error::{JobError, Panic, Refused};
+pub use config::{OverflowRule, WorkerCount, WorkerPoolBuilder};
+pub use error::{JobError, JobPanic, SubmitError};
 pub use handle::JobHandle;
-pub use map::Map;
-pub use queue_wait::QueueWaits;
-pub use scope::Scope;
-pub use shutdown::{QueuedJob, Report, Shutdown};
-pub use snapshot::Snapshot;
-pub use submit::{Call, Priority, Submit, Submitter};
+pub use inline::map::WorkerPoolMap;
+pub use inline::scope::WorkerPoolScope;
+pub use queue::wait_times::QueueWaits;
+pub use shutdown::{QueuedJob, Shutdown, ShutdownReport};
+pub use snapshot::WorkerPoolSnapshot;
+pub use submit::{CallFuture, JobPriority, SubmitFuture, Submitter};
 
 use crate::error::ConfigError;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{PlainArc, PlainMutex, plain_thread};
+use crate::sync::{Counter, PlainArc, PlainMutex, plain_thread};
 use crate::time::{Clock, Deadline, Instant};
-use codel::{CoDel, Verdict};
-use config::Settings;
-use events::{Events, Happening};
+use config::Config;
+use events::{Emitter, PoolEvent};
 use job::Job;
 use panics::{Payload, drop_quietly};
 use queue::Queue;
-use queue_wait::QueueWait;
+use queue::codel::{CoDel, Verdict};
+use queue::wait_times::QueueWait;
+use run::{JobEnd, RunContext};
+use stats::{Stats, WorkerStats};
 use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
-use tally::{Counter, Counts, Tally};
-use work::{Desk, Fate};
 
 /// A pool of threads with a bounded queue; the [module](self) tells more.
 ///
 /// Cloning it makes another handle of the same pool. When the last is dropped the pool ends as
-/// [`on_drop`](Builder::on_drop) says. By default that waits until all jobs have been run, without limit, and
+/// [`on_drop`](WorkerPoolBuilder::on_drop) says. By default that waits until all jobs have been run, without limit, and
 /// blocks the thread of an executor too: in async code [shut down](Self::shutdown) where blocking is allowed, or
 /// set a limit, or cancel.
 pub struct WorkerPool {
     shared: PlainArc<Shared>,
 }
 
-struct Shared {
+pub(crate) struct Shared {
     queue: Queue<Job>,
-    settings: Settings,
+    config: Config,
     name: &'static str,
     clock: Clock,
     /// One for each lane, for an urgent one says nothing about another.
     codel: Option<[PlainMutex<CoDel>; 3]>,
-    events: Events,
+    events: Emitter,
     queue_wait: QueueWait,
     /// What happens on other threads than workers, and what workers counted that are gone.
-    outside: Tally,
-    tallies: PlainMutex<Vec<PlainArc<Tally>>>,
+    outside: WorkerStats,
+    worker_stats: PlainMutex<Vec<PlainArc<WorkerStats>>>,
     handles: AtomicU64,
     thread_number: Counter,
     threads: PlainMutex<Vec<plain_thread::JoinHandle<()>>>,
@@ -209,19 +202,24 @@ struct Shared {
 impl Shared {
     fn new(
         queue: Queue<Job>,
-        settings: Settings,
-        (name, clock, codel, events): (&'static str, Clock, Option<[PlainMutex<CoDel>; 3]>, Events),
+        config: Config,
+        (name, clock, codel, events): (
+            &'static str,
+            Clock,
+            Option<[PlainMutex<CoDel>; 3]>,
+            Emitter,
+        ),
     ) -> Self {
         Self {
             queue,
-            settings,
+            config,
             name,
             clock,
             codel,
             events,
             queue_wait: QueueWait::new(),
-            outside: Tally::default(),
-            tallies: PlainMutex::default(),
+            outside: WorkerStats::default(),
+            worker_stats: PlainMutex::default(),
             handles: AtomicU64::new(0),
             thread_number: Counter::default(),
             threads: PlainMutex::default(),
@@ -230,35 +228,37 @@ impl Shared {
 
     /// Runs a job, and counts it; its panic ends here.
     #[inline(always)]
-    fn count(&self, desk: &Desk<'_>, job: impl FnOnce() -> Fate) {
-        let own = !std::ptr::eq(desk.tally, &raw const self.outside);
-        let count = |counter: &Counter| if own { counter.bump() } else { counter.add(1) };
-        count(&desk.tally.begun);
+    fn count(&self, context: &RunContext<'_>, job: impl FnOnce() -> JobEnd) {
+        let own = !std::ptr::eq(context.stats, &raw const self.outside);
+        let count = |counter: &Counter| {
+            _ = if own { counter.increment() } else { counter.add(1) };
+        };
+        count(&context.stats.begun);
         match catch_unwind(AssertUnwindSafe(job)) {
-            Ok(Fate::Completed) => return count(&desk.tally.completed),
-            Ok(other) => desk.tally.note(other),
-            Err(payload) => self.escaped(desk, payload),
+            Ok(JobEnd::Completed) => return count(&context.stats.completed),
+            Ok(other) => context.stats.note(other),
+            Err(payload) => self.escaped(context, payload),
         }
-        count(&desk.tally.otherwise);
+        count(&context.stats.otherwise);
     }
 
     #[cold]
-    fn escaped(&self, desk: &Desk<'_>, payload: Payload) {
-        self.panicked(desk, &*payload);
+    fn escaped(&self, context: &RunContext<'_>, payload: Payload) {
+        self.panicked(context, &*payload);
         drop_quietly(payload);
     }
 
     #[cold]
-    fn panicked(&self, desk: &Desk<'_>, payload: &(dyn Any + Send)) {
-        desk.tally.panicked.add(1);
-        if let Some(hook) = &self.settings.on_panic {
+    fn panicked(&self, context: &RunContext<'_>, payload: &(dyn Any + Send)) {
+        context.stats.panicked.add(1);
+        if let Some(hook) = &self.config.on_panic {
             panics::quietly(|| hook(payload));
         }
-        self.tell(Happening::Panicked);
+        self.tell(PoolEvent::Panicked);
     }
 
-    fn outside_desk(&self) -> Desk<'_> {
-        Desk { pool: self, tally: &self.outside, lane: None }
+    fn outside_desk(&self) -> RunContext<'_> {
+        RunContext { pool: self, stats: &self.outside, lane: None }
     }
 
     /// What to do with a job that `waited` in a lane.
@@ -270,21 +270,21 @@ impl Shared {
             (codel.is_standing(), codel.dequeue(now, waited, last), codel.is_standing())
         };
         if before != after {
-            self.tell(if after { Happening::Overloaded } else { Happening::Recovered });
+            self.tell(if after { PoolEvent::Overloaded } else { PoolEvent::Recovered });
         }
         verdict
     }
 
-    fn tell(&self, what: Happening) {
-        let figures = || (self.queue.crew.present().0, self.queue.lanes.len());
+    fn tell(&self, what: PoolEvent) {
+        let figures = || (self.queue.idle.present().0, self.queue.lanes.len());
         self.events.tell(what, &self.clock, figures);
     }
 
-    fn for_each_tally(&self, mut see: impl FnMut(&Counts)) {
+    fn for_each_stats(&self, mut see: impl FnMut(&Stats)) {
         // Under the lock, so that a worker who leaves is not counted twice, nor missed.
-        let tallies = self.tallies.lock();
+        let worker_stats = self.worker_stats.lock();
         see(&self.outside);
-        tallies.iter().for_each(|tally| see(tally));
+        worker_stats.iter().for_each(|stats| see(stats));
     }
 }
 
@@ -292,7 +292,7 @@ impl Shared {
 #[cold]
 fn called(pool: &PlainArc<Shared>) {
     if pool.queue.called() {
-        worker::hire(pool);
+        workers::hire(pool);
     }
 }
 
@@ -300,12 +300,12 @@ fn called(pool: &PlainArc<Shared>) {
 #[cold]
 fn call(pool: &PlainArc<Shared>) {
     if pool.queue.call() {
-        worker::hire(pool);
+        workers::hire(pool);
     }
 }
 
 impl WorkerPool {
-    /// A pool with all settings at their defaults.
+    /// A pool with all config at their defaults.
     ///
     /// # Panics
     /// If the system cannot start a single thread.
@@ -316,8 +316,8 @@ impl WorkerPool {
     }
 
     /// Says more about the pool than [`new`](Self::new) does.
-    pub fn builder() -> Builder {
-        Builder::default()
+    pub fn builder() -> WorkerPoolBuilder {
+        WorkerPoolBuilder::default()
     }
 
     fn first(shared: PlainArc<Shared>) -> Self {
@@ -334,9 +334,9 @@ impl WorkerPool {
         Submitter::new(&self.shared)
     }
 
-    /// A view of the pool whose jobs have a priority, if the pool [has priorities](Builder::priorities).
+    /// A view of the pool whose jobs have a priority, if the pool [has priorities](WorkerPoolBuilder::priorities).
     #[must_use]
-    pub fn priority(&self, priority: Priority) -> Submitter<'_> {
+    pub fn priority(&self, priority: JobPriority) -> Submitter<'_> {
         self.plainly().priority(priority)
     }
 
@@ -360,7 +360,7 @@ impl WorkerPool {
     /// belongs to a thread that has been interrupted in the middle of taking a job out; or
     /// [`ShutDown`](crate::error::Reason::ShutDown).
     #[inline]
-    pub fn try_submit<F: FnOnce() + Send + 'static>(&self, job: F) -> Result<(), Refused<F>> {
+    pub fn try_submit<F: FnOnce() + Send + 'static>(&self, job: F) -> Result<(), SubmitError<F>> {
         self.plainly().try_submit(job)
     }
 
@@ -368,19 +368,22 @@ impl WorkerPool {
     ///
     /// # Cancel safety
     /// Dropped before it is ready, it drops the job, and nothing was submitted.
-    pub fn submit<F: FnOnce() + Send + 'static>(&self, job: F) -> Submit<'_, F> {
+    pub fn submit<F: FnOnce() + Send + 'static>(&self, job: F) -> SubmitFuture<'_, F> {
         self.plainly().submit(job)
     }
 
     /// [`submit`](Self::submit) for a thread. It waits for room even if the job's
     /// [deadline](Self::within) passes meanwhile: then the job is queued, and dropped when its turn comes;
-    /// [`submit_timeout`](Self::submit_timeout) limits the wait. On a worker of this pool it does not wait but
+    /// [`submit_blocking_timeout`](Self::submit_blocking_timeout) limits the wait. On a worker of this pool it does not wait but
     /// [runs the job](self#submitting-from-a-job).
     ///
     /// # Errors
     /// Gives the job back: [`ShutDown`](crate::error::Reason::ShutDown); on a worker of this pool also
     /// [`QueueFull`](crate::error::Reason::QueueFull), when nested too deep.
-    pub fn submit_blocking<F: FnOnce() + Send + 'static>(&self, job: F) -> Result<(), Refused<F>> {
+    pub fn submit_blocking<F: FnOnce() + Send + 'static>(
+        &self,
+        job: F,
+    ) -> Result<(), SubmitError<F>> {
         self.plainly().submit_blocking(job)
     }
 
@@ -388,25 +391,29 @@ impl WorkerPool {
     ///
     /// # Errors
     /// As there, and [`QueueTimeout`](crate::error::Reason::QueueTimeout) if there was no room until the end.
-    pub fn submit_timeout<F>(&self, job: F, patience: Duration) -> Result<(), Refused<F>>
+    pub fn submit_blocking_timeout<F>(
+        &self,
+        job: F,
+        patience: Duration,
+    ) -> Result<(), SubmitError<F>>
     where
         F: FnOnce() + Send + 'static,
     {
-        self.plainly().submit_timeout(job, patience)
+        self.plainly().submit_blocking_timeout(job, patience)
     }
 
-    /// Submits a job; if the queue is full, does what [`when_full`](Builder::when_full) says.
+    /// Submits a job; if the queue is full, does what [`when_full`](WorkerPoolBuilder::when_full) says.
     ///
     /// # Errors
     /// Gives the job back: [`QueueFull`](crate::error::Reason::QueueFull), if it is neither queued nor run nor
     /// dropped, or [`ShutDown`](crate::error::Reason::ShutDown).
     #[inline]
-    pub fn execute<F: FnOnce() + Send + 'static>(&self, job: F) -> Result<(), Refused<F>> {
+    pub fn execute<F: FnOnce() + Send + 'static>(&self, job: F) -> Result<(), SubmitError<F>> {
         self.plainly().execute(job)
     }
 
     /// Submits a job whose result is wanted; if the queue is full, does what
-    /// [`when_full`](Builder::when_full) says. A job that is not taken tells so by its handle.
+    /// [`when_full`](WorkerPoolBuilder::when_full) says. A job that is not taken tells so by its handle.
     #[inline]
     pub fn spawn<F, T>(&self, job: F) -> JobHandle<T>
     where
@@ -420,7 +427,7 @@ impl WorkerPool {
     ///
     /// # Errors
     /// As [`try_submit`](Self::try_submit).
-    pub fn try_spawn<F, T>(&self, job: F) -> Result<JobHandle<T>, Refused<F>>
+    pub fn try_spawn<F, T>(&self, job: F) -> Result<JobHandle<T>, SubmitError<F>>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
@@ -435,7 +442,7 @@ impl WorkerPool {
     ///
     /// # Cancel safety
     /// Dropped before it is ready, it cancels the job, unless that has begun.
-    pub fn call<F, T>(&self, job: F) -> Call<'_, F, T>
+    pub fn call<F, T>(&self, job: F) -> CallFuture<'_, F, T>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
@@ -474,26 +481,26 @@ impl WorkerPool {
     /// If `body` or a job does, once all jobs have ended; with the payload of the first.
     pub fn scope<'env, R>(
         &'env self,
-        body: impl for<'scope> FnOnce(Scope<'scope, 'env>) -> R,
+        body: impl for<'scope> FnOnce(WorkerPoolScope<'scope, 'env>) -> R,
     ) -> R {
-        scope::scope(&self.shared, body)
+        inline::scope::scope(&self.shared, body)
     }
 
     /// Applies `function` to each item, on as many threads as the pool may have, and iterates over the
-    /// results, in the order of the items. See [`Map`] for other orders and numbers.
+    /// results, in the order of the items. See [`WorkerPoolMap`] for other orders and numbers.
     ///
     /// ```
     /// # let pool = mainstay::worker_pool::WorkerPool::new();
     /// let squares = pool.map(1..=100u64, |n| n * n).concurrency(4);
     /// assert_eq!(squares.map(Result::unwrap).sum::<u64>(), 338_350);
     /// ```
-    pub fn map<I, F, R>(&self, items: I, function: F) -> Map<'_, I::IntoIter, F, R>
+    pub fn map<I, F, R>(&self, items: I, function: F) -> WorkerPoolMap<'_, I::IntoIter, F, R>
     where
         I: IntoIterator<Item: Send + 'static>,
         F: Fn(I::Item) -> R + Send + Sync + 'static,
         R: Send + 'static,
     {
-        Map::new(&self.shared, items.into_iter(), function)
+        WorkerPoolMap::new(&self.shared, items.into_iter(), function)
     }
 
     /// Changes how many workers there are: always so many, or between two numbers. Who is one too many goes
@@ -501,9 +508,9 @@ impl WorkerPool {
     ///
     /// # Errors
     /// If that is out of range; or if workers are to be started and not even one can be.
-    pub fn resize(&self, workers: impl Into<Workers>) -> Result<(), ConfigError> {
-        let Workers { least, most } = workers.into().validate()?;
-        let started = worker::start(&self.shared, self.shared.queue.resize(least, most));
+    pub fn resize(&self, workers: impl Into<WorkerCount>) -> Result<(), ConfigError> {
+        let WorkerCount { least, most } = workers.into().validate()?;
+        let started = workers::start(&self.shared, self.shared.queue.resize(least, most));
         call(&self.shared);
         started.map_err(|error| {
             ConfigError::new("workers", error, "threads that the system can start")
@@ -512,7 +519,7 @@ impl WorkerPool {
 
     /// Ends the pool: nothing is submitted any more, and what is queued is run or handed back. Waits for the
     /// workers to end, except on one of them. Can be called again, with more patience or with less.
-    pub fn shutdown(&self, how: Shutdown) -> Report {
+    pub fn shutdown(&self, how: Shutdown) -> ShutdownReport {
         shutdown::shut_down(&self.shared, how)
     }
 
@@ -522,8 +529,8 @@ impl WorkerPool {
     }
 
     /// What the pool does, and did. Takes two locks that workers take when they fall asleep, wake or end.
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot::of(&self.shared)
+    pub fn snapshot(&self) -> WorkerPoolSnapshot {
+        WorkerPoolSnapshot::of(&self.shared)
     }
 
     /// The pool's name.
@@ -544,7 +551,7 @@ impl Drop for WorkerPool {
     fn drop(&mut self) {
         // Ordering: acquire and release, so that the last sees what the others did.
         if self.shared.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
-            drop(self.shutdown(self.shared.settings.on_drop));
+            drop(self.shutdown(self.shared.config.on_drop));
         }
     }
 }

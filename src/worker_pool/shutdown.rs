@@ -1,13 +1,13 @@
 //! The end of a pool.
 
-use super::events::Happening;
-use super::here::{self, PoolId};
+use super::events::PoolEvent;
 use super::job::Job;
-use super::work::{Discard, discard_at};
-use super::{Shared, Snapshot, worker};
+use super::{Shared, WorkerPoolSnapshot, workers};
 use crate::ring::PopError;
 use crate::sync::PlainArc;
-use crate::wait::{Spin, block_on_for};
+use crate::sync::{SpinWait, block_on_timeout};
+use crate::worker_pool::run::{Discard, discard_at};
+use crate::worker_pool::workers::current::{self, PoolId};
 use std::fmt;
 use std::future::poll_fn;
 use std::task::Poll;
@@ -55,7 +55,7 @@ impl Shutdown {
 /// What became of the jobs of a pool that was [shut down](super::WorkerPool::shutdown).
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Report {
+pub struct ShutdownReport {
     /// Jobs that ran to an end, since the pool was built.
     pub completed: u64,
     /// Jobs that panicked, since the pool was built.
@@ -82,8 +82,8 @@ impl QueuedJob {
     /// Runs the job on this thread. Its panic goes where it would have gone on a worker.
     pub fn run(mut self) {
         if let Some(job) = self.job.take() {
-            let desk = self.pool.outside_desk();
-            self.pool.count(&desk, || job.run(&desk));
+            let context = self.pool.outside_desk();
+            self.pool.count(&context, || job.run(&context));
         }
     }
 }
@@ -92,8 +92,8 @@ impl Drop for QueuedJob {
     fn drop(&mut self) {
         if let Some(job) = self.job.take() {
             // A panic stops here, for many may be dropped at once.
-            let desk = self.pool.outside_desk();
-            desk.tally.note(discard_at(&desk, Discard::ShutDown, |why| job.discard(why)));
+            let context = self.pool.outside_desk();
+            context.stats.note(discard_at(&context, Discard::ShutDown, |why| job.discard(why)));
         }
     }
 }
@@ -104,52 +104,53 @@ impl fmt::Debug for QueuedJob {
     }
 }
 
-pub(super) fn shut_down(pool: &PlainArc<Shared>, how: Shutdown) -> Report {
+pub(crate) fn shut_down(pool: &PlainArc<Shared>, how: Shutdown) -> ShutdownReport {
     if pool.queue.close() {
-        pool.tell(Happening::ShutDown);
+        pool.tell(PoolEvent::ShutDown);
     }
     let mut jobs = Vec::new();
     if how.cancel {
         take_queued(pool, &mut jobs);
     }
     // A worker cannot wait for itself, nor for another that waits for it.
-    if !here::is_worker_of(PoolId::of(pool)) {
+    if !current::is_worker_of(PoolId::of(pool)) {
         if wait_for_workers(pool, how.patience) {
-            worker::join_all(pool);
+            workers::join_all(pool);
         }
         // Nothing, unless time was short; or there was no worker, for the system refused the threads.
         take_queued(pool, &mut jobs);
     }
-    let Snapshot { completed, panicked, running, queued, .. } = Snapshot::of(pool);
-    Report { completed, panicked, running, queued, jobs }
+    let WorkerPoolSnapshot { completed, panicked, running, queued, .. } =
+        WorkerPoolSnapshot::of(pool);
+    ShutdownReport { completed, panicked, running, queued, jobs }
 }
 
 /// Whether all are gone, within `patience`.
 fn wait_for_workers(pool: &Shared, patience: Option<Duration>) -> bool {
-    let mut gone = poll_fn(|cx| match pool.queue.crew.all_gone(cx.waker()) {
+    let mut gone = poll_fn(|cx| match pool.queue.idle.all_gone(cx.waker()) {
         true => Poll::Ready(()),
         false => Poll::Pending,
     });
     match patience {
         None => {
-            crate::wait::block_on(gone);
+            crate::sync::block_on(gone);
             true
         }
-        Some(patience) => block_on_for(&mut gone, patience).is_some(),
+        Some(patience) => block_on_timeout(&mut gone, patience).is_some(),
     }
 }
 
 /// Takes what is left out of a closed queue, beside workers that may do the same.
 fn take_queued(pool: &PlainArc<Shared>, into: &mut Vec<QueuedJob>) {
-    let mut spin = Spin::new();
+    let mut spin = SpinWait::new();
     loop {
         match pool.queue.lanes.pop(0, |job, _| job) {
             Ok(job) => {
                 into.push(QueuedJob { job: Some(job), pool: PlainArc::clone(pool) });
             }
             Err(PopError::Busy) => {
-                if !spin.again() {
-                    spin = Spin::new();
+                if !spin.spin() {
+                    spin = SpinWait::new();
                 }
             }
             Err(PopError::Empty | PopError::Closed) => return,

@@ -1,6 +1,6 @@
 use super::Shared;
-use super::queue_wait::QueueWaits;
-use super::tally::Counts;
+use super::stats::Stats;
+use crate::worker_pool::queue::wait_times::QueueWaits;
 
 /// What a pool does, and did since it was built.
 ///
@@ -8,7 +8,7 @@ use super::tally::Counts;
 /// together only when the pool is quiet; a job counts as ended a moment after its handle has the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Snapshot {
+pub struct WorkerPoolSnapshot {
     /// Jobs that wait in the queue, including those cancelled, or begun by who waits for them, whose turn
     /// has not come yet.
     pub queued: usize,
@@ -16,7 +16,7 @@ pub struct Snapshot {
     pub running: usize,
     /// Threads.
     pub workers: usize,
-    /// Workers that sleep. One more may be looking for work.
+    /// WorkerCount that sleep. One more may be looking for work.
     pub idle: usize,
     /// Jobs that ran to an end, each job of a scope and item of a map among them.
     pub completed: u64,
@@ -35,9 +35,9 @@ pub struct Snapshot {
     pub queue_wait: Option<QueueWaits>,
 }
 
-impl Snapshot {
-    pub(super) fn of(pool: &Shared) -> Self {
-        let (workers, idle) = pool.queue.crew.present();
+impl WorkerPoolSnapshot {
+    pub(crate) fn of(pool: &Shared) -> Self {
+        let (workers, idle) = pool.queue.idle.present();
         let mut sum = Self {
             queued: pool.queue.lanes.len(),
             running: 0,
@@ -51,17 +51,17 @@ impl Snapshot {
             shed: 0,
             queue_wait: pool.queue_wait.quantiles(),
         };
-        pool.for_each_tally(|tally| sum.add(tally));
+        pool.for_each_stats(|stats| sum.add(stats));
         sum
     }
 
-    fn add(&mut self, tally: &Counts) {
-        self.running += tally.running() as usize;
-        self.completed += tally.completed.get();
-        self.panicked += tally.panicked.get();
-        self.cancelled += tally.cancelled.get();
-        self.rejected += tally.rejected.get();
-        self.expired += tally.expired.get();
-        self.shed += tally.shed.get();
+    fn add(&mut self, stats: &Stats) {
+        self.running += stats.running() as usize;
+        self.completed += stats.completed.get();
+        self.panicked += stats.panicked.get();
+        self.cancelled += stats.cancelled.get();
+        self.rejected += stats.rejected.get();
+        self.expired += stats.expired.get();
+        self.shed += stats.shed.get();
     }
 }

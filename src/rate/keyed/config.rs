@@ -3,7 +3,7 @@ use crate::error::ConfigError;
 #[allow(unused_imports)] // for the documentation
 use crate::error::Reason;
 use crate::event::Observer;
-use crate::keyed::{Map, Settings, WhenFull};
+use crate::keyed::{KeyOverflowRule, KeyedConfig, Map};
 use crate::rate::gcra::Plan;
 use crate::rate::{POLICY, Quota, Teller};
 use crate::sync::atomic::AtomicU64;
@@ -16,11 +16,10 @@ use std::hash::{BuildHasher, RandomState};
 pub struct KeyedBuilder<K, S = RandomState> {
     quota: Quota,
     resolve: Option<Resolve<K>>,
-    settings: Settings,
+    keys: KeyedConfig<S>,
     name: String,
     clock: Clock,
     observer: Option<PlainArc<dyn Observer>>,
-    hasher: S,
 }
 
 impl<K> KeyedBuilder<K> {
@@ -28,11 +27,10 @@ impl<K> KeyedBuilder<K> {
         Self {
             quota,
             resolve: None,
-            settings: Settings::default(),
+            keys: KeyedConfig::default(),
             name: POLICY.into(),
             clock: Clock::system(),
             observer: None,
-            hasher: RandomState::new(),
         }
     }
 }
@@ -50,15 +48,15 @@ impl<K, S> KeyedBuilder<K, S> {
     /// How many keys there may be, 1 to 1,073,741,824. Default: 100,000, some megabytes of small keys.
     #[must_use]
     pub fn max_keys(mut self, keys: usize) -> Self {
-        self.settings.max_keys = keys;
+        self.keys.max_keys = keys;
         self
     }
 
     /// What becomes of a new key when there are as many as there may be. Default: the least recently used
     /// gives way.
     #[must_use]
-    pub fn when_full(mut self, when_full: WhenFull) -> Self {
-        self.settings.when_full = when_full;
+    pub fn when_full(mut self, when_full: KeyOverflowRule) -> Self {
+        self.keys.when_full = when_full;
         self
     }
 
@@ -66,7 +64,7 @@ impl<K, S> KeyedBuilder<K, S> {
     /// sixteen for each processor, rounded up; fewer for few keys.
     #[must_use]
     pub fn shards(mut self, shards: usize) -> Self {
-        self.settings.shards = Some(shards);
+        self.keys.shards = Some(shards);
         self
     }
 
@@ -95,8 +93,8 @@ impl<K, S> KeyedBuilder<K, S> {
     /// keys can make slow.
     #[must_use]
     pub fn hasher<H: BuildHasher>(self, hasher: H) -> KeyedBuilder<K, H> {
-        let Self { quota, resolve, settings, name, clock, observer, hasher: _ } = self;
-        KeyedBuilder { quota, resolve, settings, name, clock, observer, hasher }
+        let Self { quota, resolve, keys, name, clock, observer } = self;
+        KeyedBuilder { quota, resolve, keys: keys.with_hasher(hasher), name, clock, observer }
     }
 
     /// Makes it, without any keys.
@@ -105,11 +103,11 @@ impl<K, S> KeyedBuilder<K, S> {
     /// Names the setting that is out of range, its value, and what is accepted.
     pub fn build(self) -> Result<Keyed<K, S>, ConfigError> {
         let plan = Plan::new(&self.quota)?;
-        self.settings.validate()?;
+        self.keys.validate()?;
         let keys = match self.resolve {
-            Some(resolve) => Keys::Own { map: Map::new(&self.settings, self.hasher), resolve },
+            Some(resolve) => Keys::Own { map: Map::new(self.keys), resolve },
             None => Keys::Alike {
-                map: Map::new(&self.settings, self.hasher),
+                map: Map::new(self.keys),
                 common: Common {
                     live: Live::new(plan),
                     epoch: AtomicU64::new(0),
@@ -130,7 +128,7 @@ impl<K, S> fmt::Debug for KeyedBuilder<K, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyedBuilder")
             .field("quota", &self.quota)
-            .field("settings", &self.settings)
+            .field("max_keys", &self.keys.max_keys)
             .field("name", &self.name)
             .finish_non_exhaustive()
     }

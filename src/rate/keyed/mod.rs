@@ -9,7 +9,7 @@ use super::core::Word;
 use super::gcra::Plan;
 use super::{Quota, Teller};
 use crate::error::{ConfigError, Reason};
-use crate::keyed::{Full, Map, State, Worth};
+use crate::keyed::{Full, KeyState, Map, Retention};
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use crate::sync::{Live, PlainMutex};
@@ -80,22 +80,27 @@ struct Own {
     plan: Plan,
 }
 
-impl State for Alike {
-    /// `now` is the word of a limiter that has just become full.
-    fn worth(&self, now: Instant) -> Worth {
-        let (full, own) = (Word::from_bits(now.as_nanos()), self.0);
+impl KeyState for Alike {
+    /// The word of a limiter that becomes full now.
+    type Now = Word;
+
+    fn retention(&self, full: Word) -> Retention {
+        let own = self.0;
         match own.epoch() == full.epoch() && own.arrival() <= full.arrival() {
-            true => Worth::Nothing,
-            false => Worth::Little,
+            true => Retention::Disposable,
+            false => Retention::Evictable,
         }
     }
 }
 
-impl State for Own {
-    fn worth(&self, now: Instant) -> Worth {
-        match self.arrival <= self.plan.units(now.as_nanos()) {
-            true => Worth::Nothing,
-            false => Worth::Little,
+impl KeyState for Own {
+    /// Nanoseconds since the limiter's origin.
+    type Now = u64;
+
+    fn retention(&self, now: u64) -> Retention {
+        match self.arrival <= self.plan.units(now) {
+            true => Retention::Disposable,
+            false => Retention::Evictable,
         }
     }
 }
@@ -249,7 +254,7 @@ impl<K: Hash + Eq, S: BuildHasher> Keyed<K, S> {
                 _ = self.if_known(map, common, key, |plan, arrival, _| undo(plan, arrival));
             }
             Keys::Own { map, .. } => {
-                drop(map.get(key, |state| undo(&state.plan, &mut state.arrival)))
+                let _ = map.get(key, |state| undo(&state.plan, &mut state.arrival));
             }
         }
     }
@@ -373,7 +378,7 @@ impl<K: Hash + Eq, S: BuildHasher> Keyed<K, S> {
                 keys: map.len(),
                 max_keys: map.max_keys(),
                 evicted: map.evicted(),
-                refused: map.refused(),
+                refused: map.rejected(),
             }
         }
         match &self.keys {
@@ -436,7 +441,7 @@ impl<K: Hash + Eq, S: BuildHasher> Keyed<K, S> {
                 let full = || {
                     // Read outside the lock it may be a mixture, but then no state is of its epoch any more.
                     let plan = common.live.read::<Plan>(epoch);
-                    Instant::from_nanos(Word::new(plan.units(nanos), epoch).to_bits())
+                    Word::new(plan.units(nanos), epoch)
                 };
                 // Full by whatever plan there is when it is put in.
                 let make = || (key.to_owned(), Alike(Word::new(0, epoch)));
@@ -457,8 +462,7 @@ impl<K: Hash + Eq, S: BuildHasher> Keyed<K, S> {
                     (key, Own { arrival: 0, plan })
                 };
                 let act = |state: &mut Own| act(&state.plan, &mut state.arrival, nanos);
-                map.get_or_insert(key, || Instant::from_nanos(nanos), make, act)
-                    .map_err(|Full| nanos)
+                map.get_or_insert(key, || nanos, make, act).map_err(|Full| nanos)
             }
         };
         found.map_err(|nanos| {

@@ -8,8 +8,9 @@ mod stream;
 mod loom;
 
 use crate::sync::Arc;
+use crate::sync::SpinWait;
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::wait::{Attempt, Condition, Spin, Wait, WaitQueue};
+use crate::wait::{Attempt, Condition, Wait, WaitQueue};
 
 use super::batch::Batch;
 use super::core::{Claim, Core};
@@ -86,32 +87,32 @@ struct Shared<T> {
 struct Items<'a, T>(&'a Core<T>);
 
 impl<T> Condition for Items<'_, T> {
-    fn raise(&self) -> bool {
+    fn set_waiting(&self) -> bool {
         self.0.wait_for_items()
     }
 
-    fn lower(&self) {
+    fn clear_waiting(&self) {
         self.0.nobody_waits_for_items();
     }
 
-    fn spin(&self) -> Spin {
-        Spin::on_a_buffer(self.0.capacity())
+    fn spin_wait(&self) -> SpinWait {
+        SpinWait::for_capacity(self.0.capacity())
     }
 }
 
 struct Room<'a, T>(&'a Core<T>);
 
 impl<T> Condition for Room<'_, T> {
-    fn raise(&self) -> bool {
+    fn set_waiting(&self) -> bool {
         self.0.wait_for_room()
     }
 
-    fn lower(&self) {
+    fn clear_waiting(&self) {
         self.0.nobody_waits_for_room();
     }
 
-    fn spin(&self) -> Spin {
-        Spin::on_a_buffer(self.0.capacity())
+    fn spin_wait(&self) -> SpinWait {
+        SpinWait::for_capacity(self.0.capacity())
     }
 }
 
@@ -300,7 +301,7 @@ impl<T> Shared<T> {
 
 fn refused_push<R>(refusal: PushError<()>) -> Attempt<Result<R, Closed>> {
     match refusal {
-        PushError::Full(()) => Attempt::Refused,
+        PushError::Full(()) => Attempt::NotReady,
         PushError::Busy(()) => Attempt::Busy,
         PushError::Closed(()) => Attempt::Done(Err(Closed)),
     }
@@ -308,7 +309,7 @@ fn refused_push<R>(refusal: PushError<()>) -> Attempt<Result<R, Closed>> {
 
 fn refused_pop<R>(refusal: PopError) -> Attempt<Result<R, Closed>> {
     match refusal {
-        PopError::Empty => Attempt::Refused,
+        PopError::Empty => Attempt::NotReady,
         PopError::Busy => Attempt::Busy,
         PopError::Closed => Attempt::Done(Err(Closed)),
     }

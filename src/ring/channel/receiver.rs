@@ -58,7 +58,7 @@ impl<T> Receiver<T> {
     ///
     /// When the channel is closed and drained, or was still empty at the end.
     pub fn recv_timeout(&self, patience: Duration) -> Result<T, TimeoutError<()>> {
-        match self.shared.wait_for_items().block_for(patience, || self.shared.attempt_recv()) {
+        match self.shared.wait_for_items().block_timeout(patience, || self.shared.attempt_recv()) {
             Some(received) => received.map_err(|_| TimeoutError::Closed(())),
             None => Err(TimeoutError::Timeout(())),
         }

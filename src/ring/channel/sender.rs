@@ -67,7 +67,7 @@ impl<T> Sender<T> {
     pub fn send_timeout(&self, value: T, patience: Duration) -> Result<(), TimeoutError<T>> {
         let mut value = Some(value);
         let wait = self.shared.wait_for_room();
-        let sent = wait.block_for(patience, || self.shared.attempt_send(&mut value));
+        let sent = wait.block_timeout(patience, || self.shared.attempt_send(&mut value));
         match (sent, value) {
             (Some(Err(_)), Some(value)) => Err(TimeoutError::Closed(value)),
             (None, Some(value)) => Err(TimeoutError::Timeout(value)),

@@ -9,18 +9,18 @@ use futures_sink::Sink;
 
 use super::{Items, Receiver, Room, Sender};
 use crate::ring::error::SendError;
-use crate::wait::{Ticket, Wait};
+use crate::wait::{Wait, WaitState};
 
 /// A [`Receiver`] as a [`Stream`], which ends when the channel is closed and drained. Made by
 /// [`Receiver::into_stream`].
 pub struct RecvStream<T> {
     receiver: Receiver<T>,
-    ticket: Ticket,
+    ticket: WaitState,
 }
 
 impl<T> RecvStream<T> {
     pub(super) fn new(receiver: Receiver<T>) -> Self {
-        Self { receiver, ticket: Ticket::default() }
+        Self { receiver, ticket: WaitState::default() }
     }
 }
 
@@ -56,12 +56,12 @@ impl<T> Drop for RecvStream<T> {
 pub struct SendSink<T> {
     sender: Sender<T>,
     held: Option<T>,
-    ticket: Ticket,
+    ticket: WaitState,
 }
 
 impl<T> SendSink<T> {
     pub(super) fn new(sender: Sender<T>) -> Self {
-        Self { sender, held: None, ticket: Ticket::default() }
+        Self { sender, held: None, ticket: WaitState::default() }
     }
 
     fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError<T>>> {

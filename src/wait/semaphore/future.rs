@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use super::permit::{AcquireError, Closed, OwnedPermit, Permit};
 use super::{Entered, Semaphore};
 use crate::sync::PlainArc;
-use crate::wait::list::Key;
+use crate::wait::waiter_list::WaiterKey;
 
 /// The future of [`Semaphore::acquire`].
 #[must_use = "futures do nothing unless polled"]
@@ -35,7 +35,7 @@ pub(super) struct Turn {
 enum Stage {
     New,
     /// In the queue, or served without knowing it yet.
-    Waiting(Key),
+    Waiting(WaiterKey),
     Done,
 }
 

@@ -10,12 +10,12 @@ use std::time::Duration;
 use self::future::Turn;
 pub use self::future::{Acquire, AcquireOwned};
 pub use self::permit::{AcquireError, Closed, OwnedPermit, Permit};
-use super::blocking::{block_on, block_on_for};
-use super::list::{Key, List};
-use super::spin::Spin;
-use super::wakers::Wakers;
+use super::waiter_list::{WaiterKey, WaiterList};
+use crate::sync::SpinWait;
+use crate::sync::Wakers;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Mutex, PlainArc};
+use crate::sync::{block_on, block_on_timeout};
 
 /// Who among the waiting is served next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -81,7 +81,7 @@ pub struct Semaphore {
     state: AtomicU64,
     limit: AtomicU32,
     order: Order,
-    waiters: Mutex<List<Waiter>>,
+    waiters: Mutex<WaiterList<Waiter>>,
 }
 
 struct Waiter {
@@ -94,7 +94,7 @@ struct Waiter {
 enum Entered {
     Served,
     Closed,
-    Waiting(Key),
+    Waiting(WaiterKey),
 }
 
 const WAITING: u64 = 0b01;
@@ -123,7 +123,7 @@ impl Semaphore {
             state: AtomicU64::new(delta(i64::from(limit))),
             limit: AtomicU32::new(limit),
             order,
-            waiters: Mutex::new(List::new()),
+            waiters: Mutex::new(WaiterList::new()),
         }
     }
 
@@ -176,11 +176,12 @@ impl Semaphore {
         patience: Duration,
     ) -> Result<Permit<'_>, AcquireError> {
         match self.take(weight) {
-            Err(AcquireError::Exhausted) => match block_on_for(&mut self.acquire(weight), patience)
-            {
-                Some(acquired) => acquired.map_err(AcquireError::from),
-                None => Err(AcquireError::Exhausted),
-            },
+            Err(AcquireError::Exhausted) => {
+                match block_on_timeout(&mut self.acquire(weight), patience) {
+                    Some(acquired) => acquired.map_err(AcquireError::from),
+                    None => Err(AcquireError::Exhausted),
+                }
+            }
             taken => taken.map(|()| self.permit(weight)),
         }
     }
@@ -279,8 +280,8 @@ impl Semaphore {
     #[cold]
     #[inline(never)]
     fn spin_or_park(&self, weight: u32) -> Result<Permit<'_>, Closed> {
-        let mut spin = Spin::new();
-        while spin.again() {
+        let mut spin = SpinWait::new();
+        while spin.spin() {
             match self.take(weight) {
                 Ok(()) => return Ok(self.permit(weight)),
                 Err(AcquireError::Exhausted) => {}
@@ -323,14 +324,14 @@ impl Semaphore {
                 && let Some(next) = waiters.pop_front()
             {
                 // Told of the end only after CLOSED, and then nobody is served.
-                next.waker.into_iter().for_each(|waker| wakers.take(waker));
+                next.waker.into_iter().for_each(|waker| wakers.push(waker));
             }
             self.lower_if_empty(&waiters);
             drop(waiters);
             if !wakers.is_full() {
                 return wakers.finish();
             }
-            wakers.wake();
+            wakers.wake_all();
         }
     }
 
@@ -346,7 +347,7 @@ impl Semaphore {
         false
     }
 
-    fn lower_if_empty(&self, waiters: &List<Waiter>) {
+    fn lower_if_empty(&self, waiters: &WaiterList<Waiter>) {
         if waiters.is_empty() {
             // Ordering: relaxed. It hands nothing over, and later acquirers still synchronise with the
             // releases before it: a read-modify-write does not break a release sequence.
@@ -364,19 +365,19 @@ impl Semaphore {
             // Nobody has come since CLOSED, so that the places are the same at every turn.
             let mut waiters = self.waiters.lock();
             while !wakers.is_full()
-                && let Some(waiter) = waiters.place(place)
+                && let Some(waiter) = waiters.slot(place)
             {
                 place += 1;
                 waiter
                     .and_then(|waiter| waiter.waker.take())
                     .into_iter()
-                    .for_each(|waker| wakers.take(waker));
+                    .for_each(|waker| wakers.push(waker));
             }
             drop(waiters);
             if !wakers.is_full() {
                 return wakers.finish();
             }
-            wakers.wake();
+            wakers.wake_all();
         }
     }
 
@@ -408,7 +409,7 @@ impl Semaphore {
     }
 
     /// What has become of a waiter; if it goes on waiting, `waker` is the one to call.
-    fn look(&self, key: Key, waker: &Waker) -> Entered {
+    fn look(&self, key: WaiterKey, waker: &Waker) -> Entered {
         // As in `enter`; released before the old waker is dropped.
         let mut waker = Some(waker.clone());
         let mut waiters = self.waiters.lock();
@@ -428,7 +429,7 @@ impl Semaphore {
 
     /// Leaves the queue; false if the permits had been granted.
     #[cold]
-    fn withdraw(&self, key: Key) -> bool {
+    fn withdraw(&self, key: WaiterKey) -> bool {
         let mut waiters = self.waiters.lock();
         let waiter = waiters.remove(key);
         self.lower_if_empty(&waiters);

@@ -1,7 +1,7 @@
 //! One successful call through a closed breaker: alone, and with threads that share the breaker.
 
 use failsafe::{CircuitBreaker as _, Config, backoff, failure_policy};
-use mainstay::breaker::{Builder, CircuitBreaker, Keyed, Transition};
+use mainstay::breaker::{CircuitBreaker, CircuitBreakerBuilder, KeyedCircuitBreaker, Transition};
 use mainstay::time::Clock;
 use peers::{Race, ready};
 use std::cell::Cell;
@@ -23,7 +23,7 @@ fn sometimes() -> Result<u64, ()> {
     black_box(if calls.is_multiple_of(100) { Err(()) } else { Ok(1) })
 }
 
-fn ours(setup: fn(Builder) -> Builder) -> CircuitBreaker {
+fn ours(setup: fn(CircuitBreakerBuilder) -> CircuitBreakerBuilder) -> CircuitBreaker {
     setup(CircuitBreaker::builder()).build().unwrap()
 }
 
@@ -31,8 +31,8 @@ fn main() {
     let count = ours(|b| b);
     let runs = ours(|b| b.consecutive_failures(5));
     let timed = ours(|b| b.time_window(Duration::from_secs(10), 10));
-    let slow = ours(|b| b.slow_calls((Duration::from_secs(1), 0.5)));
-    let slow_quanta = ours(|b| b.slow_calls((Duration::from_secs(1), 0.5)).clock(Clock::quanta()));
+    let slow = ours(|b| b.slow_calls(Duration::from_secs(1), 0.5));
+    let slow_quanta = ours(|b| b.slow_calls(Duration::from_secs(1), 0.5).clock(Clock::quanta()));
 
     let recloser = recloser::Recloser::custom().error_rate(0.5).closed_len(100).build();
     let policy =
@@ -89,9 +89,9 @@ fn main() {
     let observed = ours(|b| b);
     let _subscriptions: Vec<_> =
         (0..3).map(|_| observed.on_transition(|_: &Transition| ())).collect();
-    let latency = ours(|b| b.latency(true).clock(Clock::quanta()));
+    let latency = ours(|b| b.record_latency().clock(Clock::quanta()));
     let in_flight = ours(|b| {
-        b.slow_calls((Duration::from_secs(1), 0.5)).watch_in_flight(true).clock(Clock::quanta())
+        b.slow_calls(Duration::from_secs(1), 0.5).track_in_flight().clock(Clock::quanta())
     });
     let few = keyed(10);
     let many = keyed(100_000);
@@ -150,7 +150,7 @@ fn main() {
             .run();
     }
 
-    let open = ours(|b| b.minimum_calls(1));
+    let open = ours(|b| b.min_calls(1));
     open.try_acquire().unwrap().failure();
     let recloser = recloser::Recloser::custom().closed_len(1).build();
     while !matches!(recloser.call(|| Err::<(), ()>(())), Err(recloser::Error::Rejected)) {}
@@ -170,8 +170,8 @@ fn main() {
 
 /// Calls `keys` breakers in turn, in an order that no cache foresees.
 fn keyed(keys: u64) -> impl FnMut() {
-    let keyed: Keyed<u64> =
-        Keyed::builder(CircuitBreaker::builder()).max_keys(200_000).build().unwrap();
+    let keyed: KeyedCircuitBreaker<u64> =
+        KeyedCircuitBreaker::builder(CircuitBreaker::builder()).max_keys(200_000).build().unwrap();
     let mut key = 0;
     let mut call = move || {
         key = (key + 7919) % keys;

@@ -1,0 +1,159 @@
+//! A view of a breaker that judges results by a classifier or a class of the user's own.
+
+use super::CircuitBreaker;
+use super::call::CircuitBreakerCallFuture;
+use super::config::CallClass;
+use super::permit::{CircuitBreakerPermit, OwnedCircuitBreakerPermit};
+use crate::error::{ConfigError, Error};
+use crate::outcome::{AnyError, Classify};
+use std::fmt;
+use std::future::Future;
+
+/// A view of a [`CircuitBreaker`] with a classifier, or a class, of its own; returned by
+/// [`classified_by`](CircuitBreaker::classified_by),
+/// [`classified_with`](CircuitBreaker::classified_with) and
+/// [`for_class`](CircuitBreaker::for_class).
+///
+/// All views of a breaker count in the same window and share its state.
+#[derive(Clone)]
+pub struct ClassifiedCircuitBreaker<C> {
+    pub(super) breaker: CircuitBreaker,
+    pub(super) judge: Judge<C>,
+}
+
+/// A classifier, and the class of the calls whose results it judges.
+#[derive(Clone)]
+pub struct Judge<C> {
+    pub(super) classify: C,
+    pub(super) class: CallClass,
+}
+
+impl Judge<AnyError> {
+    pub(super) const DEFAULT: Self = Self { classify: AnyError, class: CallClass::DEFAULT };
+}
+
+impl<C> Judge<C> {
+    /// Judges a result and records its outcome. If the classifier panics, the permit is dropped.
+    #[inline(always)]
+    pub(super) fn record<T, E>(
+        &self,
+        permit: CircuitBreakerPermit<'_>,
+        result: &Result<T, Error<E>>,
+    ) where
+        C: Classify<T, E>,
+    {
+        let (elapsed, now) = if C::TIMED {
+            let mut reading = permit.reading();
+            let elapsed = permit.elapsed(&mut reading);
+            (elapsed, Some(reading.now()))
+        } else {
+            (None, None)
+        };
+        permit.record_class(self.classify.classify(result, elapsed), &self.class, now);
+    }
+
+    #[inline(always)]
+    pub(super) fn record_owned<T, E>(
+        &self,
+        mut permit: OwnedCircuitBreakerPermit,
+        result: &Result<T, Error<E>>,
+    ) where
+        C: Classify<T, E>,
+    {
+        if let Some(permit) = permit.take() {
+            self.record(permit, result);
+        }
+    }
+}
+
+impl<C> ClassifiedCircuitBreaker<C> {
+    /// Returns the breaker that this is a view of.
+    pub const fn breaker(&self) -> &CircuitBreaker {
+        &self.breaker
+    }
+
+    /// Returns this view with the thresholds of `class`.
+    ///
+    /// ```
+    /// use mainstay::breaker::{CallClass, CircuitBreaker};
+    /// use mainstay::outcome::Outcome;
+    ///
+    /// # fn main() -> Result<(), mainstay::error::ConfigError> {
+    /// let payments = CircuitBreaker::new()
+    ///     .classified_by(|result| match result {
+    ///         Ok(500..) | Err(_) => Outcome::Failure,
+    ///         Ok(_) => Outcome::Success,
+    ///     })
+    ///     .for_class(CallClass::new().failure_rate(0.1))?;
+    /// let status = payments.call_blocking(|| Ok::<u16, std::io::Error>(200));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// A threshold of `class` is out of range, or it sets what is slow and the breaker times no
+    /// calls.
+    pub fn for_class(self, class: CallClass) -> Result<Self, ConfigError> {
+        class.validate(self.breaker.shared().engine.word().is_timed())?;
+        Ok(Self { judge: Judge { class, ..self.judge }, ..self })
+    }
+
+    /// Runs `op` if the breaker admits it, and records its outcome as the classifier judges it. See
+    /// [`CircuitBreaker::call`].
+    ///
+    /// # Errors
+    ///
+    /// The error of `op`, or a rejection.
+    pub fn call<Op, Fut, T, E>(&self, op: Op) -> CircuitBreakerCallFuture<'_, C, Op, Fut>
+    where
+        Op: FnOnce() -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        C: Classify<T, E>,
+    {
+        CircuitBreakerCallFuture::new(self.breaker.shared(), &self.judge, op)
+    }
+
+    /// Runs `op` on this thread if the breaker admits it, and records its outcome as the classifier
+    /// judges it. See [`CircuitBreaker::call_blocking`].
+    ///
+    /// # Errors
+    ///
+    /// The error of `op`, or a rejection.
+    pub fn call_blocking<T, E>(&self, op: impl FnOnce() -> Result<T, E>) -> Result<T, Error<E>>
+    where
+        C: Classify<T, E>,
+    {
+        let breaker = self.breaker.shared();
+        let permit = breaker.admit(C::TIMED, breaker.reading())?;
+        let result = op().map_err(Error::Operation);
+        self.judge.record(permit, &result);
+        result
+    }
+}
+
+impl<C> fmt::Debug for ClassifiedCircuitBreaker<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClassifiedCircuitBreaker")
+            .field("breaker", &self.breaker)
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<CircuitBreaker> for ClassifiedCircuitBreaker<AnyError> {
+    fn from(breaker: CircuitBreaker) -> Self {
+        Self { breaker, judge: Judge::DEFAULT }
+    }
+}
+
+impl From<&CircuitBreaker> for ClassifiedCircuitBreaker<AnyError> {
+    fn from(breaker: &CircuitBreaker) -> Self {
+        breaker.clone().into()
+    }
+}
+
+impl<C: Clone> From<&ClassifiedCircuitBreaker<C>> for ClassifiedCircuitBreaker<C> {
+    fn from(view: &Self) -> Self {
+        view.clone()
+    }
+}

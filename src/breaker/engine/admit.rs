@@ -1,0 +1,175 @@
+//! The beginning of a call: admission or rejection.
+
+use super::in_flight::Entered;
+use super::state::{self, Admission, Verdict};
+use super::ticket::{Ticket, TicketGuard};
+use super::transitions::Conclusion;
+use super::word::{Override, Phase, Trial, Word};
+use super::{Change, Engine, ramp};
+use crate::breaker::config::Config;
+use crate::breaker::transition::TransitionCause;
+use crate::sync::atomic::Ordering::Relaxed;
+use crate::time::{Instant, Reading};
+
+/// The result of [`Engine::enter`].
+pub(crate) struct Entry {
+    pub(crate) result: Result<Ticket, Refusal>,
+    pub(crate) change: Change,
+}
+
+/// A rejected call. A retry may be admitted at `retry_at`, if that is known.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) retry_at: Option<Instant>,
+    pub(crate) now: Instant,
+}
+
+impl Engine {
+    /// Admits a call if nothing is special about the breaker: nearly always, with one load.
+    #[inline]
+    pub(crate) fn try_enter(&self) -> Option<Ticket> {
+        let word = self.word();
+        word.is_plain().then_some(Ticket::untimed(word))
+    }
+
+    /// Admits a call or rejects it. `timed` asks for the time the call takes even if the breaker
+    /// does not need it.
+    pub(crate) fn enter(&self, timed: bool, reading: &mut Reading<'_>) -> Entry {
+        let mut change = Change::None;
+        loop {
+            let word = self.word();
+            if word.admits_all() && self.in_flight.is_none() {
+                return Entry { result: Ok(Ticket::new(word, timed, reading)), change };
+            }
+            let now = reading.now();
+            let admitted = match self.decide(word, now) {
+                Admission::Counted => {
+                    let ticket = Ticket::new(word, timed, reading);
+                    if self.enter_in_flight(&ticket, reading).is_committed() {
+                        change = Change::Committed;
+                        continue;
+                    }
+                    return Entry { result: Ok(ticket), change };
+                }
+                Admission::Uncounted => Word::UNCOUNTED,
+                Admission::EndRamp => {
+                    self.end_ramp(word);
+                    continue;
+                }
+                Admission::Reject(retry_at) => {
+                    if let Phase::HalfOpen(_) = word.phase() {
+                        self.shorten_probe_deadline(word, now);
+                    }
+                    if word.overridden() != Override::Shadow {
+                        self.stats.rejected.fetch_add(1, Relaxed);
+                        return Entry { result: Err(Refusal { retry_at, now }), change };
+                    }
+                    Word::shadowed(self.stats.shadowed.fetch_add(1, Relaxed) + 1)
+                }
+                Admission::Probe(trial) => {
+                    self.put_off_probe_deadline(now, &self.config(word));
+                    let next = word.with_phase(Phase::HalfOpen(trial));
+                    if !self.swap(word, next) {
+                        continue;
+                    }
+                    next
+                }
+                Admission::StartTrial => match self.start_trial(word, now) {
+                    Some(next) => {
+                        change = Change::Committed;
+                        next
+                    }
+                    None => continue,
+                },
+                Admission::TimeOutProbes(trial) => {
+                    change = change.or(self.time_out_probes(word, trial, now));
+                    continue;
+                }
+                Admission::Conclude(verdict, trial) => {
+                    let bad = TransitionCause::ProbesFailed;
+                    let conclusion = Conclusion { verdict, trial, bad };
+                    change = change.or(self.conclude(word, now, &conclusion, &self.config(word)));
+                    continue;
+                }
+            };
+            return Entry { result: Ok(Ticket::new(admitted, timed, reading)), change };
+        }
+    }
+
+    /// The configuration is read only where it is needed: the rejection by an open breaker does not.
+    fn decide(&self, word: Word, now: Instant) -> Admission {
+        match word.phase() {
+            Phase::Bypass => Admission::Uncounted,
+            Phase::Closed { ramping: false, .. } => Admission::Counted,
+            Phase::Closed { ramping: true, .. } => {
+                match ramp::share(now - self.closed_at(), self.config(word).ramp_up_duration) {
+                    None => Admission::EndRamp,
+                    Some(share) if ramp::admits(self.next_ramp_call(), share) => Admission::Counted,
+                    Some(_) => Admission::Reject(None),
+                }
+            }
+            Phase::Open if word.overridden() == Override::Fixed => Admission::Reject(None),
+            Phase::Open => state::admit_open(now, self.open_until()),
+            Phase::HalfOpen(trial) => {
+                state::admit_half_open(trial, now, self.probe_deadline(), &self.config(word))
+            }
+        }
+    }
+
+    fn next_ramp_call(&self) -> u32 {
+        self.stats.ramp_calls.fetch_add(1, Relaxed)
+    }
+
+    /// WindowCounts a call as in flight, if those are tracked. If it is the first of its step of time,
+    /// others may have become overdue in the meantime, and may trip the breaker.
+    fn enter_in_flight(&self, ticket: &Ticket, reading: &mut Reading<'_>) -> Change {
+        let Some(in_flight) = &self.in_flight else { return Change::None };
+        let Some(start) = ticket.start(self.slow_after(ticket.admitted)) else {
+            return Change::None;
+        };
+        match in_flight.enter(&start) {
+            Entered::InPresentStep => Change::None,
+            Entered::FirstOfStep => {
+                let guard = TicketGuard { engine: self, ticket: *ticket }; // the user's rule may panic
+                let change = self.trip_if_due(ticket.admitted, 0, None, reading);
+                if !change.is_committed() {
+                    guard.disarm();
+                }
+                change
+            }
+        }
+    }
+
+    /// Called before the probe's slot is taken: a thread that finds all slots taken must read the
+    /// deadline of the youngest.
+    fn put_off_probe_deadline(&self, now: Instant, config: &Config) {
+        self.line.probe_deadline.fetch_max((now + config.probe_timeout).as_nanos(), Relaxed);
+    }
+
+    /// No probe times out later than one that begins now. Where one does, the configured timeout has
+    /// become shorter or the clock was set back, and a lost probe would hold its slot until then.
+    fn shorten_probe_deadline(&self, word: Word, now: Instant) {
+        let (deadline, latest) = (self.probe_deadline(), now + self.config(word).probe_timeout);
+        if deadline > latest && self.word() == word {
+            // If it fails, another thread has put the deadline off, or shortened it, meanwhile.
+            let (from, to) = (deadline.as_nanos(), latest.as_nanos());
+            let _ = self.line.probe_deadline.compare_exchange(from, to, Relaxed, Relaxed);
+        }
+    }
+
+    /// Gives up the active probes. The next generation makes their own outcomes stale; the trial
+    /// goes on with what is known, unless that decides it.
+    fn time_out_probes(&self, word: Word, trial: Trial, now: Instant) -> Change {
+        let config = self.config(word);
+        match state::judge_trial(&trial, &config) {
+            Verdict::Undecided => {
+                self.swap(word, word.next_generation(Phase::HalfOpen(trial)));
+                Change::None
+            }
+            verdict => {
+                let bad = TransitionCause::ProbesTimedOut;
+                self.conclude(word, now, &Conclusion { verdict, trial, bad }, &config)
+            }
+        }
+    }
+}

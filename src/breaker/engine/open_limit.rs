@@ -1,0 +1,72 @@
+//! The limit on how many breakers of one group may be open at the same time.
+
+use crate::share;
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+/// WindowCounts the breakers of a group that are open or half-open, and keeps them below a share.
+///
+/// If a large share of the breakers opens at once, the fault is probably on this side, and opening
+/// the rest as well would turn a disturbance into an outage.
+#[derive(Debug)]
+pub(crate) struct OpenLimit {
+    /// The share of the breakers that may be open; one breaker may in any case.
+    max_share: f64,
+    breakers: AtomicUsize,
+    open: AtomicUsize,
+    /// How many openings were suppressed because the limit was reached.
+    suppressed: AtomicU64,
+}
+
+// Ordering: relaxed throughout. The counters guard no other data, and a single word has a single
+// order of modifications, which makes the limit exact.
+impl OpenLimit {
+    pub(crate) fn new(max_share: f64) -> Self {
+        Self {
+            max_share,
+            breakers: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
+            suppressed: AtomicU64::new(0),
+        }
+    }
+
+    fn max_open(&self) -> usize {
+        let breakers = self.breakers.load(Relaxed) as u64;
+        (share::at_most(self.max_share, breakers) as usize).max(1)
+    }
+
+    /// The number of breakers that are open or half-open.
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Relaxed)
+    }
+
+    pub(crate) fn suppressed(&self) -> u64 {
+        self.suppressed.load(Relaxed)
+    }
+
+    pub(super) fn is_reached(&self) -> bool {
+        self.open() >= self.max_open()
+    }
+
+    pub(super) fn count_suppressed(&self) {
+        self.suppressed.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn add_breaker(&self) {
+        self.breakers.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn remove_breaker(&self) {
+        self.breakers.fetch_sub(1, Relaxed);
+    }
+
+    /// WindowCounts one more open breaker; returns false if the limit is reached.
+    pub(super) fn try_open(&self) -> bool {
+        let one_more = |open| (open < self.max_open()).then(|| open + 1);
+        self.open.fetch_update(Relaxed, Relaxed, one_more).is_ok()
+    }
+
+    /// WindowCounts one open breaker less.
+    pub(super) fn release(&self) {
+        self.open.fetch_sub(1, Relaxed);
+    }
+}

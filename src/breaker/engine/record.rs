@@ -1,0 +1,311 @@
+//! The end of a call: its outcome is counted, and may trip the breaker or decide a trial.
+
+use super::open_limit::OpenLimit;
+use super::state::{self, Effect, Verdict};
+use super::ticket::{Ticket, TicketGuard};
+use super::transitions::{Conclusion, Opening};
+use super::word::{Override, Phase, Word};
+use super::{Change, Engine};
+use crate::breaker::config::{CallClass, TripStats};
+use crate::breaker::transition::TransitionCause;
+use crate::outcome::Outcome;
+use crate::sync::atomic::{
+    Ordering::{Relaxed, SeqCst},
+    fence,
+};
+use crate::time::{Instant, Reading};
+use crate::window::{Sample, WindowCounts};
+
+/// A call that has ended and counts.
+#[derive(Clone, Copy)]
+pub(super) struct Completed<'a> {
+    class: &'a CallClass,
+    effect: Effect,
+}
+
+impl Engine {
+    /// WindowCounts a success if the state has not changed since its admission and the window needs no
+    /// clock. If it returns false, the success is still to be [completed](Self::complete).
+    #[inline]
+    pub(crate) fn try_record_success(&self, ticket: Ticket) -> bool {
+        let word = self.word();
+        word == ticket.admitted
+            && word.is_plain()
+            && !word.has_streak()
+            && self.window.try_record_success(word.generation())
+    }
+
+    /// Records the outcome of a call.
+    #[inline]
+    pub(crate) fn complete(
+        &self,
+        ticket: Ticket,
+        outcome: Outcome,
+        class: &CallClass,
+        reading: &mut Reading<'_>,
+    ) -> Change {
+        let word = self.word();
+        let usual = outcome == Outcome::Success
+            && word.generation() == ticket.admitted.generation()
+            && ticket.admitted.admits_all()
+            && self.in_flight.is_none();
+        if usual && !(word.is_timed() && self.is_slow(word, &ticket, class, reading)) {
+            return self.complete_success(word, &ticket, class, reading);
+        }
+        self.complete_unusual(ticket, outcome, class, reading)
+    }
+
+    /// Records a success of a closed breaker that was not slow.
+    #[inline]
+    fn complete_success(
+        &self,
+        word: Word,
+        ticket: &Ticket,
+        class: &CallClass,
+        reading: &mut Reading<'_>,
+    ) -> Change {
+        let now = if self.window.is_timed() { reading.now() } else { Instant::ORIGIN };
+        if !self.window.record(word.generation(), now, Sample::OK) {
+            self.stats.stale.fetch_add(1, Relaxed);
+            return Change::None;
+        }
+        if self.window.has_latency() {
+            self.record_latency(ticket, reading);
+        }
+        if word.has_streak() {
+            return self.evaluate(word, &Completed { class, effect: Effect::SUCCESS }, reading);
+        }
+        Change::None
+    }
+
+    #[inline(never)]
+    fn complete_unusual(
+        &self,
+        ticket: Ticket,
+        outcome: Outcome,
+        class: &CallClass,
+        reading: &mut Reading<'_>,
+    ) -> Change {
+        if ticket.admitted.is_bypass() {
+            return Change::None;
+        }
+        let word = self.word();
+        self.leave_in_flight(&ticket);
+        let effect = Effect::of(outcome);
+        if word.generation() != ticket.admitted.generation() {
+            self.stats.stale.fetch_add(u64::from(effect.is_some()), Relaxed);
+            return Change::None;
+        }
+        let effect = effect.map(|effect| Effect {
+            slow: effect.slow || word.is_timed() && self.is_slow(word, &ticket, class, reading),
+            ..effect
+        });
+        if ticket.is_probe() {
+            return self.complete_probe(ticket, effect, reading);
+        }
+        let Some(effect) = effect else { return Change::None };
+        let now = if self.window.is_timed() { reading.now() } else { Instant::ORIGIN };
+        let sample = Sample { failed: effect.failed, slow: effect.slow };
+        if !(0..effect.weight).all(|_| self.window.record(word.generation(), now, sample)) {
+            self.stats.stale.fetch_add(1, Relaxed);
+            return Change::None;
+        }
+        if !sample.failed && self.window.has_latency() {
+            self.record_latency(&ticket, reading);
+        }
+        if sample != Sample::OK || word.has_streak() {
+            return self.evaluate(word, &Completed { class, effect }, reading);
+        }
+        Change::None
+    }
+
+    #[inline]
+    fn is_slow(
+        &self,
+        word: Word,
+        ticket: &Ticket,
+        class: &CallClass,
+        reading: &mut Reading<'_>,
+    ) -> bool {
+        let threshold = || class.slow_after.unwrap_or_else(|| self.slow_after(word));
+        ticket.elapsed(reading).is_some_and(|elapsed| elapsed >= threshold())
+    }
+
+    fn record_latency(&self, ticket: &Ticket, reading: &mut Reading<'_>) {
+        if let Some(elapsed) = ticket.elapsed(reading) {
+            self.window.record_latency(reading.now(), elapsed);
+        }
+    }
+
+    /// Evaluates the rules after a failed or slow call, or a success after failures, of a closed
+    /// breaker.
+    #[cold]
+    fn evaluate(&self, seen: Word, completed: &Completed<'_>, reading: &mut Reading<'_>) -> Change {
+        let streak = self.count_streak(seen, completed.effect);
+        if !completed.effect.failed && !completed.effect.slow {
+            return Change::None;
+        }
+        // Ordering: sequentially consistent, with the same fence of other failed calls. Each has
+        // recorded its call, maybe in another bucket, and is about to sum up all buckets: of two
+        // calls, at least one must read both, or neither would trip.
+        fence(SeqCst);
+        self.trip_if_due(seen, streak, Some(completed), reading)
+    }
+
+    /// Opens the breaker if the rules say so: after a call has ended, or (`completed` is `None`)
+    /// because calls in flight are overdue.
+    pub(super) fn trip_if_due(
+        &self,
+        seen: Word,
+        streak: u32,
+        completed: Option<&Completed<'_>>,
+        reading: &mut Reading<'_>,
+    ) -> Change {
+        loop {
+            let word = self.word();
+            if word.generation() != seen.generation() || word.overridden() == Override::Fixed {
+                return Change::None;
+            }
+            let mut config = self.config(word);
+            if let Some(Completed { class: CallClass { failure_rate: Some(rate), .. }, effect }) =
+                completed
+                && effect.failed
+            {
+                config.failure_rate = Some(*rate);
+            }
+            let timed = self.window.is_timed() || self.in_flight.is_some() || config.has_trip_rule;
+            let now = if timed { reading.now() } else { Instant::ORIGIN };
+            let (counts, _) = self.counts(word, &config, now);
+            let retry_after = completed.and_then(|completed| completed.effect.retry_after);
+            let cause = match retry_after {
+                Some(_) => Some(TransitionCause::Unavailable),
+                None => state::trip_cause(&counts, streak, &config).or_else(|| {
+                    let by_rule =
+                        config.has_trip_rule && self.trip_rule_says(word, counts, streak, now);
+                    by_rule.then_some(TransitionCause::TripRule)
+                }),
+            };
+            match cause {
+                None if self.is_live(word) => return Change::None,
+                None => {}
+                Some(_) if self.config.open_limit.as_ref().is_some_and(OpenLimit::is_reached) => {
+                    self.config.open_limit.iter().for_each(OpenLimit::count_suppressed);
+                    return Change::None;
+                }
+                Some(cause) => {
+                    let opening = Opening { cause, counts, retry_after };
+                    if self.open(word, reading.now(), &opening, &config).is_committed() {
+                        return Change::Committed;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks the user's own rule whether to trip.
+    fn trip_rule_says(&self, word: Word, counts: WindowCounts, streak: u32, now: Instant) -> bool {
+        // The rule is cloned, not called, under the locks. The outbox's lock keeps configuration and
+        // closures from changing: either this rule belongs to `word`, or the epoch has changed and
+        // the caller decides again.
+        let mut rule = None;
+        self.outbox.commit(|_| {
+            if self.word().epoch() == word.epoch() {
+                rule.clone_from(&self.config.closures.lock().trip_rule);
+            }
+            None
+        });
+        let latency = self.window.latency(now);
+        let stats = TripStats { counts, consecutive_failures: streak, latency };
+        rule.is_some_and(|rule| rule(&stats))
+    }
+
+    /// WindowCounts consecutive failures; returns how many there are now.
+    fn count_streak(&self, seen: Word, effect: Effect) -> u32 {
+        loop {
+            let word = self.word();
+            let Phase::Closed { consecutive_failures: streak, ramping } = word.phase() else {
+                return 0;
+            };
+            if word.generation() != seen.generation() || !word.counts_streaks() {
+                return 0;
+            }
+            let longer = streak.saturating_add(u32::from(effect.weight));
+            let next = if effect.failed { longer.min(Word::MAX_CONSECUTIVE_FAILURES) } else { 0 };
+            let phase = Phase::Closed { consecutive_failures: next, ramping };
+            if next == streak || self.swap(word, word.with_phase(phase)) {
+                return next;
+            }
+        }
+    }
+
+    /// Records the end of a probe, with an outcome or without.
+    #[cold]
+    fn complete_probe(
+        &self,
+        ticket: Ticket,
+        effect: Option<Effect>,
+        reading: &mut Reading<'_>,
+    ) -> Change {
+        let slot = TicketGuard { engine: self, ticket }; // the user's backoff may panic
+        let Some(effect) = effect else { return Change::None };
+        loop {
+            let word = self.word();
+            let Phase::HalfOpen(trial) = word.phase() else { return Change::None };
+            if word.generation() != ticket.admitted.generation() {
+                self.stats.stale.fetch_add(1, Relaxed);
+                return Change::None;
+            }
+            let trial =
+                trial.with_outcome(Some(Sample { failed: effect.failed, slow: effect.slow }));
+            let config = self.config(word);
+            if let Some(retry_after) = effect.retry_after {
+                let opening = Opening {
+                    cause: TransitionCause::Unavailable,
+                    counts: trial.counts(),
+                    retry_after: Some(retry_after),
+                };
+                if self.open(word, reading.now(), &opening, &config).is_committed() {
+                    return Change::Committed;
+                }
+                continue;
+            }
+            let verdict = state::judge_trial(&trial, &config);
+            if verdict == Verdict::Undecided {
+                if self.swap(word, word.with_phase(Phase::HalfOpen(trial))) {
+                    slot.disarm();
+                    return Change::None;
+                }
+                continue;
+            }
+            let conclusion = Conclusion { verdict, trial, bad: TransitionCause::ProbesFailed };
+            if self.conclude(word, reading.now(), &conclusion, &config).is_committed() {
+                slot.disarm();
+                return Change::Committed;
+            }
+        }
+    }
+
+    /// The end of what `enter_in_flight` began.
+    fn leave_in_flight(&self, ticket: &Ticket) {
+        if let Some(in_flight) = &self.in_flight
+            && ticket.admitted.is_closed()
+            && let Some(start) = ticket.start(self.slow_after(ticket.admitted))
+        {
+            in_flight.leave(&start);
+        }
+    }
+
+    /// Gives back what a call holds that ends without an outcome.
+    pub(crate) fn abandon(&self, ticket: &Ticket) {
+        self.leave_in_flight(ticket);
+        while ticket.is_probe() {
+            let word = self.word();
+            let Phase::HalfOpen(trial) = word.phase() else { return };
+            if word.generation() != ticket.admitted.generation()
+                || self.swap(word, word.with_phase(Phase::HalfOpen(trial.with_outcome(None))))
+            {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The decisions of the breaker as pure functions: what follows from the state, the configuration
+//! and the time.
+//!
+//! There is no clock, no lock and no atomic in this file.
+
+use super::super::config::Config;
+use super::super::transition::TransitionCause;
+use super::word::Trial;
+use crate::outcome::Outcome;
+use crate::share;
+use crate::time::Instant;
+use crate::window::WindowCounts;
+use std::time::Duration;
+
+/// What to do with a call that asks to be admitted.
+#[derive(Debug, PartialEq)]
+pub(super) enum Admission {
+    /// Admit it and count its outcome.
+    Counted,
+    /// Admit it and count nothing.
+    Uncounted,
+    /// The ramp is over: close for good, then decide again.
+    EndRamp,
+    /// Write this trial, in which the call holds a probe's slot, then admit it.
+    Probe(Trial),
+    /// The open duration has elapsed: become half-open with this call as the first probe.
+    StartTrial,
+    /// The active probes have timed out: write this trial, then decide again.
+    TimeOutProbes(Trial),
+    /// The configuration has changed such that the trial is already decided.
+    Conclude(Verdict, Trial),
+    /// Reject it until then, or for an unknown time.
+    Reject(Option<Instant>),
+}
+
+/// Decides about a call that asks an open breaker.
+pub(super) fn admit_open(now: Instant, open_until: Instant) -> Admission {
+    if open_until == Instant::FAR_FUTURE {
+        // Beyond what the clock counts: no time is known at which a retry would be admitted.
+        Admission::Reject(None)
+    } else if now >= open_until {
+        Admission::StartTrial
+    } else {
+        Admission::Reject(Some(open_until))
+    }
+}
+
+/// Decides about a call that asks a half-open breaker, whose youngest probe times out at
+/// `probe_deadline`.
+pub(super) fn admit_half_open(
+    trial: Trial,
+    now: Instant,
+    probe_deadline: Instant,
+    config: &Config,
+) -> Admission {
+    match judge_trial(&trial, config) {
+        // No more probes than outcomes are needed: the rest would only load the dependency.
+        Verdict::Undecided
+            if trial.active
+                < config.half_open_concurrency.min(config.half_open_calls - trial.total) =>
+        {
+            Admission::Probe(Trial { active: trial.active + 1, ..trial })
+        }
+        Verdict::Undecided if trial.active > 0 && now >= probe_deadline => {
+            Admission::TimeOutProbes(trial.with_active_timed_out())
+        }
+        Verdict::Undecided => Admission::Reject(None),
+        decided => Admission::Conclude(decided, trial),
+    }
+}
+
+/// The result of a trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Undecided,
+    Close,
+    Open,
+}
+
+/// Judges a trial, as soon as the outcomes still to come cannot change the verdict: if five failed
+/// probes of ten are too many, five failures decide it, and so do six successes.
+pub(super) fn judge_trial(trial: &Trial, config: &Config) -> Verdict {
+    let calls = config.half_open_calls.into();
+    // Where no failure rate is set and a run of failures or the user's rule tripped the breaker, a
+    // single failed probe continues what tripped it.
+    let one_failure_is_enough = config.consecutive_failures.is_some() || config.has_trip_rule;
+    let failure_rate =
+        config.failure_rate.or_else(|| one_failure_is_enough.then_some(f64::MIN_POSITIVE));
+    let slow_rate = config.slow_calls.map(|slow| slow.rate);
+    let too_many = |bad: u32, rate: Option<f64>| {
+        bad > 0 && rate.is_some_and(|rate| share::reaches(bad.into(), calls, rate))
+    };
+    if too_many(trial.failed, failure_rate) || too_many(trial.slow, slow_rate) {
+        return Verdict::Open;
+    }
+    let to_come = config.half_open_calls.saturating_sub(trial.total);
+    if trial.total == 0
+        || too_many(trial.failed + to_come, failure_rate)
+        || too_many(trial.slow + to_come, slow_rate)
+    {
+        return Verdict::Undecided;
+    }
+    Verdict::Close
+}
+
+/// Decides whether a closed breaker trips; asked after a failed or slow call.
+pub(super) fn trip_cause(
+    counts: &WindowCounts,
+    consecutive_failures: u32,
+    config: &Config,
+) -> Option<TransitionCause> {
+    let exceeds = |bad: u64, rate: f64, min_calls: u32| {
+        counts.total >= min_calls.into() && bad > 0 && share::reaches(bad, counts.total, rate)
+    };
+    if config.consecutive_failures.is_some_and(|limit| consecutive_failures >= limit) {
+        Some(TransitionCause::ConsecutiveFailures)
+    } else if config.failure_rate.is_some_and(|rate| exceeds(counts.failed, rate, config.min_calls))
+    {
+        Some(TransitionCause::FailureRate)
+    } else if config
+        .slow_calls
+        .is_some_and(|slow| exceeds(counts.slow, slow.rate, config.slow_min_calls))
+    {
+        Some(TransitionCause::SlowRate)
+    } else {
+        None
+    }
+}
+
+/// The counts as if `overdue` calls had just ended, slow.
+///
+/// In a window of `capacity` calls they displace as many others, of which the same shares failed
+/// and were slow as of the rest.
+pub(super) fn with_overdue(
+    counts: WindowCounts,
+    overdue: u64,
+    capacity: Option<u32>,
+) -> WindowCounts {
+    let full = capacity.map_or(u64::MAX, u64::from);
+    let overdue = overdue.min(full);
+    let total = (counts.total + overdue).min(full);
+    let kept = total - overdue;
+    let share = |part: u64| (part * kept).checked_div(counts.total).unwrap_or(0);
+    WindowCounts { total, failed: share(counts.failed), slow: share(counts.slow) + overdue }
+}
+
+/// What an outcome means to a breaker.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Effect {
+    pub(super) failed: bool,
+    pub(super) slow: bool,
+    /// As how many calls it counts.
+    pub(super) weight: u8,
+    /// How long the dependency asked not to be called.
+    pub(super) retry_after: Option<Duration>,
+}
+
+impl Effect {
+    pub(super) const SUCCESS: Self =
+        Self { failed: false, slow: false, weight: 1, retry_after: None };
+
+    /// The effect of `outcome`; `None` if it is not counted.
+    #[inline]
+    pub(super) fn of(outcome: Outcome) -> Option<Self> {
+        let success = Self::SUCCESS;
+        let failure = Self { failed: true, ..success };
+        match outcome {
+            Outcome::Success => Some(success),
+            Outcome::Slow => Some(Self { slow: true, ..success }),
+            Outcome::Failure => Some(failure),
+            Outcome::Grave(0) | Outcome::Ignore => None,
+            Outcome::Grave(weight) => Some(Self { weight, ..failure }),
+            Outcome::Unavailable(pause) => Some(Self { retry_after: Some(pause), ..failure }),
+        }
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(mainstay_loom))]
+mod tests {
+    use super::super::super::CircuitBreaker;
+    use super::*;
+
+    /// "At least this share", for every share that is a whole number of percent.
+    #[test]
+    fn a_rate_of_n_percent_trips_at_n_of_a_hundred() {
+        for percent in 1..=100_u32 {
+            let builder = CircuitBreaker::builder().half_open_calls(100);
+            let config = builder.failure_rate(f64::from(percent) / 100.0).validated().unwrap();
+            let trips = |failed: u32| {
+                let counts = WindowCounts { total: 100, failed: failed.into(), slow: 0 };
+                let trial = Trial { active: 0, total: 100, failed, slow: 0 };
+                let tripped = trip_cause(&counts, 0, &config).is_some();
+                assert_eq!(judge_trial(&trial, &config) == Verdict::Open, tripped);
+                tripped
+            };
+            assert!(trips(percent) && !trips(percent - 1), "{percent} %");
+        }
+    }
+
+    #[test]
+    fn overdue_calls_count_as_if_they_had_just_ended() {
+        let counts = |total, failed, slow| WindowCounts { total, failed, slow };
+        //  counts, overdue, capacity, expected
+        let table = [
+            (counts(0, 0, 0), 0, None, counts(0, 0, 0)),
+            (counts(0, 0, 0), 3, None, counts(3, 0, 3)),
+            (counts(10, 2, 4), 5, None, counts(15, 2, 9)),
+            (counts(10, 2, 4), 5, Some(20), counts(15, 2, 9)),
+            (counts(10, 2, 4), 5, Some(10), counts(10, 1, 7)), // half of the earlier calls slid out
+            (counts(10, 2, 4), 50, Some(10), counts(10, 0, 10)),
+            (counts(8, 8, 0), 4, Some(10), counts(10, 6, 4)),
+        ];
+        for (before, overdue, capacity, expected) in table {
+            assert_eq!(with_overdue(before, overdue, capacity), expected, "{before:?} {overdue}");
+        }
+    }
+}

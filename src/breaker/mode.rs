@@ -1,0 +1,162 @@
+//! Modes that override the rules of a breaker, and a control that sets the mode of many breakers.
+
+use super::engine::{Override, Phase};
+use crate::event::for_all;
+use crate::sync::{PlainArc, PlainMutex, PlainWeak};
+use std::fmt;
+
+/// Whether the rules of a breaker decide about its calls, or are overridden.
+///
+/// | mode | rejects | counts | opens and closes |
+/// |---|---|---|---|
+/// | `Automatic` | by its rules | yes | by its rules |
+/// | `Shadow` | nothing | as if it rejected | by its rules |
+/// | `ForcedClosed` | nothing | yes | no |
+/// | `ForcedOpen` | everything | no | no |
+/// | `Disabled` | nothing | no | no |
+///
+/// A mode stays until another one is set; [`reconfigure`](super::CircuitBreaker::reconfigure) and
+/// [`reset`](super::CircuitBreaker::reset) do not change it. A breaker that leaves `ForcedOpen` or
+/// `Disabled` is closed, with an empty window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum CircuitBreakerMode {
+    /// The rules decide.
+    #[default]
+    Automatic,
+    /// The rules decide and nothing is rejected: a way to test a breaker in production. A call that
+    /// would have been rejected is admitted, counted as
+    /// [`shadowed`](super::CircuitBreakerSnapshot::shadowed) and reported to observers as
+    /// `would_reject`; for the rules it has not been made.
+    Shadow,
+    /// Forced closed: calls are admitted and counted, whatever the window holds. (In other
+    /// libraries: *metrics only*.)
+    ForcedClosed,
+    /// Forced open: all calls are rejected, without a time at which to retry.
+    ForcedOpen,
+    /// As if there were no breaker.
+    Disabled,
+}
+
+impl CircuitBreakerMode {
+    /// How the mode overrides the rules, and the phase that it fixes, if it does.
+    pub(super) const fn parts(self) -> (Override, Option<Phase>) {
+        match self {
+            Self::Automatic => (Override::None, None),
+            Self::Shadow => (Override::Shadow, None),
+            Self::ForcedClosed => (Override::Fixed, Some(Phase::CLOSED)),
+            Self::ForcedOpen => (Override::Fixed, Some(Phase::Open)),
+            Self::Disabled => (Override::Fixed, Some(Phase::Bypass)),
+        }
+    }
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Automatic => "automatic",
+            Self::Shadow => "shadow",
+            Self::ForcedClosed => "forced closed",
+            Self::ForcedOpen => "forced open",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
+impl fmt::Display for CircuitBreakerMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A switch that sets the [mode](CircuitBreakerMode) of many breakers: pass it to their builders and
+/// keep a clone.
+///
+/// Breakers that are built later start in its present mode. A control does not keep its breakers
+/// alive and costs their calls nothing: a new mode is written into the state of each breaker.
+///
+/// ```
+/// use mainstay::breaker::{CircuitBreaker, CircuitBreakerState};
+/// use mainstay::breaker::{CircuitBreakerControl, CircuitBreakerMode};
+///
+/// let europe = CircuitBreakerControl::new();
+/// let search = CircuitBreaker::builder().control(&europe).build()?;
+/// let prices = CircuitBreaker::builder().control(&europe).build()?;
+///
+/// europe.set_mode(CircuitBreakerMode::ForcedOpen); // maintenance
+/// assert!(search.try_acquire().is_err() && prices.try_acquire().is_err());
+/// europe.set_mode(CircuitBreakerMode::Automatic);
+/// assert_eq!(search.state(), CircuitBreakerState::Closed);
+/// # Ok::<(), mainstay::error::ConfigError>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct CircuitBreakerControl(PlainArc<PlainMutex<Targets>>);
+
+#[derive(Default)]
+struct Targets {
+    mode: CircuitBreakerMode,
+    targets: Vec<PlainWeak<dyn ModeTarget>>,
+}
+
+/// A breaker, or a group of breakers, whose mode can be set.
+pub(super) trait ModeTarget: Send + Sync {
+    fn apply_mode(&self, mode: CircuitBreakerMode);
+}
+
+impl CircuitBreakerControl {
+    /// Creates a control without breakers, in mode [`Automatic`](CircuitBreakerMode::Automatic).
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Returns the mode that was set last.
+    #[must_use]
+    pub fn mode(&self) -> CircuitBreakerMode {
+        self.0.lock().mode
+    }
+
+    /// Sets the mode of all breakers of this control.
+    ///
+    /// When this returns they are in that mode, unless another thread has set another one since, or
+    /// the mode of a breaker was [set by itself](super::CircuitBreaker::set_mode).
+    ///
+    /// # Panics
+    ///
+    /// If an observer panics. The panic unwinds from here after the mode of all breakers is set.
+    pub fn set_mode(&self, mode: CircuitBreakerMode) {
+        let targets: Vec<_> = {
+            let mut control = self.0.lock();
+            control.mode = mode;
+            control.targets.iter().filter_map(PlainWeak::upgrade).collect()
+        };
+        // Not under the lock: observers run here, and this may drop the last handle of a breaker.
+        for_all(targets, |target| self.apply(&*target));
+    }
+
+    /// Makes `target` follow this control.
+    pub(super) fn attach(&self, target: &PlainArc<dyn ModeTarget>) {
+        {
+            let mut control = self.0.lock();
+            if control.targets.len() == control.targets.capacity() {
+                control.targets.retain(|target| target.strong_count() > 0);
+            }
+            control.targets.push(PlainArc::downgrade(target));
+        }
+        self.apply(&**target);
+    }
+
+    /// Puts `target` into the present mode. Reads the mode again afterwards, so that of two threads
+    /// that set different modes at the same time the later one prevails.
+    pub(super) fn apply(&self, target: &dyn ModeTarget) {
+        let mut last = None;
+        let modes = std::iter::from_fn(|| {
+            let mode = self.mode();
+            (last.replace(mode) != Some(mode)).then_some(mode)
+        });
+        for_all(modes, |mode| target.apply_mode(mode));
+    }
+}
+
+impl fmt::Debug for CircuitBreakerControl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CircuitBreakerControl").field("mode", &self.mode()).finish_non_exhaustive()
+    }
+}

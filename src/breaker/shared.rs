@@ -1,0 +1,87 @@
+//! The shared part of a breaker's handles: the engine, and what breakers of one group have in common.
+
+use super::config::CircuitBreakerBuilder;
+use super::engine::Engine;
+use super::events::{Key, Notice};
+use super::mode::{CircuitBreakerControl, CircuitBreakerMode, ModeTarget};
+use super::permit::CircuitBreakerPermit;
+use crate::error::{Reason, Rejection};
+use crate::event::Subscribers;
+use crate::sync::{PlainArc, PlainMutex};
+use crate::time::{Clock, Reading};
+use std::time::Duration;
+
+pub(crate) struct Shared {
+    pub(super) engine: Engine,
+    pub(super) group: PlainArc<Group>,
+    /// The key that the breaker is for, if it is one of a group.
+    pub(super) key: Option<Key>,
+}
+
+/// What the breakers of one builder have in common: one, or all of a
+/// [`KeyedCircuitBreaker`](super::KeyedCircuitBreaker).
+pub(crate) struct Group {
+    pub(super) name: &'static str,
+    pub(super) clock: Clock,
+    pub(super) listeners: PlainArc<Subscribers<Notice>>,
+    /// The builder with the settings in force.
+    pub(super) config: PlainMutex<CircuitBreakerBuilder>,
+    pub(super) control: CircuitBreakerControl,
+    /// After which time without use a closed breaker of a key is removed.
+    pub(super) idle_timeout: Duration,
+}
+
+impl Shared {
+    #[inline]
+    pub(super) fn reading(&self) -> Reading<'_> {
+        Reading::of(&self.group.clock)
+    }
+
+    /// Admits a call or rejects it. `timed` asks for the time the call takes even if the breaker
+    /// does not need it.
+    #[inline]
+    pub(super) fn admit(
+        &self,
+        timed: bool,
+        reading: Reading<'_>,
+    ) -> Result<CircuitBreakerPermit<'_>, Rejection> {
+        match self.engine.try_enter() {
+            Some(ticket) if !timed => Ok(CircuitBreakerPermit::new(self, ticket)),
+            _ => self.admit_slow(timed, reading),
+        }
+    }
+
+    #[inline(never)]
+    fn admit_slow(
+        &self,
+        timed: bool,
+        mut reading: Reading<'_>,
+    ) -> Result<CircuitBreakerPermit<'_>, Rejection> {
+        let entry = self.engine.enter(timed, &mut reading);
+        // The permit comes first: if an observer panics, it gives the slot back.
+        let admitted = entry.result.map(|ticket| CircuitBreakerPermit::new(self, ticket));
+        if entry.change.is_committed() {
+            self.deliver();
+        }
+        if let Ok(permit) = &admitted
+            && let Some(sequence) = permit.shadow_sequence()
+        {
+            self.emit_would_reject(sequence, &mut reading);
+        }
+        admitted.map_err(|refusal| {
+            let rejection = Rejection::new(Reason::CircuitOpen, self.group.name);
+            match refusal.retry_at {
+                Some(at) => rejection.with_retry_after(at - refusal.now),
+                None => rejection,
+            }
+        })
+    }
+}
+
+impl ModeTarget for Shared {
+    fn apply_mode(&self, mode: CircuitBreakerMode) {
+        if self.engine.switch_mode(mode, self.group.clock.now()).is_committed() {
+            self.deliver();
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Models of the map. Keys and states are plain numbers, so that only the locks and the count take part.
+
+use crate::keyed::{Full, KeyOverflowRule, KeyState, KeyedConfig, Map, Retention};
+use crate::time::Instant;
+use loom::sync::Arc;
+use loom::thread;
+use std::hash::{BuildHasherDefault, DefaultHasher};
+
+/// Counts its reads. Its retention never changes.
+#[derive(Debug)]
+struct Reads(u32, Retention);
+
+impl KeyState for Reads {
+    type Now = Instant;
+
+    fn retention(&self, _: Instant) -> Retention {
+        self.1
+    }
+}
+
+/// Without random keys: loom must be able to repeat a run.
+type Hasher = BuildHasherDefault<DefaultHasher>;
+type Counted = Map<u8, Reads, Hasher>;
+
+fn map(max_keys: usize, shards: usize, when_full: KeyOverflowRule) -> Arc<Counted> {
+    let config =
+        KeyedConfig { max_keys, when_full, shards: Some(shards), hasher: Hasher::default() };
+    Arc::new(Map::new(config))
+}
+
+fn read(map: &Counted, key: u8, retention: Retention) -> Result<u32, Full> {
+    map.get_or_insert(
+        &key,
+        || Instant::ORIGIN,
+        || (key, Reads(0, retention)),
+        |reads| {
+            reads.0 += 1;
+            reads.0
+        },
+    )
+}
+
+fn spawn<R: 'static>(
+    map: &Arc<Counted>,
+    act: impl FnOnce(&Counted) -> R + 'static,
+) -> thread::JoinHandle<R> {
+    let map = map.clone();
+    thread::spawn(move || act(&map))
+}
+
+/// Both read the same state.
+#[test]
+fn two_threads_insert_one_key() {
+    loom::model(|| {
+        let map = map(2, 1, KeyOverflowRule::Reject);
+        let other = spawn(&map, |map| read(map, 1, Retention::Required).unwrap());
+        let here = read(&map, 1, Retention::Required).unwrap();
+        let there = other.join().unwrap();
+        assert_eq!(here + there, 1 + 2, "each thread read a state of its own");
+        assert_eq!((map.len(), map.len_and_capacity().0), (1, 1));
+    });
+}
+
+/// In different shards, or in one.
+#[test]
+fn two_new_keys_compete_for_one_slot() {
+    for shards in [1, 2] {
+        loom::model(move || {
+            let map = map(1, shards, KeyOverflowRule::EvictLeastRecentlyUsed);
+            let other = spawn(&map, |map| read(map, 1, Retention::Required).is_ok());
+            let here = read(&map, 2, Retention::Required).is_ok();
+            let there = other.join().unwrap();
+            assert!(here != there);
+            assert_eq!((map.len(), map.len_and_capacity().0), (1, 1));
+        });
+    }
+}
+
+#[test]
+fn a_key_is_looked_up_while_it_is_evicted() {
+    loom::model(|| {
+        let map = map(1, 1, KeyOverflowRule::EvictLeastRecentlyUsed);
+        assert_eq!(read(&map, 1, Retention::Evictable), Ok(1));
+        let other = spawn(&map, |map| read(map, 2, Retention::Evictable));
+        let here = map.get(&1, |reads| {
+            reads.0 += 1;
+            reads.0
+        });
+        assert!(matches!(here, None | Some(2)), "{here:?}");
+        assert_eq!(other.join().unwrap(), Ok(1));
+        assert_eq!(map.get(&1, |_| ()), None);
+        assert_eq!((map.len(), map.len_and_capacity().0, map.evicted()), (1, 1, 1));
+    });
+}
+
+/// No capacity is lost, and none is created.
+#[test]
+fn two_keys_replace_a_third_and_one_of_them_is_removed() {
+    loom::model(|| {
+        let map = map(1, 1, KeyOverflowRule::Reject);
+        assert_eq!(read(&map, 1, Retention::Disposable), Ok(1));
+        let other = spawn(&map, |map| {
+            let there = read(map, 2, Retention::Required).is_ok();
+            (there, map.remove(&2))
+        });
+        let here = read(&map, 3, Retention::Required).is_ok();
+        let (there, removed) = other.join().unwrap();
+        assert!(here || there);
+        assert_eq!(there, removed);
+        let left = usize::from(here);
+        assert_eq!((map.len(), map.len_and_capacity().0), (left, left));
+    });
+}

@@ -1,0 +1,158 @@
+//! What a call carries from policy to policy: its attempt number, its deadline, the time.
+
+use crate::time::{Clock, ClockId, Deadline, Instant, Reading};
+use std::time::Duration;
+
+/// The state of one call: its attempt number, its deadline and the last reading of the clock.
+///
+/// A `Context` is small and `Copy`. Each policy passes an adjusted copy to the policies below it. An
+/// operation receives it through `call_with`, for example to forward the remaining time to a server.
+#[derive(Clone, Copy, Debug)]
+pub struct Context {
+    /// The last reading, by the clock `clock`.
+    now: Instant,
+    deadline: Deadline,
+    clock: ClockId,
+    attempt: u32,
+    /// Whether `now` is still current: no policy has waited since it was read.
+    fresh: bool,
+}
+
+impl Context {
+    /// Creates the context of a first attempt without a deadline.
+    #[inline]
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            now: Instant::ORIGIN,
+            deadline: Deadline::NEVER,
+            clock: ClockId::SYSTEM,
+            attempt: 1,
+            fresh: false,
+        }
+    }
+
+    /// Returns the number of this attempt. The first is 1.
+    #[must_use]
+    pub const fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// Returns the time from the last reading of the clock to the deadline, or `None` without a
+    /// deadline.
+    #[must_use]
+    pub fn remaining(&self) -> Option<Duration> {
+        self.deadline.remaining(self.now)
+    }
+
+    /// Returns the deadline, by the clock of the policy that set it.
+    #[must_use]
+    pub const fn deadline(&self) -> Deadline {
+        self.deadline
+    }
+
+    /// Returns the context with the current time by `clock`.
+    ///
+    /// The clock is read only if the last reading is out of date or by another clock, so a stack of
+    /// policies on one clock reads it once. When the clock changes, the remaining time as of the last
+    /// reading is carried over to the new clock.
+    #[inline]
+    #[must_use]
+    pub fn on(mut self, clock: &Clock) -> Self {
+        if !self.fresh || self.clock != clock.id() {
+            self.read(clock);
+        }
+        self
+    }
+
+    /// Returns the time by `clock`, to be read only if it is needed and not known yet.
+    #[inline]
+    pub(crate) fn reading<'a>(&self, clock: &'a Clock) -> Reading<'a> {
+        match self.fresh && self.clock == clock.id() {
+            true => Reading::known(clock, self.now),
+            false => Reading::of(clock),
+        }
+    }
+
+    #[inline]
+    fn read(&mut self, clock: &Clock) {
+        let now = clock.now();
+        if self.clock != clock.id() {
+            if let Some(remaining) = self.remaining() {
+                self.deadline = Deadline::after(now, remaining);
+            }
+            self.clock = clock.id();
+        }
+        self.now = now;
+        self.fresh = true;
+    }
+
+    /// Returns the last reading of the clock. For the current time, call [`on`](Self::on) first.
+    #[inline]
+    #[must_use]
+    pub const fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Returns the context after a wait: the next policy that needs the time reads the clock again.
+    ///
+    /// A policy that waits must call this before it passes the context on. If it waits by another
+    /// clock than that of the last reading, it should also call [`on`](Self::on) with its own clock;
+    /// otherwise the wait is not subtracted from the remaining time.
+    #[inline]
+    #[must_use]
+    pub fn after_waiting(mut self) -> Self {
+        self.fresh = false;
+        self
+    }
+
+    /// Returns the context with the attempt number `attempt`.
+    #[inline]
+    #[must_use]
+    pub fn with_attempt(mut self, attempt: u32) -> Self {
+        self.attempt = attempt;
+        self
+    }
+
+    /// Returns the context with `deadline`, unless its deadline is earlier already.
+    #[inline]
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Deadline) -> Self {
+        self.deadline = self.deadline.earlier(deadline);
+        self
+    }
+}
+
+impl Default for Context {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(mainstay_loom))]
+mod tests {
+    use super::*;
+    use crate::time::ManualClock;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_reading_is_shared_until_a_policy_waits() {
+        let time = ManualClock::new();
+        let clock = time.clock();
+        let cx = Context::new().on(&clock);
+        time.advance(SECOND);
+        assert_eq!(cx.on(&clock).now(), time.now() - SECOND);
+        assert_eq!(cx.after_waiting().on(&clock).now(), time.now());
+    }
+
+    #[test]
+    fn the_remaining_time_is_carried_from_clock_to_clock() {
+        let (first, second) = (ManualClock::new(), ManualClock::at(Instant::from_nanos(7)));
+        let cx = Context::new().on(&first.clock());
+        let cx = cx.with_deadline(Deadline::after(cx.now(), SECOND)).on(&second.clock());
+        assert_eq!(cx.remaining(), Some(SECOND));
+        assert_eq!(cx.deadline(), Deadline::at(Instant::from_nanos(1_000_000_007)));
+    }
+}

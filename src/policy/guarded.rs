@@ -1,0 +1,194 @@
+//! The future of a guarded call: waits for admission, runs the operation, records its outcome.
+//!
+//! It is written out rather than an `async` block: the result passes from the innermost layer to the
+//! outermost without a move per layer, and Tower can name the type.
+
+use super::{Context, Guard, OwnedGuard};
+use crate::error::{Error, Rejection};
+use pin_project::pin_project;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{self, Poll, ready};
+
+/// Admits, runs and records one operation. Whatever ends the call drops everything that it held, even
+/// if the future itself is kept.
+#[pin_project]
+#[must_use = "futures do nothing unless polled"]
+#[allow(unreachable_pub)] // Tower's futures are named after it.
+pub struct GuardedFuture<R, P, A, Op, Fut> {
+    recorder: R,
+    #[pin]
+    step: Step<P, A, Op, Fut>,
+}
+
+#[pin_project(project = StepProjection)]
+enum Step<P, A, Op, Fut> {
+    Admitting {
+        #[pin]
+        admission: A,
+        op: Option<Op>,
+        cx: Context,
+    },
+    Running {
+        // Dropped before the permit: what the operation holds is gone when its permit is released.
+        #[pin]
+        running: Fut,
+        permit: Option<P>,
+    },
+    Rejected(Rejection),
+    Ended,
+}
+
+/// How the outcome of an admitted operation is recorded.
+#[allow(unreachable_pub)]
+pub trait Recorder<T, E> {
+    type Permit;
+
+    fn record(&self, permit: Self::Permit, result: &Result<T, Error<E>>);
+}
+
+/// Records with a guard that the call borrows.
+#[allow(unreachable_pub)]
+pub struct Borrowed<'a, G>(pub &'a G);
+
+impl<'a, T, E, G: Guard<T, E>> Recorder<T, E> for Borrowed<'a, G> {
+    type Permit = G::Permit<'a>;
+
+    #[inline(always)]
+    fn record(&self, permit: Self::Permit, result: &Result<T, Error<E>>) {
+        self.0.record(permit, result);
+    }
+}
+
+/// Records with the guard that the permit itself keeps alive.
+#[allow(unreachable_pub)]
+pub struct Owned<G>(PhantomData<fn() -> G>);
+
+impl<G> Owned<G> {
+    #[cfg_attr(not(feature = "tower"), allow(dead_code))]
+    pub(crate) const fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<T, E, G: OwnedGuard<T, E>> Recorder<T, E> for Owned<G> {
+    type Permit = G::OwnedPermit;
+
+    #[inline(always)]
+    fn record(&self, permit: Self::Permit, result: &Result<T, Error<E>>) {
+        G::record_owned(permit, result);
+    }
+}
+
+/// An operation that is started at most once. Closures implement it; a type that implements it can be
+/// named.
+#[allow(unreachable_pub)]
+pub trait Start<T, E> {
+    type Future: Future<Output = Result<T, Error<E>>>;
+
+    fn start(self, cx: Context) -> Self::Future;
+}
+
+impl<Op, Fut, T, E> Start<T, E> for Op
+where
+    Op: FnOnce(Context) -> Fut,
+    Fut: Future<Output = Result<T, Error<E>>>,
+{
+    type Future = Fut;
+
+    #[inline]
+    fn start(self, cx: Context) -> Fut {
+        self(cx)
+    }
+}
+
+impl<R, P, A, Op, Fut> GuardedFuture<R, P, A, Op, Fut> {
+    /// Waits for `admission`, then starts `op`.
+    #[inline]
+    pub(crate) fn new(recorder: R, cx: Context, admission: A, op: Op) -> Self {
+        Self { recorder, step: Step::Admitting { admission, op: Some(op), cx } }
+    }
+
+    /// Runs an operation that is admitted already.
+    #[inline]
+    #[cfg_attr(not(feature = "tower"), allow(dead_code))]
+    pub(crate) fn admitted(recorder: R, permit: P, running: Fut) -> Self {
+        Self { recorder, step: Step::Running { running, permit: Some(permit) } }
+    }
+
+    /// Returns `rejection` when it is polled.
+    #[inline]
+    #[cfg_attr(not(feature = "tower"), allow(dead_code))]
+    pub(crate) fn rejected(recorder: R, rejection: Rejection) -> Self {
+        Self { recorder, step: Step::Rejected(rejection) }
+    }
+}
+
+impl<R, P, A, Op, Fut, T, E> Future for GuardedFuture<R, P, A, Op, Fut>
+where
+    R: Recorder<T, E, Permit = P>,
+    A: Future<Output = Result<P, Rejection>>,
+    Op: Start<T, E, Future = Fut>,
+    Fut: Future<Output = Result<T, Error<E>>>,
+{
+    type Output = Result<T, Error<E>>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            match this.step.as_mut().project() {
+                StepProjection::Admitting { admission, op, cx } => {
+                    let Poll::Ready(admitted) = admission.poll(task) else {
+                        *cx = cx.after_waiting();
+                        return Poll::Pending;
+                    };
+                    let (op, cx) = (op.take(), *cx);
+                    this.step.set(Step::Ended);
+                    let permit = admitted?;
+                    let running = op.expect(COMPLETED).start(cx);
+                    this.step.set(Step::Running { running, permit: Some(permit) });
+                }
+                StepProjection::Running { running, permit } => {
+                    let result = ready!(running.poll(task));
+                    let permit = permit.take();
+                    this.step.set(Step::Ended);
+                    if let Some(permit) = permit {
+                        this.recorder.record(permit, &result);
+                    }
+                    return Poll::Ready(result);
+                }
+                StepProjection::Rejected(rejection) => {
+                    let rejection = *rejection;
+                    this.step.set(Step::Ended);
+                    return Poll::Ready(Err(rejection.into()));
+                }
+                StepProjection::Ended => panic!("{COMPLETED}"),
+            }
+        }
+    }
+}
+
+/// Turns the operation's own error into [`Error::Operation`].
+#[pin_project]
+#[must_use = "futures do nothing unless polled"]
+#[allow(unreachable_pub)] // Tower's futures are named after it.
+pub struct OperationFuture<Fut>(#[pin] pub(crate) Fut);
+
+impl<Fut, T, E> Future for OperationFuture<Fut>
+where
+    Fut: Future<Output = Result<T, E>>,
+{
+    type Output = Result<T, Error<E>>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<Self::Output> {
+        match ready!(self.project().0.poll(task)) {
+            Ok(value) => Poll::Ready(Ok(value)),
+            Err(error) => Poll::Ready(Err(Error::Operation(error))),
+        }
+    }
+}
+
+const COMPLETED: &str = "a guarded call was polled after it had completed";

@@ -1,0 +1,79 @@
+//! Bounded spinning: before a thread parks, and after a lost compare-and-swap.
+
+use super::{hint, thread};
+
+/// The short active phase of a blocking wait: spins in steps that double, then yields a few times,
+/// then advises to park.
+///
+/// On a machine with one core nothing can change during a spin, so the yields come first there.
+#[derive(Clone, Debug)]
+pub(crate) struct SpinWait {
+    step: u32,
+}
+
+/// Steps of 1, 2, 4 … 64 pauses.
+const SPIN_STEPS: u32 = 7;
+
+impl SpinWait {
+    #[inline]
+    pub(crate) fn new() -> Self {
+        Self { step: 0 }
+    }
+
+    /// Skips the shorter steps, for a wait on a buffer of `capacity` items.
+    ///
+    /// A consumer that finds a large buffer empty and tries again immediately gets one item and waits
+    /// again. Both sides then work on the same slot, and every item costs several cache misses. A
+    /// consumer that pauses for as long as it takes to fill a part of the buffer (the square root of
+    /// it, up to 32 pauses) finds several items and leaves the producer alone meanwhile. The same
+    /// holds for a producer that finds the buffer full.
+    pub(crate) fn for_capacity(capacity: usize) -> Self {
+        Self { step: (capacity.max(1).ilog2() / 2).min(SPIN_STEPS - 2) }
+    }
+
+    /// Spins or yields once. Returns `false` without doing either when it is time to park.
+    pub(crate) fn spin(&mut self) -> bool {
+        if self.step < SPIN_STEPS && thread::spinning_helps() {
+            for _ in 0..1u32 << self.step {
+                hint::spin_loop();
+            }
+        } else if self.step < SPIN_STEPS + thread::YIELDS {
+            self.step = self.step.max(SPIN_STEPS);
+            thread::yield_now();
+        } else {
+            return false;
+        }
+        self.step += 1;
+        true
+    }
+}
+
+/// The pause after a lost compare-and-swap, which lets the winners finish: in steps that double up to a
+/// bound.
+#[derive(Debug)]
+pub(crate) struct CasBackoff {
+    step: u32,
+}
+
+impl CasBackoff {
+    #[inline(always)]
+    pub(crate) fn new() -> Self {
+        Self { step: 0 }
+    }
+
+    /// Pauses after a lost race.
+    #[inline(always)]
+    pub(crate) fn spin(&mut self) {
+        self.step = spin_after_loss(self.step);
+    }
+}
+
+/// By value, so that the step stays in a register of the caller, which rarely gets here.
+#[cold]
+#[inline(never)]
+fn spin_after_loss(step: u32) -> u32 {
+    for _ in 0..1u32 << step {
+        hint::spin_loop();
+    }
+    (step + 1).min(thread::MAX_BACKOFF_STEP)
+}

@@ -1,0 +1,202 @@
+//! A queue whose members can leave from the middle.
+
+/// A doubly linked list in a vector.
+///
+/// A member is named by a [`WaiterKey`], which stays valid, and stays *its*, for ever: a key whose member has
+/// gone finds nothing, even if the place was given away again. So a waiter holds no pointer, need not
+/// be pinned, and learns whether it was served by asking whether it still stands here. Places are
+/// reused; memory grows to the largest number that ever waited at once and no further.
+///
+/// Every operation is O(1).
+#[derive(Debug)]
+pub(crate) struct WaiterList<T> {
+    nodes: Vec<Node<T>>,
+    front: u32,
+    back: u32,
+    /// First of the chain of vacant nodes, linked by `next`.
+    vacant: u32,
+    /// How many ever entered.
+    entered: u64,
+}
+
+#[derive(Debug)]
+struct Node<T> {
+    /// Which entrance filled this node.
+    entrance: u64,
+    prev: u32,
+    next: u32,
+    item: Option<T>,
+}
+
+/// Names one member, once and for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WaiterKey {
+    index: u32,
+    entrance: u64,
+}
+
+const NONE: u32 = u32::MAX;
+
+impl<T> WaiterList<T> {
+    pub(crate) const fn new() -> Self {
+        Self { nodes: Vec::new(), front: NONE, back: NONE, vacant: NONE, entered: 0 }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.front == NONE
+    }
+
+    pub(crate) fn push_back(&mut self, item: T) -> WaiterKey {
+        let key = self.fill(item);
+        self.link(self.back, key.index, NONE);
+        key
+    }
+
+    pub(crate) fn push_front(&mut self, item: T) -> WaiterKey {
+        let key = self.fill(item);
+        self.link(NONE, key.index, self.front);
+        key
+    }
+
+    pub(crate) fn front(&self) -> Option<&T> {
+        self.nodes.get(self.front as usize)?.item.as_ref()
+    }
+
+    pub(crate) fn front_mut(&mut self) -> Option<&mut T> {
+        self.nodes.get_mut(self.front as usize)?.item.as_mut()
+    }
+
+    pub(crate) fn is_front(&self, key: WaiterKey) -> bool {
+        key.index == self.front && self.nodes[key.index as usize].entrance == key.entrance
+    }
+
+    pub(crate) fn pop_front(&mut self) -> Option<T> {
+        let entrance = self.nodes.get(self.front as usize)?.entrance;
+        self.remove(WaiterKey { index: self.front, entrance })
+    }
+
+    pub(crate) fn get_mut(&mut self, key: WaiterKey) -> Option<&mut T> {
+        let node = self.nodes.get_mut(key.index as usize)?;
+        if node.entrance == key.entrance { node.item.as_mut() } else { None }
+    }
+
+    /// The member in the n-th place of the memory, if there is one; `None` behind the last place.
+    pub(crate) fn slot(&mut self, n: usize) -> Option<Option<&mut T>> {
+        self.nodes.get_mut(n).map(|node| node.item.as_mut())
+    }
+
+    pub(crate) fn remove(&mut self, key: WaiterKey) -> Option<T> {
+        let node = self.nodes.get_mut(key.index as usize)?;
+        if node.entrance != key.entrance {
+            return None;
+        }
+        let item = node.item.take()?;
+        let (prev, next) = (node.prev, node.next);
+        node.next = self.vacant;
+        self.vacant = key.index;
+        self.join(prev, next);
+        Some(item)
+    }
+
+    /// A node with `item` inside, standing nowhere yet.
+    fn fill(&mut self, item: T) -> WaiterKey {
+        self.entered += 1;
+        let node = Node { entrance: self.entered, prev: NONE, next: NONE, item: Some(item) };
+        let index = self.vacant;
+        if let Some(place) = self.nodes.get_mut(index as usize) {
+            self.vacant = place.next;
+            *place = node;
+            return WaiterKey { index, entrance: self.entered };
+        }
+        let index = u32::try_from(self.nodes.len()).ok().filter(|index| *index != NONE);
+        self.nodes.push(node);
+        WaiterKey { index: index.expect("fewer than 2^32 - 1 waiters"), entrance: self.entered }
+    }
+
+    fn link(&mut self, prev: u32, index: u32, next: u32) {
+        self.join(prev, index);
+        self.join(index, next);
+    }
+
+    /// Makes `prev` and `next` neighbours; `NONE` is the end on either side.
+    fn join(&mut self, prev: u32, next: u32) {
+        match self.nodes.get_mut(prev as usize) {
+            Some(node) => node.next = next,
+            None => self.front = next,
+        }
+        match self.nodes.get_mut(next as usize) {
+            Some(node) => node.prev = prev,
+            None => self.back = prev,
+        }
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(mainstay_loom))]
+mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
+    use super::{WaiterKey, WaiterList};
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        PushBack,
+        PushFront,
+        PopFront,
+        /// Removes by the n-th key ever given out, gone or not.
+        Remove(usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            3 => Just(Step::PushBack),
+            1 => Just(Step::PushFront),
+            1 => Just(Step::PopFront),
+            2 => (0usize..64).prop_map(Step::Remove),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn behaves_like_a_deque(steps in proptest::collection::vec(step(), 0..200)) {
+            let mut list = WaiterList::new();
+            let mut model: VecDeque<usize> = VecDeque::new();
+            let mut keys: Vec<WaiterKey> = Vec::new();
+            let mut most = 0;
+            for step in steps {
+                let id = keys.len();
+                match step {
+                    Step::PushBack => {
+                        keys.push(list.push_back(id));
+                        model.push_back(id);
+                    }
+                    Step::PushFront => {
+                        keys.push(list.push_front(id));
+                        model.push_front(id);
+                    }
+                    Step::PopFront => prop_assert_eq!(list.pop_front(), model.pop_front()),
+                    Step::Remove(n) if n < keys.len() => {
+                        let expected = model.iter().position(|id| *id == n).and_then(|at| model.remove(at));
+                        prop_assert_eq!(list.get_mut(keys[n]).map(|id| *id), expected);
+                        prop_assert_eq!(list.remove(keys[n]), expected);
+                    }
+                    Step::Remove(_) => {}
+                }
+                most = most.max(model.len());
+                prop_assert_eq!(list.front(), model.front());
+                prop_assert_eq!(list.is_empty(), model.is_empty());
+                prop_assert_eq!(list.front_mut().copied(), model.front().copied());
+                for (id, key) in keys.iter().enumerate() {
+                    prop_assert_eq!(list.is_front(*key), model.front() == Some(&id));
+                }
+            }
+            prop_assert!(list.nodes.len() <= most, "a vacant place was not reused");
+            while let Some(id) = list.pop_front() {
+                prop_assert_eq!(Some(id), model.pop_front());
+            }
+            prop_assert!(model.is_empty());
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Bucket arithmetic of log-linear histograms, and the figures that are read from their counts.
+
+use super::LatencySummary;
+use crate::share;
+use crate::time::nanos;
+use std::time::Duration;
+
+/// A range of durations cut into buckets, for as many counts.
+///
+/// *Log-linear*, as in `HdrHistogram` (Tene): each power of two is cut into eight, so that a bucket is
+/// at most an eighth of its lower bound wide, and its middle at most a sixteenth off any duration in
+/// it. Durations below 16 ns have a bucket for each nanosecond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Buckets {
+    /// Index of the first bucket, where bucket 0 begins at zero. What is shorter is in it too.
+    first: usize,
+    /// What is longer than the last bucket is in it too.
+    len: usize,
+}
+
+/// Each power of two is cut into eight.
+const SPLIT: u32 = 3;
+const EIGHTHS: u64 = 1 << SPLIT;
+
+impl Buckets {
+    /// All durations up to 584 years: 496 buckets.
+    pub(crate) const ALL: Self = Self { first: 0, len: index_of(u64::MAX) + 1 };
+
+    /// From 2^`least` to 2^`most` ns.
+    pub(crate) const fn powers(least: u32, most: u32) -> Self {
+        let first = index_of(1 << least);
+        Self { first, len: index_of(1 << most) - first }
+    }
+
+    pub(crate) const fn len(self) -> usize {
+        self.len
+    }
+
+    /// The bucket of a duration.
+    pub(crate) fn of(self, duration: Duration) -> usize {
+        index_of(nanos(duration)).saturating_sub(self.first).min(self.len - 1)
+    }
+
+    /// The middle of a bucket.
+    pub(crate) const fn middle(self, bucket: usize) -> Duration {
+        let index = self.first + bucket;
+        Duration::from_nanos(lower_bound(index) + width(index) / 2)
+    }
+
+    /// The duration within which the share `quantile` (from 0 to 1) of what `counts` counts lies.
+    /// `None` if nothing was counted or there is no such quantile.
+    pub(crate) fn quantile(self, counts: &[u64], quantile: f64) -> Option<Duration> {
+        let total = counts.iter().sum();
+        if total == 0 || !(0.0..=1.0).contains(&quantile) {
+            return None;
+        }
+        let rank = share::at_least(quantile, total).max(1);
+        let mut seen = 0;
+        let reaches = |count: &u64| {
+            seen += count;
+            seen >= rank
+        };
+        counts.iter().position(reaches).map(|bucket| self.middle(bucket))
+    }
+
+    /// The usual figures of what `counts` counts; `None` if nothing was counted.
+    pub(crate) fn summary(self, counts: &[u64]) -> Option<LatencySummary> {
+        Some(LatencySummary {
+            count: counts.iter().sum(),
+            p50: self.quantile(counts, 0.5)?,
+            p90: self.quantile(counts, 0.9)?,
+            p99: self.quantile(counts, 0.99)?,
+        })
+    }
+}
+
+/// The bucket of `nanos`, where bucket 0 begins at zero: below 8 the number itself; from there on its
+/// power of two, and the three bits after the highest.
+const fn index_of(nanos: u64) -> usize {
+    if nanos < EIGHTHS {
+        return nanos as usize;
+    }
+    let power = nanos.ilog2();
+    let eighth = (nanos >> (power - SPLIT)) & (EIGHTHS - 1);
+    (((power - SPLIT + 1) as u64) << SPLIT | eighth) as usize
+}
+
+/// Where a bucket begins.
+const fn lower_bound(index: usize) -> u64 {
+    let (power, eighth) = (index as u64 >> SPLIT, index as u64 & (EIGHTHS - 1));
+    match power {
+        0 => eighth,
+        _ => (EIGHTHS | eighth) << (power - 1),
+    }
+}
+
+const fn width(index: usize) -> u64 {
+    1 << (index as u64 >> SPLIT).saturating_sub(1)
+}
+
+#[cfg(test)]
+#[cfg(not(mainstay_loom))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn buckets_join_without_a_gap() {
+        let all = Buckets::ALL;
+        for bucket in 0..all.len() {
+            let (lower, width) = (lower_bound(bucket), width(bucket));
+            assert_eq!((index_of(lower), index_of(lower + (width - 1))), (bucket, bucket));
+            if bucket + 1 < all.len() {
+                assert_eq!(lower_bound(bucket + 1), lower + width);
+            }
+        }
+        assert_eq!((all.len(), index_of(0), index_of(u64::MAX)), (496, 0, 495));
+        assert_eq!(all.of(Duration::MAX), 495);
+    }
+
+    #[test]
+    fn a_range_takes_what_is_outside_into_its_first_and_last_bucket() {
+        let buckets = Buckets::powers(10, 42);
+        assert_eq!(buckets.len(), 256);
+        for (nanos, bucket) in [
+            (0, 0),
+            (1023, 0),
+            (1024, 0),
+            (1151, 0),
+            (1152, 1),
+            ((1 << 42) - 1, 255),
+            (1 << 42, 255),
+        ] {
+            assert_eq!(buckets.of(Duration::from_nanos(nanos)), bucket, "{nanos}");
+        }
+        assert_eq!(buckets.middle(0), Duration::from_nanos(1024 + 64));
+    }
+
+    proptest! {
+        #[test]
+        fn the_middle_is_at_most_a_sixteenth_off(bits in 0_u32..64, nanos in any::<u64>()) {
+            let nanos = nanos >> bits;
+            let buckets = Buckets::ALL;
+            let middle = buckets.middle(buckets.of(Duration::from_nanos(nanos))).as_nanos() as u64;
+            prop_assert!(middle.abs_diff(nanos) <= nanos / 16, "{nanos}: {middle}");
+        }
+    }
+
+    #[test]
+    fn quantiles_are_those_of_the_ranks() {
+        let buckets = Buckets::ALL;
+        let mut counts = vec![0; buckets.len()];
+        assert_eq!((buckets.quantile(&counts, 0.5), buckets.summary(&counts)), (None, None));
+        // A hundred durations, in ten buckets of one nanosecond each.
+        counts[..10].fill(10);
+        let nanos = |quantile| Some(buckets.quantile(&counts, quantile)?.as_nanos());
+        for (quantile, expected) in [
+            (0.0, Some(0)),
+            (0.1, Some(0)),
+            (0.11, Some(1)),
+            (0.7, Some(6)),
+            (0.71, Some(7)),
+            (1.0, Some(9)),
+            (1.1, None),
+            (-0.1, None),
+            (f64::NAN, None),
+        ] {
+            assert_eq!(nanos(quantile), expected, "{quantile}");
+        }
+        let summary = buckets.summary(&counts).unwrap();
+        let figures = [summary.p50, summary.p90, summary.p99].map(|p| p.as_nanos());
+        assert_eq!((summary.count, figures), (100, [4, 8, 9]));
+    }
+}
