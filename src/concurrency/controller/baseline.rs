@@ -122,6 +122,8 @@ const MIN_PROBE_INTERVAL: u32 = 4;
 const FALLEN_INTERVAL: u32 = 6;
 /// A window with a larger share of dropped calls lowers the limit.
 const DROP_RATE: f64 = 0.05;
+/// A window that is slower by less than this factor may be so by chance.
+const NOISE: f64 = 1.25;
 /// Calls differ so much in length that a queue changes the ratio of median to p90.
 const VARIED: f64 = 0.7;
 
@@ -331,12 +333,18 @@ impl BaselineController {
         shape < VARIED && slower > 1.1 && ratio(window) > 1.4 * shape
     }
 
-    /// Follows the ratio of median to p90 quickly down, and very slowly up: a queue raises it, and
-    /// must not become the measure.
+    /// Follows the ratio of median to p90 quickly down, and slowly up. A queue raises it and must not
+    /// become the measure, so it is only raised at latencies near the baseline.
     fn learn_shape(&mut self, window: &LimitWindow) {
         let now = ratio(window);
         let shape = self.shape.get_or_insert(now);
-        *shape += (now - *shape) * if now < *shape { 0.05 } else { 0.005 };
+        let near =
+            self.baseline.get().is_none_or(|baseline| window.p90.as_secs_f64() < NOISE * baseline);
+        *shape += match now < *shape {
+            true => 0.05 * (now - *shape),
+            false if near => 0.005 * (now - *shape),
+            false => 0.0,
+        };
     }
 
     /// Takes a window without a queue into the baseline.
@@ -395,7 +403,7 @@ impl BaselineController {
         let slower = self.baseline.get().map_or(1.0, |baseline| p90 / baseline);
         // The two figures together are less noisy than the p90 alone.
         let response = (p90 / before.0 * (p50 / before.1)).sqrt();
-        if slower < 1.25 {
+        if slower < NOISE {
             self.learn(window);
         } else if response > 0.8 && !queued {
             self.baseline.set(p90);

@@ -24,8 +24,9 @@ pub enum CallEnd {
 ///
 /// impl SimulatedPolicy for Fixed {
 ///     fn admit(&mut self, _now: Instant, _client: usize) -> bool {
-///         self.0 = self.0 + u32::from(self.0 < 30);
-///         self.0 < 30
+///         let admitted = self.0 < 30;
+///         self.0 += u32::from(admitted);
+///         admitted
 ///     }
 ///     fn end(&mut self, _started: Instant, _now: Instant, _end: CallEnd) {
 ///         self.0 -= 1;
@@ -161,15 +162,6 @@ impl<C: LimitController> SimulatedPolicy for ControlledLimit<C> {
         let rule = self.controller.window_rule();
         if let Some(window) = self.meter.close(now, rule, self.overloaded) {
             self.reason = self.controller.update(&window).reason;
-            #[cfg(test)]
-            if std::env::var_os("MAINSTAY_SIM_LOG").is_some() {
-                println!(
-                    "{:8.2} limit {:6.2} {} {window:?}",
-                    now.as_nanos() as f64 / 1e9,
-                    self.controller.limit(),
-                    self.reason
-                );
-            }
             if self.reason == LimitReason::Probe {
                 self.meter.ignore_before(now);
             }
