@@ -1,7 +1,7 @@
-//! One call through a breaker, by what it watches for; and what rejecting costs.
+//! One call through a breaker, by its settings; and the cost of a rejection.
 //!
-//! Beside other crates: `benches/peers`, `cargo run --release --bin breaker`.
-#![allow(missing_docs)] // criterion's macro makes a function without any
+//! The comparison with other crates: `benches/peers`, `cargo run --release --bin breaker`.
+#![allow(missing_docs)] // criterion's macro generates a function without docs
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use mainstay::breaker::{

@@ -1,4 +1,4 @@
-//! The object pool by itself. How it compares with others: `benches/peers`.
+//! The object pool by itself; `benches/peers` compares it with others.
 
 #![allow(missing_docs)] // `criterion_group` makes a public function.
 
@@ -20,11 +20,14 @@ fn object_pool(c: &mut Criterion) {
         b.iter(|| black_box(&mut *with_cache.get_owned()).push(1));
     });
     group.bench_function("take + put", |b| b.iter(|| with_cache.put(black_box(with_cache.take()))));
-    let as_is = ObjectPool::new(|| Vec::<u8>::with_capacity(4096));
-    group.bench_function("get + put without a rule", |b| b.iter(|| drop(black_box(as_is.get()))));
-    let shelves_only = pool(0);
+    let unchanged = ObjectPool::builder(|| Vec::<u8>::with_capacity(4096));
+    let unchanged = unchanged.keep_contents().build().unwrap();
+    group.bench_function("get + put without a rule", |b| {
+        b.iter(|| drop(black_box(unchanged.get())));
+    });
+    let shards_only = pool(0);
     group.bench_function("get + put without a thread cache", |b| {
-        b.iter(|| black_box(&mut *shelves_only.get()).push(1));
+        b.iter(|| black_box(&mut *shards_only.get()).push(1));
     });
     let mut out = Vec::with_capacity(100);
     group.bench_function("100 nested get + put", |b| {

@@ -1,4 +1,4 @@
-//! The circuit breaker's rules, as tables on a manual clock.
+//! The rules of a circuit breaker, as tables on a manual clock.
 #![cfg(not(mainstay_loom))]
 
 use mainstay::backoff::{Backoff, Jitter};
@@ -7,16 +7,13 @@ use mainstay::breaker::{
     CircuitBreakerState as State,
 };
 use mainstay::error::{Error, Reason};
-use mainstay::event::{Event, EventValue};
-use mainstay::outcome::{Outcome, Timed};
-use mainstay::time::{Clock, ManualClock};
+use mainstay::time::ManualClock;
 use proptest::prelude::*;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Waits 10 s, then twice as long each time, up to 60 s; two probes at once, four decide.
+/// Opens for 10 s, then twice as long each time, up to 60 s; two probes at a time, four decide.
 fn builder(time: &ManualClock) -> CircuitBreakerBuilder {
     CircuitBreaker::builder()
         .clock(time.clock())
@@ -28,7 +25,7 @@ fn builder(time: &ManualClock) -> CircuitBreakerBuilder {
         .probe_timeout(100 * SECOND)
 }
 
-/// Makes calls: `.` succeeds, `x` fails, `i` is ignored, `d` is dropped, `r` must be rejected.
+/// Makes calls: `.` succeeds, `x` fails, `i` is ignored, `d` is dropped, `r` is rejected.
 fn calls(breaker: &CircuitBreaker, script: &str) {
     for (i, call) in script.chars().filter(|c| !c.is_whitespace()).enumerate() {
         let permit = breaker.try_acquire();
@@ -43,15 +40,17 @@ fn calls(breaker: &CircuitBreaker, script: &str) {
     }
 }
 
-fn tripped(time: &ManualClock) -> CircuitBreaker {
+fn open_breaker(time: &ManualClock) -> CircuitBreaker {
     let breaker = builder(time).build().unwrap();
     calls(&breaker, "xxxx");
     assert_eq!(breaker.state(), State::Open);
     breaker
 }
 
+// Closed
+
 #[test]
-fn trips_by_its_rules() {
+fn it_opens_by_its_rules() {
     type Setup = fn(CircuitBreakerBuilder) -> CircuitBreakerBuilder;
     let rate: Setup = |b| b;
     let run: Setup = |b| b.failure_rate(None).consecutive_failures(3);
@@ -64,9 +63,9 @@ fn trips_by_its_rules() {
         (rate, "..xx", true), // half is enough
         (rate, "...xx", false),
         (rate, "...xxx", true),
-        (rate, "xx..", false),   // half, but judged on failures only …
+        (rate, "xx..", false),   // half, but evaluated after failures only …
         (rate, "xx..x", true),   // … with the next one
-        (rate, "iixxdd", false), // ignored and dropped calls are no calls
+        (rate, "iixxdd", false), // ignored and dropped calls do not count
         (rate, "xxxii", false),
         (rate, "..........xxxx", false), // the window slides
         (rate, "..........xxxxx", true),
@@ -75,7 +74,7 @@ fn trips_by_its_rules() {
         (all, "xxx.xxxxxxxxxx", true),
         (run, "xx.xx.xx.xx", false),
         (run, "xx.xx.xxx", true),
-        (run, "xxiidx", true), // a run is not broken by calls that say nothing
+        (run, "xxiidx", true), // calls that are not counted do not end a run
         (both, "xxx", true),   // a run needs no minimum
         (both, "x.x.x", true),
     ];
@@ -100,7 +99,7 @@ fn a_count_window_slides_after_ten_thousand_successes() {
 }
 
 #[test]
-fn slow_calls_trip_by_their_own_rate_and_minimum() {
+fn slow_calls_open_by_their_own_rate_and_minimum() {
     let time = ManualClock::new();
     let breaker = builder(&time)
         .failure_rate(None)
@@ -116,14 +115,14 @@ fn slow_calls_trip_by_their_own_rate_and_minimum() {
     call(SECOND);
     assert_eq!(breaker.state(), State::Closed, "below the minimum");
     call(SECOND - Duration::from_nanos(1));
-    assert_eq!(breaker.state(), State::Closed, "judged after slow or failed calls only");
+    assert_eq!(breaker.state(), State::Closed, "evaluated after slow or failed calls only");
     assert_eq!((breaker.snapshot().counts.total, breaker.snapshot().counts.slow), (2, 1));
     call(SECOND);
     assert_eq!(breaker.state(), State::Open);
 }
 
 #[test]
-fn a_time_window_forgets() {
+fn a_time_window_forgets_old_failures() {
     let time = ManualClock::new();
     let breaker = builder(&time).time_window(10 * SECOND, 10).build().unwrap();
     calls(&breaker, "xxx");
@@ -135,10 +134,68 @@ fn a_time_window_forgets() {
     assert_eq!(breaker.state(), State::Open);
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// The verdict of a time window is within one bucket of that of a model that stores every call.
+    #[test]
+    fn a_time_window_opens_within_one_bucket_of_the_exact_answer(
+        buckets in 1_u32..8,
+        width_ms in 1_u64..20,
+        minimum in 1_u32..8,
+        rate in 0.1_f64..=1.0,
+        schedule in prop::collection::vec(
+            (prop_oneof![10 => 0_u64..5, 3 => 0_u64..100, 1 => 0_u64..20_000], any::<bool>()), 1..100),
+    ) {
+        let time = ManualClock::new();
+        let ms = Duration::from_millis;
+        let span = width_ms * u64::from(buckets);
+        let breaker = CircuitBreaker::builder()
+            .clock(time.clock())
+            .time_window(ms(span), buckets)
+            .failure_rate(rate)
+            .min_calls(minimum)
+            .build()
+            .unwrap();
+        let mut seen: Vec<(u64, bool)> = Vec::new();
+        let mut now = 0;
+        for (pause, failed) in schedule {
+            now += pause;
+            time.advance(ms(pause));
+            let permit = breaker.try_acquire().unwrap();
+            seen.push((now, failed));
+            if failed { permit.failure() } else { permit.success() }
+            // The exact verdict for every length of the window that the buckets allow for.
+            let verdict = |reach: u64| {
+                let recent = seen.iter().filter(|(at, _)| at + reach > now);
+                let (total, bad) = recent.fold((0_u32, 0_u32), |(n, bad), (_, f)| (n + 1, bad + u32::from(*f)));
+                failed && total >= minimum && f64::from(bad) / f64::from(total) >= rate
+            };
+            let verdicts: Vec<bool> = (span - width_ms + 1..=span).map(verdict).collect();
+            if breaker.state() == State::Open {
+                prop_assert!(verdicts.contains(&true), "opened at {now} ms without reason: {seen:?}");
+                break;
+            }
+            prop_assert!(verdicts.contains(&false), "did not open at {now} ms: {seen:?}");
+        }
+    }
+}
+
 #[test]
-fn rejects_until_the_wait_is_over_and_waits_longer_each_time() {
+fn a_window_smaller_than_the_minimum_is_evaluated_when_it_is_full() {
+    let breaker = CircuitBreaker::builder().count_window(3).build().unwrap();
+    calls(&breaker, "xx");
+    assert_eq!(breaker.state(), State::Closed);
+    calls(&breaker, "x");
+    assert_eq!(breaker.state(), State::Open);
+}
+
+// Open
+
+#[test]
+fn it_rejects_for_the_open_duration_which_grows_with_each_opening() {
     let time = ManualClock::new();
-    let breaker = tripped(&time);
+    let breaker = open_breaker(&time);
     for wait in [10, 20, 40, 60, 60] {
         let wait = wait * SECOND;
         assert_eq!(breaker.try_acquire().unwrap_err().retry_after(), Some(wait));
@@ -155,11 +212,58 @@ fn rejects_until_the_wait_is_over_and_waits_longer_each_time() {
     assert_eq!(breaker.state(), State::Closed);
     assert_eq!(breaker.snapshot().openings, 0);
     calls(&breaker, "xxxx");
-    assert_eq!(breaker.try_acquire().unwrap_err().retry_after(), Some(10 * SECOND), "starts anew");
+    assert_eq!(
+        breaker.try_acquire().unwrap_err().retry_after(),
+        Some(10 * SECOND),
+        "the first duration again"
+    );
 }
 
 #[test]
-fn a_trial_is_decided_as_soon_as_it_is_certain() {
+fn an_open_duration_may_be_zero_or_endless() {
+    let time = ManualClock::new();
+    let breaker = builder(&time).open_duration(Backoff::constant(Duration::ZERO)).build().unwrap();
+    calls(&breaker, "xxxx");
+    calls(&breaker, "...");
+    assert_eq!(breaker.state(), State::Closed);
+
+    let breaker = builder(&time).open_duration(Backoff::constant(Duration::MAX)).build().unwrap();
+    calls(&breaker, "xxxx");
+    time.advance(1_000_000 * SECOND);
+    calls(&breaker, "r");
+}
+
+#[test]
+fn rejections_are_counted_and_carry_the_name() {
+    let time = ManualClock::new();
+    let breaker = builder(&time).name("search").build().unwrap();
+    calls(&breaker, "xxxx rrr");
+    assert_eq!(breaker.snapshot().rejected, 3);
+    let error = breaker.call_blocking(|| Ok::<(), ()>(())).unwrap_err();
+    let Error::Rejected(rejection) = error else { panic!("{error:?}") };
+    assert_eq!(rejection.policy(), "search");
+    assert_eq!(rejection.retry_after(), Some(10 * SECOND));
+}
+
+#[test]
+fn reset_closes_and_empties_the_window() {
+    let time = ManualClock::new();
+    let breaker = open_breaker(&time);
+    breaker.reset();
+    assert_eq!(breaker.state(), State::Closed);
+    calls(&breaker, "xxx");
+    let late = breaker.try_acquire().unwrap();
+    breaker.reset();
+    late.failure();
+    assert_eq!(breaker.snapshot().counts.total, 0);
+    calls(&breaker, "xxx");
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+// Half-open
+
+#[test]
+fn a_trial_ends_when_the_outcomes_to_come_cannot_change_it() {
     use State::{Closed, HalfOpen, Open};
     //  calls, state after each
     let table: &[(&str, &[State])] = &[
@@ -171,7 +275,7 @@ fn a_trial_is_decided_as_soon_as_it_is_certain() {
     ];
     for (script, states) in table {
         let time = ManualClock::new();
-        let breaker = tripped(&time);
+        let breaker = open_breaker(&time);
         time.advance(10 * SECOND);
         for (call, state) in script.chars().zip(*states) {
             calls(&breaker, &call.to_string());
@@ -199,7 +303,7 @@ fn slow_probes_count_against_a_slow_rate() {
 }
 
 #[test]
-fn where_only_runs_trip_one_failed_probe_goes_on_with_the_run() {
+fn one_failed_probe_opens_if_only_consecutive_failures_do() {
     let time = ManualClock::new();
     let breaker = builder(&time).failure_rate(None).consecutive_failures(2).build().unwrap();
     calls(&breaker, "xx");
@@ -212,14 +316,14 @@ fn where_only_runs_trip_one_failed_probe_goes_on_with_the_run() {
 }
 
 #[test]
-fn never_more_probes_than_allowed_nor_than_wanted() {
+fn no_more_probes_are_admitted_than_allowed_or_needed() {
     let time = ManualClock::new();
-    let breaker = tripped(&time);
+    let breaker = open_breaker(&time);
     time.advance(10 * SECOND);
     let first = breaker.try_acquire().unwrap();
     let second = breaker.try_acquire().unwrap();
     let rejection = breaker.try_acquire().unwrap_err();
-    assert_eq!(rejection.retry_after(), None, "nobody knows when a probe will end");
+    assert_eq!(rejection.retry_after(), None, "it is not known when a probe will end");
     assert_eq!(breaker.snapshot().active_probes, 2);
     first.success();
     let third = breaker.try_acquire().unwrap();
@@ -227,7 +331,7 @@ fn never_more_probes_than_allowed_nor_than_wanted() {
     let fourth = breaker.try_acquire().unwrap();
     third.failure();
     fourth.success();
-    // Three of four outcomes are known: only one more probe is wanted.
+    // Three of four outcomes are known: only one more probe is needed.
     let last = breaker.try_acquire().unwrap();
     calls(&breaker, "r");
     last.success();
@@ -235,15 +339,15 @@ fn never_more_probes_than_allowed_nor_than_wanted() {
 }
 
 #[test]
-fn a_hanging_dependency_does_not_wedge_the_breaker_and_is_not_probed_for_ever() {
+fn probes_that_hang_time_out_and_open_the_breaker() {
     let time = ManualClock::new();
-    let breaker = tripped(&time);
+    let breaker = open_breaker(&time);
     time.advance(10 * SECOND);
     let hung = [breaker.try_acquire().unwrap(), breaker.try_acquire().unwrap()];
     time.advance(100 * SECOND - Duration::from_nanos(1));
     calls(&breaker, "r");
     time.advance(Duration::from_nanos(1));
-    // The leases are over: two lost of four are half, so this caller finds it open again.
+    // Both probes have timed out: two of four are half, so the breaker opens again.
     assert_eq!(breaker.try_acquire().unwrap_err().retry_after(), Some(20 * SECOND));
     let [first, second] = hung;
     first.success();
@@ -253,7 +357,7 @@ fn a_hanging_dependency_does_not_wedge_the_breaker_and_is_not_probed_for_ever() 
 }
 
 #[test]
-fn a_lost_probe_was_slow_too() {
+fn a_probe_that_times_out_counts_as_slow() {
     let time = ManualClock::new();
     let breaker = builder(&time).failure_rate(None).slow_calls(SECOND, 0.5).build().unwrap();
     for _ in 0..4 {
@@ -269,9 +373,9 @@ fn a_lost_probe_was_slow_too() {
 }
 
 #[test]
-fn a_lost_probe_makes_room_for_the_next() {
+fn a_probe_that_times_out_frees_its_slot() {
     let time = ManualClock::new();
-    let breaker = tripped(&time);
+    let breaker = open_breaker(&time);
     time.advance(10 * SECOND);
     let hung = breaker.try_acquire().unwrap();
     calls(&breaker, ".");
@@ -281,18 +385,54 @@ fn a_lost_probe_makes_room_for_the_next() {
     drop(young);
     let younger = breaker.try_acquire().unwrap();
     time.advance(99 * SECOND);
-    // The youngest lease counts: nobody is given up before his own is over.
+    // The youngest probe counts: none is given up before its own timeout.
     calls(&breaker, "r");
     time.advance(SECOND);
-    // One success, two lost.
+    // One success, two probes that timed out.
     assert_eq!(breaker.state(), State::HalfOpen);
     assert!(breaker.try_acquire().is_err());
     assert_eq!(breaker.state(), State::Open);
     drop((hung, younger));
 }
 
+/// The timeout is that of the configuration in force, counted by the clock as it is.
 #[test]
-fn a_call_admitted_while_closed_decides_nothing_later() {
+fn a_lost_probe_holds_its_slot_for_one_timeout_at_most() {
+    let wedge = |timeout: Duration| {
+        let time = ManualClock::new();
+        let breaker = builder(&time)
+            .half_open_concurrency(1)
+            .probe_timeout(timeout)
+            .open_duration(Backoff::constant(SECOND))
+            .build()
+            .unwrap();
+        for _ in 0..4 {
+            breaker.try_acquire().unwrap().failure();
+        }
+        time.advance(SECOND);
+        std::mem::forget(breaker.try_acquire().unwrap());
+        assert!(breaker.try_acquire().is_err());
+        (time, breaker)
+    };
+    let is_free_after_one_timeout = |time: &ManualClock, breaker: &CircuitBreaker| {
+        assert!(breaker.try_acquire().is_err());
+        time.advance(30 * SECOND);
+        breaker.try_acquire().unwrap().success();
+    };
+
+    let (time, breaker) = wedge(Duration::MAX);
+    breaker.reconfigure(breaker.config().probe_timeout(30 * SECOND)).unwrap();
+    is_free_after_one_timeout(&time, &breaker);
+
+    let (time, breaker) = wedge(30 * SECOND);
+    time.set(time.now() - 1000 * SECOND);
+    is_free_after_one_timeout(&time, &breaker);
+}
+
+// Late outcomes, and clocks that are set
+
+#[test]
+fn a_call_admitted_while_closed_does_not_count_later() {
     let time = ManualClock::new();
     let breaker = builder(&time).build().unwrap();
     let early: Vec<_> = (0..8).map(|_| breaker.try_acquire().unwrap()).collect();
@@ -316,14 +456,14 @@ fn a_call_admitted_while_closed_decides_nothing_later() {
 }
 
 #[test]
-fn a_clock_that_goes_back_or_far_ahead_is_survived() {
+fn a_clock_may_be_set_back_or_far_ahead() {
     let time = ManualClock::new();
     let start = time.now();
     let breaker =
         builder(&time).time_window(10 * SECOND, 10).slow_calls(SECOND, 1.0).build().unwrap();
     let permit = breaker.try_acquire().unwrap();
     time.set(start - 1000 * SECOND);
-    permit.success(); // took no time at all
+    permit.success(); // counts as having taken no time
     assert_eq!(breaker.snapshot().counts.slow, 0);
     calls(&breaker, "xxx");
     assert_eq!(breaker.state(), State::Open);
@@ -332,342 +472,4 @@ fn a_clock_that_goes_back_or_far_ahead_is_survived() {
     time.set(mainstay::time::Instant::FAR_FUTURE);
     calls(&breaker, "...");
     assert_eq!(breaker.state(), State::Closed);
-}
-
-#[test]
-fn reset_closes_and_forgets() {
-    let time = ManualClock::new();
-    let breaker = tripped(&time);
-    breaker.reset();
-    assert_eq!(breaker.state(), State::Closed);
-    calls(&breaker, "xxx");
-    let late = breaker.try_acquire().unwrap();
-    breaker.reset();
-    late.failure();
-    assert_eq!(breaker.snapshot().counts.total, 0);
-    calls(&breaker, "xxx");
-    assert_eq!(breaker.state(), State::Closed);
-}
-
-#[test]
-fn reconfigure_keeps_window_and_state() {
-    let time = ManualClock::new();
-    let breaker = builder(&time).build().unwrap();
-    calls(&breaker, "......xxx");
-    breaker.reconfigure(breaker.config().failure_rate(0.4)).unwrap();
-    assert_eq!(breaker.snapshot().counts.failed, 3);
-    calls(&breaker, "x");
-    assert_eq!(breaker.state(), State::Open);
-    breaker
-        .reconfigure(
-            breaker.config().open_duration(Backoff::constant(SECOND)).half_open_concurrency(1),
-        )
-        .unwrap();
-    assert_eq!(breaker.try_acquire().unwrap_err().retry_after(), Some(10 * SECOND), "as it opened");
-    time.advance(10 * SECOND);
-    let probe = breaker.try_acquire().unwrap();
-    calls(&breaker, "r");
-    probe.failure();
-    // Fewer outcomes are wanted now than there are already: the next caller decides.
-    breaker.reconfigure(breaker.config().half_open_calls(1)).unwrap();
-    calls(&breaker, "r");
-    assert_eq!(breaker.try_acquire().unwrap_err().retry_after(), Some(SECOND));
-}
-
-#[test]
-fn reconfigure_turns_rules_on_and_off() {
-    let time = ManualClock::new();
-    let breaker = builder(&time).failure_rate(None).consecutive_failures(3).build().unwrap();
-    calls(&breaker, "xx");
-    breaker.reconfigure(breaker.config().failure_rate(1.0).consecutive_failures(None)).unwrap();
-    calls(&breaker, ".x");
-    breaker.reconfigure(breaker.config().failure_rate(None).consecutive_failures(2)).unwrap();
-    calls(&breaker, "x");
-    assert_eq!(breaker.state(), State::Closed, "runs are counted from when the rule is on");
-    calls(&breaker, "x");
-    assert_eq!(breaker.state(), State::Open);
-}
-
-#[test]
-fn reconfigure_refuses_what_is_fixed_and_what_is_wrong() {
-    let time = ManualClock::new();
-    let breaker = builder(&time).build().unwrap();
-    let error = |builder| breaker.reconfigure(builder).unwrap_err().field();
-    assert_eq!(error(breaker.config().count_window(11)), "window");
-    assert_eq!(error(breaker.config().time_window(SECOND, 10)), "window");
-    assert_eq!(error(breaker.config().clock(Clock::system())), "clock");
-    assert_eq!(error(breaker.config().name("other")), "name");
-    assert_eq!(error(breaker.config().failure_rate(f64::NAN)), "failure_rate");
-    calls(&breaker, "xxxx");
-    assert_eq!(breaker.state(), State::Open, "nothing has changed");
-}
-
-#[test]
-fn settings_out_of_range_are_named() {
-    let b = CircuitBreaker::builder;
-    let table = [
-        (b().failure_rate(0.0), "failure_rate"),
-        (b().failure_rate(-0.5), "failure_rate"),
-        (b().failure_rate(1.01), "failure_rate"),
-        (b().failure_rate(f64::NAN), "failure_rate"),
-        (b().failure_rate(f64::INFINITY), "failure_rate"),
-        (b().failure_rate(None), "failure_rate"),
-        (b().min_calls(0), "min_calls"),
-        (b().min_calls(101), "min_calls"),
-        (b().min_calls(u32::MAX), "min_calls"),
-        (b().slow_calls(SECOND, f64::NAN), "slow_calls"),
-        (b().slow_calls(Duration::ZERO, 0.5), "slow_calls"),
-        (b().slow_calls(SECOND, 0.5).slow_min_calls(0), "slow_min_calls"),
-        (b().consecutive_failures(0), "consecutive_failures"),
-        (b().consecutive_failures(u32::MAX), "consecutive_failures"),
-        (b().half_open_concurrency(0), "half_open_concurrency"),
-        (b().half_open_concurrency(128), "half_open_concurrency"),
-        (b().half_open_calls(0), "half_open_calls"),
-        (b().half_open_calls(u32::MAX), "half_open_calls"),
-        (b().probe_timeout(Duration::ZERO), "probe_timeout"),
-        (b().open_duration(Backoff::exponential(SECOND).factor(f64::NAN)), "backoff.factor"),
-        (b().count_window(u32::MAX), "count_window"),
-        (b().count_window(0), "min_calls"),
-        (b().time_window(SECOND, 0), "time_window"),
-        (b().time_window(SECOND, u32::MAX), "time_window"),
-        (b().time_window(Duration::ZERO, 1), "time_window"),
-        (b().time_window(Duration::MAX, 10), "time_window"),
-    ];
-    for (builder, field) in table {
-        let shown = format!("{builder:?}");
-        assert_eq!(builder.build().expect_err(&shown).field(), field, "{shown}");
-    }
-}
-
-#[test]
-fn a_small_window_is_judged_when_it_is_full() {
-    let breaker = CircuitBreaker::builder().count_window(3).build().unwrap();
-    calls(&breaker, "xx");
-    assert_eq!(breaker.state(), State::Closed);
-    calls(&breaker, "x");
-    assert_eq!(breaker.state(), State::Open);
-}
-
-#[test]
-fn zero_and_endless_waits_are_defined() {
-    let time = ManualClock::new();
-    let breaker = builder(&time).open_duration(Backoff::constant(Duration::ZERO)).build().unwrap();
-    calls(&breaker, "xxxx");
-    calls(&breaker, "...");
-    assert_eq!(breaker.state(), State::Closed);
-
-    let breaker = builder(&time).open_duration(Backoff::constant(Duration::MAX)).build().unwrap();
-    calls(&breaker, "xxxx");
-    time.advance(1_000_000 * SECOND);
-    calls(&breaker, "r");
-}
-
-#[test]
-fn events_tell_each_transition_in_order() {
-    let time = ManualClock::new();
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let observer = {
-        let told = told.clone();
-        move |event: &Event<'_>| {
-            let word = |name| match event.field(name) {
-                Some(EventValue::Label(word)) => word,
-                other => panic!("{other:?}"),
-            };
-            let wait = event.field("open_duration");
-            told.lock().unwrap().push((
-                event.sequence,
-                word("from"),
-                word("to"),
-                word("cause"),
-                wait,
-            ));
-        }
-    };
-    let breaker = builder(&time).name("search").observer(observer).build().unwrap();
-    calls(&breaker, "xxxx");
-    time.advance(10 * SECOND);
-    calls(&breaker, "xx");
-    time.advance(20 * SECOND);
-    calls(&breaker, "...");
-    breaker.reset();
-    assert_eq!(
-        *told.lock().unwrap(),
-        [
-            (1, "closed", "open", "failure rate", Some(EventValue::Duration(10 * SECOND))),
-            (2, "open", "half-open", "open duration elapsed", None),
-            (3, "half-open", "open", "probes failed", Some(EventValue::Duration(20 * SECOND))),
-            (4, "open", "half-open", "open duration elapsed", None),
-            (5, "half-open", "closed", "probes succeeded", None),
-            (6, "closed", "closed", "reset", None),
-        ]
-    );
-}
-
-#[test]
-fn a_classifier_sees_the_ok_value_and_the_elapsed_time() {
-    let time = ManualClock::new();
-    let breaker = builder(&time).build().unwrap();
-    let by_status = breaker.classified_by(|result: &Result<u16, Error<()>>| match result {
-        Ok(500..) => Outcome::Failure,
-        Ok(400..) => Outcome::Ignore,
-        Ok(_) => Outcome::Success,
-        Err(_) => Outcome::Failure,
-    });
-    for status in [200, 404, 404, 503] {
-        assert_eq!(by_status.call_blocking(|| Ok(status)), Ok(status));
-    }
-    let counts = breaker.snapshot().counts;
-    assert_eq!((counts.total, counts.failed), (2, 1));
-
-    let by_time = breaker.classified_with(Timed(|_: &Result<(), Error<()>>, elapsed| {
-        if elapsed > SECOND { Outcome::Failure } else { Outcome::Success }
-    }));
-    let _ = time.drive(by_time.call(|| async {
-        time.clock().sleep(2 * SECOND).await;
-        Ok(())
-    }));
-    assert_eq!(breaker.snapshot().counts.failed, 2);
-}
-
-#[test]
-fn rejections_are_counted_and_carry_the_name() {
-    let time = ManualClock::new();
-    let breaker = builder(&time).name("search").build().unwrap();
-    calls(&breaker, "xxxx rrr");
-    assert_eq!(breaker.snapshot().rejected, 3);
-    let error = breaker.call_blocking(|| Ok::<(), ()>(())).unwrap_err();
-    let Error::Rejected(rejection) = error else { panic!("{error:?}") };
-    assert_eq!(rejection.policy(), "search");
-    assert_eq!(rejection.retry_after(), Some(10 * SECOND));
-}
-
-/// No lock is held, and no guard pinned, while user code runs: it may use the breaker it is called by.
-#[test]
-fn user_code_may_use_the_breaker_that_runs_it() {
-    let time = ManualClock::new();
-    let inside: Arc<Mutex<Option<CircuitBreaker>>> = Arc::default();
-    let breaker_use = {
-        let inside = inside.clone();
-        move || {
-            let breaker = inside.lock().unwrap().clone().unwrap();
-            assert!(format!("{:?}", breaker.snapshot()).contains("stale"));
-            drop(breaker.try_acquire());
-            breaker
-        }
-    };
-    let (in_wait, in_observer) = (breaker_use.clone(), breaker_use.clone());
-    let breaker = builder(&time)
-        .open_duration(Backoff::custom(move |_| {
-            in_wait();
-            SECOND
-        }))
-        .observer(move |_: &Event<'_>| {
-            let breaker = in_observer();
-            breaker.reconfigure(breaker.config()).unwrap();
-        })
-        .build()
-        .unwrap();
-    *inside.lock().unwrap() = Some(breaker.clone());
-    let in_classifier = breaker_use.clone();
-    let view = breaker.classified_by(move |result: &Result<(), Error<()>>| {
-        let breaker = in_classifier();
-        breaker.reconfigure(breaker.config()).unwrap();
-        if result.is_ok() { Outcome::Success } else { Outcome::Failure }
-    });
-    for _ in 0..2 {
-        let _ = view.call_blocking(|| {
-            breaker_use();
-            Err(())
-        });
-    }
-    calls(&breaker, "xx");
-    assert_eq!(breaker.state(), State::Open);
-    time.advance(SECOND);
-    let _ = view.call_blocking(|| {
-        breaker_use().reset();
-        Ok(())
-    });
-    assert_eq!((breaker.state(), breaker.snapshot().stale), (State::Closed, 1));
-    *inside.lock().unwrap() = None;
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
-
-    /// A time window's verdict lies within one bucket of that of a model which looks at every call.
-    #[test]
-    fn a_time_window_trips_within_one_bucket_of_the_exact_answer(
-        buckets in 1_u32..8,
-        width_ms in 1_u64..20,
-        minimum in 1_u32..8,
-        rate in 0.1_f64..=1.0,
-        schedule in prop::collection::vec(
-            (prop_oneof![10 => 0_u64..5, 3 => 0_u64..100, 1 => 0_u64..20_000], any::<bool>()), 1..100),
-    ) {
-        let time = ManualClock::new();
-        let ms = Duration::from_millis;
-        let span = width_ms * u64::from(buckets);
-        let breaker = CircuitBreaker::builder()
-            .clock(time.clock())
-            .time_window(ms(span), buckets)
-            .failure_rate(rate)
-            .min_calls(minimum)
-            .build()
-            .unwrap();
-        let mut seen: Vec<(u64, bool)> = Vec::new();
-        let mut now = 0;
-        for (pause, failed) in schedule {
-            now += pause;
-            time.advance(ms(pause));
-            let permit = breaker.try_acquire().unwrap();
-            seen.push((now, failed));
-            if failed { permit.failure() } else { permit.success() }
-            // The exact verdict for every reach of the window that the buckets allow for.
-            let verdict = |reach: u64| {
-                let recent = seen.iter().filter(|(at, _)| at + reach > now);
-                let (total, bad) = recent.fold((0_u32, 0_u32), |(n, bad), (_, f)| (n + 1, bad + u32::from(*f)));
-                failed && total >= minimum && f64::from(bad) / f64::from(total) >= rate
-            };
-            let verdicts: Vec<bool> = (span - width_ms + 1..=span).map(verdict).collect();
-            if breaker.state() == State::Open {
-                prop_assert!(verdicts.contains(&true), "tripped at {now} ms without reason: {seen:?}");
-                break;
-            }
-            prop_assert!(verdicts.contains(&false), "did not trip at {now} ms: {seen:?}");
-        }
-    }
-}
-
-/// A lost probe holds its slot for one lease at most: by the settings in force, and by the clock as it is.
-#[test]
-fn a_lease_is_never_longer_than_the_settings_say() {
-    let wedge = |lease: Duration| {
-        let time = ManualClock::new();
-        let breaker = builder(&time)
-            .half_open_concurrency(1)
-            .probe_timeout(lease)
-            .open_duration(Backoff::constant(SECOND))
-            .build()
-            .unwrap();
-        for _ in 0..4 {
-            breaker.try_acquire().unwrap().failure();
-        }
-        time.advance(SECOND);
-        std::mem::forget(breaker.try_acquire().unwrap());
-        assert!(breaker.try_acquire().is_err());
-        (time, breaker)
-    };
-    let is_free_after_one_lease = |time: &ManualClock, breaker: &CircuitBreaker| {
-        assert!(breaker.try_acquire().is_err());
-        time.advance(30 * SECOND);
-        breaker.try_acquire().unwrap().success();
-    };
-
-    let (time, breaker) = wedge(Duration::MAX);
-    breaker.reconfigure(breaker.config().probe_timeout(30 * SECOND)).unwrap();
-    is_free_after_one_lease(&time, &breaker);
-
-    let (time, breaker) = wedge(30 * SECOND);
-    time.set(time.now() - 1000 * SECOND);
-    is_free_after_one_lease(&time, &breaker);
 }

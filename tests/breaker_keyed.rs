@@ -47,9 +47,9 @@ fn each_key_has_a_breaker_of_its_own() {
     assert!(succeed(&keyed, 2) && !succeed(&keyed, 1));
     let snapshot = keyed.snapshot();
     assert_eq!((snapshot.keys, snapshot.open, snapshot.suppressed), (2, 1, 0));
-    let sum = keyed.totals();
-    assert_eq!((sum.counts.total, sum.counts.failed, sum.rejected), (3, 2, 1));
-    assert_eq!((sum.closed, sum.open, sum.half_open), (1, 1, 0));
+    let totals = keyed.totals();
+    assert_eq!((totals.counts.total, totals.counts.failed, totals.rejected), (3, 2, 1));
+    assert_eq!((totals.closed, totals.open, totals.half_open), (1, 1, 0));
     time.advance(10 * SECOND);
     assert!(succeed(&keyed, 1));
     assert_eq!((keyed.snapshot().open, keyed.totals().closed), (0, 2));
@@ -61,7 +61,7 @@ fn each_key_has_a_breaker_of_its_own() {
 }
 
 #[test]
-fn what_is_shut_in_use_or_set_by_hand_is_not_forgotten() {
+fn a_breaker_that_is_open_in_use_or_in_a_mode_is_not_removed() {
     let time = ManualClock::new();
     let keyed: KeyedCircuitBreaker<u32> = KeyedCircuitBreaker::builder(each(&time))
         .max_keys(4)
@@ -85,8 +85,8 @@ fn what_is_shut_in_use_or_set_by_hand_is_not_forgotten() {
     assert_eq!(ramping.breaker(&1).unwrap().snapshot().openings, 1, "not closed for good");
     keyed.breaker(&1).unwrap().reset();
     fail(&keyed, 1);
-    for stranger in 100..300 {
-        assert!(succeed(&keyed, stranger), "the one that can be spared gives way");
+    for new in 100..300 {
+        assert!(succeed(&keyed, new), "it evicts the only breaker that may be evicted");
         time.advance(SECOND);
         assert_eq!(keyed.snapshot().keys, 4);
     }
@@ -94,8 +94,8 @@ fn what_is_shut_in_use_or_set_by_hand_is_not_forgotten() {
     assert!([1, 2, 3].iter().all(|key| known.contains(key)), "{known:?}");
     assert_eq!(keyed.breaker(&1).unwrap().state(), State::Open);
     permit.failure();
-    assert_eq!(keyed.breaker(&2).unwrap().snapshot().counts.failed, 1, "the call of before counts");
-    // None can be spared: a fifth is refused.
+    assert_eq!(keyed.breaker(&2).unwrap().snapshot().counts.failed, 1, "the earlier call counts");
+    // None may be evicted: a fifth is rejected.
     let _fourth = keyed.breaker(&299).unwrap();
     let rejection = keyed.breaker(&5).unwrap_err();
     assert_eq!(rejection.reason(), Reason::Exhausted);
@@ -103,7 +103,7 @@ fn what_is_shut_in_use_or_set_by_hand_is_not_forgotten() {
 }
 
 #[test]
-fn what_is_idle_is_forgotten_and_what_is_used_is_not() {
+fn an_idle_breaker_is_removed_and_a_used_one_is_not() {
     let time = ManualClock::new();
     let build = |when_full| {
         KeyedCircuitBreaker::<u32>::builder(each(&time))
@@ -120,7 +120,7 @@ fn what_is_idle_is_forgotten_and_what_is_used_is_not() {
     assert_eq!(
         keyed.breaker(&77).unwrap_err().reason(),
         Reason::Exhausted,
-        "nobody is idle for long enough"
+        "none is idle for long enough"
     );
     for _ in 0..3 {
         time.advance(59 * SECOND);
@@ -130,7 +130,7 @@ fn what_is_idle_is_forgotten_and_what_is_used_is_not() {
     assert!(succeed(&keyed, 1000));
     assert!(keyed.breakers().iter().any(|(key, _)| **key == 7), "in use all the time");
     assert_eq!(keyed.breaker(&7).unwrap().snapshot().counts.total, 4);
-    // A family that is disabled as a whole is no reason to keep anyone.
+    // A mode of all keys is no reason to keep any of them.
     let control = Control::new();
     let keyed: KeyedCircuitBreaker<u32> =
         KeyedCircuitBreaker::builder(each(&time).control(&control)).max_keys(5).build().unwrap();
@@ -141,7 +141,7 @@ fn what_is_idle_is_forgotten_and_what_is_used_is_not() {
     }
 }
 
-/// A time window forgets the calls of a run of failures before the run is long enough.
+/// A time window forgets the calls of a run of failures before the run reaches its limit.
 #[test]
 fn a_run_of_failures_outlasts_the_window() {
     let time = ManualClock::new();
@@ -150,14 +150,14 @@ fn a_run_of_failures_outlasts_the_window() {
     for round in 0..3 {
         let _ = keyed.call_blocking(&0, || Err::<(), ()>(()));
         time.advance(20 * SECOND);
-        // The hand comes by.
+        // The table looks for keys to remove.
         (1..2000).for_each(|key| assert!(succeed(&keyed, round * 10_000 + key)));
     }
     assert_eq!(keyed.breaker(&0).unwrap().state(), State::Open);
 }
 
 #[test]
-fn a_ramp_that_is_over_keeps_nobody() {
+fn a_ramp_that_is_over_keeps_no_breaker() {
     let time = ManualClock::new();
     let keyed: KeyedCircuitBreaker<u32> =
         KeyedCircuitBreaker::builder(each(&time).ramp_up_duration(60 * SECOND))
@@ -170,7 +170,7 @@ fn a_ramp_that_is_over_keeps_nobody() {
         assert!(succeed(&keyed, key), "the probe");
     }
     time.advance(49 * SECOND);
-    assert!(keyed.breaker(&9).is_err(), "the first has a second to go");
+    assert!(keyed.breaker(&9).is_err(), "the first ramp has a second to go");
     time.advance(SECOND);
     assert!(keyed.breaker(&9).is_ok());
     let mut known: Vec<u32> = keyed.breakers().iter().map(|(key, _)| **key).collect();
@@ -178,16 +178,16 @@ fn a_ramp_that_is_over_keeps_nobody() {
     assert_eq!(known, [1, 9]);
 }
 
-/// Hosts that failed, and that nobody ever calls again: open, or half-open with a lost probe.
+/// Hosts that failed and are never called again: open, or half-open with a probe that timed out.
 #[test]
-fn who_has_long_been_shut_in_vain_gives_way() {
+fn a_breaker_that_no_call_has_probed_for_long_is_evicted() {
     let time = ManualClock::new();
-    let lease = 30 * SECOND;
+    let timeout = 30 * SECOND;
     for (when_full, half_open) in [KeyOverflowRule::EvictLeastRecentlyUsed, KeyOverflowRule::Reject]
         .into_iter()
         .flat_map(|full| [(full, false), (full, true)])
     {
-        let each = each(&time).probe_timeout(lease);
+        let each = each(&time).probe_timeout(timeout);
         let keyed = KeyedCircuitBreaker::builder(each)
             .max_keys(8)
             .when_full(when_full)
@@ -197,7 +197,7 @@ fn who_has_long_been_shut_in_vain_gives_way() {
         time.advance(10 * SECOND);
         if half_open {
             (0..8).for_each(|key| drop(keyed.breaker(&key).unwrap().try_acquire().unwrap()));
-            time.advance(lease);
+            time.advance(timeout);
         }
         time.advance(59 * SECOND);
         assert!(keyed.breaker(&9).is_err(), "{when_full:?}");
@@ -210,7 +210,7 @@ fn who_has_long_been_shut_in_vain_gives_way() {
 }
 
 #[test]
-fn no_more_than_a_share_is_shut_at_once() {
+fn no_more_than_a_share_is_open_at_the_same_time() {
     let time = ManualClock::new();
     let keyed: KeyedCircuitBreaker<u32> =
         KeyedCircuitBreaker::builder(each(&time)).max_open_share(0.3).build().unwrap();
@@ -227,20 +227,20 @@ fn no_more_than_a_share_is_shut_at_once() {
     assert_eq!(
         keyed.breaker(&9).unwrap().snapshot().counts.failed,
         4,
-        "spared, and goes on counting"
+        "suppressed, and goes on counting"
     );
-    // Whoever closes makes room for another.
+    // A breaker that closes lets another open.
     time.advance(10 * SECOND);
     assert!(succeed(&keyed, 0));
     fail(&keyed, 9);
     assert_eq!((keyed.breaker(&9).unwrap().state(), keyed.snapshot().open), (State::Open, 3));
-    // So does who is forced, and who is removed.
+    // So does one that a mode is forced on, and one that is removed.
     keyed.breaker(&9).unwrap().force_open();
     assert_eq!(keyed.snapshot().open, 2);
     keyed.breaker(&1).unwrap().force_close();
     assert!(keyed.remove(&2) && !keyed.remove(&2));
     assert_eq!(keyed.snapshot().open, 0);
-    // One in any case.
+    // One breaker may open in any case.
     let alone: KeyedCircuitBreaker<u32> =
         KeyedCircuitBreaker::builder(each(&time)).max_open_share(0.01).build().unwrap();
     fail(&alone, 1);
@@ -249,7 +249,7 @@ fn no_more_than_a_share_is_shut_at_once() {
 }
 
 #[test]
-fn one_control_for_all_keys_and_those_that_come_later() {
+fn a_control_sets_the_mode_of_present_and_later_keys() {
     let time = ManualClock::new();
     let control = Control::new();
     let keyed: KeyedCircuitBreaker<u32> =
@@ -262,12 +262,12 @@ fn one_control_for_all_keys_and_those_that_come_later() {
 }
 
 #[test]
-fn a_listener_hears_whose_breaker_moved() {
+fn a_listener_receives_the_key_of_each_transition() {
     let time = ManualClock::new();
     let keyed: KeyedCircuitBreaker<String> =
         KeyedCircuitBreaker::builder(each(&time).name("hosts")).build().unwrap();
-    let heard = Arc::new(Mutex::new(Vec::new()));
-    let (typed, flat) = (heard.clone(), heard.clone());
+    let received = Arc::new(Mutex::new(Vec::new()));
+    let (typed, flat) = (received.clone(), received.clone());
     let subscription = keyed.on_transition(move |key: &String, transition: &Transition| {
         typed.lock().unwrap().push(format!("{key} {}", transition.to));
     });
@@ -280,11 +280,15 @@ fn a_listener_hears_whose_breaker_moved() {
     }
     drop(subscription);
     keyed.breaker("b").unwrap().force_open();
-    assert_eq!(*heard.lock().unwrap(), ["a open", "hosts #1", "hosts #1"], "each counts its own");
+    assert_eq!(
+        *received.lock().unwrap(),
+        ["a open", "hosts #1", "hosts #1"],
+        "each key numbers its own events"
+    );
 }
 
 #[test]
-fn what_is_out_of_range_is_named() {
+fn an_error_names_the_setting_that_is_out_of_range() {
     let time = ManualClock::new();
     let b = || KeyedCircuitBreaker::<u32>::builder(each(&time));
     let error = |builder: mainstay::breaker::KeyedCircuitBreakerBuilder<u32>| {
@@ -304,10 +308,8 @@ fn what_is_out_of_range_is_named() {
     assert_eq!(one.reconfigure(one.config()).unwrap_err().field(), "config");
 }
 
-/// A key whose traits look whether they are called under a lock cannot be told from outside; that they may
-/// panic can.
 #[test]
-fn a_panic_in_user_code_leaves_the_family_whole() {
+fn a_panic_in_user_code_leaves_the_table_usable() {
     use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
     #[derive(PartialEq, Eq, Hash)]
     struct Touchy(u32);
@@ -332,7 +334,7 @@ fn a_panic_in_user_code_leaves_the_family_whole() {
 }
 
 proptest! {
-    /// Against single breakers, one for each key, that are never forgotten: where there is room for all.
+    /// Compares with one single breaker per key, with room for all keys.
     #[test]
     fn agrees_with_single_breakers(
         steps in prop::collection::vec((0_u32..6, any::<bool>(), prop_oneof![4 => 0_u32..1, 1 => 0_u32..15]), 0..200),
@@ -344,18 +346,18 @@ proptest! {
             time.advance(pause * SECOND);
             let single: &mut CircuitBreaker = single.entry(key).or_insert_with(|| each(&time).build().unwrap());
             let op = || if failed { Err(()) } else { Ok(()) };
-            // A breaker whose window is empty may be forgotten, with its count of rejections.
+            // A breaker whose window is empty may be removed, with its count of rejections.
             prop_assert_eq!(keyed.call_blocking(&key, op), single.call_blocking(op));
             let one = keyed.breaker(&key).unwrap();
             prop_assert_eq!((one.state(), one.snapshot().counts), (single.state(), single.snapshot().counts));
         }
-        let shut = single.values().filter(|breaker| breaker.state() != State::Closed).count();
-        prop_assert_eq!(keyed.snapshot().open, shut);
+        let open = single.values().filter(|breaker| breaker.state() != State::Closed).count();
+        prop_assert_eq!(keyed.snapshot().open, open);
     }
 }
 
-/// Threads on few places: the bounds hold, nobody is forgotten whose call is under way, and the places of the
-/// shut are given back.
+/// Many threads, few keys: the limits hold, no breaker with a call in flight is removed, and breakers that
+/// close are no longer counted as open.
 #[test]
 fn the_bounds_hold_for_many_threads() {
     let time = ManualClock::new();
@@ -396,8 +398,8 @@ fn the_bounds_hold_for_many_threads() {
         }
     });
     assert!(calls.into_inner() > 10_000);
-    let (sum, snapshot) = (keyed.totals(), keyed.snapshot());
-    assert_eq!(snapshot.open, sum.open + sum.half_open);
+    let (totals, snapshot) = (keyed.totals(), keyed.snapshot());
+    assert_eq!(snapshot.open, totals.open + totals.half_open);
     for (key, _) in keyed.breakers() {
         assert!(keyed.remove(&key));
     }

@@ -1,4 +1,4 @@
-//! Many threads on one breaker, with exact accounts.
+//! Many threads on one breaker, with exact counts.
 #![cfg(not(mainstay_loom))]
 
 use mainstay::backoff::{Backoff, Jitter};
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 const THREADS: u64 = 8;
 
-/// A small generator: each thread its own reproducible course.
+/// A small generator of random numbers, reproducible for each thread.
 struct Dice(u64);
 
 impl Dice {
@@ -25,10 +25,10 @@ impl Dice {
     }
 }
 
-/// Calls that succeed, fail, are dropped, hang beyond their lease or panic; a clock that runs; settings
-/// that change; resets. At no time more probes than allowed, and every outcome accounted for.
+/// Calls succeed, fail, are dropped, hang beyond their timeout or panic, while the clock runs, the
+/// configuration changes and the breaker is reset.
 #[test]
-fn never_more_probes_than_allowed_and_every_outcome_counted_or_stale() {
+fn no_more_probes_than_allowed_and_every_outcome_counted_or_stale() {
     const PROBES: u32 = 3;
     let time = ManualClock::new();
     let transitions = Arc::new(Mutex::new(Vec::new()));
@@ -102,7 +102,7 @@ fn never_more_probes_than_allowed_and_every_outcome_counted_or_stale() {
         }
     });
 
-    // Nothing is wedged: whatever is out is given up, and the breaker closes on good calls.
+    // Probes that hang time out, and the breaker closes after successful calls.
     time.advance(Duration::from_secs(1));
     for _ in 0..100 {
         if let Ok(permit) = breaker.try_acquire() {
@@ -113,7 +113,8 @@ fn never_more_probes_than_allowed_and_every_outcome_counted_or_stale() {
     assert_eq!(breaker.state(), State::Closed);
     assert_eq!(breaker.snapshot().active_probes, 0);
 
-    // Every transition was told once, in order, and begins where the one before it ended.
+    // Every transition was delivered once, in order, and starts in the state in which the one before
+    // it ended.
     let transitions = transitions.lock().unwrap();
     assert!(transitions.len() > 100, "{}", transitions.len());
     let mut state = "closed";
@@ -123,9 +124,9 @@ fn never_more_probes_than_allowed_and_every_outcome_counted_or_stale() {
     }
 }
 
-/// Threads that hold probes while they count each other: the limit is one on calls that truly overlap.
+/// Threads that hold probes count each other: the limit applies to calls that overlap.
 #[test]
-fn calls_that_overlap_while_half_open_never_exceed_the_probes() {
+fn calls_that_overlap_while_half_open_never_exceed_the_limit() {
     let time = ManualClock::new();
     let breaker = CircuitBreaker::builder()
         .clock(time.clock())
@@ -146,7 +147,7 @@ fn calls_that_overlap_while_half_open_never_exceed_the_probes() {
             scope.spawn(move || {
                 let mut dice = Dice(seed);
                 for _ in 0..50_000 {
-                    // Dropped, never settled: the breaker stays half-open throughout.
+                    // Dropped without outcome, so that the breaker stays half-open.
                     let Ok(permit) = breaker.try_acquire() else { continue };
                     assert!(overlapping.fetch_add(1, Ordering::SeqCst) < 2);
                     if dice.roll(4) == 0 {
@@ -161,9 +162,9 @@ fn calls_that_overlap_while_half_open_never_exceed_the_probes() {
     assert_eq!((breaker.state(), breaker.snapshot().active_probes), (State::HalfOpen, 0));
 }
 
-/// A time window under rotation: what all threads recorded is what it holds.
+/// A time window holds what all threads recorded while it rotates.
 #[test]
-fn a_time_window_loses_nothing_while_it_turns() {
+fn a_time_window_loses_nothing_while_it_rotates() {
     for round in 0..20 {
         let span = Duration::from_millis(1000);
         let window = Window::time_window(span, 10).unwrap();
@@ -180,7 +181,7 @@ fn a_time_window_loses_nothing_while_it_turns() {
                             if dice.roll(3) == 0 { Sample::SLOW_AND_FAILED } else { Sample::OK };
                         failed.fetch_add(u64::from(sample.failed), Ordering::Relaxed);
                         assert!(window.record(WindowGeneration::FIRST, time.now(), sample));
-                        // In all well within the span, so that nothing has slid out at the end.
+                        // Well within the span in total, so that no call has slid out at the end.
                         if dice.roll(40) == 0 && time.now() - start < span / 2 {
                             time.advance(Duration::from_millis(1));
                         }
@@ -195,7 +196,7 @@ fn a_time_window_loses_nothing_while_it_turns() {
     }
 }
 
-/// A count window with a reset in the middle: at the end it holds the last N of its generation.
+/// A count window is reset while threads record; at the end it holds the last N calls of its generation.
 #[test]
 fn a_count_window_holds_n_calls_of_its_generation() {
     for size in [1, 2, 7, 100] {
@@ -225,7 +226,7 @@ fn a_count_window_holds_n_calls_of_its_generation() {
         });
         let counts = window.counts(now);
         assert_eq!(counts.total, u64::from(size));
-        // Fill it with successes: any failure that were counted and in no slot would stay.
+        // After it is filled with successes, a failure that is counted but in no slot would remain.
         for _ in 0..2 * size {
             assert!(window.record(generations[1], now, Sample::OK));
         }

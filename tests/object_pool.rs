@@ -1,14 +1,14 @@
-//! The object pool as its users see it.
+//! The object pool through its public API.
 
-use mainstay::object_pool::{Lease, ObjectPool, Pooled, Recycle};
+use mainstay::object_pool::{ObjectPool, OwnedPooledObject, PooledObject, Recycle};
 use mainstay::time::ManualClock;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Numbers objects as they are made, and counts those that live.
+/// Numbers objects as they are made, and counts those that have not been dropped.
 #[derive(Clone, Default)]
 struct Factory {
     made: Arc<AtomicUsize>,
@@ -18,6 +18,10 @@ struct Factory {
 struct Object {
     number: usize,
     _alive: Arc<()>,
+}
+
+impl Recycle for Object {
+    fn recycle(&mut self) {}
 }
 
 impl Factory {
@@ -40,7 +44,7 @@ impl Factory {
 }
 
 #[test]
-fn what_comes_back_is_used_again_newest_first() {
+fn returned_objects_are_reused_newest_first() {
     let factory = Factory::default();
     let pool = ObjectPool::new(factory.maker());
     let (a, b) = (pool.get(), pool.get());
@@ -54,11 +58,11 @@ fn what_comes_back_is_used_again_newest_first() {
 }
 
 #[test]
-fn a_detached_object_does_not_come_back_by_itself() {
+fn a_detached_object_does_not_return_to_the_pool() {
     let factory = Factory::default();
     let pool = Arc::new(ObjectPool::new(factory.maker()));
-    let kept = Lease::detach(pool.get());
-    let owned = Lease::detach(pool.get_owned());
+    let kept = PooledObject::detach(pool.get());
+    let owned = OwnedPooledObject::detach(pool.get_owned());
     assert_eq!((kept.number, owned.number), (0, 1));
     assert_eq!(Arc::strong_count(&pool), 1);
     assert_eq!(pool.snapshot().idle, 0);
@@ -82,7 +86,7 @@ fn an_owned_guard_outlives_the_last_handle() {
 }
 
 #[test]
-fn the_rule_runs_on_put_and_may_refuse() {
+fn the_rule_runs_at_every_put_and_may_reject_the_object() {
     let pool = ObjectPool::builder(Vec::<u8>::new)
         .recycle(|buffer| {
             buffer.clear();
@@ -99,39 +103,59 @@ fn the_rule_runs_on_put_and_may_refuse() {
 }
 
 #[test]
-fn buffers_are_emptied_and_big_ones_let_go() {
-    fn recycles<T: Recycle>(mut small: T, mut big: T, len: impl Fn(&T) -> usize) {
-        assert!(small.recycle_within(100));
-        assert_eq!(len(&small), 0);
-        assert!(!big.recycle_within(100));
+fn containers_are_cleared_and_keep_their_capacity() {
+    fn recycles<T: Recycle>(mut object: T, len: impl Fn(&T) -> usize, capacity: bool) {
+        assert_eq!((len(&object), object.capacity() >= 1), (1, capacity));
+        object.recycle();
+        assert_eq!((len(&object), object.capacity() >= 1), (0, capacity));
     }
-    recycles(vec![1], Vec::with_capacity(101), Vec::len);
-    recycles("one".to_owned(), String::with_capacity(101), String::len);
-    recycles(
-        [1].into(),
-        std::collections::VecDeque::with_capacity(101),
-        std::collections::VecDeque::len,
-    );
-    recycles(
-        [1].into(),
-        std::collections::BinaryHeap::with_capacity(101),
-        std::collections::BinaryHeap::len,
-    );
-    recycles([(1, 1)].into(), HashMap::with_capacity(101), HashMap::len);
-    recycles(
-        [1].into(),
-        std::collections::HashSet::with_capacity(101),
-        std::collections::HashSet::len,
-    );
-    recycles(Box::new(vec![1]), Box::new(Vec::with_capacity(101)), |buffer| buffer.len());
+    recycles(vec![1], Vec::len, true);
+    recycles("a".to_owned(), String::len, true);
+    recycles(std::ffi::OsString::from("a"), |string| string.len(), true);
+    recycles(std::path::PathBuf::from("a"), |path| path.as_os_str().len(), true);
+    recycles(VecDeque::from([1]), VecDeque::len, true);
+    recycles(BinaryHeap::from([1]), BinaryHeap::len, true);
+    recycles(HashMap::from([(1, 1)]), HashMap::len, true);
+    recycles(HashSet::from([1]), HashSet::len, true);
+    recycles(BTreeMap::from([(1, 1)]), BTreeMap::len, false);
+    recycles(BTreeSet::from([1]), BTreeSet::len, false);
+    recycles(Box::new(vec![1]), |buffer| buffer.len(), true);
 }
 
 #[test]
-fn a_panicking_factory_leaves_the_pool_usable() {
+fn a_buffer_without_further_settings_never_shows_the_bytes_of_its_last_user() {
+    let buffers = ObjectPool::new(Vec::new);
+    buffers.get().extend_from_slice(b"secret");
+    assert_eq!(buffers.snapshot().idle, 1);
+    assert!(buffers.get().is_empty());
+
+    let buffers = ObjectPool::builder(Vec::new).thread_cache(0).build().unwrap();
+    buffers.put(b"secret".to_vec());
+    assert!(buffers.take().is_empty());
+
+    let kept = ObjectPool::builder(Vec::new).keep_contents().build().unwrap();
+    kept.put(b"known".to_vec());
+    assert_eq!(*kept.take(), *b"known");
+}
+
+#[test]
+fn a_buffer_above_the_capacity_limit_is_dropped() {
+    let buffers = ObjectPool::builder(Vec::<u8>::new).max_capacity(100).build().unwrap();
+    buffers.put(Vec::with_capacity(100));
+    buffers.put(Vec::with_capacity(101));
+    let snapshot = buffers.snapshot();
+    assert_eq!((snapshot.recycled, snapshot.discarded), (1, 1));
+}
+
+#[test]
+fn a_factory_that_panics_leaves_the_pool_usable() {
     let calls = Arc::new(AtomicUsize::new(0));
     let pool = ObjectPool::new({
         let calls = Arc::clone(&calls);
-        move || assert_ne!(calls.fetch_add(1, Ordering::Relaxed), 0, "the first call fails")
+        move || {
+            assert_ne!(calls.fetch_add(1, Ordering::Relaxed), 0, "the first call fails");
+            String::new()
+        }
     });
     assert!(catch_unwind(AssertUnwindSafe(|| drop(pool.get()))).is_err());
     drop(pool.get());
@@ -140,7 +164,7 @@ fn a_panicking_factory_leaves_the_pool_usable() {
 }
 
 #[test]
-fn a_panicking_rule_costs_its_object_and_no_more() {
+fn a_rule_that_panics_costs_only_its_object() {
     let factory = Factory::default();
     let pool = ObjectPool::builder(factory.maker())
         .recycle(|object| {
@@ -159,24 +183,84 @@ fn a_panicking_rule_costs_its_object_and_no_more() {
 }
 
 #[test]
-fn an_object_caught_in_a_panic_is_discarded_unless_told_otherwise() {
-    for (discard, idle) in [(true, 0), (false, 1)] {
-        let pool = ObjectPool::builder(String::new).discard_on_unwind(discard).build().unwrap();
-        let result = catch_unwind(AssertUnwindSafe(|| {
+fn an_object_returned_by_an_unwinding_thread_is_dropped_unless_configured() {
+    for (keep, idle) in [(false, 0), (true, 1)] {
+        let builder = ObjectPool::builder(String::new);
+        let builder = if keep { builder.keep_on_unwind() } else { builder };
+        let pool = builder.build().unwrap();
+        let result = catch_unwind(|| {
             let mut line = pool.get();
             line.push_str("half a li");
             panic!("no more");
-        }));
+        });
         assert!(result.is_err());
-        assert_eq!(pool.snapshot().idle, idle, "discard: {discard}");
+        assert_eq!(pool.snapshot().idle, idle, "keep: {keep}");
         assert_eq!(pool.snapshot().discarded, 1 - idle);
     }
 }
 
+/// Panics when it is dropped, if armed.
+struct Explosive(bool);
+
+impl Drop for Explosive {
+    fn drop(&mut self) {
+        if std::mem::take(&mut self.0) {
+            panic!("destructor");
+        }
+    }
+}
+
+/// A second panic that left the destructor of a guard would abort the process.
 #[test]
-fn user_code_may_come_back_to_the_pool() {
-    struct Nosy(std::sync::Weak<ObjectPool<Nosy>>);
-    impl Drop for Nosy {
+fn a_rule_or_a_destructor_that_panics_while_the_thread_unwinds_does_not_abort() {
+    let unwind = |pool: &ObjectPool<Explosive>| {
+        let panic = catch_unwind(|| {
+            let _object = pool.get();
+            panic!("the first");
+        });
+        assert_eq!(panic.unwrap_err().downcast_ref(), Some(&"the first"));
+        let snapshot = pool.snapshot();
+        assert_eq!((snapshot.discarded, snapshot.idle), (1, 0));
+    };
+
+    let panics = |_: &mut Explosive| panic!("rule");
+    let builder = ObjectPool::builder(|| Explosive(false)).recycle(panics);
+    unwind(&builder.keep_on_unwind().build().unwrap());
+
+    let builder = ObjectPool::builder(|| Explosive(true)).keep_contents();
+    unwind(&builder.build().unwrap());
+
+    let builder = ObjectPool::builder(|| Explosive(true)).recycle(|_| false);
+    unwind(&builder.keep_on_unwind().build().unwrap());
+
+    let builder = ObjectPool::builder(|| Explosive(true)).recycle(panics);
+    unwind(&builder.keep_on_unwind().build().unwrap());
+}
+
+#[test]
+fn a_destructor_that_panics_after_its_rule_has_panicked_does_not_abort() {
+    let panics = |_: &mut Explosive| panic!("rule");
+    let pool = ObjectPool::builder(|| Explosive(true)).recycle(panics).build().unwrap();
+    let panic = catch_unwind(|| drop(pool.get())).unwrap_err();
+    assert_eq!(panic.downcast_ref(), Some(&"rule"));
+    assert_eq!(pool.snapshot().discarded, 1);
+}
+
+#[test]
+fn a_trim_drops_every_object_whose_destructor_panics() {
+    let pool = ObjectPool::builder(|| Explosive(true)).keep_contents().build().unwrap();
+    pool.warm(4);
+    pool.trim(); // finds four idle objects
+    for trimmed in [2, 3, 4] {
+        assert!(catch_unwind(|| pool.trim()).is_err());
+        assert_eq!(pool.snapshot().trimmed, trimmed);
+    }
+}
+
+#[test]
+fn user_code_may_use_the_pool() {
+    struct Reentrant(std::sync::Weak<ObjectPool<Reentrant>>);
+    impl Drop for Reentrant {
         fn drop(&mut self) {
             if let Some(pool) = self.0.upgrade() {
                 let _ = pool.snapshot();
@@ -184,19 +268,19 @@ fn user_code_may_come_back_to_the_pool() {
             }
         }
     }
-    let pool = Arc::new_cyclic(|pool: &std::sync::Weak<ObjectPool<Nosy>>| {
+    let pool = Arc::new_cyclic(|pool: &std::sync::Weak<ObjectPool<Reentrant>>| {
         let (make, again, depth) = (pool.clone(), pool.clone(), AtomicUsize::new(0));
         ObjectPool::builder(move || {
-            // Making one puts another.
+            // Creating an object puts another.
             if let Some(pool) = make.upgrade()
                 && pool.snapshot().created < 10
             {
-                pool.put(Nosy(make.clone()));
+                pool.put(Reentrant(make.clone()));
             }
-            Nosy(make.clone())
+            Reentrant(make.clone())
         })
         .recycle(move |_| {
-            // Recycling one gets and puts another.
+            // Recycling an object gets and puts another.
             if depth.fetch_add(1, Ordering::Relaxed) < 100
                 && let Some(pool) = again.upgrade()
             {
@@ -241,7 +325,7 @@ fn objects_put_elsewhere_obey_the_same_bound() {
     let factory = Factory::default();
     let pool = ObjectPool::builder(factory.maker()).max_idle(32).thread_cache(8).build().unwrap();
     std::thread::scope(|scope| {
-        let (sender, receiver) = std::sync::mpsc::sync_channel::<Vec<Pooled<'_, Object>>>(0);
+        let (sender, receiver) = std::sync::mpsc::sync_channel::<Vec<PooledObject<'_, Object>>>(0);
         let (done, is_done) = std::sync::mpsc::sync_channel(0);
         scope.spawn(move || {
             for objects in receiver {
@@ -252,7 +336,7 @@ fn objects_put_elsewhere_obey_the_same_bound() {
         for _ in 0..50 {
             sender.send((0..100).map(|_| pool.get()).collect()).unwrap();
             is_done.recv().unwrap();
-            // The shelves, and one cache for each of the two threads.
+            // The shards, and one cache for each of the two threads.
             assert!(factory.alive() <= 32 + 8 + 8, "{}", factory.alive());
         }
         drop(sender);
@@ -261,7 +345,7 @@ fn objects_put_elsewhere_obey_the_same_bound() {
 }
 
 #[test]
-fn warming_stops_where_there_is_no_more_room() {
+fn warming_stops_when_the_shards_are_full() {
     let factory = Factory::default();
     let pool = ObjectPool::builder(factory.maker()).max_idle(10).build().unwrap();
     assert_eq!(pool.warm(4), 4);
@@ -275,7 +359,7 @@ fn warming_stops_where_there_is_no_more_room() {
 
 #[test]
 fn objects_made_together_share_no_cache_line() {
-    let pool = ObjectPool::builder(|| 0_u8).build().unwrap();
+    let pool = ObjectPool::builder(|| 0_u8).keep_contents().build().unwrap();
     pool.warm(50);
     let objects: Vec<_> = (0..50).map(|_| pool.get()).collect();
     let mut lines: Vec<_> =
@@ -310,13 +394,13 @@ fn a_burst_is_gone_after_the_stated_number_of_intervals() {
         idle.push(factory.alive());
     }
     assert!(idle.is_sorted_by(|a, b| a >= b), "{idle:?}");
-    // The floor of the shelves, and the one object in use: the thread gave up what else its cache held.
+    // The minimum in the shards, and the one object in use: the thread moved the rest of its cache.
     assert_eq!(*idle.last().unwrap(), 5 + 1, "{idle:?}");
     let made = factory.made();
     for _ in 0..1000 {
         drop(pool.get());
     }
-    assert_eq!(factory.made(), made, "what is in use is not trimmed");
+    assert_eq!(factory.made(), made, "objects in use are not trimmed");
 }
 
 #[test]
@@ -326,6 +410,7 @@ fn no_trim_without_an_interval_or_before_it_is_over() {
         [(None, 1000, false), (Some(10), 9, false), (Some(10), 10, true), (Some(10), 1000, true)]
     {
         let pool = ObjectPool::builder(|| ())
+            .keep_contents()
             .trim_interval(interval.map(Duration::from_secs))
             .thread_cache(0)
             .clock(clock.clock())
@@ -342,7 +427,7 @@ fn no_trim_without_an_interval_or_before_it_is_over() {
 }
 
 #[test]
-fn works_while_the_thread_locals_of_a_thread_are_destroyed() {
+fn the_pool_works_while_thread_locals_are_destroyed() {
     struct AtExit(Arc<ObjectPool<Object>>, usize);
     impl Drop for AtExit {
         fn drop(&mut self) {
@@ -371,12 +456,12 @@ fn works_while_the_thread_locals_of_a_thread_are_destroyed() {
     assert_eq!(snapshot.idle as usize, factory.alive());
     assert!(
         snapshot.hits > 20 * 3,
-        "what a leaving thread puts is found by the next: {snapshot:?}"
+        "a thread finds the objects of threads that have ended: {snapshot:?}"
     );
 }
 
 #[test]
-fn dropping_the_pool_drops_what_is_idle() {
+fn dropping_the_pool_drops_its_idle_objects() {
     let factory = Factory::default();
     let pool = ObjectPool::new(factory.maker());
     std::thread::scope(|scope| {
@@ -389,21 +474,25 @@ fn dropping_the_pool_drops_what_is_idle() {
 }
 
 #[test]
-fn settings_out_of_range_are_refused() {
+fn settings_out_of_range_are_rejected() {
     let fields = [
-        ObjectPool::builder(|| ()).min_idle(11).max_idle(10).build().unwrap_err(),
-        ObjectPool::builder(|| ()).thread_cache(4097).build().unwrap_err(),
-        ObjectPool::builder(|| ()).trim_interval(Duration::ZERO).build().unwrap_err(),
+        ObjectPool::builder(|| ()).keep_contents().min_idle(11).max_idle(10).build().unwrap_err(),
+        ObjectPool::builder(|| ()).keep_contents().thread_cache(4097).build().unwrap_err(),
+        ObjectPool::builder(|| ())
+            .keep_contents()
+            .trim_interval(Duration::ZERO)
+            .build()
+            .unwrap_err(),
     ]
     .map(|error| error.field());
     assert_eq!(fields, ["min_idle", "thread_cache", "trim_interval"]);
 }
 
 #[test]
-fn shared_by_threads_without_sync_objects() {
+fn a_pool_of_objects_that_are_not_sync_is_shared_by_threads() {
     fn assert_send<T: Send>() {}
     fn assert_sync<T: Sync>() {}
     assert_send::<ObjectPool<std::cell::Cell<u8>>>();
     assert_sync::<ObjectPool<std::cell::Cell<u8>>>();
-    assert_eq!(size_of::<mainstay::object_pool::Pooled<'_, [u8; 4096]>>(), 16);
+    assert_eq!(size_of::<PooledObject<'_, [u8; 4096]>>(), 16);
 }

@@ -1,4 +1,4 @@
-//! What the object pool promises about the allocator.
+//! The object pool does not allocate while it is in steady use.
 #![allow(unsafe_code)] // An allocator is unsafe to write.
 
 use mainstay::object_pool::ObjectPool;
@@ -11,16 +11,16 @@ struct Counting;
 
 thread_local!(static ALLOCATIONS: Cell<u64> = const { Cell::new(0) });
 
-// SAFETY: passes everything on to the system's allocator.
+// SAFETY: forwards to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's promise is ours.
+        // SAFETY: the caller upholds the contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is ours.
+        // SAFETY: the caller upholds the contract.
         unsafe { System.dealloc(at, layout) }
     }
 }
@@ -28,7 +28,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// How often this thread allocates in `work`.
+/// The number of allocations of this thread in `work`.
 fn allocations(work: impl FnOnce()) -> u64 {
     let before = ALLOCATIONS.get();
     work();
@@ -63,26 +63,26 @@ fn a_steady_state_allocates_nothing() {
 }
 
 #[test]
-fn nor_does_handing_over_to_another_thread() {
+fn passing_objects_to_another_thread_allocates_nothing() {
     let pool = pool(16);
     let (there, arrived) = sync_channel::<Vec<_>>(0);
     let (back, empties) = sync_channel(0);
     let consumer = std::thread::spawn(move || {
         let mut counted = 0;
-        for (round, mut parcel) in arrived.into_iter().enumerate() {
-            let allocations = allocations(|| parcel.clear());
+        for (round, mut batch) in arrived.into_iter().enumerate() {
+            let allocations = allocations(|| batch.clear());
             counted += if round < 50 { 0 } else { allocations };
-            back.send(parcel).unwrap();
+            back.send(batch).unwrap();
         }
         counted
     });
-    let mut parcel = Vec::with_capacity(100);
+    let mut batch = Vec::with_capacity(100);
     let mut counted = 0;
     for round in 0..500 {
-        let allocations = allocations(|| parcel.extend((0..100).map(|_| pool.get_owned())));
+        let allocations = allocations(|| batch.extend((0..100).map(|_| pool.get_owned())));
         counted += if round < 50 { 0 } else { allocations };
-        there.send(parcel).unwrap();
-        parcel = empties.recv().unwrap();
+        there.send(batch).unwrap();
+        batch = empties.recv().unwrap();
     }
     drop(there);
     assert_eq!((counted, consumer.join().unwrap()), (0, 0));

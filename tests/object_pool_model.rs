@@ -1,6 +1,6 @@
-//! The object pool against a model that is a set of numbers.
+//! The object pool compared with a model: sets of the numbers of its objects.
 
-use mainstay::object_pool::{Lease, ObjectPool};
+use mainstay::object_pool::{ObjectPool, PooledObject};
 use proptest::prelude::*;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 #[derive(Clone, Debug)]
 enum Step {
     Get,
-    /// Of the objects that are out, this one.
+    /// Drops the object with this index among those that are out.
     Drop(usize),
     Detach(usize),
     PutNew,
@@ -28,7 +28,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// An object that says when it is dropped.
+/// An object that records its drop.
 struct Numbered(u32, Arc<Mutex<HashSet<u32>>>);
 
 impl Drop for Numbered {
@@ -43,7 +43,7 @@ proptest! {
         steps in proptest::collection::vec(step(), 0..200),
         max_idle in 0_usize..12,
         thread_cache in 0_usize..6,
-        refused in 2_u32..9,
+        rejected in 2_u32..9,
     ) {
         let dropped = Arc::new(Mutex::new(HashSet::new()));
         let next = Arc::new(AtomicU32::new(0));
@@ -53,7 +53,7 @@ proptest! {
         };
         let min_idle = max_idle / 4;
         let pool = ObjectPool::builder(new.clone())
-            .recycle(move |object| object.0 % refused != 1)
+            .recycle(move |object| object.0 % rejected != 1)
             .max_idle(max_idle)
             .min_idle(min_idle)
             .thread_cache(thread_cache)
@@ -64,12 +64,12 @@ proptest! {
 
         let mut out = Vec::new();
         let mut idle = BTreeSet::new();
-        let mut gone = HashSet::new();
-        let back = |number: u32, idle: &mut BTreeSet<u32>, gone: &mut HashSet<u32>| {
-            if number % refused != 1 && idle.len() < room {
+        let mut removed = HashSet::new();
+        let put = |number: u32, idle: &mut BTreeSet<u32>, removed: &mut HashSet<u32>| {
+            if number % rejected != 1 && idle.len() < room {
                 idle.insert(number);
             } else {
-                gone.insert(number);
+                removed.insert(number);
             }
         };
         for step in steps {
@@ -86,17 +86,17 @@ proptest! {
                 }
                 Step::Drop(which) if !out.is_empty() => {
                     let object = out.swap_remove(which % out.len());
-                    back(object.0, &mut idle, &mut gone);
+                    put(object.0, &mut idle, &mut removed);
                     drop(object);
                 }
                 Step::Detach(which) if !out.is_empty() => {
-                    let object = Lease::detach(out.swap_remove(which % out.len()));
-                    gone.insert(object.0);
+                    let object = PooledObject::detach(out.swap_remove(which % out.len()));
+                    removed.insert(object.0);
                 }
                 Step::Drop(_) | Step::Detach(_) => {}
                 Step::PutNew => {
                     let object = new();
-                    back(object.0, &mut idle, &mut gone);
+                    put(object.0, &mut idle, &mut removed);
                     pool.put(object);
                 }
                 Step::Warm(n) => {
@@ -105,7 +105,7 @@ proptest! {
                     let made = next.load(Ordering::Relaxed);
                     prop_assert!(warmed as usize == n || made == first + warmed + 1);
                     idle.extend(first..first + warmed);
-                    gone.extend(first + warmed..made);
+                    removed.extend(first + warmed..made);
                 }
                 Step::Trim => {
                     let before = idle.len();
@@ -114,12 +114,12 @@ proptest! {
                     let trimmed: Vec<u32> = idle.iter().copied().filter(|n| dropped.contains(n)).collect();
                     for number in trimmed {
                         idle.remove(&number);
-                        gone.insert(number);
+                        removed.insert(number);
                     }
-                    prop_assert!(idle.len() >= before.min(min_idle), "a trim leaves the floor");
+                    prop_assert!(idle.len() >= before.min(min_idle), "a trim leaves the minimum");
                 }
             }
-            prop_assert_eq!(&*dropped.lock().unwrap(), &gone);
+            prop_assert_eq!(&*dropped.lock().unwrap(), &removed);
             prop_assert_eq!(pool.snapshot().idle as usize, idle.len());
             prop_assert!(idle.len() <= room);
         }

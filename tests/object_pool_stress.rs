@@ -1,9 +1,9 @@
-//! Every object is in one place at a time: many threads, some of them short-lived, get, hand over, put
-//! and trim, and each object knows who has it.
+//! Every object is in one place at a time: many threads, some of them short-lived, get, exchange, put
+//! and trim objects, and each object records whether it is out of the pool.
 //!
-//! A program of its own rather than a `#[test]`, so that ThreadSanitizer can watch it. The standard library
-//! that comes with the compiler is not instrumented: its mutexes, channels and `Arc`s would be reported,
-//! hence there are none here.
+//! A program and not a `#[test]`, so that it can run under ThreadSanitizer. The standard library that
+//! comes with the compiler is not instrumented: its mutexes, channels and `Arc`s would be reported, so
+//! there are none here.
 //!
 //! ```text
 //! RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
@@ -11,7 +11,7 @@
 //! ```
 #![allow(unsafe_code)]
 
-use mainstay::object_pool::{ObjectPool, Pooled};
+use mainstay::object_pool::{ObjectPool, PooledObject};
 use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -23,14 +23,14 @@ const ROUNDS: usize = 2_000;
 struct Token {
     number: usize,
     taken: AtomicBool,
-    /// Not atomic on purpose: who has the token is alone with it.
+    /// Not atomic on purpose: only the holder of the token accesses it.
     uses: usize,
     uses_counted: AtomicUsize,
     alive: &'static Mutex<HashSet<usize>>,
 }
 
 impl Token {
-    /// Out of the pool.
+    /// Records that the token is out of the pool.
     fn taken(&mut self) {
         assert!(!self.taken.swap(true, Ordering::Relaxed), "{} is in two places", self.number);
         self.uses += 1;
@@ -48,25 +48,26 @@ impl Drop for Token {
     }
 }
 
-type Parcel = Vec<Pooled<'static, Token>>;
+/// Objects on their way to another thread.
+type Batch = Vec<PooledObject<'static, Token>>;
 
-fn work(pool: &'static ObjectPool<Token>, mailbox: &Mutex<Vec<Parcel>>, seed: usize) {
+fn work(pool: &'static ObjectPool<Token>, mailbox: &Mutex<Vec<Batch>>, seed: usize) {
     let mut random = fastrand::Rng::with_seed(seed as u64);
     for _ in 0..ROUNDS {
         let count = [1, 1, 3, 20][random.usize(..4)];
-        let mut parcel: Parcel = (0..count).map(|_| pool.get()).collect();
-        parcel.iter_mut().for_each(|token| token.taken());
+        let mut batch: Batch = (0..count).map(|_| pool.get()).collect();
+        batch.iter_mut().for_each(|token| token.taken());
         match random.usize(..10) {
-            // Somebody else puts them back.
-            0..4 => mailbox.lock().push(parcel),
-            // A thread that lives for this alone.
-            4 if random.usize(..10) == 0 => thread::spawn(|| drop(parcel)).join().unwrap(),
+            // Another thread puts them back.
+            0..4 => mailbox.lock().push(batch),
+            // A new thread puts them back, and ends.
+            4 if random.usize(..10) == 0 => thread::spawn(|| drop(batch)).join().unwrap(),
             5 if random.usize(..10) == 0 => pool.trim(),
-            _ => drop(parcel),
+            _ => drop(batch),
         }
         let oldest = {
-            let mut parcels = mailbox.lock();
-            if parcels.is_empty() { Vec::new() } else { parcels.remove(0) }
+            let mut batchs = mailbox.lock();
+            if batchs.is_empty() { Vec::new() } else { batchs.remove(0) }
         };
         drop(oldest);
     }
@@ -93,9 +94,9 @@ fn stress(thread_cache: usize, max_idle: usize) {
     let pool = Box::into_raw(Box::new(
         builder.thread_cache(thread_cache).max_idle(max_idle).build().unwrap(),
     ));
-    let mailbox: &Mutex<Vec<Parcel>> = Box::leak(Box::default());
+    let mailbox: &Mutex<Vec<Batch>> = Box::leak(Box::default());
     {
-        // SAFETY: freed below, when all threads are gone and the mailbox is empty.
+        // SAFETY: freed below, after all threads have ended and the mailbox is empty.
         let pool: &'static ObjectPool<Token> = unsafe { &*pool };
         let threads: Vec<_> =
             (0..THREADS).map(|seed| thread::spawn(move || work(pool, mailbox, seed))).collect();
@@ -104,12 +105,16 @@ fn stress(thread_cache: usize, max_idle: usize) {
         }
         mailbox.lock().clear();
     }
-    // SAFETY: made above, and nobody has a reference to it any more.
+    // SAFETY: made above, and no reference to it is left.
     let pool = unsafe { Box::from_raw(pool) };
 
     let snapshot = pool.snapshot();
-    println!("cache {thread_cache:>2}, shelves {max_idle:>4}: {snapshot:?}");
-    assert_eq!(alive.lock().len(), snapshot.idle as usize, "what is not idle is gone");
+    println!("cache {thread_cache:>2}, shards {max_idle:>4}: {snapshot:?}");
+    assert_eq!(
+        alive.lock().len(),
+        snapshot.idle as usize,
+        "objects that are not idle were dropped"
+    );
     assert_eq!(snapshot.created as usize, made.load(Ordering::Relaxed));
     assert_eq!(snapshot.misses, snapshot.created);
     assert_eq!(snapshot.hits + snapshot.misses, snapshot.recycled + snapshot.discarded);

@@ -1,4 +1,5 @@
-//! Threads that come and go. One test, for thread ids are the process's: a test beside it would hold some.
+//! Threads that start and end. The only test of its program, because thread numbers are those of the
+//! process: another test would hold some.
 
 use mainstay::object_pool::ObjectPool;
 use std::sync::Arc;
@@ -6,8 +7,8 @@ use std::thread;
 
 type Pool = Arc<ObjectPool<Arc<()>>>;
 
-/// Threads at once, each with so many objects out at once; all are gone when this returns, destructors
-/// of their locals included.
+/// Runs `threads` threads at the same time, each of which takes `objects` objects and returns them. All
+/// have ended when this returns, including the destructors of their locals.
 fn visit(pool: &Pool, threads: usize, objects: usize) {
     let visitor = || {
         let pool = Arc::clone(pool);
@@ -20,41 +21,49 @@ fn visit(pool: &Pool, threads: usize, objects: usize) {
 }
 
 #[test]
-fn what_short_lived_threads_leave_is_bounded_and_trimmed() {
-    const SHELVES: usize = 64;
+fn the_objects_of_short_lived_threads_are_bounded_and_trimmed() {
+    const MAX_IDLE: usize = 64;
     const CACHE: usize = 4;
     let object = Arc::new(());
     let pool: Pool = {
         let object = Arc::clone(&object);
         let builder = ObjectPool::builder(move || Arc::clone(&object));
-        Arc::new(builder.max_idle(SHELVES).thread_cache(CACHE).trim_interval(None).build().unwrap())
+        Arc::new(
+            builder
+                .max_idle(MAX_IDLE)
+                .thread_cache(CACHE)
+                .trim_interval(None)
+                .keep_contents()
+                .build()
+                .unwrap(),
+        )
     };
-    // Ours, and the factory's.
+    // Without this reference and that of the factory.
     let idle = || Arc::strong_count(&object) - 2;
 
     for _ in 0..5_000 {
         visit(&pool, 2, 8);
-        assert!(idle() <= SHELVES + 2 * CACHE, "{}", idle());
+        assert!(idle() <= MAX_IDLE + 2 * CACHE, "{}", idle());
     }
-    // What a thread does first may be to take, from the cache that it inherits: with nothing put, the
-    // cache must not grow beyond its size by what comes from the shelves.
+    // A thread may begin by taking from the cache that it takes over from an earlier thread: the objects
+    // from the shards must not make the cache grow beyond its size.
     for _ in 0..20 {
-        // On threads of their own, for ours would keep an id, and what it inherits.
+        // On new threads, because this one would keep a number, and the cache that belongs to it.
         let (warmer, taker) = (Arc::clone(&pool), Arc::clone(&pool));
-        thread::spawn(move || warmer.warm(SHELVES)).join().unwrap();
+        thread::spawn(move || warmer.warm(MAX_IDLE)).join().unwrap();
         thread::spawn(move || drop(taker.take())).join().unwrap();
-        assert!(idle() <= SHELVES + 2 * CACHE, "{}", idle());
+        assert!(idle() <= MAX_IDLE + 2 * CACHE, "{}", idle());
     }
     visit(&pool, 100, 8);
-    assert!(idle() <= SHELVES + 100 * CACHE, "{}", idle());
+    assert!(idle() <= MAX_IDLE + 100 * CACHE, "{}", idle());
     assert_eq!(idle() as u64, pool.snapshot().idle);
 
-    // Nobody is left to obey, so the trim empties their caches: what finds no room on the shelves goes at
-    // once, the rest by halves.
+    // No thread is left, so the trim empties their caches: objects for which the shards have no room are
+    // dropped immediately, the rest by halves.
     let mut trims = 0;
     while idle() > 0 {
         pool.trim();
         trims += 1;
-        assert!(trims <= SHELVES.ilog2() + 2, "{} left", idle());
+        assert!(trims <= MAX_IDLE.ilog2() + 2, "{} left", idle());
     }
 }

@@ -117,7 +117,7 @@ fn semaphore() {
     let count = AtomicU64::new(0);
     let add = || {
         for _ in 0..ITEMS {
-            let _permit = semaphore.acquire_blocking(1).unwrap();
+            let _permit = semaphore.acquire_blocking().unwrap();
             count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         }
     };
@@ -136,9 +136,9 @@ fn closing() {
             work.push(Box::new(move || {
                 loop {
                     let permit = if kind == 0 {
-                        semaphore.acquire_timeout(1, Duration::MAX).ok()
+                        semaphore.acquire_blocking_timeout(Duration::MAX).ok()
                     } else {
-                        semaphore.acquire_blocking(1).ok()
+                        semaphore.acquire_blocking().ok()
                     };
                     let Some(_permit) = permit else { return };
                     entered.store(entered.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
@@ -150,21 +150,21 @@ fn closing() {
             while entered.load(Ordering::Relaxed) < 20 {
                 thread::yield_now();
             }
-            let permit = semaphore.acquire_blocking(1).unwrap();
+            let permit = semaphore.acquire_blocking().unwrap();
             assert!(semaphore.close());
             thread::yield_now();
             drop(permit);
         }));
         side_by_side(work);
         assert_eq!(semaphore.available(), 1);
-        assert!(!semaphore.is_contended());
+        assert!(!semaphore.has_waiters());
     }
 }
 
 /// Sent, or not sent, to one who waits, polls with one waker after the other, or goes away.
 fn oneshots() {
     for item in 0..400_u32 {
-        let (sender, mut receiver) = oneshot::channel();
+        let (sender, mut receiver) = oneshot();
         let thread = thread::spawn(move || {
             if item % 4 == 3 {
                 drop(sender);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures::{SinkExt, StreamExt, executor::block_on};
 use mainstay::ring::{PopError, RecvError, SendError, TimeoutError, channel};
-use mainstay::wait::{AcquireError, Closed, Order, Semaphore, oneshot};
+use mainstay::wait::{QueueOrder, Semaphore, SemaphoreClosed, SemaphoreError, oneshot};
 use proptest::prelude::*;
 
 #[derive(Default)]
@@ -29,17 +29,17 @@ fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
 
 #[test]
 fn waiters_are_served_in_the_order_asked_for() {
-    for (order, expected) in [(Order::Fifo, [0, 1, 2]), (Order::Lifo, [2, 1, 0])] {
+    for (order, expected) in [(QueueOrder::Fifo, [0, 1, 2]), (QueueOrder::Lifo, [2, 1, 0])] {
         let semaphore = Semaphore::with_order(1, order);
-        let mut held = semaphore.try_acquire(1).ok();
-        let mut waiters: Vec<_> = (0..3).map(|_| Some(semaphore.acquire(1))).collect();
+        let mut held = semaphore.try_acquire().ok();
+        let mut waiters: Vec<_> = (0..3).map(|_| Some(semaphore.acquire())).collect();
         for waiter in waiters.iter_mut().flatten() {
             assert!(poll(waiter).is_pending());
         }
-        assert!(semaphore.try_acquire(1).is_err());
+        assert!(semaphore.try_acquire().is_err());
         for next in expected {
             drop(held.take());
-            assert!(semaphore.try_acquire(1).is_err(), "nobody overtakes");
+            assert!(semaphore.try_acquire().is_err(), "nobody overtakes");
             for (id, waiter) in waiters.iter_mut().enumerate() {
                 let Some(future) = waiter else { continue };
                 if let Poll::Ready(permit) = poll(future) {
@@ -56,9 +56,9 @@ fn waiters_are_served_in_the_order_asked_for() {
 #[test]
 fn a_limit_that_shrinks_revokes_nothing_and_grants_nothing() {
     let semaphore = Semaphore::new(3);
-    let held: Vec<_> = (0..3).map(|_| semaphore.try_acquire(1).unwrap()).collect();
+    let held: Vec<_> = (0..3).map(|_| semaphore.try_acquire().unwrap()).collect();
     semaphore.resize(1);
-    let mut waiter = semaphore.acquire(1);
+    let mut waiter = semaphore.acquire();
     assert!(poll(&mut waiter).is_pending());
     for (gone, permit) in held.into_iter().enumerate() {
         assert_eq!(semaphore.available(), 0);
@@ -66,7 +66,7 @@ fn a_limit_that_shrinks_revokes_nothing_and_grants_nothing() {
         drop(permit);
     }
     let Poll::Ready(Ok(permit)) = poll(&mut waiter) else { panic!("below the limit at last") };
-    let mut heavy = semaphore.acquire(5);
+    let mut heavy = semaphore.acquire_n(5);
     assert!(poll(&mut heavy).is_pending());
     semaphore.resize(6);
     let Poll::Ready(Ok(heavy)) = poll(&mut heavy) else {
@@ -96,15 +96,15 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn free(limit: i64, held: &[mainstay::wait::Permit<'_>]) -> i64 {
-    limit - held.iter().map(|permit| i64::from(permit.weight())).sum::<i64>()
+fn free(limit: i64, held: &[mainstay::wait::SemaphorePermit<'_>]) -> i64 {
+    limit - held.iter().map(|permit| i64::from(permit.count())).sum::<i64>()
 }
 
 proptest! {
     /// Against a model that is a list of the waiting and a sum of the held.
     #[test]
     fn the_semaphore_behaves_like_a_list(lifo: bool, steps in proptest::collection::vec(step(), 0..120)) {
-        let order = if lifo { Order::Lifo } else { Order::Fifo };
+        let order = if lifo { QueueOrder::Lifo } else { QueueOrder::Fifo };
         let semaphore = Semaphore::with_order(3, order);
         let mut limit = 3i64;
         let mut held = Vec::new();
@@ -112,7 +112,7 @@ proptest! {
         for step in steps {
             match step {
                 Step::Acquire(weight) => {
-                    let mut future = semaphore.acquire(weight);
+                    let mut future = semaphore.acquire_n(weight);
                     let next = waiting.is_empty() || lifo;
                     let expected = next && free(limit, &held) >= i64::from(weight);
                     match poll(&mut future) {
@@ -122,7 +122,7 @@ proptest! {
                 }
                 Step::TryAcquire(weight) => {
                     let expected = waiting.is_empty() && free(limit, &held) >= i64::from(weight);
-                    let permit = semaphore.try_acquire(weight);
+                    let permit = semaphore.try_acquire_n(weight);
                     prop_assert_eq!(permit.is_ok(), expected);
                     held.extend(permit);
                 }
@@ -147,17 +147,17 @@ proptest! {
         drop(waiting);
         drop(held);
         prop_assert_eq!(i64::from(semaphore.available()), limit);
-        prop_assert!(!semaphore.is_contended());
+        prop_assert!(!semaphore.has_waiters());
     }
 }
 
 #[test]
 fn closing_ends_waiting_and_revokes_nothing() {
     let semaphore = Semaphore::new(1);
-    let held = semaphore.try_acquire(1).unwrap();
+    let held = semaphore.try_acquire().unwrap();
     let woken = Arc::new(Count::default());
     // More than are woken in one go.
-    let mut waiters: Vec<_> = (0..40).map(|_| semaphore.acquire(1)).collect();
+    let mut waiters: Vec<_> = (0..40).map(|_| semaphore.acquire()).collect();
     for waiter in &mut waiters {
         let waker = Waker::from(Arc::clone(&woken));
         assert!(Pin::new(waiter).poll(&mut Context::from_waker(&waker)).is_pending());
@@ -178,32 +178,35 @@ fn closing_ends_waiting_and_revokes_nothing() {
     };
     drop(waiters.next().unwrap());
     for mut waiter in waiters {
-        assert!(matches!(poll(&mut waiter), Poll::Ready(Err(Closed))));
+        assert!(matches!(poll(&mut waiter), Poll::Ready(Err(SemaphoreClosed))));
     }
-    assert!(!semaphore.is_contended());
+    assert!(!semaphore.has_waiters());
     drop(granted);
     assert_eq!(semaphore.available(), 1);
 
-    assert_eq!(semaphore.try_acquire(1).unwrap_err(), AcquireError::Closed);
-    assert_eq!(semaphore.acquire_blocking(1).unwrap_err(), Closed);
-    assert_eq!(semaphore.acquire_timeout(1, Duration::MAX).unwrap_err(), AcquireError::Closed);
-    assert_eq!(block_on(semaphore.acquire(9)).unwrap_err(), Closed);
+    assert_eq!(semaphore.try_acquire().unwrap_err(), SemaphoreError::Closed);
+    assert_eq!(semaphore.acquire_blocking().unwrap_err(), SemaphoreClosed);
+    assert_eq!(
+        semaphore.acquire_blocking_timeout(Duration::MAX).unwrap_err(),
+        SemaphoreError::Closed
+    );
+    assert_eq!(block_on(semaphore.acquire_n(9)).unwrap_err(), SemaphoreClosed);
     semaphore.resize(9);
-    assert_eq!(semaphore.try_acquire(1).unwrap_err(), AcquireError::Closed);
+    assert_eq!(semaphore.try_acquire().unwrap_err(), SemaphoreError::Closed);
 }
 
 #[test]
 fn an_owned_permit_keeps_its_semaphore() {
     let semaphore = Arc::new(Semaphore::new(2));
     let weak = Arc::downgrade(&semaphore);
-    let first = semaphore.try_acquire_owned(2).unwrap();
-    assert_eq!(first.weight(), 2);
-    assert_eq!(semaphore.try_acquire_owned(1).unwrap_err(), AcquireError::Exhausted);
+    let first = semaphore.try_acquire_n_owned(2).unwrap();
+    assert_eq!(first.count(), 2);
+    assert_eq!(semaphore.try_acquire_owned().unwrap_err(), SemaphoreError::Exhausted);
     let waiting = thread::spawn({
-        let acquire = semaphore.acquire_owned(1);
+        let acquire = semaphore.acquire_owned();
         move || block_on(acquire).unwrap()
     });
-    let mut given_up = semaphore.acquire_owned(1);
+    let mut given_up = semaphore.acquire_owned();
     assert!(poll(&mut given_up).is_pending());
     drop(given_up);
     drop(first);
@@ -225,7 +228,7 @@ fn a_panicking_waker_keeps_nobody_asleep() {
     }
     let semaphore = Semaphore::new(0);
     let woken = Arc::new(Count::default());
-    let mut waiters: Vec<_> = (0..40).map(|_| semaphore.acquire(1)).collect();
+    let mut waiters: Vec<_> = (0..40).map(|_| semaphore.acquire()).collect();
     for (id, waiter) in waiters.iter_mut().enumerate() {
         let waker =
             if id == 0 { Waker::from(Arc::new(Panics)) } else { Waker::from(Arc::clone(&woken)) };
@@ -241,7 +244,7 @@ fn a_panicking_waker_keeps_nobody_asleep() {
 fn permits_never_exceed_the_limit_under_stress() {
     let semaphore = Semaphore::new(3);
     let inside = AtomicUsize::new(0);
-    let enter = |permit: Result<_, Closed>| {
+    let enter = |permit: Result<_, SemaphoreClosed>| {
         let permit = permit.unwrap();
         assert!(inside.fetch_add(1, Ordering::SeqCst) < 3);
         inside.fetch_sub(1, Ordering::SeqCst);
@@ -254,28 +257,28 @@ fn permits_never_exceed_the_limit_under_stress() {
                 let mut random = fastrand::Rng::with_seed(seed);
                 for _ in 0..5_000 {
                     match random.u8(0..4) {
-                        0 => enter(semaphore.acquire_blocking(1)),
-                        1 => enter(block_on(semaphore.acquire(2))),
-                        2 => drop(semaphore.try_acquire(3).map(|permit| enter(Ok(permit)))),
-                        _ => drop(poll(&mut semaphore.acquire(1)).map(enter)),
+                        0 => enter(semaphore.acquire_blocking()),
+                        1 => enter(block_on(semaphore.acquire_n(2))),
+                        2 => drop(semaphore.try_acquire_n(3).map(|permit| enter(Ok(permit)))),
+                        _ => drop(poll(&mut semaphore.acquire()).map(enter)),
                     }
                 }
             });
         }
     });
     assert_eq!(semaphore.available(), 3);
-    assert!(!semaphore.is_contended());
+    assert!(!semaphore.has_waiters());
 }
 
 #[test]
 fn waits_with_an_end_end() {
     let semaphore = Semaphore::new(0);
-    let refused = semaphore.acquire_timeout(1, Duration::from_millis(1)).unwrap_err();
-    assert_eq!(refused, AcquireError::Exhausted);
-    assert!(!semaphore.is_contended(), "it left the queue");
+    let refused = semaphore.acquire_blocking_timeout(Duration::from_millis(1)).unwrap_err();
+    assert_eq!(refused, SemaphoreError::Exhausted);
+    assert!(!semaphore.has_waiters(), "it left the queue");
 
-    let (_sender, mut receiver) = oneshot::channel::<u8>();
-    assert_eq!(receiver.recv_timeout(Duration::from_millis(1)), Ok(None));
+    let (_sender, mut receiver) = oneshot::<u8>();
+    assert_eq!(receiver.recv_blocking_timeout(Duration::from_millis(1)), Ok(None));
 
     let (sender, receiver) = channel(1);
     assert_eq!(receiver.recv_timeout(Duration::from_millis(1)), Err(TimeoutError::Timeout(())));

@@ -153,8 +153,13 @@ struct Entry {
 
 /// Clears each part; the entry is kept if every part is worth keeping.
 impl Recycle for Entry {
-    fn recycle_within(&mut self, max_capacity: usize) -> bool {
-        self.line.recycle_within(max_capacity) && self.fields.recycle_within(max_capacity)
+    fn recycle(&mut self) {
+        self.line.clear();
+        self.fields.clear();
+    }
+
+    fn capacity(&self) -> usize {
+        self.line.capacity().max(self.fields.capacity())
     }
 }
 
@@ -220,7 +225,7 @@ impl Writable for Vec<u8> {
     }
 }
 
-impl Writable for mainstay::object_pool::Pooled<'_, Vec<u8>> {
+impl Writable for mainstay::object_pool::PooledObject<'_, Vec<u8>> {
     fn bytes(&mut self) -> &mut Vec<u8> {
         self
     }

@@ -3,13 +3,15 @@
 use super::classified::Judge;
 use super::permit::CircuitBreakerPermit;
 use super::shared::Shared;
-use crate::error::Error;
+use crate::error::{Error, Rejection};
 use crate::outcome::Classify;
+use crate::policy;
+use crate::policy::guarded::{GuardedFuture, OperationFuture, Recorder, Start};
 use pin_project::pin_project;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 /// The future of a guarded call; returned by [`CircuitBreaker::call`](super::CircuitBreaker::call).
 ///
@@ -19,19 +21,23 @@ use std::task::{Context, Poll, ready};
 /// records no outcome, and gives back its slot if it was a probe.
 #[pin_project]
 #[must_use = "futures do nothing unless polled"]
-pub struct CircuitBreakerCallFuture<'a, C, Op, Fut> {
-    breaker: &'a Shared,
-    judge: &'a Judge<C>,
-    op: Option<Op>,
-    // Dropped before the permit: what the operation holds is released when its slot is free.
+pub struct CircuitBreakerCallFuture<'a, C, Op, Fut>(
     #[pin]
-    running: Option<Fut>,
-    permit: Option<CircuitBreakerPermit<'a>>,
-}
+    GuardedFuture<
+        JudgeRecorder<'a, C>,
+        CircuitBreakerPermit<'a>,
+        AdmitFuture<'a>,
+        Operation<Op>,
+        OperationFuture<Fut>,
+    >,
+);
 
 impl<'a, C, Op, Fut> CircuitBreakerCallFuture<'a, C, Op, Fut> {
-    pub(super) const fn new(breaker: &'a Shared, judge: &'a Judge<C>, op: Op) -> Self {
-        Self { breaker, judge, op: Some(op), running: None, permit: None }
+    /// `timed` asks for the time the call takes.
+    pub(super) fn new(breaker: &'a Shared, judge: &'a Judge<C>, timed: bool, op: Op) -> Self {
+        let admission = AdmitFuture { breaker, timed };
+        let cx = policy::Context::new();
+        Self(GuardedFuture::new(JudgeRecorder(judge), cx, admission, Operation(op)))
     }
 }
 
@@ -43,28 +49,56 @@ where
 {
     type Output = Result<T, Error<E>>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        if let Some(op) = this.op.take() {
-            let permit = this.breaker.admit(C::TIMED, this.breaker.reading())?;
-            // Stored after `op` has run, so that a panic of `op` drops the permit.
-            this.running.set(Some(op()));
-            *this.permit = Some(permit);
-        }
-        let running = this.running.as_mut().as_pin_mut().expect("polled after completion");
-        let result = ready!(running.poll(cx)).map_err(Error::Operation);
-        this.running.set(None);
-        if let Some(permit) = this.permit.take() {
-            this.judge.record(permit, &result);
-        }
-        Poll::Ready(result)
+        self.project().0.poll(cx)
+    }
+}
+
+/// Admits or rejects a call when it is polled. Never pending.
+struct AdmitFuture<'a> {
+    breaker: &'a Shared,
+    timed: bool,
+}
+
+impl<'a> Future for AdmitFuture<'a> {
+    type Output = Result<CircuitBreakerPermit<'a>, Rejection>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(self.breaker.admit(self.timed, self.breaker.reading()))
+    }
+}
+
+struct JudgeRecorder<'a, C>(&'a Judge<C>);
+
+impl<'a, T, E, C: Classify<T, E>> Recorder<T, E> for JudgeRecorder<'a, C> {
+    type Permit = CircuitBreakerPermit<'a>;
+
+    #[inline(always)]
+    fn record(&self, permit: CircuitBreakerPermit<'a>, result: &Result<T, Error<E>>) {
+        self.0.record(permit, result);
+    }
+}
+
+/// The user's operation, which takes no context.
+struct Operation<Op>(Op);
+
+impl<Op, Fut, T, E> Start<T, E> for Operation<Op>
+where
+    Op: FnOnce() -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+{
+    type Future = OperationFuture<Fut>;
+
+    #[inline]
+    fn start(self, _: policy::Context) -> OperationFuture<Fut> {
+        OperationFuture((self.0)())
     }
 }
 
 impl<C, Op, Fut> fmt::Debug for CircuitBreakerCallFuture<'_, C, Op, Fut> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CircuitBreakerCallFuture")
-            .field("breaker", &self.breaker.group.name)
-            .finish_non_exhaustive()
+        f.debug_struct("CircuitBreakerCallFuture").finish_non_exhaustive()
     }
 }

@@ -111,7 +111,7 @@ impl<C> ClassifiedCircuitBreaker<C> {
         Fut: Future<Output = Result<T, E>>,
         C: Classify<T, E>,
     {
-        CircuitBreakerCallFuture::new(self.breaker.shared(), &self.judge, op)
+        CircuitBreakerCallFuture::new(self.breaker.shared(), &self.judge, C::TIMED, op)
     }
 
     /// Runs `op` on this thread if the breaker admits it, and records its outcome as the classifier

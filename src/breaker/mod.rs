@@ -239,7 +239,7 @@ impl CircuitBreaker {
         Op: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        CircuitBreakerCallFuture::new(&self.0, &const { Judge::DEFAULT }, op)
+        CircuitBreakerCallFuture::new(&self.0, &const { Judge::DEFAULT }, false, op)
     }
 
     /// Runs `op` on this thread if the breaker admits it, and records its outcome: every `Err` of

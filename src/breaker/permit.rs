@@ -241,3 +241,52 @@ impl fmt::Debug for OwnedCircuitBreakerPermit {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[cfg(not(mainstay_loom))]
+mod tests {
+    use super::*;
+    use crate::backoff::Backoff;
+    use crate::breaker::CircuitBreakerState;
+    use crate::time::ManualClock;
+
+    #[test]
+    fn an_owned_permit_counts_as_a_borrowed_one_does() {
+        let breaker = CircuitBreaker::builder().min_calls(5).build().unwrap();
+        let acquire = || breaker.try_acquire_owned().unwrap();
+        acquire().success();
+        acquire().failure();
+        acquire().record(&Err::<(), ()>(()));
+        acquire().record_outcome(Outcome::Slow);
+        acquire().ignore();
+        drop(acquire());
+        let counts = breaker.snapshot().counts;
+        assert_eq!((counts.total, counts.failed, counts.slow), (4, 2, 1));
+    }
+
+    #[test]
+    fn a_dropped_owned_probe_frees_its_slot() {
+        let time = ManualClock::new();
+        let breaker = CircuitBreaker::builder()
+            .clock(time.clock())
+            .min_calls(1)
+            .open_duration(Backoff::constant(Duration::from_secs(1)))
+            .half_open_concurrency(1)
+            .build()
+            .unwrap();
+        breaker.try_acquire_owned().unwrap().failure();
+        assert!(breaker.try_acquire_owned().is_err());
+        time.advance(Duration::from_secs(1));
+        let probe = breaker.try_acquire_owned().unwrap();
+        assert!(breaker.try_acquire_owned().is_err());
+        drop(probe);
+        let snapshot = breaker.snapshot();
+        let half_open = CircuitBreakerState::HalfOpen;
+        assert_eq!(
+            (snapshot.state, snapshot.active_probes, snapshot.trial.total),
+            (half_open, 0, 0)
+        );
+        breaker.try_acquire_owned().unwrap().success();
+        assert_eq!(breaker.snapshot().trial.total, 1);
+    }
+}

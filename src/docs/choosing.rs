@@ -21,13 +21,13 @@
 //! |---|---|
 //! | waits that shall grow, and not all end at once | [`Backoff`](crate::backoff::Backoff) |
 //! | successes and failures of the last while to count | [`Window`](crate::window::Window) |
-//! | objects that are dear to make and used for a moment: buffers, parsers, compression contexts | [`ObjectPool`](crate::object_pool::ObjectPool) |
+//! | objects that are expensive to create and used briefly: buffers, parsers, compression contexts | [`ObjectPool`](crate::object_pool::ObjectPool) |
 //! | a bounded queue between threads that never waits by itself | [`Ring`](crate::ring::Ring) |
 //! | the same, where senders and receivers wait | [`ring::channel`](crate::ring::channel()) |
 //! | so many at a time, in the order in which they came | [`Semaphore`](crate::wait::Semaphore) |
 //! | a breaker for each host or key | [`breaker::KeyedCircuitBreaker`](crate::breaker::KeyedCircuitBreaker) |
 //! | a limit for each user, host or key | [`rate::Keyed`](crate::rate::Keyed) |
-//! | one value for one waiter | [`wait::oneshot`](mod@crate::wait::oneshot) |
+//! | one value for one waiter | [`oneshot`](crate::wait::oneshot) |
 //! | timing to test | [`ManualClock`](crate::time::ManualClock) |
 //!
 //! # Towards the outside

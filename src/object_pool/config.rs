@@ -1,55 +1,81 @@
-use super::depot::Depot;
-use super::{Make, ObjectPool, Recycle, Rule};
+//! The builder: settings, their defaults and their limits.
+
+use super::recycle::{ByRule, ByTrait, RuleSource};
+use super::storage::Storage;
+use super::{Make, ObjectPool, Recycle};
 use crate::error::ConfigError;
 use crate::time::Clock;
 use std::fmt;
 use std::time::Duration;
 
-/// As much as a busy service has under way at once; what is more comes from a burst.
+/// As many objects as a busy service uses at the same time; more are left over from a burst.
 const MAX_IDLE: usize = 1024;
 const MIN_IDLE: usize = 0;
-/// Hand-over between threads goes by half a cache: sixteen objects share the cost of a lock and of the
-/// cache misses that come with it, which keeps it within four times the cost on one thread.
+/// Objects move between threads by half a cache: sixteen objects share the cost of a lock and of its
+/// cache misses, which keeps it within four times the cost on one thread.
 const THREAD_CACHE: usize = 32;
-/// Longer than a lull between two requests, short enough that a burst is forgotten within two minutes.
+/// Longer than a pause between two requests, short enough that a burst is gone within two minutes.
 const TRIM_INTERVAL: Duration = Duration::from_secs(10);
-const DISCARD_ON_UNWIND: bool = true;
 
-const MOST_THREAD_CACHE: usize = 4096;
-const MOST_SHELVES: usize = 16;
+const MAX_THREAD_CACHE: usize = 4096;
+const MAX_SHARDS: usize = 16;
 
-/// Sets up an [`ObjectPool`]; see [there](super) for what the settings do together.
+/// A builder for an [`ObjectPool`].
+///
+/// `R` is where the pool takes the recycle rule from: the object's [`Recycle`], unless
+/// [`recycle`](Self::recycle) or [`keep_contents`](Self::keep_contents) is called.
 #[must_use]
-pub struct Builder<T> {
+pub struct ObjectPoolBuilder<T, R = ByTrait> {
     make: Make<T>,
-    recycle: Option<Rule<T>>,
+    rule: R,
     max_idle: usize,
     min_idle: usize,
     thread_cache: usize,
     trim_interval: Option<Duration>,
-    discard_on_unwind: bool,
+    keep_on_unwind: bool,
     clock: Clock,
 }
 
-impl<T> Builder<T> {
+impl<T> ObjectPoolBuilder<T, ByTrait> {
     pub(super) fn new(make: Make<T>) -> Self {
         Self {
             make,
-            recycle: None,
+            rule: ByTrait { max_capacity: usize::MAX },
             max_idle: MAX_IDLE,
             min_idle: MIN_IDLE,
             thread_cache: THREAD_CACHE,
             trim_interval: Some(TRIM_INTERVAL),
-            discard_on_unwind: DISCARD_ON_UNWIND,
+            keep_on_unwind: false,
             clock: Clock::system(),
         }
     }
 
-    /// What happens to an object that comes back: `rule` makes it as good as new and returns true, or
-    /// returns false to have it dropped. By default it comes back as it is.
+    /// Sets the capacity, in elements (of a string, bytes), beyond which a returned object is dropped
+    /// instead of recycled. Default: no limit.
     ///
-    /// Runs at every put, on the thread that puts, so let it be quick. Replaces an earlier rule,
-    /// [`max_capacity`](Self::max_capacity) included.
+    /// Without a limit, a few huge requests can make every buffer of a busy pool huge.
+    ///
+    /// ```
+    /// # use mainstay::object_pool::ObjectPool;
+    /// let buffers = ObjectPool::builder(Vec::<u8>::new).max_capacity(64 * 1024).build()?;
+    /// buffers.get().reserve(1_000_000);
+    /// assert_eq!(buffers.snapshot().discarded, 1);
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
+    pub fn max_capacity(mut self, capacity: usize) -> Self
+    where
+        T: Recycle,
+    {
+        self.rule.max_capacity = capacity;
+        self
+    }
+}
+
+impl<T, R> ObjectPoolBuilder<T, R> {
+    /// Sets the rule by which a returned object is recycled: it resets the object and returns true, or
+    /// returns false to have it dropped. Default: the object's [`Recycle`].
+    ///
+    /// The rule runs at every put, on the thread that puts, so it should be quick.
     ///
     /// ```
     /// # use mainstay::object_pool::ObjectPool;
@@ -68,104 +94,138 @@ impl<T> Builder<T> {
     /// # let _ = frames;
     /// # Ok::<(), mainstay::error::ConfigError>(())
     /// ```
-    pub fn recycle(mut self, rule: impl Fn(&mut T) -> bool + Send + Sync + 'static) -> Self {
-        self.recycle = Some(Box::new(rule));
-        self
+    pub fn recycle(
+        self,
+        rule: impl Fn(&mut T) -> bool + Send + Sync + 'static,
+    ) -> ObjectPoolBuilder<T, ByRule<T>> {
+        self.with_rule(ByRule(Some(Box::new(rule))))
     }
 
-    /// Empties a buffer that comes back, and lets it go if it has room for more than `capacity` elements
-    /// (of a `String`, bytes): otherwise one huge request after another leaves huge buffers behind, until
-    /// every buffer in the pool is huge.
+    /// Keeps every returned object as its user left it.
     ///
-    /// This is [`recycle`](Self::recycle) with the rule of [`Recycle`], which vectors, strings, maps and
-    /// sets have, and your own types can have.
-    pub fn max_capacity(self, capacity: usize) -> Self
-    where
-        T: Recycle,
-    {
-        self.recycle(move |object| object.recycle_within(capacity))
+    /// The next user of a buffer then finds the data of the last. For objects without state, or whose
+    /// users reset them first.
+    ///
+    /// ```
+    /// # use mainstay::object_pool::ObjectPool;
+    /// let words = ObjectPool::builder(|| vec!["initial"]).keep_contents().build()?;
+    /// words.get().push("second");
+    /// assert_eq!(*words.get(), ["initial", "second"]);
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
+    pub fn keep_contents(self) -> ObjectPoolBuilder<T, ByRule<T>> {
+        self.with_rule(ByRule(None))
     }
 
-    /// How many objects lie on the shelves at most; 1024 by default. The caches of the threads come on
-    /// top. 0 leaves only these.
+    fn with_rule<S>(self, rule: S) -> ObjectPoolBuilder<T, S> {
+        let Self {
+            make,
+            rule: _,
+            max_idle,
+            min_idle,
+            thread_cache,
+            trim_interval,
+            keep_on_unwind,
+            clock,
+        } = self;
+        ObjectPoolBuilder {
+            make,
+            rule,
+            max_idle,
+            min_idle,
+            thread_cache,
+            trim_interval,
+            keep_on_unwind,
+            clock,
+        }
+    }
+
+    /// Sets how many objects the shards hold at most. Default: 1024, more than most services use at the
+    /// same time. The caches of the threads hold objects in addition; 0 leaves only these.
     pub fn max_idle(mut self, objects: usize) -> Self {
         self.max_idle = objects;
         self
     }
 
-    /// How many objects a trim leaves on the shelves, at most [`max_idle`](Self::max_idle); 0 by default.
+    /// Sets how many objects a trim leaves in the shards, at most [`max_idle`](Self::max_idle).
+    /// Default: 0, so that an unused pool becomes empty.
     pub fn min_idle(mut self, objects: usize) -> Self {
         self.min_idle = objects;
         self
     }
 
-    /// How many objects each thread keeps for itself, at most 4096; 32 by default. 0 for objects so big that
-    /// no thread may sit on some: every get and put then takes a lock that others may hold, and goes on
-    /// without an idle object if it cannot have it.
+    /// Sets how many objects each thread caches, at most 4096. Default: 32, half of which move to or
+    /// from a shard at a time.
+    ///
+    /// 0 is for objects so big that no thread may keep some: every get and put then tries a lock, and
+    /// goes on without an idle object if another thread holds it.
     pub fn thread_cache(mut self, objects: usize) -> Self {
         self.thread_cache = objects;
         self
     }
 
-    /// How often puts trim the pool; every 10 s by default. `None`: only [`trim`](ObjectPool::trim) does.
+    /// Sets how often puts trim the pool. Default: 10 s, so that a burst is gone within two minutes.
+    /// `None`: only [`trim`](ObjectPool::trim) does.
     pub fn trim_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.trim_interval = interval.into();
         self
     }
 
-    /// Whether an object is dropped whose guard is dropped by a thread that unwinds; true by default, for
-    /// nobody knows in what state the panic left it. Where the rule mends every state, false is right.
-    pub fn discard_on_unwind(mut self, discard: bool) -> Self {
-        self.discard_on_unwind = discard;
+    /// Recycles an object whose guard is dropped while its thread unwinds. Default: such an object is
+    /// dropped, because the panic may have left it in any state.
+    ///
+    /// For rules that repair every state.
+    pub fn keep_on_unwind(mut self) -> Self {
+        self.keep_on_unwind = true;
         self
     }
 
-    /// The clock that trims go by; [`Clock::system`] by default.
+    /// Sets the clock by which trims are due. Default: [`Clock::system`].
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// The pool. Makes no object yet.
+    /// Builds the pool. Creates no object yet.
     ///
     /// # Errors
-    /// Names the first setting that is out of range.
-    pub fn build(self) -> Result<ObjectPool<T>, ConfigError> {
+    ///
+    /// Returns the first setting that is out of range.
+    pub fn build(self) -> Result<ObjectPool<T>, ConfigError>
+    where
+        R: RuleSource<T>,
+    {
         if self.min_idle > self.max_idle {
             return Err(ConfigError::new("min_idle", self.min_idle, "0 to max_idle objects"));
         }
-        if self.thread_cache > MOST_THREAD_CACHE {
+        if self.thread_cache > MAX_THREAD_CACHE {
             return Err(ConfigError::new("thread_cache", self.thread_cache, "0 to 4096 objects"));
         }
         if self.trim_interval.is_some_and(|interval| interval.is_zero()) {
-            return Err(ConfigError::new(
-                "trim_interval",
-                Duration::ZERO,
-                "a time above zero, or none",
-            ));
+            let accepted = "a time above zero, or none";
+            return Err(ConfigError::new("trim_interval", Duration::ZERO, accepted));
         }
-        let shelves = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_SHELVES);
+        let shards = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_SHARDS);
         let now = self.clock.now().as_nanos();
         Ok(ObjectPool {
-            depot: Depot::new(shelves, self.max_idle, self.min_idle, self.thread_cache, now),
+            storage: Storage::new(shards, self.max_idle, self.min_idle, self.thread_cache, now),
             make: self.make,
-            recycle: self.recycle,
-            discard_on_unwind: self.discard_on_unwind,
+            recycle: self.rule.into_rule(),
+            keep_on_unwind: self.keep_on_unwind,
             trim_interval: self.trim_interval,
             clock: self.clock,
         })
     }
 }
 
-impl<T> fmt::Debug for Builder<T> {
+impl<T, R> fmt::Debug for ObjectPoolBuilder<T, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder")
-            .field("recycle", &self.recycle.is_some())
+        f.debug_struct("ObjectPoolBuilder")
             .field("max_idle", &self.max_idle)
             .field("min_idle", &self.min_idle)
             .field("thread_cache", &self.thread_cache)
             .field("trim_interval", &self.trim_interval)
-            .field("discard_on_unwind", &self.discard_on_unwind)
+            .field("keep_on_unwind", &self.keep_on_unwind)
             .field("clock", &self.clock)
             .finish_non_exhaustive()
     }
@@ -177,17 +237,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_docs_name_the_defaults() {
+    fn the_docs_state_the_defaults() {
         let docs = include_str!("mod.rs");
         for (setting, default) in [
-            ("recycle", "none: objects come back as they are".to_owned()),
             ("max_idle", format!("{MAX_IDLE} objects")),
             ("min_idle", format!("{MIN_IDLE} objects")),
             ("thread_cache", format!("{THREAD_CACHE} objects")),
             ("trim_interval", format!("{} s", TRIM_INTERVAL.as_secs())),
-            ("discard_on_unwind", DISCARD_ON_UNWIND.to_string()),
         ] {
-            let row = format!("//! | [`{setting}`](Builder::{setting}) | {default} |\n");
+            let row = format!("//! | [`{setting}`](ObjectPoolBuilder::{setting}) | {default} |\n");
             assert!(docs.contains(&row), "{row}");
         }
     }

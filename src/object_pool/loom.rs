@@ -1,11 +1,11 @@
-//! Models of the depot: objects change hands between threads, slots between owners.
+//! Loom models of the storage: objects move between threads, slots between their holders.
 //!
-//! An object is a token whose cell loom watches, and every holder writes to it: a hand-over without a
-//! happens-before edge, or a token in two places, fails the model by itself. At the end of each model
-//! every token is somewhere, once.
+//! An object is a token with a cell that loom checks, and every holder writes to it: a transfer without
+//! a happens-before edge, or a token in two places, fails the model. At the end of each model every
+//! token must be in exactly one place.
 
-use super::Object;
-use super::depot::Depot;
+use super::TakenObject;
+use super::storage::Storage;
 use crate::sync::{Arc, Registry, ThreadId, UnsafeCell};
 use loom::thread;
 
@@ -16,66 +16,67 @@ struct Token {
 }
 
 impl Token {
-    fn new(name: u32) -> Object<Self> {
-        Object::from(Self { name, writes: UnsafeCell::new(0) })
+    fn new(name: u32) -> TakenObject<Self> {
+        TakenObject::from(Self { name, writes: UnsafeCell::new(0) })
     }
 
     #[allow(unsafe_code)]
     fn hold(&self) {
-        // SAFETY: whoever has a token is alone with it. This is what the models are about, and loom
-        // looks whether it is so.
+        // SAFETY: the holder of a token has it alone. This is what the models are about, and loom
+        // checks it.
         self.writes.with_mut(|writes| unsafe { *writes += 1 });
     }
 }
 
 struct Scene {
-    depot: Depot<Token>,
+    storage: Storage<Token>,
     registry: Registry,
 }
 
-/// The tokens that a thread has in its hands when it ends.
-type Hands = Vec<Object<Token>>;
+/// The tokens that a thread holds when it ends.
+type Held = Vec<TakenObject<Token>>;
 
 impl Scene {
     fn new(max_idle: usize, thread_cache: usize) -> Arc<Self> {
         Arc::new(Self {
-            depot: Depot::new(2, max_idle, 0, thread_cache, 0),
+            storage: Storage::new(2, max_idle, 0, thread_cache, 0),
             registry: Registry::new(),
         })
     }
 
-    /// Takes an id, acts, and gives the id back.
-    fn act(&self, act: impl FnOnce(&Self, &ThreadId, &mut Hands)) -> Hands {
-        let mut hands = Vec::new();
+    /// Acquires an id, acts, and releases the id.
+    fn act(&self, act: impl FnOnce(&Self, &ThreadId, &mut Held)) -> Held {
+        let mut held = Vec::new();
         let id = self.registry.acquire();
-        act(self, &id, &mut hands);
+        act(self, &id, &mut held);
         self.registry.release(id);
-        hands.iter().for_each(|token| token.hold());
-        hands
+        held.iter().for_each(|token| token.hold());
+        held
     }
 
-    fn take(&self, id: &ThreadId, hands: &mut Hands) {
-        let token = self.depot.take_private(Some(id)).or_else(|| self.depot.take_shared(Some(id)));
+    fn take(&self, id: &ThreadId, held: &mut Held) {
+        let token =
+            self.storage.take_private(Some(id)).or_else(|| self.storage.take_shared(Some(id)));
         token.iter().for_each(|token| token.hold());
-        hands.extend(token);
+        held.extend(token);
     }
 
-    /// What there is no room for stays in hand.
-    fn put(&self, id: &ThreadId, token: Object<Token>, hands: &mut Hands) {
+    /// A token for which there is no room stays with the thread.
+    fn put(&self, id: &ThreadId, token: TakenObject<Token>, held: &mut Held) {
         token.hold();
-        let refused = self
-            .depot
+        let rejected = self
+            .storage
             .put_private(Some(id), token)
-            .or_else(|token| self.depot.put_shared(Some(id), token));
-        hands.extend(refused.err());
+            .or_else(|token| self.storage.put_shared(Some(id), token));
+        held.extend(rejected.err());
     }
 
     /// After all threads: the tokens 1 to `count` are each in one place.
-    fn assert_each_once(&self, count: u32, hands: impl IntoIterator<Item = Hands>) {
-        let mut found: Hands = hands.into_iter().flatten().collect();
-        // The trim empties the caches that nobody owns on to the shelves.
-        found.extend(self.depot.trim(Some(&self.registry)));
-        found.extend(std::iter::from_fn(|| self.depot.take_shared(None)));
+    fn assert_each_once(&self, count: u32, held: impl IntoIterator<Item = Held>) {
+        let mut found: Held = held.into_iter().flatten().collect();
+        // The trim moves the caches of free ids to the shards.
+        found.extend(self.storage.trim(Some(&self.registry)));
+        found.extend(std::iter::from_fn(|| self.storage.take_shared(None)));
         found.iter().for_each(|token| token.hold());
         let mut names: Vec<u32> = found.iter().map(|token| token.name).collect();
         names.sort_unstable();
@@ -83,69 +84,69 @@ impl Scene {
     }
 }
 
-/// [`Scene::act`] on a thread of its own.
+/// Runs [`Scene::act`] on a new thread.
 fn spawn(
     scene: &Arc<Scene>,
-    act: impl FnOnce(&Scene, &ThreadId, &mut Hands) + 'static,
-) -> thread::JoinHandle<Hands> {
+    act: impl FnOnce(&Scene, &ThreadId, &mut Held) + 'static,
+) -> thread::JoinHandle<Held> {
     let scene = scene.clone();
     thread::spawn(move || scene.act(act))
 }
 
-/// Without caches all goes over the shelves, and each may end with the other's token.
+/// Without caches all tokens pass through the shards, and each thread may end with the other's.
 #[test]
-fn get_against_put() {
+fn puts_and_takes_through_the_shards() {
     loom::model(|| {
         let scene = Scene::new(2, 0);
-        let other = spawn(&scene, |scene, id, hands| {
-            scene.put(id, Token::new(1), hands);
-            scene.take(id, hands);
+        let other = spawn(&scene, |scene, id, held| {
+            scene.put(id, Token::new(1), held);
+            scene.take(id, held);
         });
-        let own = scene.act(|scene, id, hands| {
-            scene.put(id, Token::new(2), hands);
-            scene.take(id, hands);
+        let own = scene.act(|scene, id, held| {
+            scene.put(id, Token::new(2), held);
+            scene.take(id, held);
         });
         scene.assert_each_once(2, [own, other.join().unwrap()]);
     });
 }
 
-/// Two threads come, fill their caches and go; the third inherits a cache, or finds one beside it.
+/// Two threads start, fill their caches and end; the third takes over one of the caches.
 #[test]
-fn a_successor_inherits_the_slot() {
+fn a_new_thread_takes_over_a_cache() {
     loom::model(|| {
         let scene = Scene::new(2, 2);
-        let first = spawn(&scene, |scene, id, hands| scene.put(id, Token::new(1), hands));
-        let second = spawn(&scene, |scene, id, hands| scene.put(id, Token::new(2), hands));
-        let third = scene.act(|scene, id, hands| scene.take(id, hands));
+        let first = spawn(&scene, |scene, id, held| scene.put(id, Token::new(1), held));
+        let second = spawn(&scene, |scene, id, held| scene.put(id, Token::new(2), held));
+        let third = scene.act(|scene, id, held| scene.take(id, held));
         scene.assert_each_once(2, [first.join().unwrap(), second.join().unwrap(), third]);
 
-        // Both are gone: whoever comes now has the slot of one of them.
-        let heir = scene.act(|scene, id, hands| {
+        // Both have ended: the next thread has the slot of one of them.
+        let first = scene.act(|scene, id, held| {
             assert_eq!(id.number(), 0);
-            scene.put(id, Token::new(1), hands);
+            scene.put(id, Token::new(1), held);
         });
-        let next = scene.act(|scene, id, hands| scene.take(id, hands));
-        assert_eq!(next.len(), 1, "the slot was not inherited");
-        scene.assert_each_once(1, [heir, next]);
+        let next = scene.act(|scene, id, held| scene.take(id, held));
+        assert_eq!(next.len(), 1, "the slot was not taken over");
+        scene.assert_each_once(1, [first, next]);
     });
 }
 
-/// Two ids of one bucket meet in making it.
+/// Two ids of one bucket make it at the same time.
 #[test]
 fn one_bucket_for_two_threads() {
     loom::model(|| {
         let scene = Scene::new(1, 1);
-        // The first id has a bucket of its own.
+        // The first id is alone in its bucket.
         let zero = scene.registry.acquire();
-        let other = spawn(&scene, |scene, id, hands| {
-            scene.put(id, Token::new(1), hands);
-            scene.take(id, hands);
-            assert_eq!(hands.len(), 1, "one's own cache is nobody else's");
+        let other = spawn(&scene, |scene, id, held| {
+            scene.put(id, Token::new(1), held);
+            scene.take(id, held);
+            assert_eq!(held.len(), 1, "another thread took from this cache");
         });
-        let own = scene.act(|scene, id, hands| {
-            scene.put(id, Token::new(2), hands);
-            scene.take(id, hands);
-            assert_eq!(hands.len(), 1, "one's own cache is nobody else's");
+        let own = scene.act(|scene, id, held| {
+            scene.put(id, Token::new(2), held);
+            scene.take(id, held);
+            assert_eq!(held.len(), 1, "another thread took from this cache");
         });
         let other = other.join().unwrap();
         scene.registry.release(zero);
@@ -153,78 +154,77 @@ fn one_bucket_for_two_threads() {
     });
 }
 
-/// A trim empties the slots that nobody owns while a thread comes for one of them, and the shelves
-/// while it takes from these.
+/// A trim empties the caches of free ids while a thread acquires one of them, and the shards while the
+/// thread takes from them.
 #[test]
 fn trim_against_get() {
     loom::model(|| {
         let scene = Scene::new(1, 2);
-        let past = scene.act(|scene, id, hands| {
-            scene.put(id, Token::new(1), hands);
-            scene.put(id, Token::new(2), hands);
+        let past = scene.act(|scene, id, held| {
+            scene.put(id, Token::new(1), held);
+            scene.put(id, Token::new(2), held);
         });
-        let other = spawn(&scene, |scene, id, hands| {
-            scene.take(id, hands);
-            scene.put(id, Token::new(3), hands);
-            scene.take(id, hands);
+        let other = spawn(&scene, |scene, id, held| {
+            scene.take(id, held);
+            scene.put(id, Token::new(3), held);
+            scene.take(id, held);
         });
-        let let_go = scene.depot.trim(Some(&scene.registry));
-        let_go.iter().for_each(|token| token.hold());
-        scene.assert_each_once(3, [past, let_go, other.join().unwrap()]);
+        let removed = scene.storage.trim(Some(&scene.registry));
+        removed.iter().for_each(|token| token.hold());
+        scene.assert_each_once(3, [past, removed, other.join().unwrap()]);
     });
 }
 
-/// One place is left for two threads.
+/// Two threads put into a shard with room for one object.
 #[test]
-fn shelf_overflow() {
+fn a_full_shard() {
     loom::model(|| {
         let scene = Scene::new(1, 0);
-        let other = spawn(&scene, |scene, id, hands| scene.put(id, Token::new(1), hands));
-        let own = scene.act(|scene, id, hands| scene.put(id, Token::new(2), hands));
+        let other = spawn(&scene, |scene, id, held| scene.put(id, Token::new(1), held));
+        let own = scene.act(|scene, id, held| scene.put(id, Token::new(2), held));
         let other = other.join().unwrap();
-        assert!(own.len() + other.len() >= 1, "more on the shelf than it has room for");
+        assert!(own.len() + other.len() >= 1, "more in the shard than it has room for");
         scene.assert_each_once(2, [own, other]);
     });
 }
 
-/// As before, with full caches pushing on.
+/// Two threads with full caches put into a shard with room for one object.
 #[test]
-fn cache_overflow() {
+fn full_caches() {
     loom::model(|| {
         let scene = Scene::new(1, 1);
-        let other = spawn(&scene, |scene, id, hands| {
-            scene.put(id, Token::new(1), hands);
-            scene.put(id, Token::new(2), hands);
+        let other = spawn(&scene, |scene, id, held| {
+            scene.put(id, Token::new(1), held);
+            scene.put(id, Token::new(2), held);
         });
-        let own = scene.act(|scene, id, hands| {
-            scene.put(id, Token::new(3), hands);
-            scene.put(id, Token::new(4), hands);
+        let own = scene.act(|scene, id, held| {
+            scene.put(id, Token::new(3), held);
+            scene.put(id, Token::new(4), held);
         });
         let other = other.join().unwrap();
         assert!(
             own.len() + other.len() >= 1,
-            "more idle than one shelf and two caches have room for"
+            "more idle than one shard and two caches have room for"
         );
         scene.assert_each_once(4, [own, other]);
     });
 }
 
-/// Full caches give half to the shelf, an empty one takes half, with a trim that tells all to give up
-/// theirs.
+/// A full cache moves half to a shard and an empty one takes half, while a trim recalls all caches.
 #[test]
-fn batches_through_a_shelf() {
+fn batches_through_a_shard() {
     loom::model(|| {
         let scene = Scene::new(4, 2);
-        let other = spawn(&scene, |scene, id, hands| {
+        let other = spawn(&scene, |scene, id, held| {
             for name in 1..=3 {
-                scene.put(id, Token::new(name), hands);
+                scene.put(id, Token::new(name), held);
             }
         });
-        let own = scene.act(|scene, id, hands| {
-            scene.take(id, hands);
-            scene.take(id, hands);
+        let own = scene.act(|scene, id, held| {
+            scene.take(id, held);
+            scene.take(id, held);
         });
-        let let_go = scene.depot.trim(None);
-        scene.assert_each_once(3, [own, let_go, other.join().unwrap()]);
+        let removed = scene.storage.trim(None);
+        scene.assert_each_once(3, [own, removed, other.join().unwrap()]);
     });
 }

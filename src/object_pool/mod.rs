@@ -1,15 +1,20 @@
-//! An object pool: recycles what is dear to make, on every thread at once.
+//! An object pool: reuses objects that are expensive to create, without contention between threads.
 //!
-//! # Why
+//! A buffer of a few kilobytes costs the allocator several times what it costs to reuse one; a large
+//! buffer costs page faults as well, and a parser, a compressor or a hash map that has grown costs more.
+//! But a pool behind one lock, or one atomic word, is slower than the allocator from the second thread
+//! on. This pool is built like Go's `sync.Pool`: each thread has a cache of objects, and takes from it
+//! and puts into it without a lock and without an atomic read-modify-write.
 //!
-//! A buffer of a few kilobytes costs the allocator several times what it costs to take one that lies
-//! ready, and a big one costs page faults on top; a parser, a compressor or a hash map that has grown
-//! costs more. But a pool that all threads share is a lock, or a word, that all threads fight for, and
-//! from the second thread on it is slower than the allocator it was to spare. This one is built as Go's
-//! `sync.Pool` is: every thread has a few objects to itself, and takes and puts them without a lock and
-//! without an atomic read-modify-write.
+//! Do not use an object pool for
 //!
-//! # Quick start
+//! - *small and simple objects*. An allocator allocates and frees 64 bytes in about the time of two
+//!   rounds through a pool. An object in a pool takes whole cache lines, 128 bytes or more on most
+//!   processors. Measure; `benches/peers` in the repository compares both.
+//! - *objects that are limited in number* or must be released: connections, licenses, handles. An
+//!   object pool never waits, creates an object at every miss, and drops idle objects.
+//!
+//! # Examples
 //!
 //! ```
 //! use mainstay::object_pool::ObjectPool;
@@ -17,170 +22,196 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let buffers = ObjectPool::builder(|| Vec::<u8>::with_capacity(4096))
-//!     .max_capacity(64 * 1024) // empty what comes back, let go what grew beyond this
+//!     .max_capacity(64 * 1024) // drop a buffer that has grown beyond this
 //!     .build()?;
 //!
 //! let mut buffer = buffers.get();
 //! write!(buffer, "GET / HTTP/1.1\r\n")?;
 //! assert_eq!(buffer.len(), 16);
-//! drop(buffer); // goes back
+//! drop(buffer); // goes back to the pool
 //!
-//! assert!(buffers.get().is_empty()); // the same one, emptied
+//! assert!(buffers.get().is_empty()); // the same buffer, cleared
 //! assert_eq!(buffers.snapshot().created, 1);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! # When not to
-//!
-//! * **Small and simple objects.** An allocator gives and takes 64 bytes in about the time of two rounds
-//!   through a pool: there is little to win, and memory that lies idle to lose. An object in a pool
-//!   also takes up whole cache lines, 128 bytes at least on most processors. Measure; `benches/peers` of
-//!   the repository shows both side by side.
-//! * **What must be given back, or is limited in number**: connections, licences, handles. A pool of
-//!   objects never makes anybody wait, makes a new one at every miss, and lets idle ones go when it
-//!   likes.
-//! * **Secrets.** An object comes back as its last user left it, apart from what the rule resets.
-//!
-//! # Where objects are
+//! # How it works
 //!
 //! ```text
 //!   thread 0       thread 1       thread 2
-//!  ┌────────┐     ┌────────┐     ┌────────┐   caches: thread_cache objects each,
-//!  │ newest │     │        │     │        │   touched by their thread alone
+//!  ┌────────┐     ┌────────┐     ┌────────┐   caches: up to thread_cache objects each,
+//!  │ newest │     │        │     │        │   used by their own thread only
 //!  └────────┘     └────────┘     └────────┘
 //!    │    ▲         half a cache at a time
 //!    ▼    │
-//!  ┌────────┐ ┌────────┐                       shelves: max_idle objects in all, one
-//!  │        │ │        │ …                     shelf a processor, each behind a try-lock
+//!  ┌────────┐ ┌────────┐                       shards: up to max_idle objects together,
+//!  │        │ │        │ …                     one shard per processor, behind a try-lock
 //!  └────────┘ └────────┘
 //! ```
 //!
-//! [`get`](ObjectPool::get) takes the newest of its thread's cache; if that is empty, half a cache from
-//! a shelf; if there is none, or all shelves are locked just now, it makes one. A put goes the other way,
-//! and discards the object when there is no room. Nothing ever waits.
+//! [`get`](ObjectPool::get) takes the newest object of the thread's *cache*. If the cache is empty, it
+//! takes half a cache of objects from a *shard*. If there are none, or all shards are locked, it creates
+//! an object. Returning an object goes the other way, and drops it if there is no room. Nothing waits.
 //!
-//! Caches belong to small numbers that threads hold and hand on: a thread that starts inherits the
-//! cache of one that ended, so that ten thousand threads one after another fill one cache. At most
-//! `max_idle` + `thread_cache` × *threads* objects are idle, where *threads* is how many there were at
-//! once. For objects so big that this is too much, set [`thread_cache`](Builder::thread_cache) to 0: then
-//! `max_idle` is the bound.
+//! Caches belong to small numbers that threads hold while they run: a new thread takes over the number,
+//! and with it the cache, of a thread that has ended. So ten thousand short-lived threads fill one
+//! cache. At most `max_idle` + `thread_cache` × *threads* objects are idle, where *threads* is the
+//! highest number of threads at the same time. For objects so big that this is too much, set
+//! [`thread_cache`](ObjectPoolBuilder::thread_cache) to 0: then `max_idle` is the bound.
 //!
-//! # Letting go
+//! ## Trimming
 //!
-//! A *trim* lets go what nobody wanted: of each shelf, half of the least that lay there at any time since
-//! the trim before, oldest first. It also calls the caches back: each thread sends its own to the
-//! shelves at its next put, for nobody else may touch it, and the trim does it for those whose thread
-//! has ended. So a burst of *n* objects is gone after log₂ *n* + 3 trims, down to
-//! [`min_idle`](Builder::min_idle) on the shelves, and one cache for each thread that lives and puts
-//! nothing more.
+//! A *trim* drops idle objects that were not needed: of each shard, half of the smallest number that it
+//! held at any time since the trim before, oldest first. It also recalls the caches: each thread moves
+//! its cache to the shards at its next put, because no other thread may touch it; the trim does so for
+//! threads that have ended. So a burst of *n* objects is gone after log₂ *n* + 3 trims, except for
+//! [`min_idle`](ObjectPoolBuilder::min_idle) objects in the shards, and the cache of each live thread
+//! that puts no more objects.
 //!
-//! Trims come by themselves, once a [`trim_interval`](Builder::trim_interval), driven by puts: each thread
-//! looks at the clock at every 64th, and the put that finds it time drops what is let go. There is no
-//! background thread, hence a pool that is not used at all keeps what it has, until somebody calls
-//! [`trim`](ObjectPool::trim).
+//! Trims happen once a [`trim_interval`](ObjectPoolBuilder::trim_interval), caused by puts: each thread
+//! reads the clock at every 64th put, and the put that finds the interval over drops the objects. There
+//! is no background thread, so a pool that is not used keeps its objects until
+//! [`trim`](ObjectPool::trim) is called.
 //!
-//! # Cost
+//! # Panics
 //!
-//! | what | costs |
+//! The factory, the recycle rule and the destructors of objects run outside of all locks and borrows:
+//! they may panic, and they may use the pool. A panic costs the object at hand and leaves the pool as it
+//! was. If an object is returned while its thread unwinds already, a second panic is caught, because it
+//! would abort the process. The pool also works in destructors of thread-locals, without a cache there.
+//!
+//! # Performance
+//!
+//! | operation | cost |
 //! |---|---|
-//! | a get and a put, through the thread's cache | no lock, no atomic read-modify-write, no clock, no allocation; one indirect call if there is a rule |
+//! | a get and a put, through the thread's cache | no lock, no atomic read-modify-write, no clock, no allocation; one indirect call to recycle |
 //! | beyond the cache, either way | a try-lock for every half cache of objects |
-//! | [`get_owned`](ObjectPool::get_owned) | an increment and a decrement of the `Arc` on top |
+//! | [`get_owned`](ObjectPool::get_owned) | an increment and a decrement of the `Arc` in addition |
 //! | a miss | the factory, and a box |
-//! | every 64th put of a thread | one look at the clock, if there is a `trim_interval` |
+//! | every 64th put of a thread | one reading of the clock, if there is a `trim_interval` |
 //!
-//! Memory: 128 bytes for every thread id (rounded up to a power of two) and a few hundred for the pool
-//! itself, besides the objects.
+//! Memory: 128 bytes for each thread number (rounded up to a power of two) and a few hundred for the
+//! pool, besides the objects.
 //!
 //! # Defaults
 //!
 //! | setting | default |
 //! |---|---|
-//! | [`recycle`](Builder::recycle) | none: objects come back as they are |
-//! | [`max_idle`](Builder::max_idle) | 1024 objects |
-//! | [`min_idle`](Builder::min_idle) | 0 objects |
-//! | [`thread_cache`](Builder::thread_cache) | 32 objects |
-//! | [`trim_interval`](Builder::trim_interval) | 10 s |
-//! | [`discard_on_unwind`](Builder::discard_on_unwind) | true |
-//!
-//! # Panics and re-entrance
-//!
-//! The factory, the rule and the objects' destructors run outside of all locks and borrows: they may
-//! panic, and they may use the pool. A panic leaves it as it was, less the object at hand. All of it
-//! works while the locals of a thread are being destroyed, there without a cache.
+//! | [`recycle`](ObjectPoolBuilder::recycle) | the object's [`Recycle`] |
+//! | [`max_capacity`](ObjectPoolBuilder::max_capacity) | no limit |
+//! | [`max_idle`](ObjectPoolBuilder::max_idle) | 1024 objects |
+//! | [`min_idle`](ObjectPoolBuilder::min_idle) | 0 objects |
+//! | [`thread_cache`](ObjectPoolBuilder::thread_cache) | 32 objects |
+//! | [`trim_interval`](ObjectPoolBuilder::trim_interval) | 10 s |
+//! | [`keep_on_unwind`](ObjectPoolBuilder::keep_on_unwind) | off: dropped |
 
 mod config;
-mod depot;
-mod lease;
 #[cfg(all(test, mainstay_loom))]
 mod loom;
-mod object;
+mod pooled;
 mod recycle;
-mod shelves;
+mod shards;
 mod slots;
 mod snapshot;
-mod tally;
+mod stats;
+mod storage;
+mod taken;
 mod trim;
 
-pub use config::Builder;
-pub use lease::{Lease, Pooled, PooledOwned};
-pub use object::Object;
+pub use config::ObjectPoolBuilder;
+pub use pooled::{OwnedPooledObject, PooledObject};
 pub use recycle::Recycle;
-pub use snapshot::Snapshot;
+pub use snapshot::ObjectPoolSnapshot;
+pub use taken::TakenObject;
 
+use crate::event::for_all;
 use crate::sync::{PlainArc, thread_id};
 use crate::time::Clock;
-use depot::Depot;
+use recycle::{ByTrait, Rule};
 use std::fmt;
+use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::time::Duration;
+use storage::Storage;
 
-/// How many puts of a thread go by between two looks at the clock: reading it costs as much as a few
-/// gets and puts.
-const PUTS_PER_LOOK: u64 = 64;
+/// How many puts of a thread pass between two readings of the clock, which costs as much as a few gets
+/// and puts.
+const PUTS_PER_CLOCK_READING: u64 = 64;
 
-/// A pool of objects that are dear to make.
+/// A pool of objects that are expensive to create.
 ///
-/// It is shared by reference or in an `Arc`. Each object lives in a box of its own, which alone moves: a `T`
-/// of any size stays where it is from its first use to its last, see [`Object`].
+/// It is shared by reference or in an `Arc`. Each object stays in one box from its creation to its end,
+/// so that a `T` of any size never moves; see [`TakenObject`].
 ///
-/// See the [module](self) for what it does when.
+/// See the [module documentation](self) for how it works.
 pub struct ObjectPool<T> {
-    depot: Depot<T>,
+    storage: Storage<T>,
     make: Make<T>,
+    /// `None`: objects are kept as they are.
     recycle: Option<Rule<T>>,
-    discard_on_unwind: bool,
+    keep_on_unwind: bool,
     trim_interval: Option<Duration>,
     clock: Clock,
 }
 
 type Make<T> = Box<dyn Fn() -> T + Send + Sync>;
-type Rule<T> = Box<dyn Fn(&mut T) -> bool + Send + Sync>;
+
+// A panic in a closure of the pool's leaves it as it was.
+impl<T> UnwindSafe for ObjectPool<T> {}
+impl<T> RefUnwindSafe for ObjectPool<T> {}
 
 impl<T> ObjectPool<T> {
-    /// A pool whose objects come from `make` and come back **as their user left them**. Everything else
-    /// is at its default; for a rule that resets them use a [`builder`](Self::builder).
+    /// Creates a pool with default settings. Objects come from `make`, and are [recycled](Recycle) when
+    /// they are returned.
+    ///
+    /// ```
+    /// use mainstay::object_pool::ObjectPool;
+    ///
+    /// let lines = ObjectPool::new(String::new);
+    /// lines.get().push_str("a line");
+    /// assert_eq!(*lines.get(), ""); // the same string, cleared
+    /// ```
     #[must_use]
-    pub fn new(make: impl Fn() -> T + Send + Sync + 'static) -> Self {
+    pub fn new(make: impl Fn() -> T + Send + Sync + 'static) -> Self
+    where
+        T: Recycle,
+    {
         Self::builder(make).build().expect("the defaults are accepted")
     }
 
-    /// Says more about the pool than [`new`](Self::new) does.
-    pub fn builder(make: impl Fn() -> T + Send + Sync + 'static) -> Builder<T> {
-        Builder::new(Box::new(make))
+    /// Creates a builder for a pool whose objects come from `make`.
+    ///
+    /// A type that does not implement [`Recycle`] needs a rule:
+    /// [`recycle`](ObjectPoolBuilder::recycle) or
+    /// [`keep_contents`](ObjectPoolBuilder::keep_contents).
+    ///
+    /// ```
+    /// use mainstay::object_pool::ObjectPool;
+    ///
+    /// let lines = ObjectPool::builder(String::new).max_idle(100).build()?;
+    /// # let _ = lines;
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
+    pub fn builder(make: impl Fn() -> T + Send + Sync + 'static) -> ObjectPoolBuilder<T, ByTrait> {
+        ObjectPoolBuilder::new(Box::new(make))
     }
 
-    /// An idle object, or a new one, which goes back when the guard is dropped; on whichever thread.
+    /// Returns an idle object, or a new one. It goes back to the pool when the guard is dropped, on any
+    /// thread.
     ///
     /// # Panics
-    /// If the factory does.
+    ///
+    /// Panics if the factory does.
     #[inline]
-    pub fn get(&self) -> Pooled<'_, T> {
-        Lease::new(self.take(), self)
+    pub fn get(&self) -> PooledObject<'_, T> {
+        PooledObject::new(self.take(), self)
     }
 
-    /// As [`get`](Self::get), with a guard that borrows nothing and so can go into a `'static` task. Costs
-    /// an atomic increment and decrement of a word that all threads share.
+    /// Returns an idle object, or a new one, with a guard that keeps the pool alive instead of borrowing
+    /// it, for `'static` tasks and threads.
+    ///
+    /// Costs an atomic increment and decrement of a word that all threads share.
     ///
     /// ```
     /// # use mainstay::object_pool::ObjectPool;
@@ -189,58 +220,69 @@ impl<T> ObjectPool<T> {
     /// let line = lines.get_owned();
     /// std::thread::spawn(move || println!("{}", line.len())).join().unwrap();
     /// ```
-    #[inline]
-    pub fn get_owned(self: &PlainArc<Self>) -> PooledOwned<T> {
-        Lease::new(self.take(), PlainArc::clone(self))
-    }
-
-    /// An idle object, or a new one, without a guard: [`put`](Self::put) it back, or keep it, or drop it.
     ///
     /// # Panics
-    /// If the factory does.
+    ///
+    /// Panics if the factory does.
+    #[inline]
+    pub fn get_owned(self: &PlainArc<Self>) -> OwnedPooledObject<T> {
+        OwnedPooledObject::new(self.take(), PlainArc::clone(self))
+    }
+
+    /// Returns an idle object, or a new one, without a guard: [`put`](Self::put) it back, keep it, or
+    /// drop it.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the factory does.
     #[inline]
     #[must_use]
-    pub fn take(&self) -> Object<T> {
-        match self.depot.take_private(thread_id::known().as_ref()) {
+    pub fn take(&self) -> TakenObject<T> {
+        match self.storage.take_private(thread_id::known().as_ref()) {
             Some(object) => object,
             None => self.take_shared(),
         }
     }
 
-    /// Offers an object to the pool, wherever it comes from: [`take`](Self::take), here or on another
-    /// thread, or elsewhere; a bare `T` is put into a box for it.
+    /// Puts an object into the pool, or drops it if there is no room.
+    ///
+    /// The object may come from [`take`](Self::take) or from elsewhere; a `T` is put into a box first.
+    ///
+    /// ```
+    /// # use mainstay::object_pool::ObjectPool;
+    /// let lines = ObjectPool::new(String::new);
+    /// let line = lines.take();
+    /// lines.put(line);
+    /// lines.put(String::with_capacity(100)); // not created by the pool
+    /// assert_eq!(lines.snapshot().idle, 2);
+    /// ```
     ///
     /// # Panics
-    /// If the rule does, or the destructor of an object that is not kept.
+    ///
+    /// Panics if the recycle rule does, or the destructor of an object that is not kept.
     #[inline]
-    pub fn put(&self, object: impl Into<Object<T>>) {
-        self.keep_or_discard(object.into());
+    pub fn put(&self, object: impl Into<TakenObject<T>>) {
+        self.recycle_and_keep(object.into());
     }
 
-    #[inline]
-    fn keep_or_discard(&self, mut object: Object<T>) {
-        if let Some(recycle) = &self.recycle {
-            let unless_it_panics = Discarding { pool: self };
-            let keep = recycle(&mut object);
-            std::mem::forget(unless_it_panics);
-            if !keep {
-                return self.discard(object);
-            }
-        }
-        match self.depot.put_private(thread_id::known().as_ref(), object) {
-            Ok(returned) => self.look_at_the_clock(returned),
-            Err(object) => self.put_shared(object),
-        }
-    }
-
-    /// Makes objects ahead of need, until `n` are made or the shelves are full, and returns how many were
-    /// added. What nobody wants is trimmed all the same; [`min_idle`](Builder::min_idle) keeps it.
+    /// Creates `n` objects ahead of need, or as many as the shards have room for. Returns how many.
+    ///
+    /// Objects that are not used are trimmed like others, down to
+    /// [`min_idle`](ObjectPoolBuilder::min_idle).
+    ///
+    /// ```
+    /// # use mainstay::object_pool::ObjectPool;
+    /// let lines = ObjectPool::new(String::new);
+    /// assert_eq!(lines.warm(10), 10);
+    /// assert_eq!(lines.snapshot().idle, 10);
+    /// ```
     ///
     /// # Panics
-    /// If the factory does; what was made before stays.
+    ///
+    /// Panics if the factory does; the objects created before stay in the pool.
     pub fn warm(&self, n: usize) -> usize {
         for warmed in 0..n {
-            if let Err(surplus) = self.depot.warm(self.create()) {
+            if let Err(surplus) = self.storage.warm(self.create()) {
                 self.discard(surplus);
                 return warmed;
             }
@@ -248,65 +290,97 @@ impl<T> ObjectPool<T> {
         n
     }
 
-    /// Lets go half of what stayed idle since the last trim, and calls the threads' caches back.
+    /// Drops half of the objects that have been idle since the last trim, and recalls the caches of the
+    /// threads.
     ///
-    /// Takes time in proportion to the number of thread ids and to what it lets go. A shelf that is in use
-    /// this moment is passed over: it is not idle.
+    /// Takes time in proportion to the number of threads and of dropped objects. A shard that is in use
+    /// at that moment is skipped: it is not idle.
+    ///
+    /// # Panics
+    ///
+    /// If destructors of objects panic, the first panic unwinds from here after all have been dropped.
     pub fn trim(&self) {
-        drop(self.depot.trim(thread_id::registry()));
+        for_all(self.storage.trim(thread_id::registry()), drop);
     }
 
-    /// What happened so far, and how many objects are idle now. Reads a few words for each thread id, and
-    /// disturbs nobody.
+    /// Returns the current figures. Reads a few words for each thread.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot::of(&self.depot)
+    pub fn snapshot(&self) -> ObjectPoolSnapshot {
+        ObjectPoolSnapshot::of(&self.storage)
     }
 
-    /// What the guard of an object does when it is dropped.
+    /// Takes back the object of a guard that is being dropped.
     #[inline]
-    fn put_back(&self, object: Object<T>) {
-        if std::thread::panicking() && self.discard_on_unwind {
-            self.discard(object);
+    fn put_back(&self, object: TakenObject<T>) {
+        if std::thread::panicking() {
+            self.put_back_unwinding(object);
         } else {
-            self.keep_or_discard(object);
+            self.recycle_and_keep(object);
         }
     }
 
     #[cold]
-    fn take_shared(&self) -> Object<T> {
-        self.depot.take_shared(thread_id::current().as_ref()).unwrap_or_else(|| self.create())
+    fn put_back_unwinding(&self, object: TakenObject<T>) {
+        // A second panic must not leave the guard's destructor: it would abort the process.
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            if self.keep_on_unwind {
+                self.recycle_and_keep(object);
+            } else {
+                self.discard(object);
+            }
+        }));
+    }
+
+    #[inline]
+    fn recycle_and_keep(&self, mut object: TakenObject<T>) {
+        if let Some(recycle) = &self.recycle {
+            let mut recycling = Recycling { pool: self, object: ManuallyDrop::new(object) };
+            let keep = recycle(&mut recycling.object);
+            object = recycling.finish();
+            if !keep {
+                return self.discard(object);
+            }
+        }
+        match self.storage.put_private(thread_id::known().as_ref(), object) {
+            Ok(returned) => self.count_put(returned),
+            Err(object) => self.put_shared(object),
+        }
     }
 
     #[cold]
-    fn put_shared(&self, object: Object<T>) {
-        match self.depot.put_shared(thread_id::current().as_ref(), object) {
-            Ok(returned) => self.look_at_the_clock(returned),
+    fn take_shared(&self) -> TakenObject<T> {
+        self.storage.take_shared(thread_id::current().as_ref()).unwrap_or_else(|| self.create())
+    }
+
+    #[cold]
+    fn put_shared(&self, object: TakenObject<T>) {
+        match self.storage.put_shared(thread_id::current().as_ref(), object) {
+            Ok(returned) => self.count_put(returned),
             Err(object) => self.discard(object),
         }
     }
 
-    fn create(&self) -> Object<T> {
-        let object = Object::from((self.make)());
-        self.depot.count(thread_id::current().as_ref(), |tally| &tally.created);
+    fn create(&self) -> TakenObject<T> {
+        let object = TakenObject::from((self.make)());
+        self.storage.count(thread_id::current().as_ref(), |stats| &stats.created);
         object
     }
 
     #[cold]
-    fn discard(&self, object: Object<T>) {
+    fn discard(&self, object: TakenObject<T>) {
         let discarded = self.count_discarded();
         drop(object);
-        self.look_at_the_clock(discarded);
+        self.count_put(discarded);
     }
 
     fn count_discarded(&self) -> u64 {
-        self.depot.count(thread_id::current().as_ref(), |tally| &tally.discarded)
+        self.storage.count(thread_id::current().as_ref(), |stats| &stats.discarded)
     }
 
-    /// Now and then, as `count` goes up, and trims if it is time.
+    /// Trims at every 64th put of a thread, if the interval is over. `count` is the number of the put.
     #[inline]
-    fn look_at_the_clock(&self, count: u64) {
-        if count.is_multiple_of(PUTS_PER_LOOK) {
+    fn count_put(&self, count: u64) {
+        if count.is_multiple_of(PUTS_PER_CLOCK_READING) {
             self.trim_if_due();
         }
     }
@@ -314,21 +388,39 @@ impl<T> ObjectPool<T> {
     #[cold]
     fn trim_if_due(&self) {
         if let Some(interval) = self.trim_interval
-            && self.depot.claim_trim(interval, self.clock.now().as_nanos())
+            && self.storage.claim_trim(interval, self.clock.now().as_nanos())
         {
             self.trim();
         }
     }
 }
 
-/// Counts an object as discarded when a panicking rule takes it down.
-struct Discarding<'a, T> {
+/// An object whose recycle rule is running.
+struct Recycling<'a, T> {
     pool: &'a ObjectPool<T>,
+    object: ManuallyDrop<TakenObject<T>>,
 }
 
-impl<T> Drop for Discarding<'_, T> {
+impl<T> Recycling<'_, T> {
+    /// The rule has returned.
+    #[inline]
+    #[allow(unsafe_code)]
+    fn finish(self) -> TakenObject<T> {
+        let mut recycling = ManuallyDrop::new(self);
+        // SAFETY: `self` is never dropped, so the object is taken once.
+        unsafe { ManuallyDrop::take(&mut recycling.object) }
+    }
+}
+
+impl<T> Drop for Recycling<'_, T> {
+    /// The rule has panicked: the object is lost with it.
+    #[allow(unsafe_code)]
     fn drop(&mut self) {
         self.pool.count_discarded();
+        // SAFETY: `self` is being dropped, so the object is not used after this.
+        let object = unsafe { ManuallyDrop::take(&mut self.object) };
+        // The thread is unwinding: a panic of the object's destructor would abort the process.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(object)));
     }
 }
 

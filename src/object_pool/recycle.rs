@@ -1,10 +1,13 @@
-//! What makes an object as good as new.
+//! How a returned object is prepared for its next use.
 
-use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque};
+use std::ffi::OsString;
+use std::path::PathBuf;
 
-/// An object that knows how to be used again; for [`Builder::max_capacity`](super::Builder::max_capacity).
+/// An object that can be reset for another use.
 ///
-/// Of several parts, recycle each:
+/// A pool recycles each object that is returned to it. Implement it for your own types by recycling
+/// each part:
 ///
 /// ```
 /// use mainstay::object_pool::{ObjectPool, Recycle};
@@ -16,8 +19,13 @@ use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 /// }
 ///
 /// impl Recycle for Entry {
-///     fn recycle_within(&mut self, max_capacity: usize) -> bool {
-///         self.fields.recycle_within(max_capacity) && self.line.recycle_within(max_capacity)
+///     fn recycle(&mut self) {
+///         self.fields.clear();
+///         self.line.clear();
+///     }
+///
+///     fn capacity(&self) -> usize {
+///         self.fields.capacity().max(self.line.capacity())
 ///     }
 /// }
 ///
@@ -25,22 +33,34 @@ use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 /// # let _ = entries;
 /// # Ok::<(), mainstay::error::ConfigError>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "a pool does not know how to recycle `{Self}`",
+    note = "implement `Recycle` for it, or give the builder a rule: `.recycle(|object| ..)`, or \
+            `.keep_contents()` to reuse objects as they were returned"
+)]
 pub trait Recycle {
-    /// Empties the object and returns true; or returns false if it could hold more than `max_capacity`
-    /// elements (of a string, bytes) and so is too big to lie idle.
-    fn recycle_within(&mut self, max_capacity: usize) -> bool;
+    /// Resets the object to the state of a new one. Memory may be kept.
+    fn recycle(&mut self);
+
+    /// Returns how many elements (of a string, bytes) the object has memory for. An object with more
+    /// than [`max_capacity`](super::ObjectPoolBuilder::max_capacity) is dropped instead of recycled.
+    /// Default: 0.
+    fn capacity(&self) -> usize {
+        0
+    }
 }
 
 macro_rules! containers {
     ($($container:ty, $($parameter:ident),*;)*) => {$(
         impl<$($parameter),*> Recycle for $container {
             #[inline]
-            fn recycle_within(&mut self, max_capacity: usize) -> bool {
-                let keep = self.capacity() <= max_capacity;
-                if keep {
-                    self.clear();
-                }
-                keep
+            fn recycle(&mut self) {
+                self.clear();
+            }
+
+            #[inline]
+            fn capacity(&self) -> usize {
+                self.capacity()
             }
         }
     )*};
@@ -51,13 +71,69 @@ containers! {
     VecDeque<T>, T;
     BinaryHeap<T>, T;
     String,;
+    OsString,;
+    PathBuf,;
     HashMap<K, V, S>, K, V, S;
     HashSet<T, S>, T, S;
 }
 
+impl<K, V> Recycle for BTreeMap<K, V> {
+    fn recycle(&mut self) {
+        self.clear();
+    }
+}
+
+impl<T> Recycle for BTreeSet<T> {
+    fn recycle(&mut self) {
+        self.clear();
+    }
+}
+
 impl<T: Recycle + ?Sized> Recycle for Box<T> {
     #[inline]
-    fn recycle_within(&mut self, max_capacity: usize) -> bool {
-        (**self).recycle_within(max_capacity)
+    fn recycle(&mut self) {
+        (**self).recycle();
+    }
+
+    #[inline]
+    fn capacity(&self) -> usize {
+        (**self).capacity()
+    }
+}
+
+/// Prepares an object for its next use, or returns false to have it dropped.
+pub(super) type Rule<T> = Box<dyn Fn(&mut T) -> bool + Send + Sync>;
+
+/// Where a builder takes the rule of its pool from.
+pub trait RuleSource<T> {
+    /// `None`: objects are kept as they are.
+    #[doc(hidden)]
+    fn into_rule(self) -> Option<Rule<T>>;
+}
+
+/// From the [`Recycle`] of the object.
+#[derive(Debug)]
+pub struct ByTrait {
+    pub(super) max_capacity: usize,
+}
+
+/// A closure, or none.
+pub struct ByRule<T>(pub(super) Option<Rule<T>>);
+
+impl<T: Recycle> RuleSource<T> for ByTrait {
+    fn into_rule(self) -> Option<Rule<T>> {
+        Some(Box::new(move |object: &mut T| {
+            let keep = object.capacity() <= self.max_capacity;
+            if keep {
+                object.recycle();
+            }
+            keep
+        }))
+    }
+}
+
+impl<T> RuleSource<T> for ByRule<T> {
+    fn into_rule(self) -> Option<Rule<T>> {
+        self.0
     }
 }

@@ -1,43 +1,44 @@
-//! One private slot a thread.
+//! One slot for each thread number: a cache that only its thread touches, and counters.
 #![allow(unsafe_code)]
 
-use super::Object;
-use super::tally::Tally;
+use super::TakenObject;
+use super::stats::Stats;
 use crate::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use crate::sync::{CachePadded, ThreadId, UnsafeCell};
 use std::array;
 use std::ptr;
 use std::slice;
 
+/// The slot of one thread number.
 #[derive(Debug)]
 pub(super) struct Slot<T> {
-    /// *Invariant:* touched only by the one who has the `ThreadId` of this slot.
+    /// *Invariant:* touched only by the holder of the `ThreadId` of this slot.
     cache: UnsafeCell<Cache<T>>,
     /// How many objects the cache may hold now. Zero until the owner first puts, and again when a trim
-    /// calls the cache back: one comparison on the way of every put tells all three, full, new and
-    /// called back.
-    pub(super) room: AtomicUsize,
-    pub(super) tally: Tally,
+    /// recalls the cache: one comparison at every put detects a cache that is full, new or recalled.
+    pub(super) limit: AtomicUsize,
+    pub(super) stats: Stats,
 }
 
-/// What a thread keeps for itself, newest last.
-pub(super) type Cache<T> = Vec<Object<T>>;
+/// The objects of one thread, newest last.
+pub(super) type Cache<T> = Vec<TakenObject<T>>;
 
-/// Slots never move, so that one is found without a lock.
+/// The slots by thread number. They never move, so that one is found without a lock.
 #[derive(Debug)]
 pub(super) struct Slots<T> {
-    /// Null until an id of the bucket is first used, then fixed for the life of the table.
+    /// Null until an id of the bucket is first used, then fixed for the life of the table. Bucket `b` holds
+    /// `2^b` slots.
     buckets: [AtomicPtr<CachePadded<Slot<T>>>; BUCKETS],
 }
 
-/// Models know few threads, and every atomic costs them.
+/// Models have few threads, and every atomic makes them slower.
 const BUCKETS: usize = if cfg!(mainstay_loom) { 2 } else { ThreadId::BUCKETS };
 
-// SAFETY: the table owns its objects, which is all that moving it to another thread moves.
+// SAFETY: the table owns its objects, and nothing else moves to another thread with it.
 unsafe impl<T: Send> Send for Slots<T> {}
 // SAFETY: a shared table gives access to an object only through `with`, to the one holder of a
 // `ThreadId`; two holders in turn are ordered by the registry's lock. So objects move between threads,
-// which is `T: Send`, and are never seen by two at once, so that `T: Sync` is not needed.
+// which needs `T: Send`, and are never accessed by two at the same time, so `T: Sync` is not needed.
 unsafe impl<T: Send> Sync for Slots<T> {}
 
 impl<T> Slots<T> {
@@ -45,7 +46,7 @@ impl<T> Slots<T> {
         Self { buckets: array::from_fn(|_| AtomicPtr::new(ptr::null_mut())) }
     }
 
-    /// The slot of `id`, if any id of its bucket was used before.
+    /// The slot of `id`, if an id of its bucket has been used.
     #[inline]
     pub(super) fn get(&self, id: &ThreadId) -> Option<&Slot<T>> {
         // Ordering: acquire, pairs with the release in `grow`: the slots are seen initialised.
@@ -62,7 +63,7 @@ impl<T> Slots<T> {
         })
     }
 
-    /// All slots there are: those of every id whose bucket was ever used.
+    /// The slots of every id whose bucket has been used.
     pub(super) fn all(&self) -> impl Iterator<Item = &Slot<T>> {
         self.buckets.iter().enumerate().flat_map(|(bucket, slots)| {
             // Ordering: acquire, as in `get`.
@@ -82,7 +83,8 @@ impl<T> Slots<T> {
         let slots: Box<[_]> =
             (0..1_usize << bucket).map(|_| CachePadded::new(Slot::<T>::new())).collect();
         let slots = Box::into_raw(slots).cast::<CachePadded<Slot<T>>>();
-        // Ordering: release publishes the slots to the acquire in `get`. Who loses learns nothing here.
+        // Ordering: release publishes the slots to the acquire in `get`; a thread that fails reads
+        // nothing here.
         let made = self.buckets[bucket].compare_exchange(
             ptr::null_mut(),
             slots,
@@ -99,11 +101,10 @@ impl<T> Slots<T> {
 impl<T> Drop for Slots<T> {
     fn drop(&mut self) {
         for (bucket, slots) in self.buckets.iter().enumerate() {
-            // Ordering: acquire, as in `get`. Whoever dropped the last handle to the table has already
-            // ordered us after every use of it.
+            // Ordering: acquire, as in `get`. Exclusive access already orders us after every use.
             let slots = slots.load(Ordering::Acquire);
             if !slots.is_null() {
-                // SAFETY: made by `grow` for this bucket, and nobody else is left to see it.
+                // SAFETY: made by `grow` for this bucket; exclusive access, so nothing uses it after this.
                 unsafe { free(slots, bucket) };
             }
         }
@@ -121,20 +122,20 @@ impl<T> Slot<T> {
     fn new() -> Self {
         Self {
             cache: UnsafeCell::new(Vec::new()),
-            room: AtomicUsize::new(0),
-            tally: Tally::default(),
+            limit: AtomicUsize::new(0),
+            stats: Stats::default(),
         }
     }
 
-    /// Lends the cache to its owner.
+    /// Gives access to the cache.
     ///
     /// # Safety
-    /// The caller has the `ThreadId` of this very slot, and `f` runs no code of the pool's user: that
-    /// could come back here and borrow the cache a second time.
+    /// The caller holds the `ThreadId` of this slot, and `f` runs no user code, which could call this
+    /// again and borrow the cache a second time.
     #[inline(always)]
     pub(super) unsafe fn with<R>(&self, f: impl FnOnce(&mut Cache<T>) -> R) -> R {
-        // SAFETY: by the invariant of `ThreadId` nobody else may touch the cache now, and by the contract
-        // above we do not do so twice.
+        // SAFETY: by the invariant of `ThreadId` no other thread accesses the cache now, and by the
+        // contract above this one does not access it twice.
         self.cache.with_mut(|cache| f(unsafe { &mut *cache }))
     }
 }

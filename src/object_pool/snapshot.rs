@@ -1,44 +1,45 @@
-//! Figures of a pool.
+//! The figures of a pool at one moment.
 
-use super::depot::Depot;
+use super::storage::Storage;
 
-/// What a pool did since it was built, and how many objects are idle now.
+/// The figures of an [`ObjectPool`](super::ObjectPool), counted since it was built.
 ///
-/// Each count is exact. They are read one after another while others go on counting, so that they fit
-/// together only when the pool is quiet. Then `idle` = `recycled` + warmed objects − `hits`
-/// − `trimmed`.
+/// Each count is exact. They are read one after another while other threads count, so they agree with
+/// each other only while the pool is not in use. Then `idle` = `recycled` + warmed objects − `hits` −
+/// `trimmed`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Snapshot {
-    /// Objects handed out that had been idle.
+pub struct ObjectPoolSnapshot {
+    /// Gets that found an idle object.
     pub hits: u64,
-    /// Times there was none, so that one had to be made.
+    /// Gets that found none, so that an object was created.
     pub misses: u64,
-    /// Objects made, by a miss or by [`warm`](super::ObjectPool::warm).
+    /// Objects created, by a miss or by [`warm`](super::ObjectPool::warm).
     pub created: u64,
-    /// Objects that came back and were kept.
+    /// Objects that were returned and kept.
     pub recycled: u64,
-    /// Objects that came back and were not kept: refused by the rule, caught in a panic, or one too many.
+    /// Objects that were returned and dropped: by the recycle rule, because of a panic, or for lack of
+    /// room.
     pub discarded: u64,
-    /// Idle objects that a trim let go.
+    /// Idle objects that a trim dropped.
     pub trimmed: u64,
-    /// Idle objects now, on the shelves and in the caches of the threads.
+    /// Objects that are idle now, in the shards and in the caches of the threads.
     pub idle: u64,
 }
 
-impl Snapshot {
-    pub(super) fn of<T>(depot: &Depot<T>) -> Self {
-        // What left before what came, so that a race never makes `idle` negative.
-        let hits = depot.total(|tally| &tally.hits);
-        let trimmed = depot.trimmed.get();
-        let warmed = depot.warmed.get();
-        let recycled = depot.total(|tally| &tally.recycled);
+impl ObjectPoolSnapshot {
+    pub(super) fn of<T>(storage: &Storage<T>) -> Self {
+        // What has left is read before what has come, so that a race never makes `idle` negative.
+        let hits = storage.total(|stats| &stats.hits);
+        let trimmed = storage.trimmed.get();
+        let warmed = storage.warmed.get();
+        let recycled = storage.total(|stats| &stats.recycled);
         Self {
             hits,
-            misses: depot.total(|tally| &tally.misses),
-            created: depot.total(|tally| &tally.created),
+            misses: storage.total(|stats| &stats.misses),
+            created: storage.total(|stats| &stats.created),
             recycled,
-            discarded: depot.total(|tally| &tally.discarded),
+            discarded: storage.total(|stats| &stats.discarded),
             trimmed,
             idle: (recycled + warmed).saturating_sub(hits + trimmed),
         }

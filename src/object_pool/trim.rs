@@ -1,16 +1,18 @@
-//! When to let idle objects go, and how many.
+//! When to drop idle objects, and how many.
 
 use std::time::Duration;
 
-/// Of `low`, the fewest objects that were idle at any time since the last look, the half goes, and the
-/// last one too: a burst of `n` is gone after `log2(n) + 1` looks, yet a lull of one interval costs a
-/// busy pool no more than half of what it did not need then. `spare` is what stands above the floor.
-pub(super) fn surplus(low: usize, spare: usize) -> usize {
-    low.div_ceil(2).min(spare)
+/// How many objects a trim drops. `min_len` is the smallest number that was idle at any time since the
+/// last trim, `droppable` how many there are beyond the configured minimum.
+///
+/// Half of `min_len`, rounded up: a burst of `n` objects is gone after `log2(n) + 1` trims, and a pause
+/// of one interval costs a busy pool at most half of what it did not use.
+pub(super) fn surplus(min_len: usize, droppable: usize) -> usize {
+    min_len.div_ceil(2).min(droppable)
 }
 
-/// Whether an interval has passed. Time that went backwards is no time.
-pub(super) fn due(last: u64, interval: Duration, now: u64) -> bool {
+/// Whether the interval is over. A time before `last` counts as no time.
+pub(super) fn is_due(last: u64, interval: Duration, now: u64) -> bool {
     u128::from(now.saturating_sub(last)) >= interval.as_nanos()
 }
 
@@ -20,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn idle_objects_halve_down_to_the_floor() {
+    fn idle_objects_are_halved_down_to_the_minimum() {
         let mut idle = 1000;
         let mut seen = Vec::new();
         while surplus(idle, idle) > 0 {
@@ -33,13 +35,13 @@ mod tests {
     }
 
     #[test]
-    fn due_after_a_whole_interval() {
+    fn a_trim_is_due_after_a_whole_interval() {
         let interval = Duration::from_nanos(10);
         for (last, now, expected) in
             [(0, 9, false), (0, 10, true), (5, 14, false), (5, 15, true), (50, 3, false)]
         {
-            assert_eq!(due(last, interval, now), expected, "{last} to {now}");
+            assert_eq!(is_due(last, interval, now), expected, "{last} to {now}");
         }
-        assert!(!due(0, Duration::MAX, u64::MAX));
+        assert!(!is_due(0, Duration::MAX, u64::MAX));
     }
 }

@@ -18,20 +18,20 @@
 //! | [`Clock::custom`] | yours | yours |
 
 mod block_on;
-mod expire;
 mod instant;
 mod manual;
 #[cfg(feature = "quanta")]
 mod quanta;
 mod sleep;
+mod timeout;
 #[cfg(feature = "tokio")]
 mod tokio;
 
-pub(crate) use expire::{Expire, Expiry};
 pub use instant::{Deadline, Instant};
 pub(crate) use instant::{nanos, seconds};
 pub use manual::ManualClock;
 pub use sleep::Sleep;
+pub(crate) use timeout::{Expire, Expiry};
 
 use crate::sync::atomic::Ordering;
 use crate::sync::thread::{ParkDeadline, Parker};
@@ -157,6 +157,10 @@ impl Clock {
     #[inline]
     pub(crate) const fn id(&self) -> ClockId {
         self.id
+    }
+
+    fn is_system(&self) -> bool {
+        self.source.is_none()
     }
 
     fn arm(&self, duration: Duration) -> sleep::Timer {

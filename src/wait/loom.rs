@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use loom::sync::Arc;
 use loom::thread::spawn;
 
-use super::{Closed, Order, Semaphore, oneshot};
+use super::{QueueOrder, Semaphore, SemaphoreClosed, oneshot};
 use crate::sync::UnsafeCell;
 use crate::sync::block_on;
 use crate::sync::thread::Parker;
@@ -55,7 +55,7 @@ unsafe impl Sync for Guarded {}
 unsafe impl Send for Guarded {}
 
 impl Guarded {
-    fn new(order: Order) -> Arc<Self> {
+    fn new(order: QueueOrder) -> Arc<Self> {
         Arc::new(Self { semaphore: Semaphore::with_order(1, order), cell: UnsafeCell::new(0) })
     }
 
@@ -67,20 +67,20 @@ impl Guarded {
 
 #[test]
 fn a_permit_excludes_and_hands_over() {
-    for order in [Order::Fifo, Order::Lifo] {
+    for order in [QueueOrder::Fifo, QueueOrder::Lifo] {
         model(3, move || {
             let guarded = Guarded::new(order);
             let others = [(), ()].map(|()| {
                 let guarded = Arc::clone(&guarded);
                 spawn(move || {
-                    let _permit = block_on(guarded.semaphore.acquire(1)).unwrap();
+                    let _permit = block_on(guarded.semaphore.acquire()).unwrap();
                     guarded.touch();
                 })
             });
             for other in others {
                 other.join().unwrap();
             }
-            let _permit = guarded.semaphore.try_acquire(1).expect("both gave it back");
+            let _permit = guarded.semaphore.try_acquire().expect("both gave it back");
             guarded.touch();
             // SAFETY: as in `touch`.
             assert_eq!(guarded.cell.with(|value| unsafe { *value }), 3);
@@ -92,15 +92,15 @@ fn a_permit_excludes_and_hands_over() {
 fn release_against_wait() {
     loom::model(|| {
         let semaphore = Arc::new(Semaphore::new(1));
-        let holder = semaphore.try_acquire(1).unwrap();
+        let holder = semaphore.try_acquire().unwrap();
         let waiter = spawn({
             let semaphore = Arc::clone(&semaphore);
-            move || drop(block_on(semaphore.acquire(1)))
+            move || drop(block_on(semaphore.acquire()))
         });
         drop(holder);
         waiter.join().unwrap();
         assert_eq!(semaphore.available(), 1);
-        assert!(!semaphore.is_contended());
+        assert!(!semaphore.has_waiters());
     });
 }
 
@@ -109,20 +109,20 @@ fn release_against_wait() {
 fn cancel_against_release() {
     model(3, || {
         let semaphore = Arc::new(Semaphore::new(1));
-        let holder = semaphore.try_acquire(1).unwrap();
+        let holder = semaphore.try_acquire().unwrap();
         let patient = spawn({
             let semaphore = Arc::clone(&semaphore);
-            move || drop(block_on(semaphore.acquire(1)))
+            move || drop(block_on(semaphore.acquire()))
         });
         let impatient = spawn({
             let semaphore = Arc::clone(&semaphore);
-            move || drop(poll_once(&mut semaphore.acquire(1)))
+            move || drop(poll_once(&mut semaphore.acquire()))
         });
         drop(holder);
         patient.join().unwrap();
         impatient.join().unwrap();
         assert_eq!(semaphore.available(), 1);
-        assert!(!semaphore.is_contended());
+        assert!(!semaphore.has_waiters());
     });
 }
 
@@ -131,12 +131,12 @@ fn cancel_against_release() {
 fn cancel_of_the_front_serves_the_next() {
     model(3, || {
         let semaphore = Arc::new(Semaphore::new(2));
-        let holder = semaphore.try_acquire(1).unwrap();
-        let mut heavy = semaphore.acquire(2);
+        let holder = semaphore.try_acquire().unwrap();
+        let mut heavy = semaphore.acquire_n(2);
         assert!(poll_once(&mut heavy).is_pending());
         let light = spawn({
             let semaphore = Arc::clone(&semaphore);
-            move || drop(block_on(semaphore.acquire(1)))
+            move || drop(block_on(semaphore.acquire()))
         });
         drop(heavy);
         light.join().unwrap();
@@ -151,17 +151,17 @@ fn resize_against_acquire_and_release() {
         let semaphore = Arc::new(Semaphore::new(1));
         let waiter = spawn({
             let semaphore = Arc::clone(&semaphore);
-            move || drop(block_on(semaphore.acquire(2)))
+            move || drop(block_on(semaphore.acquire_n(2)))
         });
         let shrinker = spawn({
             let semaphore = Arc::clone(&semaphore);
-            move || drop(semaphore.try_acquire(1))
+            move || drop(semaphore.try_acquire())
         });
         semaphore.resize(2);
         waiter.join().unwrap();
         shrinker.join().unwrap();
         semaphore.resize(0);
-        assert!(semaphore.try_acquire(1).is_err());
+        assert!(semaphore.try_acquire().is_err());
         semaphore.resize(3);
         assert_eq!(semaphore.available(), 3);
     });
@@ -177,15 +177,15 @@ fn close_against_acquire() {
             move || assert!(semaphore.close())
         });
         let waker = std::sync::Arc::new(Woken::default());
-        let mut acquire = semaphore.acquire(1);
+        let mut acquire = semaphore.acquire();
         let mut polled = waker.poll(&mut acquire);
         closer.join().unwrap();
         if polled.is_pending() {
             assert!(waker.is(), "nobody told it");
             polled = waker.poll(&mut acquire);
         }
-        assert!(matches!(polled, Poll::Ready(Err(Closed))));
-        assert!(!semaphore.is_contended());
+        assert!(matches!(polled, Poll::Ready(Err(SemaphoreClosed))));
+        assert!(!semaphore.has_waiters());
     });
 }
 
@@ -193,9 +193,9 @@ fn close_against_acquire() {
 fn close_against_release() {
     model(3, || {
         let semaphore = Arc::new(Semaphore::new(1));
-        let held = semaphore.try_acquire(1).unwrap();
+        let held = semaphore.try_acquire().unwrap();
         let wakers = [(); 2].map(|()| std::sync::Arc::new(Woken::default()));
-        let mut waiting = [(); 2].map(|()| semaphore.acquire(1));
+        let mut waiting = [(); 2].map(|()| semaphore.acquire());
         for (waker, acquire) in wakers.iter().zip(&mut waiting) {
             assert!(waker.poll(acquire).is_pending());
         }
@@ -213,10 +213,10 @@ fn close_against_release() {
             }
         });
         // The permit went to the first, and came back when everything was closed; or to nobody.
-        assert!(first == Ok(()) || first == Err(Closed));
-        assert_eq!(second, Err(Closed));
+        assert!(first == Ok(()) || first == Err(SemaphoreClosed));
+        assert_eq!(second, Err(SemaphoreClosed));
         assert_eq!(semaphore.available(), 1);
-        assert!(!semaphore.is_contended());
+        assert!(!semaphore.has_waiters());
     });
 }
 
@@ -226,7 +226,7 @@ fn close_against_cancel() {
     model(3, || {
         let semaphore = Arc::new(Semaphore::new(0));
         let waker = std::sync::Arc::new(Woken::default());
-        let [mut given_up, mut patient] = [(); 2].map(|()| semaphore.acquire(1));
+        let [mut given_up, mut patient] = [(); 2].map(|()| semaphore.acquire());
         assert!(waker.poll(&mut given_up).is_pending());
         assert!(waker.poll(&mut patient).is_pending());
         let closer = spawn({
@@ -235,8 +235,8 @@ fn close_against_cancel() {
         });
         drop(given_up);
         closer.join().unwrap();
-        assert!(matches!(waker.poll(&mut patient), Poll::Ready(Err(Closed))));
-        assert!(!semaphore.is_contended());
+        assert!(matches!(waker.poll(&mut patient), Poll::Ready(Err(SemaphoreClosed))));
+        assert!(!semaphore.has_waiters());
     });
 }
 
@@ -245,13 +245,13 @@ fn close_against_cancel() {
 #[test]
 fn oneshot_hands_over() {
     loom::model(|| {
-        let (sender, receiver) = oneshot::channel();
+        let (sender, receiver) = oneshot();
         let thread = spawn(move || sender.send(Arc::new(5)).unwrap());
         assert_eq!(*block_on(receiver).unwrap(), 5);
         thread.join().unwrap();
     });
     loom::model(|| {
-        let (sender, mut receiver) = oneshot::channel();
+        let (sender, mut receiver) = oneshot();
         let thread = spawn(move || sender.send(Arc::new(5)).unwrap());
         let early = receiver.try_recv().unwrap();
         thread.join().unwrap();
@@ -266,7 +266,7 @@ fn oneshot_hands_over() {
 fn oneshot_wakes_the_last_waker() {
     for sends in [true, false] {
         loom::model(move || {
-            let (sender, mut receiver) = oneshot::channel();
+            let (sender, mut receiver) = oneshot();
             let wakers = [(); 2].map(|()| std::sync::Arc::new(Woken::default()));
             assert!(wakers[0].poll(&mut receiver).is_pending());
             let thread =
@@ -295,7 +295,7 @@ fn oneshot_wakes_the_last_waker() {
 fn oneshot_against_a_receiver_that_goes() {
     for waits in [true, false] {
         loom::model(move || {
-            let (sender, mut receiver) = oneshot::channel();
+            let (sender, mut receiver) = oneshot();
             let value = Arc::new(());
             let waker = std::sync::Arc::new(Woken::default());
             if waits {
@@ -311,7 +311,7 @@ fn oneshot_against_a_receiver_that_goes() {
             assert_eq!(std::sync::Arc::strong_count(&waker), 1);
         });
         loom::model(move || {
-            let (sender, mut receiver) = oneshot::channel::<u32>();
+            let (sender, mut receiver) = oneshot::<u32>();
             let waker = std::sync::Arc::new(Woken::default());
             if waits {
                 assert!(waker.poll(&mut receiver).is_pending());

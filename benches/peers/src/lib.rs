@@ -1,5 +1,5 @@
-//! A race: contestants take turns, round after round, in one process, so that a slow minute of the
-//! machine hits all of them alike. What counts is the ratio of the medians.
+//! Comparisons in interleaved rounds: the contestants run one after another, round after round, in one
+//! process, so that a slow phase of the machine affects all of them. Compare the ratios of the medians.
 //!
 //! ```text
 //! cargo run --release --bin breaker          # one binary per primitive
@@ -23,7 +23,7 @@ pub struct Race<'a> {
 }
 
 impl<'a> Race<'a> {
-    /// A race whose figures are nanoseconds per operation.
+    /// Creates a table whose figures are nanoseconds per operation.
     pub fn new(title: impl Into<String>) -> Self {
         Self { title: title.into(), unit: "ns/op", contestants: Vec::new() }
     }
@@ -45,13 +45,13 @@ impl<'a> Race<'a> {
         self.lap(name, move |n| on_threads(threads, n, &op))
     }
 
-    /// Adds a contestant that performs `n` operations in any way it likes and says how long it took.
+    /// Adds a contestant that performs `n` operations and returns how long they took.
     pub fn lap(mut self, name: &str, lap: impl FnMut(u64) -> Duration + 'a) -> Self {
         self.contestants.push((name.to_owned(), Box::new(lap)));
         self
     }
 
-    /// Runs the rounds and prints the table; the first contestant is the measure of the ratios.
+    /// Runs the rounds and prints the table; ratios are relative to the first contestant.
     pub fn run(mut self) {
         let counts: Vec<u64> = self.contestants.iter_mut().map(|(_, lap)| calibrate(lap)).collect();
         let mut times: Vec<Vec<f64>> = vec![Vec::new(); counts.len()];
@@ -76,7 +76,8 @@ impl<'a> Race<'a> {
     }
 }
 
-/// `threads` threads do `n` operations each, starting together; from the first start to the last end.
+/// Runs `n` operations on each of `threads` threads, which start together. Returns the time from the
+/// first start to the last end.
 pub fn on_threads(threads: usize, n: u64, op: &(impl Fn() + Sync)) -> Duration {
     let gate = Barrier::new(threads);
     let spans: Vec<(Instant, Instant)> = std::thread::scope(|scope| {
@@ -107,10 +108,11 @@ fn calibrate(lap: &mut Lap<'_>) -> u64 {
     }
 }
 
-/// What a future gives that is ready at once.
+/// Returns the output of a future that is ready at its first poll.
 ///
 /// # Panics
-/// If it is not.
+///
+/// Panics if it is not ready.
 pub fn ready<F: Future>(future: F) -> F::Output {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,

@@ -1,4 +1,4 @@
-//! One successful call through a closed breaker: alone, and with threads that share the breaker.
+//! One successful call through a closed breaker: on one thread, and on threads that share the breaker.
 
 use failsafe::{CircuitBreaker as _, Config, backoff, failure_policy};
 use mainstay::breaker::{CircuitBreaker, CircuitBreakerBuilder, KeyedCircuitBreaker, Transition};
@@ -119,7 +119,7 @@ fn main() {
                 drop(black_box(failsafe_rate.call(ok)))
             })
             .threads("tower-resilience (count 100)", threads, || {
-                // Its lock is asynchronous: a call that has to wait is not ready at once.
+                // Its lock is asynchronous: a call that has to wait for it is not ready immediately.
                 let mut tower = tower.clone();
                 drop(black_box(futures::executor::block_on(tower.call(()))));
             })
@@ -129,7 +129,7 @@ fn main() {
             .run();
     }
 
-    // With failures in the window a success has to be written down, wherever that is.
+    // With failures in the window, each success must be written to it.
     for threads in [1, 2, 8] {
         Race::new(format!("one call in 100 fails, {threads} threads; per call of one thread"))
             .threads("mainstay, count window", threads, || {
@@ -168,7 +168,7 @@ fn main() {
         .run();
 }
 
-/// Calls `keys` breakers in turn, in an order that no cache foresees.
+/// Calls `keys` breakers in turn, in an order that caches cannot predict.
 fn keyed(keys: u64) -> impl FnMut() {
     let keyed: KeyedCircuitBreaker<u64> =
         KeyedCircuitBreaker::builder(CircuitBreaker::builder()).max_keys(200_000).build().unwrap();
@@ -177,13 +177,14 @@ fn keyed(keys: u64) -> impl FnMut() {
         key = (key + 7919) % keys;
         drop(black_box(keyed.call_blocking(&key, ok)));
     };
-    // Every window is full: 100 calls for each key, or for many keys as many as one has the patience for.
+    // Every window is full, with 100 calls for each key; for many keys it holds fewer, so that the
+    // setup ends in reasonable time.
     (0..100 * keys).take(10_000_000).for_each(|_| call());
     call
 }
 
 fn tokio_clock() -> tick::Clock {
-    // The clock is read only, never slept on; the runtime must merely exist.
+    // The clock is only read. The runtime must exist, but does nothing.
     let runtime = Box::leak(Box::new(
         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap(),
     ));

@@ -45,7 +45,7 @@ fn ours(size: usize) -> ObjectPool<Vec<u8>> {
     ObjectPool::builder(move || Vec::<u8>::with_capacity(size)).max_capacity(size).build().unwrap()
 }
 
-/// What a user does with it: little, so that the pool is what is measured, but not nothing.
+/// What a user does with a buffer: little, so that the pool is measured.
 fn touch(buffer: &mut Vec<u8>) {
     buffer.push(1);
     black_box(buffer.as_mut_ptr());
@@ -55,7 +55,10 @@ impl Contestants {
     fn new(size: usize) -> Self {
         Self {
             ours: ours(size),
-            ours_plain: ObjectPool::new(move || Vec::with_capacity(size)),
+            ours_plain: ObjectPool::builder(move || Vec::with_capacity(size))
+                .keep_contents()
+                .build()
+                .unwrap(),
             linear: lockfree_object_pool::LinearObjectPool::new(
                 move || Vec::with_capacity(size),
                 Vec::clear,
@@ -122,29 +125,29 @@ impl Contestants {
     }
 }
 
-/// `get` on one thread, `put` on another. The objects travel in parcels of 512 through a mailbox, so that
-/// the journey costs little beside the pool; the first contestant stays at home, the last has no pool.
-fn handed_over(title: &str, size: usize) {
+/// `get` on one thread, `put` on another. The objects pass through a queue in batches of 512, so that the
+/// transfer costs little compared with the pool; the first contestant uses one thread, the last no pool.
+fn across_threads(title: &str, size: usize) {
     let new = move || Vec::<u8>::with_capacity(size);
-    let home = ours(size);
-    // As much as is under way here.
-    let under_way = || ObjectPool::builder(new).max_capacity(size).max_idle(8192);
-    let abroad = under_way().build().unwrap();
+    let same_thread = ours(size);
+    // As many objects as are in transfer here.
+    let in_transfer = || ObjectPool::builder(new).max_capacity(size).max_idle(8192);
+    let other_thread = in_transfer().build().unwrap();
     let [small_cache, big_cache] =
-        [16, 64].map(|cache| under_way().thread_cache(cache).build().unwrap());
+        [16, 64].map(|cache| in_transfer().thread_cache(cache).build().unwrap());
     let queue = ArrayQueue::new(8192);
     let linear = lockfree_object_pool::LinearObjectPool::new(
         move || Vec::<u8>::with_capacity(size),
         Vec::clear,
     );
     Race::new(title)
-        .threads("mainstay, same thread", 1, || touch(&mut home.get()))
-        .lap("mainstay", |n| journey(n, || abroad.get(), drop))
-        .lap("mainstay, cache of 16", |n| journey(n, || small_cache.get(), drop))
-        .lap("mainstay, cache of 64", |n| journey(n, || big_cache.get(), drop))
-        .lap("lockfree-object-pool, linear", |n| journey(n, || linear.pull(), drop))
+        .threads("mainstay, same thread", 1, || touch(&mut same_thread.get()))
+        .lap("mainstay", |n| transfer(n, || other_thread.get(), drop))
+        .lap("mainstay, cache of 16", |n| transfer(n, || small_cache.get(), drop))
+        .lap("mainstay, cache of 64", |n| transfer(n, || big_cache.get(), drop))
+        .lap("lockfree-object-pool, linear", |n| transfer(n, || linear.pull(), drop))
         .lap("crossbeam ArrayQueue", |n| {
-            journey(
+            transfer(
                 n,
                 || queue.pop().unwrap_or_else(new),
                 |mut buffer| {
@@ -153,42 +156,42 @@ fn handed_over(title: &str, size: usize) {
                 },
             )
         })
-        .lap("plain allocation", |n| journey(n, new, drop))
-        .lap("the journey alone", |n| journey(n, || 0_u64, |object| drop(black_box(object))))
+        .lap("plain allocation", |n| transfer(n, new, drop))
+        .lap("the transfer alone", |n| transfer(n, || 0_u64, |object| drop(black_box(object))))
         .run();
 }
 
-fn journey<T: Send>(
+fn transfer<T: Send>(
     n: u64,
     get: impl Fn() -> T + Sync,
     put: impl Fn(T) + Sync,
 ) -> std::time::Duration {
-    const PARCEL: usize = 512;
+    const BATCH: usize = 512;
     let mailbox: ArrayQueue<Vec<T>> = ArrayQueue::new(4);
     let empties: ArrayQueue<Vec<T>> = ArrayQueue::new(8);
-    let parcels = n.div_ceil(PARCEL as u64);
+    let batches = n.div_ceil(BATCH as u64);
     let start = std::time::Instant::now();
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            for _ in 0..parcels {
-                let mut parcel = empties.pop().unwrap_or_else(|| Vec::with_capacity(PARCEL));
-                parcel.extend((0..PARCEL).map(|_| get()));
-                while let Err(back) = mailbox.push(parcel) {
-                    parcel = back;
+            for _ in 0..batches {
+                let mut batch = empties.pop().unwrap_or_else(|| Vec::with_capacity(BATCH));
+                batch.extend((0..BATCH).map(|_| get()));
+                while let Err(back) = mailbox.push(batch) {
+                    batch = back;
                     std::thread::yield_now();
                 }
             }
         });
         scope.spawn(|| {
-            for _ in 0..parcels {
-                let mut parcel = loop {
+            for _ in 0..batches {
+                let mut batch = loop {
                     match mailbox.pop() {
-                        Some(parcel) => break parcel,
+                        Some(batch) => break batch,
                         None => std::thread::yield_now(),
                     }
                 };
-                parcel.drain(..).for_each(&put);
-                let _ = empties.push(parcel);
+                batch.drain(..).for_each(&put);
+                let _ = empties.push(batch);
             }
         });
     });
@@ -256,8 +259,8 @@ fn main() {
             }
         }
     }
-    let title = "get here, put there, 4 KiB, 2 threads";
+    let title = "get on one thread, put on another, 4 KiB, 2 threads";
     if wanted(title) {
-        handed_over(title, 4 * KIB);
+        across_threads(title, 4 * KIB);
     }
 }

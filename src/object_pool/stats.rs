@@ -1,10 +1,10 @@
-//! Counting without a read-modify-write.
+//! Counters of a pool, for each thread.
 
 use crate::sync::Counter;
 
-/// What happened in the name of one thread id, or of all threads that have none.
+/// What was counted for one thread number, or for all threads without one.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct Stats {
     pub(super) hits: Counter,
     pub(super) misses: Counter,
     pub(super) created: Counter,

@@ -1,16 +1,15 @@
-//! A breaker in somebody's hand, in shadow, and watched by somebody.
+//! The modes of a circuit breaker, and controls that set the mode of many.
 #![cfg(not(mainstay_loom))]
 
 use mainstay::backoff::Backoff;
 use mainstay::breaker::{
     CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerControl as Control,
     CircuitBreakerMode as Mode, CircuitBreakerPermit as Permit, CircuitBreakerState as State,
-    KeyedCircuitBreaker, Transition, TransitionCause as Cause,
+    TransitionCause as Cause,
 };
 use mainstay::event::{Event, EventValue};
 use mainstay::outcome::Outcome;
 use mainstay::time::ManualClock;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -36,9 +35,8 @@ fn fail(breaker: &CircuitBreaker, times: usize) {
     }
 }
 
-/// What each mode does, whatever state the breaker was in.
 #[test]
-fn each_mode_rejects_counts_and_moves_as_its_table_says() {
+fn each_mode_rejects_counts_and_opens_as_its_table_says() {
     //  mode, passes, counts, trips
     let table = [
         (Mode::Automatic, true, true, true),
@@ -65,9 +63,9 @@ fn each_mode_rejects_counts_and_moves_as_its_table_says() {
     }
 }
 
-/// Every change of mode, from every state, ends where the new mode says and is told once.
+/// Every change of mode ends in the state of the new mode, and is one event.
 #[test]
-fn every_mode_follows_every_other() {
+fn every_mode_can_follow_every_other() {
     for from in MODES {
         for to in MODES {
             let time = ManualClock::new();
@@ -85,14 +83,14 @@ fn every_mode_follows_every_other() {
             }
             let expected = match to {
                 Mode::ForcedOpen => State::Open,
-                Mode::Automatic | Mode::Shadow if tripped => State::Open, // its own verdict stands
+                Mode::Automatic | Mode::Shadow if tripped => State::Open, // the state by its own rules
                 _ => State::Closed,
             };
             assert_eq!(breaker.state(), expected, "{from} to {to}");
             if matches!(from, Mode::ForcedOpen | Mode::Disabled) && from != to {
                 assert_eq!(breaker.snapshot().counts.total, 0, "{from} to {to}");
             }
-            // The rules work again afterwards.
+            // The rules apply again afterwards.
             breaker.set_mode(Mode::Automatic);
             breaker.reset();
             fail(&breaker, 4);
@@ -105,7 +103,7 @@ fn every_mode_follows_every_other() {
 }
 
 #[test]
-fn forced_open_stays_open_and_cannot_say_until_when() {
+fn forced_open_stays_open_without_a_retry_time() {
     let time = ManualClock::new();
     let breaker = builder(&time).build().unwrap();
     let late = breaker.try_acquire().unwrap();
@@ -118,7 +116,7 @@ fn forced_open_stays_open_and_cannot_say_until_when() {
     assert_eq!(
         (breaker.state(), breaker.snapshot().stale),
         (State::Open, 1),
-        "a hand is stronger than a reset"
+        "a mode has priority over a reset"
     );
     breaker.reconfigure(breaker.config().min_calls(1)).unwrap();
     assert_eq!(breaker.mode(), Mode::ForcedOpen);
@@ -134,7 +132,7 @@ fn forced_closed_ends_an_opening_and_goes_on_counting() {
     assert_eq!(breaker.state(), State::Closed);
     fail(&breaker, 9);
     assert_eq!(breaker.snapshot().counts.failed, 9);
-    // The window is there when the rules take over, and the next failure trips.
+    // The window is kept when the rules apply again, and the next failure opens the breaker.
     breaker.set_mode(Mode::Automatic);
     assert_eq!(breaker.state(), State::Closed);
     fail(&breaker, 1);
@@ -142,23 +140,24 @@ fn forced_closed_ends_an_opening_and_goes_on_counting() {
 }
 
 #[test]
-fn an_unavailable_dependency_does_not_open_what_is_forced_closed() {
+fn an_unavailable_dependency_does_not_open_a_breaker_that_is_forced_closed() {
     let breaker = builder(&ManualClock::new()).build().unwrap();
     breaker.force_close();
     breaker.try_acquire().unwrap().record_outcome(Outcome::Unavailable(SECOND));
     assert_eq!(breaker.state(), State::Closed);
 }
 
-/// In shadow the state machine is that of a breaker in force: what would have been rejected is not counted.
+/// A call that would have been rejected is not counted, so that both breakers are always in the same
+/// state.
 #[test]
-fn a_shadow_decides_as_a_breaker_in_force_and_rejects_nothing() {
+fn shadow_mode_decides_as_automatic_mode_and_rejects_nothing() {
     let time = ManualClock::new();
     let events = Arc::new(Mutex::new(Vec::new()));
     let (real, shadow) = (builder(&time).build().unwrap(), builder(&time).build().unwrap());
     shadow.set_mode(Mode::Shadow);
-    let heard = events.clone();
+    let received = events.clone();
     let _subscription = shadow.observe(move |event: &Event<'_>| {
-        heard.lock().unwrap().push((event.kind, event.sequence, event.field("state")));
+        received.lock().unwrap().push((event.kind, event.sequence, event.field("state")));
     });
     let mut dice = 7_u32;
     let mut rejected = 0;
@@ -201,7 +200,7 @@ fn a_shadow_decides_as_a_breaker_in_force_and_rejects_nothing() {
 }
 
 #[test]
-fn a_control_moves_all_and_those_that_come_later() {
+fn a_control_sets_the_mode_of_present_and_later_breakers() {
     let time = ManualClock::new();
     let control = Control::new();
     let mut breakers: Vec<_> =
@@ -211,7 +210,7 @@ fn a_control_moves_all_and_those_that_come_later() {
     breakers.push(builder(&time).control(&control).build().unwrap());
     assert!(breakers.iter().all(|breaker| breaker.try_acquire().is_err()));
     assert!(alone.try_acquire().is_ok());
-    assert!(breakers[3].history().is_empty(), "it began so");
+    assert!(breakers[3].history().is_empty(), "it started in that mode");
     breakers[0].set_mode(Mode::Disabled);
     assert!(breakers[0].try_acquire().is_ok() && breakers[1].try_acquire().is_err());
     drop(breakers.split_off(2));
@@ -223,9 +222,8 @@ fn a_control_moves_all_and_those_that_come_later() {
     );
 }
 
-/// Two threads set modes on one control; when both are done all breakers are in its mode.
 #[test]
-fn a_control_and_its_breakers_agree_in_the_end() {
+fn a_control_and_its_breakers_agree_after_concurrent_changes() {
     let time = ManualClock::new();
     let control = Control::new();
     let breakers: Vec<_> =
@@ -241,128 +239,4 @@ fn a_control_and_its_breakers_agree_in_the_end() {
             assert_eq!(breaker.mode(), control.mode());
         }
     }
-}
-
-#[test]
-fn a_subscription_hears_each_transition_until_it_is_dropped() {
-    let time = ManualClock::new();
-    let breaker = builder(&time).build().unwrap();
-    let heard = Arc::new(Mutex::new(Vec::new()));
-    let ear = heard.clone();
-    let subscription =
-        breaker.on_transition(move |transition: &Transition| ear.lock().unwrap().push(*transition));
-    fail(&breaker, 5);
-    let opened = heard.lock().unwrap()[0];
-    assert_eq!((opened.sequence, opened.cause, opened.at), (1, Cause::FailureRate, time.now()));
-    assert_eq!(
-        (opened.counts.total, opened.counts.failed, opened.open_duration),
-        (4, 4, Some(10 * SECOND))
-    );
-    drop(subscription);
-    breaker.reset();
-    assert_eq!(heard.lock().unwrap().len(), 1);
-    assert_eq!(breaker.history().len(), 2, "the history goes on");
-}
-
-#[test]
-fn the_history_is_bounded_and_says_why() {
-    let breaker = builder(&ManualClock::new()).build().unwrap();
-    for _ in 0..20 {
-        fail(&breaker, 4);
-        breaker.reset();
-    }
-    let history = breaker.history();
-    assert_eq!(history.len(), 16);
-    assert_eq!(
-        history.iter().map(|t| t.sequence).collect::<Vec<_>>(),
-        (25..=40).collect::<Vec<_>>()
-    );
-    let why = history.iter().rfind(|transition| transition.to == State::Open).unwrap();
-    assert_eq!((why.cause, why.counts.failed), (Cause::FailureRate, 4));
-}
-
-/// Whoever panics, the others hear, the breaker works, and nothing is told twice or lost.
-#[test]
-fn a_panicking_observer_leaves_all_usable() {
-    let time = ManualClock::new();
-    let heard = Arc::new(Mutex::new(Vec::new()));
-    let breaker = builder(&time).build().unwrap();
-    let _panics = breaker.on_transition(|_: &Transition| resume_unwind(Box::new("observer")));
-    let ear = heard.clone();
-    let _hears = breaker.on_transition(move |t: &Transition| ear.lock().unwrap().push(t.sequence));
-    let panicked = |act: &dyn Fn()| catch_unwind(AssertUnwindSafe(act)).is_err();
-    assert!(panicked(&|| fail(&breaker, 4)));
-    assert!(panicked(&|| breaker.force_close()));
-    assert!(panicked(&|| breaker.set_mode(Mode::Automatic)));
-    fail(&breaker, 3);
-    assert!(panicked(&|| fail(&breaker, 1)));
-    time.advance(10 * SECOND);
-    // The first probe's admission tells of a transition, and the panic takes its permit along.
-    assert!(panicked(&|| drop(breaker.try_acquire())));
-    assert_eq!((breaker.state(), breaker.snapshot().active_probes), (State::HalfOpen, 0));
-    assert!(panicked(&|| breaker.try_acquire().unwrap().success()));
-    assert_eq!(breaker.state(), State::Closed);
-    let told = heard.lock().unwrap();
-    assert_eq!(*told, (1..=breaker.history().last().unwrap().sequence).collect::<Vec<_>>());
-}
-
-/// An observer may do anything with the breaker that tells it.
-#[test]
-fn an_observer_may_use_the_breaker_and_its_control() {
-    let time = ManualClock::new();
-    let control = Control::new();
-    let breaker = builder(&time).control(&control).build().unwrap();
-    let (inside, hand) = (breaker.clone(), control.clone());
-    breaker
-        .on_transition(move |transition: &Transition| {
-            let _ = (inside.snapshot(), inside.history(), inside.try_acquire().is_ok());
-            drop(inside.on_transition(|_: &Transition| ()));
-            if transition.cause == Cause::FailureRate {
-                hand.set_mode(Mode::Disabled);
-            }
-        })
-        .detach();
-    fail(&breaker, 4);
-    assert_eq!((breaker.mode(), control.mode()), (Mode::Disabled, Mode::Disabled));
-}
-
-/// Nobody is left behind in the old mode, neither breakers of their own nor those of a family.
-#[test]
-fn a_control_reaches_all_in_spite_of_panics() {
-    let control = Control::new();
-    let panics = || {
-        let observer = |_: &Event<'_>| resume_unwind(Box::new("observer"));
-        builder(&ManualClock::new()).control(&control).observer(observer)
-    };
-    let family: KeyedCircuitBreaker<u32> = KeyedCircuitBreaker::builder(panics()).build().unwrap();
-    let mut all: Vec<_> = (0..5).map(|key| family.breaker(&key).unwrap()).collect();
-    all.extend((0..2).map(|_| panics().build().unwrap()));
-    all.push(builder(&ManualClock::new()).control(&control).build().unwrap());
-    for mode in [Mode::ForcedOpen, Mode::Shadow] {
-        let panic = catch_unwind(AssertUnwindSafe(|| control.set_mode(mode))).unwrap_err();
-        assert_eq!(panic.downcast_ref(), Some(&"observer"));
-        assert!(all.iter().all(|breaker| breaker.mode() == mode), "{mode}");
-    }
-}
-
-/// A call by the observer is numbered and not reported: an observer is not called again before it has
-/// returned.
-#[test]
-fn each_call_that_would_be_rejected_has_a_number_of_its_own() {
-    let time = ManualClock::new();
-    let breaker = builder(&time).build().unwrap();
-    breaker.set_mode(Mode::Shadow);
-    fail(&breaker, 4);
-    time.advance(10 * SECOND);
-    let _lost = breaker.try_acquire().unwrap();
-    time.advance(30 * SECOND);
-    let heard = Arc::new(Mutex::new(Vec::new()));
-    let (ear, again) = (heard.clone(), breaker.clone());
-    let _subscription = breaker.observe(move |event: &Event<'_>| match event.kind {
-        "transition" => drop(again.try_acquire().unwrap()),
-        _ => ear.lock().unwrap().push(event.sequence),
-    });
-    assert!(breaker.try_acquire().unwrap().would_reject(), "the lost probe opens it");
-    assert!(breaker.try_acquire().unwrap().would_reject());
-    assert_eq!((breaker.snapshot().shadowed, &*heard.lock().unwrap()), (3, &vec![1, 3]));
 }

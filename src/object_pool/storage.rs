@@ -1,0 +1,214 @@
+//! Where idle objects are: in the cache of a thread, or in a shard. Runs no user code.
+#![allow(unsafe_code)]
+
+use super::shards::Shards;
+use super::slots::{Cache, Slots};
+use super::stats::Stats;
+use super::{TakenObject, trim};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Counter, Registry, ThreadId};
+use std::time::Duration;
+
+/// The idle objects of a pool: a cache for each thread, and the shards that all threads share.
+///
+/// `id` is the number of the calling thread; `None` if it has none, because its locals are being
+/// destroyed.
+#[derive(Debug)]
+pub(super) struct Storage<T> {
+    slots: Slots<T>,
+    shards: Shards<T>,
+    /// How many objects a thread caches.
+    thread_cache: usize,
+    /// How many objects a trim leaves in the shards.
+    min_idle: usize,
+    trimmed_at: AtomicU64,
+    /// Counts for threads without a number, and so without a slot.
+    unnumbered: Stats,
+    /// Objects that were put without having been taken.
+    pub(super) warmed: Counter,
+    pub(super) trimmed: Counter,
+}
+
+impl<T> Storage<T> {
+    pub(super) fn new(
+        shards: usize,
+        max_idle: usize,
+        min_idle: usize,
+        thread_cache: usize,
+        now: u64,
+    ) -> Self {
+        Self {
+            slots: Slots::new(),
+            shards: Shards::new(shards, max_idle),
+            thread_cache,
+            min_idle,
+            trimmed_at: AtomicU64::new(now),
+            unnumbered: Stats::default(),
+            warmed: Counter::default(),
+            trimmed: Counter::default(),
+        }
+    }
+
+    /// Takes an object from the thread's cache, if there is one: no lock, no read-modify-write.
+    #[inline]
+    pub(super) fn take_private(&self, id: Option<&ThreadId>) -> Option<TakenObject<T>> {
+        let slot = self.slots.get(id?)?;
+        // SAFETY: the slot of our own id; this module runs no user code.
+        let object = unsafe { slot.with(Vec::pop) }?;
+        slot.stats.hits.increment();
+        Some(object)
+    }
+
+    /// Takes an object from a shard, and more for the thread's cache. A thread that has just received
+    /// its number tries the cache first, which it may have taken over from an earlier thread.
+    pub(super) fn take_shared(&self, id: Option<&ThreadId>) -> Option<TakenObject<T>> {
+        let Some(id) = id else {
+            let object = self.shards.take(0, &mut Vec::new(), 0);
+            let stats = &self.unnumbered;
+            if object.is_some() { &stats.hits } else { &stats.misses }.add(1);
+            return object;
+        };
+        let slot = self.slots.get_or_make(id);
+        let refill = |cache: &mut Cache<T>| {
+            cache.pop().or_else(|| self.shards.take(first_shard(id), cache, self.batch() - 1))
+        };
+        // SAFETY: the slot of our own id; this module runs no user code.
+        let object = unsafe { slot.with(refill) };
+        if object.is_some() { &slot.stats.hits } else { &slot.stats.misses }.increment();
+        object
+    }
+
+    /// Puts an object into the thread's cache, if there is room: no lock, no read-modify-write. Returns
+    /// how many objects this thread number has put so far.
+    #[inline]
+    pub(super) fn put_private(
+        &self,
+        id: Option<&ThreadId>,
+        object: TakenObject<T>,
+    ) -> Result<u64, TakenObject<T>> {
+        let Some(slot) = id.and_then(|id| self.slots.get(id)) else { return Err(object) };
+        // SAFETY: the slot of our own id; this module runs no user code.
+        unsafe {
+            slot.with(|cache| {
+                // Ordering: relaxed; the word guards no data. The capacity is never below the limit;
+                // checking it as well spares the fast path the code that would grow the vector.
+                let limit = slot.limit.load(Ordering::Relaxed);
+                if cache.len() < limit && cache.len() < cache.capacity() {
+                    cache.push(object);
+                    Ok(slot.stats.recycled.increment())
+                } else {
+                    Err(object)
+                }
+            })
+        }
+    }
+
+    /// Puts an object into the thread's cache, after making room there, or into a shard. Returns the
+    /// object if there is no room anywhere.
+    pub(super) fn put_shared(
+        &self,
+        id: Option<&ThreadId>,
+        object: TakenObject<T>,
+    ) -> Result<u64, TakenObject<T>> {
+        let Some(id) = id else {
+            return self.shards.put_one(0, object).map(|()| self.unnumbered.recycled.add(1));
+        };
+        let slot = self.slots.get_or_make(id);
+        let make_room = |cache: &mut Cache<T>| {
+            let limit = slot.limit.load(Ordering::Relaxed);
+            if limit == 0 {
+                // The cache is new or was recalled: all of it moves to the shards. One rule there finds
+                // the idle objects, and the others are taken again.
+                self.shards.put(first_shard(id), cache, cache.len());
+                cache.reserve_exact(self.thread_cache - cache.len());
+                // Ordering: relaxed, as where it is read. If a trim recalls the cache at this moment,
+                // that has been done.
+                slot.limit.store(self.thread_cache, Ordering::Relaxed);
+            } else if cache.len() >= limit {
+                self.shards.put(first_shard(id), cache, self.batch());
+            }
+            if cache.len() < self.thread_cache {
+                cache.push(object);
+                Ok(())
+            } else {
+                self.shards.put_one(first_shard(id), object)
+            }
+        };
+        // SAFETY: the slot of our own id; this module runs no user code.
+        unsafe { slot.with(make_room) }.map(|()| slot.stats.recycled.increment())
+    }
+
+    /// How many objects move to or from a shard together: half a cache, so that the thread can take or
+    /// put as many more before it needs a lock again.
+    fn batch(&self) -> usize {
+        (self.thread_cache / 2).max(1)
+    }
+
+    /// Puts an object that was never taken into a shard, or returns it if there is no room.
+    pub(super) fn warm(&self, object: TakenObject<T>) -> Result<(), TakenObject<T>> {
+        self.shards.put_one(0, object)?;
+        self.warmed.add(1);
+        Ok(())
+    }
+
+    /// Whether a trim is due; true for one caller an interval.
+    pub(super) fn claim_trim(&self, interval: Duration, now: u64) -> bool {
+        // Ordering: relaxed. The word guards nothing: a trim takes the locks it needs.
+        let last = self.trimmed_at.load(Ordering::Relaxed);
+        trim::is_due(last, interval, now)
+            && self
+                .trimmed_at
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    /// Removes the objects that were idle since the last trim. The caller drops them, where user code
+    /// may run.
+    #[must_use]
+    pub(super) fn trim(&self, registry: Option<&Registry>) -> Vec<TakenObject<T>> {
+        let mut removed = Vec::new();
+        for slot in self.slots.all() {
+            // Ordering: relaxed, as where it is read.
+            slot.limit.store(0, Ordering::Relaxed);
+        }
+        if let Some(registry) = registry {
+            // The caches of numbers that no thread holds: none would move its objects.
+            registry.for_each_free(|id| {
+                let Some(slot) = self.slots.get(id) else { return };
+                // SAFETY: the registry lends us the id; this module runs no user code.
+                unsafe {
+                    slot.with(|cache| {
+                        self.shards.put(first_shard(id), cache, cache.len());
+                        removed.append(cache);
+                    });
+                }
+            });
+        }
+        self.shards.trim(self.min_idle, &mut removed);
+        self.trimmed.add(removed.len() as u64);
+        removed
+    }
+
+    /// Adds one to a counter of the thread number, and returns its sum.
+    pub(super) fn count(&self, id: Option<&ThreadId>, of: fn(&Stats) -> &Counter) -> u64 {
+        match id {
+            Some(id) => of(&self.slots.get_or_make(id).stats).increment(),
+            None => of(&self.unnumbered).add(1),
+        }
+    }
+
+    /// The sum of a counter over all threads.
+    pub(super) fn total(&self, of: fn(&Stats) -> &Counter) -> u64 {
+        self.slots
+            .all()
+            .map(|slot| &slot.stats)
+            .chain([&self.unnumbered])
+            .map(|stats| of(stats).get())
+            .sum()
+    }
+}
+
+/// Where a thread's search through the shards begins, modulo their number.
+fn first_shard(id: &ThreadId) -> usize {
+    id.number() as usize
+}

@@ -1,0 +1,182 @@
+//! The configuration of a circuit breaker: validation, defaults, replacement in use.
+#![cfg(not(mainstay_loom))]
+
+use mainstay::backoff::{Backoff, Jitter};
+use mainstay::breaker::{
+    CallClass, CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerState as State,
+};
+use mainstay::error::Reason;
+use mainstay::outcome::Outcome;
+use mainstay::time::{Clock, ManualClock};
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+const NANO: Duration = Duration::from_nanos(1);
+
+/// Opens for 10 s, then twice as long each time, up to 60 s; two probes at a time, four decide.
+fn builder(time: &ManualClock) -> CircuitBreakerBuilder {
+    CircuitBreaker::builder()
+        .clock(time.clock())
+        .count_window(10)
+        .min_calls(4)
+        .open_duration(Backoff::exponential(10 * SECOND).cap(60 * SECOND).jitter(Jitter::None))
+        .half_open_concurrency(2)
+        .half_open_calls(4)
+        .probe_timeout(100 * SECOND)
+}
+
+/// Makes calls: `.` succeeds, `x` fails, `i` is ignored, `d` is dropped, `r` is rejected.
+fn calls(breaker: &CircuitBreaker, script: &str) {
+    for (i, call) in script.chars().filter(|c| !c.is_whitespace()).enumerate() {
+        let permit = breaker.try_acquire();
+        match (call, permit) {
+            ('.', Ok(permit)) => permit.success(),
+            ('x', Ok(permit)) => permit.failure(),
+            ('i', Ok(permit)) => permit.ignore(),
+            ('d', Ok(permit)) => drop(permit),
+            ('r', Err(rejection)) => assert_eq!(rejection.reason(), Reason::CircuitOpen),
+            (call, permit) => panic!("call {i} {call:?} of {script:?}: {permit:?} {breaker:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_error_names_the_setting_that_is_out_of_range() {
+    let b = CircuitBreaker::builder;
+    let table = [
+        (b().failure_rate(0.0), "failure_rate"),
+        (b().failure_rate(-0.5), "failure_rate"),
+        (b().failure_rate(1.01), "failure_rate"),
+        (b().failure_rate(f64::NAN), "failure_rate"),
+        (b().failure_rate(f64::INFINITY), "failure_rate"),
+        (b().failure_rate(None), "failure_rate"),
+        (b().min_calls(0), "min_calls"),
+        (b().min_calls(101), "min_calls"),
+        (b().min_calls(u32::MAX), "min_calls"),
+        (b().slow_calls(SECOND, f64::NAN), "slow_calls"),
+        (b().slow_calls(Duration::ZERO, 0.5), "slow_calls"),
+        (b().slow_calls(SECOND, 0.5).slow_min_calls(0), "slow_min_calls"),
+        (b().consecutive_failures(0), "consecutive_failures"),
+        (b().consecutive_failures(u32::MAX), "consecutive_failures"),
+        (b().half_open_concurrency(0), "half_open_concurrency"),
+        (b().half_open_concurrency(128), "half_open_concurrency"),
+        (b().half_open_calls(0), "half_open_calls"),
+        (b().half_open_calls(u32::MAX), "half_open_calls"),
+        (b().probe_timeout(Duration::ZERO), "probe_timeout"),
+        (b().open_duration(Backoff::exponential(SECOND).factor(f64::NAN)), "backoff.factor"),
+        (b().count_window(u32::MAX), "count_window"),
+        (b().count_window(0), "min_calls"),
+        (b().time_window(SECOND, 0), "time_window"),
+        (b().time_window(SECOND, u32::MAX), "time_window"),
+        (b().time_window(Duration::ZERO, 1), "time_window"),
+        (b().time_window(Duration::MAX, 10), "time_window"),
+    ];
+    for (builder, field) in table {
+        let shown = format!("{builder:?}");
+        assert_eq!(builder.build().expect_err(&shown).field(), field, "{shown}");
+    }
+}
+
+#[test]
+fn settings_that_need_another_setting_are_checked_together() {
+    let time = ManualClock::new();
+    let breaker = builder(&time).build().unwrap();
+    let class = |class| breaker.for_class(class).unwrap_err().field();
+    for rate in [0.0, -1.0, 1.1, f64::NAN] {
+        assert_eq!(class(CallClass::new().failure_rate(rate)), "class.failure_rate");
+    }
+    assert_eq!(class(CallClass::new().slow_after(Duration::ZERO)), "class.slow_after");
+    assert_eq!(class(CallClass::new().slow_after(SECOND)), "class.slow_after", "it times no calls");
+    let timed = builder(&time).record_latency().build().unwrap();
+    assert!(timed.for_class(CallClass::new().slow_after(SECOND)).is_ok());
+    assert_eq!(builder(&time).track_in_flight().build().unwrap_err().field(), "track_in_flight");
+    let error = |config| breaker.reconfigure(config).unwrap_err().field();
+    assert_eq!(error(breaker.config().record_latency()), "record_latency");
+    assert_eq!(
+        error(breaker.config().slow_calls(SECOND, 0.5).track_in_flight()),
+        "track_in_flight"
+    );
+    let alone = builder(&time).failure_rate(None).trip_when(|_| false);
+    assert!(alone.build().is_ok(), "a rule is enough");
+}
+
+#[test]
+fn a_servers_pause_is_limited_by_max_retry_after() {
+    let hour = 3600 * SECOND;
+    for (setup, longest) in [(None, hour), (Some(60 * SECOND), 60 * SECOND)] {
+        let time = ManualClock::new();
+        let default = builder(&time);
+        let breaker = match setup {
+            Some(longest) => default.max_retry_after(longest),
+            None => default,
+        };
+        let breaker = breaker.build().unwrap();
+        for asked in [Duration::MAX, longest - SECOND, 2 * longest] {
+            breaker.try_acquire().unwrap().record_outcome(Outcome::Unavailable(asked)); // by a call first, then by a probe
+            let wait = asked.min(longest);
+            assert_eq!(breaker.history().last().unwrap().open_duration, Some(wait), "{asked:?}");
+            time.advance(wait - NANO);
+            assert_eq!(breaker.try_acquire().unwrap_err().retry_after(), Some(NANO));
+            time.advance(NANO);
+        }
+    }
+    let none = builder(&ManualClock::new()).max_retry_after(Duration::ZERO);
+    assert_eq!(none.build().unwrap_err().field(), "max_retry_after");
+}
+
+#[test]
+fn reconfigure_keeps_window_and_state() {
+    let time = ManualClock::new();
+    let breaker = builder(&time).build().unwrap();
+    calls(&breaker, "......xxx");
+    breaker.reconfigure(breaker.config().failure_rate(0.4)).unwrap();
+    assert_eq!(breaker.snapshot().counts.failed, 3);
+    calls(&breaker, "x");
+    assert_eq!(breaker.state(), State::Open);
+    breaker
+        .reconfigure(
+            breaker.config().open_duration(Backoff::constant(SECOND)).half_open_concurrency(1),
+        )
+        .unwrap();
+    assert_eq!(
+        breaker.try_acquire().unwrap_err().retry_after(),
+        Some(10 * SECOND),
+        "as when it opened"
+    );
+    time.advance(10 * SECOND);
+    let probe = breaker.try_acquire().unwrap();
+    calls(&breaker, "r");
+    probe.failure();
+    // Fewer outcomes are needed now than there are already: the next call decides.
+    breaker.reconfigure(breaker.config().half_open_calls(1)).unwrap();
+    calls(&breaker, "r");
+    assert_eq!(breaker.try_acquire().unwrap_err().retry_after(), Some(SECOND));
+}
+
+#[test]
+fn reconfigure_turns_rules_on_and_off() {
+    let time = ManualClock::new();
+    let breaker = builder(&time).failure_rate(None).consecutive_failures(3).build().unwrap();
+    calls(&breaker, "xx");
+    breaker.reconfigure(breaker.config().failure_rate(1.0).consecutive_failures(None)).unwrap();
+    calls(&breaker, ".x");
+    breaker.reconfigure(breaker.config().failure_rate(None).consecutive_failures(2)).unwrap();
+    calls(&breaker, "x");
+    assert_eq!(breaker.state(), State::Closed, "failures are counted from when the rule is set");
+    calls(&breaker, "x");
+    assert_eq!(breaker.state(), State::Open);
+}
+
+#[test]
+fn reconfigure_rejects_fixed_and_invalid_settings() {
+    let time = ManualClock::new();
+    let breaker = builder(&time).build().unwrap();
+    let error = |builder| breaker.reconfigure(builder).unwrap_err().field();
+    assert_eq!(error(breaker.config().count_window(11)), "window");
+    assert_eq!(error(breaker.config().time_window(SECOND, 10)), "window");
+    assert_eq!(error(breaker.config().clock(Clock::system())), "clock");
+    assert_eq!(error(breaker.config().name("other")), "name");
+    assert_eq!(error(breaker.config().failure_rate(f64::NAN)), "failure_rate");
+    calls(&breaker, "xxxx");
+    assert_eq!(breaker.state(), State::Open, "no setting has changed");
+}
