@@ -171,6 +171,8 @@ impl std::error::Error for TimedOut {}
 pub enum Reason {
     /// A circuit breaker is open, or half-open with all its probes under way.
     CircuitOpen,
+    /// A concurrency limit is used up.
+    ConcurrencyLimited,
     /// There is no room for one more: of keys, say.
     Exhausted,
     /// A setting that is found out only when it is used, such as a key's own quota, is out of range.
@@ -190,9 +192,10 @@ pub enum Reason {
 }
 
 impl Reason {
-    const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::CircuitOpen => "circuit open",
+            Self::ConcurrencyLimited => "concurrency limited",
             Self::Exhausted => "exhausted",
             Self::Misconfigured => "misconfigured",
             Self::RateLimited => "rate limited",
