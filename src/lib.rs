@@ -10,7 +10,7 @@
 //!
 //! # fn main() -> Result<(), mainstay::error::ConfigError> {
 //! let breaker = CircuitBreaker::builder().name("search").build()?;
-//! let retry = Retry::builder().idempotent(true).build()?; // a search may run twice
+//! let retry = Retry::builder().assume_idempotent().build()?; // a search may run twice
 //! let pipeline = Pipeline::builder()            // outermost first, like reading a sentence
 //!     .timeout(Duration::from_secs(2))          // the whole call
 //!     .retry(retry)                             // each attempt passes what stands below
@@ -69,8 +69,8 @@
 //! | `tokio` | `Clock::tokio()`: tokio's time and timer, its paused clock included |
 //! | `quanta` | `Clock::quanta()`: time from the processor's own counter |
 //! | `tower` | pipelines as Tower layers |
-//! | `metrics` | `telemetry::Metrics`: what policies tell, with the `metrics` crate's recorder |
-//! | `tracing` | `telemetry::Tracing`: what policies tell, as `tracing` events |
+//! | `metrics` | `telemetry::MetricsObserver`: events of policies, with the `metrics` crate's recorder |
+//! | `tracing` | `telemetry::TracingObserver`: events of policies, as `tracing` events |
 //! | `full` | all of them |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

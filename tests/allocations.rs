@@ -221,8 +221,8 @@ fn a_ring_allocates_its_slots_and_nothing_else() {
             ring.try_push(item).unwrap();
             ring.try_pop().unwrap();
             source.extend(0..7);
-            ring.push_batch(&mut source.drain(..)).unwrap();
-            ring.pop_batch(&mut got, 3).unwrap();
+            ring.try_push_batch(&mut source.drain(..)).unwrap();
+            ring.try_pop_batch(&mut got, 3).unwrap();
             while ring.force_push(item).unwrap().is_none() {}
             assert!(ring.try_push(item).is_err());
             ring.drain().for_each(drop);
@@ -297,7 +297,7 @@ fn a_oneshot_is_one_allocation() {
     assert_eq!(allocated(there_and_back).0, 1);
 }
 
-/// Freed as often as allocated, whoever goes last.
+/// Every allocation is freed, whichever handle is dropped last.
 #[test]
 fn a_oneshot_frees_what_it_allocated() {
     let freed = |f: fn()| {

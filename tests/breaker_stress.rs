@@ -49,7 +49,7 @@ fn no_more_probes_than_allowed_and_every_outcome_counted_or_stale() {
         .consecutive_failures(6)
         .open_duration(
             Backoff::exponential(Duration::from_millis(1))
-                .cap(Duration::from_millis(4))
+                .max_delay(Duration::from_millis(4))
                 .jitter(Jitter::None),
         )
         .half_open_concurrency(PROBES)

@@ -8,7 +8,7 @@ use mainstay::error::Error;
 use mainstay::event::Event;
 use mainstay::outcome::Outcome;
 use mainstay::pipeline::Pipeline;
-use mainstay::retry::{Directive, Retry};
+use mainstay::retry::{Retry, RetryDecision};
 use mainstay::time::ManualClock;
 use mainstay::timeout::Timeout;
 use std::future::Future;
@@ -255,7 +255,7 @@ fn panicking_retry_closures_unwind_and_leave_the_retry_usable() {
     let ok = retry(Backoff::constant(Duration::ZERO));
     let view = ok.when(|result: &Result<u8, Error<()>>| match result {
         Ok(0) => panic!("decide"),
-        _ => Directive::Stop,
+        _ => RetryDecision::Stop,
     });
     panics(|| view.call_blocking(|| Ok(0)));
     assert_eq!(view.call_blocking(|| Ok(1)), Ok(1));

@@ -6,7 +6,7 @@ use mainstay::breaker::{CircuitBreaker, CircuitBreakerSnapshot};
 use mainstay::error::{Error, Reason, Rejection};
 use mainstay::pipeline::{Pipeline, StandardStack};
 use mainstay::policy::{Context, Facts, Guard, Policy, kind};
-use mainstay::retry::{OnFailure, Retry};
+use mainstay::retry::{Retry, RetryOnFailure};
 use mainstay::time::{Clock, ManualClock};
 use mainstay::timeout::Timeout;
 use std::future::{Future, pending};
@@ -58,15 +58,18 @@ impl World {
     }
 
     fn timeout(&self, name: &str, seconds: u32) -> Timeout {
-        Timeout::new(seconds * SECOND).name(name).clock(self.clock.clone())
+        Timeout::new(seconds * SECOND).name(name).unwrap().clock(self.clock.clone())
     }
 
     fn retry(&self) -> Retry {
         let retry = Retry::builder().clock(self.clock.clone()).backoff(Backoff::constant(SECOND));
-        retry.idempotent(true).build().unwrap()
+        retry.assume_idempotent().build().unwrap()
     }
 
-    fn stack(&self, call: u32) -> Pipeline<StandardStack<OnFailure, mainstay::outcome::AnyError>> {
+    fn stack(
+        &self,
+        call: u32,
+    ) -> Pipeline<StandardStack<RetryOnFailure, mainstay::outcome::FailOnError>> {
         let (call, attempt) = (self.timeout("call", call), self.timeout("attempt", 2));
         Pipeline::standard(call, self.retry(), &self.breaker, attempt)
     }

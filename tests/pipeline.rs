@@ -7,7 +7,7 @@ use mainstay::error::{Error, Reason, Rejection};
 use mainstay::outcome::Outcome;
 use mainstay::pipeline::Pipeline;
 use mainstay::policy::{Context, Facts, Guard, Policy, kind};
-use mainstay::retry::{Directive, Retry};
+use mainstay::retry::{Retry, RetryDecision};
 use mainstay::time::{Clock, ManualClock};
 use mainstay::timeout::Timeout;
 use std::cell::RefCell;
@@ -157,10 +157,12 @@ fn a_breaker_inside_a_retry_counts_attempts_and_its_rejection_ends_the_retry() {
             ready(Err::<(), ()>(()))
         }))
     });
-    assert!(
-        matches!(result, Err(Error::Rejected(rejection)) if rejection.reason() == Reason::CircuitOpen)
-    );
+    // The rejection ended the retry, but the failure before it says more.
+    assert_eq!(result, Err(Error::Operation(())));
     assert_eq!((attempts.load(Ordering::Relaxed), took), (3, 3));
+    let result = world.time.drive(pipeline.call(|| ready(Ok::<(), ()>(()))));
+    let Err(Error::Rejected(rejection)) = result else { panic!("{result:?}") };
+    assert_eq!(rejection.reason(), Reason::CircuitOpen);
 }
 
 #[test]
@@ -205,11 +207,11 @@ fn a_guard_inside_a_retry_is_given_back_before_the_wait_and_one_around_it_is_hel
         let world = World::new();
         let gate = Gate::new(&world, Duration::ZERO);
         let seen = Mutex::new(Vec::new());
-        // The wait function runs between the attempts.
+        // The rule is called after every attempt but the last.
         let wait = Retry::builder().clock(world.clock.clone()).max_attempts(3).build().unwrap();
         let observe = wait.when(|result: &Result<(), Error<()>>| {
             seen.lock().unwrap().push(gate.out.load(Ordering::Relaxed));
-            Directive::from(result.is_err())
+            RetryDecision::from(result.is_err())
         });
         let fail = || ready(Err::<(), ()>(()));
         let _ = match inside {
@@ -220,7 +222,7 @@ fn a_guard_inside_a_retry_is_given_back_before_the_wait_and_one_around_it_is_hel
                 .time
                 .drive(Pipeline::builder().guard(&gate).retry(&observe).build().call(fail)),
         };
-        assert_eq!(seen.into_inner().unwrap(), [during_wait; 3]);
+        assert_eq!(seen.into_inner().unwrap(), [during_wait; 2]);
         assert_eq!(gate.out.load(Ordering::Relaxed), 0);
         let settled = if inside { vec!["failed"; 3] } else { vec!["failed"] };
         assert_eq!(gate.settled.into_inner().unwrap(), settled);
@@ -260,9 +262,9 @@ fn an_operation_is_told_its_attempt_and_its_time() {
     // The second attempt begins at 5 s; the third would begin at 10 s, when all is over.
     assert_eq!(seen.into_inner().unwrap(), [(1, Some(4)), (2, Some(4))]);
 
-    let _ = pipeline.call_blocking_with(|cx| {
+    let _ = pipeline.call_with_blocking(|cx| {
         told.borrow_mut().push(tell(cx));
-        world.clock.sleep_blocking(6 * SECOND); // too long, and nobody interrupts it
+        world.clock.sleep_blocking(6 * SECOND); // too long, but not interrupted
         Err::<(), ()>(())
     });
     assert_eq!(told.into_inner(), [(1, Some(4)), (2, Some(3))]);
@@ -288,11 +290,11 @@ fn once_takes_what_is_used_up() {
     let pipeline = Pipeline::builder().breaker(&breaker).timeout(world.timeout(1)).build();
     let body = String::from("body");
     assert_eq!(
-        world.time.drive(pipeline.call_once(|_| async move { Ok::<_, ()>(body) })),
+        world.time.drive(pipeline.call_once_with(|_| async move { Ok::<_, ()>(body) })),
         Ok("body".into())
     );
     let body = String::from("body");
-    assert_eq!(pipeline.call_once_blocking(|_| Ok::<_, ()>(body)), Ok("body".into()));
+    assert_eq!(pipeline.call_once_with_blocking(|_| Ok::<_, ()>(body)), Ok("body".into()));
     assert_eq!(breaker.snapshot().counts.total, 2);
 }
 

@@ -1,11 +1,11 @@
-//! The ring and the channel through their public face.
+//! The ring through its public API, against a simple model; panics, memory, batches.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use mainstay::ring::{PopError, PushError, Ring};
+use mainstay::ring::{PopError, PushError, Ring, channel, try_channel};
 use proptest::prelude::*;
 
 #[derive(Debug, Clone)]
@@ -32,7 +32,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Alone on a thread it is a queue, at every capacity, and never busy.
+    /// On one thread the ring is a queue, at every capacity, and never busy.
     #[test]
     fn behaves_like_a_queue(capacity in 1usize..10, steps in proptest::collection::vec(step(), 0..300)) {
         let ring = Ring::new(capacity);
@@ -40,40 +40,40 @@ proptest! {
         let mut closed = false;
         for (id, step) in steps.into_iter().enumerate() {
             let id = id * 100;
-            let room = capacity - model.len();
-            let refused = || if closed { PopError::Closed } else { PopError::Empty };
+            let free = capacity - model.len();
+            let pop_error = || if closed { PopError::Closed } else { PopError::Empty };
             match step {
                 Step::Push => {
                     let expected = match () {
                         () if closed => Err(PushError::Closed(id)),
-                        () if room == 0 => Err(PushError::Full(id)),
+                        () if free == 0 => Err(PushError::Full(id)),
                         () => { model.push_back(id); Ok(()) }
                     };
                     prop_assert_eq!(ring.try_push(id), expected);
                 }
-                Step::Pop => prop_assert_eq!(ring.try_pop(), model.pop_front().ok_or_else(refused)),
+                Step::Pop => prop_assert_eq!(ring.try_pop(), model.pop_front().ok_or_else(pop_error)),
                 Step::ForcePush if closed => prop_assert!(ring.force_push(id).is_err()),
                 Step::ForcePush => {
-                    let evicted = if room == 0 { model.pop_front() } else { None };
+                    let evicted = if free == 0 { model.pop_front() } else { None };
                     prop_assert_eq!(ring.force_push(id), Ok(evicted));
                     model.push_back(id);
                 }
                 Step::PushBatch(size) => {
                     let mut batch = (id..id + size).collect::<Vec<_>>().into_iter();
-                    let expected = match size.min(room) {
+                    let expected = match size.min(free) {
                         _ if size == 0 => Ok(0),
                         _ if closed => Err(PushError::Closed(())),
                         0 => Err(PushError::Full(())),
                         count => { model.extend(id..id + count); Ok(count) }
                     };
-                    prop_assert_eq!(ring.push_batch(&mut batch), expected);
+                    prop_assert_eq!(ring.try_push_batch(&mut batch), expected);
                     prop_assert_eq!(batch.len(), size - expected.unwrap_or(0));
                 }
                 Step::PopBatch(max) => {
                     let mut got = vec![usize::MAX];
                     let expected: Vec<_> = model.drain(..max.min(model.len())).collect();
-                    let answer = if max > 0 && expected.is_empty() { Err(refused()) } else { Ok(expected.len()) };
-                    prop_assert_eq!(ring.pop_batch(&mut got, max), answer);
+                    let answer = if max > 0 && expected.is_empty() { Err(pop_error()) } else { Ok(expected.len()) };
+                    prop_assert_eq!(ring.try_pop_batch(&mut got, max), answer);
                     prop_assert_eq!(&got[1..], &expected[..]);
                 }
                 Step::Drain => prop_assert_eq!(ring.drain().collect::<VecDeque<_>>(), std::mem::take(&mut model)),
@@ -92,13 +92,39 @@ proptest! {
 }
 
 #[test]
-#[should_panic = "capacity of at least 1"]
-fn a_ring_of_nothing_is_refused() {
-    Ring::<u8>::new(0);
+fn a_capacity_of_zero_counts_as_one_where_it_is_not_an_error() {
+    let ring = Ring::new(0);
+    assert_eq!(ring.capacity(), 1);
+    ring.try_push(1).unwrap();
+    assert_eq!(ring.try_push(2), Err(PushError::Full(2)));
+
+    let (sender, receiver) = channel(0);
+    sender.try_send(1).unwrap();
+    assert_eq!(receiver.try_recv(), Ok(1));
 }
 
 #[test]
-fn items_of_no_size_and_of_much() {
+fn capacities_that_cannot_be_allocated_are_errors() {
+    for capacity in [0, 1 << 50, usize::MAX / 16, usize::MAX] {
+        let error = Ring::<u64>::try_new(capacity).unwrap_err();
+        assert_eq!((error.field(), error.value()), ("capacity", &*capacity.to_string()));
+        assert_eq!(try_channel::<u64>(capacity).unwrap_err(), error);
+    }
+    assert_eq!(Ring::<u64>::try_new(1000).unwrap().capacity(), 1000);
+    assert_eq!(try_channel::<u64>(1000).unwrap().0.capacity(), 1000);
+}
+
+#[test]
+fn the_infallible_constructors_panic_if_the_memory_cannot_be_allocated() {
+    for make in [|| drop(Ring::<u64>::new(1 << 50)), || drop(channel::<u64>(1 << 50))] {
+        let panic = catch_unwind(make).unwrap_err();
+        let message = panic.downcast_ref::<String>().unwrap();
+        assert!(message.starts_with("capacity is 1125899906842624; accepted:"), "{message}");
+    }
+}
+
+#[test]
+fn items_of_no_size_of_many_bytes_and_of_large_alignment_are_moved_intact() {
     let nothings = Ring::new(3);
     while nothings.try_push(()).is_ok() {}
     assert_eq!(nothings.drain().count(), 3);
@@ -118,7 +144,7 @@ fn items_of_no_size_and_of_much() {
     for value in 0..10 {
         aligned.try_push(Aligned(value)).unwrap();
         let mut got = Vec::new();
-        aligned.pop_batch(&mut got, 1).unwrap();
+        aligned.try_pop_batch(&mut got, 1).unwrap();
         assert_eq!(got, [Aligned(value)]);
     }
 }
@@ -137,12 +163,12 @@ struct Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.counts.dropped.fetch_add(1, Ordering::Relaxed);
-        assert!(!self.panics, "an item that does not want to go");
+        assert!(!self.panics, "this item panics when it is dropped");
     }
 }
 
 #[test]
-fn items_inside_are_dropped_once_with_the_ring() {
+fn items_are_dropped_once_with_the_ring() {
     let counts = Arc::new(Counts::default());
     let ring = Ring::new(3);
     for _ in 0..5 {
@@ -155,7 +181,7 @@ fn items_inside_are_dropped_once_with_the_ring() {
 }
 
 #[test]
-fn one_panicking_drop_does_not_keep_the_others_alive() {
+fn an_item_that_panics_when_it_is_dropped_does_not_keep_the_others_alive() {
     let counts = Arc::new(Counts::default());
     let ring = Ring::new(4);
     for id in 0..4 {
@@ -167,7 +193,7 @@ fn one_panicking_drop_does_not_keep_the_others_alive() {
 }
 
 #[test]
-fn a_panicking_drop_leaves_the_ring_usable() {
+fn an_item_that_panics_when_it_is_dropped_leaves_the_ring_usable() {
     let counts = Arc::new(Counts::default());
     let item = |panics| Counted { counts: Arc::clone(&counts), panics };
     let ring = Ring::new(1);
@@ -180,21 +206,21 @@ fn a_panicking_drop_leaves_the_ring_usable() {
 }
 
 #[test]
-fn a_batch_stays_with_its_owner_as_far_as_it_did_not_fit() {
+fn items_of_a_batch_that_do_not_fit_stay_in_their_source() {
     let ring = Ring::new(4);
     let mut queue: VecDeque<u32> = (0..6).collect();
     {
         let mut drain = queue.drain(..5);
-        assert_eq!(ring.push_batch(&mut drain), Ok(4));
+        assert_eq!(ring.try_push_batch(&mut drain), Ok(4));
         assert_eq!(drain.collect::<Vec<_>>(), [4]);
     }
     assert_eq!(queue, [5]);
     let mut array = [9, 9].into_iter();
-    assert_eq!(ring.push_batch(&mut array), Err(PushError::Full(())));
+    assert_eq!(ring.try_push_batch(&mut array), Err(PushError::Full(())));
     assert_eq!(array.len(), 2);
 }
 
-/// Wherever they come from, and wherever the ring begins again: one owner for each, all the time.
+/// Every item has one owner at all times, for every source and every position of the end of the ring.
 #[test]
 fn items_of_a_batch_are_moved_once() {
     fn check(
@@ -213,30 +239,30 @@ fn items_of_a_batch_are_moved_once() {
         assert_eq!(
             Arc::strong_count(&item),
             1 + pushed,
-            "those that did not fit were dropped by their source"
+            "items that did not fit were dropped with their source"
         );
         let mut got = Vec::new();
-        assert_eq!(ring.pop_batch(&mut got, 8), Ok(pushed));
+        assert_eq!(ring.try_pop_batch(&mut got, 8), Ok(pushed));
         assert_eq!(Arc::strong_count(&item), 1 + pushed);
         drop(got);
         assert_eq!(Arc::strong_count(&item), 1);
     }
     for start in 0..6 {
-        check(start, 6, |ring, items| ring.push_batch(&mut items.into_iter()).unwrap());
-        check(start, 6, |ring, mut items| ring.push_batch(&mut items.drain(..)).unwrap());
+        check(start, 6, |ring, items| ring.try_push_batch(&mut items.into_iter()).unwrap());
+        check(start, 6, |ring, mut items| ring.try_push_batch(&mut items.drain(..)).unwrap());
         check(start, 6, |ring, items| {
-            ring.push_batch(&mut VecDeque::from(items).into_iter()).unwrap()
+            ring.try_push_batch(&mut VecDeque::from(items).into_iter()).unwrap()
         });
         check(start, 6, |ring, items| {
-            ring.push_batch(&mut VecDeque::from(items).drain(..)).unwrap()
+            ring.try_push_batch(&mut VecDeque::from(items).drain(..)).unwrap()
         });
         check(start, 5, |ring, items| {
             let items: [Arc<()>; 8] = items.try_into().unwrap();
             let mut items = items.into_iter();
             drop(items.by_ref().take(3));
-            assert_eq!(items.len(), 8, "taking nothing takes nothing");
+            assert_eq!(items.len(), 8, "an unused `take` removes no item");
             drop((items.next(), items.next(), items.next_back()));
-            ring.push_batch(&mut items).unwrap()
+            ring.try_push_batch(&mut items).unwrap()
         });
     }
 }

@@ -1,5 +1,7 @@
-//! Everything at once, for ThreadSanitizer. It has no test harness, whose own threads the sanitizer would
-//! watch too, and runs as an ordinary test otherwise.
+//! Concurrent use of the ring, the channel, the semaphore and the oneshot, for ThreadSanitizer.
+//!
+//! The program has no test harness, because the sanitizer would also watch the threads of a harness. It
+//! runs as an ordinary test otherwise.
 //!
 //! ```text
 //! TSAN_OPTIONS="suppressions=$PWD/tests/tsan.supp" \
@@ -20,8 +22,9 @@ use mainstay::wait::{Semaphore, oneshot};
 
 const ITEMS: u64 = 5_000;
 
-/// Runs them side by side and joins each: the sanitizer sees a join, but not the end of a scope.
-fn side_by_side<'a>(work: Vec<Box<dyn FnOnce() + Send + 'a>>) {
+/// Runs the closures in parallel and joins each thread: the sanitizer sees a join, but not the end of a
+/// scope.
+fn in_parallel<'a>(work: Vec<Box<dyn FnOnce() + Send + 'a>>) {
     thread::scope(|scope| {
         let threads: Vec<_> = work.into_iter().map(|work| scope.spawn(work)).collect();
         for thread in threads {
@@ -38,10 +41,11 @@ fn main() {
     semaphore();
     closing();
     oneshots();
-    println!("all accounted for");
+    println!("no item and no permit was lost");
 }
 
-/// Every kind of push against every kind of pop; boxes, so that a slot read twice or too early shows.
+/// Every kind of push with every kind of pop. The items are boxes, so that a slot that is read twice or
+/// too early is detected.
 fn ring(capacity: usize) {
     let ring = Ring::new(capacity);
     let [pushed, popped] = [(); 2].map(|()| AtomicU64::new(0));
@@ -63,7 +67,7 @@ fn ring(capacity: usize) {
                         },
                         _ => {
                             let mut batch = vec![Box::new(item), Box::new(item)].into_iter();
-                            ring.push_batch(&mut batch).map_or(0, |count| count as u64 * item)
+                            ring.try_push_batch(&mut batch).map_or(0, |count| count as u64 * item)
                         }
                     };
                     pushed.fetch_add(entered, Ordering::Relaxed);
@@ -78,14 +82,14 @@ fn ring(capacity: usize) {
                     if kind == 0 {
                         got.extend(ring.try_pop());
                     } else {
-                        let _ = ring.pop_batch(&mut got, 3);
+                        let _ = ring.try_pop_batch(&mut got, 3);
                     }
                     popped.fetch_add(got.drain(..).map(|item| *item).sum(), Ordering::Relaxed);
                     thread::yield_now();
                 }
             }));
         }
-        side_by_side(work);
+        in_parallel(work);
     }
     popped.fetch_add(ring.drain().map(|item| *item).sum(), Ordering::Relaxed);
     assert_eq!(pushed.into_inner(), popped.into_inner());
@@ -107,11 +111,11 @@ fn channels(capacity: usize) {
         }));
     }
     drop(sender);
-    side_by_side(work);
+    in_parallel(work);
     assert_eq!(sum.into_inner(), 3 * ITEMS * (ITEMS + 1) / 2);
 }
 
-/// What the only permit protects is not atomic in itself: a load and a store.
+/// The permit protects a load and a store, which are not atomic together.
 fn semaphore() {
     let semaphore = Semaphore::new(1);
     let count = AtomicU64::new(0);
@@ -121,11 +125,12 @@ fn semaphore() {
             count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         }
     };
-    side_by_side((0..4).map(|_| Box::new(add) as Box<dyn FnOnce() + Send + '_>).collect());
+    in_parallel((0..4).map(|_| Box::new(add) as Box<dyn FnOnce() + Send + '_>).collect());
     assert_eq!(count.into_inner(), 4 * ITEMS);
 }
 
-/// Whoever is inside when the end comes leaves; nobody gets in after, and no permit is lost.
+/// A holder of a permit is not disturbed by the close, no waiter gets a permit after it, and no permit is
+/// lost.
 fn closing() {
     for _ in 0..50 {
         let semaphore = Semaphore::new(1);
@@ -155,13 +160,13 @@ fn closing() {
             thread::yield_now();
             drop(permit);
         }));
-        side_by_side(work);
-        assert_eq!(semaphore.available(), 1);
+        in_parallel(work);
+        assert_eq!(semaphore.in_use(), 0);
         assert!(!semaphore.has_waiters());
     }
 }
 
-/// Sent, or not sent, to one who waits, polls with one waker after the other, or goes away.
+/// A value is sent or not sent, to a receiver that blocks, polls with a new waker each time, or is dropped.
 fn oneshots() {
     for item in 0..400_u32 {
         let (sender, mut receiver) = oneshot();

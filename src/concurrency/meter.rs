@@ -2,29 +2,17 @@
 
 use super::controller::{LimitWindow, WindowRule};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use crate::time::{Instant, nanos};
+use crate::time::Instant;
+use crate::window::LatencyBuckets;
 use std::time::Duration;
 
-/// Each power of two is cut into eight.
-const SPLIT: u32 = 3;
-const LEAST: u32 = 10;
-const MOST: u32 = 42;
+/// From about a microsecond to about 73 minutes.
 #[cfg(not(mainstay_loom))]
-const BUCKETS: usize = ((MOST - LEAST) << SPLIT) as usize;
+const RANGE: LatencyBuckets = LatencyBuckets::powers(10, 42);
+/// Few enough for a model.
 #[cfg(mainstay_loom)]
-const BUCKETS: usize = 2;
-
-fn bucket_of(nanos: u64) -> usize {
-    let nanos = nanos.clamp(1 << LEAST, (1 << MOST) - 1);
-    let power = nanos.ilog2();
-    let eighth = nanos >> (power - SPLIT) & ((1 << SPLIT) - 1);
-    ((u64::from(power - LEAST) << SPLIT | eighth) as usize).min(BUCKETS - 1)
-}
-
-fn lower_bound(bucket: usize) -> f64 {
-    let (power, eighth) = (bucket as u32 >> SPLIT, bucket as u64 & ((1 << SPLIT) - 1));
-    ((1 << SPLIT | eighth) << (power + LEAST - SPLIT)) as f64
-}
+const RANGE: LatencyBuckets = LatencyBuckets::powers(10, 11);
+const BUCKETS: usize = RANGE.len();
 
 /// Counts finished calls until the window may be closed.
 ///
@@ -60,8 +48,7 @@ impl Meter {
     #[inline]
     pub(super) fn succeeded(&self, started: Instant, now: Instant) {
         if started.as_nanos() >= self.valid_from.load(Relaxed) {
-            let bucket = bucket_of(nanos(now.since(started)));
-            self.buckets[bucket].fetch_add(1, Relaxed);
+            self.buckets[RANGE.of(now.since(started))].fetch_add(1, Relaxed);
         }
     }
 
@@ -93,12 +80,9 @@ impl Meter {
     }
 
     /// Closes the window if it holds enough calls, and opens the next. Callers hold the lock.
-    pub(super) fn close(
-        &self,
-        now: Instant,
-        rule: WindowRule,
-        overloaded: bool,
-    ) -> Option<LimitWindow> {
+    ///
+    /// The signal of overload is left for the caller to fill in.
+    pub(super) fn close(&self, now: Instant, rule: WindowRule) -> Option<LimitWindow> {
         if !self.is_due(now) {
             return None;
         }
@@ -132,7 +116,7 @@ impl Meter {
             p50: figures.quantile(0.5),
             p90: figures.quantile(0.9),
             p99: figures.quantile(0.99),
-            overloaded,
+            overloaded: false,
         })
     }
 
@@ -151,12 +135,12 @@ struct Figures<'a> {
 impl Figures<'_> {
     fn min(&self) -> Duration {
         let first = self.counts.iter().position(|count| *count > 0);
-        first.map_or(Duration::ZERO, |bucket| Duration::from_nanos(lower_bound(bucket) as u64))
+        first.map_or(Duration::ZERO, |bucket| Duration::from_nanos(RANGE.lower_bound(bucket)))
     }
 
     fn mean(&self) -> Duration {
         let sum = |(bucket, count): (usize, &u32)| {
-            f64::from(*count) * (lower_bound(bucket) + lower_bound(bucket + 1)) / 2.0
+            f64::from(*count) * RANGE.middle(bucket).as_nanos() as f64
         };
         let sum: f64 = self.counts.iter().enumerate().map(sum).sum();
         Duration::from_nanos((sum / (self.total.max(1)) as f64) as u64)
@@ -171,11 +155,90 @@ impl Figures<'_> {
             let count = f64::from(*count);
             if below + count >= rank {
                 let share = ((rank - below) / count).clamp(0.0, 1.0);
-                let (low, high) = (lower_bound(bucket), lower_bound(bucket + 1));
+                let (low, high) =
+                    (RANGE.lower_bound(bucket) as f64, RANGE.lower_bound(bucket + 1) as f64);
                 return Duration::from_nanos((low + share * (high - low)) as u64);
             }
             below += count;
         }
         Duration::ZERO
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(mainstay_loom))]
+mod tests {
+    use super::*;
+
+    const RULE: WindowRule =
+        WindowRule { min_duration: Duration::from_millis(100), min_calls: 3, min_latencies: 2 };
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_nanos(millis * 1_000_000)
+    }
+
+    #[test]
+    fn a_window_is_closed_after_both_its_time_and_its_calls() {
+        let meter = Meter::new(at(0), RULE);
+        meter.succeeded(at(0), at(10));
+        meter.succeeded(at(0), at(10));
+        assert!(!meter.is_due(at(99)) && meter.close(at(99), RULE).is_none());
+        assert!(meter.is_due(at(100)) && meter.close(at(100), RULE).is_none(), "two calls");
+        meter.dropped(at(0));
+        let window = meter.close(at(120), RULE).unwrap();
+        assert_eq!((window.succeeded, window.dropped, window.duration), (2, 1, at(120) - at(0)));
+        assert!(meter.close(at(300), RULE).is_none(), "the next one is empty");
+    }
+
+    #[test]
+    fn a_window_lasts_twice_its_shortest_latency() {
+        let meter = Meter::new(at(0), RULE);
+        for _ in 0..3 {
+            meter.succeeded(at(0), at(90));
+        }
+        assert!(meter.close(at(150), RULE).is_none());
+        assert!(meter.close(at(200), RULE).is_some());
+    }
+
+    #[test]
+    fn figures_are_close_to_those_of_the_calls() {
+        let meter = Meter::new(at(0), RULE);
+        for millis in 1..=1000 {
+            meter.succeeded(at(0), at(millis));
+        }
+        let window = meter.close(at(5000), RULE).unwrap();
+        let near = |figure: Duration, millis: f64| {
+            (figure.as_secs_f64() * 1000.0 / millis - 1.0).abs() < 0.01
+        };
+        assert!(near(window.mean, 500.5), "{:?}", window.mean);
+        assert!(near(window.p50, 500.0), "{:?}", window.p50);
+        assert!(near(window.p90, 900.0), "{:?}", window.p90);
+        assert!(near(window.p99, 990.0), "{:?}", window.p99);
+        assert!(window.min <= Duration::from_millis(1));
+    }
+
+    #[test]
+    fn calls_from_before_a_probe_are_ignored() {
+        let meter = Meter::new(at(0), RULE);
+        meter.ignore_before(at(50));
+        meter.succeeded(at(49), at(60));
+        meter.dropped(at(49));
+        for _ in 0..3 {
+            meter.succeeded(at(50), at(60));
+        }
+        let window = meter.close(at(100), RULE).unwrap();
+        assert_eq!((window.succeeded, window.dropped), (3, 0));
+    }
+
+    /// A clock that goes backwards makes no window, and no latency below zero.
+    #[test]
+    fn a_clock_that_goes_backwards_is_harmless() {
+        let meter = Meter::new(at(1000), RULE);
+        for _ in 0..5 {
+            meter.succeeded(at(500), at(400));
+        }
+        assert!(meter.close(at(900), RULE).is_none());
+        let window = meter.close(at(1100), RULE).unwrap();
+        assert!(window.p99 < Duration::from_micros(2), "{:?}", window.p99);
     }
 }

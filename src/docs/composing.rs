@@ -17,7 +17,7 @@
 //!
 //! # fn main() -> Result<(), mainstay::error::ConfigError> {
 //! let breaker = CircuitBreaker::builder().name("search").build()?;
-//! let retry = Retry::builder().idempotent(true).build()?;
+//! let retry = Retry::builder().assume_idempotent().build()?;
 //! let pipeline = Pipeline::standard(Duration::from_secs(2), retry, &breaker, Duration::from_millis(300));
 //! for lint in pipeline.check() {
 //!     eprintln!("{lint}");

@@ -59,7 +59,7 @@
 //!
 //! An [observer](Builder::observer) hears of each refusal, on the thread that was refused, and there are most
 //! of them when there is least time for them. What it does is then the price of a refusal: with
-//! `telemetry::Metrics` a lock that all share, with `telemetry::Tracing` a line for each.
+//! `telemetry::MetricsObserver` a lock that all share, with `telemetry::TracingObserver` a line for each.
 
 mod all_of;
 mod answer;

@@ -194,6 +194,11 @@ impl<'a> Reading<'a> {
     pub(crate) fn now(&mut self) -> Instant {
         *self.now.get_or_insert_with(|| self.clock.now())
     }
+
+    /// Reads the clock once more, to tell time that has passed since from a clock that was set back.
+    pub(crate) fn read_again(&mut self) -> Instant {
+        *self.now.insert(self.clock.now())
+    }
 }
 
 #[inline]

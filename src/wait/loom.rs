@@ -18,7 +18,7 @@ fn model(preemptions: usize, body: impl Fn() + Send + Sync + 'static) {
     builder.check(body);
 }
 
-/// Polls once, with a waker that nobody listens to.
+/// Polls once, with a waker that has no effect.
 fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     pin!(future).poll(&mut Context::from_waker(Parker::current().waker()))
 }
@@ -45,11 +45,11 @@ impl Woken {
 
 struct Guarded {
     semaphore: Semaphore,
-    /// What one permit protects: loom sees an overlap of accesses, and a missing happens-before.
+    /// Protected by the one permit. Loom reports overlapping accesses and a missing happens-before edge.
     cell: UnsafeCell<u32>,
 }
 
-// SAFETY: that is what the semaphore is there for, and what the models check.
+// SAFETY: the cell is accessed with a permit only; the models check that this is enough.
 unsafe impl Sync for Guarded {}
 // SAFETY: as above.
 unsafe impl Send for Guarded {}
@@ -66,7 +66,7 @@ impl Guarded {
 }
 
 #[test]
-fn a_permit_excludes_and_hands_over() {
+fn a_permit_excludes_others_and_is_handed_over() {
     for order in [QueueOrder::Fifo, QueueOrder::Lifo] {
         model(3, move || {
             let guarded = Guarded::new(order);
@@ -80,7 +80,7 @@ fn a_permit_excludes_and_hands_over() {
             for other in others {
                 other.join().unwrap();
             }
-            let _permit = guarded.semaphore.try_acquire().expect("both gave it back");
+            let _permit = guarded.semaphore.try_acquire().expect("both threads released it");
             guarded.touch();
             // SAFETY: as in `touch`.
             assert_eq!(guarded.cell.with(|value| unsafe { *value }), 3);
@@ -89,7 +89,7 @@ fn a_permit_excludes_and_hands_over() {
 }
 
 #[test]
-fn release_against_wait() {
+fn a_release_races_with_a_waiter() {
     loom::model(|| {
         let semaphore = Arc::new(Semaphore::new(1));
         let holder = semaphore.try_acquire().unwrap();
@@ -104,62 +104,62 @@ fn release_against_wait() {
     });
 }
 
-/// A waiter that gives up neither keeps a permit granted meanwhile nor holds up the next in line.
+/// A waiter that is cancelled neither keeps a permit granted meanwhile nor holds up the next waiter.
 #[test]
-fn cancel_against_release() {
+fn a_cancellation_races_with_a_release() {
     model(3, || {
         let semaphore = Arc::new(Semaphore::new(1));
         let holder = semaphore.try_acquire().unwrap();
-        let patient = spawn({
+        let waiter = spawn({
             let semaphore = Arc::clone(&semaphore);
             move || drop(block_on(semaphore.acquire()))
         });
-        let impatient = spawn({
+        let cancelled = spawn({
             let semaphore = Arc::clone(&semaphore);
             move || drop(poll_once(&mut semaphore.acquire()))
         });
         drop(holder);
-        patient.join().unwrap();
-        impatient.join().unwrap();
+        waiter.join().unwrap();
+        cancelled.join().unwrap();
         assert_eq!(semaphore.available(), 1);
         assert!(!semaphore.has_waiters());
     });
 }
 
-/// The heavy one at the front goes away: the light one behind it must be served.
+/// The waiter for two permits at the front is cancelled: the waiter for one behind it is served.
 #[test]
-fn cancel_of_the_front_serves_the_next() {
+fn cancelling_the_first_waiter_serves_the_next() {
     model(3, || {
         let semaphore = Arc::new(Semaphore::new(2));
         let holder = semaphore.try_acquire().unwrap();
-        let mut heavy = semaphore.acquire_n(2);
-        assert!(poll_once(&mut heavy).is_pending());
-        let light = spawn({
+        let mut first = semaphore.acquire_n(2);
+        assert!(poll_once(&mut first).is_pending());
+        let second = spawn({
             let semaphore = Arc::clone(&semaphore);
             move || drop(block_on(semaphore.acquire()))
         });
-        drop(heavy);
-        light.join().unwrap();
+        drop(first);
+        second.join().unwrap();
         drop(holder);
         assert_eq!(semaphore.available(), 2);
     });
 }
 
 #[test]
-fn resize_against_acquire_and_release() {
+fn a_resize_races_with_an_acquire_and_a_release() {
     model(3, || {
         let semaphore = Arc::new(Semaphore::new(1));
         let waiter = spawn({
             let semaphore = Arc::clone(&semaphore);
             move || drop(block_on(semaphore.acquire_n(2)))
         });
-        let shrinker = spawn({
+        let releaser = spawn({
             let semaphore = Arc::clone(&semaphore);
             move || drop(semaphore.try_acquire())
         });
         semaphore.resize(2);
         waiter.join().unwrap();
-        shrinker.join().unwrap();
+        releaser.join().unwrap();
         semaphore.resize(0);
         assert!(semaphore.try_acquire().is_err());
         semaphore.resize(3);
@@ -167,9 +167,9 @@ fn resize_against_acquire_and_release() {
     });
 }
 
-/// Whoever waits when the semaphore is closed is told; or was served before, and has a permit.
+/// A waiter is woken by the close and finds the semaphore closed.
 #[test]
-fn close_against_acquire() {
+fn a_close_races_with_an_acquire() {
     model(3, || {
         let semaphore = Arc::new(Semaphore::new(0));
         let closer = spawn({
@@ -181,7 +181,7 @@ fn close_against_acquire() {
         let mut polled = waker.poll(&mut acquire);
         closer.join().unwrap();
         if polled.is_pending() {
-            assert!(waker.is(), "nobody told it");
+            assert!(waker.is(), "not woken");
             polled = waker.poll(&mut acquire);
         }
         assert!(matches!(polled, Poll::Ready(Err(SemaphoreClosed))));
@@ -190,7 +190,7 @@ fn close_against_acquire() {
 }
 
 #[test]
-fn close_against_release() {
+fn a_close_races_with_a_release() {
     model(3, || {
         let semaphore = Arc::new(Semaphore::new(1));
         let held = semaphore.try_acquire().unwrap();
@@ -206,44 +206,44 @@ fn close_against_release() {
         drop(held);
         closer.join().unwrap();
         let [first, second] = [0, 1].map(|n| {
-            assert!(wakers[n].is(), "nobody told the waiter {n}");
+            assert!(wakers[n].is(), "waiter {n} was not woken");
             match wakers[n].poll(&mut waiting[n]) {
-                Poll::Ready(answer) => answer.map(drop),
-                Poll::Pending => panic!("it ended, one way or the other"),
+                Poll::Ready(result) => result.map(drop),
+                Poll::Pending => panic!("waiter {n} is still waiting"),
             }
         });
-        // The permit went to the first, and came back when everything was closed; or to nobody.
+        // The permit was granted to the first waiter before the close, or to none.
         assert!(first == Ok(()) || first == Err(SemaphoreClosed));
         assert_eq!(second, Err(SemaphoreClosed));
-        assert_eq!(semaphore.available(), 1);
+        assert_eq!(semaphore.in_use(), 0);
         assert!(!semaphore.has_waiters());
     });
 }
 
-/// Closing wakes; leaving at that moment must not get lost in it.
+/// A cancellation during the close keeps no other waiter asleep.
 #[test]
-fn close_against_cancel() {
+fn a_close_races_with_a_cancellation() {
     model(3, || {
         let semaphore = Arc::new(Semaphore::new(0));
         let waker = std::sync::Arc::new(Woken::default());
-        let [mut given_up, mut patient] = [(); 2].map(|()| semaphore.acquire());
-        assert!(waker.poll(&mut given_up).is_pending());
-        assert!(waker.poll(&mut patient).is_pending());
+        let [mut cancelled, mut waiting] = [(); 2].map(|()| semaphore.acquire());
+        assert!(waker.poll(&mut cancelled).is_pending());
+        assert!(waker.poll(&mut waiting).is_pending());
         let closer = spawn({
             let semaphore = Arc::clone(&semaphore);
             move || assert!(semaphore.close())
         });
-        drop(given_up);
+        drop(cancelled);
         closer.join().unwrap();
-        assert!(matches!(waker.poll(&mut patient), Poll::Ready(Err(SemaphoreClosed))));
+        assert!(matches!(waker.poll(&mut waiting), Poll::Ready(Err(SemaphoreClosed))));
         assert!(!semaphore.has_waiters());
     });
 }
 
-// Loom counts the allocations of a oneshot, and its `Arc` tells whether a value got lost.
+// Loom checks that each allocation of a oneshot is freed once, and `Arc` that no value is lost.
 
 #[test]
-fn oneshot_hands_over() {
+fn a_oneshot_delivers_its_value() {
     loom::model(|| {
         let (sender, receiver) = oneshot();
         let thread = spawn(move || sender.send(Arc::new(5)).unwrap());
@@ -261,9 +261,9 @@ fn oneshot_hands_over() {
     });
 }
 
-/// Whoever polled last is woken, whichever waker it came with, for a value as for its absence.
+/// The waker of the last poll is woken, by a value and by a dropped sender.
 #[test]
-fn oneshot_wakes_the_last_waker() {
+fn a_oneshot_wakes_the_last_waker() {
     for sends in [true, false] {
         loom::model(move || {
             let (sender, mut receiver) = oneshot();
@@ -273,26 +273,26 @@ fn oneshot_wakes_the_last_waker() {
                 spawn(move || if sends { sender.send(Arc::new(5)).unwrap() } else { drop(sender) });
             let early = wakers[1].poll(&mut receiver);
             thread.join().unwrap();
-            let answer = match early {
-                Poll::Ready(answer) => answer,
+            let result = match early {
+                Poll::Ready(result) => result,
                 Poll::Pending => {
-                    assert!(wakers[1].is(), "nobody woke it");
+                    assert!(wakers[1].is(), "not woken");
                     match wakers[1].poll(&mut receiver) {
-                        Poll::Ready(answer) => answer,
-                        Poll::Pending => panic!("the last word was said"),
+                        Poll::Ready(result) => result,
+                        Poll::Pending => panic!("the sender has ended"),
                     }
                 }
             };
-            assert_eq!(answer.is_ok(), sends);
+            assert_eq!(result.is_ok(), sends);
             drop(receiver);
             assert!(wakers.iter().all(|waker| std::sync::Arc::strong_count(waker) == 1));
         });
     }
 }
 
-/// A receiver that goes away, having waited or not, gets the value or gives it back.
+/// A receiver that is dropped, having waited or not, drops the value or leaves it to the sender.
 #[test]
-fn oneshot_against_a_receiver_that_goes() {
+fn a_oneshot_receiver_is_dropped_during_a_send() {
     for waits in [true, false] {
         loom::model(move || {
             let (sender, mut receiver) = oneshot();

@@ -1,6 +1,7 @@
 //! The beginning of a call: admission or rejection.
 
 use super::in_flight::Entered;
+use super::record::Trigger;
 use super::state::{self, Admission, Verdict};
 use super::ticket::{Ticket, TicketGuard};
 use super::transitions::Conclusion;
@@ -57,9 +58,8 @@ impl Engine {
                     continue;
                 }
                 Admission::Reject(retry_at) => {
-                    if let Phase::HalfOpen(_) = word.phase() {
-                        self.shorten_probe_deadline(word, now);
-                    }
+                    self.correct_instants(word, now);
+                    let retry_at = retry_at.map(|_| self.open_until());
                     if word.overridden() != Override::Shadow {
                         self.stats.rejected.fetch_add(1, Relaxed);
                         return Entry { result: Err(Refusal { retry_at, now }), change };
@@ -102,6 +102,7 @@ impl Engine {
             Phase::Bypass => Admission::Uncounted,
             Phase::Closed { ramping: false, .. } => Admission::Counted,
             Phase::Closed { ramping: true, .. } => {
+                self.correct_instants(word, now);
                 match ramp::share(now - self.closed_at(), self.config(word).ramp_up_duration) {
                     None => Admission::EndRamp,
                     Some(share) if ramp::admits(self.next_ramp_call(), share) => Admission::Counted,
@@ -120,18 +121,22 @@ impl Engine {
         self.stats.ramp_calls.fetch_add(1, Relaxed)
     }
 
-    /// WindowCounts a call as in flight, if those are tracked. If it is the first of its step of time,
+    /// Counts a call as in flight, if those are tracked. If it is the first of its step of time,
     /// others may have become overdue in the meantime, and may trip the breaker.
     fn enter_in_flight(&self, ticket: &Ticket, reading: &mut Reading<'_>) -> Change {
         let Some(in_flight) = &self.in_flight else { return Change::None };
         let Some(start) = ticket.start(self.slow_after(ticket.admitted)) else {
             return Change::None;
         };
-        match in_flight.enter(&start) {
-            Entered::InPresentStep => Change::None,
+        let mut entered = in_flight.enter(&start);
+        while entered == Entered::BehindBucket {
+            entered = in_flight.enter_behind(&start, reading.read_again());
+        }
+        match entered {
+            Entered::InPresentStep | Entered::BehindBucket => Change::None,
             Entered::FirstOfStep => {
                 let guard = TicketGuard { engine: self, ticket: *ticket }; // the user's rule may panic
-                let change = self.trip_if_due(ticket.admitted, 0, None, reading);
+                let change = self.trip_if_due(ticket.admitted, Trigger::TimePassed, reading);
                 if !change.is_committed() {
                     guard.disarm();
                 }
@@ -146,14 +151,25 @@ impl Engine {
         self.line.probe_deadline.fetch_max((now + config.probe_timeout).as_nanos(), Relaxed);
     }
 
-    /// No probe times out later than one that begins now. Where one does, the configured timeout has
-    /// become shorter or the clock was set back, and a lost probe would hold its slot until then.
-    fn shorten_probe_deadline(&self, word: Word, now: Instant) {
-        let (deadline, latest) = (self.probe_deadline(), now + self.config(word).probe_timeout);
-        if deadline > latest && self.word() == word {
-            // If it fails, another thread has put the deadline off, or shortened it, meanwhile.
-            let (from, to) = (deadline.as_nanos(), latest.as_nanos());
-            let _ = self.line.probe_deadline.compare_exchange(from, to, Relaxed, Relaxed);
+    /// Corrects the instant that belongs to the state, if it is further ahead than one that is set
+    /// now would be: then the clock was set back, or the configured timeout of a probe has become
+    /// shorter, and the breaker would stay in its state until then.
+    pub(crate) fn correct_instants(&self, word: Word, now: Instant) {
+        let (instant, latest) = match word.phase() {
+            Phase::Open if word.overridden() != Override::Fixed => {
+                (&self.line.open_until, now + self.open_duration())
+            }
+            Phase::HalfOpen(_) => {
+                (&self.line.probe_deadline, now + self.config(word).probe_timeout)
+            }
+            Phase::Closed { ramping: true, .. } => (&self.line.closed_at, now),
+            _ => return,
+        };
+        let (ahead, latest) = (instant.load(Relaxed), latest.as_nanos());
+        // The latest word, so that an instant of a later state is not taken for one of this state.
+        if ahead > latest && self.latest_word() == word {
+            // If it fails, another thread has written the instant in the meantime.
+            let _ = instant.compare_exchange(ahead, latest, Relaxed, Relaxed);
         }
     }
 

@@ -12,12 +12,12 @@
 
 mod admit;
 mod in_flight;
-#[cfg(all(test, mainstay_loom))]
-pub(super) mod loom;
 mod open_limit;
 mod ramp;
 mod record;
 mod state;
+#[cfg(test)]
+pub(super) mod tests;
 mod ticket;
 mod transitions;
 mod word;
@@ -195,6 +195,11 @@ impl Engine {
         Instant::from_nanos(self.line.open_until.load(Relaxed))
     }
 
+    /// The duration of the latest opening.
+    fn open_duration(&self) -> Duration {
+        Duration::from_nanos(self.line.open_duration.load(Relaxed))
+    }
+
     fn probe_deadline(&self) -> Instant {
         Instant::from_nanos(self.line.probe_deadline.load(Relaxed))
     }
@@ -208,12 +213,14 @@ impl Engine {
     /// Whether it is still ramping up: a ramp ends with its time, even without calls.
     pub(crate) fn is_ramping(&self, word: Word, now: Instant) -> bool {
         let duration = || self.config(word).ramp_up_duration;
+        self.correct_instants(word, now);
         word.is_ramping() && ramp::share(now - self.closed_at(), duration()).is_some()
     }
 
     /// Whether it is open or half-open, and would have admitted its next probe less than `grace`
     /// ago.
     pub(crate) fn is_recently_tripped(&self, word: Word, now: Instant, grace: Duration) -> bool {
+        self.correct_instants(word, now);
         let until = match word.phase() {
             Phase::Open => self.open_until(),
             _ => self.probe_deadline(),
@@ -244,7 +251,7 @@ impl Engine {
             state: CircuitBreakerState::of(word),
             phase: word.phase(),
             mode: word.mode(),
-            open_until: self.retry_at(word),
+            open_until: self.retry_at(word).map(|at| at.min(now + self.open_duration())),
             counts: self.window.counts(now),
             overdue: self.counts(word, &self.config(word), now).1,
             openings: self.line.openings.load(Relaxed),

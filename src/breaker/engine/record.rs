@@ -23,8 +23,17 @@ pub(super) struct Completed<'a> {
     effect: Effect,
 }
 
+/// Why the rules of a closed breaker are evaluated.
+#[derive(Clone, Copy)]
+pub(super) enum Trigger<'a> {
+    /// A call has failed or was slow, as the `streak`th failure without a success in between.
+    Completed(Completed<'a>, u32),
+    /// Calls in flight may have become overdue.
+    TimePassed,
+}
+
 impl Engine {
-    /// WindowCounts a success if the state has not changed since its admission and the window needs no
+    /// Counts a success if the state has not changed since its admission and the window needs no
     /// clock. If it returns false, the success is still to be [completed](Self::complete).
     #[inline]
     pub(crate) fn try_record_success(&self, ticket: Ticket) -> bool {
@@ -73,7 +82,7 @@ impl Engine {
             self.record_latency(ticket, reading);
         }
         if word.has_streak() {
-            return self.evaluate(word, &Completed { class, effect: Effect::SUCCESS }, reading);
+            return self.evaluate(word, Completed { class, effect: Effect::SUCCESS }, reading);
         }
         Change::None
     }
@@ -114,7 +123,7 @@ impl Engine {
             self.record_latency(&ticket, reading);
         }
         if sample != Sample::OK || word.has_streak() {
-            return self.evaluate(word, &Completed { class, effect }, reading);
+            return self.evaluate(word, Completed { class, effect }, reading);
         }
         Change::None
     }
@@ -140,7 +149,7 @@ impl Engine {
     /// Evaluates the rules after a failed or slow call, or a success after failures, of a closed
     /// breaker.
     #[cold]
-    fn evaluate(&self, seen: Word, completed: &Completed<'_>, reading: &mut Reading<'_>) -> Change {
+    fn evaluate(&self, seen: Word, completed: Completed<'_>, reading: &mut Reading<'_>) -> Change {
         let streak = self.count_streak(seen, completed.effect);
         if !completed.effect.failed && !completed.effect.slow {
             return Change::None;
@@ -149,16 +158,14 @@ impl Engine {
         // recorded its call, maybe in another bucket, and is about to sum up all buckets: of two
         // calls, at least one must read both, or neither would trip.
         fence(SeqCst);
-        self.trip_if_due(seen, streak, Some(completed), reading)
+        self.trip_if_due(seen, Trigger::Completed(completed, streak), reading)
     }
 
-    /// Opens the breaker if the rules say so: after a call has ended, or (`completed` is `None`)
-    /// because calls in flight are overdue.
+    /// Opens the breaker if the rules say so.
     pub(super) fn trip_if_due(
         &self,
         seen: Word,
-        streak: u32,
-        completed: Option<&Completed<'_>>,
+        trigger: Trigger<'_>,
         reading: &mut Reading<'_>,
     ) -> Change {
         loop {
@@ -167,18 +174,22 @@ impl Engine {
                 return Change::None;
             }
             let mut config = self.config(word);
-            if let Some(Completed { class: CallClass { failure_rate: Some(rate), .. }, effect }) =
-                completed
-                && effect.failed
-            {
-                config.failure_rate = Some(*rate);
-            }
             let timed = self.window.is_timed() || self.in_flight.is_some() || config.has_trip_rule;
             let now = if timed { reading.now() } else { Instant::ORIGIN };
-            let (counts, _) = self.counts(word, &config, now);
-            let retry_after = completed.and_then(|completed| completed.effect.retry_after);
+            let (counts, overdue) = self.counts(word, &config, now);
+            let (evaluates, streak, retry_after) = match trigger {
+                Trigger::Completed(Completed { class, effect }, streak) => {
+                    if effect.failed && class.failure_rate.is_some() {
+                        config.failure_rate = class.failure_rate;
+                    }
+                    (true, streak, effect.retry_after)
+                }
+                // An overdue call is a slow one. Without any, nothing has happened.
+                Trigger::TimePassed => (overdue > 0, word.streak(), None),
+            };
             let cause = match retry_after {
                 Some(_) => Some(TransitionCause::Unavailable),
+                None if !evaluates => None,
                 None => state::trip_cause(&counts, streak, &config).or_else(|| {
                     let by_rule =
                         config.has_trip_rule && self.trip_rule_says(word, counts, streak, now);
@@ -219,7 +230,7 @@ impl Engine {
         rule.is_some_and(|rule| rule(&stats))
     }
 
-    /// WindowCounts consecutive failures; returns how many there are now.
+    /// Counts consecutive failures; returns how many there are now.
     fn count_streak(&self, seen: Word, effect: Effect) -> u32 {
         loop {
             let word = self.word();

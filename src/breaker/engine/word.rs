@@ -213,6 +213,16 @@ impl Word {
         self.counts_streaks() && self.0 & DETAIL_MASK != 0
     }
 
+    /// The number of failures since the last success of a closed breaker, if they are counted.
+    pub(super) fn streak(self) -> u32 {
+        match self.phase() {
+            Phase::Closed { consecutive_failures, .. } if self.counts_streaks() => {
+                consecutive_failures
+            }
+            _ => 0,
+        }
+    }
+
     pub(super) const fn epoch(self) -> u64 {
         self.0 >> EPOCH & EPOCH_MASK
     }

@@ -228,7 +228,7 @@ impl Shared {
         }
         let rule = control.rule;
         // A first look, before the user's code is asked.
-        let Some(mut window) = self.meter.close(now, rule, false) else { return };
+        let Some(mut window) = self.meter.close(now, rule) else { return };
         let Some(controller) = control.controller.take() else { return };
         let generation = control.generation;
         drop(control);

@@ -109,7 +109,6 @@ pub struct ControlledLimit<C> {
     overloaded: bool,
     /// With a limit below one: when the next call may start.
     next_start: Instant,
-    reason: LimitReason,
 }
 
 impl<C: LimitController> ControlledLimit<C> {
@@ -117,14 +116,7 @@ impl<C: LimitController> ControlledLimit<C> {
     #[must_use]
     pub fn new(controller: C) -> Self {
         let meter = Meter::new(Instant::ORIGIN, controller.window_rule());
-        Self {
-            controller,
-            meter,
-            in_flight: 0,
-            overloaded: false,
-            next_start: Instant::ORIGIN,
-            reason: LimitReason::Set,
-        }
+        Self { controller, meter, in_flight: 0, overloaded: false, next_start: Instant::ORIGIN }
     }
 
     /// Returns the controller.
@@ -160,9 +152,9 @@ impl<C: LimitController> SimulatedPolicy for ControlledLimit<C> {
             CallEnd::Dropped => self.meter.dropped(started),
         }
         let rule = self.controller.window_rule();
-        if let Some(window) = self.meter.close(now, rule, self.overloaded) {
-            self.reason = self.controller.update(&window).reason;
-            if self.reason == LimitReason::Probe {
+        if let Some(mut window) = self.meter.close(now, rule) {
+            window.overloaded = self.overloaded;
+            if self.controller.update(&window).reason == LimitReason::Probe {
                 self.meter.ignore_before(now);
             }
         }

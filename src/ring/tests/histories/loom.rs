@@ -1,21 +1,21 @@
-//! All of them: every two operations of one thread against every one and every two of another, on every
-//! filling of a small ring.
+//! All small histories: every two operations of one thread against every one and every two of
+//! another, on every filling of a small ring.
 //!
-//! Against one they are tried with two preemptions, against two with one: another one multiplies the time
-//! by ten, and found nothing.
+//! Two operations against one are tried with two preemptions, two against two with one. One more
+//! preemption multiplies the time by ten, and found nothing.
 
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread::spawn;
 
-use super::{Event, Kind, act, linearizable};
+use super::{Event, Kind, act, is_linearizable};
 use crate::ring::Ring;
 
 const KINDS: [Kind; 6] =
     [Kind::Push, Kind::Pop, Kind::ForcePush, Kind::PushBatch, Kind::PopBatch, Kind::Close];
 
-/// What one thread does, and when: the ticks are read-modify-writes, so that what ended before
-/// something else began also happened before it.
+/// Runs the program of one thread and records its events. The ticks are read-modify-writes: an operation
+/// that ended before another one began also happened before it.
 fn run(ring: &Ring<u64>, clock: &AtomicU64, program: &[Kind], first: u64) -> Vec<Event> {
     let tick = || clock.fetch_add(1, Ordering::AcqRel);
     let mut events = Vec::new();
@@ -28,7 +28,7 @@ fn run(ring: &Ring<u64>, clock: &AtomicU64, program: &[Kind], first: u64) -> Vec
     events
 }
 
-fn histories(capacity: usize, filled: usize, one: &[Kind], other: &[Kind], preemptions: usize) {
+fn check(capacity: usize, filled: usize, one: &[Kind], other: &[Kind], preemptions: usize) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
     let programs = [Vec::from(one), Vec::from(other)];
@@ -38,7 +38,7 @@ fn histories(capacity: usize, filled: usize, one: &[Kind], other: &[Kind], preem
         let mut events = Vec::new();
         for value in 0..filled as u64 {
             let start = clock.fetch_add(1, Ordering::AcqRel);
-            let action = act(&ring, Kind::Push, value).expect("alone");
+            let action = act(&ring, Kind::Push, value).expect("no other thread runs");
             let end = clock.fetch_add(1, Ordering::AcqRel);
             events.push(Event { start, end, action });
         }
@@ -49,32 +49,32 @@ fn histories(capacity: usize, filled: usize, one: &[Kind], other: &[Kind], preem
         });
         events.extend(run(&ring, &clock, &programs[0], 100));
         events.extend(other.join().unwrap());
-        assert!(linearizable(&events, capacity), "{events:#?}");
+        assert!(is_linearizable(&events, capacity), "{events:#?}");
     });
 }
 
-fn all(capacity: usize, filled: usize) {
+fn all_histories(capacity: usize, filled: usize) {
     let pairs: Vec<[Kind; 2]> = KINDS.iter().flat_map(|a| KINDS.map(|b| [*a, b])).collect();
     for (i, one) in pairs.iter().enumerate() {
-        // Neither thread is special.
+        // The two threads are interchangeable.
         for other in &pairs[..=i] {
-            histories(capacity, filled, one, other, 1);
+            check(capacity, filled, one, other, 1);
         }
         for other in KINDS {
-            histories(capacity, filled, one, &[other], 2);
+            check(capacity, filled, one, &[other], 2);
         }
     }
 }
 
 #[test]
-fn on_one_slot() {
-    all(1, 0);
-    all(1, 1);
+fn all_histories_on_one_slot_are_linearizable() {
+    all_histories(1, 0);
+    all_histories(1, 1);
 }
 
 #[test]
-fn on_two_slots() {
-    all(2, 0);
-    all(2, 1);
-    all(2, 2);
+fn all_histories_on_two_slots_are_linearizable() {
+    all_histories(2, 0);
+    all_histories(2, 1);
+    all_histories(2, 2);
 }

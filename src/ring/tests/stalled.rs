@@ -1,7 +1,7 @@
-//! What everybody else is told while a peer has claimed a slot and goes no further.
+//! The answers that peers get while a thread has claimed a slot and is suspended.
 
-use super::core::Core;
-use super::error::{ForcePushError, PopError, PushError};
+use crate::ring::core::Core;
+use crate::ring::error::{ForcePushError, PopError, PushError};
 
 fn push(core: &Core<u32>, value: u32) -> Result<(), PushError<u32>> {
     match core.claim_push() {
@@ -9,7 +9,7 @@ fn push(core: &Core<u32>, value: u32) -> Result<(), PushError<u32>> {
             core.publish(&claim, value);
             Ok(())
         }
-        Err(refusal) => Err(refusal.about(value)),
+        Err(error) => Err(error.with_value(value)),
     }
 }
 
@@ -18,10 +18,10 @@ fn pop(core: &Core<u32>) -> Result<u32, PopError> {
 }
 
 #[test]
-fn behind_a_stalled_push() {
+fn behind_a_stalled_push_items_are_busy_and_the_ring_can_fill_up() {
     let core = Core::new(3);
     let stalled = core.claim_push().unwrap();
-    assert_eq!(pop(&core), Err(PopError::Busy), "neither empty nor there");
+    assert_eq!(pop(&core), Err(PopError::Busy), "neither empty nor ready");
     assert_eq!((core.len(), core.is_empty(), core.is_full()), (1, false, false));
 
     push(&core, 2).unwrap();
@@ -31,7 +31,7 @@ fn behind_a_stalled_push() {
     assert_eq!(
         core.force_push(4).unwrap_err(),
         ForcePushError::Busy(4),
-        "the oldest is not there yet"
+        "the oldest item is not published yet"
     );
 
     core.close();
@@ -44,20 +44,20 @@ fn behind_a_stalled_push() {
 }
 
 #[test]
-fn behind_a_stalled_pop() {
+fn behind_a_stalled_pop_pushes_are_busy_and_pops_continue() {
     let core = Core::new(2);
     push(&core, 1).unwrap();
     push(&core, 2).unwrap();
     let stalled = core.claim_pop().unwrap();
-    assert_eq!(push(&core, 3), Err(PushError::Busy(3)), "there is room, but not yet");
+    assert_eq!(push(&core, 3), Err(PushError::Busy(3)), "not full, but the slot is not released");
     assert_eq!(
         core.force_push(3).unwrap_err(),
         ForcePushError::Busy(3),
-        "not full: nothing to evict"
+        "not full: no item to evict"
     );
     assert_eq!((core.len(), core.is_empty(), core.is_full()), (1, false, false));
 
-    assert_eq!(pop(&core), Ok(2), "pops go on");
+    assert_eq!(pop(&core), Ok(2), "pops continue");
     assert_eq!(pop(&core), Err(PopError::Busy), "an eviction would look the same");
 
     assert_eq!(core.take(&stalled), 1);
@@ -67,7 +67,7 @@ fn behind_a_stalled_pop() {
 }
 
 #[test]
-fn batches_go_up_to_a_stalled_slot() {
+fn batches_end_at_a_stalled_slot() {
     let core = Core::new(4);
     push(&core, 1).unwrap();
     let stalled = core.claim_push().unwrap();
@@ -86,8 +86,8 @@ fn batches_go_up_to_a_stalled_slot() {
 }
 
 #[test]
-fn one_slot_and_a_stalled_eviction_is_neither_empty_nor_drained() {
-    // What an eviction looks like between its two steps: the head has moved, the stamp has not.
+fn a_stalled_eviction_leaves_one_slot_neither_empty_nor_closed() {
+    // An eviction between its two steps: the head has moved, the stamp has not.
     let core = Core::new(1);
     push(&core, 1).unwrap();
     let evicting = core.claim_pop().unwrap();
@@ -98,14 +98,14 @@ fn one_slot_and_a_stalled_eviction_is_neither_empty_nor_drained() {
 }
 
 #[test]
-fn nobody_waits_on_a_transient_state() {
+fn no_peer_waits_on_a_transient_state() {
     let core = Core::new(1);
     let stalled = core.claim_push().unwrap();
-    assert!(!core.wait_for_items(), "an item is on its way");
-    assert!(core.wait_for_room());
+    assert!(!core.flag_waiting_consumers(), "an item is being pushed");
+    assert!(core.flag_waiting_producers());
     core.publish(&stalled, 1);
     let stalled = core.claim_pop().unwrap();
-    assert!(stalled.waited_for);
-    assert!(!core.wait_for_room(), "room is on its way");
+    assert!(stalled.has_waiters);
+    assert!(!core.flag_waiting_producers(), "a slot is being released");
     assert_eq!(core.take(&stalled), 1);
 }

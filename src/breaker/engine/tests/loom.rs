@@ -2,11 +2,11 @@
 //!
 //! The time is an argument, so that a model says which duration has elapsed.
 
-use super::admit::Refusal;
-use super::in_flight::{InFlight, Start};
-use super::{Engine, EngineSnapshot, Phase, Ticket};
 use crate::backoff::Backoff;
 use crate::breaker::config::{CallClass, CircuitBreakerBuilder, Closures, SharedConfig};
+use crate::breaker::engine::admit::Refusal;
+use crate::breaker::engine::in_flight::{InFlight, Start};
+use crate::breaker::engine::{Engine, EngineSnapshot, Phase, Ticket};
 use crate::breaker::mode::CircuitBreakerMode as Mode;
 use crate::breaker::transition::CircuitBreakerState as State;
 use crate::outcome::Outcome;
@@ -65,7 +65,11 @@ pub(crate) fn complete(engine: &Engine, ticket: Ticket, failed: Option<bool>, se
 }
 
 pub(crate) fn snapshot(engine: &Engine) -> EngineSnapshot {
-    engine.snapshot(Instant::ORIGIN)
+    snapshot_at(engine, 0)
+}
+
+fn snapshot_at(engine: &Engine, seconds: u64) -> EngineSnapshot {
+    engine.snapshot(Instant::ORIGIN + Duration::from_secs(seconds))
 }
 
 /// Opens the engine at the origin.
@@ -234,18 +238,14 @@ fn a_call_of_an_earlier_generation_changes_nothing() {
 fn two_failures_open_once_and_the_event_has_the_duration_in_force() {
     loom::model(|| {
         let engine = engine(&builder());
-        let fail = |engine: &Engine, seconds| {
-            if let Ok(ticket) = enter(engine, 0) {
-                complete(engine, ticket, Some(true), seconds);
-            }
-        };
+        let [first, second] = [(); 2].map(|()| enter(&engine, 0).unwrap());
         let other = {
             let engine = engine.clone();
-            thread::spawn(move || fail(&engine, 5))
+            thread::spawn(move || complete(&engine, second, Some(true), 5))
         };
-        fail(&engine, 0);
+        complete(&engine, first, Some(true), 0);
         other.join().unwrap();
-        let open_until = snapshot(&engine).open_until;
+        let open_until = snapshot_at(&engine, 5).open_until;
         let mut delivered = Vec::new();
         engine.outbox.deliver(|transition| delivered.push(transition));
         assert_eq!(delivered.len(), 1);

@@ -1,7 +1,6 @@
-//! Models of the ring under every interleaving that loom can tell apart.
+//! Models of the ring under every interleaving that loom distinguishes.
 //!
-//! Where a model bounds the number of preemptions, it says so: the rest of the schedules is the
-//! business of the stress tests.
+//! Some models bound the number of preemptions; the stress tests cover further schedules.
 
 use loom::sync::Arc;
 use loom::thread::{spawn, yield_now};
@@ -20,7 +19,7 @@ fn push(ring: &Ring<Box<u32>>, value: u32) {
     loop {
         value = match ring.try_push(value) {
             Ok(()) => return,
-            Err(refused) => refused.into_value(),
+            Err(error) => error.into_value(),
         };
         yield_now();
     }
@@ -35,10 +34,10 @@ fn pop(ring: &Ring<Box<u32>>) -> u32 {
     }
 }
 
-// Boxes, so that loom's leak check finds what was lost and its memory what was taken twice.
+// The items are boxes: an item that is lost is a leak, and one that is taken twice is freed twice.
 
 #[test]
-fn one_item_crosses() {
+fn one_item_goes_from_one_thread_to_another() {
     for capacity in [1, 2] {
         loom::model(move || {
             let ring = Arc::new(Ring::<Box<u32>>::new(capacity));
@@ -71,10 +70,10 @@ fn slots_are_reused_in_order() {
     }
 }
 
-/// Three threads that retried would send loom round in circles; so each tries, and the books are
-/// balanced at the end.
+/// Three threads that retried would keep loom in an endless loop. So each tries once, and the items are
+/// counted at the end.
 #[test]
-fn two_producers_one_consumer() {
+fn items_of_two_producers_reach_one_consumer() {
     for capacity in [1, 2] {
         model(4, move || {
             let ring = Arc::new(Ring::<Box<u32>>::new(capacity));
@@ -87,14 +86,14 @@ fn two_producers_one_consumer() {
             let pushed: u32 = producers.into_iter().map(|producer| producer.join().unwrap()).sum();
             popped += ring.drain().map(|item| *item).sum::<u32>();
             assert_eq!(popped, pushed);
-            assert!(pushed > 0, "one of two finds room");
+            assert!(pushed > 0, "one of the two finds a free slot");
             assert_eq!(ring.try_pop(), Err(PopError::Empty));
         });
     }
 }
 
 #[test]
-fn one_producer_two_consumers() {
+fn two_consumers_share_the_items_of_one_producer() {
     for capacity in [1, 2] {
         model(4, move || {
             let ring = Arc::new(Ring::<Box<u32>>::new(capacity));
@@ -111,10 +110,10 @@ fn one_producer_two_consumers() {
     }
 }
 
-/// "Full" and "empty" are told only if true: with room for two, neither of two pushes finds it full,
-/// and after both neither of two pops finds it empty.
+/// "Full" and "empty" are returned only if they are true: with two free slots, neither of two pushes
+/// finds the ring full, and after both neither of two pops finds it empty.
 #[test]
-fn no_false_answers() {
+fn full_and_empty_are_true() {
     loom::model(|| {
         let ring = Arc::new(Ring::new(2));
         let attempt = |value| {
@@ -122,11 +121,11 @@ fn no_false_answers() {
             spawn(move || match ring.try_push(Box::new(value)) {
                 Ok(()) => true,
                 Err(PushError::Busy(_)) => false,
-                Err(PushError::Full(_) | PushError::Closed(_)) => panic!("there is room"),
+                Err(PushError::Full(_) | PushError::Closed(_)) => panic!("there is a free slot"),
             })
         };
         let pushed = [attempt(1), attempt(2)].map(|thread| thread.join().unwrap());
-        assert_eq!(pushed, [true, true], "nobody popped, so nobody is in the way");
+        assert_eq!(pushed, [true, true], "without a pop, no slot is busy");
         let take = || {
             let ring = Arc::clone(&ring);
             spawn(move || match ring.try_pop() {
@@ -144,7 +143,7 @@ fn no_false_answers() {
 }
 
 #[test]
-fn a_batch_against_a_single_push() {
+fn a_batch_and_a_single_push_do_not_mix() {
     for capacity in [2, 3] {
         model(4, move || {
             let ring = Arc::new(Ring::<Box<u32>>::new(capacity));
@@ -156,12 +155,12 @@ fn a_batch_against_a_single_push() {
                 let ring = Arc::clone(&ring);
                 move || {
                     let mut got = Vec::new();
-                    let _ = ring.pop_batch(&mut got, 2);
+                    let _ = ring.try_pop_batch(&mut got, 2);
                     got
                 }
             });
             let mut batch = [Box::new(1), Box::new(2)].into_iter();
-            let _ = ring.push_batch(&mut batch);
+            let _ = ring.try_push_batch(&mut batch);
             let left_over = single.join().unwrap();
             let mut got = consumer.join().unwrap();
             got.extend(ring.drain());
@@ -175,21 +174,21 @@ fn a_batch_against_a_single_push() {
 }
 
 #[test]
-fn two_batches_taken_against_each_other() {
+fn two_batch_pops_share_the_items() {
     loom::model(|| {
         let ring = Arc::new(Ring::new(2));
         let mut batch = [Box::new(1), Box::new(2)].into_iter();
-        assert_eq!(ring.push_batch(&mut batch), Ok(2));
+        assert_eq!(ring.try_push_batch(&mut batch), Ok(2));
         let other = spawn({
             let ring = Arc::clone(&ring);
             move || {
                 let mut got = Vec::new();
-                let _ = ring.pop_batch(&mut got, 2);
+                let _ = ring.try_pop_batch(&mut got, 2);
                 got.into_iter().map(|item| *item).sum::<u32>()
             }
         });
         let mut got = Vec::new();
-        let _ = ring.pop_batch(&mut got, 1);
+        let _ = ring.try_pop_batch(&mut got, 1);
         let mine = got.into_iter().map(|item| *item).sum::<u32>();
         let rest = ring.drain().map(|item| *item).sum::<u32>();
         assert_eq!(
@@ -199,9 +198,9 @@ fn two_batches_taken_against_each_other() {
     });
 }
 
-/// After `Closed` was answered nothing comes any more, and what was pushed with success is there.
+/// After `Closed` was returned there is no further item, and every accepted item was popped.
 #[test]
-fn close_against_push() {
+fn a_push_that_races_with_close_is_popped_or_rejected() {
     for capacity in [1, 2] {
         loom::model(move || {
             let ring = Arc::new(Ring::<Box<u32>>::new(capacity));
@@ -226,7 +225,7 @@ fn close_against_push() {
 }
 
 #[test]
-fn force_push_against_pop() {
+fn force_push_and_pop_each_take_the_oldest_item() {
     for capacity in [1, 2] {
         model(3, move || {
             let ring = Arc::new(Ring::<Box<u32>>::new(capacity));
@@ -239,7 +238,7 @@ fn force_push_against_pop() {
                     loop {
                         value = match ring.force_push(value) {
                             Ok(evicted) => return evicted.map(|item| *item),
-                            Err(refused) => refused.into_value(),
+                            Err(error) => error.into_value(),
                         };
                         yield_now();
                     }
@@ -248,7 +247,8 @@ fn force_push_against_pop() {
             let popped = pop(&ring);
             let evicted = forcer.join().unwrap();
             let rest: Vec<u32> = ring.drain().map(|item| *item).collect();
-            // Either the pop took the oldest and made room, or the eviction did and the pop took the next.
+            // Either the pop took the oldest item and freed a slot, or the eviction took it, and the pop
+            // took the next one.
             let mut expected: Vec<u32> = (1..=old).chain([10]).collect();
             let oldest = expected.remove(0);
             match evicted {
@@ -263,9 +263,9 @@ fn force_push_against_pop() {
     }
 }
 
-/// An eviction under way when the ring is closed finishes, and poppers wait for it.
+/// An eviction that has begun when the ring is closed finishes, and pops are busy until then.
 #[test]
-fn force_push_against_close() {
+fn a_forced_push_that_races_with_close_loses_no_item() {
     model(3, || {
         let ring = Arc::new(Ring::new(1));
         push(&ring, 1);
@@ -287,13 +287,13 @@ fn force_push_against_close() {
         }
         got.extend(forcer.join().unwrap());
         got.sort_unstable();
-        assert_eq!(got, [1, 2], "one of them given back, one popped");
+        assert_eq!(got, [1, 2], "one was returned, one popped");
         assert_eq!(ring.try_pop(), Err(PopError::Closed));
     });
 }
 
 #[test]
-fn two_evictions_against_each_other() {
+fn two_forced_pushes_lose_no_item() {
     model(3, || {
         let ring = Arc::new(Ring::new(1));
         push(&ring, 1);
@@ -301,7 +301,7 @@ fn two_evictions_against_each_other() {
             let ring = Arc::clone(&ring);
             spawn(move || match ring.force_push(Box::new(value)) {
                 Ok(evicted) => evicted.map(|item| *item),
-                Err(refused) => Some(*refused.into_value()),
+                Err(error) => Some(*error.into_value()),
             })
         };
         let mut back: Vec<u32> =
@@ -312,9 +312,9 @@ fn two_evictions_against_each_other() {
     });
 }
 
-/// Items inside are dropped with the ring, by whichever thread is last.
+/// The items are dropped with the ring, by the last thread that owns it.
 #[test]
-fn drop_while_full() {
+fn items_are_dropped_with_the_ring() {
     loom::model(|| {
         let item = Arc::new(());
         let ring = Arc::new(Ring::new(2));
