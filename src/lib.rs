@@ -49,6 +49,7 @@
 //! | 2 | [`keyed`] | state for each of very many keys, bounded |
 //! | 2 | [`ring`] | the lock-free bounded queue, and the channel on it |
 //! | 2 | [`window`] | counts over a sliding window |
+//! | 3 | [`concurrency`] | limits the calls under way, by a limit that finds itself |
 //! | 3 | [`object_pool`] | recycles what is dear to make |
 //! | 3 | [`rate`] | so much in so much time, in order of arrival; also for each of a million keys |
 //! | 3 | [`worker_pool`] | runs work on a fixed set of threads |

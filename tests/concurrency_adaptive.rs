@@ -86,8 +86,8 @@ fn as_many_calls_as_the_limit_says_are_admitted() {
     assert!(limiter.try_acquire().is_ok());
 }
 
-/// Netflix#234, and over-admission in general when the limit shrinks: what is under way counts against
-/// the new limit.
+/// Netflix#234, and over-admission in general when the limit shrinks: what is under way counts
+/// against the new limit.
 #[test]
 fn a_lower_limit_admits_nothing_until_enough_calls_have_ended() {
     let time = ManualClock::new();

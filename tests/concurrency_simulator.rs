@@ -67,7 +67,8 @@ fn a_simulation_repeats_itself() {
     assert_ne!(ours(&reseeded).points, one.points);
 }
 
-/// The simulator against queueing theory: a limit of as many calls as workers is an Erlang loss system.
+/// The simulator against queueing theory: a limit of as many calls as workers is an Erlang loss
+/// system.
 #[test]
 fn a_loss_system_loses_what_erlang_says() {
     let trace = Trace { duration: Duration::from_secs(600), ..Trace::new("loss", 1.0) };

@@ -1,5 +1,5 @@
-//! Eight threads on one adaptive limiter, with a limit that moves, waits that are given up and calls
-//! that panic: never more calls under way than the limit, and every permit comes back.
+//! Eight threads on one adaptive limiter, with a limit that moves, waits that are given up and
+//! calls that panic: never more calls under way than the limit, and every permit comes back.
 #![cfg(not(mainstay_loom))]
 
 use mainstay::concurrency::{

@@ -16,8 +16,8 @@ const BUCKETS: usize = RANGE.len();
 
 /// Counts finished calls until the window may be closed.
 ///
-/// Recording adds to one bucket and reads a few words. Whoever closes a window does so under the
-/// limiter's lock; what others record meanwhile counts in this window or in the next.
+/// Recording adds to one bucket and reads a few words. A window is closed under the limiter's lock;
+/// calls that are recorded meanwhile count in this window or in the next.
 #[derive(Debug)]
 pub(super) struct Meter {
     buckets: Box<[AtomicU32]>,
@@ -146,8 +146,8 @@ impl Figures<'_> {
         Duration::from_nanos((sum / (self.total.max(1)) as f64) as u64)
     }
 
-    /// The quantile, interpolated within its bucket: a controller compares ratios of a few per cent,
-    /// and the middles of buckets are 12 % apart.
+    /// The quantile, interpolated within its bucket: a controller compares ratios of a few per
+    /// cent, and the middles of buckets are 12 % apart.
     fn quantile(&self, quantile: f64) -> Duration {
         let rank = quantile * self.total as f64;
         let mut below = 0.0;

@@ -8,6 +8,7 @@
 //! | it fails now and then, and works the next time | [`Retry`](crate::retry::Retry), if the operation may run twice | more load on a dependency that has too much already: keep a breaker below it | `.retry(…)` |
 //! | it is down, or slow, for longer | [`CircuitBreaker`](crate::breaker::CircuitBreaker) | calls that might have succeeded are refused | `.breaker(…)` |
 //! | more is asked than it takes, or than you have paid for | [`RateLimiter`](crate::rate::RateLimiter) | calls wait, or are refused | `.rate_limit(…)` |
+//! | more calls at once than it can work on, and you do not know how many that is | [`AdaptiveLimiter`](crate::concurrency::AdaptiveLimiter) | two looks at the clock | `.adaptive_limit(…)` |
 //! | several such limits hold at once | [`rate::AllOf`](crate::rate::AllOf) | it never waits | `.guard(…)` |
 //! | something else limits it | a [`Guard`](crate::policy::Guard) of your own | | `.guard(…)` |
 //!

@@ -51,7 +51,8 @@ impl AdaptiveLimiterBuilder {
         self
     }
 
-    /// Sets the rule by which the limit moves. Default [`BaselineController`], which needs no tuning.
+    /// Sets the rule by which the limit moves. Default [`BaselineController`], which needs no
+    /// tuning.
     ///
     /// ```
     /// use mainstay::concurrency::{AdaptiveLimiter, AimdController};
@@ -75,8 +76,8 @@ impl AdaptiveLimiterBuilder {
         self
     }
 
-    /// Sets how long a pipeline's call waits for a permit. Default zero: it is rejected immediately,
-    /// since a caller that waits adds to the overload.
+    /// Sets how long a pipeline's call waits for a permit. Default zero: it is rejected
+    /// immediately, since a caller that waits adds to the overload.
     ///
     /// A call never waits beyond its own deadline.
     pub fn max_wait(mut self, max_wait: Duration) -> Self {
@@ -90,16 +91,16 @@ impl AdaptiveLimiterBuilder {
         self
     }
 
-    /// Sets how many calls may wait, as multiples of the limit: all up to `free` times the limit, none
-    /// beyond `full` times. In between the share that is rejected grows evenly. Default 2 and 3: a
-    /// short burst waits, and the queue never holds more than the work of three latencies.
+    /// Sets how many calls may wait, as multiples of the limit: all up to `free` times the limit,
+    /// none beyond `full` times. In between the share that is rejected grows evenly. Default 2 and
+    /// 3: a short burst waits, and the queue never holds more than the work of three latencies.
     pub fn queue_factors(mut self, free: f64, full: f64) -> Self {
         self.queue = (free, full);
         self
     }
 
-    /// Sets the server's own signal of overload, such as a busy processor or a long run queue. It is
-    /// called once per window, by the thread that closes the window. Default none.
+    /// Sets the server's own signal of overload, such as a busy processor or a long run queue. It
+    /// is called once per window, by the thread that closes the window. Default none.
     ///
     /// [`BbrController`](crate::concurrency::BbrController) needs one.
     pub fn overload_signal(mut self, signal: impl Fn() -> bool + Send + Sync + 'static) -> Self {
@@ -119,8 +120,8 @@ impl AdaptiveLimiterBuilder {
         self
     }
 
-    /// Sets the observer of rejections (events of kind `rejected`, with `reason` and `limit`) and of
-    /// new limits (`limit_changed`, with `from`, `limit` and `reason`). Default none.
+    /// Sets the observer of rejections (events of kind `rejected`, with `reason` and `limit`) and
+    /// of new limits (`limit_changed`, with `from`, `limit` and `reason`). Default none.
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.observer = Some(PlainArc::new(observer));
         self

@@ -28,8 +28,8 @@ pub struct AdaptiveLimiterAcquireFuture<'a>(
     #[pin] Acquisition<&'a Shared, SemaphoreAcquireFuture<'a>, SemaphorePermit<'a>>,
 );
 
-/// The future of [`AdaptiveLimiter::acquire_owned`](super::AdaptiveLimiter::acquire_owned); it keeps
-/// the limiter alive.
+/// The future of [`AdaptiveLimiter::acquire_owned`](super::AdaptiveLimiter::acquire_owned); it
+/// keeps the limiter alive.
 ///
 /// # Cancel safety
 ///

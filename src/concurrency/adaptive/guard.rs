@@ -11,8 +11,8 @@ use crate::time::Instant;
 /// The default classifier of an adaptive limiter: a success is a success, a timeout is an overload,
 /// and everything else says nothing about load.
 ///
-/// An error of the operation itself is ignored, because it may have ended quickly. To count a server's
-/// refusals as overload, give the limiter a classifier of your own with
+/// An error of the operation itself is ignored, because it may have ended quickly. To count a
+/// server's refusals as overload, give the limiter a classifier of your own with
 /// [`classified_by`](AdaptiveLimiter::classified_by).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DropOnTimeout;

@@ -80,8 +80,8 @@ fn a_growing_limit_against_admission() {
     });
 }
 
-/// A window closes and the limit shrinks: at no time are more calls under way than the higher limit, and
-/// once the new one is in force, not more than that.
+/// A window closes and the limit shrinks: at no time are more calls under way than the higher
+/// limit, and once the new one is in force, not more than that.
 #[test]
 fn a_shrinking_limit_against_admission() {
     loom::model(|| {

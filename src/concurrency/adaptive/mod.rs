@@ -32,9 +32,9 @@ const POLICY: &str = "adaptive_limiter";
 
 /// A limit on the number of calls under way that moves with what the server can do.
 ///
-/// Put it in front of work whose capacity is unknown or changes: in a server, around the handlers; in
-/// a client, around the calls to one server. Calls beyond the limit are rejected immediately, or wait
-/// in a bounded queue. The limit follows the latencies of the calls, by the rule of a
+/// Put it in front of work whose capacity is unknown or changes: in a server, around the handlers;
+/// in a client, around the calls to one server. Calls beyond the limit are rejected immediately, or
+/// wait in a bounded queue. The limit follows the latencies of the calls, by the rule of a
 /// [`LimitController`]. See the [module](super#how-it-works) for how to choose one, and the
 /// [simulator](super::simulator) for what they do.
 ///
@@ -60,8 +60,8 @@ const POLICY: &str = "adaptive_limiter";
 ///
 /// A call reads the clock twice, takes and releases a permit of a
 /// [`Semaphore`](crate::wait::Semaphore) (one atomic read-modify-write each), and adds one to a
-/// histogram. Nothing is allocated. About once a second one of the calls closes the window, which takes
-/// a few microseconds; the others pass it by.
+/// histogram. Nothing is allocated. About once a second one of the calls closes the window, which
+/// takes a few microseconds; the others pass it by.
 #[derive(Clone)]
 pub struct AdaptiveLimiter(PlainArc<Shared>);
 
@@ -294,8 +294,8 @@ impl AdaptiveLimiter {
 
     /// Replaces the controller while the limiter is in use.
     ///
-    /// The new controller adopts what the old one has [learned](Self::learned). Calls under way keep
-    /// their permits.
+    /// The new controller adopts what the old one has [learned](Self::learned). Calls under way
+    /// keep their permits.
     ///
     /// ```
     /// # use mainstay::concurrency::{AdaptiveLimiter, BaselineController};
@@ -330,14 +330,15 @@ impl AdaptiveLimiter {
         self.0.latest().limit
     }
 
-    /// Returns the number of calls under way. After the limit was lowered it can be above the limit.
+    /// Returns the number of calls under way. After the limit was lowered it can be above the
+    /// limit.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
         self.0.semaphore.in_use()
     }
 
-    /// Rejects all calls from now on, and those that wait. Calls under way keep their permits. Returns
-    /// false if it was closed before.
+    /// Rejects all calls from now on, and those that wait. Calls under way keep their permits.
+    /// Returns false if it was closed before.
     pub fn close(&self) -> bool {
         self.0.semaphore.close()
     }

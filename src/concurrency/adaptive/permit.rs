@@ -9,8 +9,9 @@ use std::fmt;
 /// The permit of one call, which also takes its outcome.
 ///
 /// The limiter learns from [`success`](Self::success) and [`dropped`](Self::dropped). Dropping the
-/// permit releases it without an outcome, which is right for a cancelled call and for a failure that
-/// says nothing about load: a validation error ends quickly, and its latency is not that of the work.
+/// permit releases it without an outcome, which is right for a cancelled call and for a failure
+/// that says nothing about load: a validation error ends quickly, and its latency is not that of
+/// the work.
 ///
 /// ```
 /// use mainstay::concurrency::AdaptiveLimiter;

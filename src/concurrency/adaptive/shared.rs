@@ -17,9 +17,9 @@ pub(super) type OverloadSignal = PlainArc<dyn Fn() -> bool + Send + Sync>;
 
 /// What a limiter and all its permits share.
 ///
-/// Admission is the semaphore's: one compare-and-swap of the word that holds the free permits. A new
-/// limit is an addition to that same word, so no call is admitted by a limit that is no longer in
-/// force.
+/// Admission is the semaphore's: one compare-and-swap of the word that holds the free permits. A
+/// new limit is an addition to that same word, so no call is admitted by a limit that is no longer
+/// in force.
 pub(super) struct Shared {
     pub(super) semaphore: PlainArc<Semaphore>,
     meter: CachePadded<Meter>,
@@ -37,8 +37,8 @@ pub(super) struct Shared {
 pub(super) struct Settings {
     pub(super) clock: Clock,
     pub(super) max_wait: Duration,
-    /// As multiples of the limit: waiting calls beyond the first are rejected with a probability that
-    /// grows to one at the second.
+    /// As multiples of the limit: waiting calls beyond the first are rejected with a probability
+    /// that grows to one at the second.
     pub(super) queue: (f64, f64),
     pub(super) overload_signal: Option<OverloadSignal>,
     pub(super) random: Random,
@@ -84,8 +84,8 @@ impl Pace {
         }
     }
 
-    /// A call that took from `started` to `now` ends. Before its permit is released, so that the next
-    /// holder sees it.
+    /// A call that took from `started` to `now` ends. Before its permit is released, so that the
+    /// next holder sees it.
     #[inline]
     fn ended(&self, started: Instant, now: Instant) {
         let factor = self.factor.load(Relaxed);
@@ -221,7 +221,7 @@ impl Shared {
     /// Closes the window if it holds enough calls, and moves the limit.
     #[cold]
     fn close_window(&self, now: Instant) {
-        // Whoever holds the lock closes the window for all others.
+        // The thread that holds the lock closes the window for all others.
         let Some(mut control) = self.control.try_lock() else { return };
         if control.controller.is_none() {
             return;

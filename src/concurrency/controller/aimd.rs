@@ -5,8 +5,8 @@ use super::{WindowRule, bounds_setters};
 use crate::error::ConfigError;
 use std::time::Duration;
 
-/// A controller that reacts to dropped calls only: it adds one per window, and multiplies by 0.9 in a
-/// window with a dropped call, as TCP Reno does.
+/// A controller that reacts to dropped calls only: it adds one per window, and multiplies by 0.9 in
+/// a window with a dropped call, as TCP Reno does.
 ///
 /// It needs no latency and no baseline, but it sees an overload only when calls time out or are
 /// refused. Use it where the server refuses work itself.

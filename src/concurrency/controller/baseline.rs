@@ -7,8 +7,8 @@ use crate::error::ConfigError;
 use crate::random::Random;
 use std::time::Duration;
 
-/// The default controller: it keeps a short queue in the server, measured against the latency without
-/// load.
+/// The default controller: it keeps a short queue in the server, measured against the latency
+/// without load.
 ///
 /// # How it works
 ///
@@ -20,10 +20,10 @@ use std::time::Duration;
 /// ```
 ///
 /// The limit grows while the queue is shorter than α = max(3 · log10 L, L / 12), and is cut back to
-/// the middle between the thresholds when it is longer than β = max(6 · log10 L, L / 5) for two windows,
-/// or at once if the latency has doubled. The latency is smoothed by a median of five and an average
-/// over five, which begin anew whenever the limit has moved: what was measured under another limit
-/// says nothing about this one.
+/// the middle between the thresholds when it is longer than β = max(6 · log10 L, L / 5) for two
+/// windows, or at once if the latency has doubled. The latency is smoothed by a median of five and
+/// an average over five, which begin anew whenever the limit has moved: what was measured under
+/// another limit says nothing about this one.
 ///
 /// All other controllers fail by their baseline: it drifts up in a long overload, until the queue
 /// looks short and the limit grows again. Here the baseline moves
@@ -33,26 +33,27 @@ use std::time::Duration;
 ///   queue of the limiter's making;
 /// * up after a *probe*, if the server has become slower for all calls alike.
 ///
-/// A probe halves the limit for one window. It is made about every 30 windows while the limit is used
-/// up, and sooner when lowering the limit has not brought the latency down. If half the limit brings
-/// half the latency, the server has a queue, and the baseline stays. If the latency does not respond,
-/// the server is either slower or has a queue of other clients' making. A slower server stretches all
-/// latencies by one factor; a queue adds the same time to each, which moves the median by a larger
-/// factor than the p90. Only in the first case the baseline is raised. (Where all calls take the same
-/// time the two cannot be told apart, and the baseline is raised.) While the limiter is not saturated
-/// it never probes.
+/// A probe halves the limit for one window. It is made about every 30 windows while the limit is
+/// used up, and sooner when lowering the limit has not brought the latency down. If half the limit
+/// brings half the latency, the server has a queue, and the baseline stays. If the latency does not
+/// respond, the server is either slower or has a queue of other clients' making. A slower server
+/// stretches all latencies by one factor; a queue adds the same time to each, which moves the
+/// median by a larger factor than the p90. Only in the first case the baseline is raised. (Where
+/// all calls take the same time the two cannot be told apart, and the baseline is raised.) While
+/// the limiter is not saturated it never probes.
 ///
 /// # Overload
 ///
-/// * Windows with more than 5 % dropped calls lower the limit once, by a tenth; more than half, by 30 %.
+/// * Windows with more than 5 % dropped calls lower the limit once, by a tenth; more than half, by
+///   30 %.
 /// * A p90 above [`max_healthy_latency`](Self::max_healthy_latency) lowers the limit, whatever the
 ///   baseline says.
-/// * If nearly all calls take the same time, and more than twice the usual, they are being timed out:
-///   that lowers the limit too.
+/// * If nearly all calls take the same time, and more than twice the usual, they are being timed
+///   out: that lowers the limit too.
 ///
-/// After a fall the limit grows by half per window up to four fifths of where the fall began, and by
-/// a tenth per window from there on. The limit never exceeds five times the calls that were under way
-/// at once during the last 30 windows.
+/// After a fall the limit grows by half per window up to four fifths of where the fall began, and
+/// by a tenth per window from there on. The limit never exceeds five times the calls that were
+/// under way at once during the last 30 windows.
 #[derive(Clone, Debug)]
 pub struct BaselineController {
     bounds: Bounds,
@@ -169,16 +170,16 @@ impl BaselineController {
         self
     }
 
-    /// Sets the lowest limit of a probe, which is not the lowest limit in force. Default 3: fewer calls
-    /// would make a window long.
+    /// Sets the lowest limit of a probe, which is not the lowest limit in force. Default 3: fewer
+    /// calls would make a window long.
     #[must_use]
     pub const fn probe_limit(mut self, limit: f64) -> Self {
         self.probe_limit = limit;
         self
     }
 
-    /// Sets how many times the calls under way the limit may be. Default 5: enough for a burst, and not
-    /// so many that the first overload is unlimited.
+    /// Sets how many times the calls under way the limit may be. Default 5: enough for a burst, and
+    /// not so many that the first overload is unlimited.
     #[must_use]
     pub const fn headroom_factor(mut self, factor: f64) -> Self {
         self.headroom = factor;
@@ -225,7 +226,8 @@ impl BaselineController {
                 self.baseline.get().unwrap_or(sample)
             }
         };
-        // Smoothed on the way up. On the way down two windows suffice: capacity that is back is used.
+        // Smoothed on the way up. On the way down two windows suffice: capacity that is back is
+        // used.
         let latest = self.previous.replace(sample).map_or(f64::INFINITY, |last| last.max(sample));
         let smoothed = self.latency.add(sample);
         let latency = match self.phase {
@@ -250,8 +252,8 @@ impl BaselineController {
         (alpha, beta)
     }
 
-    /// Moves a limit that is not used up: only down, if there is a queue all the same. Other clients
-    /// make it, and this one does its part to shorten it.
+    /// Moves a limit that is not used up: only down, if there is a queue all the same. Other
+    /// clients make it, and this one does its part to shorten it.
     fn steer_unsaturated(
         &mut self,
         window: &LimitWindow,
@@ -323,8 +325,8 @@ impl BaselineController {
         self.previous = None;
     }
 
-    /// Whether the window is slower by a time that is the same for all calls, as behind a queue, and
-    /// not by a factor.
+    /// Whether the window is slower by a time that is the same for all calls, as behind a queue,
+    /// and not by a factor.
     fn is_queued(&self, window: &LimitWindow) -> bool {
         let (Some(baseline), Some(shape)) = (self.baseline.get(), self.shape) else {
             return false;
@@ -333,8 +335,8 @@ impl BaselineController {
         shape < VARIED && slower > 1.1 && ratio(window) > 1.4 * shape
     }
 
-    /// Follows the ratio of median to p90 quickly down, and slowly up. A queue raises it and must not
-    /// become the measure, so it is only raised at latencies near the baseline.
+    /// Follows the ratio of median to p90 quickly down, and slowly up. A queue raises it and must
+    /// not become the measure, so it is only raised at latencies near the baseline.
     fn learn_shape(&mut self, window: &LimitWindow) {
         let now = ratio(window);
         let shape = self.shape.get_or_insert(now);

@@ -8,9 +8,10 @@ use std::time::Duration;
 /// A controller that sheds only while the server's own signal says that it is overloaded, and for a
 /// cool-down of a second after.
 ///
-/// Its limit is then the largest rate of the last ten seconds times the shortest mean latency in them:
-/// by Little's law, the calls under way that this rate needs without a queue. At other times the limit
-/// is the highest one. Without a signal it never sheds; see `AdaptiveLimiterBuilder::overload_signal`.
+/// Its limit is then the largest rate of the last ten seconds times the shortest mean latency in
+/// them: by Little's law, the calls under way that this rate needs without a queue. At other times
+/// the limit is the highest one. Without a signal it never sheds; see
+/// `AdaptiveLimiterBuilder::overload_signal`.
 #[derive(Clone, Debug)]
 pub struct BbrController {
     bounds: Bounds,

@@ -13,10 +13,10 @@ use std::time::Duration;
 /// limit   := 0.8 · limit + 0.2 · (limit · gradient + queue)
 /// ```
 ///
-/// The long-term latency is an exponential average over 600 windows. It falls by 5 % per window while
-/// it exceeds twice the short one, so that it recovers from an overload. The queue of 4 is what lets
-/// the limit grow; it is added only while the gradient is 1, or else the limit would also grow under
-/// a moderate overload.
+/// The long-term latency is an exponential average over 600 windows. It falls by 5 % per window
+/// while it exceeds twice the short one, so that it recovers from an overload. The queue of 4 is
+/// what lets the limit grow; it is added only while the gradient is 1, or else the limit would also
+/// grow under a moderate overload.
 ///
 /// It learns the latency of an overload that lasts, and then grows again.
 #[derive(Clone, Debug)]

@@ -22,10 +22,10 @@ use std::time::Duration;
 
 /// A rule that moves a concurrency limit, window by window.
 ///
-/// A controller is plain state: it reads no clock, takes no lock and never waits. The limiter closes
-/// a window of finished calls, passes its figures to [`update`](Self::update), and applies the limit
-/// that comes back. The same windows give the same limits, so a controller can be tested with a
-/// table, and played in the [simulator](crate::concurrency::simulator).
+/// A controller is plain state: it reads no clock, takes no lock and never waits. The limiter
+/// closes a window of finished calls, passes its figures to [`update`](Self::update), and applies
+/// the limit that comes back. The same windows give the same limits, so a controller can be tested
+/// with a table, and played in the [simulator](crate::concurrency::simulator).
 ///
 /// ```
 /// use mainstay::concurrency::{LimitController, LimitReason, LimitUpdate, LimitWindow};
@@ -54,7 +54,8 @@ use std::time::Duration;
 /// assert_eq!(controller.update(&LimitWindow::default()).limit, 9.0);
 /// ```
 pub trait LimitController: Send {
-    /// Returns the limit in force. Before the first [`update`](Self::update) it is the initial limit.
+    /// Returns the limit in force. Before the first [`update`](Self::update) it is the initial
+    /// limit.
     ///
     /// A limit below one admits one call at a time, with a pause after each: a limit of 0.25 keeps
     /// the only slot busy for a quarter of the time.
@@ -119,8 +120,9 @@ impl<C: LimitController + ?Sized> LimitController for Box<C> {
 
 /// The figures of one window of finished calls.
 ///
-/// Latencies are those of successful calls only. A call that the server refuses ends quickly, and its
-/// latency would look like a healthy one. All latencies are zero if no call of the window succeeded.
+/// Latencies are those of successful calls only. A call that the server refuses ends quickly, and
+/// its latency would look like a healthy one. All latencies are zero if no call of the window
+/// succeeded.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LimitWindow {
     /// How long the window lasted.
@@ -200,7 +202,8 @@ pub struct WindowRule {
 }
 
 impl Default for WindowRule {
-    /// One second, twice the shortest latency, and 50 calls: enough for a p90 that five calls exceed.
+    /// One second, twice the shortest latency, and 50 calls: enough for a p90 that five calls
+    /// exceed.
     fn default() -> Self {
         Self { min_duration: Duration::from_secs(1), min_calls: 50, min_latencies: 2 }
     }
@@ -293,7 +296,8 @@ impl Bounds {
     const DEFAULT: Self = Self { initial: 20.0, min: 1.0, max: 200.0 };
 
     fn clamp(&self, limit: f64) -> f64 {
-        // Not `clamp`, which panics where the range is empty: an invalid range is an error of `build`.
+        // Not `clamp`, which panics where the range is empty: an invalid range is an error of
+        // `build`.
         limit.min(self.max).max(self.min)
     }
 
@@ -320,7 +324,8 @@ impl Bounds {
 /// The setters for [`Bounds`] that every controller has.
 macro_rules! bounds_setters {
     () => {
-        /// Sets the limit to begin with. Default 20: small enough for a server that has just started.
+        /// Sets the limit to begin with. Default 20: small enough for a server that has just
+        /// started.
         #[must_use]
         pub const fn initial_limit(mut self, limit: f64) -> Self {
             self.bounds.initial = limit;
@@ -328,8 +333,8 @@ macro_rules! bounds_setters {
             self
         }
 
-        /// Sets the lowest limit. Default 1: something must pass for the limit to be able to recover.
-        /// Below one, the only slot is paused after each call.
+        /// Sets the lowest limit. Default 1: something must pass for the limit to be able to
+        /// recover. Below one, the only slot is paused after each call.
         #[must_use]
         pub const fn min_limit(mut self, limit: f64) -> Self {
             self.bounds.min = limit;

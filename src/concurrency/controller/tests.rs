@@ -149,8 +149,8 @@ fn vegas_measures_its_baseline_afresh_and_steps_down_once_per_window() {
     assert!(controller.limit() > 0.8 * before, "one step, not 100");
 }
 
-/// Netflix#134: under a moderate overload the queue was added to the limit in each window, which grew
-/// without end.
+/// Netflix#134: under a moderate overload the queue was added to the limit in each window, which
+/// grew without end.
 #[test]
 fn gradient2_does_not_grow_under_a_moderate_overload() {
     let mut controller = Gradient2Controller::new();
@@ -231,8 +231,8 @@ fn windows_of_nothing_but_drops_lower_the_limit_once_each() {
     assert_eq!(controller.limit(), 1.0);
 }
 
-/// Netflix#137: when every call takes as long as the client's timeout, the latency does not vary, and
-/// looked healthy.
+/// Netflix#137: when every call takes as long as the client's timeout, the latency does not vary,
+/// and looked healthy.
 #[test]
 fn stable_timeouts_are_unhealthy() {
     let mut controller = settled();
@@ -323,8 +323,8 @@ fn probes_are_jittered() {
     assert_ne!(one, other);
 }
 
-/// envoy#18152: calls were rejected although the load was far below what the server could do, because
-/// of a probe.
+/// envoy#18152: calls were rejected although the load was far below what the server could do,
+/// because of a probe.
 #[test]
 fn a_limit_that_is_not_used_up_is_never_lowered_for_a_probe() {
     let mut controller = settled();

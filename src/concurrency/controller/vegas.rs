@@ -6,14 +6,14 @@ use crate::error::ConfigError;
 use crate::random::Random;
 use std::time::Duration;
 
-/// A controller that keeps a short queue in the server: between `3 · log10 L` and `6 · log10 L` calls,
-/// by steps of `log10 L`.
+/// A controller that keeps a short queue in the server: between `3 · log10 L` and `6 · log10 L`
+/// calls, by steps of `log10 L`.
 ///
-/// The queue is estimated as `L · (1 − baseline / latency)` from the mean latency of a window, where
-/// the baseline is the smallest mean seen. A baseline only ever falls, so it is measured afresh after
-/// `U(0.5, 1) · 30 · L` calls. A fresh measurement is of the next window, with whatever queue there is
-/// then: over a long overload the baseline drifts upwards. [`BaselineController`](super::BaselineController)
-/// does not.
+/// The queue is estimated as `L · (1 − baseline / latency)` from the mean latency of a window,
+/// where the baseline is the smallest mean seen. A baseline only ever falls, so it is measured
+/// afresh after `U(0.5, 1) · 30 · L` calls. A fresh measurement is of the next window, with
+/// whatever queue there is then: over a long overload the baseline drifts upwards.
+/// [`BaselineController`](super::BaselineController) does not.
 #[derive(Clone, Debug)]
 pub struct VegasController {
     bounds: Bounds,

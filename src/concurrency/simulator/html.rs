@@ -11,8 +11,8 @@ const HEIGHT: f64 = 160.0;
 /// More points than this are drawn as the means of several.
 const POINTS: usize = 450;
 
-/// Returns a page with three pictures for each trace: limit, latency and goodput over time, one line
-/// for each policy. `results` holds the results of each trace.
+/// Returns a page with three pictures for each trace: limit, latency and goodput over time, one
+/// line for each policy. `results` holds the results of each trace.
 ///
 /// ```
 /// use mainstay::concurrency::simulator::{Trace, compare, html_page};

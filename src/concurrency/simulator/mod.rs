@@ -27,14 +27,14 @@
 //!
 //! # How it works
 //!
-//! The server is a queue with several workers (M/G/c). Admitted calls wait for a worker in FIFO order.
-//! When more calls are in the server than twice its workers, each of them makes the service slower:
-//! without a limit the server collapses. A client gives up after a timeout, but the server still does
-//! the work. Arrivals are Poisson. Time is a number that jumps from event to event.
+//! The server is a queue with several workers (M/G/c). Admitted calls wait for a worker in FIFO
+//! order. When more calls are in the server than twice its workers, each of them makes the service
+//! slower: without a limit the server collapses. A client gives up after a timeout, but the server
+//! still does the work. Arrivals are Poisson. Time is a number that jumps from event to event.
 //!
 //! *Goodput* is the share of the calls that succeeded, of those that could have: the smaller of
-//! arrivals and capacity. The optimum is a bound that even the best limit does not reach: calls come
-//! at random, and those that come while the limit is used up are rejected.
+//! arrivals and capacity. The optimum is a bound that even the best limit does not reach: calls
+//! come at random, and those that come while the limit is used up are rejected.
 //!
 //! # Results
 //!
@@ -54,16 +54,16 @@
 //! | `nine_clients` | 13.0, 2.54 | 42.1, 8.72 | 45.9, 8.62 | 60.5, 5.43 | 88.3, 1.01 | 86.2, 2.87 |
 //! | `tenant_flood` | 18.9, 1.51 | 56.4, 5.55 | 89.9, 1.01 | 97.8, 1.21 | 88.3, 1.10 | 99.4, 1.25 |
 //!
-//! The default controller, [`BaselineController`](super::BaselineController), was designed with these
-//! traces in view, and the others were not. It is to reach 95 % of the optimal goodput with less than
-//! twice the unloaded p99, and never to be more than 5 % behind the best other controller. It does,
-//! except:
+//! The default controller, [`BaselineController`](super::BaselineController), was designed with
+//! these traces in view, and the others were not. It is to reach 95 % of the optimal goodput with
+//! less than twice the unloaded p99, and never to be more than 5 % behind the best other
+//! controller. It does, except:
 //!
 //! - `nine_clients`: nine limiters that share a server, each with the default initial limit of 20,
-//!   which is as much as the whole server can take. A small client sees only that its latency does not
-//!   depend on its own limit. `BbrController` does better, because it reads the server's own signal of
-//!   overload; a limiter in the server does better still. Of the controllers that see nothing but
-//!   latencies, ours is the best on this trace.
+//!   which is as much as the whole server can take. A small client sees only that its latency does
+//!   not depend on its own limit. `BbrController` does better, because it reads the server's own
+//!   signal of overload; a limiter in the server does better still. Of the controllers that see
+//!   nothing but latencies, ours is the best on this trace.
 //! - With other random seeds, `deploy` reaches 91 to 99 %, and `incident` 94 to 97 %.
 //! - `tenant_flood` is fair to calls, not to tenants: no controller of a single limit can be.
 

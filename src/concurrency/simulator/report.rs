@@ -37,29 +37,33 @@ pub struct SimulationResult {
     pub p99: Duration,
     /// The 99th percentile as a multiple of the one without any queue.
     pub p99_ratio: f64,
-    /// By how much the limit was off the number of workers, on average (geometric) over the seconds in
-    /// which the load exceeded the capacity; `None` if there was no limit or no such second.
+    /// By how much the limit was off the number of workers, on average (geometric) over the seconds
+    /// in which the load exceeded the capacity; `None` if there was no limit or no such second.
     pub limit_error: Option<f64>,
     /// Jain's index over the clients' shares of what is fair by max-min: 1 is fair.
     pub fairness: f64,
-    /// How long after the last disturbance goodput was back at 95 % of the optimum for five seconds;
-    /// `None` if it never was, or there was none.
+    /// How long after the last disturbance goodput was back at 95 % of the optimum for five
+    /// seconds; `None` if it never was, or there was none.
     pub recovery: Option<Duration>,
     /// Second by second.
     pub points: Vec<Point>,
 }
 
+/// What a run has measured.
+pub(super) struct Measured {
+    /// Calls that succeeded, by client, and how many could have.
+    pub(super) good: Vec<u64>,
+    pub(super) optimal: f64,
+    /// Of the calls that succeeded, in seconds: with and without waiting for a worker.
+    pub(super) latencies: Vec<f32>,
+    pub(super) services: Vec<f32>,
+    pub(super) points: Vec<Point>,
+    pub(super) limit_error: Option<f64>,
+}
+
 impl SimulationResult {
-    pub(super) fn new(
-        trace: &Trace,
-        policy: &str,
-        good: &[u64],
-        optimal: f64,
-        latencies: Vec<f32>,
-        services: Vec<f32>,
-        points: Vec<Point>,
-        limit_error: Option<f64>,
-    ) -> Self {
+    pub(super) fn new(trace: &Trace, policy: &str, measured: Measured) -> Self {
+        let Measured { good, optimal, mut latencies, mut services, points, limit_error } = measured;
         let quantile = |values: &mut Vec<f32>, quantile: f64| {
             if values.is_empty() {
                 return 0.0;
@@ -67,7 +71,6 @@ impl SimulationResult {
             let rank = ((values.len() - 1) as f64 * quantile) as usize;
             f64::from(*values.select_nth_unstable_by(rank, f32::total_cmp).1)
         };
-        let (mut latencies, mut services) = (latencies, services);
         let (p50, p99) = (quantile(&mut latencies, 0.5), quantile(&mut latencies, 0.99));
         let unloaded = quantile(&mut services, 0.99);
         Self {
@@ -78,7 +81,7 @@ impl SimulationResult {
             p99: Duration::from_secs_f64(p99),
             p99_ratio: if unloaded > 0.0 { p99 / unloaded } else { 0.0 },
             limit_error,
-            fairness: fairness(trace, good),
+            fairness: fairness(trace, &good),
             recovery: recovery(trace, &points),
             points,
         }
@@ -103,7 +106,7 @@ fn fairness(trace: &Trace, good: &[u64]) -> f64 {
     if squares == 0.0 { 1.0 } else { sum * sum / (good.len() as f64 * squares) }
 }
 
-/// Shares of `capacity`: nobody gets more than it demands, and what is left goes to the others evenly.
+/// Divides `capacity`: no client gets more than it demands, and the others share the rest evenly.
 fn max_min(demands: &[f64], capacity: f64) -> Vec<f64> {
     let mut order: Vec<usize> = (0..demands.len()).collect();
     order.sort_by(|a, b| demands[*a].total_cmp(&demands[*b]));

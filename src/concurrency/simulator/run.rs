@@ -1,7 +1,7 @@
 //! The event loop of a simulation.
 
 use super::policy::{CallEnd, SimulatedPolicy};
-use super::report::{Point, SimulationResult};
+use super::report::{Measured, Point, SimulationResult};
 use super::trace::{Limiters, Trace};
 use crate::time::Instant;
 use std::cmp::Reverse;
@@ -349,8 +349,8 @@ impl<'a, P: SimulatedPolicy> Simulation<'a, P> {
         });
     }
 
-    /// Calls that could have succeeded: the smaller of those that came and of the capacity, in every
-    /// ten seconds.
+    /// Calls that could have succeeded: the smaller of those that came and of the capacity, in
+    /// every ten seconds.
     fn optimal(&self) -> f64 {
         const STEP: Duration = Duration::from_millis(100);
         let bin = |(index, arrivals): (usize, &u32)| {
@@ -365,18 +365,18 @@ impl<'a, P: SimulatedPolicy> Simulation<'a, P> {
 
     fn finish(self, name: &str) -> SimulationResult {
         let optimal = self.optimal();
-        SimulationResult::new(
-            self.trace,
-            name,
-            &self.good,
+        let limit_error = match self.limit_error {
+            (_, 0) => None,
+            (sum, seconds) => Some((sum / f64::from(seconds)).exp() - 1.0),
+        };
+        let measured = Measured {
+            good: self.good,
             optimal,
-            self.latencies,
-            self.services,
-            self.points,
-            match self.limit_error {
-                (_, 0) => None,
-                (sum, seconds) => Some((sum / f64::from(seconds)).exp() - 1.0),
-            },
-        )
+            latencies: self.latencies,
+            services: self.services,
+            points: self.points,
+            limit_error,
+        };
+        SimulationResult::new(self.trace, name, measured)
     }
 }

@@ -50,8 +50,8 @@ impl Steps {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum ServiceTime {
-    /// Log-normal, by its mean and the standard deviation of its logarithm: 0.5 is narrow, 0.83 has a
-    /// standard deviation as large as its mean, 1.5 has a heavy tail.
+    /// Log-normal, by its mean and the standard deviation of its logarithm: 0.5 is narrow, 0.83 has
+    /// a standard deviation as large as its mean, 1.5 has a heavy tail.
     LogNormal {
         /// The mean.
         mean: Duration,
@@ -93,8 +93,8 @@ pub enum Limiters {
 /// A scenario.
 ///
 /// The server is an M/G/c queue: calls that are admitted wait, first come first served, for one of
-/// `workers`. Beyond a knee it also slows down, so that a server without a limit collapses. A client
-/// gives up after `timeout`, but the server still does the work.
+/// `workers`. Beyond a knee it also slows down, so that a server without a limit collapses. A
+/// client gives up after `timeout`, but the server still does the work.
 #[derive(Clone, Debug)]
 pub struct Trace {
     /// A name, without spaces.
