@@ -1,11 +1,20 @@
 //! The ring through its public API, against a simple model; panics, memory, batches.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
-use mainstay::ring::{PopError, PushError, Ring, channel, try_channel};
+use mainstay::ring::{
+    ClosedFuture, PopError, PushError, Receiver, ReceiverIntoIter, ReceiverIter, ReceiverStream,
+    RecvFuture, RecvTimeoutError, RecvTimeoutFuture, Ring, RingDrain, SendFuture, SendTimeoutError,
+    SendTimeoutFuture, Sender, SenderSink, channel, try_channel,
+};
 use proptest::prelude::*;
 
 #[derive(Debug, Clone)]
@@ -185,7 +194,7 @@ fn an_item_that_panics_when_it_is_dropped_does_not_keep_the_others_alive() {
     let counts = Arc::new(Counts::default());
     let ring = Ring::new(4);
     for id in 0..4 {
-        ring.try_push(Counted { counts: Arc::clone(&counts), panics: id == 1 }).unwrap();
+        ring.try_push(Counted { counts: Arc::clone(&counts), panics: id % 2 == 1 }).unwrap();
     }
     catch_unwind(AssertUnwindSafe(|| drop(ring))).unwrap_err();
     assert_eq!(counts.dropped.load(Ordering::Relaxed), 4);
@@ -265,4 +274,204 @@ fn items_of_a_batch_are_moved_once() {
             ring.try_push_batch(&mut items).unwrap()
         });
     }
+}
+
+/// An item with a large body, so that a batch of them takes long to move.
+#[allow(dead_code)]
+struct Large(Arc<()>, [u64; 63]);
+
+#[test]
+fn items_do_not_outlive_the_last_receiver_and_the_last_send() {
+    const BATCH: usize = 256;
+    let mut kept_alive = 0;
+    for round in 0..500 {
+        let item = Arc::new(());
+        let (sender, receiver) = channel(16 * BATCH);
+        let started = AtomicUsize::new(0);
+        // The sender outlives the sends, as a handle in a long-lived struct does.
+        let _sender = std::thread::scope(|scope| {
+            let (item, started) = (&item, &started);
+            let thread = scope.spawn(move || {
+                loop {
+                    let large = || Large(Arc::clone(item), [0; 63]);
+                    let mut batch: Vec<_> = (0..BATCH).map(|_| large()).collect();
+                    started.store(1, Ordering::Relaxed);
+                    let sent = if round % 2 == 0 {
+                        sender.send_batch_blocking(&mut batch.drain(..)).is_ok()
+                    } else {
+                        sender.force_send(large()).map_err(drop).is_ok()
+                    };
+                    if !sent {
+                        return sender;
+                    }
+                }
+            });
+            while started.load(Ordering::Relaxed) == 0 {
+                std::hint::spin_loop();
+            }
+            for _ in 0..round % 50 * 50 {
+                std::hint::spin_loop();
+            }
+            drop(receiver);
+            thread.join().unwrap()
+        });
+        kept_alive += usize::from(Arc::strong_count(&item) > 1);
+    }
+    assert_eq!(kept_alive, 0, "rounds in which items outlived the receiver and the sends");
+}
+
+#[test]
+fn items_that_panic_when_the_last_receiver_is_dropped_do_not_keep_the_others_alive() {
+    let counts = Arc::new(Counts::default());
+    let (sender, receiver) = channel(4);
+    for id in 0..4 {
+        sender.try_send(Counted { counts: Arc::clone(&counts), panics: id % 2 == 0 }).unwrap();
+    }
+    catch_unwind(AssertUnwindSafe(|| drop(receiver))).unwrap_err();
+    assert_eq!(counts.dropped.load(Ordering::Relaxed), 4);
+    assert!(sender.is_closed() && sender.is_empty());
+}
+
+#[test]
+fn a_panic_of_an_item_during_unwinding_does_not_abort_the_process() {
+    let counts = Arc::new(Counts::default());
+    let (sender, receiver) = channel(1);
+    sender.try_send(Counted { counts: Arc::clone(&counts), panics: true }).unwrap();
+    let panic = catch_unwind(AssertUnwindSafe(|| {
+        let _receiver = receiver;
+        panic!("the panic of the caller");
+    }));
+    assert_eq!(panic.unwrap_err().downcast_ref(), Some(&"the panic of the caller"));
+    assert_eq!(counts.dropped.load(Ordering::Relaxed), 1);
+}
+
+/// An item that owns handles of its own channel, and uses them when it is dropped.
+struct Handles(Sender<Option<Box<Handles>>>);
+
+impl Drop for Handles {
+    fn drop(&mut self) {
+        assert!(self.0.try_send(None).is_err(), "the channel is closed");
+    }
+}
+
+#[test]
+fn an_item_can_own_the_last_sender_of_its_channel() {
+    let (sender, receiver) = channel(2);
+    sender.try_send(Some(Box::new(Handles(sender.clone())))).unwrap();
+    drop(sender);
+    assert!(!receiver.is_closed());
+    drop(receiver);
+}
+
+#[test]
+fn senders_can_wait_until_the_channel_is_closed() {
+    let (sender, receiver) = channel::<u32>(1);
+    let other = receiver.clone();
+    let mut context = Context::from_waker(Waker::noop());
+    let mut closed = [sender.closed(), sender.closed(), sender.closed()];
+    for closed in &mut closed {
+        assert!(Pin::new(closed).poll(&mut context).is_pending());
+    }
+    drop(receiver);
+    let [first, mut second, third] = closed;
+    drop(first);
+    assert!(Pin::new(&mut second).poll(&mut context).is_pending());
+    let thread = std::thread::spawn(move || drop(other));
+    futures::executor::block_on(third);
+    thread.join().unwrap();
+    assert!(Pin::new(&mut second).poll(&mut context).is_ready());
+    assert!(Pin::new(&mut sender.closed()).poll(&mut context).is_ready());
+
+    let (sender, receiver) = channel::<u32>(1);
+    receiver.close();
+    futures::executor::block_on(sender.closed());
+}
+
+#[test]
+fn futures_with_a_timeout_end_with_the_item_the_timeout_or_the_close() {
+    use futures::executor::block_on;
+    let (long, short) = (Duration::MAX, Duration::from_millis(1));
+    let (sender, receiver) = channel(1);
+    assert_eq!(block_on(receiver.recv_timeout(short)), Err(RecvTimeoutError::Timeout));
+    assert_eq!(block_on(sender.send_timeout(1, Duration::ZERO)), Ok(()));
+    assert_eq!(block_on(sender.send_timeout(2, short)), Err(SendTimeoutError::Timeout(2)));
+    let thread = std::thread::spawn(move || {
+        block_on(sender.send_timeout(3, long)).unwrap();
+        sender
+    });
+    assert_eq!(block_on(receiver.recv_timeout(Duration::ZERO)), Ok(1));
+    assert_eq!(block_on(receiver.recv_timeout(long)), Ok(3));
+    let sender = thread.join().unwrap();
+    receiver.close();
+    assert_eq!(block_on(sender.send_timeout(4, long)), Err(SendTimeoutError::Closed(4)));
+    assert_eq!(block_on(receiver.recv_timeout(long)), Err(RecvTimeoutError::Closed));
+}
+
+#[test]
+fn a_receive_that_timed_out_leaves_the_queue_and_passes_its_wake_up_on() {
+    let (sender, receiver) = channel(1);
+    let mut context = Context::from_waker(Waker::noop());
+    let mut first = receiver.recv_timeout(Duration::ZERO);
+    assert_eq!(
+        Pin::new(&mut first).poll(&mut context),
+        Poll::Ready(Err(RecvTimeoutError::Timeout))
+    );
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut second = receiver.recv();
+    assert!(Pin::new(&mut second).poll(&mut Context::from_waker(&waker)).is_pending());
+    sender.try_send(1).unwrap();
+    assert_eq!(woken.0.load(Ordering::Relaxed), 1, "the first future is not in the queue");
+    assert_eq!(Pin::new(&mut second).poll(&mut context), Poll::Ready(Ok(1)));
+}
+
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_receiver_is_a_blocking_iterator() {
+    let (sender, receiver) = channel(2);
+    let thread = std::thread::spawn(move || {
+        let mut first = Vec::new();
+        for item in &receiver {
+            first.push(item);
+            if first.len() == 3 {
+                break;
+            }
+        }
+        (first, receiver.into_iter().collect::<Vec<_>>())
+    });
+    (0..10).for_each(|item| sender.send_blocking(item).unwrap());
+    drop(sender);
+    assert_eq!(thread.join().unwrap(), (vec![0, 1, 2], (3..10).collect()));
+}
+
+#[test]
+fn rings_and_channels_are_unwind_safe_and_cross_threads() {
+    fn unwind_safe<T: UnwindSafe + RefUnwindSafe>() {}
+    fn crosses_threads<T: Send + Sync>() {}
+    // Neither of the two, and not to be shared between threads.
+    type Item = Cell<Box<dyn FnMut() + Send>>;
+    unwind_safe::<Ring<Item>>();
+    unwind_safe::<Sender<Item>>();
+    unwind_safe::<Receiver<Item>>();
+    unwind_safe::<RingDrain<'_, Item>>();
+    unwind_safe::<ReceiverStream<Item>>();
+    unwind_safe::<ReceiverIter<'_, Item>>();
+    unwind_safe::<ReceiverIntoIter<Item>>();
+    unwind_safe::<RecvFuture<'_, Item>>();
+    unwind_safe::<RecvTimeoutFuture<'_, Item>>();
+    unwind_safe::<ClosedFuture<'_, Item>>();
+    unwind_safe::<SenderSink<String>>();
+    unwind_safe::<SendFuture<'_, String>>();
+    unwind_safe::<SendTimeoutFuture<'_, String>>();
+    crosses_threads::<Ring<Item>>();
+    crosses_threads::<Sender<Item>>();
+    crosses_threads::<Receiver<Item>>();
 }

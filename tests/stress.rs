@@ -38,6 +38,7 @@ fn main() {
         ring(capacity);
         channels(capacity);
     }
+    last_receiver_dropped();
     semaphore();
     closing();
     oneshots();
@@ -113,6 +114,44 @@ fn channels(capacity: usize) {
     drop(sender);
     in_parallel(work);
     assert_eq!(sum.into_inner(), 3 * ITEMS * (ITEMS + 1) / 2);
+}
+
+/// The last receiver is dropped while three senders send in different ways. No item outlives it and the
+/// sends, although the sender handles stay.
+fn last_receiver_dropped() {
+    for round in 0..300 {
+        let item = Arc::new(());
+        let (sender, receiver) = channel(64);
+        let started = AtomicU64::new(0);
+        let mut work: Vec<Box<dyn FnOnce() + Send + '_>> = Vec::new();
+        for kind in 0..3 {
+            let (item, sender, started) = (&item, &sender, &started);
+            work.push(Box::new(move || {
+                loop {
+                    started.fetch_add(1, Ordering::Relaxed);
+                    let sent = match kind {
+                        0 => sender.send_blocking(Arc::clone(item)).is_ok(),
+                        1 => sender.force_send(Arc::clone(item)).map_err(drop).is_ok(),
+                        _ => sender
+                            .send_batch_blocking(&mut vec![Arc::clone(item); 20].into_iter())
+                            .is_ok(),
+                    };
+                    if !sent && sender.is_closed() {
+                        return;
+                    }
+                }
+            }));
+        }
+        let started = &started;
+        work.push(Box::new(move || {
+            while started.load(Ordering::Relaxed) < round % 30 {
+                thread::yield_now();
+            }
+            drop(receiver);
+        }));
+        in_parallel(work);
+        assert_eq!(Arc::strong_count(&item), 1, "an item outlived the last receiver");
+    }
 }
 
 /// The permit protects a load and a store, which are not atomic together.

@@ -72,6 +72,7 @@ mod core;
 mod drain;
 mod error;
 mod position;
+mod unwind_safe;
 mod waiting;
 
 #[cfg(test)]
@@ -83,9 +84,9 @@ use self::core::Core;
 use crate::error::ConfigError;
 pub use batch_source::BatchSource;
 pub use channel::{
-    Receiver, ReceiverIntoIter, ReceiverIter, ReceiverStream, RecvBatchFuture, RecvFuture,
-    RecvTimeoutFuture, SendBatchFuture, SendFuture, SendTimeoutFuture, Sender, SenderSink, channel,
-    try_channel,
+    ClosedFuture, Receiver, ReceiverIntoIter, ReceiverIter, ReceiverStream, RecvBatchFuture,
+    RecvFuture, RecvTimeoutFuture, SendBatchFuture, SendFuture, SendTimeoutFuture, Sender,
+    SenderSink, channel, try_channel,
 };
 pub use drain::RingDrain;
 pub use error::{

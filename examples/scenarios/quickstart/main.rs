@@ -82,6 +82,7 @@ fn pipeline(observer: impl Observer) -> Result<BoxPipeline<StatusCode, Failure>,
     let retry = Retry::builder()
         .max_attempts(ATTEMPTS)
         .backoff(Backoff::exponential(Duration::from_millis(50)))
+        .assume_idempotent() // a GET may run twice
         .build()?;
 
     Ok(Pipeline::builder()

@@ -9,6 +9,7 @@ use super::word::{Override, Phase, Trial, Word};
 use super::{Change, Engine, ramp};
 use crate::breaker::config::Config;
 use crate::breaker::transition::TransitionCause;
+use crate::sync::Decision;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::time::{Instant, Reading};
 
@@ -43,7 +44,8 @@ impl Engine {
                 return Entry { result: Ok(Ticket::new(word, timed, reading)), change };
             }
             let now = reading.now();
-            let admitted = match self.decide(word, now) {
+            let (word, admission) = self.decide(word, now);
+            let admitted = match admission {
                 Admission::Counted => {
                     let ticket = Ticket::new(word, timed, reading);
                     if self.enter_in_flight(&ticket, reading).is_committed() {
@@ -53,10 +55,6 @@ impl Engine {
                     return Entry { result: Ok(ticket), change };
                 }
                 Admission::Uncounted => Word::UNCOUNTED,
-                Admission::EndRamp => {
-                    self.end_ramp(word);
-                    continue;
-                }
                 Admission::Reject(retry_at) => {
                     self.correct_instants(word, now);
                     let retry_at = retry_at.map(|_| self.open_until());
@@ -66,14 +64,7 @@ impl Engine {
                     }
                     Word::shadowed(self.stats.shadowed.fetch_add(1, Relaxed) + 1)
                 }
-                Admission::Probe(trial) => {
-                    self.put_off_probe_deadline(now, &self.config(word));
-                    let next = word.with_phase(Phase::HalfOpen(trial));
-                    if !self.swap(word, next) {
-                        continue;
-                    }
-                    next
-                }
+                Admission::Probe(_) => word,
                 Admission::StartTrial => match self.start_trial(word, now) {
                     Some(next) => {
                         change = Change::Committed;
@@ -81,6 +72,10 @@ impl Engine {
                     }
                     None => continue,
                 },
+                Admission::EndRamp => {
+                    self.end_ramp(word);
+                    continue;
+                }
                 Admission::TimeOutProbes(trial) => {
                     change = change.or(self.time_out_probes(word, trial, now));
                     continue;
@@ -91,30 +86,55 @@ impl Engine {
                     change = change.or(self.conclude(word, now, &conclusion, &self.config(word)));
                     continue;
                 }
+                Admission::Outdated => continue,
             };
             return Entry { result: Ok(Ticket::new(admitted, timed, reading)), change };
         }
     }
 
-    /// The configuration is read only where it is needed: the rejection by an open breaker does not.
-    fn decide(&self, word: Word, now: Instant) -> Admission {
-        match word.phase() {
+    /// Decides about a call; returns the word for which the decision holds. The configuration is read
+    /// only where it is needed: the rejection by an open breaker does not need it.
+    fn decide(&self, word: Word, now: Instant) -> (Word, Admission) {
+        let admission = match word.phase() {
             Phase::Bypass => Admission::Uncounted,
             Phase::Closed { ramping: false, .. } => Admission::Counted,
-            Phase::Closed { ramping: true, .. } => {
-                self.correct_instants(word, now);
-                match ramp::share(now - self.closed_at(), self.config(word).ramp_up_duration) {
-                    None => Admission::EndRamp,
-                    Some(share) if ramp::admits(self.next_ramp_call(), share) => Admission::Counted,
-                    Some(_) => Admission::Reject(None),
-                }
-            }
             Phase::Open if word.overridden() == Override::Fixed => Admission::Reject(None),
             Phase::Open => state::admit_open(now, self.open_until()),
-            Phase::HalfOpen(trial) => {
-                state::admit_half_open(trial, now, self.probe_deadline(), &self.config(word))
+            Phase::Closed { ramping: true, .. } | Phase::HalfOpen(_) => {
+                return self.decide_by_config(now);
             }
-        }
+        };
+        (word, admission)
+    }
+
+    /// Decides about a call to a breaker that is half-open or ramping up. A probe takes its slot.
+    fn decide_by_config(&self, now: Instant) -> (Word, Admission) {
+        self.config.live.decide(&self.line.word, |word: Word, config: Config| {
+            let admission = match word.phase() {
+                Phase::Closed { ramping: true, .. } => {
+                    self.correct_instants(word, now);
+                    match ramp::share(now - self.closed_at(), config.ramp_up_duration) {
+                        None => Admission::EndRamp,
+                        Some(share) if ramp::admits(self.next_ramp_call(), share) => {
+                            Admission::Counted
+                        }
+                        Some(_) => Admission::Reject(None),
+                    }
+                }
+                Phase::HalfOpen(trial) => {
+                    state::admit_half_open(trial, now, self.probe_deadline(), &config)
+                }
+                _ => Admission::Outdated,
+            };
+            match admission {
+                Admission::Probe(trial) => {
+                    self.put_off_probe_deadline(now, &config);
+                    let next = word.with_phase(Phase::HalfOpen(trial));
+                    Decision::Replace(next, (next, admission))
+                }
+                _ => Decision::Keep((word, admission)),
+            }
+        })
     }
 
     fn next_ramp_call(&self) -> u32 {

@@ -1,11 +1,11 @@
 //! Calls in flight, counted by their start, so that overdue calls are known before they end.
 
 use super::word::Word;
-use crate::sync::CachePadded;
 use crate::sync::atomic::{
     AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
+use crate::sync::{CachePadded, EpochWord};
 use crate::time::{Instant, nanos};
 use std::time::Duration;
 

@@ -32,12 +32,11 @@ use super::config::{Config, SharedConfig};
 use super::mode::CircuitBreakerMode;
 use super::transition::{CircuitBreakerState, Transition};
 use crate::event::Outbox;
-use crate::sync::Arc;
 use crate::sync::atomic::{
     AtomicU32, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed},
-    fence,
 };
+use crate::sync::{Arc, EpochWord};
 use crate::time::Instant;
 use crate::window::{Window, WindowCounts};
 use in_flight::InFlight;
@@ -177,14 +176,6 @@ impl Engine {
     #[inline]
     fn slow_after(&self, word: Word) -> Duration {
         Duration::from_nanos(self.config.live.read_word(word.epoch(), Config::SLOW_AFTER))
-    }
-
-    /// Whether the configuration that was read for `word` is still live, so that a decision to
-    /// change nothing was not taken by a mixture of two configurations.
-    fn is_live(&self, word: Word) -> bool {
-        // Ordering: acquire, so that the configuration was read before the epoch is read again.
-        fence(Acquire);
-        self.word().epoch() == word.epoch()
     }
 
     fn closed_at(&self) -> Instant {

@@ -1,18 +1,18 @@
 //! The end of a call: its outcome is counted, and may trip the breaker or decide a trial.
 
-use super::open_limit::OpenLimit;
 use super::state::{self, Effect, Verdict};
 use super::ticket::{Ticket, TicketGuard};
 use super::transitions::{Conclusion, Opening};
 use super::word::{Override, Phase, Word};
 use super::{Change, Engine};
-use crate::breaker::config::{CallClass, TripStats};
+use crate::breaker::config::{CallClass, Config, TripStats};
 use crate::breaker::transition::TransitionCause;
 use crate::outcome::Outcome;
 use crate::sync::atomic::{
     Ordering::{Relaxed, SeqCst},
     fence,
 };
+use crate::sync::{Decision, EpochWord};
 use crate::time::{Instant, Reading};
 use crate::window::{Sample, WindowCounts};
 
@@ -168,12 +168,10 @@ impl Engine {
         trigger: Trigger<'_>,
         reading: &mut Reading<'_>,
     ) -> Change {
-        loop {
-            let word = self.word();
+        self.config.live.decide(&self.line.word, |word: Word, mut config: Config| {
             if word.generation() != seen.generation() || word.overridden() == Override::Fixed {
-                return Change::None;
+                return Decision::Done(Change::None);
             }
-            let mut config = self.config(word);
             let timed = self.window.is_timed() || self.in_flight.is_some() || config.has_trip_rule;
             let now = if timed { reading.now() } else { Instant::ORIGIN };
             let (counts, overdue) = self.counts(word, &config, now);
@@ -196,21 +194,19 @@ impl Engine {
                     by_rule.then_some(TransitionCause::TripRule)
                 }),
             };
-            match cause {
-                None if self.is_live(word) => return Change::None,
-                None => {}
-                Some(_) if self.config.open_limit.as_ref().is_some_and(OpenLimit::is_reached) => {
-                    self.config.open_limit.iter().for_each(OpenLimit::count_suppressed);
-                    return Change::None;
-                }
-                Some(cause) => {
-                    let opening = Opening { cause, counts, retry_after };
-                    if self.open(word, reading.now(), &opening, &config).is_committed() {
-                        return Change::Committed;
-                    }
-                }
+            let Some(cause) = cause else { return Decision::Keep(Change::None) };
+            if let Some(limit) = &self.config.open_limit
+                && limit.is_reached()
+            {
+                limit.count_suppressed();
+                return Decision::Done(Change::None);
             }
-        }
+            let opening = Opening { cause, counts, retry_after };
+            match self.open(word, reading.now(), &opening, &config) {
+                Change::None => Decision::Retry,
+                Change::Committed => Decision::Done(Change::Committed),
+            }
+        })
     }
 
     /// Asks the user's own rule whether to trip.
@@ -259,41 +255,44 @@ impl Engine {
     ) -> Change {
         let slot = TicketGuard { engine: self, ticket }; // the user's backoff may panic
         let Some(effect) = effect else { return Change::None };
-        loop {
-            let word = self.word();
-            let Phase::HalfOpen(trial) = word.phase() else { return Change::None };
+        let change = self.config.live.decide(&self.line.word, |word: Word, config: Config| {
+            let Phase::HalfOpen(trial) = word.phase() else {
+                return Decision::Done(Change::None);
+            };
             if word.generation() != ticket.admitted.generation() {
                 self.stats.stale.fetch_add(1, Relaxed);
-                return Change::None;
+                return Decision::Done(Change::None);
             }
             let trial =
                 trial.with_outcome(Some(Sample { failed: effect.failed, slow: effect.slow }));
-            let config = self.config(word);
-            if let Some(retry_after) = effect.retry_after {
-                let opening = Opening {
-                    cause: TransitionCause::Unavailable,
-                    counts: trial.counts(),
-                    retry_after: Some(retry_after),
-                };
-                if self.open(word, reading.now(), &opening, &config).is_committed() {
-                    return Change::Committed;
+            let change = match (effect.retry_after, state::judge_trial(&trial, &config)) {
+                (None, Verdict::Undecided) => {
+                    return Decision::Replace(
+                        word.with_phase(Phase::HalfOpen(trial)),
+                        Change::None,
+                    );
                 }
-                continue;
-            }
-            let verdict = state::judge_trial(&trial, &config);
-            if verdict == Verdict::Undecided {
-                if self.swap(word, word.with_phase(Phase::HalfOpen(trial))) {
-                    slot.disarm();
-                    return Change::None;
+                (Some(_), _) => {
+                    let opening = Opening {
+                        cause: TransitionCause::Unavailable,
+                        counts: trial.counts(),
+                        retry_after: effect.retry_after,
+                    };
+                    self.open(word, reading.now(), &opening, &config)
                 }
-                continue;
+                (None, verdict) => {
+                    let bad = TransitionCause::ProbesFailed;
+                    let conclusion = Conclusion { verdict, trial, bad };
+                    self.conclude(word, reading.now(), &conclusion, &config)
+                }
+            };
+            match change {
+                Change::None => Decision::Retry,
+                Change::Committed => Decision::Done(Change::Committed),
             }
-            let conclusion = Conclusion { verdict, trial, bad: TransitionCause::ProbesFailed };
-            if self.conclude(word, reading.now(), &conclusion, &config).is_committed() {
-                slot.disarm();
-                return Change::Committed;
-            }
-        }
+        });
+        slot.disarm();
+        change
     }
 
     /// The end of what `enter_in_flight` began.

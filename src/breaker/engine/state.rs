@@ -31,6 +31,8 @@ pub(super) enum Admission {
     Conclude(Verdict, Trial),
     /// Reject it until then, or for an unknown time.
     Reject(Option<Instant>),
+    /// The state has changed in the meantime: decide again.
+    Outdated,
 }
 
 /// Decides about a call that asks an open breaker.

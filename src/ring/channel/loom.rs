@@ -181,6 +181,18 @@ fn close_wakes_a_waiting_receiver_and_a_waiting_sender() {
 }
 
 #[test]
+fn close_completes_the_future_that_waits_for_it() {
+    loom::model(|| {
+        let (sender, receiver) = channel::<Box<u32>>(1);
+        let thread = spawn(move || drop(receiver));
+        let mut closed = Watched::new(sender.closed());
+        let polled = closed.poll();
+        thread.join().unwrap();
+        closed.finish(polled);
+    });
+}
+
+#[test]
 fn a_batch_receive_serves_two_senders() {
     model(3, || {
         let (sender, receiver) = channel::<Box<u32>>(2);
@@ -311,5 +323,63 @@ fn an_eviction_wakes_a_parked_receiver() {
         drop(sender);
         evicted.extend(thread.join().unwrap());
         assert_eq!(evicted, [1, 2]);
+    });
+}
+
+/// The last of the two threads to finish drops the item: neither leaves it in the ring.
+#[test]
+fn an_item_sent_while_the_last_receiver_is_dropped_does_not_outlive_both() {
+    for capacity in [1, 2] {
+        model(3, move || {
+            let item = loom::sync::Arc::new(());
+            let (sender, receiver) = channel(capacity);
+            let thread = spawn({
+                let item = loom::sync::Arc::clone(&item);
+                move || {
+                    drop(sender.try_send(item));
+                    sender
+                }
+            });
+            drop(receiver);
+            let sender = thread.join().unwrap();
+            assert_eq!(loom::sync::Arc::strong_count(&item), 1);
+            drop(sender);
+        });
+    }
+}
+
+#[test]
+fn items_of_two_sends_do_not_outlive_the_sends_and_the_last_receiver() {
+    model(2, || {
+        let item = loom::sync::Arc::new(());
+        let (sender, receiver) = channel(2);
+        let threads = [sender.clone(), sender.clone()].map(|sender| {
+            let item = loom::sync::Arc::clone(&item);
+            spawn(move || drop(sender.try_send(item)))
+        });
+        drop(receiver);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(loom::sync::Arc::strong_count(&item), 1);
+        drop(sender);
+    });
+}
+
+#[test]
+fn an_item_forced_in_while_the_last_receiver_is_dropped_does_not_outlive_both() {
+    model(3, || {
+        let item = loom::sync::Arc::new(());
+        let (sender, receiver) = channel(1);
+        sender.try_send(loom::sync::Arc::clone(&item)).unwrap();
+        let thread = spawn({
+            let item = loom::sync::Arc::clone(&item);
+            move || {
+                drop(sender.force_send(item));
+                sender
+            }
+        });
+        drop(receiver);
+        let sender = thread.join().unwrap();
+        assert_eq!(loom::sync::Arc::strong_count(&item), 1);
+        drop(sender);
     });
 }

@@ -1,5 +1,6 @@
 //! The channel: a ring whose users wait.
 
+mod closed_future;
 mod iter;
 mod receiver;
 mod recv_future;
@@ -13,10 +14,11 @@ mod timeout;
 #[cfg(all(test, mainstay_loom))]
 mod loom;
 
-use self::shared::Shared;
+pub(super) use self::shared::Shared;
 use super::core::Core;
 use crate::error::ConfigError;
 use crate::sync::Arc;
+pub use closed_future::ClosedFuture;
 pub use iter::{ReceiverIntoIter, ReceiverIter};
 pub use receiver::Receiver;
 pub use recv_future::{RecvBatchFuture, RecvFuture, RecvTimeoutFuture};

@@ -289,7 +289,7 @@ impl<T> Drop for Receiver<T> {
         if self.shared.receivers.remove() {
             self.shared.close();
             // No receiver will take the items, and callers may wait for what their destructors do.
-            self.shared.core.discard_items();
+            self.shared.core.abandon();
         }
     }
 }

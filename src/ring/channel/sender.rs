@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::shared::Shared;
-use super::{SendBatchFuture, SendFuture, SendTimeoutFuture, SenderSink};
+use super::{ClosedFuture, SendBatchFuture, SendFuture, SendTimeoutFuture, SenderSink};
 use crate::ring::batch_source::BatchSource;
 use crate::ring::error::{ForcePushError, PushError, SendError, SendTimeoutError};
 use crate::sync::Arc;
@@ -257,6 +257,27 @@ impl<T> Sender<T> {
     /// dropped.
     pub fn is_closed(&self) -> bool {
         self.shared.core.is_closed()
+    }
+
+    /// Waits until the channel is closed, by a call or because all receivers were dropped.
+    ///
+    /// A producer can so stop work that no receiver needs any more.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use mainstay::ring::channel;
+    ///
+    /// let (sender, receiver) = channel::<u32>(1);
+    /// drop(receiver);
+    /// sender.closed().await;
+    /// # });
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// The future can be dropped at any time.
+    pub fn closed(&self) -> ClosedFuture<'_, T> {
+        ClosedFuture::new(&self.shared)
     }
 
     /// Returns the number of items in the channel; an estimate while other threads send and receive.

@@ -1,5 +1,6 @@
 //! What the two sides of a channel share: the ring, the wait queues, and the numbers of handles.
 
+use super::closed_future::IsClosed;
 use crate::ring::batch_source::BatchSource;
 use crate::ring::core::{Claim, Core};
 use crate::ring::error::{ForcePushError, PopError, PushError, RecvError, SendError};
@@ -7,10 +8,11 @@ use crate::sync::SpinWait;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::wait::{Attempt, Condition, Wait, WaitQueue};
 
-pub(super) struct Shared<T> {
+pub(in crate::ring) struct Shared<T> {
     pub(super) core: Core<T>,
     pub(super) waiting_receivers: WaitQueue,
     pub(super) waiting_senders: WaitQueue,
+    pub(super) waiting_for_close: WaitQueue,
     pub(super) senders: HandleCount,
     pub(super) receivers: HandleCount,
 }
@@ -58,6 +60,7 @@ impl<T> Shared<T> {
             core,
             waiting_receivers: WaitQueue::new(),
             waiting_senders: WaitQueue::new(),
+            waiting_for_close: WaitQueue::new(),
             senders: HandleCount::one(),
             receivers: HandleCount::one(),
         }
@@ -132,6 +135,7 @@ impl<T> Shared<T> {
 
     #[inline(always)]
     fn sent(&self, count: usize, has_waiters: bool) {
+        self.core.discard_if_abandoned();
         if has_waiters {
             self.wake_receivers(count);
         }
@@ -248,6 +252,7 @@ impl<T> Shared<T> {
         if closed {
             self.waiting_receivers.notify_all(&NotEmpty(&self.core));
             self.waiting_senders.notify_all(&NotFull(&self.core));
+            self.waiting_for_close.notify_all(&IsClosed(&self.core));
         }
         closed
     }

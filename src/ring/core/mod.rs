@@ -38,7 +38,7 @@ use self::slots::Slots;
 use super::error::{PopError, PushError};
 use super::position::{CLOSED, FREE, FULL, Geometry, WAITING, position_of};
 use crate::error::ConfigError;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{CachePadded, CasBackoff};
 
 pub(super) struct Core<T> {
@@ -48,6 +48,9 @@ pub(super) struct Core<T> {
     head: CachePadded<AtomicU64>,
     geometry: Geometry,
     slots: Slots<T>,
+    /// No consumer is left; see `discard`. Not in the hot words, but in a cache line that is only read:
+    /// every send loads it.
+    abandoned: AtomicBool,
 }
 
 /// Consecutive slots that the caller owns. The caller must go on to publish or take the items: until
@@ -84,6 +87,7 @@ impl<T> Core<T> {
             head: CachePadded::new(AtomicU64::new(0)),
             geometry,
             slots: Slots::try_new(geometry)?,
+            abandoned: AtomicBool::new(false),
         })
     }
 

@@ -18,7 +18,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Poll, Waker};
 
 /// An iterator over the results of a function for each of many items; made by
-/// [`WorkerPool::map`](super::WorkerPool::map).
+/// [`WorkerPool::map`](crate::worker_pool::WorkerPool::map).
 ///
 /// Items are taken from their iterator as results are taken from this one. At most
 /// [`concurrency`](Self::concurrency) items are in progress at once, including those whose result has

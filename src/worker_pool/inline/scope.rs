@@ -9,7 +9,7 @@ use crate::worker_pool::submit::Submitter;
 use crate::worker_pool::workers::current::{self, PoolId};
 use std::fmt;
 
-/// Spawns jobs that may borrow from outside the [scope](super::WorkerPool::scope).
+/// Spawns jobs that may borrow from outside the [scope](crate::worker_pool::WorkerPool::scope).
 #[derive(Clone, Copy)]
 pub struct WorkerPoolScope<'scope, 'env: 'scope> {
     jobs: &'scope ScopeJobs<'scope, 'env>,
