@@ -4,9 +4,9 @@ use super::POLICY;
 use crate::concurrency::controller::LimitReason;
 use crate::error::Rejection;
 use crate::event::{Event, EventValue, Observer, Outbox};
+use crate::sync::atomic::Ordering::Relaxed;
 use crate::sync::{PlainArc, PlainAtomicU64};
 use crate::time::Instant;
-use std::sync::atomic::Ordering::Relaxed;
 
 /// Reports rejections (events of kind `rejected`) and new limits (`limit_changed`).
 pub(super) struct Emitter {
