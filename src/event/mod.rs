@@ -106,21 +106,6 @@ impl Event<'_> {
     }
 }
 
-impl<'a> Event<'a> {
-    pub(crate) fn new(
-        (policy, name): (&'static str, &'static str),
-        kind: &'static str,
-        (sequence, at): (u64, Instant),
-        fields: &'a [(&'static str, EventValue)],
-    ) -> Self {
-        Self { policy, name, kind, keyed: false, sequence, at, fields }
-    }
-
-    pub(crate) fn of_family(self, keyed: bool) -> Self {
-        Self { keyed, ..self }
-    }
-}
-
 impl fmt::Display for Event<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} #{}", self.name, self.kind, self.sequence)?;

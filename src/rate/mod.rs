@@ -411,7 +411,15 @@ impl Teller {
         let fields = &fields[..fields.len() - usize::from(retry_after.is_none())];
         // Ordering: relaxed; only the number matters, and it is unique.
         let sequence = self.refusals.fetch_add(1, Ordering::Relaxed) + 1;
-        let event = Event::new((POLICY, self.name), "refused", (sequence, at), fields);
+        let event = Event {
+            policy: POLICY,
+            name: self.name,
+            kind: "refused",
+            keyed: false,
+            sequence,
+            at,
+            fields,
+        };
         self.changes.notify(|| observer.observe(&event), |change| self.emit(observer, change));
     }
 
@@ -426,8 +434,15 @@ impl Teller {
 
     fn emit(&self, observer: &dyn Observer, Change { sequence, at, limit }: Change) {
         let fields = [("limit", EventValue::Count(limit.into()))];
-        let event = Event::new((POLICY, self.name), "reconfigured", (sequence, at), &fields);
-        observer.observe(&event);
+        observer.observe(&Event {
+            policy: POLICY,
+            name: self.name,
+            kind: "reconfigured",
+            keyed: false,
+            sequence,
+            at,
+            fields: &fields,
+        });
     }
 }
 
