@@ -2,6 +2,7 @@
 //! flags that waiters set.
 
 use super::Ring;
+use super::core::Compacted;
 use super::error::{PopError, PushError};
 
 impl<T> Ring<T> {
@@ -30,6 +31,15 @@ impl<T> Ring<T> {
         let claim = self.core.claim_pop()?;
         let item = self.core.take(&claim);
         Ok(act(item, claim.has_waiters))
+    }
+
+    /// Removes the items that `keep` rejects from a full ring; the others keep their order. `None` if
+    /// the ring is not full, or if a peer owns one of its slots.
+    ///
+    /// Peers get `Busy` until this returns. `keep` must be short and must not panic. The caller wakes
+    /// the waiters that the result reports.
+    pub(crate) fn compact(&self, keep: impl FnMut(&T) -> bool) -> Option<Compacted<T>> {
+        self.core.compact(keep)
     }
 
     /// Claims the oldest item, and takes it when the returned closure is called.

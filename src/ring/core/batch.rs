@@ -44,7 +44,7 @@ impl<T> Core<T> {
 
     /// Returns how many slots from `position` on, `max` at most, are in `state`, without a gap.
     #[inline(always)]
-    fn count(&self, position: u64, max: usize, state: u64) -> usize {
+    pub(super) fn count(&self, position: u64, max: usize, state: u64) -> usize {
         let run = self.geometry.run(position, max);
         let count = self.slots.count(run, state);
         if count < run.count || count == max {

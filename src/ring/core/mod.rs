@@ -30,10 +30,12 @@
 //! [bounded MPMC queue]: https://www.1024cores.net/home/lock-free-algorithms/queues/bounded-mpmc-queue
 
 mod batch;
+mod compact;
 mod discard;
 mod force_push;
 mod slots;
 
+pub(crate) use self::compact::Compacted;
 use self::slots::Slots;
 use super::error::{PopError, PushError};
 use super::position::{CLOSED, FREE, FULL, Geometry, WAITING, position_of};

@@ -187,6 +187,30 @@ impl<T> Slots<T> {
         slot.item.with(|item| unsafe { item.cast::<T>().read() })
     }
 
+    /// Calls `inspect` with the item of a slot, which the caller owns.
+    pub(super) fn inspect<R>(&self, index: usize, inspect: impl FnOnce(&T) -> R) -> R {
+        // SAFETY: the caller owns the slot (invariant 1), which holds the item (invariant 2).
+        self.slot(index).item.with(|item| inspect(unsafe { &*item.cast::<T>() }))
+    }
+
+    /// Moves the item out of a slot, which the caller owns and goes on to own.
+    pub(super) fn move_out(&self, index: usize) -> T {
+        // SAFETY: as in `empty`; the caller does not publish the slot before it has put an item in.
+        self.slot(index).item.with(|item| unsafe { item.cast::<T>().read() })
+    }
+
+    /// Moves an item into an empty slot, which the caller owns and goes on to own.
+    pub(super) fn move_in(&self, index: usize, value: T) {
+        // SAFETY: as in `fill`.
+        self.slot(index).item.with_mut(|item| unsafe { item.cast::<T>().write(value) });
+    }
+
+    /// Ends the ownership of a slot, with the stamp of its next position and state.
+    pub(super) fn release(&self, index: usize, stamp: u64) {
+        // Ordering: release, with the acquire in `stamp` of the next owner.
+        self.slot(index).stamp.store(stamp, Ordering::Release);
+    }
+
     /// Replaces the item of a slot by that of position `newest`, one lap later. The caller owns the
     /// slot for both positions.
     pub(super) fn replace(&self, index: usize, newest: u64, value: T) -> T {
