@@ -43,7 +43,7 @@ pub(crate) use platform::{
     Arc, Mutex, MutexGuard, UnsafeCell, atomic, heap, hint, thread, thread_id,
 };
 pub(crate) use spin::{CasBackoff, SpinWait};
-pub(crate) use thread_registry::{Registry, ThreadId};
+pub(crate) use thread_registry::{ThreadId, ThreadRegistry};
 pub(crate) use wakers::Wakers;
 
 // The plain names are std's and `parking_lot`'s under loom too. They are for what no model examines:

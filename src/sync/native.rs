@@ -156,19 +156,19 @@ impl<T> UnsafeCell<T> {
 /// The id of the calling thread.
 pub(crate) mod thread_id {
     use super::Mutex;
-    use crate::sync::thread_registry::{Numbers, Place};
-    use crate::sync::{Registry, ThreadId};
+    use crate::sync::thread_registry::{Numbers, Position};
+    use crate::sync::{ThreadId, ThreadRegistry};
     use std::cell::Cell;
 
-    static REGISTRY: Registry = Registry::over(Mutex::new(Numbers::new()));
+    static REGISTRY: ThreadRegistry = ThreadRegistry::over(Mutex::new(Numbers::new()));
 
-    const UNKNOWN: Place = Place { bucket: u32::MAX, index: 0 };
-    const LEAVING: Place = Place { bucket: u32::MAX, index: 1 };
+    const UNKNOWN: Position = Position { bucket: u32::MAX, index: 0 };
+    const LEAVING: Position = Position { bucket: u32::MAX, index: 1 };
 
     thread_local! {
         /// Const-initialized and without a destructor: reading it is one load, also while the thread's
         /// other locals are destroyed.
-        static PLACE: Cell<Place> = const { Cell::new(UNKNOWN) };
+        static POSITION: Cell<Position> = const { Cell::new(UNKNOWN) };
         /// Returns the id to the registry when the thread ends.
         static HOLDER: Holder = const { Holder };
     }
@@ -179,9 +179,9 @@ pub(crate) mod thread_id {
         fn drop(&mut self) {
             // Cleared before it is returned: later destructors of this thread find no id, and so never
             // use one that another thread holds by then.
-            let place = PLACE.replace(LEAVING);
-            if place != UNKNOWN {
-                REGISTRY.release(ThreadId::held(place));
+            let position = POSITION.replace(LEAVING);
+            if position != UNKNOWN {
+                REGISTRY.release(ThreadId::held(position));
             }
         }
     }
@@ -189,9 +189,9 @@ pub(crate) mod thread_id {
     /// Returns the id of the calling thread if it has one.
     #[inline]
     pub(crate) fn known() -> Option<ThreadId> {
-        let place = PLACE.get();
+        let position = POSITION.get();
         // This is the only bounds check that a look-up in a table of `BUCKETS` buckets needs.
-        ((place.bucket as usize) < ThreadId::BUCKETS).then(|| ThreadId::held(place))
+        ((position.bucket as usize) < ThreadId::BUCKETS).then(|| ThreadId::held(position))
     }
 
     /// Returns the id of the calling thread, and registers the thread if it has none; `None` if the
@@ -202,19 +202,19 @@ pub(crate) mod thread_id {
 
     #[cold]
     fn register() -> Option<ThreadId> {
-        if PLACE.get() == UNKNOWN {
+        if POSITION.get() == UNKNOWN {
             // Accessing the holder registers its destructor, which returns the id. If it is too late for
             // the destructor, it is too late for an id.
-            let armed = HOLDER.try_with(|_| PLACE.set(REGISTRY.acquire().place));
+            let armed = HOLDER.try_with(|_| POSITION.set(REGISTRY.acquire().position));
             if armed.is_err() {
-                PLACE.set(LEAVING);
+                POSITION.set(LEAVING);
             }
         }
-        let place = PLACE.get();
-        (place != LEAVING).then(|| ThreadId::held(place))
+        let position = POSITION.get();
+        (position != LEAVING).then(|| ThreadId::held(position))
     }
 
-    pub(crate) fn registry() -> Option<&'static Registry> {
+    pub(crate) fn registry() -> Option<&'static ThreadRegistry> {
         Some(&REGISTRY)
     }
 }

@@ -140,8 +140,8 @@ impl Semaphore {
         self.try_acquire_n(1)
     }
 
-    /// Acquires `n` permits if they are available and there are no waiters. With `n` = 0 the permit
-    /// counts for nothing, but the same conditions apply.
+    /// Acquires `n` permits if they are available and there are no waiters. The conditions apply to
+    /// `n` = 0 too.
     ///
     /// # Errors
     ///
