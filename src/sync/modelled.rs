@@ -110,8 +110,8 @@ impl<T> Mutex<T> {
     }
 }
 
-/// No thread has an id. Statics outlive a model, so a model creates its own `ThreadRegistry` and passes ids
-/// explicitly.
+/// No thread has an id. Statics outlive a model, so a model creates its own `ThreadRegistry` and
+/// passes ids explicitly.
 pub(crate) mod thread_id {
     use crate::sync::{ThreadId, ThreadRegistry};
 

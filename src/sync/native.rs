@@ -8,8 +8,8 @@ pub(crate) mod atomic {
         AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
     };
 
-    /// The light half of an asymmetric fence: keeps the compiler from reordering a store and a later
-    /// load. The other thread must allow for the time that the store takes to become visible.
+    /// The light half of an asymmetric fence: keeps the compiler from reordering a store and a
+    /// later load. The other thread must allow for the time that the store takes to become visible.
     #[inline(always)]
     pub(crate) fn light_fence() {
         std::sync::atomic::compiler_fence(Ordering::SeqCst);
@@ -33,8 +33,8 @@ pub(crate) mod thread {
 
     pub(crate) use std::thread::{Thread, current, park, yield_now};
 
-    /// The calling thread as a waiter that is woken through a [`Waker`], so that threads and tasks can
-    /// wait in one queue.
+    /// The calling thread as a waiter that is woken through a [`Waker`], so that threads and tasks
+    /// can wait in one queue.
     #[derive(Debug)]
     pub(crate) struct Parker {
         waker: Waker,
@@ -67,13 +67,14 @@ pub(crate) mod thread {
             &self.waker
         }
 
-        /// Parks until woken. May return spuriously: the thread's token may be left over from an earlier
-        /// wait.
+        /// Parks until woken. May return spuriously: the thread's token may be left over from an
+        /// earlier wait.
         pub(crate) fn park(&self) {
             park();
         }
 
-        /// Parks until woken or until `deadline`; returns `false` if the deadline had passed before.
+        /// Parks until woken or until `deadline`; returns `false` if the deadline had passed
+        /// before.
         pub(crate) fn park_until(&self, deadline: ParkDeadline) -> bool {
             let Some(end) = deadline.end else {
                 park();
@@ -132,8 +133,8 @@ pub(crate) mod thread {
     }
 }
 
-/// `core::cell::UnsafeCell` with loom's interface: an access lasts as long as a closure, so that loom
-/// sees where it begins and ends.
+/// `core::cell::UnsafeCell` with loom's interface: an access lasts as long as a closure, so that
+/// loom sees where it begins and ends.
 #[derive(Debug)]
 pub(crate) struct UnsafeCell<T>(core::cell::UnsafeCell<T>);
 
@@ -166,8 +167,8 @@ pub(crate) mod thread_id {
     const LEAVING: Position = Position { bucket: u32::MAX, index: 1 };
 
     thread_local! {
-        /// Const-initialized and without a destructor: reading it is one load, also while the thread's
-        /// other locals are destroyed.
+        /// Const-initialized and without a destructor: reading it is one load, also while the
+        /// thread's other locals are destroyed.
         static POSITION: Cell<Position> = const { Cell::new(UNKNOWN) };
         /// Returns the id to the registry when the thread ends.
         static HOLDER: Holder = const { Holder };
@@ -177,8 +178,8 @@ pub(crate) mod thread_id {
 
     impl Drop for Holder {
         fn drop(&mut self) {
-            // Cleared before it is returned: later destructors of this thread find no id, and so never
-            // use one that another thread holds by then.
+            // Cleared before it is returned: later destructors of this thread find no id, and so
+            // never use one that another thread holds by then.
             let position = POSITION.replace(LEAVING);
             if position != UNKNOWN {
                 REGISTRY.release(ThreadId::held(position));
@@ -203,8 +204,8 @@ pub(crate) mod thread_id {
     #[cold]
     fn register() -> Option<ThreadId> {
         if POSITION.get() == UNKNOWN {
-            // Accessing the holder registers its destructor, which returns the id. If it is too late for
-            // the destructor, it is too late for an id.
+            // Accessing the holder registers its destructor, which returns the id. If it is too
+            // late for the destructor, it is too late for an id.
             let armed = HOLDER.try_with(|_| POSITION.set(REGISTRY.acquire().position));
             if armed.is_err() {
                 POSITION.set(LEAVING);

@@ -9,10 +9,10 @@ use std::marker::PhantomData;
 ///
 /// # Invariant
 ///
-/// While a `ThreadId` of some number exists, only its holder uses that number: the registry issues it
-/// once, the value stays on its thread (it is not `Send`), and it is returned under the registry's lock.
-/// By that lock, everything the last holder did with the number happens before everything the next
-/// holder does.
+/// While a `ThreadId` of some number exists, only its holder uses that number: the registry issues
+/// it once, the value stays on its thread (it is not `Send`), and it is returned under the
+/// registry's lock. By that lock, everything the last holder did with the number happens before
+/// everything the next holder does.
 #[derive(Debug)]
 pub(crate) struct ThreadId {
     pub(super) position: Position,
@@ -20,8 +20,8 @@ pub(crate) struct ThreadId {
     stays: PhantomData<*const ()>,
 }
 
-/// The position of a number in a table that grows by doubling: bucket `b` holds the `2^b` numbers from
-/// `2^b - 1` on. Computed once per thread, not at every look-up.
+/// The position of a number in a table that grows by doubling: bucket `b` holds the `2^b` numbers
+/// from `2^b - 1` on. Computed once per thread, not at every look-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Position {
     pub(super) bucket: u32,
@@ -61,7 +61,8 @@ impl Position {
     }
 }
 
-/// Issues the smallest free number, so that numbers are at most as many as threads alive at one time.
+/// Issues the smallest free number, so that numbers are at most as many as threads alive at one
+/// time.
 #[derive(Debug)]
 pub(crate) struct ThreadRegistry {
     numbers: Mutex<Numbers>,
@@ -113,8 +114,8 @@ impl ThreadRegistry {
     }
 
     /// Calls `act` for every number that no thread holds, and keeps these numbers from being issued
-    /// meanwhile. Does nothing if the registry is locked. `act` runs under the lock and must not run user
-    /// code.
+    /// meanwhile. Does nothing if the registry is locked. `act` runs under the lock and must not
+    /// run user code.
     pub(crate) fn for_each_free(&self, mut act: impl FnMut(&ThreadId)) {
         if let Some(numbers) = self.numbers.try_lock() {
             for Reverse(number) in &numbers.free {
@@ -158,8 +159,8 @@ mod tests {
         }
     }
 
-    /// The platform chooses the order in which the locals of a thread are destroyed. In either order the
-    /// thread stops using its id before it returns it.
+    /// The platform chooses the order in which the locals of a thread are destroyed. In either
+    /// order the thread stops using its id before it returns it.
     #[test]
     fn an_id_that_was_returned_is_not_used() {
         use std::cell::RefCell;

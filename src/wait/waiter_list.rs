@@ -3,11 +3,11 @@
 /// A doubly linked list in a vector.
 ///
 /// [`push_back`](Self::push_back) returns a [`WaiterKey`] that names the member for good: once the
-/// member is gone the key finds nothing, even if its slot was reused. So a waiter holds no pointer, need
-/// not be pinned, and finds out whether it was served by looking for itself in the list.
+/// member is gone the key finds nothing, even if its slot was reused. So a waiter holds no pointer,
+/// need not be pinned, and finds out whether it was served by looking for itself in the list.
 ///
-/// Slots are reused: memory grows to the largest number of members at one time and no further. Every
-/// operation is O(1).
+/// Slots are reused: memory grows to the largest number of members at one time and no further.
+/// Every operation is O(1).
 #[derive(Debug)]
 pub(crate) struct WaiterList<T> {
     nodes: Vec<Node<T>>,
