@@ -39,7 +39,15 @@ impl Emitter {
             ("limit", EventValue::Count(limit.into())),
         ];
         let sequence = self.rejections.fetch_add(1, Relaxed) + 1;
-        let event = Event::new((POLICY, self.name), "rejected", (sequence, at()), &fields);
+        let event = Event {
+            policy: POLICY,
+            name: self.name,
+            kind: "rejected",
+            keyed: false,
+            sequence,
+            at: at(),
+            fields: &fields,
+        };
         self.changes.notify(|| observer.observe(&event), |change| self.emit(change));
     }
 
@@ -64,7 +72,14 @@ impl Emitter {
             ("limit", EventValue::Count(change.to.into())),
             ("reason", EventValue::Label(change.reason.as_str())),
         ];
-        let stamp = (change.sequence, change.at);
-        observer.observe(&Event::new((POLICY, self.name), "limit_changed", stamp, &fields));
+        observer.observe(&Event {
+            policy: POLICY,
+            name: self.name,
+            kind: "limit_changed",
+            keyed: false,
+            sequence: change.sequence,
+            at: change.at,
+            fields: &fields,
+        });
     }
 }
