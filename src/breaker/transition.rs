@@ -114,8 +114,8 @@ pub struct Transition {
     pub to: CircuitBreakerState,
     /// The cause.
     pub cause: TransitionCause,
-    /// The counts that led to the transition: those of the window when the breaker tripped, those of
-    /// the probes when a trial ended.
+    /// The counts that led to the transition: those of the window when the breaker tripped, those
+    /// of the probes when a trial ended.
     pub counts: WindowCounts,
     /// The number of openings since the breaker was last closed.
     pub openings: u32,
