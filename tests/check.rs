@@ -120,7 +120,7 @@ fn each_rule_has_a_stack_that_breaks_it_and_one_that_just_does_not() {
 
         "same-twice": .breaker(b()).breaker(b());
         "": .breaker(b()).breaker(breaker(|b| b.name("everything")));
-        "same-twice": .rate_limit(&unnamed).retry(r()).rate_limit(unnamed.costing(2));
+        "same-twice": .rate_limit(&unnamed).retry(r()).rate_limit(unnamed.cost(2));
         "": .rate_limit(limiter()).rate_limit(limiter());
         "": .breaker(breaker(|b| b.name("circuit_breaker"))).breaker(breaker(|b| b.name("circuit_breaker")));
         "same-twice": .guard(Gate("quota")).retry(r()).guard(Gate("quota"));

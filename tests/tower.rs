@@ -8,7 +8,7 @@ use mainstay::event::Event;
 use mainstay::outcome::Outcome;
 use mainstay::pipeline::Pipeline;
 use mainstay::policy::{Admission, Context as Call, Facts, OwnedGuard, Policy, kind};
-use mainstay::rate::{AllOf, Quota, RateLimiter};
+use mainstay::rate::{Quota, RateLimiter, RateLimiterGroup};
 use mainstay::retry::Retry;
 use mainstay::time::{Clock, ManualClock};
 use mainstay::timeout::Timeout;
@@ -232,7 +232,7 @@ fn a_limiter_is_not_per_connection() {
     };
     let service = service_fn(|(): ()| ready(Ok::<_, ()>(())));
     let one = Pipeline::builder().rate_limit(limiter()).build();
-    let all = Pipeline::builder().guard(AllOf::new([&limiter(), &limiter()])).build();
+    let all = Pipeline::builder().guard(RateLimiterGroup::new([&limiter(), &limiter()])).build();
     let served =
         |service: &dyn Fn() -> Result<(), Error<()>>| (0..9).filter(|_| service().is_ok()).count();
     let (first, second) = (one.layer(service), one.layer(service));
@@ -257,7 +257,7 @@ fn calls_wait_for_a_limiter_in_order_and_hold_nothing_when_dropped() {
         })
         .build()
         .unwrap();
-    let layer = Pipeline::builder().rate_limit(limiter.waiting_at_most(3 * SECOND)).build();
+    let layer = Pipeline::builder().rate_limit(limiter.max_wait(3 * SECOND)).build();
     let strict = Strict::new(0);
     let call = |n: u32| {
         let mut service = layer.layer(strict.clone());

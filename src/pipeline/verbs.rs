@@ -5,7 +5,7 @@ use super::stack::{EmptyStack, PipelineStack};
 use super::{Pipeline, PipelineBuilder};
 use crate::breaker::ClassifiedCircuitBreaker;
 use crate::policy::{Policy, kind, kind::Matches};
-use crate::rate::Admission;
+use crate::rate::RateLimitPolicy;
 use crate::retry::RetryWhen;
 use crate::timeout::Timeout;
 
@@ -87,13 +87,13 @@ impl<S> PipelineBuilder<S> {
     }
 
     /// Rejects or holds up calls that come too fast: a [`RateLimiter`](crate::rate::RateLimiter), or one
-    /// with a [cost](crate::rate::RateLimiter::costing) or with
-    /// [patience](crate::rate::RateLimiter::waiting_at_most).
+    /// with a [cost](crate::rate::RateLimiter::cost) or with
+    /// [a wait](crate::rate::RateLimiter::max_wait).
     #[must_use]
     pub fn rate_limit(
         self,
-        limiter: impl Into<Admission>,
-    ) -> PipelineBuilder<PipelineStack<S, GuardLayer<Admission>>> {
+        limiter: impl Into<RateLimitPolicy>,
+    ) -> PipelineBuilder<PipelineStack<S, GuardLayer<RateLimitPolicy>>> {
         self.guard(limiter.into())
     }
 
