@@ -33,7 +33,7 @@ fn stacks(c: &mut Criterion) {
     group.bench_function("empty pipeline", |b| b.iter(|| ready(stack.call(ok))));
     let stack = Pipeline::builder().breaker(&breaker).build();
     group.bench_function("breaker", |b| b.iter(|| ready(stack.call(ok))));
-    group.bench_function("breaker, once", |b| b.iter(|| ready(stack.call_once(|_| ok()))));
+    group.bench_function("breaker, once", |b| b.iter(|| ready(stack.call_once_with(|_| ok()))));
     let stack = Pipeline::builder().retry(&retry).build();
     group.bench_function("retry", |b| b.iter(|| ready(stack.call(ok))));
     let stack = Pipeline::builder().timeout(second).build();

@@ -1,6 +1,6 @@
-//! The ring and the channel by themselves. Beside other crates: `benches/peers`.
+//! Benchmarks of the ring and the channel. `benches/peers` compares them with other crates.
 
-#![allow(missing_docs)] // criterion's macro makes a function without any
+#![allow(missing_docs)] // criterion's macro makes a function without documentation
 
 use std::hint::black_box;
 
@@ -24,11 +24,11 @@ fn ring(c: &mut Criterion) {
     for size in [1, 4, 16, 64] {
         let mut source = Vec::with_capacity(size);
         let mut got = Vec::with_capacity(size);
-        group.bench_function(format!("batch of {size}, there and back"), |b| {
+        group.bench_function(format!("batch of {size}, pushed and popped"), |b| {
             b.iter(|| {
                 source.resize(size, black_box(7u64));
-                ring.push_batch(&mut source.drain(..)).unwrap();
-                ring.pop_batch(&mut got, size).unwrap();
+                ring.try_push_batch(&mut source.drain(..)).unwrap();
+                ring.try_pop_batch(&mut got, size).unwrap();
                 got.clear();
             });
         });

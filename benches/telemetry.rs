@@ -1,11 +1,11 @@
-//! What observers cost: a call that changes no state, and two changes of state (a breaker opens, and is
-//! reset), with nobody listening, with each observer, and with somebody behind it or nobody.
+//! The cost of observers: of a call that changes no state, and of two changes of state (a breaker opens
+//! and is reset), without an observer and with each, with and without a recorder or subscriber behind it.
 #![allow(missing_docs)] // criterion's macro makes a function without any
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use mainstay::breaker::{CircuitBreaker, CircuitBreakerBuilder};
 use mainstay::event::Event;
-use mainstay::telemetry::{Metrics, Tracing};
+use mainstay::telemetry::{MetricsObserver, TracingObserver};
 use metrics::{
     Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit,
     with_local_recorder,
@@ -14,7 +14,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-/// A recorder whose handles are atomics: the least that one can do.
+/// A recorder whose handles are atomics, the cheapest that count.
 struct Atomics;
 
 impl Recorder for Atomics {
@@ -32,10 +32,10 @@ impl Recorder for Atomics {
     }
 }
 
-/// A subscriber that takes everything and keeps nothing.
-struct Swallow;
+/// A subscriber that enables all events and discards them.
+struct Discard;
 
-impl tracing::Subscriber for Swallow {
+impl tracing::Subscriber for Discard {
     fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
         true
     }
@@ -61,19 +61,19 @@ fn open_and_reset(breaker: &CircuitBreaker) {
 }
 
 fn observers(c: &mut Criterion) {
-    let silent = breaker(|b| b);
+    let unobserved = breaker(|b| b);
     let closure = breaker(|b| {
         b.observer(|event: &Event<'_>| {
             black_box(event);
         })
     });
-    let unrecorded = breaker(|b| b.observer(Metrics::new()));
-    open_and_reset(&unrecorded); // its handles lead nowhere
-    let recorded = breaker(|b| b.observer(Metrics::new()));
+    let unrecorded = breaker(|b| b.observer(MetricsObserver::new()));
+    open_and_reset(&unrecorded); // registers its handles without a recorder
+    let recorded = breaker(|b| b.observer(MetricsObserver::new()));
     with_local_recorder(&Atomics, || open_and_reset(&recorded));
-    let traced = breaker(|b| b.observer(Tracing));
+    let traced = breaker(|b| b.observer(TracingObserver));
     let breakers = [
-        ("nobody", &silent),
+        ("no observer", &unobserved),
         ("a closure", &closure),
         ("metrics, no recorder", &unrecorded),
         ("metrics", &recorded),
@@ -81,18 +81,18 @@ fn observers(c: &mut Criterion) {
     ];
 
     let mut group = c.benchmark_group("a call that changes no state");
-    for (listens, breaker) in breakers {
-        group.bench_function(listens, |b| {
+    for (observer, breaker) in breakers {
+        group.bench_function(observer, |b| {
             b.iter(|| breaker.call_blocking(|| black_box(Ok::<u64, ()>(1))));
         });
     }
     group.finish();
 
     let mut group = c.benchmark_group("two changes of state");
-    for (listens, breaker) in breakers {
-        group.bench_function(listens, |b| b.iter(|| open_and_reset(breaker)));
+    for (observer, breaker) in breakers {
+        group.bench_function(observer, |b| b.iter(|| open_and_reset(breaker)));
     }
-    tracing::subscriber::with_default(Swallow, || {
+    tracing::subscriber::with_default(Discard, || {
         group.bench_function("tracing", |b| b.iter(|| open_and_reset(&traced)));
     });
     group.finish();

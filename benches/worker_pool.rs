@@ -42,11 +42,11 @@ fn throughput(c: &mut Criterion) {
         .unwrap();
     });
     race("with a deadline", pool, |pool| {
-        pool.within(Duration::from_secs(9)).submit_blocking(|| ()).unwrap();
+        pool.start_timeout(Duration::from_secs(9)).submit_blocking(|| ()).unwrap();
     });
     race(
         "with priorities",
-        || WorkerPool::builder().workers(2).priorities(true).build().unwrap(),
+        || WorkerPool::builder().workers(2).priorities().build().unwrap(),
         |pool| pool.submit_blocking(|| ()).unwrap(),
     );
     race(
@@ -60,7 +60,7 @@ fn throughput(c: &mut Criterion) {
 fn one(c: &mut Criterion) {
     let mut group = c.benchmark_group("worker_pool, one job");
     let pool = pool();
-    group.bench_function("spawn + join", |b| b.iter(|| pool.spawn(|| 7).join_blocking().unwrap()));
+    group.bench_function("spawn + join", |b| b.iter(|| pool.call_blocking(|| 7).unwrap()));
     group.bench_function("scope of one", |b| {
         b.iter(|| {
             let mut answer = 0;

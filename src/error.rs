@@ -1,14 +1,15 @@
-//! One vocabulary of errors for every policy: [`Error`], [`Rejection`], [`TimedOut`], [`ConfigError`].
+//! The errors of all policies: [`Error`], [`Rejection`], [`TimedOut`], [`ConfigError`].
 //!
-//! However many policies stand around an operation, the caller sees one flat [`Error<E>`]: the
-//! operation failed by itself, it took too long, or it was never started and here is who refused it
-//! and when to come back.
+//! A call through any number of policies returns one flat [`Error<E>`]: the operation failed, it
+//! exceeded a time limit, or a policy rejected the call before the operation started.
 
 use crate::time::{nanos, seconds};
-use std::fmt;
+use std::fmt::{self, Write};
 use std::time::Duration;
 
-/// Why a guarded call did not return `Ok`.
+/// The error of a call through policies.
+///
+/// # Examples
 ///
 /// ```
 /// use mainstay::error::Error;
@@ -23,19 +24,55 @@ use std::time::Duration;
 /// }
 /// # let _ = status;
 /// ```
+///
+/// # As `std::error::Error`
+///
+/// `Error<E>` implements [`std::error::Error`] for every `E` that has `Debug` and `Display`. So `?`
+/// converts it into `anyhow::Error` or `Box<dyn Error>` also where `E` is such a type itself, as in a
+/// Tower stack or an application that uses `anyhow`. (These types do not implement
+/// `std::error::Error`, so the implementation cannot require it of `E`.)
+///
+/// It displays as the operation's error does, and [`source`](std::error::Error::source) returns `None`:
+/// the chain of causes belongs to the operation's error. Get it from [`operation`](Self::operation), or
+/// convert with [`into_boxed`](Self::into_boxed), which keeps the chain:
+///
+/// ```
+/// use mainstay::error::Error;
+/// use std::error::Error as _;
+///
+/// # #[derive(Debug)]
+/// # struct Failed(std::io::Error);
+/// # impl std::fmt::Display for Failed {
+/// #     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str("failed") }
+/// # }
+/// # impl std::error::Error for Failed {
+/// #     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> { Some(&self.0) }
+/// # }
+/// fn search() -> Result<(), Error<Failed>> {
+///     Err(Error::Operation(Failed(std::io::Error::other("no route"))))
+/// }
+///
+/// fn handle() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+///     search().map_err(Error::into_boxed)?;
+///     Ok(())
+/// }
+///
+/// let cause = handle().unwrap_err().source().unwrap().to_string();
+/// assert_eq!(cause, "no route");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error<E> {
-    /// The operation ran and failed by itself.
+    /// The operation ran and failed.
     Operation(E),
-    /// The operation took longer than it was given, and was dropped.
+    /// The operation exceeded a time limit and was dropped.
     Timeout(TimedOut),
-    /// The operation was never started.
+    /// A policy rejected the call; the operation was not started.
     Rejected(Rejection),
 }
 
 impl<E> Error<E> {
-    /// The operation's own error, if that is what it is.
+    /// Returns the operation's error, if the operation failed.
     #[must_use]
     pub fn operation(&self) -> Option<&E> {
         match self {
@@ -44,19 +81,19 @@ impl<E> Error<E> {
         }
     }
 
-    /// Whether a policy refused to start the operation.
+    /// Returns whether a policy rejected the call.
     #[must_use]
     pub const fn is_rejected(&self) -> bool {
         matches!(self, Self::Rejected(_))
     }
 
-    /// Whether a time limit ended the operation.
+    /// Returns whether the operation exceeded a time limit.
     #[must_use]
     pub const fn is_timeout(&self) -> bool {
         matches!(self, Self::Timeout(_))
     }
 
-    /// When it is worth trying again, if a policy that refused knows.
+    /// Returns after which time a retry can succeed, if the policy that rejected the call knows.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -65,18 +102,48 @@ impl<E> Error<E> {
         }
     }
 
-    /// The same in whole seconds, rounded up, as the header field `Retry-After` has it.
+    /// Returns [`retry_after`](Self::retry_after) in whole seconds, rounded up, as in the header field
+    /// `Retry-After`.
     #[must_use]
     pub fn retry_after_secs(&self) -> Option<u64> {
         self.retry_after().map(seconds)
     }
 
-    /// Applies `f` to the operation's own error.
+    /// Converts the operation's error by `f`.
+    ///
+    /// ```
+    /// use mainstay::error::Error;
+    ///
+    /// let error = Error::Operation(std::io::Error::other("no route"));
+    /// assert_eq!(error.map_operation(|error| error.to_string()).operation().unwrap(), "no route");
+    /// ```
     pub fn map_operation<F>(self, f: impl FnOnce(E) -> F) -> Error<F> {
         match self {
             Self::Operation(error) => Error::Operation(f(error)),
             Self::Timeout(timed_out) => Error::Timeout(timed_out),
             Self::Rejected(rejection) => Error::Rejected(rejection),
+        }
+    }
+
+    /// Converts into a boxed error: the operation's error with its chain of causes, or the
+    /// [`TimedOut`] or [`Rejection`].
+    ///
+    /// ```
+    /// use mainstay::error::{Error, Reason, Rejection};
+    ///
+    /// let error: Error<std::io::Error> = Rejection::new(Reason::QueueFull, "mailer").into();
+    /// let boxed = error.into_boxed();
+    /// assert!(boxed.downcast_ref::<Rejection>().is_some());
+    /// ```
+    #[must_use]
+    pub fn into_boxed(self) -> Box<dyn std::error::Error + Send + Sync>
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        match self {
+            Self::Operation(error) => error.into(),
+            Self::Timeout(timed_out) => timed_out.into(),
+            Self::Rejected(rejection) => rejection.into(),
         }
     }
 }
@@ -120,17 +187,10 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
     }
 }
 
-impl<E: std::error::Error> std::error::Error for Error<E> {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            // Transparent: this error displays as the operation's own, so its source is that one's.
-            Self::Operation(error) => error.source(),
-            Self::Timeout(_) | Self::Rejected(_) => None,
-        }
-    }
-}
+// Without `source`: see the type's documentation.
+impl<E: fmt::Debug + fmt::Display> std::error::Error for Error<E> {}
 
-/// A time limit passed.
+/// An operation exceeded a time limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimedOut {
     policy: &'static str,
@@ -138,19 +198,27 @@ pub struct TimedOut {
 }
 
 impl TimedOut {
-    /// An answer of `policy`, whose limit was `limit`.
+    /// Creates the error of the timeout named `policy`, with its limit.
+    ///
+    /// ```
+    /// use mainstay::error::TimedOut;
+    /// use std::time::Duration;
+    ///
+    /// let timed_out = TimedOut::new("search", Duration::from_secs(2));
+    /// assert_eq!(timed_out.to_string(), "timed out after 2s (search)");
+    /// ```
     #[must_use]
     pub const fn new(policy: &'static str, limit: Duration) -> Self {
         Self { policy, limit }
     }
 
-    /// The name of the timeout that ended the call.
+    /// Returns the name of the timeout.
     #[must_use]
     pub const fn policy(&self) -> &'static str {
         self.policy
     }
 
-    /// How long the operation was given.
+    /// Returns the limit.
     #[must_use]
     pub const fn limit(&self) -> Duration {
         self.limit
@@ -165,25 +233,25 @@ impl fmt::Display for TimedOut {
 
 impl std::error::Error for TimedOut {}
 
-/// Which kind of limit refused a call.
+/// Why a policy rejected a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
-    /// A circuit breaker is open, or half-open with all its probes under way.
+    /// A circuit breaker is open, or half-open with as many probes running as it admits.
     CircuitOpen,
-    /// There is no room for one more: of keys, say.
+    /// A bounded resource other than a queue is exhausted, such as the number of keys.
     Exhausted,
-    /// A setting that is found out only when it is used, such as a key's own quota, is out of range.
+    /// A setting that is checked only when it is used, such as the quota of one key, is out of range.
     Misconfigured,
-    /// A rate limiter has no tokens, or others wait for them.
+    /// A rate limiter has too few tokens, or other callers wait for them.
     RateLimited,
-    /// A queue has no room.
+    /// A queue is full.
     QueueFull,
-    /// The time to wait, for room or in the queue, was over before it came to its turn.
+    /// The time limit for waiting was over, in a queue or for room in it.
     QueueTimeout,
-    /// Dropped under overload, so that the rest is served in time.
+    /// Work was dropped under overload, so that the rest is served in time.
     Shed,
-    /// A pool, a queue or a ring is being shut down.
+    /// A pool, a queue or a ring has been shut down.
     ShutDown,
     /// A policy written by the user rejected the call; its name says which.
     Custom,
@@ -211,45 +279,60 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A policy refused to start an operation.
+/// The rejection of a call by a policy, before its operation started.
 ///
-/// Small and `Copy`: refusing must be cheapest when there is most to refuse.
+/// Small and `Copy`, because rejections must be cheap under overload.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Rejection {
     policy: &'static str,
-    /// `u64::MAX`: unknown.
+    /// `u64::MAX` if unknown.
     retry_after_nanos: u64,
     reason: Reason,
 }
 
 impl Rejection {
-    /// An answer of the policy named `policy`.
+    /// Creates a rejection by the policy named `policy`.
+    ///
+    /// ```
+    /// use mainstay::error::{Reason, Rejection};
+    ///
+    /// let rejection = Rejection::new(Reason::QueueFull, "mailer");
+    /// assert_eq!(rejection.to_string(), "rejected by mailer: queue full");
+    /// ```
     #[must_use]
     pub const fn new(reason: Reason, policy: &'static str) -> Self {
         Self { policy, retry_after_nanos: u64::MAX, reason }
     }
 
-    /// The same, with the time after which trying again makes sense.
+    /// Sets the time after which a retry can succeed.
+    ///
+    /// ```
+    /// # use mainstay::error::{Reason, Rejection};
+    /// # use std::time::Duration;
+    /// let rejection = Rejection::new(Reason::RateLimited, "mailer")
+    ///     .with_retry_after(Duration::from_millis(1500));
+    /// assert_eq!(rejection.retry_after_secs(), Some(2));
+    /// ```
     #[must_use]
     pub fn with_retry_after(mut self, retry_after: Duration) -> Self {
         self.retry_after_nanos = nanos(retry_after);
         self
     }
 
-    /// Which kind of limit refused.
+    /// Returns why the call was rejected.
     #[must_use]
     pub const fn reason(&self) -> Reason {
         self.reason
     }
 
-    /// The name of the policy that refused.
+    /// Returns the name of the policy that rejected the call.
     #[must_use]
     pub const fn policy(&self) -> &'static str {
         self.policy
     }
 
-    /// After which time trying again makes sense, if the policy can tell. Not a promise: others may
-    /// come first.
+    /// Returns after which time a retry can succeed, if the policy knows. Other callers may still be
+    /// served first.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         match self.retry_after_nanos {
@@ -258,7 +341,8 @@ impl Rejection {
         }
     }
 
-    /// The same in whole seconds, rounded up, as the header field `Retry-After` has it.
+    /// Returns [`retry_after`](Self::retry_after) in whole seconds, rounded up, as in the header field
+    /// `Retry-After`.
     #[must_use]
     pub fn retry_after_secs(&self) -> Option<u64> {
         self.retry_after().map(seconds)
@@ -279,7 +363,7 @@ impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "rejected by {}: {}", self.policy, self.reason)?;
         match self.retry_after() {
-            Some(after) => write!(f, "; try again in {after:?}"),
+            Some(after) => write!(f, "; retry after {after:?}"),
             None => Ok(()),
         }
     }
@@ -287,7 +371,7 @@ impl fmt::Display for Rejection {
 
 impl std::error::Error for Rejection {}
 
-/// A setting that a builder does not accept.
+/// A setting that is out of range.
 ///
 /// ```
 /// use mainstay::breaker::CircuitBreaker;
@@ -304,25 +388,40 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// `field` was given `value`, but takes only what `accepted` says.
+    /// Creates the error of a setting named `field`, which is `value`, and for which only what
+    /// `accepted` describes is allowed.
+    ///
+    /// The value is shortened to 128 characters, and control characters in it are escaped.
+    ///
+    /// ```
+    /// use mainstay::error::ConfigError;
+    ///
+    /// let error = ConfigError::new("max_idle", 0, "at least 1");
+    /// assert_eq!(error.to_string(), "max_idle is 0; accepted: at least 1");
+    /// ```
     #[must_use]
     pub fn new(field: &'static str, value: impl fmt::Debug, accepted: &'static str) -> Self {
-        Self { field, value: format!("{value:?}"), accepted }
+        let mut shown = ShownValue { text: String::new(), left: ShownValue::MAX_CHARS };
+        // Fails as soon as the value is too long, and leaves its beginning.
+        if write!(shown, "{value:?}").is_err() {
+            shown.text.push('…');
+        }
+        Self { field, value: shown.text, accepted }
     }
 
-    /// The name of the setting, which is that of the builder's method.
+    /// Returns the name of the setting, which is that of the builder's method.
     #[must_use]
     pub const fn field(&self) -> &'static str {
         self.field
     }
 
-    /// What it was given.
+    /// Returns the value, as `Debug` shows it.
     #[must_use]
     pub fn value(&self) -> &str {
         &self.value
     }
 
-    /// What it would accept.
+    /// Returns which values are accepted.
     #[must_use]
     pub const fn accepted(&self) -> &'static str {
         self.accepted
@@ -337,6 +436,31 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+/// The text of a rejected value: short, and on one line.
+struct ShownValue {
+    text: String,
+    /// How many more characters fit.
+    left: usize,
+}
+
+impl ShownValue {
+    const MAX_CHARS: usize = 128;
+}
+
+impl Write for ShownValue {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars() {
+            self.left = self.left.checked_sub(1).ok_or(fmt::Error)?;
+            if c.is_control() {
+                self.text.extend(c.escape_default());
+            } else {
+                self.text.push(c);
+            }
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 #[cfg(not(mainstay_loom))]
 mod tests {
@@ -349,18 +473,35 @@ mod tests {
     }
 
     #[test]
-    fn a_rejection_says_who_why_and_when() {
+    fn a_rejection_displays_policy_reason_and_time() {
         let rejection = Rejection::new(Reason::CircuitOpen, "search")
             .with_retry_after(Duration::from_millis(1500));
-        assert_eq!(rejection.to_string(), "rejected by search: circuit open; try again in 1.5s");
+        assert_eq!(rejection.to_string(), "rejected by search: circuit open; retry after 1.5s");
         assert_eq!(Error::<()>::from(rejection).retry_after(), Some(Duration::from_millis(1500)));
         assert_eq!(Rejection::new(Reason::ShutDown, "search").retry_after(), None);
     }
 
     #[test]
-    fn an_operations_error_is_shown_as_it_is() {
+    fn the_operations_error_is_displayed_unchanged() {
         let error = Error::Operation(std::io::Error::other("no route"));
         assert_eq!(error.to_string(), "no route");
         assert_eq!(error.map_operation(|e| e.kind()).operation(), Some(&std::io::ErrorKind::Other));
+    }
+
+    #[test]
+    fn a_long_value_is_shortened_and_control_characters_are_escaped() {
+        let error = ConfigError::new("name", "x".repeat(1 << 20), "a short name");
+        assert_eq!(error.value(), format!("\"{}…", "x".repeat(127)));
+        let full = "é".repeat(126);
+        assert_eq!(ConfigError::new("name", &full, "").value(), format!("\"{full}\""));
+
+        struct Raw(&'static str);
+        impl fmt::Debug for Raw {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.0)
+            }
+        }
+        let error = ConfigError::new("name", Raw("a\nb\u{1b}[31m"), "");
+        assert_eq!(error.value(), "a\\nb\\u{1b}[31m");
     }
 }

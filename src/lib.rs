@@ -1,30 +1,32 @@
-//! Resilience primitives for services: what stands between you and a dependency that can be slow, broken
-//! or flooded. A *mainstay* is the rope that holds the mast.
+//! Resilience primitives for services: what a service puts between itself and a dependency that
+//! can be slow, failing or overloaded.
 //!
-//! Each module can be used alone; a [`Pipeline`](pipeline) joins them around a call. No runtime is
-//! required: futures run under any executor, closures under none.
+//! Each module works alone; a [`Pipeline`] composes policies around a call. No runtime is required:
+//! futures run on any executor, and every operation has a blocking form.
+//!
+//! # Examples
 //!
 //! ```
-//! use mainstay::{breaker::CircuitBreaker, error::Error, pipeline::Pipeline, retry::Retry};
+//! use mainstay::{CircuitBreaker, Error, Pipeline, Retry};
 //! use std::time::Duration;
 //!
-//! # fn main() -> Result<(), mainstay::error::ConfigError> {
+//! # fn main() -> Result<(), mainstay::ConfigError> {
 //! let breaker = CircuitBreaker::builder().name("search").build()?;
-//! let retry = Retry::builder().idempotent(true).build()?; // a search may run twice
-//! let pipeline = Pipeline::builder()            // outermost first, like reading a sentence
-//!     .timeout(Duration::from_secs(2))          // the whole call
-//!     .retry(retry)                             // each attempt passes what stands below
-//!     .breaker(&breaker)                        // shared: cloning is cheap
-//!     .timeout(Duration::from_millis(300))      // one attempt
+//! let retry = Retry::builder().assume_idempotent().build()?;
+//! let pipeline = Pipeline::builder() // outermost first
+//!     .timeout(Duration::from_secs(2)) // the whole call
+//!     .retry(retry) // repeats everything below it
+//!     .breaker(&breaker) // shared: clones are the same breaker
+//!     .timeout(Duration::from_millis(300)) // one attempt
 //!     .build();
 //!
 //! # async fn search() -> Result<&'static str, std::io::Error> { Ok("found") }
 //! # futures::executor::block_on(async {
 //! match pipeline.call(|| async { search().await }).await {
 //!     Ok(found) => println!("{found}"),
-//!     Err(Error::Operation(error)) => println!("the search failed: {error}"),
+//!     Err(Error::Operation(error)) => println!("failed: {error}"),
 //!     Err(Error::Timeout(timed_out)) => println!("{timed_out}"),
-//!     Err(Error::Rejected(rejection)) => println!("not even tried: {rejection}"),
+//!     Err(Error::Rejected(rejection)) => println!("{rejection}"),
 //!     Err(error) => println!("{error}"),
 //! }
 //! # });
@@ -32,45 +34,72 @@
 //! # }
 //! ```
 //!
-//! # The map
+//! # Modules
 //!
-//! From the ground up; a module knows only those on floors below its own.
+//! *Protect a call*
 //!
-//! | floor | module | what it is |
-//! |---|---|---|
-//! | 0 | [`time`] | clocks, real and manual; instants and deadlines |
-//! | 0 | [`random`] | the one source of jitter |
-//! | 1 | [`error`] | one vocabulary of errors for all policies |
-//! | 1 | [`outcome`] | what counts as a failure |
-//! | 1 | [`event`] | what policies tell the outside |
-//! | 1 | [`policy`] | what a policy is to a pipeline |
-//! | 1 | [`wait`] | waiting, for threads and tasks: the fair resizable semaphore, one value handed over |
-//! | 2 | [`backoff`] | how long to wait before trying again |
-//! | 2 | [`keyed`] | state for each of very many keys, bounded |
-//! | 2 | [`ring`] | the lock-free bounded queue, and the channel on it |
-//! | 2 | [`window`] | counts over a sliding window |
-//! | 3 | [`object_pool`] | recycles what is dear to make |
-//! | 3 | [`rate`] | so much in so much time, in order of arrival; also for each of a million keys |
-//! | 3 | [`worker_pool`] | runs work on a fixed set of threads |
-//! | 3 | [`breaker`] | stops calling what fails |
-//! | 3 | [`retry`] | tries again |
-//! | 3 | [`timeout`] | gives up in time |
-//! | 4 | [`pipeline`] | puts policies around one call, and says what is wrong with a stack |
-//! | 5 | `tower` | pipelines as Tower layers (feature `tower`) |
-//! | 5 | `telemetry` | what policies tell, as metrics and `tracing` events (features `metrics`, `tracing`) |
-//! | 5 | [`docs`] | guides: [choosing](docs::choosing), [composing](docs::composing) |
+//! | module | |
+//! |---|---|
+//! | [`breaker`] | rejects calls while the dependency fails, and probes it |
+//! | [`retry`] | repeats an operation after a failure |
+//! | [`timeout`] | bounds the time of an operation |
+//! | [`pipeline`] | composes policies around a call and checks their order |
+//! | [`policy`] | defines the three kinds of policy, for policies of your own |
+//!
+//! *Limit*
+//!
+//! | module | |
+//! |---|---|
+//! | [`rate`] | limits operations per second, for one key or many |
+//! | [`wait`] | limits operations at a time ([`Semaphore`]) |
+//!
+//! *Run and reuse*
+//!
+//! | module | |
+//! |---|---|
+//! | [`worker_pool`] | runs work on a bounded set of threads |
+//! | [`object_pool`] | reuses objects that are expensive to create |
+//!
+//! *Hand over*
+//!
+//! | module | |
+//! |---|---|
+//! | [`ring`] | passes items between threads and tasks: a lock-free queue and a channel |
+//! | [`wait`] | hands one value to a waiter ([`oneshot()`]) |
+//!
+//! *Time, figures and tests*
+//!
+//! | module | |
+//! |---|---|
+//! | [`time`] | reads the time and sleeps, on real and manual clocks |
+//! | [`backoff`] | computes waits that grow, with jitter |
+//! | [`random`] | seeds the jitter, for reproducible tests |
+//! | [`window`] | counts outcomes and latencies over a sliding window |
+//! | [`keyed`] | holds bounded state for each of many keys |
+//!
+//! *Integrate*
+//!
+//! | module | |
+//! |---|---|
+//! | [`error`], [`outcome`], [`event`] | report errors, outcomes and events in one vocabulary |
+//! | `tower` | turns pipelines into Tower layers (feature `tower`) |
+//! | `telemetry` | exports events (features `metrics`, `tracing`) |
+//!
+//! The [guides](docs) explain [choosing](docs::choosing), [composing](docs::composing),
+//! [cancellation](docs::cancellation) and [performance](docs::performance), list the counterparts of
+//! [patterns](docs::patterns) of Go, Java and .NET, and describe the [internals](docs::internals).
 //!
 //! # Features
 //!
-//! None is on by default, and none changes what code does that did not ask for it.
+//! No feature is enabled by default, and none changes the behavior of code that does not ask for it.
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `tokio` | `Clock::tokio()`: tokio's time and timer, its paused clock included |
-//! | `quanta` | `Clock::quanta()`: time from the processor's own counter |
+//! | `tokio` | `Clock::tokio()`: tokio's clock and timer, including its paused clock |
+//! | `quanta` | `Clock::quanta()`: time from the processor's cycle counter |
 //! | `tower` | pipelines as Tower layers |
-//! | `metrics` | `telemetry::Metrics`: what policies tell, with the `metrics` crate's recorder |
-//! | `tracing` | `telemetry::Tracing`: what policies tell, as `tracing` events |
+//! | `metrics` | `MetricsObserver`: events as metrics of the `metrics` crate |
+//! | `tracing` | `TracingObserver`: events of the `tracing` crate |
 //! | `full` | all of them |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -101,3 +130,61 @@ pub mod tower;
 pub mod wait;
 pub mod window;
 pub mod worker_pool;
+
+// Explicit names, so that a collision between two primitives does not compile.
+pub use backoff::{Backoff, Jitter};
+pub use breaker::{
+    CallClass, CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerCallFuture,
+    CircuitBreakerControl, CircuitBreakerMode, CircuitBreakerPermit, CircuitBreakerSnapshot,
+    CircuitBreakerState, ClassifiedCircuitBreaker, KeyedCircuitBreaker, KeyedCircuitBreakerBuilder,
+    KeyedCircuitBreakerSnapshot, KeyedCircuitBreakerTotals, KeyedCircuitBreakerView,
+    OwnedCircuitBreakerPermit, Transition, TransitionCause, TripStats,
+};
+pub use error::{ConfigError, Error, Reason, Rejection, TimedOut};
+pub use event::{Event, EventValue, Observer, Subscription};
+pub use keyed::KeyOverflowRule;
+pub use object_pool::{
+    ObjectPool, ObjectPoolBuilder, ObjectPoolSnapshot, OwnedPooledObject, PooledObject, Recycle,
+    TakenObject,
+};
+pub use outcome::{Classify, FailOnError, Outcome, TimedClassifier};
+pub use pipeline::{BoxPipeline, Lint, LintRule, Pipeline, PipelineBuilder};
+pub use policy::{Facts, Policy};
+pub use random::Random;
+pub use rate::{Quota, RateLimiter, Reservation};
+pub use retry::{
+    Retry, RetryAttempt, RetryAttemptRule, RetryBuilder, RetryClassified, RetryDecision,
+    RetryFuture, RetryOnFailure, RetryRule, RetryWhen,
+};
+pub use ring::{
+    BatchSource, ForcePushError, PopError, PushError, Receiver, ReceiverIntoIter, ReceiverIter,
+    ReceiverStream, RecvBatchFuture, RecvError, RecvFuture, RecvTimeoutError, RecvTimeoutFuture,
+    Ring, RingDrain, SendBatchFuture, SendError, SendFuture, SendTimeoutError, SendTimeoutFuture,
+    Sender, SenderSink, channel, try_channel,
+};
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub use telemetry::MetricsObserver;
+#[cfg(feature = "tracing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
+pub use telemetry::TracingObserver;
+pub use time::{Clock, Deadline, ManualClock, Sleep, TimeSource};
+pub use timeout::Timeout;
+pub use wait::{
+    OneshotClosed, OneshotReceiver, OneshotSender, OwnedSemaphoreAcquireFuture,
+    OwnedSemaphorePermit, QueueOrder, Semaphore, SemaphoreAcquireFuture, SemaphoreClosed,
+    SemaphoreError, SemaphorePermit, oneshot,
+};
+pub use window::{
+    LatencyHistogram, LatencyQuantiles, LatencySummary, Sample, Window, WindowCounts,
+    WindowGeneration,
+};
+pub use worker_pool::{
+    CallFuture, JobError, JobHandle, JobPanic, JobPriority, OverflowRule, QueuedJob, Shutdown,
+    ShutdownReport, SubmitError, SubmitFuture, Submitter, WorkerCount, WorkerPool,
+    WorkerPoolBuilder, WorkerPoolMap, WorkerPoolScope, WorkerPoolSnapshot,
+};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,10 +1,11 @@
-//! The one source of chance: jitter, and nothing that needs to be secret.
+//! Random numbers for jitter and sampling. Not for secrets.
 
 use crate::sync::atomic::Ordering;
 use crate::sync::{PlainArc, PlainAtomicU64};
 use std::time::Duration;
 
-/// A source of random numbers for jitter; seedable, so that a test or a simulation repeats itself.
+/// A source of random numbers for jitter. It can be seeded, so that a test or a simulation is
+/// repeatable.
 ///
 /// ```
 /// use mainstay::random::Random;
@@ -17,42 +18,60 @@ use std::time::Duration;
 pub struct Random(Option<PlainArc<PlainAtomicU64>>);
 
 impl Random {
-    /// A generator a thread (wyrand, from `fastrand`), seeded by the system: no sharing, no lock.
+    /// Returns a source with one generator per thread (wyrand, from `fastrand`), seeded by the operating
+    /// system.
     #[must_use]
     pub const fn system() -> Self {
         Self(None)
     }
 
-    /// The same sequence for the same seed. Clones draw from one sequence, in the order of their calls.
+    /// Creates a source that returns the same sequence for the same seed. Clones draw from one sequence,
+    /// in the order of their calls.
+    ///
+    /// ```
+    /// use mainstay::random::Random;
+    ///
+    /// let (a, b) = (Random::seeded(7), Random::seeded(7));
+    /// assert_eq!([a.unit(), a.unit()], [b.unit(), b.unit()]);
+    /// ```
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
         Self(Some(PlainArc::new(PlainAtomicU64::new(seed))))
     }
 
-    /// A number from 0 to below 1, uniformly.
+    /// Returns a number from 0 up to, but not including, 1, uniformly distributed.
     #[must_use]
     pub fn unit(&self) -> f64 {
         match &self.0 {
             None => fastrand::f64(),
-            // One draw from a generator freshly seeded with a counter: as wyrand mixes its whole state
-            // into every draw, consecutive seeds give unrelated numbers, and no lock is needed.
+            // One draw from a generator that is seeded with a counter. wyrand mixes its whole state into
+            // every draw, so consecutive seeds give unrelated numbers, and no lock is needed.
             Some(next) => {
-                const ODD: u64 = 0x9E37_79B9_7F4A_7C15; // 2^64 / golden ratio: spreads small seeds
-                // Ordering: relaxed; only the atomicity of the count matters.
+                const ODD: u64 = 0x9E37_79B9_7F4A_7C15; // 2^64 / golden ratio: separates small seeds
+                // Ordering: relaxed; each number only has to be drawn once.
                 fastrand::Rng::with_seed(next.fetch_add(1, Ordering::Relaxed).wrapping_mul(ODD))
                     .f64()
             }
         }
     }
 
-    /// A duration from `low` to below `high`; `low` if there is nothing between them.
+    /// Returns a duration from `low` up to, but not including, `high`; `low` if `high` is not greater.
+    ///
+    /// ```
+    /// use mainstay::random::Random;
+    /// use std::time::Duration;
+    ///
+    /// let (low, high) = (Duration::from_secs(1), Duration::from_secs(2));
+    /// let jittered = Random::system().between(low, high);
+    /// assert!((low..high).contains(&jittered));
+    /// ```
     #[must_use]
     pub fn between(&self, low: Duration, high: Duration) -> Duration {
         low.saturating_add(high.saturating_sub(low).mul_f64(self.unit()))
     }
 }
 
-/// True for one in `n` draws, by the system's generator: who is to be looked at more closely.
+/// Returns true for one in `n` draws from the generator of this thread, for sampling.
 #[inline(always)]
 pub(crate) fn one_in(n: u64) -> bool {
     fastrand::u64(..).is_multiple_of(n)

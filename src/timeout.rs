@@ -1,4 +1,6 @@
-//! A time limit: [`Timeout`].
+//! Time limits: [`Timeout`].
+//!
+//! # Examples
 //!
 //! ```
 //! use mainstay::{error::Error, timeout::Timeout};
@@ -9,13 +11,13 @@
 //! let timeout = Timeout::new(Duration::from_millis(300));
 //! match timeout.call(|| search("mast")).await {
 //!     Ok(found) => println!("{found}"),
-//!     Err(Error::Timeout(timed_out)) => println!("{timed_out}"), // timed out after 300ms (timeout)
+//!     Err(Error::Timeout(error)) => println!("{error}"), // timed out after 300ms (timeout)
 //!     Err(error) => println!("the search failed: {error}"),
 //! }
 //! # });
 //! ```
 //!
-//! By a manual clock it takes no time at all, and is exact:
+//! With a manual clock, a test takes no real time:
 //!
 //! ```
 //! # use mainstay::{error::Error, time::ManualClock, timeout::Timeout};
@@ -26,29 +28,29 @@
 //! assert!(matches!(result, Err(Error::Timeout(_))));
 //! ```
 //!
-//! Most calls want two of them, one for an attempt and one for the whole:
-//! [`docs::composing`](crate::docs::composing) says where they stand.
+//! Most calls need two timeouts, one for each attempt and one for the whole call; see
+//! [`docs::composing`](crate::docs::composing).
 //!
 //! # Cancel safety
 //!
-//! When the time is over the operation is dropped, wherever it stands; what that leaves undone is the
-//! operation's affair. A result that is there at the same moment wins over the limit.
+//! When the limit is reached, the operation is dropped wherever it is suspended. It must tolerate that
+//! as any future must. If the operation completes at the very instant of the limit, its result is
+//! returned.
 //!
-//! # Cost
+//! # Performance
 //!
-//! One look at the clock. A timer is armed only if the operation was not ready at once; arming it
-//! allocates.
+//! A call reads the clock once. It arms a timer, which allocates, only if the operation is not ready at
+//! its first poll.
 
-use crate::error::{Error, TimedOut};
-use crate::policy::{Facts, Limit, Policy, kind};
-use crate::sync::intern;
+use crate::error::{ConfigError, Error, TimedOut};
+use crate::policy::{self, Facts, Limit, Policy, kind};
 use crate::time::{Clock, Expire};
 use std::future::Future;
 use std::time::Duration;
 
 const POLICY: &str = "timeout";
 
-/// Gives an operation so much time, and drops it then.
+/// A time limit: drops an operation that takes longer. See the [module](self).
 #[derive(Clone, Debug)]
 pub struct Timeout {
     limit: Duration,
@@ -57,32 +59,43 @@ pub struct Timeout {
 }
 
 impl Timeout {
-    /// A limit of `limit`, by the system clock.
+    /// Creates a limit of `limit` by the system clock.
     ///
-    /// A limit of zero passes only what is ready at once; one beyond 584 years is none.
+    /// With a limit of zero, only operations that are ready at their first poll succeed. A limit beyond
+    /// 584 years is no limit.
     #[must_use]
     pub const fn new(limit: Duration) -> Self {
         Self { limit, name: POLICY, clock: Clock::system() }
     }
 
-    /// What errors call it. Default: `timeout`.
-    #[must_use]
-    pub fn name(mut self, name: &str) -> Self {
-        self.name = intern(name);
-        self
+    /// Sets the name that errors show. Default: `timeout`.
+    ///
+    /// ```
+    /// # use mainstay::timeout::Timeout;
+    /// # use std::time::Duration;
+    /// let timeout = Timeout::new(Duration::from_secs(2)).name("whole call")?;
+    /// assert!(timeout.name("").is_err());
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Returns an error if `name` is empty, longer than 128 bytes, or contains a control character.
+    pub fn name(mut self, name: &str) -> Result<Self, ConfigError> {
+        self.name = policy::name(name)?;
+        Ok(self)
     }
 
-    /// Whose time it goes by. Default: the system clock.
+    /// Sets the clock. Default: the system clock.
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Runs `op` for as long as the limit allows.
+    /// Runs `op`, and drops it when the limit is reached.
     ///
     /// # Errors
-    /// That of `op`, or [`Error::Timeout`].
+    /// Returns the error of `op`, or [`Error::Timeout`].
     pub async fn call<Op, Fut, T, E>(&self, op: Op) -> Result<T, Error<E>>
     where
         Op: FnOnce() -> Fut,
@@ -135,12 +148,12 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn ends_what_takes_longer_and_only_that() {
+    fn an_operation_that_takes_longer_than_the_limit_is_dropped() {
         //     limit, operation, result
         let table = [
             (2, 0, Ok(())),
             (2, 1, Ok(())),
-            (2, 2, Ok(())), // both at one instant: the result wins
+            (2, 2, Ok(())), // at the same instant, the result wins
             (2, 3, Err(Error::Timeout(TimedOut::new("timeout", 2 * SECOND)))),
             (0, 0, Ok(())),
             (0, 1, Err(Error::Timeout(TimedOut::new("timeout", Duration::ZERO)))),
@@ -158,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn no_limit_at_all_is_no_limit() {
+    fn the_largest_limit_never_ends_an_operation() {
         let time = ManualClock::new();
         let clock = time.clock();
         let timeout = Timeout::new(Duration::MAX).clock(clock.clone());

@@ -69,7 +69,7 @@ fn a_limiter_allocates_nothing() {
         for _ in 0..1000 {
             // Granted at first, refused later.
             let _ = limiter.try_acquire().map_err(|refused| refused.retry_after());
-            let _ = (keyed.try_acquire("known"), both.try_acquire(), limiter.reserve(1).map(drop));
+            let _ = (keyed.try_acquire("known"), both.try_acquire(), limiter.reserve().map(drop));
             let acquire = pin!(limiter.acquire_timeout(Duration::ZERO));
             assert!(acquire.poll(&mut Context::from_waker(Waker::noop())).is_ready());
         }
@@ -222,8 +222,8 @@ fn a_ring_allocates_its_slots_and_nothing_else() {
             ring.try_push(item).unwrap();
             ring.try_pop().unwrap();
             source.extend(0..7);
-            ring.push_batch(&mut source.drain(..)).unwrap();
-            ring.pop_batch(&mut got, 3).unwrap();
+            ring.try_push_batch(&mut source.drain(..)).unwrap();
+            ring.try_pop_batch(&mut got, 3).unwrap();
             while ring.force_push(item).unwrap().is_none() {}
             assert!(ring.try_push(item).is_err());
             ring.drain().for_each(drop);
@@ -270,17 +270,17 @@ fn a_semaphore_allocates_for_its_first_waiters_only() {
     let semaphore = Semaphore::new(1);
     let work = || {
         for _ in 0..1000 {
-            drop(semaphore.try_acquire(1).unwrap());
-            drop(semaphore.acquire_blocking(1).unwrap());
-            let permit = ready(semaphore.acquire(1)).unwrap();
-            assert!(semaphore.try_acquire(1).is_err());
+            drop(semaphore.try_acquire().unwrap());
+            drop(semaphore.acquire_blocking().unwrap());
+            let permit = ready(semaphore.acquire()).unwrap();
+            assert!(semaphore.try_acquire().is_err());
             drop(permit);
         }
     };
     assert_eq!(allocated(work), (0, 0));
     let wait = || {
-        let permit = semaphore.try_acquire(1).unwrap();
-        pending(semaphore.acquire(1));
+        let permit = semaphore.try_acquire().unwrap();
+        pending(semaphore.acquire());
         drop(permit);
     };
     assert_eq!(allocated(wait).0, 1, "a place in the queue");
@@ -290,7 +290,7 @@ fn a_semaphore_allocates_for_its_first_waiters_only() {
 #[test]
 fn a_oneshot_is_one_allocation() {
     let there_and_back = || {
-        let (sender, mut receiver) = oneshot::channel();
+        let (sender, mut receiver) = oneshot();
         pending(&mut receiver);
         sender.send(7_u64).unwrap();
         ready(receiver).unwrap()
@@ -298,7 +298,7 @@ fn a_oneshot_is_one_allocation() {
     assert_eq!(allocated(there_and_back).0, 1);
 }
 
-/// Freed as often as allocated, whoever goes last.
+/// Every allocation is freed, whichever handle is dropped last.
 #[test]
 fn a_oneshot_frees_what_it_allocated() {
     let freed = |f: fn()| {
@@ -307,31 +307,31 @@ fn a_oneshot_frees_what_it_allocated() {
         FREED.get() - before
     };
     let ways: [fn(); 6] = [
-        || drop(oneshot::channel::<u64>()),
+        || drop(oneshot::<u64>()),
         || {
-            let (sender, receiver) = oneshot::channel::<u64>();
+            let (sender, receiver) = oneshot::<u64>();
             drop(receiver);
             sender.send(1).unwrap_err();
         },
         || {
-            let (sender, receiver) = oneshot::channel::<u64>();
+            let (sender, receiver) = oneshot::<u64>();
             sender.send(1).unwrap();
             drop(receiver);
         },
         || {
-            let (sender, mut receiver) = oneshot::channel::<u64>();
+            let (sender, mut receiver) = oneshot::<u64>();
             pending(&mut receiver);
             drop(sender);
             ready(receiver).unwrap_err();
         },
         || {
-            let (sender, mut receiver) = oneshot::channel::<u64>();
+            let (sender, mut receiver) = oneshot::<u64>();
             pending(&mut receiver);
             drop(receiver);
             drop(sender);
         },
         || {
-            let (sender, mut receiver) = oneshot::channel::<u64>();
+            let (sender, mut receiver) = oneshot::<u64>();
             sender.send(1).unwrap();
             receiver.try_recv().unwrap();
             receiver.try_recv().unwrap_err();

@@ -19,7 +19,9 @@ fn builder(time: &ManualClock) -> CircuitBreakerBuilder {
         .clock(time.clock())
         .count_window(10)
         .min_calls(4)
-        .open_duration(Backoff::exponential(10 * SECOND).cap(60 * SECOND).jitter(Jitter::None))
+        .open_duration(
+            Backoff::exponential(10 * SECOND).max_delay(60 * SECOND).jitter(Jitter::None),
+        )
         .half_open_concurrency(2)
         .half_open_calls(4)
         .probe_timeout(100 * SECOND)
@@ -395,41 +397,7 @@ fn a_probe_that_times_out_frees_its_slot() {
     drop((hung, younger));
 }
 
-/// The timeout is that of the configuration in force, counted by the clock as it is.
-#[test]
-fn a_lost_probe_holds_its_slot_for_one_timeout_at_most() {
-    let wedge = |timeout: Duration| {
-        let time = ManualClock::new();
-        let breaker = builder(&time)
-            .half_open_concurrency(1)
-            .probe_timeout(timeout)
-            .open_duration(Backoff::constant(SECOND))
-            .build()
-            .unwrap();
-        for _ in 0..4 {
-            breaker.try_acquire().unwrap().failure();
-        }
-        time.advance(SECOND);
-        std::mem::forget(breaker.try_acquire().unwrap());
-        assert!(breaker.try_acquire().is_err());
-        (time, breaker)
-    };
-    let is_free_after_one_timeout = |time: &ManualClock, breaker: &CircuitBreaker| {
-        assert!(breaker.try_acquire().is_err());
-        time.advance(30 * SECOND);
-        breaker.try_acquire().unwrap().success();
-    };
-
-    let (time, breaker) = wedge(Duration::MAX);
-    breaker.reconfigure(breaker.config().probe_timeout(30 * SECOND)).unwrap();
-    is_free_after_one_timeout(&time, &breaker);
-
-    let (time, breaker) = wedge(30 * SECOND);
-    time.set(time.now() - 1000 * SECOND);
-    is_free_after_one_timeout(&time, &breaker);
-}
-
-// Late outcomes, and clocks that are set
+// Late outcomes
 
 #[test]
 fn a_call_admitted_while_closed_does_not_count_later() {
@@ -453,23 +421,4 @@ fn a_call_admitted_while_closed_does_not_count_later() {
     drop(early);
     assert_eq!(breaker.snapshot().counts.total, 0);
     assert_eq!(breaker.snapshot().stale, 7);
-}
-
-#[test]
-fn a_clock_may_be_set_back_or_far_ahead() {
-    let time = ManualClock::new();
-    let start = time.now();
-    let breaker =
-        builder(&time).time_window(10 * SECOND, 10).slow_calls(SECOND, 1.0).build().unwrap();
-    let permit = breaker.try_acquire().unwrap();
-    time.set(start - 1000 * SECOND);
-    permit.success(); // counts as having taken no time
-    assert_eq!(breaker.snapshot().counts.slow, 0);
-    calls(&breaker, "xxx");
-    assert_eq!(breaker.state(), State::Open);
-    time.set(mainstay::time::Instant::ORIGIN);
-    assert!(breaker.try_acquire().unwrap_err().retry_after() >= Some(10 * SECOND));
-    time.set(mainstay::time::Instant::FAR_FUTURE);
-    calls(&breaker, "...");
-    assert_eq!(breaker.state(), State::Closed);
 }

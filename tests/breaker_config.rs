@@ -19,7 +19,9 @@ fn builder(time: &ManualClock) -> CircuitBreakerBuilder {
         .clock(time.clock())
         .count_window(10)
         .min_calls(4)
-        .open_duration(Backoff::exponential(10 * SECOND).cap(60 * SECOND).jitter(Jitter::None))
+        .open_duration(
+            Backoff::exponential(10 * SECOND).max_delay(60 * SECOND).jitter(Jitter::None),
+        )
         .half_open_concurrency(2)
         .half_open_calls(4)
         .probe_timeout(100 * SECOND)
@@ -40,40 +42,51 @@ fn calls(breaker: &CircuitBreaker, script: &str) {
     }
 }
 
+/// The setting is named as its builder method, and the value is that of the user.
 #[test]
 fn an_error_names_the_setting_that_is_out_of_range() {
     let b = CircuitBreaker::builder;
+    let slow = || b().failure_rate(None).slow_calls(SECOND, 0.5);
+    let flat = Backoff::exponential(SECOND).factor(0.5);
+    //  builder, field, value
     let table = [
-        (b().failure_rate(0.0), "failure_rate"),
-        (b().failure_rate(-0.5), "failure_rate"),
-        (b().failure_rate(1.01), "failure_rate"),
-        (b().failure_rate(f64::NAN), "failure_rate"),
-        (b().failure_rate(f64::INFINITY), "failure_rate"),
-        (b().failure_rate(None), "failure_rate"),
-        (b().min_calls(0), "min_calls"),
-        (b().min_calls(101), "min_calls"),
-        (b().min_calls(u32::MAX), "min_calls"),
-        (b().slow_calls(SECOND, f64::NAN), "slow_calls"),
-        (b().slow_calls(Duration::ZERO, 0.5), "slow_calls"),
-        (b().slow_calls(SECOND, 0.5).slow_min_calls(0), "slow_min_calls"),
-        (b().consecutive_failures(0), "consecutive_failures"),
-        (b().consecutive_failures(u32::MAX), "consecutive_failures"),
-        (b().half_open_concurrency(0), "half_open_concurrency"),
-        (b().half_open_concurrency(128), "half_open_concurrency"),
-        (b().half_open_calls(0), "half_open_calls"),
-        (b().half_open_calls(u32::MAX), "half_open_calls"),
-        (b().probe_timeout(Duration::ZERO), "probe_timeout"),
-        (b().open_duration(Backoff::exponential(SECOND).factor(f64::NAN)), "backoff.factor"),
-        (b().count_window(u32::MAX), "count_window"),
-        (b().count_window(0), "min_calls"),
-        (b().time_window(SECOND, 0), "time_window"),
-        (b().time_window(SECOND, u32::MAX), "time_window"),
-        (b().time_window(Duration::ZERO, 1), "time_window"),
-        (b().time_window(Duration::MAX, 10), "time_window"),
+        (b().failure_rate(0.0), "failure_rate", "0.0"),
+        (b().failure_rate(-0.5), "failure_rate", "-0.5"),
+        (b().failure_rate(1.01), "failure_rate", "1.01"),
+        (b().failure_rate(f64::NAN), "failure_rate", "NaN"),
+        (b().failure_rate(f64::INFINITY), "failure_rate", "inf"),
+        (b().failure_rate(None), "failure_rate", "None"),
+        (b().min_calls(0), "min_calls", "0"),
+        (b().min_calls(101), "min_calls", "101"),
+        (b().min_calls(u32::MAX), "min_calls", "4294967295"),
+        (b().failure_rate(None).consecutive_failures(5).min_calls(0), "min_calls", "0"),
+        (slow().min_calls(101), "min_calls", "101"),
+        (b().slow_calls(SECOND, f64::NAN), "slow_calls", "(1s, NaN)"),
+        (b().slow_calls(Duration::ZERO, 0.5), "slow_calls", "(0ns, 0.5)"),
+        (slow().slow_min_calls(0), "slow_min_calls", "0"),
+        (b().slow_min_calls(101), "slow_min_calls", "101"),
+        (b().consecutive_failures(0), "consecutive_failures", "0"),
+        (b().consecutive_failures(u32::MAX), "consecutive_failures", "4294967295"),
+        (b().half_open_concurrency(0), "half_open_concurrency", "0"),
+        (b().half_open_concurrency(128), "half_open_concurrency", "128"),
+        (b().half_open_calls(0), "half_open_calls", "0"),
+        (b().half_open_calls(u32::MAX), "half_open_calls", "4294967295"),
+        (b().probe_timeout(Duration::ZERO), "probe_timeout", "0ns"),
+        (b().max_retry_after(Duration::ZERO), "max_retry_after", "0ns"),
+        (b().open_duration(flat), "open_duration", "0.5"),
+        (b().track_in_flight(), "track_in_flight", "true"),
+        (b().count_window(u32::MAX), "count_window", "4294967295"),
+        (b().count_window(0), "count_window", "0"),
+        (b().count_window(0).min_calls(7), "count_window", "0"),
+        (b().time_window(SECOND, 0), "time_window", "0"),
+        (b().time_window(SECOND, u32::MAX), "time_window", "4294967295"),
+        (b().time_window(Duration::ZERO, 1), "time_window", "0ns"),
+        (b().time_window(Duration::MAX, 10), "time_window", "18446744073709551615.999999999s"),
     ];
-    for (builder, field) in table {
+    for (builder, field, value) in table {
         let shown = format!("{builder:?}");
-        assert_eq!(builder.build().expect_err(&shown).field(), field, "{shown}");
+        let error = builder.build().expect_err(&shown);
+        assert_eq!((error.field(), error.value()), (field, value), "{shown}");
     }
 }
 
@@ -83,10 +96,10 @@ fn settings_that_need_another_setting_are_checked_together() {
     let breaker = builder(&time).build().unwrap();
     let class = |class| breaker.for_class(class).unwrap_err().field();
     for rate in [0.0, -1.0, 1.1, f64::NAN] {
-        assert_eq!(class(CallClass::new().failure_rate(rate)), "class.failure_rate");
+        assert_eq!(class(CallClass::new().failure_rate(rate)), "failure_rate");
     }
-    assert_eq!(class(CallClass::new().slow_after(Duration::ZERO)), "class.slow_after");
-    assert_eq!(class(CallClass::new().slow_after(SECOND)), "class.slow_after", "it times no calls");
+    assert_eq!(class(CallClass::new().slow_after(Duration::ZERO)), "slow_after");
+    assert_eq!(class(CallClass::new().slow_after(SECOND)), "slow_after", "it times no calls");
     let timed = builder(&time).record_latency().build().unwrap();
     assert!(timed.for_class(CallClass::new().slow_after(SECOND)).is_ok());
     assert_eq!(builder(&time).track_in_flight().build().unwrap_err().field(), "track_in_flight");
@@ -172,8 +185,8 @@ fn reconfigure_rejects_fixed_and_invalid_settings() {
     let time = ManualClock::new();
     let breaker = builder(&time).build().unwrap();
     let error = |builder| breaker.reconfigure(builder).unwrap_err().field();
-    assert_eq!(error(breaker.config().count_window(11)), "window");
-    assert_eq!(error(breaker.config().time_window(SECOND, 10)), "window");
+    assert_eq!(error(breaker.config().count_window(11)), "count_window");
+    assert_eq!(error(breaker.config().time_window(SECOND, 10)), "time_window");
     assert_eq!(error(breaker.config().clock(Clock::system())), "clock");
     assert_eq!(error(breaker.config().name("other")), "name");
     assert_eq!(error(breaker.config().failure_rate(f64::NAN)), "failure_rate");

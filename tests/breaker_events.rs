@@ -3,15 +3,18 @@
 
 use mainstay::backoff::{Backoff, Jitter};
 use mainstay::breaker::{
-    CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerControl as Control,
-    CircuitBreakerMode as Mode, CircuitBreakerState as State, KeyedCircuitBreaker,
-    TransitionCause as Cause,
+    CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerCallFuture,
+    CircuitBreakerControl as Control, CircuitBreakerMode as Mode, CircuitBreakerPermit,
+    CircuitBreakerSnapshot, CircuitBreakerState as State, ClassifiedCircuitBreaker,
+    KeyedCircuitBreaker, KeyedCircuitBreakerBuilder, KeyedCircuitBreakerView,
+    OwnedCircuitBreakerPermit, Transition, TransitionCause as Cause, TripStats,
 };
 use mainstay::error::{Error, Reason};
 use mainstay::event::{Event, EventValue};
-use mainstay::outcome::Outcome;
+use mainstay::outcome::{FailOnError, Outcome};
 use mainstay::time::ManualClock;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::future::Ready;
+use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,7 +26,9 @@ fn builder(time: &ManualClock) -> CircuitBreakerBuilder {
         .clock(time.clock())
         .count_window(10)
         .min_calls(4)
-        .open_duration(Backoff::exponential(10 * SECOND).cap(60 * SECOND).jitter(Jitter::None))
+        .open_duration(
+            Backoff::exponential(10 * SECOND).max_delay(60 * SECOND).jitter(Jitter::None),
+        )
         .half_open_concurrency(2)
         .half_open_calls(4)
         .probe_timeout(100 * SECOND)
@@ -275,4 +280,23 @@ fn user_code_may_use_the_breaker_that_calls_it() {
     });
     assert_eq!((breaker.state(), breaker.snapshot().stale), (State::Closed, 1));
     *inside.lock().unwrap() = None;
+}
+
+/// A panic leaves every structure usable, so handles may be used on both sides of `catch_unwind`.
+#[test]
+fn the_public_types_are_unwind_safe() {
+    fn safe<T: UnwindSafe + RefUnwindSafe>() {}
+    safe::<CircuitBreaker>();
+    safe::<CircuitBreakerBuilder>();
+    safe::<Control>();
+    safe::<CircuitBreakerPermit<'_>>();
+    safe::<OwnedCircuitBreakerPermit>();
+    safe::<ClassifiedCircuitBreaker<FailOnError>>();
+    safe::<CircuitBreakerCallFuture<'_, FailOnError, fn(), Ready<Result<(), ()>>>>();
+    safe::<CircuitBreakerSnapshot>();
+    safe::<TripStats>();
+    safe::<Transition>();
+    safe::<KeyedCircuitBreaker<String>>();
+    safe::<KeyedCircuitBreakerBuilder<String>>();
+    safe::<KeyedCircuitBreakerView<String>>();
 }

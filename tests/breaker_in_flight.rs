@@ -64,6 +64,30 @@ fn a_dependency_that_hangs_opens_the_breaker_before_any_call_ends() {
 }
 
 #[test]
+fn a_trip_rule_is_asked_at_an_admission_only_while_calls_are_overdue() {
+    let time = ManualClock::new();
+    let breaker = tracking(&time).trip_when(|_| true).build().unwrap();
+    let hangs = breaker.try_acquire().expect("no call has failed or is slow");
+    time.advance(500 * MS);
+    breaker.try_acquire().expect("no call is overdue yet").success();
+    time.advance(500 * MS);
+    assert!(breaker.try_acquire().is_err());
+    assert_eq!(breaker.history()[0].cause, Cause::TripRule);
+    drop(hangs);
+}
+
+#[test]
+fn an_admission_does_not_evaluate_the_outcomes_of_earlier_calls() {
+    let time = ManualClock::new();
+    let breaker = tracking(&time).build().unwrap();
+    outcomes(&breaker, &[Failure, Failure, Success, Success]);
+    time.advance(SECOND);
+    assert!(breaker.try_acquire().is_ok(), "half, but evaluated after failures only");
+    outcomes(&breaker, &[Failure]);
+    assert_eq!(breaker.state(), State::Open);
+}
+
+#[test]
 fn a_call_is_in_flight_until_it_ends_in_any_way() {
     let time = ManualClock::new();
     let breaker = tracking(&time).min_calls(10).build().unwrap();
@@ -176,10 +200,13 @@ fn a_panic_in_a_rule_or_a_backoff_gives_back_what_the_call_held() {
         .trip_when(|_| resume_unwind(Box::new("rule")))
         .build()
         .unwrap();
+    let hangs = breaker.try_acquire().unwrap();
+    time.advance(2 * SECOND);
     for _ in 0..3 {
         panics(&|| drop(breaker.try_acquire()));
         time.advance(200 * MS);
     }
+    drop(hangs);
     time.advance(2 * SECOND);
     assert_eq!(breaker.snapshot().overdue, 0, "no call is in flight");
 

@@ -210,6 +210,22 @@ fn a_breaker_that_no_call_has_probed_for_long_is_evicted() {
 }
 
 #[test]
+fn an_open_breaker_is_evicted_in_time_after_the_clock_was_set_back() {
+    let time = ManualClock::new();
+    let start = time.now();
+    let keyed = KeyedCircuitBreaker::<u32>::builder(each(&time)).max_keys(1);
+    let keyed = keyed.idle_timeout(60 * SECOND).build().unwrap();
+    time.advance(1_000_000 * SECOND);
+    fail(&keyed, 1);
+    time.set(start);
+    assert!(keyed.breaker(&2).is_err(), "open for ten seconds, counted from now");
+    time.advance(69 * SECOND);
+    assert!(keyed.breaker(&2).is_err());
+    time.advance(SECOND);
+    assert!(keyed.breaker(&2).is_ok());
+}
+
+#[test]
 fn no_more_than_a_share_is_open_at_the_same_time() {
     let time = ManualClock::new();
     let keyed: KeyedCircuitBreaker<u32> =
@@ -240,6 +256,12 @@ fn no_more_than_a_share_is_open_at_the_same_time() {
     keyed.breaker(&1).unwrap().force_close();
     assert!(keyed.remove(&2) && !keyed.remove(&2));
     assert_eq!(keyed.snapshot().open, 0);
+    // A share is a count without rounding errors.
+    let exact = KeyedCircuitBreaker::<u32>::builder(each(&time)).max_open_share(0.29);
+    let exact = exact.build().unwrap();
+    (0..100).for_each(|key| assert!(succeed(&exact, key)));
+    (0..100).for_each(|key| fail(&exact, key));
+    assert_eq!(exact.snapshot().open, 29);
     // One breaker may open in any case.
     let alone: KeyedCircuitBreaker<u32> =
         KeyedCircuitBreaker::builder(each(&time)).max_open_share(0.01).build().unwrap();
@@ -301,11 +323,11 @@ fn an_error_names_the_setting_that_is_out_of_range() {
     assert_eq!(error(KeyedCircuitBreaker::builder(each(&time).failure_rate(7.0))), "failure_rate");
     assert_eq!(
         error(KeyedCircuitBreaker::builder(each(&time).min_calls(1).count_window(0))),
-        "min_calls"
+        "count_window"
     );
     let keyed = b().build().unwrap();
     let one = keyed.breaker(&1).unwrap();
-    assert_eq!(one.reconfigure(one.config()).unwrap_err().field(), "config");
+    assert_eq!(one.reconfigure(one.config()).unwrap_err().field(), "reconfigure");
 }
 
 #[test]

@@ -7,14 +7,14 @@ use mainstay::breaker::{
     KeyedCircuitBreaker, TransitionCause as Cause,
 };
 use mainstay::error::Error;
-use mainstay::outcome::{Outcome, Timed};
+use mainstay::outcome::{Outcome, TimedClassifier};
 use mainstay::pipeline::Pipeline;
 use mainstay::time::ManualClock;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use Outcome::{Failure, Grave, Ignore, Slow, Success, Unavailable};
+use Outcome::{Failure, Ignore, Slow, Success, Unavailable, WeightedFailure};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
@@ -96,12 +96,12 @@ fn an_outcome_counts_by_its_weight() {
     //  outcomes, (total, failed, slow), open
     let table: &[Row<'_>] = &[
         (&[Success, Slow, Failure, Ignore], (3, 1, 1), false),
-        (&[Success, Grave(3)], (4, 3, 0), true),
-        (&[Success, Success, Grave(1)], (3, 1, 0), false),
-        (&[Grave(0)], (0, 0, 0), false),
-        (&[Success, Success, Success, Grave(2)], (5, 2, 0), false),
-        (&[Success, Success, Success, Grave(3)], (6, 3, 0), true),
-        (&[Success, Success, Grave(255)], (10, 10, 0), true), // fills the window
+        (&[Success, WeightedFailure(3)], (4, 3, 0), true),
+        (&[Success, Success, WeightedFailure(1)], (3, 1, 0), false),
+        (&[WeightedFailure(0)], (0, 0, 0), false),
+        (&[Success, Success, Success, WeightedFailure(2)], (5, 2, 0), false),
+        (&[Success, Success, Success, WeightedFailure(3)], (6, 3, 0), true),
+        (&[Success, Success, WeightedFailure(255)], (10, 10, 0), true), // fills the window
     ];
     for (script, (total, failed, slow), open) in table {
         let breaker = builder(&ManualClock::new()).build().unwrap();
@@ -116,7 +116,7 @@ fn an_outcome_counts_by_its_weight() {
     }
     let run =
         builder(&ManualClock::new()).failure_rate(None).consecutive_failures(5).build().unwrap();
-    outcomes(&run, &[Failure, Grave(3)]);
+    outcomes(&run, &[Failure, WeightedFailure(3)]);
     assert_eq!(run.state(), State::Closed);
     outcomes(&run, &[Failure]);
     assert_eq!(last_cause(&run), Cause::ConsecutiveFailures);
@@ -175,7 +175,7 @@ fn a_classifier_sees_the_ok_value_and_the_elapsed_time() {
     let counts = breaker.snapshot().counts;
     assert_eq!((counts.total, counts.failed), (2, 1));
 
-    let by_time = breaker.classified_with(Timed(|_: &Result<(), Error<()>>, elapsed| {
+    let by_time = breaker.classified_with(TimedClassifier(|_: &Result<(), Error<()>>, elapsed| {
         if elapsed > SECOND { Outcome::Failure } else { Outcome::Success }
     }));
     let _ = time.drive(by_time.call(|| async {
@@ -209,7 +209,7 @@ fn a_class_has_thresholds_of_its_own() {
 
     // With a future and a classifier.
     let breaker = builder(&time).slow_calls(SECOND, 1.0).build().unwrap();
-    let view = breaker.classified_with(Timed(|_: &Result<(), Error<()>>, _| Success));
+    let view = breaker.classified_with(TimedClassifier(|_: &Result<(), Error<()>>, _| Success));
     let view = view.for_class(CallClass::new().slow_after(5 * SECOND)).unwrap();
     for takes in [4, 5] {
         let clock = time.clock();

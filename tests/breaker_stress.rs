@@ -49,7 +49,7 @@ fn no_more_probes_than_allowed_and_every_outcome_counted_or_stale() {
         .consecutive_failures(6)
         .open_duration(
             Backoff::exponential(Duration::from_millis(1))
-                .cap(Duration::from_millis(4))
+                .max_delay(Duration::from_millis(4))
                 .jitter(Jitter::None),
         )
         .half_open_concurrency(PROBES)
@@ -113,14 +113,15 @@ fn no_more_probes_than_allowed_and_every_outcome_counted_or_stale() {
     assert_eq!(breaker.state(), State::Closed);
     assert_eq!(breaker.snapshot().active_probes, 0);
 
-    // Every transition was delivered once, in order, and starts in the state in which the one before
-    // it ended.
+    // Every transition was delivered at most once, in order, and starts in the state in which the one
+    // before it ended. There are gaps if the thread that delivers was suspended for long.
     let transitions = transitions.lock().unwrap();
     assert!(transitions.len() > 100, "{}", transitions.len());
-    let mut state = "closed";
-    for (expected, (sequence, from, to)) in (1..).zip(transitions.iter()) {
-        assert_eq!((*sequence, *from), (expected, state));
-        state = to;
+    let mut last = (0, "closed");
+    for (sequence, from, to) in transitions.iter() {
+        assert!(*sequence > last.0, "{sequence} after {}", last.0);
+        assert!(*sequence > last.0 + 1 || *from == last.1, "{from} after {}", last.1);
+        last = (*sequence, to);
     }
 }
 

@@ -1,5 +1,5 @@
-//! Futures dropped at every await point, and panics of every closure that users bring: nothing is
-//! counted that did not happen, and every permit comes back.
+//! Futures dropped at every await point, and panics of every closure of the user: only what happened is
+//! recorded, and every permit is released.
 #![cfg(not(mainstay_loom))]
 
 use mainstay::backoff::{Backoff, Jitter};
@@ -8,7 +8,7 @@ use mainstay::error::Error;
 use mainstay::event::Event;
 use mainstay::outcome::Outcome;
 use mainstay::pipeline::Pipeline;
-use mainstay::retry::{Directive, Retry};
+use mainstay::retry::{Retry, RetryDecision};
 use mainstay::time::ManualClock;
 use mainstay::timeout::Timeout;
 use std::future::Future;
@@ -21,7 +21,7 @@ use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Pending a number of times, then `Ok`.
+/// A future that is pending the given number of times, and then returns `Ok`.
 struct Steps(u32);
 
 impl Future for Steps {
@@ -37,7 +37,7 @@ impl Future for Steps {
     }
 }
 
-/// Polls at most `polls` times and drops; whether it had ended.
+/// Polls `future` up to `polls` times, drops it, and returns its result if it had completed.
 fn poll_and_drop<F: Future>(future: F, polls: u32) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut cx = Context::from_waker(Waker::noop());
@@ -49,7 +49,7 @@ fn poll_and_drop<F: Future>(future: F, polls: u32) -> Option<F::Output> {
     None
 }
 
-/// Opens on two failures of two; one probe at a time, three wanted.
+/// A half-open breaker that admits one probe at a time, and closes after three.
 fn half_open(time: &ManualClock) -> CircuitBreaker {
     let breaker = CircuitBreaker::builder()
         .clock(time.clock())
@@ -67,7 +67,7 @@ fn half_open(time: &ManualClock) -> CircuitBreaker {
     breaker
 }
 
-fn assert_free(breaker: &CircuitBreaker, outcomes: u64) {
+fn assert_released(breaker: &CircuitBreaker, outcomes: u64) {
     let snapshot = breaker.snapshot();
     assert_eq!(
         (snapshot.active_probes, snapshot.trial.total, snapshot.stale),
@@ -77,19 +77,19 @@ fn assert_free(breaker: &CircuitBreaker, outcomes: u64) {
 }
 
 #[test]
-fn a_call_dropped_at_any_poll_counts_nothing_and_frees_its_slot() {
+fn a_call_dropped_at_any_poll_records_nothing_and_releases_its_probe() {
     for polls in 0..=5 {
         let time = ManualClock::new();
         let breaker = half_open(&time);
         let ended = poll_and_drop(breaker.call(|| Steps(3)), polls).is_some();
         assert_eq!(ended, polls >= 4);
         assert_eq!(breaker.state() == CircuitBreakerState::HalfOpen, polls > 0);
-        assert_free(&breaker, u64::from(ended));
+        assert_released(&breaker, u64::from(ended));
     }
 }
 
 #[test]
-fn a_pipeline_dropped_at_any_poll_counts_nothing_and_frees_its_slot() {
+fn a_pipeline_dropped_at_any_poll_records_nothing_and_releases_its_probe() {
     let time = ManualClock::new();
     let mut polls_to_end = None;
     for polls in 0..40 {
@@ -107,7 +107,7 @@ fn a_pipeline_dropped_at_any_poll_counts_nothing_and_frees_its_slot() {
             .breaker(&breaker)
             .timeout(&limit)
             .build();
-        // Fails, waits, fails, waits, succeeds; pending twice in each attempt.
+        // The first attempt fails, the second succeeds; each is pending twice.
         let attempt = AtomicU32::new(0);
         let call = pipeline.call(|| async {
             let n = attempt.fetch_add(1, Ordering::Relaxed);
@@ -144,7 +144,7 @@ fn panics<R>(f: impl FnOnce() -> R) {
 }
 
 #[test]
-fn a_panicking_operation_counts_nothing_and_frees_its_slot() {
+fn a_panicking_operation_records_nothing_and_releases_its_probe() {
     let time = ManualClock::new();
     let breaker = half_open(&time);
     let pipeline = Pipeline::builder().breaker(&breaker).build();
@@ -152,33 +152,33 @@ fn a_panicking_operation_counts_nothing_and_frees_its_slot() {
         futures::executor::block_on::<Box<dyn Future<Output = Result<(), Error<()>>> + Unpin>>;
 
     panics(|| breaker.call_blocking(|| -> Result<(), ()> { panic!("operation") }));
-    assert_free(&breaker, 0);
+    assert_released(&breaker, 0);
     panics(|| {
         run(Box::new(breaker.call(|| -> std::future::Ready<Result<(), ()>> { panic!("before") })))
     });
-    assert_free(&breaker, 0);
+    assert_released(&breaker, 0);
     panics(|| run(Box::new(Box::pin(breaker.call(|| async { panic!("inside") })))));
-    assert_free(&breaker, 0);
+    assert_released(&breaker, 0);
     panics(|| run(Box::new(Box::pin(pipeline.call(|| async { panic!("inside") })))));
-    assert_free(&breaker, 0);
+    assert_released(&breaker, 0);
     panics(|| pipeline.call_blocking(|| -> Result<(), ()> { panic!("operation") }));
-    assert_free(&breaker, 0);
+    assert_released(&breaker, 0);
 }
 
 #[test]
-fn a_panicking_classifier_counts_nothing_and_frees_its_slot() {
+fn a_panicking_classifier_records_nothing_and_releases_its_probe() {
     let time = ManualClock::new();
     let breaker = half_open(&time);
     let view =
         breaker.classified_by(|_: &Result<(), Error<()>>| -> Outcome { panic!("classifier") });
     panics(|| view.call_blocking(|| Ok(())));
-    assert_free(&breaker, 0);
+    assert_released(&breaker, 0);
     panics(|| futures::executor::block_on(view.call(|| Steps(1))));
-    assert_free(&breaker, 0);
+    assert_released(&breaker, 0);
 }
 
 #[test]
-fn a_panicking_wait_function_leaves_the_breaker_as_it_was() {
+fn a_panicking_backoff_leaves_the_breaker_unchanged() {
     let time = ManualClock::new();
     let broken = Arc::new(AtomicBool::new(true));
     let wait = {
@@ -203,7 +203,7 @@ fn a_panicking_wait_function_leaves_the_breaker_as_it_was() {
     breaker.try_acquire().unwrap().failure();
     assert_eq!(breaker.try_acquire().unwrap_err().retry_after(), Some(SECOND));
 
-    // … and a probe whose failure would have opened it has still given its slot back.
+    // A probe whose failure would have opened the breaker still releases its slot.
     time.advance(SECOND);
     broken.store(true, Ordering::Relaxed);
     for outcome in 1..=3 {
@@ -219,11 +219,11 @@ fn a_panicking_wait_function_leaves_the_breaker_as_it_was() {
 #[test]
 fn a_panicking_observer_changes_no_count() {
     let time = ManualClock::new();
-    let told = Arc::new(AtomicU32::new(0));
+    let events = Arc::new(AtomicU32::new(0));
     let observer = {
-        let told = told.clone();
+        let events = events.clone();
         move |_: &Event<'_>| {
-            told.fetch_add(1, Ordering::Relaxed);
+            events.fetch_add(1, Ordering::Relaxed);
             panic!("observer");
         }
     };
@@ -240,8 +240,8 @@ fn a_panicking_observer_changes_no_count() {
     time.advance(SECOND);
     panics(|| breaker.try_acquire().map(drop));
     assert_eq!(breaker.state(), CircuitBreakerState::HalfOpen);
-    assert_free(&breaker, 0);
-    assert_eq!(told.load(Ordering::Relaxed), 2, "each event once");
+    assert_released(&breaker, 0);
+    assert_eq!(events.load(Ordering::Relaxed), 2, "each event once");
 }
 
 #[test]
@@ -255,7 +255,7 @@ fn panicking_retry_closures_unwind_and_leave_the_retry_usable() {
     let ok = retry(Backoff::constant(Duration::ZERO));
     let view = ok.when(|result: &Result<u8, Error<()>>| match result {
         Ok(0) => panic!("decide"),
-        _ => Directive::Stop,
+        _ => RetryDecision::Stop,
     });
     panics(|| view.call_blocking(|| Ok(0)));
     assert_eq!(view.call_blocking(|| Ok(1)), Ok(1));

@@ -1,4 +1,4 @@
-//! What a pipeline says of its own faults: for every rule a stack that breaks it, and a near miss.
+//! The lints of a pipeline: for each rule, stacks that violate it and stacks that nearly do.
 #![cfg(not(mainstay_loom))]
 
 use mainstay::backoff::Backoff;
@@ -7,18 +7,22 @@ use mainstay::error::{Error, Rejection};
 use mainstay::pipeline::{Lint, Pipeline};
 use mainstay::policy::{Context, Facts, Guard, Policy, kind};
 use mainstay::rate::{Quota, RateLimiter};
-use mainstay::retry::{self, Directive, Retry};
+use mainstay::retry::{Retry, RetryBuilder, RetryDecision};
 use mainstay::timeout::Timeout;
 use std::time::Duration;
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Three attempts, 100 ms between them, idempotent.
-fn retry(setup: impl FnOnce(retry::Builder) -> retry::Builder) -> Retry {
-    let sound =
-        Retry::builder().idempotent(true).max_attempts(3).backoff(Backoff::constant(100 * MS));
-    setup(sound).build().unwrap()
+/// An idempotent retry of three attempts, 100 ms apart.
+fn retry(setup: impl FnOnce(RetryBuilder) -> RetryBuilder) -> Retry {
+    unsafe_retry(|r| setup(r.assume_idempotent()))
+}
+
+/// A retry of an operation that was not declared idempotent.
+fn unsafe_retry(setup: impl FnOnce(RetryBuilder) -> RetryBuilder) -> Retry {
+    let builder = Retry::builder().max_attempts(3).backoff(Backoff::constant(100 * MS));
+    setup(builder).build().unwrap()
 }
 
 fn breaker(setup: impl FnOnce(CircuitBreakerBuilder) -> CircuitBreakerBuilder) -> CircuitBreaker {
@@ -29,7 +33,7 @@ fn rules(lints: &[Lint]) -> String {
     lints.iter().map(|lint| lint.rule.as_str()).collect::<Vec<_>>().join(" ")
 }
 
-/// A stack, and the names of the rules that it breaks.
+/// Stacks, and the names of the rules that they violate.
 macro_rules! stacks {
     ($($expected:literal: $(.$verb:ident($policy:expr))+;)+) => {
         vec![$({
@@ -40,7 +44,7 @@ macro_rules! stacks {
 }
 
 #[test]
-fn each_rule_has_a_stack_that_breaks_it_and_one_that_just_does_not() {
+fn each_rule_reports_what_violates_it_and_nothing_else() {
     let r = || retry(|r| r);
     let b = || breaker(|b| b);
     let timed = |span| breaker(|b| b.time_window(span, 10));
@@ -51,79 +55,79 @@ fn each_rule_has_a_stack_that_breaks_it_and_one_that_just_does_not() {
     let limiter = || RateLimiter::new(Quota::per_second(10)).unwrap();
     let unnamed = limiter();
     let table = stacks![
-        // Sound.
+        // Stacks without faults.
         "": .timeout(2 * SECOND).retry(r()).breaker(b()).timeout(300 * MS);
         "": .retry(r()).breaker(b());
         "": .breaker(b()).timeout(SECOND);
         "": .timeout(SECOND);
 
-        "attempt-outlives-call": .timeout(SECOND).breaker(b()).timeout(1001 * MS);
+        "inner-timeout-too-long": .timeout(SECOND).breaker(b()).timeout(1001 * MS);
         "": .timeout(SECOND).breaker(b()).timeout(999 * MS);
-        // The shortest around it counts.
-        "attempt-outlives-call": .timeout(SECOND).timeout(900 * MS).breaker(b()).timeout(950 * MS);
-        // And it alone is told, not what follows from it.
-        "attempt-outlives-call": .timeout(SECOND).retry(r()).timeout(2 * SECOND);
+        // The shortest timeout around it counts.
+        "inner-timeout-too-long": .timeout(SECOND).timeout(900 * MS).breaker(b()).timeout(950 * MS);
+        // The consequences for the retry are not reported as well.
+        "inner-timeout-too-long": .timeout(SECOND).retry(r()).timeout(2 * SECOND);
 
         "equal-timeouts": .timeout(SECOND).breaker(b()).timeout(SECOND);
         "equal-timeouts": .timeout(SECOND).retry(r()).timeout(SECOND);
 
         // 3 * 300 + 2 * 100 = 1100.
-        "attempts-exceed-call": .timeout(1099 * MS).retry(r()).timeout(300 * MS);
+        "attempts-exceed-timeout": .timeout(1099 * MS).retry(r()).timeout(300 * MS);
         "": .timeout(1100 * MS).retry(r()).timeout(300 * MS);
-        "attempts-exceed-call": .timeout(1099 * MS).retry(r()).breaker(b()).timeout(300 * MS);
-        // No attempt begins after 500 ms, so that the last one ends at 800.
+        "attempts-exceed-timeout": .timeout(1099 * MS).retry(r()).breaker(b()).timeout(300 * MS);
+        // No attempt begins after 500 ms, so the last one ends by 800 ms.
         "": .timeout(800 * MS).retry(retry(|r| r.max_elapsed(500 * MS))).timeout(300 * MS);
-        "attempts-exceed-call": .timeout(799 * MS).retry(retry(|r| r.max_elapsed(500 * MS))).timeout(300 * MS);
-        // Waits without a bound.
-        "attempts-exceed-call":
+        "attempts-exceed-timeout": .timeout(799 * MS).retry(retry(|r| r.max_elapsed(500 * MS))).timeout(300 * MS);
+        // Unbounded waits.
+        "attempts-exceed-timeout":
             .timeout(9 * SECOND).retry(retry(|r| r.backoff(Backoff::custom(|_| MS)))).timeout(MS);
-        "": .timeout(9 * SECOND).retry(retry(|r| r.backoff(Backoff::custom(|_| MS).cap(MS)))).timeout(MS);
+        "": .timeout(9 * SECOND).retry(retry(|r| r.backoff(Backoff::custom(|_| MS).max_delay(MS)))).timeout(MS);
 
-        "unlimited-attempt": .timeout(SECOND).retry(r());
+        "no-attempt-timeout": .timeout(SECOND).retry(r());
         "": .timeout(SECOND).retry(r()).timeout(250 * MS);
         "": .timeout(SECOND).retry(retry(|r| r.max_attempts(1)));
 
-        "retries-multiply": .retry(r()).guard(Gate("quota")).retry(r());
+        "nested-retries": .retry(r()).guard(Gate("quota")).retry(r());
         "": .retry(r()).guard(Gate("quota")).retry(retry(|r| r.max_attempts(1)));
 
-        "blind-retry": .retry(retry(|r| r.idempotent(false)));
-        "blind-retry": .retry(retry(|r| r.idempotent(false)).classified_by(()));
-        "": .retry(retry(|r| r.idempotent(true)).classified_by(()));
-        "": .retry(retry(|r| r.idempotent(false)).when(|_: &Result<(), Error<()>>| Directive::Stop));
-        "": .retry(retry(|r| r.idempotent(false).max_attempts(1)));
+        "retry-safety-unknown": .retry(unsafe_retry(|r| r));
+        "retry-safety-unknown": .retry(unsafe_retry(|r| r).classified_with(()));
+        "": .retry(r().classified_with(()));
+        "": .retry(unsafe_retry(|r| r).when(|_: &Result<(), Error<()>>| RetryDecision::Stop));
+        "": .retry(unsafe_retry(|r| r.max_attempts(1)));
 
         "retry-inside-breaker": .breaker(b()).timeout(SECOND).retry(r()).timeout(200 * MS);
         "": .timeout(SECOND).retry(r()).breaker(b()).timeout(200 * MS);
         "": .breaker(b()).retry(retry(|r| r.max_attempts(1)));
-        // Whatever makes it open.
+        // For every rule that opens the breaker.
         "retry-inside-breaker": .breaker(breaker(slow)).retry(r());
         "retry-inside-breaker": .breaker(breaker(ruled)).retry(r());
 
-        "one-call-trips": .retry(r()).breaker(breaker(|b| b.min_calls(3)));
+        "one-call-trips-breaker": .retry(r()).breaker(breaker(|b| b.min_calls(3)));
         "": .retry(r()).breaker(breaker(|b| b.min_calls(4)));
-        "one-call-trips": .retry(r()).breaker(breaker(|b| b.consecutive_failures(3)));
+        "one-call-trips-breaker": .retry(r()).breaker(breaker(|b| b.consecutive_failures(3)));
         "": .retry(r()).breaker(breaker(|b| b.consecutive_failures(4)));
         "": .retry(r()).breaker(breaker(|b| b.min_calls(2).failure_rate(None).slow_calls(SECOND, 0.5)));
 
-        "unseen-timeout": .timeout(SECOND).breaker(b());
+        "timeout-outside-breaker": .timeout(SECOND).breaker(b());
         "": .timeout(SECOND).breaker(b()).timeout(900 * MS);
-        "unseen-timeout": .timeout(SECOND).breaker(breaker(slow));
-        "unseen-timeout": .timeout(SECOND).breaker(breaker(ruled));
+        "timeout-outside-breaker": .timeout(SECOND).breaker(breaker(slow));
+        "timeout-outside-breaker": .timeout(SECOND).breaker(breaker(ruled));
         "": .timeout(SECOND).breaker(breaker(|b| slow(b).track_in_flight()));
 
-        "short-window": .breaker(timed(SECOND)).timeout(1001 * MS);
+        "window-too-short": .breaker(timed(SECOND)).timeout(1001 * MS);
         "": .breaker(timed(SECOND)).timeout(SECOND);
         "": .breaker(timed(SECOND)).timeout(2 * SECOND).guard(Gate("quota")).timeout(SECOND);
-        // It counts whole calls, 3 * 400 + 2 * 100 = 1400.
-        "retry-inside-breaker short-window": .breaker(timed(1399 * MS)).retry(r()).timeout(400 * MS);
+        // The breaker counts whole calls: 3 * 400 + 2 * 100 = 1400.
+        "retry-inside-breaker window-too-short": .breaker(timed(1399 * MS)).retry(r()).timeout(400 * MS);
         "retry-inside-breaker": .breaker(timed(1400 * MS)).retry(r()).timeout(400 * MS);
 
-        "same-twice": .breaker(b()).breaker(b());
+        "duplicate-policy": .breaker(b()).breaker(b());
         "": .breaker(b()).breaker(breaker(|b| b.name("everything")));
-        "same-twice": .rate_limit(&unnamed).retry(r()).rate_limit(unnamed.cost(2));
+        "duplicate-policy": .rate_limit(&unnamed).retry(r()).rate_limit(unnamed.cost(2));
         "": .rate_limit(limiter()).rate_limit(limiter());
         "": .breaker(breaker(|b| b.name("circuit_breaker"))).breaker(breaker(|b| b.name("circuit_breaker")));
-        "same-twice": .guard(Gate("quota")).retry(r()).guard(Gate("quota"));
+        "duplicate-policy": .guard(Gate("quota")).retry(r()).guard(Gate("quota"));
         "": .guard(Gate("quota")).retry(r()).guard(Gate("other"));
     ];
     for (stack, lints, expected) in table {
@@ -153,9 +157,9 @@ impl<T: Send, E: Send> Guard<T, E> for Gate {
 }
 
 #[test]
-fn the_standard_order_is_sound_with_the_default_settings() {
+fn the_standard_order_has_no_faults_with_default_settings() {
     let breaker = CircuitBreaker::builder().build().unwrap();
-    let retry = Retry::builder().idempotent(true).build().unwrap();
+    let retry = Retry::builder().assume_idempotent().build().unwrap();
     let pipeline = Pipeline::standard(2 * SECOND, &retry, &breaker, 300 * MS);
     assert_eq!(pipeline.check(), []);
     assert_eq!(pipeline.clone().boxed::<(), ()>().check(), []);
@@ -163,45 +167,80 @@ fn the_standard_order_is_sound_with_the_default_settings() {
     assert_eq!(kinds, ["timeout", "retry", "circuit_breaker", "timeout"]);
 }
 
-#[test]
-fn a_lint_is_a_sentence_with_names_and_figures() {
-    let call = Timeout::new(SECOND).name("call");
-    let searching = |retry: &Retry| {
-        Pipeline::builder()
-            .timeout(&call)
-            .retry(retry)
-            .breaker(breaker(|b| b))
-            .timeout(300 * MS)
-            .build()
+/// A stack of one rule's fault, and the sentence of its only lint.
+macro_rules! sentences {
+    ($($(.$verb:ident($policy:expr))+: $sentence:expr;)+) => {
+        vec![$((Pipeline::builder()$(.$verb($policy))+.build().check(), $sentence)),+]
     };
-    let table = [
-        (
-            searching(&retry(|r| r)),
-            "attempts-exceed-call: retry makes 3 attempts that may take 1.1s with their waits, but timeout \
-             \"call\" gives 1s: the last are cut short",
-        ),
-        (
-            searching(&retry(|r| r.max_attempts(20).max_elapsed(600 * MS).name("again"))),
-            "one-call-trips: the 20 attempts of one call by retry \"again\" are enough to open \
-             circuit_breaker \"search\": let it count more calls, or make fewer attempts",
-        ),
-        (
-            searching(&retry(|r| r.max_attempts(2).idempotent(false))),
-            "blind-retry: retry repeats whatever failed, also what may have been done: say that the \
-             operation is idempotent, or pick what is repeated",
-        ),
+}
+
+#[test]
+fn each_lint_is_a_sentence_with_names_and_figures() {
+    let timeout = |name: &str, ms: u32| Timeout::new(ms * MS).name(name).unwrap();
+    let search = || breaker(|b| b);
+    let unbounded = retry(|r| r.name("again").backoff(Backoff::custom(|_| MS)));
+    let table = sentences![
+        .timeout(timeout("call", 1000)).breaker(search()).timeout(timeout("attempt", 1001)):
+            "inner-timeout-too-long: timeout \"attempt\" allows 1.001s inside timeout \"call\", which \
+             allows 1s: the inner timeout never takes effect";
+        .timeout(timeout("call", 1000)).breaker(search()).timeout(timeout("attempt", 1000)):
+            "equal-timeouts: timeout \"attempt\" and timeout \"call\" around it both allow 1s: the outer \
+             timeout starts earlier, so the inner one never takes effect";
+        .timeout(timeout("call", 1000)).retry(retry(|r| r)).timeout(300 * MS):
+            "attempts-exceed-timeout: the 3 attempts of retry and the waits between them may take 1.1s, \
+             but timeout \"call\" allows 1s: the last attempts are cut short";
+        .timeout(timeout("call", 1000)).retry(&unbounded).timeout(300 * MS):
+            "attempts-exceed-timeout: the 3 attempts of retry \"again\" and the waits between them may \
+             take an unlimited time, but timeout \"call\" allows 1s: the last attempts are cut short";
+        .timeout(timeout("call", 1000)).retry(&unbounded):
+            "no-attempt-timeout: one attempt of retry \"again\" may use all of the 1s that timeout \
+             \"call\" allows: add a shorter timeout below retry \"again\"";
+        .retry(retry(|r| r.name("outer"))).retry(retry(|r| r.max_attempts(4))):
+            "nested-retries: retry \"outer\" around retry makes up to 12 attempts: keep one of the two";
+        .retry(unsafe_retry(|r| r)):
+            "retry-safety-unknown: retry repeats every failure, although an attempt that failed may \
+             have done its work: declare the operation idempotent, or select by a rule what is repeated";
+        .breaker(search()).retry(retry(|r| r)):
+            "retry-inside-breaker: circuit_breaker \"search\" records one outcome for all 3 attempts of \
+             retry, and cannot stop the later ones: move it below retry";
+        .retry(retry(|r| r.max_attempts(20).name("again"))).breaker(search()):
+            "one-call-trips-breaker: the 20 attempts of one call through retry \"again\" are enough to \
+             open circuit_breaker \"search\": raise its minimum number of calls, or make fewer attempts";
+        .timeout(timeout("call", 1000)).breaker(search()):
+            "timeout-outside-breaker: circuit_breaker \"search\" does not record calls that timeout \
+             \"call\" ends after 1s, so a dependency that hangs never opens it: add a timeout below \
+             circuit_breaker \"search\"";
+        .breaker(breaker(|b| b.time_window(SECOND, 10))).timeout(timeout("call", 2000)):
+            "window-too-short: circuit_breaker \"search\" counts calls over 1s, but a call may take 2s: \
+             each timeout of timeout \"call\" leaves the window before the next is recorded";
+        .breaker(search()).breaker(search()):
+            "duplicate-policy: circuit_breaker \"search\" is in the pipeline twice, or two policies \
+             have its name: each call is counted twice, or errors do not show by which policy";
     ];
-    for (pipeline, sentence) in table {
-        let lints = pipeline.check();
+    for (lints, sentence) in table {
         assert_eq!(lints.iter().map(ToString::to_string).collect::<Vec<_>>(), [sentence]);
+        assert_eq!(format!("{:?}", lints[0]), sentence);
+        // Log lines and lists of rules to ignore use the name.
+        assert!(sentence.starts_with(&format!("{}: ", lints[0].rule)));
+        assert_eq!(lints[0].rule.to_string(), lints[0].rule.as_str());
     }
 }
 
 #[test]
-fn a_reconfigured_breaker_is_seen_as_it_is_now() {
+fn a_lint_names_the_policies_and_the_time_that_it_is_about() {
+    let pipeline =
+        Pipeline::builder().timeout(SECOND).retry(retry(|r| r)).timeout(300 * MS).build();
+    let (lints, facts) = (pipeline.check(), pipeline.facts());
+    assert_eq!(lints.len(), 1);
+    assert_eq!((lints[0].outer, lints[0].inner), (facts[0], Some(facts[1])));
+    assert_eq!(lints[0].max_duration, Some(1100 * MS));
+}
+
+#[test]
+fn the_current_settings_of_a_reconfigured_breaker_are_checked() {
     let breaker = breaker(|b| b);
     let pipeline = Pipeline::builder().retry(retry(|r| r)).breaker(&breaker).build();
     assert_eq!(rules(&pipeline.check()), "");
     breaker.reconfigure(breaker.config().consecutive_failures(2)).unwrap();
-    assert_eq!(rules(&pipeline.check()), "one-call-trips");
+    assert_eq!(rules(&pipeline.check()), "one-call-trips-breaker");
 }

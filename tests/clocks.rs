@@ -1,25 +1,30 @@
-//! The clocks against the world they stand for. Here alone tests let real time pass, a few milliseconds.
+//! The clocks beside the time they represent. These tests let a few milliseconds of real time pass.
 #![cfg(not(mainstay_loom))]
 
 use mainstay::time::{Clock, Instant, ManualClock, TimeSource};
 use std::future::Future;
-use std::pin::Pin;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 const SHORT: Duration = Duration::from_millis(5);
 
-fn sleeps(clock: &Clock, sleep: impl FnOnce(&Clock)) {
+/// Checks that `sleep` takes at least [`SHORT`] by `clock` and in real time.
+fn assert_sleeps(clock: &Clock, sleep: impl FnOnce(&Clock)) {
     let (before, began) = (clock.now(), std::time::Instant::now());
     sleep(clock);
     assert!(clock.now() - before >= SHORT);
-    // Different clocks need not agree to the last microsecond.
+    // Two clocks may differ by some microseconds.
     assert!(began.elapsed() >= SHORT - Duration::from_micros(100));
 }
 
 #[test]
-fn the_system_clock_sleeps_as_long_as_it_says() {
-    sleeps(&Clock::system(), |clock| futures::executor::block_on(clock.sleep(SHORT)));
-    sleeps(&Clock::system(), |clock| clock.sleep_blocking(SHORT));
+fn the_system_clock_sleeps_for_the_duration() {
+    assert_sleeps(&Clock::system(), |clock| futures::executor::block_on(clock.sleep(SHORT)));
+    assert_sleeps(&Clock::system(), |clock| clock.sleep_blocking(SHORT));
 }
 
 #[test]
@@ -31,9 +36,9 @@ fn all_system_clocks_share_one_origin() {
 
 #[cfg(feature = "quanta")]
 #[test]
-fn the_quanta_clock_sleeps_as_long_as_it_says() {
-    sleeps(&Clock::quanta(), |clock| futures::executor::block_on(clock.sleep(SHORT)));
-    sleeps(&Clock::quanta(), |clock| clock.sleep_blocking(SHORT));
+fn the_quanta_clock_sleeps_for_the_duration() {
+    assert_sleeps(&Clock::quanta(), |clock| futures::executor::block_on(clock.sleep(SHORT)));
+    assert_sleeps(&Clock::quanta(), |clock| clock.sleep_blocking(SHORT));
 }
 
 #[cfg(feature = "tokio")]
@@ -48,7 +53,7 @@ async fn the_tokio_clock_follows_tokios_paused_time() {
     assert!(clock.now() - before >= Duration::from_secs(3607));
 }
 
-/// A source whose timers come early, as those of a coarser tick may.
+/// A source whose timers fire early, as those with a coarse tick may.
 #[derive(Debug)]
 struct Early(ManualClock);
 
@@ -63,7 +68,7 @@ impl TimeSource for Early {
 }
 
 #[test]
-fn a_sleep_is_never_shorter_than_asked_even_if_its_timer_is() {
+fn a_sleep_does_not_end_early_even_if_its_timer_does() {
     let time = ManualClock::new();
     let clock = Clock::custom(Early(time.clone()));
     let before = clock.now();
@@ -71,7 +76,7 @@ fn a_sleep_is_never_shorter_than_asked_even_if_its_timer_is() {
     assert!(clock.now() - before >= Duration::from_secs(1));
 }
 
-/// A source that stands still and whose timers are over at once.
+/// A source whose time stands still and whose timers fire immediately.
 #[derive(Debug)]
 struct Still;
 
@@ -86,9 +91,90 @@ impl TimeSource for Still {
 }
 
 #[test]
-fn a_source_that_does_nothing_does_not_hold_the_thread() {
+fn a_source_that_stands_still_does_not_block_the_thread() {
     let clock = Clock::custom(Still);
-    let mut sleep = std::pin::pin!(clock.sleep(Duration::from_secs(1)));
-    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut sleep = pin!(clock.sleep(Duration::from_secs(1)));
+    let mut cx = Context::from_waker(Waker::noop());
     assert!((0..100).all(|_| sleep.as_mut().poll(&mut cx).is_pending()));
+}
+
+/// tokio makes a task yield after a number of operations, by reporting that its own futures are pending.
+/// A timer of tokio's does the same, so that it cannot be relied on to fire in the same poll.
+#[cfg(feature = "tokio")]
+#[tokio::test]
+async fn a_timeout_fires_around_an_operation_that_is_always_ready() {
+    let began = std::time::Instant::now();
+    let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
+    let timeout = mainstay::timeout::Timeout::new(SHORT).clock(Clock::tokio());
+    let result = timeout
+        .call(async || {
+            while began.elapsed() < Duration::from_secs(5) {
+                sender.send(()).await.unwrap();
+                receiver.recv().await.unwrap();
+            }
+            Ok::<_, ()>(())
+        })
+        .await;
+    assert!(result.unwrap_err().is_timeout());
+}
+
+// Wakers that panic.
+
+struct PanicsOnWake;
+
+impl Wake for PanicsOnWake {
+    fn wake(self: Arc<Self>) {
+        panic!("a waker that panics");
+    }
+}
+
+#[derive(Default)]
+struct Count(AtomicUsize);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_waker_that_panics_does_not_stop_the_timer_thread() {
+    let clocks = [
+        Clock::system(),
+        #[cfg(feature = "quanta")]
+        Clock::quanta(),
+    ];
+    for clock in clocks {
+        let mut sleep = pin!(clock.sleep(SHORT));
+        let waker = Waker::from(Arc::new(PanicsOnWake));
+        assert!(sleep.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        std::thread::sleep(2 * SHORT);
+        assert_sleeps(&clock, |clock| futures::executor::block_on(clock.sleep(SHORT)));
+        assert!(sleep.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
+    }
+}
+
+#[test]
+fn a_manual_clock_wakes_the_others_if_a_waker_panics() {
+    const SECOND: Duration = Duration::from_secs(1);
+    let time = ManualClock::new();
+    let start = time.now();
+    let woken = Arc::new(Count::default());
+    let mut sleeps: Vec<_> =
+        (1..=4).map(|seconds| Box::pin(time.clock().sleep(seconds * SECOND))).collect();
+    for (n, sleep) in sleeps.iter_mut().enumerate() {
+        let waker = match n {
+            1 => Waker::from(Arc::new(PanicsOnWake)),
+            _ => Waker::from(Arc::clone(&woken)),
+        };
+        assert!(sleep.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    }
+    catch_unwind(AssertUnwindSafe(|| time.advance(3 * SECOND))).unwrap_err();
+    assert_eq!(time.now() - start, 3 * SECOND);
+    assert_eq!(woken.0.load(Ordering::SeqCst), 2);
+    assert_eq!(time.next_deadline(), Some(start + 4 * SECOND));
+    time.advance(SECOND);
+    assert_eq!(woken.0.load(Ordering::SeqCst), 3);
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(sleeps.iter_mut().all(|sleep| sleep.as_mut().poll(&mut cx).is_ready()));
 }

@@ -6,7 +6,7 @@ use mainstay::breaker::{CircuitBreaker, CircuitBreakerSnapshot};
 use mainstay::error::{Error, Reason, Rejection};
 use mainstay::pipeline::{Pipeline, StandardStack};
 use mainstay::policy::{Context, Facts, Guard, Policy, kind};
-use mainstay::retry::{OnFailure, Retry};
+use mainstay::retry::{Retry, RetryOnFailure};
 use mainstay::time::{Clock, ManualClock};
 use mainstay::timeout::Timeout;
 use std::future::{Future, pending};
@@ -18,8 +18,8 @@ use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A half-open breaker, or a closed one, in a stack of 10 s for the call, three attempts 1 s apart, 2 s for
-/// an attempt; slow is 1 s and more.
+/// A breaker and the standard stack: three attempts 1 s apart, 2 s for an attempt. Calls of 1 s and
+/// more are slow.
 struct World {
     time: ManualClock,
     clock: Clock,
@@ -58,20 +58,23 @@ impl World {
     }
 
     fn timeout(&self, name: &str, seconds: u32) -> Timeout {
-        Timeout::new(seconds * SECOND).name(name).clock(self.clock.clone())
+        Timeout::new(seconds * SECOND).name(name).unwrap().clock(self.clock.clone())
     }
 
     fn retry(&self) -> Retry {
         let retry = Retry::builder().clock(self.clock.clone()).backoff(Backoff::constant(SECOND));
-        retry.idempotent(true).build().unwrap()
+        retry.assume_idempotent().build().unwrap()
     }
 
-    fn stack(&self, call: u32) -> Pipeline<StandardStack<OnFailure, mainstay::outcome::AnyError>> {
+    fn stack(
+        &self,
+        call: u32,
+    ) -> Pipeline<StandardStack<RetryOnFailure, mainstay::outcome::FailOnError>> {
         let (call, attempt) = (self.timeout("call", call), self.timeout("attempt", 2));
         Pipeline::standard(call, self.retry(), &self.breaker, attempt)
     }
 
-    /// Takes `seconds`, then gives `result`.
+    /// Runs for `seconds`, then returns `result`.
     async fn operation(
         &self,
         seconds: u32,
@@ -82,14 +85,14 @@ impl World {
         result
     }
 
-    /// What the caller gets, in the words of the table, and after how many seconds.
+    /// Returns the result in words, and the seconds that the call took.
     fn call(&self, limit: u32, seconds: u32, result: Result<(), &'static str>) -> (String, u64) {
         let start = self.time.now();
         let answer = self.time.drive(self.stack(limit).call(|| self.operation(seconds, result)));
-        (told(answer), (self.time.now() - start).as_secs())
+        (words(answer), (self.time.now() - start).as_secs())
     }
 
-    /// Successes, failures, slow ones, refusals.
+    /// Returns the numbers of successes, failures, slow calls and rejections.
     fn counts(&self) -> (u64, u64, u64, u64) {
         let CircuitBreakerSnapshot { counts, rejected, .. } = self.breaker.snapshot();
         (counts.total - counts.failed, counts.failed, counts.slow, rejected)
@@ -99,7 +102,7 @@ impl World {
         self.attempts.load(Ordering::Relaxed)
     }
 
-    /// Nothing has been counted of the one probe there was, and its slot is free.
+    /// Asserts that the only probe was not recorded, and was released.
     fn assert_untouched(&self) {
         let CircuitBreakerSnapshot { trial, active_probes, stale, .. } = self.breaker.snapshot();
         assert_eq!((trial.total, active_probes, stale), (0, 0, 0));
@@ -107,7 +110,7 @@ impl World {
     }
 }
 
-fn told(answer: Result<(), Error<&str>>) -> String {
+fn words(answer: Result<(), Error<&str>>) -> String {
     match answer {
         Ok(()) => "ok".into(),
         Err(Error::Operation(error)) => error.into(),
@@ -116,14 +119,14 @@ fn told(answer: Result<(), Error<&str>>) -> String {
     }
 }
 
-/// The row is in the table.
+/// Asserts that the table has the row.
 fn row(what_happens: &str) {
     let row = format!("//! | {what_happens} |");
     assert!(include_str!("../src/docs/composing.rs").contains(&row), "{row}");
 }
 
 #[test]
-fn success() {
+fn a_success_is_recorded() {
     row("the operation succeeds");
     let world = World::closed();
     assert_eq!(world.call(10, 0, Ok(())), ("ok".into(), 0));
@@ -131,7 +134,7 @@ fn success() {
 }
 
 #[test]
-fn slow_success() {
+fn a_slow_success_is_recorded_as_slow() {
     row("it succeeds, but slowly");
     let world = World::closed();
     assert_eq!(world.call(10, 1, Ok(())), ("ok".into(), 1));
@@ -139,7 +142,7 @@ fn slow_success() {
 }
 
 #[test]
-fn failure() {
+fn a_failure_is_recorded_for_each_attempt() {
     row("it fails");
     let world = World::closed();
     assert_eq!(world.call(10, 0, Err("failed")), ("failed".into(), 2));
@@ -147,7 +150,7 @@ fn failure() {
 }
 
 #[test]
-fn timeout_of_an_attempt() {
+fn a_timeout_of_an_attempt_is_recorded_as_a_failure() {
     row("an attempt takes too long");
     let world = World::closed();
     assert_eq!(world.call(10, 3, Ok(())), ("timeout of the attempt".into(), 2 + 1 + 2 + 1 + 2));
@@ -155,7 +158,7 @@ fn timeout_of_an_attempt() {
 }
 
 #[test]
-fn open_breaker() {
+fn an_open_breaker_rejects_and_is_not_retried() {
     row("the breaker is open");
     let world = World::open();
     assert_eq!(world.call(10, 0, Ok(())), ("Some(60s)".into(), 0));
@@ -163,7 +166,7 @@ fn open_breaker() {
 }
 
 #[test]
-fn refusal_by_a_limit() {
+fn a_rejection_below_the_breaker_is_not_recorded() {
     row("a limit below the breaker refuses");
     struct Full;
     impl Policy for Full {
@@ -179,7 +182,7 @@ fn refusal_by_a_limit() {
             Guard::<T, E>::admit_blocking(self, cx)
         }
         fn admit_blocking(&self, _: Context) -> Result<(), Rejection> {
-            Err(Rejection::new(Reason::ShutDown, "full").with_retry_after(7 * SECOND))
+            Err(Rejection::new(Reason::Custom, "full").with_retry_after(7 * SECOND))
         }
         fn record(&self, (): (), _: &Result<T, Error<E>>) {}
     }
@@ -193,13 +196,13 @@ fn refusal_by_a_limit() {
         .build();
     let start = world.time.now();
     let answer = world.time.drive(stack.call(|| world.operation(0, Ok(()))));
-    assert_eq!((told(answer), world.time.now() - start), ("Some(7s)".into(), Duration::ZERO));
+    assert_eq!((words(answer), world.time.now() - start), ("Some(7s)".into(), Duration::ZERO));
     assert_eq!(world.attempts(), 0);
     world.assert_untouched();
 }
 
 #[test]
-fn timeout_of_the_call() {
+fn a_timeout_of_the_call_is_not_recorded() {
     row("the call takes too long during an attempt");
     let world = World::half_open();
     assert_eq!(world.call(1, 5, Ok(())), ("timeout of the call".into(), 1));
@@ -208,16 +211,16 @@ fn timeout_of_the_call() {
 }
 
 #[test]
-fn no_wait_that_is_too_long() {
+fn a_retry_that_would_begin_too_late_is_not_made() {
     row("the next wait would take too long");
-    // The first attempt ends at 0 s; the second would begin at 1 s, when all is over.
+    // The first attempt ends at 0 s. The second would begin at 1 s, at the deadline.
     let world = World::closed();
     assert_eq!(world.call(1, 0, Err("failed")), ("failed".into(), 0));
     assert_eq!((world.counts(), world.attempts()), ((0, 1, 0, 0), 1));
 }
 
 #[test]
-fn dropped_future() {
+fn a_dropped_call_is_not_recorded() {
     row("the caller drops the future");
     let world = World::half_open();
     {
@@ -235,7 +238,7 @@ fn dropped_future() {
 }
 
 #[test]
-fn panic() {
+fn a_panic_is_not_recorded() {
     row("the operation panics");
     let world = World::half_open();
     let stack = world.stack(10);
@@ -245,17 +248,16 @@ fn panic() {
 }
 
 #[test]
-fn around_a_closure_nothing_is_dropped() {
+fn a_blocking_closure_is_not_interrupted() {
     let world = World::closed();
     let answer = world.stack(1).call_blocking(|| {
         world.clock.sleep_blocking(5 * SECOND);
         Ok(())
     });
-    assert_eq!(told(answer), "ok");
+    assert_eq!(words(answer), "ok");
     assert_eq!(world.counts(), (1, 0, 1, 0));
 }
 
-/// The rows above are all there are.
 #[test]
 fn every_row_has_its_test() {
     let table = include_str!("../src/docs/composing.rs").split("| what happens |").nth(1).unwrap();

@@ -1,13 +1,13 @@
-//! Histories of the ring under real concurrency, each checked against a sequential queue.
+//! Random histories of the ring under real concurrency, each checked against a sequential queue.
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use histories::{Action, Event, Kind, Refused, act, linearizable};
+use histories::{Action, Event, Failure, Kind, act, is_linearizable};
 use mainstay::ring::{ForcePushError, PopError, PushError, Ring};
 
-/// The checker, which loom's models use too.
-#[path = "../src/ring/histories.rs"]
+/// The checker, which the loom models use too.
+#[path = "../src/ring/tests/histories.rs"]
 mod histories;
 
 #[test]
@@ -20,20 +20,20 @@ fn random_histories_are_linearizable() {
     let seed = seed.unwrap_or_else(|| fastrand::u64(..));
     let history: [std::sync::Mutex<Vec<Event>>; THREADS] = Default::default();
     let ring = std::sync::RwLock::new(Ring::new(1));
-    let gate = Barrier::new(THREADS);
+    let barrier = Barrier::new(THREADS);
     let clock = AtomicU64::new(0);
 
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
-            let (history, ring, gate, clock) = (&history, &ring, &gate, &clock);
+            let (history, ring, barrier, clock) = (&history, &ring, &barrier, &clock);
             scope.spawn(move || {
                 let mut random = fastrand::Rng::with_seed(seed ^ (thread as u64 * 0x9E37_79B9));
                 for round in 0..HISTORIES {
                     let capacity = (round % 3 + 1) as usize;
-                    if gate.wait().is_leader() {
+                    if barrier.wait().is_leader() {
                         *ring.write().unwrap() = Ring::new(capacity);
                     }
-                    gate.wait();
+                    barrier.wait();
                     let mut events = Vec::new();
                     {
                         let ring = ring.read().unwrap();
@@ -56,13 +56,13 @@ fn random_histories_are_linearizable() {
                         }
                     }
                     *history[thread].lock().unwrap() = events;
-                    if gate.wait().is_leader() {
+                    if barrier.wait().is_leader() {
                         let events: Vec<Event> = history
                             .iter()
                             .flat_map(|events| events.lock().unwrap().clone())
                             .collect();
-                        if !linearizable(&events, capacity) {
-                            // The others stand at the next gate, so there is no way on but out.
+                        if !is_linearizable(&events, capacity) {
+                            // The other threads wait at the next barrier, so only an exit ends the test.
                             eprintln!("MAINSTAY_SEED={seed}, capacity {capacity}: {events:#?}");
                             std::process::exit(101);
                         }
@@ -74,22 +74,22 @@ fn random_histories_are_linearizable() {
 }
 
 #[test]
-fn the_checker_refuses_what_no_queue_does() {
+fn the_checker_rejects_histories_that_no_queue_produces() {
     let event = |start, end, action| Event { start, end, action };
     let one = || event(0, 1, Action::Push(1, Ok(())));
     // Popped twice.
     let twice = [one(), event(2, 5, Action::Pop(Ok(1))), event(3, 4, Action::Pop(Ok(1)))];
-    assert!(!linearizable(&twice, 2));
-    // Empty after a push that had ended, and before any pop.
-    assert!(!linearizable(&[one(), event(2, 3, Action::Pop(Err(Refused::NoRoomOrItem)))], 2));
-    // The same while the push was under way.
-    assert!(linearizable(&[one(), event(0, 3, Action::Pop(Err(Refused::NoRoomOrItem)))], 2));
+    assert!(!is_linearizable(&twice, 2));
+    // "Empty" after a push that had ended, and before any pop.
+    assert!(!is_linearizable(&[one(), event(2, 3, Action::Pop(Err(Failure::FullOrEmpty)))], 2));
+    // The same answer during the push.
+    assert!(is_linearizable(&[one(), event(0, 3, Action::Pop(Err(Failure::FullOrEmpty)))], 2));
     // Out of order.
     let overtaken = [one(), event(2, 3, Action::Push(2, Ok(()))), event(4, 5, Action::Pop(Ok(2)))];
-    assert!(!linearizable(&overtaken, 2));
-    // Full with room.
-    assert!(!linearizable(&[one(), event(2, 3, Action::Push(2, Err(Refused::NoRoomOrItem)))], 2));
-    // An item after the end.
+    assert!(!is_linearizable(&overtaken, 2));
+    // "Full" with a free slot.
+    assert!(!is_linearizable(&[one(), event(2, 3, Action::Push(2, Err(Failure::FullOrEmpty)))], 2));
+    // A push after the close.
     let late = [event(0, 1, Action::Close), event(2, 3, Action::Push(1, Ok(())))];
-    assert!(!linearizable(&late, 1));
+    assert!(!is_linearizable(&late, 1));
 }

@@ -1,4 +1,4 @@
-//! What the order of policies means, and what a call tells its operation.
+//! The order of policies, the forms of a call, and what an operation receives.
 #![cfg(not(mainstay_loom))]
 
 use mainstay::backoff::{Backoff, Jitter};
@@ -7,7 +7,7 @@ use mainstay::error::{Error, Reason, Rejection};
 use mainstay::outcome::Outcome;
 use mainstay::pipeline::Pipeline;
 use mainstay::policy::{Context, Facts, Guard, Policy, kind};
-use mainstay::retry::{Directive, Retry};
+use mainstay::retry::{Retry, RetryDecision};
 use mainstay::time::{Clock, ManualClock};
 use mainstay::timeout::Timeout;
 use std::cell::RefCell;
@@ -33,7 +33,7 @@ impl World {
         Timeout::new(seconds * SECOND).clock(self.clock.clone())
     }
 
-    /// Waits one second between attempts.
+    /// A retry that waits one second between attempts.
     fn retry(&self, attempts: u32) -> Retry {
         let wait = Backoff::constant(SECOND).jitter(Jitter::None);
         Retry::builder()
@@ -60,17 +60,22 @@ impl World {
     }
 }
 
-/// Counts the permits that are out, and admits after a wait.
+/// A guard that admits after a wait, and counts its permits.
 struct Gate {
     clock: Clock,
     wait: Duration,
-    out: AtomicU32,
-    settled: Mutex<Vec<&'static str>>,
+    permits: AtomicU32,
+    recorded: Mutex<Vec<&'static str>>,
 }
 
 impl Gate {
     fn new(world: &World, wait: Duration) -> Self {
-        Self { clock: world.clock.clone(), wait, out: AtomicU32::new(0), settled: Mutex::default() }
+        Self {
+            clock: world.clock.clone(),
+            wait,
+            permits: AtomicU32::new(0),
+            recorded: Mutex::default(),
+        }
     }
 }
 
@@ -78,7 +83,7 @@ struct GatePermit<'a>(&'a Gate);
 
 impl Drop for GatePermit<'_> {
     fn drop(&mut self) {
-        self.0.out.fetch_sub(1, Ordering::Relaxed);
+        self.0.permits.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -98,18 +103,18 @@ impl<T: Send, E: Send> Guard<T, E> for &Gate {
 
     async fn admit(&self, _: Context) -> Result<GatePermit<'_>, Rejection> {
         self.clock.sleep(self.wait).await;
-        self.out.fetch_add(1, Ordering::Relaxed);
+        self.permits.fetch_add(1, Ordering::Relaxed);
         Ok(GatePermit(self))
     }
 
     fn admit_blocking(&self, _: Context) -> Result<GatePermit<'_>, Rejection> {
         self.clock.sleep_blocking(self.wait);
-        self.out.fetch_add(1, Ordering::Relaxed);
+        self.permits.fetch_add(1, Ordering::Relaxed);
         Ok(GatePermit(self))
     }
 
     fn record<'a>(&'a self, permit: GatePermit<'a>, result: &Result<T, Error<E>>) {
-        self.settled.lock().unwrap().push(match result {
+        self.recorded.lock().unwrap().push(match result {
             Ok(_) => "ok",
             Err(Error::Operation(_)) => "failed",
             Err(Error::Timeout(_)) => "timeout",
@@ -129,7 +134,7 @@ fn a_timeout_around_a_retry_holds_for_all_attempts() {
         world.clock.sleep(SECOND).await;
         Err::<(), _>("failed")
     });
-    // Attempts end at 1, 3, 5 s; the last with the limit, when a result wins.
+    // Attempts end at 1, 3 and 5 s. The last ends exactly at the limit, so its result is returned.
     let (result, took) = world.elapsed(|| world.time.drive(call));
     assert_eq!((result, took), (Err(Error::Operation("failed")), 5));
     assert_eq!(attempts.load(Ordering::Relaxed), 3);
@@ -157,10 +162,12 @@ fn a_breaker_inside_a_retry_counts_attempts_and_its_rejection_ends_the_retry() {
             ready(Err::<(), ()>(()))
         }))
     });
-    assert!(
-        matches!(result, Err(Error::Rejected(rejection)) if rejection.reason() == Reason::CircuitOpen)
-    );
+    // The rejection ended the retry, but the failure before it says more.
+    assert_eq!(result, Err(Error::Operation(())));
     assert_eq!((attempts.load(Ordering::Relaxed), took), (3, 3));
+    let result = world.time.drive(pipeline.call(|| ready(Ok::<(), ()>(()))));
+    let Err(Error::Rejected(rejection)) = result else { panic!("{result:?}") };
+    assert_eq!(rejection.reason(), Reason::CircuitOpen);
 }
 
 #[test]
@@ -200,16 +207,16 @@ fn a_rejection_by_one_breaker_is_not_counted_by_another() {
 }
 
 #[test]
-fn a_guard_inside_a_retry_is_given_back_before_the_wait_and_one_around_it_is_held() {
+fn a_permit_inside_a_retry_is_released_before_the_wait_and_one_around_it_is_held() {
     for (inside, during_wait) in [(true, 0), (false, 1)] {
         let world = World::new();
         let gate = Gate::new(&world, Duration::ZERO);
         let seen = Mutex::new(Vec::new());
-        // The wait function runs between the attempts.
+        // The rule is called after every attempt but the last.
         let wait = Retry::builder().clock(world.clock.clone()).max_attempts(3).build().unwrap();
         let observe = wait.when(|result: &Result<(), Error<()>>| {
-            seen.lock().unwrap().push(gate.out.load(Ordering::Relaxed));
-            Directive::from(result.is_err())
+            seen.lock().unwrap().push(gate.permits.load(Ordering::Relaxed));
+            RetryDecision::from(result.is_err())
         });
         let fail = || ready(Err::<(), ()>(()));
         let _ = match inside {
@@ -220,19 +227,19 @@ fn a_guard_inside_a_retry_is_given_back_before_the_wait_and_one_around_it_is_hel
                 .time
                 .drive(Pipeline::builder().guard(&gate).retry(&observe).build().call(fail)),
         };
-        assert_eq!(seen.into_inner().unwrap(), [during_wait; 3]);
-        assert_eq!(gate.out.load(Ordering::Relaxed), 0);
-        let settled = if inside { vec!["failed"; 3] } else { vec!["failed"] };
-        assert_eq!(gate.settled.into_inner().unwrap(), settled);
+        assert_eq!(seen.into_inner().unwrap(), [during_wait; 2]);
+        assert_eq!(gate.permits.load(Ordering::Relaxed), 0);
+        let recorded = if inside { vec!["failed"; 3] } else { vec!["failed"] };
+        assert_eq!(gate.recorded.into_inner().unwrap(), recorded);
     }
 }
 
 #[test]
-fn time_spent_waiting_for_admission_is_not_the_calls() {
+fn a_wait_for_admission_does_not_make_a_call_slow() {
     let world = World::new();
     let gate = Gate::new(&world, 10 * SECOND);
     let breaker = world.breaker(|b| b.slow_calls(5 * SECOND, 1.0));
-    // The outer timeout has read the clock; the breaker must not take that reading for its own.
+    // The outer timeout has read the clock; after the wait, the breaker must not use that reading.
     let stack =
         Pipeline::builder().timeout(world.timeout(100)).guard(&gate).breaker(&breaker).build();
     world.time.drive(stack.call(|| ready(Ok::<(), ()>(())))).unwrap();
@@ -242,34 +249,34 @@ fn time_spent_waiting_for_admission_is_not_the_calls() {
 }
 
 #[test]
-fn an_operation_is_told_its_attempt_and_its_time() {
+fn an_operation_receives_its_attempt_number_and_remaining_time() {
     let world = World::new();
     let pipeline = Pipeline::builder()
         .timeout(world.timeout(10))
         .retry(world.retry(3))
         .timeout(world.timeout(4))
         .build();
-    let told = RefCell::new(Vec::new());
-    let tell = |cx: Context| (cx.attempt(), cx.remaining().map(|left| left.as_secs()));
+    let seen_blocking = RefCell::new(Vec::new());
+    let look = |cx: Context| (cx.attempt(), cx.remaining().map(|left| left.as_secs()));
     let seen = Mutex::new(Vec::new());
     let result = world.time.drive(pipeline.call_with(|cx| {
-        seen.lock().unwrap().push(tell(cx));
+        seen.lock().unwrap().push(look(cx));
         pending::<Result<(), ()>>()
     }));
     assert!(result.unwrap_err().is_timeout());
-    // The second attempt begins at 5 s; the third would begin at 10 s, when all is over.
+    // The second attempt begins at 5 s. The third would begin at 10 s, at the deadline.
     assert_eq!(seen.into_inner().unwrap(), [(1, Some(4)), (2, Some(4))]);
 
-    let _ = pipeline.call_blocking_with(|cx| {
-        told.borrow_mut().push(tell(cx));
-        world.clock.sleep_blocking(6 * SECOND); // too long, and nobody interrupts it
+    let _ = pipeline.call_with_blocking(|cx| {
+        seen_blocking.borrow_mut().push(look(cx));
+        world.clock.sleep_blocking(6 * SECOND); // too long, but not interrupted
         Err::<(), ()>(())
     });
-    assert_eq!(told.into_inner(), [(1, Some(4)), (2, Some(3))]);
+    assert_eq!(seen_blocking.into_inner(), [(1, Some(4)), (2, Some(3))]);
 }
 
 #[test]
-fn around_a_closure_a_late_ok_is_an_ok_and_counts_as_slow() {
+fn a_late_ok_of_a_blocking_closure_is_returned_and_recorded_as_slow() {
     let world = World::new();
     let breaker = world.breaker(|b| b.slow_calls(2 * SECOND, 1.0));
     let pipeline = Pipeline::builder().breaker(&breaker).timeout(world.timeout(1)).build();
@@ -282,22 +289,28 @@ fn around_a_closure_a_late_ok_is_an_ok_and_counts_as_slow() {
 }
 
 #[test]
-fn once_takes_what_is_used_up() {
+fn an_operation_that_runs_once_can_give_away_what_it_owns() {
     let world = World::new();
     let breaker = world.breaker(|b| b);
     let pipeline = Pipeline::builder().breaker(&breaker).timeout(world.timeout(1)).build();
     let body = String::from("body");
-    assert_eq!(
-        world.time.drive(pipeline.call_once(|_| async move { Ok::<_, ()>(body) })),
-        Ok("body".into())
-    );
+    let sent = world.time.drive(pipeline.call_once(|| async move { Ok::<_, ()>(body) }));
+    assert_eq!(sent, Ok("body".into()));
     let body = String::from("body");
-    assert_eq!(pipeline.call_once_blocking(|_| Ok::<_, ()>(body)), Ok("body".into()));
-    assert_eq!(breaker.snapshot().counts.total, 2);
+    let sent = world
+        .time
+        .drive(pipeline.call_once_with(|cx| async move { Ok::<_, ()>((body, cx.remaining())) }));
+    assert_eq!(sent, Ok(("body".into(), Some(SECOND))));
+    let body = String::from("body");
+    assert_eq!(pipeline.call_once_blocking(|| Ok::<_, ()>(body)), Ok("body".into()));
+    let body = String::from("body");
+    let sent = pipeline.call_once_with_blocking(|cx| Ok::<_, ()>((body, cx.remaining())));
+    assert_eq!(sent, Ok(("body".into(), Some(SECOND))));
+    assert_eq!(breaker.snapshot().counts.total, 4);
 }
 
 #[test]
-fn boxed_does_the_same() {
+fn a_boxed_pipeline_behaves_as_its_stack() {
     let world = World::new();
     let breaker = world.breaker(|b| b);
     let verdict = breaker.classified_by(|result: &Result<u16, Error<()>>| match result {
@@ -322,6 +335,11 @@ fn boxed_does_the_same() {
     assert_eq!(breaker.state(), CircuitBreakerState::Open);
     let kinds: Vec<_> = pipeline.facts().iter().map(|facts| facts.policy).collect();
     assert_eq!(kinds, ["timeout", "retry", "circuit_breaker"]);
+
+    breaker.reset();
+    let attempt = |cx: Context| if cx.attempt() == 2 { Ok(2) } else { Err(()) };
+    assert_eq!(world.time.drive(pipeline.call_with(|cx| ready(attempt(cx)))), Ok(2));
+    assert_eq!(pipeline.call_with_blocking(attempt), Ok(2));
 }
 
 #[test]
@@ -352,7 +370,7 @@ fn a_pipeline_can_be_spawned_from_generic_code_with_borrowed_data() {
 }
 
 #[test]
-fn a_policies_kind_order_and_limits_can_be_read() {
+fn the_debug_output_lists_the_policies_in_order_with_their_limits() {
     let pipeline = Pipeline::builder()
         .timeout(2 * SECOND)
         .retry(Retry::builder().backoff(Backoff::constant(SECOND)).build().unwrap())

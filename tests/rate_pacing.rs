@@ -67,7 +67,7 @@ fn waiters_receive_the_full_rate_although_their_timers_tick_coarsely() {
                 granted += now;
                 most = most.max(now);
                 // Never before their tokens are available.
-                let elapsed = (ticks * tick) as u64;
+                let elapsed = u64::from(ticks * tick);
                 assert!(
                     u64::from(granted) * 1000
                         <= u64::from(burst) * 1000 + u64::from(rate) * elapsed

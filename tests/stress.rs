@@ -1,5 +1,7 @@
-//! Everything at once, for ThreadSanitizer. It has no test harness, whose own threads the sanitizer would
-//! watch too, and runs as an ordinary test otherwise.
+//! Concurrent use of the ring, the channel, the semaphore and the oneshot, for ThreadSanitizer.
+//!
+//! The program has no test harness, because the sanitizer would also watch the threads of a harness. It
+//! runs as an ordinary test otherwise.
 //!
 //! ```text
 //! TSAN_OPTIONS="suppressions=$PWD/tests/tsan.supp" \
@@ -20,8 +22,9 @@ use mainstay::wait::{Semaphore, oneshot};
 
 const ITEMS: u64 = 5_000;
 
-/// Runs them side by side and joins each: the sanitizer sees a join, but not the end of a scope.
-fn side_by_side<'a>(work: Vec<Box<dyn FnOnce() + Send + 'a>>) {
+/// Runs the closures in parallel and joins each thread: the sanitizer sees a join, but not the end of a
+/// scope.
+fn in_parallel<'a>(work: Vec<Box<dyn FnOnce() + Send + 'a>>) {
     thread::scope(|scope| {
         let threads: Vec<_> = work.into_iter().map(|work| scope.spawn(work)).collect();
         for thread in threads {
@@ -35,13 +38,15 @@ fn main() {
         ring(capacity);
         channels(capacity);
     }
+    last_receiver_dropped();
     semaphore();
     closing();
     oneshots();
-    println!("all accounted for");
+    println!("no item and no permit was lost");
 }
 
-/// Every kind of push against every kind of pop; boxes, so that a slot read twice or too early shows.
+/// Every kind of push with every kind of pop. The items are boxes, so that a slot that is read twice or
+/// too early is detected.
 fn ring(capacity: usize) {
     let ring = Ring::new(capacity);
     let [pushed, popped] = [(); 2].map(|()| AtomicU64::new(0));
@@ -63,7 +68,7 @@ fn ring(capacity: usize) {
                         },
                         _ => {
                             let mut batch = vec![Box::new(item), Box::new(item)].into_iter();
-                            ring.push_batch(&mut batch).map_or(0, |count| count as u64 * item)
+                            ring.try_push_batch(&mut batch).map_or(0, |count| count as u64 * item)
                         }
                     };
                     pushed.fetch_add(entered, Ordering::Relaxed);
@@ -78,14 +83,14 @@ fn ring(capacity: usize) {
                     if kind == 0 {
                         got.extend(ring.try_pop());
                     } else {
-                        let _ = ring.pop_batch(&mut got, 3);
+                        let _ = ring.try_pop_batch(&mut got, 3);
                     }
                     popped.fetch_add(got.drain(..).map(|item| *item).sum(), Ordering::Relaxed);
                     thread::yield_now();
                 }
             }));
         }
-        side_by_side(work);
+        in_parallel(work);
     }
     popped.fetch_add(ring.drain().map(|item| *item).sum(), Ordering::Relaxed);
     assert_eq!(pushed.into_inner(), popped.into_inner());
@@ -107,25 +112,64 @@ fn channels(capacity: usize) {
         }));
     }
     drop(sender);
-    side_by_side(work);
+    in_parallel(work);
     assert_eq!(sum.into_inner(), 3 * ITEMS * (ITEMS + 1) / 2);
 }
 
-/// What the only permit protects is not atomic in itself: a load and a store.
+/// The last receiver is dropped while three senders send in different ways. No item outlives it and the
+/// sends, although the sender handles stay.
+fn last_receiver_dropped() {
+    for round in 0..300 {
+        let item = Arc::new(());
+        let (sender, receiver) = channel(64);
+        let started = AtomicU64::new(0);
+        let mut work: Vec<Box<dyn FnOnce() + Send + '_>> = Vec::new();
+        for kind in 0..3 {
+            let (item, sender, started) = (&item, &sender, &started);
+            work.push(Box::new(move || {
+                loop {
+                    started.fetch_add(1, Ordering::Relaxed);
+                    let sent = match kind {
+                        0 => sender.send_blocking(Arc::clone(item)).is_ok(),
+                        1 => sender.force_send(Arc::clone(item)).map_err(drop).is_ok(),
+                        _ => sender
+                            .send_batch_blocking(&mut vec![Arc::clone(item); 20].into_iter())
+                            .is_ok(),
+                    };
+                    if !sent && sender.is_closed() {
+                        return;
+                    }
+                }
+            }));
+        }
+        let started = &started;
+        work.push(Box::new(move || {
+            while started.load(Ordering::Relaxed) < round % 30 {
+                thread::yield_now();
+            }
+            drop(receiver);
+        }));
+        in_parallel(work);
+        assert_eq!(Arc::strong_count(&item), 1, "an item outlived the last receiver");
+    }
+}
+
+/// The permit protects a load and a store, which are not atomic together.
 fn semaphore() {
     let semaphore = Semaphore::new(1);
     let count = AtomicU64::new(0);
     let add = || {
         for _ in 0..ITEMS {
-            let _permit = semaphore.acquire_blocking(1).unwrap();
+            let _permit = semaphore.acquire_blocking().unwrap();
             count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         }
     };
-    side_by_side((0..4).map(|_| Box::new(add) as Box<dyn FnOnce() + Send + '_>).collect());
+    in_parallel((0..4).map(|_| Box::new(add) as Box<dyn FnOnce() + Send + '_>).collect());
     assert_eq!(count.into_inner(), 4 * ITEMS);
 }
 
-/// Whoever is inside when the end comes leaves; nobody gets in after, and no permit is lost.
+/// A holder of a permit is not disturbed by the close, no waiter gets a permit after it, and no permit is
+/// lost.
 fn closing() {
     for _ in 0..50 {
         let semaphore = Semaphore::new(1);
@@ -136,9 +180,9 @@ fn closing() {
             work.push(Box::new(move || {
                 loop {
                     let permit = if kind == 0 {
-                        semaphore.acquire_timeout(1, Duration::MAX).ok()
+                        semaphore.acquire_blocking_timeout(Duration::MAX).ok()
                     } else {
-                        semaphore.acquire_blocking(1).ok()
+                        semaphore.acquire_blocking().ok()
                     };
                     let Some(_permit) = permit else { return };
                     entered.store(entered.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
@@ -150,21 +194,21 @@ fn closing() {
             while entered.load(Ordering::Relaxed) < 20 {
                 thread::yield_now();
             }
-            let permit = semaphore.acquire_blocking(1).unwrap();
+            let permit = semaphore.acquire_blocking().unwrap();
             assert!(semaphore.close());
             thread::yield_now();
             drop(permit);
         }));
-        side_by_side(work);
-        assert_eq!(semaphore.available(), 1);
-        assert!(!semaphore.is_contended());
+        in_parallel(work);
+        assert_eq!(semaphore.in_use(), 0);
+        assert!(!semaphore.has_waiters());
     }
 }
 
-/// Sent, or not sent, to one who waits, polls with one waker after the other, or goes away.
+/// A value is sent or not sent, to a receiver that blocks, polls with a new waker each time, or is dropped.
 fn oneshots() {
     for item in 0..400_u32 {
-        let (sender, mut receiver) = oneshot::channel();
+        let (sender, mut receiver) = oneshot();
         let thread = thread::spawn(move || {
             if item % 4 == 3 {
                 drop(sender);

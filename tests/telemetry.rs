@@ -1,13 +1,13 @@
-//! What the observers tell the crates `metrics` and `tracing`.
+//! The observers that report to the crates `metrics` and `tracing`.
 #![cfg(not(mainstay_loom))]
 
 #[allow(unused_imports)]
 use mainstay::{backoff::Backoff, breaker::CircuitBreaker, event::Observer, time::ManualClock};
 use std::time::Duration;
 
-/// Opens, tries, closes: three transitions; the wait is two seconds.
+/// Three transitions: the breaker opens for two seconds, becomes half-open, and closes.
 #[allow(dead_code)]
-fn live_through_an_outage(name: &str, observer: impl Observer) -> CircuitBreaker {
+fn open_and_close(name: &str, observer: impl Observer) -> CircuitBreaker {
     let time = ManualClock::new();
     let breaker = CircuitBreaker::builder()
         .name(name)
@@ -32,11 +32,11 @@ mod metrics {
         Recorder, SharedString, Unit, with_local_recorder,
     };
     use mainstay::breaker::KeyedCircuitBreaker;
-    use mainstay::telemetry::Metrics;
+    use mainstay::telemetry::MetricsObserver;
     use std::collections::BTreeMap;
     use std::sync::{Arc, Mutex};
 
-    /// Keeps what it is told, by metric and labels.
+    /// Keeps all values, by metric and labels.
     #[derive(Default)]
     struct Store {
         values: Arc<Mutex<BTreeMap<String, Vec<f64>>>>,
@@ -47,14 +47,14 @@ mod metrics {
     struct Handle(String, Arc<Mutex<BTreeMap<String, Vec<f64>>>>);
 
     impl Handle {
-        fn note(&self, value: f64) {
+        fn store(&self, value: f64) {
             self.1.lock().unwrap().entry(self.0.clone()).or_default().push(value);
         }
     }
 
     impl CounterFn for Handle {
         fn increment(&self, value: u64) {
-            self.note(value as f64);
+            self.store(value as f64);
         }
         fn absolute(&self, _: u64) {
             panic!("counters are incremented");
@@ -69,13 +69,13 @@ mod metrics {
             panic!("states are set");
         }
         fn set(&self, value: f64) {
-            self.note(value);
+            self.store(value);
         }
     }
 
     impl HistogramFn for Handle {
         fn record(&self, value: f64) {
-            self.note(value);
+            self.store(value);
         }
     }
 
@@ -114,13 +114,15 @@ mod metrics {
         }
     }
 
-    /// Three open and one of them closes: what would a gauge of their name say?
+    /// Three breakers open and one of them closes: a gauge of their common name would have no meaning.
     #[test]
-    fn of_a_family_events_are_counted_and_no_state_is_shown() {
+    fn events_of_keyed_breakers_are_counted_without_a_gauge_of_the_state() {
         let store = Store::default();
         with_local_recorder(&store, || {
-            let each =
-                CircuitBreaker::builder().name("hosts").min_calls(1).observer(Metrics::new());
+            let each = CircuitBreaker::builder()
+                .name("hosts")
+                .min_calls(1)
+                .observer(MetricsObserver::new());
             let hosts: KeyedCircuitBreaker<u32> =
                 KeyedCircuitBreaker::builder(each).build().unwrap();
             for key in 0..3 {
@@ -128,7 +130,7 @@ mod metrics {
             }
             hosts.breaker(&0).unwrap().reset();
         });
-        let told: Vec<_> =
+        let stored: Vec<_> =
             store.values.lock().unwrap().iter().map(|(k, v)| (k.clone(), v.len())).collect();
         let count = |words| {
             format!(
@@ -141,14 +143,14 @@ mod metrics {
             (count("from=closed,to=open,cause=failure rate"), 3),
             (count("from=open,to=closed,cause=reset"), 1),
         ];
-        assert_eq!(told, expected);
+        assert_eq!(stored, expected);
     }
 
     #[test]
-    fn transitions_are_counted_and_states_are_shown() {
+    fn transitions_are_counted_and_a_gauge_shows_the_state() {
         let store = Store::default();
         with_local_recorder(&store, || {
-            live_through_an_outage("search", Metrics::new());
+            open_and_close("search", MetricsObserver::new());
         });
         let expected: BTreeMap<String, Vec<f64>> = [
             ("mainstay_events_total{policy=circuit_breaker,name=search,kind=transition,from=closed,to=open,cause=failure rate,mode=automatic}", vec![1.0]),
@@ -170,13 +172,13 @@ mod metrics {
     }
 
     #[test]
-    fn handles_are_registered_once_and_policies_are_told_apart() {
+    fn handles_are_registered_once_for_each_policy() {
         let store = Store::default();
         with_local_recorder(&store, || {
-            let metrics = Metrics::new();
+            let metrics = MetricsObserver::new();
             for _ in 0..3 {
-                live_through_an_outage("search", metrics.clone());
-                live_through_an_outage("orders", metrics.clone());
+                open_and_close("search", metrics.clone());
+                open_and_close("orders", metrics.clone());
             }
         });
         // Three transitions, each with a counter and two states, and one time; of two policies.
@@ -209,14 +211,14 @@ mod metrics {
                 panic!("recorder")
             }
         }
-        let metrics = Metrics::new();
-        let outage = || live_through_an_outage("search", metrics.clone());
+        let metrics = MetricsObserver::new();
+        let transitions = || open_and_close("search", metrics.clone());
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            with_local_recorder(&Broken, outage)
+            with_local_recorder(&Broken, transitions)
         }));
         assert!(result.is_err());
         let store = Store::default();
-        with_local_recorder(&store, outage);
+        with_local_recorder(&store, transitions);
         assert_eq!(store.values.lock().unwrap().len(), 7);
     }
 }
@@ -227,7 +229,7 @@ mod tracing {
     use ::tracing::field::{Field, Visit};
     use ::tracing::span::{Attributes, Id, Record};
     use ::tracing::{Event, Level, Metadata, Subscriber, subscriber::with_default};
-    use mainstay::telemetry::Tracing;
+    use mainstay::telemetry::TracingObserver;
     use std::fmt::Debug;
     use std::sync::{Arc, Mutex};
 
@@ -268,7 +270,7 @@ mod tracing {
     #[test]
     fn each_transition_is_an_event_with_its_fields() {
         let collect = Collect::default();
-        with_default(collect.clone(), || live_through_an_outage("search", Tracing));
+        with_default(collect.clone(), || open_and_close("search", TracingObserver));
         let seen = collect.0.lock().unwrap();
         assert_eq!(
             seen.iter().map(|(level, _)| *level).collect::<Vec<_>>(),

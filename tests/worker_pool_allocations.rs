@@ -54,12 +54,12 @@ fn jobs_allocate_as_promised() {
     });
     assert!(small <= ONCE, "{small} for jobs of 48 bytes");
     let timed = allocations(&pool, |pool| {
-        pool.within(Duration::from_secs(9)).submit_blocking(|| ()).unwrap();
+        pool.start_timeout(Duration::from_secs(9)).submit_blocking(|| ()).unwrap();
     });
     assert!(timed <= ONCE, "{timed} for jobs with a deadline");
     let results = allocations(&pool, |pool| {
         let captured = black_box([1u64; 20]);
-        assert_eq!(pool.spawn(move || captured[19]).join_blocking().unwrap(), 1);
+        assert_eq!(pool.call_blocking(move || captured[19]).unwrap(), 1);
     });
     assert!((JOBS..=JOBS + ONCE).contains(&results), "{results} for jobs with a result, one each");
     let large = allocations(&pool, |pool| {

@@ -1,7 +1,8 @@
-//! Every job runs once or is reported once, whatever happens at the same time: submitting by every way in,
-//! from outside and from jobs, cancelling, panicking, resizing, shutting down. No thread is left.
+//! Every job runs once or is reported once, whatever happens at the same time: submitting by every
+//! method, from outside and from jobs, cancelling, panicking, resizing, shutting down. No thread is left
+//! behind.
 //!
-//! A program of its own rather than a `#[test]`, so that ThreadSanitizer can watch it.
+//! A program instead of a `#[test]`, so that ThreadSanitizer can check it.
 //!
 //! ```text
 //! TSAN_OPTIONS="suppressions=$PWD/tests/tsan.supp" \
@@ -20,18 +21,19 @@ use std::time::Duration;
 const SUBMITTERS: usize = 3;
 const JOBS: usize = 3_000;
 
-/// What became of each job: run and dropped are told by the closure, the rest by whoever submitted it.
+/// What became of each job. The closure records that it ran and that it was dropped, the submitter
+/// records the rest.
 struct Ledger {
     ran: Vec<AtomicU8>,
     dropped: Vec<AtomicU8>,
-    /// Said not to have been run, to whoever asked for the job.
+    /// An error has said that the job was not run.
     reported: Vec<AtomicU8>,
-    /// Whether anybody will be told.
-    loud: Vec<AtomicU8>,
+    /// The job had a handle, which was joined.
+    joined: Vec<AtomicU8>,
     next: AtomicUsize,
 }
 
-/// In the closure: tells when it goes, run or not.
+/// Captured by each job's closure; records when it is dropped.
 struct Capture(&'static Ledger, usize);
 
 impl Capture {
@@ -57,14 +59,14 @@ impl Drop for Capture {
 }
 
 impl Ledger {
-    fn new(room: usize) -> &'static Self {
-        let zeros = || (0..room).map(|_| AtomicU8::new(0)).collect();
+    fn new(jobs: usize) -> &'static Self {
+        let zeros = || (0..jobs).map(|_| AtomicU8::new(0)).collect();
         let next = AtomicUsize::new(0);
         Box::leak(Box::new(Self {
             ran: zeros(),
             dropped: zeros(),
             reported: zeros(),
-            loud: zeros(),
+            joined: zeros(),
             next,
         }))
     }
@@ -78,15 +80,15 @@ impl Ledger {
     }
 }
 
-/// What the submitters know.
+/// What the submitters have counted.
 #[derive(Default)]
 struct Known {
     submitted: AtomicUsize,
-    /// By handle.
+    /// Results of handles.
     results: AtomicUsize,
     panicked: AtomicUsize,
     not_run: AtomicUsize,
-    /// Of maps.
+    /// Errors of maps.
     errors: AtomicUsize,
 }
 
@@ -97,15 +99,15 @@ impl Known {
 
     fn submitted<F>(&self, ledger: &Ledger, job: usize, result: Result<(), SubmitError<F>>) {
         Self::add(&self.submitted);
-        if let Err(refused) = result {
+        if let Err(error) = result {
             ledger.reported[job].fetch_add(1, Ordering::Relaxed);
-            drop(refused.into_job());
+            drop(error.into_job());
         }
     }
 
-    #[allow(clippy::needless_pass_by_value)] // Whoever joined is done with it.
+    #[allow(clippy::needless_pass_by_value)] // The caller is done with it.
     fn joined(&self, ledger: &Ledger, job: usize, result: Result<usize, JobError>) {
-        ledger.loud[job].fetch_add(1, Ordering::Relaxed);
+        ledger.joined[job].fetch_add(1, Ordering::Relaxed);
         Self::add(match result {
             Ok(_) => &self.results,
             Err(JobError::Panicked(_)) => &self.panicked,
@@ -138,7 +140,7 @@ fn submit(pool: &WorkerPool, ledger: &'static Ledger, known: &'static Known, see
             3 => known.submitted(
                 ledger,
                 number,
-                view.within(Duration::from_micros(20)).execute(plain),
+                view.start_timeout(Duration::from_micros(20)).execute(plain),
             ),
             4 => known.submitted(
                 ledger,
@@ -149,7 +151,7 @@ fn submit(pool: &WorkerPool, ledger: &'static Ledger, known: &'static Known, see
                 }),
             ),
             5 => {
-                // Larger than a slot.
+                // Does not fit into a slot.
                 let large = [seed; 20];
                 known.submitted(
                     ledger,
@@ -161,7 +163,7 @@ fn submit(pool: &WorkerPool, ledger: &'static Ledger, known: &'static Known, see
                 );
             }
             6 => {
-                // A job that submits, and waits.
+                // A job that submits a job and waits for it.
                 let inner = pool.clone();
                 let nested = ledger.capture();
                 let nested_number = nested.1;
@@ -170,12 +172,17 @@ fn submit(pool: &WorkerPool, ledger: &'static Ledger, known: &'static Known, see
                     number,
                     view.execute(move || {
                         plain();
-                        let job = inner.spawn(move || {
+                        let job = inner.spawn_blocking(move || {
                             nested.run();
                             0
                         });
-                        Known::add(&known.submitted);
-                        known.joined(ledger, nested_number, job.join_blocking());
+                        match job {
+                            Ok(job) => {
+                                Known::add(&known.submitted);
+                                known.joined(ledger, nested_number, job.join_blocking());
+                            }
+                            Err(error) => known.submitted(ledger, nested_number, Err(error)),
+                        }
                     }),
                 );
             }
@@ -196,15 +203,22 @@ fn submit(pool: &WorkerPool, ledger: &'static Ledger, known: &'static Known, see
                 Known::add(&known.submitted);
             }
             kind => {
-                let job = view.spawn(move || {
+                let job = move || {
                     plain();
                     if kind == 9 {
                         resume_unwind(Box::new("storm"));
                     }
                     kind
-                });
-                Known::add(&known.submitted);
-                handles.push((number, job));
+                };
+                let spawned =
+                    if kind == 10 { view.spawn_blocking(job) } else { view.try_spawn(job) };
+                match spawned {
+                    Ok(job) => {
+                        Known::add(&known.submitted);
+                        handles.push((number, job));
+                    }
+                    Err(error) => known.submitted(ledger, number, Err(error)),
+                }
             }
         }
         match random.usize(..200) {
@@ -225,7 +239,7 @@ fn submit(pool: &WorkerPool, ledger: &'static Ledger, known: &'static Known, see
     handles.into_iter().for_each(|(number, job)| known.joined(ledger, number, job.join_blocking()));
 }
 
-/// Threads of the pool that the system knows of, where it tells.
+/// The number of pool threads that the system lists, where it lists any.
 fn threads() -> usize {
     let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let names = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
@@ -235,7 +249,7 @@ fn threads() -> usize {
 fn stress(
     workers: std::ops::RangeInclusive<usize>,
     capacity: usize,
-    when_full: OverflowRule,
+    rule: OverflowRule,
     early_end: bool,
 ) {
     let ledger = Ledger::new(2 * SUBMITTERS * JOBS);
@@ -245,10 +259,9 @@ fn stress(
         .workers(workers.clone())
         .idle_timeout(Duration::from_micros(200))
         .queue_capacity(capacity)
-        .when_full(when_full)
-        .priorities(capacity.is_multiple_of(2))
-        .build()
-        .unwrap();
+        .when_full(rule);
+    let pool = if capacity.is_multiple_of(2) { pool.priorities() } else { pool };
+    let pool = pool.build().unwrap();
     let submitters: Vec<_> = (0..SUBMITTERS)
         .map(|seed| {
             let pool = pool.clone();
@@ -259,7 +272,7 @@ fn stress(
         while ledger.next.load(Ordering::Relaxed) < SUBMITTERS * JOBS / 2 {
             thread::yield_now();
         }
-        // Half of what is handed back is run here, the rest dropped.
+        // Half of the jobs handed back are run here, the others dropped.
         let report = pool.shutdown(Shutdown::cancel());
         report
             .jobs
@@ -284,21 +297,21 @@ fn stress(
     let [joined, panicked, not_run] = [&known.results, &known.panicked, &known.not_run]
         .map(|count| count.load(Ordering::Relaxed));
     println!(
-        "{workers:?} workers, {capacity:>4} places, {when_full:?}: {made} made, {ran} ran; handles: {joined} \
+        "{workers:?} workers, {capacity:>4} places, {rule:?}: {made} made, {ran} ran; handles: {joined} \
          results, {panicked} panics, {not_run} not run; {snapshot:?}"
     );
-    // Who asked for a job was told the truth about it, once.
+    // No job ran twice, or ran after an error had said that it did not.
     for job in 0..made {
-        let [ran, reported, loud] = [&ledger.ran, &ledger.reported, &ledger.loud]
+        let [ran, reported, joined] = [&ledger.ran, &ledger.reported, &ledger.joined]
             .map(|counts| counts[job].load(Ordering::Relaxed));
         assert!(ran + reported <= 1, "job {job} ran and was reported not to have, or twice");
-        assert!(loud == 0 || ran + reported == 1, "job {job} went astray");
+        assert!(joined == 0 || ran + reported == 1, "job {job} was lost");
     }
-    // What nobody asked for, the pool has counted: all that was submitted and did not run.
+    // The pool has counted all jobs that were submitted and did not run.
     let not_run = known.submitted.load(Ordering::Relaxed) - ran;
     let counted = (snapshot.rejected + snapshot.cancelled + snapshot.expired) as usize;
-    if early_end || matches!(when_full, OverflowRule::DropOldest | OverflowRule::DropNewest) {
-        // Here tickets of scopes and maps are counted as well, whose jobs may have run all the same.
+    if early_end || rule == OverflowRule::DropOldest {
+        // This includes tickets of scopes and maps, whose jobs may have run.
         assert!(
             not_run <= counted + known.errors.load(Ordering::Relaxed),
             "{not_run} of {counted}"
@@ -306,48 +319,50 @@ fn stress(
     } else {
         assert_eq!(not_run, counted);
     }
-    // The system takes its time to forget a thread that was joined.
+    // The system may list a thread for a while after it was joined.
     let left = (0..100_000).map(|_| threads()).find(|left| *left == 0);
-    assert_eq!(left, Some(0), "a thread is left");
+    assert_eq!(left, Some(0), "a thread is still running");
 }
 
-/// With never as many unfinished jobs as the queue has room for, none is evicted, however long a worker that
-/// takes one out is without a processor.
-fn none_evicted_without_need() {
-    const ROOM: usize = 8;
-    let pool =
-        WorkerPool::builder().workers(6).queue_capacity(ROOM).when_full(OverflowRule::DropOldest);
+/// While there are always fewer unfinished jobs than the queue can hold, none is evicted, however long a
+/// worker that takes one out is without a processor.
+fn no_job_is_evicted_from_a_queue_that_is_not_full() {
+    const CAPACITY: usize = 8;
+    let pool = WorkerPool::builder()
+        .workers(6)
+        .queue_capacity(CAPACITY)
+        .when_full(OverflowRule::DropOldest);
     let pool = pool.build().unwrap();
     let open: &AtomicUsize = Box::leak(Box::default());
     for _ in 0..200_000 {
-        while open.load(Ordering::Acquire) >= ROOM - 1 {
+        while open.load(Ordering::Acquire) >= CAPACITY - 1 {
             thread::yield_now();
         }
         open.fetch_add(1, Ordering::Relaxed);
-        let end = Defer(open);
+        let end = CountDown(open);
         pool.execute(move || drop(end)).unwrap();
     }
     let report = pool.shutdown(Shutdown::drain());
     assert_eq!((report.completed, pool.snapshot().rejected), (200_000, 0));
 }
 
-/// Counts down when dropped.
-struct Defer(&'static AtomicUsize);
+/// Decrements the counter when dropped.
+struct CountDown(&'static AtomicUsize);
 
-impl Drop for Defer {
+impl Drop for CountDown {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Release);
     }
 }
 
 fn main() {
-    none_evicted_without_need();
+    no_job_is_evicted_from_a_queue_that_is_not_full();
     for early_end in [false, true] {
         stress(2..=2, 64, OverflowRule::Reject, early_end);
         stress(1..=1, 1, OverflowRule::Block, early_end);
         stress(1..=4, 8, OverflowRule::CallerRuns, early_end);
         stress(3..=3, 3, OverflowRule::DropOldest, early_end);
-        stress(1..=2, 7, OverflowRule::DropNewest, early_end);
+        stress(1..=2, 7, OverflowRule::Reject, early_end);
     }
-    println!("all accounted for");
+    println!("all jobs are accounted for");
 }

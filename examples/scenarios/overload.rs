@@ -45,8 +45,11 @@ fn overload(pool: &WorkerPool, deadlines: bool, rate: f64, time: Duration) -> Ve
                 done.lock().expect("no panic").push(submitted_at.elapsed());
             };
             // A full queue rejects the job.
-            let _ =
-                if deadlines { pool.within(TIMEOUT).try_submit(job) } else { pool.try_submit(job) };
+            let _ = if deadlines {
+                pool.start_timeout(TIMEOUT).try_submit(job)
+            } else {
+                pool.try_submit(job)
+            };
         }
         thread::sleep(Duration::from_micros(500));
     }

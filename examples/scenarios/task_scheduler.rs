@@ -107,7 +107,10 @@ impl Entry {
         }
         let (task, retry) = (Arc::clone(&self.task), retry.clone());
         let run = move || retry.call_blocking(|| task.attempt()).map_err(|error| error.to_string());
-        self.running = Some(pool.within(self.task.max_delay).spawn(run));
+        match pool.start_timeout(self.task.max_delay).try_spawn(run) {
+            Ok(run) => self.running = Some(run),
+            Err(_) => self.figures.skipped += 1,
+        }
     }
 }
 
@@ -159,7 +162,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         thread::sleep(SCAN);
     }
 
-    let report = pool.shutdown(Shutdown::drain().within(Duration::from_secs(2)));
+    let report = pool.shutdown(Shutdown::drain().timeout(Duration::from_secs(2)));
     println!(
         "ended: {} jobs completed, {} still running, {} not begun\n",
         report.completed,

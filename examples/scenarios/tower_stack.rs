@@ -74,7 +74,7 @@ fn breaker(name: &str, start: Instant) -> Result<CircuitBreaker, ConfigError> {
         .consecutive_failures(5)
         // Short, because the outage is short; the default is 5 s and more.
         .open_duration(
-            Backoff::exponential(Duration::from_millis(100)).cap(Duration::from_millis(300)),
+            Backoff::exponential(Duration::from_millis(100)).max_delay(Duration::from_millis(300)),
         )
         .observer(move |event: &Event<'_>| {
             println!("{:>6.2} s  {event}", start.elapsed().as_secs_f64());

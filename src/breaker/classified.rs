@@ -5,7 +5,7 @@ use super::call::CircuitBreakerCallFuture;
 use super::config::CallClass;
 use super::permit::{CircuitBreakerPermit, OwnedCircuitBreakerPermit};
 use crate::error::{ConfigError, Error};
-use crate::outcome::{AnyError, Classify};
+use crate::outcome::{Classify, FailOnError};
 use std::fmt;
 use std::future::Future;
 
@@ -28,8 +28,8 @@ pub struct Judge<C> {
     pub(super) class: CallClass,
 }
 
-impl Judge<AnyError> {
-    pub(super) const DEFAULT: Self = Self { classify: AnyError, class: CallClass::DEFAULT };
+impl Judge<FailOnError> {
+    pub(super) const DEFAULT: Self = Self { classify: FailOnError, class: CallClass::DEFAULT };
 }
 
 impl<C> Judge<C> {
@@ -140,13 +140,13 @@ impl<C> fmt::Debug for ClassifiedCircuitBreaker<C> {
     }
 }
 
-impl From<CircuitBreaker> for ClassifiedCircuitBreaker<AnyError> {
+impl From<CircuitBreaker> for ClassifiedCircuitBreaker<FailOnError> {
     fn from(breaker: CircuitBreaker) -> Self {
         Self { breaker, judge: Judge::DEFAULT }
     }
 }
 
-impl From<&CircuitBreaker> for ClassifiedCircuitBreaker<AnyError> {
+impl From<&CircuitBreaker> for ClassifiedCircuitBreaker<FailOnError> {
     fn from(breaker: &CircuitBreaker) -> Self {
         breaker.clone().into()
     }

@@ -2,7 +2,7 @@
 
 use super::KeyedCircuitBreaker;
 use super::config::Closures;
-use super::engine::loom::{OPEN, builder, complete, engine, enter, snapshot};
+use super::engine::tests::loom::{OPEN, builder, complete, engine, enter, snapshot};
 use super::engine::{Engine, Refusal};
 use super::mode::CircuitBreakerMode as Mode;
 use super::transition::CircuitBreakerState as State;

@@ -38,7 +38,7 @@
 //!
 //! | requirement | use |
 //! |---|---|
-//! | a failure that counts as five | [`Outcome::Grave`] |
+//! | a failure that counts as five | [`Outcome::WeightedFailure`] |
 //! | a server that says when to retry | [`Outcome::Unavailable`], which opens the breaker for that long, up to [`max_retry_after`](CircuitBreakerBuilder::max_retry_after) |
 //! | slowness by a measure of your own | [`Outcome::Slow`] |
 //! | other thresholds for some calls | [`CallClass`] |
@@ -144,17 +144,14 @@ pub use transition::{CircuitBreakerState, Transition, TransitionCause};
 
 use crate::error::{ConfigError, Error, Rejection};
 use crate::event::{Observer, Subscription};
-use crate::outcome::{AnyError, Outcome};
+use crate::outcome::{FailOnError, Outcome};
 use crate::sync::PlainArc;
-use crate::window::{LatencyHistogram, LatencyQuantiles};
+use crate::window::LatencyHistogram;
 use classified::Judge;
-use engine::{Phase, Trial};
 use events::{Notice, observer_listener};
 use mode::ModeTarget;
 use shared::Shared;
-use std::fmt;
 use std::future::Future;
-use std::time::Duration;
 
 const POLICY: &str = "circuit_breaker";
 
@@ -234,7 +231,7 @@ impl CircuitBreaker {
     /// # Errors
     ///
     /// The error of `op`, or a rejection.
-    pub fn call<Op, Fut, T, E>(&self, op: Op) -> CircuitBreakerCallFuture<'_, AnyError, Op, Fut>
+    pub fn call<Op, Fut, T, E>(&self, op: Op) -> CircuitBreakerCallFuture<'_, FailOnError, Op, Fut>
     where
         Op: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
@@ -285,23 +282,14 @@ impl CircuitBreaker {
     }
 
     /// Returns a view of this breaker that judges results by a type that implements
-    /// [`Classify`](crate::outcome::Classify), for instance a [`Timed`](crate::outcome::Timed)
+    /// [`Classify`](crate::outcome::Classify), for instance a [`TimedClassifier`](crate::outcome::TimedClassifier)
     /// closure.
     ///
     /// ```
-    /// use mainstay::{breaker::CircuitBreaker, error::Error};
-    /// use mainstay::outcome::{Outcome, Timed};
-    /// use std::time::Duration;
+    /// use mainstay::{breaker::CircuitBreaker, outcome::FailOnError};
     ///
-    /// let limit = Duration::from_secs(1);
-    /// let classify = Timed(move |result: &Result<(), Error<()>>, elapsed| {
-    ///     match result.is_err() || elapsed > limit {
-    ///         true => Outcome::Failure,
-    ///         false => Outcome::Success,
-    ///     }
-    /// });
-    /// let view = CircuitBreaker::new().classified_with(classify);
-    /// assert_eq!(view.call_blocking(|| Ok(())), Ok(()));
+    /// let view = CircuitBreaker::new().classified_with(FailOnError);
+    /// assert_eq!(view.call_blocking(|| Ok::<u32, ()>(42)), Ok(42));
     /// ```
     #[must_use]
     pub fn classified_with<C>(&self, classify: C) -> ClassifiedCircuitBreaker<C> {
@@ -318,8 +306,8 @@ impl CircuitBreaker {
     pub fn for_class(
         &self,
         class: CallClass,
-    ) -> Result<ClassifiedCircuitBreaker<AnyError>, ConfigError> {
-        self.classified_with(AnyError).for_class(class)
+    ) -> Result<ClassifiedCircuitBreaker<FailOnError>, ConfigError> {
+        self.classified_with(FailOnError).for_class(class)
     }
 
     /// Returns the name given to the builder.
@@ -412,7 +400,7 @@ impl CircuitBreaker {
     pub fn reconfigure(&self, config: CircuitBreakerBuilder) -> Result<(), ConfigError> {
         if self.0.key.is_some() {
             let accepted = "a breaker that does not belong to a key";
-            return Err(ConfigError::new("config", "of one key", accepted));
+            return Err(ConfigError::new("reconfigure", self.name(), accepted));
         }
         let old = {
             // One thread at a time: the builder and the configuration in force must agree.
@@ -428,27 +416,7 @@ impl CircuitBreaker {
     /// Returns the present figures.
     #[must_use]
     pub fn snapshot(&self) -> CircuitBreakerSnapshot {
-        let now = self.0.group.clock.now();
-        let engine = self.0.engine.snapshot(now);
-        let trial = match engine.phase {
-            Phase::HalfOpen(trial) => trial,
-            _ => Trial::default(),
-        };
-        let latency = self.0.engine.window.latency(now);
-        CircuitBreakerSnapshot {
-            state: engine.state,
-            mode: engine.mode,
-            counts: engine.counts,
-            overdue: engine.overdue,
-            trial: trial.counts(),
-            active_probes: trial.active,
-            openings: engine.openings,
-            retry_after: engine.open_until.map(|until| until - now),
-            rejected: engine.rejected,
-            shadowed: engine.shadowed,
-            stale: engine.stale,
-            latency: latency.and_then(|latency| latency.summary()),
-        }
+        CircuitBreakerSnapshot::of(&self.0)
     }
 
     /// Returns the latencies of the successful calls in the window; `None` if they are not
@@ -458,8 +426,7 @@ impl CircuitBreaker {
     /// use mainstay::{breaker::CircuitBreaker, window::LatencyQuantiles};
     ///
     /// let breaker = CircuitBreaker::builder().record_latency().build()?;
-    /// # fn send() -> Result<(), std::io::Error> { Ok(()) }
-    /// breaker.call_blocking(send)?;
+    /// breaker.call_blocking(|| Ok::<(), std::io::Error>(()))?;
     /// let p95 = breaker.quantile(0.95);
     /// assert_eq!(p95, breaker.latency().unwrap().quantile(0.95));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -490,18 +457,12 @@ impl CircuitBreaker {
     /// Calls `listener` for each transition until the subscription is dropped.
     ///
     /// ```
-    /// use mainstay::breaker::CircuitBreaker;
-    /// use std::sync::mpsc;
-    ///
-    /// let breaker = CircuitBreaker::builder().min_calls(1).build()?;
-    /// let (sender, receiver) = mpsc::channel();
-    /// let subscription = breaker.on_transition(move |transition| {
-    ///     let _ = sender.send(*transition);
+    /// # use mainstay::breaker::CircuitBreaker;
+    /// # let breaker = CircuitBreaker::new();
+    /// let subscription = breaker.on_transition(|transition| {
+    ///     eprintln!("{}: {}", transition.to, transition.cause);
     /// });
-    /// breaker.try_acquire()?.failure();
-    /// assert_eq!(receiver.try_recv()?.counts.failed, 1);
-    /// drop(subscription);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # drop(subscription);
     /// ```
     pub fn on_transition(
         &self,
@@ -529,33 +490,10 @@ impl CircuitBreaker {
     pub fn observe(&self, observer: impl Observer) -> Subscription {
         self.0.group.listeners.subscribe(observer_listener(self.name(), observer))
     }
-
-    const fn from_shared(shared: PlainArc<Shared>) -> Self {
-        Self(shared)
-    }
-
-    fn shared(&self) -> &Shared {
-        &self.0
-    }
 }
 
 impl Default for CircuitBreaker {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl LatencyQuantiles for CircuitBreaker {
-    fn quantile(&self, quantile: f64) -> Option<Duration> {
-        self.latency()?.quantile(quantile)
-    }
-}
-
-impl fmt::Debug for CircuitBreaker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CircuitBreaker")
-            .field("name", &self.name())
-            .field("state", &self.state())
-            .finish()
     }
 }

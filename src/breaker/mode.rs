@@ -4,6 +4,7 @@ use super::engine::{Override, Phase};
 use crate::event::for_all;
 use crate::sync::{PlainArc, PlainMutex, PlainWeak};
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 
 /// Whether the rules of a breaker decide about its calls, or are overridden.
 ///
@@ -94,6 +95,10 @@ struct Targets {
     mode: CircuitBreakerMode,
     targets: Vec<PlainWeak<dyn ModeTarget>>,
 }
+
+// No user code runs under the lock.
+impl UnwindSafe for CircuitBreakerControl {}
+impl RefUnwindSafe for CircuitBreakerControl {}
 
 /// A breaker, or a group of breakers, whose mode can be set.
 pub(super) trait ModeTarget: Send + Sync {

@@ -1,5 +1,6 @@
 //! The shared part of a breaker's handles: the engine, and what breakers of one group have in common.
 
+use super::CircuitBreaker;
 use super::config::CircuitBreakerBuilder;
 use super::engine::Engine;
 use super::events::{Key, Notice};
@@ -9,6 +10,8 @@ use crate::error::{Reason, Rejection};
 use crate::event::Subscribers;
 use crate::sync::{PlainArc, PlainMutex};
 use crate::time::{Clock, Reading};
+use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 
 pub(crate) struct Shared {
@@ -29,6 +32,16 @@ pub(crate) struct Group {
     pub(super) control: CircuitBreakerControl,
     /// After which time without use a closed breaker of a key is removed.
     pub(super) idle_timeout: Duration,
+}
+
+impl CircuitBreaker {
+    pub(super) const fn from_shared(shared: PlainArc<Shared>) -> Self {
+        Self(shared)
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.0
+    }
 }
 
 impl Shared {
@@ -78,10 +91,24 @@ impl Shared {
     }
 }
 
+// A panic of user code leaves every structure usable: no lock is held while it runs, and permits give
+// back what they hold when they are dropped.
+impl UnwindSafe for Shared {}
+impl RefUnwindSafe for Shared {}
+
 impl ModeTarget for Shared {
     fn apply_mode(&self, mode: CircuitBreakerMode) {
         if self.engine.switch_mode(mode, self.group.clock.now()).is_committed() {
             self.deliver();
         }
+    }
+}
+
+impl fmt::Debug for CircuitBreaker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CircuitBreaker")
+            .field("name", &self.name())
+            .field("state", &self.state())
+            .finish()
     }
 }

@@ -1,8 +1,11 @@
 //! The figures of a breaker at a moment.
 
+use super::CircuitBreaker;
+use super::engine::{Phase, Trial};
 use super::mode::CircuitBreakerMode;
+use super::shared::Shared;
 use super::transition::CircuitBreakerState;
-use crate::window::{LatencySummary, WindowCounts};
+use crate::window::{LatencyQuantiles, LatencySummary, WindowCounts};
 use std::time::Duration;
 
 /// The figures of a [`CircuitBreaker`](super::CircuitBreaker) at a moment, consistent enough to plot.
@@ -37,4 +40,36 @@ pub struct CircuitBreakerSnapshot {
     /// The latencies of the successful calls in the window, if they are
     /// [recorded](super::CircuitBreakerBuilder::record_latency) and there are any.
     pub latency: Option<LatencySummary>,
+}
+
+impl CircuitBreakerSnapshot {
+    pub(super) fn of(breaker: &Shared) -> Self {
+        let now = breaker.group.clock.now();
+        let engine = breaker.engine.snapshot(now);
+        let trial = match engine.phase {
+            Phase::HalfOpen(trial) => trial,
+            _ => Trial::default(),
+        };
+        let latency = breaker.engine.window.latency(now);
+        Self {
+            state: engine.state,
+            mode: engine.mode,
+            counts: engine.counts,
+            overdue: engine.overdue,
+            trial: trial.counts(),
+            active_probes: trial.active,
+            openings: engine.openings,
+            retry_after: engine.open_until.map(|until| until - now),
+            rejected: engine.rejected,
+            shadowed: engine.shadowed,
+            stale: engine.stale,
+            latency: latency.and_then(|latency| latency.summary()),
+        }
+    }
+}
+
+impl LatencyQuantiles for CircuitBreaker {
+    fn quantile(&self, quantile: f64) -> Option<Duration> {
+        self.latency()?.quantile(quantile)
+    }
 }

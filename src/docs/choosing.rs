@@ -1,38 +1,72 @@
-//! Which policy for what.
+//! Which primitive solves which problem.
 //!
-//! # Around a call
+//! # Protect a call
 //!
-//! | what goes wrong | what helps | what it costs you | in a pipeline |
+//! | problem | policy | cost | in a pipeline |
 //! |---|---|---|---|
-//! | an answer may never come | [`Timeout`](crate::timeout::Timeout), before anything else: without it nothing else ever learns that a call hangs | one look at the clock | `.timeout(…)` |
-//! | it fails now and then, and works the next time | [`Retry`](crate::retry::Retry), if the operation may run twice | more load on a dependency that has too much already: keep a breaker below it | `.retry(…)` |
-//! | it is down, or slow, for longer | [`CircuitBreaker`](crate::breaker::CircuitBreaker) | calls that might have succeeded are refused | `.breaker(…)` |
-//! | more is asked than it takes, or than you have paid for | [`RateLimiter`](crate::rate::RateLimiter) | calls wait, or are refused | `.rate_limit(…)` |
-//! | several such limits hold at once | [`rate::AllOf`](crate::rate::AllOf) | it never waits | `.guard(…)` |
-//! | something else limits it | a [`Guard`](crate::policy::Guard) of your own | | `.guard(…)` |
+//! | a response may never arrive | [`Timeout`] | one clock reading | `.timeout(…)` |
+//! | a call fails at random and succeeds the next time | [`Retry`], if the operation may run twice | additional load on the dependency; put a breaker below it | `.retry(…)` |
+//! | the dependency is down or slow for seconds or minutes | [`CircuitBreaker`] | some calls that might have succeeded are rejected | `.breaker(…)` |
+//! | one of many hosts is down | [`KeyedCircuitBreaker`] | a breaker per host | `.guard(hosts.key(&host))` |
+//! | the dependency accepts, or you have paid for, a limited rate | [`RateLimiter`] | calls wait or are rejected | `.rate_limit(…)` |
+//! | several rate limits apply to the same call | [`RateLimiterGroup`] | no waiting: a call is granted by all or by none | `.guard(…)` |
+//! | another condition decides | a [`Guard`] that you implement | | `.guard(…)` |
 //!
-//! Start with a timeout for one attempt and one for the whole call. Add a breaker as soon as callers wait
-//! for a dependency that others need too. Add a retry last, and only where failures are short and
-//! repeating is safe. [`composing`](super::composing) has the order.
+//! Start with two timeouts: one for a single attempt and one for the whole call. Without a timeout
+//! no other policy ever learns that a call hangs. Add a breaker as soon as callers wait for a
+//! dependency. Add a retry last, and only where failures are short and the operation may run twice.
+//! The guide [`composing`](super::composing) explains the order.
 //!
-//! # Beneath them
+//! # Limit
 //!
-//! | you have | take |
+//! | problem | primitive |
 //! |---|---|
-//! | waits that shall grow, and not all end at once | [`Backoff`](crate::backoff::Backoff) |
-//! | successes and failures of the last while to count | [`Window`](crate::window::Window) |
-//! | objects that are expensive to create and used briefly: buffers, parsers, compression contexts | [`ObjectPool`](crate::object_pool::ObjectPool) |
-//! | a bounded queue between threads that never waits by itself | [`Ring`](crate::ring::Ring) |
-//! | the same, where senders and receivers wait | [`ring::channel`](crate::ring::channel()) |
-//! | so many at a time, in the order in which they came | [`Semaphore`](crate::wait::Semaphore) |
-//! | a breaker for each host or key | [`breaker::KeyedCircuitBreaker`](crate::breaker::KeyedCircuitBreaker) |
-//! | a limit for each user, host or key | [`rate::Keyed`](crate::rate::Keyed) |
-//! | one value for one waiter | [`wait::oneshot`](mod@crate::wait::oneshot) |
-//! | timing to test | [`ManualClock`](crate::time::ManualClock) |
+//! | at most *n* operations per second | [`RateLimiter`] |
+//! | at most *n* operations per second for each user, host or key | [`KeyedRateLimiter`] |
+//! | at most *n* operations at a time, served in order of arrival | [`Semaphore`] |
 //!
-//! # Towards the outside
+//! # Run and reuse
 //!
-//! | you have | take |
+//! | problem | primitive |
 //! |---|---|
-//! | axum, hyper, tonic, anything made of Tower services | a pipeline as a layer: the module `tower` (feature of that name) |
-//! | a metrics recorder, or a `tracing` subscriber | the module `telemetry` (features `metrics`, `tracing`) |
+//! | run blocking or CPU-bound work on a fixed number of threads | [`WorkerPool`] |
+//! | reuse objects that are expensive to create: buffers, parsers, compression contexts | [`ObjectPool`] |
+//!
+//! # Hand over
+//!
+//! | problem | primitive |
+//! |---|---|
+//! | a bounded queue between threads or tasks; senders and receivers wait | [`channel`](crate::ring::channel()) |
+//! | a bounded queue whose operations return immediately | [`Ring`] |
+//! | one value for one waiting thread or task | [`oneshot`](crate::wait::oneshot()) |
+//!
+//! # Time and tests
+//!
+//! | problem | primitive |
+//! |---|---|
+//! | waits that grow, with jitter | [`Backoff`] |
+//! | failure rate and latency quantiles over a sliding window | [`Window`] |
+//! | tests of timing rules, exact and without sleeping | [`ManualClock`] |
+//!
+//! # Integrate
+//!
+//! | you use | module |
+//! |---|---|
+//! | axum, hyper, tonic or other Tower services | `tower` (feature `tower`): a pipeline is a layer |
+//! | a metrics recorder or a `tracing` subscriber | `telemetry` (features `metrics`, `tracing`) |
+
+#[cfg(doc)]
+use crate::{
+    backoff::Backoff,
+    breaker::{CircuitBreaker, KeyedCircuitBreaker},
+    object_pool::ObjectPool,
+    policy::Guard,
+    rate::{KeyedRateLimiter, RateLimiter, RateLimiterGroup},
+    retry::Retry,
+    ring::Ring,
+    time::ManualClock,
+    timeout::Timeout,
+    wait::Semaphore,
+    window::Window,
+    worker_pool::WorkerPool,
+};

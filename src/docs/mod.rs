@@ -1,7 +1,15 @@
-//! Guides: what to take, and how to put it together.
+//! Guides: which primitive to choose, how to compose them, what cancellation does, what they cost.
 //!
-//! * [`choosing`]: which policy, or which building block, for what
-//! * [`composing`]: in which order, and who counts what
+//! * [`choosing`]: which primitive solves which problem
+//! * [`composing`]: the order of policies in a pipeline, and what each of them counts
+//! * [`patterns`]: counterparts of the patterns of Go, Java and .NET
+//! * [`cancellation`]: what happens when a future, a permit or a handle is dropped
+//! * [`performance`]: measured costs beside those of other crates, and where mainstay is slower
+//! * [`internals`]: the layers of the crate and the ideas that they share
 
+pub mod cancellation;
 pub mod choosing;
 pub mod composing;
+pub mod internals;
+pub mod patterns;
+pub mod performance;

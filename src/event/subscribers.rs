@@ -3,7 +3,7 @@
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::sync::{PlainArc, PlainAtomicU64, PlainMutex, PlainWeak};
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind, resume_unwind};
 
 type ObserverFn<E> = PlainArc<dyn Fn(&E) + Send + Sync>;
 
@@ -113,6 +113,10 @@ impl<E: 'static> Unsubscribe for Subscribers<E> {
 /// ```
 #[must_use = "the observer is unsubscribed when the subscription is dropped"]
 pub struct Subscription(Option<(PlainWeak<dyn Unsubscribe>, u64)>);
+
+// An observer that panics leaves the list of observers as it was.
+impl UnwindSafe for Subscription {}
+impl RefUnwindSafe for Subscription {}
 
 impl Subscription {
     /// Keeps the observer subscribed for the life of the policy.

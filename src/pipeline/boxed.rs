@@ -1,6 +1,7 @@
+//! A pipeline with an erased type: [`BoxPipeline`].
+
 use super::Pipeline;
 use super::check::{Lint, check};
-
 use super::stack::{Describe, PipelineLayer};
 use crate::error::Error;
 use crate::policy::guarded::OperationFuture;
@@ -14,10 +15,13 @@ type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 type DynOperation<'a, T, E> =
     &'a (dyn Fn(Context) -> BoxFuture<'a, Result<T, Error<E>>> + Send + Sync);
 
-/// A pipeline whose stack is not part of its type, for a struct's field; made by [`Pipeline::boxed`].
+/// A pipeline whose stack is not part of its type; made by [`Pipeline::boxed`].
 ///
-/// Each call costs two allocations, and two more for each further attempt, and the results are of one
-/// type. Clones share the stack.
+/// A call allocates twice, and twice more for each further attempt: for the attempt and for the timer of
+/// the wait before it. All operations return the same type. Clones share the stack.
+///
+/// It has no `call_once`: the erased stack may contain a retry, so the operation must be repeatable. To
+/// give away what the operation owns, keep the typed [`Pipeline`].
 pub struct BoxPipeline<T, E> {
     stack: PlainArc<dyn Erased<T, E>>,
 }
@@ -42,7 +46,7 @@ impl<T: Send, E: Send> BoxPipeline<T, E> {
         Self { stack: PlainArc::new(pipeline.stack) }
     }
 
-    /// As [`Pipeline::call`].
+    /// Runs `op` through all policies; see [`Pipeline::call`].
     ///
     /// # Errors
     /// As [`Pipeline::call`].
@@ -54,7 +58,8 @@ impl<T: Send, E: Send> BoxPipeline<T, E> {
         self.call_with(|_| op()).await
     }
 
-    /// As [`Pipeline::call_with`].
+    /// Runs `op` through all policies, passing it the [`Context`] of each attempt; see
+    /// [`Pipeline::call_with`].
     ///
     /// # Errors
     /// As [`Pipeline::call`].
@@ -67,21 +72,31 @@ impl<T: Send, E: Send> BoxPipeline<T, E> {
         self.stack.call(&move |cx| Box::pin(OperationFuture(op(cx)))).await
     }
 
-    /// As [`Pipeline::call_blocking`].
+    /// Runs the closure `op` through all policies, blocking the thread; see
+    /// [`Pipeline::call_blocking`].
     ///
     /// # Errors
-    /// As [`Pipeline::call`].
+    /// As [`Pipeline::call_blocking`].
     pub fn call_blocking(&self, op: impl Fn() -> Result<T, E>) -> Result<T, Error<E>> {
-        self.stack.call_blocking(&|_| op().map_err(Error::Operation))
+        self.call_with_blocking(|_| op())
     }
 
-    /// As [`Pipeline::facts`].
+    /// Runs the closure `op` through all policies, blocking the thread and passing it the [`Context`] of
+    /// each attempt; see [`Pipeline::call_with_blocking`].
+    ///
+    /// # Errors
+    /// As [`Pipeline::call_blocking`].
+    pub fn call_with_blocking(&self, op: impl Fn(Context) -> Result<T, E>) -> Result<T, Error<E>> {
+        self.stack.call_blocking(&|cx| op(cx).map_err(Error::Operation))
+    }
+
+    /// Returns what the policies state about themselves, outermost first.
     #[must_use]
     pub fn facts(&self) -> Vec<Facts> {
         super::facts(&*self.stack)
     }
 
-    /// As [`Pipeline::check`].
+    /// Returns the faults of the stack; see [`Pipeline::check`].
     #[must_use]
     pub fn check(&self) -> Vec<Lint> {
         check(&self.facts())

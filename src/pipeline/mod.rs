@@ -1,17 +1,19 @@
 //! Policies around one call: [`Pipeline`].
 //!
+//! # Examples
+//!
 //! ```
 //! use mainstay::{breaker::CircuitBreaker, error::Error, pipeline::Pipeline, retry::Retry};
 //! use std::time::Duration;
 //!
 //! # fn main() -> Result<(), mainstay::error::ConfigError> {
 //! let breaker = CircuitBreaker::builder().name("search").build()?;
-//! let retry = Retry::builder().idempotent(true).build()?; // a search may run twice
-//! let pipeline = Pipeline::builder()             // outermost first, like reading a sentence
-//!     .timeout(Duration::from_secs(2))           // the whole call
-//!     .retry(retry)                              // each attempt passes what stands below
-//!     .breaker(&breaker)                         // shared with whoever else has a clone
-//!     .timeout(Duration::from_millis(300))       // one attempt
+//! let retry = Retry::builder().assume_idempotent().build()?; // a search may run twice
+//! let pipeline = Pipeline::builder()             // outermost policy first
+//!     .timeout(Duration::from_secs(2))           // limits the whole call
+//!     .retry(retry)                              // repeats everything below
+//!     .breaker(&breaker)                         // records every attempt
+//!     .timeout(Duration::from_millis(300))       // limits one attempt
 //!     .build();
 //! # assert!(pipeline.check().is_empty());
 //!
@@ -24,40 +26,49 @@
 //! # }
 //! ```
 //!
-//! The stack is part of the type: no boxing, no dynamic calls, and on the path of success no
-//! allocation. [`boxed`](Pipeline::boxed) hides it where a struct must name it.
+//! # How it works
 //!
-//! # What the order means
+//! The stack of policies is part of the pipeline's type: calls are neither boxed nor dynamic, and a
+//! successful call does not allocate. [`boxed`](Pipeline::boxed) erases the type, for use in a struct.
 //!
-//! A policy sees what comes out of those below it, and nothing else.
+//! ## Order
 //!
-//! | stack, outermost first | means |
+//! A policy sees only what the policies below it return.
+//!
+//! | stack, outermost first | effect |
 //! |---|---|
-//! | `timeout` · `retry` | the limit holds for all attempts and the waits between them together |
-//! | `retry` · `timeout` | each attempt has the limit to itself, and a timeout is tried again |
-//! | `retry` · `breaker` | the breaker counts every attempt; when it rejects one, the retry stops |
-//! | `breaker` · `retry` | the breaker counts a call once, after all its attempts |
-//! | `breaker` · `timeout` | the breaker sees the timeout, and counts it as a failure |
-//! | `timeout` · `breaker` | a timeout drops the call, and the breaker does not count it at all |
-//! | `retry` · `guard` | the guard's permit is given back before the wait for the next attempt |
+//! | `timeout` · `retry` | the limit includes all attempts and the waits between them |
+//! | `retry` · `timeout` | the limit applies to each attempt, and a timeout is retried |
+//! | `retry` · `breaker` | the breaker records every attempt; when it rejects one, the retry stops |
+//! | `breaker` · `retry` | the breaker records a call once, after all its attempts |
+//! | `breaker` · `timeout` | the breaker records a timeout as a failure |
+//! | `timeout` · `breaker` | a timeout drops the call, and the breaker records nothing |
+//! | `retry` · `guard` | the guard's permit is released before the wait for the next attempt |
 //! | `guard` · `retry` | the guard's permit is held through all attempts and waits |
 //!
-//! When in doubt, take [`Pipeline::standard`], which is the order of the example: total timeout, retry,
-//! breaker, what limits concurrency or rate, timeout of one attempt. Whatever you take,
-//! [`check`](Pipeline::check) tells where policies get in each other's way, and
-//! [`docs::composing`](crate::docs::composing) who counts what.
+//! In doubt, use the order of the example: total timeout, retry, breaker, concurrency or rate limits,
+//! attempt timeout. [`Pipeline::standard`] builds it. [`check`](Pipeline::check) reports policies that
+//! do not fit together, and [`docs::composing`](crate::docs::composing) shows which policy counts what.
 //!
-//! # Around closures
+//! ## Calls
 //!
-//! [`call_blocking`](Pipeline::call_blocking) runs the same stack around a closure that holds the thread.
-//! There a time limit interrupts nothing: it is a deadline that the closure can ask its [`Context`] for
-//! (to set a socket's time limit, say), and a late `Ok` is returned as the `Ok` it is. A breaker that
-//! counts slow calls counts it slow; a retry begins no attempt past it.
+//! | | operation may be repeated | operation runs at most once |
+//! |---|---|---|
+//! | future | [`call`](Pipeline::call), [`call_with`](Pipeline::call_with) | [`call_once`](Pipeline::call_once), [`call_once_with`](Pipeline::call_once_with) |
+//! | closure | [`call_blocking`](Pipeline::call_blocking), [`call_with_blocking`](Pipeline::call_with_blocking) | [`call_once_blocking`](Pipeline::call_once_blocking), [`call_once_with_blocking`](Pipeline::call_once_with_blocking) |
+//!
+//! The `_with` methods pass the operation its [`Context`]. The `_once` methods accept an operation that
+//! gives away what it owns, and require a stack without a retry.
+//!
+//! A time limit cannot interrupt a blocking closure. The closure receives the limit as the deadline of
+//! its [`Context`], for example to set a socket's timeout, and a late `Ok` is returned as an `Ok`. A
+//! breaker that counts slow calls records it as slow, and a retry starts no attempt after the deadline.
 //!
 //! # Cancel safety
 //!
-//! Dropping the future of a call drops the operation first, then each policy's hold on it, from the
-//! inside to the outside. Nothing is counted, and nothing leaks.
+//! Dropping the future of a call drops the operation first, then releases each policy's permit, from
+//! the innermost to the outermost. Nothing is recorded. A call that ends by itself releases everything
+//! when it ends, even if its future is kept.
 
 mod boxed;
 mod check;
@@ -72,28 +83,29 @@ pub use layers::{GuardLayer, LimitLayer, RepeatLayer};
 pub use stack::{Describe, EmptyStack, PipelineLayer, PipelineOnceLayer, PipelineStack};
 pub use verbs::StandardStack;
 
+#[cfg(feature = "tower")]
+pub(crate) use future::LimitFuture;
+
 use crate::error::Error;
 use crate::policy::guarded::OperationFuture;
 use crate::policy::{Context, Facts};
-#[cfg(feature = "tower")]
-pub(crate) use future::LimitFuture;
 use std::fmt;
 use std::future::Future;
 
-/// Policies around one call; see the [module](self).
+/// Policies around one call. See the [module](self).
 #[derive(Clone)]
 pub struct Pipeline<S> {
     pub(crate) stack: S,
 }
 
-/// Puts a [`Pipeline`] together, outermost policy first.
+/// A builder of a [`Pipeline`]. The outermost policy is added first.
 #[derive(Clone, Debug)]
 pub struct PipelineBuilder<S> {
     stack: S,
 }
 
 impl Pipeline<EmptyStack> {
-    /// A pipeline without a policy yet.
+    /// Creates a builder without policies.
     #[must_use]
     pub fn builder() -> PipelineBuilder<EmptyStack> {
         PipelineBuilder { stack: EmptyStack }
@@ -103,11 +115,11 @@ impl Pipeline<EmptyStack> {
 impl<S> Pipeline<S> {
     /// Runs `op` through all policies.
     ///
-    /// `op` is called anew for each attempt, so it makes a future from what it borrows. Where no policy
-    /// repeats, [`call_once`](Self::call_once) takes one that gives away what it owns.
+    /// `op` is called for each attempt, so its future must borrow what it uses. Without a retry in the
+    /// stack, [`call_once`](Self::call_once) accepts an operation that gives away what it owns.
     ///
     /// # Errors
-    /// [`Error::Operation`] with the operation's own error, or what a policy made of it.
+    /// Returns [`Error::Operation`] with the operation's own error, or the error of a policy.
     pub fn call<Op, Fut, T, E>(&self, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
     where
         S: PipelineLayer<T, E>,
@@ -119,8 +131,18 @@ impl<S> Pipeline<S> {
         self.call_with(move |_| op())
     }
 
-    /// As [`call`](Self::call), with an operation that is told which attempt it is and how much time it
-    /// has.
+    /// Runs `op` through all policies, passing it the [`Context`] of each attempt.
+    ///
+    /// ```
+    /// # use mainstay::{pipeline::Pipeline, policy::Context};
+    /// # use std::time::Duration;
+    /// # async fn send(_: u32, _: Option<Duration>) -> Result<(), ()> { Ok(()) }
+    /// # futures::executor::block_on(async {
+    /// let pipeline = Pipeline::builder().timeout(Duration::from_secs(1)).build();
+    /// let op = |cx: Context| send(cx.attempt(), cx.remaining());
+    /// assert_eq!(pipeline.call_with(op).await, Ok(()));
+    /// # });
+    /// ```
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -136,8 +158,7 @@ impl<S> Pipeline<S> {
         self.stack.call(Context::new(), move |cx| OperationFuture(op(cx))).await
     }
 
-    /// As [`call_with`](Self::call_with), with an operation that can run only once: a request body moves
-    /// in without being cloned. For stacks in which no policy repeats.
+    /// Runs `op`, which can run only once, through all policies. The stack must not contain a retry.
     ///
     /// ```
     /// use mainstay::{breaker::CircuitBreaker, pipeline::Pipeline};
@@ -151,7 +172,7 @@ impl<S> Pipeline<S> {
     /// let body = vec![0_u8; 1 << 20];
     /// # async fn post(body: Vec<u8>) -> Result<usize, std::io::Error> { Ok(body.len()) }
     /// # futures::executor::block_on(async {
-    /// let sent = pipeline.call_once(|_| post(body)).await;
+    /// let sent = pipeline.call_once(|| post(body)).await; // no clone
     /// # assert!(matches!(sent, Ok(1_048_576)));
     /// # });
     /// # Ok(())
@@ -160,7 +181,26 @@ impl<S> Pipeline<S> {
     ///
     /// # Errors
     /// As [`call`](Self::call).
-    pub async fn call_once<Op, Fut, T, E>(&self, op: Op) -> Result<T, Error<E>>
+    pub fn call_once<Op, Fut, T, E>(
+        &self,
+        op: Op,
+    ) -> impl Future<Output = Result<T, Error<E>>> + Send
+    where
+        S: PipelineOnceLayer<T, E>,
+        Op: FnOnce() -> Fut + Send,
+        Fut: Future<Output = Result<T, E>> + Send,
+        T: Send,
+        E: Send,
+    {
+        self.call_once_with(move |_| op())
+    }
+
+    /// Runs `op`, which can run only once, through all policies, passing it its [`Context`]. The stack
+    /// must not contain a retry.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn call_once_with<Op, Fut, T, E>(&self, op: Op) -> Result<T, Error<E>>
     where
         S: PipelineOnceLayer<T, E>,
         Op: FnOnce(Context) -> Fut + Send,
@@ -171,24 +211,32 @@ impl<S> Pipeline<S> {
         self.stack.call_once(Context::new(), move |cx| OperationFuture(op(cx))).await
     }
 
-    /// As [`call`](Self::call), around a closure that holds the thread.
+    /// Runs the closure `op` through all policies, blocking the thread.
+    ///
+    /// ```
+    /// # use mainstay::pipeline::Pipeline;
+    /// # use std::time::Duration;
+    /// let pipeline = Pipeline::builder().timeout(Duration::from_secs(1)).build();
+    /// assert_eq!(pipeline.call_blocking(|| Ok::<_, ()>(1)), Ok(1));
+    /// ```
     ///
     /// # Errors
-    /// As [`call`](Self::call); no time limit interrupts it.
+    /// As [`call`](Self::call). A time limit does not interrupt the closure.
     pub fn call_blocking<T, E>(&self, op: impl Fn() -> Result<T, E>) -> Result<T, Error<E>>
     where
         S: PipelineLayer<T, E>,
         T: Send,
         E: Send,
     {
-        self.call_blocking_with(|_| op())
+        self.call_with_blocking(|_| op())
     }
 
-    /// As [`call_with`](Self::call_with), around a closure that holds the thread.
+    /// Runs the closure `op` through all policies, blocking the thread and passing it the [`Context`] of
+    /// each attempt.
     ///
     /// # Errors
     /// As [`call_blocking`](Self::call_blocking).
-    pub fn call_blocking_with<T, E>(
+    pub fn call_with_blocking<T, E>(
         &self,
         op: impl Fn(Context) -> Result<T, E>,
     ) -> Result<T, Error<E>>
@@ -200,11 +248,26 @@ impl<S> Pipeline<S> {
         self.stack.call_blocking(Context::new(), |cx| op(cx).map_err(Error::Operation))
     }
 
-    /// As [`call_once`](Self::call_once), around a closure that holds the thread.
+    /// Runs the closure `op`, which can run only once, through all policies, blocking the thread. The
+    /// stack must not contain a retry.
     ///
     /// # Errors
     /// As [`call_blocking`](Self::call_blocking).
-    pub fn call_once_blocking<T, E>(
+    pub fn call_once_blocking<T, E>(&self, op: impl FnOnce() -> Result<T, E>) -> Result<T, Error<E>>
+    where
+        S: PipelineOnceLayer<T, E>,
+        T: Send,
+        E: Send,
+    {
+        self.call_once_with_blocking(|_| op())
+    }
+
+    /// Runs the closure `op`, which can run only once, through all policies, blocking the thread and
+    /// passing it its [`Context`]. The stack must not contain a retry.
+    ///
+    /// # Errors
+    /// As [`call_blocking`](Self::call_blocking).
+    pub fn call_once_with_blocking<T, E>(
         &self,
         op: impl FnOnce(Context) -> Result<T, E>,
     ) -> Result<T, Error<E>>
@@ -216,7 +279,7 @@ impl<S> Pipeline<S> {
         self.stack.call_once_blocking(Context::new(), |cx| op(cx).map_err(Error::Operation))
     }
 
-    /// Hides the stack from the type, so that a struct can name it.
+    /// Erases the type of the stack, so that a struct can name the pipeline.
     ///
     /// ```
     /// use mainstay::pipeline::{BoxPipeline, Pipeline};
@@ -225,7 +288,9 @@ impl<S> Pipeline<S> {
     /// struct Client {
     ///     pipeline: BoxPipeline<String, std::io::Error>,
     /// }
-    /// let client = Client { pipeline: Pipeline::builder().timeout(Duration::from_secs(1)).build().boxed() };
+    ///
+    /// let pipeline = Pipeline::builder().timeout(Duration::from_secs(1)).build();
+    /// let client = Client { pipeline: pipeline.boxed() };
     /// let page = client.pipeline.call_blocking(|| Ok("hello".to_string()));
     /// assert!(page.is_ok());
     /// ```
@@ -237,7 +302,7 @@ impl<S> Pipeline<S> {
         BoxPipeline::new(self)
     }
 
-    /// What the policies say of themselves, outermost first.
+    /// Returns what the policies state about themselves, outermost first.
     #[must_use]
     pub fn facts(&self) -> Vec<Facts>
     where
@@ -246,14 +311,15 @@ impl<S> Pipeline<S> {
         facts(&self.stack)
     }
 
-    /// What is wrong with the stack: policies in an order, or with limits, that cannot do what they are
-    /// there for. Empty if all is well; each [`LintRule`] says what it looks for.
+    /// Returns the faults of the stack: policies whose order or settings keep them from working. The
+    /// result is empty if there are none. [`LintRule`] describes the rules.
     ///
-    /// It reads what the policies say of themselves at this moment, and costs nothing when it is not
-    /// called: call it where the pipeline is built, or in a test.
+    /// The check reads the policies' current settings. Call it where the pipeline is built, or in a
+    /// test; calls are unaffected.
     ///
     /// ```
-    /// use mainstay::{breaker::CircuitBreaker, pipeline::{Pipeline, LintRule}};
+    /// use mainstay::breaker::CircuitBreaker;
+    /// use mainstay::pipeline::{LintRule, Pipeline};
     /// use std::time::Duration;
     ///
     /// let pipeline = Pipeline::builder()
@@ -261,11 +327,12 @@ impl<S> Pipeline<S> {
     ///     .breaker(CircuitBreaker::builder().name("search").build()?)
     ///     .build();
     /// let lints = pipeline.check();
-    /// assert_eq!(lints[0].rule, LintRule::UnseenTimeout);
+    /// assert_eq!(lints[0].rule, LintRule::TimeoutOutsideBreaker);
     /// assert_eq!(
     ///     lints[0].to_string(),
-    ///     "unseen-timeout: circuit_breaker \"search\" does not see what timeout ends after 2s: a dependency \
-    ///      that hangs never opens it; put a timeout below the circuit_breaker"
+    ///     "timeout-outside-breaker: circuit_breaker \"search\" does not record \
+    ///      calls that timeout ends after 2s, so a dependency that hangs never \
+    ///      opens it: add a timeout below circuit_breaker \"search\""
     /// );
     /// # Ok::<(), mainstay::error::ConfigError>(())
     /// ```
@@ -284,7 +351,7 @@ fn facts(stack: &dyn Describe) -> Vec<Facts> {
     all
 }
 
-/// One line a policy, outermost first.
+/// Lists the policies, outermost first.
 impl<S: Describe> fmt::Debug for Pipeline<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         describe(&self.stack, f)

@@ -1,15 +1,22 @@
-//! The typed stack: layers, and two layers that are one.
+//! The typed stack: the traits of its layers, and two layers as one.
 
 use crate::error::Error;
 use crate::policy::{Context, Facts};
 use std::future::Future;
 
-/// What a pipeline is made of. Made from a policy by the builder; to add a kind of policy of your own,
-/// write a [`Guard`](crate::policy::Guard), a [`Repeat`](crate::policy::Repeat) or a
-/// [`Limit`](crate::policy::Limit).
+/// A layer of a pipeline. The builder makes it from a policy.
+///
+/// To add a policy, implement [`Guard`](crate::policy::Guard), [`Repeat`](crate::policy::Repeat) or
+/// [`Limit`](crate::policy::Limit) instead.
+#[diagnostic::on_unimplemented(
+    message = "this pipeline cannot run operations that return `Result<{T}, {E}>`",
+    note = "a policy in the stack may require other types, for example by its classifier or its rule"
+)]
 pub trait PipelineLayer<T: Send, E: Send>: Describe {
-    /// Runs `op` below this layer. By `Copy` it is meant to be a reference: an operation that moved
-    /// inward by value would be part of each layer's future.
+    /// Runs `op` through this layer.
+    ///
+    /// `Op` is `Copy` because it should be a reference: an operation passed by value would be stored in
+    /// the future of every layer.
     fn call<Op, Fut>(
         &self,
         cx: Context,
@@ -19,18 +26,22 @@ pub trait PipelineLayer<T: Send, E: Send>: Describe {
         Op: Fn(Context) -> Fut + Copy + Send + Sync,
         Fut: Future<Output = Result<T, Error<E>>> + Send;
 
-    /// Runs the closure `op` below this layer.
+    /// Runs the closure `op` through this layer, blocking the thread.
     ///
     /// # Errors
-    /// That of `op`, or the layer's own.
+    /// Returns the error of `op` or of the layer.
     fn call_blocking<Op>(&self, cx: Context, op: Op) -> Result<T, Error<E>>
     where
         Op: Fn(Context) -> Result<T, Error<E>>;
 }
 
-/// A layer that runs its operation at most once, so that the operation may be used up.
+/// A layer that runs its operation at most once, so that the operation can give away what it owns.
+#[diagnostic::on_unimplemented(
+    message = "this pipeline may run its operation more than once",
+    note = "`call_once` requires a stack without a retry; use `call`"
+)]
 pub trait PipelineOnceLayer<T: Send, E: Send>: PipelineLayer<T, E> {
-    /// Runs `op` below this layer.
+    /// Runs `op` through this layer.
     fn call_once<Op, Fut>(
         &self,
         cx: Context,
@@ -40,22 +51,22 @@ pub trait PipelineOnceLayer<T: Send, E: Send>: PipelineLayer<T, E> {
         Op: FnOnce(Context) -> Fut + Send,
         Fut: Future<Output = Result<T, Error<E>>> + Send;
 
-    /// Runs the closure `op` below this layer.
+    /// Runs the closure `op` through this layer, blocking the thread.
     ///
     /// # Errors
-    /// That of `op`, or the layer's own.
+    /// Returns the error of `op` or of the layer.
     fn call_once_blocking<Op>(&self, cx: Context, op: Op) -> Result<T, Error<E>>
     where
         Op: FnOnce(Context) -> Result<T, Error<E>>;
 }
 
-/// Tells what a stack consists of.
+/// A stack that can list its policies.
 pub trait Describe: Send + Sync {
-    /// Calls `visit` for each policy, outermost first.
+    /// Calls `visit` with the facts of each policy, outermost first.
     fn describe(&self, visit: &mut dyn FnMut(Facts));
 }
 
-/// No layer.
+/// A stack without layers: runs the operation itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EmptyStack;
 
@@ -105,7 +116,7 @@ impl<T: Send, E: Send> PipelineOnceLayer<T, E> for EmptyStack {
     }
 }
 
-/// `Outer` around `Inner`.
+/// The layers `Outer` around the layers `Inner`.
 #[derive(Clone, Copy, Debug)]
 pub struct PipelineStack<Outer, Inner> {
     pub(crate) outer: Outer,

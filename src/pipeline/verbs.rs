@@ -1,4 +1,4 @@
-//! The builder's verbs: the one place of the pipeline that names single policies.
+//! The builder's methods, the only place in the pipeline that names individual policies.
 
 use super::layers::{GuardLayer, LimitLayer, RepeatLayer};
 use super::stack::{EmptyStack, PipelineStack};
@@ -19,8 +19,8 @@ pub type StandardStack<D, C> = PipelineStack<
 >;
 
 impl Pipeline<EmptyStack> {
-    /// The order that suits most calls: a time limit for the `call` as a whole, a `retry`, a `breaker`
-    /// that hears of every attempt, a time limit for one `attempt`.
+    /// Creates a pipeline in the order that suits most calls: a timeout for the whole call, a
+    /// retry, a breaker that records every attempt, a timeout for one attempt.
     ///
     /// ```
     /// use mainstay::{breaker::CircuitBreaker, pipeline::Pipeline, retry::Retry};
@@ -28,7 +28,7 @@ impl Pipeline<EmptyStack> {
     ///
     /// # fn main() -> Result<(), mainstay::error::ConfigError> {
     /// let breaker = CircuitBreaker::builder().name("search").build()?;
-    /// let retry = Retry::builder().idempotent(true).build()?;
+    /// let retry = Retry::builder().assume_idempotent().build()?;
     /// let pipeline =
     ///     Pipeline::standard(Duration::from_secs(2), retry, &breaker, Duration::from_millis(300));
     /// assert!(pipeline.check().is_empty());
@@ -36,21 +36,26 @@ impl Pipeline<EmptyStack> {
     /// # }
     /// ```
     ///
-    /// What limits rate or concurrency belongs between the breaker and the attempt's time limit; write
-    /// such a stack with the [`builder`](Self::builder).
+    /// Limits of rate or concurrency belong between the breaker and the attempt timeout. Build such a
+    /// stack with [`builder`](Self::builder).
     #[must_use]
     pub fn standard<D: Send + Sync, C: Send + Sync>(
-        call: impl Into<Timeout>,
+        call_timeout: impl Into<Timeout>,
         retry: impl Into<RetryWhen<D>>,
         breaker: impl Into<ClassifiedCircuitBreaker<C>>,
-        attempt: impl Into<Timeout>,
+        attempt_timeout: impl Into<Timeout>,
     ) -> Pipeline<StandardStack<D, C>> {
-        Self::builder().timeout(call).retry(retry).breaker(breaker).timeout(attempt).build()
+        Self::builder()
+            .timeout(call_timeout)
+            .retry(retry)
+            .breaker(breaker)
+            .timeout(attempt_timeout)
+            .build()
     }
 }
 
 impl<S> PipelineBuilder<S> {
-    /// Gives all that stands below so much time: a [`Timeout`], or just a `Duration`.
+    /// Adds a time limit for everything below: a [`Timeout`] or a `Duration`.
     #[must_use]
     pub fn timeout(
         self,
@@ -59,8 +64,8 @@ impl<S> PipelineBuilder<S> {
         self.limit(timeout.into())
     }
 
-    /// Runs what stands below again when it fails: a [`Retry`](crate::retry::Retry), or one
-    /// [`when`](crate::retry::Retry::when) your rule says so.
+    /// Adds a retry of everything below: a [`Retry`](crate::retry::Retry), or a view of it with a
+    /// [rule](crate::retry::Retry::when). A reference is cloned.
     #[must_use]
     pub fn retry<D>(
         self,
@@ -72,9 +77,8 @@ impl<S> PipelineBuilder<S> {
         self.repeat(retry.into())
     }
 
-    /// Rejects calls while what stands below fails: a
-    /// [`CircuitBreaker`](crate::breaker::CircuitBreaker), or one
-    /// [`classified_by`](crate::breaker::CircuitBreaker::classified_by) your rule.
+    /// Adds a circuit breaker: a [`CircuitBreaker`](crate::breaker::CircuitBreaker), or a view of it
+    /// with a [classifier](crate::breaker::CircuitBreaker::classified_by). A reference is cloned.
     #[must_use]
     pub fn breaker<C>(
         self,
@@ -86,9 +90,8 @@ impl<S> PipelineBuilder<S> {
         self.guard(breaker.into())
     }
 
-    /// Rejects or holds up calls that come too fast: a [`RateLimiter`](crate::rate::RateLimiter), or one
-    /// with a [cost](crate::rate::RateLimiter::cost) or with
-    /// [a wait](crate::rate::RateLimiter::max_wait).
+    /// Adds a rate limit: a [`RateLimiter`](crate::rate::RateLimiter), or a view of it with a cost or a
+    /// longest wait. A reference is cloned.
     #[must_use]
     pub fn rate_limit(
         self,
@@ -151,7 +154,7 @@ impl<S> PipelineBuilder<S> {
         PipelineBuilder { stack: PipelineStack { outer: self.stack, inner } }
     }
 
-    /// The pipeline. Cannot fail: its parts were validated when they were built.
+    /// Builds the pipeline. This cannot fail, because the policies were validated when they were built.
     #[must_use]
     pub fn build(self) -> Pipeline<S> {
         Pipeline { stack: self.stack }

@@ -144,11 +144,18 @@ where
                         *cx = cx.after_waiting();
                         return Poll::Pending;
                     };
-                    let (op, cx) = (op.take(), *cx);
-                    this.step.set(Step::Ended);
-                    let permit = admitted?;
-                    let running = op.expect(COMPLETED).start(cx);
-                    this.step.set(Step::Running { running, permit: Some(permit) });
+                    let op = op.take().expect(COMPLETED);
+                    match admitted {
+                        Ok(permit) => {
+                            let running = op.start(*cx);
+                            this.step.set(Step::Running { running, permit: Some(permit) });
+                        }
+                        Err(rejection) => {
+                            drop(op);
+                            this.step.set(Step::Ended);
+                            return Poll::Ready(Err(rejection.into()));
+                        }
+                    }
                 }
                 StepProjection::Running { running, permit } => {
                     let result = ready!(running.poll(task));

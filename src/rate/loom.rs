@@ -84,7 +84,7 @@ fn an_old_reading_of_the_clock_takes_from_the_same_bucket() {
         let there = other.join().unwrap();
         // Both are granted if the old reading came first: a second lies between the two.
         assert!(there);
-        assert_eq!(engine.word().tat(), gcra(1, 1).units(6 * SECOND), "{here}");
+        assert_eq!(engine.word().tat(), gcra(1, 1).units(Nanos::new(6 * SECOND)), "{here}");
     });
 }
 

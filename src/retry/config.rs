@@ -1,38 +1,46 @@
-use super::{POLICY, Retry};
+//! The settings of a retry: [`RetryBuilder`], validation and defaults.
+
+use super::Retry;
 use crate::backoff::Backoff;
 use crate::error::ConfigError;
-use crate::policy::{Facts, RepeatSafety};
+use crate::policy::{self, Facts, RepeatSafety};
 use crate::random::Random;
-use crate::sync::{PlainArc, intern};
+use crate::sync::PlainArc;
 use crate::time::Clock;
 use std::time::Duration;
 
-/// Sets up a [`Retry`].
+const POLICY: &str = "retry";
+
+/// A builder of a [`Retry`].
 #[derive(Clone, Debug)]
-pub struct Builder {
-    settings: Settings,
+pub struct RetryBuilder {
+    name: String,
+    config: Config,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Settings {
-    pub(super) name: &'static str,
+pub(super) struct Config {
+    name: &'static str,
     pub(super) max_attempts: u32,
     pub(super) max_elapsed: Option<Duration>,
+    pub(super) max_retry_after: Duration,
     pub(super) backoff: Backoff,
-    idempotent: bool,
+    is_idempotent: bool,
     pub(super) clock: Clock,
     pub(super) random: Random,
 }
 
-impl Default for Builder {
+impl Default for RetryBuilder {
     fn default() -> Self {
         Self {
-            settings: Settings {
+            name: POLICY.to_owned(),
+            config: Config {
                 name: POLICY,
                 max_attempts: 3,
                 max_elapsed: None,
+                max_retry_after: Duration::from_secs(60),
                 backoff: Backoff::exponential(Duration::from_millis(100)),
-                idempotent: false,
+                is_idempotent: false,
                 clock: Clock::system(),
                 random: Random::system(),
             },
@@ -40,87 +48,111 @@ impl Default for Builder {
     }
 }
 
-impl Builder {
-    /// What it is called where a pipeline describes itself. Default: `retry`.
+impl RetryBuilder {
+    /// Sets the name that a pipeline shows in its lints and debug output. Default: `retry`.
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
-        self.settings.name = intern(name);
+        name.clone_into(&mut self.name);
         self
     }
 
-    /// How often the operation runs in all, the first time included; at least 1. Default: 3, as
-    /// resilience4j: what two repetitions do not cure, more rarely do, and each layer of callers
-    /// multiplies them.
+    /// Sets how often the operation runs in total, including the first attempt; at least 1.
+    ///
+    /// Default: 3, as in resilience4j. More attempts rarely succeed where two retries did not, and they
+    /// multiply with the retries of every caller above.
     #[must_use]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
-        self.settings.max_attempts = attempts;
+        self.config.max_attempts = attempts;
         self
     }
 
-    /// Begins no attempt later than this after the first; `None` leaves it to the attempts and to a
-    /// timeout around them. Default: `None`.
+    /// Sets the longest time from the first attempt to the start of the last.
+    ///
+    /// Default: unlimited, because `max_attempts` and the deadline of a timeout apply anyway.
     #[must_use]
-    pub fn max_elapsed(mut self, elapsed: impl Into<Option<Duration>>) -> Self {
-        self.settings.max_elapsed = elapsed.into();
+    pub fn max_elapsed(mut self, elapsed: Duration) -> Self {
+        self.config.max_elapsed = Some(elapsed);
         self
     }
 
-    /// How long to wait between attempts. Default: 100 ms, about the time a restarted connection needs,
-    /// doubling up to 30 s, with full jitter.
+    /// Sets the longest wait that a server may ask for. If it asks for more, the retry stops and returns
+    /// the result of the last attempt.
+    ///
+    /// It applies to [`RetryDecision::RetryAfter`](super::RetryDecision::RetryAfter) and
+    /// [`Outcome::Unavailable`](crate::outcome::Outcome::Unavailable).
+    ///
+    /// Default: 60 s, longer than most servers ask for and about as long as a caller can be kept
+    /// waiting.
+    #[must_use]
+    pub fn max_retry_after(mut self, wait: Duration) -> Self {
+        self.config.max_retry_after = wait;
+        self
+    }
+
+    /// Sets the wait between attempts.
+    ///
+    /// Default: 100 ms, about the time that reconnecting takes, doubling up to 30 s, with full jitter.
     #[must_use]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
-        self.settings.backoff = backoff;
+        self.config.backoff = backoff;
         self
     }
 
-    /// Says that the operation may run twice without harm: it only reads, say, or carries a key by which
-    /// the server knows it again. It changes nothing but what a pipeline's
-    /// [`check`](crate::pipeline::Pipeline::check) has to say. Default: `false`, for no retry can know.
+    /// Declares that the operation may safely run more than once: for example, it only reads, or it
+    /// carries a key by which the server recognizes a repetition.
+    ///
+    /// This affects nothing but the lints of [`Pipeline::check`](crate::pipeline::Pipeline::check).
+    /// Default: not declared, because a retry cannot know.
     #[must_use]
-    pub fn idempotent(mut self, idempotent: bool) -> Self {
-        self.settings.idempotent = idempotent;
+    pub fn assume_idempotent(mut self) -> Self {
+        self.config.is_idempotent = true;
         self
     }
 
-    /// Whose time it goes by. Default: the system clock.
+    /// Sets the clock. Default: the system clock.
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
-        self.settings.clock = clock;
+        self.config.clock = clock;
         self
     }
 
-    /// Where jitter comes from. Default: the system's.
+    /// Sets the source of the jitter. Default: the system's.
     #[must_use]
     pub fn random(mut self, random: Random) -> Self {
-        self.settings.random = random;
+        self.config.random = random;
         self
     }
 
-    /// Makes the retry.
+    /// Builds the retry.
     ///
     /// # Errors
-    /// Names the first setting that is out of range, its value, and what is accepted.
+    /// Returns the first setting that is out of range, its value, and what is accepted.
     pub fn build(self) -> Result<Retry, ConfigError> {
-        if self.settings.max_attempts == 0 {
+        let name = policy::name(&self.name)?;
+        if self.config.max_attempts == 0 {
             return Err(ConfigError::new("max_attempts", 0, "at least 1 attempt"));
         }
-        self.settings.backoff.validate()?;
-        Ok(Retry(PlainArc::new(self.settings)))
+        self.config.backoff.validate("backoff")?;
+        Ok(Retry(PlainArc::new(Config { name, ..self.config })))
     }
 }
 
-impl Settings {
-    /// `picks`: whether a rule of the user's picks what is repeated.
-    pub(super) fn facts(&self, picks: bool) -> Facts {
-        let waits = self.backoff.at_most(self.max_attempts - 1);
-        let safety = match (self.idempotent, picks) {
-            (true, _) => RepeatSafety::Idempotent,
-            (false, true) => RepeatSafety::ByRule,
-            (false, false) => RepeatSafety::Unknown,
-        };
+impl Config {
+    /// Returns the safety of a retry whose rule was not written for retrying.
+    pub(super) const fn repeat_safety(&self) -> RepeatSafety {
+        if self.is_idempotent { RepeatSafety::Idempotent } else { RepeatSafety::Unknown }
+    }
+
+    /// Returns the safety of a retry with a rule written by the user.
+    pub(super) const fn repeat_safety_by_rule(&self) -> RepeatSafety {
+        if self.is_idempotent { RepeatSafety::Idempotent } else { RepeatSafety::ByRule }
+    }
+
+    pub(super) fn facts(&self, safety: RepeatSafety) -> Facts {
+        let backoff = self.backoff.max_total(self.max_attempts - 1);
         Facts {
             max_attempts: Some(self.max_attempts),
-            max_wait: self.max_elapsed.into_iter().chain(waits).min(),
+            max_wait: self.max_elapsed.into_iter().chain(backoff).min(),
             max_elapsed: self.max_elapsed,
             repeat_safety: (self.max_attempts > 1).then_some(safety),
             ..Facts::new(POLICY, self.name)

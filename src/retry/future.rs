@@ -1,6 +1,10 @@
-use super::RetryWhen;
-use super::config::Settings;
-use super::plan::{Decide, Plan};
+//! The future of a call: attempts, and waits between them.
+
+use super::config::Config;
+use super::last_error::LastError;
+use super::rule::RetryRule;
+use super::state::State;
+use super::{Retry, RetryWhen};
 use crate::error::Error;
 use crate::policy::Attempt;
 use crate::time::Sleep;
@@ -10,81 +14,90 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-/// An attempt, a wait, an attempt, …; of the retry `R`, which it borrows or owns.
+/// The future of a call through the retry `R`, made by
+/// [`call_owned`](crate::policy::OwnedRepeat::call_owned).
+///
+/// When the call ends, the future drops the operation immediately, even if the future itself is kept.
 #[pin_project]
 #[must_use = "futures do nothing unless polled"]
-pub struct Attempts<R, Op, Fut> {
+pub struct RetryFuture<R, Op, Fut, E> {
     retry: R,
-    plan: Plan,
-    op: Op,
+    state: State,
+    last_error: LastError<E>,
+    /// `None`: ended.
+    op: Option<Op>,
     #[pin]
-    now: Now<Fut>,
+    step: Step<Fut>,
 }
 
-#[pin_project(project = NowProjection)]
-enum Now<Fut> {
-    Attempt(#[pin] Fut),
-    Wait(#[pin] Sleep),
+#[pin_project(project = StepProjection)]
+enum Step<Fut> {
+    Attempting(#[pin] Fut),
+    Waiting(#[pin] Sleep),
+    Ended,
 }
 
-/// A retry that is borrowed.
-pub(super) struct Borrowed<'a, D> {
-    pub(super) settings: &'a Settings,
-    pub(super) decide: &'a D,
+/// A retry and its rule, borrowed or owned.
+pub(super) trait RetryParts {
+    type Rule;
+    fn config(&self) -> &Config;
+    fn rule(&self) -> &Self::Rule;
 }
 
-/// A retry, borrowed or owned.
-pub(super) trait Rules {
-    type Decide;
-    fn settings(&self) -> &Settings;
-    fn decide(&self) -> &Self::Decide;
+/// A retry and its rule, borrowed.
+pub(super) struct BorrowedRetry<'a, R> {
+    pub(super) retry: &'a Retry,
+    pub(super) rule: &'a R,
 }
 
-impl<D> Rules for Borrowed<'_, D> {
-    type Decide = D;
+impl<R> RetryParts for BorrowedRetry<'_, R> {
+    type Rule = R;
 
     #[inline]
-    fn settings(&self) -> &Settings {
-        self.settings
-    }
-
-    #[inline]
-    fn decide(&self) -> &D {
-        self.decide
-    }
-}
-
-impl<D> Rules for RetryWhen<D> {
-    type Decide = D;
-
-    #[inline]
-    fn settings(&self) -> &Settings {
+    fn config(&self) -> &Config {
         &self.retry.0
     }
 
     #[inline]
-    fn decide(&self) -> &D {
-        &self.decide
+    fn rule(&self) -> &R {
+        self.rule
     }
 }
 
-impl<R, Op, Fut> Attempts<R, Op, Fut> {
+impl<R> RetryParts for RetryWhen<R> {
+    type Rule = R;
+
     #[inline]
-    pub(super) fn new<T, E>(retry: R, plan: Plan, mut op: Op) -> Self
+    fn config(&self) -> &Config {
+        &self.retry.0
+    }
+
+    #[inline]
+    fn rule(&self) -> &R {
+        &self.rule
+    }
+}
+
+impl<R, Op, Fut, E> RetryFuture<R, Op, Fut, E> {
+    /// Starts the first attempt.
+    #[inline]
+    pub(super) fn new<T>(retry: R, cx: crate::policy::Context, mut op: Op) -> Self
     where
-        R: Rules,
+        R: RetryParts,
         Op: Attempt<T, E, Future = Fut>,
         Fut: Future<Output = Result<T, Error<E>>>,
     {
-        let first = op.begin(plan.context(retry.settings()));
-        Self { retry, plan, op, now: Now::Attempt(first) }
+        let state = State::new(retry.config(), cx);
+        let first = op.begin(state.context(retry.config()));
+        let step = Step::Attempting(first);
+        Self { retry, state, last_error: LastError::NONE, op: Some(op), step }
     }
 }
 
-impl<R, Op, Fut, T, E> Future for Attempts<R, Op, Fut>
+impl<R, Op, Fut, T, E> Future for RetryFuture<R, Op, Fut, E>
 where
-    R: Rules,
-    R::Decide: Decide<T, E>,
+    R: RetryParts,
+    R::Rule: RetryRule<T, E>,
     Op: Attempt<T, E, Future = Fut>,
     Fut: Future<Output = Result<T, Error<E>>>,
 {
@@ -94,30 +107,38 @@ where
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {
-            match this.now.as_mut().project() {
-                NowProjection::Attempt(attempt) => {
+            match this.step.as_mut().project() {
+                StepProjection::Attempting(attempt) => {
                     let result = ready!(attempt.poll(task));
-                    let directive = this.retry.decide().decide(&result);
-                    match this.plan.wait_after(directive, this.retry.settings()) {
-                        None => return Poll::Ready(result),
+                    let config = this.retry.config();
+                    match this.state.wait_after(&result, this.retry.rule(), config) {
+                        None => {
+                            this.step.set(Step::Ended);
+                            *this.op = None;
+                            return Poll::Ready(this.last_error.or(result));
+                        }
                         Some(wait) => {
-                            drop(result); // a response may hold a connection that the next attempt wants
-                            this.now.set(Now::Wait(this.retry.settings().clock.sleep(wait)));
+                            this.last_error.store(result);
+                            this.step.set(Step::Waiting(config.clock.sleep(wait)));
                         }
                     }
                 }
-                NowProjection::Wait(sleep) => {
+                StepProjection::Waiting(sleep) => {
                     ready!(sleep.poll(task));
-                    let cx = this.plan.context(this.retry.settings());
-                    this.now.set(Now::Attempt(this.op.begin(cx)));
+                    let cx = this.state.context(this.retry.config());
+                    let op = this.op.as_mut().expect(COMPLETED);
+                    this.step.set(Step::Attempting(op.begin(cx)));
                 }
+                StepProjection::Ended => panic!("{COMPLETED}"),
             }
         }
     }
 }
 
-impl<R, Op, Fut> fmt::Debug for Attempts<R, Op, Fut> {
+impl<R, Op, Fut, E> fmt::Debug for RetryFuture<R, Op, Fut, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Attempts").finish_non_exhaustive()
+        f.debug_struct("RetryFuture").finish_non_exhaustive()
     }
 }
+
+const COMPLETED: &str = "a retried call was polled after it had completed";

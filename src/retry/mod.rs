@@ -1,4 +1,6 @@
-//! Trying again: [`Retry`].
+//! Retries: [`Retry`].
+//!
+//! # Examples
 //!
 //! ```
 //! use mainstay::{backoff::Backoff, retry::Retry};
@@ -10,311 +12,320 @@
 //!     .backoff(Backoff::exponential(Duration::from_millis(1)))
 //!     .build()?;
 //!
-//! let tries = Cell::new(0);
+//! let attempts = Cell::new(0);
 //! let result = retry.call_blocking(|| {
-//!     tries.set(tries.get() + 1);
-//!     if tries.get() < 3 { Err("not yet") } else { Ok("done") }
+//!     attempts.set(attempts.get() + 1);
+//!     if attempts.get() < 3 { Err("not yet") } else { Ok("done") }
 //! });
-//! assert_eq!((result, tries.get()), (Ok("done"), 3));
+//! assert_eq!((result, attempts.get()), (Ok("done"), 3));
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! # What is retried
+//! # How it works
 //!
-//! By default the operation's own errors and timeouts are, and a rejection is not: a policy that refuses
-//! is not helped by being asked again at once. [`when`](Retry::when) gives a view with a rule of your
-//! own, which sees the whole result (an HTTP 503 is an `Ok`) and may honour the wait that a server asks
-//! for:
+//! ## What is retried
+//!
+//! By default the retry repeats an operation after its own errors and after timeouts. It does not
+//! repeat a rejection: a policy that has just rejected a call would most likely reject the next.
+//!
+//! [`when`](Retry::when) creates a view with another rule. The rule receives the whole result, since an
+//! HTTP 503 is an `Ok`, and may honor the wait that the server asks for:
 //!
 //! ```
-//! # use mainstay::{error::Error, retry::{Directive, Retry}};
+//! use mainstay::retry::{Retry, RetryDecision};
 //! # use std::time::Duration;
+//!
 //! # struct Response { status: u16, retry_after: Option<Duration> }
-//! # let retry = Retry::builder().build().unwrap();
-//! let retry = retry.when(|result: &Result<Response, Error<std::io::Error>>| match result {
-//!     Ok(Response { status: 429 | 503, retry_after: Some(wait) }) => Directive::After(*wait),
-//!     Ok(response) => Directive::from(response.status >= 500),
-//!     Err(error) => Directive::from(!error.is_rejected()),
+//! # let retry = Retry::builder().build()?;
+//! let retry = retry.when(|result| match result {
+//!     Ok(Response { status: 429 | 503, retry_after: Some(wait) }) => {
+//!         RetryDecision::RetryAfter(*wait)
+//!     }
+//!     Ok(response) => RetryDecision::from(response.status >= 500),
+//!     Err(error) => RetryDecision::from(!error.is_rejected()),
 //! });
-//! # let _ = retry.call_blocking(|| Ok(Response { status: 200, retry_after: None }));
+//! # let response = || Ok::<_, std::io::Error>(Response { status: 200, retry_after: None });
+//! # let _ = retry.call_blocking(response);
+//! # Ok::<(), mainstay::error::ConfigError>(())
 //! ```
 //!
-//! Retry only what may safely be done twice: an attempt that timed out may have done its work all the
-//! same. Say that it may with [`idempotent`](Builder::idempotent), or pick what may with `when` (a
-//! connection that was refused, say); a pipeline's [`check`](crate::pipeline::Pipeline::check) reminds you.
+//! Retry only operations that may safely run twice: an attempt that timed out may have done its work.
+//! Declare it with [`assume_idempotent`](RetryBuilder::assume_idempotent), or select the safe results
+//! with `when`, such as a refused connection. [`Pipeline::check`](crate::pipeline::Pipeline::check)
+//! reports a retry that does neither.
 //!
-//! # When it stops
+//! ## When it stops
 //!
-//! After [`max_attempts`](Builder::max_attempts); or when the wait before the next attempt would pass
-//! [`max_elapsed`](Builder::max_elapsed) or the deadline of a timeout around it: then it does not wait for
-//! nothing, but returns the last result at once. Whatever it stops for, the caller gets the last result
-//! as it is.
+//! The retry stops after [`max_attempts`](RetryBuilder::max_attempts). It also stops if the next
+//! attempt would begin after [`max_elapsed`](RetryBuilder::max_elapsed) or after the deadline of a
+//! timeout around it. In that case it does not wait, but returns immediately.
+//!
+//! A server's wait is a minimum: the retry waits for the longer of it and the backoff. A server that
+//! asks for more than [`max_retry_after`](RetryBuilder::max_retry_after) ends the retry.
+//!
+//! The caller receives the result of the last attempt. There is one exception: if the last attempt was
+//! rejected and an earlier one failed, the caller receives that failure, which says more about the
+//! operation.
+//!
+//! # Cancel safety
+//!
+//! Dropping the future of a call drops the current attempt or wait. Nothing else is held.
+//!
+//! # Performance
+//!
+//! A successful first attempt does not read the clock and does not allocate. A wait arms a timer.
 //!
 //! # Defaults
 //!
 //! | setting | default |
 //! |---|---|
-//! | [`max_attempts`](Builder::max_attempts) | 3 |
-//! | [`backoff`](Builder::backoff) | 100 ms, doubling up to 30 s, full jitter |
-//! | [`max_elapsed`](Builder::max_elapsed) | none |
-//!
-//! # Cancel safety
-//!
-//! Dropping the call drops the attempt or the wait that is under way, and holds nothing else.
-//!
-//! # Cost
-//!
-//! A first attempt that succeeds costs nothing but the look at its result: no clock, no allocation. A
-//! wait arms a timer.
+//! | [`max_attempts`](RetryBuilder::max_attempts) | 3 |
+//! | [`backoff`](RetryBuilder::backoff) | 100 ms, doubling up to 30 s, full jitter |
+//! | [`max_elapsed`](RetryBuilder::max_elapsed) | unlimited |
+//! | [`max_retry_after`](RetryBuilder::max_retry_after) | 60 s |
 
 mod config;
 mod future;
-mod plan;
+mod last_error;
+mod policy;
+mod rule;
+mod state;
+#[cfg(test)]
+#[cfg(not(mainstay_loom))]
+mod tests;
+mod when;
 
-pub use config::Builder;
-pub use future::Attempts;
-pub use plan::{Decide, Directive, Failed, OnFailure};
+pub use config::RetryBuilder;
+pub use future::RetryFuture;
+pub use rule::{
+    RetryAttempt, RetryAttemptRule, RetryClassified, RetryDecision, RetryOnFailure, RetryRule,
+};
+pub use when::RetryWhen;
 
 use crate::error::Error;
-use crate::policy::{Attempt, Context, Facts, OwnedRepeat, Policy, Repeat, kind};
+#[cfg(doc)]
+use crate::outcome::Classify;
+use crate::outcome::Outcome;
+use crate::policy::guarded::OperationFuture;
+use crate::policy::{Attempt, Context};
 use crate::sync::PlainArc;
-use config::Settings;
-use future::Borrowed;
-use plan::Plan;
-use std::fmt;
+use config::Config;
+use future::BorrowedRetry;
+use last_error::LastError;
+use state::State;
 use std::future::Future;
 
-const POLICY: &str = "retry";
-
-/// Tries an operation again when it fails; see the [module](self). Clones share their settings.
+/// A retry: runs an operation again when it fails. See the [module](self).
+///
+/// Clones share their settings.
 #[derive(Clone, Debug)]
-pub struct Retry(PlainArc<Settings>);
-
-/// A view of a [`Retry`] with a rule of its own; made by [`Retry::when`].
-#[derive(Clone)]
-pub struct RetryWhen<D> {
-    retry: Retry,
-    decide: D,
-    /// Whether `decide` was told what may be repeated, rather than what failed.
-    picks: bool,
-}
+pub struct Retry(PlainArc<Config>);
 
 impl Retry {
-    /// A retry to be set up.
+    /// Creates a builder with the [defaults](self#defaults).
     #[must_use]
-    pub fn builder() -> Builder {
-        Builder::default()
+    pub fn builder() -> RetryBuilder {
+        RetryBuilder::default()
     }
 
-    /// A view that asks `decide` after each attempt: a closure from the result to a [`Directive`], or any
-    /// [`Decide`].
+    /// Returns a view that retries when `rule` says so: a closure from the result of an attempt to a
+    /// [`RetryDecision`] or a `bool`.
+    ///
+    /// The rule is called only if another attempt is possible; see [`RetryRule`].
+    ///
+    /// ```
+    /// # use mainstay::retry::Retry;
+    /// let retry = Retry::builder().build()?;
+    /// let retry = retry.when(|result| matches!(result, Ok(status) if *status >= 500));
+    /// assert_eq!(retry.call_blocking(|| Ok::<u16, ()>(503)), Ok(503));
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
     #[must_use]
-    pub fn when<D>(&self, decide: D) -> RetryWhen<D> {
-        RetryWhen { retry: self.clone(), decide, picks: true }
+    pub fn when<T, E, F, D>(&self, rule: F) -> RetryWhen<F>
+    where
+        F: Fn(&Result<T, Error<E>>) -> D + Send + Sync,
+        D: Into<RetryDecision>,
+    {
+        self.with_rule(rule)
     }
 
-    /// A view that tries again what `classify` calls a failure: so that a breaker and a retry go by one
-    /// rule.
+    /// Returns a view that retries when `rule` says so; as [`when`](Self::when), but the closure also
+    /// takes the attempt.
+    ///
+    /// ```
+    /// # use mainstay::retry::Retry;
+    /// # let budget = || true;
+    /// let retry = Retry::builder().build()?;
+    /// // The first retry is free, further ones are paid for.
+    /// let retry = retry.when_with(|result, attempt| {
+    ///     result.is_err() && (attempt.number() == 1 || budget())
+    /// });
+    /// # let _ = retry.call_blocking(|| Ok::<(), ()>(()));
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn when_with<T, E, F, D>(&self, rule: F) -> RetryWhen<RetryAttemptRule<F>>
+    where
+        F: Fn(&Result<T, Error<E>>, RetryAttempt) -> D + Send + Sync,
+        D: Into<RetryDecision>,
+    {
+        self.with_rule(RetryAttemptRule(rule))
+    }
+
+    /// Returns a view that retries when `rule` says so: a type that implements [`RetryRule`].
+    ///
+    /// ```
+    /// # use mainstay::error::Error;
+    /// # use mainstay::retry::{Retry, RetryAttempt, RetryDecision, RetryRule};
+    /// struct OnTimeout;
+    ///
+    /// impl<T, E> RetryRule<T, E> for OnTimeout {
+    ///     fn decide(
+    ///         &self,
+    ///         result: &Result<T, Error<E>>,
+    ///         _: RetryAttempt,
+    ///     ) -> RetryDecision {
+    ///         result.as_ref().is_err_and(Error::is_timeout).into()
+    ///     }
+    /// }
+    ///
+    /// let retry = Retry::builder().build()?.with_rule(OnTimeout);
+    /// # let _ = retry.call_blocking(|| Ok::<(), ()>(()));
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn with_rule<R>(&self, rule: R) -> RetryWhen<R> {
+        RetryWhen { retry: self.clone(), rule, safety: self.0.repeat_safety_by_rule() }
+    }
+
+    /// Returns a view that retries what `classify` calls a failure, so that a breaker and a retry can
+    /// share one rule.
     ///
     /// ```
     /// # use mainstay::{breaker::CircuitBreaker, error::Error, outcome::Outcome, retry::Retry};
-    /// fn verdict(result: &Result<u16, Error<std::io::Error>>) -> Outcome {
+    /// fn classify(result: &Result<u16, Error<std::io::Error>>) -> Outcome {
     ///     match result {
     ///         Ok(status) if *status < 500 => Outcome::Success,
     ///         Err(error) if error.is_rejected() => Outcome::Ignore,
     ///         _ => Outcome::Failure,
     ///     }
     /// }
-    /// let retry = Retry::builder().build()?.classified_by(verdict);
-    /// let breaker = CircuitBreaker::builder().build()?.classified_by(verdict);
+    /// let retry = Retry::builder().build()?.classified_by(classify);
+    /// let breaker = CircuitBreaker::builder().build()?.classified_by(classify);
     /// # let _ = (retry.call_blocking(|| Ok(200)), breaker.call_blocking(|| Ok(200)));
     /// # Ok::<(), mainstay::error::ConfigError>(())
     /// ```
     #[must_use]
-    pub fn classified_by<C>(&self, classify: C) -> RetryWhen<Failed<C>> {
-        // A classifier judges the dependency, and not what a second attempt would do.
-        RetryWhen { picks: false, ..self.when(Failed(classify)) }
+    pub fn classified_by<T, E, C>(&self, classify: C) -> RetryWhen<RetryClassified<C>>
+    where
+        C: Fn(&Result<T, Error<E>>) -> Outcome + Send + Sync,
+    {
+        self.classified_with(classify)
     }
 
-    /// Runs `op` until it succeeds or the retry gives up; the last result.
+    /// Returns a view that retries what `classifier` calls a failure: a type that implements
+    /// [`Classify`]. It receives no elapsed time.
+    #[must_use]
+    pub fn classified_with<C>(&self, classifier: C) -> RetryWhen<RetryClassified<C>> {
+        // A classifier judges the dependency. It does not say that a second attempt is safe.
+        let safety = self.0.repeat_safety();
+        RetryWhen { retry: self.clone(), rule: RetryClassified(classifier), safety }
+    }
+
+    /// Runs `op` until it succeeds or the retry stops.
+    ///
+    /// ```
+    /// # use mainstay::retry::Retry;
+    /// # async fn fetch(_: &str) -> Result<u32, std::io::Error> { Ok(42) }
+    /// # futures::executor::block_on(async {
+    /// let retry = Retry::builder().build()?;
+    /// let result = retry.call(|| fetch("mast")).await;
+    /// # assert!(matches!(result, Ok(42)));
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// # });
+    /// ```
     ///
     /// # Errors
-    /// That of the last attempt.
+    /// Returns the error of the last attempt that failed.
     pub async fn call<Op, Fut, T, E>(&self, op: Op) -> Result<T, Error<E>>
     where
         Op: Fn() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        self.run(Context::new(), &OnFailure, |_| async { op().await.map_err(Error::Operation) })
-            .await
+        self.call_with(|_| op()).await
     }
 
-    /// The same around a closure; waits hold the thread.
+    /// Runs `op` until it succeeds or the retry stops, passing it the [`Context`] of each attempt.
     ///
     /// # Errors
-    /// That of the last attempt.
+    /// Returns the error of the last attempt that failed.
+    pub async fn call_with<Op, Fut, T, E>(&self, op: Op) -> Result<T, Error<E>>
+    where
+        Op: Fn(Context) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        self.run(Context::new(), &RetryOnFailure, |cx| OperationFuture(op(cx))).await
+    }
+
+    /// Runs the closure `op` until it succeeds or the retry stops, blocking the thread.
+    ///
+    /// # Errors
+    /// Returns the error of the last attempt that failed.
     pub fn call_blocking<T, E>(&self, op: impl Fn() -> Result<T, E>) -> Result<T, Error<E>> {
-        self.run_blocking(Context::new(), &OnFailure, |_| op().map_err(Error::Operation))
+        self.call_with_blocking(|_| op())
+    }
+
+    /// Runs the closure `op` until it succeeds or the retry stops, blocking the thread and passing it
+    /// the [`Context`] of each attempt.
+    ///
+    /// ```
+    /// # use mainstay::retry::Retry;
+    /// let retry = Retry::builder().build()?;
+    /// let attempt = retry.call_with_blocking(|cx| Ok::<_, ()>(cx.attempt()));
+    /// assert_eq!(attempt, Ok(1));
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Returns the error of the last attempt that failed.
+    pub fn call_with_blocking<T, E>(
+        &self,
+        op: impl Fn(Context) -> Result<T, E>,
+    ) -> Result<T, Error<E>> {
+        self.run_blocking(Context::new(), &RetryOnFailure, |cx| op(cx).map_err(Error::Operation))
     }
 
     #[inline]
-    fn run<'a, D, Op, Fut, T, E>(
+    fn run<'a, R, Op, T, E>(
         &'a self,
         cx: Context,
-        decide: &'a D,
+        rule: &'a R,
         op: Op,
-    ) -> Attempts<Borrowed<'a, D>, Op, Fut>
+    ) -> RetryFuture<BorrowedRetry<'a, R>, Op, Op::Future, E>
     where
-        D: Decide<T, E>,
-        Op: Fn(Context) -> Fut,
-        Fut: Future<Output = Result<T, Error<E>>>,
+        R: RetryRule<T, E>,
+        Op: Attempt<T, E>,
     {
-        Attempts::new(Borrowed { settings: &self.0, decide }, Plan::new(&self.0, cx), op)
+        RetryFuture::new(BorrowedRetry { retry: self, rule }, cx, op)
     }
 
-    fn run_blocking<D, Op, T, E>(&self, cx: Context, decide: &D, op: Op) -> Result<T, Error<E>>
+    fn run_blocking<R, Op, T, E>(&self, cx: Context, rule: &R, op: Op) -> Result<T, Error<E>>
     where
-        D: Decide<T, E>,
+        R: RetryRule<T, E>,
         Op: Fn(Context) -> Result<T, Error<E>>,
     {
-        let mut plan = Plan::new(&self.0, cx);
+        let mut state = State::new(&self.0, cx);
+        let mut last_error = LastError::NONE;
         loop {
-            let result = op(plan.context(&self.0));
-            match plan.wait_after(decide.decide(&result), &self.0) {
-                None => return result,
+            let result = op(state.context(&self.0));
+            match state.wait_after(&result, rule, &self.0) {
+                None => return last_error.or(result),
                 Some(wait) => {
-                    drop(result);
+                    last_error.store(result);
                     self.0.clock.sleep_blocking(wait);
                 }
             }
         }
-    }
-}
-
-impl<D> RetryWhen<D> {
-    /// As [`Retry::call`].
-    ///
-    /// # Errors
-    /// That of the last attempt.
-    pub async fn call<Op, Fut, T, E>(&self, op: Op) -> Result<T, Error<E>>
-    where
-        D: Decide<T, E>,
-        Op: Fn() -> Fut,
-        Fut: Future<Output = Result<T, E>>,
-    {
-        let op = |_| async { op().await.map_err(Error::Operation) };
-        self.retry.run(Context::new(), &self.decide, op).await
-    }
-
-    /// As [`Retry::call_blocking`].
-    ///
-    /// # Errors
-    /// That of the last attempt.
-    pub fn call_blocking<T, E>(&self, op: impl Fn() -> Result<T, E>) -> Result<T, Error<E>>
-    where
-        D: Decide<T, E>,
-    {
-        self.retry.run_blocking(Context::new(), &self.decide, |_| op().map_err(Error::Operation))
-    }
-}
-
-impl From<Retry> for RetryWhen<OnFailure> {
-    fn from(retry: Retry) -> Self {
-        Self { retry, decide: OnFailure, picks: false }
-    }
-}
-
-impl From<&Retry> for RetryWhen<OnFailure> {
-    fn from(retry: &Retry) -> Self {
-        retry.clone().into()
-    }
-}
-
-impl<D: Clone> From<&RetryWhen<D>> for RetryWhen<D> {
-    fn from(retry: &Self) -> Self {
-        retry.clone()
-    }
-}
-
-impl Policy for Retry {
-    type Kind = kind::Repeat;
-
-    fn facts(&self) -> Facts {
-        self.0.facts(false)
-    }
-}
-
-impl<T: Send, E: Send> Repeat<T, E> for Retry {
-    #[inline]
-    fn call<Op, Fut>(&self, cx: Context, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
-    where
-        Op: Fn(Context) -> Fut + Send + Sync,
-        Fut: Future<Output = Result<T, Error<E>>> + Send,
-    {
-        self.run(cx, &OnFailure, op)
-    }
-
-    fn call_blocking<Op>(&self, cx: Context, op: Op) -> Result<T, Error<E>>
-    where
-        Op: Fn(Context) -> Result<T, Error<E>>,
-    {
-        self.run_blocking(cx, &OnFailure, op)
-    }
-}
-
-impl<T, E> OwnedRepeat<T, E> for Retry {
-    type CallFuture<A: Attempt<T, E>> = Attempts<RetryWhen<OnFailure>, A, A::Future>;
-
-    #[inline]
-    fn call_owned<A: Attempt<T, E>>(&self, cx: Context, attempt: A) -> Self::CallFuture<A> {
-        RetryWhen::from(self).call_owned(cx, attempt)
-    }
-}
-
-impl<D: Send + Sync> Policy for RetryWhen<D> {
-    type Kind = kind::Repeat;
-
-    fn facts(&self) -> Facts {
-        self.retry.0.facts(self.picks)
-    }
-}
-
-impl<D, T: Send, E: Send> Repeat<T, E> for RetryWhen<D>
-where
-    D: Decide<T, E>,
-{
-    #[inline]
-    fn call<Op, Fut>(&self, cx: Context, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
-    where
-        Op: Fn(Context) -> Fut + Send + Sync,
-        Fut: Future<Output = Result<T, Error<E>>> + Send,
-    {
-        self.retry.run(cx, &self.decide, op)
-    }
-
-    fn call_blocking<Op>(&self, cx: Context, op: Op) -> Result<T, Error<E>>
-    where
-        Op: Fn(Context) -> Result<T, Error<E>>,
-    {
-        self.retry.run_blocking(cx, &self.decide, op)
-    }
-}
-
-impl<D, T, E> OwnedRepeat<T, E> for RetryWhen<D>
-where
-    D: Decide<T, E> + Clone,
-{
-    type CallFuture<A: Attempt<T, E>> = Attempts<Self, A, A::Future>;
-
-    #[inline]
-    fn call_owned<A: Attempt<T, E>>(&self, cx: Context, attempt: A) -> Self::CallFuture<A> {
-        Attempts::new(self.clone(), Plan::new(&self.retry.0, cx), attempt)
-    }
-}
-
-impl<D> fmt::Debug for RetryWhen<D> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RetryWhen").field("retry", &self.retry).finish_non_exhaustive()
     }
 }

@@ -1,69 +1,77 @@
-//! What can keep an item out of a ring, or in it.
+//! The errors of the ring and the channel. An item that was not accepted is returned in the error.
 
 use std::error::Error;
 use std::fmt;
 
-/// Why an item was not pushed; it comes back inside.
+/// The error of pushing into a ring; it holds the item.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum PushError<T> {
-    /// There was no room.
+    /// The ring was full.
     Full(T),
-    /// There may be room, but a peer that takes the item before it, or is about to, has not finished.
-    /// Try again soon.
+    /// The ring was not full, but a consumer has claimed the slot and not released it yet. Retry soon.
     Busy(T),
     /// The ring is closed.
     Closed(T),
 }
 
-/// Why no item was popped.
+/// The error of popping from a ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PopError {
-    /// There was none.
+    /// The ring was empty.
     Empty,
-    /// There may be one, but a peer that works in the slot where it would be has not finished: that
-    /// pushes it, as a rule, or took out the one before it. Try again soon.
+    /// The ring was not empty, but a producer has claimed the slot of the oldest item and not filled it
+    /// yet. Retry soon.
     Busy,
-    /// The ring is closed, and everything that was pushed has been popped.
+    /// The ring is closed, and all items have been popped.
     Closed,
 }
 
-/// Why an item was not pushed even at the price of the oldest; it comes back inside.
+/// The error of a forced push; it holds the item that was not pushed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum ForcePushError<T> {
-    /// The ring is full, and a peer is at work on the oldest item. Try again soon.
+    /// The ring is full, and a peer is working on the oldest item. Retry soon.
     Busy(T),
     /// The ring is closed.
     Closed(T),
 }
 
-/// The channel is closed: the item comes back.
+/// The error of sending: the channel is closed. It holds the item.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SendError<T>(pub T);
 
-/// The channel is closed, and everything that was sent has been received.
+/// The error of receiving: the channel is closed, and all items have been received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecvError;
 
-/// Why a wait with an end did not succeed; an item that was to be sent comes back inside.
+/// The error of sending with a timeout; it holds the item.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum TimeoutError<T> {
-    /// It took too long.
+pub enum SendTimeoutError<T> {
+    /// The channel was full until the timeout had passed.
     Timeout(T),
-    /// The channel is closed, and to a receiver: drained.
+    /// The channel is closed.
     Closed(T),
 }
 
-impl<T> TimeoutError<T> {
-    /// The item that was not sent.
-    pub fn into_value(self) -> T {
-        match self {
-            Self::Timeout(value) | Self::Closed(value) => value,
-        }
-    }
+/// The error of receiving with a timeout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecvTimeoutError {
+    /// The channel was empty until the timeout had passed.
+    Timeout,
+    /// The channel is closed, and all items have been received.
+    Closed,
 }
 
 impl<T> PushError<T> {
-    /// The item that was not pushed.
+    /// Returns the item that was not pushed.
+    ///
+    /// ```
+    /// use mainstay::ring::Ring;
+    ///
+    /// let ring = Ring::new(1);
+    /// ring.try_push("first").unwrap();
+    /// let error = ring.try_push("second").unwrap_err();
+    /// assert_eq!(error.into_value(), "second");
+    /// ```
     pub fn into_value(self) -> T {
         match self {
             Self::Full(value) | Self::Busy(value) | Self::Closed(value) => value,
@@ -72,9 +80,9 @@ impl<T> PushError<T> {
 }
 
 impl PushError<()> {
-    /// The same about `value`.
+    /// Returns this error with the item that was not pushed.
     #[inline]
-    pub(super) fn about<T>(self, value: T) -> PushError<T> {
+    pub(super) fn with_value<T>(self, value: T) -> PushError<T> {
         match self {
             Self::Full(()) => PushError::Full(value),
             Self::Busy(()) => PushError::Busy(value),
@@ -84,7 +92,15 @@ impl PushError<()> {
 }
 
 impl<T> ForcePushError<T> {
-    /// The item that was not pushed.
+    /// Returns the item that was not pushed.
+    ///
+    /// ```
+    /// use mainstay::ring::Ring;
+    ///
+    /// let ring = Ring::new(1);
+    /// ring.close();
+    /// assert_eq!(ring.force_push("late").unwrap_err().into_value(), "late");
+    /// ```
     pub fn into_value(self) -> T {
         match self {
             Self::Busy(value) | Self::Closed(value) => value,
@@ -92,17 +108,53 @@ impl<T> ForcePushError<T> {
     }
 }
 
-const FULL: &str = "the ring is full";
-const EMPTY: &str = "the ring is empty";
-const BUSY: &str = "a peer is at work on the slot in question";
-const CLOSED: &str = "the ring is closed";
+impl<T> SendError<T> {
+    /// Returns the item that was not sent.
+    ///
+    /// ```
+    /// use mainstay::ring::channel;
+    ///
+    /// let (sender, receiver) = channel(1);
+    /// drop(receiver);
+    /// assert_eq!(sender.send_blocking("late").unwrap_err().into_value(), "late");
+    /// ```
+    pub fn into_value(self) -> T {
+        self.0
+    }
+}
+
+impl<T> SendTimeoutError<T> {
+    /// Returns the item that was not sent.
+    ///
+    /// ```
+    /// use mainstay::ring::channel;
+    /// use std::time::Duration;
+    ///
+    /// let (sender, _receiver) = channel(1);
+    /// sender.try_send("first").unwrap();
+    /// let sent = sender.send_blocking_timeout("second", Duration::ZERO);
+    /// assert_eq!(sent.unwrap_err().into_value(), "second");
+    /// ```
+    pub fn into_value(self) -> T {
+        match self {
+            Self::Timeout(value) | Self::Closed(value) => value,
+        }
+    }
+}
+
+const RING_FULL: &str = "the ring is full";
+const RING_EMPTY: &str = "the ring is empty";
+const RING_BUSY: &str = "another thread has not finished its work on the slot";
+const RING_CLOSED: &str = "the ring is closed";
+const CHANNEL_CLOSED: &str = "the channel is closed";
+const CHANNEL_DRAINED: &str = "the channel is closed and empty";
 
 impl<T> fmt::Display for PushError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Full(_) => FULL,
-            Self::Busy(_) => BUSY,
-            Self::Closed(_) => CLOSED,
+            Self::Full(_) => RING_FULL,
+            Self::Busy(_) => RING_BUSY,
+            Self::Closed(_) => RING_CLOSED,
         })
     }
 }
@@ -110,9 +162,9 @@ impl<T> fmt::Display for PushError<T> {
 impl fmt::Display for PopError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Empty => EMPTY,
-            Self::Busy => BUSY,
-            Self::Closed => CLOSED,
+            Self::Empty => RING_EMPTY,
+            Self::Busy => RING_BUSY,
+            Self::Closed => "the ring is closed and empty",
         })
     }
 }
@@ -120,34 +172,44 @@ impl fmt::Display for PopError {
 impl<T> fmt::Display for ForcePushError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Busy(_) => BUSY,
-            Self::Closed(_) => CLOSED,
+            Self::Busy(_) => RING_BUSY,
+            Self::Closed(_) => RING_CLOSED,
         })
     }
 }
 
 impl<T> fmt::Display for SendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the channel is closed")
+        f.write_str(CHANNEL_CLOSED)
     }
 }
 
 impl fmt::Display for RecvError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the channel is closed and drained")
+        f.write_str(CHANNEL_DRAINED)
     }
 }
 
-impl<T> fmt::Display for TimeoutError<T> {
+impl<T> fmt::Display for SendTimeoutError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Timeout(_) => "the wait took too long",
-            Self::Closed(_) => "the channel is closed",
+            Self::Timeout(_) => "timed out waiting for a free slot",
+            Self::Closed(_) => CHANNEL_CLOSED,
         })
     }
 }
 
-// The item may not be `Debug`, and may not belong into a log.
+impl fmt::Display for RecvTimeoutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Timeout => "timed out waiting for an item",
+            Self::Closed => CHANNEL_DRAINED,
+        })
+    }
+}
+
+// Debug without the item: it may not implement `Debug`, and may not belong into a log.
+
 impl<T> fmt::Debug for PushError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -173,7 +235,7 @@ impl<T> fmt::Debug for SendError<T> {
     }
 }
 
-impl<T> fmt::Debug for TimeoutError<T> {
+impl<T> fmt::Debug for SendTimeoutError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Timeout(_) => "Timeout(..)",
@@ -182,9 +244,10 @@ impl<T> fmt::Debug for TimeoutError<T> {
     }
 }
 
-impl<T> Error for SendError<T> {}
-impl Error for RecvError {}
-impl<T> Error for TimeoutError<T> {}
 impl<T> Error for PushError<T> {}
 impl Error for PopError {}
 impl<T> Error for ForcePushError<T> {}
+impl<T> Error for SendError<T> {}
+impl Error for RecvError {}
+impl<T> Error for SendTimeoutError<T> {}
+impl Error for RecvTimeoutError {}

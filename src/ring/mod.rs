@@ -1,6 +1,9 @@
-//! A bounded queue for many producers and many consumers, without locks.
+//! A lock-free bounded queue, and a channel on top of it.
 //!
-//! # Quick start
+//! [`Ring`] is a queue for any number of producers and consumers; no operation waits. [`channel()`] adds
+//! waiting, for threads and for tasks.
+//!
+//! # Examples
 //!
 //! ```
 //! use mainstay::ring::{PopError, PushError, Ring};
@@ -9,97 +12,157 @@
 //! ring.try_push('a').unwrap();
 //! ring.try_push('b').unwrap();
 //! ring.try_push('c').unwrap();
-//! assert!(matches!(ring.try_push('d'), Err(PushError::Full('d'))));
+//! assert_eq!(ring.try_push('d'), Err(PushError::Full('d')));
 //!
 //! assert_eq!(ring.try_pop(), Ok('a'));
-//! assert_eq!(ring.force_push('d').unwrap(), None);
-//! assert_eq!(ring.force_push('e').unwrap(), Some('b'), "the oldest made room");
+//! ring.try_push('d').unwrap();
+//! assert_eq!(ring.force_push('e').unwrap(), Some('b'));
 //!
 //! ring.close();
-//! let mut rest = Vec::new();
-//! assert_eq!(ring.pop_batch(&mut rest, 10), Ok(3));
-//! assert_eq!(rest, ['c', 'd', 'e']);
+//! assert_eq!(ring.drain().collect::<Vec<_>>(), ['c', 'd', 'e']);
 //! assert_eq!(ring.try_pop(), Err(PopError::Closed));
 //! ```
 //!
-//! # Three answers
+//! # How it works
 //!
-//! An operation on a bounded queue can succeed or find the queue full (or empty). On a queue without
-//! locks there is a third case: the slot in question belongs to a peer that has claimed it and has not
-//! finished, perhaps because the scheduler took the processor away from it in between. Other queues
-//! then either wait for that peer, without a bound, or say "full" when it is not true. Here the answer
-//! is *busy*: nothing waits, nothing lies, and the caller decides. Between claim and finish a peer runs
-//! a handful of instructions, so trying again soon is nearly always right.
+//! The algorithm is Dmitry Vyukov's [bounded MPMC queue], extended by batches, exact capacities,
+//! closing and eviction. Two words hold the position of the next push (the tail) and of the next pop
+//! (the head). Every slot carries a *stamp*: the position that it serves, and whether it holds an item.
 //!
-//! "Full" and "empty" are given only if that was so at one instant during the call.
+//! - A producer reads the tail. If the stamp of its slot says "free for this position", the producer
+//!   claims the slot by moving the tail on with a compare-and-swap. It then writes the item and stores
+//!   the stamp "full".
+//! - A consumer claims the slot at the head in the same way if its stamp says "full", moves the item
+//!   out, and stores the stamp "free" for the next lap.
 //!
-//! # Closing
+//! Between the claim and the new stamp, the slot belongs to one thread, and its peers cannot pass it.
+//! This takes a few instructions, or longer if the scheduler suspends the thread in between. Other
+//! queues then spin until the owner has finished, or report "full" or "empty" although it is not true.
+//! A `Ring` returns [`PushError::Busy`] or [`PopError::Busy`] and lets the caller decide. Retrying soon
+//! is nearly always right. `Full` and `Empty` are returned only if they were true at one instant during
+//! the call.
 //!
-//! [`close`](Ring::close) ends pushing. What is inside can still be popped, then the answer is
-//! [`PopError::Closed`], and it is final.
+//! Everything that happened before a push happens before the return of the pop that takes the item.
+//! Everything that happened before a pop happens before the push that reuses its slot. `Full`, `Empty`
+//! and the like are acquire loads: between *different* objects they do not establish the single total
+//! order of `SeqCst`.
 //!
-//! # Memory ordering
+//! # Shutdown
 //!
-//! What happened before a push happens before the return of the pop that takes its item; and what
-//! happened before a pop happens before the push that reuses its slot. Answers such as "empty" are
-//! acquire loads without a full fence, so that polling an idle ring disturbs nobody: between operations
-//! on *different* objects they do not establish the single total order of `SeqCst`.
+//! [`Ring::close`] ends pushing. Items in the ring can still be popped; after the last one, pops return
+//! [`PopError::Closed`], and will do so for ever. Dropping the ring drops its items.
 //!
-//! # Cost
+//! # Panics
 //!
-//! One compare-and-swap and one release store for an operation, or for a whole batch one
-//! compare-and-swap. The slots are allocated once; nothing is allocated afterwards. Two hot words, each
-//! on its own pair of cache lines.
+//! A destructor that panics leaves the ring usable. If it panics while a ring is dropped, the other
+//! items are dropped before the panic goes on.
 //!
-//! After Dmitry Vyukov's
-//! [bounded MPMC queue](https://www.1024cores.net/home/lock-free-algorithms/queues/bounded-mpmc-queue),
-//! extended by batches, exact capacities, the third answer, closing and eviction.
+//! # Performance
+//!
+//! A push or a pop is one compare-and-swap and one release store. So is a batch, apart from one store
+//! per item. Each of the two hot words has a pair of cache lines for itself. The slots are allocated
+//! when the ring is created, and nothing is allocated later. A slot is the item and 8 bytes, rounded up
+//! to the alignment of the item.
+//!
+//! [bounded MPMC queue]: https://www.1024cores.net/home/lock-free-algorithms/queues/bounded-mpmc-queue
 
-mod attended;
-mod batch;
+mod batch_source;
 mod channel;
 mod core;
+mod drain;
 mod error;
 mod position;
+mod unwind_safe;
+mod waiting;
 
-#[cfg(all(test, mainstay_loom))]
-mod histories;
-#[cfg(all(test, mainstay_loom))]
-mod loom;
-#[cfg(all(test, not(mainstay_loom)))]
-mod stalled;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
 use self::core::Core;
-pub use batch::Batch;
+use crate::error::ConfigError;
+pub use batch_source::BatchSource;
 pub use channel::{
-    Receiver, Recv, RecvBatch, RecvStream, Send, SendBatch, SendSink, Sender, channel,
+    ClosedFuture, Receiver, ReceiverIntoIter, ReceiverIter, ReceiverStream, RecvBatchFuture,
+    RecvFuture, RecvTimeoutFuture, SendBatchFuture, SendFuture, SendTimeoutFuture, Sender,
+    SenderSink, channel, try_channel,
 };
-pub use error::{ForcePushError, PopError, PushError, RecvError, SendError, TimeoutError};
+pub use drain::RingDrain;
+pub use error::{
+    ForcePushError, PopError, PushError, RecvError, RecvTimeoutError, SendError, SendTimeoutError,
+};
 
-/// A lock-free bounded queue; the [module](self) tells more.
+/// A lock-free bounded queue for any number of producers and consumers.
 ///
-/// Shared by reference or in an `Arc`. To wait for room or for items, use a [`channel()`].
+/// It is shared by reference or in an `Arc`. No operation waits; a [`channel()`] does. The
+/// [module documentation](self) describes the algorithm and its cost.
+///
+/// ```
+/// use mainstay::ring::Ring;
+/// use std::thread;
+///
+/// let ring = Ring::new(16);
+/// thread::scope(|scope| {
+///     scope.spawn(|| ring.try_push("from one thread").unwrap());
+/// });
+/// assert_eq!(ring.try_pop(), Ok("from one thread"));
+/// ```
 pub struct Ring<T> {
     core: Core<T>,
 }
 
 impl<T> Ring<T> {
-    /// A ring for exactly `capacity` items, all memory allocated.
+    /// Creates a ring for exactly `capacity` items. A capacity of 0 counts as 1.
+    ///
+    /// All memory is allocated here. Use [`try_new`](Self::try_new) for a capacity that comes from a
+    /// configuration.
+    ///
+    /// ```
+    /// use mainstay::ring::Ring;
+    ///
+    /// let ring: Ring<u32> = Ring::new(100);
+    /// assert_eq!(ring.capacity(), 100);
+    /// ```
     ///
     /// # Panics
     ///
-    /// If `capacity` is 0, or more than fits into memory.
+    /// Panics if the memory cannot be allocated.
     pub fn new(capacity: usize) -> Self {
         Self { core: Core::new(capacity) }
     }
 
-    /// Pushes `value` unless the ring is full.
+    /// Creates a ring for exactly `capacity` items, or reports why that is not possible.
+    ///
+    /// ```
+    /// use mainstay::ring::Ring;
+    ///
+    /// let error = Ring::<u64>::try_new(usize::MAX).unwrap_err();
+    /// assert_eq!(error.field(), "capacity");
+    /// assert!(Ring::<u64>::try_new(0).is_err());
+    /// ```
     ///
     /// # Errors
     ///
-    /// Gives `value` back and says why.
+    /// Returns an error if `capacity` is 0 or if the memory cannot be allocated.
+    pub fn try_new(capacity: usize) -> Result<Self, ConfigError> {
+        Core::try_new(capacity).map(|core| Self { core })
+    }
+
+    /// Pushes `value` unless the ring is full.
+    ///
+    /// ```
+    /// use mainstay::ring::{PushError, Ring};
+    ///
+    /// let ring = Ring::new(1);
+    /// assert_eq!(ring.try_push(1), Ok(()));
+    /// assert_eq!(ring.try_push(2), Err(PushError::Full(2)));
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns `value` if the ring is [full](PushError::Full), [closed](PushError::Closed), or
+    /// [busy](PushError::Busy).
     #[inline(always)]
     pub fn try_push(&self, value: T) -> Result<(), PushError<T>> {
         match self.core.claim_push() {
@@ -107,40 +170,50 @@ impl<T> Ring<T> {
                 self.core.publish(&claim, value);
                 Ok(())
             }
-            Err(refusal) => Err(refusal.about(value)),
+            Err(error) => Err(error.with_value(value)),
         }
     }
 
     /// Pops the oldest item.
     ///
+    /// ```
+    /// use mainstay::ring::{PopError, Ring};
+    ///
+    /// let ring = Ring::new(1);
+    /// ring.try_push(1).unwrap();
+    /// assert_eq!(ring.try_pop(), Ok(1));
+    /// assert_eq!(ring.try_pop(), Err(PopError::Empty));
+    /// ```
+    ///
     /// # Errors
     ///
-    /// Says why there is none.
+    /// Returns an error if the ring is [empty](PopError::Empty), [closed](PopError::Closed) and empty,
+    /// or [busy](PopError::Busy).
     #[inline(always)]
     pub fn try_pop(&self) -> Result<T, PopError> {
         let claim = self.core.claim_pop()?;
         Ok(self.core.take(&claim))
     }
 
-    /// Pushes as many items from the front of `batch` as there is room for in one piece, and says how
-    /// many that were. They stand next to each other in the ring. What did not fit stays in `batch`.
+    /// Pushes as many items from the front of `batch` as fit, and returns their number.
     ///
-    /// A slot that a peer still works in ends the piece early, so call again as long as that succeeds.
+    /// The items are consecutive in the ring. Items that did not fit stay in `batch`. A slot that a
+    /// consumer has not released yet ends the batch early: repeat the call until it fails.
     ///
     /// ```
     /// use mainstay::ring::Ring;
     ///
     /// let ring = Ring::new(3);
     /// let mut batch = vec![1, 2, 3, 4].into_iter();
-    /// assert_eq!(ring.push_batch(&mut batch), Ok(3));
+    /// assert_eq!(ring.try_push_batch(&mut batch), Ok(3));
     /// assert_eq!(batch.as_slice(), [4]);
     /// ```
     ///
     /// # Errors
     ///
-    /// If not even one could be pushed. An empty batch is pushed with success, 0.
+    /// Returns an error if no item could be pushed. Pushing an empty batch succeeds with 0.
     #[inline]
-    pub fn push_batch(&self, batch: &mut impl Batch<T>) -> Result<usize, PushError<()>> {
+    pub fn try_push_batch(&self, batch: &mut impl BatchSource<T>) -> Result<usize, PushError<()>> {
         if batch.len() == 0 {
             return Ok(0);
         }
@@ -149,69 +222,122 @@ impl<T> Ring<T> {
         Ok(claim.count())
     }
 
-    /// Moves up to `max` of the oldest items in one piece to the end of `into`, and says how many.
+    /// Pops up to `max` of the oldest items, appends them to `into`, and returns their number.
     ///
-    /// An item that its producer has not finished pushing ends the piece early.
+    /// An item that its producer has not finished pushing ends the batch early.
+    ///
+    /// ```
+    /// use mainstay::ring::Ring;
+    ///
+    /// let ring = Ring::new(3);
+    /// ring.try_push_batch(&mut ['a', 'b', 'c'].into_iter()).unwrap();
+    /// let mut items = Vec::new();
+    /// assert_eq!(ring.try_pop_batch(&mut items, 2), Ok(2));
+    /// assert_eq!(items, ['a', 'b']);
+    /// ```
     ///
     /// # Errors
     ///
-    /// If not even one could be popped. A `max` of 0 pops with success, 0.
+    /// Returns an error if no item could be popped. A `max` of 0 succeeds with 0.
     #[inline]
-    pub fn pop_batch(&self, into: &mut Vec<T>, max: usize) -> Result<usize, PopError> {
+    pub fn try_pop_batch(&self, into: &mut Vec<T>, max: usize) -> Result<usize, PopError> {
         if max == 0 {
             return Ok(0);
         }
-        // Room is made before the claim: that may fail, and takes its time.
+        // Memory is reserved before the claim, because that can fail and take long.
         let claim = self.core.claim_pop_batch(max, |count| into.reserve(count))?;
         self.core.take_batch(&claim, into);
         Ok(claim.count())
     }
 
-    /// Pushes `value`; if the ring is full, in place of the oldest item, which is returned. Both
-    /// happens in one step: no other item gets between.
+    /// Pushes `value`. If the ring is full, `value` replaces the oldest item, which is returned.
+    ///
+    /// Eviction and push are one step: no other item is pushed in between.
+    ///
+    /// ```
+    /// use mainstay::ring::Ring;
+    ///
+    /// let latest = Ring::new(2);
+    /// assert_eq!(latest.force_push(1).unwrap(), None);
+    /// assert_eq!(latest.force_push(2).unwrap(), None);
+    /// assert_eq!(latest.force_push(3).unwrap(), Some(1));
+    /// ```
     ///
     /// # Errors
     ///
-    /// Gives `value` back and says why.
+    /// Returns `value` if the ring is [closed](ForcePushError::Closed), or if a peer is working on the
+    /// [slot](ForcePushError::Busy).
     pub fn force_push(&self, value: T) -> Result<Option<T>, ForcePushError<T>> {
-        self.core.force_push(value).map(|(evicted, _)| evicted)
+        self.core.force_push(value).map(|pushed| pushed.evicted)
     }
 
-    /// Ends pushing, for ever; true for the call that did it.
+    /// Closes the ring for pushes. Returns `true` for the call that closed it.
+    ///
+    /// Items in the ring can still be popped.
+    ///
+    /// ```
+    /// use mainstay::ring::{PushError, Ring};
+    ///
+    /// let ring = Ring::new(2);
+    /// ring.try_push(1).unwrap();
+    /// assert!(ring.close());
+    /// assert!(!ring.close());
+    /// assert_eq!(ring.try_push(2), Err(PushError::Closed(2)));
+    /// assert_eq!(ring.try_pop(), Ok(1));
+    /// ```
     pub fn close(&self) -> bool {
         self.core.close()
     }
 
-    /// Whether [`close`](Self::close) was called.
+    /// Returns whether the ring is closed.
     pub fn is_closed(&self) -> bool {
         self.core.is_closed()
     }
 
-    /// How many items are inside, counting those that are just being pushed. While others push and pop
-    /// it is an estimate, though never above the capacity.
+    /// Returns the number of items, including those that are being pushed.
+    ///
+    /// This is an estimate while other threads push and pop. It never exceeds the capacity.
+    ///
+    /// ```
+    /// use mainstay::ring::Ring;
+    ///
+    /// let ring = Ring::new(4);
+    /// ring.try_push_batch(&mut [1, 2, 3].into_iter()).unwrap();
+    /// assert_eq!((ring.len(), ring.capacity()), (3, 4));
+    /// ```
     pub fn len(&self) -> usize {
         self.core.len()
     }
 
-    /// Whether the ring was empty at one instant during the call.
+    /// Returns whether the ring was empty at one instant during the call.
     pub fn is_empty(&self) -> bool {
         self.core.is_empty()
     }
 
-    /// Whether the ring was full at one instant during the call.
+    /// Returns whether the ring was full at one instant during the call.
     pub fn is_full(&self) -> bool {
         self.core.is_full()
     }
 
-    /// How many items fit in.
+    /// Returns the number of items that the ring can hold.
     pub fn capacity(&self) -> usize {
         self.core.capacity()
     }
 
-    /// Pops one item after the other, until there is none to be had at once, or as many came as the
-    /// ring can hold; so it ends even if others go on pushing.
-    pub fn drain(&self) -> Drain<'_, T> {
-        Drain { ring: self, left: self.capacity() }
+    /// Returns an iterator that pops items until a pop fails.
+    ///
+    /// It returns at most as many items as the ring can hold, so it ends even if producers continue.
+    ///
+    /// ```
+    /// use mainstay::ring::Ring;
+    ///
+    /// let ring = Ring::new(4);
+    /// ring.try_push_batch(&mut [1, 2, 3].into_iter()).unwrap();
+    /// assert_eq!(ring.drain().sum::<i32>(), 6);
+    /// assert!(ring.is_empty());
+    /// ```
+    pub fn drain(&self) -> RingDrain<'_, T> {
+        RingDrain::new(self)
     }
 }
 
@@ -222,21 +348,5 @@ impl<T> fmt::Debug for Ring<T> {
             .field("capacity", &self.capacity())
             .field("closed", &self.is_closed())
             .finish()
-    }
-}
-
-/// The iterator of [`Ring::drain`]. What it has not yielded when it is dropped stays in the ring.
-#[derive(Debug)]
-pub struct Drain<'a, T> {
-    ring: &'a Ring<T>,
-    left: usize,
-}
-
-impl<T> Iterator for Drain<'_, T> {
-    type Item = T;
-
-    fn next(&mut self) -> Option<T> {
-        self.left = self.left.checked_sub(1)?;
-        self.ring.try_pop().ok()
     }
 }

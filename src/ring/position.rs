@@ -1,12 +1,16 @@
-//! Where in the endless sequence of items we are: arithmetic only.
+//! Positions of items: the arithmetic of indices, laps and flags.
 
-/// The ring's two hot words hold a position and, in their low bits, flags; a slot's stamp holds a
-/// position and whether the slot is full. A position counts the items that went before it, except that
-/// every lap around the ring is taken to be a power of two long, so that an index is a mask and not a
-/// division: if the capacity is not one, each lap skips the numbers in between.
+use crate::error::ConfigError;
+
+/// The shape of a ring: how positions map to slots.
+///
+/// The two hot words of the ring hold a position and, in their low bits, flags. A slot's stamp holds a
+/// position and whether the slot is full. A position counts the items before it, except that every lap
+/// around the ring has the length of a power of two, so that an index is a mask and not a division: if
+/// the capacity is not a power of two, each lap skips the numbers in between.
 ///
 /// Positions are never reused. With two bits for flags and up to half of the rest skipped, 2^61 items
-/// fit through: at one a nanosecond, 73 years.
+/// fit: at one per nanosecond, they last for 73 years.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Geometry {
     /// The last index.
@@ -14,11 +18,11 @@ pub(super) struct Geometry {
     /// Selects the index of a position, in steps: one less than the capacity rounded up to a power of
     /// two.
     mask: u64,
-    /// From the position of the last slot to the next one, that of the first slot a lap later.
+    /// The distance from the position of the last slot to the position of the first slot one lap later.
     turn: u64,
 }
 
-/// Slots that lie next to each other, and the position that the first of them serves.
+/// Consecutive slots in memory, and the position that the first of them serves.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Run {
     pub(super) index: usize,
@@ -26,33 +30,39 @@ pub(super) struct Run {
     pub(super) count: usize,
 }
 
-/// Head or tail: somebody waits for it to move.
+/// Flag of head and tail: a peer waits for the word to move.
 pub(super) const WAITING: u64 = 0b01;
-/// Tail: no more pushes.
+/// Flag of the tail: no more pushes.
 pub(super) const CLOSED: u64 = 0b10;
-/// Stamp: the slot is free for the item of this position.
+/// Flag of a stamp: the slot is free for the item of its position.
 pub(super) const FREE: u64 = 0;
-/// Stamp: the slot holds the item of this position.
+/// Flag of a stamp: the slot holds the item of its position.
 pub(super) const FULL: u64 = 0b01;
 
 const FLAGS: u64 = 0b11;
-/// From one position to the next, within a lap.
+/// The distance from one position to the next within a lap.
 pub(super) const STEP: u64 = 0b100;
 
-/// A word without its flags.
+/// Returns a word without its flags.
 #[inline(always)]
-pub(super) const fn position(word: u64) -> u64 {
+pub(super) const fn position_of(word: u64) -> u64 {
     word & !FLAGS
 }
 
+#[cold]
+pub(super) fn invalid_capacity(capacity: usize) -> ConfigError {
+    ConfigError::new("capacity", capacity, "at least 1, and no more items than fit into memory")
+}
+
 impl Geometry {
-    /// Panics if `capacity` is 0 or above 2^56, more than any machine's memory.
-    pub(super) const fn new(capacity: usize) -> Self {
-        assert!(capacity > 0, "a ring needs a capacity of at least 1");
+    pub(super) fn new(capacity: usize) -> Result<Self, ConfigError> {
+        // 2^56 items are more than fit into the memory of any machine.
+        if capacity == 0 || capacity as u64 > 1 << 56 {
+            return Err(invalid_capacity(capacity));
+        }
         let capacity = capacity as u64;
-        assert!(capacity <= 1 << 56, "capacity overflow");
         let lap = capacity.next_power_of_two();
-        Self { last: capacity - 1, mask: (lap - 1) * STEP, turn: (lap - capacity + 1) * STEP }
+        Ok(Self { last: capacity - 1, mask: (lap - 1) * STEP, turn: (lap - capacity + 1) * STEP })
     }
 
     #[inline(always)]
@@ -60,16 +70,16 @@ impl Geometry {
         self.last as usize + 1
     }
 
-    /// The slot that serves the position of `word`; less than the capacity.
+    /// Returns the index of the slot that serves the position of `word`; less than the capacity.
     #[inline(always)]
     pub(super) const fn index(self, word: u64) -> usize {
         ((word & self.mask) / STEP) as usize
     }
 
-    /// `word` moved on by one item; flags stay.
+    /// Returns `word` moved on by one item, with its flags.
     ///
-    /// Every operation waits for this sum. So the turn at the end of a lap is a branch that the processor
-    /// foresees, and no arithmetic.
+    /// Every operation waits for this sum. The end of a lap is a branch that the processor predicts,
+    /// which is faster than arithmetic without a branch.
     #[inline(always)]
     pub(super) fn next(self, word: u64) -> u64 {
         #[cold]
@@ -80,7 +90,7 @@ impl Geometry {
         if self.index(word) as u64 == self.last { turn(word, self.turn) } else { word + STEP }
     }
 
-    /// `word` moved on by `count` items, at most the capacity; flags stay.
+    /// Returns `word` moved on by `count` items, at most the capacity, with its flags.
     #[inline(always)]
     pub(super) const fn advance(self, word: u64, count: usize) -> u64 {
         debug_assert!(count <= self.capacity());
@@ -88,20 +98,20 @@ impl Geometry {
         word + count as u64 * STEP + if turns { self.turn - STEP } else { 0 }
     }
 
-    /// The slots from `position` on, `count` of them, or those up to the last one if that is less.
+    /// Returns the slots from `position` on: `count` of them, or fewer if the last slot comes before.
     #[inline(always)]
     pub(super) fn run(self, position: u64, count: usize) -> Run {
         let index = self.index(position);
         Run { index, position, count: count.min(self.capacity() - index) }
     }
 
-    /// The position that the same slot serves one lap later.
+    /// Returns the position that the same slot serves one lap later.
     #[inline(always)]
     pub(super) const fn next_lap(self, position: u64) -> u64 {
         position + self.mask + STEP
     }
 
-    /// How many items lie between two positions; 0 if `to` is behind `from`.
+    /// Returns the number of items between two positions; 0 if `to` is behind `from`.
     #[inline]
     pub(super) fn distance(self, from: u64, to: u64) -> usize {
         let laps = |word: u64| word / (self.mask + STEP);
@@ -113,12 +123,12 @@ impl Geometry {
 #[cfg(test)]
 #[cfg(not(mainstay_loom))]
 mod tests {
-    use super::{CLOSED, Geometry, WAITING, position};
+    use super::{CLOSED, Geometry, WAITING, position_of};
 
     #[test]
     fn positions_visit_every_slot_in_turn_at_any_capacity() {
         for capacity in 1..=40 {
-            let geometry = Geometry::new(capacity);
+            let geometry = Geometry::new(capacity).unwrap();
             let mut word = WAITING | CLOSED;
             for count in 0..4 * capacity {
                 assert_eq!(geometry.index(word), count % capacity);
@@ -128,13 +138,13 @@ mod tests {
                     assert_eq!(geometry.index(there), (count + ahead) % capacity);
                     assert_eq!(geometry.distance(word, there), ahead);
                     assert_eq!(geometry.distance(there, word), 0);
-                    let run = geometry.run(position(word), ahead);
+                    let run = geometry.run(position_of(word), ahead);
                     let until_end = capacity - count % capacity;
                     assert_eq!((run.index, run.count), (count % capacity, ahead.min(until_end)));
-                    assert_eq!(run.position, position(word));
+                    assert_eq!(run.position, position_of(word));
                 }
-                let full_lap = position(geometry.advance(word, capacity));
-                assert_eq!(full_lap, geometry.next_lap(position(word)));
+                let full_lap = position_of(geometry.advance(word, capacity));
+                assert_eq!(full_lap, geometry.next_lap(position_of(word)));
                 assert_eq!(geometry.next(word), geometry.advance(word, 1));
                 word = geometry.next(word);
                 assert_eq!(word & (WAITING | CLOSED), WAITING | CLOSED, "flags stay");
@@ -143,8 +153,9 @@ mod tests {
     }
 
     #[test]
-    #[should_panic = "at least 1"]
-    fn nothing_fits_into_nothing() {
-        Geometry::new(0);
+    fn capacities_that_cannot_be_are_rejected() {
+        for capacity in [0, (1 << 56) + 1, usize::MAX] {
+            assert_eq!(Geometry::new(capacity).unwrap_err().field(), "capacity");
+        }
     }
 }

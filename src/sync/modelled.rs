@@ -7,6 +7,11 @@ pub(crate) mod atomic {
     pub(crate) use loom::sync::atomic::{
         AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
     };
+
+    /// A full fence: loom has no time, by which the other thread could allow for a late store.
+    pub(crate) fn light_fence() {
+        fence(Ordering::SeqCst);
+    }
 }
 
 /// Tells of what is not freed, and of what is freed twice.

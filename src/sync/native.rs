@@ -7,6 +7,13 @@ pub(crate) mod atomic {
     pub(crate) use std::sync::atomic::{
         AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
     };
+
+    /// The light half of an asymmetric fence: keeps the compiler from reordering a store and a later
+    /// load. The other thread must allow for the time that the store takes to become visible.
+    #[inline(always)]
+    pub(crate) fn light_fence() {
+        std::sync::atomic::compiler_fence(Ordering::SeqCst);
+    }
 }
 
 pub(crate) mod heap {

@@ -1,5 +1,6 @@
 //! A batch of wakers, collected under a lock and called outside it.
 
+use super::discard_panic;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::task::Waker;
@@ -35,7 +36,10 @@ impl Wakers {
     pub(crate) fn wake_all(&mut self) {
         for waker in self.taken[..self.count].iter_mut().filter_map(Option::take) {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
-                self.panic.get_or_insert(panic);
+                match self.panic {
+                    None => self.panic = Some(panic),
+                    Some(_) => discard_panic(|| drop(panic)),
+                }
             }
         }
         self.count = 0;

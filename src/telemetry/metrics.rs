@@ -1,38 +1,56 @@
+//! The observer that reports events to the `metrics` crate.
+
 use crate::event::{Event, EventValue, Observer};
 use crate::sync::{PlainArc, PlainMutex};
 use ::metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Unit, with_recorder};
 use std::collections::HashMap;
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 
 const EVENTS: &str = "mainstay_events_total";
 const STATE: &str = "mainstay_state";
 const SECONDS: &str = "mainstay_event_seconds";
 
-/// Counts events with the recorder of the `metrics` crate; see the [module](super) for names and labels.
-/// Clones share their handles.
+/// An observer that counts events with the recorder of the `metrics` crate.
 ///
-/// Install the recorder first: what is registered before it comes goes nowhere, and stays there.
+/// The [module documentation](super) describes names and labels. Clones share their handles.
+///
+/// Install the recorder first: a handle that is registered without one records nothing, also later.
 #[derive(Clone, Default)]
-pub struct Metrics(PlainArc<Handles>);
+pub struct MetricsObserver(PlainArc<Handles>);
 
-/// By what happens to whom.
+/// The registered handles.
 #[derive(Default)]
 struct Handles(PlainMutex<HashMap<Source, Vec<PlainArc<Series>>>>);
 
-/// Policy, name and kind, and whether it is one of a family.
+/// Policy, name and kind, and whether the policy is keyed.
 type Source = (&'static str, &'static str, &'static str, bool);
 
-/// What is counted together: the events of a source that have the same words and times.
+/// The events of a source with the same labels and the same durations, which are counted together.
 struct Series {
-    words: Vec<(&'static str, &'static str)>,
-    times: Vec<(&'static str, Histogram)>,
+    labels: Vec<(&'static str, &'static str)>,
+    durations: Vec<(&'static str, Histogram)>,
     count: Counter,
-    left: Option<Gauge>,
-    entered: Option<Gauge>,
+    left_state: Option<Gauge>,
+    entered_state: Option<Gauge>,
 }
 
-impl Metrics {
-    /// Describes the metrics to the recorder; handles follow when events come.
+// A recorder that panics leaves the table of handles as it was.
+impl UnwindSafe for MetricsObserver {}
+impl RefUnwindSafe for MetricsObserver {}
+
+impl MetricsObserver {
+    /// Creates the observer and describes the metrics to the recorder. Handles are registered with the
+    /// first events.
+    ///
+    /// ```
+    /// use mainstay::breaker::CircuitBreaker;
+    /// use mainstay::telemetry::MetricsObserver;
+    ///
+    /// let breaker = CircuitBreaker::builder().observer(MetricsObserver::new()).build()?;
+    /// # let _ = breaker;
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn new() -> Self {
         with_recorder(|recorder| {
@@ -44,43 +62,43 @@ impl Metrics {
             recorder.describe_gauge(
                 STATE.into(),
                 None,
-                "1 for the state that a policy is in".into(),
+                "1 for the current state of a policy".into(),
             );
             recorder.describe_histogram(
                 SECONDS.into(),
                 Some(Unit::Seconds),
-                "Times in events".into(),
+                "Durations in events".into(),
             );
         });
         Self::default()
     }
 }
 
-impl Observer for Metrics {
+impl Observer for MetricsObserver {
     fn observe(&self, event: &Event<'_>) {
         let series =
             self.0.find(event).unwrap_or_else(|| self.0.insert(Series::register(event), event));
         series.count.increment(1);
-        // In this order: whoever sums the states up never sees two at once.
-        if let Some(left) = &series.left {
-            left.set(0.0);
+        // In this order, so that the sum over the states is never more than one.
+        if let Some(left_state) = &series.left_state {
+            left_state.set(0.0);
         }
-        if let Some(entered) = &series.entered {
-            entered.set(1.0);
+        if let Some(entered_state) = &series.entered_state {
+            entered_state.set(1.0);
         }
-        for ((_, histogram), (_, time)) in series.times.iter().zip(times(event)) {
-            histogram.record(time);
+        for ((_, histogram), (_, seconds)) in series.durations.iter().zip(event_durations(event)) {
+            histogram.record(seconds);
         }
     }
 }
 
-// The recorder is somebody else's: it is never called under the lock.
+// The recorder is user code: it is never called under the lock.
 impl Handles {
     fn find(&self, event: &Event<'_>) -> Option<PlainArc<Series>> {
         self.0.lock().get(&source(event))?.iter().find(|series| series.fits(event)).cloned()
     }
 
-    /// Of two threads that register the same, both get the handles of the first.
+    /// If two threads register the same series, both use the handles of the first.
     fn insert(&self, new: Series, event: &Event<'_>) -> PlainArc<Series> {
         let new = PlainArc::new(new);
         let mut sources = self.0.lock();
@@ -102,32 +120,38 @@ impl Series {
         let of_kind = || [of_policy(), vec![label("kind", kind)]].concat();
         let metadata = Metadata::new("mainstay", Level::INFO, Some(module_path!()));
         with_recorder(|recorder| {
-            let state = |word| {
-                // The states of many would write over each other.
-                let (_, state) = words(event).find(|(field, _)| *field == word && !keyed)?;
+            let state = |name| {
+                // Keyed policies would overwrite each other's states.
+                let (_, state) = event_labels(event).find(|(field, _)| *field == name && !keyed)?;
                 let labels = [of_policy(), vec![label("state", state)]].concat();
                 Some(recorder.register_gauge(&Key::from_parts(STATE, labels), &metadata))
             };
-            let time = |(field, _)| {
+            let duration = |(field, _)| {
                 let labels = [of_kind(), vec![label("field", field)]].concat();
                 (field, recorder.register_histogram(&Key::from_parts(SECONDS, labels), &metadata))
             };
-            let labels =
-                [of_kind(), words(event).map(|(field, word)| label(field, word)).collect()]
-                    .concat();
+            let labels = [
+                of_kind(),
+                event_labels(event).map(|(field, value)| label(field, value)).collect(),
+            ]
+            .concat();
             Self {
-                words: words(event).collect(),
-                times: times(event).map(time).collect(),
+                labels: event_labels(event).collect(),
+                durations: event_durations(event).map(duration).collect(),
                 count: recorder.register_counter(&Key::from_parts(EVENTS, labels), &metadata),
-                left: state("from"),
-                entered: state("to"),
+                left_state: state("from"),
+                entered_state: state("to"),
             }
         })
     }
 
     fn fits(&self, event: &Event<'_>) -> bool {
-        self.words.iter().copied().eq(words(event))
-            && self.times.iter().map(|(field, _)| *field).eq(times(event).map(|(field, _)| field))
+        self.labels.iter().copied().eq(event_labels(event))
+            && self
+                .durations
+                .iter()
+                .map(|(field, _)| *field)
+                .eq(event_durations(event).map(|(field, _)| field))
     }
 }
 
@@ -135,16 +159,18 @@ const fn source(event: &Event<'_>) -> Source {
     (event.policy, event.name, event.kind, event.keyed)
 }
 
-fn words<'a>(event: &'a Event<'_>) -> impl Iterator<Item = (&'static str, &'static str)> + 'a {
+fn event_labels<'a>(
+    event: &'a Event<'_>,
+) -> impl Iterator<Item = (&'static str, &'static str)> + 'a {
     event.fields.iter().filter_map(|(field, value)| match value {
-        EventValue::Label(word) => Some((*field, *word)),
+        EventValue::Label(label) => Some((*field, *label)),
         _ => None,
     })
 }
 
-fn times<'a>(event: &'a Event<'_>) -> impl Iterator<Item = (&'static str, f64)> + 'a {
+fn event_durations<'a>(event: &'a Event<'_>) -> impl Iterator<Item = (&'static str, f64)> + 'a {
     event.fields.iter().filter_map(|(field, value)| match value {
-        EventValue::Duration(time) => Some((*field, time.as_secs_f64())),
+        EventValue::Duration(duration) => Some((*field, duration.as_secs_f64())),
         _ => None,
     })
 }
@@ -153,8 +179,8 @@ fn label(name: &'static str, value: &'static str) -> Label {
     Label::from_static_parts(name, value)
 }
 
-impl fmt::Debug for Metrics {
+impl fmt::Debug for MetricsObserver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Metrics").field("sources", &self.0.0.lock().len()).finish()
+        f.debug_struct("MetricsObserver").field("sources", &self.0.0.lock().len()).finish()
     }
 }

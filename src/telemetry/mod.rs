@@ -1,21 +1,24 @@
-//! What policies tell, handed to the `metrics` and `tracing` crates (features of the same names).
+//! Observers that report events to the `metrics` and `tracing` crates (features of the same names).
 //!
-//! Both are [`Observer`](crate::event::Observer)s and know nothing of a policy but its
-//! [`Event`](crate::event::Event)s, so that they serve every policy that takes an observer. One observer
-//! can be given to many, when they are built or, where a policy takes
-//! [subscriptions](crate::breaker::CircuitBreaker::observe), later and for a while.
+//! Both are [`Observer`](crate::event::Observer)s of [`Event`](crate::event::Event)s, so they work with
+//! every policy that takes an observer. One observer can be given to many policies, to their builders or,
+//! where a policy supports it, as a [subscription](crate::breaker::CircuitBreaker::observe).
+//!
+//! # Examples
 //!
 //! ```
 //! # #[cfg(all(feature = "metrics", feature = "tracing"))] {
-//! use mainstay::{breaker::CircuitBreaker, event::Event, event::Observer, telemetry::{Metrics, Tracing}};
+//! use mainstay::breaker::CircuitBreaker;
+//! use mainstay::event::{Event, Observer};
+//! use mainstay::telemetry::{MetricsObserver, TracingObserver};
 //!
-//! let metrics = Metrics::new();
+//! let metrics = MetricsObserver::new();
 //! let search = CircuitBreaker::builder().name("search").observer(metrics.clone()).build()?;
 //! let orders = CircuitBreaker::builder().name("orders").observer(metrics.clone()).build()?;
 //! // Both, for one breaker:
 //! let both = move |event: &Event<'_>| {
 //!     metrics.observe(event);
-//!     Tracing.observe(event);
+//!     TracingObserver.observe(event);
 //! };
 //! let prices = CircuitBreaker::builder().name("prices").observer(both).build()?;
 //! # let _ = (search, orders, prices);
@@ -23,50 +26,51 @@
 //! # Ok::<(), mainstay::error::ConfigError>(())
 //! ```
 //!
-//! # Metrics
+//! # Observability
 //!
-//! | metric | kind, unit | labels | what it is |
+//! ## Metrics
+//!
+//! | metric | kind, unit | labels | meaning |
 //! |---|---|---|---|
-//! | `mainstay_events_total` | counter | `policy`, `name`, `kind`, and the words of the event | how often that happened |
-//! | `mainstay_state` | gauge | `policy`, `name`, `state` | 1 for the state that a policy is in, 0 for one that it has left |
-//! | `mainstay_event_seconds` | histogram, seconds | `policy`, `name`, `kind`, `field` | the times that events carry |
+//! | `mainstay_events_total` | counter | `policy`, `name`, `kind`, and the labels of the event | number of such events |
+//! | `mainstay_state` | gauge | `policy`, `name`, `state` | 1 for the current state of a policy, 0 for a state that it has left |
+//! | `mainstay_event_seconds` | histogram, seconds | `policy`, `name`, `kind`, `field` | the durations in events |
 //!
-//! A breaker's transition has the words `from`, `to` and `cause`, and the time `wait`; so
-//! `mainstay_events_total{to="open"}` counts openings. `mainstay_state` comes with the first transition:
-//! before it, a policy is in the state that it was built in. It tells two policies of one kind apart by
-//! their names, so these must differ. Breakers of a [family](crate::breaker::KeyedCircuitBreaker) share one, and have no
-//! gauge: their [sum](crate::breaker::KeyedCircuitBreaker::totals) says how many are in which state.
+//! A breaker's transition has the labels `from`, `to`, `cause` and `mode`, and the duration
+//! `open_duration`; so `mainstay_events_total{to="open"}` counts openings. `mainstay_state` appears with
+//! the first transition: until then, a policy is in its initial state. It identifies policies of one kind
+//! by name, so their names must differ. The breakers of a
+//! [`KeyedCircuitBreaker`](crate::breaker::KeyedCircuitBreaker) share a name and have no gauge;
+//! [`totals`](crate::breaker::KeyedCircuitBreaker::totals) returns how many are in which state.
 //!
-//! *Labels are bounded.* `name` is what the policy was named at build, `kind`, `field` and words come from
-//! small fixed sets; no label holds a key, an error or anything else that comes with a call.
+//! *Labels are bounded.* `name` is the name given to the policy's builder; `kind`, `field` and the labels
+//! of events come from small fixed sets. No label contains a key, an error or other data of a call.
 //!
-//! # Tracing
+//! ## Tracing
 //!
-//! One event of target `mainstay` for each event of a policy; a change to the state `open` at level `WARN`,
-//! everything else at `INFO`.
+//! One event with the target `mainstay` for each event of a policy; a transition to the state `open` at
+//! level `WARN`, all others at `INFO`.
 //!
-//! | field | what it is |
+//! | field | meaning |
 //! |---|---|
 //! | `policy`, `name`, `kind` | as in the metrics |
-//! | `sequence` | counts the policy's events of that kind, from 1, without gaps; in a family each member's |
-//! | `from`, `to`, `cause` | the words of a transition; absent where the event has none |
-//! | `message` | the event as it displays, with all its details |
+//! | `sequence` | number of the event among the policy's events of that kind, from 1; a gap means that events were [dropped](crate::event#overload) |
+//! | `from`, `to`, `cause` | labels of a transition; absent from other events |
+//! | `message` | the event as it displays, with all details |
 //!
-//! There are no spans: a span around a call is the operation's own affair
-//! (`tracing::Instrument` on the future that it returns).
+//! There are no spans: put one around the operation, with `tracing::Instrument` on its future.
 //!
-//! # Cost
+//! # Performance
 //!
-//! A call that changes no state tells nothing, and costs the same with and without these observers; what
-//! was measured for a change stands in `benches/telemetry.rs`. `Metrics` registers a handle with the
-//! recorder when it meets a combination of labels for the first time, and finds it again in a table that is
-//! locked for that look only. `Tracing` costs one relaxed load while nobody subscribes.
+//! A call that changes no state causes no event, and costs the same with and without these observers;
+//! `benches/telemetry.rs` measures a change of state. [`MetricsObserver`] registers a handle with the
+//! recorder when it receives a combination of labels for the first time, and afterwards finds it in a
+//! table, which it locks for the lookup only. [`TracingObserver`] costs one relaxed load while there is no
+//! subscriber.
 //!
-//! *A refusal is told, too*, by rate limiters and whatever else has an event for it. So a limiter under
-//! overload, where it should be cheapest, locks that one table for each call that it refuses, and each is a
-//! line at `INFO` to whoever subscribes. Where that is too much, give it an observer that passes on every
-//! hundredth event of the kind `refused` (`sequence` counts them all), or filter the target `mainstay` above
-//! `INFO`.
+//! *Rejections are events, too*, of rate limiters for instance. Under overload each rejected call then
+//! locks that table, or logs a line at `INFO`. If that is too much, pass on every hundredth event of the
+//! kind (`sequence` counts all of them), or filter the target `mainstay` above `INFO`.
 
 #[cfg(feature = "metrics")]
 mod metrics;
@@ -75,7 +79,7 @@ mod tracing;
 
 #[cfg(feature = "metrics")]
 #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
-pub use metrics::Metrics;
+pub use metrics::MetricsObserver;
 #[cfg(feature = "tracing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
-pub use tracing::Tracing;
+pub use tracing::TracingObserver;

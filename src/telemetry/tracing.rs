@@ -1,18 +1,31 @@
+//! The observer that reports events to the `tracing` crate.
+
 use crate::event::{Event, EventValue, Observer};
 use ::tracing::Level;
 
-/// Tells each event to `tracing`'s subscriber; see the [module](super) for its fields.
+/// An observer that emits each event to the current `tracing` subscriber.
+///
+/// The [module documentation](super) describes the fields.
+///
+/// ```
+/// use mainstay::breaker::CircuitBreaker;
+/// use mainstay::telemetry::TracingObserver;
+///
+/// let breaker = CircuitBreaker::builder().observer(TracingObserver).build()?;
+/// # let _ = breaker;
+/// # Ok::<(), mainstay::error::ConfigError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Tracing;
+pub struct TracingObserver;
 
-impl Observer for Tracing {
+impl Observer for TracingObserver {
     fn observe(&self, event: &Event<'_>) {
-        let word = |name| match event.field(name) {
-            Some(EventValue::Label(word)) => Some(word),
+        let label = |name| match event.field(name) {
+            Some(EventValue::Label(label)) => Some(label),
             _ => None,
         };
-        // A macro, because each level is a call site of its own.
-        macro_rules! tell {
+        // A macro, because each level needs a call site of its own.
+        macro_rules! emit {
             ($level:expr) => {
                 ::tracing::event!(
                     target: "mainstay",
@@ -21,16 +34,16 @@ impl Observer for Tracing {
                     name = event.name,
                     kind = event.kind,
                     sequence = event.sequence,
-                    from = word("from"),
-                    to = word("to"),
-                    cause = word("cause"),
+                    from = label("from"),
+                    to = label("to"),
+                    cause = label("cause"),
                     "{event}"
                 )
             };
         }
-        match word("to") {
-            Some("open") => tell!(Level::WARN),
-            _ => tell!(Level::INFO),
+        match label("to") {
+            Some("open") => emit!(Level::WARN),
+            _ => emit!(Level::INFO),
         }
     }
 }

@@ -1,22 +1,35 @@
+//! Instants and deadlines.
+
 use std::fmt;
 use std::ops::{Add, AddAssign, Sub};
 use std::time::Duration;
 
-/// A moment of one [`Clock`](super::Clock): nanoseconds since that clock's origin.
+/// A point in time of one [`Clock`](super::Clock): nanoseconds since that clock's origin.
 ///
-/// Eight bytes, so that it fits into an atomic word. Arithmetic stays within the range and does not
-/// panic: what lies before the origin is the origin, and what lies more than 584 years after it is
-/// [`Instant::FAR_FUTURE`], which for every purpose here means *never*.
+/// It takes eight bytes, and so fits into an atomic word. Arithmetic saturates and does not panic: the
+/// earliest instant is the origin, and everything more than 584 years after it is
+/// [`Instant::FAR_FUTURE`], which means *never*.
+///
+/// ```
+/// use mainstay::time::Instant;
+/// use std::time::Duration;
+///
+/// let start = Instant::from_nanos(1_000);
+/// let end = start + Duration::from_micros(2);
+/// assert_eq!(end - start, Duration::from_micros(2));
+/// assert_eq!(start - end, Duration::ZERO);
+/// assert_eq!(start + Duration::MAX, Instant::FAR_FUTURE);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(u64);
 
 impl Instant {
     /// The clock's origin.
     pub const ORIGIN: Self = Self(0);
-    /// Later than any instant that will come.
+    /// The latest instant, which no clock reaches.
     pub const FAR_FUTURE: Self = Self(u64::MAX);
 
-    /// The instant `nanos` nanoseconds after the origin.
+    /// Creates the instant `nanos` nanoseconds after the origin.
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
@@ -27,13 +40,21 @@ impl Instant {
         Self(nanos(since))
     }
 
-    /// Nanoseconds since the clock's origin.
+    /// Returns the nanoseconds since the clock's origin.
     #[must_use]
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
 
-    /// How much later this is than `earlier`; zero if it is not.
+    /// Returns the duration since `earlier`, or zero if `earlier` is later.
+    ///
+    /// ```
+    /// use mainstay::time::Instant;
+    ///
+    /// let (early, late) = (Instant::from_nanos(3), Instant::from_nanos(8));
+    /// assert_eq!(late.since(early).as_nanos(), 5);
+    /// assert!(early.since(late).is_zero());
+    /// ```
     #[inline]
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
@@ -41,14 +62,14 @@ impl Instant {
     }
 }
 
-/// `duration` in nanoseconds, or as many as there can be.
+/// Returns `duration` in nanoseconds, saturating.
 #[inline]
 pub(crate) const fn nanos(duration: Duration) -> u64 {
-    // Not by way of `as_nanos`, whose 128 bits cost more than the rest of a reading.
+    // Not through `as_nanos`: its 128-bit arithmetic costs more than the rest of reading a clock.
     duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos() as u64)
 }
 
-/// `duration` in whole seconds, rounded up: who waits as long does not come too early.
+/// Returns `duration` in whole seconds, rounded up, so that waiting for them is never too short.
 pub(crate) const fn seconds(duration: Duration) -> u64 {
     duration.as_secs().saturating_add((duration.subsec_nanos() > 0) as u64)
 }
@@ -76,14 +97,14 @@ impl Sub<Duration> for Instant {
 
 impl Sub for Instant {
     type Output = Duration;
-    /// As [`since`](Self::since).
+    /// Returns [`since`](Self::since).
     #[inline]
     fn sub(self, earlier: Self) -> Duration {
         self.since(earlier)
     }
 }
 
-/// When to give up: an [`Instant`], or never.
+/// The instant at which to give up, or [never](Self::NEVER).
 ///
 /// ```
 /// use mainstay::time::{Deadline, Instant};
@@ -102,39 +123,79 @@ impl Deadline {
     /// No deadline.
     pub const NEVER: Self = Self(Instant::FAR_FUTURE);
 
-    /// At `instant`.
+    /// Creates a deadline at `instant`.
+    ///
+    /// ```
+    /// use mainstay::time::{Deadline, Instant};
+    ///
+    /// let deadline = Deadline::at(Instant::from_nanos(5));
+    /// assert!(deadline.has_passed(Instant::from_nanos(5)));
+    /// ```
     #[must_use]
     pub const fn at(instant: Instant) -> Self {
         Self(instant)
     }
 
-    /// `duration` after `now`.
+    /// Creates a deadline `duration` after `now`.
+    ///
+    /// ```
+    /// use mainstay::time::{Clock, Deadline};
+    /// use std::time::Duration;
+    ///
+    /// let now = Clock::system().now();
+    /// let deadline = Deadline::after(now, Duration::from_secs(2));
+    /// assert!(!deadline.has_passed(now));
+    /// ```
     #[inline]
     #[must_use]
     pub fn after(now: Instant, duration: Duration) -> Self {
         Self(now + duration)
     }
 
-    /// The instant, unless there is no deadline.
+    /// Returns the instant, or `None` if there is no deadline.
     #[must_use]
     pub fn instant(self) -> Option<Instant> {
         (self != Self::NEVER).then_some(self.0)
     }
 
-    /// The time left at `now`, zero if none is; `None` if there is no deadline.
+    /// Returns the time left at `now`, which is zero if the deadline has passed; `None` if there is no
+    /// deadline.
+    ///
+    /// ```
+    /// use mainstay::time::{Deadline, Instant};
+    /// use std::time::Duration;
+    ///
+    /// let now = Instant::ORIGIN;
+    /// let deadline = Deadline::after(now, Duration::from_secs(2));
+    /// assert_eq!(deadline.remaining(now), Some(Duration::from_secs(2)));
+    /// assert_eq!(Deadline::NEVER.remaining(now), None);
+    /// ```
     #[must_use]
     pub fn remaining(self, now: Instant) -> Option<Duration> {
         self.instant().map(|instant| instant - now)
     }
 
-    /// Whether nothing is left at `now`.
+    /// Returns whether the deadline has passed at `now`.
+    ///
+    /// ```
+    /// use mainstay::time::{Deadline, Instant};
+    ///
+    /// assert!(!Deadline::NEVER.has_passed(Instant::FAR_FUTURE));
+    /// ```
     #[inline]
     #[must_use]
     pub fn has_passed(self, now: Instant) -> bool {
         self != Self::NEVER && now >= self.0
     }
 
-    /// The earlier of two.
+    /// Returns the earlier of two deadlines.
+    ///
+    /// ```
+    /// use mainstay::time::{Deadline, Instant};
+    ///
+    /// let deadline = Deadline::at(Instant::ORIGIN);
+    /// assert_eq!(deadline.earlier(Deadline::NEVER), deadline);
+    /// ```
     #[inline]
     #[must_use]
     pub fn earlier(self, other: Self) -> Self {

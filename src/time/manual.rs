@@ -1,19 +1,45 @@
-use super::block_on::ThreadWaker;
+//! A clock for tests.
+
 use super::{Clock, Instant, TimeSource};
 use crate::sync::atomic::Ordering;
-use crate::sync::{PlainArc, PlainAtomicU64, PlainMutex};
+use crate::sync::{PlainArc, PlainAtomicBool, PlainAtomicU64, PlainMutex, Wakers, plain_thread};
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-/// A clock that moves only when told: timing tests without waiting and without chance.
+/// A clock that moves only when the test moves it.
 ///
-/// It goes from deadline to deadline: whoever sleeps until 3 s wakes when the clock says 3 s, even if
-/// the test advances by an hour, so that a task that sleeps again counts from the right instant.
-/// [`drive`](Self::drive) runs a future to its end and jumps to the next deadline whenever the future
-/// waits for nothing but time.
+/// [`clock`](Self::clock) returns the [`Clock`] to give to the policies under test. The test then moves
+/// time in one of two ways: [`advance`](Self::advance) moves it by a duration, and
+/// [`drive`](Self::drive) runs a future and moves it whenever the future waits only for time.
+///
+/// Both stop at each deadline on the way. A task that sleeps until 3 s is woken when the clock reads
+/// 3 s, even if the test advances by an hour, so that a next sleep counts from there.
+///
+/// # Examples
+///
+/// A timing rule as a table of instants:
+///
+/// ```
+/// use mainstay::rate::{Quota, RateLimiter};
+/// use mainstay::time::ManualClock;
+/// use std::time::Duration;
+///
+/// let time = ManualClock::new();
+/// let limiter = RateLimiter::builder(Quota::per_second(1))
+///     .clock(time.clock())
+///     .build()?;
+/// for (advance_by, granted) in [(0, true), (999, false), (1, true), (0, false)] {
+///     time.advance(Duration::from_millis(advance_by));
+///     assert_eq!(limiter.try_acquire().is_ok(), granted);
+/// }
+/// # Ok::<(), mainstay::error::ConfigError>(())
+/// ```
+///
+/// An hour of sleeps, without waiting:
 ///
 /// ```
 /// use mainstay::time::ManualClock;
@@ -27,13 +53,22 @@ use std::time::Duration;
 ///         clock.sleep(Duration::from_secs(60)).await;
 ///     }
 /// });
-/// assert_eq!(clock.now() - start, Duration::from_secs(3600)); // an hour in no time
+/// assert_eq!(clock.now() - start, Duration::from_secs(3600));
 /// ```
+///
+/// # Panics
+///
+/// A waker that panics does not keep other sleepers from being woken. [`advance`](Self::advance) resumes
+/// the panic after the clock has reached its target; [`drive`](Self::drive) does so immediately.
 #[derive(Clone, Debug)]
 pub struct ManualClock {
     time: PlainArc<ManualTime>,
     clock: Clock,
 }
+
+// No user code runs while the sleepers are locked.
+impl UnwindSafe for ManualClock {}
+impl RefUnwindSafe for ManualClock {}
 
 #[derive(Debug)]
 struct ManualTime {
@@ -43,94 +78,154 @@ struct ManualTime {
 
 #[derive(Debug, Default)]
 struct Sleepers {
-    /// By deadline, then by order of arrival.
+    /// Ordered by deadline, then by the order in which the sleeps were first polled.
     by_deadline: BTreeMap<(Instant, u64), Waker>,
-    arrivals: u64,
+    /// The number of sleeps so far.
+    count: u64,
 }
 
 impl ManualClock {
-    /// A clock that stands one hour after its origin, so that a test can look back as well as ahead.
+    /// Creates a clock that reads one hour after its origin, so that a test can also use earlier
+    /// instants.
     #[must_use]
     pub fn new() -> Self {
         Self::at(Instant::ORIGIN + Duration::from_secs(3600))
     }
 
-    /// A clock that stands at `instant`.
+    /// Creates a clock that reads `instant`.
+    ///
+    /// ```
+    /// use mainstay::time::{Instant, ManualClock};
+    ///
+    /// let time = ManualClock::at(Instant::from_nanos(5));
+    /// assert_eq!(time.now().as_nanos(), 5);
+    /// ```
     #[must_use]
     pub fn at(instant: Instant) -> Self {
         let time = PlainArc::new(ManualTime {
             now: PlainAtomicU64::new(instant.as_nanos()),
             sleepers: PlainMutex::default(),
         });
-        let clock = Clock::from_source(PlainArc::new(ManualHandle(time.clone())));
+        let clock = Clock::from_source(PlainArc::new(ManualSource(time.clone())));
         Self { time, clock }
     }
 
-    /// The clock to give to policies.
+    /// Returns the clock to give to policies.
     #[must_use]
     pub fn clock(&self) -> Clock {
         self.clock.clone()
     }
 
-    /// Where the clock stands.
+    /// Returns the current instant.
     #[must_use]
     pub fn now(&self) -> Instant {
         self.time.now()
     }
 
-    /// Moves the clock forward, stopping at each deadline on the way to wake who sleeps until then.
+    /// Moves the clock forward by `duration`, and wakes sleepers at their deadlines on the way.
+    ///
+    /// ```
+    /// use mainstay::time::ManualClock;
+    /// use std::time::Duration;
+    ///
+    /// let time = ManualClock::new();
+    /// let before = time.now();
+    /// time.advance(Duration::from_secs(5));
+    /// assert_eq!(time.now() - before, Duration::from_secs(5));
+    /// ```
     pub fn advance(&self, duration: Duration) {
         self.advance_to(self.now() + duration);
     }
 
-    /// As [`advance`](Self::advance), to an instant; does nothing if that is past.
+    /// Moves the clock forward to `instant`, and wakes sleepers at their deadlines on the way. Does
+    /// nothing if `instant` is in the past.
+    ///
+    /// ```
+    /// use mainstay::time::ManualClock;
+    /// use std::time::Duration;
+    ///
+    /// let time = ManualClock::new();
+    /// let later = time.now() + Duration::from_secs(5);
+    /// time.advance_to(later);
+    /// assert_eq!(time.now(), later);
+    /// ```
     pub fn advance_to(&self, instant: Instant) {
-        while self.time.wake_next(instant) {}
-        self.time.now.fetch_max(instant.as_nanos(), Ordering::AcqRel);
+        self.time.advance_to(instant);
     }
 
-    /// Puts the clock at `instant`, also backwards, to show what a policy makes of it. Wakes nobody.
+    /// Sets the clock to `instant`, which may be in the past: to test what a policy does when time goes
+    /// backwards. Wakes no sleeper.
+    ///
+    /// ```
+    /// use mainstay::time::{Instant, ManualClock};
+    ///
+    /// let time = ManualClock::new();
+    /// time.set(Instant::ORIGIN);
+    /// assert_eq!(time.now(), Instant::ORIGIN);
+    /// ```
     pub fn set(&self, instant: Instant) {
         self.time.now.store(instant.as_nanos(), Ordering::Release);
     }
 
-    /// The next instant somebody sleeps until.
+    /// Returns the earliest instant until which a future sleeps, if there is one.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         self.time.sleepers.lock().by_deadline.first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// Runs `future` to its end on this thread; whenever it waits for nothing but time, jumps to the
-    /// next deadline. Waits if there is none: another thread may yet wake the future.
+    /// Runs `future` to completion on the calling thread. Whenever it waits only for time, moves the
+    /// clock to the next deadline. If there is no deadline, blocks until another thread wakes the
+    /// future.
+    ///
+    /// ```
+    /// use mainstay::time::ManualClock;
+    /// use std::time::Duration;
+    ///
+    /// let time = ManualClock::new();
+    /// let clock = time.clock();
+    /// time.drive(clock.sleep(Duration::from_secs(3600)));
+    /// ```
     pub fn drive<F: Future>(&self, future: F) -> F::Output {
         match self.drive_to(Instant::FAR_FUTURE, pin!(future)) {
             Poll::Ready(output) => output,
-            Poll::Pending => unreachable!("without a limit, only the end returns"),
+            Poll::Pending => unreachable!("without a limit, only completion ends the loop"),
         }
     }
 
-    /// Runs `future` for `duration` of this clock. `Pending` if it has not ended by then; it can be
-    /// driven on.
+    /// Runs `future` for `duration` of this clock. Returns `Pending` if it has not completed by then;
+    /// the future can be driven further.
+    ///
+    /// ```
+    /// use mainstay::time::ManualClock;
+    /// use std::{pin::pin, time::Duration};
+    ///
+    /// let time = ManualClock::new();
+    /// let mut sleep = pin!(time.clock().sleep(Duration::from_secs(3)));
+    /// let two_seconds = Duration::from_secs(2);
+    /// assert!(time.drive_for(two_seconds, sleep.as_mut()).is_pending());
+    /// assert!(time.drive_for(two_seconds, sleep.as_mut()).is_ready());
+    /// ```
     pub fn drive_for<F: Future>(&self, duration: Duration, future: Pin<&mut F>) -> Poll<F::Output> {
         self.drive_to(self.now() + duration, future)
     }
 
     fn drive_to<F: Future>(&self, limit: Instant, mut future: Pin<&mut F>) -> Poll<F::Output> {
-        let thread = ThreadWaker::current();
-        let waker = Waker::from(thread.clone());
+        let driver = Driver::current();
+        let waker = Waker::from(driver.clone());
         loop {
             if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
                 return Poll::Ready(output);
             }
-            while !thread.take() {
-                if self.time.wake_next(limit) {
+            while !driver.take_woken() {
+                if let Some(sleeper) = self.time.next_sleeper(limit) {
+                    sleeper.wake();
                     continue;
                 }
                 if limit != Instant::FAR_FUTURE {
                     self.advance_to(limit);
                     return Poll::Pending;
                 }
-                thread.wait();
+                driver.wait();
                 break;
             }
         }
@@ -148,47 +243,86 @@ impl ManualTime {
         Instant::from_nanos(self.now.load(Ordering::Acquire))
     }
 
-    /// Moves to the next deadline that is not after `limit` and wakes one who sleeps until then.
-    fn wake_next(&self, limit: Instant) -> bool {
+    fn advance_to(&self, instant: Instant) {
+        let mut wakers = Wakers::new();
+        while let Some(sleeper) = self.next_sleeper(instant) {
+            // One at a time, for the clock must read this sleeper's deadline when it is woken.
+            wakers.push(sleeper);
+            wakers.wake_all();
+        }
+        self.now.fetch_max(instant.as_nanos(), Ordering::AcqRel);
+        wakers.finish();
+    }
+
+    /// Moves to the next deadline, if there is one up to `limit`, and removes its sleeper.
+    fn next_sleeper(&self, limit: Instant) -> Option<Waker> {
         let mut sleepers = self.sleepers.lock();
-        let Some(next) = sleepers.by_deadline.first_entry().filter(|next| next.key().0 <= limit)
-        else {
-            return false;
-        };
+        let next = sleepers.by_deadline.first_entry().filter(|next| next.key().0 <= limit)?;
         let ((deadline, _), waker) = next.remove_entry();
         self.now.fetch_max(deadline.as_nanos(), Ordering::AcqRel);
-        drop(sleepers);
-        waker.wake();
-        true
+        Some(waker)
     }
 }
 
-/// The face towards [`Clock`]; a type of its own, because a `sleep` must keep the time alive.
+/// Wakes the driving thread, and records that it did.
 #[derive(Debug)]
-struct ManualHandle(PlainArc<ManualTime>);
+struct Driver {
+    thread: plain_thread::Thread,
+    woken: PlainAtomicBool,
+}
 
-impl TimeSource for ManualHandle {
+impl Driver {
+    fn current() -> PlainArc<Self> {
+        PlainArc::new(Self { thread: plain_thread::current(), woken: PlainAtomicBool::new(false) })
+    }
+
+    /// Returns whether it was woken since the last call.
+    fn take_woken(&self) -> bool {
+        // Ordering: acquire, with the release in `wake`, so that the next poll sees what happened before
+        // it was woken.
+        self.woken.swap(false, Ordering::Acquire)
+    }
+
+    fn wait(&self) {
+        while !self.take_woken() {
+            plain_thread::park();
+        }
+    }
+}
+
+impl Wake for Driver {
+    fn wake(self: PlainArc<Self>) {
+        self.woken.store(true, Ordering::Release);
+        self.thread.unpark();
+    }
+}
+
+/// The source of the [`Clock`]. A separate type, because a sleep must keep the time alive.
+#[derive(Debug)]
+struct ManualSource(PlainArc<ManualTime>);
+
+impl TimeSource for ManualSource {
     fn now(&self) -> Duration {
         self.0.now().since(Instant::ORIGIN)
     }
 
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let until = self.0.now() + duration;
-        Box::pin(ManualSleep { time: self.0.clone(), until, ticket: None })
+        Box::pin(ManualSleep { time: self.0.clone(), until, id: None })
     }
 
-    /// A thread that sleeps does nothing else, so the clock moves on by itself.
+    /// Advances the clock: the calling thread cannot do it while it sleeps.
     fn sleep_blocking(&self, duration: Duration) {
         let until = self.0.now() + duration;
-        while self.0.wake_next(until) {}
-        self.0.now.fetch_max(until.as_nanos(), Ordering::AcqRel);
+        self.0.advance_to(until);
     }
 }
 
 struct ManualSleep {
     time: PlainArc<ManualTime>,
     until: Instant,
-    ticket: Option<u64>,
+    /// Given when it was first polled.
+    id: Option<u64>,
 }
 
 impl Future for ManualSleep {
@@ -196,17 +330,17 @@ impl Future for ManualSleep {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        // Outside the lock, as is dropping the one before: it may run anything.
+        // Cloning a waker, and dropping the one before, runs user code: outside the lock.
         let waker = cx.waker().clone();
         let mut sleepers = this.time.sleepers.lock();
         if this.time.now() >= this.until {
             return Poll::Ready(());
         }
-        let ticket = *this.ticket.get_or_insert_with(|| {
-            sleepers.arrivals += 1;
-            sleepers.arrivals
+        let id = *this.id.get_or_insert_with(|| {
+            sleepers.count += 1;
+            sleepers.count
         });
-        let before = sleepers.by_deadline.insert((this.until, ticket), waker);
+        let before = sleepers.by_deadline.insert((this.until, id), waker);
         drop(sleepers);
         drop(before);
         Poll::Pending
@@ -215,9 +349,10 @@ impl Future for ManualSleep {
 
 impl Drop for ManualSleep {
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket {
-            let waker = self.time.sleepers.lock().by_deadline.remove(&(self.until, ticket));
-            drop(waker); // outside the lock: it may run anything
+        if let Some(id) = self.id {
+            let waker = self.time.sleepers.lock().by_deadline.remove(&(self.until, id));
+            // Runs user code: outside the lock.
+            drop(waker);
         }
     }
 }
@@ -231,7 +366,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn moves_from_deadline_to_deadline() {
+    fn it_moves_from_deadline_to_deadline() {
         let time = ManualClock::at(Instant::ORIGIN);
         let clock = time.clock();
         let seen = RefCell::new(Vec::new());
@@ -249,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn driving_stops_at_its_limit_and_goes_on_later() {
+    fn driving_stops_at_its_limit_and_can_be_continued() {
         let time = ManualClock::at(Instant::ORIGIN);
         let clock = time.clock();
         let mut sleep = pin!(clock.sleep(3 * SECOND));
@@ -271,7 +406,7 @@ mod tests {
         assert_eq!(time.next_deadline(), None);
     }
 
-    /// The last waker of a task may drop the task, and with it other sleeps.
+    /// Dropping the last waker of a task may drop the task, and with it other sleeps.
     #[test]
     fn a_waker_is_dropped_outside_the_lock() {
         struct Probe(ManualClock);
@@ -292,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_set_back_makes_sleepers_sleep_longer() {
+    fn setting_the_clock_back_prolongs_sleeps() {
         let time = ManualClock::new();
         let clock = time.clock();
         let until = time.now() + SECOND;
@@ -304,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blocking_sleep_moves_the_clock_by_itself() {
+    fn a_blocking_sleep_moves_the_clock() {
         let time = ManualClock::new();
         let before = time.now();
         time.clock().sleep_blocking(SECOND);

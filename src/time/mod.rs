@@ -1,48 +1,63 @@
 //! Time as a value that is passed in: [`Clock`], [`ManualClock`], [`Instant`], [`Deadline`].
 //!
-//! Every policy owns a [`Clock`] and never asks the machine directly, so that a test can put a
-//! [`ManualClock`] in its place and a timing rule becomes a table of (instant, input, expected).
-//! Nothing here looks at wall-clock time: a clock that is set back by an administrator or by NTP
-//! changes nothing.
+//! Every policy owns a [`Clock`] and reads time from it alone. A test passes a [`ManualClock`], and a
+//! timing rule becomes a table of (instant, input, expected). All clocks are monotonic: setting the
+//! wall-clock time has no effect.
 //!
-//! Which clock to use is always said, never guessed. [`Clock::system`] is the default everywhere and
-//! works under any runtime or none. `Clock::tokio` (feature `tokio`) follows tokio's own time, and so
-//! its paused clock; it must be used inside a tokio runtime whose timer is enabled.
+//! The clock is always chosen explicitly. [`Clock::system`] is the default of every policy and works
+//! under every runtime and without one.
 //!
-//! | clock | `now` | `sleep` |
+//! | clock | reads | sleeps by |
 //! |---|---|---|
-//! | [`Clock::system`] | `std::time::Instant` | `futures-timer`: one helper thread named `futures-timer` for the process, started by the first sleep |
-//! | `Clock::tokio` | `tokio::time::Instant` | `tokio::time::sleep` |
-//! | `Clock::quanta` | the processor's counter, calibrated | as the system clock |
-//! | [`ManualClock::clock`] | what the test says | when the test says |
-//! | [`Clock::custom`] | yours | yours |
+//! | [`Clock::system`] | `std::time::Instant` | a helper thread named `futures-timer`, started by the first sleep of the process |
+//! | `Clock::tokio` (feature `tokio`) | `tokio::time::Instant` | `tokio::time::sleep` |
+//! | `Clock::quanta` (feature `quanta`) | the processor's counter | the same thread as the system clock |
+//! | [`ManualClock::clock`] | the time set by the test | [`ManualClock::advance`] and [`ManualClock::drive`] |
+//! | [`Clock::custom`] | a [`TimeSource`] | the same [`TimeSource`] |
+//!
+//! # How it works
+//!
+//! A sleep never ends early. How late it ends depends on the clock: the `futures-timer` thread wakes
+//! the task as soon as the operating system runs that thread, typically within 100 µs; tokio's timer
+//! counts milliseconds and adds up to two.
+//!
+//! A child process after `fork` has no `futures-timer` thread: sleeps of the system clock and of
+//! `Clock::quanta` do not end there. Use another clock, or call `exec`.
+//!
+//! # Panics
+//!
+//! A panic of a task's waker does not end the `futures-timer` thread, and does not keep other sleeps
+//! from ending.
 
-mod block_on;
-mod expire;
 mod instant;
 mod manual;
 #[cfg(feature = "quanta")]
 mod quanta;
 mod sleep;
+mod system_timer;
+mod timeout;
 #[cfg(feature = "tokio")]
 mod tokio;
 
-pub(crate) use expire::{Expire, Expiry};
 pub use instant::{Deadline, Instant};
 pub(crate) use instant::{nanos, seconds};
 pub use manual::ManualClock;
 pub use sleep::Sleep;
+use system_timer::SystemTimer;
+pub(crate) use timeout::{Expire, Expiry};
 
 use crate::sync::atomic::Ordering;
 use crate::sync::thread::{ParkDeadline, Parker};
-use crate::sync::{OnceLock, PlainArc, PlainAtomicU32};
+use crate::sync::{OnceLock, PlainArc, PlainAtomicU32, block_on};
 use std::future::Future;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
 use std::time::Duration;
 
-/// Tells the time and sleeps; one concrete type for every policy.
+/// A source of time: reads the current instant and sleeps.
 ///
-/// Cloning is cheap: a system clock is nothing at all, any other an `Arc`.
+/// One concrete type for every policy. Cloning is cheap: the system clock holds nothing, any other an
+/// `Arc`.
 ///
 /// ```
 /// use mainstay::time::{Clock, ManualClock};
@@ -64,7 +79,11 @@ pub struct Clock {
     source: Option<PlainArc<dyn TimeSource>>,
 }
 
-/// Tells clocks apart, so that an instant is never compared with one of another clock.
+// Only `&self` methods of the `TimeSource` are called, whose contract covers panics.
+impl UnwindSafe for Clock {}
+impl RefUnwindSafe for Clock {}
+
+/// The identity of a clock, so that an instant is never compared with one of another clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ClockId(u32);
 
@@ -72,31 +91,64 @@ impl ClockId {
     pub(crate) const SYSTEM: Self = Self(0);
 }
 
-/// A source of time of your own, for [`Clock::custom`].
+/// A user-defined source of time, for [`Clock::custom`].
+///
+/// A source must stay usable after a panic in one of its methods.
+///
+/// ```
+/// use mainstay::time::{Clock, TimeSource};
+/// use std::{future::Future, pin::Pin, time::Duration};
+///
+/// /// The system clock at double speed.
+/// #[derive(Debug)]
+/// struct Double;
+///
+/// impl TimeSource for Double {
+///     fn now(&self) -> Duration {
+///         Duration::from_nanos(Clock::system().now().as_nanos() * 2)
+///     }
+///
+///     fn sleep(
+///         &self,
+///         duration: Duration,
+///     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+///         Box::pin(Clock::system().sleep(duration / 2))
+///     }
+/// }
+///
+/// let clock = Clock::custom(Double);
+/// let before = clock.now();
+/// clock.sleep_blocking(Duration::from_millis(2));
+/// assert!(clock.now() - before >= Duration::from_millis(2));
+/// ```
 pub trait TimeSource: std::fmt::Debug + Send + Sync + 'static {
-    /// How long it is since this source's origin. Should not go backwards; where it does, policies
-    /// grant nothing beyond their limit and never panic.
+    /// Returns the time since this source's origin.
+    ///
+    /// It should not go backwards. If it does, policies grant nothing beyond their limits and do not
+    /// panic.
     fn now(&self) -> Duration;
 
-    /// A future that completes once `duration` has passed. It is polled at least once before it is
-    /// expected to do anything, and may be dropped at any time.
+    /// Returns a future that completes once `duration` has passed.
+    ///
+    /// It may be dropped at any time. If it completes early, the sleep is continued with another one.
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
-    /// Holds the calling thread until `duration` has passed. By default it drives
-    /// [`sleep`](Self::sleep) on the calling thread.
+    /// Blocks the calling thread until `duration` has passed. By default runs [`sleep`](Self::sleep) on
+    /// the calling thread.
     fn sleep_blocking(&self, duration: Duration) {
-        block_on::block_on(self.sleep(duration));
+        block_on(self.sleep(duration));
     }
 }
 
 impl Clock {
-    /// The machine's monotonic clock. All system clocks share one origin: the first time any is read.
+    /// Returns the machine's monotonic clock. All system clocks share one origin: the first time one of
+    /// them is read.
     #[must_use]
     pub const fn system() -> Self {
         Self { id: ClockId::SYSTEM, source: None }
     }
 
-    /// A clock that reads and sleeps by `source`.
+    /// Creates a clock that reads `source` and sleeps by it.
     #[must_use]
     pub fn custom(source: impl TimeSource) -> Self {
         Self::from_source(PlainArc::new(source))
@@ -104,11 +156,11 @@ impl Clock {
 
     fn from_source(source: PlainArc<dyn TimeSource>) -> Self {
         static NEXT: PlainAtomicU32 = PlainAtomicU32::new(1);
-        // Ordering: relaxed; only the number matters, and it is unique.
+        // Ordering: relaxed; the number only has to be unique.
         Self { id: ClockId(NEXT.fetch_add(1, Ordering::Relaxed)), source: Some(source) }
     }
 
-    /// The present instant, in nanoseconds since this clock's origin.
+    /// Returns the current instant.
     #[inline]
     #[must_use]
     pub fn now(&self) -> Instant {
@@ -118,21 +170,55 @@ impl Clock {
         }
     }
 
-    /// A future that completes once `duration` has passed, counted from this call.
+    /// Returns a future that completes once `duration` has passed, counted from this call.
     ///
-    /// Nothing is armed and nothing allocated until the future is first polled. Dropping it disarms it.
+    /// It never completes early; see the [module](self#how-it-works) for how late it may be. No timer is
+    /// armed, and nothing is allocated, until it is first polled.
+    ///
+    /// ```
+    /// use mainstay::time::Clock;
+    /// use std::time::Duration;
+    ///
+    /// # futures::executor::block_on(async {
+    /// let clock = Clock::system();
+    /// clock.sleep(Duration::from_millis(1)).await;
+    /// # });
+    /// ```
     #[must_use = "futures do nothing unless polled"]
     pub fn sleep(&self, duration: Duration) -> Sleep {
         Sleep::new(self.clone(), self.now() + duration)
     }
 
-    /// As [`sleep`](Self::sleep), until an instant of this clock.
+    /// Returns a future that completes when this clock reaches `instant`.
+    ///
+    /// ```
+    /// use mainstay::time::Clock;
+    /// use std::time::Duration;
+    ///
+    /// # futures::executor::block_on(async {
+    /// let clock = Clock::system();
+    /// let next = clock.now() + Duration::from_millis(1);
+    /// clock.sleep_until(next).await;
+    /// assert!(clock.now() >= next);
+    /// # });
+    /// ```
     #[must_use = "futures do nothing unless polled"]
     pub fn sleep_until(&self, instant: Instant) -> Sleep {
         Sleep::new(self.clone(), instant)
     }
 
-    /// Holds the calling thread until `duration` has passed.
+    /// Blocks the calling thread until `duration` has passed. With a [`ManualClock`], advances the clock
+    /// instead.
+    ///
+    /// ```
+    /// use mainstay::time::ManualClock;
+    /// use std::time::Duration;
+    ///
+    /// let time = ManualClock::new();
+    /// let before = time.now();
+    /// time.clock().sleep_blocking(Duration::from_secs(60)); // returns immediately
+    /// assert_eq!(time.now() - before, Duration::from_secs(60));
+    /// ```
     pub fn sleep_blocking(&self, duration: Duration) {
         match &self.source {
             None => std::thread::sleep(duration),
@@ -140,17 +226,17 @@ impl Clock {
         }
     }
 
-    /// Holds the calling thread until `instant`, or until `parker` is woken, or for no reason.
+    /// Blocks the calling thread until `instant` or until `parker` is woken. May return spuriously.
     pub(crate) fn park(&self, parker: &Parker, instant: Instant) {
-        // Other clocks sleep in a way of their own, which cannot be woken: so they look up now and then.
-        const LOOK_UP: Duration = Duration::from_millis(10);
+        // The blocking sleep of other clocks cannot be interrupted, so it is cut into short ones.
+        const SLICE: Duration = Duration::from_millis(10);
         if instant == Instant::FAR_FUTURE {
             return parker.park();
         }
         let left = instant - self.now();
         match &self.source {
             None => drop(parker.park_until(ParkDeadline::after(left))),
-            Some(source) => source.sleep_blocking(left.min(LOOK_UP)),
+            Some(source) => source.sleep_blocking(left.min(SLICE)),
         }
     }
 
@@ -159,15 +245,19 @@ impl Clock {
         self.id
     }
 
+    fn is_system(&self) -> bool {
+        self.source.is_none()
+    }
+
     fn arm(&self, duration: Duration) -> sleep::Timer {
         match &self.source {
-            None => sleep::Timer::System(futures_timer::Delay::new(duration)),
+            None => sleep::Timer::System(SystemTimer::new(duration)),
             Some(source) => sleep::Timer::Source(source.sleep(duration)),
         }
     }
 }
 
-/// A clock that is read at most once: one step of a policy has one `now`.
+/// A clock that is read at most once, so that one step of a policy uses one instant.
 #[derive(Debug)]
 pub(crate) struct Reading<'a> {
     clock: &'a Clock,
@@ -180,7 +270,7 @@ impl<'a> Reading<'a> {
         Self { clock, now: None }
     }
 
-    /// A reading that was taken already.
+    /// A reading that was taken before.
     #[inline]
     pub(crate) const fn known(clock: &'a Clock, now: Instant) -> Self {
         Self { clock, now: Some(now) }
@@ -189,6 +279,11 @@ impl<'a> Reading<'a> {
     #[inline]
     pub(crate) fn now(&mut self) -> Instant {
         *self.now.get_or_insert_with(|| self.clock.now())
+    }
+
+    /// Reads the clock once more, to tell time that has passed since from a clock that was set back.
+    pub(crate) fn read_again(&mut self) -> Instant {
+        *self.now.insert(self.clock.now())
     }
 }
 

@@ -1,5 +1,7 @@
-use super::{Clock, TimeSource, block_on};
-use crate::sync::OnceLock;
+//! A clock that reads the processor's counter.
+
+use super::{Clock, TimeSource};
+use crate::sync::{OnceLock, block_on};
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
@@ -16,18 +18,20 @@ impl TimeSource for QuantaTime {
     }
 
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(futures_timer::Delay::new(duration))
+        Box::pin(Clock::system().sleep(duration))
     }
 
     fn sleep_blocking(&self, duration: Duration) {
-        block_on::block_on(Clock::system().sleep(duration));
+        block_on(self.sleep(duration));
     }
 }
 
 impl Clock {
-    /// Time from the processor's own counter by way of the `quanta` crate: cheaper to read than the
-    /// system clock, for those who trust their machines' counters to run alike on every core. Sleeps
-    /// as the system clock does. The first call calibrates, which takes some milliseconds.
+    /// Returns a clock that reads the processor's counter through the `quanta` crate, and sleeps as the
+    /// system clock does.
+    ///
+    /// It is cheaper to read than the system clock, and relies on the counters of all cores running in
+    /// step. The first call calibrates, which takes some milliseconds.
     #[cfg_attr(docsrs, doc(cfg(feature = "quanta")))]
     #[must_use]
     pub fn quanta() -> Self {

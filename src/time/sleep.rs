@@ -1,14 +1,20 @@
+//! A sleep by a clock.
+
+use super::system_timer::SystemTimer;
 use super::{Clock, Instant};
 use pin_project::pin_project;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-/// Completes when its clock reaches an instant; made by [`Clock::sleep`] and [`Clock::sleep_until`].
+/// A future that completes when its clock reaches an instant, returned by [`Clock::sleep`] and
+/// [`Clock::sleep_until`].
+///
+/// It never completes early. Polling it again after it has completed is allowed.
 ///
 /// # Cancel safety
 ///
-/// Dropping it disarms the timer. Polling it again after it completed completes again.
+/// Dropping it disarms the timer.
 #[pin_project]
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
@@ -21,13 +27,13 @@ pub struct Sleep {
 
 #[pin_project(project = TimerProjection)]
 pub(super) enum Timer {
-    System(#[pin] futures_timer::Delay),
+    System(#[pin] SystemTimer),
     Source(Pin<Box<dyn Future<Output = ()> + Send>>),
 }
 
 impl std::fmt::Debug for Timer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("armed")
+        f.write_str("Timer")
     }
 }
 
@@ -36,7 +42,7 @@ impl Sleep {
         Self { clock, until, timer: None }
     }
 
-    /// When it completes.
+    /// Returns the instant at which it completes.
     #[must_use]
     pub fn until(&self) -> Instant {
         self.until
@@ -48,18 +54,28 @@ impl Future for Sleep {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
-        // A timer may come early: its source counts in coarser ticks, or its clock was set back. So
-        // the clock has the last word, and a timer is armed anew for what is left.
-        let mut early = false;
+        // A timer may fire early, because its source has coarse ticks or its clock was set back. So the
+        // clock decides, and a timer that fired early is armed again for the rest.
+        let mut fired_early = false;
         loop {
             if let Some(timer) = this.timer.as_mut().as_pin_mut() {
-                match timer.project() {
-                    TimerProjection::System(delay) => ready!(delay.poll(cx)),
-                    TimerProjection::Source(sleep) => ready!(sleep.as_mut().poll(cx)),
+                let (fired, may_be_late) = match timer.project() {
+                    TimerProjection::System(timer) => (timer.poll(cx), false),
+                    TimerProjection::Source(timer) => (timer.as_mut().poll(cx), true),
+                };
+                if fired.is_pending() {
+                    // A timer may be pending although its time has come. tokio's is, once a task has used
+                    // up its cooperative budget, which an operation that is always ready does.
+                    if may_be_late && this.clock.now() >= *this.until {
+                        this.timer.set(None);
+                        return Poll::Ready(());
+                    }
+                    return Poll::Pending;
                 }
                 this.timer.set(None);
-                if std::mem::replace(&mut early, true) {
-                    // A source whose timers are always over at once: not in a loop of ours.
+                if std::mem::replace(&mut fired_early, true) {
+                    // The timers of this source fire immediately. Polling them in a loop here would block
+                    // the thread.
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }

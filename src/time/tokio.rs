@@ -1,17 +1,30 @@
+//! A clock that reads tokio's time.
+
 use super::{Clock, TimeSource};
 use crate::sync::OnceLock;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+/// The time at `reference`.
+///
+/// A runtime whose time is paused or was advanced has a time of its own, which may be earlier than
+/// `reference`: the origin must be earlier than all of them.
+const LEAD: Duration = Duration::from_secs(365 * 24 * 3600);
+
 #[derive(Debug)]
 struct TokioTime {
-    origin: tokio::time::Instant,
+    /// Of the machine's clock, not of a runtime, which may have been advanced by any duration.
+    reference: std::time::Instant,
 }
 
 impl TimeSource for TokioTime {
     fn now(&self) -> Duration {
-        self.origin.elapsed()
+        let now = tokio::time::Instant::now().into_std();
+        match now.checked_duration_since(self.reference) {
+            Some(after) => LEAD.saturating_add(after),
+            None => LEAD.saturating_sub(self.reference.duration_since(now)),
+        }
     }
 
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
@@ -19,22 +32,31 @@ impl TimeSource for TokioTime {
     }
 
     fn sleep_blocking(&self, duration: Duration) {
-        // A thread outside the runtime cannot drive tokio's timer, one inside must not.
+        // A thread outside the runtime cannot drive tokio's timer, and a thread inside must not.
         std::thread::sleep(duration);
     }
 }
 
 impl Clock {
-    /// tokio's time and tokio's timer, so that `tokio::time::pause` and `advance` hold here too.
+    /// Returns a clock that reads tokio's time and sleeps by tokio's timer, so that
+    /// `tokio::time::pause` and `tokio::time::advance` affect it.
     ///
-    /// A sleep must be polled inside a tokio runtime with its timer enabled; tokio panics otherwise.
-    /// All tokio clocks share one origin.
+    /// tokio's timer counts milliseconds: a sleep may take up to about two milliseconds longer.
+    ///
+    /// All tokio clocks share one origin. A runtime whose time is paused has a time of its own, which is
+    /// read where [`now`](Self::now) is called. A policy that is shared by such a runtime and others
+    /// therefore sees time jump.
+    ///
+    /// # Panics
+    ///
+    /// The returned clock's sleeps panic if they are polled outside a tokio runtime with its timer
+    /// enabled.
     #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
     #[must_use]
     pub fn tokio() -> Self {
         static CLOCK: OnceLock<Clock> = OnceLock::new();
         CLOCK
-            .get_or_init(|| Clock::custom(TokioTime { origin: tokio::time::Instant::now() }))
+            .get_or_init(|| Clock::custom(TokioTime { reference: std::time::Instant::now() }))
             .clone()
     }
 }

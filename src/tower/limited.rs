@@ -1,3 +1,5 @@
+//! The service of a limit: calls the inner service with a time limit.
+
 use super::serve::Serve;
 use crate::pipeline::LimitFuture;
 use crate::policy::{Context, Limit};

@@ -1,7 +1,9 @@
 //! Pipelines as [Tower](https://docs.rs/tower) layers (feature `tower`).
 //!
-//! A [`Pipeline`] *is* a layer: put its policies around an axum route, a hyper client, anything that is a
-//! `Service`. A pipeline of one policy is that policy's layer.
+//! A [`Pipeline`] is a layer: it puts its policies around an axum route, a hyper client, or any other
+//! `Service`. A pipeline with one policy is that policy's layer.
+//!
+//! # Examples
 //!
 //! ```
 //! use mainstay::{breaker::CircuitBreaker, error::Error, pipeline::Pipeline, retry::Retry};
@@ -12,12 +14,13 @@
 //! let breaker = CircuitBreaker::builder().name("search").build()?;
 //! let pipeline = Pipeline::builder()
 //!     .timeout(Duration::from_secs(2))
-//!     .retry(Retry::builder().idempotent(true).build()?)
+//!     .retry(Retry::builder().assume_idempotent().build()?)
 //!     .breaker(&breaker)
 //!     .timeout(Duration::from_millis(300))
 //!     .build();
 //!
-//! let search = service_fn(|word: String| async move { Ok::<usize, std::io::Error>(word.len()) });
+//! let search =
+//!     service_fn(|word: String| async move { Ok::<usize, std::io::Error>(word.len()) });
 //! let search = ServiceBuilder::new().layer(pipeline).service(search);
 //!
 //! # futures::executor::block_on(async {
@@ -28,53 +31,60 @@
 //! # }
 //! ```
 //!
-//! # What it asks of the service
+//! # How it works
 //!
-//! | a pipeline with | asks for |
+//! ## Requirements
+//!
+//! | a pipeline with | requires |
 //! |---|---|
-//! | timeouts only | a `Service<Request>`, no more |
-//! | a guard (a breaker, say) | that the service is `Clone` |
-//! | a repeat (a retry) | that service and request are `Clone` |
+//! | timeouts only | a `Service<Request>` |
+//! | a guard, such as a breaker | that the service is `Clone` |
+//! | a repeat, such as a retry | that the service and the request are `Clone` |
 //!
-//! Nothing has to be `Send` or `'static`: the futures are named types, not boxes, and are `Send` if what
-//! they are made of is. Policies of your own join in by [`OwnedGuard`] and [`OwnedRepeat`].
+//! Nothing must be `Send` or `'static`: the futures are named types, not boxes, and are `Send` if their
+//! parts are. A policy of your own implements [`OwnedGuard`] or [`OwnedRepeat`]. A policy added by
+//! reference (`.guard(&breaker)`) is borrowed by the service; servers that require `'static` services
+//! need a clone (`.guard(breaker.clone())`, `.breaker(&breaker)`).
 //!
-//! # What it promises
+//! ## Guarantees
 //!
-//! * *One state.* A policy is a handle, and the layer clones the handle: all services that a layer makes,
-//!   and all their clones, share one breaker. So does every connection of a server, each of which gets a
-//!   clone.
-//! * *One error.* Whatever the stack, it is [`Error<E>`](crate::error::Error), `E` being the service's own.
-//!   So put all policies into one pipeline; two pipelines in a row give `Error<Error<E>>`, to be
-//!   [flattened](crate::error::Error::flatten).
-//! * *Refusals come from `call`*, as the future's result, and not from `poll_ready`, where they would tell
-//!   a balancer that the service is gone for good. `poll_ready` asks the service and nobody else; its
-//!   error is [`Error::Operation`], and no policy counts it.
-//! * *The service that was ready is the one that is called.* Where a call has to keep it for later, it is
-//!   replaced by its clone, which is asked anew. A further attempt of a retry makes a clone and waits until
-//!   that is ready.
-//! * *A refused call gives back what the ready service had reserved* (a place under an inner concurrency
-//!   limit, say), by putting its clone in its place.
-//! * The operation's clock starts in `call`, not at the future's first poll.
+//! * *Shared state.* A policy is a handle, and the layer clones the handle. All services made by one
+//!   layer, and all their clones, share one breaker. So do the connections of a server, each of which
+//!   has a clone.
+//! * *One error type.* The error of every stack is [`Error<E>`](crate::error::Error), where `E` is the
+//!   service's own. Put all policies into one pipeline; two pipelines in a row have the error
+//!   `Error<Error<E>>`, which can be [flattened](crate::error::Error::flatten).
+//! * *Rejections are returned by the future*, not by `poll_ready`, where a balancer would take them for
+//!   a service that has failed for good. `poll_ready` asks the service only. Its error is
+//!   [`Error::Operation`], and no policy records it.
+//! * *The service that was ready is the one that is called.* If a call must keep it for later, its clone
+//!   takes its place and is polled again. A further attempt of a retry clones the service and waits
+//!   until the clone is ready.
+//! * *A call that has ended holds nothing*, even if its future is kept. A rejected call drops the ready
+//!   service, and with it whatever that had reserved, such as a permit of an inner concurrency limit.
+//! * The time limit of a call starts in `call`, not at the first poll of its future.
 //!
-//! # In axum
+//! ## Axum
 //!
-//! A route's service cannot fail, and a pipeline can; so turn its error into a response by axum's
+//! A route must not fail, but a pipeline can. Turn its error into a response by axum's
 //! `HandleErrorLayer`, in one layer with it:
-//! `ServiceBuilder::new().layer(HandleErrorLayer::new(explain)).layer(pipeline)`. An answer of status 500 is an
-//! `Ok` to Tower: give breaker and retry a rule that knows better
-//! ([`classified_by`](crate::breaker::CircuitBreaker::classified_by)). A request with a body that streams is
-//! not `Clone` and cannot be retried. The example `tower_stack` shows all of it at work.
+//! `ServiceBuilder::new().layer(HandleErrorLayer::new(explain)).layer(pipeline)`.
+//!
+//! A response with status 500 is an `Ok` to Tower. Give the breaker and the retry a
+//! [classifier](crate::breaker::CircuitBreaker::classified_by) that reads the status. A request with a
+//! streaming body is not `Clone` and cannot be retried. The example `tower_stack` shows all of this.
 //!
 //! # Cancel safety
 //!
-//! As a pipeline's: dropping the future drops the inner future first, then each policy's hold on the call.
-//! Nothing is counted, and nothing leaks; nor when the service panics in `poll_ready`, in `call` or later.
+//! Dropping the future drops the inner future first, then releases each policy's permit. Nothing is
+//! recorded, and nothing leaks. The same applies if the service panics in `poll_ready`, in `call` or
+//! later.
 //!
-//! # Cost
+//! # Performance
 //!
-//! No allocation of its own. A guard's permit holds the guard by a reference count, two atomic writes a
-//! call; a guard that need not wait does not clone the service, a repeat clones it once a call.
+//! A pipeline does not allocate. A guard's permit keeps the guard alive by a reference count, which
+//! costs two atomic writes per call. A guard that does not wait does not clone the service. A repeat
+//! clones it once per call.
 
 mod guarded;
 mod limited;
@@ -92,11 +102,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// A service with a pipeline around it; see the [module](self).
+/// A service with a pipeline around it; made by [`Pipeline`] as a Tower layer. See the [module](self).
 #[derive(Clone)]
 pub struct PipelineService<S>(S);
 
-/// The answer of a [`PipelineService`].
+/// The future of a call to a [`PipelineService`].
 #[pin_project]
 #[must_use = "futures do nothing unless polled"]
 pub struct ResponseFuture<F>(#[pin] F);

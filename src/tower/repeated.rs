@@ -1,3 +1,5 @@
+//! The service of a repeat: calls the inner service once per attempt.
+
 use super::serve::Serve;
 use crate::error::Error;
 use crate::policy::{Attempt, Context, OwnedRepeat};
@@ -32,15 +34,15 @@ where
     fn serve(&mut self, cx: Context, request: Request) -> Self::Future {
         let clone = self.service.clone();
         let service = std::mem::replace(&mut self.service, clone);
-        self.repeat.call_owned(cx, ServiceAttempts { service, ready: true, request })
+        self.repeat.call_owned(cx, ServiceAttempts { service, is_ready: true, request })
     }
 }
 
-/// The service and the request that every attempt is made of.
+/// Starts attempts: the service and the request of a call.
 pub struct ServiceAttempts<S, Request> {
     service: S,
-    /// Whether `service` is the one that was found ready, and has not been called since.
-    ready: bool,
+    /// Whether `service` is the one that was ready, and has not been called since.
+    is_ready: bool,
     request: Request,
 }
 
@@ -54,20 +56,20 @@ where
     #[inline]
     fn begin(&mut self, cx: Context) -> Self::Future {
         let request = self.request.clone();
-        if std::mem::take(&mut self.ready) {
+        if std::mem::take(&mut self.is_ready) {
             return AttemptFuture::Running(self.service.serve(cx, request));
         }
-        AttemptFuture::Preparing { service: self.service.clone(), request: Some(request), cx }
+        AttemptFuture::Preparing { call: Some((self.service.clone(), request)), cx }
     }
 }
 
-/// One attempt: waits until its service is ready, unless that is known.
-#[pin_project(project = Projection)]
+/// One attempt: waits until its service is ready, if it is not yet, and calls it.
+#[pin_project(project = AttemptProjection)]
 pub enum AttemptFuture<S, Request>
 where
     S: Serve<Request>,
 {
-    Preparing { service: S, request: Option<Request>, cx: Context },
+    Preparing { call: Option<(S, Request)>, cx: Context },
     Running(#[pin] S::Future),
 }
 
@@ -81,10 +83,12 @@ where
     fn poll(mut self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<Self::Output> {
         loop {
             match self.as_mut().project() {
-                Projection::Running(running) => return running.poll(task),
-                Projection::Preparing { service, request, cx } => {
-                    ready!(service.poll_ready(task)).map_err(Error::Operation)?;
-                    let request = request.take().expect("taken only on the way to running");
+                AttemptProjection::Running(running) => return running.poll(task),
+                AttemptProjection::Preparing { call, cx } => {
+                    let (service, _) = call.as_mut().expect(COMPLETED);
+                    let readiness = ready!(service.poll_ready(task));
+                    let (mut service, request) = call.take().expect(COMPLETED);
+                    readiness.map_err(Error::Operation)?;
                     let running = service.serve(cx.after_waiting(), request);
                     self.set(Self::Running(running));
                 }
@@ -92,3 +96,5 @@ where
         }
     }
 }
+
+const COMPLETED: &str = "an attempt was polled after it had completed";

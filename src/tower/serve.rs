@@ -1,4 +1,4 @@
-//! A service that is told about the call: what stands between the layers of a pipeline.
+//! The service that each layer of a pipeline wraps, and how layers are put around it.
 
 use super::guarded::GuardService;
 use super::limited::LimitService;
@@ -10,10 +10,10 @@ use crate::policy::guarded::OperationFuture;
 use std::future::Future;
 use std::task::{self, Poll};
 
-/// A Tower service that passes on the [`Context`], as one policy does to the next, and whose error is flat.
+/// A Tower service that also receives the [`Context`] of a call, and whose error is flat.
 pub trait Serve<Request> {
     type Response;
-    /// The innermost service's own.
+    /// The error of the user's service.
     type Error;
     type Future: Future<Output = Result<Self::Response, Error<Self::Error>>>;
 
@@ -45,7 +45,7 @@ where
     }
 }
 
-/// Puts a pipeline's layers around a service, the innermost first.
+/// Layers that can be put around a service.
 pub trait Around<S> {
     type Service;
 

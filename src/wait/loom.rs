@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use loom::sync::Arc;
 use loom::thread::spawn;
 
-use super::{Closed, Order, Semaphore, oneshot};
+use super::{QueueOrder, Semaphore, SemaphoreClosed, oneshot};
 use crate::sync::UnsafeCell;
 use crate::sync::block_on;
 use crate::sync::thread::Parker;
@@ -18,7 +18,7 @@ fn model(preemptions: usize, body: impl Fn() + Send + Sync + 'static) {
     builder.check(body);
 }
 
-/// Polls once, with a waker that nobody listens to.
+/// Polls once, with a waker that has no effect.
 fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     pin!(future).poll(&mut Context::from_waker(Parker::current().waker()))
 }
@@ -45,17 +45,17 @@ impl Woken {
 
 struct Guarded {
     semaphore: Semaphore,
-    /// What one permit protects: loom sees an overlap of accesses, and a missing happens-before.
+    /// Protected by the one permit. Loom reports overlapping accesses and a missing happens-before edge.
     cell: UnsafeCell<u32>,
 }
 
-// SAFETY: that is what the semaphore is there for, and what the models check.
+// SAFETY: the cell is accessed with a permit only; the models check that this is enough.
 unsafe impl Sync for Guarded {}
 // SAFETY: as above.
 unsafe impl Send for Guarded {}
 
 impl Guarded {
-    fn new(order: Order) -> Arc<Self> {
+    fn new(order: QueueOrder) -> Arc<Self> {
         Arc::new(Self { semaphore: Semaphore::with_order(1, order), cell: UnsafeCell::new(0) })
     }
 
@@ -66,21 +66,21 @@ impl Guarded {
 }
 
 #[test]
-fn a_permit_excludes_and_hands_over() {
-    for order in [Order::Fifo, Order::Lifo] {
+fn a_permit_excludes_others_and_is_handed_over() {
+    for order in [QueueOrder::Fifo, QueueOrder::Lifo] {
         model(3, move || {
             let guarded = Guarded::new(order);
             let others = [(), ()].map(|()| {
                 let guarded = Arc::clone(&guarded);
                 spawn(move || {
-                    let _permit = block_on(guarded.semaphore.acquire(1)).unwrap();
+                    let _permit = block_on(guarded.semaphore.acquire()).unwrap();
                     guarded.touch();
                 })
             });
             for other in others {
                 other.join().unwrap();
             }
-            let _permit = guarded.semaphore.try_acquire(1).expect("both gave it back");
+            let _permit = guarded.semaphore.try_acquire().expect("both threads released it");
             guarded.touch();
             // SAFETY: as in `touch`.
             assert_eq!(guarded.cell.with(|value| unsafe { *value }), 3);
@@ -89,87 +89,87 @@ fn a_permit_excludes_and_hands_over() {
 }
 
 #[test]
-fn release_against_wait() {
+fn a_release_races_with_a_waiter() {
     loom::model(|| {
         let semaphore = Arc::new(Semaphore::new(1));
-        let holder = semaphore.try_acquire(1).unwrap();
+        let holder = semaphore.try_acquire().unwrap();
         let waiter = spawn({
             let semaphore = Arc::clone(&semaphore);
-            move || drop(block_on(semaphore.acquire(1)))
+            move || drop(block_on(semaphore.acquire()))
         });
         drop(holder);
         waiter.join().unwrap();
         assert_eq!(semaphore.available(), 1);
-        assert!(!semaphore.is_contended());
+        assert!(!semaphore.has_waiters());
     });
 }
 
-/// A waiter that gives up neither keeps a permit granted meanwhile nor holds up the next in line.
+/// A waiter that is cancelled neither keeps a permit granted meanwhile nor holds up the next waiter.
 #[test]
-fn cancel_against_release() {
+fn a_cancellation_races_with_a_release() {
     model(3, || {
         let semaphore = Arc::new(Semaphore::new(1));
-        let holder = semaphore.try_acquire(1).unwrap();
-        let patient = spawn({
+        let holder = semaphore.try_acquire().unwrap();
+        let waiter = spawn({
             let semaphore = Arc::clone(&semaphore);
-            move || drop(block_on(semaphore.acquire(1)))
+            move || drop(block_on(semaphore.acquire()))
         });
-        let impatient = spawn({
+        let cancelled = spawn({
             let semaphore = Arc::clone(&semaphore);
-            move || drop(poll_once(&mut semaphore.acquire(1)))
+            move || drop(poll_once(&mut semaphore.acquire()))
         });
         drop(holder);
-        patient.join().unwrap();
-        impatient.join().unwrap();
+        waiter.join().unwrap();
+        cancelled.join().unwrap();
         assert_eq!(semaphore.available(), 1);
-        assert!(!semaphore.is_contended());
+        assert!(!semaphore.has_waiters());
     });
 }
 
-/// The heavy one at the front goes away: the light one behind it must be served.
+/// The waiter for two permits at the front is cancelled: the waiter for one behind it is served.
 #[test]
-fn cancel_of_the_front_serves_the_next() {
+fn cancelling_the_first_waiter_serves_the_next() {
     model(3, || {
         let semaphore = Arc::new(Semaphore::new(2));
-        let holder = semaphore.try_acquire(1).unwrap();
-        let mut heavy = semaphore.acquire(2);
-        assert!(poll_once(&mut heavy).is_pending());
-        let light = spawn({
+        let holder = semaphore.try_acquire().unwrap();
+        let mut first = semaphore.acquire_n(2);
+        assert!(poll_once(&mut first).is_pending());
+        let second = spawn({
             let semaphore = Arc::clone(&semaphore);
-            move || drop(block_on(semaphore.acquire(1)))
+            move || drop(block_on(semaphore.acquire()))
         });
-        drop(heavy);
-        light.join().unwrap();
+        drop(first);
+        second.join().unwrap();
         drop(holder);
         assert_eq!(semaphore.available(), 2);
     });
 }
 
 #[test]
-fn resize_against_acquire_and_release() {
+fn a_resize_races_with_an_acquire_and_a_release() {
     model(3, || {
         let semaphore = Arc::new(Semaphore::new(1));
         let waiter = spawn({
             let semaphore = Arc::clone(&semaphore);
-            move || drop(block_on(semaphore.acquire(2)))
+            move || drop(block_on(semaphore.acquire_n(2)))
         });
-        let shrinker = spawn({
+        let releaser = spawn({
             let semaphore = Arc::clone(&semaphore);
-            move || drop(semaphore.try_acquire(1))
+            move || drop(semaphore.try_acquire())
         });
         semaphore.resize(2);
         waiter.join().unwrap();
-        shrinker.join().unwrap();
+        releaser.join().unwrap();
         semaphore.resize(0);
-        assert!(semaphore.try_acquire(1).is_err());
+        assert!(semaphore.try_acquire().is_err());
         semaphore.resize(3);
         assert_eq!(semaphore.available(), 3);
     });
 }
 
-/// Whoever waits when the semaphore is closed is told; or was served before, and has a permit.
+/// A waiter is woken by the close and finds the semaphore closed.
 #[test]
-fn close_against_acquire() {
+fn a_close_races_with_an_acquire() {
     model(3, || {
         let semaphore = Arc::new(Semaphore::new(0));
         let closer = spawn({
@@ -177,25 +177,25 @@ fn close_against_acquire() {
             move || assert!(semaphore.close())
         });
         let waker = std::sync::Arc::new(Woken::default());
-        let mut acquire = semaphore.acquire(1);
+        let mut acquire = semaphore.acquire();
         let mut polled = waker.poll(&mut acquire);
         closer.join().unwrap();
         if polled.is_pending() {
-            assert!(waker.is(), "nobody told it");
+            assert!(waker.is(), "not woken");
             polled = waker.poll(&mut acquire);
         }
-        assert!(matches!(polled, Poll::Ready(Err(Closed))));
-        assert!(!semaphore.is_contended());
+        assert!(matches!(polled, Poll::Ready(Err(SemaphoreClosed))));
+        assert!(!semaphore.has_waiters());
     });
 }
 
 #[test]
-fn close_against_release() {
+fn a_close_races_with_a_release() {
     model(3, || {
         let semaphore = Arc::new(Semaphore::new(1));
-        let held = semaphore.try_acquire(1).unwrap();
+        let held = semaphore.try_acquire().unwrap();
         let wakers = [(); 2].map(|()| std::sync::Arc::new(Woken::default()));
-        let mut waiting = [(); 2].map(|()| semaphore.acquire(1));
+        let mut waiting = [(); 2].map(|()| semaphore.acquire());
         for (waker, acquire) in wakers.iter().zip(&mut waiting) {
             assert!(waker.poll(acquire).is_pending());
         }
@@ -206,52 +206,52 @@ fn close_against_release() {
         drop(held);
         closer.join().unwrap();
         let [first, second] = [0, 1].map(|n| {
-            assert!(wakers[n].is(), "nobody told the waiter {n}");
+            assert!(wakers[n].is(), "waiter {n} was not woken");
             match wakers[n].poll(&mut waiting[n]) {
-                Poll::Ready(answer) => answer.map(drop),
-                Poll::Pending => panic!("it ended, one way or the other"),
+                Poll::Ready(result) => result.map(drop),
+                Poll::Pending => panic!("waiter {n} is still waiting"),
             }
         });
-        // The permit went to the first, and came back when everything was closed; or to nobody.
-        assert!(first == Ok(()) || first == Err(Closed));
-        assert_eq!(second, Err(Closed));
-        assert_eq!(semaphore.available(), 1);
-        assert!(!semaphore.is_contended());
+        // The permit was granted to the first waiter before the close, or to none.
+        assert!(first == Ok(()) || first == Err(SemaphoreClosed));
+        assert_eq!(second, Err(SemaphoreClosed));
+        assert_eq!(semaphore.in_use(), 0);
+        assert!(!semaphore.has_waiters());
     });
 }
 
-/// Closing wakes; leaving at that moment must not get lost in it.
+/// A cancellation during the close keeps no other waiter asleep.
 #[test]
-fn close_against_cancel() {
+fn a_close_races_with_a_cancellation() {
     model(3, || {
         let semaphore = Arc::new(Semaphore::new(0));
         let waker = std::sync::Arc::new(Woken::default());
-        let [mut given_up, mut patient] = [(); 2].map(|()| semaphore.acquire(1));
-        assert!(waker.poll(&mut given_up).is_pending());
-        assert!(waker.poll(&mut patient).is_pending());
+        let [mut cancelled, mut waiting] = [(); 2].map(|()| semaphore.acquire());
+        assert!(waker.poll(&mut cancelled).is_pending());
+        assert!(waker.poll(&mut waiting).is_pending());
         let closer = spawn({
             let semaphore = Arc::clone(&semaphore);
             move || assert!(semaphore.close())
         });
-        drop(given_up);
+        drop(cancelled);
         closer.join().unwrap();
-        assert!(matches!(waker.poll(&mut patient), Poll::Ready(Err(Closed))));
-        assert!(!semaphore.is_contended());
+        assert!(matches!(waker.poll(&mut waiting), Poll::Ready(Err(SemaphoreClosed))));
+        assert!(!semaphore.has_waiters());
     });
 }
 
-// Loom counts the allocations of a oneshot, and its `Arc` tells whether a value got lost.
+// Loom checks that each allocation of a oneshot is freed once, and `Arc` that no value is lost.
 
 #[test]
-fn oneshot_hands_over() {
+fn a_oneshot_delivers_its_value() {
     loom::model(|| {
-        let (sender, receiver) = oneshot::channel();
+        let (sender, receiver) = oneshot();
         let thread = spawn(move || sender.send(Arc::new(5)).unwrap());
         assert_eq!(*block_on(receiver).unwrap(), 5);
         thread.join().unwrap();
     });
     loom::model(|| {
-        let (sender, mut receiver) = oneshot::channel();
+        let (sender, mut receiver) = oneshot();
         let thread = spawn(move || sender.send(Arc::new(5)).unwrap());
         let early = receiver.try_recv().unwrap();
         thread.join().unwrap();
@@ -261,41 +261,41 @@ fn oneshot_hands_over() {
     });
 }
 
-/// Whoever polled last is woken, whichever waker it came with, for a value as for its absence.
+/// The waker of the last poll is woken, by a value and by a dropped sender.
 #[test]
-fn oneshot_wakes_the_last_waker() {
+fn a_oneshot_wakes_the_last_waker() {
     for sends in [true, false] {
         loom::model(move || {
-            let (sender, mut receiver) = oneshot::channel();
+            let (sender, mut receiver) = oneshot();
             let wakers = [(); 2].map(|()| std::sync::Arc::new(Woken::default()));
             assert!(wakers[0].poll(&mut receiver).is_pending());
             let thread =
                 spawn(move || if sends { sender.send(Arc::new(5)).unwrap() } else { drop(sender) });
             let early = wakers[1].poll(&mut receiver);
             thread.join().unwrap();
-            let answer = match early {
-                Poll::Ready(answer) => answer,
+            let result = match early {
+                Poll::Ready(result) => result,
                 Poll::Pending => {
-                    assert!(wakers[1].is(), "nobody woke it");
+                    assert!(wakers[1].is(), "not woken");
                     match wakers[1].poll(&mut receiver) {
-                        Poll::Ready(answer) => answer,
-                        Poll::Pending => panic!("the last word was said"),
+                        Poll::Ready(result) => result,
+                        Poll::Pending => panic!("the sender has ended"),
                     }
                 }
             };
-            assert_eq!(answer.is_ok(), sends);
+            assert_eq!(result.is_ok(), sends);
             drop(receiver);
             assert!(wakers.iter().all(|waker| std::sync::Arc::strong_count(waker) == 1));
         });
     }
 }
 
-/// A receiver that goes away, having waited or not, gets the value or gives it back.
+/// A receiver that is dropped, having waited or not, drops the value or leaves it to the sender.
 #[test]
-fn oneshot_against_a_receiver_that_goes() {
+fn a_oneshot_receiver_is_dropped_during_a_send() {
     for waits in [true, false] {
         loom::model(move || {
-            let (sender, mut receiver) = oneshot::channel();
+            let (sender, mut receiver) = oneshot();
             let value = Arc::new(());
             let waker = std::sync::Arc::new(Woken::default());
             if waits {
@@ -311,7 +311,7 @@ fn oneshot_against_a_receiver_that_goes() {
             assert_eq!(std::sync::Arc::strong_count(&waker), 1);
         });
         loom::model(move || {
-            let (sender, mut receiver) = oneshot::channel::<u32>();
+            let (sender, mut receiver) = oneshot::<u32>();
             let waker = std::sync::Arc::new(Woken::default());
             if waits {
                 assert!(waker.poll(&mut receiver).is_pending());

@@ -1,12 +1,19 @@
-//! Waiting: for permits, for one value, for a word to change.
+//! Waiting: a semaphore and a channel for one value.
 //!
-//! Everything here serves threads and tasks alike, from one queue: a thread waits by polling the same
-//! future and parking in between. No runtime is needed and none is assumed.
+//! - [`Semaphore`]: a limited number of permits; fair, resizable, closable.
+//! - [`oneshot`]: a channel for one value.
 //!
-//! - [`Semaphore`]: permits in limited number, fair, weighted, resizable, closable;
-//! - [`oneshot`]: one value, handed over once.
+//! # How it works
+//!
+//! Threads and tasks wait in the same queues: a thread polls the same future as a task, and parks
+//! between polls. No runtime is needed.
+//!
+//! # Panics
+//!
+//! A waker that panics does not keep other waiters from being woken. Its panic reaches the caller that
+//! woke it, after all structures are consistent again.
 
-pub mod oneshot;
+mod oneshot;
 mod semaphore;
 mod wait_queue;
 mod waiter_list;
@@ -15,8 +22,10 @@ mod waiter_list;
 #[allow(unsafe_code)]
 mod loom;
 
+pub use oneshot::{OneshotClosed, OneshotReceiver, OneshotSender, oneshot};
 pub use semaphore::{
-    Acquire, AcquireError, AcquireOwned, Closed, Order, OwnedPermit, Permit, Semaphore,
+    OwnedSemaphoreAcquireFuture, OwnedSemaphorePermit, QueueOrder, Semaphore,
+    SemaphoreAcquireFuture, SemaphoreClosed, SemaphoreError, SemaphorePermit,
 };
 pub(crate) use wait_queue::{Attempt, Condition, Wait, WaitQueue, WaitState};
 pub(crate) use waiter_list::{WaiterKey, WaiterList};

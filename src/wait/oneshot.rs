@@ -1,20 +1,4 @@
-//! One value from one place to another, once.
-//!
-//! [`channel`] gives a [`Sender`] and a [`Receiver`] that share one allocation. The receiver is a
-//! future; a thread waits with [`Receiver::recv_blocking`].
-//!
-//! ```
-//! use mainstay::wait::oneshot;
-//!
-//! let (sender, receiver) = oneshot::channel();
-//! std::thread::spawn(move || sender.send(6 * 7));
-//! assert_eq!(receiver.recv_blocking(), Ok(42));
-//! ```
-//!
-//! # Cost
-//!
-//! One allocation. While nobody waits, sending is one compare-and-swap and receiving one load; whoever
-//! lets go last frees the memory, as the word of state tells, so that no counts are kept.
+//! A channel for one value.
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, handle_alloc_error};
@@ -22,26 +6,27 @@ use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::mem::{self, MaybeUninit};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
 use std::ptr::NonNull;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::sync::atomic::{AtomicU32, Ordering};
-use crate::sync::{UnsafeCell, heap};
-use crate::sync::{block_on, block_on_timeout};
+use crate::sync::{UnsafeCell, block_on, block_on_timeout, heap};
+use crate::time::Clock;
 
-/// What the two share.
+/// What sender and receiver share.
 ///
-/// Invariants, on which the unsafe code rests:
+/// # Invariants
 ///
-/// 1. The value belongs to the sender until it sets ENDED, then to the receiver; unless the receiver was
-///    GONE by then. It is initialised exactly if VALUE is set and the receiver has not taken it.
-/// 2. The waker belongs to the receiver while WAITING is down. If WAITING is up when ENDED is set, it
-///    belongs to the sender from then on.
-/// 3. Each side touches the memory until it sets its own GONE bit, and no longer; whoever sets the second
-///    one frees it. The receiver sets its bit only before ENDED or after taking the value, so that no
-///    value is ever inside by then.
+/// 1. The value belongs to the sender until it sets ENDED, then to the receiver, unless RECEIVER_GONE
+///    was set by then. It is initialized exactly if VALUE is set and the receiver has not taken it.
+/// 2. The waker belongs to the receiver while WAITING is clear. If WAITING is set when ENDED is set, the
+///    waker belongs to the sender from then on.
+/// 3. Each side accesses the memory until it sets its own GONE bit, and not after; the side that sets
+///    the second one frees it. The receiver sets its bit only before ENDED or after it took the value,
+///    so no value is left inside when the memory is freed.
 struct Shared<T> {
     state: AtomicU32,
     value: UnsafeCell<MaybeUninit<T>>,
@@ -50,53 +35,68 @@ struct Shared<T> {
 
 /// A waker is in place.
 const WAITING: u32 = 0b1;
-/// The sender has said its last word.
+/// The sender has sent a value or was dropped.
 const ENDED: u32 = 0b10;
-/// And the word was a value.
+/// The sender has sent a value.
 const VALUE: u32 = 0b100;
 const SENDER_GONE: u32 = 0b1000;
 const RECEIVER_GONE: u32 = 0b1_0000;
 
-/// One side's right to the memory.
+/// One side's right to access the shared memory.
 struct Handle<T>(NonNull<Shared<T>>);
 
 impl<T> Handle<T> {
     #[inline]
     fn shared(&self) -> &Shared<T> {
-        // SAFETY: whoever has a handle has not set its GONE bit, so the memory is there (invariant 3).
+        // SAFETY: a side that has a handle has not set its GONE bit, so the memory is valid (invariant
+        // 3).
         unsafe { self.0.as_ref() }
     }
 
     #[inline]
     fn free(self) {
-        // SAFETY: both GONE bits are set, or the other side's is and this one will touch the memory no
-        // more: nobody else does (invariant 3).
+        // SAFETY: both GONE bits are set, or the other side's bit is set and this side does not access
+        // the memory again: there is no other access (invariant 3).
         let waker = self.shared().waker.with_mut(|waker| unsafe { (*waker).take() });
-        // SAFETY: as above. It was allocated by `channel` with this layout.
+        // SAFETY: as above. The memory was allocated by `oneshot` with this layout.
         unsafe {
             self.0.drop_in_place();
             heap::dealloc(self.0.as_ptr().cast(), Layout::new::<Shared<T>>());
         }
-        // The code of others: last.
+        // Runs user code, and so comes last.
         drop(waker);
     }
 
-    /// Sets this side's GONE bit.
+    /// Sets this side's GONE bit, and frees the memory if the other side's was set.
     #[inline]
     fn leave(self, own: u32, others: u32) {
-        // Ordering: release, so that all that this side did happens before the memory is freed; acquire,
-        // for the same from the other side.
+        // Ordering: release, so that all accesses of this side happen before the memory is freed;
+        // acquire, for those of the other side.
         if self.shared().state.fetch_or(own, Ordering::AcqRel) & others != 0 {
             self.free();
         }
     }
 }
 
-/// A sender and a receiver of one value.
+/// Creates a channel for one value: a sender and a receiver, which is a future.
+///
+/// ```
+/// use mainstay::wait::oneshot;
+///
+/// let (sender, receiver) = oneshot();
+/// std::thread::spawn(move || sender.send(6 * 7));
+/// assert_eq!(receiver.recv_blocking(), Ok(42));
+/// ```
+///
+/// # Performance
+///
+/// One allocation for both halves. While the receiver does not wait, sending is one compare-and-swap
+/// and receiving is one load. There are no reference counts: the state word says which side frees the
+/// memory.
 #[inline]
-pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
+pub fn oneshot<T>() -> (OneshotSender<T>, OneshotReceiver<T>) {
     let layout = Layout::new::<Shared<T>>();
-    // SAFETY: the layout is not empty: the state has a size.
+    // SAFETY: the layout is not empty, because the state has a size.
     let memory = unsafe { heap::alloc(layout) };
     let Some(shared) = NonNull::new(memory.cast::<Shared<T>>()) else { handle_alloc_error(layout) };
     let value = Shared {
@@ -104,56 +104,81 @@ pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
         value: UnsafeCell::new(MaybeUninit::uninit()),
         waker: UnsafeCell::new(None),
     };
-    // SAFETY: just allocated for it.
+    // SAFETY: the memory was just allocated for it.
     unsafe { shared.write(value) };
-    (Sender { handle: Handle(shared) }, Receiver { handle: Some(Handle(shared)) })
+    (OneshotSender { handle: Handle(shared) }, OneshotReceiver { handle: Some(Handle(shared)) })
 }
 
-/// Sends the value. Dropped instead, it lets the receiver know that none will come.
-pub struct Sender<T> {
+/// The sending half of a [`oneshot`] channel. Dropping it closes the channel.
+pub struct OneshotSender<T> {
     handle: Handle<T>,
 }
 
-/// Receives the value: a future, or [`recv_blocking`](Self::recv_blocking) for a thread.
+/// The receiving half of a [`oneshot`] channel: a future that resolves to the value, or to
+/// [`OneshotClosed`] if the sender was dropped without sending.
+///
+/// ```
+/// use mainstay::wait::oneshot;
+///
+/// # futures::executor::block_on(async {
+/// let (sender, receiver) = oneshot();
+/// sender.send("value").unwrap();
+/// assert_eq!(receiver.await, Ok("value"));
+/// # });
+/// ```
 ///
 /// # Cancel safety
 ///
-/// It can be polled by reference, in a `select`, and dropped at any time; dropping it drops a value
-/// that was sent and not received.
+/// The receiver can be polled by mutable reference, for example in a `select!`, and dropped at any
+/// time. Dropping it drops a value that was sent and not received.
 #[must_use = "futures do nothing unless polled"]
-pub struct Receiver<T> {
-    /// `None` after the last word was received.
+pub struct OneshotReceiver<T> {
+    /// `None` after the value, or the end of the channel, was received.
     handle: Option<Handle<T>>,
 }
 
-// SAFETY: a value goes from the sender's thread to the receiver's (`T: Send`). Through a shared reference
-// to a handle nobody gets at it, so `T: Sync` is not needed.
-unsafe impl<T: Send> Send for Sender<T> {}
+// SAFETY: a value moves from the sender's thread to the receiver's (`T: Send`). A shared reference to a
+// handle gives no access to the value, so `T: Sync` is not required.
+unsafe impl<T: Send> Send for OneshotSender<T> {}
 // SAFETY: as above.
-unsafe impl<T: Send> Sync for Sender<T> {}
+unsafe impl<T: Send> Sync for OneshotSender<T> {}
 // SAFETY: as above.
-unsafe impl<T: Send> Send for Receiver<T> {}
+unsafe impl<T: Send> Send for OneshotReceiver<T> {}
 // SAFETY: as above.
-unsafe impl<T: Send> Sync for Receiver<T> {}
+unsafe impl<T: Send> Sync for OneshotReceiver<T> {}
 
-/// The sender was dropped without sending, or the value was already received.
+// The value is never borrowed while it is inside, and a panic of a waker leaves the state intact.
+impl<T> UnwindSafe for OneshotSender<T> {}
+impl<T> RefUnwindSafe for OneshotSender<T> {}
+impl<T> UnwindSafe for OneshotReceiver<T> {}
+impl<T> RefUnwindSafe for OneshotReceiver<T> {}
+
+/// The sender was dropped without sending, or the value was received before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Closed;
+pub struct OneshotClosed;
 
-impl fmt::Display for Closed {
+impl fmt::Display for OneshotClosed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no value will come: its sender is gone")
+        f.write_str("the oneshot channel is closed")
     }
 }
 
-impl Error for Closed {}
+impl Error for OneshotClosed {}
 
-impl<T> Sender<T> {
-    /// Sends `value`; gives it back if the receiver is gone.
+impl<T> OneshotSender<T> {
+    /// Sends `value`.
     ///
     /// # Errors
     ///
-    /// The value, if the receiver was dropped.
+    /// Returns the value if the receiver was dropped.
+    ///
+    /// ```
+    /// use mainstay::wait::oneshot;
+    ///
+    /// let (sender, receiver) = oneshot();
+    /// drop(receiver);
+    /// assert_eq!(sender.send(5), Err(5));
+    /// ```
     #[inline]
     pub fn send(self, value: T) -> Result<(), T> {
         let handle = Handle(self.handle.0);
@@ -163,7 +188,7 @@ impl<T> Sender<T> {
         match end(handle, VALUE) {
             None => Ok(()),
             Some(handle) => {
-                // SAFETY: written above, and nobody else will read it: the receiver is gone.
+                // SAFETY: written above, and not read by the receiver, which is gone.
                 let value = handle.shared().value.with(|place| unsafe { place.cast::<T>().read() });
                 handle.free();
                 Err(value)
@@ -171,14 +196,14 @@ impl<T> Sender<T> {
         }
     }
 
-    /// Whether the receiver is gone, so that nobody waits for the work that leads to the value.
+    /// Returns whether the receiver was dropped, so that computing the value is useless.
     pub fn is_closed(&self) -> bool {
-        // Ordering: relaxed; nothing is read on the strength of it.
+        // Ordering: relaxed; no other memory is read depending on it.
         self.handle.shared().state.load(Ordering::Relaxed) & RECEIVER_GONE != 0
     }
 }
 
-impl<T> Drop for Sender<T> {
+impl<T> Drop for OneshotSender<T> {
     fn drop(&mut self) {
         if let Some(handle) = end(Handle(self.handle.0), 0) {
             handle.free();
@@ -186,25 +211,25 @@ impl<T> Drop for Sender<T> {
     }
 }
 
-/// The sender's last word. Gives the memory back if the receiver was gone before.
+/// Ends the sender's part; `value` is VALUE or 0. Returns the handle if the receiver was gone before.
 #[inline]
-fn end<T>(handle: Handle<T>, word: u32) -> Option<Handle<T>> {
-    // Ordering: release, with the acquire of the receiver who sees ENDED: the value is there.
-    let last = word | ENDED | SENDER_GONE;
+fn end<T>(handle: Handle<T>, value: u32) -> Option<Handle<T>> {
+    // Ordering: release, with the acquire of a receiver that sees ENDED: the value has been written.
+    let last = value | ENDED | SENDER_GONE;
     let state = &handle.shared().state;
     match state.compare_exchange(0, last, Ordering::Release, Ordering::Relaxed) {
         Ok(_) => None,
-        Err(_) => end_before_somebody(handle, word),
+        Err(_) => end_slow(handle, value),
     }
 }
 
-/// The same when the receiver waits, or is gone.
+/// The rest of [`end`]: the receiver waits, or is gone.
 #[cold]
-fn end_before_somebody<T>(handle: Handle<T>, word: u32) -> Option<Handle<T>> {
+fn end_slow<T>(handle: Handle<T>, value: u32) -> Option<Handle<T>> {
     let shared = handle.shared();
-    // Ordering: release, as in `end`; acquire, so that the waker is there, and so that the receiver is
-    // done with the memory if it is gone.
-    let state = shared.state.fetch_or(word | ENDED, Ordering::AcqRel);
+    // Ordering: release, as in `end`; acquire, so that the waker has been written, and so that a receiver
+    // that is gone has finished with the memory.
+    let state = shared.state.fetch_or(value | ENDED, Ordering::AcqRel);
     if state & RECEIVER_GONE != 0 {
         return Some(handle);
     }
@@ -215,36 +240,95 @@ fn end_before_somebody<T>(handle: Handle<T>, word: u32) -> Option<Handle<T>> {
         None
     };
     handle.leave(SENDER_GONE, RECEIVER_GONE);
-    // The code of others: last.
+    // Runs user code, and so comes last.
     if let Some(waker) = waker {
         waker.wake();
     }
     None
 }
 
-impl<T> Receiver<T> {
-    /// The value, if it is there: `Ok(None)` says not yet.
+impl<T> OneshotReceiver<T> {
+    /// Returns the value if it was sent, and `Ok(None)` if it may still be sent.
     ///
     /// # Errors
     ///
-    /// [`Closed`] if it will never come.
+    /// [`OneshotClosed`] if no value will come.
     #[inline]
-    pub fn try_recv(&mut self) -> Result<Option<T>, Closed> {
-        let Some(handle) = &self.handle else { return Err(Closed) };
+    pub fn try_recv(&mut self) -> Result<Option<T>, OneshotClosed> {
+        let Some(handle) = &self.handle else { return Err(OneshotClosed) };
         // Ordering: acquire, with the release in `end`.
         let state = handle.shared().state.load(Ordering::Acquire);
-        if state & ENDED == 0 { Ok(None) } else { self.last_word(state).map(Some) }
+        if state & ENDED == 0 { Ok(None) } else { self.take(state).map(Some) }
     }
 
-    /// Takes what the sender said last, and lets go of the memory; `state` says ENDED.
+    /// Waits for at most `timeout` of the [system clock](Clock::system), counted from the first poll.
+    /// The future resolves to `Ok(None)` when the time is over, and the receiver can be used again.
+    ///
+    /// ```
+    /// use mainstay::wait::oneshot;
+    /// use std::time::Duration;
+    ///
+    /// # futures::executor::block_on(async {
+    /// let (_sender, mut receiver) = oneshot::<u8>();
+    /// let timeout = Duration::from_millis(1);
+    /// assert_eq!(receiver.recv_timeout(timeout).await, Ok(None));
+    /// # });
+    /// ```
+    pub fn recv_timeout(
+        &mut self,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<Option<T>, OneshotClosed>> {
+        let received = Clock::system().timeout(timeout, self);
+        async move { received.await.transpose() }
+    }
+
+    /// Blocks the thread until the value is received.
+    ///
+    /// # Errors
+    ///
+    /// [`OneshotClosed`] if no value will come.
+    pub fn recv_blocking(self) -> Result<T, OneshotClosed> {
+        block_on(self)
+    }
+
+    /// Blocks the thread until the value is received, for at most `timeout`. Returns `Ok(None)` when the
+    /// time is over; then the receiver can be used again.
+    ///
+    /// # Errors
+    ///
+    /// [`OneshotClosed`] if no value will come.
+    ///
+    /// ```
+    /// use mainstay::wait::oneshot;
+    /// use std::time::Duration;
+    ///
+    /// let (sender, mut receiver) = oneshot();
+    /// let timeout = Duration::from_millis(1);
+    /// assert_eq!(receiver.recv_blocking_timeout(timeout), Ok(None));
+    /// sender.send(5).unwrap();
+    /// assert_eq!(receiver.recv_blocking_timeout(timeout), Ok(Some(5)));
+    /// ```
+    pub fn recv_blocking_timeout(&mut self, timeout: Duration) -> Result<Option<T>, OneshotClosed> {
+        block_on_timeout(self, timeout).transpose()
+    }
+
+    /// Returns whether no value will come any more: the sender was dropped without sending, or the value
+    /// was received.
+    pub fn is_closed(&self) -> bool {
+        let Some(handle) = &self.handle else { return true };
+        // Ordering: relaxed; no other memory is read depending on it.
+        handle.shared().state.load(Ordering::Relaxed) & (ENDED | VALUE) == ENDED
+    }
+
+    /// Takes what the sender left and gives up the memory; `state` contains ENDED.
     #[inline]
-    fn last_word(&mut self, state: u32) -> Result<T, Closed> {
-        let handle = self.handle.take().ok_or(Closed)?;
-        let word = if state & VALUE == 0 {
-            Err(Closed)
+    fn take(&mut self, state: u32) -> Result<T, OneshotClosed> {
+        let handle = self.handle.take().ok_or(OneshotClosed)?;
+        let result = if state & VALUE == 0 {
+            Err(OneshotClosed)
         } else {
-            // SAFETY: it is there, and the receiver's (invariant 1), who looks for it only once: the
-            // handle is gone from `self`.
+            // SAFETY: the value is initialized and the receiver's (invariant 1). It is read only once,
+            // because the handle was taken out of `self`.
             Ok(handle.shared().value.with(|place| unsafe { place.cast::<T>().read() }))
         };
         if state & SENDER_GONE == 0 {
@@ -252,94 +336,22 @@ impl<T> Receiver<T> {
         } else {
             handle.free();
         }
-        word
+        result
     }
 
-    /// Parks until the value is there.
-    ///
-    /// # Errors
-    ///
-    /// [`Closed`] if it will never come.
-    pub fn recv_blocking(self) -> Result<T, Closed> {
-        block_on(self)
-    }
-
-    /// Parks until the value is there, for no longer than `patience`: `Ok(None)` says not yet, and the
-    /// receiver can be asked again.
-    ///
-    /// # Errors
-    ///
-    /// [`Closed`] if it will never come.
-    pub fn recv_timeout(&mut self, patience: Duration) -> Result<Option<T>, Closed> {
-        block_on_timeout(self, patience).transpose()
-    }
-}
-
-impl<T> Shared<T> {
-    /// Puts a copy of `waker` in place; fails with the state if the sender said its last word meanwhile.
-    fn wait(&self, mut state: u32, waker: &Waker) -> Result<(), u32> {
-        if state & WAITING != 0 {
-            // Ordering: acquire, with the release in `end`.
-            state = self.state.fetch_and(!WAITING, Ordering::Acquire);
-            if state & ENDED != 0 {
-                return Err(state);
-            }
-        }
-        // SAFETY: the waker is the receiver's while WAITING is down (invariant 2). Nothing here refers to
-        // it while the code of others runs: that is called with copies.
-        let known = self
-            .waker
-            .with(|known| unsafe { (*known).as_ref().is_some_and(|known| known.will_wake(waker)) });
-        if !known {
-            let new = waker.clone();
-            // SAFETY: as above.
-            drop(self.waker.with_mut(|waker| unsafe { (*waker).replace(new) }));
-        }
-        // Ordering: release, for the sender who takes the waker; acquire, as above.
-        let state = self.state.fetch_or(WAITING, Ordering::AcqRel);
-        if state & ENDED == 0 { Ok(()) } else { Err(state) }
-    }
-}
-
-impl<T> Future for Receiver<T> {
-    type Output = Result<T, Closed>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(handle) = &self.handle else { return Poll::Ready(Err(Closed)) };
-        // Ordering: as in `try_recv`.
-        let mut state = handle.shared().state.load(Ordering::Acquire);
-        if state & ENDED == 0 {
-            match handle.shared().wait(state, cx.waker()) {
-                Ok(()) => return Poll::Pending,
-                Err(ended) => state = ended,
-            }
-        }
-        Poll::Ready(self.last_word(state))
-    }
-}
-
-impl<T> Drop for Receiver<T> {
-    #[inline]
-    fn drop(&mut self) {
-        if self.handle.is_some() {
-            self.turn_away();
-        }
-    }
-}
-
-impl<T> Receiver<T> {
+    /// Gives up the memory before the value was received.
     #[cold]
-    fn turn_away(&mut self) {
+    fn abandon(&mut self) {
         let Some(handle) = &self.handle else { return };
         let shared = handle.shared();
-        // The waker goes first, as long as it is surely the receiver's.
+        // The waker is removed first, while it certainly belongs to the receiver.
         // Ordering: acquire, as in `try_recv`.
         let mut state = shared.state.fetch_and(!WAITING, Ordering::Acquire);
         if state & ENDED == 0 {
-            // SAFETY: the receiver's, for WAITING is down (invariant 2).
+            // SAFETY: it is the receiver's, because WAITING is clear (invariant 2).
             let waker = shared.waker.with_mut(|waker| unsafe { (*waker).take() });
             state &= !WAITING;
-            // Ordering: release, for the sender who frees the memory; acquire, as above.
+            // Ordering: release, for the sender that frees the memory; acquire, as above.
             match shared.state.compare_exchange(
                 state,
                 state | RECEIVER_GONE,
@@ -353,18 +365,71 @@ impl<T> Receiver<T> {
                 Err(ended) => state = ended,
             }
         }
-        drop(self.last_word(state));
+        drop(self.take(state));
     }
 }
 
-impl<T> fmt::Debug for Sender<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sender").finish_non_exhaustive()
+impl<T> Shared<T> {
+    /// Puts a clone of `waker` in place. Fails with the state if the sender has ended meanwhile.
+    fn wait(&self, mut state: u32, waker: &Waker) -> Result<(), u32> {
+        if state & WAITING != 0 {
+            // Ordering: acquire, with the release in `end`.
+            state = self.state.fetch_and(!WAITING, Ordering::Acquire);
+            if state & ENDED != 0 {
+                return Err(state);
+            }
+        }
+        // SAFETY: the waker is the receiver's while WAITING is clear (invariant 2). No reference to it
+        // exists while user code runs: `clone` and `drop` are called on copies, and `will_wake` compares
+        // pointers.
+        let known = self
+            .waker
+            .with(|known| unsafe { (*known).as_ref().is_some_and(|known| known.will_wake(waker)) });
+        if !known {
+            let new = waker.clone();
+            // SAFETY: as above.
+            drop(self.waker.with_mut(|waker| unsafe { (*waker).replace(new) }));
+        }
+        // Ordering: release, for the sender, which takes the waker; acquire, as above.
+        let state = self.state.fetch_or(WAITING, Ordering::AcqRel);
+        if state & ENDED == 0 { Ok(()) } else { Err(state) }
     }
 }
 
-impl<T> fmt::Debug for Receiver<T> {
+impl<T> Future for OneshotReceiver<T> {
+    type Output = Result<T, OneshotClosed>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(handle) = &self.handle else { return Poll::Ready(Err(OneshotClosed)) };
+        // Ordering: as in `try_recv`.
+        let mut state = handle.shared().state.load(Ordering::Acquire);
+        if state & ENDED == 0 {
+            match handle.shared().wait(state, cx.waker()) {
+                Ok(()) => return Poll::Pending,
+                Err(ended) => state = ended,
+            }
+        }
+        Poll::Ready(self.take(state))
+    }
+}
+
+impl<T> Drop for OneshotReceiver<T> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.handle.is_some() {
+            self.abandon();
+        }
+    }
+}
+
+impl<T> fmt::Debug for OneshotSender<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Receiver").finish_non_exhaustive()
+        f.debug_struct("OneshotSender").finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for OneshotReceiver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OneshotReceiver").finish_non_exhaustive()
     }
 }

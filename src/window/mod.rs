@@ -73,6 +73,7 @@ use crate::time::Instant;
 use count_window::CountWindow;
 use latency_window::LatencyWindow;
 use sparse_window::SparseWindow;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 use time_window::TimeWindow;
 
@@ -91,6 +92,10 @@ enum Kind {
     Sparse(SparseWindow),
     Time(Box<TimeWindow>),
 }
+
+// Runs no user code.
+impl UnwindSafe for Window {}
+impl RefUnwindSafe for Window {}
 
 impl Window {
     /// The largest number of calls that a count window covers.

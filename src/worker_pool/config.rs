@@ -1,54 +1,80 @@
+//! The settings of a pool, their defaults and limits.
+
+use super::WorkerPool;
 use super::events::Emitter;
+use super::queue::Queue;
+use super::queue::codel::CoDel;
+use super::queue::priority_queue::PriorityQueue;
+use super::queue::wait_times::WaitTimes;
+use super::shared::Shared;
 use super::shutdown::Shutdown;
-use super::{Shared, WorkerPool, workers};
+use super::stats::Stats;
+use super::workers;
 use crate::error::ConfigError;
 use crate::event::Observer;
-use crate::sync::{PlainArc, PlainMutex, intern};
+use crate::sync::atomic::AtomicU64;
+use crate::sync::{Counter, PlainArc, PlainMutex, intern};
 use crate::time::Clock;
-use crate::worker_pool::queue::codel::CoDel;
 use std::any::Any;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 const NAME: &str = "worker_pool";
-/// A thread costs some 50 µs to start and a stack to keep: worth keeping over the lull between two bursts.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
-/// A cache line each: 64 KiB. Room for a burst; a queue much longer than what the workers get through in the
-/// time that anybody waits for an answer only adds delay.
+/// A thread costs some 50 µs to start and a stack to keep, so it is kept during the pause between two
+/// bursts.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A cache line each: 64 KiB. Enough for a burst. A queue that takes longer to run than clients wait
+/// only adds delay.
 const QUEUE_CAPACITY: usize = 1024;
-const WHEN_FULL: OverflowRule = OverflowRule::Reject;
-/// Deep enough for jobs that submit jobs that submit jobs, far from the end of any stack.
-const INLINE_DEPTH: u32 = 16;
+const OVERFLOW_RULE: OverflowRule = OverflowRule::Reject;
+/// Enough for jobs that submit jobs that submit jobs, and far from the end of any stack.
+const MAX_INLINE_DEPTH: u32 = 16;
 
-const MOST_WORKERS: usize = 65_535;
-const MOST_CAPACITY: usize = 1 << 24;
-/// Not near the end of a stack of 2 MiB, without optimization either.
-const MOST_INLINE_DEPTH: u32 = 128;
+const WORKERS_LIMIT: usize = 65_535;
+const QUEUE_CAPACITY_LIMIT: usize = 1 << 24;
+/// Far from the end of a stack of 2 MiB, also without optimization.
+const INLINE_DEPTH_LIMIT: u32 = 128;
 
-/// What [`execute`](WorkerPool::execute) and [`spawn`](WorkerPool::spawn) do when the queue is full.
+/// What [`execute`](WorkerPool::execute) does when the queue is full.
 ///
-/// On a worker of the same pool `Block` runs the job then and there: see
-/// [self-submission](super#submitting-from-a-job).
+/// No rule loses a job silently: the caller gets an error, or the job runs, or an older job is evicted,
+/// whose handle gets an error and which is counted and reported.
+///
+/// ```
+/// use mainstay::worker_pool::{OverflowRule, WorkerPool};
+///
+/// let pool = WorkerPool::builder().when_full(OverflowRule::CallerRuns).build()?;
+/// pool.execute(|| println!("runs on a worker, or here"))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OverflowRule {
-    /// The calling thread waits for room.
+    /// Blocks the calling thread until the queue is not full.
+    ///
+    /// On a worker of the same pool the job runs inside the call instead, because all workers might
+    /// wait. So a caller that holds a lock, a borrow or a transaction that the job needs as well
+    /// deadlocks or panics, but only when the queue is full. Two pools whose jobs submit to each other
+    /// can block each other forever: let one of them reject.
     Block,
-    /// The job is refused, and comes back.
+    /// Returns the job with [`Reason::QueueFull`](crate::error::Reason::QueueFull).
     Reject,
-    /// The calling thread runs the job, and submits nothing else meanwhile: a brake. Nested deeper than
-    /// [`inline_depth`](WorkerPoolBuilder::inline_depth) the job is refused.
+    /// Runs the job on the calling thread, which slows the caller down to the pace of the pool.
+    ///
+    /// The job runs inside the call, so the caller must not hold a lock that the job takes as well.
+    /// Nested deeper than [`max_inline_depth`](WorkerPoolBuilder::max_inline_depth) it is rejected.
     CallerRuns,
-    /// The job that has waited longest makes room; its handle gets [`JobError::QueueFull`](super::JobError). If
-    /// the system has just taken the processor from a thread in the middle of pushing or taking a job, the
-    /// submitter yields until that has finished.
+    /// Evicts the job that has waited longest. Its handle gets
+    /// [`JobError::QueueFull`](super::JobError::QueueFull); it counts as rejected, and an `evicted`
+    /// event is reported.
+    ///
+    /// While a thread that is pushing or taking a job has lost its processor, the caller yields until
+    /// that thread has finished.
     DropOldest,
-    /// The job is dropped as if it had been taken; its handle gets [`JobError::QueueFull`](super::JobError).
-    DropNewest,
 }
 
-/// How many workers: always so many, or between two numbers.
+/// The number of workers: fixed, or between two limits.
 ///
 /// ```
 /// use mainstay::worker_pool::WorkerPool;
@@ -59,35 +85,35 @@ pub enum OverflowRule {
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct WorkerCount {
-    pub(crate) least: usize,
-    pub(crate) most: usize,
+    pub(crate) min: usize,
+    pub(crate) max: usize,
 }
 
 impl From<usize> for WorkerCount {
     fn from(count: usize) -> Self {
-        Self { least: count, most: count }
+        Self { min: count, max: count }
     }
 }
 
 impl From<RangeInclusive<usize>> for WorkerCount {
     fn from(range: RangeInclusive<usize>) -> Self {
-        Self { least: *range.start(), most: *range.end() }
+        Self { min: *range.start(), max: *range.end() }
     }
 }
 
 impl fmt::Debug for WorkerCount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.least == self.most {
-            true => write!(f, "{}", self.least),
-            false => write!(f, "{}..={}", self.least, self.most),
+        match self.min == self.max {
+            true => write!(f, "{}", self.min),
+            false => write!(f, "{}..={}", self.min, self.max),
         }
     }
 }
 
 impl WorkerCount {
     pub(crate) fn validate(self) -> Result<Self, ConfigError> {
-        let ordered = 1 <= self.least && self.least <= self.most && self.most <= MOST_WORKERS;
-        if ordered {
+        let valid = 1 <= self.min && self.min <= self.max && self.max <= WORKERS_LIMIT;
+        if valid {
             Ok(self)
         } else {
             Err(ConfigError::new("workers", self, "1 to 65535, or a range of these"))
@@ -95,10 +121,27 @@ impl WorkerCount {
     }
 }
 
-pub(crate) type Hook = Box<dyn Fn() + Send + Sync>;
+pub(crate) type ThreadHook = Box<dyn Fn() + Send + Sync>;
 pub(crate) type PanicHook = Box<dyn Fn(&(dyn Any + Send)) + Send + Sync>;
 
-/// Sets up a [`WorkerPool`]; see [there](super) for what the config do together.
+/// Builds a [`WorkerPool`].
+///
+/// ```
+/// use mainstay::worker_pool::{OverflowRule, WorkerPool};
+/// use std::time::Duration;
+///
+/// let pool = WorkerPool::builder()
+///     .name("thumbnails")
+///     .workers(1..=4)
+///     .idle_timeout(Duration::from_secs(30))
+///     .queue_capacity(256)
+///     .when_full(OverflowRule::CallerRuns)
+///     .priorities()
+///     .shed_standing_queue()
+///     .on_panic(|_| eprintln!("a job panicked"))
+///     .build()?;
+/// # Ok::<(), mainstay::error::ConfigError>(())
+/// ```
 #[must_use]
 pub struct WorkerPoolBuilder {
     name: String,
@@ -111,14 +154,14 @@ pub struct WorkerPoolBuilder {
     observer: Option<PlainArc<dyn Observer>>,
 }
 
-/// What the pool looks up while it runs.
+/// The settings that the pool reads while it runs.
 pub(crate) struct Config {
     pub(crate) idle_timeout: Duration,
-    pub(crate) when_full: OverflowRule,
-    pub(crate) inline_depth: u32,
+    pub(crate) overflow_rule: OverflowRule,
+    pub(crate) max_inline_depth: u32,
     pub(crate) stack_size: Option<usize>,
-    pub(crate) on_start: Option<Hook>,
-    pub(crate) on_stop: Option<Hook>,
+    pub(crate) on_thread_start: Option<ThreadHook>,
+    pub(crate) on_thread_stop: Option<ThreadHook>,
     pub(crate) on_panic: Option<PanicHook>,
     pub(crate) on_drop: Shutdown,
 }
@@ -132,12 +175,12 @@ impl Default for WorkerPoolBuilder {
             codel: None,
             priorities: false,
             config: Config {
-                idle_timeout: KEEP_ALIVE,
-                when_full: WHEN_FULL,
-                inline_depth: INLINE_DEPTH,
+                idle_timeout: IDLE_TIMEOUT,
+                overflow_rule: OVERFLOW_RULE,
+                max_inline_depth: MAX_INLINE_DEPTH,
                 stack_size: None,
-                on_start: None,
-                on_stop: None,
+                on_thread_start: None,
+                on_thread_stop: None,
                 on_panic: None,
                 on_drop: Shutdown::drain(),
             },
@@ -148,169 +191,181 @@ impl Default for WorkerPoolBuilder {
 }
 
 impl WorkerPoolBuilder {
-    /// What rejections and events call this pool, and its threads, which get a number besides. Default:
-    /// `worker_pool`.
+    /// Sets the pool's name, which errors, events and threads carry. Default: `worker_pool`.
     ///
-    /// Names are kept for the life of the process.
+    /// A thread's name is the pool's name and a number. Names are kept for the life of the process.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// How many workers there are; as many as the machine has processors by default. A range makes the pool
-    /// elastic: a job that finds nobody idle gets a new worker as long as there are fewer than the upper
-    /// bound, before any job waits in the queue; and workers that are not needed go, down to the lower
-    /// bound.
+    /// Sets the number of workers: `4` is a fixed number, `1..=8` an elastic one. Default: the number
+    /// of processors, which suits jobs that compute.
+    ///
+    /// An elastic pool starts a worker when a job is submitted, no worker is idle and there are fewer
+    /// than the maximum. It ends workers that have been idle for
+    /// [`idle_timeout`](Self::idle_timeout), down to the minimum.
     pub fn workers(mut self, workers: impl Into<WorkerCount>) -> Self {
         self.workers = workers.into();
         self
     }
 
-    /// How long a worker above the lower bound sleeps before it goes; 10 s by default.
-    pub fn idle_timeout(mut self, idle_timeout: Duration) -> Self {
-        self.config.idle_timeout = idle_timeout;
+    /// Sets how long a worker above the minimum sleeps before it ends. Default: 10 s, so that threads
+    /// are kept between two bursts.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.config.idle_timeout = timeout;
         self
     }
 
-    /// How many jobs can wait, of each priority; 1024 by default, at most 2²⁴. Each takes up 64 bytes from the
-    /// start.
+    /// Sets how many jobs can wait, of each priority; at most 2²⁴. Default: 1024, enough for a burst.
+    /// Takes 64 bytes a job, allocated when the pool is built.
     pub fn queue_capacity(mut self, jobs: usize) -> Self {
         self.queue_capacity = jobs;
         self
     }
 
-    /// What [`execute`](WorkerPool::execute) and [`spawn`](WorkerPool::spawn) do when the queue is full;
-    /// reject by default.
-    pub fn when_full(mut self, when_full: OverflowRule) -> Self {
-        self.config.when_full = when_full;
+    /// Sets what [`execute`](WorkerPool::execute) does when the queue is full. Default:
+    /// [`Reject`](OverflowRule::Reject), which neither blocks nor loses a job.
+    pub fn when_full(mut self, rule: OverflowRule) -> Self {
+        self.config.overflow_rule = rule;
         self
     }
 
-    /// How deep jobs may be nested that run inside of the call that submits them, at most 128; 16 by default.
-    /// Beyond that they are refused.
-    pub fn inline_depth(mut self, depth: u32) -> Self {
-        self.config.inline_depth = depth;
+    /// Sets how many jobs may run one inside the other, in the calls that submit them; at most 128.
+    /// Default: 16, far from the end of any stack. Deeper jobs are rejected.
+    pub fn max_inline_depth(mut self, depth: u32) -> Self {
+        self.config.max_inline_depth = depth;
         self
     }
 
-    /// Whether jobs have priorities, each a queue of its own; by default all go into one queue, and to
-    /// [ask for a priority](WorkerPool::priority) changes nothing.
-    pub fn priorities(mut self, priorities: bool) -> Self {
-        self.priorities = priorities;
+    /// Gives each [priority](WorkerPool::priority) a queue of its own. By default all jobs share one
+    /// queue and priorities have no effect.
+    pub fn priorities(mut self) -> Self {
+        self.priorities = true;
         self
     }
 
-    /// Sheds jobs while the queue stands: while for at least `interval` no job waited for less than `target`,
-    /// those are dropped that waited for more than twice `target`. Off by default; 5 ms and 100 ms are
-    /// what [RFC 8289](https://www.rfc-editor.org/rfc/rfc8289) advises, and
-    /// [`shed_standing_queue`](Self::shed_standing_queue) sets.
+    /// Sheds jobs while the queue is standing, as CoDel detects it: if for `interval` no job waited for
+    /// less than `target`, jobs that have waited for more than twice `target` are shed. Off by default.
     ///
-    /// A target much below the time that a job takes sheds what could have been served. Costs two looks at
-    /// the clock a job.
+    /// A target far below the duration of a job sheds what could have been served. Costs two clock
+    /// readings a job.
     pub fn codel(mut self, target: Duration, interval: Duration) -> Self {
         self.codel = Some((target, interval));
         self
     }
 
-    /// [`codel`](Self::codel) with a target of 5 ms and an interval of 100 ms.
+    /// Sets [`codel`](Self::codel) with a target of 5 ms and an interval of 100 ms, the recommendation
+    /// of [RFC 8289](https://www.rfc-editor.org/rfc/rfc8289).
     pub fn shed_standing_queue(self) -> Self {
         self.codel(CoDel::TARGET, CoDel::INTERVAL)
     }
 
-    /// How large a worker's stack is, in bytes; whatever the system gives by default.
+    /// Sets the size of a worker's stack in bytes. Default: the standard library's.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.config.stack_size = Some(bytes);
         self
     }
 
-    /// Runs on each worker's thread before its first job. A panic of it is swallowed.
-    pub fn on_start(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
-        self.config.on_start = Some(Box::new(hook));
+    /// Sets a function that each worker calls before its first job. Its panic is ignored.
+    pub fn on_thread_start(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
+        self.config.on_thread_start = Some(Box::new(hook));
         self
     }
 
-    /// Runs on each worker's thread after its last job. A panic of it is swallowed.
-    pub fn on_stop(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
-        self.config.on_stop = Some(Box::new(hook));
+    /// Sets a function that each worker calls after its last job. Its panic is ignored.
+    pub fn on_thread_stop(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
+        self.config.on_thread_stop = Some(Box::new(hook));
         self
     }
 
-    /// Hears of each job that panics, on the thread that ran it, before its handle does. A panic of it is
-    /// swallowed. The process's own panic hook prints as ever.
+    /// Sets a function that is called with the payload of each job that panics, on the thread that ran
+    /// it, before its handle is ready. Its own panic is ignored. The process's panic hook prints as
+    /// usual.
     pub fn on_panic(mut self, hook: impl Fn(&(dyn Any + Send)) + Send + Sync + 'static) -> Self {
         self.config.on_panic = Some(Box::new(hook));
         self
     }
 
-    /// How the pool ends when its last handle is dropped; by default it runs what is queued and waits for
-    /// that.
+    /// Sets how the pool is shut down when its last handle is dropped. Default:
+    /// [`Shutdown::drain`], so that no accepted job is lost.
     pub fn on_drop(mut self, shutdown: Shutdown) -> Self {
         self.config.on_drop = shutdown;
         self
     }
 
-    /// The clock that deadlines and delays go by; [`Clock::system`] by default. How long a thread waits at
-    /// most and [`idle_timeout`](Self::idle_timeout) go by the machine's.
+    /// Sets the clock that deadlines and delays use. Default: [`Clock::system`]. Blocking waits and
+    /// [`idle_timeout`](Self::idle_timeout) always use the system's clock.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Hears of [events](super#events).
+    /// Sets the observer of the pool's [events](super#observability).
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.observer = Some(PlainArc::new(observer));
         self
     }
 
-    /// The pool, with its workers started, as many as the lower bound says. If not all can be started it
-    /// goes on with those that can.
+    /// Builds the pool and starts the minimum number of workers. If some of them cannot be started, the
+    /// pool has the others.
     ///
     /// # Errors
-    /// Names the first setting that is out of range; or `workers`, with the system's error, if not even one
-    /// thread can be started.
+    ///
+    /// The first setting that is out of range; or `workers`, with the system's error, if no thread can
+    /// be started.
     pub fn build(self) -> Result<WorkerPool, ConfigError> {
-        if self.name.contains('\0') {
-            return Err(ConfigError::new(
-                "name",
-                &self.name,
-                "a name without NUL, for the threads to bear",
-            ));
-        }
-        let WorkerCount { least, most } = self.workers.validate()?;
-        if !(1..=MOST_CAPACITY).contains(&self.queue_capacity) {
-            return Err(ConfigError::new(
-                "queue_capacity",
-                self.queue_capacity,
-                "1 to 16777216 jobs",
-            ));
-        }
-        if self.config.idle_timeout.is_zero() {
-            return Err(ConfigError::new("idle_timeout", Duration::ZERO, "a time above zero"));
-        }
-        if self.config.inline_depth > MOST_INLINE_DEPTH {
-            return Err(ConfigError::new("inline_depth", self.config.inline_depth, "0 to 128"));
-        }
-        if let Some((target, interval)) = self.codel
-            && (target.is_zero() || interval < target || interval > CoDel::LONGEST)
-        {
-            let accepted = "a target above zero and an interval of that to one hour";
-            return Err(ConfigError::new("codel", (target, interval), accepted));
-        }
-        let lanes = if self.priorities { 3 } else { 1 };
-        let codel = self.codel.map(|(target, interval)| {
-            std::array::from_fn(|_| PlainMutex::new(CoDel::new(target, interval)))
-        });
+        self.validate()?;
+        let queues = if self.priorities { 3 } else { 1 };
+        let jobs = PriorityQueue::new(queues, self.queue_capacity);
         let name = intern(&self.name);
-        let shared = Shared::new(
-            super::queue::Queue::new(lanes, self.queue_capacity, least, most),
-            self.config,
-            (name, self.clock, codel, Emitter::new(name, self.observer)),
-        );
-        let pool = WorkerPool::first(PlainArc::new(shared));
-        workers::start_all(pool.shared(), least).map_err(|error| {
+        let WorkerCount { min, max } = self.workers;
+        let shared = PlainArc::new(Shared {
+            queue: Queue::new(jobs, min, max),
+            config: self.config,
+            name,
+            clock: self.clock,
+            codel: self.codel.map(|(target, interval)| {
+                std::array::from_fn(|_| PlainMutex::new(CoDel::new(target, interval)))
+            }),
+            emitter: Emitter::new(name, self.observer),
+            queue_waits: WaitTimes::new(),
+            outside: Stats::default(),
+            worker_stats: PlainMutex::default(),
+            handles: AtomicU64::new(1),
+            thread_number: Counter::default(),
+            threads: PlainMutex::default(),
+        });
+        let pool = WorkerPool { shared };
+        workers::start_first(&pool.shared, min).map_err(|error| {
             ConfigError::new("workers", error, "at least one thread that the system can start")
         })?;
         Ok(pool)
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        if self.name.contains('\0') {
+            return Err(ConfigError::new("name", &self.name, "a name without NUL, for threads"));
+        }
+        self.workers.validate()?;
+        if !(1..=QUEUE_CAPACITY_LIMIT).contains(&self.queue_capacity) {
+            let accepted = "1 to 16777216 jobs";
+            return Err(ConfigError::new("queue_capacity", self.queue_capacity, accepted));
+        }
+        let Config { idle_timeout, max_inline_depth, .. } = self.config;
+        if idle_timeout.is_zero() {
+            return Err(ConfigError::new("idle_timeout", idle_timeout, "a duration above zero"));
+        }
+        if max_inline_depth > INLINE_DEPTH_LIMIT {
+            return Err(ConfigError::new("max_inline_depth", max_inline_depth, "0 to 128"));
+        }
+        if let Some((target, interval)) = self.codel
+            && (target.is_zero() || interval < target || interval > CoDel::MAX_INTERVAL)
+        {
+            let accepted = "a target above zero, and an interval from the target to one hour";
+            return Err(ConfigError::new("codel", (target, interval), accepted));
+        }
+        Ok(())
     }
 }
 
@@ -321,8 +376,8 @@ impl fmt::Debug for WorkerPoolBuilder {
             .field("workers", &self.workers)
             .field("idle_timeout", &self.config.idle_timeout)
             .field("queue_capacity", &self.queue_capacity)
-            .field("when_full", &self.config.when_full)
-            .field("inline_depth", &self.config.inline_depth)
+            .field("when_full", &self.config.overflow_rule)
+            .field("max_inline_depth", &self.config.max_inline_depth)
             .field("priorities", &self.priorities)
             .field("codel", &self.codel)
             .field("on_drop", &self.config.on_drop)
@@ -337,23 +392,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_docs_name_the_defaults() {
+    fn the_docs_list_the_defaults() {
         let docs = include_str!("mod.rs");
         let WorkerPoolBuilder { name, queue_capacity, codel, priorities, config, .. } =
             WorkerPoolBuilder::default();
-        assert_eq!(codel, None);
+        assert!(codel.is_none() && !priorities);
         assert_eq!(config.on_drop, Shutdown::drain());
         for (setting, default) in [
             ("name", format!("`{name}`")),
-            ("workers", "as many as the machine has processors".to_owned()),
+            ("workers", "the number of processors".to_owned()),
             ("idle_timeout", format!("{} s", config.idle_timeout.as_secs())),
             ("queue_capacity", format!("{queue_capacity} jobs")),
-            ("when_full", format!("`{:?}`", config.when_full)),
-            ("inline_depth", config.inline_depth.to_string()),
-            ("priorities", priorities.to_string()),
+            ("when_full", format!("`{:?}`", config.overflow_rule)),
+            ("max_inline_depth", config.max_inline_depth.to_string()),
+            ("priorities", "off".to_owned()),
             ("codel", "off".to_owned()),
-            ("stack_size", "the system's".to_owned()),
-            ("on_drop", "drain".to_owned()),
+            ("stack_size", "the standard library's".to_owned()),
+            ("on_drop", "drain, without a timeout".to_owned()),
         ] {
             let row = format!("//! | [`{setting}`](WorkerPoolBuilder::{setting}) | {default} |\n");
             assert!(docs.contains(&row), "{row}");

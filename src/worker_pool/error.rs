@@ -1,4 +1,4 @@
-//! How submitting, or a job, can end otherwise.
+//! Why a job was not accepted, or gave no result.
 
 use super::panics::{Payload, message};
 use crate::error::{Reason, Rejection};
@@ -6,7 +6,19 @@ use crate::sync::PlainMutex;
 use std::error::Error;
 use std::fmt;
 
-/// A job was not taken; it comes back inside.
+/// The error of submitting: the pool did not accept the job, which is returned inside.
+///
+/// ```
+/// use mainstay::error::Reason;
+/// use mainstay::worker_pool::{Shutdown, WorkerPool};
+///
+/// let pool = WorkerPool::new();
+/// pool.shutdown(Shutdown::drain());
+/// let error = pool.try_submit(|| println!("hello")).unwrap_err();
+/// assert_eq!(error.reason(), Reason::ShutDown);
+/// let job = error.into_job();
+/// job();
+/// ```
 pub struct SubmitError<F> {
     job: F,
     rejection: Rejection,
@@ -17,25 +29,25 @@ impl<F> SubmitError<F> {
         Self { job, rejection }
     }
 
-    /// The job, as it was given.
+    /// Returns the job.
     pub fn into_job(self) -> F {
         self.job
     }
 
-    /// Who refused and why: [`Reason::QueueFull`], [`Reason::QueueTimeout`] or [`Reason::ShutDown`].
+    /// Returns the name of the pool and the reason why it did not accept the job.
     pub const fn rejection(&self) -> Rejection {
         self.rejection
     }
 
-    /// Why.
+    /// Returns the reason: [`Reason::QueueFull`], [`Reason::QueueTimeout`] or [`Reason::ShutDown`].
     pub const fn reason(&self) -> Reason {
         self.rejection.reason()
     }
 }
 
 impl<F> From<SubmitError<F>> for Rejection {
-    fn from(refused: SubmitError<F>) -> Self {
-        refused.rejection
+    fn from(error: SubmitError<F>) -> Self {
+        error.rejection
     }
 }
 
@@ -58,22 +70,22 @@ impl<F> Error for SubmitError<F> {}
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum JobError {
-    /// It panicked.
+    /// The job panicked.
     Panicked(JobPanic),
-    /// It was [cancelled](super::JobHandle::cancel) before it began.
+    /// The job was [cancelled](super::JobHandle::cancel) before it began.
     Cancelled,
-    /// Its deadline passed before it began.
+    /// The job's deadline passed before it began.
     Expired,
-    /// It was shed under overload, having waited too long.
+    /// The job was shed under overload because it had waited too long.
     Shed,
-    /// There was no room for it in the queue, or it had to make room for a newer one.
+    /// The queue was full, or the job was evicted from it to make room for a newer one.
     QueueFull,
-    /// The pool was shut down before it began.
+    /// The pool was shut down before the job began.
     Shutdown,
 }
 
 impl JobError {
-    /// Which limit kept the job from being run; `None` if it panicked or was cancelled.
+    /// Returns the limit that kept the job from running; `None` if it panicked or was cancelled.
     pub const fn reason(&self) -> Option<Reason> {
         match self {
             Self::Panicked(_) | Self::Cancelled => None,
@@ -100,9 +112,9 @@ impl fmt::Display for JobError {
 
 impl Error for JobError {}
 
-/// What a job panicked with.
+/// The panic of a job.
 pub struct JobPanic {
-    // A payload is not `Sync`; errors should be.
+    // A payload is not `Sync`; an error should be.
     payload: PlainMutex<Payload>,
 }
 
@@ -111,13 +123,13 @@ impl JobPanic {
         Self { payload: PlainMutex::new(payload) }
     }
 
-    /// The payload, as of [`catch_unwind`](std::panic::catch_unwind); for
-    /// [`resume_unwind`](std::panic::resume_unwind), say.
+    /// Returns the payload, for example to pass it to
+    /// [`resume_unwind`](std::panic::resume_unwind).
     pub fn into_payload(self) -> Payload {
         self.payload.into_inner()
     }
 
-    /// What it says, if it is a text.
+    /// Returns the panic's text; `"no message"` if the payload is not a text.
     pub fn message(&self) -> String {
         message(&**self.payload.lock()).to_owned()
     }

@@ -1,40 +1,61 @@
-//! What the pool tells an observer.
+//! The events that a pool reports to its observer.
 
 use super::panics::quietly;
 use crate::event::{Event, EventValue, Observer, Outbox};
-use crate::sync::Counter;
-use crate::sync::PlainArc;
+use crate::sync::{Counter, PlainArc};
 use crate::time::{Clock, Instant};
 
-pub(crate) const POLICY: &str = "worker_pool";
+const POLICY: &str = "worker_pool";
 
-/// Something worth telling.
+/// Something that an operator may want to know.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum PoolEvent {
+    /// A job panicked.
     Panicked,
+    /// A worker thread could not be started.
     SpawnFailed,
+    /// Shedding has begun.
     Overloaded,
+    /// Shedding has ended.
     Recovered,
+    /// A queued job was dropped to make room for a newer one.
+    Evicted,
+    /// The pool was shut down.
     ShutDown,
 }
 
-const KINDS: [&str; 5] = ["panicked", "spawn_failed", "overloaded", "recovered", "shut_down"];
+impl PoolEvent {
+    const COUNT: usize = 6;
 
+    const fn kind(self) -> &'static str {
+        match self {
+            Self::Panicked => "panicked",
+            Self::SpawnFailed => "spawn_failed",
+            Self::Overloaded => "overloaded",
+            Self::Recovered => "recovered",
+            Self::Evicted => "evicted",
+            Self::ShutDown => "shut_down",
+        }
+    }
+}
+
+/// An event with the figures of its moment.
 #[derive(Clone, Copy)]
 struct Emitted {
-    what: PoolEvent,
+    event: PoolEvent,
     sequence: u64,
     at: Instant,
     workers: usize,
     queued: usize,
 }
 
+/// Reports events in the order in which they were committed, outside every lock of the pool.
 pub(crate) struct Emitter {
     name: &'static str,
     observer: Option<PlainArc<dyn Observer>>,
     outbox: Outbox<Emitted>,
-    /// By kind; written under the outbox's lock.
-    counts: [Counter; KINDS.len()],
+    /// The number of events of each kind; written under the outbox's lock.
+    counts: [Counter; PoolEvent::COUNT],
 }
 
 impl Emitter {
@@ -42,36 +63,33 @@ impl Emitter {
         Self { name, observer, outbox: Outbox::new(), counts: Default::default() }
     }
 
-    /// `figures`: how many workers there are, and how many jobs wait.
-    #[cold]
-    pub(crate) fn tell(
+    /// Reports `event`. `figures` returns the number of workers and of queued jobs.
+    pub(crate) fn emit(
         &self,
-        what: PoolEvent,
+        event: PoolEvent,
         clock: &Clock,
         figures: impl FnOnce() -> (usize, usize),
     ) {
         let Some(observer) = &self.observer else { return };
         let (at, (workers, queued)) = (clock.now(), figures());
         self.outbox.commit(|_| {
-            let count = &self.counts[what as usize];
-            count.increment();
-            Some(Emitted { what, sequence: count.get(), at, workers, queued })
+            let sequence = self.counts[event as usize].increment();
+            Some(Emitted { event, sequence, at, workers, queued })
         });
-        // The observer's panic is none of the job's or the submitter's business.
-        quietly(|| {
-            self.outbox.deliver(|told| {
-                let fields = [
-                    ("workers", EventValue::Count(told.workers as u64)),
-                    ("queued", EventValue::Count(told.queued as u64)),
-                ];
-                let kind = KINDS[told.what as usize];
-                observer.observe(&Event::new(
-                    (POLICY, self.name),
-                    kind,
-                    (told.sequence, told.at),
-                    &fields,
-                ));
-            });
-        });
+        // A panic of the observer must not end the job, or reach the caller, that caused the event.
+        quietly(|| self.outbox.deliver(|emitted| self.observe(observer, &emitted)));
+    }
+
+    fn observe(&self, observer: &PlainArc<dyn Observer>, emitted: &Emitted) {
+        let fields = [
+            ("workers", EventValue::Count(emitted.workers as u64)),
+            ("queued", EventValue::Count(emitted.queued as u64)),
+        ];
+        observer.observe(&Event::new(
+            (POLICY, self.name),
+            emitted.event.kind(),
+            (emitted.sequence, emitted.at),
+            &fields,
+        ));
     }
 }

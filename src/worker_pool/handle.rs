@@ -1,12 +1,13 @@
-//! The result of a job, on its way to whoever asked for it.
+//! The result of a job, shared between the queue and the job's handle.
 
 use super::error::{JobError, JobPanic};
 use super::panics::quietly;
-use crate::sync::{Mutex, PlainArc};
-use crate::sync::{SpinWait, block_on, block_on_timeout};
+use super::run::{DiscardReason, JobEnd, Run, RunContext};
+use super::workers::current::{self, PoolId};
+use crate::sync::{Mutex, PlainArc, SpinWait, block_on, block_on_timeout};
 use crate::time::Deadline;
-use crate::worker_pool::run::{Discard, JobEnd, Run, RunContext, discard_at};
-use crate::worker_pool::workers::current;
+
+use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::mem;
@@ -17,16 +18,16 @@ use std::time::Duration;
 
 /// The closure, then its result: all that a job and its handle share, in one allocation.
 ///
-/// The closure lies here and not in the job, so that whoever has the handle can take it away: to cancel
-/// it, or on a worker that waits for it, to run it.
-pub(crate) struct Cell<F, T> {
-    state: Mutex<State<F, T>>,
+/// The closure is stored here and not in the queued job, so that the handle can take it: to cancel the
+/// job, or to run it on a worker that waits for it.
+pub(crate) struct JobCell<F, T> {
+    state: Mutex<CellState<F, T>>,
     deadline: Deadline,
 }
 
-struct State<F, T> {
+struct CellState<F, T> {
     stage: Stage<F, T>,
-    /// Of whoever waits for the result.
+    /// Of the task or thread that waits for the result.
     waker: Option<Waker>,
     cancelled: bool,
 }
@@ -39,47 +40,35 @@ enum Stage<F, T> {
 }
 
 impl<F, T> Stage<F, T> {
-    fn take(&mut self) -> Option<Result<T, JobError>> {
+    fn take_result(&mut self) -> Option<Result<T, JobError>> {
         if !matches!(self, Self::Done(_)) {
             return None;
         }
         match mem::replace(self, Self::Taken) {
             Self::Done(result) => Some(result),
-            _ => unreachable!("looked at above"),
+            _ => unreachable!("checked above"),
         }
     }
 }
 
-/// What a worker finds when a job comes out of the queue.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Ran {
-    Here,
-    /// Here, with a panic.
-    Panicked,
-    Cancelled,
-    /// By whoever waited for it.
-    Elsewhere,
-}
-
-impl<F: FnOnce() -> T, T> Cell<F, T> {
+impl<F: FnOnce() -> T, T> JobCell<F, T> {
     pub(crate) fn new(body: F, deadline: Deadline) -> PlainArc<Self> {
-        let state = State { stage: Stage::Queued(body), waker: None, cancelled: false };
+        let state = CellState { stage: Stage::Queued(body), waker: None, cancelled: false };
         PlainArc::new(Self { state: Mutex::new(state), deadline })
     }
 
-    /// Takes the closure to run it; `None` if that was done, or it was cancelled.
-    fn begin(&self) -> Result<F, Ran> {
+    /// Takes the closure to run it. Fails if that has been done, or the job has ended.
+    fn begin(&self) -> Result<F, JobEnd> {
         let mut state = self.state.lock();
         match mem::replace(&mut state.stage, Stage::Running) {
             Stage::Queued(body) => Ok(body),
             other => {
                 state.stage = other;
-                Err(if state.cancelled { Ran::Cancelled } else { Ran::Elsewhere })
+                Err(if state.cancelled { JobEnd::Cancelled } else { JobEnd::Counted })
             }
         }
     }
 
-    /// Hands the result over, in place of the stage before.
     fn end(&self, result: Result<T, JobError>) {
         let mut state = self.state.lock();
         state.stage = Stage::Done(result);
@@ -88,29 +77,29 @@ impl<F: FnOnce() -> T, T> Cell<F, T> {
         wake(waker);
     }
 
-    /// Runs the closure unless that was done. `panicked` hears of its panic.
-    pub(crate) fn run(&self, panicked: impl FnOnce(&(dyn std::any::Any + Send))) -> Ran {
+    /// Runs the closure, unless it has been taken. Calls `on_panic` if the closure panics.
+    pub(crate) fn run(&self, on_panic: impl FnOnce(&(dyn Any + Send))) -> JobEnd {
         let body = match self.begin() {
             Ok(body) => body,
-            Err(ran) => return ran,
+            Err(end) => return end,
         };
         let result = catch_unwind(AssertUnwindSafe(body));
         if let Err(payload) = &result {
-            panicked(&**payload);
+            on_panic(&**payload);
         }
-        let ran = if result.is_ok() { Ran::Here } else { Ran::Panicked };
+        let end = if result.is_ok() { JobEnd::Completed } else { JobEnd::Counted };
         self.end(result.map_err(|payload| JobError::Panicked(JobPanic::new(payload))));
-        ran
+        end
     }
 
-    /// Ends what has not begun, and gives the closure back.
-    pub(crate) fn settle(&self, error: JobError) -> Option<F> {
+    /// Ends a job that has not begun with an error, and returns its closure.
+    pub(crate) fn fail(&self, error: JobError) -> Option<F> {
         let cancelled = matches!(error, JobError::Cancelled);
         let mut state = self.state.lock();
         let Stage::Queued(_) = state.stage else { return None };
         state.cancelled = cancelled;
         let Stage::Queued(body) = mem::replace(&mut state.stage, Stage::Done(Err(error))) else {
-            unreachable!("looked at above")
+            unreachable!("checked above")
         };
         let waker = state.waker.take();
         drop(state);
@@ -121,46 +110,41 @@ impl<F: FnOnce() -> T, T> Cell<F, T> {
     fn is_cancelled(&self) -> bool {
         self.state.lock().cancelled
     }
-
-    /// The closure of a job that was not taken.
-    pub(crate) fn into_body(self: PlainArc<Self>) -> F {
-        let Ok(body) = self.begin() else { unreachable!("nobody else knew of it") };
-        body
-    }
 }
 
-/// A panic of the waker is none of the job's.
+/// Wakers are user code: their panic must not end the job, or the worker.
 fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {
         quietly(|| waker.wake());
     }
 }
 
-/// A cell as its handle sees it: without the type of the closure.
+/// A [`JobCell`] as its handle sees it, without the type of the closure.
 trait ErasedCell<T>: Send + Sync {
     fn poll(&self, waker: &Waker) -> Poll<Result<T, JobError>>;
     fn try_take(&self) -> Option<Result<T, JobError>>;
     fn is_finished(&self) -> bool;
     fn cancel(&self) -> bool;
+    /// Runs the job on the current thread, a worker, if it has not begun.
     fn help(&self, context: &RunContext<'_>);
 }
 
-impl<F: FnOnce() -> T + Send, T: Send> ErasedCell<T> for Cell<F, T> {
+impl<F: FnOnce() -> T + Send, T: Send> ErasedCell<T> for JobCell<F, T> {
     fn poll(&self, waker: &Waker) -> Poll<Result<T, JobError>> {
-        // Cloning and dropping a waker runs the code of others: outside the lock, which is declared after
-        // it and so released before.
+        // Cloning and dropping a waker runs user code, so both happen outside the lock. The guard is
+        // declared after the waker, and so is dropped before it.
         let mut waker = Some(waker.clone());
         let mut state = self.state.lock();
-        if let Some(result) = state.stage.take() {
+        if let Some(result) = state.stage.take_result() {
             return Poll::Ready(result);
         }
-        assert!(!matches!(state.stage, Stage::Taken), "the result of a job is taken only once");
+        assert!(!matches!(state.stage, Stage::Taken), "a job handle was polled after it was ready");
         mem::swap(&mut state.waker, &mut waker);
         Poll::Pending
     }
 
     fn try_take(&self) -> Option<Result<T, JobError>> {
-        self.state.lock().stage.take()
+        self.state.lock().stage.take_result()
     }
 
     fn is_finished(&self) -> bool {
@@ -168,73 +152,88 @@ impl<F: FnOnce() -> T + Send, T: Send> ErasedCell<T> for Cell<F, T> {
     }
 
     fn cancel(&self) -> bool {
-        self.settle(JobError::Cancelled).is_some()
+        self.fail(JobError::Cancelled).is_some()
     }
 
     fn help(&self, context: &RunContext<'_>) {
-        context.pool.count(context, || {
+        context.run_counted(|| {
             if self.deadline != Deadline::NEVER
                 && self.deadline.has_passed(context.pool.clock.now())
             {
-                let Some(body) = self.settle(JobError::Expired) else { return JobEnd::Settled };
-                return discard_at(context, Discard::Expired, |why| {
+                let Some(body) = self.fail(JobError::Expired) else { return JobEnd::Counted };
+                return context.discard(DiscardReason::Expired, |reason| {
                     drop(body);
-                    JobEnd::Discarded(why)
+                    JobEnd::Discarded(reason)
                 });
             }
-            match self.run(|payload| context.pool.panicked(context, payload)) {
-                Ran::Here => JobEnd::Completed,
-                // A cancelled one is counted when its turn in the queue comes.
-                Ran::Panicked | Ran::Cancelled | Ran::Elsewhere => JobEnd::Settled,
+            match self.run(|payload| context.record_panic(payload)) {
+                // Counted when the queue reaches it.
+                JobEnd::Cancelled => JobEnd::Counted,
+                end => end,
             }
         });
     }
 }
 
-/// A job with a result, in the queue.
-pub(crate) struct Tracked<F, T>(pub(super) PlainArc<Cell<F, T>>);
+/// The queued half of a job that has a handle.
+pub(crate) struct TrackedJob<F, T>(pub(crate) PlainArc<JobCell<F, T>>);
 
-impl<F: FnOnce() -> T + Send, T: Send> Run for Tracked<F, T> {
+impl<F: FnOnce() -> T, T> TrackedJob<F, T> {
+    /// Returns the closure of a job that was not queued and has not run.
+    pub(crate) fn into_body(self) -> F {
+        let Ok(body) = self.0.begin() else { unreachable!("no other thread knows the job") };
+        body
+    }
+}
+
+impl<F: FnOnce() -> T + Send, T: Send> Run for TrackedJob<F, T> {
     fn run(self, context: &RunContext<'_>) -> JobEnd {
-        match self.0.run(|payload| context.pool.panicked(context, payload)) {
-            Ran::Here => JobEnd::Completed,
-            Ran::Cancelled => JobEnd::Cancelled,
-            Ran::Panicked | Ran::Elsewhere => JobEnd::Settled,
-        }
+        self.0.run(|payload| context.record_panic(payload))
     }
 
-    fn discard(self, why: Discard) -> JobEnd {
-        match self.0.settle(why.into()) {
+    fn discard(self, reason: DiscardReason) -> JobEnd {
+        match self.0.fail(reason.into()) {
             Some(body) => {
                 drop(body);
-                JobEnd::Discarded(why)
+                JobEnd::Discarded(reason)
             }
             None if self.0.is_cancelled() => JobEnd::Cancelled,
-            None => JobEnd::Settled,
+            None => JobEnd::Counted,
         }
     }
 }
 
-/// The way to the result of a [spawned](super::WorkerPool::spawn) job: a future, or
-/// [`join_blocking`](Self::join_blocking) for a thread.
+/// A handle to the result of a [spawned](super::WorkerPool::spawn) job.
 ///
-/// It always comes to an end: with the result, or with the [`JobError`] that tells why there is none.
-/// Dropping it detaches the job, which runs all the same.
+/// It is a future of the result; threads use [`join_blocking`](Self::join_blocking). It always becomes
+/// ready: with the result, or with the [`JobError`] that says why there is none. Dropping the handle
+/// detaches the job, which runs all the same.
 ///
-/// On a worker of the same pool use `join_blocking`, which runs the job if nobody has begun it. An executor that
-/// blocks the worker until this future is ready does not, and may wait for ever.
+/// On a worker of the same pool, use `join_blocking`: it runs the job if no worker has begun it. An
+/// executor that blocks the worker until this future is ready does not do that, and may wait forever.
+///
+/// # Examples
+///
+/// ```
+/// use mainstay::worker_pool::WorkerPool;
+///
+/// let pool = WorkerPool::new();
+/// let handle = pool.try_spawn(|| 6 * 7)?;
+/// assert_eq!(handle.join_blocking()?, 42);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Cancel safety
 ///
-/// It can be polled by reference, in a `select`, and dropped at any time.
-#[must_use = "dropping it detaches the job"]
+/// The handle can be polled by reference, as `select!` does. No result is lost.
+#[must_use = "dropping a job handle detaches the job"]
 pub struct JobHandle<T> {
     cell: PlainArc<dyn ErasedCell<T>>,
-    pool: current::PoolId,
+    pool: PoolId,
 }
 
 impl<T: Send + 'static> JobHandle<T> {
-    pub(crate) fn new<F>(cell: PlainArc<Cell<F, T>>, pool: current::PoolId) -> Self
+    pub(crate) fn new<F>(cell: PlainArc<JobCell<F, T>>, pool: PoolId) -> Self
     where
         F: FnOnce() -> T + Send + 'static,
     {
@@ -243,18 +242,18 @@ impl<T: Send + 'static> JobHandle<T> {
 }
 
 impl<T> JobHandle<T> {
-    /// Waits for the result.
+    /// Blocks the thread until the result is there, and returns it.
     ///
-    /// On a worker of the same pool it runs the job itself if nobody has begun it, so that jobs can wait
-    /// for jobs without end of workers.
+    /// On a worker of the same pool it runs the job itself if no worker has begun it. So jobs can wait
+    /// for jobs of their own pool, however few workers it has.
     ///
     /// # Errors
     ///
-    /// If there is none.
+    /// The reason why the job gave no result.
     ///
     /// # Panics
     ///
-    /// If the handle, as a future, was ready before.
+    /// If the handle has been ready as a future.
     pub fn join_blocking(self) -> Result<T, JobError> {
         if let Some(result) = self.take_or_help() {
             return result;
@@ -262,43 +261,51 @@ impl<T> JobHandle<T> {
         block_on(self)
     }
 
-    /// Waits for the result, for no longer than `patience`; then the handle comes back.
+    /// Blocks the thread until the result is there, for at most `timeout`.
     ///
-    /// On a worker of the same pool it runs the job itself if nobody has begun it, however long that takes.
+    /// On a worker of the same pool it runs the job itself if no worker has begun it, however long that
+    /// takes.
+    ///
+    /// ```
+    /// # let pool = mainstay::worker_pool::WorkerPool::new();
+    /// # use std::time::Duration;
+    /// let handle = pool.try_spawn(|| 6 * 7).unwrap();
+    /// match handle.join_blocking_timeout(Duration::from_secs(5)) {
+    ///     Ok(result) => assert_eq!(result.unwrap(), 42),
+    ///     Err(handle) => assert!(!handle.is_finished()),
+    /// }
+    /// ```
     ///
     /// # Errors
     ///
-    /// The handle, to be asked again.
+    /// The handle, if the job has not ended in time.
     ///
     /// # Panics
     ///
-    /// If the handle, as a future, was ready before.
-    pub fn join_blocking_timeout(
-        mut self,
-        patience: Duration,
-    ) -> Result<Result<T, JobError>, Self> {
+    /// If the handle has been ready as a future.
+    pub fn join_blocking_timeout(mut self, timeout: Duration) -> Result<Result<T, JobError>, Self> {
         if let Some(result) = self.take_or_help() {
             return Ok(result);
         }
-        block_on_timeout(&mut self, patience).ok_or(self)
+        block_on_timeout(&mut self, timeout).ok_or(self)
     }
 
-    /// The result, if it is there.
+    /// Returns the result if it is there.
     ///
     /// # Errors
     ///
-    /// The handle, to be asked again; in vain if, as a future, it was ready before.
+    /// The handle, if the job has not ended, or if the handle has been ready as a future.
     pub fn try_join(self) -> Result<Result<T, JobError>, Self> {
         self.cell.try_take().ok_or(self)
     }
 
-    /// Whether there is a result, or an error, to be had at once.
+    /// Returns `true` if the job has ended, with a result or with an error.
     pub fn is_finished(&self) -> bool {
         self.cell.is_finished()
     }
 
-    /// Keeps the job from being run if it has not begun: true, and the result is [`JobError::Cancelled`]. What
-    /// it captured is dropped now; its place in the queue stays taken until its turn comes.
+    /// Cancels the job if it has not begun; its result is then [`JobError::Cancelled`]. Returns whether
+    /// this call cancelled it. What the job captured is dropped before this returns.
     pub fn cancel(&self) -> bool {
         self.cell.cancel()
     }

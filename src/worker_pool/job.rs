@@ -1,92 +1,94 @@
-//! A job in a cache line, and jobs that borrow: all unsafe code of the pool.
+//! A queued job without its type, and jobs that borrow: all unsafe code of the pool.
 //!
-//! Invariants, on which it rests:
+//! Invariants that the unsafe code relies on:
 //!
-//! 1. The room of a [`Job`] holds a value of the type that its call pointer was made for, from `erase`
-//!    until the pointer is called. It is called once: both ways to it take the job for good.
-//! 2. A closure that borrows for `'scope` is known to nobody but the [`InlineJobs`] it was added to, and
-//!    [`lend`] does not return before these have run or dropped every one of them.
+//! 1. The storage of a [`Job`] holds a value of the type that its function was instantiated for, from
+//!    `erase` until the function is called. It is called once: every method that calls it consumes the
+//!    job.
+//! 2. A closure that borrows for `'scope` is owned by the [`InlineJobs`] that it was added to, and
+//!    [`run_scope`] does not return before these have run or dropped every one of them.
 #![allow(unsafe_code)]
 
+use super::inline::InlineJobs;
 use super::panics::quietly;
+use super::run::{Closure, DiscardReason, JobEnd, Run, RunContext};
 use crate::sync::PlainArc;
-use crate::worker_pool::inline::InlineJobs;
-use crate::worker_pool::run::{Closure, Discard, JobEnd, Run, RunContext};
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::{ManuallyDrop, MaybeUninit};
 
-/// Work without its type: what to call, and up to 48 bytes of it in place. With the stamp of its slot in
-/// the ring that is one cache line. Larger work lies in a box.
+/// Type-erased work: a function pointer, and up to 48 bytes of captures in place. Together with the
+/// stamp of its slot in the ring that is one cache line. Larger work is boxed.
 ///
-/// Dropped without having been run, it is discarded because of a shutdown.
+/// Dropping a job discards it as a shutdown does.
 pub(crate) struct Job {
-    call: unsafe fn(*mut Room, Action<'_, '_>) -> JobEnd,
-    room: Room,
+    act: unsafe fn(*mut Storage, Action<'_, '_>) -> JobEnd,
+    storage: Storage,
 }
 
-type Room = MaybeUninit<[u64; 6]>;
+type Storage = MaybeUninit<[u64; 6]>;
 
 #[derive(Clone, Copy)]
 enum Action<'a, 'b> {
     Run(&'a RunContext<'b>),
-    Discard(Discard),
+    Discard(DiscardReason),
 }
 
-/// Whether `W` lies in the job itself.
-pub(crate) const fn fits<W>() -> bool {
-    size_of::<W>() <= size_of::<Room>() && align_of::<W>() <= align_of::<Room>()
+/// Whether an `R` is stored in the job itself.
+pub(crate) const fn fits<R>() -> bool {
+    size_of::<R>() <= size_of::<Storage>() && align_of::<R>() <= align_of::<Storage>()
 }
 
 impl Job {
     #[inline(always)]
-    pub(crate) fn new<W: Run + 'static>(work: W) -> Self {
+    pub(crate) fn new<R: Run + 'static>(work: R) -> Self {
         // SAFETY: it borrows nothing.
         unsafe { Self::erase(work) }
     }
 
     /// # Safety
-    /// The job must be run, discarded or dropped before anything ends that `work` borrows.
+    ///
+    /// The job must be run, discarded or dropped before anything that `work` borrows ends.
     #[inline(always)]
-    unsafe fn erase<W: Run>(work: W) -> Self {
-        if const { fits::<W>() } { Self::in_place(work) } else { Self::in_place(Box::new(work)) }
+    unsafe fn erase<R: Run>(work: R) -> Self {
+        if const { fits::<R>() } { Self::in_place(work) } else { Self::in_place(Box::new(work)) }
     }
 
     #[inline(always)]
-    fn in_place<W: Run>(work: W) -> Self {
-        debug_assert!(fits::<W>());
-        let mut room = Room::uninit();
-        // SAFETY: the room is large enough and aligned for `W`: `erase` looked, and a box always fits.
-        unsafe { room.as_mut_ptr().cast::<W>().write(work) };
-        Self { call: call::<W>, room }
+    fn in_place<R: Run>(work: R) -> Self {
+        debug_assert!(fits::<R>());
+        let mut storage = Storage::uninit();
+        // SAFETY: the storage is large enough and aligned for `R`: `erase` checked, and a box fits.
+        unsafe { storage.as_mut_ptr().cast::<R>().write(work) };
+        Self { act: act::<R>, storage }
     }
 
-    /// Runs the work. A panic of it comes out.
+    /// Runs the work. A panic of the work unwinds to the caller.
     #[inline(always)]
     pub(crate) fn run(self, context: &RunContext<'_>) -> JobEnd {
-        self.call(Action::Run(context))
+        self.consume(Action::Run(context))
     }
 
-    /// Drops the work and lets know why whoever waits for it.
-    pub(crate) fn discard(self, why: Discard) -> JobEnd {
-        self.call(Action::Discard(why))
+    /// Drops the work and passes the reason to its handle, if it has one.
+    pub(crate) fn discard(self, reason: DiscardReason) -> JobEnd {
+        self.consume(Action::Discard(reason))
     }
 
     #[inline(always)]
-    fn call(self, verb: Action<'_, '_>) -> JobEnd {
+    fn consume(self, action: Action<'_, '_>) -> JobEnd {
         let mut job = ManuallyDrop::new(self);
-        let call = job.call;
-        // SAFETY: invariant 1; `job` is taken by value and not dropped, so that this is the only call.
-        unsafe { call(&raw mut job.room, verb) }
+        let act = job.act;
+        // SAFETY: invariant 1. `job` was taken by value and is not dropped, so this is the only call.
+        unsafe { act(&raw mut job.storage, action) }
     }
 }
 
 impl Drop for Job {
     fn drop(&mut self) {
-        // Quietly, for many may be dropped at once.
+        // Many jobs may be dropped together: a panic must not keep the others from it.
         quietly(|| {
-            // SAFETY: invariant 1; whoever else calls keeps this from being reached.
-            unsafe { (self.call)(&raw mut self.room, Action::Discard(Discard::ShutDown)) };
+            // SAFETY: invariant 1; the consuming methods do not drop the job.
+            unsafe { (self.act)(&raw mut self.storage, Action::Discard(DiscardReason::ShutDown)) };
         });
     }
 }
@@ -98,45 +100,46 @@ impl fmt::Debug for Job {
 }
 
 /// # Safety
-/// `room` must hold a `W`, which is moved out.
-unsafe fn call<W: Run>(room: *mut Room, verb: Action<'_, '_>) -> JobEnd {
-    // SAFETY: the caller's promise. Moved out before anything can panic: it is dropped once, here.
-    let work = unsafe { room.cast::<W>().read() };
-    match verb {
+///
+/// `storage` must hold an `R`, which is moved out.
+unsafe fn act<R: Run>(storage: *mut Storage, action: Action<'_, '_>) -> JobEnd {
+    // SAFETY: the caller's promise. Moved out before anything can panic, so it is dropped once, here.
+    let work = unsafe { storage.cast::<R>().read() };
+    match action {
         Action::Run(context) => work.run(context),
-        Action::Discard(why) => work.discard(why),
+        Action::Discard(reason) => work.discard(reason),
     }
 }
 
-/// The right to add jobs that borrow for `'scope` to inline_jobs.
+/// The permission to add jobs that borrow for `'scope` to the jobs of a scope.
 ///
-/// Both lifetimes are invariant: `'scope` cannot be shortened to less than the wait in [`lend`], nor
-/// `'env` lengthened.
-pub(crate) struct Loan<'scope, 'env: 'scope> {
-    inline_jobs: PlainArc<InlineJobs>,
+/// Both lifetimes are invariant: `'scope` cannot be shortened to less than the wait in [`run_scope`],
+/// nor `'env` lengthened.
+pub(crate) struct ScopeJobs<'scope, 'env: 'scope> {
+    jobs: PlainArc<InlineJobs>,
     scope: PhantomData<&'scope mut &'scope ()>,
     env: PhantomData<&'env mut &'env ()>,
 }
 
-impl<'scope> Loan<'scope, '_> {
+impl<'scope> ScopeJobs<'scope, '_> {
     pub(crate) fn add(&'scope self, body: impl FnOnce() + Send + 'scope) {
-        // SAFETY: what `'scope` borrows outlives the call of `lend` that made this loan, and `lend` does
-        // not return before the inline_jobs are rid of the job (invariant 2).
-        self.inline_jobs.add(unsafe { Job::erase(Closure(body)) });
+        // SAFETY: what `'scope` borrows outlives the call of `run_scope` that created this value, and
+        // `run_scope` does not return before the job is gone (invariant 2).
+        self.jobs.add(unsafe { Job::erase(Closure(body)) });
     }
 
-    pub(crate) fn inline_jobs(&self) -> &PlainArc<InlineJobs> {
-        &self.inline_jobs
+    pub(crate) fn jobs(&self) -> &PlainArc<InlineJobs> {
+        &self.jobs
     }
 }
 
-/// Runs `body`, then what it added to the inline_jobs, and returns when all of that has ended.
-pub(crate) fn lend<'env, R>(
-    inline_jobs: PlainArc<InlineJobs>,
+/// Calls `body`, then runs the jobs that it added, and returns when all of them have ended.
+pub(crate) fn run_scope<'env, T>(
+    jobs: PlainArc<InlineJobs>,
     context: &RunContext<'_>,
-    body: impl for<'scope> FnOnce(&'scope Loan<'scope, 'env>) -> R,
-) -> R {
-    /// Waits also when `body` panics; and rather ends the process than return too early.
+    body: impl for<'scope> FnOnce(&'scope ScopeJobs<'scope, 'env>) -> T,
+) -> T {
+    /// Waits for the jobs even if `body` panics, and aborts the process instead of returning too early.
     struct Finish<'a, 'b>(&'a InlineJobs, &'a RunContext<'b>);
     impl Drop for Finish<'_, '_> {
         fn drop(&mut self) {
@@ -151,9 +154,9 @@ pub(crate) fn lend<'env, R>(
             std::mem::forget(abort);
         }
     }
-    let loan = Loan { inline_jobs, scope: PhantomData, env: PhantomData };
-    let _finish = Finish(&loan.inline_jobs, context);
-    body(&loan)
+    let scope = ScopeJobs { jobs, scope: PhantomData, env: PhantomData };
+    let _finish = Finish(&scope.jobs, context);
+    body(&scope)
 }
 
 #[cfg(test)]
@@ -164,22 +167,20 @@ mod tests {
     use crate::worker_pool::run::Stamped;
 
     #[test]
-    fn a_job_is_a_cache_line_less_a_stamp() {
+    fn a_job_and_its_stamp_fill_a_cache_line() {
         assert_eq!(size_of::<Job>(), 56);
         assert_eq!(size_of::<Ring<Job>>(), size_of::<Ring<[u64; 7]>>());
-        assert!(
-            fits::<Closure<[u64; 6]>>() && !fits::<Closure<[u64; 7]>>() && !fits::<Closure<u128>>()
-        );
+        assert!(fits::<Closure<[u64; 6]>>());
+        assert!(!fits::<Closure<[u64; 7]>>() && !fits::<Closure<u128>>());
         assert!(fits::<Stamped<Closure<[u64; 5]>>>());
     }
 
-    /// Whatever becomes of a job, what it captured is dropped once; in place or boxed.
     #[test]
-    fn captures_are_dropped_once() {
+    fn captures_are_dropped_once_in_place_and_boxed() {
         fn check(job: impl Fn(PlainArc<()>) -> Job) {
             let count = PlainArc::new(());
             drop(job(count.clone()));
-            job(count.clone()).discard(Discard::Shed);
+            job(count.clone()).discard(DiscardReason::Shed);
             assert_eq!(PlainArc::strong_count(&count), 1);
         }
         check(|count| Job::new(Closure(move || drop(count))));

@@ -1,28 +1,21 @@
-//! A worker pool: runs work on a fixed set of threads, behind a bounded queue.
+//! A worker pool: runs jobs on a fixed set of threads, behind a bounded queue.
 //!
-//! # Why
+//! A thread for every job is expensive, and without a limit all jobs become slow under overload. A pool
+//! limits the number of threads and of waiting jobs. This one also defines what happens when the queue
+//! is full, when jobs panic, wait for each other or start too late, and when the program ends.
 //!
-//! A thread for every piece of work is dear, and without a bound it is no protection: under overload
-//! everything becomes slow at once. A pool with a bound has an answer to overload, and has to have one to
-//! every other way that this goes wrong: a job that panics, a job that waits for another behind it in the
-//! queue, a queue that is so long that whatever comes out of it is too late, the end of the program.
-//!
-//! # Quick start
+//! # Examples
 //!
 //! ```
 //! use mainstay::worker_pool::{JobError, WorkerPool};
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let pool = WorkerPool::builder().name("thumbnails").workers(2).queue_capacity(64).build()?;
+//! let pool = WorkerPool::builder().name("thumbnails").workers(2).build()?;
 //!
-//! pool.execute(|| println!("nobody waits for this"))?;
-//!
-//! let answer = pool.spawn(|| 6 * 7);
-//! assert_eq!(answer.join_blocking()?, 42); // or `.await` it
-//!
-//! let bad = pool.spawn(|| panic!("a bad picture"));
-//! let error: JobError = bad.join_blocking().unwrap_err();
-//! assert_eq!(error.to_string(), "the job panicked: a bad picture");
+//! pool.submit_blocking(|| println!("a job without a result"))?;
+//! let handle = pool.spawn_blocking(|| 6 * 7)?;
+//! assert_eq!(handle.join_blocking()?, 42); // or `handle.await`
+//! let error: JobError = pool.call_blocking(|| panic!("no picture")).unwrap_err();
+//! assert_eq!(error.to_string(), "the job panicked: no picture");
 //!
 //! let mut pictures = vec!["b", "c", "a"];
 //! pool.scope(|scope| scope.spawn(|| pictures.sort()));
@@ -30,102 +23,99 @@
 //!
 //! let lengths: Result<Vec<_>, _> = pool.map(["a", "bb", "ccc"], str::len).collect();
 //! assert_eq!(lengths?, [1, 2, 3]);
-//! # Ok(())
-//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # Ways in
+//! # How it works
 //!
-//! | | waits for room | on a full queue | result |
-//! |---|---|---|---|
-//! | [`try_submit`](WorkerPool::try_submit) | no | gives the job back | none |
-//! | [`submit`](WorkerPool::submit)`.await`, [`submit_blocking`](WorkerPool::submit_blocking), [`submit_blocking_timeout`](WorkerPool::submit_blocking_timeout) | yes, in order of arrival | | none |
-//! | [`execute`](WorkerPool::execute) | as [`when_full`](WorkerPoolBuilder::when_full) says | as [`when_full`](WorkerPoolBuilder::when_full) says | none |
-//! | [`try_spawn`](WorkerPool::try_spawn) | no | gives the job back | [`JobHandle`] |
-//! | [`spawn`](WorkerPool::spawn) | as [`when_full`](WorkerPoolBuilder::when_full) says | as [`when_full`](WorkerPoolBuilder::when_full) says; the handle tells | [`JobHandle`] |
-//! | [`call`](WorkerPool::call)`.await`, [`call_blocking`](WorkerPool::call_blocking) | yes | | yes, and waits for it |
-//! | [`scope`](WorkerPool::scope), [`map`](WorkerPool::map) | no | runs it on the calling thread | yes |
+//! *Submitting* queues a job; *spawning* queues one and returns a [`JobHandle`] to its result. Both come
+//! in the same forms, which differ in what they do while the queue is full:
 //!
-//! [`priority`](WorkerPool::priority) and [`within`](WorkerPool::within) give a view of the pool with the same
-//! methods, whose jobs have a priority and a deadline.
+//! | full queue | without result | with result |
+//! |---|---|---|
+//! | returns the job | [`try_submit`](WorkerPool::try_submit) | [`try_spawn`](WorkerPool::try_spawn) |
+//! | waits as a future | [`submit`](WorkerPool::submit), [`submit_timeout`](WorkerPool::submit_timeout) | [`spawn`](WorkerPool::spawn), [`spawn_timeout`](WorkerPool::spawn_timeout) |
+//! | blocks the thread | [`submit_blocking`](WorkerPool::submit_blocking), [`submit_blocking_timeout`](WorkerPool::submit_blocking_timeout) | [`spawn_blocking`](WorkerPool::spawn_blocking), [`spawn_blocking_timeout`](WorkerPool::spawn_blocking_timeout) |
+//! | waits, and for the result too | | [`call`](WorkerPool::call), [`call_blocking`](WorkerPool::call_blocking) |
+//! | applies the [overflow rule](OverflowRule) | [`execute`](WorkerPool::execute) | |
+//! | the caller runs the job | [`scope`](WorkerPool::scope) | [`map`](WorkerPool::map) |
 //!
-//! # Too much work
+//! [`priority`](WorkerPool::priority) and [`start_timeout`](WorkerPool::start_timeout) return views of
+//! the pool with the same methods.
 //!
-//! The bound of the queue limits how many jobs wait, not for how long. Three means limit that, all applied
-//! when a job's turn has come, so that what is dropped costs next to nothing:
+//! **Jobs that submit jobs.** A job may submit to its own pool, and wait for the result, even if the
+//! pool has one worker. A worker never waits for its own pool's queue: the job runs inside the call,
+//! nested up to [`max_inline_depth`](WorkerPoolBuilder::max_inline_depth) and rejected beyond that.
+//! [`join_blocking`](JobHandle::join_blocking), `scope` and `map` run jobs that no worker has begun.
+//! This does not extend to other waits. A job that waits for another pool, or an executor that blocks a
+//! worker until a handle is ready, holds a worker; if all workers wait for each other in this way, for
+//! example those of two pools whose jobs wait for each other, they wait forever.
 //!
-//! * a **deadline** for each job: nobody waits for the answer any more, so it is not computed;
-//! * **shedding** ([`codel`](WorkerPoolBuilder::codel)): a queue that has not been short for 100 ms only adds delay.
-//!   It is cut to twice the target, where deadlines alone would keep it at the length at which every job
-//!   is run just too late;
-//! * **priorities**: what somebody waits for goes first, and nothing starves.
+//! # States
 //!
-//! # Submitting from a job
+#![doc = include_str!("workers.svg")]
 //!
-//! A job may submit to its own pool, and wait for what it submitted. Neither deadlocks, even with one worker:
+//! Of all workers without work at most one searches; the others sleep. While one searches, submitting
+//! makes no system call. The worker that fell asleep last is woken first. An elastic pool (see
+//! [`workers`](WorkerPoolBuilder::workers)) starts a worker when none is idle. If the system cannot
+//! start a thread, the pool continues with those that it has, until it is [resized](WorkerPool::resize).
 //!
-//! * A worker does not wait for room in its own pool's queue. What would wait runs then and there, on the
-//!   worker, nested up to [`inline_depth`](WorkerPoolBuilder::inline_depth); beyond it is refused.
-//! * [`join_blocking`](JobHandle::join_blocking) on a worker runs the job itself if nobody has begun it.
-//!   [`scope`](WorkerPool::scope) and [`map`](WorkerPool::map) do the same with theirs.
+//! # Overload
 //!
-//! What is left is a job that holds a worker until *something else* happens: that is a worker less. An executor
-//! that blocks a worker until a [`JobHandle`] wakes it is such a thing: `.await` handles in tasks, and on
-//! workers use `join_blocking`. So are two pools with [`OverflowRule::Block`] whose jobs submit to each other: with
-//! both queues full, each may wait for the other for ever. Let one of them reject.
+//! The capacity of the queue limits how many jobs wait, not for how long. Three settings limit the wait.
+//! They are applied when a worker takes a job, so that a job that is dropped costs nearly nothing:
+//!
+//! * a **[start timeout](WorkerPool::start_timeout)** drops jobs whose result comes too late;
+//! * **[shedding](WorkerPoolBuilder::shed_standing_queue)** cuts a queue that has been long for 100 ms
+//!   to twice the target delay. Timeouts alone keep an overloaded queue at the length at which every job
+//!   starts just before its deadline;
+//! * **[priorities](WorkerPoolBuilder::priorities)** run urgent jobs first, without starving the others.
+//!
+//! # Shutdown
+//!
+//! [`shutdown`](WorkerPool::shutdown) runs the queued jobs or hands them back, with or without a
+//! timeout, from any thread, and returns a report. On a worker of the pool it does not wait. When the
+//! last `WorkerPool` is dropped, the pool is shut down as [`on_drop`](WorkerPoolBuilder::on_drop) says.
+//! Every job handle becomes ready in every case.
+//!
+//! # Observability
+//!
+//! [`snapshot`](WorkerPool::snapshot) returns counters and queue waits. An
+//! [observer](WorkerPoolBuilder::observer) receives the events `panicked`, `spawn_failed`, `overloaded`
+//! and `recovered` (shedding has begun and ended), `evicted` and `shut_down`, each with the fields
+//! `workers` and `queued`.
 //!
 //! # Panics
 //!
-//! A panic ends its job, not its worker. The pool counts it, [`on_panic`](WorkerPoolBuilder::on_panic) hears of it, and the
-//! handle or the scope gets the payload. Captures that panic when a worker drops them are counted and told as
-//! well. Hooks, observers and wakers that panic are ignored.
+//! A panic ends its job, not the worker. It is counted, passed to
+//! [`on_panic`](WorkerPoolBuilder::on_panic), and returned by the job's handle or scope. The same holds
+//! for captures that panic when they are dropped. Panics of hooks, observers and wakers are ignored.
 //!
-//! # The end
+//! # Performance
 //!
-//! [`shutdown`](WorkerPool::shutdown) drains the queue or hands back what is in it, with or without a limit to
-//! its patience, from any thread, and tells what became of the jobs. Called by a worker of the pool it waits
-//! for nothing. When the last handle of a pool is dropped the pool ends as [`on_drop`](WorkerPoolBuilder::on_drop)
-//! says. In every case every job handle comes to its end.
-//!
-//! # How many workers
-//!
-//! A fixed number, or between two, see [`workers`](WorkerPoolBuilder::workers). [`resize`](WorkerPool::resize) changes it.
-//! If the system refuses a thread, the pool goes on with those that it has, and tries again when it is
-//! resized.
-//!
-//! Idle workers are woken last in, first out. Of all workers without work one at a time keeps looking for a
-//! little while before it sleeps; as long as it looks, submitting makes no system call.
-//!
-//! # Emitter
-//!
-//! An [observer](WorkerPoolBuilder::observer) hears `panicked`, `spawn_failed`, `overloaded` and `recovered` (shedding
-//! begins and ends), and `shut_down`, each with the fields `workers` and `queued`.
-//!
-//! # Cost
-//!
-//! | what | costs |
+//! | operation | cost |
 //! |---|---|
-//! | a job of up to 48 bytes of captures, without a result | no allocation, no clock; one compare-and-swap to submit, one to take |
-//! | a larger one | a box |
+//! | a job of up to 48 bytes of captures, without a result | no allocation; one compare-and-swap to submit it, one to take it |
+//! | a larger job | one allocation |
 //! | a job with a result | one allocation, for the closure and the result |
-//! | a deadline or shedding | two looks at the clock a job |
-//! | waking a worker | a system call, by whoever submits when all workers sleep or work and one sleeps |
-//! | the queue wait in [`snapshot`](WorkerPool::snapshot) | two looks at the clock for one in 64 jobs |
+//! | a start timeout, or shedding | two clock readings a job |
+//! | waking a worker | a system call, if no worker searches and one sleeps |
+//! | measuring queue waits | two clock readings for one in 64 jobs |
 //!
 //! # Defaults
 //!
 //! | setting | default |
 //! |---|---|
 //! | [`name`](WorkerPoolBuilder::name) | `worker_pool` |
-//! | [`workers`](WorkerPoolBuilder::workers) | as many as the machine has processors |
+//! | [`workers`](WorkerPoolBuilder::workers) | the number of processors |
 //! | [`idle_timeout`](WorkerPoolBuilder::idle_timeout) | 10 s |
 //! | [`queue_capacity`](WorkerPoolBuilder::queue_capacity) | 1024 jobs |
 //! | [`when_full`](WorkerPoolBuilder::when_full) | `Reject` |
-//! | [`inline_depth`](WorkerPoolBuilder::inline_depth) | 16 |
-//! | [`priorities`](WorkerPoolBuilder::priorities) | false |
+//! | [`max_inline_depth`](WorkerPoolBuilder::max_inline_depth) | 16 |
+//! | [`priorities`](WorkerPoolBuilder::priorities) | off |
 //! | [`codel`](WorkerPoolBuilder::codel) | off |
-//! | [`stack_size`](WorkerPoolBuilder::stack_size) | the system's |
-//! | [`on_drop`](WorkerPoolBuilder::on_drop) | drain |
+//! | [`stack_size`](WorkerPoolBuilder::stack_size) | the standard library's |
+//! | [`on_drop`](WorkerPoolBuilder::on_drop) | drain, without a timeout |
 
 mod config;
 mod error;
@@ -136,6 +126,7 @@ mod job;
 mod panics;
 mod queue;
 mod run;
+mod shared;
 mod shutdown;
 mod snapshot;
 mod stats;
@@ -149,281 +140,169 @@ pub use error::{JobError, JobPanic, SubmitError};
 pub use handle::JobHandle;
 pub use inline::map::WorkerPoolMap;
 pub use inline::scope::WorkerPoolScope;
-pub use queue::wait_times::QueueWaits;
 pub use shutdown::{QueuedJob, Shutdown, ShutdownReport};
 pub use snapshot::WorkerPoolSnapshot;
-pub use submit::{CallFuture, JobPriority, SubmitFuture, Submitter};
+pub use submit::{CallFuture, JobPriority, SpawnFuture, SubmitFuture, Submitter};
 
 use crate::error::ConfigError;
-use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Counter, PlainArc, PlainMutex, plain_thread};
-use crate::time::{Clock, Deadline, Instant};
-use config::Config;
-use events::{Emitter, PoolEvent};
-use job::Job;
-use panics::{Payload, drop_quietly};
-use queue::Queue;
-use queue::codel::{CoDel, Verdict};
-use queue::wait_times::QueueWait;
-use run::{JobEnd, RunContext};
-use stats::{Stats, WorkerStats};
-use std::any::Any;
-use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use crate::sync::PlainArc;
+use crate::time::Deadline;
+use shared::{Shared, wake_worker};
 use std::time::Duration;
 
-/// A pool of threads with a bounded queue; the [module](self) tells more.
+/// A pool of threads with a bounded queue. See the [module documentation](self).
 ///
-/// Cloning it makes another handle of the same pool. When the last is dropped the pool ends as
-/// [`on_drop`](WorkerPoolBuilder::on_drop) says. By default that waits until all jobs have been run, without limit, and
-/// blocks the thread of an executor too: in async code [shut down](Self::shutdown) where blocking is allowed, or
-/// set a limit, or cancel.
+/// Cloning it creates another handle to the same pool. When the last one is dropped the pool is shut
+/// down as [`on_drop`](WorkerPoolBuilder::on_drop) says. By default that blocks until all queued jobs
+/// have run, also in async code: [shut down](Self::shutdown) where blocking is allowed, or set a timeout.
 pub struct WorkerPool {
     shared: PlainArc<Shared>,
 }
 
-pub(crate) struct Shared {
-    queue: Queue<Job>,
-    config: Config,
-    name: &'static str,
-    clock: Clock,
-    /// One for each lane, for an urgent one says nothing about another.
-    codel: Option<[PlainMutex<CoDel>; 3]>,
-    events: Emitter,
-    queue_wait: QueueWait,
-    /// What happens on other threads than workers, and what workers counted that are gone.
-    outside: WorkerStats,
-    worker_stats: PlainMutex<Vec<PlainArc<WorkerStats>>>,
-    handles: AtomicU64,
-    thread_number: Counter,
-    threads: PlainMutex<Vec<plain_thread::JoinHandle<()>>>,
-}
-
-impl Shared {
-    fn new(
-        queue: Queue<Job>,
-        config: Config,
-        (name, clock, codel, events): (
-            &'static str,
-            Clock,
-            Option<[PlainMutex<CoDel>; 3]>,
-            Emitter,
-        ),
-    ) -> Self {
-        Self {
-            queue,
-            config,
-            name,
-            clock,
-            codel,
-            events,
-            queue_wait: QueueWait::new(),
-            outside: WorkerStats::default(),
-            worker_stats: PlainMutex::default(),
-            handles: AtomicU64::new(0),
-            thread_number: Counter::default(),
-            threads: PlainMutex::default(),
-        }
-    }
-
-    /// Runs a job, and counts it; its panic ends here.
-    #[inline(always)]
-    fn count(&self, context: &RunContext<'_>, job: impl FnOnce() -> JobEnd) {
-        let own = !std::ptr::eq(context.stats, &raw const self.outside);
-        let count = |counter: &Counter| {
-            _ = if own { counter.increment() } else { counter.add(1) };
-        };
-        count(&context.stats.begun);
-        match catch_unwind(AssertUnwindSafe(job)) {
-            Ok(JobEnd::Completed) => return count(&context.stats.completed),
-            Ok(other) => context.stats.note(other),
-            Err(payload) => self.escaped(context, payload),
-        }
-        count(&context.stats.otherwise);
-    }
-
-    #[cold]
-    fn escaped(&self, context: &RunContext<'_>, payload: Payload) {
-        self.panicked(context, &*payload);
-        drop_quietly(payload);
-    }
-
-    #[cold]
-    fn panicked(&self, context: &RunContext<'_>, payload: &(dyn Any + Send)) {
-        context.stats.panicked.add(1);
-        if let Some(hook) = &self.config.on_panic {
-            panics::quietly(|| hook(payload));
-        }
-        self.tell(PoolEvent::Panicked);
-    }
-
-    fn outside_desk(&self) -> RunContext<'_> {
-        RunContext { pool: self, stats: &self.outside, lane: None }
-    }
-
-    /// What to do with a job that `waited` in a lane.
-    fn verdict(&self, lane: usize, now: Instant, waited: Duration) -> Verdict {
-        let Some(codel) = &self.codel else { return Verdict::Run };
-        let last = self.queue.lanes.lane(lane).ring().is_empty();
-        let (before, verdict, after) = {
-            let mut codel = codel[lane].lock();
-            (codel.is_standing(), codel.dequeue(now, waited, last), codel.is_standing())
-        };
-        if before != after {
-            self.tell(if after { PoolEvent::Overloaded } else { PoolEvent::Recovered });
-        }
-        verdict
-    }
-
-    fn tell(&self, what: PoolEvent) {
-        let figures = || (self.queue.idle.present().0, self.queue.lanes.len());
-        self.events.tell(what, &self.clock, figures);
-    }
-
-    fn for_each_stats(&self, mut see: impl FnMut(&Stats)) {
-        // Under the lock, so that a worker who leaves is not counted twice, nor missed.
-        let worker_stats = self.worker_stats.lock();
-        see(&self.outside);
-        worker_stats.iter().for_each(|stats| see(stats));
-    }
-}
-
-/// After a push that saw a flag: sees to it that somebody looks for the job.
-#[cold]
-fn called(pool: &PlainArc<Shared>) {
-    if pool.queue.called() {
-        workers::hire(pool);
-    }
-}
-
-/// Sees to it that somebody looks for what is in the queue.
-#[cold]
-fn call(pool: &PlainArc<Shared>) {
-    if pool.queue.call() {
-        workers::hire(pool);
-    }
-}
-
 impl WorkerPool {
-    /// A pool with all config at their defaults.
+    /// Creates a pool with the default settings.
     ///
     /// # Panics
-    /// If the system cannot start a single thread.
-    #[must_use]
-    #[allow(clippy::new_without_default)] // Starting threads is no default.
+    /// If the system cannot start a thread.
+    #[allow(clippy::new_without_default, clippy::must_use_candidate)] // Starts threads.
     pub fn new() -> Self {
-        Self::builder().build().expect("the defaults are accepted, and a thread can be started")
+        Self::builder().build().expect("the defaults are valid and a thread can be started")
     }
 
-    /// Says more about the pool than [`new`](Self::new) does.
+    /// Returns a builder with the default settings.
     pub fn builder() -> WorkerPoolBuilder {
         WorkerPoolBuilder::default()
     }
 
-    fn first(shared: PlainArc<Shared>) -> Self {
-        shared.handles.fetch_add(1, Ordering::Relaxed);
-        Self { shared }
-    }
-
-    fn shared(&self) -> &PlainArc<Shared> {
-        &self.shared
-    }
-
     #[inline(always)]
-    fn plainly(&self) -> Submitter<'_> {
+    fn submitter(&self) -> Submitter<'_> {
         Submitter::new(&self.shared)
     }
 
-    /// A view of the pool whose jobs have a priority, if the pool [has priorities](WorkerPoolBuilder::priorities).
+    /// Returns a view whose jobs have a priority, if the pool has
+    /// [priorities](WorkerPoolBuilder::priorities).
+    ///
+    /// ```
+    /// # use mainstay::worker_pool::{JobPriority, WorkerPool};
+    /// let pool = WorkerPool::builder().priorities().build().unwrap();
+    /// pool.priority(JobPriority::Low).try_submit(|| println!("clean up")).unwrap();
+    /// ```
     #[must_use]
     pub fn priority(&self, priority: JobPriority) -> Submitter<'_> {
-        self.plainly().priority(priority)
+        self.submitter().priority(priority)
     }
 
-    /// A view of the pool whose jobs have a deadline: those that have not begun after `patience`, counted from
-    /// when they are submitted, are dropped unrun. Nothing interrupts a job that has begun.
+    /// Returns a view whose jobs are dropped if they have not begun within `timeout` of their
+    /// submission. A job that has begun is not interrupted.
+    ///
+    /// ```
+    /// # let pool = mainstay::worker_pool::WorkerPool::new();
+    /// let in_time = pool.start_timeout(std::time::Duration::from_secs(5));
+    /// assert_eq!(in_time.call_blocking(|| 6 * 7).unwrap(), 42);
+    /// ```
     #[must_use]
-    pub fn within(&self, patience: Duration) -> Submitter<'_> {
-        self.plainly().within(patience)
+    pub fn start_timeout(&self, timeout: Duration) -> Submitter<'_> {
+        self.submitter().start_timeout(timeout)
     }
 
-    /// A view of the pool whose jobs have a deadline at an instant of the pool's clock.
+    /// Returns a view whose jobs are dropped if they have not begun by `deadline`, which is an instant
+    /// of the pool's clock.
+    ///
+    /// ```
+    /// # let pool = mainstay::worker_pool::WorkerPool::new();
+    /// # use mainstay::time::{Clock, Deadline};
+    /// let deadline = Deadline::after(Clock::system().now(), std::time::Duration::from_secs(5));
+    /// assert_eq!(pool.start_deadline(deadline).call_blocking(|| 6 * 7).unwrap(), 42);
+    /// ```
     #[must_use]
-    pub fn until(&self, deadline: Deadline) -> Submitter<'_> {
-        self.plainly().until(deadline)
+    pub fn start_deadline(&self, deadline: Deadline) -> Submitter<'_> {
+        self.submitter().start_deadline(deadline)
     }
 
-    /// Submits a job if there is room in the queue at this moment.
+    /// Submits a job if the queue is not full.
+    ///
+    /// ```
+    /// # let pool = mainstay::worker_pool::WorkerPool::new();
+    /// pool.try_submit(|| println!("hello")).unwrap();
+    /// ```
     ///
     /// # Errors
-    /// Gives the job back: [`QueueFull`](crate::error::Reason::QueueFull), which is also said when the place
-    /// belongs to a thread that has been interrupted in the middle of taking a job out; or
-    /// [`ShutDown`](crate::error::Reason::ShutDown).
+    /// The job, with [`QueueFull`](crate::error::Reason::QueueFull) (also if a thread that takes a job
+    /// out has lost its processor) or [`ShutDown`](crate::error::Reason::ShutDown).
     #[inline]
     pub fn try_submit<F: FnOnce() + Send + 'static>(&self, job: F) -> Result<(), SubmitError<F>> {
-        self.plainly().try_submit(job)
+        self.submitter().try_submit(job)
     }
 
-    /// Submits a job, waiting for room. The future fails with the job if the pool is shut down.
+    /// Submits a job, waiting while the queue is full. Submissions that wait are served in order.
+    ///
+    /// The future fails with [`ShutDown`](crate::error::Reason::ShutDown) and the job if the pool is
+    /// shut down. On a worker of this pool it [runs the job](self#how-it-works), and fails with
+    /// [`QueueFull`](crate::error::Reason::QueueFull) if that is nested too deep.
+    ///
+    /// ```
+    /// # let pool = mainstay::worker_pool::WorkerPool::new();
+    /// # futures::executor::block_on(async {
+    /// pool.submit(|| println!("hello")).await.unwrap();
+    /// # });
+    /// ```
     ///
     /// # Cancel safety
-    /// Dropped before it is ready, it drops the job, and nothing was submitted.
+    /// If the future is dropped before it is ready, the job is dropped and was not submitted.
     pub fn submit<F: FnOnce() + Send + 'static>(&self, job: F) -> SubmitFuture<'_, F> {
-        self.plainly().submit(job)
+        self.submitter().submit(job)
     }
 
-    /// [`submit`](Self::submit) for a thread. It waits for room even if the job's
-    /// [deadline](Self::within) passes meanwhile: then the job is queued, and dropped when its turn comes;
-    /// [`submit_blocking_timeout`](Self::submit_blocking_timeout) limits the wait. On a worker of this pool it does not wait but
-    /// [runs the job](self#submitting-from-a-job).
-    ///
-    /// # Errors
-    /// Gives the job back: [`ShutDown`](crate::error::Reason::ShutDown); on a worker of this pool also
-    /// [`QueueFull`](crate::error::Reason::QueueFull), when nested too deep.
-    pub fn submit_blocking<F: FnOnce() + Send + 'static>(
-        &self,
-        job: F,
-    ) -> Result<(), SubmitError<F>> {
-        self.plainly().submit_blocking(job)
+    /// [`submit`](Self::submit), waiting for at most `timeout`. The future then fails with
+    /// [`QueueTimeout`](crate::error::Reason::QueueTimeout).
+    pub fn submit_timeout<F>(&self, job: F, timeout: Duration) -> SubmitFuture<'_, F>
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        self.submitter().submit_timeout(job, timeout)
     }
 
-    /// [`submit_blocking`](Self::submit_blocking), but waits for no longer than `patience`.
+    /// Submits a job, blocking the thread while the queue is full. Waits even if the job's
+    /// [deadline](Self::start_timeout) passes; then the job is queued, and dropped when a worker takes
+    /// it. On a worker of this pool it does not wait but [runs the job](self#how-it-works).
+    ///
+    /// ```
+    /// # let pool = mainstay::worker_pool::WorkerPool::new();
+    /// pool.submit_blocking(|| println!("hello")).unwrap();
+    /// ```
     ///
     /// # Errors
-    /// As there, and [`QueueTimeout`](crate::error::Reason::QueueTimeout) if there was no room until the end.
+    /// The job, with [`ShutDown`](crate::error::Reason::ShutDown); on a worker of this pool also with
+    /// [`QueueFull`](crate::error::Reason::QueueFull), if nested too deep.
+    pub fn submit_blocking<F>(&self, job: F) -> Result<(), SubmitError<F>>
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        self.submitter().submit_blocking(job)
+    }
+
+    /// [`submit_blocking`](Self::submit_blocking), waiting for at most `timeout`.
+    ///
+    /// # Errors
+    /// As there, and [`QueueTimeout`](crate::error::Reason::QueueTimeout).
     pub fn submit_blocking_timeout<F>(
         &self,
         job: F,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<(), SubmitError<F>>
     where
         F: FnOnce() + Send + 'static,
     {
-        self.plainly().submit_blocking_timeout(job, patience)
+        self.submitter().submit_blocking_timeout(job, timeout)
     }
 
-    /// Submits a job; if the queue is full, does what [`when_full`](WorkerPoolBuilder::when_full) says.
+    /// Spawns a job if the queue is not full, and returns the handle to its result.
     ///
-    /// # Errors
-    /// Gives the job back: [`QueueFull`](crate::error::Reason::QueueFull), if it is neither queued nor run nor
-    /// dropped, or [`ShutDown`](crate::error::Reason::ShutDown).
-    #[inline]
-    pub fn execute<F: FnOnce() + Send + 'static>(&self, job: F) -> Result<(), SubmitError<F>> {
-        self.plainly().execute(job)
-    }
-
-    /// Submits a job whose result is wanted; if the queue is full, does what
-    /// [`when_full`](WorkerPoolBuilder::when_full) says. A job that is not taken tells so by its handle.
-    #[inline]
-    pub fn spawn<F, T>(&self, job: F) -> JobHandle<T>
-    where
-        F: FnOnce() -> T + Send + 'static,
-        T: Send + 'static,
-    {
-        self.plainly().spawn(job)
-    }
-
-    /// Submits a job whose result is wanted, if there is room in the queue at this moment.
+    /// ```
+    /// # let pool = mainstay::worker_pool::WorkerPool::new();
+    /// let handle = pool.try_spawn(|| 6 * 7).unwrap();
+    /// assert_eq!(handle.join_blocking().unwrap(), 42);
+    /// ```
     ///
     /// # Errors
     /// As [`try_submit`](Self::try_submit).
@@ -432,38 +311,121 @@ impl WorkerPool {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        self.plainly().try_spawn(job)
+        self.submitter().try_spawn(job)
     }
 
-    /// Submits a job, waiting for room, and waits for its result.
+    /// Spawns a job, waiting while the queue is full. The future yields the handle to the job's result,
+    /// and fails as that of [`submit`](Self::submit).
     ///
-    /// On a worker of this pool await it in a task only: an executor that blocks the worker until it is ready
-    /// may wait for a job that nobody is left to run. [`call_blocking`](Self::call_blocking) runs it.
+    /// ```
+    /// # let pool = mainstay::worker_pool::WorkerPool::new();
+    /// # futures::executor::block_on(async {
+    /// let handle = pool.spawn(|| 6 * 7).await.unwrap();
+    /// assert_eq!(handle.await.unwrap(), 42);
+    /// # });
+    /// ```
     ///
     /// # Cancel safety
-    /// Dropped before it is ready, it cancels the job, unless that has begun.
+    /// If the future is dropped before it is ready, the job is dropped and was not spawned.
+    pub fn spawn<F, T>(&self, job: F) -> SpawnFuture<'_, F, T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.submitter().spawn(job)
+    }
+
+    /// [`spawn`](Self::spawn), waiting for at most `timeout`. The future then fails with
+    /// [`QueueTimeout`](crate::error::Reason::QueueTimeout).
+    pub fn spawn_timeout<F, T>(&self, job: F, timeout: Duration) -> SpawnFuture<'_, F, T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.submitter().spawn_timeout(job, timeout)
+    }
+
+    /// Spawns a job, blocking the thread while the queue is full, and returns the handle to its result.
+    ///
+    /// ```
+    /// # let pool = mainstay::worker_pool::WorkerPool::new();
+    /// let handles = [1, 2, 3].map(|n| pool.spawn_blocking(move || n * n).unwrap());
+    /// assert_eq!(handles.map(|handle| handle.join_blocking().unwrap()), [1, 4, 9]);
+    /// ```
+    ///
+    /// # Errors
+    /// As [`submit_blocking`](Self::submit_blocking).
+    pub fn spawn_blocking<F, T>(&self, job: F) -> Result<JobHandle<T>, SubmitError<F>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.submitter().spawn_blocking(job)
+    }
+
+    /// [`spawn_blocking`](Self::spawn_blocking), waiting for at most `timeout`.
+    ///
+    /// # Errors
+    /// As there, and [`QueueTimeout`](crate::error::Reason::QueueTimeout).
+    pub fn spawn_blocking_timeout<F, T>(
+        &self,
+        job: F,
+        timeout: Duration,
+    ) -> Result<JobHandle<T>, SubmitError<F>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.submitter().spawn_blocking_timeout(job, timeout)
+    }
+
+    /// Submits a job, and applies the pool's [overflow rule](WorkerPoolBuilder::when_full) if the queue
+    /// is full. No other method applies it.
+    ///
+    /// # Errors
+    /// The job, with [`QueueFull`](crate::error::Reason::QueueFull) if it was neither queued nor run, or
+    /// with [`ShutDown`](crate::error::Reason::ShutDown).
+    #[inline]
+    pub fn execute<F: FnOnce() + Send + 'static>(&self, job: F) -> Result<(), SubmitError<F>> {
+        self.submitter().execute(job)
+    }
+
+    /// Spawns a job, waiting while the queue is full, and waits for its result.
+    ///
+    /// On a worker of this pool, await it in tasks only: an executor that blocks the worker until it is
+    /// ready may wait forever. [`call_blocking`](Self::call_blocking) runs the job instead.
+    ///
+    /// ```
+    /// # let pool = mainstay::worker_pool::WorkerPool::new();
+    /// # futures::executor::block_on(async {
+    /// assert_eq!(pool.call(|| 6 * 7).await.unwrap(), 42);
+    /// # });
+    /// ```
+    ///
+    /// # Cancel safety
+    /// If the future is dropped before it is ready, the job is cancelled, unless it has begun.
     pub fn call<F, T>(&self, job: F) -> CallFuture<'_, F, T>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        self.plainly().call(job)
+        self.submitter().call(job)
     }
 
-    /// [`call`](Self::call) for a thread.
+    /// Spawns a job, blocking the thread while the queue is full, and until its result is there.
     ///
     /// # Errors
-    /// Says why there is no result.
+    /// The reason why there is no result.
     pub fn call_blocking<F, T>(&self, job: F) -> Result<T, JobError>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        self.plainly().call_blocking(job)
+        self.submitter().call_blocking(job)
     }
 
-    /// Runs `body`, which can spawn jobs that borrow from outside of it, and returns when all of them have
-    /// ended. The calling thread runs those that no worker has begun.
+    /// Calls `body`, which may spawn jobs that borrow from its surroundings, and returns when all of
+    /// them have ended. The calling thread runs jobs that no worker has begun.
     ///
     /// ```
     /// # let pool = mainstay::worker_pool::WorkerPool::new();
@@ -478,7 +440,7 @@ impl WorkerPool {
     /// ```
     ///
     /// # Panics
-    /// If `body` or a job does, once all jobs have ended; with the payload of the first.
+    /// If `body` or a job panics, after all jobs have ended; with the payload of the first panic.
     pub fn scope<'env, R>(
         &'env self,
         body: impl for<'scope> FnOnce(WorkerPoolScope<'scope, 'env>) -> R,
@@ -486,13 +448,13 @@ impl WorkerPool {
         inline::scope::scope(&self.shared, body)
     }
 
-    /// Applies `function` to each item, on as many threads as the pool may have, and iterates over the
-    /// results, in the order of the items. See [`WorkerPoolMap`] for other orders and numbers.
+    /// Applies `function` to each item, on all workers, and returns an iterator over the results in the
+    /// order of the items.
     ///
     /// ```
     /// # let pool = mainstay::worker_pool::WorkerPool::new();
-    /// let squares = pool.map(1..=100u64, |n| n * n).concurrency(4);
-    /// assert_eq!(squares.map(Result::unwrap).sum::<u64>(), 338_350);
+    /// let squares: Result<Vec<u64>, _> = pool.map(1..=4, |n| n * n).collect();
+    /// assert_eq!(squares.unwrap(), [1, 4, 9, 16]);
     /// ```
     pub fn map<I, F, R>(&self, items: I, function: F) -> WorkerPoolMap<'_, I::IntoIter, F, R>
     where
@@ -503,64 +465,36 @@ impl WorkerPool {
         WorkerPoolMap::new(&self.shared, items.into_iter(), function)
     }
 
-    /// Changes how many workers there are: always so many, or between two numbers. Who is one too many goes
-    /// after the job at hand.
+    /// Changes the number of workers: `4` is a fixed number, `1..=8` an elastic one. Surplus workers end
+    /// after their current job.
     ///
     /// # Errors
-    /// If that is out of range; or if workers are to be started and not even one can be.
+    /// If the number is out of range, or if workers must be started and no thread can be.
     pub fn resize(&self, workers: impl Into<WorkerCount>) -> Result<(), ConfigError> {
-        let WorkerCount { least, most } = workers.into().validate()?;
-        let started = workers::start(&self.shared, self.shared.queue.resize(least, most));
-        call(&self.shared);
-        started.map_err(|error| {
-            ConfigError::new("workers", error, "threads that the system can start")
-        })
+        let WorkerCount { min, max } = workers.into().validate()?;
+        let started = workers::start(&self.shared, self.shared.queue.resize(min, max));
+        wake_worker(&self.shared);
+        started.map_err(|error| ConfigError::new("workers", error, "threads that can be started"))
     }
 
-    /// Ends the pool: nothing is submitted any more, and what is queued is run or handed back. Waits for the
-    /// workers to end, except on one of them. Can be called again, with more patience or with less.
-    pub fn shutdown(&self, how: Shutdown) -> ShutdownReport {
-        shutdown::shut_down(&self.shared, how)
+    /// Shuts the pool down: no job is accepted any more, and queued jobs are run or handed back. Waits
+    /// for the workers to end, except on one of them. Can be called again, with another timeout.
+    pub fn shutdown(&self, shutdown: Shutdown) -> ShutdownReport {
+        shutdown::shut_down(&self.shared, shutdown)
     }
 
-    /// Whether the pool has been shut down.
+    /// Returns `true` if the pool has been shut down.
     pub fn is_shut_down(&self) -> bool {
-        self.shared.queue.lanes.is_closed()
+        self.shared.queue.jobs.is_closed()
     }
 
-    /// What the pool does, and did. Takes two locks that workers take when they fall asleep, wake or end.
+    /// Returns the pool's current figures. Takes two locks that idle workers take.
     pub fn snapshot(&self) -> WorkerPoolSnapshot {
         WorkerPoolSnapshot::of(&self.shared)
     }
 
-    /// The pool's name.
+    /// Returns the pool's name.
     pub fn name(&self) -> &'static str {
         self.shared.name
-    }
-}
-
-impl Clone for WorkerPool {
-    fn clone(&self) -> Self {
-        // Ordering: relaxed; whoever clones a handle keeps the count above zero meanwhile.
-        self.shared.handles.fetch_add(1, Ordering::Relaxed);
-        Self { shared: PlainArc::clone(&self.shared) }
-    }
-}
-
-impl Drop for WorkerPool {
-    fn drop(&mut self) {
-        // Ordering: acquire and release, so that the last sees what the others did.
-        if self.shared.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
-            drop(self.shutdown(self.shared.config.on_drop));
-        }
-    }
-}
-
-impl fmt::Debug for WorkerPool {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WorkerPool")
-            .field("name", &self.name())
-            .field("snapshot", &self.snapshot())
-            .finish()
     }
 }

@@ -1,27 +1,27 @@
-//! Panics of user code end here.
+//! Stops panics of user code.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub(crate) type Payload = Box<dyn Any + Send>;
 
-/// What a panic says, if it says something.
+/// Returns the text of a panic, if the payload is one.
 pub(crate) fn message(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<&str>().copied();
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
-/// Runs `act`, and stops its panic.
+/// Calls `act` and stops its panic.
 pub(crate) fn quietly(act: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(act)) {
         drop_quietly(payload);
     }
 }
 
-/// Drops what may panic when dropped.
+/// Drops a value and stops the panic of its destructor.
 pub(crate) fn drop_quietly<T>(value: T) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
-        // A payload that panics by itself is not worth a third try.
+        // A payload whose own destructor may panic as well is leaked.
         std::mem::forget(payload);
     }
 }

@@ -1,84 +1,119 @@
-//! What a job is made of: work, and wrappers that carry what is known about it.
+//! What can be run by a worker: the trait of queued work, and wrappers that carry its limits.
 
-use super::stats::WorkerStats;
-use super::{JobError, Shared};
+use super::error::JobError;
+use super::events::PoolEvent;
+use super::panics::{Payload, drop_quietly, quietly};
+use super::queue::codel::Verdict;
+use super::shared::Shared;
+use super::stats::{Recorder, SAMPLE_INTERVAL};
 use crate::time::{Deadline, Instant};
-use crate::worker_pool::queue::codel::Verdict;
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Something to run or, with a reason, not to run.
+/// Something that a worker runs, or discards with a reason.
 pub(crate) trait Run: Send {
-    /// May panic: then the work has ended with that.
+    /// Runs it. May panic: then it has ended with that panic.
     fn run(self, context: &RunContext<'_>) -> JobEnd;
 
-    /// May panic, when what the work captured does on being dropped; then it is discarded all the same.
-    fn discard(self, why: Discard) -> JobEnd;
+    /// Discards it. May panic if dropping its captures does; it is discarded all the same.
+    fn discard(self, reason: DiscardReason) -> JobEnd;
 }
 
-/// What became of a job, as it is counted.
+/// How a job ended, as it is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum JobEnd {
     Completed,
-    Discarded(Discard),
-    /// By its handle, before.
+    Discarded(DiscardReason),
+    /// It had been cancelled by its handle before.
     Cancelled,
-    /// There was nothing left to do, or what became of it is counted already.
-    Settled,
-}
-
-/// Discards something; a panic of it is told, but changes nothing about the fate.
-pub(crate) fn discard_at(
-    context: &RunContext<'_>,
-    why: Discard,
-    discard: impl FnOnce(Discard) -> JobEnd,
-) -> JobEnd {
-    catch_unwind(AssertUnwindSafe(|| discard(why))).unwrap_or_else(|payload| {
-        context.pool.escaped(context, payload);
-        JobEnd::Discarded(why)
-    })
+    /// There was nothing left to do, or its end is counted already.
+    Counted,
 }
 
 /// Why a job is not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Discard {
+pub(crate) enum DiscardReason {
     Expired,
     Shed,
     QueueFull,
     ShutDown,
 }
 
-impl From<Discard> for JobError {
-    fn from(why: Discard) -> Self {
-        match why {
-            Discard::Expired => Self::Expired,
-            Discard::Shed => Self::Shed,
-            Discard::QueueFull => Self::QueueFull,
-            Discard::ShutDown => Self::Shutdown,
+impl From<DiscardReason> for JobError {
+    fn from(reason: DiscardReason) -> Self {
+        match reason {
+            DiscardReason::Expired => Self::Expired,
+            DiscardReason::Shed => Self::Shed,
+            DiscardReason::QueueFull => Self::QueueFull,
+            DiscardReason::ShutDown => Self::Shutdown,
         }
     }
 }
 
-/// Who runs a job.
+/// The pool that a job runs in, and where the job came from.
 #[derive(Clone, Copy)]
 pub(crate) struct RunContext<'a> {
     pub(crate) pool: &'a Shared,
-    pub(crate) stats: &'a WorkerStats,
-    /// The lane that the job was taken from; `None` for one that never was in a queue.
-    pub(crate) lane: Option<usize>,
+    pub(crate) recorder: Recorder<'a>,
+    /// The index of the priority queue that held the job; `None` if it was not queued.
+    pub(crate) queue: Option<usize>,
 }
 
-impl<W: Run> Run for Box<W> {
+impl RunContext<'_> {
+    /// Runs a job and counts its end. A panic of the job stops here.
+    #[inline(always)]
+    pub(crate) fn run_counted(&self, job: impl FnOnce() -> JobEnd) {
+        self.recorder.add_begun();
+        match catch_unwind(AssertUnwindSafe(job)) {
+            Ok(JobEnd::Completed) => return self.recorder.add_completed(),
+            Ok(other) => self.recorder.stats().add_end(other),
+            Err(payload) => self.record_escaped_panic(payload),
+        }
+        self.recorder.add_not_completed();
+    }
+
+    /// Counts and reports a panic of a job.
+    #[cold]
+    pub(crate) fn record_panic(&self, payload: &(dyn Any + Send)) {
+        self.recorder.stats().panicked.add(1);
+        if let Some(hook) = &self.pool.config.on_panic {
+            quietly(|| hook(payload));
+        }
+        self.pool.emit(PoolEvent::Panicked);
+    }
+
+    /// Counts and reports a panic whose payload has no receiver.
+    #[cold]
+    fn record_escaped_panic(&self, payload: Payload) {
+        self.record_panic(&*payload);
+        drop_quietly(payload);
+    }
+
+    /// Calls `discard`; its panic is counted and reported, and changes nothing about the end.
+    pub(crate) fn discard(
+        &self,
+        reason: DiscardReason,
+        discard: impl FnOnce(DiscardReason) -> JobEnd,
+    ) -> JobEnd {
+        catch_unwind(AssertUnwindSafe(|| discard(reason))).unwrap_or_else(|payload| {
+            self.record_escaped_panic(payload);
+            JobEnd::Discarded(reason)
+        })
+    }
+}
+
+impl<R: Run> Run for Box<R> {
     fn run(self, context: &RunContext<'_>) -> JobEnd {
         (*self).run(context)
     }
 
-    fn discard(self, why: Discard) -> JobEnd {
-        (*self).discard(why)
+    fn discard(self, reason: DiscardReason) -> JobEnd {
+        (*self).discard(reason)
     }
 }
 
-/// A closure that nobody waits for.
-pub(crate) struct Closure<F>(pub(super) F);
+/// A closure without a handle.
+pub(crate) struct Closure<F>(pub(crate) F);
 
 impl<F: FnOnce() + Send> Run for Closure<F> {
     #[inline(always)]
@@ -87,57 +122,56 @@ impl<F: FnOnce() + Send> Run for Closure<F> {
         JobEnd::Completed
     }
 
-    fn discard(self, why: Discard) -> JobEnd {
-        JobEnd::Discarded(why)
+    fn discard(self, reason: DiscardReason) -> JobEnd {
+        JobEnd::Discarded(reason)
     }
 }
 
-/// Work whose wait in the queue is measured.
-pub(crate) struct Stamped<W> {
-    pub(crate) work: W,
-    pub(crate) entered: Instant,
+/// Work whose queue wait is measured.
+pub(crate) struct Stamped<R> {
+    pub(crate) work: R,
+    pub(crate) queued_at: Instant,
 }
 
-impl<W: Run> Run for Stamped<W> {
+impl<R: Run> Run for Stamped<R> {
     fn run(self, context: &RunContext<'_>) -> JobEnd {
-        if context.lane.is_some() {
-            context.pool.queue_wait.record(context.pool.clock.now() - self.entered);
+        if context.queue.is_some() {
+            context.pool.queue_waits.record(context.pool.clock.now() - self.queued_at);
         }
         self.work.run(context)
     }
 
-    fn discard(self, why: Discard) -> JobEnd {
-        self.work.discard(why)
+    fn discard(self, reason: DiscardReason) -> JobEnd {
+        self.work.discard(reason)
     }
 }
 
-/// Work that is not worth running once it has waited too long.
-pub(crate) struct Timed<W> {
-    pub(crate) work: W,
-    pub(crate) entered: Instant,
+/// Work that is discarded instead of run once it has waited too long.
+pub(crate) struct Timed<R> {
+    pub(crate) work: R,
+    pub(crate) queued_at: Instant,
     pub(crate) deadline: Deadline,
 }
 
-impl<W: Run> Run for Timed<W> {
+impl<R: Run> Run for Timed<R> {
     fn run(self, context: &RunContext<'_>) -> JobEnd {
         let now = context.pool.clock.now();
         if self.deadline.has_passed(now) {
-            return discard_at(context, Discard::Expired, |why| self.work.discard(why));
+            return context.discard(DiscardReason::Expired, |reason| self.work.discard(reason));
         }
-        if let Some(lane) = context.lane {
-            let waited = now - self.entered;
-            // One in so many, like the jobs that carry nothing but a stamp.
-            if context.stats.is_sample() {
-                context.pool.queue_wait.record(waited);
+        if let Some(queue) = context.queue {
+            let waited = now - self.queued_at;
+            if context.recorder.begun().is_multiple_of(SAMPLE_INTERVAL) {
+                context.pool.queue_waits.record(waited);
             }
-            if context.pool.verdict(lane, now, waited) == Verdict::Shed {
-                return discard_at(context, Discard::Shed, |why| self.work.discard(why));
+            if context.pool.codel_verdict(queue, now, waited) == Verdict::Shed {
+                return context.discard(DiscardReason::Shed, |reason| self.work.discard(reason));
             }
         }
         self.work.run(context)
     }
 
-    fn discard(self, why: Discard) -> JobEnd {
-        self.work.discard(why)
+    fn discard(self, reason: DiscardReason) -> JobEnd {
+        self.work.discard(reason)
     }
 }

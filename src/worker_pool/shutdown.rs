@@ -1,53 +1,62 @@
-//! The end of a pool.
+//! Shutting a pool down.
 
 use super::events::PoolEvent;
 use super::job::Job;
-use super::{Shared, WorkerPoolSnapshot, workers};
+use super::run::DiscardReason;
+use super::shared::Shared;
+use super::snapshot::WorkerPoolSnapshot;
+use super::workers;
+use super::workers::current::{self, PoolId};
 use crate::ring::PopError;
-use crate::sync::PlainArc;
-use crate::sync::{SpinWait, block_on_timeout};
-use crate::worker_pool::run::{Discard, discard_at};
-use crate::worker_pool::workers::current::{self, PoolId};
+use crate::sync::{PlainArc, SpinWait, block_on, block_on_timeout};
+
 use std::fmt;
 use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
-/// How to end a pool.
+/// How to shut a pool down.
 ///
 /// ```
 /// use mainstay::worker_pool::{Shutdown, WorkerPool};
 /// use std::time::Duration;
 ///
 /// let pool = WorkerPool::new();
-/// pool.execute(|| println!("one last job")).unwrap();
-/// let report = pool.shutdown(Shutdown::drain().within(Duration::from_secs(5)));
+/// pool.try_submit(|| println!("the last job"))?;
+/// let report = pool.shutdown(Shutdown::drain().timeout(Duration::from_secs(5)));
 /// assert_eq!((report.completed, report.running, report.jobs.len()), (1, 0, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shutdown {
-    cancel: bool,
-    patience: Option<Duration>,
+    queued_jobs: QueuedJobs,
+    timeout: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum QueuedJobs {
+    Run,
+    HandBack,
 }
 
 impl Shutdown {
-    /// Runs what is queued, and waits for that.
+    /// Runs the queued jobs and waits for them.
     #[must_use]
     pub const fn drain() -> Self {
-        Self { cancel: false, patience: None }
+        Self { queued_jobs: QueuedJobs::Run, timeout: None }
     }
 
-    /// Hands back what is queued, and waits for what runs.
+    /// Hands queued jobs back and waits for the running ones.
     #[must_use]
     pub const fn cancel() -> Self {
-        Self { cancel: true, patience: None }
+        Self { queued_jobs: QueuedJobs::HandBack, timeout: None }
     }
 
-    /// Waits for no longer than `patience`; without this, for as long as it takes. What is still queued
-    /// then is handed back; what still runs goes on, and its thread ends when it does.
+    /// Sets how long to wait; without it the wait is not limited. Jobs that are still queued after
+    /// `timeout` are handed back. Jobs that are still running go on, and their threads end after them.
     #[must_use]
-    pub const fn within(mut self, patience: Duration) -> Self {
-        self.patience = Some(patience);
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
         self
     }
 }
@@ -56,22 +65,23 @@ impl Shutdown {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ShutdownReport {
-    /// Jobs that ran to an end, since the pool was built.
+    /// Jobs that returned, since the pool was built.
     pub completed: u64,
     /// Jobs that panicked, since the pool was built.
     pub panicked: u64,
     /// Jobs that are still running.
     pub running: usize,
-    /// Jobs that are still queued and will be run, if a worker of the pool drains it: that one cannot wait.
+    /// Jobs that are still queued and will be run. Not 0 only if a worker of the pool drains it: that
+    /// one cannot wait.
     pub queued: usize,
-    /// Jobs that were queued and will not be run, unless you do. Their handles wait until you do, or drop them.
-    /// Among them are the places in the queue of jobs that were cancelled, or that a scope, a map or a join has
-    /// begun elsewhere; running these does nothing.
+    /// Jobs that were queued and will not be run, except by the caller. Their handles wait until they
+    /// are run or dropped. Includes the places of jobs that were cancelled, or that a scope, a map or a
+    /// join has begun elsewhere; running these has no effect.
     pub jobs: Vec<QueuedJob>,
 }
 
-/// A job that a shutdown handed back. Dropping it lets its handle know that the pool
-/// [was shut down](super::JobError::Shutdown).
+/// A job that a shutdown has handed back. Dropping it ends its handle with
+/// [`JobError::Shutdown`](super::JobError::Shutdown).
 #[must_use = "dropping it drops the job"]
 pub struct QueuedJob {
     job: Option<Job>,
@@ -79,11 +89,11 @@ pub struct QueuedJob {
 }
 
 impl QueuedJob {
-    /// Runs the job on this thread. Its panic goes where it would have gone on a worker.
+    /// Runs the job on the current thread. A panic of the job is handled as on a worker.
     pub fn run(mut self) {
         if let Some(job) = self.job.take() {
-            let context = self.pool.outside_desk();
-            self.pool.count(&context, || job.run(&context));
+            let context = self.pool.outside_context();
+            context.run_counted(|| job.run(&context));
         }
     }
 }
@@ -91,9 +101,10 @@ impl QueuedJob {
 impl Drop for QueuedJob {
     fn drop(&mut self) {
         if let Some(job) = self.job.take() {
-            // A panic stops here, for many may be dropped at once.
-            let context = self.pool.outside_desk();
-            context.stats.note(discard_at(&context, Discard::ShutDown, |why| job.discard(why)));
+            // A panic stops here: many jobs may be dropped together.
+            let context = self.pool.outside_context();
+            let end = context.discard(DiscardReason::ShutDown, |reason| job.discard(reason));
+            context.recorder.stats().add_end(end);
         }
     }
 }
@@ -104,20 +115,21 @@ impl fmt::Debug for QueuedJob {
     }
 }
 
-pub(crate) fn shut_down(pool: &PlainArc<Shared>, how: Shutdown) -> ShutdownReport {
+pub(crate) fn shut_down(pool: &PlainArc<Shared>, shutdown: Shutdown) -> ShutdownReport {
     if pool.queue.close() {
-        pool.tell(PoolEvent::ShutDown);
+        pool.emit(PoolEvent::ShutDown);
     }
     let mut jobs = Vec::new();
-    if how.cancel {
+    if shutdown.queued_jobs == QueuedJobs::HandBack {
         take_queued(pool, &mut jobs);
     }
     // A worker cannot wait for itself, nor for another that waits for it.
     if !current::is_worker_of(PoolId::of(pool)) {
-        if wait_for_workers(pool, how.patience) {
+        if wait_for_workers(pool, shutdown.timeout) {
             workers::join_all(pool);
         }
-        // Nothing, unless time was short; or there was no worker, for the system refused the threads.
+        // Finds jobs only after a timeout, or if the pool has no worker because no thread could be
+        // started.
         take_queued(pool, &mut jobs);
     }
     let WorkerPoolSnapshot { completed, panicked, running, queued, .. } =
@@ -125,26 +137,26 @@ pub(crate) fn shut_down(pool: &PlainArc<Shared>, how: Shutdown) -> ShutdownRepor
     ShutdownReport { completed, panicked, running, queued, jobs }
 }
 
-/// Whether all are gone, within `patience`.
-fn wait_for_workers(pool: &Shared, patience: Option<Duration>) -> bool {
-    let mut gone = poll_fn(|cx| match pool.queue.idle.all_gone(cx.waker()) {
+/// Returns whether all threads ended in time.
+fn wait_for_workers(pool: &Shared, timeout: Option<Duration>) -> bool {
+    let mut all_ended = poll_fn(|cx| match pool.queue.idle.all_ended(cx.waker()) {
         true => Poll::Ready(()),
         false => Poll::Pending,
     });
-    match patience {
+    match timeout {
         None => {
-            crate::sync::block_on(gone);
+            block_on(all_ended);
             true
         }
-        Some(patience) => block_on_timeout(&mut gone, patience).is_some(),
+        Some(timeout) => block_on_timeout(&mut all_ended, timeout).is_some(),
     }
 }
 
-/// Takes what is left out of a closed queue, beside workers that may do the same.
+/// Takes what is left in a closed queue. Workers may take jobs at the same time.
 fn take_queued(pool: &PlainArc<Shared>, into: &mut Vec<QueuedJob>) {
     let mut spin = SpinWait::new();
     loop {
-        match pool.queue.lanes.pop(0, |job, _| job) {
+        match pool.queue.jobs.pop(0, |job, _| job) {
             Ok(job) => {
                 into.push(QueuedJob { job: Some(job), pool: PlainArc::clone(pool) });
             }

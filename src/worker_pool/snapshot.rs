@@ -1,45 +1,48 @@
-use super::Shared;
-use super::stats::Stats;
-use crate::worker_pool::queue::wait_times::QueueWaits;
+//! The figures of a pool at one moment.
 
-/// What a pool does, and did since it was built.
+use super::shared::Shared;
+use super::stats::Counters;
+use crate::window::LatencySummary;
+
+/// What a pool is doing, and has done since it was built.
 ///
-/// Each figure is right by itself. They are read one after another while others go on, so that they fit
-/// together only when the pool is quiet; a job counts as ended a moment after its handle has the result.
+/// Each figure is exact at the moment when it is read. The figures are read one after another while
+/// the pool runs, so they add up only while it is quiet. A job counts as ended shortly after its
+/// handle has received the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorkerPoolSnapshot {
-    /// Jobs that wait in the queue, including those cancelled, or begun by who waits for them, whose turn
-    /// has not come yet.
+    /// Jobs that wait in the queue. Includes cancelled jobs, and jobs begun by the thread that waits
+    /// for them, until they reach the front of the queue.
     pub queued: usize,
-    /// Jobs that are being run, on workers or by those who submitted or joined them.
+    /// Jobs that are running, on workers and on threads that run a job themselves.
     pub running: usize,
-    /// Threads.
+    /// Worker threads.
     pub workers: usize,
-    /// WorkerCount that sleep. One more may be looking for work.
+    /// Worker threads that sleep. One more may be looking for work.
     pub idle: usize,
-    /// Jobs that ran to an end, each job of a scope and item of a map among them.
+    /// Jobs that returned; each job of a scope and each item of a map counts.
     pub completed: u64,
-    /// Jobs that panicked, or whose captures did on being dropped.
+    /// Jobs that panicked, and jobs whose captures panicked when they were dropped.
     pub panicked: u64,
-    /// Jobs cancelled by their handle whose turn came since, and those that a shutdown handed back and nobody
-    /// ran.
+    /// Jobs that were cancelled by their handle, or handed back by a shutdown and not run since.
     pub cancelled: u64,
-    /// Jobs not taken, or dropped, because the queue was full or the pool shut down.
+    /// Jobs that were not accepted, or evicted from the queue, because it was full or shut down.
     pub rejected: u64,
     /// Jobs whose deadline passed while they waited.
     pub expired: u64,
-    /// Jobs shed under overload.
+    /// Jobs that were shed under overload.
     pub shed: u64,
-    /// How long jobs waited in the queue; `None` before the first sample.
-    pub queue_wait: Option<QueueWaits>,
+    /// How long jobs waited in the queue, over the last few thousand samples; `None` before the first.
+    /// One in 64 jobs is a sample.
+    pub queue_wait: Option<LatencySummary>,
 }
 
 impl WorkerPoolSnapshot {
     pub(crate) fn of(pool: &Shared) -> Self {
         let (workers, idle) = pool.queue.idle.present();
-        let mut sum = Self {
-            queued: pool.queue.lanes.len(),
+        let mut snapshot = Self {
+            queued: pool.queue.jobs.len(),
             running: 0,
             workers,
             idle,
@@ -49,13 +52,13 @@ impl WorkerPoolSnapshot {
             rejected: 0,
             expired: 0,
             shed: 0,
-            queue_wait: pool.queue_wait.quantiles(),
+            queue_wait: pool.queue_waits.summary(),
         };
-        pool.for_each_stats(|stats| sum.add(stats));
-        sum
+        pool.for_each_stats(|stats| snapshot.add(stats));
+        snapshot
     }
 
-    fn add(&mut self, stats: &Stats) {
+    fn add(&mut self, stats: &Counters) {
         self.running += stats.running() as usize;
         self.completed += stats.completed.get();
         self.panicked += stats.panicked.get();

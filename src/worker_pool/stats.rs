@@ -1,64 +1,58 @@
-//! Counting on the side of whoever does the work.
+//! Counters, each written by the thread that does the work.
 
+use super::run::{DiscardReason, JobEnd};
 use crate::sync::{CachePadded, Counter};
-use crate::worker_pool::run::{Discard, JobEnd};
 
-/// What happened at one desk: a worker's, which only that worker writes to as a rule, or the one that
-/// stands for all threads from outside.
+/// One in this many jobs has its queue wait measured: reading the clock twice costs as much as the
+/// rest of an empty job's path.
+pub(crate) const SAMPLE_INTERVAL: u64 = 64;
+
+/// The counters of one worker, or of all other threads together.
 #[derive(Debug, Default)]
-pub(crate) struct WorkerStats(CachePadded<Stats>);
+pub(crate) struct Stats(CachePadded<Counters>);
 
 #[derive(Debug, Default)]
-pub(crate) struct Stats {
+pub(crate) struct Counters {
     pub(crate) begun: Counter,
     pub(crate) completed: Counter,
-    /// Begun, and ended otherwise.
-    pub(crate) otherwise: Counter,
+    /// Begun, and ended otherwise than by completing.
+    pub(crate) not_completed: Counter,
     pub(crate) panicked: Counter,
     pub(crate) expired: Counter,
     pub(crate) shed: Counter,
-    /// Found cancelled when it came out of the queue, or handed back by a shutdown and dropped.
     pub(crate) cancelled: Counter,
-    /// Not taken, or evicted.
+    /// Not accepted, or evicted.
     pub(crate) rejected: Counter,
 }
 
-impl std::ops::Deref for WorkerStats {
-    type Target = Stats;
+impl std::ops::Deref for Stats {
+    type Target = Counters;
 
     #[inline(always)]
-    fn deref(&self) -> &Stats {
+    fn deref(&self) -> &Counters {
         &self.0
     }
 }
 
-/// One in so many jobs has its wait in the queue measured: two looks at the clock cost as much as all the
-/// rest of a job's way.
-pub(crate) const SAMPLE: u64 = 64;
-
-impl Stats {
-    pub(crate) fn is_sample(&self) -> bool {
-        self.begun.get().is_multiple_of(SAMPLE)
-    }
-
-    /// Stats what became of a job.
+impl Counters {
+    /// Counts how a job ended, unless it completed.
     #[cold]
-    pub(crate) fn note(&self, end: JobEnd) {
+    pub(crate) fn add_end(&self, end: JobEnd) {
         let counter = match end {
-            JobEnd::Discarded(Discard::Expired) => &self.expired,
-            JobEnd::Discarded(Discard::Shed) => &self.shed,
-            JobEnd::Discarded(Discard::QueueFull) => &self.rejected,
-            JobEnd::Discarded(Discard::ShutDown) | JobEnd::Cancelled => &self.cancelled,
-            JobEnd::Completed | JobEnd::Settled => return,
+            JobEnd::Discarded(DiscardReason::Expired) => &self.expired,
+            JobEnd::Discarded(DiscardReason::Shed) => &self.shed,
+            JobEnd::Discarded(DiscardReason::QueueFull) => &self.rejected,
+            JobEnd::Discarded(DiscardReason::ShutDown) | JobEnd::Cancelled => &self.cancelled,
+            JobEnd::Completed | JobEnd::Counted => return,
         };
         counter.add(1);
     }
 
-    /// Adds what `other` counted, whose desk is given up.
+    /// Adds the counters of a worker that ends.
     pub(crate) fn absorb(&self, other: &Self) {
         self.begun.add(other.begun.get());
         self.completed.add(other.completed.get());
-        self.otherwise.add(other.otherwise.get());
+        self.not_completed.add(other.not_completed.get());
         self.panicked.add(other.panicked.get());
         self.expired.add(other.expired.get());
         self.shed.add(other.shed.get());
@@ -66,8 +60,59 @@ impl Stats {
         self.rejected.add(other.rejected.get());
     }
 
+    /// The number of jobs that have begun and not ended.
     pub(crate) fn running(&self) -> u64 {
-        let ended = self.completed.get() + self.otherwise.get();
+        let ended = self.completed.get() + self.not_completed.get();
         self.begun.get().saturating_sub(ended)
+    }
+}
+
+/// Counters together with who else writes to them.
+#[derive(Clone, Copy)]
+pub(crate) enum Recorder<'a> {
+    /// A worker's, on that worker's thread: the only writer, which needs no read-modify-write.
+    Worker(&'a Stats),
+    /// Those of all threads that are not workers.
+    Shared(&'a Stats),
+}
+
+impl<'a> Recorder<'a> {
+    #[inline(always)]
+    pub(crate) fn stats(self) -> &'a Stats {
+        match self {
+            Self::Worker(stats) | Self::Shared(stats) => stats,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn add_begun(self) {
+        self.add_one(|stats| &stats.begun);
+    }
+
+    #[inline(always)]
+    pub(crate) fn add_completed(self) {
+        self.add_one(|stats| &stats.completed);
+    }
+
+    #[inline(always)]
+    pub(crate) fn add_not_completed(self) {
+        self.add_one(|stats| &stats.not_completed);
+    }
+
+    /// The number of jobs that have begun.
+    pub(crate) fn begun(self) -> u64 {
+        self.stats().begun.get()
+    }
+
+    #[inline(always)]
+    fn add_one(self, counter: impl FnOnce(&Counters) -> &Counter) {
+        match self {
+            Self::Worker(stats) => {
+                counter(stats).increment();
+            }
+            Self::Shared(stats) => {
+                counter(stats).add(1);
+            }
+        }
     }
 }

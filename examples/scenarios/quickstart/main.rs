@@ -71,7 +71,7 @@ fn pipeline(observer: impl Observer) -> Result<BoxPipeline<StatusCode, Failure>,
     // The defaults suit production: an open breaker probes after 5 s or more. The outages of this
     // server last seconds, so the breaker has a window of one second and probes early.
     let open_duration =
-        Backoff::exponential(Duration::from_millis(200)).cap(Duration::from_millis(600));
+        Backoff::exponential(Duration::from_millis(200)).max_delay(Duration::from_millis(600));
     let breaker = CircuitBreaker::builder()
         .name("server")
         .time_window(Duration::from_secs(1), 10)
@@ -82,6 +82,7 @@ fn pipeline(observer: impl Observer) -> Result<BoxPipeline<StatusCode, Failure>,
     let retry = Retry::builder()
         .max_attempts(ATTEMPTS)
         .backoff(Backoff::exponential(Duration::from_millis(50)))
+        .assume_idempotent() // a GET may run twice
         .build()?;
 
     Ok(Pipeline::builder()

@@ -10,6 +10,7 @@ use crate::event::Subscribers;
 use crate::sync::{PlainArc, PlainMutex, intern};
 use crate::window::Window;
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 
 /// Whether a window is for a single breaker or for one of very many.
@@ -55,6 +56,10 @@ impl CircuitBreakerBuilder {
         }
     }
 }
+
+// A builder calls none of the functions that it holds.
+impl UnwindSafe for CircuitBreakerBuilder {}
+impl RefUnwindSafe for CircuitBreakerBuilder {}
 
 impl fmt::Debug for CircuitBreakerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

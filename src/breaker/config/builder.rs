@@ -63,8 +63,8 @@ impl Default for CircuitBreakerBuilder {
             slow_min_calls: None,
             consecutive_failures: None,
             open_duration: Backoff::exponential(Duration::from_secs(5))
-                .cap(Duration::from_secs(60))
-                .or_jitter(JITTER),
+                .max_delay(Duration::from_secs(60))
+                .default_jitter(JITTER),
             max_retry_after: Duration::from_secs(3600),
             half_open_concurrency: 3,
             half_open_calls: 5,
@@ -254,7 +254,7 @@ impl CircuitBreakerBuilder {
     /// ```
     #[must_use]
     pub fn open_duration(mut self, duration: Backoff) -> Self {
-        self.open_duration = duration.or_jitter(JITTER);
+        self.open_duration = duration.default_jitter(JITTER);
         self
     }
 
@@ -355,8 +355,10 @@ impl CircuitBreakerBuilder {
 
     /// Opens the breaker when `rule` returns true, besides its other rules. Default: no rule.
     ///
-    /// The rule is called after each failed or slow call, outside every lock, and has to decide for
-    /// itself how many calls are enough. If no rate is set, a single failed probe opens the breaker
+    /// The rule is called after each failed or slow call; with
+    /// [`track_in_flight`](Self::track_in_flight), also when a call is admitted while others are
+    /// overdue. It is called outside every lock, and has to decide for itself how many calls are
+    /// enough. If no rate is set, a single failed probe opens the breaker
     /// again. A panic of the rule unwinds through the call, which has been counted.
     ///
     /// ```
@@ -380,13 +382,14 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// WindowCounts calls in flight that have taken as long as a [slow call](Self::slow_calls) as slow
+    /// Counts calls in flight that have taken as long as a [slow call](Self::slow_calls) as slow
     /// ones before they end. Default: off.
     ///
     /// A dependency that hangs trips the breaker within little more than the threshold, however long
-    /// the timeouts of the callers are. The calls in flight are evaluated when a call is admitted,
-    /// once in an eighth of the threshold. A call becomes overdue at most two eighths of the
-    /// threshold too late (for thresholds below 8 ms, two milliseconds), never too early.
+    /// the timeouts of the callers are. The rules are evaluated when a call is admitted, once in an
+    /// eighth of the threshold, if calls are overdue by then. A call becomes overdue at most two
+    /// eighths of the threshold too late (for thresholds below 8 ms, two milliseconds), never too
+    /// early.
     ///
     /// Requires `slow_calls`. Costs two atomic additions per call, to words that all callers share,
     /// and 1.5 KiB.
@@ -472,7 +475,8 @@ impl CircuitBreakerBuilder {
     ///
     /// Names the first setting that is out of range, its value, and what is accepted.
     pub fn build(self) -> Result<CircuitBreaker, ConfigError> {
-        let (config, window) = (self.validated()?, self.new_window(WindowMemory::Full)?);
+        let window = self.new_window(WindowMemory::Full)?;
+        let config = self.validated()?;
         let shared_config = Arc::new(self.shared_config(&config));
         let group = PlainArc::new(self.group(Duration::MAX));
         let engine = Engine::new(window, &config, group.control.mode(), shared_config);

@@ -7,7 +7,7 @@ use std::time::Duration;
 ///
 /// What is slow for a lookup is fast for a report, and a failed payment is worse than a failed
 /// picture. Calls of all classes count in one window and share one state. How much a single failure
-/// weighs is decided by the classifier: see [`Outcome::Grave`](crate::outcome::Outcome::Grave).
+/// weighs is decided by the classifier: see [`Outcome::WeightedFailure`](crate::outcome::Outcome::WeightedFailure).
 ///
 /// A class decides when a closed breaker opens. A trial is judged by the breaker's own rates,
 /// whichever classes its probes belong to; whether a probe was slow is decided by its own class.
@@ -86,14 +86,14 @@ impl CallClass {
     pub(crate) fn validate(&self, timed: bool) -> Result<(), ConfigError> {
         match (self.failure_rate, self.slow_after) {
             (Some(rate), _) if !(rate > 0.0 && rate <= 1.0) => {
-                Err(ConfigError::new("class.failure_rate", rate, "a share above 0 and at most 1"))
+                Err(ConfigError::new("failure_rate", rate, "a share above 0 and at most 1"))
             }
             (_, Some(Duration::ZERO)) => {
-                Err(ConfigError::new("class.slow_after", Duration::ZERO, "longer than zero"))
+                Err(ConfigError::new("slow_after", Duration::ZERO, "longer than zero"))
             }
             (_, Some(threshold)) if !timed => {
                 let accepted = "none, or a breaker with slow_calls or record_latency";
-                Err(ConfigError::new("class.slow_after", threshold, accepted))
+                Err(ConfigError::new("slow_after", threshold, accepted))
             }
             _ => Ok(()),
         }

@@ -12,5 +12,7 @@ pub(super) use assemble::WindowMemory;
 pub use builder::CircuitBreakerBuilder;
 pub use call_class::CallClass;
 pub(super) use live::Config;
+#[cfg(all(test, not(mainstay_loom)))]
+pub(super) use live::SlowCalls;
 pub(super) use shared::{Closures, SharedConfig};
 pub use trip_rule::TripStats;

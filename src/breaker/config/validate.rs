@@ -7,7 +7,7 @@ use crate::error::ConfigError;
 use std::time::Duration;
 
 impl CircuitBreakerBuilder {
-    /// The configuration, if every setting is in range.
+    /// The configuration, if every setting is in range. The window has been validated.
     pub(crate) fn validated(&self) -> Result<Config, ConfigError> {
         let min_calls = self.min_calls.unwrap_or(match self.window {
             WindowKind::Count(size) => Self::MIN_CALLS.min(size),
@@ -16,15 +16,20 @@ impl CircuitBreakerBuilder {
         let slow_min_calls = self.slow_min_calls.unwrap_or(min_calls);
         if let Some(share) = self.failure_rate {
             rate("failure_rate", share)?;
-            self.fits_the_window("min_calls", min_calls)?;
         }
-        if let Some((threshold, share)) = self.slow_calls {
-            rate("slow_calls", share)?;
+        if let Some(slow @ (threshold, share)) = self.slow_calls {
             if threshold.is_zero() {
-                let accepted = "a threshold longer than zero";
-                return Err(ConfigError::new("slow_calls", threshold, accepted));
+                return Err(ConfigError::new("slow_calls", slow, "a threshold longer than zero"));
             }
-            self.fits_the_window("slow_min_calls", slow_min_calls)?;
+            rate("slow_calls", share)
+                .map_err(|error| ConfigError::new("slow_calls", slow, error.accepted()))?;
+        }
+        // The defaults fit every window.
+        if let Some(calls) = self.min_calls {
+            self.fits_the_window("min_calls", calls)?;
+        }
+        if let Some(calls) = self.slow_min_calls {
+            self.fits_the_window("slow_min_calls", calls)?;
         }
         if let Some(calls) = self.consecutive_failures {
             let accepted = "1 to 268435455 calls";
@@ -40,7 +45,7 @@ impl CircuitBreakerBuilder {
             let accepted = "only with slow_calls, whose threshold it needs";
             return Err(ConfigError::new("track_in_flight", true, accepted));
         }
-        self.open_duration.validate()?;
+        self.open_duration.validate("open_duration")?;
         longer_than_zero("max_retry_after", self.max_retry_after)?;
         let (probes, calls) = (self.half_open_concurrency, self.half_open_calls);
         in_range("half_open_concurrency", probes, Trial::MAX, "1 to 127 probes")?;
@@ -68,7 +73,13 @@ impl CircuitBreakerBuilder {
     /// fixed at build must be equal.
     pub(crate) fn reconfigured(&self, new: &Self) -> Result<Config, ConfigError> {
         if self.window != new.window {
-            return Err(ConfigError::new("window", new.window, "the window it was built with"));
+            let accepted = "the window it was built with";
+            return Err(match new.window {
+                WindowKind::Count(calls) => ConfigError::new("count_window", calls, accepted),
+                WindowKind::Time(span, buckets) => {
+                    ConfigError::new("time_window", (span, buckets), accepted)
+                }
+            });
         }
         if self.name != new.name {
             return Err(ConfigError::new("name", &new.name, "the name it was built with"));
@@ -81,7 +92,7 @@ impl CircuitBreakerBuilder {
             return Err(ConfigError::new("record_latency", new.record_latency, fixed));
         }
         if self.clock.id() != new.clock.id() {
-            return Err(ConfigError::new("clock", "another clock", "the clock it was built with"));
+            return Err(ConfigError::new("clock", &new.clock, "the clock it was built with"));
         }
         new.validated()
     }
@@ -153,7 +164,8 @@ mod tests {
         let b = CircuitBreakerBuilder::default();
         let config = b.validated().unwrap();
         let WindowKind::Count(calls) = b.window else { panic!("{:?}", b.window) };
-        let expected = Backoff::exponential(Duration::from_secs(5)).cap(Duration::from_secs(60));
+        let expected =
+            Backoff::exponential(Duration::from_secs(5)).max_delay(Duration::from_secs(60));
         assert_eq!(config.open_duration, expected.jitter(Jitter::Equal).into_parts().0);
         let off = |on: bool| if on { "on" } else { "off" }.to_owned();
         let none = |some: bool| if some { "some" } else { "none" }.to_owned();

@@ -1,6 +1,7 @@
 //! The beginning of a call: admission or rejection.
 
 use super::in_flight::Entered;
+use super::record::Trigger;
 use super::state::{self, Admission, Verdict};
 use super::ticket::{Ticket, TicketGuard};
 use super::transitions::Conclusion;
@@ -8,6 +9,7 @@ use super::word::{Override, Phase, Trial, Word};
 use super::{Change, Engine, ramp};
 use crate::breaker::config::Config;
 use crate::breaker::transition::TransitionCause;
+use crate::sync::Decision;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::time::{Instant, Reading};
 
@@ -42,7 +44,8 @@ impl Engine {
                 return Entry { result: Ok(Ticket::new(word, timed, reading)), change };
             }
             let now = reading.now();
-            let admitted = match self.decide(word, now) {
+            let (word, admission) = self.decide(word, now);
+            let admitted = match admission {
                 Admission::Counted => {
                     let ticket = Ticket::new(word, timed, reading);
                     if self.enter_in_flight(&ticket, reading).is_committed() {
@@ -52,28 +55,16 @@ impl Engine {
                     return Entry { result: Ok(ticket), change };
                 }
                 Admission::Uncounted => Word::UNCOUNTED,
-                Admission::EndRamp => {
-                    self.end_ramp(word);
-                    continue;
-                }
                 Admission::Reject(retry_at) => {
-                    if let Phase::HalfOpen(_) = word.phase() {
-                        self.shorten_probe_deadline(word, now);
-                    }
+                    self.correct_instants(word, now);
+                    let retry_at = retry_at.map(|_| self.open_until());
                     if word.overridden() != Override::Shadow {
                         self.stats.rejected.fetch_add(1, Relaxed);
                         return Entry { result: Err(Refusal { retry_at, now }), change };
                     }
                     Word::shadowed(self.stats.shadowed.fetch_add(1, Relaxed) + 1)
                 }
-                Admission::Probe(trial) => {
-                    self.put_off_probe_deadline(now, &self.config(word));
-                    let next = word.with_phase(Phase::HalfOpen(trial));
-                    if !self.swap(word, next) {
-                        continue;
-                    }
-                    next
-                }
+                Admission::Probe(_) => word,
                 Admission::StartTrial => match self.start_trial(word, now) {
                     Some(next) => {
                         change = Change::Committed;
@@ -81,6 +72,10 @@ impl Engine {
                     }
                     None => continue,
                 },
+                Admission::EndRamp => {
+                    self.end_ramp(word);
+                    continue;
+                }
                 Admission::TimeOutProbes(trial) => {
                     change = change.or(self.time_out_probes(word, trial, now));
                     continue;
@@ -91,47 +86,77 @@ impl Engine {
                     change = change.or(self.conclude(word, now, &conclusion, &self.config(word)));
                     continue;
                 }
+                Admission::Outdated => continue,
             };
             return Entry { result: Ok(Ticket::new(admitted, timed, reading)), change };
         }
     }
 
-    /// The configuration is read only where it is needed: the rejection by an open breaker does not.
-    fn decide(&self, word: Word, now: Instant) -> Admission {
-        match word.phase() {
+    /// Decides about a call; returns the word for which the decision holds. The configuration is read
+    /// only where it is needed: the rejection by an open breaker does not need it.
+    fn decide(&self, word: Word, now: Instant) -> (Word, Admission) {
+        let admission = match word.phase() {
             Phase::Bypass => Admission::Uncounted,
             Phase::Closed { ramping: false, .. } => Admission::Counted,
-            Phase::Closed { ramping: true, .. } => {
-                match ramp::share(now - self.closed_at(), self.config(word).ramp_up_duration) {
-                    None => Admission::EndRamp,
-                    Some(share) if ramp::admits(self.next_ramp_call(), share) => Admission::Counted,
-                    Some(_) => Admission::Reject(None),
-                }
-            }
             Phase::Open if word.overridden() == Override::Fixed => Admission::Reject(None),
             Phase::Open => state::admit_open(now, self.open_until()),
-            Phase::HalfOpen(trial) => {
-                state::admit_half_open(trial, now, self.probe_deadline(), &self.config(word))
+            Phase::Closed { ramping: true, .. } | Phase::HalfOpen(_) => {
+                return self.decide_by_config(now);
             }
-        }
+        };
+        (word, admission)
+    }
+
+    /// Decides about a call to a breaker that is half-open or ramping up. A probe takes its slot.
+    fn decide_by_config(&self, now: Instant) -> (Word, Admission) {
+        self.config.live.decide(&self.line.word, |word: Word, config: Config| {
+            let admission = match word.phase() {
+                Phase::Closed { ramping: true, .. } => {
+                    self.correct_instants(word, now);
+                    match ramp::share(now - self.closed_at(), config.ramp_up_duration) {
+                        None => Admission::EndRamp,
+                        Some(share) if ramp::admits(self.next_ramp_call(), share) => {
+                            Admission::Counted
+                        }
+                        Some(_) => Admission::Reject(None),
+                    }
+                }
+                Phase::HalfOpen(trial) => {
+                    state::admit_half_open(trial, now, self.probe_deadline(), &config)
+                }
+                _ => Admission::Outdated,
+            };
+            match admission {
+                Admission::Probe(trial) => {
+                    self.put_off_probe_deadline(now, &config);
+                    let next = word.with_phase(Phase::HalfOpen(trial));
+                    Decision::Replace(next, (next, admission))
+                }
+                _ => Decision::Keep((word, admission)),
+            }
+        })
     }
 
     fn next_ramp_call(&self) -> u32 {
         self.stats.ramp_calls.fetch_add(1, Relaxed)
     }
 
-    /// WindowCounts a call as in flight, if those are tracked. If it is the first of its step of time,
+    /// Counts a call as in flight, if those are tracked. If it is the first of its step of time,
     /// others may have become overdue in the meantime, and may trip the breaker.
     fn enter_in_flight(&self, ticket: &Ticket, reading: &mut Reading<'_>) -> Change {
         let Some(in_flight) = &self.in_flight else { return Change::None };
         let Some(start) = ticket.start(self.slow_after(ticket.admitted)) else {
             return Change::None;
         };
-        match in_flight.enter(&start) {
-            Entered::InPresentStep => Change::None,
+        let mut entered = in_flight.enter(&start);
+        while entered == Entered::BehindBucket {
+            entered = in_flight.enter_behind(&start, reading.read_again());
+        }
+        match entered {
+            Entered::InPresentStep | Entered::BehindBucket => Change::None,
             Entered::FirstOfStep => {
                 let guard = TicketGuard { engine: self, ticket: *ticket }; // the user's rule may panic
-                let change = self.trip_if_due(ticket.admitted, 0, None, reading);
+                let change = self.trip_if_due(ticket.admitted, Trigger::TimePassed, reading);
                 if !change.is_committed() {
                     guard.disarm();
                 }
@@ -146,14 +171,25 @@ impl Engine {
         self.line.probe_deadline.fetch_max((now + config.probe_timeout).as_nanos(), Relaxed);
     }
 
-    /// No probe times out later than one that begins now. Where one does, the configured timeout has
-    /// become shorter or the clock was set back, and a lost probe would hold its slot until then.
-    fn shorten_probe_deadline(&self, word: Word, now: Instant) {
-        let (deadline, latest) = (self.probe_deadline(), now + self.config(word).probe_timeout);
-        if deadline > latest && self.word() == word {
-            // If it fails, another thread has put the deadline off, or shortened it, meanwhile.
-            let (from, to) = (deadline.as_nanos(), latest.as_nanos());
-            let _ = self.line.probe_deadline.compare_exchange(from, to, Relaxed, Relaxed);
+    /// Corrects the instant that belongs to the state, if it is further ahead than one that is set
+    /// now would be: then the clock was set back, or the configured timeout of a probe has become
+    /// shorter, and the breaker would stay in its state until then.
+    pub(crate) fn correct_instants(&self, word: Word, now: Instant) {
+        let (instant, latest) = match word.phase() {
+            Phase::Open if word.overridden() != Override::Fixed => {
+                (&self.line.open_until, now + self.open_duration())
+            }
+            Phase::HalfOpen(_) => {
+                (&self.line.probe_deadline, now + self.config(word).probe_timeout)
+            }
+            Phase::Closed { ramping: true, .. } => (&self.line.closed_at, now),
+            _ => return,
+        };
+        let (ahead, latest) = (instant.load(Relaxed), latest.as_nanos());
+        // The latest word, so that an instant of a later state is not taken for one of this state.
+        if ahead > latest && self.latest_word() == word {
+            // If it fails, another thread has written the instant in the meantime.
+            let _ = instant.compare_exchange(ahead, latest, Relaxed, Relaxed);
         }
     }
 

@@ -1,20 +1,23 @@
 //! Calls in flight, counted by their start, so that overdue calls are known before they end.
 
 use super::word::Word;
-use crate::sync::CachePadded;
 use crate::sync::atomic::{
     AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
+use crate::sync::{CachePadded, EpochWord};
 use crate::time::{Instant, nanos};
 use std::time::Duration;
 
-/// WindowCounts the calls in flight that are *overdue*: that have taken as long as a slow call already.
+/// Counts the calls in flight that are *overdue*: that have taken as long as a slow call already.
 ///
 /// Time is divided into steps of an eighth of the slow threshold. Each bucket counts the calls in
 /// flight that started in one step. When a bucket is needed for a later step, the calls that are
 /// left in it are overdue, and move to a common count. A call that ends finds its bucket by the time
 /// of its start; if the bucket belongs to a later step by now, the call is among the overdue ones.
+///
+/// A clock that is set back makes buckets of later steps than the present one. They are reused, and
+/// the calls in them are no longer counted.
 ///
 /// A call becomes overdue when the whole step in which it started does: never before the threshold,
 /// and at most two eighths of it later.
@@ -64,6 +67,9 @@ pub(crate) enum Entered {
     FirstOfStep,
     /// Another call of the same step has entered before, or the call is not counted.
     InPresentStep,
+    /// The call is not counted yet, because its bucket belongs to a later step: to be entered by
+    /// [`enter_behind`](InFlight::enter_behind).
+    BehindBucket,
 }
 
 impl Start {
@@ -102,7 +108,7 @@ impl InFlight {
         (era & ERA_MASK == era_of(word)).then_some(era >> TAG)
     }
 
-    /// WindowCounts a call that starts.
+    /// Counts a call that starts.
     pub(crate) fn enter(&self, start: &Start) -> Entered {
         let Some(tag) = self.tag(start.admitted) else { return Entered::InPresentStep };
         let step = start.step();
@@ -124,8 +130,7 @@ impl InFlight {
                 // A bucket holds a million calls. More are not counted, and `leave` stops at zero.
                 (if word & COUNT_MASK == COUNT_MASK { word } else { word + 1 }, 0)
             } else {
-                self.add_overdue(tag, 1); // this thread was suspended for that long
-                return Entered::FirstOfStep;
+                return Entered::BehindBucket;
             };
             match bucket.compare_exchange_weak(word, next, AcqRel, Acquire) {
                 Ok(_) => {
@@ -143,7 +148,36 @@ impl InFlight {
         }
     }
 
-    /// WindowCounts the end of a call that entered, whatever its outcome.
+    /// Counts a call that starts, whose bucket belongs to a later step. `now` has just been read.
+    ///
+    /// Either this thread was suspended since it read the start of the call, which is overdue then;
+    /// or the clock was set back. Then the calls in the bucket, which started by the clock as it was
+    /// before, are no longer counted as in flight.
+    #[cold]
+    pub(crate) fn enter_behind(&self, start: &Start, now: Instant) -> Entered {
+        let step = start.step();
+        let bucket = &self.buckets[(step % BUCKETS as u64) as usize];
+        let mut word = bucket.load(Acquire);
+        loop {
+            let Some(tag) = self.tag(start.admitted) else { return Entered::InPresentStep };
+            let bucket_step = word >> STEP & STEP_MASK;
+            if word >> TAG != tag || steps_between(bucket_step, step) >= 0 {
+                return self.enter(start); // changed in the meantime
+            }
+            // Clocks of two processors may differ by less than a step.
+            if steps_between(step_of(now, start.slow_after), bucket_step) <= 1 {
+                self.add_overdue(tag, 1);
+                return Entered::FirstOfStep;
+            }
+            let first = tag << TAG | step << STEP | 1;
+            match bucket.compare_exchange_weak(word, first, AcqRel, Acquire) {
+                Ok(_) => return Entered::FirstOfStep,
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Counts the end of a call that entered, whatever its outcome.
     pub(crate) fn leave(&self, start: &Start) {
         let Some(tag) = self.tag(start.admitted) else { return };
         let step = start.step();
@@ -158,7 +192,10 @@ impl InFlight {
                 Err(now) => word = now,
             }
         }
-        self.add_overdue(tag, u64::MAX); // minus one
+        // In a bucket of an earlier step, `enter_behind` has taken the place of this call.
+        if word >> TAG != tag || steps_between(word >> STEP & STEP_MASK, step) < 0 {
+            self.add_overdue(tag, u64::MAX); // minus one
+        }
     }
 
     fn add_overdue(&self, tag: u64, difference: u64) {

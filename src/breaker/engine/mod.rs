@@ -12,12 +12,12 @@
 
 mod admit;
 mod in_flight;
-#[cfg(all(test, mainstay_loom))]
-pub(super) mod loom;
 mod open_limit;
 mod ramp;
 mod record;
 mod state;
+#[cfg(test)]
+pub(super) mod tests;
 mod ticket;
 mod transitions;
 mod word;
@@ -32,12 +32,11 @@ use super::config::{Config, SharedConfig};
 use super::mode::CircuitBreakerMode;
 use super::transition::{CircuitBreakerState, Transition};
 use crate::event::Outbox;
-use crate::sync::Arc;
 use crate::sync::atomic::{
     AtomicU32, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed},
-    fence,
 };
+use crate::sync::{Arc, EpochWord};
 use crate::time::Instant;
 use crate::window::{Window, WindowCounts};
 use in_flight::InFlight;
@@ -179,20 +178,17 @@ impl Engine {
         Duration::from_nanos(self.config.live.read_word(word.epoch(), Config::SLOW_AFTER))
     }
 
-    /// Whether the configuration that was read for `word` is still live, so that a decision to
-    /// change nothing was not taken by a mixture of two configurations.
-    fn is_live(&self, word: Word) -> bool {
-        // Ordering: acquire, so that the configuration was read before the epoch is read again.
-        fence(Acquire);
-        self.word().epoch() == word.epoch()
-    }
-
     fn closed_at(&self) -> Instant {
         Instant::from_nanos(self.line.closed_at.load(Relaxed))
     }
 
     fn open_until(&self) -> Instant {
         Instant::from_nanos(self.line.open_until.load(Relaxed))
+    }
+
+    /// The duration of the latest opening.
+    fn open_duration(&self) -> Duration {
+        Duration::from_nanos(self.line.open_duration.load(Relaxed))
     }
 
     fn probe_deadline(&self) -> Instant {
@@ -208,12 +204,14 @@ impl Engine {
     /// Whether it is still ramping up: a ramp ends with its time, even without calls.
     pub(crate) fn is_ramping(&self, word: Word, now: Instant) -> bool {
         let duration = || self.config(word).ramp_up_duration;
+        self.correct_instants(word, now);
         word.is_ramping() && ramp::share(now - self.closed_at(), duration()).is_some()
     }
 
     /// Whether it is open or half-open, and would have admitted its next probe less than `grace`
     /// ago.
     pub(crate) fn is_recently_tripped(&self, word: Word, now: Instant, grace: Duration) -> bool {
+        self.correct_instants(word, now);
         let until = match word.phase() {
             Phase::Open => self.open_until(),
             _ => self.probe_deadline(),
@@ -244,7 +242,7 @@ impl Engine {
             state: CircuitBreakerState::of(word),
             phase: word.phase(),
             mode: word.mode(),
-            open_until: self.retry_at(word),
+            open_until: self.retry_at(word).map(|at| at.min(now + self.open_duration())),
             counts: self.window.counts(now),
             overdue: self.counts(word, &self.config(word), now).1,
             openings: self.line.openings.load(Relaxed),

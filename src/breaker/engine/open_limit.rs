@@ -3,7 +3,7 @@
 use crate::share;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-/// WindowCounts the breakers of a group that are open or half-open, and keeps them below a share.
+/// Counts the breakers of a group that are open or half-open, and keeps them below a share.
 ///
 /// If a large share of the breakers opens at once, the fault is probably on this side, and opening
 /// the rest as well would turn a disturbance into an outage.
@@ -59,13 +59,13 @@ impl OpenLimit {
         self.breakers.fetch_sub(1, Relaxed);
     }
 
-    /// WindowCounts one more open breaker; returns false if the limit is reached.
+    /// Counts one more open breaker; returns false if the limit is reached.
     pub(super) fn try_open(&self) -> bool {
         let one_more = |open| (open < self.max_open()).then(|| open + 1);
         self.open.fetch_update(Relaxed, Relaxed, one_more).is_ok()
     }
 
-    /// WindowCounts one open breaker less.
+    /// Counts one open breaker less.
     pub(super) fn release(&self) {
         self.open.fetch_sub(1, Relaxed);
     }

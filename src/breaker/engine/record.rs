@@ -1,18 +1,18 @@
 //! The end of a call: its outcome is counted, and may trip the breaker or decide a trial.
 
-use super::open_limit::OpenLimit;
 use super::state::{self, Effect, Verdict};
 use super::ticket::{Ticket, TicketGuard};
 use super::transitions::{Conclusion, Opening};
 use super::word::{Override, Phase, Word};
 use super::{Change, Engine};
-use crate::breaker::config::{CallClass, TripStats};
+use crate::breaker::config::{CallClass, Config, TripStats};
 use crate::breaker::transition::TransitionCause;
 use crate::outcome::Outcome;
 use crate::sync::atomic::{
     Ordering::{Relaxed, SeqCst},
     fence,
 };
+use crate::sync::{Decision, EpochWord};
 use crate::time::{Instant, Reading};
 use crate::window::{Sample, WindowCounts};
 
@@ -23,8 +23,17 @@ pub(super) struct Completed<'a> {
     effect: Effect,
 }
 
+/// Why the rules of a closed breaker are evaluated.
+#[derive(Clone, Copy)]
+pub(super) enum Trigger<'a> {
+    /// A call has failed or was slow, as the `streak`th failure without a success in between.
+    Completed(Completed<'a>, u32),
+    /// Calls in flight may have become overdue.
+    TimePassed,
+}
+
 impl Engine {
-    /// WindowCounts a success if the state has not changed since its admission and the window needs no
+    /// Counts a success if the state has not changed since its admission and the window needs no
     /// clock. If it returns false, the success is still to be [completed](Self::complete).
     #[inline]
     pub(crate) fn try_record_success(&self, ticket: Ticket) -> bool {
@@ -73,7 +82,7 @@ impl Engine {
             self.record_latency(ticket, reading);
         }
         if word.has_streak() {
-            return self.evaluate(word, &Completed { class, effect: Effect::SUCCESS }, reading);
+            return self.evaluate(word, Completed { class, effect: Effect::SUCCESS }, reading);
         }
         Change::None
     }
@@ -114,7 +123,7 @@ impl Engine {
             self.record_latency(&ticket, reading);
         }
         if sample != Sample::OK || word.has_streak() {
-            return self.evaluate(word, &Completed { class, effect }, reading);
+            return self.evaluate(word, Completed { class, effect }, reading);
         }
         Change::None
     }
@@ -140,7 +149,7 @@ impl Engine {
     /// Evaluates the rules after a failed or slow call, or a success after failures, of a closed
     /// breaker.
     #[cold]
-    fn evaluate(&self, seen: Word, completed: &Completed<'_>, reading: &mut Reading<'_>) -> Change {
+    fn evaluate(&self, seen: Word, completed: Completed<'_>, reading: &mut Reading<'_>) -> Change {
         let streak = self.count_streak(seen, completed.effect);
         if !completed.effect.failed && !completed.effect.slow {
             return Change::None;
@@ -149,57 +158,55 @@ impl Engine {
         // recorded its call, maybe in another bucket, and is about to sum up all buckets: of two
         // calls, at least one must read both, or neither would trip.
         fence(SeqCst);
-        self.trip_if_due(seen, streak, Some(completed), reading)
+        self.trip_if_due(seen, Trigger::Completed(completed, streak), reading)
     }
 
-    /// Opens the breaker if the rules say so: after a call has ended, or (`completed` is `None`)
-    /// because calls in flight are overdue.
+    /// Opens the breaker if the rules say so.
     pub(super) fn trip_if_due(
         &self,
         seen: Word,
-        streak: u32,
-        completed: Option<&Completed<'_>>,
+        trigger: Trigger<'_>,
         reading: &mut Reading<'_>,
     ) -> Change {
-        loop {
-            let word = self.word();
+        self.config.live.decide(&self.line.word, |word: Word, mut config: Config| {
             if word.generation() != seen.generation() || word.overridden() == Override::Fixed {
-                return Change::None;
-            }
-            let mut config = self.config(word);
-            if let Some(Completed { class: CallClass { failure_rate: Some(rate), .. }, effect }) =
-                completed
-                && effect.failed
-            {
-                config.failure_rate = Some(*rate);
+                return Decision::Done(Change::None);
             }
             let timed = self.window.is_timed() || self.in_flight.is_some() || config.has_trip_rule;
             let now = if timed { reading.now() } else { Instant::ORIGIN };
-            let (counts, _) = self.counts(word, &config, now);
-            let retry_after = completed.and_then(|completed| completed.effect.retry_after);
+            let (counts, overdue) = self.counts(word, &config, now);
+            let (evaluates, streak, retry_after) = match trigger {
+                Trigger::Completed(Completed { class, effect }, streak) => {
+                    if effect.failed && class.failure_rate.is_some() {
+                        config.failure_rate = class.failure_rate;
+                    }
+                    (true, streak, effect.retry_after)
+                }
+                // An overdue call is a slow one. Without any, nothing has happened.
+                Trigger::TimePassed => (overdue > 0, word.streak(), None),
+            };
             let cause = match retry_after {
                 Some(_) => Some(TransitionCause::Unavailable),
+                None if !evaluates => None,
                 None => state::trip_cause(&counts, streak, &config).or_else(|| {
                     let by_rule =
                         config.has_trip_rule && self.trip_rule_says(word, counts, streak, now);
                     by_rule.then_some(TransitionCause::TripRule)
                 }),
             };
-            match cause {
-                None if self.is_live(word) => return Change::None,
-                None => {}
-                Some(_) if self.config.open_limit.as_ref().is_some_and(OpenLimit::is_reached) => {
-                    self.config.open_limit.iter().for_each(OpenLimit::count_suppressed);
-                    return Change::None;
-                }
-                Some(cause) => {
-                    let opening = Opening { cause, counts, retry_after };
-                    if self.open(word, reading.now(), &opening, &config).is_committed() {
-                        return Change::Committed;
-                    }
-                }
+            let Some(cause) = cause else { return Decision::Keep(Change::None) };
+            if let Some(limit) = &self.config.open_limit
+                && limit.is_reached()
+            {
+                limit.count_suppressed();
+                return Decision::Done(Change::None);
             }
-        }
+            let opening = Opening { cause, counts, retry_after };
+            match self.open(word, reading.now(), &opening, &config) {
+                Change::None => Decision::Retry,
+                Change::Committed => Decision::Done(Change::Committed),
+            }
+        })
     }
 
     /// Asks the user's own rule whether to trip.
@@ -219,7 +226,7 @@ impl Engine {
         rule.is_some_and(|rule| rule(&stats))
     }
 
-    /// WindowCounts consecutive failures; returns how many there are now.
+    /// Counts consecutive failures; returns how many there are now.
     fn count_streak(&self, seen: Word, effect: Effect) -> u32 {
         loop {
             let word = self.word();
@@ -248,41 +255,44 @@ impl Engine {
     ) -> Change {
         let slot = TicketGuard { engine: self, ticket }; // the user's backoff may panic
         let Some(effect) = effect else { return Change::None };
-        loop {
-            let word = self.word();
-            let Phase::HalfOpen(trial) = word.phase() else { return Change::None };
+        let change = self.config.live.decide(&self.line.word, |word: Word, config: Config| {
+            let Phase::HalfOpen(trial) = word.phase() else {
+                return Decision::Done(Change::None);
+            };
             if word.generation() != ticket.admitted.generation() {
                 self.stats.stale.fetch_add(1, Relaxed);
-                return Change::None;
+                return Decision::Done(Change::None);
             }
             let trial =
                 trial.with_outcome(Some(Sample { failed: effect.failed, slow: effect.slow }));
-            let config = self.config(word);
-            if let Some(retry_after) = effect.retry_after {
-                let opening = Opening {
-                    cause: TransitionCause::Unavailable,
-                    counts: trial.counts(),
-                    retry_after: Some(retry_after),
-                };
-                if self.open(word, reading.now(), &opening, &config).is_committed() {
-                    return Change::Committed;
+            let change = match (effect.retry_after, state::judge_trial(&trial, &config)) {
+                (None, Verdict::Undecided) => {
+                    return Decision::Replace(
+                        word.with_phase(Phase::HalfOpen(trial)),
+                        Change::None,
+                    );
                 }
-                continue;
-            }
-            let verdict = state::judge_trial(&trial, &config);
-            if verdict == Verdict::Undecided {
-                if self.swap(word, word.with_phase(Phase::HalfOpen(trial))) {
-                    slot.disarm();
-                    return Change::None;
+                (Some(_), _) => {
+                    let opening = Opening {
+                        cause: TransitionCause::Unavailable,
+                        counts: trial.counts(),
+                        retry_after: effect.retry_after,
+                    };
+                    self.open(word, reading.now(), &opening, &config)
                 }
-                continue;
+                (None, verdict) => {
+                    let bad = TransitionCause::ProbesFailed;
+                    let conclusion = Conclusion { verdict, trial, bad };
+                    self.conclude(word, reading.now(), &conclusion, &config)
+                }
+            };
+            match change {
+                Change::None => Decision::Retry,
+                Change::Committed => Decision::Done(Change::Committed),
             }
-            let conclusion = Conclusion { verdict, trial, bad: TransitionCause::ProbesFailed };
-            if self.conclude(word, reading.now(), &conclusion, &config).is_committed() {
-                slot.disarm();
-                return Change::Committed;
-            }
-        }
+        });
+        slot.disarm();
+        change
     }
 
     /// The end of what `enter_in_flight` began.

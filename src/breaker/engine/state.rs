@@ -31,6 +31,8 @@ pub(super) enum Admission {
     Conclude(Verdict, Trial),
     /// Reject it until then, or for an unknown time.
     Reject(Option<Instant>),
+    /// The state has changed in the meantime: decide again.
+    Outdated,
 }
 
 /// Decides about a call that asks an open breaker.
@@ -168,51 +170,9 @@ impl Effect {
             Outcome::Success => Some(success),
             Outcome::Slow => Some(Self { slow: true, ..success }),
             Outcome::Failure => Some(failure),
-            Outcome::Grave(0) | Outcome::Ignore => None,
-            Outcome::Grave(weight) => Some(Self { weight, ..failure }),
+            Outcome::WeightedFailure(0) | Outcome::Ignore => None,
+            Outcome::WeightedFailure(weight) => Some(Self { weight, ..failure }),
             Outcome::Unavailable(pause) => Some(Self { retry_after: Some(pause), ..failure }),
-        }
-    }
-}
-
-#[cfg(test)]
-#[cfg(not(mainstay_loom))]
-mod tests {
-    use super::super::super::CircuitBreaker;
-    use super::*;
-
-    /// "At least this share", for every share that is a whole number of percent.
-    #[test]
-    fn a_rate_of_n_percent_trips_at_n_of_a_hundred() {
-        for percent in 1..=100_u32 {
-            let builder = CircuitBreaker::builder().half_open_calls(100);
-            let config = builder.failure_rate(f64::from(percent) / 100.0).validated().unwrap();
-            let trips = |failed: u32| {
-                let counts = WindowCounts { total: 100, failed: failed.into(), slow: 0 };
-                let trial = Trial { active: 0, total: 100, failed, slow: 0 };
-                let tripped = trip_cause(&counts, 0, &config).is_some();
-                assert_eq!(judge_trial(&trial, &config) == Verdict::Open, tripped);
-                tripped
-            };
-            assert!(trips(percent) && !trips(percent - 1), "{percent} %");
-        }
-    }
-
-    #[test]
-    fn overdue_calls_count_as_if_they_had_just_ended() {
-        let counts = |total, failed, slow| WindowCounts { total, failed, slow };
-        //  counts, overdue, capacity, expected
-        let table = [
-            (counts(0, 0, 0), 0, None, counts(0, 0, 0)),
-            (counts(0, 0, 0), 3, None, counts(3, 0, 3)),
-            (counts(10, 2, 4), 5, None, counts(15, 2, 9)),
-            (counts(10, 2, 4), 5, Some(20), counts(15, 2, 9)),
-            (counts(10, 2, 4), 5, Some(10), counts(10, 1, 7)), // half of the earlier calls slid out
-            (counts(10, 2, 4), 50, Some(10), counts(10, 0, 10)),
-            (counts(8, 8, 0), 4, Some(10), counts(10, 6, 4)),
-        ];
-        for (before, overdue, capacity, expected) in table {
-            assert_eq!(with_overdue(before, overdue, capacity), expected, "{before:?} {overdue}");
         }
     }
 }

@@ -6,6 +6,7 @@ use super::{Change, Engine};
 use crate::breaker::config::{Closures, Config};
 use crate::breaker::mode::CircuitBreakerMode;
 use crate::breaker::transition::{CircuitBreakerState, Transition, TransitionCause};
+use crate::sync::EpochWord;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::time::{Instant, nanos};
 use crate::window::WindowCounts;

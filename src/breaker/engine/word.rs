@@ -2,6 +2,7 @@
 
 use super::super::config::Config;
 use super::super::mode::CircuitBreakerMode;
+use crate::sync::EpochWord;
 use crate::window::{Sample, WindowCounts, WindowGeneration};
 use std::fmt;
 
@@ -153,14 +154,6 @@ impl Word {
             .with_config(0, config)
     }
 
-    pub(super) const fn from_bits(bits: u64) -> Self {
-        Self(bits)
-    }
-
-    pub(super) const fn to_bits(self) -> u64 {
-        self.0
-    }
-
     /// Whether it is closed and nothing about it is special: its calls need neither the
     /// configuration nor the clock.
     #[inline]
@@ -213,8 +206,14 @@ impl Word {
         self.counts_streaks() && self.0 & DETAIL_MASK != 0
     }
 
-    pub(super) const fn epoch(self) -> u64 {
-        self.0 >> EPOCH & EPOCH_MASK
+    /// The number of failures since the last success of a closed breaker, if they are counted.
+    pub(super) fn streak(self) -> u32 {
+        match self.phase() {
+            Phase::Closed { consecutive_failures, .. } if self.counts_streaks() => {
+                consecutive_failures
+            }
+            _ => 0,
+        }
     }
 
     #[inline]
@@ -309,6 +308,23 @@ impl Word {
         let timed = if config.is_timed() { TIMED } else { 0 };
         let streaks = if config.consecutive_failures.is_some() { STREAKS } else { 0 };
         Self(cleared | (epoch & EPOCH_MASK) << EPOCH | timed | streaks)
+    }
+}
+
+impl EpochWord for Word {
+    #[inline]
+    fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    #[inline]
+    fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    #[inline]
+    fn epoch(self) -> u64 {
+        self.0 >> EPOCH & EPOCH_MASK
     }
 }
 

@@ -150,8 +150,8 @@ where
             let accepted = "a share above 0 and at most 1";
             return Err(ConfigError::new("max_open_share", self.max_open_share, accepted));
         }
-        let config = self.each.validated()?;
         self.each.new_window(WindowMemory::Sparse)?;
+        let config = self.each.validated()?;
         let mut shared_config = self.each.shared_config(&config);
         shared_config.open_limit = Some(OpenLimit::new(self.max_open_share));
         let shared = PlainArc::new(KeyedShared {

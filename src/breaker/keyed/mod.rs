@@ -25,6 +25,7 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, Hash, RandomState};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 
 /// A circuit breaker for each key: host, tenant, shard.
 ///
@@ -340,6 +341,10 @@ impl<K, S> KeyedShared<K, S> {
         all
     }
 }
+
+// As of a single breaker. The map stays whole if `Hash`, `Eq` or `Clone` of a key panics.
+impl<K: RefUnwindSafe, S: RefUnwindSafe> UnwindSafe for KeyedShared<K, S> {}
+impl<K: RefUnwindSafe, S: RefUnwindSafe> RefUnwindSafe for KeyedShared<K, S> {}
 
 impl<K: Send + Sync, S: Send + Sync> ModeTarget for KeyedShared<K, S> {
     fn apply_mode(&self, mode: CircuitBreakerMode) {

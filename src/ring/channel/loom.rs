@@ -1,4 +1,4 @@
-//! Models of waiting on a channel under every interleaving that loom can tell apart, within a bound on
+//! Models of waiting on a channel under every interleaving that loom distinguishes, within a bound on
 //! preemptions.
 
 use std::future::Future;
@@ -18,13 +18,13 @@ fn model(preemptions: usize, body: impl Fn() + Send + Sync + 'static) {
     builder.check(body);
 }
 
-/// Polls once, with a waker that nobody listens to.
+/// Polls once, with a waker that wakes nothing.
 fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     pin!(future).poll(&mut Context::from_waker(Parker::current().waker()))
 }
 
 #[test]
-fn a_receiver_parks_against_a_send() {
+fn a_parked_receiver_is_woken_by_a_send() {
     for capacity in [1, 2] {
         model(4, move || {
             let (sender, receiver) = channel::<Box<u32>>(capacity);
@@ -37,7 +37,7 @@ fn a_receiver_parks_against_a_send() {
 }
 
 #[test]
-fn a_sender_parks_against_a_receive() {
+fn a_parked_sender_is_woken_by_a_receive() {
     model(3, || {
         let (sender, receiver) = channel::<Box<u32>>(1);
         let thread = spawn(move || {
@@ -52,8 +52,9 @@ fn a_sender_parks_against_a_receive() {
     });
 }
 
-/// Two that wait would send loom round in circles if both spun on a busy slot. So these models poll by
-/// hand, and ask at the end: who did not get anything must have been woken, and gets it then.
+/// A future that is polled a fixed number of times. Two waiters that both spun on a busy slot would keep
+/// loom in an endless loop. At the end, a future that is not ready must have been woken, and must be
+/// ready when it is polled again.
 struct Watched<F> {
     future: F,
     woken: std::sync::Arc<Woken>,
@@ -81,17 +82,17 @@ impl<F: Future + Unpin> Watched<F> {
         }
     }
 
-    /// When everybody else is done.
+    /// Called when all other threads are done.
     fn finish(mut self, polled: Option<F::Output>) -> F::Output {
         polled.unwrap_or_else(|| {
-            assert!(self.woken.0.load(std::sync::atomic::Ordering::SeqCst), "nobody woke it");
-            self.poll().expect("woken, and all is there")
+            assert!(self.woken.0.load(std::sync::atomic::Ordering::SeqCst), "it was not woken");
+            self.poll().expect("woken, and the operation can complete")
         })
     }
 }
 
 #[test]
-fn two_receivers_against_a_batch() {
+fn a_batch_serves_two_receivers() {
     model(3, || {
         let (sender, receiver) = channel::<Box<u32>>(2);
         let thread = spawn(move || {
@@ -111,7 +112,7 @@ fn two_receivers_against_a_batch() {
 }
 
 #[test]
-fn two_receivers_against_two_sends() {
+fn two_sends_serve_two_receivers() {
     model(3, || {
         let (sender, receiver) = channel::<Box<u32>>(2);
         let [mut first, mut second] =
@@ -131,29 +132,29 @@ fn two_receivers_against_two_sends() {
     });
 }
 
-/// Without a bound, which loom's search needs to find these.
+/// Without a bound on preemptions: loom finds this fault only then.
 #[test]
-fn a_wakeup_of_one_that_gives_up_goes_to_the_next() {
+fn the_wake_up_of_a_cancelled_receive_goes_to_the_next_waiter() {
     loom::model(|| {
         let (sender, receiver) = channel::<Box<u32>>(1);
-        let [mut impatient, mut patient] =
+        let [mut cancelled, mut other] =
             [Watched::new(receiver.recv()), Watched::new(receiver.recv())];
-        assert!(impatient.poll().is_none());
-        assert!(patient.poll().is_none());
+        assert!(cancelled.poll().is_none());
+        assert!(other.poll().is_none());
         let thread = spawn(move || {
             sender.try_send(Box::new(1)).unwrap();
-            // Kept until the end: disconnecting wakes everybody, and would hide a wakeup that was lost.
+            // Kept until the end: closing wakes all waiters, and would hide a lost wake-up.
             sender
         });
-        drop(impatient);
+        drop(cancelled);
         let sender = thread.join().unwrap();
-        assert_eq!(patient.finish(None), Ok(Box::new(1)));
+        assert_eq!(other.finish(None), Ok(Box::new(1)));
         drop(sender);
     });
 }
 
 #[test]
-fn close_against_a_wait_for_items_and_one_for_room() {
+fn close_wakes_a_waiting_receiver_and_a_waiting_sender() {
     loom::model(|| {
         let (sender, receiver) = channel::<Box<u32>>(1);
         let closer = sender.clone();
@@ -180,7 +181,19 @@ fn close_against_a_wait_for_items_and_one_for_room() {
 }
 
 #[test]
-fn two_senders_against_a_batch_receive() {
+fn close_completes_the_future_that_waits_for_it() {
+    loom::model(|| {
+        let (sender, receiver) = channel::<Box<u32>>(1);
+        let thread = spawn(move || drop(receiver));
+        let mut closed = Watched::new(sender.closed());
+        let polled = closed.poll();
+        thread.join().unwrap();
+        closed.finish(polled);
+    });
+}
+
+#[test]
+fn a_batch_receive_serves_two_senders() {
     model(3, || {
         let (sender, receiver) = channel::<Box<u32>>(2);
         for value in [1, 2] {
@@ -205,44 +218,42 @@ fn two_senders_against_a_batch_receive() {
     });
 }
 
-/// A receiver that gives up after it was woken hands the wakeup to the next in line.
 #[test]
-fn a_cancelled_receive_against_a_send() {
+fn a_receive_cancelled_during_a_send_passes_its_wake_up_on() {
     model(3, || {
         let (sender, receiver) = channel::<Box<u32>>(1);
-        let impatient = receiver.clone();
-        let mut given_up = Box::pin(async move { impatient.recv().await });
-        let got_at_once = poll_once(&mut given_up).is_ready();
-        assert!(!got_at_once);
-        let patient = spawn(move || receiver.recv_blocking());
-        // Kept until the end: disconnecting wakes everybody, and would hide a wakeup that was lost.
+        let cancelled = receiver.clone();
+        let mut receive = Box::pin(async move { cancelled.recv().await });
+        let ready_immediately = poll_once(&mut receive).is_ready();
+        assert!(!ready_immediately);
+        let other = spawn(move || receiver.recv_blocking());
+        // Kept until the end: closing wakes all waiters, and would hide a lost wake-up.
         let last = sender.clone();
         let thread = spawn(move || sender.send_blocking(Box::new(1)).unwrap());
-        drop(given_up);
-        assert_eq!(patient.join().unwrap(), Ok(Box::new(1)));
+        drop(receive);
+        assert_eq!(other.join().unwrap(), Ok(Box::new(1)));
         thread.join().unwrap();
         drop(last);
     });
 }
 
-/// The same when it had looked again, and was not served.
 #[test]
-fn a_receive_polled_again_and_cancelled_against_sends() {
+fn a_receive_polled_again_and_then_cancelled_passes_its_wake_up_on() {
     model(3, || {
         let (sender, receiver) = channel::<Box<u32>>(2);
-        let [mut impatient, mut patient] =
+        let [mut cancelled, mut other] =
             [Watched::new(receiver.recv()), Watched::new(receiver.recv())];
-        assert!(impatient.poll().is_none());
-        assert!(patient.poll().is_none());
+        assert!(cancelled.poll().is_none());
+        assert!(other.poll().is_none());
         let thread = spawn(move || {
             let sent = sender.try_send_batch(&mut [Box::new(1), Box::new(2)].into_iter());
             assert_eq!(sent, Ok(2));
             sender
         });
-        let first = impatient.poll();
-        drop(impatient);
+        let first = cancelled.poll();
+        drop(cancelled);
         let sender = thread.join().unwrap();
-        let second = patient.finish(None).expect("two items, one taken at most");
+        let second = other.finish(None).expect("two items, one taken at most");
         let expected = if first.is_some() { 2 } else { 1 };
         assert_eq!(*second, expected);
         drop(sender);
@@ -250,27 +261,27 @@ fn a_receive_polled_again_and_cancelled_against_sends() {
 }
 
 #[test]
-fn a_cancelled_send_against_a_receive() {
+fn a_send_cancelled_during_a_receive_passes_its_wake_up_on() {
     model(3, || {
         let (sender, receiver) = channel::<Box<u32>>(1);
         sender.try_send(Box::new(0)).unwrap();
-        let impatient = sender.clone();
-        let mut given_up = Box::pin(async move { impatient.send(Box::new(1)).await });
-        assert!(poll_once(&mut given_up).is_pending());
-        let patient = spawn(move || sender.send_blocking(Box::new(2)));
+        let cancelled = sender.clone();
+        let mut send = Box::pin(async move { cancelled.send(Box::new(1)).await });
+        assert!(poll_once(&mut send).is_pending());
+        let other = spawn(move || sender.send_blocking(Box::new(2)));
         let taker = spawn(move || {
             let first = receiver.recv_blocking();
             assert_eq!(first, Ok(Box::new(0)));
             receiver
         });
-        drop(given_up);
-        assert!(patient.join().unwrap().is_ok());
+        drop(send);
+        assert!(other.join().unwrap().is_ok());
         assert_eq!(taker.join().unwrap().recv_blocking(), Ok(Box::new(2)));
     });
 }
 
 #[test]
-fn close_against_parked_ends() {
+fn close_wakes_parked_threads() {
     model(4, || {
         let (sender, receiver) = channel::<Box<u32>>(1);
         let thread = spawn(move || receiver.recv_blocking());
@@ -282,7 +293,7 @@ fn close_against_parked_ends() {
         sender.try_send(Box::new(1)).unwrap();
         let thread = spawn(move || sender.send_blocking(Box::new(2)).is_err());
         drop(receiver);
-        // The last receiver also takes out what was inside, so there may be room just before the end.
+        // The send may succeed: the last receiver discards the items, which frees a slot.
         thread.join().unwrap();
     });
 }
@@ -304,7 +315,7 @@ fn an_eviction_wakes_a_parked_receiver() {
             loop {
                 value = match sender.force_send(value) {
                     Ok(out) => break evicted.extend(out.map(|item| *item)),
-                    Err(refused) => refused.into_value(),
+                    Err(error) => error.into_value(),
                 };
                 loom::thread::yield_now();
             }
@@ -312,5 +323,63 @@ fn an_eviction_wakes_a_parked_receiver() {
         drop(sender);
         evicted.extend(thread.join().unwrap());
         assert_eq!(evicted, [1, 2]);
+    });
+}
+
+/// The last of the two threads to finish drops the item: neither leaves it in the ring.
+#[test]
+fn an_item_sent_while_the_last_receiver_is_dropped_does_not_outlive_both() {
+    for capacity in [1, 2] {
+        model(3, move || {
+            let item = loom::sync::Arc::new(());
+            let (sender, receiver) = channel(capacity);
+            let thread = spawn({
+                let item = loom::sync::Arc::clone(&item);
+                move || {
+                    drop(sender.try_send(item));
+                    sender
+                }
+            });
+            drop(receiver);
+            let sender = thread.join().unwrap();
+            assert_eq!(loom::sync::Arc::strong_count(&item), 1);
+            drop(sender);
+        });
+    }
+}
+
+#[test]
+fn items_of_two_sends_do_not_outlive_the_sends_and_the_last_receiver() {
+    model(2, || {
+        let item = loom::sync::Arc::new(());
+        let (sender, receiver) = channel(2);
+        let threads = [sender.clone(), sender.clone()].map(|sender| {
+            let item = loom::sync::Arc::clone(&item);
+            spawn(move || drop(sender.try_send(item)))
+        });
+        drop(receiver);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(loom::sync::Arc::strong_count(&item), 1);
+        drop(sender);
+    });
+}
+
+#[test]
+fn an_item_forced_in_while_the_last_receiver_is_dropped_does_not_outlive_both() {
+    model(3, || {
+        let item = loom::sync::Arc::new(());
+        let (sender, receiver) = channel(1);
+        sender.try_send(loom::sync::Arc::clone(&item)).unwrap();
+        let thread = spawn({
+            let item = loom::sync::Arc::clone(&item);
+            move || {
+                drop(sender.force_send(item));
+                sender
+            }
+        });
+        drop(receiver);
+        let sender = thread.join().unwrap();
+        assert_eq!(loom::sync::Arc::strong_count(&item), 1);
+        drop(sender);
     });
 }

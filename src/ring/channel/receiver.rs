@@ -1,18 +1,17 @@
 //! The receiving side.
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::stream::RecvStream;
-use super::{Items, Shared, join, part};
-use crate::ring::error::{PopError, RecvError, TimeoutError};
+use super::shared::Shared;
+use super::{ReceiverIter, ReceiverStream, RecvBatchFuture, RecvFuture, RecvTimeoutFuture};
+use crate::ring::error::{PopError, RecvError, RecvTimeoutError};
 use crate::sync::Arc;
-use crate::wait::Wait;
 
-/// Receives from a [`channel`](super::channel). Cloning it adds a consumer: each item goes to one.
+/// The receiving side of a [`channel`](super::channel()).
+///
+/// Clone it to add a consumer: each item goes to one of them. When the last receiver is dropped, the
+/// channel is closed and the items in it are dropped.
 pub struct Receiver<T> {
     pub(super) shared: Arc<Shared<T>>,
 }
@@ -22,133 +21,275 @@ impl<T> Receiver<T> {
         Self { shared }
     }
 
-    /// The oldest item, if there is one.
+    /// Receives the oldest item, if there is one.
+    ///
+    /// ```
+    /// use mainstay::ring::{PopError, channel};
+    ///
+    /// let (sender, receiver) = channel(2);
+    /// sender.try_send(1).unwrap();
+    /// assert_eq!(receiver.try_recv(), Ok(1));
+    /// assert_eq!(receiver.try_recv(), Err(PopError::Empty));
+    /// ```
     ///
     /// # Errors
     ///
-    /// Says why there is none.
+    /// Returns an error if the channel is [empty](PopError::Empty), [closed](PopError::Closed) and
+    /// empty, or [busy](PopError::Busy).
     #[inline(always)]
     pub fn try_recv(&self) -> Result<T, PopError> {
         self.shared.try_recv()
     }
 
-    /// The oldest item, waiting for one. The future fails when the channel is closed and drained.
+    /// Receives the oldest item, and waits while the channel is empty.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use mainstay::ring::{RecvError, channel};
+    ///
+    /// let (sender, receiver) = channel(1);
+    /// sender.send("item").await.unwrap();
+    /// drop(sender);
+    /// assert_eq!(receiver.recv().await, Ok("item"));
+    /// assert_eq!(receiver.recv().await, Err(RecvError));
+    /// # });
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The future returns an error if the channel is closed and empty.
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it is ready, it has taken nothing.
+    /// If the future is dropped before it is ready, no item was received.
     #[inline]
-    pub fn recv(&self) -> Recv<'_, T> {
-        Recv { shared: &self.shared, wait: self.shared.wait_for_items() }
+    pub fn recv(&self) -> RecvFuture<'_, T> {
+        RecvFuture::new(&self.shared)
     }
 
-    /// [`recv`](Self::recv) for a thread.
+    /// Receives the oldest item, and waits up to `timeout` while the channel is empty.
+    ///
+    /// The timeout begins when the future first has to wait, and is measured by the system clock.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use mainstay::ring::{RecvTimeoutError, channel};
+    /// use std::time::Duration;
+    ///
+    /// let (sender, receiver) = channel::<u32>(1);
+    /// let received = receiver.recv_timeout(Duration::from_millis(1)).await;
+    /// assert_eq!(received, Err(RecvTimeoutError::Timeout));
+    /// # drop(sender);
+    /// # });
+    /// ```
     ///
     /// # Errors
     ///
-    /// When the channel is closed and drained.
+    /// The future returns an error if the channel is closed and empty, or empty until the timeout has
+    /// passed.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped before it is ready, no item was received.
+    #[inline]
+    pub fn recv_timeout(&self, timeout: Duration) -> RecvTimeoutFuture<'_, T> {
+        RecvTimeoutFuture::new(&self.shared, timeout)
+    }
+
+    /// Receives the oldest item, and blocks the thread while the channel is empty.
+    ///
+    /// ```
+    /// use mainstay::ring::channel;
+    ///
+    /// let (sender, receiver) = channel(1);
+    /// let thread = std::thread::spawn(move || receiver.recv_blocking());
+    /// sender.send_blocking("item").unwrap();
+    /// assert_eq!(thread.join().unwrap(), Ok("item"));
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the channel is closed and empty.
     #[inline(always)]
     pub fn recv_blocking(&self) -> Result<T, RecvError> {
-        self.shared.try_recv().or_else(|refusal| self.shared.recv_after(refusal))
+        self.shared.try_recv().or_else(|error| self.shared.recv_after(error))
     }
 
-    /// [`recv_blocking`](Self::recv_blocking), but for no longer than `patience`.
+    /// Receives the oldest item, and blocks the thread up to `timeout` while the channel is empty.
+    ///
+    /// ```
+    /// use mainstay::ring::{RecvTimeoutError, channel};
+    /// use std::time::Duration;
+    ///
+    /// let (sender, receiver) = channel::<u32>(1);
+    /// let received = receiver.recv_blocking_timeout(Duration::from_millis(1));
+    /// assert_eq!(received, Err(RecvTimeoutError::Timeout));
+    /// # drop(sender);
+    /// ```
     ///
     /// # Errors
     ///
-    /// When the channel is closed and drained, or was still empty at the end.
-    pub fn recv_timeout(&self, patience: Duration) -> Result<T, TimeoutError<()>> {
-        match self.shared.wait_for_items().block_timeout(patience, || self.shared.attempt_recv()) {
-            Some(received) => received.map_err(|_| TimeoutError::Closed(())),
-            None => Err(TimeoutError::Timeout(())),
+    /// Returns an error if the channel is closed and empty, or empty until the timeout has passed.
+    pub fn recv_blocking_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
+        match self.shared.wait_for_item().block_timeout(timeout, || self.shared.attempt_recv()) {
+            Some(received) => received.map_err(|_| RecvTimeoutError::Closed),
+            None => Err(RecvTimeoutError::Timeout),
         }
     }
 
-    /// Moves up to `max` of the oldest items in one piece to the end of `into`, and says how many. See
-    /// [`Ring::pop_batch`](crate::ring::Ring::pop_batch).
+    /// Receives up to `max` of the oldest items, appends them to `into`, and returns their number.
+    ///
+    /// An item that its sender has not finished sending ends the batch early.
+    ///
+    /// ```
+    /// use mainstay::ring::channel;
+    ///
+    /// let (sender, receiver) = channel(3);
+    /// sender.try_send_batch(&mut [1, 2, 3].into_iter()).unwrap();
+    /// let mut items = Vec::new();
+    /// assert_eq!(receiver.try_recv_batch(&mut items, 2), Ok(2));
+    /// assert_eq!(items, [1, 2]);
+    /// ```
     ///
     /// # Errors
     ///
-    /// If not even one could be received. A `max` of 0 receives with success, 0.
+    /// Returns an error if no item could be received. A `max` of 0 succeeds with 0.
     #[inline]
     pub fn try_recv_batch(&self, into: &mut Vec<T>, max: usize) -> Result<usize, PopError> {
         self.shared.try_recv_batch(into, max)
     }
 
-    /// Waits for an item and moves it, and those that are there by then, up to `max`, to the end of
-    /// `into`. The future says how many, and fails when the channel is closed and drained.
+    /// Waits until there is an item, then receives all items that are there, up to `max`.
     ///
-    /// # Cancel safety
+    /// The items are appended to `into`; the future returns their number.
     ///
-    /// Dropped before it is ready, it has taken nothing.
-    #[inline]
-    pub fn recv_batch<'a>(&'a self, into: &'a mut Vec<T>, max: usize) -> RecvBatch<'a, T> {
-        RecvBatch { shared: &self.shared, wait: self.shared.wait_for_items(), into, max }
-    }
-
-    /// [`recv_batch`](Self::recv_batch) for a thread.
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use mainstay::ring::channel;
+    ///
+    /// let (sender, receiver) = channel(4);
+    /// sender.send_batch(&mut [1, 2, 3].into_iter()).await.unwrap();
+    /// let mut items = Vec::new();
+    /// assert_eq!(receiver.recv_batch(&mut items, 100).await, Ok(3));
+    /// # });
+    /// ```
     ///
     /// # Errors
     ///
-    /// When the channel is closed and drained.
+    /// The future returns an error if the channel is closed and empty.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped before it is ready, no item was received.
+    #[inline]
+    pub fn recv_batch<'a>(&'a self, into: &'a mut Vec<T>, max: usize) -> RecvBatchFuture<'a, T> {
+        RecvBatchFuture::new(&self.shared, into, max)
+    }
+
+    /// Blocks the thread until there is an item, then receives all items that are there, up to `max`.
+    ///
+    /// The items are appended to `into`, and their number is returned.
+    ///
+    /// ```
+    /// use mainstay::ring::channel;
+    ///
+    /// let (sender, receiver) = channel(4);
+    /// sender.send_batch_blocking(&mut [1, 2, 3].into_iter()).unwrap();
+    /// let mut items = Vec::new();
+    /// assert_eq!(receiver.recv_batch_blocking(&mut items, 100), Ok(3));
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the channel is closed and empty.
     #[inline]
     pub fn recv_batch_blocking(&self, into: &mut Vec<T>, max: usize) -> Result<usize, RecvError> {
         self.shared
             .try_recv_batch(into, max)
-            .or_else(|refusal| self.shared.recv_batch_after(refusal, into, max))
+            .or_else(|error| self.shared.recv_batch_after(error, into, max))
     }
 
-    /// Ends sending; true for the call that did it. What is inside can still be received.
+    /// Closes the channel for all senders. Returns `true` for the call that closed it.
+    ///
+    /// The items in the channel can still be received.
     pub fn close(&self) -> bool {
         self.shared.close()
     }
 
-    /// Whether the channel is closed, by a call or because the other side is gone. There may still be
-    /// items inside.
+    /// Returns whether the channel is closed, by a call or because all senders were dropped. There may
+    /// still be items in it.
     pub fn is_closed(&self) -> bool {
         self.shared.core.is_closed()
     }
 
-    /// How many items are inside; an estimate while others send and receive.
+    /// Returns the number of items in the channel; an estimate while other threads send and receive.
     pub fn len(&self) -> usize {
         self.shared.core.len()
     }
 
-    /// Whether the channel was empty at one instant during the call.
+    /// Returns whether the channel was empty at one instant during the call.
     pub fn is_empty(&self) -> bool {
         self.shared.core.is_empty()
     }
 
-    /// Whether the channel was full at one instant during the call.
+    /// Returns whether the channel was full at one instant during the call.
     pub fn is_full(&self) -> bool {
         self.shared.core.is_full()
     }
 
-    /// How many items fit in.
+    /// Returns the number of items that the channel can hold.
     pub fn capacity(&self) -> usize {
         self.shared.core.capacity()
     }
 
-    /// This receiver as a [`Stream`](futures_core::Stream).
-    pub fn into_stream(self) -> RecvStream<T> {
-        RecvStream::new(self)
+    /// Returns an iterator that blocks the thread for each item, until the channel is closed and empty.
+    ///
+    /// `for item in &receiver` is the same. `for item in receiver` also drops the receiver at the end.
+    ///
+    /// ```
+    /// use mainstay::ring::channel;
+    ///
+    /// let (sender, receiver) = channel(3);
+    /// sender.send_batch_blocking(&mut [1, 2, 3].into_iter()).unwrap();
+    /// drop(sender);
+    /// assert_eq!(receiver.iter().sum::<i32>(), 6);
+    /// ```
+    pub fn iter(&self) -> ReceiverIter<'_, T> {
+        ReceiverIter::new(self)
+    }
+
+    /// Converts this receiver into a [`Stream`](futures_core::Stream), which ends when the channel is
+    /// closed and empty.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use futures::StreamExt;
+    /// use mainstay::ring::channel;
+    ///
+    /// let (sender, receiver) = channel(2);
+    /// sender.send_batch(&mut [1, 2].into_iter()).await.unwrap();
+    /// drop(sender);
+    /// assert_eq!(receiver.into_stream().collect::<Vec<_>>().await, [1, 2]);
+    /// # });
+    /// ```
+    pub fn into_stream(self) -> ReceiverStream<T> {
+        ReceiverStream::new(self)
     }
 }
 
 impl<T> Clone for Receiver<T> {
     fn clone(&self) -> Self {
-        join(&self.shared.receivers);
+        self.shared.receivers.add();
         Self { shared: Arc::clone(&self.shared) }
     }
 }
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
-        if part(&self.shared.receivers) {
+        if self.shared.receivers.remove() {
             self.shared.close();
-            // Nobody will come for them, and somebody may be waiting for what their drop does. An item
-            // that is being sent at this very moment is dropped with the last sender instead.
-            while self.shared.try_recv().is_ok() {}
+            // No receiver will take the items, and callers may wait for what their destructors do.
+            self.shared.core.abandon();
         }
     }
 }
@@ -159,54 +300,5 @@ impl<T> fmt::Debug for Receiver<T> {
             .field("len", &self.len())
             .field("capacity", &self.capacity())
             .finish()
-    }
-}
-
-/// The future of [`Receiver::recv`].
-#[must_use = "futures do nothing unless polled"]
-pub struct Recv<'a, T> {
-    shared: &'a Shared<T>,
-    wait: Wait<'a, Items<'a, T>>,
-}
-
-impl<T> Future for Recv<'_, T> {
-    type Output = Result<T, RecvError>;
-
-    #[inline]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { shared, wait } = &mut *self;
-        wait.poll(cx, || shared.attempt_recv()).map(|received| received.map_err(|_| RecvError))
-    }
-}
-
-impl<T> fmt::Debug for Recv<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Recv").finish_non_exhaustive()
-    }
-}
-
-/// The future of [`Receiver::recv_batch`].
-#[must_use = "futures do nothing unless polled"]
-pub struct RecvBatch<'a, T> {
-    shared: &'a Shared<T>,
-    wait: Wait<'a, Items<'a, T>>,
-    into: &'a mut Vec<T>,
-    max: usize,
-}
-
-impl<T> Future for RecvBatch<'_, T> {
-    type Output = Result<usize, RecvError>;
-
-    #[inline]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { shared, wait, into, max } = &mut *self;
-        let received = wait.poll(cx, || shared.attempt_recv_batch(into, *max));
-        received.map(|received| received.map_err(|_| RecvError))
-    }
-}
-
-impl<T> fmt::Debug for RecvBatch<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RecvBatch").finish_non_exhaustive()
     }
 }

@@ -1,19 +1,17 @@
 //! The sending side.
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::stream::SendSink;
-use super::{Room, Shared, join, part};
-use crate::ring::batch::Batch;
-use crate::ring::error::{ForcePushError, PushError, SendError, TimeoutError};
+use super::shared::Shared;
+use super::{ClosedFuture, SendBatchFuture, SendFuture, SendTimeoutFuture, SenderSink};
+use crate::ring::batch_source::BatchSource;
+use crate::ring::error::{ForcePushError, PushError, SendError, SendTimeoutError};
 use crate::sync::Arc;
-use crate::wait::Wait;
 
-/// Sends into a [`channel`](super::channel). Cloning it adds a producer.
+/// The sending side of a [`channel`](super::channel()).
+///
+/// Clone it to add a producer. The channel is closed when the last sender is dropped.
 pub struct Sender<T> {
     pub(super) shared: Arc<Shared<T>>,
 }
@@ -23,150 +21,313 @@ impl<T> Sender<T> {
         Self { shared }
     }
 
-    /// Sends `value` if there is room.
+    /// Sends `value` if the channel is not full.
+    ///
+    /// ```
+    /// use mainstay::ring::{PushError, channel};
+    ///
+    /// let (sender, receiver) = channel(1);
+    /// sender.try_send(1).unwrap();
+    /// assert_eq!(sender.try_send(2), Err(PushError::Full(2)));
+    /// # drop(receiver);
+    /// ```
     ///
     /// # Errors
     ///
-    /// Gives `value` back and says why.
+    /// Returns `value` if the channel is [full](PushError::Full), [closed](PushError::Closed), or
+    /// [busy](PushError::Busy).
     #[inline(always)]
     pub fn try_send(&self, value: T) -> Result<(), PushError<T>> {
         self.shared.try_send(value)
     }
 
-    /// Sends `value`, waiting for room. The future fails with the value if the channel is closed.
+    /// Sends `value`, and waits while the channel is full.
     ///
-    /// # Cancel safety
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use mainstay::ring::channel;
     ///
-    /// Dropped before it is ready, it drops `value`, and nothing was sent.
-    #[inline]
-    pub fn send(&self, value: T) -> Send<'_, T> {
-        Send { shared: &self.shared, wait: self.shared.wait_for_room(), value: Some(value) }
-    }
-
-    /// [`send`](Self::send) for a thread.
+    /// let (sender, receiver) = channel(1);
+    /// sender.send("item").await.unwrap();
+    /// assert_eq!(receiver.recv().await, Ok("item"));
+    /// # });
+    /// ```
     ///
     /// # Errors
     ///
-    /// Gives `value` back if the channel is closed.
+    /// The future returns `value` if the channel is closed.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped before it is ready, `value` is dropped and was not sent.
+    #[inline]
+    pub fn send(&self, value: T) -> SendFuture<'_, T> {
+        SendFuture::new(&self.shared, value)
+    }
+
+    /// Sends `value`, and waits up to `timeout` while the channel is full.
+    ///
+    /// The timeout begins when the future first has to wait, and is measured by the system clock.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use mainstay::ring::{SendTimeoutError, channel};
+    /// use std::time::Duration;
+    ///
+    /// let (sender, receiver) = channel(1);
+    /// sender.send(1).await.unwrap();
+    /// let sent = sender.send_timeout(2, Duration::from_millis(1)).await;
+    /// assert_eq!(sent, Err(SendTimeoutError::Timeout(2)));
+    /// # drop(receiver);
+    /// # });
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The future returns `value` if the channel is closed, or full until the timeout has passed.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped before it is ready, `value` is dropped and was not sent.
+    #[inline]
+    pub fn send_timeout(&self, value: T, timeout: Duration) -> SendTimeoutFuture<'_, T> {
+        SendTimeoutFuture::new(&self.shared, value, timeout)
+    }
+
+    /// Sends `value`, and blocks the thread while the channel is full.
+    ///
+    /// ```
+    /// use mainstay::ring::{SendError, channel};
+    ///
+    /// let (sender, receiver) = channel(1);
+    /// sender.send_blocking(1).unwrap();
+    /// drop(receiver);
+    /// assert_eq!(sender.send_blocking(2), Err(SendError(2)));
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns `value` if the channel is closed.
     #[inline(always)]
     pub fn send_blocking(&self, value: T) -> Result<(), SendError<T>> {
         match self.shared.core.claim_push() {
             Ok(claim) => {
-                self.shared.fulfil(&claim, value);
+                self.shared.publish(&claim, value);
                 Ok(())
             }
-            Err(refusal) => self.shared.send_after(refusal, value),
+            Err(error) => self.shared.send_after(error, value),
         }
     }
 
-    /// [`send_blocking`](Self::send_blocking), but for no longer than `patience`.
+    /// Sends `value`, and blocks the thread up to `timeout` while the channel is full.
+    ///
+    /// ```
+    /// use mainstay::ring::{SendTimeoutError, channel};
+    /// use std::time::Duration;
+    ///
+    /// let (sender, receiver) = channel(1);
+    /// sender.send_blocking(1).unwrap();
+    /// let sent = sender.send_blocking_timeout(2, Duration::from_millis(1));
+    /// assert_eq!(sent, Err(SendTimeoutError::Timeout(2)));
+    /// # drop(receiver);
+    /// ```
     ///
     /// # Errors
     ///
-    /// Gives `value` back if the channel is closed, or was still full at the end.
-    pub fn send_timeout(&self, value: T, patience: Duration) -> Result<(), TimeoutError<T>> {
+    /// Returns `value` if the channel is closed, or full until the timeout has passed.
+    pub fn send_blocking_timeout(
+        &self,
+        value: T,
+        timeout: Duration,
+    ) -> Result<(), SendTimeoutError<T>> {
         let mut value = Some(value);
-        let wait = self.shared.wait_for_room();
-        let sent = wait.block_timeout(patience, || self.shared.attempt_send(&mut value));
+        let wait = self.shared.wait_for_free_slot();
+        let sent = wait.block_timeout(timeout, || self.shared.attempt_send(&mut value));
         match (sent, value) {
-            (Some(Err(_)), Some(value)) => Err(TimeoutError::Closed(value)),
-            (None, Some(value)) => Err(TimeoutError::Timeout(value)),
+            (Some(Err(_)), Some(value)) => Err(SendTimeoutError::Closed(value)),
+            (None, Some(value)) => Err(SendTimeoutError::Timeout(value)),
             _ => Ok(()),
         }
     }
 
-    /// Sends as many items from the front of `batch` as there is room for in one piece; what did not
-    /// fit stays in `batch`. See [`Ring::push_batch`](crate::ring::Ring::push_batch).
+    /// Sends as many items from the front of `batch` as fit, and returns their number.
+    ///
+    /// The items are consecutive in the channel. Items that did not fit stay in `batch`.
+    ///
+    /// ```
+    /// use mainstay::ring::channel;
+    ///
+    /// let (sender, receiver) = channel(2);
+    /// let mut batch = vec!['a', 'b', 'c'].into_iter();
+    /// assert_eq!(sender.try_send_batch(&mut batch), Ok(2));
+    /// assert_eq!(batch.as_slice(), ['c']);
+    /// # drop(receiver);
+    /// ```
     ///
     /// # Errors
     ///
-    /// If not even one could be sent. An empty batch is sent with success, 0.
+    /// Returns an error if no item could be sent. Sending an empty batch succeeds with 0.
     #[inline]
-    pub fn try_send_batch(&self, batch: &mut impl Batch<T>) -> Result<usize, PushError<()>> {
+    pub fn try_send_batch(&self, batch: &mut impl BatchSource<T>) -> Result<usize, PushError<()>> {
         self.shared.try_send_batch(batch)
     }
 
-    /// Sends all items of `batch`, waiting for room as often as needed. Items of others may come in
-    /// between. The future fails if the channel is closed; what was not sent is still in `batch`.
+    /// Sends all items of `batch`, and waits whenever the channel is full.
     ///
-    /// # Cancel safety
+    /// Items of other senders can come in between.
     ///
-    /// Dropped before it is ready, it has sent what is missing from the front of `batch`.
-    #[inline]
-    pub fn send_batch<'a, B: Batch<T>>(&'a self, batch: &'a mut B) -> SendBatch<'a, T, B> {
-        SendBatch { shared: &self.shared, wait: self.shared.wait_for_room(), batch }
-    }
-
-    /// [`send_batch`](Self::send_batch) for a thread.
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use mainstay::ring::channel;
+    ///
+    /// let (sender, receiver) = channel(4);
+    /// sender.send_batch(&mut [1, 2, 3].into_iter()).await.unwrap();
+    /// assert_eq!(receiver.len(), 3);
+    /// # });
+    /// ```
     ///
     /// # Errors
     ///
-    /// If the channel is closed; what was not sent is still in `batch`.
-    pub fn send_batch_blocking(&self, batch: &mut impl Batch<T>) -> Result<(), SendError<()>> {
+    /// The future returns an error if the channel is closed. Items that were not sent stay in `batch`.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped before it is ready, the items that are no longer in `batch` were sent.
+    #[inline]
+    pub fn send_batch<'a, B: BatchSource<T>>(
+        &'a self,
+        batch: &'a mut B,
+    ) -> SendBatchFuture<'a, T, B> {
+        SendBatchFuture::new(&self.shared, batch)
+    }
+
+    /// Sends all items of `batch`, and blocks the thread whenever the channel is full.
+    ///
+    /// ```
+    /// use mainstay::ring::channel;
+    ///
+    /// let (sender, receiver) = channel(4);
+    /// let mut jobs = vec!["sort", "merge"];
+    /// sender.send_batch_blocking(&mut jobs.drain(..)).unwrap();
+    /// assert_eq!(receiver.len(), 2);
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the channel is closed. Items that were not sent stay in `batch`.
+    pub fn send_batch_blocking(
+        &self,
+        batch: &mut impl BatchSource<T>,
+    ) -> Result<(), SendError<()>> {
         while batch.len() > 0 {
-            if let Err(refusal) = self.shared.try_send_batch(batch) {
-                return self.shared.send_batch_after(refusal, batch);
+            if let Err(error) = self.shared.try_send_batch(batch) {
+                return self.shared.send_batch_after(error, batch);
             }
         }
         Ok(())
     }
 
-    /// Sends `value`; if the channel is full, in place of the oldest item, which is returned. See
-    /// [`Ring::force_push`](crate::ring::Ring::force_push).
+    /// Sends `value`. If the channel is full, `value` replaces the oldest item, which is returned.
+    ///
+    /// ```
+    /// use mainstay::ring::channel;
+    ///
+    /// let (sender, receiver) = channel(1);
+    /// assert_eq!(sender.force_send("old").unwrap(), None);
+    /// assert_eq!(sender.force_send("new").unwrap(), Some("old"));
+    /// # drop(receiver);
+    /// ```
     ///
     /// # Errors
     ///
-    /// Gives `value` back and says why.
+    /// Returns `value` if the channel is [closed](ForcePushError::Closed), or if a peer is working on
+    /// the [slot](ForcePushError::Busy).
     pub fn force_send(&self, value: T) -> Result<Option<T>, ForcePushError<T>> {
         self.shared.force_send(value)
     }
 
-    /// Ends sending for all senders; true for the call that did it. Receivers get what is inside.
+    /// Closes the channel for all senders. Returns `true` for the call that closed it.
+    ///
+    /// Receivers still get the items in the channel.
     pub fn close(&self) -> bool {
         self.shared.close()
     }
 
-    /// Whether the channel is closed, by a call or because the other side is gone.
+    /// Returns whether the channel is closed, by a call or because all senders or all receivers were
+    /// dropped.
     pub fn is_closed(&self) -> bool {
         self.shared.core.is_closed()
     }
 
-    /// How many items are inside; an estimate while others send and receive.
+    /// Waits until the channel is closed, by a call or because all receivers were dropped.
+    ///
+    /// A producer can so stop work that no receiver needs any more.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use mainstay::ring::channel;
+    ///
+    /// let (sender, receiver) = channel::<u32>(1);
+    /// drop(receiver);
+    /// sender.closed().await;
+    /// # });
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// The future can be dropped at any time.
+    pub fn closed(&self) -> ClosedFuture<'_, T> {
+        ClosedFuture::new(&self.shared)
+    }
+
+    /// Returns the number of items in the channel; an estimate while other threads send and receive.
     pub fn len(&self) -> usize {
         self.shared.core.len()
     }
 
-    /// Whether the channel was empty at one instant during the call.
+    /// Returns whether the channel was empty at one instant during the call.
     pub fn is_empty(&self) -> bool {
         self.shared.core.is_empty()
     }
 
-    /// Whether the channel was full at one instant during the call.
+    /// Returns whether the channel was full at one instant during the call.
     pub fn is_full(&self) -> bool {
         self.shared.core.is_full()
     }
 
-    /// How many items fit in.
+    /// Returns the number of items that the channel can hold.
     pub fn capacity(&self) -> usize {
         self.shared.core.capacity()
     }
 
-    /// This sender as a [`Sink`](futures_sink::Sink).
-    pub fn into_sink(self) -> SendSink<T> {
-        SendSink::new(self)
+    /// Converts this sender into a [`Sink`](futures_sink::Sink).
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use futures::SinkExt;
+    /// use mainstay::ring::channel;
+    ///
+    /// let (sender, receiver) = channel(2);
+    /// let mut sink = sender.into_sink();
+    /// sink.send("item").await.unwrap();
+    /// assert_eq!(receiver.recv().await, Ok("item"));
+    /// # });
+    /// ```
+    pub fn into_sink(self) -> SenderSink<T> {
+        SenderSink::new(self)
     }
 }
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
-        join(&self.shared.senders);
+        self.shared.senders.add();
         Self { shared: Arc::clone(&self.shared) }
     }
 }
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
-        if part(&self.shared.senders) {
+        if self.shared.senders.remove() {
             self.shared.close();
         }
     }
@@ -178,64 +339,5 @@ impl<T> fmt::Debug for Sender<T> {
             .field("len", &self.len())
             .field("capacity", &self.capacity())
             .finish()
-    }
-}
-
-/// The future of [`Sender::send`].
-#[must_use = "futures do nothing unless polled"]
-pub struct Send<'a, T> {
-    shared: &'a Shared<T>,
-    wait: Wait<'a, Room<'a, T>>,
-    value: Option<T>,
-}
-
-// The value is not pinned: it is only moved out.
-impl<T> Unpin for Send<'_, T> {}
-
-impl<T> Future for Send<'_, T> {
-    type Output = Result<(), SendError<T>>;
-
-    /// # Panics
-    ///
-    /// If polled again after it was ready.
-    #[inline]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { shared, wait, value } = &mut *self;
-        assert!(value.is_some(), "`Send` polled after it was ready");
-        let sent = wait.poll(cx, || shared.attempt_send(value));
-        sent.map(|sent| {
-            sent.or_else(|_| value.take().map_or(Ok(()), |value| Err(SendError(value))))
-        })
-    }
-}
-
-impl<T> fmt::Debug for Send<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Send").finish_non_exhaustive()
-    }
-}
-
-/// The future of [`Sender::send_batch`].
-#[must_use = "futures do nothing unless polled"]
-pub struct SendBatch<'a, T, B> {
-    shared: &'a Shared<T>,
-    wait: Wait<'a, Room<'a, T>>,
-    batch: &'a mut B,
-}
-
-impl<T, B: Batch<T>> Future for SendBatch<'_, T, B> {
-    type Output = Result<(), SendError<()>>;
-
-    #[inline]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { shared, wait, batch } = &mut *self;
-        let sent = wait.poll(cx, || shared.attempt_send_batch(*batch));
-        sent.map(|sent| sent.map_err(|_| SendError(())))
-    }
-}
-
-impl<T, B> fmt::Debug for SendBatch<'_, T, B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SendBatch").finish_non_exhaustive()
     }
 }

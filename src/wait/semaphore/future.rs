@@ -1,129 +1,151 @@
-//! Waiting for a permit.
+//! The futures that wait for permits.
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::permit::{AcquireError, Closed, OwnedPermit, Permit};
-use super::{Entered, Semaphore};
+use super::engine::{Engine, Progress};
+use super::error::{SemaphoreClosed, SemaphoreError};
+use super::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use crate::sync::PlainArc;
 use crate::wait::waiter_list::WaiterKey;
 
-/// The future of [`Semaphore::acquire`].
+/// The future returned by [`Semaphore::acquire`] and [`Semaphore::acquire_n`].
 #[must_use = "futures do nothing unless polled"]
-pub struct Acquire<'a> {
-    pub(super) semaphore: &'a Semaphore,
-    pub(super) turn: Turn,
+pub struct SemaphoreAcquireFuture<'a> {
+    semaphore: &'a Semaphore,
+    acquisition: Acquisition,
 }
 
-/// The future of [`Semaphore::acquire_owned`].
+/// The future returned by [`Semaphore::acquire_owned`] and [`Semaphore::acquire_n_owned`].
 #[must_use = "futures do nothing unless polled"]
-pub struct AcquireOwned {
-    pub(super) semaphore: PlainArc<Semaphore>,
-    pub(super) turn: Turn,
+pub struct OwnedSemaphoreAcquireFuture {
+    semaphore: PlainArc<Semaphore>,
+    acquisition: Acquisition,
 }
 
 /// One wait for permits.
 #[derive(Debug)]
-pub(super) struct Turn {
-    weight: u32,
+struct Acquisition {
+    count: u32,
     stage: Stage,
 }
 
 #[derive(Debug)]
 enum Stage {
     New,
-    /// In the queue, or served without knowing it yet.
-    Waiting(WaiterKey),
+    /// Entered the queue; possibly granted since.
+    Queued(WaiterKey),
     Done,
 }
 
-impl Turn {
+impl Acquisition {
     #[inline]
-    pub(super) fn new(weight: u32) -> Self {
-        Self { weight, stage: Stage::New }
+    fn new(count: u32) -> Self {
+        Self { count, stage: Stage::New }
     }
 
     #[inline]
-    fn poll(&mut self, semaphore: &Semaphore, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
-        let came = match self.stage {
-            Stage::New => match semaphore.take(self.weight) {
-                Ok(()) => Entered::Served,
-                Err(AcquireError::Closed) => Entered::Closed,
-                Err(AcquireError::Exhausted) => semaphore.enter(self.weight, cx.waker()),
+    fn poll(&mut self, engine: &Engine, cx: &mut Context<'_>) -> Poll<Result<(), SemaphoreClosed>> {
+        let progress = match self.stage {
+            Stage::New => match engine.take(self.count) {
+                Ok(()) => Progress::Granted,
+                Err(SemaphoreError::Closed) => Progress::Closed,
+                Err(SemaphoreError::Exhausted) => engine.enter(self.count, cx.waker()),
             },
-            Stage::Waiting(key) => semaphore.look(key, cx.waker()),
-            Stage::Done => panic!("a permit was polled for after it was there"),
+            Stage::Queued(key) => engine.check(key, cx.waker()),
+            Stage::Done => panic!("an acquire future was polled after it was ready"),
         };
-        let (stage, answer) = match came {
-            Entered::Served => (Stage::Done, Poll::Ready(Ok(()))),
-            Entered::Closed => (Stage::Done, Poll::Ready(Err(Closed))),
-            Entered::Waiting(key) => (Stage::Waiting(key), Poll::Pending),
+        let (stage, result) = match progress {
+            Progress::Granted => (Stage::Done, Poll::Ready(Ok(()))),
+            Progress::Closed => (Stage::Done, Poll::Ready(Err(SemaphoreClosed))),
+            Progress::Queued(key) => (Stage::Queued(key), Poll::Pending),
         };
         self.stage = stage;
-        answer
+        result
     }
 
     #[inline]
-    fn cancel(&mut self, semaphore: &Semaphore) {
-        if let Stage::Waiting(key) = self.stage
-            && !semaphore.withdraw(key)
+    fn cancel(&mut self, engine: &Engine) {
+        if let Stage::Queued(key) = self.stage
+            && !engine.leave(key)
         {
-            semaphore.give_back(self.weight);
+            engine.give_back(self.count);
         }
     }
 }
 
-impl<'a> Future for Acquire<'a> {
-    type Output = Result<Permit<'a>, Closed>;
+impl<'a> SemaphoreAcquireFuture<'a> {
+    #[inline]
+    pub(super) fn new(semaphore: &'a Semaphore, count: u32) -> Self {
+        Self { semaphore, acquisition: Acquisition::new(count) }
+    }
+}
+
+impl OwnedSemaphoreAcquireFuture {
+    #[inline]
+    pub(super) fn new(semaphore: PlainArc<Semaphore>, count: u32) -> Self {
+        Self { semaphore, acquisition: Acquisition::new(count) }
+    }
+}
+
+impl<'a> Future for SemaphoreAcquireFuture<'a> {
+    type Output = Result<SemaphorePermit<'a>, SemaphoreClosed>;
 
     /// # Panics
     ///
     /// If polled again after it was ready.
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { semaphore, turn } = &mut *self;
-        turn.poll(semaphore, cx).map_ok(|()| Permit { semaphore, weight: turn.weight })
+        let Self { semaphore, acquisition } = &mut *self;
+        acquisition
+            .poll(&semaphore.engine, cx)
+            .map_ok(|()| SemaphorePermit::new(semaphore, acquisition.count))
     }
 }
 
-impl Future for AcquireOwned {
-    type Output = Result<OwnedPermit, Closed>;
+impl Future for OwnedSemaphoreAcquireFuture {
+    type Output = Result<OwnedSemaphorePermit, SemaphoreClosed>;
 
     /// # Panics
     ///
     /// If polled again after it was ready.
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { semaphore, turn } = &mut *self;
-        turn.poll(semaphore, cx)
-            .map_ok(|()| OwnedPermit { semaphore: PlainArc::clone(semaphore), weight: turn.weight })
+        let Self { semaphore, acquisition } = &mut *self;
+        acquisition
+            .poll(&semaphore.engine, cx)
+            .map_ok(|()| OwnedSemaphorePermit::new(PlainArc::clone(semaphore), acquisition.count))
     }
 }
 
-impl Drop for Acquire<'_> {
+impl Drop for SemaphoreAcquireFuture<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.turn.cancel(self.semaphore);
+        self.acquisition.cancel(&self.semaphore.engine);
     }
 }
 
-impl Drop for AcquireOwned {
+impl Drop for OwnedSemaphoreAcquireFuture {
     #[inline]
     fn drop(&mut self) {
-        self.turn.cancel(&self.semaphore);
+        self.acquisition.cancel(&self.semaphore.engine);
     }
 }
 
-impl fmt::Debug for Acquire<'_> {
+impl fmt::Debug for SemaphoreAcquireFuture<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Acquire").field("turn", &self.turn).finish_non_exhaustive()
+        f.debug_struct("SemaphoreAcquireFuture")
+            .field("acquisition", &self.acquisition)
+            .finish_non_exhaustive()
     }
 }
 
-impl fmt::Debug for AcquireOwned {
+impl fmt::Debug for OwnedSemaphoreAcquireFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AcquireOwned").field("turn", &self.turn).finish_non_exhaustive()
+        f.debug_struct("OwnedSemaphoreAcquireFuture")
+            .field("acquisition", &self.acquisition)
+            .finish_non_exhaustive()
     }
 }

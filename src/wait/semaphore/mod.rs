@@ -1,445 +1,403 @@
-//! Permits in limited number.
+//! A semaphore: a limited number of permits.
 
+mod engine;
+mod error;
 mod future;
+mod owned;
 mod permit;
 
 use std::fmt;
-use std::task::Waker;
+use std::future::Future;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 
-use self::future::Turn;
-pub use self::future::{Acquire, AcquireOwned};
-pub use self::permit::{AcquireError, Closed, OwnedPermit, Permit};
-use super::waiter_list::{WaiterKey, WaiterList};
-use crate::sync::SpinWait;
-use crate::sync::Wakers;
-use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use crate::sync::{Mutex, PlainArc};
-use crate::sync::{block_on, block_on_timeout};
+use self::engine::Engine;
+pub use self::error::{SemaphoreClosed, SemaphoreError};
+pub use self::future::{OwnedSemaphoreAcquireFuture, SemaphoreAcquireFuture};
+pub use self::owned::OwnedSemaphorePermit;
+pub use self::permit::SemaphorePermit;
+use crate::sync::{SpinWait, block_on};
+use crate::time::Clock;
 
-/// Who among the waiting is served next.
+/// The order in which waiters are served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub enum Order {
-    /// First come, first served.
+pub enum QueueOrder {
+    /// First in, first out. The default, because no waiter starves.
     #[default]
     Fifo,
-    /// Last come, first served. Under overload those who waited longest have most likely been given up
-    /// by their callers: serving the newest keeps some answers timely at the price of letting the
-    /// oldest starve.
+    /// Last in, first out. Under overload the callers that have waited longest have most likely given
+    /// up. Serving the newest waiter completes some requests in time, at the price that the oldest may
+    /// starve.
     Lifo,
 }
 
-/// A fair, weighted semaphore whose limit can change while it is in use.
+/// A fair semaphore whose limit can change while it is in use.
 ///
-/// A permit may weigh more than one, and is given back when dropped. Taking and giving back are one
-/// atomic read-modify-write each while nobody waits; nothing is allocated.
-///
-/// # Fairness
-///
-/// Waiters are served strictly in [`Order`], and nobody overtakes them: while anybody waits,
-/// [`try_acquire`](Self::try_acquire) refuses even if it could be served. A heavy waiter whose turn it
-/// is holds up lighter ones behind it, or it would starve.
-///
-/// That has its price. A permit given back while somebody waits stays out of use until that waiter runs:
-/// if it is a parked thread, for as long as it takes to wake it, thousands of times longer than to take a
-/// permit that is free. Where more threads than cores pass the same few permits around, the queue then
-/// never empties, and every single hand-over takes that long. So a thread in
-/// [`acquire_blocking`](Self::acquire_blocking) tries for some microseconds before it gets in line: it
-/// overtakes nobody, but among those who are not in line yet there is no order.
-///
-/// # Changing the limit
-///
-/// [`resize`](Self::resize) takes effect at once. Growth serves waiters. Shrinking below what is in use
-/// revokes nothing: nothing is granted until enough was given back.
-///
-/// # Closing
-///
-/// After [`close`](Self::close) nothing is granted any more: those who wait, and those who come later,
-/// are told so. Permits in use stay valid, and are given back as ever.
+/// A caller acquires one permit or several and releases them by dropping the [`SemaphorePermit`].
+/// Threads and tasks wait in one queue; no runtime is needed. The `_owned` methods, on an
+/// `Arc<Semaphore>`, return permits that can be moved into another task or thread.
 ///
 /// # Examples
 ///
 /// ```
-/// use mainstay::wait::{AcquireError, Closed, Semaphore};
+/// use mainstay::wait::{Semaphore, SemaphoreError};
 ///
 /// let connections = Semaphore::new(2);
-/// let first = connections.try_acquire(1).unwrap();
-/// let second = connections.acquire_blocking(1).unwrap();
-/// assert_eq!(connections.try_acquire(1).unwrap_err(), AcquireError::Exhausted);
+/// let first = connections.try_acquire().unwrap();
+/// let second = connections.acquire_blocking().unwrap();
+/// assert_eq!(connections.try_acquire().unwrap_err(), SemaphoreError::Exhausted);
 ///
 /// drop(first);
 /// assert_eq!(connections.available(), 1);
-///
-/// connections.close();
-/// assert_eq!(connections.acquire_blocking(1).unwrap_err(), Closed);
 /// # drop(second);
 /// ```
+///
+/// # How it works
+///
+/// Waiters are served strictly in [`QueueOrder`]. While there are waiters, a newcomer gets no permit,
+/// even if one is free: [`try_acquire`](Self::try_acquire) fails and [`acquire`](Self::acquire) enters
+/// the queue. A waiter for many permits holds up the waiters behind it, or it would starve.
+///
+/// Fairness has a price. A permit that is released while there are waiters stays unused until the next
+/// waiter runs, and waking a parked thread takes thousands of times longer than taking a free permit.
+/// Where more threads than cores compete for a few permits, the queue then never empties. For this
+/// reason a thread in [`acquire_blocking`](Self::acquire_blocking) tries again for about a microsecond
+/// before it enters the queue. It overtakes no waiter of the queue.
+///
+/// [`resize`](Self::resize) takes effect immediately. A lower limit revokes no permit: nothing is
+/// granted until enough permits have been released.
+///
+/// # Shutdown
+///
+/// After [`close`](Self::close) no permit is granted, neither to present waiters nor to later callers;
+/// both receive an error. Permits in use stay valid.
+///
+/// # Cancel safety
+///
+/// Dropping an acquire future leaves the queue, and releases permits that were granted meanwhile. The
+/// position in the queue is lost.
+///
+/// # Performance
+///
+/// While there are no waiters, acquiring and releasing are one atomic read-modify-write each, and
+/// nothing is allocated. A waiter allocates only if there were never as many waiters before.
 pub struct Semaphore {
-    /// `available << 2 | CLOSED | WAITING`, where `available` is signed: negative after a shrink below
-    /// what is in use. WAITING is up whenever `waiters` has a member, and moves under its lock only.
-    state: AtomicU64,
-    limit: AtomicU32,
-    order: Order,
-    waiters: Mutex<WaiterList<Waiter>>,
+    engine: Engine,
+    clock: Clock,
 }
 
-struct Waiter {
-    weight: u32,
-    /// `None` once it was told of the end.
-    waker: Option<Waker>,
-}
-
-/// What came of getting in line, or of looking whether the turn has come.
-enum Entered {
-    Served,
-    Closed,
-    Waiting(WaiterKey),
-}
-
-const WAITING: u64 = 0b01;
-const CLOSED: u64 = 0b10;
-
-const fn available(state: u64) -> i64 {
-    state.cast_signed() >> 2
-}
-
-/// What to add to the state so that `permits` more, or fewer, are available.
-const fn delta(permits: i64) -> u64 {
-    (permits << 2).cast_unsigned()
-}
+// A panic of a waker leaves the queue intact (see `Wakers`), and no other user code runs inside.
+impl UnwindSafe for Semaphore {}
+impl RefUnwindSafe for Semaphore {}
 
 impl Semaphore {
-    /// A semaphore with `limit` permits that serves waiters first come, first served.
+    /// Creates a semaphore with `limit` permits that serves waiters in order of arrival.
     ///
     /// A limit of 0 grants nothing until it is raised.
+    ///
+    /// ```
+    /// use mainstay::wait::Semaphore;
+    ///
+    /// assert_eq!(Semaphore::new(8).available(), 8);
+    /// ```
     pub fn new(limit: u32) -> Self {
-        Self::with_order(limit, Order::Fifo)
+        Self::with_order(limit, QueueOrder::Fifo)
     }
 
-    /// A semaphore with `limit` permits that serves waiters in `order`.
-    pub fn with_order(limit: u32, order: Order) -> Self {
-        Self {
-            state: AtomicU64::new(delta(i64::from(limit))),
-            limit: AtomicU32::new(limit),
-            order,
-            waiters: Mutex::new(WaiterList::new()),
-        }
+    /// Creates a semaphore with `limit` permits that serves waiters in `order`.
+    ///
+    /// ```
+    /// use mainstay::wait::{QueueOrder, Semaphore};
+    ///
+    /// let newest_first = Semaphore::with_order(8, QueueOrder::Lifo);
+    /// ```
+    pub fn with_order(limit: u32, order: QueueOrder) -> Self {
+        Self { engine: Engine::new(limit, order), clock: Clock::system() }
     }
 
-    /// A permit of `weight`, if it is available at this moment and nobody waits.
+    /// Sets the clock by which timeouts are measured. Default: [`Clock::system`], which works under
+    /// every runtime and without one.
+    ///
+    /// ```
+    /// use mainstay::{time::ManualClock, wait::Semaphore};
+    ///
+    /// let time = ManualClock::new();
+    /// let semaphore = Semaphore::new(8).with_clock(time.clock());
+    /// ```
+    #[must_use]
+    pub fn with_clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// Acquires a permit if one is available and there are no waiters.
     ///
     /// # Errors
     ///
-    /// Says why not.
+    /// [`SemaphoreError`] says whether there was no permit or the semaphore is closed.
     #[inline]
-    pub fn try_acquire(&self, weight: u32) -> Result<Permit<'_>, AcquireError> {
-        self.take(weight).map(|()| self.permit(weight))
+    pub fn try_acquire(&self) -> Result<SemaphorePermit<'_>, SemaphoreError> {
+        self.try_acquire_n(1)
     }
 
-    /// Waits for a permit of `weight`. A weight above the limit waits until the limit has grown. The
-    /// future fails if the semaphore is closed.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future leaves the queue, and gives back a permit that was granted meanwhile. The
-    /// place in the queue is lost.
-    #[inline]
-    pub fn acquire(&self, weight: u32) -> Acquire<'_> {
-        Acquire { semaphore: self, turn: Turn::new(weight) }
-    }
-
-    /// [`acquire`](Self::acquire) for a thread: tries for some microseconds, then parks until the permit
-    /// is granted.
+    /// Acquires `n` permits if they are available and there are no waiters. With `n` = 0 the permit
+    /// counts for nothing, but the same conditions apply.
     ///
     /// # Errors
     ///
-    /// If the semaphore is closed.
+    /// [`SemaphoreError`] says whether there were too few permits or the semaphore is closed.
+    ///
+    /// ```
+    /// use mainstay::wait::Semaphore;
+    ///
+    /// let semaphore = Semaphore::new(4);
+    /// let three = semaphore.try_acquire_n(3).unwrap();
+    /// assert_eq!(three.count(), 3);
+    /// assert!(semaphore.try_acquire_n(2).is_err());
+    /// ```
     #[inline]
-    pub fn acquire_blocking(&self, weight: u32) -> Result<Permit<'_>, Closed> {
-        match self.take(weight) {
-            Ok(()) => Ok(self.permit(weight)),
-            Err(AcquireError::Exhausted) => self.spin_or_park(weight),
-            Err(AcquireError::Closed) => Err(Closed),
-        }
+    pub fn try_acquire_n(&self, n: u32) -> Result<SemaphorePermit<'_>, SemaphoreError> {
+        self.engine.take(n).map(|()| SemaphorePermit::new(self, n))
     }
 
-    /// [`acquire_blocking`](Self::acquire_blocking), but for no longer than `patience`. Gets in line at
-    /// once.
+    /// Waits for a permit. The future resolves to [`SemaphoreClosed`] if the semaphore is closed.
     ///
-    /// # Errors
+    /// ```
+    /// use mainstay::wait::Semaphore;
     ///
-    /// Says whether there was no permit by the end, or the semaphore is closed.
+    /// # futures::executor::block_on(async {
+    /// let semaphore = Semaphore::new(4);
+    /// let _permit = semaphore.acquire().await?;
+    /// # Ok::<_, mainstay::wait::SemaphoreClosed>(())
+    /// # }).unwrap();
+    /// ```
+    #[inline]
+    pub fn acquire(&self) -> SemaphoreAcquireFuture<'_> {
+        self.acquire_n(1)
+    }
+
+    /// Waits for `n` permits at the same time. An `n` above the limit waits until the limit is raised.
+    /// The future resolves to [`SemaphoreClosed`] if the semaphore is closed.
+    ///
+    /// ```
+    /// use mainstay::wait::Semaphore;
+    ///
+    /// # futures::executor::block_on(async {
+    /// let semaphore = Semaphore::new(4);
+    /// let _permits = semaphore.acquire_n(3).await?;
+    /// # Ok::<_, mainstay::wait::SemaphoreClosed>(())
+    /// # }).unwrap();
+    /// ```
+    #[inline]
+    pub fn acquire_n(&self, n: u32) -> SemaphoreAcquireFuture<'_> {
+        SemaphoreAcquireFuture::new(self, n)
+    }
+
+    /// Waits for a permit for at most `timeout`, counted from the first poll. The future resolves to
+    /// [`SemaphoreError::Exhausted`] when the time is over.
+    ///
+    /// ```
+    /// use mainstay::wait::{Semaphore, SemaphoreError};
+    /// use std::time::Duration;
+    ///
+    /// # futures::executor::block_on(async {
+    /// let semaphore = Semaphore::new(0);
+    /// let result = semaphore.acquire_timeout(Duration::from_millis(1)).await;
+    /// assert_eq!(result.unwrap_err(), SemaphoreError::Exhausted);
+    /// # });
+    /// ```
     pub fn acquire_timeout(
         &self,
-        weight: u32,
-        patience: Duration,
-    ) -> Result<Permit<'_>, AcquireError> {
-        match self.take(weight) {
-            Err(AcquireError::Exhausted) => {
-                match block_on_timeout(&mut self.acquire(weight), patience) {
-                    Some(acquired) => acquired.map_err(AcquireError::from),
-                    None => Err(AcquireError::Exhausted),
-                }
-            }
-            taken => taken.map(|()| self.permit(weight)),
-        }
+        timeout: Duration,
+    ) -> impl Future<Output = Result<SemaphorePermit<'_>, SemaphoreError>> + Send {
+        self.acquire_n_timeout(1, timeout)
     }
 
-    /// [`try_acquire`](Self::try_acquire) for a permit that keeps the semaphore alive.
+    /// Waits for `n` permits for at most `timeout`, counted from the first poll. The future resolves to
+    /// [`SemaphoreError::Exhausted`] when the time is over.
+    ///
+    /// ```
+    /// use mainstay::wait::Semaphore;
+    /// use std::time::Duration;
+    ///
+    /// # futures::executor::block_on(async {
+    /// let semaphore = Semaphore::new(4);
+    /// let timeout = Duration::from_millis(1);
+    /// assert!(semaphore.acquire_n_timeout(5, timeout).await.is_err());
+    /// # });
+    /// ```
+    pub fn acquire_n_timeout(
+        &self,
+        n: u32,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<SemaphorePermit<'_>, SemaphoreError>> + Send {
+        let acquired = self.clock.timeout(timeout, self.acquire_n(n));
+        async move { acquired.await.ok_or(SemaphoreError::Exhausted)?.map_err(SemaphoreError::from) }
+    }
+
+    /// Blocks the thread until it has a permit: tries again for about a microsecond, then parks.
     ///
     /// # Errors
     ///
-    /// Says why not.
+    /// [`SemaphoreClosed`] if the semaphore is closed.
     #[inline]
-    pub fn try_acquire_owned(
-        self: &PlainArc<Self>,
-        weight: u32,
-    ) -> Result<OwnedPermit, AcquireError> {
-        self.take(weight).map(|()| OwnedPermit { semaphore: PlainArc::clone(self), weight })
+    pub fn acquire_blocking(&self) -> Result<SemaphorePermit<'_>, SemaphoreClosed> {
+        self.acquire_n_blocking(1)
     }
 
-    /// [`acquire`](Self::acquire) for a permit that keeps the semaphore alive, as the future does: it can
-    /// be spawned.
+    /// Blocks the thread until it has `n` permits.
     ///
-    /// # Cancel safety
+    /// # Errors
     ///
-    /// That of [`acquire`](Self::acquire).
+    /// [`SemaphoreClosed`] if the semaphore is closed.
+    ///
+    /// ```
+    /// use mainstay::wait::Semaphore;
+    ///
+    /// let semaphore = Semaphore::new(4);
+    /// let permits = semaphore.acquire_n_blocking(3)?;
+    /// assert_eq!(semaphore.available(), 1);
+    /// # drop(permits);
+    /// # Ok::<_, mainstay::wait::SemaphoreClosed>(())
+    /// ```
     #[inline]
-    pub fn acquire_owned(self: &PlainArc<Self>, weight: u32) -> AcquireOwned {
-        AcquireOwned { semaphore: PlainArc::clone(self), turn: Turn::new(weight) }
-    }
-
-    /// Ends granting, for ever; true for the call that did it. Wakes all who wait.
-    pub fn close(&self) -> bool {
-        // Ordering: release, with the acquire in `is_closed`.
-        let state = self.state.fetch_or(CLOSED, Ordering::Release);
-        // Whoever got in line did so before, and raised WAITING by a step of the same word; if it is still
-        // at it, the lock waits for it.
-        let closed = state & CLOSED == 0;
-        if closed && state & WAITING != 0 {
-            self.tell_the_waiting();
-        }
-        closed
-    }
-
-    /// Whether [`close`](Self::close) was called.
-    pub fn is_closed(&self) -> bool {
-        self.state.load(Ordering::Acquire) & CLOSED != 0
-    }
-
-    /// Sets the number of permits to `limit`.
-    pub fn resize(&self, limit: u32) {
-        let waiters = self.waiters.lock();
-        // Ordering: relaxed; written under the lock only, and read for display otherwise.
-        let old = self.limit.load(Ordering::Relaxed);
-        self.limit.store(limit, Ordering::Relaxed);
-        // Ordering: as in `give_back`.
-        let state =
-            self.state.fetch_add(delta(i64::from(limit) - i64::from(old)), Ordering::Release);
-        drop(waiters);
-        if state & WAITING != 0 {
-            self.serve();
+    pub fn acquire_n_blocking(&self, n: u32) -> Result<SemaphorePermit<'_>, SemaphoreClosed> {
+        match self.try_acquire_n(n) {
+            Ok(permit) => Ok(permit),
+            Err(SemaphoreError::Exhausted) => self.spin_then_park(n),
+            Err(SemaphoreError::Closed) => Err(SemaphoreClosed),
         }
     }
 
-    /// The number of permits there are, in use or not.
-    pub fn limit(&self) -> u32 {
-        self.limit.load(Ordering::Relaxed)
+    /// Blocks the thread until it has a permit, for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`SemaphoreError::Exhausted`] when the time is over, [`SemaphoreError::Closed`] if the semaphore
+    /// is closed.
+    ///
+    /// ```
+    /// use mainstay::wait::Semaphore;
+    /// use std::time::Duration;
+    ///
+    /// let semaphore = Semaphore::new(0);
+    /// let timeout = Duration::from_millis(1);
+    /// assert!(semaphore.acquire_blocking_timeout(timeout).is_err());
+    /// ```
+    pub fn acquire_blocking_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<SemaphorePermit<'_>, SemaphoreError> {
+        self.acquire_n_blocking_timeout(1, timeout)
     }
 
-    /// The number of permits not in use; 0 after a shrink below what is in use.
-    pub fn available(&self) -> u32 {
-        u32::try_from(available(self.state.load(Ordering::Relaxed)).max(0)).unwrap_or(u32::MAX)
-    }
-
-    /// Whether anybody waits.
-    pub fn is_contended(&self) -> bool {
-        self.state.load(Ordering::Relaxed) & WAITING != 0
-    }
-
-    #[inline]
-    fn permit(&self, weight: u32) -> Permit<'_> {
-        Permit { semaphore: self, weight }
-    }
-
-    /// Takes permits past nobody.
-    #[inline]
-    fn take(&self, weight: u32) -> Result<(), AcquireError> {
-        // Ordering: relaxed, for the exchange checks it.
-        let mut state = self.state.load(Ordering::Relaxed);
-        while state & (WAITING | CLOSED) == 0 && available(state) >= i64::from(weight) {
-            match self.exchange(state, state.wrapping_sub(delta(i64::from(weight)))) {
-                Ok(()) => return Ok(()),
-                Err(now) => state = now,
+    /// Blocks the thread until it has `n` permits, for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`SemaphoreError::Exhausted`] when the time is over, [`SemaphoreError::Closed`] if the semaphore
+    /// is closed.
+    ///
+    /// ```
+    /// use mainstay::wait::Semaphore;
+    /// use std::time::Duration;
+    ///
+    /// let semaphore = Semaphore::new(4);
+    /// let timeout = Duration::from_millis(1);
+    /// assert!(semaphore.acquire_n_blocking_timeout(5, timeout).is_err());
+    /// ```
+    pub fn acquire_n_blocking_timeout(
+        &self,
+        n: u32,
+        timeout: Duration,
+    ) -> Result<SemaphorePermit<'_>, SemaphoreError> {
+        match self.try_acquire_n(n) {
+            Err(SemaphoreError::Exhausted) => {
+                match self.clock.block_on_timeout(&mut self.acquire_n(n), timeout) {
+                    Some(acquired) => acquired.map_err(SemaphoreError::from),
+                    None => Err(SemaphoreError::Exhausted),
+                }
             }
+            result => result,
         }
-        Err(if state & CLOSED == 0 { AcquireError::Exhausted } else { AcquireError::Closed })
+    }
+
+    /// Closes the semaphore for good and wakes all waiters, which receive an error. Returns `true` for
+    /// the call that closed it.
+    ///
+    /// ```
+    /// use mainstay::wait::{Semaphore, SemaphoreError};
+    ///
+    /// let semaphore = Semaphore::new(4);
+    /// assert!(semaphore.close());
+    /// assert_eq!(semaphore.try_acquire().unwrap_err(), SemaphoreError::Closed);
+    /// ```
+    pub fn close(&self) -> bool {
+        self.engine.end()
+    }
+
+    /// Returns whether [`close`](Self::close) was called.
+    pub fn is_closed(&self) -> bool {
+        self.engine.has_ended()
+    }
+
+    /// Sets the number of permits. A lower limit revokes no permit: nothing is granted until enough
+    /// permits have been released.
+    ///
+    /// ```
+    /// use mainstay::wait::Semaphore;
+    ///
+    /// let semaphore = Semaphore::new(4);
+    /// semaphore.resize(6);
+    /// assert_eq!(semaphore.available(), 6);
+    /// ```
+    pub fn resize(&self, limit: u32) {
+        self.engine.set_limit(limit);
+    }
+
+    /// Returns the number of permits, in use or not.
+    pub fn limit(&self) -> u32 {
+        self.engine.limit()
+    }
+
+    /// Returns the number of permits that [`try_acquire_n`](Self::try_acquire_n) could acquire now: 0
+    /// while there are waiters, for which all free permits are reserved, and 0 when closed.
+    pub fn available(&self) -> u32 {
+        self.engine.takable()
+    }
+
+    /// Returns the number of permits in use, including those granted to a waiter that has not run yet.
+    /// After the limit was lowered this can be above the limit.
+    ///
+    /// ```
+    /// use mainstay::wait::Semaphore;
+    ///
+    /// let semaphore = Semaphore::new(4);
+    /// let permits = semaphore.try_acquire_n(3).unwrap();
+    /// assert_eq!(semaphore.in_use(), 3);
+    /// # drop(permits);
+    /// ```
+    pub fn in_use(&self) -> u32 {
+        self.engine.in_use()
+    }
+
+    /// Returns whether there are waiters.
+    pub fn has_waiters(&self) -> bool {
+        self.engine.has_waiters()
     }
 
     #[cold]
     #[inline(never)]
-    fn spin_or_park(&self, weight: u32) -> Result<Permit<'_>, Closed> {
+    fn spin_then_park(&self, n: u32) -> Result<SemaphorePermit<'_>, SemaphoreClosed> {
         let mut spin = SpinWait::new();
         while spin.spin() {
-            match self.take(weight) {
-                Ok(()) => return Ok(self.permit(weight)),
-                Err(AcquireError::Exhausted) => {}
-                Err(AcquireError::Closed) => return Err(Closed),
+            match self.try_acquire_n(n) {
+                Ok(permit) => return Ok(permit),
+                Err(SemaphoreError::Exhausted) => {}
+                Err(SemaphoreError::Closed) => return Err(SemaphoreClosed),
             }
         }
-        block_on(self.acquire(weight))
-    }
-
-    #[inline]
-    fn give_back(&self, weight: u32) {
-        // Ordering: release, so that what the holder did happened before what the next one does, who
-        // acquires in `exchange`. (Every later change is a read-modify-write: it carries this on.)
-        //
-        // No wakeup is lost: flag and permits share a word. Either this comes before the flag was
-        // raised, and then whoever raised it saw these permits; or it comes after, and sees the flag.
-        let state = self.state.fetch_add(delta(i64::from(weight)), Ordering::Release);
-        if state & WAITING != 0 {
-            self.serve();
-        }
-    }
-
-    #[inline]
-    fn exchange(&self, state: u64, new: u64) -> Result<(), u64> {
-        // Ordering: acquire, with the release of whoever gave the permits back.
-        self.state
-            .compare_exchange_weak(state, new, Ordering::Acquire, Ordering::Relaxed)
-            .map(|_| ())
-    }
-
-    /// Grants what is available to those whose turn it is.
-    #[cold]
-    fn serve(&self) {
-        let mut wakers = Wakers::new();
-        loop {
-            let mut waiters = self.waiters.lock();
-            while !wakers.is_full()
-                && let Some(next) = waiters.front()
-                && self.take_for_waiter(next.weight)
-                && let Some(next) = waiters.pop_front()
-            {
-                // Told of the end only after CLOSED, and then nobody is served.
-                next.waker.into_iter().for_each(|waker| wakers.push(waker));
-            }
-            self.lower_if_empty(&waiters);
-            drop(waiters);
-            if !wakers.is_full() {
-                return wakers.finish();
-            }
-            wakers.wake_all();
-        }
-    }
-
-    /// Takes permits for the waiter whose turn it is; under the lock.
-    fn take_for_waiter(&self, weight: u32) -> bool {
-        let mut state = self.state.load(Ordering::Relaxed);
-        while state & CLOSED == 0 && available(state) >= i64::from(weight) {
-            match self.exchange(state, state.wrapping_sub(delta(i64::from(weight)))) {
-                Ok(()) => return true,
-                Err(now) => state = now,
-            }
-        }
-        false
-    }
-
-    fn lower_if_empty(&self, waiters: &WaiterList<Waiter>) {
-        if waiters.is_empty() {
-            // Ordering: relaxed. It hands nothing over, and later acquirers still synchronise with the
-            // releases before it: a read-modify-write does not break a release sequence.
-            self.state.fetch_and(!WAITING, Ordering::Relaxed);
-        }
-    }
-
-    /// Wakes all who wait, to find out about the end. They leave by themselves: who is not in the queue
-    /// any more was served.
-    #[cold]
-    fn tell_the_waiting(&self) {
-        let mut wakers = Wakers::new();
-        let mut place = 0;
-        loop {
-            // Nobody has come since CLOSED, so that the places are the same at every turn.
-            let mut waiters = self.waiters.lock();
-            while !wakers.is_full()
-                && let Some(waiter) = waiters.slot(place)
-            {
-                place += 1;
-                waiter
-                    .and_then(|waiter| waiter.waker.take())
-                    .into_iter()
-                    .for_each(|waker| wakers.push(waker));
-            }
-            drop(waiters);
-            if !wakers.is_full() {
-                return wakers.finish();
-            }
-            wakers.wake_all();
-        }
-    }
-
-    /// Enters the queue, unless the permits can be had after all.
-    #[cold]
-    fn enter(&self, weight: u32, waker: &Waker) -> Entered {
-        // Cloning and dropping a waker runs the code of others: outside the lock.
-        let waiter = Waiter { weight, waker: Some(waker.clone()) };
-        let mut waiters = self.waiters.lock();
-        let next = waiters.is_empty() || self.order == Order::Lifo;
-        let mut state = self.state.load(Ordering::Relaxed);
-        loop {
-            if state & CLOSED != 0 {
-                return Entered::Closed;
-            }
-            let served = next && available(state) >= i64::from(weight);
-            let new =
-                if served { state.wrapping_sub(delta(i64::from(weight))) } else { state | WAITING };
-            match self.exchange(state, new) {
-                Ok(()) if served => return Entered::Served,
-                Ok(()) => break,
-                Err(now) => state = now,
-            }
-        }
-        Entered::Waiting(match self.order {
-            Order::Fifo => waiters.push_back(waiter),
-            Order::Lifo => waiters.push_front(waiter),
-        })
-    }
-
-    /// What has become of a waiter; if it goes on waiting, `waker` is the one to call.
-    fn look(&self, key: WaiterKey, waker: &Waker) -> Entered {
-        // As in `enter`; released before the old waker is dropped.
-        let mut waker = Some(waker.clone());
-        let mut waiters = self.waiters.lock();
-        let Some(waiter) = waiters.get_mut(key) else { return Entered::Served };
-        // Ordering: relaxed. If this comes too early to see it, then whoever closes has yet to take the
-        // lock, and will find the new waker.
-        if self.state.load(Ordering::Relaxed) & CLOSED == 0 {
-            std::mem::swap(&mut waiter.waker, &mut waker);
-            return Entered::Waiting(key);
-        }
-        let gone = waiters.remove(key);
-        self.lower_if_empty(&waiters);
-        drop(waiters);
-        drop(gone);
-        Entered::Closed
-    }
-
-    /// Leaves the queue; false if the permits had been granted.
-    #[cold]
-    fn withdraw(&self, key: WaiterKey) -> bool {
-        let mut waiters = self.waiters.lock();
-        let waiter = waiters.remove(key);
-        self.lower_if_empty(&waiters);
-        let others = !waiters.is_empty();
-        drop(waiters);
-        if waiter.is_some() && others {
-            // A lighter one may have stood behind.
-            self.serve();
-        }
-        waiter.is_some()
+        block_on(self.acquire_n(n))
     }
 }
 
@@ -447,10 +405,10 @@ impl fmt::Debug for Semaphore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Semaphore")
             .field("limit", &self.limit())
-            .field("available", &self.available())
-            .field("contended", &self.is_contended())
-            .field("closed", &self.is_closed())
-            .field("order", &self.order)
+            .field("in_use", &self.in_use())
+            .field("has_waiters", &self.has_waiters())
+            .field("is_closed", &self.is_closed())
+            .field("order", &self.engine.order())
             .finish()
     }
 }

@@ -1,103 +1,47 @@
-//! What an acquirer gets, or is told.
+//! A permit, which is released when dropped.
 
-use std::error::Error;
 use std::fmt;
+use std::mem;
 
-use super::Semaphore;
+use super::{OwnedSemaphorePermit, Semaphore};
 use crate::sync::PlainArc;
 
-/// The right to go on, given back when dropped.
-#[must_use = "a permit is given back when dropped"]
-pub struct Permit<'a> {
-    pub(super) semaphore: &'a Semaphore,
-    pub(super) weight: u32,
+/// One or more permits of a [`Semaphore`], released when dropped.
+#[must_use = "a permit is released when dropped"]
+pub struct SemaphorePermit<'a> {
+    semaphore: &'a Semaphore,
+    count: u32,
 }
 
-/// A [`Permit`] that keeps its semaphore alive, so that it can go anywhere.
-#[must_use = "a permit is given back when dropped"]
-pub struct OwnedPermit {
-    pub(super) semaphore: PlainArc<Semaphore>,
-    pub(super) weight: u32,
-}
+impl<'a> SemaphorePermit<'a> {
+    /// For permits that were taken from the engine.
+    #[inline]
+    pub(super) fn new(semaphore: &'a Semaphore, count: u32) -> Self {
+        Self { semaphore, count }
+    }
 
-impl Permit<'_> {
-    /// How much of the limit it takes up.
-    pub fn weight(&self) -> u32 {
-        self.weight
+    #[inline]
+    pub(super) fn into_owned(self, semaphore: &PlainArc<Semaphore>) -> OwnedSemaphorePermit {
+        let count = self.count;
+        mem::forget(self);
+        OwnedSemaphorePermit::new(PlainArc::clone(semaphore), count)
+    }
+
+    /// Returns how many permits this is.
+    pub fn count(&self) -> u32 {
+        self.count
     }
 }
 
-impl OwnedPermit {
-    /// How much of the limit it takes up.
-    pub fn weight(&self) -> u32 {
-        self.weight
-    }
-
-    /// Where it came from.
-    pub fn semaphore(&self) -> &PlainArc<Semaphore> {
-        &self.semaphore
-    }
-}
-
-impl Drop for Permit<'_> {
+impl Drop for SemaphorePermit<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.semaphore.give_back(self.weight);
+        self.semaphore.engine.give_back(self.count);
     }
 }
 
-impl Drop for OwnedPermit {
-    #[inline]
-    fn drop(&mut self) {
-        self.semaphore.give_back(self.weight);
-    }
-}
-
-impl fmt::Debug for Permit<'_> {
+impl fmt::Debug for SemaphorePermit<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Permit").field("weight", &self.weight).finish_non_exhaustive()
+        f.debug_struct("SemaphorePermit").field("count", &self.count).finish_non_exhaustive()
     }
 }
-
-impl fmt::Debug for OwnedPermit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OwnedPermit").field("weight", &self.weight).finish_non_exhaustive()
-    }
-}
-
-/// Why there was no permit, at once or in time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AcquireError {
-    /// All are in use, or others wait for them.
-    Exhausted,
-    /// The semaphore is closed.
-    Closed,
-}
-
-/// The semaphore is closed: there will be no permit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Closed;
-
-impl From<Closed> for AcquireError {
-    fn from(_: Closed) -> Self {
-        Self::Closed
-    }
-}
-
-impl fmt::Display for AcquireError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exhausted => f.write_str("all permits are in use"),
-            Self::Closed => Closed.fmt(f),
-        }
-    }
-}
-
-impl fmt::Display for Closed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the semaphore is closed")
-    }
-}
-
-impl Error for AcquireError {}
-impl Error for Closed {}

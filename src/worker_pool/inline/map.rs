@@ -1,13 +1,13 @@
-//! Many like jobs, a few at a time.
+//! Applying a function to many items, a few at a time.
 
+use super::{InlineJobs, OnDiscard, Ticket};
 use crate::error::Reason;
-use crate::sync::block_on;
-use crate::sync::{Mutex, PlainArc};
-use crate::worker_pool::Shared;
+use crate::sync::{Mutex, PlainArc, block_on};
+
 use crate::worker_pool::error::{JobError, JobPanic};
-use crate::worker_pool::inline::InlineJobs;
 use crate::worker_pool::job::Job;
-use crate::worker_pool::run::{Discard, JobEnd, Run, RunContext};
+use crate::worker_pool::run::{DiscardReason, JobEnd, Run, RunContext};
+use crate::worker_pool::shared::Shared;
 use crate::worker_pool::submit::Submitter;
 use crate::worker_pool::workers::current::{self, PoolId};
 use std::collections::VecDeque;
@@ -17,60 +17,72 @@ use std::iter::Fuse;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Poll, Waker};
 
-/// The results of a function for each of many items: an iterator, made by
+/// An iterator over the results of a function for each of many items; made by
 /// [`WorkerPool::map`](crate::worker_pool::WorkerPool::map).
 ///
-/// Items are taken from their iterator as results are taken from this one, so that no more than
-/// [`concurrency`](Self::concurrency) of them are under way at once, results not yet taken included.
-/// Dropping it drops what has not begun.
+/// Items are taken from their iterator as results are taken from this one. At most
+/// [`concurrency`](Self::concurrency) items are in progress at once, including those whose result has
+/// not been taken yet. Dropping it drops items that have not begun.
 pub struct WorkerPoolMap<'a, I: Iterator, F, R> {
     pool: &'a PlainArc<Shared>,
     items: Fuse<I>,
     function: PlainArc<F>,
     concurrency: usize,
     ordered: bool,
-    inline_jobs: PlainArc<InlineJobs>,
+    jobs: PlainArc<InlineJobs>,
     results: PlainArc<Results<R>>,
-    /// How many results have been taken; the number of the first of `window`.
+    /// The number of results taken; in order, the number of the first item in `window`.
     taken: usize,
-    /// In order: what came of the items that are under way, as far as it is known.
+    /// The items in progress; in order, each with its result if that has arrived. Out of order, the
+    /// results move to the front.
     window: VecDeque<Option<Result<R, JobError>>>,
-    /// Whether a ticket did not get into the queue, so that nobody else may run the errand.
-    help: bool,
+    /// Whether a ticket was not queued, so that its job may have no worker.
+    lacks_ticket: bool,
 }
 
-/// The way from the workers back here. No more can lie in it than are under way, so that it needs no bound.
+/// Results on the way from the workers to the iterator. Not bounded here: it holds no more than are in
+/// progress.
 struct Results<R> {
-    list: Mutex<(VecDeque<Reply<R>>, Option<Waker>)>,
+    state: Mutex<ResultsState<R>>,
 }
 
-type Reply<R> = (usize, Result<R, JobError>);
+struct ResultsState<R> {
+    arrived: VecDeque<NumberedResult<R>>,
+    /// The iterator's, which is a thread of this crate: calling it runs no user code.
+    waker: Option<Waker>,
+}
+
+type NumberedResult<R> = (usize, Result<R, JobError>);
 
 impl<R> Results<R> {
+    fn new() -> PlainArc<Self> {
+        let state = ResultsState { arrived: VecDeque::new(), waker: None };
+        PlainArc::new(Self { state: Mutex::new(state) })
+    }
+
     fn send(&self, number: usize, result: Result<R, JobError>) {
         let waker = {
-            let (replies, waker) = &mut *self.list.lock();
-            replies.push_back((number, result));
-            waker.take()
+            let mut state = self.state.lock();
+            state.arrived.push_back((number, result));
+            state.waker.take()
         };
-        // Always a thread's of ours.
         if let Some(waker) = waker {
             waker.wake();
         }
     }
 
-    fn try_receive(&self) -> Option<Reply<R>> {
-        self.list.lock().0.pop_front()
+    fn try_receive(&self) -> Option<NumberedResult<R>> {
+        self.state.lock().arrived.pop_front()
     }
 
-    fn receive(&self) -> Reply<R> {
+    fn receive(&self) -> NumberedResult<R> {
         block_on(poll_fn(|cx| {
-            let known = cx.waker().clone();
-            let (replies, waker) = &mut *self.list.lock();
-            match replies.pop_front() {
-                Some(reply) => Poll::Ready(reply),
+            let waker = cx.waker().clone();
+            let mut state = self.state.lock();
+            match state.arrived.pop_front() {
+                Some(result) => Poll::Ready(result),
                 None => {
-                    *waker = Some(known);
+                    state.waker = Some(waker);
                     Poll::Pending
                 }
             }
@@ -84,24 +96,31 @@ impl<'a, I: Iterator, F, R> WorkerPoolMap<'a, I, F, R> {
             pool,
             items: items.fuse(),
             function: PlainArc::new(function),
-            concurrency: pool.queue.idle.most().max(1),
+            concurrency: pool.queue.idle.max_workers().max(1),
             ordered: true,
-            inline_jobs: PlainArc::default(),
-            results: PlainArc::new(Results { list: Mutex::new((VecDeque::new(), None)) }),
+            jobs: InlineJobs::new(OnDiscard::DiscardJob),
+            results: Results::new(),
             taken: 0,
             window: VecDeque::new(),
-            help: false,
+            lacks_ticket: false,
         }
     }
 
-    /// How many items are under way at most; as many as the pool may have workers by default, and at least 1.
+    /// Sets how many items may be in progress at once; at least 1. Default: the maximum number of
+    /// workers, so that none is idle and results do not pile up.
+    ///
+    /// ```
+    /// # let pool = mainstay::worker_pool::WorkerPool::new();
+    /// let squares = pool.map(1..=100u64, |n| n * n).concurrency(4);
+    /// assert_eq!(squares.map(Result::unwrap).sum::<u64>(), 338_350);
+    /// ```
     #[must_use]
     pub fn concurrency(mut self, items: usize) -> Self {
         self.concurrency = items.max(1);
         self
     }
 
-    /// Gives results as they come, not in the order of the items.
+    /// Yields results as they arrive, not in the order of the items.
     #[must_use]
     pub fn unordered(mut self) -> Self {
         self.ordered = false;
@@ -115,37 +134,20 @@ where
     F: Fn(I::Item) -> R + Send + Sync + 'static,
     R: Send + 'static,
 {
-    /// An error if the function panicked; or if the item was not tried: the pool was shut down or shed load
-    /// before its turn, or dropped the oldest job to make room for others.
+    /// An error if the function panicked, or if the item was not begun because the pool was shut down,
+    /// shed load, or evicted it.
     type Item = Result<R, JobError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         while self.window.len() < self.concurrency
             && let Some(item) = self.items.next()
         {
-            let work = Mapped {
-                function: PlainArc::clone(&self.function),
-                item,
-                number: self.taken + self.window.len(),
-                results: PlainArc::clone(&self.results),
-            };
-            self.window.push_back(None);
-            self.inline_jobs.add(Job::new(work));
-            match Submitter::new(self.pool)
-                .try_enter_ticket(Ticket(PlainArc::clone(&self.inline_jobs)))
-            {
-                Ok(()) => {}
-                Err((Reason::ShutDown, ticket)) => {
-                    self.pool.outside.note(ticket.discard(Discard::ShutDown));
-                }
-                Err(_) => self.help = true,
-            }
+            self.begin(item);
         }
-        // With numbers out of order, `window` is a mere count.
         while self.window.front()?.is_none() {
             let (number, result) = match self.results.try_receive() {
-                Some(reply) => reply,
-                None if help_out(self.pool, &self.inline_jobs, &mut self.help) => continue,
+                Some(result) => result,
+                None if self.run_one_here() => continue,
                 None => self.results.receive(),
             };
             let place = if self.ordered { number - self.taken } else { 0 };
@@ -156,18 +158,45 @@ where
     }
 }
 
-/// Runs one of the inline_jobs here, where waiting for another to do so might be for ever: on a worker, or if
-/// not each has its ticket in the queue.
-fn help_out(pool: &PlainArc<Shared>, inline_jobs: &InlineJobs, needed: &mut bool) -> bool {
-    let on_worker = current::on_worker_of(PoolId::of(pool), |context| inline_jobs.run_one(context));
-    let helped = on_worker.unwrap_or_else(|| *needed && inline_jobs.run_one(&pool.outside_desk()));
-    *needed &= helped;
-    helped
+impl<I, F, R> WorkerPoolMap<'_, I, F, R>
+where
+    I: Iterator<Item: Send + 'static>,
+    F: Fn(I::Item) -> R + Send + Sync + 'static,
+    R: Send + 'static,
+{
+    fn begin(&mut self, item: I::Item) {
+        let job = Job::new(ItemJob {
+            function: PlainArc::clone(&self.function),
+            item,
+            number: self.taken + self.window.len(),
+            results: PlainArc::clone(&self.results),
+        });
+        self.window.push_back(None);
+        self.jobs.add(job);
+        let ticket = Ticket(PlainArc::clone(&self.jobs));
+        match Submitter::new(self.pool).try_queue_ticket(ticket) {
+            Ok(()) => {}
+            Err((Reason::ShutDown, ticket)) => {
+                self.pool.outside.add_end(ticket.discard(DiscardReason::ShutDown));
+            }
+            Err(_) => self.lacks_ticket = true,
+        }
+    }
+
+    /// Runs one of the jobs on this thread, if waiting for a worker to do so could last forever: on a
+    /// worker, or if a job has no ticket in the queue.
+    fn run_one_here(&mut self) -> bool {
+        let jobs = &self.jobs;
+        let ran = current::on_worker_of(PoolId::of(self.pool), |context| jobs.run_one(context))
+            .unwrap_or_else(|| self.lacks_ticket && jobs.run_one(&self.pool.outside_context()));
+        self.lacks_ticket &= ran;
+        ran
+    }
 }
 
 impl<I: Iterator, F, R> Drop for WorkerPoolMap<'_, I, F, R> {
     fn drop(&mut self) {
-        self.inline_jobs.clear();
+        self.jobs.clear();
     }
 }
 
@@ -181,15 +210,15 @@ impl<I: Iterator, F, R> fmt::Debug for WorkerPoolMap<'_, I, F, R> {
     }
 }
 
-/// One item under way.
-struct Mapped<F, A, R> {
+/// The function applied to one item.
+struct ItemJob<F, A, R> {
     function: PlainArc<F>,
     item: A,
     number: usize,
     results: PlainArc<Results<R>>,
 }
 
-impl<F, A, R> Run for Mapped<F, A, R>
+impl<F, A, R> Run for ItemJob<F, A, R>
 where
     F: Fn(A) -> R + Send + Sync,
     A: Send,
@@ -201,29 +230,16 @@ where
         let end = match &result {
             Ok(_) => JobEnd::Completed,
             Err(payload) => {
-                context.pool.panicked(context, &**payload);
-                JobEnd::Settled
+                context.record_panic(&**payload);
+                JobEnd::Counted
             }
         };
         results.send(number, result.map_err(|payload| JobError::Panicked(JobPanic::new(payload))));
         end
     }
 
-    fn discard(self, why: Discard) -> JobEnd {
-        self.results.send(self.number, Err(why.into()));
-        JobEnd::Discarded(why)
-    }
-}
-
-/// The right, and here the duty, to run one of the inline_jobs, or to let know that it will not be run.
-struct Ticket(PlainArc<InlineJobs>);
-
-impl Run for Ticket {
-    fn run(self, context: &RunContext<'_>) -> JobEnd {
-        self.0.redeem(context)
-    }
-
-    fn discard(self, why: Discard) -> JobEnd {
-        self.0.discard_one(why)
+    fn discard(self, reason: DiscardReason) -> JobEnd {
+        self.results.send(self.number, Err(reason.into()));
+        JobEnd::Discarded(reason)
     }
 }

@@ -1,37 +1,52 @@
-//! Jobs that somebody waits for, and runs himself if nobody else does.
+//! Jobs of a scope or a map, which the thread that waits for them may run itself.
 
 pub(crate) mod map;
 pub(crate) mod scope;
 
-use crate::sync::Mutex;
-use crate::sync::block_on;
-use crate::worker_pool::job::Job;
-use crate::worker_pool::run::{Discard, JobEnd, RunContext};
-use std::any::Any;
+use super::job::Job;
+use super::panics::{Payload, drop_quietly};
+use super::run::{DiscardReason, JobEnd, Run, RunContext};
+use crate::sync::{Mutex, PlainArc, block_on};
+
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Poll, Waker};
 
-/// A list of jobs apart from the pool's queue. What goes into the queue is a *ticket* for each, by which a
-/// worker runs one of the list; a ticket that comes late finds nothing and does nothing. So it does not
-/// matter whether a ticket found room, or is discarded: the owner, who waits for the jobs, runs
-/// those that nobody has begun. That is why waiting for them is safe on a worker too, even the only one.
-#[derive(Debug, Default)]
+/// A list of jobs outside the pool's queue, and the owner that waits for them.
+///
+/// For each job a [`Ticket`] is queued, by which a worker runs one of the list. The owner runs jobs
+/// that no worker has begun, so a ticket may be refused or discarded, or find the list empty. That is
+/// why waiting is safe on a worker too, even on the only one.
+#[derive(Debug)]
 pub(crate) struct InlineJobs {
     list: Mutex<List>,
+    on_discard: OnDiscard,
+}
+
+/// What discarding a ticket does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnDiscard {
+    /// Nothing: the owner runs every job.
+    KeepJob,
+    /// Discards the oldest job: the owner may not run any.
+    DiscardJob,
 }
 
 #[derive(Debug, Default)]
 struct List {
     waiting: VecDeque<Job>,
     running: usize,
-    /// Of the owner.
+    /// The owner's, which is a thread of this crate: calling it runs no user code.
     waker: Option<Waker>,
-    panic: Option<Box<dyn Any + Send>>,
+    panic: Option<Payload>,
 }
 
 impl InlineJobs {
+    pub(crate) fn new(on_discard: OnDiscard) -> PlainArc<Self> {
+        PlainArc::new(Self { list: Mutex::new(List::default()), on_discard })
+    }
+
     pub(crate) fn add(&self, job: Job) {
         let waker = {
             let mut list = self.list.lock();
@@ -41,7 +56,7 @@ impl InlineJobs {
         wake(waker);
     }
 
-    /// The job that waits longest, to be run.
+    /// Takes the oldest job to run it.
     fn begin(&self) -> Option<Job> {
         let mut list = self.list.lock();
         let job = list.waiting.pop_front();
@@ -49,32 +64,27 @@ impl InlineJobs {
         job
     }
 
-    /// For the owner: runs the job that waits longest, if there is one.
+    /// Runs the oldest job on the owner's thread; returns `false` if there is none.
     pub(crate) fn run_one(&self, context: &RunContext<'_>) -> bool {
         let job = self.begin();
-        let some = job.is_some();
+        let found = job.is_some();
         if let Some(job) = job {
-            context.pool.count(context, || self.run(job, context));
+            context.run_counted(|| self.run(job, context));
         }
-        some
-    }
-
-    /// For a ticket, which is counted in the place of the job that it runs.
-    pub(crate) fn redeem(&self, context: &RunContext<'_>) -> JobEnd {
-        self.begin().map_or(JobEnd::Settled, |job| self.run(job, context))
+        found
     }
 
     fn run(&self, job: Job, context: &RunContext<'_>) -> JobEnd {
-        let ended = catch_unwind(AssertUnwindSafe(|| job.run(context)));
-        let end = *ended.as_ref().unwrap_or(&JobEnd::Settled);
-        if let Err(payload) = &ended {
-            context.pool.panicked(context, &**payload);
+        let result = catch_unwind(AssertUnwindSafe(|| job.run(context)));
+        let end = *result.as_ref().unwrap_or(&JobEnd::Counted);
+        if let Err(payload) = &result {
+            context.record_panic(&**payload);
         }
         let (waker, surplus) = {
             let mut list = self.list.lock();
             list.running -= 1;
             let waker = if list.running == 0 { list.waker.take() } else { None };
-            let surplus = match ended {
+            let surplus = match result {
                 Err(panic) if list.panic.is_none() => {
                     list.panic = Some(panic);
                     None
@@ -84,11 +94,11 @@ impl InlineJobs {
             (waker, surplus)
         };
         wake(waker);
-        crate::worker_pool::panics::drop_quietly(surplus);
+        drop_quietly(surplus);
         end
     }
 
-    /// Runs what is left and waits for what others run: on return all of it has ended.
+    /// Runs what is left and waits for what other threads run; when it returns all jobs have ended.
     pub(crate) fn finish(&self, context: &RunContext<'_>) {
         loop {
             while self.run_one(context) {}
@@ -110,27 +120,42 @@ impl InlineJobs {
         }
     }
 
-    /// Discards the job that waits longest, if there is one.
-    pub(crate) fn discard_one(&self, why: Discard) -> JobEnd {
+    fn discard_one(&self, reason: DiscardReason) -> JobEnd {
         let job = self.list.lock().waiting.pop_front();
-        job.map_or(JobEnd::Settled, |job| job.discard(why))
+        job.map_or(JobEnd::Counted, |job| job.discard(reason))
     }
 
-    /// Drops what has not begun.
+    /// Drops the jobs that have not begun.
     pub(crate) fn clear(&self) {
         let jobs = std::mem::take(&mut self.list.lock().waiting);
         drop(jobs);
     }
 
-    /// The first panic of a job, if there was one.
-    pub(crate) fn take_panic(&self) -> Option<Box<dyn Any + Send>> {
+    /// Takes the first panic of a job, if one panicked.
+    pub(crate) fn take_panic(&self) -> Option<Payload> {
         self.list.lock().panic.take()
     }
 }
 
-/// The owner's waker, always a thread's of ours.
 fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {
         waker.wake();
+    }
+}
+
+/// Queued in place of one of the [`InlineJobs`], of which it runs the oldest. The job is counted, the
+/// ticket is not.
+pub(crate) struct Ticket(pub(crate) PlainArc<InlineJobs>);
+
+impl Run for Ticket {
+    fn run(self, context: &RunContext<'_>) -> JobEnd {
+        self.0.begin().map_or(JobEnd::Counted, |job| self.0.run(job, context))
+    }
+
+    fn discard(self, reason: DiscardReason) -> JobEnd {
+        match self.0.on_discard {
+            OnDiscard::KeepJob => JobEnd::Counted,
+            OnDiscard::DiscardJob => self.0.discard_one(reason),
+        }
     }
 }

@@ -1,35 +1,43 @@
-//! Jobs that borrow from whoever waits for them.
+//! Jobs that borrow from the thread that waits for them.
 
+use super::{InlineJobs, OnDiscard, Ticket};
 use crate::sync::PlainArc;
-use crate::worker_pool::inline::InlineJobs;
-use crate::worker_pool::job::{Loan, lend};
-use crate::worker_pool::run::{Discard, JobEnd, Run, RunContext};
+use crate::worker_pool::job::{ScopeJobs, run_scope};
+use crate::worker_pool::run::RunContext;
+use crate::worker_pool::shared::Shared;
 use crate::worker_pool::submit::Submitter;
-use crate::worker_pool::{Shared, workers::current};
+use crate::worker_pool::workers::current::{self, PoolId};
 use std::fmt;
 
-/// Spawns jobs that borrow from outside of [`WorkerPool::scope`](crate::worker_pool::WorkerPool::scope).
+/// Spawns jobs that may borrow from outside the [scope](crate::worker_pool::WorkerPool::scope).
 #[derive(Clone, Copy)]
 pub struct WorkerPoolScope<'scope, 'env: 'scope> {
-    loan: &'scope Loan<'scope, 'env>,
+    jobs: &'scope ScopeJobs<'scope, 'env>,
     pool: &'scope PlainArc<Shared>,
 }
 
 impl<'scope> WorkerPoolScope<'scope, '_> {
-    /// Spawns a job that ends before the scope does. It can spawn more: the scope can be copied into it.
+    /// Spawns a job that ends before the scope does. The job may spawn more: the scope is `Copy`.
     ///
-    /// The job is run under all circumstances: if the pool has no room or is shut down, or no worker gets
-    /// to it in time, by the thread that waits for the scope. So the pool's limits do not bind here; what
-    /// has been spawned and not begun takes up memory.
+    /// The job is always run. If the queue is full, the pool is shut down, or no worker reaches the job
+    /// in time, the thread that waits for the scope runs it. So the pool's limits do not apply: a job
+    /// that was spawned and has not begun takes memory, however many there are.
     ///
-    /// Each job asks for a place in the queue, by which a worker may come to it. Places of jobs that others
-    /// were quicker to begin stay taken until their turn comes, even when the scope has ended: a scope of
-    /// many small jobs can fill the queue for a moment.
+    /// ```
+    /// # let pool = mainstay::worker_pool::WorkerPool::new();
+    /// let mut words = vec!["b", "c", "a"];
+    /// let mut sum = 0;
+    /// pool.scope(|scope| {
+    ///     scope.spawn(|| words.sort());
+    ///     scope.spawn(|| sum = (1..=100).sum());
+    /// });
+    /// assert_eq!((words, sum), (vec!["a", "b", "c"], 5050));
+    /// ```
     pub fn spawn(&self, job: impl FnOnce() + Send + 'scope) {
-        self.loan.add(job);
-        let ticket = Ticket(PlainArc::clone(self.loan.inline_jobs()));
-        // SubmitError, it is not missed: see `InlineJobs`.
-        let _ = Submitter::new(self.pool).try_enter_ticket(ticket);
+        self.jobs.add(job);
+        // If it is not accepted, the waiting thread runs the job.
+        let ticket = Ticket(PlainArc::clone(self.jobs.jobs()));
+        let _ = Submitter::new(self.pool).try_queue_ticket(ticket);
     }
 }
 
@@ -39,34 +47,20 @@ impl fmt::Debug for WorkerPoolScope<'_, '_> {
     }
 }
 
-/// The right to run one of the inline_jobs.
-struct Ticket(PlainArc<InlineJobs>);
-
-impl Run for Ticket {
-    fn run(self, context: &RunContext<'_>) -> JobEnd {
-        self.0.redeem(context)
-    }
-
-    fn discard(self, _: Discard) -> JobEnd {
-        JobEnd::Settled
-    }
-}
-
 /// See [`WorkerPool::scope`](crate::worker_pool::WorkerPool::scope).
 pub(crate) fn scope<'env, R>(
     pool: &'env PlainArc<Shared>,
     body: impl for<'scope> FnOnce(WorkerPoolScope<'scope, 'env>) -> R,
 ) -> R {
-    let inline_jobs = PlainArc::new(InlineJobs::default());
-    let work = |context: &RunContext<'_>| {
-        lend(PlainArc::clone(&inline_jobs), context, |loan| body(WorkerPoolScope { loan, pool }))
-    };
-    let mut work = Some(work);
-    let mut run = |context: &RunContext<'_>| work.take().map(|work| work(context));
-    let result = current::on_worker_of(current::PoolId::of(pool), &mut run)
-        .unwrap_or_else(|| run(&pool.outside_desk()));
-    let Some(result) = result else { unreachable!("run once, at one of the two") };
-    if let Some(panic) = inline_jobs.take_panic() {
+    let jobs = InlineJobs::new(OnDiscard::KeepJob);
+    let mut body = Some(|context: &RunContext<'_>| {
+        run_scope(PlainArc::clone(&jobs), context, |jobs| body(WorkerPoolScope { jobs, pool }))
+    });
+    let mut run = |context: &RunContext<'_>| body.take().map(|body| body(context));
+    let result = current::on_worker_of(PoolId::of(pool), &mut run)
+        .unwrap_or_else(|| run(&pool.outside_context()));
+    let Some(result) = result else { unreachable!("`run` is called once") };
+    if let Some(panic) = jobs.take_panic() {
         std::panic::resume_unwind(panic);
     }
     result

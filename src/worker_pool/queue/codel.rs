@@ -1,25 +1,25 @@
-//! Controlled delay: tells a queue that absorbs a burst from one that only adds delay.
+//! Controlled delay: distinguishes a queue that absorbs a burst from one that only adds delay.
 
 use crate::time::Instant;
 use std::time::Duration;
 
-/// What to do with the job at hand.
+/// What to do with the job that was taken out of the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Run,
     Shed,
 }
 
-/// The estimator of CoDel ([RFC 8289](https://www.rfc-editor.org/rfc/rfc8289)): the queue stands if for a
-/// whole `interval` no job came out after less than `target`. It stands no longer as soon as one does,
-/// or as the queue is empty.
+/// The estimator of CoDel ([RFC 8289](https://www.rfc-editor.org/rfc/rfc8289)). The queue is *standing*
+/// if for a whole `interval` no job left it after less than `target`. It stops standing when a job
+/// leaves it sooner than that, or leaves it empty.
 ///
-/// What happens then is not the law of the RFC, which drops one packet after ever shorter pauses and counts
-/// on senders that slow down when they miss one. Submitters do not: at twice the capacity, half of all
-/// jobs must go, at once. So while the queue stands every job is shed that has waited for more than twice
-/// the target, as in Facebook's adaptation ([*Fail at Scale*](https://queue.acm.org/detail.cfm?id=2839461)):
-/// the backlog goes in one sweep, and the queue then stays at that length for as long as the overload
-/// lasts.
+/// The reaction is not that of the RFC, which drops single packets at shorter and shorter intervals
+/// and relies on senders that slow down when a packet is lost. Submitters do not slow down: at twice
+/// the capacity half of all jobs must be dropped, immediately. So while the queue is standing, every
+/// job is shed that has waited for more than twice the target, as in Facebook's adaptation
+/// ([*Fail at Scale*](https://queue.acm.org/detail.cfm?id=2839461)). The backlog is dropped in one
+/// sweep, and the queue keeps that length for as long as the overload lasts.
 #[derive(Debug)]
 pub(crate) struct CoDel {
     target: Duration,
@@ -29,31 +29,34 @@ pub(crate) struct CoDel {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Delay {
-    Below,
-    /// Above the target since an interval before this instant.
-    AboveUntil(Instant),
-    /// Above for an interval: the queue stands.
+    BelowTarget,
+    /// Above the target, since one interval before this instant.
+    AboveTarget {
+        standing_from: Instant,
+    },
+    /// Above the target for an interval.
     Standing,
 }
 
 impl CoDel {
-    /// What the RFC advises: a delay that nobody notices,
+    /// The RFC's recommendation.
     pub(crate) const TARGET: Duration = Duration::from_millis(5);
-    /// and about as long as a burst lasts.
+    /// The RFC's recommendation: about as long as a burst lasts.
     pub(crate) const INTERVAL: Duration = Duration::from_millis(100);
-    pub(crate) const LONGEST: Duration = Duration::from_secs(3600);
+    pub(crate) const MAX_INTERVAL: Duration = Duration::from_secs(3600);
 
     pub(crate) const fn new(target: Duration, interval: Duration) -> Self {
-        Self { target, interval, delay: Delay::Below }
+        Self { target, interval, delay: Delay::BelowTarget }
     }
 
-    /// A job comes out after `waited`; `last` says that the queue is empty behind it.
-    pub(crate) fn dequeue(&mut self, now: Instant, waited: Duration, last: bool) -> Verdict {
+    /// Decides about a job that leaves the queue after it has `waited`. `is_last`: the queue is empty
+    /// without it.
+    pub(crate) fn dequeue(&mut self, now: Instant, waited: Duration, is_last: bool) -> Verdict {
         self.delay = match self.delay {
-            _ if waited < self.target || last => Delay::Below,
-            Delay::Below => Delay::AboveUntil(now + self.interval),
-            Delay::AboveUntil(end) if now >= end => Delay::Standing,
-            above => above,
+            _ if waited < self.target || is_last => Delay::BelowTarget,
+            Delay::BelowTarget => Delay::AboveTarget { standing_from: now + self.interval },
+            Delay::AboveTarget { standing_from } if now >= standing_from => Delay::Standing,
+            unchanged => unchanged,
         };
         match self.delay {
             Delay::Standing if waited > self.target * 2 => Verdict::Shed,
@@ -73,20 +76,21 @@ mod tests {
     use super::*;
     use crate::time::ManualClock;
 
-    /// (time since the row before, waited, last, verdict), all in milliseconds; target 5, interval 100.
-    fn table(rows: &[(u64, u64, bool, Verdict)]) {
+    /// Rows of (time since the row before, waited, is last, expected verdict). Times are in
+    /// milliseconds; the target is 5 and the interval 100.
+    fn check(rows: &[(u64, u64, bool, Verdict)]) {
         let ms = Duration::from_millis;
         let clock = ManualClock::new();
         let mut codel = CoDel::new(ms(5), ms(100));
-        for (number, &(later, waited, last, verdict)) in rows.iter().enumerate() {
+        for (number, &(later, waited, is_last, verdict)) in rows.iter().enumerate() {
             clock.advance(ms(later));
-            assert_eq!(codel.dequeue(clock.now(), ms(waited), last), verdict, "row {number}");
+            assert_eq!(codel.dequeue(clock.now(), ms(waited), is_last), verdict, "row {number}");
         }
     }
 
     #[test]
-    fn a_burst_passes() {
-        table(&[
+    fn a_burst_shorter_than_the_interval_is_not_shed() {
+        check(&[
             (0, 50, false, Run),
             (50, 80, false, Run),
             (49, 90, false, Run),
@@ -96,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_standing_queue_is_cut_to_twice_the_target() {
-        table(&[
+        check(&[
             (0, 5, false, Run),
             (99, 500, false, Run),
             (1, 11, false, Shed),
@@ -107,18 +111,16 @@ mod tests {
         ]);
     }
 
+    const STANDING: [(u64, u64, bool, Verdict); 2] = [(0, 20, false, Run), (100, 20, false, Shed)];
+
     #[test]
-    fn one_prompt_job_ends_it() {
-        let standing = [(0, 20, false, Run), (100, 20, false, Shed)];
-        table(
-            &[&standing[..], &[(1, 4, false, Run), (1, 20, false, Run), (100, 20, false, Shed)]]
-                .concat(),
-        );
+    fn one_job_below_the_target_ends_the_standing_queue() {
+        let rows = [(1, 4, false, Run), (1, 20, false, Run), (100, 20, false, Shed)];
+        check(&[&STANDING[..], &rows].concat());
     }
 
     #[test]
-    fn the_last_in_the_queue_is_run() {
-        let standing = [(0, 20, false, Run), (100, 20, false, Shed)];
-        table(&[&standing[..], &[(1, 400, true, Run), (1, 20, false, Run)]].concat());
+    fn the_last_job_in_the_queue_is_run() {
+        check(&[&STANDING[..], &[(1, 400, true, Run), (1, 20, false, Run)]].concat());
     }
 }

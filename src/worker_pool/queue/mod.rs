@@ -1,37 +1,37 @@
-//! The queue and its idle: how a job gets from a submitter to a worker.
+//! The path of a job from a submitter to a worker.
 
 pub(crate) mod codel;
 pub(crate) mod priority_queue;
 pub(crate) mod wait_times;
 
+use super::workers::idle::{Flags, IdleWorkers, Resize, SleepEnd, WakeUp, Worker};
 use crate::ring::PopError;
-use crate::sync::SpinWait;
-use crate::sync::{hint, thread};
-use crate::worker_pool::queue::priority_queue::PriorityQueue;
-use crate::worker_pool::workers::idle::{Flags, IdleWorkers, Resized, Rouse, Slept, Worker};
+use crate::sync::{SpinWait, hint, thread};
 
-/// How often a submitter looks for a searcher before it wakes one, a pause apart.
-const LOOKS: u32 = 8;
+use priority_queue::PriorityQueue;
 
-/// A searcher's patience: it looks every few dozen nanoseconds for a few microseconds, about as long as it
-/// takes to wake a thread, so that looking costs at most twice what sleeping at once would have. Then it
-/// yields a few times, then sleeps.
-struct Patience {
-    looks: u32,
+/// How often a submitter checks for a searching worker before it wakes one, a pause apart.
+const CHECKS_BEFORE_WAKING: u32 = 8;
+
+/// How long a searcher searches before it sleeps: it checks every few dozen nanoseconds for a few
+/// microseconds, about as long as it takes to wake a thread. So searching costs at most twice as much
+/// as sleeping immediately. Then it yields a few times.
+struct SearchSpin {
+    checks: u32,
     spin: SpinWait,
 }
 
-impl Patience {
-    const LOOKS: u32 = 100;
+impl SearchSpin {
+    const CHECKS: u32 = 100;
 
     fn new() -> Self {
-        Self { looks: 0, spin: SpinWait::new() }
+        Self { checks: 0, spin: SpinWait::new() }
     }
 
-    /// False when enough was waited.
-    fn again(&mut self) -> bool {
-        if self.looks < Self::LOOKS && thread::spinning_helps() {
-            self.looks += 1;
+    /// Waits a moment; returns `false` when the time is over.
+    fn spin(&mut self) -> bool {
+        if self.checks < Self::CHECKS && thread::spinning_helps() {
+            self.checks += 1;
             hint::spin_loop();
             return true;
         }
@@ -39,98 +39,104 @@ impl Patience {
     }
 }
 
-/// Knows nothing of what a job is, nor how a thread is started.
+/// Queued jobs, and the workers that wait for them. Independent of what a job is and of how a thread
+/// is started.
 pub(crate) struct Queue<J> {
-    pub(crate) lanes: PriorityQueue<J>,
+    pub(crate) jobs: PriorityQueue<J>,
     pub(crate) idle: IdleWorkers,
 }
 
 impl<J> Flags for PriorityQueue<J> {
-    fn raise(&self) -> bool {
-        Self::raise(self)
+    fn set(&self) -> bool {
+        self.set_flags()
     }
 
-    fn lower(&self) {
-        Self::lower(self);
+    fn clear(&self) {
+        self.clear_flags();
     }
 }
 
 impl<J> Queue<J> {
-    pub(crate) fn new(lanes: usize, capacity: usize, least: usize, most: usize) -> Self {
-        Self { lanes: PriorityQueue::new(lanes, capacity), idle: IdleWorkers::new(least, most) }
+    pub(crate) fn new(jobs: PriorityQueue<J>, min_workers: usize, max_workers: usize) -> Self {
+        Self { jobs, idle: IdleWorkers::new(min_workers, max_workers) }
     }
 
-    /// After a push that saw a flag. True if a thread is to be started, as the searcher.
+    /// After a push that found a flag set. Returns `true` if the caller must start a thread, which
+    /// begins as the searcher.
     ///
-    /// To wake a thread is a system call of some microseconds, and for nothing if a worker is just about to end
-    /// its job. So it is given the time of a hundred nanoseconds or two to come back.
+    /// Waking a thread is a system call of some microseconds, and unnecessary if a worker is about to
+    /// end its job. So workers get 100 or 200 ns to come back first.
     #[cold]
     #[must_use]
-    pub(crate) fn called(&self) -> bool {
-        let mut looks = 0;
+    pub(crate) fn wake_after_push(&self) -> bool {
+        let mut checks = 0;
         loop {
-            // Who searches at any time after the push will see the job, or on finding another will call. Such a
-            // one cannot have raised the flag over an empty queue before the push: the push, which moved the
-            // same word after it, would have brought along that nobody searches.
-            if self.idle.is_searched() || self.lanes.is_empty() {
+            // A worker that searches at any time after the push either finds the job, or finds another
+            // and then wakes the next worker. It cannot be one that set the flag over an empty queue
+            // before the push: the push modified the same word later, and with it would have seen that
+            // this worker no longer searches.
+            if self.idle.is_searched() || self.jobs.is_empty() {
                 return false;
             }
-            looks += 1;
-            if looks > LOOKS || !thread::spinning_helps() {
-                return self.call();
+            checks += 1;
+            if checks > CHECKS_BEFORE_WAKING || !thread::spinning_helps() {
+                return self.wake_worker();
             }
             hint::spin_loop();
         }
     }
 
-    /// Whenever jobs may have been left to nobody. True if a thread is to be started, as the searcher.
+    /// Ensures that a worker looks for queued jobs. Returns `true` if the caller must start a thread,
+    /// which begins as the searcher.
     #[cold]
     #[must_use]
-    pub(crate) fn call(&self) -> bool {
-        self.rouse(true)
+    pub(crate) fn wake_worker(&self) -> bool {
+        self.wake(true)
     }
 
-    /// Ends the search of a worker who has something to do before it [looks](Self::search), and will then
-    /// [begin](IdleWorkers::begin_search) again: who sleeps may be quicker, but nobody is hired, for a new thread
-    /// would have to do the same first.
-    pub(crate) fn interrupt_search(&self) {
+    /// Ends the search of a worker that has something else to do before it [searches](Self::search),
+    /// and [begins](IdleWorkers::begin_search) again afterwards. Wakes a sleeping worker in its place,
+    /// but starts no thread: a new thread would have to do the same first.
+    pub(crate) fn pause_search(&self) {
         if self.idle.end_search() {
-            let hire = self.rouse(false);
-            debug_assert!(!hire, "not asked for");
+            let start = self.wake(false);
+            debug_assert!(!start, "may not start threads");
         }
     }
 
-    fn rouse(&self, may_hire: bool) -> bool {
-        match self.idle.call(&self.lanes, may_hire) {
-            Rouse::Nobody => false,
-            Rouse::Wake(sleeper) => {
+    fn wake(&self, may_start: bool) -> bool {
+        match self.idle.wake_one(&self.jobs, may_start) {
+            WakeUp::Unnecessary => false,
+            WakeUp::Sleeper(sleeper) => {
                 sleeper.wake();
                 false
             }
-            Rouse::Hire => true,
+            WakeUp::StartThread => true,
         }
     }
 
-    /// Gives `run` the next job, and the lane that it comes from; false if the worker, who neither searches nor
-    /// sleeps, may leave. `turn` counts its jobs, `hire` starts a thread.
+    /// Takes the next job and calls `run` with it and the index of its queue; waits until there is one.
+    /// Returns `false` if the worker, which is neither searching nor asleep, must end. `turn` counts the
+    /// worker's jobs, `start_searcher` starts a thread.
     #[inline(always)]
-    pub(crate) fn next(
+    pub(crate) fn run_next(
         &self,
         worker: &Worker,
         turn: u32,
-        hire: impl Fn(),
+        start_searcher: impl Fn(),
         mut run: impl FnMut(J, usize),
     ) -> bool {
-        if self.idle.is_surplus() {
+        if self.idle.must_retire() {
             return false;
         }
-        match self.lanes.pop(turn, &mut run) {
+        match self.jobs.pop(turn, &mut run) {
             Ok(()) => true,
-            Err(_) => self.search(worker, false, turn, hire, run),
+            Err(_) => self.search(worker, false, turn, start_searcher, run),
         }
     }
 
-    /// The same for a worker who finds the queue empty, or, if it is `searching`, was started to look.
+    /// [`run_next`](Self::run_next) for a worker that found the queue empty, or that was started as the
+    /// searcher, which `searching` says.
     #[cold]
     #[inline(never)]
     pub(crate) fn search(
@@ -138,35 +144,35 @@ impl<J> Queue<J> {
         worker: &Worker,
         mut searching: bool,
         turn: u32,
-        hire: impl Fn(),
+        start_searcher: impl Fn(),
         mut run: impl FnMut(J, usize),
     ) -> bool {
-        let call = || {
-            if self.call() {
-                hire();
+        let wake_worker = || {
+            if self.wake_worker() {
+                start_searcher();
             }
         };
-        let found = |searching| {
+        let end_search = |searching| {
             if searching && self.idle.end_search() {
-                call();
+                wake_worker();
             }
         };
-        let mut patience = Patience::new();
+        let mut search_spin = SearchSpin::new();
         let mut busy = SpinWait::new();
         loop {
             searching = searching || self.idle.begin_search();
-            let popped = self.lanes.pop(turn, |job, lane| {
-                // First, for the job may take its time.
-                found(searching);
-                run(job, lane);
+            let popped = self.jobs.pop(turn, |job, queue| {
+                // Before the job runs, which may take long.
+                end_search(searching);
+                run(job, queue);
             });
             match popped {
                 Ok(()) => return true,
                 Err(PopError::Closed) => {
-                    found(searching);
+                    end_search(searching);
                     return false;
                 }
-                // A job is on its way.
+                // A job is being pushed.
                 Err(PopError::Busy) => {
                     if !busy.spin() {
                         busy = SpinWait::new();
@@ -175,18 +181,18 @@ impl<J> Queue<J> {
                 }
                 Err(PopError::Empty) => {}
             }
-            if searching && patience.again() {
+            if searching && search_spin.spin() {
                 continue;
             }
-            match self.idle.sleep(worker, searching, &self.lanes) {
-                Slept::Not => searching = false,
-                Slept::Roused => {
+            match self.idle.sleep(worker, searching, &self.jobs) {
+                SleepEnd::NotSlept => searching = false,
+                SleepEnd::Woken => {
                     searching = true;
-                    patience = Patience::new();
+                    search_spin = SearchSpin::new();
                 }
-                Slept::Dismissed => {
+                SleepEnd::Retired => {
                     if searching {
-                        call();
+                        wake_worker();
                     }
                     return false;
                 }
@@ -194,19 +200,20 @@ impl<J> Queue<J> {
         }
     }
 
-    /// Ends pushing. WorkerCount run what is left, and leave. True for the call that did it.
+    /// Ends pushing. Workers run what is queued, and end. Returns `true` for the call that closed the
+    /// queue.
     pub(crate) fn close(&self) -> bool {
-        // The lanes first: who finds the idle closed shall find them so.
-        let closed = self.lanes.close();
+        // The jobs first: a worker that finds `idle` closed must find them closed.
+        let closed = self.jobs.close();
         self.idle.close().iter().for_each(|sleeper| sleeper.wake());
         closed
     }
 
-    /// Says how many threads to start.
-    pub(crate) fn resize(&self, least: usize, most: usize) -> usize {
-        let Resized { hire, wake } = self.idle.resize(least, most);
+    /// Changes the number of workers. Returns how many threads the caller must start.
+    pub(crate) fn resize(&self, min_workers: usize, max_workers: usize) -> usize {
+        let Resize { start, wake } = self.idle.resize(min_workers, max_workers);
         wake.iter().for_each(|sleeper| sleeper.wake());
-        hire
+        start
     }
 }
 
@@ -215,77 +222,81 @@ impl<J> Queue<J> {
 mod tests {
     use super::*;
 
-    /// The flag that a push sees.
-    fn push(queue: &Queue<u32>, job: u32) -> bool {
-        queue.lanes.lane(0).ring().push_with(job, |job| job).unwrap()
+    fn queue(min_workers: usize, max_workers: usize) -> Queue<u32> {
+        Queue::new(PriorityQueue::new(1, 8), min_workers, max_workers)
     }
 
-    /// What a search finds, of a worker that would not have to sleep.
-    fn search(queue: &Queue<u32>, searching: bool, hire: impl Fn()) -> u32 {
+    /// Returns whether the push found the flag set.
+    fn push(queue: &Queue<u32>, job: u32) -> bool {
+        queue.jobs.queue(0).ring().push_with(job, |job| job).unwrap()
+    }
+
+    /// Returns the job that a worker finds without having to sleep.
+    fn search(queue: &Queue<u32>, searching: bool, start_searcher: impl Fn()) -> u32 {
         let mut found = 0;
-        assert!(queue.search(&Worker::new(None), searching, 0, hire, |job, _| found = job));
+        let run = |job, _| found = job;
+        assert!(queue.search(&Worker::new(None), searching, 0, start_searcher, run));
         found
     }
 
     #[test]
-    fn a_pool_that_may_grow_is_called_once() {
-        let queue = Queue::new(1, 8, 0, 2);
-        assert!(!queue.call(), "nothing to do: the flag is raised");
+    fn a_pool_that_may_grow_starts_one_thread_at_a_time() {
+        let queue = queue(0, 2);
+        assert!(!queue.wake_worker(), "the queue is empty, and the flag is set");
         assert!(push(&queue, 1));
-        assert!(queue.call(), "start a thread");
-        assert!(!push(&queue, 2), "one is on its way");
-        assert!(!queue.call());
-        // The first on finding a job sees that there is more.
-        let hired = std::cell::Cell::new(0);
-        assert_eq!(search(&queue, true, || hired.set(hired.get() + 1)), 1);
-        assert_eq!(hired.get(), 1);
+        assert!(queue.wake_worker(), "a thread is to be started");
+        assert!(!push(&queue, 2), "the new thread will look");
+        assert!(!queue.wake_worker());
+        // When the first finds a job it sees that there is another.
+        let started = std::cell::Cell::new(0);
+        assert_eq!(search(&queue, true, || started.set(started.get() + 1)), 1);
+        assert_eq!(started.get(), 1);
         assert_eq!(search(&queue, true, || panic!("no more than two")), 2);
-        assert!(!push(&queue, 3), "nobody is spare: submitters pay nothing");
+        assert!(!push(&queue, 3), "no worker is available: submitters pay nothing");
         assert_eq!(queue.idle.present(), (2, 0));
     }
 
     #[test]
-    fn a_thread_that_cannot_be_started_is_not_asked_for_again() {
-        let queue = Queue::new(1, 8, 1, 3);
-        assert_eq!(queue.idle.hire(1), 1);
-        assert!(!queue.call());
-        assert!(push(&queue, 1) && queue.call());
-        queue.idle.not_hired();
-        assert!(!queue.idle.end_search(), "nobody is spare any more");
-        assert!(!push(&queue, 2) && !queue.call());
+    fn after_a_failed_start_no_thread_is_started_until_a_resize() {
+        let queue = queue(1, 3);
+        assert_eq!(queue.idle.reserve_starts(1), 1);
+        assert!(!queue.wake_worker());
+        assert!(push(&queue, 1) && queue.wake_worker());
+        queue.idle.start_failed();
+        assert!(!queue.idle.end_search(), "no worker is available any more");
+        assert!(!push(&queue, 2) && !queue.wake_worker());
         assert_eq!(search(&queue, false, || panic!("not again")), 1);
         assert_eq!(search(&queue, false, || panic!("not again")), 2);
         assert_eq!(queue.idle.present(), (1, 0));
-        // Resizing tries again.
         assert_eq!(queue.resize(1, 2), 0);
-        assert!(!queue.call());
-        assert!(push(&queue, 3) && queue.call());
+        assert!(!queue.wake_worker());
+        assert!(push(&queue, 3) && queue.wake_worker());
     }
 
     #[test]
-    fn a_thread_that_cannot_be_started_leaves_for_the_one_too_many() {
-        let queue = Queue::new(1, 8, 1, 2);
-        assert_eq!(queue.idle.hire(1), 1);
-        assert!(!queue.call());
-        assert!(push(&queue, 1) && queue.call(), "a thread is on its way");
+    fn a_thread_that_failed_to_start_counts_as_the_surplus_worker() {
+        let queue = queue(1, 2);
+        assert_eq!(queue.idle.reserve_starts(1), 1);
+        assert!(!queue.wake_worker());
+        assert!(push(&queue, 1) && queue.wake_worker(), "a thread is being started");
         assert_eq!(queue.resize(1, 1), 0, "now one is too many");
-        queue.idle.not_hired();
+        queue.idle.start_failed();
         assert!(!queue.idle.end_search());
         let mut ran = 0;
-        assert!(queue.next(&Worker::new(None), 0, || (), |job, _| ran = job), "the other stays");
+        assert!(queue.run_next(&Worker::new(None), 0, || (), |job, _| ran = job), "one stays");
         assert_eq!((ran, queue.idle.present()), (1, (1, 0)));
     }
 
     #[test]
-    fn the_surplus_leaves() {
-        let queue = Queue::<u32>::new(1, 8, 3, 3);
-        assert_eq!(queue.idle.hire(3), 3);
+    fn surplus_workers_retire_before_their_next_job() {
+        let queue = queue(3, 3);
+        assert_eq!(queue.idle.reserve_starts(3), 3);
         assert_eq!(queue.resize(1, 1), 0);
-        assert_eq!(queue.resize(2, 2), 0, "one of the two that were to go may stay");
-        let leaves = || !queue.next(&Worker::new(None), 0, || (), |_, _| ());
+        assert_eq!(queue.resize(2, 2), 0, "one of the two surplus workers may stay");
+        let retires = || !queue.run_next(&Worker::new(None), 0, || (), |_, _| ());
         push(&queue, 1);
-        assert!(leaves(), "before the next job");
-        assert!(!leaves());
+        assert!(retires());
+        assert!(!retires());
         assert_eq!(queue.resize(4, 4), 2);
     }
 }

@@ -1,42 +1,43 @@
-//! The queue: one ring, or one for each priority.
+//! Bounded queues, one for each priority, and the order in which workers take from them.
 
 use crate::ring::{PopError, Ring};
 use crate::wait::{Condition, Wait, WaitQueue};
 use crate::worker_pool::panics::quietly;
 
-/// Rings in order of priority, the most urgent first.
+/// One queue, or one for each priority with the most urgent first.
 pub(crate) struct PriorityQueue<J> {
-    lanes: Box<[Lane<J>]>,
+    queues: Box<[BoundedQueue<J>]>,
 }
 
-pub(crate) struct Lane<J> {
+/// A ring, and the submitters that wait until it is not full.
+pub(crate) struct BoundedQueue<J> {
     ring: Ring<J>,
-    for_room: WaitQueue,
+    submitters: WaitQueue,
 }
 
-/// "There is no room" in a lane, for those who wait until there is.
-pub(crate) struct Room<'a, J>(&'a Ring<J>);
+/// What a waiting submitter waits for: that the ring is not full.
+pub(crate) struct NotFull<'a, J>(&'a Ring<J>);
 
-impl<J> Condition for Room<'_, J> {
+impl<J> Condition for NotFull<'_, J> {
     fn set_waiting(&self) -> bool {
-        self.0.wait_for_room()
+        self.0.flag_waiting_producers()
     }
 
     fn clear_waiting(&self) {
-        self.0.nobody_waits_for_room();
+        self.0.clear_waiting_producers();
     }
 }
 
-impl<J> Lane<J> {
+impl<J> BoundedQueue<J> {
     pub(crate) fn ring(&self) -> &Ring<J> {
         &self.ring
     }
 
-    pub(crate) fn wait_for_room(&self) -> Wait<'_, Room<'_, J>> {
-        Wait::new(&self.for_room, Room(&self.ring))
+    pub(crate) fn wait_until_not_full(&self) -> Wait<'_, NotFull<'_, J>> {
+        Wait::new(&self.submitters, NotFull(&self.ring))
     }
 
-    /// Takes the oldest job out for `act`.
+    /// Takes the oldest job and calls `act` with it.
     #[inline(always)]
     pub(crate) fn pop<R>(&self, act: impl FnOnce(J) -> R) -> Result<R, PopError> {
         self.ring.pop_with(|job, waited_for| {
@@ -47,17 +48,18 @@ impl<J> Lane<J> {
         })
     }
 
-    /// Wakers run the code of others, whose panic is no business of who makes room.
+    /// Wakes waiting submitters. Wakers are user code: their panic must not reach the thread that
+    /// took a job.
     #[cold]
     fn notify(&self, count: usize) {
-        quietly(|| self.for_room.notify(count, &Room(&self.ring)));
+        quietly(|| self.submitters.notify(count, &NotFull(&self.ring)));
     }
 }
 
-/// Which lanes a pop looks into, and in which order.
+/// The order in which the queues are tried. `turn` counts the jobs that a worker has taken.
 ///
-/// Urgent jobs come first, except that of sixteen pops three begin with the middle lane and one with the last:
-/// however much urgent work there is, the others get so many at least, and nothing starves.
+/// Urgent jobs come first. Of 16 turns three begin with the middle queue and one with the last, so
+/// that each gets at least that share and no job starves.
 fn order(turn: u32) -> [usize; 3] {
     match turn % 16 {
         15 => [2, 1, 0],
@@ -69,86 +71,86 @@ fn order(turn: u32) -> [usize; 3] {
 impl<J> PriorityQueue<J> {
     /// `count` is 1 or 3.
     pub(crate) fn new(count: usize, capacity: usize) -> Self {
-        let lane = |_| Lane { ring: Ring::new(capacity), for_room: WaitQueue::new() };
-        Self { lanes: (0..count).map(lane).collect() }
+        let queue = |_| BoundedQueue { ring: Ring::new(capacity), submitters: WaitQueue::new() };
+        Self { queues: (0..count).map(queue).collect() }
     }
 
-    /// The lane of a priority, counted from the most urgent; without priorities all go into one.
+    /// The queue of a priority, where 0 is the most urgent. Without priorities there is one for all.
     #[inline(always)]
-    pub(crate) fn lane(&self, index: usize) -> &Lane<J> {
-        match &*self.lanes {
+    pub(crate) fn queue(&self, index: usize) -> &BoundedQueue<J> {
+        match &*self.queues {
             [only] => only,
-            lanes => &lanes[index],
+            queues => &queues[index],
         }
     }
 
-    /// Takes the next job out for `act`, which also learns the lane that it comes from. `turn` counts the pops
-    /// of whoever asks.
+    /// Takes the next job and calls `act` with it and the index of its queue. `turn` counts the jobs
+    /// that the caller has taken.
     #[inline(always)]
     pub(crate) fn pop<R>(&self, turn: u32, act: impl FnOnce(J, usize) -> R) -> Result<R, PopError> {
-        match &*self.lanes {
+        match &*self.queues {
             [only] => only.pop(|job| act(job, 0)),
-            lanes => Self::pop_in_order(lanes, turn, act),
+            queues => Self::pop_in_order(queues, turn, act),
         }
     }
 
     fn pop_in_order<R>(
-        lanes: &[Lane<J>],
+        queues: &[BoundedQueue<J>],
         turn: u32,
         act: impl FnOnce(J, usize) -> R,
     ) -> Result<R, PopError> {
-        // The answer about all of them: "closed" if all are, "empty" if none is busy.
-        let mut answer = PopError::Closed;
+        // Closed if all queues are, else empty if none is busy.
+        let mut failure = PopError::Closed;
         for index in order(turn) {
-            match (lanes[index].pop(|job| job), answer) {
+            match (queues[index].pop(|job| job), failure) {
                 (Ok(job), _) => return Ok(act(job, index)),
-                (Err(PopError::Busy), _) => answer = PopError::Busy,
-                (Err(PopError::Empty), PopError::Closed) => answer = PopError::Empty,
+                (Err(PopError::Busy), _) => failure = PopError::Busy,
+                (Err(PopError::Empty), PopError::Closed) => failure = PopError::Empty,
                 (Err(_), _) => {}
             }
         }
-        Err(answer)
+        Err(failure)
     }
 
-    /// Raises the flag of every lane, each in one step with seeing it empty and open; false, with all of
-    /// them down, if one may not be.
-    pub(crate) fn raise(&self) -> bool {
-        let raised = self.lanes.iter().all(|lane| lane.ring.wait_for_items());
-        if !raised {
-            self.lower();
+    /// Sets the flag of every queue, each in one step with seeing it empty and open. Returns `false`,
+    /// with all flags clear, if one is not empty or is closed.
+    pub(crate) fn set_flags(&self) -> bool {
+        let all_set = self.queues.iter().all(|queue| queue.ring.flag_waiting_consumers());
+        if !all_set {
+            self.clear_flags();
         }
-        raised
+        all_set
     }
 
-    pub(crate) fn lower(&self) {
-        for lane in &self.lanes {
-            lane.ring.nobody_waits_for_items();
+    pub(crate) fn clear_flags(&self) {
+        for queue in &self.queues {
+            queue.ring.clear_waiting_consumers();
         }
     }
 
-    /// Ends pushing; what is inside stays. Those who wait for room learn of it. True for the call that did
-    /// it.
+    /// Ends pushing; queued jobs stay. Submitters that wait are woken. Returns `true` for the call that
+    /// closed the queue.
     pub(crate) fn close(&self) -> bool {
-        // Each sees to its end that the others are closed: whoever comes second finds all of them so.
+        // Every caller closes all queues before it returns, so that a second caller finds them closed.
         let closed =
-            self.lanes.iter().map(|lane| lane.ring.close()).fold(false, std::ops::BitOr::bitor);
-        for lane in &self.lanes {
-            lane.notify(usize::MAX);
+            self.queues.iter().map(|queue| queue.ring.close()).fold(false, std::ops::BitOr::bitor);
+        for queue in &self.queues {
+            queue.notify(usize::MAX);
         }
         closed
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.lanes[0].ring.is_closed()
+        self.queues[0].ring.is_closed()
     }
 
-    /// Whether each lane was empty at some instant during the call.
+    /// Whether each queue was empty at some instant during the call.
     pub(crate) fn is_empty(&self) -> bool {
-        self.lanes.iter().all(|lane| lane.ring.is_empty())
+        self.queues.iter().all(|queue| queue.ring.is_empty())
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.lanes.iter().map(|lane| lane.ring.len()).sum()
+        self.queues.iter().map(|queue| queue.ring.len()).sum()
     }
 }
 
@@ -157,44 +159,44 @@ impl<J> PriorityQueue<J> {
 mod tests {
     use super::*;
 
-    fn fill(lanes: &PriorityQueue<usize>, each: usize) {
+    fn fill(queues: &PriorityQueue<usize>, each: usize) {
         for index in 0..3 {
-            (0..each).for_each(|_| lanes.lane(index).ring().try_push(index).unwrap());
+            (0..each).for_each(|_| queues.queue(index).ring().try_push(index).unwrap());
         }
     }
 
     #[test]
-    fn urgent_first_but_nobody_starves() {
-        let lanes = PriorityQueue::new(3, 64);
-        fill(&lanes, 64);
+    fn urgent_jobs_come_first_and_no_queue_starves() {
+        let queues = PriorityQueue::new(3, 64);
+        fill(&queues, 64);
         let mut popped = [0; 3];
         for turn in 0..64 {
-            let (job, lane) = lanes.pop(turn, |job, lane| (job, lane)).unwrap();
-            assert_eq!(job, lane);
-            popped[lane] += 1;
+            let (job, index) = queues.pop(turn, |job, index| (job, index)).unwrap();
+            assert_eq!(job, index);
+            popped[index] += 1;
         }
         assert_eq!(popped, [48, 12, 4]);
     }
 
     #[test]
-    fn an_empty_lane_costs_no_turn() {
-        let lanes = PriorityQueue::new(3, 4);
-        lanes.lane(2).ring().try_push(2).unwrap();
-        let pop = |turn| lanes.pop(turn, |job, lane| (job, lane));
+    fn an_empty_queue_gives_its_turn_to_the_others() {
+        let queues = PriorityQueue::new(3, 4);
+        queues.queue(2).ring().try_push(2).unwrap();
+        let pop = |turn| queues.pop(turn, |job, index| (job, index));
         assert_eq!(pop(0), Ok((2, 2)));
         assert_eq!(pop(0), Err(PopError::Empty));
-        lanes.lane(1).ring().try_push(1).unwrap();
-        lanes.close();
+        queues.queue(1).ring().try_push(1).unwrap();
+        queues.close();
         assert_eq!(pop(15), Ok((1, 1)));
         assert_eq!(pop(0), Err(PopError::Closed));
     }
 
     #[test]
-    fn the_flags_go_up_together_or_not_at_all() {
-        let lanes = PriorityQueue::new(3, 4);
-        assert!(lanes.raise());
-        assert_eq!(lanes.lane(1).ring().push_with(1, |job| job), Ok(true));
-        assert!(!lanes.raise(), "there is something");
-        assert_eq!(lanes.lane(0).ring().push_with(0, |job| job), Ok(false));
+    fn the_flags_are_raised_together_or_not_at_all() {
+        let queues = PriorityQueue::new(3, 4);
+        assert!(queues.set_flags());
+        assert_eq!(queues.queue(1).ring().push_with(1, |job| job), Ok(true));
+        assert!(!queues.set_flags(), "one queue is not empty");
+        assert_eq!(queues.queue(0).ring().push_with(0, |job| job), Ok(false));
     }
 }

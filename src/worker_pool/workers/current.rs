@@ -1,17 +1,17 @@
-//! Whether the running thread is a worker, and of which pool.
+//! The pool that the current thread works for.
 
 use crate::sync::PlainArc;
-use crate::worker_pool::Shared;
 use crate::worker_pool::run::RunContext;
-use crate::worker_pool::stats::WorkerStats;
+use crate::worker_pool::shared::Shared;
+use crate::worker_pool::stats::{Recorder, Stats};
 use std::cell::{Cell, RefCell};
 
-/// Tells pools apart; never looked through.
+/// The identity of a pool; never dereferenced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PoolId(usize);
 
 impl PoolId {
-    /// Of no pool.
+    /// The identity of no pool.
     #[cfg(all(test, mainstay_loom))]
     pub(crate) const NONE: Self = Self(0);
 
@@ -20,51 +20,52 @@ impl PoolId {
     }
 }
 
-struct Here {
+struct CurrentWorker {
     pool: PlainArc<Shared>,
-    stats: PlainArc<WorkerStats>,
+    stats: PlainArc<Stats>,
 }
 
 thread_local! {
-    static HERE: RefCell<Option<Here>> = const { RefCell::new(None) };
-    /// How many jobs run inside of each other.
+    static CURRENT: RefCell<Option<CurrentWorker>> = const { RefCell::new(None) };
+    /// How many jobs run inside the call that submitted them, one inside the other.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
 }
 
-/// The running thread works for `pool` from now on.
-pub(crate) fn enter(pool: &PlainArc<Shared>, stats: &PlainArc<WorkerStats>) {
-    let here = Here { pool: PlainArc::clone(pool), stats: PlainArc::clone(stats) };
-    HERE.with(|cell| cell.replace(Some(here)));
+/// Makes the current thread a worker of `pool`.
+pub(crate) fn enter(pool: &PlainArc<Shared>, stats: &PlainArc<Stats>) {
+    let current = CurrentWorker { pool: PlainArc::clone(pool), stats: PlainArc::clone(stats) };
+    CURRENT.with(|cell| cell.replace(Some(current)));
 }
 
 pub(crate) fn leave() {
-    HERE.with(|cell| cell.replace(None));
+    CURRENT.with(|cell| cell.replace(None));
 }
 
-/// Runs `act` if the running thread is a worker of this pool.
+/// Calls `act` with the worker's context if the current thread is a worker of this pool.
 pub(crate) fn on_worker_of<R>(pool: PoolId, act: impl FnOnce(&RunContext<'_>) -> R) -> Option<R> {
-    // A thread that is being torn down works for nobody any more.
-    let here = HERE.try_with(|here| {
-        let here = here.borrow();
-        let here = here.as_ref().filter(|here| PoolId::of(&here.pool) == pool)?;
-        Some(Here { pool: PlainArc::clone(&here.pool), stats: PlainArc::clone(&here.stats) })
+    // A thread whose locals are being destroyed is no worker any more.
+    let current = CURRENT.try_with(|current| {
+        let current = current.borrow();
+        let current = current.as_ref().filter(|current| PoolId::of(&current.pool) == pool)?;
+        Some((PlainArc::clone(&current.pool), PlainArc::clone(&current.stats)))
     });
-    let here = here.ok().flatten()?;
-    Some(act(&RunContext { pool: &here.pool, stats: &here.stats, lane: None }))
+    let (pool, stats) = current.ok().flatten()?;
+    Some(act(&RunContext { pool: &pool, recorder: Recorder::Worker(&stats), queue: None }))
 }
 
 pub(crate) fn is_worker_of(pool: PoolId) -> bool {
-    let is =
-        |here: &RefCell<Option<Here>>| here.borrow().as_ref().map(|here| PoolId::of(&here.pool));
-    HERE.try_with(is).ok().flatten() == Some(pool)
+    let current_pool = |current: &RefCell<Option<CurrentWorker>>| {
+        current.borrow().as_ref().map(|current| PoolId::of(&current.pool))
+    };
+    CURRENT.try_with(current_pool).ok().flatten() == Some(pool)
 }
 
-/// How many jobs run inside of each other on this thread, by submitting.
+/// How many jobs run inside the call that submitted them, on this thread.
 pub(crate) fn depth() -> u32 {
     DEPTH.get()
 }
 
-/// Runs `act` one level deeper.
+/// Calls `act` one level deeper.
 pub(crate) fn deeper(act: impl FnOnce()) {
     struct Up;
     impl Drop for Up {

@@ -1,36 +1,35 @@
-//! Who works, who looks for work, who sleeps: the accounting by which no job is forgotten and nobody is woken
-//! for nothing.
+//! Idle workers: which of them searches, which sleep, and which is woken for a job.
 //!
-//! A worker that finds the queue empty becomes the *searcher*: it looks again for a while, then sleeps.
-//! There is one searcher at a time; whoever finds the queue empty meanwhile sleeps at once. *Spare* are
-//! those who sleep, and those who may still be hired.
+//! A worker that finds the queue empty becomes the *searcher*: it checks the queue for a while, then
+//! sleeps. There is one searcher at a time; other workers that find the queue empty sleep immediately.
+//! *Available* are the workers that sleep, and threads that may still be started.
 //!
 //! ```text
-//!              ┌── found a job ──► working ──┐
-//!              │                     ▲       │ queue empty
-//!   hired ► searching ◄──────────────┼───────┤
-//!              ▲  │                  │       │ queue empty, and somebody searches
-//!     roused by│  │ nothing came     │       ▼
-//!   a submitter└──┴──────────────► asleep ◄──┘
+//!                 ┌─ found a job ──► running ──┐
+//!                 │                     ▲      │ queue empty
+//!   started ► searching ◄───────────────┼──────┤
+//!                 ▲  │                  │      │ queue empty, and another searches
+//!     woken by a  │  │ found nothing    │      ▼
+//!     submitter   └──┴───────────────► asleep ◄┘
 //! ```
 //!
-//! The queue's *flags* lie in the words that pushes move, so that a submitter learns from its own push
-//! whether anybody is to be called, and while none is raised it pays nothing, not even a fence.
+//! The queue's *flags* are part of the words that pushes modify. So a submitter learns from its push
+//! whether it must wake a worker, and while no flag is set it pays nothing, not even for a fence.
 //!
-//! *Invariant.* While somebody is spare and nobody searches, every flag is raised, or a thread is on its way
-//! to [`call`](IdleWorkers::call).
+//! *Invariant.* While a worker is available and none searches, every flag is set, or a thread is
+//! about to call [`wake_one`](IdleWorkers::wake_one).
 //!
-//! * Flags are raised under the lock only, each in one step with seeing its lane empty: a push comes
-//!   either before, and then raising fails, or after, and then sees the flag and calls.
-//! * Whoever goes to sleep counts itself among the spare by the same read-modify-write of the word that shows
-//!   it whether somebody searches. If so, that one's own later step, away from searching, shows it the
-//!   sleeper: it calls. If not, the sleeper raises the flags itself.
-//! * Who is called finds a searcher, who has yet to look and will see the job; or raises the flags over
-//!   queues that are empty; or rouses one of the spare, who is the searcher from that moment on, long
-//!   before it wakes up. Until it has looked nobody else is roused.
+//! * Flags are set under the lock, each in one step with seeing its queue empty. A push comes either
+//!   before, and setting fails; or after, and then it sees the flag and calls `wake_one`.
+//! * A worker that goes to sleep adds itself to the available workers with the same read-modify-write
+//!   that shows it whether there is a searcher. If there is, the searcher's later step out of searching
+//!   shows it the sleeper, and it calls `wake_one`. If not, the sleeper sets the flags itself.
+//! * `wake_one` does one of three things. It finds a searcher, which has yet to look and will see the
+//!   job. It sets the flags over empty queues. Or it makes one of the available workers the searcher,
+//!   before that worker wakes up; until it has looked, no other is woken.
 //!
-//! So whenever there is a job and somebody spare, somebody is going to look: the searcher, who on finding
-//! it calls the next.
+//! So while there is a job and a worker is available, some worker is going to look at the queue: the
+//! searcher, which wakes the next one when it finds a job.
 
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::thread::{ParkDeadline, Parker};
@@ -38,374 +37,383 @@ use crate::sync::{Arc, CachePadded, Mutex};
 use std::task::Waker;
 use std::time::Duration;
 
-/// The flags of the queue that a idle works on.
+/// The flags of the queue that the workers take jobs from.
 pub(crate) trait Flags {
-    /// Raises all, each in one step with seeing its lane empty and open; false, with none raised by this,
-    /// if one is not.
-    fn raise(&self) -> bool;
-    fn lower(&self);
+    /// Sets all flags, each in one step with seeing its queue empty and open. Returns `false`, with
+    /// no flag set by this call, if one is not empty or is closed.
+    fn set(&self) -> bool;
+    fn clear(&self);
 }
 
 pub(crate) struct IdleWorkers {
-    /// `spare << 1 | SEARCHING`. The count moves under the lock, the bit at any time.
+    /// `available << 1 | SEARCHING`. The number changes under the lock, the bit at any time.
     word: CachePadded<AtomicU64>,
-    /// The surplus of the roster, to be looked at in passing.
+    /// A copy of the roster's `surplus` that workers can read without the lock.
     surplus: AtomicUsize,
     roster: Mutex<Roster>,
 }
 
 struct Roster {
-    /// The one that went to sleep last is woken first: its stack and its caches are warm, and those below
-    /// it can sleep long enough to be let go.
+    /// The worker that went to sleep last is woken first: its stack and caches are warm, and the others
+    /// can sleep long enough to reach the idle timeout.
     asleep: Vec<Arc<Sleeper>>,
-    /// How many more may be hired.
-    vacant: usize,
-    /// Hired and not told to go.
-    hired: usize,
-    /// How many of these are to go, whoever comes first.
+    /// How many more threads may be started.
+    startable: usize,
+    /// Workers that have not been told to retire.
+    workers: usize,
+    /// How many of these are to retire: the first that notice.
     surplus: usize,
     /// Threads that have not ended.
-    present: usize,
-    /// Never let go for lack of work below this.
-    least: usize,
+    threads: usize,
+    /// Workers do not retire for lack of work below this number.
+    min_workers: usize,
     closed: bool,
-    /// Of those who wait for the last to end.
+    /// Wakers of those who wait for the last thread to end.
     wakers: Vec<Waker>,
 }
 
 const SEARCHING: u64 = 1;
-const SPARE: u64 = 2;
+const AVAILABLE: u64 = 2;
 
-/// Where a worker sleeps.
+/// A worker's place among the sleepers.
 pub(crate) struct Sleeper {
-    call: AtomicUsize,
+    signal: AtomicUsize,
     waker: Waker,
 }
 
+/// Signals of a [`Sleeper`].
 const NONE: usize = 0;
-const ROUSED: usize = 1;
-const DISMISSED: usize = 2;
+const WAKE: usize = 1;
+const RETIRE: usize = 2;
 
-/// A worker's own part.
+impl Sleeper {
+    pub(crate) fn wake(&self) {
+        self.waker.wake_by_ref();
+    }
+}
+
+/// The part of a worker that belongs to its thread.
 pub(crate) struct Worker {
     sleeper: Arc<Sleeper>,
     parker: Parker,
-    /// How long it sleeps before it may be let go.
+    /// How long it sleeps before it may retire.
     idle_timeout: Option<Duration>,
 }
 
 impl Worker {
-    /// For the running thread.
+    /// Creates the worker of the current thread.
     pub(crate) fn new(idle_timeout: Option<Duration>) -> Self {
         let parker = Parker::current();
-        let sleeper =
-            Arc::new(Sleeper { call: AtomicUsize::new(NONE), waker: parker.waker().clone() });
+        let waker = parker.waker().clone();
+        let sleeper = Arc::new(Sleeper { signal: AtomicUsize::new(NONE), waker });
         Self { sleeper, parker, idle_timeout }
     }
 }
 
-/// What is to be done about a job that nobody looks for.
+/// What the caller must do so that a worker looks at the queue.
 #[must_use]
-pub(crate) enum Rouse {
-    Nobody,
-    Wake(Arc<Sleeper>),
+pub(crate) enum WakeUp {
+    Unnecessary,
+    /// Wake this worker, which is the searcher.
+    Sleeper(Arc<Sleeper>),
     /// Start a thread, which begins as the searcher.
-    Hire,
+    StartThread,
 }
 
 /// How a sleep ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Slept {
-    /// Not at all: there is something in the queue, or the pool is closed. Whoever searched still does, in
-    /// the second case.
-    Not,
-    /// Roused, to be the searcher.
-    Roused,
-    /// There is no place for this worker any more. It does not search.
-    Dismissed,
+pub(crate) enum SleepEnd {
+    /// It did not begin: the queue is not empty, or the pool is closed. In the first case the worker no
+    /// longer searches.
+    NotSlept,
+    /// The worker was woken, and is the searcher.
+    Woken,
+    /// The worker must end. It does not search.
+    Retired,
 }
 
-/// What a change of size asks for.
-pub(crate) struct Resized {
-    pub(crate) hire: usize,
+/// What the caller must do after a resize.
+pub(crate) struct Resize {
+    /// How many threads to start.
+    pub(crate) start: usize,
     pub(crate) wake: Vec<Arc<Sleeper>>,
 }
 
 impl IdleWorkers {
-    /// A idle of nobody that may hire up to `most`.
-    pub(crate) fn new(least: usize, most: usize) -> Self {
+    /// Creates the state of a pool that has no workers yet and may start up to `max_workers`.
+    pub(crate) fn new(min_workers: usize, max_workers: usize) -> Self {
         Self {
-            word: CachePadded::new(AtomicU64::new(most as u64 * SPARE)),
+            word: CachePadded::new(AtomicU64::new(max_workers as u64 * AVAILABLE)),
             surplus: AtomicUsize::new(0),
             roster: Mutex::new(Roster {
                 asleep: Vec::new(),
-                vacant: most,
-                hired: 0,
+                startable: max_workers,
+                workers: 0,
                 surplus: 0,
-                present: 0,
-                least,
+                threads: 0,
+                min_workers,
                 closed: false,
                 wakers: Vec::new(),
             }),
         }
     }
 
-    /// Begins to search; false if somebody does already.
+    /// Makes the caller the searcher; returns `false` if there is one already.
     pub(crate) fn begin_search(&self) -> bool {
-        // Ordering: the word is the one thing that sleepers and searchers agree on, and every step is a
-        // read-modify-write; acquire and release so that a sleeper's entry in the roster is not seen late.
+        // Ordering: sleepers and searchers agree on this word alone, and every step is a
+        // read-modify-write. Acquire and release, so that a sleeper's entry in the roster is seen.
         self.word.fetch_or(SEARCHING, Ordering::AcqRel) & SEARCHING == 0
     }
 
-    /// Ends a search; true if somebody is spare, and then the caller goes on to [`call`](Self::call).
+    /// Ends a search. Returns `true` if a worker is available; then the caller must call
+    /// [`wake_one`](Self::wake_one).
     #[must_use]
     pub(crate) fn end_search(&self) -> bool {
-        self.word.fetch_and(!SEARCHING, Ordering::AcqRel) >= SPARE
+        self.word.fetch_and(!SEARCHING, Ordering::AcqRel) >= AVAILABLE
     }
 
-    /// Whether somebody searches at this moment.
+    /// Whether there is a searcher.
     pub(crate) fn is_searched(&self) -> bool {
-        // Ordering: acquire, though nothing rests on it: see `Queue::called`.
+        // Ordering: acquire, though nothing depends on it: see `Queue::wake_after_push`.
         self.word.load(Ordering::Acquire) & SEARCHING != 0
     }
 
-    /// Sees to it that somebody looks for what is in the queue, if anybody is spare. Who does not let it hire
-    /// calls again later.
+    /// Ensures that a worker looks at the queue, if one is available. A caller that does not let it
+    /// start threads must call it again later.
     #[cold]
-    pub(crate) fn call(&self, flags: &impl Flags, may_hire: bool) -> Rouse {
+    pub(crate) fn wake_one(&self, flags: &impl Flags, may_start: bool) -> WakeUp {
         let mut roster = self.roster.lock();
         let mut word = self.word.load(Ordering::Acquire);
-        if word & SEARCHING != 0 || word < SPARE {
-            // The searcher will see the job. Until it has looked there is no need to call.
-            flags.lower();
-            return Rouse::Nobody;
+        if word & SEARCHING != 0 || word < AVAILABLE {
+            // The searcher will see the job. Until it has looked, submitters need not call.
+            flags.clear();
+            return WakeUp::Unnecessary;
         }
-        if flags.raise() {
-            // Somebody else has taken it.
-            return Rouse::Nobody;
+        if flags.set() {
+            // Another worker has taken the job.
+            return WakeUp::Unnecessary;
         }
-        if roster.asleep.is_empty() && !may_hire {
-            return Rouse::Nobody;
+        if roster.asleep.is_empty() && !may_start {
+            return WakeUp::Unnecessary;
         }
-        while let Err(now) = self.exchange(word, (word - SPARE) | SEARCHING) {
+        while let Err(now) = self.exchange(word, (word - AVAILABLE) | SEARCHING) {
             word = now;
             if word & SEARCHING != 0 {
-                return Rouse::Nobody;
+                return WakeUp::Unnecessary;
             }
         }
-        flags.lower();
+        flags.clear();
         match roster.asleep.pop() {
             Some(sleeper) => {
-                sleeper.call.store(ROUSED, Ordering::Release);
-                Rouse::Wake(sleeper)
+                sleeper.signal.store(WAKE, Ordering::Release);
+                WakeUp::Sleeper(sleeper)
             }
             None => {
-                roster.vacant -= 1;
-                roster.hire();
-                Rouse::Hire
+                roster.startable -= 1;
+                roster.add_worker();
+                WakeUp::StartThread
             }
         }
     }
 
-    /// Sleeps until roused. A worker that `searching` says is the searcher is so no more.
-    pub(crate) fn sleep(&self, worker: &Worker, searching: bool, flags: &impl Flags) -> Slept {
+    /// Sleeps until woken. A worker that is `searching` stops being the searcher.
+    pub(crate) fn sleep(&self, worker: &Worker, searching: bool, flags: &impl Flags) -> SleepEnd {
         let mut roster = self.roster.lock();
         if roster.closed {
-            return Slept::Not;
+            return SleepEnd::NotSlept;
         }
         if roster.surplus > 0 {
-            self.leave(&mut roster);
+            self.retire_one(&mut roster);
             drop(roster);
-            return self.dismissed(searching);
+            if searching {
+                self.word.fetch_and(!SEARCHING, Ordering::AcqRel);
+            }
+            return SleepEnd::Retired;
         }
-        worker.sleeper.call.store(NONE, Ordering::Relaxed);
+        worker.sleeper.signal.store(NONE, Ordering::Relaxed);
         roster.asleep.push(Arc::clone(&worker.sleeper));
-        let step = if searching { SPARE - SEARCHING } else { SPARE };
+        let step = if searching { AVAILABLE - SEARCHING } else { AVAILABLE };
         let before = self.word.fetch_add(step, Ordering::AcqRel);
         let another_searches = !searching && before & SEARCHING != 0;
-        if !another_searches && !flags.raise() {
+        if !another_searches && !flags.set() {
             roster.asleep.pop();
-            self.word.fetch_sub(SPARE, Ordering::AcqRel);
-            return Slept::Not;
+            self.word.fetch_sub(AVAILABLE, Ordering::AcqRel);
+            return SleepEnd::NotSlept;
         }
         drop(roster);
-        self.until_called(worker)
+        self.park_until_signal(worker)
     }
 
-    fn until_called(&self, worker: &Worker) -> Slept {
+    fn park_until_signal(&self, worker: &Worker) -> SleepEnd {
         let mut limit = None;
         loop {
-            // Ordering: acquire, with the release of who called.
-            match worker.sleeper.call.load(Ordering::Acquire) {
-                ROUSED => return Slept::Roused,
-                DISMISSED => return Slept::Dismissed,
+            // Ordering: acquire, with the release of the thread that sent the signal.
+            match worker.sleeper.signal.load(Ordering::Acquire) {
+                WAKE => return SleepEnd::Woken,
+                RETIRE => return SleepEnd::Retired,
                 _ => {}
             }
             limit = limit.or_else(|| self.idle_timeout(worker).map(ParkDeadline::after));
             match limit {
                 None => worker.parker.park(),
                 Some(end) if worker.parker.park_until(end) => {}
-                Some(_) if self.let_go(worker) => return Slept::Dismissed,
+                Some(_) if self.retire_sleeper(worker) => return SleepEnd::Retired,
                 Some(_) => limit = None,
             }
         }
     }
 
-    /// For how long this worker sleeps before it may go; `None`: it may not.
+    /// How long this worker sleeps before it may retire; `None` if it may not.
     fn idle_timeout(&self, worker: &Worker) -> Option<Duration> {
         worker.idle_timeout.filter(|_| {
             let roster = self.roster.lock();
-            roster.hired > roster.least
+            roster.workers > roster.min_workers
         })
     }
 
-    /// Lets a sleeper go that nobody has needed for long, and may hire another in its place: the number of the
-    /// spare stays.
-    fn let_go(&self, worker: &Worker) -> bool {
+    /// Retires a sleeper that has reached the idle timeout. Another thread may be started in its place
+    /// later, so the number of available workers stays the same.
+    fn retire_sleeper(&self, worker: &Worker) -> bool {
         let mut roster = self.roster.lock();
-        let place = roster.asleep.iter().position(|sleeper| Arc::ptr_eq(sleeper, &worker.sleeper));
-        let Some(place) = place.filter(|_| roster.hired > roster.least) else { return false };
+        let place = roster.asleep.iter().position(|other| Arc::ptr_eq(other, &worker.sleeper));
+        let Some(place) = place.filter(|_| roster.workers > roster.min_workers) else {
+            return false;
+        };
         roster.asleep.remove(place);
-        roster.hired -= 1;
-        roster.vacant += 1;
+        roster.workers -= 1;
+        roster.startable += 1;
         true
     }
 
-    /// Whether this worker, who is neither searching nor asleep, is one too many; then it must go.
+    /// Whether this worker, which is neither searching nor asleep, is surplus and must end.
     #[inline(always)]
-    pub(crate) fn is_surplus(&self) -> bool {
-        // Ordering: relaxed; looked at again under the lock.
-        self.surplus.load(Ordering::Relaxed) != 0 && self.take_leave()
+    pub(crate) fn must_retire(&self) -> bool {
+        // Ordering: relaxed; checked again under the lock.
+        self.surplus.load(Ordering::Relaxed) != 0 && self.retire_if_surplus()
     }
 
     #[cold]
-    fn take_leave(&self) -> bool {
+    fn retire_if_surplus(&self) -> bool {
         let mut roster = self.roster.lock();
         let surplus = roster.surplus > 0;
         if surplus {
-            self.leave(&mut roster);
+            self.retire_one(&mut roster);
         }
         surplus
     }
 
-    fn leave(&self, roster: &mut Roster) {
+    fn retire_one(&self, roster: &mut Roster) {
         roster.surplus -= 1;
-        roster.hired -= 1;
+        roster.workers -= 1;
         self.surplus.store(roster.surplus, Ordering::Relaxed);
     }
 
-    fn dismissed(&self, searching: bool) -> Slept {
-        if searching {
-            self.word.fetch_and(!SEARCHING, Ordering::AcqRel);
-        }
-        Slept::Dismissed
-    }
-
-    /// Takes up to `count` of the vacant places: so many threads are to be started, which do not search.
-    pub(crate) fn hire(&self, count: usize) -> usize {
+    /// Reserves up to `count` of the threads that may be started, and returns how many. They do not
+    /// begin as searchers.
+    pub(crate) fn reserve_starts(&self, count: usize) -> usize {
         let mut roster = self.roster.lock();
-        let count = count.min(roster.vacant);
-        roster.vacant -= count;
-        (0..count).for_each(|_| roster.hire());
-        self.word.fetch_sub(count as u64 * SPARE, Ordering::AcqRel);
+        let count = count.min(roster.startable);
+        roster.startable -= count;
+        (0..count).for_each(|_| roster.add_worker());
+        self.word.fetch_sub(count as u64 * AVAILABLE, Ordering::AcqRel);
         count
     }
 
-    /// A thread could not be started. The pool goes on with those that it has, and starts no more until it is
-    /// resized, rather than try in vain at every job.
-    pub(crate) fn not_hired(&self) {
+    /// A reserved thread could not be started. The pool continues with the workers that it has, and
+    /// starts no more until it is resized, instead of failing again at every job.
+    pub(crate) fn start_failed(&self) {
         let mut roster = self.roster.lock();
         if roster.surplus > 0 {
-            // The pool has shrunk meanwhile, and counts on one to go who never came.
-            self.leave(&mut roster);
+            // The pool has shrunk in the meantime and expects one worker to retire: this one.
+            self.retire_one(&mut roster);
         } else {
-            roster.hired -= 1;
-            let vacant = std::mem::take(&mut roster.vacant);
-            self.word.fetch_sub(vacant as u64 * SPARE, Ordering::AcqRel);
+            roster.workers -= 1;
+            let startable = std::mem::take(&mut roster.startable);
+            self.word.fetch_sub(startable as u64 * AVAILABLE, Ordering::AcqRel);
         }
-        let wakers = roster.depart();
+        let wakers = roster.remove_thread();
         drop(roster);
         wakers.into_iter().for_each(Waker::wake);
     }
 
     /// A worker's thread ends.
-    pub(crate) fn depart(&self) {
-        let wakers = self.roster.lock().depart();
+    pub(crate) fn thread_ended(&self) {
+        let wakers = self.roster.lock().remove_thread();
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Changes how many there are to be. The caller starts threads, wakes sleepers and
-    /// [calls](Self::call).
-    pub(crate) fn resize(&self, least: usize, most: usize) -> Resized {
+    /// Changes the limits of the number of workers. The caller starts threads, wakes sleepers and calls
+    /// [`wake_one`](Self::wake_one).
+    pub(crate) fn resize(&self, min_workers: usize, max_workers: usize) -> Resize {
         let mut roster = self.roster.lock();
         if roster.closed {
-            return Resized { hire: 0, wake: Vec::new() };
+            return Resize { start: 0, wake: Vec::new() };
         }
-        let spare = roster.spare();
-        let may_go = least < std::mem::replace(&mut roster.least, least);
-        // Those who were to go and have not gone may stay.
-        let staying = roster.hired - roster.surplus;
-        let stay = roster.surplus.min(most.saturating_sub(staying));
+        let available = roster.available();
+        let more_may_retire = min_workers < std::mem::replace(&mut roster.min_workers, min_workers);
+        // Surplus workers that have not retired yet may stay.
+        let staying = roster.workers - roster.surplus;
+        let stay = roster.surplus.min(max_workers.saturating_sub(staying));
         roster.surplus -= stay;
         let staying = staying + stay;
 
-        let hire = least.saturating_sub(staying);
-        (0..hire).for_each(|_| roster.hire());
-        roster.vacant = most.saturating_sub(staying + hire);
-        let too_many = staying.saturating_sub(most);
-        // Who sleeps goes first, and who has slept longest.
-        let asleep = too_many.min(roster.asleep.len());
-        let mut wake: Vec<_> = roster.asleep.drain(..asleep).collect();
+        let start = min_workers.saturating_sub(staying);
+        (0..start).for_each(|_| roster.add_worker());
+        roster.startable = max_workers.saturating_sub(staying + start);
+        let too_many = staying.saturating_sub(max_workers);
+        // Sleepers retire first, those that have slept longest.
+        let retiring_sleepers = too_many.min(roster.asleep.len());
+        let mut wake: Vec<_> = roster.asleep.drain(..retiring_sleepers).collect();
         for sleeper in &wake {
-            sleeper.call.store(DISMISSED, Ordering::Release);
+            sleeper.signal.store(RETIRE, Ordering::Release);
         }
-        roster.hired -= asleep;
-        roster.surplus += too_many - asleep;
+        roster.workers -= retiring_sleepers;
+        roster.surplus += too_many - retiring_sleepers;
         self.surplus.store(roster.surplus, Ordering::Relaxed);
-        // Wraps, as a difference of two counts of the same word may.
-        let change = (roster.spare() as u64).wrapping_sub(spare as u64).wrapping_mul(SPARE);
-        self.word.fetch_add(change, Ordering::AcqRel);
-        if may_go {
-            // So that they see for how long they may sleep now.
+        // A negative difference wraps, and adding it wraps back.
+        let change = (roster.available() as u64).wrapping_sub(available as u64);
+        self.word.fetch_add(change.wrapping_mul(AVAILABLE), Ordering::AcqRel);
+        if more_may_retire {
+            // Sleepers compute their idle timeout anew.
             wake.extend_from_slice(&roster.asleep);
         }
-        Resized { hire, wake }
+        Resize { start, wake }
     }
 
-    /// Ends hiring and sleeping, when pushing has ended. The caller wakes who slept.
+    /// Ends starting and sleeping, after pushing has ended. The caller wakes the sleepers.
     pub(crate) fn close(&self) -> Vec<Arc<Sleeper>> {
         let mut roster = self.roster.lock();
         roster.closed = true;
         let asleep = std::mem::take(&mut roster.asleep);
         for sleeper in &asleep {
-            sleeper.call.store(ROUSED, Ordering::Release);
+            sleeper.signal.store(WAKE, Ordering::Release);
         }
-        roster.vacant = 0;
+        roster.startable = 0;
         self.word.fetch_and(SEARCHING, Ordering::AcqRel);
         asleep
     }
 
-    /// Threads that have not ended, and how many of them sleep.
+    /// The number of threads that have not ended, and of those that sleep.
     pub(crate) fn present(&self) -> (usize, usize) {
         let roster = self.roster.lock();
-        (roster.present, roster.asleep.len())
+        (roster.threads, roster.asleep.len())
     }
 
-    /// How many workers there may be.
-    pub(crate) fn most(&self) -> usize {
+    /// The upper limit of the number of workers.
+    pub(crate) fn max_workers(&self) -> usize {
         let roster = self.roster.lock();
-        roster.hired - roster.surplus + roster.vacant
+        roster.workers - roster.surplus + roster.startable
     }
 
-    /// Whether all threads have ended; if not, `waker` will be called when they have.
-    pub(crate) fn all_gone(&self, waker: &Waker) -> bool {
+    /// Whether all threads have ended; if not, `waker` is called when they have.
+    pub(crate) fn all_ended(&self, waker: &Waker) -> bool {
         let waker = waker.clone();
         let mut roster = self.roster.lock();
-        let gone = roster.present == 0;
-        if !gone && !roster.wakers.iter().any(|known| known.will_wake(&waker)) {
+        let ended = roster.threads == 0;
+        if !ended && !roster.wakers.iter().any(|known| known.will_wake(&waker)) {
             roster.wakers.push(waker);
         }
-        gone
+        ended
     }
 
     fn exchange(&self, from: u64, to: u64) -> Result<u64, u64> {
@@ -414,24 +422,18 @@ impl IdleWorkers {
 }
 
 impl Roster {
-    fn spare(&self) -> usize {
-        self.asleep.len() + self.vacant
+    fn available(&self) -> usize {
+        self.asleep.len() + self.startable
     }
 
-    fn hire(&mut self) {
-        self.hired += 1;
-        self.present += 1;
+    fn add_worker(&mut self) {
+        self.workers += 1;
+        self.threads += 1;
     }
 
-    /// Whom to wake because nobody is left.
-    fn depart(&mut self) -> Vec<Waker> {
-        self.present -= 1;
-        if self.present == 0 { std::mem::take(&mut self.wakers) } else { Vec::new() }
-    }
-}
-
-impl Sleeper {
-    pub(crate) fn wake(&self) {
-        self.waker.wake_by_ref();
+    /// Returns the wakers to call because the last thread has ended.
+    fn remove_thread(&mut self) -> Vec<Waker> {
+        self.threads -= 1;
+        if self.threads == 0 { std::mem::take(&mut self.wakers) } else { Vec::new() }
     }
 }

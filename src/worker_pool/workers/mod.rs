@@ -1,53 +1,54 @@
-//! The threads.
+//! Worker threads: how they start, run jobs and end.
 
 pub(crate) mod current;
 pub(crate) mod idle;
 
+use super::events::PoolEvent;
+use super::job::Job;
+use super::panics::quietly;
+use super::run::RunContext;
+use super::shared::{Shared, wake_worker};
+use super::stats::{Recorder, Stats};
 use crate::sync::PlainArc;
 use crate::sync::plain_thread::{self, Builder};
-use crate::worker_pool::Shared;
-use crate::worker_pool::events::PoolEvent;
-use crate::worker_pool::job::Job;
-use crate::worker_pool::panics::quietly;
-use crate::worker_pool::run::RunContext;
-use crate::worker_pool::stats::WorkerStats;
 use idle::Worker;
 use std::io;
 
-/// Starts the threads that a new pool begins with.
+/// Starts the threads of a new pool.
 ///
 /// # Errors
+///
 /// If not even one can be started.
-pub(crate) fn start_all(pool: &PlainArc<Shared>, least: usize) -> io::Result<()> {
-    let started = start(pool, pool.queue.idle.hire(least));
-    // Raises the flags, if more may be hired.
-    crate::worker_pool::call(pool);
+pub(crate) fn start_first(pool: &PlainArc<Shared>, min_workers: usize) -> io::Result<()> {
+    let started = start(pool, pool.queue.idle.reserve_starts(min_workers));
+    // Sets the flags, if more threads may be started.
+    wake_worker(pool);
     started
 }
 
-/// Starts `count` threads for which there is a place; an error if none could be.
+/// Starts `count` threads that have been reserved.
+///
+/// # Errors
+///
+/// If not even one can be started.
 pub(crate) fn start(pool: &PlainArc<Shared>, count: usize) -> io::Result<()> {
-    let mut fault = None;
-    for left in (0..count).rev() {
+    for started in 0..count {
         if let Err(error) = spawn(pool, false) {
-            for _ in 0..=left {
-                pool.queue.idle.not_hired();
-            }
-            pool.tell(PoolEvent::SpawnFailed);
-            fault = (left + 1 == count).then_some(error);
-            break;
+            (started..count).for_each(|_| pool.queue.idle.start_failed());
+            pool.emit(PoolEvent::SpawnFailed);
+            return if started == 0 { Err(error) } else { Ok(()) };
         }
     }
-    fault.map_or(Ok(()), Err)
+    Ok(())
 }
 
-/// Starts a thread as the searcher, or sees to it that another searches.
-pub(crate) fn hire(pool: &PlainArc<Shared>) {
+/// Starts a reserved thread as the searcher. If that fails, another worker searches.
+pub(crate) fn start_searcher(pool: &PlainArc<Shared>) {
     if spawn(pool, true).is_err() {
-        pool.queue.idle.not_hired();
-        pool.tell(PoolEvent::SpawnFailed);
+        pool.queue.idle.start_failed();
+        pool.emit(PoolEvent::SpawnFailed);
         if pool.queue.idle.end_search() {
-            crate::worker_pool::call(pool);
+            wake_worker(pool);
         }
     }
 }
@@ -59,18 +60,18 @@ fn spawn(pool: &PlainArc<Shared>, searching: bool) -> io::Result<()> {
         builder = builder.stack_size(bytes);
     }
     let shared = PlainArc::clone(pool);
-    // Under the lock, so that whoever ends the pool finds the thread.
+    // Under the lock, so that a shutdown finds the thread.
     let mut threads = pool.threads.lock();
-    let thread = builder.spawn(move || work(&shared, searching))?;
+    let thread = builder.spawn(move || run_worker(&shared, searching))?;
     threads.retain(|thread| !thread.is_finished());
     threads.push(thread);
     Ok(())
 }
 
-/// A thread's life.
-fn work(pool: &PlainArc<Shared>, searching: bool) {
-    /// Whoever waits for the last worker waits for this, whatever happens in between.
-    struct Leave<'a>(&'a Shared, &'a PlainArc<WorkerStats>);
+/// The whole of a worker thread.
+fn run_worker(pool: &PlainArc<Shared>, searching: bool) {
+    /// A shutdown waits for this, so it must happen even if the thread unwinds.
+    struct Leave<'a>(&'a Shared, &'a PlainArc<Stats>);
     impl Drop for Leave<'_> {
         fn drop(&mut self) {
             let Self(pool, stats) = self;
@@ -80,57 +81,54 @@ fn work(pool: &PlainArc<Shared>, searching: bool) {
                 pool.outside.absorb(stats);
                 worker_stats.retain(|known| !PlainArc::ptr_eq(known, stats));
             }
-            pool.queue.idle.depart();
+            pool.queue.idle.thread_ended();
         }
     }
-    let stats = PlainArc::new(WorkerStats::default());
+    let stats = PlainArc::new(Stats::default());
     pool.worker_stats.lock().push(PlainArc::clone(&stats));
     current::enter(pool, &stats);
     let _leave = Leave(pool, &stats);
-    let searching = prepare(pool, searching);
+    let searching = run_start_hook(pool, searching);
     run_jobs(pool, &stats, searching);
-    run_hook(pool.config.on_stop.as_deref());
+    if let Some(hook) = &pool.config.on_thread_stop {
+        quietly(hook);
+    }
 }
 
-/// Runs the hook, which may take its time: meanwhile another may have to look for the job. Whether this worker
-/// is the searcher afterwards.
-fn prepare(pool: &PlainArc<Shared>, searching: bool) -> bool {
-    let Some(hook) = pool.config.on_start.as_deref() else { return searching };
+/// Runs the start hook, if there is one. It may take long, so another worker may have to search in the
+/// meantime. Returns whether this worker is the searcher afterwards.
+fn run_start_hook(pool: &PlainArc<Shared>, searching: bool) -> bool {
+    let Some(hook) = &pool.config.on_thread_start else { return searching };
     if searching {
-        pool.queue.interrupt_search();
+        pool.queue.pause_search();
     }
     quietly(hook);
     searching && pool.queue.idle.begin_search()
 }
 
-fn run_jobs(pool: &PlainArc<Shared>, stats: &WorkerStats, searching: bool) {
+fn run_jobs(pool: &PlainArc<Shared>, stats: &Stats, searching: bool) {
     let worker = Worker::new(Some(pool.config.idle_timeout));
-    let hire = || hire(pool);
-    let run = |job: Job, lane| {
-        let context = RunContext { pool, stats, lane: Some(lane) };
-        pool.count(&context, || job.run(&context));
+    let start_searcher = || start_searcher(pool);
+    let run = |job: Job, queue| {
+        let context = RunContext { pool, recorder: Recorder::Worker(stats), queue: Some(queue) };
+        context.run_counted(|| job.run(&context));
     };
     let mut turn = 0;
-    let mut on = !searching || pool.queue.search(&worker, true, turn, hire, run);
-    while on {
+    let mut goes_on =
+        !searching || pool.queue.search(&worker, searching, turn, start_searcher, run);
+    while goes_on {
         turn = turn.wrapping_add(1);
-        on = pool.queue.next(&worker, turn, hire, run);
+        goes_on = pool.queue.run_next(&worker, turn, start_searcher, run);
     }
 }
 
-fn run_hook(hook: Option<&(dyn Fn() + Send + Sync)>) {
-    if let Some(hook) = hook {
-        quietly(hook);
-    }
-}
-
-/// Waits until the threads of a pool that has ended are gone from the system as well.
+/// Waits until the threads of a pool that was shut down have left the system as well.
 pub(crate) fn join_all(pool: &Shared) {
     let threads = std::mem::take(&mut *pool.threads.lock());
     for thread in threads {
-        // The last handle may have been dropped by a worker's own last breath.
+        // The last handle of the pool may have been dropped by a worker's own thread.
         if thread.thread().id() != plain_thread::current().id() {
-            // It has not panicked: nothing gets out of `work`.
+            // It has not panicked: `run_worker` stops panics.
             let _ = thread.join();
         }
     }

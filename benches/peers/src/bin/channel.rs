@@ -1,5 +1,5 @@
-//! The channel beside others: threads that wait, from one producer and consumer to more threads than
-//! cores; and one item going back and forth.
+//! Compares the channel with others: threads that wait, from one producer and one consumer to more
+//! threads than cores; and a ping-pong of one item.
 
 use std::collections::VecDeque;
 use std::hint::black_box;
@@ -26,10 +26,11 @@ fn main() {
     }
 }
 
-/// `n` items through `producers` and `consumers`: from the start of the first to the end of the last.
+/// Sends `n` items from `producers` to `consumers`, and returns the time from the start of the first
+/// thread to the end of the last one.
 ///
-/// Every thread reads the clock for itself. A thread that only watched would get its start late: there
-/// are more threads than cores, and those that spin may be done before it runs again.
+/// Every thread reads the clock itself. An observing thread could start too late: there are more threads
+/// than cores, and the others may be done before it runs.
 fn flow(
     n: u64,
     producers: u64,
@@ -63,27 +64,27 @@ fn each(op: impl Fn()) -> impl Fn(u64) {
     move |n| (0..n).for_each(|_| op())
 }
 
-/// The bounded queue that everybody would write first.
+/// The simplest bounded queue: a mutex and two condition variables.
 struct Locked<T> {
     queue: Mutex<VecDeque<T>>,
-    items: Condvar,
-    room: Condvar,
+    not_empty: Condvar,
+    not_full: Condvar,
 }
 
 impl<T> Locked<T> {
     fn new() -> Self {
         let queue = Mutex::new(VecDeque::with_capacity(CAPACITY));
-        Self { queue, items: Condvar::new(), room: Condvar::new() }
+        Self { queue, not_empty: Condvar::new(), not_full: Condvar::new() }
     }
 
     fn send(&self, item: T) {
         let mut queue = self.queue.lock();
         while queue.len() == CAPACITY {
-            self.room.wait(&mut queue);
+            self.not_full.wait(&mut queue);
         }
         queue.push_back(item);
         drop(queue);
-        self.items.notify_one();
+        self.not_empty.notify_one();
     }
 
     fn recv(&self) -> T {
@@ -91,10 +92,10 @@ impl<T> Locked<T> {
         loop {
             if let Some(item) = queue.pop_front() {
                 drop(queue);
-                self.room.notify_one();
+                self.not_full.notify_one();
                 return item;
             }
-            self.items.wait(&mut queue);
+            self.not_empty.wait(&mut queue);
         }
     }
 }
@@ -113,7 +114,7 @@ fn flows<T: Copy + Default + Send + Sync + Unpin + 'static>(p: u64, c: u64, what
     let thing = thingbuf::ThingBuf::<T>::new(CAPACITY);
     let (thing_in, thing_out) = thingbuf::mpsc::blocking::channel::<T>(CAPACITY);
     let (rtrb_in, rtrb_out) = rtrb::RingBuffer::<T>::new(CAPACITY);
-    // Each is locked once, by the one who uses it.
+    // Each is locked once, by the thread that uses it.
     let (rtrb_in, rtrb_out) = (Mutex::new(rtrb_in), Mutex::new(rtrb_out));
     let mut race = Race::new(format!("{p}P{c}C of {what}, waiting; per item"))
         .lap("mainstay channel", |n| {
@@ -311,7 +312,7 @@ fn flows<T: Copy + Default + Send + Sync + Unpin + 'static>(p: u64, c: u64, what
     race.run();
 }
 
-/// Two threads, two channels of one: there and back.
+/// Two threads and two channels of capacity 1: an item goes to the other thread and back.
 fn ping_pong() {
     let (ours_in, ours_out) = mainstay::ring::channel::<u64>(1);
     let (ours_back_in, ours_back_out) = mainstay::ring::channel::<u64>(1);

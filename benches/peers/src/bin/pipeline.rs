@@ -51,7 +51,7 @@ fn main() {
         .each("… boxed", || drop(black_box(ready(boxed.call(ok)))))
         .each("breaker alone", || drop(black_box(ready(only_breaker.call(ok)))))
         .each("the future alone", || drop(black_box(ready(ok()))))
-        .each("one look at the clock", || drop(black_box(std::time::Instant::now())))
+        .each("one reading of the clock", || drop(black_box(std::time::Instant::now())))
         .each("seatbelt timeout+retry+breaker", || {
             drop(black_box(ready(seatbelt.execute(()))));
         })

@@ -1,4 +1,4 @@
-//! The ring beside other bounded queues, without waiting: one thread, and batches.
+//! Compares the ring with other bounded queues, without waiting: one thread, and batches.
 
 use std::collections::VecDeque;
 use std::hint::black_box;
@@ -74,7 +74,7 @@ fn pair<T: Copy + Send + Unpin + 'static>(what: &str, item: T) {
             black_box(rtrb_out.pop().unwrap());
         })
         .run();
-    // thingbuf wants Default, which arrays up to 32 have but T in general has not.
+    // thingbuf requires `Default`, which `T` does not have.
     let thing = thingbuf::ThingBuf::<u64>::new(CAPACITY);
     let ring = Ring::new(CAPACITY);
     Race::new("thingbuf: push + pop of u64, one thread")
@@ -174,8 +174,8 @@ fn batch(size: usize) {
             timed(n, &mut || {
                 source.extend(0..items);
                 black_box(&mut source);
-                ring.push_batch(&mut source.drain(..)).unwrap();
-                ring.pop_batch(&mut got, size).unwrap();
+                ring.try_push_batch(&mut source.drain(..)).unwrap();
+                ring.try_pop_batch(&mut got, size).unwrap();
                 black_box(&got);
                 got.clear();
             })

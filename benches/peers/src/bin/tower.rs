@@ -144,7 +144,7 @@ fn main() {
             .each("seatbelt", || call(&mut seatbelt))
             .each("mainstay, timeout and retry only", || call(&mut two))
             .each("tower's own timeout and retry", || call(&mut towers_two))
-            .each("one look at the clock", || _ = black_box(std::time::Instant::now()))
+            .each("one reading of the clock", || _ = black_box(std::time::Instant::now()))
             .run();
     }
     for threads in [2, 8] {

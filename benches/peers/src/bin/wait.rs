@@ -11,7 +11,7 @@ fn main() {
     let tokio = tokio::sync::Semaphore::new(8);
     let lock = async_lock::Semaphore::new(8);
     Race::new("semaphore: try_acquire + release, one thread")
-        .each("mainstay", || drop(black_box(ours.try_acquire(1).unwrap())))
+        .each("mainstay", || drop(black_box(ours.try_acquire().unwrap())))
         .each("tokio", || drop(black_box(tokio.try_acquire().unwrap())))
         .each("async-lock", || drop(black_box(lock.try_acquire().unwrap())))
         .run();
@@ -21,7 +21,7 @@ fn main() {
             block_on(async {
                 let start = std::time::Instant::now();
                 for _ in 0..n {
-                    drop(black_box(ours.acquire(1).await));
+                    drop(black_box(ours.acquire().await));
                 }
                 start.elapsed()
             })
@@ -48,7 +48,7 @@ fn main() {
 
     for threads in [2, 8] {
         Race::new(format!("semaphore of 8: try_acquire + release on {threads} threads"))
-            .threads("mainstay", threads, || drop(black_box(ours.try_acquire(1))))
+            .threads("mainstay", threads, || drop(black_box(ours.try_acquire())))
             .threads("tokio", threads, || drop(black_box(tokio.try_acquire())))
             .threads("async-lock", threads, || drop(black_box(lock.try_acquire())))
             .run();
@@ -59,7 +59,7 @@ fn main() {
     let lock = async_lock::Semaphore::new(1);
     for threads in [2, 8] {
         Race::new(format!("semaphore of 1: acquire, waiting in turn, on {threads} threads"))
-            .threads("mainstay", threads, || drop(black_box(ours.acquire_blocking(1))))
+            .threads("mainstay", threads, || drop(black_box(ours.acquire_blocking())))
             .threads("tokio", threads, || drop(black_box(block_on(tokio.acquire()))))
             .threads("async-lock", threads, || drop(black_box(block_on(lock.acquire()))))
             .run();
@@ -67,7 +67,7 @@ fn main() {
 
     Race::new("oneshot: make, send, receive, on one thread")
         .each("mainstay", || {
-            let (sender, mut receiver) = oneshot::channel();
+            let (sender, mut receiver) = oneshot();
             sender.send(black_box(7u64)).unwrap();
             black_box(receiver.try_recv().unwrap());
         })

@@ -307,8 +307,8 @@ fn round_trips() {
         .run();
 
     Race::new("with a result: submit, and block until it is there")
-        .each("mainstay spawn + join", || {
-            assert_eq!(ours.0.spawn(|| 7).join_blocking().unwrap(), 7)
+        .each("mainstay call_blocking", || {
+            assert_eq!(ours.0.call_blocking(|| 7).unwrap(), 7)
         })
         .each("mainstay scope", || {
             let mut answer = 0;

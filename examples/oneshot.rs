@@ -1,0 +1,17 @@
+//! Oneshot: hand one value to a waiting thread or task.
+
+use mainstay::oneshot;
+use std::thread;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let (sender, receiver) = oneshot();
+    let worker = thread::spawn(move || sender.send(6 * 7).expect("the receiver waits"));
+    println!("the task received {}", receiver.await.expect("the sender sends"));
+    worker.join().expect("the worker does not panic");
+
+    // A sender that is dropped closes the pair, so a receiver never waits for ever.
+    let (sender, receiver) = oneshot::<u32>();
+    drop(sender);
+    println!("without a sender: {}", receiver.recv_blocking().unwrap_err());
+}

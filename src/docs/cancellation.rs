@@ -1,0 +1,71 @@
+//! What happens when a future, a permit or a handle is dropped.
+//!
+//! Every future of this crate may be dropped at every await point. It then releases everything that
+//! it holds: permits, slots of probes, positions in wait queues. No wake-up is lost: a waiter that
+//! was granted a permit and is dropped before it takes it passes the permit to the next waiter.
+//!
+//! # Futures
+//!
+//! | future | when it is dropped before it is ready |
+//! |---|---|
+//! | [`Pipeline::call`] | the operation is dropped; no policy counts an outcome of the attempt |
+//! | [`CircuitBreaker::call`] | the operation is dropped; the slot of a probe is released; nothing is counted |
+//! | [`Retry::call`], [`Timeout::call`] | the attempt or the wait under way is dropped |
+//! | [`RateLimiter::acquire`] | leaves the wait queue; takes no token |
+//! | [`Semaphore::acquire`] | leaves the wait queue; a permit granted meanwhile goes to the next waiter |
+//! | [`Sender::send`] | the item is dropped and was not sent; use [`try_send`] to keep it |
+//! | [`Sender::send_batch`] | items already sent stay sent; the rest stays in the caller's iterator |
+//! | [`Receiver::recv`] | takes no item |
+//! | [`Receiver::recv_batch`] | takes no item: received items are in the caller's `Vec` |
+//! | [`OneshotReceiver`](crate::wait::OneshotReceiver) | the sender's `send` returns the value |
+//! | [`WorkerPool::submit`], [`WorkerPool::spawn`] | the job is dropped unrun and was not queued |
+//! | [`WorkerPool::call`] | a queued job is cancelled; a job that has begun runs to its end |
+//!
+//! # Permits and handles
+//!
+//! | value | when it is dropped |
+//! |---|---|
+//! | [`CircuitBreakerPermit`](crate::breaker::CircuitBreakerPermit) | released without an outcome: nothing is counted |
+//! | [`SemaphorePermit`](crate::wait::SemaphorePermit) | released to the next waiter |
+//! | [`Reservation`](crate::rate::Reservation) | refunded while its time has not come; used up afterwards |
+//! | [`PooledObject`](crate::object_pool::PooledObject) | recycled and returned to the pool |
+//! | [`JobHandle`](crate::worker_pool::JobHandle) | the job runs on without it |
+//! | [`Subscription`](crate::event::Subscription) | ends; [`detach`](crate::event::Subscription::detach) keeps it |
+//! | the last [`Receiver`] of a channel | closes the channel and drops the items in it |
+//! | the last [`Sender`] of a channel | closes the channel; receivers take the remaining items |
+//! | the last handle of a [`WorkerPool`] | shuts the pool down as [`on_drop`] says |
+//!
+//! # Timeouts and blocking code
+//!
+//! A [`Timeout`] around a future drops the future when the time is over. The operation observes
+//! this as its own drop, so it has to be cancel-safe to the extent that its caller needs. A blocking
+//! closure cannot be interrupted: it receives its deadline in the [`Context`](crate::policy::Context)
+//! of `call_with_blocking`, and its late result is returned as it is.
+//!
+//! Work that must not be cancelled belongs in a task or a [`WorkerPool`] job; the caller awaits its
+//! handle, and dropping the handle does not stop the work.
+//!
+//! # Panics
+//!
+//! A panic of an operation unwinds through the policies to the caller. Each policy releases what it
+//! holds for the call and counts no outcome. A panic of an observer, a hook or a waker is contained.
+//!
+//! # How it is tested
+//!
+//! The tests poll every future *k* times and drop it, for every *k* up to its end, and make every
+//! closure panic that a user can pass. Permits, items and counts are exact afterwards.
+//!
+//! [`try_send`]: crate::ring::Sender::try_send
+//! [`on_drop`]: crate::worker_pool::WorkerPoolBuilder::on_drop
+
+#[cfg(doc)]
+use crate::{
+    breaker::CircuitBreaker,
+    pipeline::Pipeline,
+    rate::RateLimiter,
+    retry::Retry,
+    ring::{Receiver, Sender},
+    timeout::Timeout,
+    wait::Semaphore,
+    worker_pool::WorkerPool,
+};

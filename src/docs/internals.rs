@@ -1,0 +1,53 @@
+//! The layers of the crate and the ideas that they share.
+//!
+//! # Layers
+//!
+//! A module imports only from layers below its own; modules of one layer do not import each other.
+//! A test of the repository enforces both.
+//!
+//! | layer | modules |
+//! |---|---|
+//! | 5 integration | `tower`, `telemetry` |
+//! | 4 composition | [`pipeline`](crate::pipeline) |
+//! | 3 primitives | [`breaker`](crate::breaker), [`rate`](crate::rate), [`retry`](crate::retry), [`timeout`](crate::timeout), [`worker_pool`](crate::worker_pool), [`object_pool`](crate::object_pool) |
+//! | 2 building blocks | [`backoff`](crate::backoff), [`window`](crate::window), [`ring`](crate::ring), [`keyed`](crate::keyed) |
+//! | 1 vocabulary | [`error`](crate::error), [`outcome`](crate::outcome), [`event`](crate::event), [`policy`](crate::policy), [`wait`](crate::wait) |
+//! | 0 platform | `sync` (std and parking_lot, or loom), [`time`](crate::time), [`random`](crate::random) |
+//!
+//! # Pure state, thin shell
+//!
+//! A decision is a plain function or state machine. It receives the current instant and returns an
+//! enum; it has no clock, no lock and no await. A shell around it reads the clock once, applies the
+//! decision atomically and then emits events, outside every lock. Decisions are tested with tables of
+//! (instant, input, expected result) on a [`ManualClock`](crate::time::ManualClock).
+//!
+//! # One word per decision
+//!
+//! A breaker's state, a limiter's schedule and a semaphore's permits are each one atomic word, so
+//! that a decision is one compare-and-swap. Configuration that can change while it is read is kept in
+//! two slots; some bits of the state word, the *epoch*, select the live slot. A decision that raced
+//! a reconfiguration fails its compare-and-swap and is taken again, so no decision outlives the
+//! configuration that it was taken under.
+//!
+//! An outcome carries the *generation* of the state that admitted its call. An outcome of an earlier
+//! generation is counted as stale and changes nothing: a call that was admitted before a breaker
+//! opened cannot close it.
+//!
+//! # Waiting
+//!
+//! Waiters are queued in FIFO order; threads and tasks share one queue. A wake-up is handed to one
+//! waiter instead of being broadcast, and a waiter that gives up passes it on. A flag in the word
+//! that the fast path changes anyway says whether there are waiters, so that the fast path pays
+//! nothing for them.
+//!
+//! # User code
+//!
+//! User code (operations, classifiers, hooks, observers, wakers, destructors) never runs under a
+//! lock. A panic in it leaves every structure usable and every permit returned.
+//!
+//! # Verification
+//!
+//! Every concurrent structure has [loom](https://docs.rs/loom) models beside its code (`cargo loom`),
+//! a stress test with exact accounts, and a property test against a simple model. Allocation promises
+//! are counted by an allocator in the tests. The models were seen to fail with the line broken that
+//! they guard.

@@ -1,0 +1,1 @@
+//! Measured costs beside those of other crates, and where mainstay is slower.

@@ -1,0 +1,113 @@
+//! Faults of a stack that its policies' facts reveal: [`Lint`], [`LintRule`].
+
+mod faults;
+mod sentence;
+
+pub(super) use faults::check;
+
+use crate::policy::Facts;
+use std::fmt;
+use std::time::Duration;
+
+/// A fault of a pipeline: two policies that do not fit together, or a policy with an unsuitable
+/// setting. Found by [`Pipeline::check`](super::Pipeline::check).
+///
+/// It displays as the name of its rule and a sentence.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Lint {
+    /// The rule that is violated.
+    pub rule: LintRule,
+    /// The policy at fault; of two policies, the outer one.
+    pub outer: Facts,
+    /// The inner one of two policies.
+    pub inner: Option<Facts>,
+    /// How long the attempts or calls in question may take, for rules about time.
+    pub max_duration: Option<Duration>,
+}
+
+/// The rule that a [`Lint`] is about. Names of rules are stable; later releases may add rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LintRule {
+    /// `inner-timeout-too-long`: a timeout inside a shorter one. It never takes effect.
+    InnerTimeoutTooLong,
+    /// `equal-timeouts`: a timeout inside one of the same length. The outer one starts earlier, so the
+    /// inner one never takes effect, and the policies between them never see a timeout.
+    EqualTimeouts,
+    /// `attempts-exceed-timeout`: all attempts and waits together may take longer than the timeout
+    /// around them. The last attempts are cut short or never made.
+    AttemptsExceedTimeout,
+    /// `no-attempt-timeout`: a timeout around a retry, but none around its attempts. One attempt that
+    /// hangs uses all the time, and there is no second one.
+    NoAttemptTimeout,
+    /// `nested-retries`: a retry inside a retry. Three attempts of three attempts each are nine.
+    NestedRetries,
+    /// `retry-safety-unknown`: a retry that repeats every failure, although the operation was not
+    /// declared idempotent.
+    RetrySafetyUnknown,
+    /// `retry-inside-breaker`: the breaker records a call only after its last attempt. It opens late,
+    /// and cannot stop the attempts of a call that it has admitted.
+    RetryInsideBreaker,
+    /// `one-call-trips-breaker`: a retry around a breaker makes enough attempts to open it with a
+    /// single call.
+    OneCallTripsBreaker,
+    /// `timeout-outside-breaker`: a timeout around a breaker, but none inside. Calls that hang are
+    /// dropped from outside, so the breaker does not record them unless it tracks calls in flight.
+    TimeoutOutsideBreaker,
+    /// `window-too-short`: a time window shorter than the calls that it counts may take. When a
+    /// dependency hangs, each timeout leaves the window before the next is recorded.
+    WindowTooShort,
+    /// `duplicate-policy`: one policy in two places, or two policies with the same name. Each call is
+    /// counted or charged twice, or errors do not show by which policy.
+    DuplicatePolicy,
+}
+
+impl LintRule {
+    /// Returns the name of the rule, for log lines and for lists of rules to ignore.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InnerTimeoutTooLong => "inner-timeout-too-long",
+            Self::EqualTimeouts => "equal-timeouts",
+            Self::AttemptsExceedTimeout => "attempts-exceed-timeout",
+            Self::NoAttemptTimeout => "no-attempt-timeout",
+            Self::NestedRetries => "nested-retries",
+            Self::RetrySafetyUnknown => "retry-safety-unknown",
+            Self::RetryInsideBreaker => "retry-inside-breaker",
+            Self::OneCallTripsBreaker => "one-call-trips-breaker",
+            Self::TimeoutOutsideBreaker => "timeout-outside-breaker",
+            Self::WindowTooShort => "window-too-short",
+            Self::DuplicatePolicy => "duplicate-policy",
+        }
+    }
+}
+
+impl fmt::Display for LintRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Lint {
+    const fn new(rule: LintRule, outer: Facts) -> Self {
+        Self { rule, outer, inner: None, max_duration: None }
+    }
+
+    const fn inside(self, inner: Facts) -> Self {
+        Self { inner: Some(inner), ..self }
+    }
+}
+
+impl fmt::Display for Lint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.rule)?;
+        sentence::write(self, f)
+    }
+}
+
+impl fmt::Debug for Lint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}

@@ -1,0 +1,30 @@
+//! The error that a call returns if a later attempt is rejected.
+
+use crate::error::Error;
+
+/// The last error of an attempt that was not a rejection.
+///
+/// A rejection says that an attempt was not made. If one ends a call after its first attempt, the
+/// caller learns more from why the attempts before it failed.
+pub(super) struct LastError<E>(Option<Error<E>>);
+
+impl<E> LastError<E> {
+    pub(super) const NONE: Self = Self(None);
+
+    /// Stores the error of an attempt that is followed by another. An `Ok` is dropped: it may hold a
+    /// connection that the next attempt needs.
+    pub(super) fn store<T>(&mut self, result: Result<T, Error<E>>) {
+        if let Err(error @ (Error::Operation(_) | Error::Timeout(_))) = result {
+            self.0 = Some(error);
+        }
+    }
+
+    /// Returns the result of the call, whose last attempt ended with `result`.
+    #[inline]
+    pub(super) fn or<T>(&mut self, result: Result<T, Error<E>>) -> Result<T, Error<E>> {
+        match (&result, self.0.take()) {
+            (Err(Error::Rejected(_)), Some(error)) => Err(error),
+            _ => result,
+        }
+    }
+}

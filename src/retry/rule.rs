@@ -1,0 +1,112 @@
+//! What is retried: [`RetryDecision`], [`RetryRule`], and the rules that come with the crate.
+
+use crate::error::Error;
+use crate::outcome::{Classify, Outcome};
+use std::time::Duration;
+
+/// What a retry does after an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryDecision {
+    /// Return the result.
+    Stop,
+    /// Retry after the backoff.
+    Retry,
+    /// Retry no earlier than after this wait, which the server asked for.
+    ///
+    /// The retry waits for the longer of this and the backoff. If this exceeds
+    /// [`max_retry_after`](super::RetryBuilder::max_retry_after), the retry stops.
+    RetryAfter(Duration),
+}
+
+/// `true` means [`Retry`](RetryDecision::Retry), `false` means [`Stop`](RetryDecision::Stop).
+impl From<bool> for RetryDecision {
+    fn from(again: bool) -> Self {
+        if again { Self::Retry } else { Self::Stop }
+    }
+}
+
+/// The attempt that a [`RetryRule`] decides about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryAttempt {
+    pub(super) number: u32,
+    pub(super) max_attempts: u32,
+}
+
+impl RetryAttempt {
+    /// Returns the number of the attempt that has just ended. The first is 1.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self.number
+    }
+
+    /// Returns the configured maximum number of attempts. It is larger than [`number`](Self::number),
+    /// because the rule is not called after the last attempt.
+    #[must_use]
+    pub const fn max_attempts(self) -> u32 {
+        self.max_attempts
+    }
+}
+
+/// Decides after an attempt whether to retry.
+///
+/// Closures from a result to a [`RetryDecision`] or a `bool` implement it.
+///
+/// A rule is called only if another attempt is possible: never after the last attempt, and after
+/// [`Error::Operation`] or [`Error::Timeout`] only if the next attempt would begin in time. So a rule
+/// may draw from a retry budget.
+pub trait RetryRule<T, E>: Send + Sync {
+    /// Decides what to do after `attempt` has ended with `result`.
+    fn decide(&self, result: &Result<T, Error<E>>, attempt: RetryAttempt) -> RetryDecision;
+}
+
+impl<T, E, F, D> RetryRule<T, E> for F
+where
+    F: Fn(&Result<T, Error<E>>) -> D + Send + Sync,
+    D: Into<RetryDecision>,
+{
+    #[inline]
+    fn decide(&self, result: &Result<T, Error<E>>, _: RetryAttempt) -> RetryDecision {
+        self(result).into()
+    }
+}
+
+/// The rule of a closure that also takes the attempt; made by [`Retry::when_with`](super::Retry::when_with).
+#[derive(Clone, Copy, Debug)]
+pub struct RetryAttemptRule<F>(pub(super) F);
+
+impl<T, E, F, D> RetryRule<T, E> for RetryAttemptRule<F>
+where
+    F: Fn(&Result<T, Error<E>>, RetryAttempt) -> D + Send + Sync,
+    D: Into<RetryDecision>,
+{
+    #[inline]
+    fn decide(&self, result: &Result<T, Error<E>>, attempt: RetryAttempt) -> RetryDecision {
+        self.0(result, attempt).into()
+    }
+}
+
+/// The default rule: retries the operation's own errors and timeouts, but not rejections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetryOnFailure;
+
+impl<T, E> RetryRule<T, E> for RetryOnFailure {
+    #[inline]
+    fn decide(&self, result: &Result<T, Error<E>>, _: RetryAttempt) -> RetryDecision {
+        RetryDecision::from(matches!(result, Err(Error::Operation(_) | Error::Timeout(_))))
+    }
+}
+
+/// The rule of a classifier: retries what it classifies as a failure. Made by
+/// [`Retry::classified_by`](super::Retry::classified_by).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RetryClassified<C>(pub(super) C);
+
+impl<T, E, C: Classify<T, E>> RetryRule<T, E> for RetryClassified<C> {
+    #[inline]
+    fn decide(&self, result: &Result<T, Error<E>>, _: RetryAttempt) -> RetryDecision {
+        match self.0.classify(result, None) {
+            Outcome::Unavailable(wait) => RetryDecision::RetryAfter(wait),
+            outcome => RetryDecision::from(outcome.is_failure()),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The state of one call: its attempts so far, and when the next one begins.
+
+use super::config::Config;
+use super::rule::{RetryAttempt, RetryDecision, RetryRule};
+use crate::error::Error;
+use crate::policy::Context;
+use crate::time::Instant;
+use std::time::Duration;
+
+#[derive(Debug)]
+pub(super) struct State {
+    /// The context of the current attempt.
+    cx: Context,
+    started: Instant,
+    previous_backoff: Duration,
+}
+
+impl State {
+    #[inline]
+    pub(super) fn new(config: &Config, cx: Context) -> Self {
+        // The clock is read only if a limit on time applies.
+        let limited = config.max_elapsed.is_some() || cx.remaining().is_some();
+        let cx = if limited { cx.on(&config.clock) } else { cx };
+        Self { cx: cx.with_attempt(1), started: cx.now(), previous_backoff: Duration::ZERO }
+    }
+
+    /// Returns the context of the next attempt.
+    #[inline]
+    pub(super) fn context(&self, config: &Config) -> Context {
+        // A policy below may use another clock. After a wait, the remaining time that it receives must
+        // not include the wait, which only this clock has measured.
+        let has_waited = self.cx.attempt() > 1 && self.cx.remaining().is_some();
+        if has_waited { self.cx.on(&config.clock) } else { self.cx }
+    }
+
+    /// Returns how long to wait before the next attempt, or `None` if `result` is final.
+    #[inline]
+    pub(super) fn wait_after<T, E>(
+        &mut self,
+        result: &Result<T, Error<E>>,
+        rule: &impl RetryRule<T, E>,
+        config: &Config,
+    ) -> Option<Duration> {
+        if self.cx.attempt() >= config.max_attempts {
+            return None;
+        }
+        match result {
+            // The time is checked before the rule, which may draw from a budget.
+            Err(Error::Operation(_) | Error::Timeout(_)) => {
+                let next = self.next_attempt(config)?;
+                self.follow(rule.decide(result, self.attempt(config)), next, config)
+            }
+            // The rule is called first: most of these are final, and reading the clock is expensive.
+            Ok(_) | Err(Error::Rejected(_)) => match rule.decide(result, self.attempt(config)) {
+                RetryDecision::Stop => None,
+                decision => {
+                    let next = self.next_attempt(config)?;
+                    self.follow(decision, next, config)
+                }
+            },
+        }
+    }
+
+    const fn attempt(&self, config: &Config) -> RetryAttempt {
+        RetryAttempt { number: self.cx.attempt(), max_attempts: config.max_attempts }
+    }
+
+    /// Returns the next attempt after the backoff, or `None` if it would begin too late.
+    #[cold]
+    fn next_attempt(&self, config: &Config) -> Option<NextAttempt> {
+        let backoff =
+            config.backoff.delay(self.cx.attempt(), self.previous_backoff, &config.random);
+        let next = NextAttempt { now: config.clock.now(), backoff };
+        self.begins_in_time(next.now + backoff, config).then_some(next)
+    }
+
+    #[cold]
+    fn follow(
+        &mut self,
+        decision: RetryDecision,
+        next: NextAttempt,
+        config: &Config,
+    ) -> Option<Duration> {
+        let wait = match decision {
+            RetryDecision::Stop => return None,
+            RetryDecision::Retry => next.backoff,
+            RetryDecision::RetryAfter(wait) if wait > config.max_retry_after => return None,
+            RetryDecision::RetryAfter(wait) => {
+                let wait = wait.max(next.backoff);
+                if !self.begins_in_time(next.now + wait, config) {
+                    return None;
+                }
+                wait
+            }
+        };
+        self.previous_backoff = next.backoff;
+        self.cx = self.cx.after_waiting().with_attempt(self.cx.attempt() + 1);
+        Some(wait)
+    }
+
+    fn begins_in_time(&self, begin: Instant, config: &Config) -> bool {
+        let in_time = |limit: Duration| begin - self.started <= limit;
+        !self.cx.deadline().has_passed(begin) && config.max_elapsed.is_none_or(in_time)
+    }
+}
+
+/// An attempt that can be made: the time now, and the backoff before it.
+#[derive(Clone, Copy)]
+struct NextAttempt {
+    now: Instant,
+    backoff: Duration,
+}

@@ -1,0 +1,29 @@
+//! Tests of the attempts of a call: when they begin, and what the caller receives.
+
+mod results;
+mod times;
+
+use super::{Retry, RetryDecision};
+use crate::backoff::{Backoff, Jitter};
+use crate::error::{Error, Reason, Rejection, TimedOut};
+use crate::policy::{Context, Repeat};
+use crate::time::{Deadline, ManualClock};
+use std::cell::Cell;
+use std::time::Duration;
+
+const MS: Duration = Duration::from_millis(1);
+const NEVER: Deadline = Deadline::NEVER;
+
+type Outcome = Result<(), Error<()>>;
+
+fn rejection() -> Rejection {
+    Rejection::new(Reason::CircuitOpen, "search")
+}
+
+#[test]
+fn settings_out_of_range_are_config_errors() {
+    let field = |builder: super::RetryBuilder| builder.build().unwrap_err().field();
+    assert_eq!(field(Retry::builder().max_attempts(0)), "max_attempts");
+    assert_eq!(field(Retry::builder().name("")), "name");
+    assert!(Retry::builder().backoff(Backoff::exponential(MS).factor(f64::NAN)).build().is_err());
+}

@@ -1,0 +1,83 @@
+//! A retry with a rule of its own: [`RetryWhen`].
+
+use super::{Retry, RetryRule};
+use crate::error::Error;
+#[cfg(doc)]
+use crate::policy::Repeat;
+use crate::policy::guarded::OperationFuture;
+use crate::policy::{Context, RepeatSafety};
+use std::fmt;
+use std::future::Future;
+
+/// A view of a [`Retry`] with the rule `R`; made by [`Retry::when`].
+///
+/// All views of a retry share its settings. A view is a [`Repeat`] as the retry is.
+#[derive(Clone)]
+pub struct RetryWhen<R> {
+    pub(super) retry: Retry,
+    pub(super) rule: R,
+    pub(super) safety: RepeatSafety,
+}
+
+impl<R> RetryWhen<R> {
+    /// Runs `op` until the rule or a limit ends the retry; see [`Retry::call`].
+    ///
+    /// # Errors
+    /// Returns the error of the last attempt that failed.
+    pub async fn call<Op, Fut, T, E>(&self, op: Op) -> Result<T, Error<E>>
+    where
+        R: RetryRule<T, E>,
+        Op: Fn() -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        self.call_with(|_| op()).await
+    }
+
+    /// Runs `op` until the rule or a limit ends the retry, passing it the [`Context`] of each attempt;
+    /// see [`Retry::call_with`].
+    ///
+    /// # Errors
+    /// Returns the error of the last attempt that failed.
+    pub async fn call_with<Op, Fut, T, E>(&self, op: Op) -> Result<T, Error<E>>
+    where
+        R: RetryRule<T, E>,
+        Op: Fn(Context) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        self.retry.run(Context::new(), &self.rule, |cx| OperationFuture(op(cx))).await
+    }
+
+    /// Runs the closure `op` until the rule or a limit ends the retry, blocking the thread; see
+    /// [`Retry::call_blocking`].
+    ///
+    /// # Errors
+    /// Returns the error of the last attempt that failed.
+    pub fn call_blocking<T, E>(&self, op: impl Fn() -> Result<T, E>) -> Result<T, Error<E>>
+    where
+        R: RetryRule<T, E>,
+    {
+        self.call_with_blocking(|_| op())
+    }
+
+    /// Runs the closure `op` until the rule or a limit ends the retry, blocking the thread and passing
+    /// it the [`Context`] of each attempt; see [`Retry::call_with_blocking`].
+    ///
+    /// # Errors
+    /// Returns the error of the last attempt that failed.
+    pub fn call_with_blocking<T, E>(
+        &self,
+        op: impl Fn(Context) -> Result<T, E>,
+    ) -> Result<T, Error<E>>
+    where
+        R: RetryRule<T, E>,
+    {
+        let op = |cx| op(cx).map_err(Error::Operation);
+        self.retry.run_blocking(Context::new(), &self.rule, op)
+    }
+}
+
+impl<R> fmt::Debug for RetryWhen<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RetryWhen").field("retry", &self.retry).finish_non_exhaustive()
+    }
+}

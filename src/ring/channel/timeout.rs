@@ -1,0 +1,29 @@
+//! The time limit of a future.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::time::{Clock, Expiry};
+
+/// Starts when the future first has to wait: the clock is not read before.
+pub(super) struct Timeout {
+    limit: Duration,
+    expiry: Option<Expiry>,
+}
+
+impl Timeout {
+    #[inline]
+    pub(super) fn new(limit: Duration) -> Self {
+        Self { limit, expiry: None }
+    }
+
+    /// Polled only after the operation returned `Pending`.
+    #[cold]
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let clock = Clock::system();
+        let limit = self.limit;
+        let expiry = self.expiry.get_or_insert_with(|| Expiry::new(clock.now() + limit));
+        Pin::new(expiry).poll(&clock, cx)
+    }
+}

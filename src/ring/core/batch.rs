@@ -1,0 +1,96 @@
+//! Batches: several consecutive slots claimed by one compare-and-swap.
+#![allow(unsafe_code)]
+
+use std::mem::MaybeUninit;
+
+use super::{Claim, Core};
+use crate::ring::batch_source::BatchSource;
+use crate::ring::error::{PopError, PushError};
+use crate::ring::position::{FREE, FULL, Run};
+
+impl<T> Core<T> {
+    /// Claims up to `max` consecutive free slots, at least one. `max` is at least 1.
+    #[inline]
+    pub(in crate::ring) fn claim_push_batch(&self, max: usize) -> Result<Claim, PushError<()>> {
+        self.claim_free(|position| self.count(position, max, FREE))
+    }
+
+    /// Claims up to `max` consecutive full slots, at least one. `max` is at least 1. Calls `prepare`
+    /// with their number just before.
+    #[inline]
+    pub(in crate::ring) fn claim_pop_batch(
+        &self,
+        max: usize,
+        mut prepare: impl FnMut(usize),
+    ) -> Result<Claim, PopError> {
+        self.claim_full(|position| {
+            let count = self.count(position, max, FULL);
+            prepare(count);
+            count
+        })
+    }
+
+    /// Returns how many slots from `position` on, `max` at most, are in `state`, without a gap.
+    #[inline(always)]
+    fn count(&self, position: u64, max: usize, state: u64) -> usize {
+        let run = self.geometry.run(position, max);
+        let count = self.slots.count(run, state);
+        if count < run.count || count == max {
+            count
+        } else {
+            self.count_from_start(position, count, max, state)
+        }
+    }
+
+    /// Continues at the first slot after `count` slots up to the last one.
+    #[cold]
+    #[inline(never)]
+    fn count_from_start(&self, position: u64, count: usize, max: usize, state: u64) -> usize {
+        let left = max.min(self.capacity()) - count;
+        let position = self.geometry.advance(position, count);
+        count + self.slots.count(self.geometry.run(position, left), state)
+    }
+
+    /// Fills the claimed slots, in order.
+    #[inline]
+    pub(in crate::ring) fn publish_batch(&self, claim: &Claim, batch: &mut impl BatchSource<T>) {
+        let run = self.geometry.run(claim.position, claim.count);
+        self.slots.fill_run(run, batch);
+        if run.count < claim.count {
+            self.publish_rest(self.rest(claim, run), batch);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn publish_rest(&self, rest: Run, batch: &mut impl BatchSource<T>) {
+        self.slots.fill_run(rest, batch);
+    }
+
+    /// The claimed slots from the first slot of the ring on.
+    fn rest(&self, claim: &Claim, run: Run) -> Run {
+        self.geometry.run(self.geometry.advance(claim.position, run.count), claim.count - run.count)
+    }
+
+    /// Empties the claimed slots, in order, into memory that was reserved before the claim.
+    #[inline]
+    pub(in crate::ring) fn take_batch(&self, claim: &Claim, into: &mut Vec<T>) {
+        let run = self.geometry.run(claim.position, claim.count);
+        let free = into.spare_capacity_mut();
+        // Checked before an item is moved: a panic now stalls peers, a later one would also lose items.
+        assert!(claim.count <= free.len(), "memory was reserved before the claim");
+        let (free, free_for_rest) = free.split_at_mut(run.count);
+        self.slots.empty_run(run, self.geometry, free);
+        if run.count < claim.count {
+            self.take_rest(self.rest(claim, run), free_for_rest);
+        }
+        // SAFETY: the `claim.count` elements behind the end were just initialized.
+        unsafe { into.set_len(into.len() + claim.count) };
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_rest(&self, rest: Run, free: &mut [MaybeUninit<T>]) {
+        self.slots.empty_run(rest, self.geometry, &mut free[..rest.count]);
+    }
+}

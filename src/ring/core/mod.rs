@@ -1,0 +1,301 @@
+//! The lock-free core: claiming slots, filling and emptying them. All unsafe code of the ring is in
+//! `slots` and `batch`.
+//!
+//! The algorithm is Dmitry Vyukov's [bounded MPMC queue]. Every slot has a *stamp* that says which
+//! position the slot serves and whether it holds an item. For the item of position `p`, the slot goes
+//! through these states:
+//!
+//! ```text
+//! stamp = p          free for the item of position p
+//!   | a producer moves the tail from p to p + 1 and owns the slot
+//! stamp = p | FULL   holds the item of position p
+//!   | a consumer moves the head from p to p + 1 and owns the slot
+//! stamp = p + lap    free for the item of the next lap
+//! ```
+//!
+//! The code rests on these invariants:
+//!
+//! 1. A slot has at most one owner. The thread that moved the tail past a position owns its slot until
+//!    it stores `p | FULL`. The thread that moved the head past it owns the slot until it stores the
+//!    stamp of the next lap. Tail and head move by compare-and-swap, from a position whose stamp was
+//!    seen in the required state, and only the owner changes the stamp.
+//! 2. The cell of a slot is initialized exactly while the stamp is `p | FULL`, or while a consumer owns
+//!    the slot and has not moved the item out.
+//! 3. `head <= tail <= head + capacity`, as positions.
+//!
+//! A push or a pop takes effect when the tail or the head moves. "Full" and "empty" must describe one
+//! instant. Both words only grow: if the second load finds exactly the distance that the first value
+//! implies, the first word has not moved in between.
+//!
+//! [bounded MPMC queue]: https://www.1024cores.net/home/lock-free-algorithms/queues/bounded-mpmc-queue
+
+mod batch;
+mod discard;
+mod force_push;
+mod slots;
+
+use self::slots::Slots;
+use super::error::{PopError, PushError};
+use super::position::{CLOSED, FREE, FULL, Geometry, WAITING, position_of};
+use crate::error::ConfigError;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{CachePadded, CasBackoff};
+
+pub(super) struct Core<T> {
+    /// Position of the next push, with CLOSED, and with WAITING if consumers wait for an item.
+    tail: CachePadded<AtomicU64>,
+    /// Position of the next pop, with WAITING if producers wait for a free slot.
+    head: CachePadded<AtomicU64>,
+    geometry: Geometry,
+    slots: Slots<T>,
+    /// No consumer is left; see `discard`. Not in the hot words, but in a cache line that is only read:
+    /// every send loads it.
+    abandoned: AtomicBool,
+}
+
+/// Consecutive slots that the caller owns. The caller must go on to publish or take the items: until
+/// then, its peers get `Busy` for these slots.
+#[must_use]
+#[derive(Debug)]
+pub(super) struct Claim {
+    position: u64,
+    count: usize,
+    /// Whether peers wait for the change that this claim brings: they must be woken after it.
+    pub(super) has_waiters: bool,
+}
+
+impl Claim {
+    #[inline]
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+}
+
+impl<T> Core<T> {
+    /// A capacity of 0 counts as 1. Panics if the memory cannot be allocated.
+    pub(super) fn new(capacity: usize) -> Self {
+        match Self::try_new(capacity.max(1)) {
+            Ok(core) => core,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    pub(super) fn try_new(capacity: usize) -> Result<Self, ConfigError> {
+        let geometry = Geometry::new(capacity)?;
+        Ok(Self {
+            tail: CachePadded::new(AtomicU64::new(0)),
+            head: CachePadded::new(AtomicU64::new(0)),
+            geometry,
+            slots: Slots::try_new(geometry)?,
+            abandoned: AtomicBool::new(false),
+        })
+    }
+
+    /// Claims the slot at the tail.
+    #[inline(always)]
+    pub(super) fn claim_push(&self) -> Result<Claim, PushError<()>> {
+        self.claim_free(|position| usize::from(self.is_stamped(position, FREE)))
+    }
+
+    /// Claims the slot at the head.
+    #[inline(always)]
+    pub(super) fn claim_pop(&self) -> Result<Claim, PopError> {
+        self.claim_full(|position| usize::from(self.is_stamped(position, FULL)))
+    }
+
+    /// Claims as many slots from the tail on as `count_free` finds free.
+    #[inline(always)]
+    fn claim_free(&self, mut count_free: impl FnMut(u64) -> usize) -> Result<Claim, PushError<()>> {
+        // Ordering: acquire, with the release in `advance` that wrote the tail. A thread that sees this
+        // tail also sees that the head is at most one lap behind: invariant 3.
+        let mut tail = self.tail.load(Ordering::Acquire);
+        let mut race = CasBackoff::new();
+        loop {
+            if tail & CLOSED != 0 {
+                return Err(PushError::Closed(()));
+            }
+            let position = position_of(tail);
+            let count = count_free(position);
+            if count > 0 {
+                match self.advance(&self.tail, tail, count) {
+                    Ok(_) => {
+                        return Ok(Claim { position, count, has_waiters: tail & WAITING != 0 });
+                    }
+                    Err(_) => {
+                        race.spin();
+                        tail = self.tail.load(Ordering::Acquire);
+                    }
+                }
+                continue;
+            }
+            // Ordering: acquire, for invariant 3.
+            let head = position_of(self.head.load(Ordering::Acquire));
+            if self.geometry.next_lap(head) == position {
+                return Err(PushError::Full(()));
+            }
+            let now = self.tail.load(Ordering::Acquire);
+            if now == tail {
+                // A consumer owns the slot and has not released it yet.
+                return Err(PushError::Busy(()));
+            }
+            tail = now;
+        }
+    }
+
+    /// Claims as many slots from the head on as `count_full` finds full.
+    #[inline(always)]
+    fn claim_full(&self, mut count_full: impl FnMut(u64) -> usize) -> Result<Claim, PopError> {
+        // Ordering: acquire, with the release in `advance` that wrote the head. The thread that wrote
+        // it had seen the item published, so the tail is not seen behind the head: invariant 3.
+        let mut head = self.head.load(Ordering::Acquire);
+        let mut race = CasBackoff::new();
+        loop {
+            let position = position_of(head);
+            let count = count_full(position);
+            if count > 0 {
+                match self.advance(&self.head, head, count) {
+                    Ok(_) => {
+                        return Ok(Claim { position, count, has_waiters: head & WAITING != 0 });
+                    }
+                    Err(_) => {
+                        race.spin();
+                        head = self.head.load(Ordering::Acquire);
+                    }
+                }
+                continue;
+            }
+            // The stamp is free for this very position, or a peer owns the slot.
+            if self.is_stamped(position, FREE) {
+                // Ordering: acquire, for invariant 3, and with the release of `close`.
+                let tail = self.tail.load(Ordering::Acquire);
+                if position_of(tail) == position {
+                    return Err(if tail & CLOSED == 0 {
+                        PopError::Empty
+                    } else {
+                        PopError::Closed
+                    });
+                }
+            }
+            let now = self.head.load(Ordering::Acquire);
+            if now == head {
+                return Err(PopError::Busy);
+            }
+            head = now;
+        }
+    }
+
+    #[inline(always)]
+    fn is_stamped(&self, position: u64, state: u64) -> bool {
+        self.slots.stamp(self.geometry.index(position)) == position | state
+    }
+
+    /// Moves head or tail on by `count` positions, if it still has the value `from`.
+    #[inline(always)]
+    fn advance(&self, word: &AtomicU64, from: u64, count: usize) -> Result<u64, u64> {
+        let to =
+            if count == 1 { self.geometry.next(from) } else { self.geometry.advance(from, count) };
+        // Ordering: release, with the acquire loads of this word, for invariant 3.
+        word.compare_exchange_weak(from, to, Ordering::AcqRel, Ordering::Relaxed)
+    }
+
+    /// Fills the claimed slot.
+    #[inline(always)]
+    pub(super) fn publish(&self, claim: &Claim, value: T) {
+        self.slots.fill(self.geometry.index(claim.position), claim.position, value);
+    }
+
+    /// Empties the claimed slot.
+    #[inline(always)]
+    pub(super) fn take(&self, claim: &Claim) -> T {
+        let next = self.geometry.next_lap(claim.position);
+        self.slots.empty(self.geometry.index(claim.position), next)
+    }
+
+    /// Returns whether the ring was open before.
+    pub(super) fn close(&self) -> bool {
+        // Ordering: release, so that a thread that sees the ring closed also sees what happened before.
+        self.tail.fetch_or(CLOSED, Ordering::AcqRel) & CLOSED == 0
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.tail.load(Ordering::Acquire) & CLOSED != 0
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.geometry.capacity()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        // The head first: the tail, loaded later, is not behind it.
+        let head = self.head.load(Ordering::Acquire);
+        let tail = self.tail.load(Ordering::Acquire);
+        self.geometry.distance(head, tail).min(self.capacity())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        let head = self.head.load(Ordering::Acquire);
+        position_of(self.tail.load(Ordering::Acquire)) == position_of(head)
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        let tail = self.tail.load(Ordering::Acquire);
+        let head = position_of(self.head.load(Ordering::Acquire));
+        self.geometry.next_lap(head) == position_of(tail)
+    }
+
+    /// Sets the flag of waiting consumers, which the next push will see, if the ring is empty and open.
+    /// Returns whether it is set.
+    pub(super) fn flag_waiting_consumers(&self) -> bool {
+        let head = self.head.load(Ordering::Acquire);
+        let tail = self.tail.load(Ordering::Acquire);
+        // If the exchange succeeds, the tail has not moved, and neither has the head, which cannot pass
+        // it: the ring was empty when the flag was set.
+        position_of(head) == position_of(tail)
+            && tail & CLOSED == 0
+            && set_waiting(&self.tail, tail)
+    }
+
+    /// Sets the flag of waiting producers, which the next pop will see, if the ring is full and open.
+    /// Returns whether it is set.
+    pub(super) fn flag_waiting_producers(&self) -> bool {
+        let tail = self.tail.load(Ordering::Acquire);
+        let head = self.head.load(Ordering::Acquire);
+        let full = self.geometry.next_lap(position_of(head)) == position_of(tail);
+        full && tail & CLOSED == 0 && set_waiting(&self.head, head)
+    }
+
+    pub(super) fn clear_waiting_consumers(&self) {
+        self.tail.fetch_and(!WAITING, Ordering::AcqRel);
+    }
+
+    pub(super) fn clear_waiting_producers(&self) {
+        self.head.fetch_and(!WAITING, Ordering::AcqRel);
+    }
+}
+
+fn set_waiting(word: &AtomicU64, seen: u64) -> bool {
+    word.compare_exchange(seen, seen | WAITING, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+}
+
+impl<T> Drop for Core<T> {
+    fn drop(&mut self) {
+        if std::mem::needs_drop::<T>() {
+            self.discard_items();
+        }
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(mainstay_loom))]
+mod tests {
+    use super::Core;
+
+    #[test]
+    #[cfg(target_arch = "x86_64")] // on other processors, lines are padded to other sizes
+    fn head_and_tail_are_two_cache_lines_apart() {
+        assert_eq!(
+            std::mem::offset_of!(Core<u64>, head).abs_diff(std::mem::offset_of!(Core<u64>, tail)),
+            128
+        );
+    }
+}

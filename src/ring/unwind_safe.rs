@@ -1,0 +1,41 @@
+//! Unwind safety: a panic cannot leave a ring or a channel in an inconsistent state.
+//!
+//! No user code runs while a slot is claimed, and a wait queue is changed under a lock that no user code
+//! runs under. The compiler cannot see this through the cells of the slots and the lock.
+
+use std::panic::{RefUnwindSafe, UnwindSafe};
+
+use super::channel::Shared;
+use super::{
+    ClosedFuture, Receiver, ReceiverIntoIter, ReceiverIter, ReceiverStream, RecvFuture,
+    RecvTimeoutFuture, Ring, RingDrain, SendFuture, SendTimeoutFuture, Sender, SenderSink,
+};
+
+macro_rules! unwind_safe {
+    ($($name:ident<$($lifetime:lifetime,)? T>;)*) => {$(
+        impl<T> UnwindSafe for $name<$($lifetime,)? T> {}
+        impl<T> RefUnwindSafe for $name<$($lifetime,)? T> {}
+    )*};
+}
+
+unwind_safe! {
+    Ring<T>;
+    RingDrain<'_, T>;
+    Shared<T>;
+    Sender<T>;
+    Receiver<T>;
+    ReceiverIter<'_, T>;
+    ReceiverIntoIter<T>;
+    ReceiverStream<T>;
+    RecvFuture<'_, T>;
+    RecvTimeoutFuture<'_, T>;
+    ClosedFuture<'_, T>;
+}
+
+// These hold an item that the caller can still observe after a panic.
+impl<T: UnwindSafe> UnwindSafe for SendFuture<'_, T> {}
+impl<T: RefUnwindSafe> RefUnwindSafe for SendFuture<'_, T> {}
+impl<T: UnwindSafe> UnwindSafe for SendTimeoutFuture<'_, T> {}
+impl<T: RefUnwindSafe> RefUnwindSafe for SendTimeoutFuture<'_, T> {}
+impl<T: UnwindSafe> UnwindSafe for SenderSink<T> {}
+impl<T: RefUnwindSafe> RefUnwindSafe for SenderSink<T> {}

@@ -1,0 +1,63 @@
+//! The ring for a module that waits in its own way: pushes and pops that report waiters, and the flags
+//! that waiters set.
+
+use super::Ring;
+use super::error::{PopError, PushError};
+
+impl<T> Ring<T> {
+    /// Pushes `make(from)` and returns whether consumers wait for it, or returns `from` in the error.
+    /// `make` runs while the slot is claimed: it must be short and must not panic, because peers wait
+    /// for the slot.
+    #[inline(always)]
+    pub(crate) fn push_with<A>(
+        &self,
+        from: A,
+        make: impl FnOnce(A) -> T,
+    ) -> Result<bool, PushError<A>> {
+        match self.core.claim_push() {
+            Ok(claim) => {
+                self.core.publish(&claim, make(from));
+                Ok(claim.has_waiters)
+            }
+            Err(error) => Err(error.with_value(from)),
+        }
+    }
+
+    /// Pops an item and passes it to `act`, with whether producers wait for the free slot. A large item
+    /// is so moved less often than if it were returned in a `Result`.
+    #[inline(always)]
+    pub(crate) fn pop_with<R>(&self, act: impl FnOnce(T, bool) -> R) -> Result<R, PopError> {
+        let claim = self.core.claim_pop()?;
+        let item = self.core.take(&claim);
+        Ok(act(item, claim.has_waiters))
+    }
+
+    /// Claims the oldest item, and takes it when the returned closure is called.
+    #[cfg(all(test, not(mainstay_loom)))]
+    pub(crate) fn stall_pop(&self) -> Result<impl FnOnce() -> T, PopError> {
+        let claim = self.core.claim_pop()?;
+        Ok(move || self.core.take(&claim))
+    }
+
+    /// Sets the flag that the next push will report, in one step with observing that the ring is empty
+    /// and open. Returns false if it may not be.
+    pub(crate) fn flag_waiting_consumers(&self) -> bool {
+        self.core.flag_waiting_consumers()
+    }
+
+    /// Clears that flag.
+    pub(crate) fn clear_waiting_consumers(&self) {
+        self.core.clear_waiting_consumers();
+    }
+
+    /// Sets the flag that the next pop will report, in one step with observing that the ring is full
+    /// and open. Returns false if it may not be.
+    pub(crate) fn flag_waiting_producers(&self) -> bool {
+        self.core.flag_waiting_producers()
+    }
+
+    /// Clears that flag.
+    pub(crate) fn clear_waiting_producers(&self) {
+        self.core.clear_waiting_producers();
+    }
+}

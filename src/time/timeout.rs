@@ -1,0 +1,130 @@
+//! Bounding a wait by a clock: for a future, and for a thread.
+
+use super::{Clock, Instant, Sleep};
+use crate::sync::block_on_timeout;
+use crate::sync::thread::Parker;
+use pin_project::pin_project;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// A timer that is armed when it is first polled. To be polled only when the operation it bounds is
+/// pending: most operations are ready before a timer would be armed.
+#[pin_project]
+pub(crate) struct Expiry {
+    until: Instant,
+    #[pin]
+    sleep: Option<Sleep>,
+}
+
+impl Expiry {
+    #[inline]
+    pub(crate) const fn new(until: Instant) -> Self {
+        Self { until, sleep: None }
+    }
+
+    #[cold]
+    pub(crate) fn poll(self: Pin<&mut Self>, clock: &Clock, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        if *this.until == Instant::FAR_FUTURE {
+            return Poll::Pending;
+        }
+        if this.sleep.is_none() {
+            this.sleep.set(Some(clock.sleep_until(*this.until)));
+        }
+        this.sleep.as_pin_mut().expect("was just set").poll(cx)
+    }
+}
+
+/// Drives a future until an instant: `None` if it has not completed by then.
+#[pin_project]
+pub(crate) struct Expire<'a, F> {
+    clock: &'a Clock,
+    #[pin]
+    future: F,
+    #[pin]
+    expiry: Expiry,
+}
+
+impl<'a, F> Expire<'a, F> {
+    #[inline]
+    pub(crate) const fn new(clock: &'a Clock, until: Instant, future: F) -> Self {
+        Self { clock, future, expiry: Expiry::new(until) }
+    }
+}
+
+impl<F: Future> Future for Expire<'_, F> {
+    type Output = Option<F::Output>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(output) = this.future.poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        this.expiry.poll(this.clock, cx).map(|()| None)
+    }
+}
+
+/// Drives a future for a limited time: `None` if it has not completed by then.
+///
+/// The time counts from the first poll that finds the future pending.
+#[pin_project]
+pub(crate) struct TimeoutFuture<F> {
+    clock: Clock,
+    timeout: Duration,
+    #[pin]
+    future: F,
+    #[pin]
+    sleep: Option<Sleep>,
+}
+
+impl<F: Future> Future for TimeoutFuture<F> {
+    type Output = Option<F::Output>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        if let Poll::Ready(output) = this.future.poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        if this.sleep.is_none() {
+            this.sleep.set(Some(this.clock.sleep(*this.timeout)));
+        }
+        this.sleep.as_pin_mut().expect("was just set").poll(cx).map(|()| None)
+    }
+}
+
+impl Clock {
+    /// Bounds `future` by `timeout` of this clock.
+    pub(crate) fn timeout<F: Future>(&self, timeout: Duration, future: F) -> TimeoutFuture<F> {
+        TimeoutFuture { clock: self.clone(), timeout, future, sleep: None }
+    }
+
+    /// Runs `future` on the calling thread until it completes or `timeout` of this clock has passed;
+    /// then returns `None`.
+    pub(crate) fn block_on_timeout<F: Future + Unpin>(
+        &self,
+        future: &mut F,
+        timeout: Duration,
+    ) -> Option<F::Output> {
+        if self.is_system() {
+            return block_on_timeout(future, timeout);
+        }
+        let parker = Parker::current();
+        let mut cx = Context::from_waker(parker.waker());
+        let mut deadline = None;
+        loop {
+            if let Poll::Ready(output) = Pin::new(&mut *future).poll(&mut cx) {
+                return Some(output);
+            }
+            let now = self.now();
+            let deadline = *deadline.get_or_insert_with(|| now + timeout);
+            if now >= deadline {
+                return None;
+            }
+            self.park(&parker, deadline);
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Permits that keep their semaphore alive.
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use super::future::OwnedSemaphoreAcquireFuture;
+use super::{Semaphore, SemaphoreClosed, SemaphoreError};
+use crate::sync::PlainArc;
+
+/// One or more permits that keep their [`Semaphore`] alive, so that they can be moved into another task
+/// or thread. Released when dropped.
+#[must_use = "a permit is released when dropped"]
+pub struct OwnedSemaphorePermit {
+    semaphore: PlainArc<Semaphore>,
+    count: u32,
+}
+
+impl OwnedSemaphorePermit {
+    /// For permits that were taken from the engine.
+    #[inline]
+    pub(super) fn new(semaphore: PlainArc<Semaphore>, count: u32) -> Self {
+        Self { semaphore, count }
+    }
+
+    /// Returns how many permits this is.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Returns the semaphore.
+    pub fn semaphore(&self) -> &PlainArc<Semaphore> {
+        &self.semaphore
+    }
+}
+
+impl Drop for OwnedSemaphorePermit {
+    #[inline]
+    fn drop(&mut self) {
+        self.semaphore.engine.give_back(self.count);
+    }
+}
+
+impl fmt::Debug for OwnedSemaphorePermit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnedSemaphorePermit").field("count", &self.count).finish_non_exhaustive()
+    }
+}
+
+impl Semaphore {
+    /// Acquires a permit that keeps the semaphore alive, if one is available and there are no waiters.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`try_acquire`](Self::try_acquire).
+    #[inline]
+    pub fn try_acquire_owned(
+        self: &PlainArc<Self>,
+    ) -> Result<OwnedSemaphorePermit, SemaphoreError> {
+        self.try_acquire_n_owned(1)
+    }
+
+    /// Acquires `n` permits that keep the semaphore alive, if they are available and there are no
+    /// waiters.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`try_acquire_n`](Self::try_acquire_n).
+    ///
+    /// ```
+    /// use mainstay::wait::Semaphore;
+    /// use std::sync::Arc;
+    ///
+    /// let semaphore = Arc::new(Semaphore::new(4));
+    /// let permits = semaphore.try_acquire_n_owned(3).unwrap();
+    /// std::thread::spawn(move || drop(permits)).join().unwrap();
+    /// assert_eq!(semaphore.available(), 4);
+    /// ```
+    #[inline]
+    pub fn try_acquire_n_owned(
+        self: &PlainArc<Self>,
+        n: u32,
+    ) -> Result<OwnedSemaphorePermit, SemaphoreError> {
+        self.try_acquire_n(n).map(|permit| permit.into_owned(self))
+    }
+
+    /// Waits for a permit that keeps the semaphore alive, as the future does: both can be moved into a
+    /// spawned task. The future resolves to [`SemaphoreClosed`] if the semaphore is closed.
+    #[inline]
+    pub fn acquire_owned(self: &PlainArc<Self>) -> OwnedSemaphoreAcquireFuture {
+        self.acquire_n_owned(1)
+    }
+
+    /// Waits for `n` permits that keep the semaphore alive, as the future does. The future resolves to
+    /// [`SemaphoreClosed`] if the semaphore is closed.
+    ///
+    /// ```
+    /// use mainstay::wait::Semaphore;
+    /// use std::sync::Arc;
+    ///
+    /// # futures::executor::block_on(async {
+    /// let semaphore = Arc::new(Semaphore::new(4));
+    /// let permits = semaphore.acquire_n_owned(3).await?;
+    /// # drop(permits);
+    /// # Ok::<_, mainstay::wait::SemaphoreClosed>(())
+    /// # }).unwrap();
+    /// ```
+    #[inline]
+    pub fn acquire_n_owned(self: &PlainArc<Self>, n: u32) -> OwnedSemaphoreAcquireFuture {
+        OwnedSemaphoreAcquireFuture::new(PlainArc::clone(self), n)
+    }
+
+    /// Waits like [`acquire_timeout`](Self::acquire_timeout) for a permit that keeps the semaphore
+    /// alive.
+    ///
+    /// ```
+    /// use mainstay::wait::Semaphore;
+    /// use std::{sync::Arc, time::Duration};
+    ///
+    /// # futures::executor::block_on(async {
+    /// let semaphore = Arc::new(Semaphore::new(4));
+    /// let timeout = Duration::from_millis(1);
+    /// let permit = semaphore.acquire_owned_timeout(timeout).await?;
+    /// # drop(permit);
+    /// # Ok::<_, mainstay::wait::SemaphoreError>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn acquire_owned_timeout(
+        self: &PlainArc<Self>,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<OwnedSemaphorePermit, SemaphoreError>> + Send + use<> {
+        self.acquire_n_owned_timeout(1, timeout)
+    }
+
+    /// Waits like [`acquire_n_timeout`](Self::acquire_n_timeout) for permits that keep the semaphore
+    /// alive.
+    ///
+    /// ```
+    /// use mainstay::wait::Semaphore;
+    /// use std::{sync::Arc, time::Duration};
+    ///
+    /// # futures::executor::block_on(async {
+    /// let semaphore = Arc::new(Semaphore::new(4));
+    /// let timeout = Duration::from_millis(1);
+    /// assert!(semaphore.acquire_n_owned_timeout(5, timeout).await.is_err());
+    /// # });
+    /// ```
+    pub fn acquire_n_owned_timeout(
+        self: &PlainArc<Self>,
+        n: u32,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<OwnedSemaphorePermit, SemaphoreError>> + Send + use<> {
+        let acquired = self.clock.timeout(timeout, self.acquire_n_owned(n));
+        async move { acquired.await.ok_or(SemaphoreError::Exhausted)?.map_err(SemaphoreError::from) }
+    }
+
+    /// Blocks like [`acquire_blocking`](Self::acquire_blocking) for a permit that keeps the semaphore
+    /// alive.
+    ///
+    /// # Errors
+    ///
+    /// [`SemaphoreClosed`] if the semaphore is closed.
+    pub fn acquire_owned_blocking(
+        self: &PlainArc<Self>,
+    ) -> Result<OwnedSemaphorePermit, SemaphoreClosed> {
+        self.acquire_n_owned_blocking(1)
+    }
+
+    /// Blocks like [`acquire_n_blocking`](Self::acquire_n_blocking) for permits that keep the semaphore
+    /// alive.
+    ///
+    /// # Errors
+    ///
+    /// [`SemaphoreClosed`] if the semaphore is closed.
+    ///
+    /// ```
+    /// use mainstay::wait::Semaphore;
+    /// use std::sync::Arc;
+    ///
+    /// let semaphore = Arc::new(Semaphore::new(4));
+    /// let permits = semaphore.acquire_n_owned_blocking(3)?;
+    /// assert_eq!(permits.count(), 3);
+    /// # Ok::<_, mainstay::wait::SemaphoreClosed>(())
+    /// ```
+    pub fn acquire_n_owned_blocking(
+        self: &PlainArc<Self>,
+        n: u32,
+    ) -> Result<OwnedSemaphorePermit, SemaphoreClosed> {
+        self.acquire_n_blocking(n).map(|permit| permit.into_owned(self))
+    }
+
+    /// Blocks like [`acquire_blocking_timeout`](Self::acquire_blocking_timeout) for a permit that keeps
+    /// the semaphore alive.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`acquire_blocking_timeout`](Self::acquire_blocking_timeout).
+    ///
+    /// ```
+    /// use mainstay::wait::Semaphore;
+    /// use std::{sync::Arc, time::Duration};
+    ///
+    /// let semaphore = Arc::new(Semaphore::new(4));
+    /// let timeout = Duration::from_millis(1);
+    /// assert!(semaphore.acquire_owned_blocking_timeout(timeout).is_ok());
+    /// ```
+    pub fn acquire_owned_blocking_timeout(
+        self: &PlainArc<Self>,
+        timeout: Duration,
+    ) -> Result<OwnedSemaphorePermit, SemaphoreError> {
+        self.acquire_n_owned_blocking_timeout(1, timeout)
+    }
+
+    /// Blocks like [`acquire_n_blocking_timeout`](Self::acquire_n_blocking_timeout) for permits that
+    /// keep the semaphore alive.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`acquire_n_blocking_timeout`](Self::acquire_n_blocking_timeout).
+    ///
+    /// ```
+    /// use mainstay::wait::Semaphore;
+    /// use std::{sync::Arc, time::Duration};
+    ///
+    /// let semaphore = Arc::new(Semaphore::new(4));
+    /// let timeout = Duration::from_millis(1);
+    /// assert!(semaphore.acquire_n_owned_blocking_timeout(5, timeout).is_err());
+    /// ```
+    pub fn acquire_n_owned_blocking_timeout(
+        self: &PlainArc<Self>,
+        n: u32,
+        timeout: Duration,
+    ) -> Result<OwnedSemaphorePermit, SemaphoreError> {
+        self.acquire_n_blocking_timeout(n, timeout).map(|permit| permit.into_owned(self))
+    }
+}

@@ -1,0 +1,303 @@
+//! How a job enters the queue, or runs in the call that submits it.
+
+use super::{StartLimit, Submitter};
+use crate::error::{Reason, Rejection};
+use crate::random::one_in;
+use crate::ring::PushError;
+use crate::sync::hint::spin_loop;
+use crate::time::{Deadline, Instant};
+use crate::wait::Attempt;
+use crate::worker_pool::error::SubmitError;
+use crate::worker_pool::handle::TrackedJob;
+use crate::worker_pool::job::{Job, fits};
+use crate::worker_pool::queue::priority_queue::BoundedQueue;
+use crate::worker_pool::run::{DiscardReason, JobEnd, Run, RunContext, Stamped, Timed};
+use crate::worker_pool::shared::wake_after_push;
+use crate::worker_pool::stats::SAMPLE_INTERVAL;
+use crate::worker_pool::workers::current::{self, PoolId};
+use std::time::Duration;
+
+/// Work with what the pool must know about it while it is queued.
+pub(super) enum Envelope<R> {
+    Bare(R),
+    Stamped(Stamped<R>),
+    Timed(Timed<R>),
+}
+
+impl<R: Run> Envelope<R> {
+    pub(super) fn into_work(self) -> R {
+        match self {
+            Self::Bare(work) => work,
+            Self::Stamped(Stamped { work, .. }) | Self::Timed(Timed { work, .. }) => work,
+        }
+    }
+
+    /// Starts measuring the queue wait: waiting for a full queue is not part of it.
+    fn stamp(&mut self, now: impl FnOnce() -> Instant) {
+        match self {
+            Self::Bare(_) => {}
+            Self::Stamped(Stamped { queued_at, .. }) | Self::Timed(Timed { queued_at, .. }) => {
+                *queued_at = now();
+            }
+        }
+    }
+
+    fn run(self, context: &RunContext<'_>) -> JobEnd {
+        match self {
+            Self::Bare(work) => work.run(context),
+            Self::Stamped(work) => work.run(context),
+            Self::Timed(work) => work.run(context),
+        }
+    }
+}
+
+/// Pushes work into a slot. Work that does not fit is boxed before a slot is claimed, because other
+/// threads wait for a claimed slot.
+#[inline(always)]
+fn push<R: Run + 'static>(queue: &BoundedQueue<Job>, work: R) -> Result<bool, PushError<R>> {
+    if const { fits::<R>() } {
+        queue.ring().push_with(work, Job::new)
+    } else {
+        push_boxed(queue, work)
+    }
+}
+
+#[cold]
+fn push_boxed<R: Run + 'static>(queue: &BoundedQueue<Job>, work: R) -> Result<bool, PushError<R>> {
+    queue.ring().push_with(Box::new(work), Job::new).map_err(|error| map_error(error, |work| *work))
+}
+
+fn map_error<A, B>(error: PushError<A>, map: impl FnOnce(A) -> B) -> PushError<B> {
+    match error {
+        PushError::Full(work) => PushError::Full(map(work)),
+        PushError::Busy(work) => PushError::Busy(map(work)),
+        PushError::Closed(work) => PushError::Closed(map(work)),
+    }
+}
+
+/// How long a blocking submission waits while the queue is full.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum BlockingLimit {
+    /// Not at all.
+    NoWait,
+    Timeout(Duration),
+    Unlimited,
+}
+
+/// How an attempt of a waiting submission ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Entered {
+    Queued,
+    Closed,
+}
+
+/// The result of submitting an `R`: an error returns it.
+pub(super) type Enqueued<R> = Result<(), (Reason, Envelope<R>)>;
+
+/// How often a submission that does not wait tries again while another thread uses the slot. If that
+/// thread has not finished by then, it has lost its processor.
+const BUSY_RETRIES: u32 = 64;
+
+impl<'a> Submitter<'a> {
+    #[inline(always)]
+    pub(super) fn envelope<R: Run>(&self, work: R) -> Envelope<R> {
+        self.envelope_with(self.limits(), work)
+    }
+
+    #[inline(always)]
+    pub(super) fn envelope_with<R: Run>(
+        &self,
+        limits: Option<(Instant, Deadline)>,
+        work: R,
+    ) -> Envelope<R> {
+        if let Some((queued_at, deadline)) = limits {
+            return Envelope::Timed(Timed { work, queued_at, deadline });
+        }
+        // A stamp must not cause boxing. The sample is drawn at random: a counter of the thread would
+        // give all samples to one pool if the thread submits to two pools in turn.
+        if const { fits::<Stamped<R>>() || !fits::<R>() } && one_in(SAMPLE_INTERVAL) {
+            return Envelope::Stamped(Stamped { work, queued_at: self.pool.clock.now() });
+        }
+        Envelope::Bare(work)
+    }
+
+    /// The current time and the job's deadline, if its wait in the queue is limited.
+    #[inline(always)]
+    pub(super) fn limits(&self) -> Option<(Instant, Deadline)> {
+        let limited = self.pool.codel.is_some() || !matches!(self.start_limit, StartLimit::None);
+        limited.then(|| self.deadline())
+    }
+
+    fn deadline(&self) -> (Instant, Deadline) {
+        let now = self.pool.clock.now();
+        let deadline = match self.start_limit {
+            StartLimit::None => Deadline::NEVER,
+            StartLimit::Timeout(timeout) => Deadline::after(now, timeout),
+            StartLimit::Deadline(deadline) => deadline,
+        };
+        (now, deadline)
+    }
+
+    #[inline(always)]
+    pub(super) fn queue(&self) -> &'a BoundedQueue<Job> {
+        self.pool.queue.jobs.queue(self.priority as usize)
+    }
+
+    /// Makes one attempt.
+    #[inline(always)]
+    pub(super) fn push<R: Run + 'static>(
+        &self,
+        envelope: Envelope<R>,
+    ) -> Result<(), PushError<Envelope<R>>> {
+        let queue = self.queue();
+        let pushed = match envelope {
+            Envelope::Bare(work) => {
+                push(queue, work).map_err(|error| map_error(error, Envelope::Bare))
+            }
+            Envelope::Stamped(work) => {
+                push(queue, work).map_err(|error| map_error(error, Envelope::Stamped))
+            }
+            Envelope::Timed(work) => {
+                push(queue, work).map_err(|error| map_error(error, Envelope::Timed))
+            }
+        };
+        if pushed? {
+            wake_after_push(self.pool);
+        }
+        Ok(())
+    }
+
+    /// Queues the work if the queue is not full.
+    #[inline(always)]
+    pub(super) fn try_enqueue<R: Run + 'static>(&self, envelope: Envelope<R>) -> Enqueued<R> {
+        match self.push(envelope) {
+            Ok(()) => Ok(()),
+            Err(error) => self.retry_while_busy(error),
+        }
+    }
+
+    #[cold]
+    fn retry_while_busy<R: Run + 'static>(&self, mut error: PushError<Envelope<R>>) -> Enqueued<R> {
+        for _ in 0..BUSY_RETRIES {
+            let PushError::Busy(envelope) = error else { break };
+            spin_loop();
+            error = match self.push(envelope) {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+        }
+        Err(match error {
+            PushError::Closed(envelope) => (Reason::ShutDown, envelope),
+            PushError::Full(envelope) | PushError::Busy(envelope) => (Reason::QueueFull, envelope),
+        })
+    }
+
+    /// Queues the work, blocking the thread while the queue is full. A worker of this pool does not
+    /// wait, because all workers might: it runs the work.
+    #[inline(always)]
+    pub(super) fn enqueue_blocking<R: Run + 'static>(
+        &self,
+        envelope: Envelope<R>,
+        limit: BlockingLimit,
+    ) -> Enqueued<R> {
+        match self.try_enqueue(envelope) {
+            Err((Reason::QueueFull, envelope)) => self.block_or_run(envelope, limit),
+            other => other,
+        }
+    }
+
+    #[cold]
+    pub(super) fn block_or_run<R: Run + 'static>(
+        &self,
+        envelope: Envelope<R>,
+        limit: BlockingLimit,
+    ) -> Enqueued<R> {
+        let mut envelope = Some(envelope);
+        let ran = current::on_worker_of(PoolId::of(self.pool), |context| {
+            self.run_here(envelope.take(), context)
+        });
+        if let Some(result) = ran {
+            return result;
+        }
+        let wait = self.queue().wait_until_not_full();
+        let entered = match limit {
+            BlockingLimit::NoWait => None,
+            BlockingLimit::Timeout(timeout) => {
+                wait.block_timeout(timeout, || self.attempt(&mut envelope))
+            }
+            // The attempt before this call found the queue full.
+            BlockingLimit::Unlimited => {
+                Some(wait.block_after(Attempt::NotReady, || self.attempt(&mut envelope)))
+            }
+        };
+        match (entered, envelope) {
+            (Some(Entered::Closed), Some(envelope)) => Err((Reason::ShutDown, envelope)),
+            (None, Some(envelope)) => Err((Reason::QueueTimeout, envelope)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes one attempt of a submission that waits. Takes the envelope only if the attempt succeeds.
+    pub(super) fn attempt<R: Run + 'static>(
+        &self,
+        slot: &mut Option<Envelope<R>>,
+    ) -> Attempt<Entered> {
+        let Some(mut envelope) = slot.take() else {
+            unreachable!("a submission ends when its envelope is taken")
+        };
+        envelope.stamp(|| self.pool.clock.now());
+        let (attempt, envelope) = match self.push(envelope) {
+            Ok(()) => return Attempt::Done(Entered::Queued),
+            Err(PushError::Closed(envelope)) => (Attempt::Done(Entered::Closed), envelope),
+            Err(PushError::Full(envelope)) => (Attempt::NotReady, envelope),
+            Err(PushError::Busy(envelope)) => (Attempt::Busy, envelope),
+        };
+        *slot = Some(envelope);
+        attempt
+    }
+
+    /// Runs the work in the call that submits it, unless such calls are nested too deep.
+    pub(super) fn run_here<R: Run>(
+        &self,
+        envelope: Option<Envelope<R>>,
+        context: &RunContext<'_>,
+    ) -> Enqueued<R> {
+        let Some(envelope) = envelope else { unreachable!("every caller passes one") };
+        if current::depth() >= self.pool.config.max_inline_depth {
+            return Err((Reason::QueueFull, envelope));
+        }
+        current::deeper(|| context.run_counted(|| envelope.run(context)));
+        Ok(())
+    }
+
+    /// Counts a job that was not accepted, and makes the error that returns it.
+    #[cold]
+    pub(super) fn submit_error<F>(&self, reason: Reason, job: F) -> SubmitError<F> {
+        self.pool.outside.rejected.add(1);
+        SubmitError::new(job, Rejection::new(reason, self.pool.name))
+    }
+
+    #[cold]
+    pub(super) fn spawn_error<F, T>(
+        &self,
+        reason: Reason,
+        envelope: Envelope<TrackedJob<F, T>>,
+    ) -> SubmitError<F>
+    where
+        F: FnOnce() -> T + Send,
+        T: Send,
+    {
+        self.submit_error(reason, envelope.into_work().into_body())
+    }
+
+    /// Counts a job that was not accepted, and ends its handle.
+    #[cold]
+    pub(super) fn fail<R: Run>(&self, reason: Reason, envelope: Envelope<R>) {
+        let reason = match reason {
+            Reason::ShutDown => DiscardReason::ShutDown,
+            _ => DiscardReason::QueueFull,
+        };
+        self.pool.outside.rejected.add(1);
+        envelope.into_work().discard(reason);
+    }
+}

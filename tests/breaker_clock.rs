@@ -1,0 +1,172 @@
+//! Clocks that are set back or far ahead: no instant that a breaker keeps is waited for longer than it
+//! would be if it were set now.
+#![cfg(not(mainstay_loom))]
+
+use mainstay::backoff::{Backoff, Jitter};
+use mainstay::breaker::{CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerState as State};
+use mainstay::error::Reason;
+use mainstay::outcome::Outcome;
+use mainstay::time::{Instant, ManualClock};
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MS: Duration = Duration::from_millis(1);
+
+/// Opens for 10 s, then twice as long each time, up to 60 s; two probes at a time, four decide.
+fn builder(time: &ManualClock) -> CircuitBreakerBuilder {
+    CircuitBreaker::builder()
+        .clock(time.clock())
+        .count_window(10)
+        .min_calls(4)
+        .open_duration(
+            Backoff::exponential(10 * SECOND).max_delay(60 * SECOND).jitter(Jitter::None),
+        )
+        .half_open_concurrency(2)
+        .half_open_calls(4)
+        .probe_timeout(100 * SECOND)
+}
+
+/// Makes calls: `.` succeeds, `x` fails, `i` is ignored, `d` is dropped, `r` is rejected.
+fn calls(breaker: &CircuitBreaker, script: &str) {
+    for (i, call) in script.chars().filter(|c| !c.is_whitespace()).enumerate() {
+        let permit = breaker.try_acquire();
+        match (call, permit) {
+            ('.', Ok(permit)) => permit.success(),
+            ('x', Ok(permit)) => permit.failure(),
+            ('i', Ok(permit)) => permit.ignore(),
+            ('d', Ok(permit)) => drop(permit),
+            ('r', Err(rejection)) => assert_eq!(rejection.reason(), Reason::CircuitOpen),
+            (call, permit) => panic!("call {i} {call:?} of {script:?}: {permit:?} {breaker:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_clock_may_be_set_back_or_far_ahead() {
+    let time = ManualClock::new();
+    let start = time.now();
+    let breaker =
+        builder(&time).time_window(10 * SECOND, 10).slow_calls(SECOND, 1.0).build().unwrap();
+    let permit = breaker.try_acquire().unwrap();
+    time.set(start - 1000 * SECOND);
+    permit.success(); // counts as having taken no time
+    assert_eq!(breaker.snapshot().counts.slow, 0);
+    calls(&breaker, "xxx");
+    assert_eq!(breaker.state(), State::Open);
+    time.set(Instant::ORIGIN);
+    assert!(breaker.try_acquire().unwrap_err().retry_after() >= Some(10 * SECOND));
+    time.set(Instant::FAR_FUTURE);
+    calls(&breaker, "...");
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+/// Of a clock that stood far ahead, no instant is waited for after the clock was set back.
+#[test]
+fn an_open_duration_is_counted_anew_after_the_clock_was_set_back() {
+    for pause in [None, Some(30 * SECOND)] {
+        let time = ManualClock::new();
+        let start = time.now();
+        let breaker = builder(&time).build().unwrap();
+        time.advance(1_000_000 * SECOND);
+        match pause {
+            None => calls(&breaker, "xxxx"),
+            Some(pause) => {
+                let permit = breaker.try_acquire().unwrap();
+                permit.record_outcome(Outcome::Unavailable(pause));
+            }
+        }
+        let duration = pause.unwrap_or(10 * SECOND);
+        time.set(start);
+        assert_eq!(breaker.snapshot().retry_after, Some(duration));
+        assert_eq!(breaker.try_acquire().unwrap_err().retry_after(), Some(duration));
+        time.advance(duration - Duration::from_nanos(1));
+        calls(&breaker, "r");
+        time.advance(Duration::from_nanos(1));
+        calls(&breaker, "...");
+        assert_eq!(breaker.state(), State::Closed);
+    }
+}
+
+#[test]
+fn a_ramp_is_counted_anew_after_the_clock_was_set_back() {
+    let time = ManualClock::new();
+    let start = time.now();
+    time.advance(1_000_000 * SECOND);
+    let breaker = builder(&time).ramp_up_duration(10 * SECOND).build().unwrap();
+    calls(&breaker, "xxxx");
+    time.advance(10 * SECOND);
+    calls(&breaker, "...");
+    time.set(start);
+    drop(breaker.try_acquire());
+    time.advance(5 * SECOND);
+    let admitted = (0..100).filter(|_| breaker.try_acquire().is_ok()).count();
+    assert!((53..=57).contains(&admitted), "{admitted} of 100 in the middle of the ramp");
+    time.advance(5 * SECOND);
+    assert!((0..50).all(|_| breaker.try_acquire().is_ok()));
+}
+
+/// The timeout is that of the configuration in force, counted by the clock as it is.
+#[test]
+fn a_lost_probe_holds_its_slot_for_one_timeout_at_most() {
+    let wedge = |timeout: Duration| {
+        let time = ManualClock::new();
+        let breaker = builder(&time)
+            .half_open_concurrency(1)
+            .probe_timeout(timeout)
+            .open_duration(Backoff::constant(SECOND))
+            .build()
+            .unwrap();
+        for _ in 0..4 {
+            breaker.try_acquire().unwrap().failure();
+        }
+        time.advance(SECOND);
+        std::mem::forget(breaker.try_acquire().unwrap());
+        assert!(breaker.try_acquire().is_err());
+        (time, breaker)
+    };
+    let is_free_after_one_timeout = |time: &ManualClock, breaker: &CircuitBreaker| {
+        assert!(breaker.try_acquire().is_err());
+        time.advance(30 * SECOND);
+        breaker.try_acquire().unwrap().success();
+    };
+
+    let (time, breaker) = wedge(Duration::MAX);
+    breaker.reconfigure(breaker.config().probe_timeout(30 * SECOND)).unwrap();
+    is_free_after_one_timeout(&time, &breaker);
+
+    let (time, breaker) = wedge(30 * SECOND);
+    time.set(time.now() - 1000 * SECOND);
+    is_free_after_one_timeout(&time, &breaker);
+}
+
+#[test]
+fn calls_in_flight_are_not_overdue_after_the_clock_was_set_back() {
+    let time = ManualClock::new();
+    let start = time.now();
+    let breaker = builder(&time).slow_calls(800 * MS, 0.5).track_in_flight().build().unwrap();
+    time.advance(1_000_000 * SECOND);
+    let before: Vec<_> = (0..15)
+        .map(|_| {
+            time.advance(50 * MS);
+            breaker.try_acquire().unwrap()
+        })
+        .collect();
+    assert_eq!(breaker.snapshot().overdue, 0);
+    time.set(start);
+    let after: Vec<_> = (0..15)
+        .map(|_| {
+            time.advance(50 * MS);
+            breaker.try_acquire().expect("no call is overdue by the clock as it is now")
+        })
+        .collect();
+    assert_eq!(breaker.snapshot().overdue, 0);
+    for permit in before.into_iter().chain(after) {
+        permit.ignore();
+    }
+    assert_eq!(breaker.snapshot().overdue, 0);
+    // Calls that hang are detected as before.
+    let hung: Vec<_> = (0..10).map(|_| breaker.try_acquire().unwrap()).collect();
+    time.advance(SECOND);
+    assert!(breaker.try_acquire().is_err());
+    drop(hung);
+}

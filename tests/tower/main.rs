@@ -1,0 +1,7 @@
+//! Pipelines as Tower layers.
+#![cfg(all(not(mainstay_loom), feature = "tower"))]
+
+mod ends;
+mod layers;
+mod ready;
+mod support;

@@ -1,0 +1,55 @@
+//! A panic in user code leaves every type usable, so their values may cross `catch_unwind`.
+#![cfg(not(mainstay_loom))]
+
+use mainstay::backoff::{Backoff, Jitter};
+use mainstay::error::{ConfigError, Error, Rejection, TimedOut};
+use mainstay::event::{Event, EventValue, Subscription};
+use mainstay::object_pool::{
+    ObjectPool, ObjectPoolSnapshot, OwnedPooledObject, PooledObject, TakenObject,
+};
+use mainstay::outcome::{FailOnError, Outcome, TimedClassifier};
+use mainstay::window::{
+    LatencyHistogram, LatencySummary, Sample, Window, WindowCounts, WindowGeneration,
+};
+use std::panic::{RefUnwindSafe, UnwindSafe};
+
+fn is_unwind_safe<T: UnwindSafe + RefUnwindSafe>() {}
+
+#[test]
+fn values_may_cross_catch_unwind() {
+    is_unwind_safe::<Backoff>();
+    is_unwind_safe::<Jitter>();
+    is_unwind_safe::<ConfigError>();
+    is_unwind_safe::<Error<String>>();
+    is_unwind_safe::<Rejection>();
+    is_unwind_safe::<TimedOut>();
+    is_unwind_safe::<Event<'static>>();
+    is_unwind_safe::<EventValue>();
+    is_unwind_safe::<Subscription>();
+    is_unwind_safe::<ObjectPool<Vec<u8>>>();
+    is_unwind_safe::<ObjectPoolSnapshot>();
+    is_unwind_safe::<PooledObject<'static, Vec<u8>>>();
+    is_unwind_safe::<OwnedPooledObject<Vec<u8>>>();
+    is_unwind_safe::<TakenObject<Vec<u8>>>();
+    is_unwind_safe::<Outcome>();
+    is_unwind_safe::<FailOnError>();
+    is_unwind_safe::<TimedClassifier<fn()>>();
+    is_unwind_safe::<LatencyHistogram>();
+    is_unwind_safe::<LatencySummary>();
+    is_unwind_safe::<Sample>();
+    is_unwind_safe::<Window>();
+    is_unwind_safe::<WindowCounts>();
+    is_unwind_safe::<WindowGeneration>();
+}
+
+#[cfg(feature = "metrics")]
+#[test]
+fn a_metrics_observer_may_cross_catch_unwind() {
+    is_unwind_safe::<mainstay::telemetry::MetricsObserver>();
+}
+
+#[cfg(feature = "tracing")]
+#[test]
+fn a_tracing_observer_may_cross_catch_unwind() {
+    is_unwind_safe::<mainstay::telemetry::TracingObserver>();
+}

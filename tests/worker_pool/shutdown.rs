@@ -1,0 +1,112 @@
+//! Shutting down: draining, handing back, timeouts, dropping the last handle.
+
+use super::{Hold, LONG, pool};
+use mainstay::worker_pool::{JobError, Shutdown, WorkerPool};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+#[test]
+fn draining_runs_all_queued_jobs() {
+    let pool = pool(2, 256);
+    let handles: Vec<_> = (0..200).map(|number| pool.try_spawn(move || number).unwrap()).collect();
+    let report = pool.shutdown(Shutdown::drain());
+    assert_eq!((report.completed, report.running, report.jobs.len()), (200, 0, 0));
+    for (number, job) in handles.into_iter().enumerate() {
+        assert_eq!(job.join_blocking().unwrap(), number);
+    }
+    assert!(pool.is_shut_down());
+    assert_eq!(pool.snapshot().workers, 0);
+    assert_eq!(pool.shutdown(Shutdown::drain()).completed, 200, "a second call");
+}
+
+#[test]
+fn queued_jobs_are_handed_back() {
+    let pool = pool(1, 16);
+    let hold = Hold::one(&pool);
+    let [run, dropped, cancelled] = [1, 2, 3].map(|number| pool.try_spawn(move || number).unwrap());
+    assert!(cancelled.cancel());
+    let mut report = pool.shutdown(Shutdown::cancel().timeout(Duration::ZERO));
+    assert_eq!((report.completed, report.running, report.jobs.len()), (0, 1, 3));
+    report.jobs.remove(0).run();
+    assert_eq!(run.join_blocking().unwrap(), 1);
+    report.jobs.clear();
+    assert!(matches!(dropped.join_blocking(), Err(JobError::Shutdown)));
+    assert!(matches!(cancelled.join_blocking(), Err(JobError::Cancelled)));
+    hold.release();
+    let report = pool.shutdown(Shutdown::drain());
+    assert_eq!((report.completed, report.running), (2, 0));
+}
+
+#[test]
+fn draining_ends_at_its_timeout() {
+    let pool = pool(1, 16);
+    let hold = Hold::one(&pool);
+    let job = pool.try_spawn(|| ()).unwrap();
+    let report = pool.shutdown(Shutdown::drain().timeout(Duration::from_millis(5)));
+    assert_eq!((report.running, report.jobs.len()), (1, 1));
+    drop(report);
+    assert!(matches!(job.join_blocking(), Err(JobError::Shutdown)));
+    hold.release();
+    assert_eq!(pool.shutdown(Shutdown::drain()).running, 0);
+}
+
+#[test]
+fn a_worker_can_shut_its_pool_down() {
+    let pool = pool(2, 16);
+    let inner = pool.clone();
+    let report = pool.call_blocking(move || {
+        let report = inner.shutdown(Shutdown::drain());
+        (report.running, report.jobs.len())
+    });
+    assert_eq!(report.unwrap(), (1, 0));
+    assert_eq!(pool.shutdown(Shutdown::drain()).running, 0);
+}
+
+#[test]
+fn dropping_the_last_handle_shuts_the_pool_down() {
+    let ran = Arc::new(AtomicUsize::new(0));
+    let draining = pool(2, 256);
+    for _ in 0..100 {
+        let ran = Arc::clone(&ran);
+        draining
+            .try_submit(move || {
+                ran.fetch_add(1, Ordering::Relaxed);
+            })
+            .unwrap();
+    }
+    let other = draining.clone();
+    drop(draining);
+    other.try_submit(|| ()).unwrap();
+    drop(other);
+    assert_eq!(ran.load(Ordering::Relaxed), 100, "queued jobs have run");
+
+    let cancelling = WorkerPool::builder()
+        .workers(1)
+        .on_drop(Shutdown::cancel().timeout(Duration::ZERO))
+        .build()
+        .unwrap();
+    let hold = Hold::one(&cancelling);
+    let job = cancelling.try_spawn(|| ()).unwrap();
+    drop(cancelling);
+    assert!(matches!(job.join_blocking(), Err(JobError::Shutdown)));
+    hold.release();
+}
+
+#[test]
+fn a_job_may_drop_the_last_handle() {
+    let (sender, dropped) = channel();
+    let pool = pool(1, 4);
+    let inner = pool.clone();
+    let (go, gone) = channel::<()>();
+    pool.try_submit(move || {
+        let _ = gone.recv();
+        drop(inner);
+        sender.send(()).unwrap();
+    })
+    .unwrap();
+    drop(pool);
+    go.send(()).unwrap();
+    dropped.recv_timeout(LONG).unwrap();
+}
