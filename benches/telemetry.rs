@@ -1,5 +1,6 @@
-//! The cost of observers: of a call that changes no state, and of two changes of state (a breaker opens
-//! and is reset), without an observer and with each, with and without a recorder or subscriber behind it.
+//! The cost of observers: of a call that changes no state, and of two changes of state (a breaker
+//! opens and is reset), without an observer and with each, with and without a recorder or
+//! subscriber behind it.
 #![allow(missing_docs)] // criterion's macro makes a function without any
 
 use criterion::{Criterion, criterion_group, criterion_main};

@@ -2,10 +2,10 @@
 //!
 //! A retry uses a backoff between its attempts, a breaker for how long it stays open.
 //!
-//! Jitter spreads callers that failed at the same time. Without it they retry at the same time, and the
-//! server that has just recovered receives all of them in the same millisecond. The kinds of jitter are
-//! those of Marc Brooker, *Exponential Backoff And Jitter* (AWS Architecture Blog, 2015), who also
-//! compares them; full jitter causes the least work in total.
+//! Jitter spreads callers that failed at the same time. Without it they retry at the same time, and
+//! the server that has just recovered receives all of them in the same millisecond. The kinds of
+//! jitter are those of Marc Brooker, *Exponential Backoff And Jitter* (AWS Architecture Blog,
+//! 2015), who also compares them; full jitter causes the least work in total.
 //!
 //! # Examples
 //!
@@ -14,7 +14,8 @@
 //! use mainstay::random::Random;
 //! use std::time::Duration;
 //!
-//! let backoff = Backoff::exponential(Duration::from_millis(100)).jitter(Jitter::None);
+//! let initial = Duration::from_millis(100);
+//! let backoff = Backoff::exponential(initial).jitter(Jitter::None);
 //! let random = Random::system();
 //! let mut delays = backoff.delays(&random);
 //! assert_eq!(delays.next(), Some(Duration::from_millis(100)));
@@ -67,8 +68,8 @@ pub enum Jitter {
     Full,
     /// Between half of `d` and `d`: never an immediate retry.
     Equal,
-    /// Between the initial delay (of a custom backoff: `d`) and three times the delay before, however
-    /// `d` grows.
+    /// Between the initial delay (of a custom backoff: `d`) and three times the delay before,
+    /// however `d` grows.
     Decorrelated,
 }
 
@@ -102,8 +103,8 @@ impl Backoff {
         Self { formula, custom: None, has_default_jitter: true, unused_factor: None }
     }
 
-    /// Creates a backoff that starts at `initial`, which must be above zero, and doubles each time, up
-    /// to 30 s.
+    /// Creates a backoff that starts at `initial`, which must be above zero, and doubles each time,
+    /// up to 30 s.
     ///
     /// ```
     /// use mainstay::{backoff::Backoff, retry::Retry};
@@ -119,17 +120,18 @@ impl Backoff {
         Self::new(Growth::Exponential { factor: 2.0 }, initial)
     }
 
-    /// Creates a backoff of `initial`, which must be above zero, times 1, 1, 2, 3, 5, …, up to 30 s. It
-    /// grows more slowly than an exponential one.
+    /// Creates a backoff of `initial`, which must be above zero, times 1, 1, 2, 3, 5, …, up to 30
+    /// s. It grows more slowly than an exponential one.
     ///
     /// ```
     /// # use mainstay::backoff::{Backoff, Jitter};
     /// # use mainstay::random::Random;
     /// # use std::time::Duration;
-    /// let backoff = Backoff::fibonacci(Duration::from_millis(10)).jitter(Jitter::None);
+    /// let initial = Duration::from_millis(10);
+    /// let backoff = Backoff::fibonacci(initial).jitter(Jitter::None);
     /// let random = Random::system();
-    /// let millis: Vec<_> = backoff.delays(&random).take(5).map(|d| d.as_millis()).collect();
-    /// assert_eq!(millis, [10, 10, 20, 30, 50]);
+    /// let delays: Vec<_> = backoff.delays(&random).take(5).collect();
+    /// assert_eq!(delays, [1, 1, 2, 3, 5].map(|n| n * initial));
     /// ```
     #[must_use]
     pub const fn fibonacci(initial: Duration) -> Self {
@@ -180,8 +182,8 @@ impl Backoff {
         self
     }
 
-    /// Sets how delays are spread. Default: full jitter, which a breaker replaces by equal jitter; none
-    /// for constant and custom delays.
+    /// Sets how delays are spread. Default: full jitter, which a breaker replaces by equal jitter;
+    /// none for constant and custom delays.
     #[must_use]
     pub const fn jitter(mut self, jitter: Jitter) -> Self {
         self.formula.jitter = jitter;
@@ -230,7 +232,8 @@ impl Backoff {
 
     /// An upper bound of the sum of the first `n` delays; `None` if there is none.
     pub(crate) fn max_total(&self, n: u32) -> Option<Duration> {
-        /// How many delays are added one by one. Each after them is taken to be as long as the last.
+        /// How many delays are added one by one. Each after them is taken to be as long as the
+        /// last.
         const ONE_BY_ONE: u32 = 64;
 
         let Formula { growth, jitter, max_delay, .. } = self.formula;

@@ -28,13 +28,14 @@ use std::time::Duration;
 /// # As `std::error::Error`
 ///
 /// `Error<E>` implements [`std::error::Error`] for every `E` that has `Debug` and `Display`. So `?`
-/// converts it into `anyhow::Error` or `Box<dyn Error>` also where `E` is such a type itself, as in a
-/// Tower stack or an application that uses `anyhow`. (These types do not implement
+/// converts it into `anyhow::Error` or `Box<dyn Error>` also where `E` is such a type itself, as in
+/// a Tower stack or an application that uses `anyhow`. (These types do not implement
 /// `std::error::Error`, so the implementation cannot require it of `E`.)
 ///
-/// It displays as the operation's error does, and [`source`](std::error::Error::source) returns `None`:
-/// the chain of causes belongs to the operation's error. Get it from [`operation`](Self::operation), or
-/// convert with [`into_boxed`](Self::into_boxed), which keeps the chain:
+/// It displays as the operation's error does, and [`source`](std::error::Error::source) returns
+/// `None`: the chain of causes belongs to the operation's error. Get it from
+/// [`operation`](Self::operation), or convert with [`into_boxed`](Self::into_boxed), which keeps
+/// the chain:
 ///
 /// ```
 /// use mainstay::error::Error;
@@ -102,8 +103,8 @@ impl<E> Error<E> {
         }
     }
 
-    /// Returns [`retry_after`](Self::retry_after) in whole seconds, rounded up, as in the header field
-    /// `Retry-After`.
+    /// Returns [`retry_after`](Self::retry_after) in whole seconds, rounded up, as in the header
+    /// field `Retry-After`.
     #[must_use]
     pub fn retry_after_secs(&self) -> Option<u64> {
         self.retry_after().map(seconds)
@@ -115,7 +116,8 @@ impl<E> Error<E> {
     /// use mainstay::error::Error;
     ///
     /// let error = Error::Operation(std::io::Error::other("no route"));
-    /// assert_eq!(error.map_operation(|error| error.to_string()).operation().unwrap(), "no route");
+    /// let error: Error<String> = error.map_operation(|error| error.to_string());
+    /// assert_eq!(error.operation().unwrap(), "no route");
     /// ```
     pub fn map_operation<F>(self, f: impl FnOnce(E) -> F) -> Error<F> {
         match self {
@@ -131,7 +133,8 @@ impl<E> Error<E> {
     /// ```
     /// use mainstay::error::{Error, Reason, Rejection};
     ///
-    /// let error: Error<std::io::Error> = Rejection::new(Reason::QueueFull, "mailer").into();
+    /// let rejection = Rejection::new(Reason::QueueFull, "mailer");
+    /// let error: Error<std::io::Error> = rejection.into();
     /// let boxed = error.into_boxed();
     /// assert!(boxed.downcast_ref::<Rejection>().is_some());
     /// ```
@@ -241,7 +244,8 @@ pub enum Reason {
     CircuitOpen,
     /// A bounded resource other than a queue is exhausted, such as the number of keys.
     Exhausted,
-    /// A setting that is checked only when it is used, such as the quota of one key, is out of range.
+    /// A setting that is checked only when it is used, such as the quota of one key, is out of
+    /// range.
     Misconfigured,
     /// A rate limiter has too few tokens, or other callers wait for them.
     RateLimited,
@@ -331,8 +335,8 @@ impl Rejection {
         self.policy
     }
 
-    /// Returns after which time a retry can succeed, if the policy knows. Other callers may still be
-    /// served first.
+    /// Returns after which time a retry can succeed, if the policy knows. Other callers may still
+    /// be served first.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         match self.retry_after_nanos {
@@ -341,8 +345,8 @@ impl Rejection {
         }
     }
 
-    /// Returns [`retry_after`](Self::retry_after) in whole seconds, rounded up, as in the header field
-    /// `Retry-After`.
+    /// Returns [`retry_after`](Self::retry_after) in whole seconds, rounded up, as in the header
+    /// field `Retry-After`.
     #[must_use]
     pub fn retry_after_secs(&self) -> Option<u64> {
         self.retry_after().map(seconds)
@@ -378,7 +382,8 @@ impl std::error::Error for Rejection {}
 ///
 /// let error = CircuitBreaker::builder().failure_rate(1.5).build().unwrap_err();
 /// assert_eq!(error.field(), "failure_rate");
-/// assert_eq!(error.to_string(), "failure_rate is 1.5; accepted: a share above 0 and at most 1");
+/// let message = "failure_rate is 1.5; accepted: a share above 0 and at most 1";
+/// assert_eq!(error.to_string(), message);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {

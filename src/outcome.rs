@@ -10,12 +10,13 @@
 //! use mainstay::{breaker::CircuitBreaker, error::Error, outcome::Outcome};
 //!
 //! let breaker = CircuitBreaker::builder().build()?;
-//! let breaker = breaker.classified_by(|result: &Result<u16, Error<std::io::Error>>| match result {
+//! let classify = |result: &Result<u16, Error<std::io::Error>>| match result {
 //!     Ok(status) if *status >= 500 => Outcome::Failure,
 //!     Ok(_) => Outcome::Success,
 //!     Err(error) if error.is_rejected() => Outcome::Ignore,
 //!     Err(_) => Outcome::Failure,
-//! });
+//! };
+//! let breaker = breaker.classified_by(classify);
 //! # let _ = breaker;
 //! # Ok::<(), mainstay::error::ConfigError>(())
 //! ```
@@ -35,12 +36,12 @@ pub enum Outcome {
     /// The dependency failed in a way that counts as this many failures. 0 is treated as
     /// [`Ignore`](Self::Ignore).
     WeightedFailure(u8),
-    /// The dependency refused the call and asked for this much time, such as an HTTP 429 or 503 with
-    /// `Retry-After`.
+    /// The dependency refused the call and asked for this much time, such as an HTTP 429 or 503
+    /// with `Retry-After`.
     ///
     /// It is a failure upon which a breaker opens for exactly this long, up to its
-    /// [maximum](crate::breaker::CircuitBreakerBuilder::max_retry_after), and a retry waits this long. A
-    /// server can ask for any time, so a classifier should limit it.
+    /// [maximum](crate::breaker::CircuitBreakerBuilder::max_retry_after), and a retry waits this
+    /// long. A server can ask for any time, so a classifier should limit it.
     Unavailable(Duration),
     /// The call says nothing about the dependency, and is not counted.
     Ignore,
@@ -56,8 +57,8 @@ impl Outcome {
 
 /// Determines the outcome of a call from its result.
 ///
-/// Closures from a result to an [`Outcome`] are classifiers. [`TimedClassifier`] makes one of a closure
-/// that also uses the elapsed time.
+/// Closures from a result to an [`Outcome`] are classifiers. [`TimedClassifier`] makes one of a
+/// closure that also uses the elapsed time.
 ///
 /// # Panics
 ///
@@ -81,8 +82,8 @@ where
     }
 }
 
-/// The default classifier: every `Err` and every timeout is a failure; a rejection by another policy is
-/// ignored.
+/// The default classifier: every `Err` and every timeout is a failure; a rejection by another
+/// policy is ignored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FailOnError;
 

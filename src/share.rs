@@ -1,7 +1,8 @@
 //! The one rule by which a share of a number becomes a count.
 //!
-//! A share is a floating-point number from 0 to 1, and most decimals are not exact: `0.29 * 100.0` is
-//! slightly below 29, `0.07 * 100.0` slightly above 7. Rounding such a product directly gives 28 and
+//! A share is a floating-point number from 0 to 1, and most decimals are not exact: `0.29 * 100.0`
+//! is slightly below 29, `0.07 * 100.0` slightly above 7. Rounding such a product directly gives 28
+//! and
 //! 8. These functions first take a product that is an integer but for the error of a few operations
 //! for that integer.
 

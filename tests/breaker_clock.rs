@@ -1,5 +1,5 @@
-//! Clocks that are set back or far ahead: no instant that a breaker keeps is waited for longer than it
-//! would be if it were set now.
+//! Clocks that are set back or far ahead: no instant that a breaker keeps is waited for longer than
+//! it would be if it were set now.
 #![cfg(not(mainstay_loom))]
 
 use mainstay::backoff::{Backoff, Jitter};

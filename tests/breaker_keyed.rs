@@ -378,8 +378,8 @@ proptest! {
     }
 }
 
-/// Many threads, few keys: the limits hold, no breaker with a call in flight is removed, and breakers that
-/// close are no longer counted as open.
+/// Many threads, few keys: the limits hold, no breaker with a call in flight is removed, and
+/// breakers that close are no longer counted as open.
 #[test]
 fn the_bounds_hold_for_many_threads() {
     let time = ManualClock::new();

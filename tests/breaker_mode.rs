@@ -147,8 +147,8 @@ fn an_unavailable_dependency_does_not_open_a_breaker_that_is_forced_closed() {
     assert_eq!(breaker.state(), State::Closed);
 }
 
-/// A call that would have been rejected is not counted, so that both breakers are always in the same
-/// state.
+/// A call that would have been rejected is not counted, so that both breakers are always in the
+/// same state.
 #[test]
 fn shadow_mode_decides_as_automatic_mode_and_rejects_nothing() {
     let time = ManualClock::new();

@@ -113,8 +113,8 @@ fn no_more_probes_than_allowed_and_every_outcome_counted_or_stale() {
     assert_eq!(breaker.state(), State::Closed);
     assert_eq!(breaker.snapshot().active_probes, 0);
 
-    // Every transition was delivered at most once, in order, and starts in the state in which the one
-    // before it ended. There are gaps if the thread that delivers was suspended for long.
+    // Every transition was delivered at most once, in order, and starts in the state in which the
+    // one before it ended. There are gaps if the thread that delivers was suspended for long.
     let transitions = transitions.lock().unwrap();
     assert!(transitions.len() > 100, "{}", transitions.len());
     let mut last = (0, "closed");
@@ -197,7 +197,8 @@ fn a_time_window_loses_nothing_while_it_rotates() {
     }
 }
 
-/// A count window is reset while threads record; at the end it holds the last N calls of its generation.
+/// A count window is reset while threads record; at the end it holds the last N calls of its
+/// generation.
 #[test]
 fn a_count_window_holds_n_calls_of_its_generation() {
     for size in [1, 2, 7, 100] {

@@ -178,3 +178,11 @@ fn a_manual_clock_wakes_the_others_if_a_waker_panics() {
     let mut cx = Context::from_waker(Waker::noop());
     assert!(sleeps.iter_mut().all(|sleep| sleep.as_mut().poll(&mut cx).is_ready()));
 }
+
+#[test]
+fn types_are_send_and_unwind_safe() {
+    use mainstay::{random::Random, time::Deadline};
+    use std::panic::{RefUnwindSafe, UnwindSafe};
+    fn check<T: Send + Sync + UnwindSafe + RefUnwindSafe>() {}
+    check::<(Clock, ManualClock, Instant, Deadline, Random)>();
+}

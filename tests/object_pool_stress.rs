@@ -1,9 +1,9 @@
-//! Every object is in one place at a time: many threads, some of them short-lived, get, exchange, put
-//! and trim objects, and each object records whether it is out of the pool.
+//! Every object is in one place at a time: many threads, some of them short-lived, get, exchange,
+//! put and trim objects, and each object records whether it is out of the pool.
 //!
-//! A program and not a `#[test]`, so that it can run under ThreadSanitizer. The standard library that
-//! comes with the compiler is not instrumented: its mutexes, channels and `Arc`s would be reported, so
-//! there are none here.
+//! A program and not a `#[test]`, so that it can run under ThreadSanitizer. The standard library
+//! that comes with the compiler is not instrumented: its mutexes, channels and `Arc`s would be
+//! reported, so there are none here.
 //!
 //! ```text
 //! RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \

@@ -339,6 +339,7 @@ fn a_boxed_pipeline_behaves_as_its_stack() {
     breaker.reset();
     let attempt = |cx: Context| if cx.attempt() == 2 { Ok(2) } else { Err(()) };
     assert_eq!(world.time.drive(pipeline.call_with(|cx| ready(attempt(cx)))), Ok(2));
+    breaker.reset();
     assert_eq!(pipeline.call_with_blocking(attempt), Ok(2));
 }
 
@@ -382,4 +383,26 @@ fn the_debug_output_lists_the_policies_in_order_with_their_limits() {
         format!("{pipeline:?}"),
         "[timeout limit=2s, retry max_wait=2s max_attempts=3, circuit_breaker \"search\" window=10s]"
     );
+}
+
+/// On tokio, an operation that is always ready uses up the task's cooperative budget in each poll. A timer
+/// polled after it is pending even though its time has come.
+#[cfg(feature = "tokio")]
+#[tokio::test]
+async fn a_timeout_on_tokio_ends_an_operation_that_is_always_ready() {
+    /// Never ends by itself within a minute, so that a failure does not hang the test.
+    async fn busy() -> Result<(), ()> {
+        let start = std::time::Instant::now();
+        while start.elapsed() < 60 * SECOND {
+            tokio::task::consume_budget().await;
+        }
+        Ok(())
+    }
+    let timeout = Timeout::new(Duration::from_millis(20)).clock(Clock::tokio());
+    assert!(timeout.call(busy).await.unwrap_err().is_timeout());
+
+    let retry = Retry::builder().clock(Clock::tokio()).max_attempts(2);
+    let retry = retry.backoff(Backoff::constant(Duration::from_millis(1))).build().unwrap();
+    let pipeline = Pipeline::builder().timeout(60 * SECOND).retry(retry).timeout(&timeout).build();
+    assert!(pipeline.call(busy).await.unwrap_err().is_timeout());
 }

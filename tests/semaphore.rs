@@ -1,10 +1,11 @@
 //! The semaphore and the oneshot channel: order, cancellation, timeouts, accounting.
 
+use std::cell::Cell;
 use std::future::Future;
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
@@ -12,8 +13,9 @@ use std::time::Duration;
 use futures::executor::block_on;
 use mainstay::time::ManualClock;
 use mainstay::wait::{
-    OneshotClosed, OwnedSemaphorePermit, QueueOrder, Semaphore, SemaphoreClosed, SemaphoreError,
-    SemaphorePermit, oneshot,
+    OneshotClosed, OneshotReceiver, OneshotSender, OwnedSemaphoreAcquireFuture,
+    OwnedSemaphorePermit, QueueOrder, Semaphore, SemaphoreAcquireFuture, SemaphoreClosed,
+    SemaphoreError, SemaphorePermit, oneshot,
 };
 use proptest::prelude::*;
 
@@ -366,6 +368,85 @@ fn a_waker_that_panics_keeps_no_other_waiter_asleep() {
     assert!(waiters.iter_mut().all(|waiter| poll(waiter).is_ready()));
     assert_eq!(semaphore.in_use(), 0);
 }
+
+/// A waker that panics in its destructor, as long as it is told to.
+#[allow(unsafe_code)]
+mod panics_on_drop {
+    use std::ptr;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{RawWaker, RawWakerVTable, Waker};
+
+    const VTABLE: RawWakerVTable =
+        RawWakerVTable::new(|data| RawWaker::new(data, &VTABLE), |_| (), |_| (), drop);
+
+    unsafe fn drop(data: *const ()) {
+        // SAFETY: the pointer comes from `waker`, which borrows for ever.
+        let armed = unsafe { &*data.cast::<AtomicBool>() };
+        assert!(!armed.load(Ordering::SeqCst), "a waker that panics when it is dropped");
+    }
+
+    pub(crate) fn waker(armed: &'static AtomicBool) -> Waker {
+        // SAFETY: the functions of the table access a static, and nothing else.
+        unsafe { Waker::from_raw(RawWaker::new(ptr::from_ref(armed).cast(), &VTABLE)) }
+    }
+}
+
+#[test]
+fn a_waker_that_panics_when_it_is_dropped_loses_no_permit() {
+    static ARMED: AtomicBool = AtomicBool::new(false);
+    let waker = panics_on_drop::waker(&ARMED);
+    let poll_armed = |future: &mut SemaphoreAcquireFuture<'_>| {
+        ARMED.store(true, Ordering::SeqCst);
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            Pin::new(future).poll(&mut Context::from_waker(&waker)).map(drop)
+        }));
+        ARMED.store(false, Ordering::SeqCst);
+        result
+    };
+
+    // Granted on entering the queue, past the waiter for two permits: the waker is not needed.
+    let semaphore = Semaphore::with_order(2, QueueOrder::Lifo);
+    let held = semaphore.try_acquire().unwrap();
+    let mut two = semaphore.acquire_n(2);
+    assert_pending(&mut two);
+    poll_armed(&mut semaphore.acquire()).unwrap_err();
+    assert_eq!(semaphore.in_use(), 1);
+
+    // Granted while queued: the waker of the second poll is not needed.
+    drop(held);
+    assert_eq!(semaphore.in_use(), 2);
+    poll_armed(&mut two).unwrap_err();
+    drop(two);
+    assert_eq!(semaphore.in_use(), 0);
+
+    // The waker of an earlier poll is replaced.
+    let held = semaphore.try_acquire_n(2).unwrap();
+    let mut next = semaphore.acquire();
+    assert!(Pin::new(&mut next).poll(&mut Context::from_waker(&waker)).is_pending());
+    ARMED.store(true, Ordering::SeqCst);
+    catch_unwind(AssertUnwindSafe(|| poll(&mut next).map(drop))).unwrap_err();
+    ARMED.store(false, Ordering::SeqCst);
+    drop(held);
+    assert!(poll(&mut next).is_ready());
+    assert_eq!(semaphore.in_use(), 0);
+}
+
+// Compile-time properties.
+
+#[test]
+fn types_are_send_and_unwind_safe() {
+    fn check<T: Send + Sync + UnwindSafe + RefUnwindSafe>() {}
+    check::<Semaphore>();
+    check::<SemaphorePermit<'_>>();
+    check::<OwnedSemaphorePermit>();
+    check::<SemaphoreAcquireFuture<'_>>();
+    check::<OwnedSemaphoreAcquireFuture>();
+    check::<OneshotSender<Cell<u8>>>();
+    check::<OneshotReceiver<Cell<u8>>>();
+    check::<(SemaphoreError, SemaphoreClosed, OneshotClosed)>();
+}
+
+// Under load.
 
 #[test]
 fn permits_never_exceed_the_limit_under_stress() {

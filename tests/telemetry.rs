@@ -114,7 +114,8 @@ mod metrics {
         }
     }
 
-    /// Three breakers open and one of them closes: a gauge of their common name would have no meaning.
+    /// Three breakers open and one of them closes: a gauge of their common name would have no
+    /// meaning.
     #[test]
     fn events_of_keyed_breakers_are_counted_without_a_gauge_of_the_state() {
         let store = Store::default();

@@ -8,6 +8,10 @@ use mainstay::object_pool::{
     ObjectPool, ObjectPoolSnapshot, OwnedPooledObject, PooledObject, TakenObject,
 };
 use mainstay::outcome::{FailOnError, Outcome, TimedClassifier};
+use mainstay::pipeline::{BoxPipeline, EmptyStack, Lint, Pipeline, PipelineBuilder, StandardStack};
+use mainstay::policy::{Context, Facts};
+use mainstay::retry::{Retry, RetryBuilder, RetryDecision, RetryOnFailure, RetryWhen};
+use mainstay::timeout::Timeout;
 use mainstay::window::{
     LatencyHistogram, LatencySummary, Sample, Window, WindowCounts, WindowGeneration,
 };
@@ -32,6 +36,17 @@ fn values_may_cross_catch_unwind() {
     is_unwind_safe::<OwnedPooledObject<Vec<u8>>>();
     is_unwind_safe::<TakenObject<Vec<u8>>>();
     is_unwind_safe::<Outcome>();
+    is_unwind_safe::<Pipeline<StandardStack<RetryOnFailure, FailOnError>>>();
+    is_unwind_safe::<BoxPipeline<u8, ()>>();
+    is_unwind_safe::<PipelineBuilder<EmptyStack>>();
+    is_unwind_safe::<Lint>();
+    is_unwind_safe::<Context>();
+    is_unwind_safe::<Facts>();
+    is_unwind_safe::<Retry>();
+    is_unwind_safe::<RetryBuilder>();
+    is_unwind_safe::<RetryDecision>();
+    is_unwind_safe::<RetryWhen<RetryOnFailure>>();
+    is_unwind_safe::<Timeout>();
     is_unwind_safe::<FailOnError>();
     is_unwind_safe::<TimedClassifier<fn()>>();
     is_unwind_safe::<LatencyHistogram>();
@@ -40,6 +55,18 @@ fn values_may_cross_catch_unwind() {
     is_unwind_safe::<Window>();
     is_unwind_safe::<WindowCounts>();
     is_unwind_safe::<WindowGeneration>();
+}
+
+#[cfg(feature = "tower")]
+#[test]
+fn a_pipeline_around_a_service_may_cross_catch_unwind() {
+    use tower::{Layer, util::ServiceFn};
+    fn layered<L: Layer<ServiceFn<fn()>>>()
+    where
+        L::Service: UnwindSafe + RefUnwindSafe,
+    {
+    }
+    layered::<Pipeline<StandardStack<RetryOnFailure, FailOnError>>>();
 }
 
 #[cfg(feature = "metrics")]

@@ -34,12 +34,19 @@ pub(super) fn observer_listener(
 ) -> impl Fn(&Notice) + Send + Sync + 'static {
     move |notice| match notice {
         Notice::Transition(transition, key) => {
-            transition.emit(name, |event| observer.observe(&event.of_family(key.is_some())));
+            transition.emit(name, key.is_some(), |event| observer.observe(event));
         }
         Notice::WouldReject { sequence, at, state, keyed } => {
             let fields = [("state", EventValue::Label(state))];
-            let event = Event::new((POLICY, name), "would_reject", (*sequence, *at), &fields);
-            observer.observe(&event.of_family(*keyed));
+            observer.observe(&Event {
+                policy: POLICY,
+                name,
+                kind: "would_reject",
+                keyed: *keyed,
+                sequence: *sequence,
+                at: *at,
+                fields: &fields,
+            });
         }
     }
 }

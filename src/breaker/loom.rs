@@ -81,8 +81,8 @@ fn forced_open_against_a_late_success() {
         late.join().unwrap();
         let figures = snapshot(&engine);
         assert_eq!((engine.state(), figures.counts.total), (State::Closed, 0));
-        // The success counted before the breaker was opened, or it was stale. If it counted while the
-        // window was emptied, it is neither.
+        // The success counted before the breaker was opened, or it was stale. If it counted while
+        // the window was emptied, it is neither.
         assert!(figures.stale <= 1);
     });
 }
@@ -155,8 +155,8 @@ fn delivery_against_an_observer_that_panics() {
     });
 }
 
-/// The breaker of a key opens while another key asks for the only slot of the table: a breaker with a
-/// call in flight, or that is open, stays.
+/// The breaker of a key opens while another key asks for the only slot of the table: a breaker with
+/// a call in flight, or that is open, stays.
 #[test]
 fn eviction_against_admission() {
     loom::model(|| {

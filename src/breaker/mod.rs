@@ -6,8 +6,8 @@
 //! dependency has recovered.
 //!
 //! A breaker guards an operation by [`call`](CircuitBreaker::call) (a future) or
-//! [`call_blocking`](CircuitBreaker::call_blocking) (a closure), each of which runs it at most once;
-//! [`try_acquire`](CircuitBreaker::try_acquire) splits a call into admission and outcome; a
+//! [`call_blocking`](CircuitBreaker::call_blocking) (a closure), each of which runs it at most
+//! once; [`try_acquire`](CircuitBreaker::try_acquire) splits a call into admission and outcome; a
 //! [`Pipeline`](crate::pipeline) combines the breaker with other policies. Cloning a breaker is
 //! cheap, and all clones are one breaker: keep one per dependency, in a field. For one breaker per
 //! host or tenant there is [`KeyedCircuitBreaker`].
@@ -33,8 +33,8 @@
 //! # How it works
 //!
 //! By default every `Err` and every timeout is a failure, and a rejection by another policy is not
-//! counted. A classifier ([`classified_by`](CircuitBreaker::classified_by)) can judge the `Ok` value
-//! too, because an HTTP 503 is an `Ok`.
+//! counted. A classifier ([`classified_by`](CircuitBreaker::classified_by)) can judge the `Ok`
+//! value too, because an HTTP 503 is an `Ok`.
 //!
 //! | requirement | use |
 //! |---|---|
@@ -53,19 +53,19 @@
 //!
 //! * **Closed**: calls are admitted, and their outcomes counted in a [window](crate::window). After
 //!   each failed or slow call, and only then, the rules are evaluated: with at least
-//!   [`min_calls`](CircuitBreakerBuilder::min_calls) in the window, a rate at or above its limit opens
-//!   the breaker; so does a run of consecutive failures.
+//!   [`min_calls`](CircuitBreakerBuilder::min_calls) in the window, a rate at or above its limit
+//!   opens the breaker; so does a run of consecutive failures.
 //! * **Open**: calls are rejected, with the time after which to retry. The open duration grows with
 //!   each opening that follows without a closing in between.
 //! * **Half-open**: the first call after the open duration, and a few more, are admitted as probes;
 //!   at most [`half_open_concurrency`](CircuitBreakerBuilder::half_open_concurrency) are in flight.
 //!   Their outcomes are judged by the same limits, as soon as the
-//!   [trial](CircuitBreakerBuilder::half_open_calls) is decided. A probe that does not end within its
-//!   [timeout](CircuitBreakerBuilder::probe_timeout) counts as failed, so that a dependency that hangs
+//!   [trial](CircuitBreakerBuilder::half_open_calls) is decided. A probe that exceeds its
+//!   [timeout](CircuitBreakerBuilder::probe_timeout) counts as failed: a dependency that hangs
 //!   neither keeps the breaker half-open forever nor is probed forever.
 //!
-//! An outcome counts for the state that admitted its call. A call that was admitted while closed and
-//! ends while half-open changes nothing; the [snapshot](CircuitBreakerSnapshot) counts it as stale.
+//! An outcome counts for the state that admitted its call. A call that is admitted while closed and
+//! ends while half-open changes nothing: the [snapshot](CircuitBreakerSnapshot) counts it as stale.
 //!
 //! With a [ramp](CircuitBreakerBuilder::ramp_up_duration), a breaker that has just closed admits a
 //! growing share of the calls.
@@ -83,18 +83,18 @@
 //!
 //! # Cancel safety
 //!
-//! A call whose future is dropped, or whose operation, classifier or backoff function panics, records
-//! no outcome; the slot of a probe is free again. [`CircuitBreakerPermit`] says why a panic is not a
-//! failure.
+//! A call whose future is dropped, or whose operation, classifier or backoff function panics,
+//! records no outcome; the slot of a probe is free again. [`CircuitBreakerPermit`] says why a panic
+//! is not a failure.
 //!
 //! # Performance
 //!
-//! A successful call of a closed breaker takes no lock, allocates nothing and does not read the clock.
-//! While its window holds only successes it costs a few loads, and threads that share the breaker do
-//! not contend; with a failure among the last calls it costs one atomic addition more. Slow calls cost
-//! two clock readings, a time window one. Observers, modes, rules, classes and a ramp that is over
-//! cost a successful call nothing: everything special about a breaker shows in a bit of the word that
-//! is loaded anyway.
+//! A successful call of a closed breaker takes no lock, allocates nothing and does not read the
+//! clock. While its window holds only successes it costs a few loads, and threads that share the
+//! breaker do not contend; with a failure among the last calls it costs one atomic addition more.
+//! Slow calls cost two clock readings, a time window one. Observers, modes, rules, classes and a
+//! ramp that is over cost a successful call nothing: everything special about a breaker shows in a
+//! bit of the word that is loaded anyway.
 //!
 //! # Defaults
 //!
@@ -187,8 +187,8 @@ impl CircuitBreaker {
     ///
     /// # Errors
     ///
-    /// A [`Rejection`] if the breaker is open, with the time until it will admit a probe; or if it is
-    /// half-open with all probes in flight, when that time is not known.
+    /// A [`Rejection`] if the breaker is open, with the time until it will admit a probe; or if it
+    /// is half-open with all probes in flight, when that time is not known.
     #[inline]
     pub fn try_acquire(&self) -> Result<CircuitBreakerPermit<'_>, Rejection> {
         self.0.admit(false, self.0.reading())
@@ -213,7 +213,7 @@ impl CircuitBreaker {
         self.try_acquire().map(|permit| OwnedCircuitBreakerPermit::new(self, permit))
     }
 
-    /// Runs `op` if the breaker admits it, and records its outcome: every `Err` of `op` is a failure.
+    /// Runs `op` if the breaker admits it, and records its outcome: every `Err` is a failure.
     ///
     /// `op` runs at most once, so it may consume what it captures. The future is `Send` if that of
     /// `op` is, and cancel-safe: see [`CircuitBreakerCallFuture`].
@@ -282,8 +282,8 @@ impl CircuitBreaker {
     }
 
     /// Returns a view of this breaker that judges results by a type that implements
-    /// [`Classify`](crate::outcome::Classify), for instance a [`TimedClassifier`](crate::outcome::TimedClassifier)
-    /// closure.
+    /// [`Classify`](crate::outcome::Classify), for instance a
+    /// [`TimedClassifier`](crate::outcome::TimedClassifier) closure.
     ///
     /// ```
     /// use mainstay::{breaker::CircuitBreaker, outcome::FailOnError};
@@ -358,7 +358,7 @@ impl CircuitBreaker {
         self.set_mode(CircuitBreakerMode::ForcedClosed);
     }
 
-    /// Admits all calls and counts none until another mode is set: [`CircuitBreakerMode::Disabled`].
+    /// Admits all calls, counts none until another mode is set: [`CircuitBreakerMode::Disabled`].
     pub fn disable(&self) {
         self.set_mode(CircuitBreakerMode::Disabled);
     }

@@ -67,8 +67,8 @@ impl fmt::Display for CircuitBreakerMode {
     }
 }
 
-/// A switch that sets the [mode](CircuitBreakerMode) of many breakers: pass it to their builders and
-/// keep a clone.
+/// A switch that sets the [mode](CircuitBreakerMode) of many breakers: pass it to their builders
+/// and keep a clone.
 ///
 /// Breakers that are built later start in its present mode. A control does not keep its breakers
 /// alive and costs their calls nothing: a new mode is written into the state of each breaker.

@@ -14,9 +14,9 @@ use std::time::Duration;
 /// [`try_acquire`](CircuitBreaker::try_acquire).
 ///
 /// Consuming the permit records the outcome. Dropping it records nothing, and gives back what the
-/// call held: the slot of a probe, and its place among the calls in flight. That is what happens when
-/// a call is cancelled or panics, because a panic is a fault on this side of the connection. If a
-/// panic of yours does say something about the dependency, catch it and call
+/// call held: the slot of a probe, and its place among the calls in flight. That is what happens
+/// when a call is cancelled or panics, because a panic is a fault on this side of the connection.
+/// If a panic of yours does say something about the dependency, catch it and call
 /// [`failure`](Self::failure).
 ///
 /// A permit holds no lock.
@@ -167,8 +167,8 @@ impl fmt::Debug for CircuitBreakerPermit<'_> {
 /// breaker is borrowed; returned by
 /// [`try_acquire_owned`](CircuitBreaker::try_acquire_owned).
 ///
-/// Costs two more writes, to the breaker's reference count, for which threads that share the breaker
-/// contend.
+/// Costs two more writes, to the breaker's reference count, for which threads that share the
+/// breaker contend.
 #[must_use = "a permit that is dropped records no outcome"]
 pub struct OwnedCircuitBreakerPermit {
     breaker: CircuitBreaker,

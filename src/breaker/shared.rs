@@ -1,4 +1,5 @@
-//! The shared part of a breaker's handles: the engine, and what breakers of one group have in common.
+//! The shared part of a breaker's handles: the engine, and what breakers of one group have in
+//! common.
 
 use super::CircuitBreaker;
 use super::config::CircuitBreakerBuilder;
@@ -91,8 +92,8 @@ impl Shared {
     }
 }
 
-// A panic of user code leaves every structure usable: no lock is held while it runs, and permits give
-// back what they hold when they are dropped.
+// A panic of user code leaves every structure usable: no lock is held while it runs, and permits
+// give back what they hold when they are dropped.
 impl UnwindSafe for Shared {}
 impl RefUnwindSafe for Shared {}
 

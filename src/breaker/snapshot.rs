@@ -8,11 +8,13 @@ use super::transition::CircuitBreakerState;
 use crate::window::{LatencyQuantiles, LatencySummary, WindowCounts};
 use std::time::Duration;
 
-/// The figures of a [`CircuitBreaker`](super::CircuitBreaker) at a moment, consistent enough to plot.
+/// The figures of a [`CircuitBreaker`] at a moment, consistent enough to
+/// plot.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct CircuitBreakerSnapshot {
-    /// The state. A breaker stays open after its open duration until a call becomes its first probe.
+    /// The state. A breaker stays open after its open duration until a call becomes its first
+    /// probe.
     pub state: CircuitBreakerState,
     /// The mode.
     pub mode: CircuitBreakerMode,
@@ -27,8 +29,8 @@ pub struct CircuitBreakerSnapshot {
     pub active_probes: u32,
     /// Openings since the breaker was last closed for good.
     pub openings: u32,
-    /// How long an open breaker will still reject calls; zero if it would admit a probe. `None` if it
-    /// is not open, or if the time is not known.
+    /// How long an open breaker will still reject calls; zero if it would admit a probe. `None` if
+    /// it is not open, or if the time is not known.
     pub retry_after: Option<Duration>,
     /// Calls rejected since the breaker was built.
     pub rejected: u64,

@@ -114,8 +114,8 @@ pub struct Transition {
     pub to: CircuitBreakerState,
     /// The cause.
     pub cause: TransitionCause,
-    /// The counts that led to the transition: those of the window when the breaker tripped, those of
-    /// the probes when a trial ended.
+    /// The counts that led to the transition: those of the window when the breaker tripped, those
+    /// of the probes when a trial ended.
     pub counts: WindowCounts,
     /// The number of openings since the breaker was last closed.
     pub openings: u32,
@@ -127,7 +127,7 @@ pub struct Transition {
 
 impl Transition {
     /// Passes the transition to `observe` as a flat record.
-    pub(super) fn emit(&self, name: &'static str, observe: impl FnOnce(Event<'_>)) {
+    pub(super) fn emit(&self, name: &'static str, keyed: bool, observe: impl FnOnce(&Event<'_>)) {
         let fields = [
             ("from", EventValue::Label(self.from.as_str())),
             ("to", EventValue::Label(self.to.as_str())),
@@ -140,6 +140,14 @@ impl Transition {
             ("open_duration", EventValue::Duration(self.open_duration.unwrap_or_default())),
         ];
         let fields = &fields[..fields.len() - usize::from(self.open_duration.is_none())];
-        observe(Event::new((super::POLICY, name), "transition", (self.sequence, self.at), fields));
+        observe(&Event {
+            policy: super::POLICY,
+            name,
+            kind: "transition",
+            keyed,
+            sequence: self.sequence,
+            at: self.at,
+            fields,
+        });
     }
 }

@@ -19,40 +19,40 @@
 //!
 //! # How it works
 //!
-//! *Changes of state* (a breaker that opens) are rare and ordered. Each is committed and queued in one
-//! step, and one thread at a time delivers, outside every lock. So an observer receives the changes of
-//! one policy in order and each once, perhaps on another thread than the one whose call caused it, and
-//! perhaps shortly after that call returned.
+//! *Changes of state* (a breaker that opens) are rare and ordered. Each is committed and queued in
+//! one step, and one thread at a time delivers, outside every lock. So an observer receives the
+//! changes of one policy in order and each once, perhaps on another thread than the one whose call
+//! caused it, and perhaps shortly after that call returned.
 //!
-//! *Rejections* (a rate limiter that denies a request) are frequent. Each is delivered by the thread
-//! whose call was rejected, in no particular order.
+//! *Rejections* (a rate limiter that denies a request) are frequent. Each is delivered by the
+//! thread whose call was rejected, in no particular order.
 //!
 //! All observers of a policy receive one event before any receives the next.
 //!
-//! An observer given to a builder is called for as long as the policy lives. An observer added later is
-//! called until its [`Subscription`] is dropped.
+//! An observer given to a builder is called for as long as the policy lives. An observer added
+//! later is called until its [`Subscription`] is dropped.
 //!
 //! ## Observers that use the policy
 //!
-//! An observer may use the policy that it observes. It is not called again on its thread until it has
-//! returned. An event that it causes meanwhile is treated by its kind:
+//! An observer may use the policy that it observes. It is not called again on its thread until it
+//! has returned. An event that it causes meanwhile is treated by its kind:
 //!
-//! - A change of state is queued, and delivered after the observer has returned. A chain in which each
-//!   event is caused by the observer of the one before it ends after 16 further events; the next is
-//!   dropped.
+//! - A change of state is queued, and delivered after the observer has returned. A chain in which
+//!   each event is caused by the observer of the one before it ends after 16 further events; the
+//!   next is dropped.
 //! - A rejection is dropped.
 //!
 //! # Overload
 //!
-//! At most 256 changes of state of one policy wait for delivery. While an observer does not return, the
-//! oldest beyond these are dropped. An event that is dropped keeps its [`sequence`](Event::sequence), so
-//! an observer can count what it missed.
+//! At most 256 changes of state of one policy wait for delivery. While an observer does not return,
+//! the oldest beyond these are dropped. An event that is dropped keeps its
+//! [`sequence`](Event::sequence), so an observer can count what it missed.
 //!
 //! # Panics
 //!
-//! When an observer panics, the other observers still receive the event; then the panic unwinds through
-//! the call that was delivering. The event counts as delivered. Events queued behind it are delivered
-//! with the next change of state.
+//! When an observer panics, the other observers still receive the event; then the panic unwinds
+//! through the call that was delivering. The event counts as delivered. Events queued behind it are
+//! delivered with the next change of state.
 
 mod nesting;
 mod outbox;
@@ -77,8 +77,8 @@ pub struct Event<'a> {
     pub name: &'static str,
     /// What happened, such as `transition`.
     pub kind: &'static str,
-    /// Whether it happened to one of many keyed policies that share the name, such as a breaker of a
-    /// [keyed breaker](crate::breaker). The record does not contain the key.
+    /// Whether it happened to one of many keyed policies that share the name, such as a breaker of
+    /// a [keyed breaker](crate::breaker). The record does not contain the key.
     pub keyed: bool,
     /// Numbers the policy's events of this kind, from 1; of keyed policies, those of one key. A gap
     /// means that events were dropped, see the [module](self#overload).
@@ -103,21 +103,6 @@ impl Event<'_> {
     #[must_use]
     pub fn field(&self, name: &str) -> Option<EventValue> {
         self.fields.iter().find(|(key, _)| *key == name).map(|(_, value)| *value)
-    }
-}
-
-impl<'a> Event<'a> {
-    pub(crate) fn new(
-        (policy, name): (&'static str, &'static str),
-        kind: &'static str,
-        (sequence, at): (u64, Instant),
-        fields: &'a [(&'static str, EventValue)],
-    ) -> Self {
-        Self { policy, name, kind, keyed: false, sequence, at, fields }
-    }
-
-    pub(crate) fn of_family(self, keyed: bool) -> Self {
-        Self { keyed, ..self }
     }
 }
 
@@ -152,9 +137,9 @@ impl fmt::Display for EventValue {
 
 /// Receives events. Closures that take `&Event` are observers.
 ///
-/// An observer runs inside the calls that use the policy, so it should be quick: log, count, or pass
-/// the event on to another thread. An observer that blocks keeps the thread that delivers to it, and
-/// changes of state wait behind it; see the [module](self#overload).
+/// An observer runs inside the calls that use the policy, so it should be quick: log, count, or
+/// pass the event on to another thread. An observer that blocks keeps the thread that delivers to
+/// it, and changes of state wait behind it; see the [module](self#overload).
 ///
 /// ```
 /// use mainstay::event::{Event, Observer};

@@ -9,10 +9,10 @@ use std::collections::VecDeque;
 ///
 /// Two ways of reporting:
 ///
-/// - [`commit`](Self::commit) then [`deliver`](Self::deliver), for changes of state. One thread at a
-///   time delivers; events keep their order.
-/// - [`notify`](Self::notify), for frequent events without an order, such as rejections. Each thread
-///   delivers its own.
+/// - [`commit`](Self::commit) then [`deliver`](Self::deliver), for changes of state. One thread at
+///   a time delivers; events keep their order.
+/// - [`notify`](Self::notify), for frequent events without an order, such as rejections. Each
+///   thread delivers its own.
 ///
 /// Either way an observer is never called on a thread on which it has not returned yet. What it
 /// causes while it runs is queued, up to [`MAX_DEPTH`](Self::MAX_DEPTH), or is dropped if it is a
@@ -62,8 +62,8 @@ impl<E> Default for Queue<E> {
 impl<E: Clone> Outbox<E> {
     /// How many of the latest events are kept for [`recent`](Self::recent).
     pub(crate) const REMEMBERED: usize = 16;
-    /// How many events wait at most. The oldest is dropped to make room: the latest says which state
-    /// a policy is in.
+    /// How many events wait at most. The oldest is dropped to make room: the latest says which
+    /// state a policy is in.
     pub(crate) const MAX_WAITING: usize = 256;
     /// How long a chain of events may be in which an observer, called with one, causes the next. It
     /// ends observers that change the state at every change of the state.
@@ -73,9 +73,9 @@ impl<E: Clone> Outbox<E> {
         Self { queue: Mutex::new(None) }
     }
 
-    /// Runs `commit` under the outbox's lock, with the sequence number that its event would have, and
-    /// queues the event if there is one; returns whether there is. The change that `commit` makes and
-    /// its event are one step for all threads that commit through this outbox.
+    /// Runs `commit` under the outbox's lock, with the sequence number that its event would have,
+    /// and queues the event if there is one; returns whether there is. The change that `commit`
+    /// makes and its event are one step for all threads that commit through this outbox.
     pub(crate) fn commit(&self, commit: impl FnOnce(u64) -> Option<E>) -> bool {
         let mut queue = self.queue.lock();
         let event = commit(queue.as_ref().map_or(0, |queue| queue.sequence) + 1);
@@ -95,8 +95,8 @@ impl<E: Clone> Outbox<E> {
     }
 
     /// Delivers what is queued. Does nothing if another thread is delivering, which then delivers
-    /// these events too, or if this thread is inside an observer of this outbox, which is followed by
-    /// a delivery.
+    /// these events too, or if this thread is inside an observer of this outbox, which is followed
+    /// by a delivery.
     pub(crate) fn deliver(&self, mut observe: impl FnMut(E)) {
         struct Turn<'a, E: Clone>(&'a Outbox<E>);
         impl<E: Clone> Drop for Turn<'_, E> {
@@ -124,8 +124,9 @@ impl<E: Clone> Outbox<E> {
         std::mem::forget(turn);
     }
 
-    /// Calls observers with an event that is not queued, by `notify`; then delivers what they caused.
-    /// Returns false, and drops the event, if this thread is inside an observer of this outbox.
+    /// Calls observers with an event that is not queued, by `notify`; then delivers what they
+    /// caused. Returns false, and drops the event, if this thread is inside an observer of this
+    /// outbox.
     pub(crate) fn notify(&self, notify: impl FnOnce(), observe: impl FnMut(E)) -> bool {
         let notified = nesting::enter(self, 0, notify);
         if notified {

@@ -59,8 +59,8 @@ impl<E: 'static> Subscribers<E> {
     }
 }
 
-/// Calls `act` with each item, also after one for which it panics. The first panic unwinds from here
-/// after the last item.
+/// Calls `act` with each item, also after one for which it panics. The first panic unwinds from
+/// here after the last item.
 pub(crate) fn for_all<T>(all: impl IntoIterator<Item = T>, mut act: impl FnMut(T)) {
     let mut panic = None;
     for each in all {
@@ -99,8 +99,8 @@ impl<E: 'static> Unsubscribe for Subscribers<E> {
 
 /// Keeps an observer subscribed; dropping it unsubscribes the observer.
 ///
-/// An event that is being delivered by another thread at that moment may still reach the observer. A
-/// subscription does not keep the policy alive, and may outlive it.
+/// An event that is being delivered by another thread at that moment may still reach the observer.
+/// A subscription does not keep the policy alive, and may outlive it.
 ///
 /// ```
 /// use mainstay::breaker::CircuitBreaker;

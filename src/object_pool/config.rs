@@ -11,8 +11,8 @@ use std::time::Duration;
 /// As many objects as a busy service uses at the same time; more are left over from a burst.
 const MAX_IDLE: usize = 1024;
 const MIN_IDLE: usize = 0;
-/// Objects move between threads by half a cache: sixteen objects share the cost of a lock and of its
-/// cache misses, which keeps it within four times the cost on one thread.
+/// Objects move between threads by half a cache: sixteen objects share the cost of a lock and of
+/// its cache misses, which keeps it within four times the cost on one thread.
 const THREAD_CACHE: usize = 32;
 /// Longer than a pause between two requests, short enough that a burst is gone within two minutes.
 const TRIM_INTERVAL: Duration = Duration::from_secs(10);
@@ -50,14 +50,15 @@ impl<T> ObjectPoolBuilder<T, ByTrait> {
         }
     }
 
-    /// Sets the capacity, in elements (of a string, bytes), beyond which a returned object is dropped
-    /// instead of recycled. Default: no limit.
+    /// Sets the capacity, in elements (of a string, bytes), beyond which a returned object is
+    /// dropped instead of recycled. Default: no limit.
     ///
     /// Without a limit, a few huge requests can make every buffer of a busy pool huge.
     ///
     /// ```
     /// # use mainstay::object_pool::ObjectPool;
-    /// let buffers = ObjectPool::builder(Vec::<u8>::new).max_capacity(64 * 1024).build()?;
+    /// let builder = ObjectPool::builder(Vec::<u8>::new);
+    /// let buffers = builder.max_capacity(64 * 1024).build()?;
     /// buffers.get().reserve(1_000_000);
     /// assert_eq!(buffers.snapshot().discarded, 1);
     /// # Ok::<(), mainstay::error::ConfigError>(())
@@ -72,8 +73,8 @@ impl<T> ObjectPoolBuilder<T, ByTrait> {
 }
 
 impl<T, R> ObjectPoolBuilder<T, R> {
-    /// Sets the rule by which a returned object is recycled: it resets the object and returns true, or
-    /// returns false to have it dropped. Default: the object's [`Recycle`].
+    /// Sets the rule by which a returned object is recycled: it resets the object and returns true,
+    /// or returns false to have it dropped. Default: the object's [`Recycle`].
     ///
     /// The rule runs at every put, on the thread that puts, so it should be quick.
     ///
@@ -103,8 +104,8 @@ impl<T, R> ObjectPoolBuilder<T, R> {
 
     /// Keeps every returned object as its user left it.
     ///
-    /// The next user of a buffer then finds the data of the last. For objects without state, or whose
-    /// users reset them first.
+    /// The next user of a buffer then finds the data of the last. For objects without state, or
+    /// whose users reset them first.
     ///
     /// ```
     /// # use mainstay::object_pool::ObjectPool;
@@ -140,8 +141,8 @@ impl<T, R> ObjectPoolBuilder<T, R> {
         }
     }
 
-    /// Sets how many objects the shards hold at most. Default: 1024, more than most services use at the
-    /// same time. The caches of the threads hold objects in addition; 0 leaves only these.
+    /// Sets how many objects the shards hold at most. Default: 1024, more than most services use at
+    /// the same time. The caches of the threads hold objects in addition; 0 leaves only these.
     pub fn max_idle(mut self, objects: usize) -> Self {
         self.max_idle = objects;
         self
@@ -154,25 +155,25 @@ impl<T, R> ObjectPoolBuilder<T, R> {
         self
     }
 
-    /// Sets how many objects each thread caches, at most 4096. Default: 32, half of which move to or
-    /// from a shard at a time.
+    /// Sets how many objects each thread caches, at most 4096. Default: 32, half of which move to
+    /// or from a shard at a time.
     ///
-    /// 0 is for objects so big that no thread may keep some: every get and put then tries a lock, and
-    /// goes on without an idle object if another thread holds it.
+    /// 0 is for objects so big that no thread may keep some: every get and put then tries a lock,
+    /// and goes on without an idle object if another thread holds it.
     pub fn thread_cache(mut self, objects: usize) -> Self {
         self.thread_cache = objects;
         self
     }
 
-    /// Sets how often puts trim the pool. Default: 10 s, so that a burst is gone within two minutes.
-    /// `None`: only [`trim`](ObjectPool::trim) does.
+    /// Sets how often puts trim the pool. Default: 10 s, so that a burst is gone within two
+    /// minutes. `None`: only [`trim`](ObjectPool::trim) does.
     pub fn trim_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.trim_interval = interval.into();
         self
     }
 
-    /// Recycles an object whose guard is dropped while its thread unwinds. Default: such an object is
-    /// dropped, because the panic may have left it in any state.
+    /// Recycles an object whose guard is dropped while its thread unwinds. Default: such an object
+    /// is dropped, because the panic may have left it in any state.
     ///
     /// For rules that repair every state.
     pub fn keep_on_unwind(mut self) -> Self {

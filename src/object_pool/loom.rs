@@ -1,8 +1,8 @@
 //! Loom models of the storage: objects move between threads, slots between their holders.
 //!
-//! An object is a token with a cell that loom checks, and every holder writes to it: a transfer without
-//! a happens-before edge, or a token in two places, fails the model. At the end of each model every
-//! token must be in exactly one place.
+//! An object is a token with a cell that loom checks, and every holder writes to it: a transfer
+//! without a happens-before edge, or a token in two places, fails the model. At the end of each
+//! model every token must be in exactly one place.
 
 use super::TakenObject;
 use super::storage::Storage;
@@ -154,8 +154,8 @@ fn one_bucket_for_two_threads() {
     });
 }
 
-/// A trim empties the caches of free ids while a thread acquires one of them, and the shards while the
-/// thread takes from them.
+/// A trim empties the caches of free ids while a thread acquires one of them, and the shards while
+/// the thread takes from them.
 #[test]
 fn trim_against_get() {
     loom::model(|| {

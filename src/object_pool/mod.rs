@@ -1,10 +1,11 @@
 //! An object pool: reuses objects that are expensive to create, without contention between threads.
 //!
-//! A buffer of a few kilobytes costs the allocator several times what it costs to reuse one; a large
-//! buffer costs page faults as well, and a parser, a compressor or a hash map that has grown costs more.
-//! But a pool behind one lock, or one atomic word, is slower than the allocator from the second thread
-//! on. This pool is built like Go's `sync.Pool`: each thread has a cache of objects, and takes from it
-//! and puts into it without a lock and without an atomic read-modify-write.
+//! A buffer of a few kilobytes costs the allocator several times what it costs to reuse one; a
+//! large buffer costs page faults as well, and a parser, a compressor or a hash map that has grown
+//! costs more. But a pool behind one lock, or one atomic word, is slower than the allocator from
+//! the second thread on. This pool is built like Go's `sync.Pool`: each thread has a cache of
+//! objects, and takes from it and puts into it without a lock and without an atomic
+//! read-modify-write.
 //!
 //! Do not use an object pool for
 //!
@@ -50,36 +51,38 @@
 //!  └────────┘ └────────┘
 //! ```
 //!
-//! [`get`](ObjectPool::get) takes the newest object of the thread's *cache*. If the cache is empty, it
-//! takes half a cache of objects from a *shard*. If there are none, or all shards are locked, it creates
-//! an object. Returning an object goes the other way, and drops it if there is no room. Nothing waits.
+//! [`get`](ObjectPool::get) takes the newest object of the thread's *cache*. If the cache is empty,
+//! it takes half a cache of objects from a *shard*. If there are none, or all shards are locked, it
+//! creates an object. Returning an object goes the other way, and drops it if there is no room.
+//! Nothing waits.
 //!
-//! Caches belong to small numbers that threads hold while they run: a new thread takes over the number,
-//! and with it the cache, of a thread that has ended. So ten thousand short-lived threads fill one
-//! cache. At most `max_idle` + `thread_cache` × *threads* objects are idle, where *threads* is the
-//! highest number of threads at the same time. For objects so big that this is too much, set
-//! [`thread_cache`](ObjectPoolBuilder::thread_cache) to 0: then `max_idle` is the bound.
+//! Caches belong to small numbers that threads hold while they run: a new thread takes over the
+//! number, and with it the cache, of a thread that has ended. So ten thousand short-lived threads
+//! fill one cache. At most `max_idle` + `thread_cache` × *threads* objects are idle, where
+//! *threads* is the highest number of threads at the same time. For objects so big that this is too
+//! much, set [`thread_cache`](ObjectPoolBuilder::thread_cache) to 0: then `max_idle` is the bound.
 //!
 //! ## Trimming
 //!
-//! A *trim* drops idle objects that were not needed: of each shard, half of the smallest number that it
-//! held at any time since the trim before, oldest first. It also recalls the caches: each thread moves
-//! its cache to the shards at its next put, because no other thread may touch it; the trim does so for
-//! threads that have ended. So a burst of *n* objects is gone after log₂ *n* + 3 trims, except for
-//! [`min_idle`](ObjectPoolBuilder::min_idle) objects in the shards, and the cache of each live thread
-//! that puts no more objects.
+//! A *trim* drops idle objects that were not needed: of each shard, half of the smallest number
+//! that it held at any time since the trim before, oldest first. It also recalls the caches: each
+//! thread moves its cache to the shards at its next put, because no other thread may touch it; the
+//! trim does so for threads that have ended. So a burst of *n* objects is gone after log₂ *n* + 3
+//! trims, except for [`min_idle`](ObjectPoolBuilder::min_idle) objects in the shards, and the cache
+//! of each live thread that puts no more objects.
 //!
-//! Trims happen once a [`trim_interval`](ObjectPoolBuilder::trim_interval), caused by puts: each thread
-//! reads the clock at every 64th put, and the put that finds the interval over drops the objects. There
-//! is no background thread, so a pool that is not used keeps its objects until
+//! Trims happen once a [`trim_interval`](ObjectPoolBuilder::trim_interval), caused by puts: each
+//! thread reads the clock at every 64th put, and the put that finds the interval over drops the
+//! objects. There is no background thread, so a pool that is not used keeps its objects until
 //! [`trim`](ObjectPool::trim) is called.
 //!
 //! # Panics
 //!
-//! The factory, the recycle rule and the destructors of objects run outside of all locks and borrows:
-//! they may panic, and they may use the pool. A panic costs the object at hand and leaves the pool as it
-//! was. If an object is returned while its thread unwinds already, a second panic is caught, because it
-//! would abort the process. The pool also works in destructors of thread-locals, without a cache there.
+//! The factory, the recycle rule and the destructors of objects run outside of all locks and
+//! borrows: they may panic, and they may use the pool. A panic costs the object at hand and leaves
+//! the pool as it was. If an object is returned while its thread unwinds already, a second panic is
+//! caught, because it would abort the process. The pool also works in destructors of thread-locals,
+//! without a cache there.
 //!
 //! # Performance
 //!
@@ -91,8 +94,8 @@
 //! | a miss | the factory, and a box |
 //! | every 64th put of a thread | one reading of the clock, if there is a `trim_interval` |
 //!
-//! Memory: 128 bytes for each thread number (rounded up to a power of two) and a few hundred for the
-//! pool, besides the objects.
+//! Memory: 128 bytes for each thread number (rounded up to a power of two) and a few hundred for
+//! the pool, besides the objects.
 //!
 //! # Defaults
 //!
@@ -135,14 +138,14 @@ use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::time::Duration;
 use storage::Storage;
 
-/// How many puts of a thread pass between two readings of the clock, which costs as much as a few gets
-/// and puts.
+/// How many puts of a thread pass between two readings of the clock, which costs as much as a few
+/// gets and puts.
 const PUTS_PER_CLOCK_READING: u64 = 64;
 
 /// A pool of objects that are expensive to create.
 ///
-/// It is shared by reference or in an `Arc`. Each object stays in one box from its creation to its end,
-/// so that a `T` of any size never moves; see [`TakenObject`].
+/// It is shared by reference or in an `Arc`. Each object stays in one box from its creation to its
+/// end, so that a `T` of any size never moves; see [`TakenObject`].
 ///
 /// See the [module documentation](self) for how it works.
 pub struct ObjectPool<T> {
@@ -162,8 +165,8 @@ impl<T> UnwindSafe for ObjectPool<T> {}
 impl<T> RefUnwindSafe for ObjectPool<T> {}
 
 impl<T> ObjectPool<T> {
-    /// Creates a pool with default settings. Objects come from `make`, and are [recycled](Recycle) when
-    /// they are returned.
+    /// Creates a pool with default settings. Objects come from `make`, and are [recycled](Recycle)
+    /// when they are returned.
     ///
     /// ```
     /// use mainstay::object_pool::ObjectPool;
@@ -197,8 +200,8 @@ impl<T> ObjectPool<T> {
         ObjectPoolBuilder::new(Box::new(make))
     }
 
-    /// Returns an idle object, or a new one. It goes back to the pool when the guard is dropped, on any
-    /// thread.
+    /// Returns an idle object, or a new one. It goes back to the pool when the guard is dropped, on
+    /// any thread.
     ///
     /// # Panics
     ///
@@ -208,8 +211,8 @@ impl<T> ObjectPool<T> {
         PooledObject::new(self.take(), self)
     }
 
-    /// Returns an idle object, or a new one, with a guard that keeps the pool alive instead of borrowing
-    /// it, for `'static` tasks and threads.
+    /// Returns an idle object, or a new one, with a guard that keeps the pool alive instead of
+    /// borrowing it, for `'static` tasks and threads.
     ///
     /// Costs an atomic increment and decrement of a word that all threads share.
     ///
@@ -229,8 +232,8 @@ impl<T> ObjectPool<T> {
         OwnedPooledObject::new(self.take(), PlainArc::clone(self))
     }
 
-    /// Returns an idle object, or a new one, without a guard: [`put`](Self::put) it back, keep it, or
-    /// drop it.
+    /// Returns an idle object, or a new one, without a guard: [`put`](Self::put) it back, keep it,
+    /// or drop it.
     ///
     /// # Panics
     ///
@@ -246,7 +249,8 @@ impl<T> ObjectPool<T> {
 
     /// Puts an object into the pool, or drops it if there is no room.
     ///
-    /// The object may come from [`take`](Self::take) or from elsewhere; a `T` is put into a box first.
+    /// The object may come from [`take`](Self::take) or from elsewhere; a `T` is put into a box
+    /// first.
     ///
     /// ```
     /// # use mainstay::object_pool::ObjectPool;
@@ -290,15 +294,16 @@ impl<T> ObjectPool<T> {
         n
     }
 
-    /// Drops half of the objects that have been idle since the last trim, and recalls the caches of the
-    /// threads.
+    /// Drops half of the objects that have been idle since the last trim, and recalls the caches of
+    /// the threads.
     ///
-    /// Takes time in proportion to the number of threads and of dropped objects. A shard that is in use
-    /// at that moment is skipped: it is not idle.
+    /// Takes time in proportion to the number of threads and of dropped objects. A shard that is in
+    /// use at that moment is skipped: it is not idle.
     ///
     /// # Panics
     ///
-    /// If destructors of objects panic, the first panic unwinds from here after all have been dropped.
+    /// If destructors of objects panic, the first panic unwinds from here after all have been
+    /// dropped.
     pub fn trim(&self) {
         for_all(self.storage.trim(thread_id::registry()), drop);
     }
@@ -377,7 +382,8 @@ impl<T> ObjectPool<T> {
         self.storage.count(thread_id::current().as_ref(), |stats| &stats.discarded)
     }
 
-    /// Trims at every 64th put of a thread, if the interval is over. `count` is the number of the put.
+    /// Trims at every 64th put of a thread, if the interval is over. `count` is the number of the
+    /// put.
     #[inline]
     fn count_put(&self, count: u64) {
         if count.is_multiple_of(PUTS_PER_CLOCK_READING) {

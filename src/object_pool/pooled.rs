@@ -10,9 +10,9 @@ use std::ptr;
 
 /// The guard of an object from [`ObjectPool::get`], which borrows the pool.
 ///
-/// The object goes back to the pool when the guard is dropped, on any thread. If the thread unwinds, the
-/// object is dropped instead, unless [`keep_on_unwind`](super::ObjectPoolBuilder::keep_on_unwind) is
-/// set.
+/// The object goes back to the pool when the guard is dropped, on any thread. If the thread
+/// unwinds, the object is dropped instead, unless
+/// [`keep_on_unwind`](super::ObjectPoolBuilder::keep_on_unwind) is set.
 pub struct PooledObject<'a, T> {
     /// Present until the guard is dropped or detached.
     object: ManuallyDrop<TakenObject<T>>,

@@ -29,7 +29,8 @@ use std::path::PathBuf;
 ///     }
 /// }
 ///
-/// let entries = ObjectPool::builder(Entry::default).max_capacity(16 * 1024).build()?;
+/// let builder = ObjectPool::builder(Entry::default);
+/// let entries = builder.max_capacity(16 * 1024).build()?;
 /// # let _ = entries;
 /// # Ok::<(), mainstay::error::ConfigError>(())
 /// ```
@@ -42,9 +43,9 @@ pub trait Recycle {
     /// Resets the object to the state of a new one. Memory may be kept.
     fn recycle(&mut self);
 
-    /// Returns how many elements (of a string, bytes) the object has memory for. An object with more
-    /// than [`max_capacity`](super::ObjectPoolBuilder::max_capacity) is dropped instead of recycled.
-    /// Default: 0.
+    /// Returns how many elements (of a string, bytes) the object has memory for. An object with
+    /// more than [`max_capacity`](super::ObjectPoolBuilder::max_capacity) is dropped instead of
+    /// recycled. Default: 0.
     fn capacity(&self) -> usize {
         0
     }

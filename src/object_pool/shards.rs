@@ -1,4 +1,5 @@
-//! The idle objects that all threads share: a few stacks, each behind a lock that no thread waits for.
+//! The idle objects that all threads share: a few stacks, each behind a lock that no thread waits
+//! for.
 
 use super::{TakenObject, trim};
 use crate::sync::atomic::{AtomicUsize, Ordering};
@@ -11,8 +12,8 @@ pub(super) struct Shards<T> {
 
 #[derive(Debug)]
 struct Shard<T> {
-    /// The number of objects, written under the lock, so that a shard that is empty or full is skipped
-    /// without touching the lock.
+    /// The number of objects, written under the lock, so that a shard that is empty or full is
+    /// skipped without touching the lock.
     len: AtomicUsize,
     /// How many objects it may hold.
     capacity: usize,

@@ -14,8 +14,9 @@ use std::slice;
 pub(super) struct Slot<T> {
     /// *Invariant:* touched only by the holder of the `ThreadId` of this slot.
     cache: UnsafeCell<Cache<T>>,
-    /// How many objects the cache may hold now. Zero until the owner first puts, and again when a trim
-    /// recalls the cache: one comparison at every put detects a cache that is full, new or recalled.
+    /// How many objects the cache may hold now. Zero until the owner first puts, and again when a
+    /// trim recalls the cache: one comparison at every put detects a cache that is full, new or
+    /// recalled.
     pub(super) limit: AtomicUsize,
     pub(super) stats: Stats,
 }
@@ -26,8 +27,8 @@ pub(super) type Cache<T> = Vec<TakenObject<T>>;
 /// The slots by thread number. They never move, so that one is found without a lock.
 #[derive(Debug)]
 pub(super) struct Slots<T> {
-    /// Null until an id of the bucket is first used, then fixed for the life of the table. Bucket `b` holds
-    /// `2^b` slots.
+    /// Null until an id of the bucket is first used, then fixed for the life of the table. Bucket
+    /// `b` holds `2^b` slots.
     buckets: [AtomicPtr<CachePadded<Slot<T>>>; BUCKETS],
 }
 
@@ -37,8 +38,9 @@ const BUCKETS: usize = if cfg!(mainstay_loom) { 2 } else { ThreadId::BUCKETS };
 // SAFETY: the table owns its objects, and nothing else moves to another thread with it.
 unsafe impl<T: Send> Send for Slots<T> {}
 // SAFETY: a shared table gives access to an object only through `with`, to the one holder of a
-// `ThreadId`; two holders in turn are ordered by the registry's lock. So objects move between threads,
-// which needs `T: Send`, and are never accessed by two at the same time, so `T: Sync` is not needed.
+// `ThreadId`; two holders in turn are ordered by the registry's lock. So objects move between
+// threads, which needs `T: Send`, and are never accessed by two at the same time, so `T: Sync` is
+// not needed.
 unsafe impl<T: Send> Sync for Slots<T> {}
 
 impl<T> Slots<T> {
@@ -51,8 +53,8 @@ impl<T> Slots<T> {
     pub(super) fn get(&self, id: &ThreadId) -> Option<&Slot<T>> {
         // Ordering: acquire, pairs with the release in `grow`: the slots are seen initialised.
         let slots = self.buckets[id.bucket()].load(Ordering::Acquire);
-        // SAFETY: a bucket that is not null points to `2^bucket` slots, which live as long as `self`, and
-        // the index of an id is below that.
+        // SAFETY: a bucket that is not null points to `2^bucket` slots, which live as long as
+        // `self`, and the index of an id is below that.
         (!slots.is_null()).then(|| unsafe { &**slots.add(id.index()) })
     }
 
@@ -104,7 +106,8 @@ impl<T> Drop for Slots<T> {
             // Ordering: acquire, as in `get`. Exclusive access already orders us after every use.
             let slots = slots.load(Ordering::Acquire);
             if !slots.is_null() {
-                // SAFETY: made by `grow` for this bucket; exclusive access, so nothing uses it after this.
+                // SAFETY: made by `grow` for this bucket; exclusive access, so nothing uses it
+                // after this.
                 unsafe { free(slots, bucket) };
             }
         }
@@ -130,8 +133,8 @@ impl<T> Slot<T> {
     /// Gives access to the cache.
     ///
     /// # Safety
-    /// The caller holds the `ThreadId` of this slot, and `f` runs no user code, which could call this
-    /// again and borrow the cache a second time.
+    /// The caller holds the `ThreadId` of this slot, and `f` runs no user code, which could call
+    /// this again and borrow the cache a second time.
     #[inline(always)]
     pub(super) unsafe fn with<R>(&self, f: impl FnOnce(&mut Cache<T>) -> R) -> R {
         // SAFETY: by the invariant of `ThreadId` no other thread accesses the cache now, and by the

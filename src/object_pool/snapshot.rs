@@ -4,9 +4,9 @@ use super::storage::Storage;
 
 /// The figures of an [`ObjectPool`](super::ObjectPool), counted since it was built.
 ///
-/// Each count is exact. They are read one after another while other threads count, so they agree with
-/// each other only while the pool is not in use. Then `idle` = `recycled` + warmed objects − `hits` −
-/// `trimmed`.
+/// Each count is exact. They are read one after another while other threads count, so they agree
+/// with each other only while the pool is not in use. Then `idle` = `recycled` + warmed objects −
+/// `hits` − `trimmed`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ObjectPoolSnapshot {
@@ -18,8 +18,8 @@ pub struct ObjectPoolSnapshot {
     pub created: u64,
     /// Objects that were returned and kept.
     pub recycled: u64,
-    /// Objects that were returned and dropped: by the recycle rule, because of a panic, or for lack of
-    /// room.
+    /// Objects that were returned and dropped: by the recycle rule, because of a panic, or for lack
+    /// of room.
     pub discarded: u64,
     /// Idle objects that a trim dropped.
     pub trimmed: u64,

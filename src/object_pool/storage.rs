@@ -59,8 +59,9 @@ impl<T> Storage<T> {
         Some(object)
     }
 
-    /// Takes an object from a shard, and more for the thread's cache. A thread that has just received
-    /// its number tries the cache first, which it may have taken over from an earlier thread.
+    /// Takes an object from a shard, and more for the thread's cache. A thread that has just
+    /// received its number tries the cache first, which it may have taken over from an earlier
+    /// thread.
     pub(super) fn take_shared(&self, id: Option<&ThreadId>) -> Option<TakenObject<T>> {
         let Some(id) = id else {
             let object = self.shards.take(0, &mut Vec::new(), 0);
@@ -78,8 +79,8 @@ impl<T> Storage<T> {
         object
     }
 
-    /// Puts an object into the thread's cache, if there is room: no lock, no read-modify-write. Returns
-    /// how many objects this thread number has put so far.
+    /// Puts an object into the thread's cache, if there is room: no lock, no read-modify-write.
+    /// Returns how many objects this thread number has put so far.
     #[inline]
     pub(super) fn put_private(
         &self,
@@ -90,8 +91,9 @@ impl<T> Storage<T> {
         // SAFETY: the slot of our own id; this module runs no user code.
         unsafe {
             slot.with(|cache| {
-                // Ordering: relaxed; the word guards no data. The capacity is never below the limit;
-                // checking it as well spares the fast path the code that would grow the vector.
+                // Ordering: relaxed; the word guards no data. The capacity is never below the
+                // limit; checking it as well spares the fast path the code that would grow the
+                // vector.
                 let limit = slot.limit.load(Ordering::Relaxed);
                 if cache.len() < limit && cache.len() < cache.capacity() {
                     cache.push(object);
@@ -103,8 +105,8 @@ impl<T> Storage<T> {
         }
     }
 
-    /// Puts an object into the thread's cache, after making room there, or into a shard. Returns the
-    /// object if there is no room anywhere.
+    /// Puts an object into the thread's cache, after making room there, or into a shard. Returns
+    /// the object if there is no room anywhere.
     pub(super) fn put_shared(
         &self,
         id: Option<&ThreadId>,
@@ -117,12 +119,12 @@ impl<T> Storage<T> {
         let make_room = |cache: &mut Cache<T>| {
             let limit = slot.limit.load(Ordering::Relaxed);
             if limit == 0 {
-                // The cache is new or was recalled: all of it moves to the shards. One rule there finds
-                // the idle objects, and the others are taken again.
+                // The cache is new or was recalled: all of it moves to the shards. One rule there
+                // finds the idle objects, and the others are taken again.
                 self.shards.put(first_shard(id), cache, cache.len());
                 cache.reserve_exact(self.thread_cache - cache.len());
-                // Ordering: relaxed, as where it is read. If a trim recalls the cache at this moment,
-                // that has been done.
+                // Ordering: relaxed, as where it is read. If a trim recalls the cache at this
+                // moment, that has been done.
                 slot.limit.store(self.thread_cache, Ordering::Relaxed);
             } else if cache.len() >= limit {
                 self.shards.put(first_shard(id), cache, self.batch());
@@ -138,8 +140,8 @@ impl<T> Storage<T> {
         unsafe { slot.with(make_room) }.map(|()| slot.stats.recycled.increment())
     }
 
-    /// How many objects move to or from a shard together: half a cache, so that the thread can take or
-    /// put as many more before it needs a lock again.
+    /// How many objects move to or from a shard together: half a cache, so that the thread can take
+    /// or put as many more before it needs a lock again.
     fn batch(&self) -> usize {
         (self.thread_cache / 2).max(1)
     }
@@ -162,8 +164,8 @@ impl<T> Storage<T> {
                 .is_ok()
     }
 
-    /// Removes the objects that were idle since the last trim. The caller drops them, where user code
-    /// may run.
+    /// Removes the objects that were idle since the last trim. The caller drops them, where user
+    /// code may run.
     #[must_use]
     pub(super) fn trim(&self, registry: Option<&Registry>) -> Vec<TakenObject<T>> {
         let mut removed = Vec::new();

@@ -7,9 +7,9 @@ use std::ops::{Deref, DerefMut};
 /// An object outside of its pool: what [`take`](super::ObjectPool::take) returns and
 /// [`put`](super::ObjectPool::put) accepts.
 ///
-/// It is a box, as large as a pointer. The object in it shares no cache line with others: objects that
-/// were allocated one after another and are used by different threads would otherwise slow each other
-/// down.
+/// It is a box, as large as a pointer. The object in it shares no cache line with others: objects
+/// that were allocated one after another and are used by different threads would otherwise slow
+/// each other down.
 pub struct TakenObject<T>(Box<CachePadded<T>>);
 
 impl<T> TakenObject<T> {

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-/// How many objects a trim drops. `min_len` is the smallest number that was idle at any time since the
-/// last trim, `droppable` how many there are beyond the configured minimum.
+/// How many objects a trim drops. `min_len` is the smallest number that was idle at any time since
+/// the last trim, `droppable` how many there are beyond the configured minimum.
 ///
-/// Half of `min_len`, rounded up: a burst of `n` objects is gone after `log2(n) + 1` trims, and a pause
-/// of one interval costs a busy pool at most half of what it did not use.
+/// Half of `min_len`, rounded up: a burst of `n` objects is gone after `log2(n) + 1` trims, and a
+/// pause of one interval costs a busy pool at most half of what it did not use.
 pub(super) fn surplus(min_len: usize, droppable: usize) -> usize {
     min_len.div_ceil(2).min(droppable)
 }

@@ -9,6 +9,7 @@ use crate::policy::{Context, Facts};
 use crate::sync::PlainArc;
 use std::fmt;
 use std::future::Future;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -102,6 +103,10 @@ impl<T: Send, E: Send> BoxPipeline<T, E> {
         check(&self.facts())
     }
 }
+
+// A panic of an operation unwinds through the policies and leaves them usable.
+impl<T, E> UnwindSafe for BoxPipeline<T, E> {}
+impl<T, E> RefUnwindSafe for BoxPipeline<T, E> {}
 
 impl<T, E> Clone for BoxPipeline<T, E> {
     fn clone(&self) -> Self {

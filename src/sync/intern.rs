@@ -1,16 +1,16 @@
-//! Names that cost nothing to copy.
+//! Interned names, which are cheap to copy.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
-/// The one `&'static str` that equals `name`.
+/// Returns the one `&'static str` that equals `name`.
 ///
-/// A rejection carries the name of the policy that refused. Cloning an `Arc<str>` for it would be a
-/// contended write at exactly the moment of overload, so each distinct name is leaked once and shared
-/// by reference ever after. The leak is bounded by the number of distinct names, which come from
-/// configuration; keyed policies use their parent's name, never the key.
+/// A rejection carries the name of its policy. Cloning an `Arc<str>` for it would be a contended write
+/// during overload, so each distinct name is leaked once and shared by reference. The leak is bounded by
+/// the number of distinct names, which come from configuration: keyed policies use their own name, never
+/// the key.
 pub(crate) fn intern(name: &str) -> &'static str {
-    // Not loom's mutex: a static outlives every model, and nothing here is worth modelling.
+    // Not loom's mutex: a static outlives every model.
     static NAMES: Mutex<Option<HashSet<&'static str>>> = Mutex::new(None);
 
     let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
@@ -29,7 +29,7 @@ mod tests {
     use super::intern;
 
     #[test]
-    fn equal_names_are_one_name() {
+    fn equal_names_are_interned_once() {
         let first = intern("search");
         let again = intern(&String::from("search"));
         assert!(std::ptr::eq(first, again));

@@ -1,13 +1,14 @@
-//! The machine: the only place that names `std::sync`, `core::sync::atomic`, `parking_lot` or `loom`.
+//! The platform: atomics, locks, threads, and what the layers above share on top of them.
 //!
-//! Everything above says `use crate::sync::…` and is thereby run twice: as shipped, on the standard
-//! library and `parking_lot`; and under `cargo loom`, where every access is a scheduling point of
-//! loom's model checker. The two faces stand side by side in `native.rs` and `modelled.rs` and
-//! export the same names, so that no code above carries a `cfg`.
+//! This is the only module that names `std::sync`, `core::sync::atomic`, `parking_lot` or `loom`. Code
+//! above says `use crate::sync::…` and is compiled in two ways: as shipped, on the standard library and
+//! `parking_lot`; and under `cargo loom`, where every access is a scheduling point of loom's model
+//! checker. `native.rs` and `modelled.rs` export the same names for the two, so that no code above
+//! carries a `cfg`.
 //!
-//! What loom cannot model is absent here on purpose: a park with a time limit (loom has no time) and
-//! sequentially consistent *accesses* (loom treats them as acquire/release; its `SeqCst` fences are
-//! right). Code that needs either argues why in a comment and keeps it out of its models.
+//! What loom cannot model is missing here: parking with a timeout (loom has no time) and sequentially
+//! consistent *accesses* (loom treats them as acquire and release; its `SeqCst` fences are correct).
+//! Code that needs either explains why in a comment and keeps it out of its models.
 
 mod block_on;
 mod counter;
@@ -21,31 +22,33 @@ mod wakers;
 #[cfg(all(test, mainstay_loom))]
 mod loom;
 
-// A vocabulary is whole, whatever is said in it at present.
+// Both export the complete set of names, whether or not all are used at present.
 #[allow(dead_code, unused_imports)]
 #[cfg(mainstay_loom)]
 #[path = "modelled.rs"]
-mod face;
+mod platform;
 #[allow(dead_code, unused_imports)]
 #[cfg(not(mainstay_loom))]
 #[path = "native.rs"]
-mod face;
+mod platform;
 
 pub(crate) use block_on::{block_on, block_on_timeout};
 pub(crate) use counter::Counter;
 pub(crate) use crossbeam_utils::CachePadded;
-#[allow(unused_imports)]
-pub(crate) use face::{Arc, Mutex, MutexGuard, UnsafeCell, atomic, heap, hint, thread, thread_id};
 pub(crate) use intern::intern;
 pub(crate) use live::{Decision, EpochWord, Live, Words};
 pub(crate) use panics::discard_panic;
+#[allow(unused_imports)]
+pub(crate) use platform::{
+    Arc, Mutex, MutexGuard, UnsafeCell, atomic, heap, hint, thread, thread_id,
+};
 pub(crate) use spin::{CasBackoff, SpinWait};
 pub(crate) use thread_registry::{Registry, ThreadId};
 pub(crate) use wakers::Wakers;
 
-// The plain ones are std's and `parking_lot`'s in both worlds: for what no model looks into. Closures
-// (loom's `Arc` cannot hold a `dyn`), public handles, clocks, and what is set once for the process and
-// so outlives every model. What a model shares between its threads stands in the names above.
+// The plain names are std's and `parking_lot`'s under loom too. They are for what no model examines:
+// closures (loom's `Arc` cannot hold a `dyn`), public handles, clocks, and statics, which outlive every
+// model. Everything that the threads of a model share uses the names above.
 pub(crate) use parking_lot::Mutex as PlainMutex;
 pub(crate) use std::sync::atomic::{
     AtomicBool as PlainAtomicBool, AtomicU32 as PlainAtomicU32, AtomicU64 as PlainAtomicU64,

@@ -1,4 +1,4 @@
-//! The face under `cargo loom`: the same names, each access a scheduling point.
+//! The platform under `cargo loom`: the names of `native.rs`, with each access a scheduling point.
 
 pub(crate) use loom::cell::UnsafeCell;
 pub(crate) use loom::sync::{Arc, MutexGuard};
@@ -14,7 +14,7 @@ pub(crate) mod atomic {
     }
 }
 
-/// Tells of what is not freed, and of what is freed twice.
+/// Reports memory that is leaked or freed twice.
 pub(crate) mod heap {
     pub(crate) use loom::alloc::{alloc, dealloc};
 }
@@ -30,7 +30,7 @@ pub(crate) mod thread {
 
     pub(crate) use loom::thread::{Thread, current, park, yield_now};
 
-    /// Not on `park`: loom's `unpark` also releases a thread that waits for a mutex.
+    /// Does not use `park`: loom's `unpark` also releases a thread that waits for a mutex.
     pub(crate) struct Parker {
         waker: Waker,
         notify: Arc<Unpark>,
@@ -67,7 +67,7 @@ pub(crate) mod thread {
         }
     }
 
-    /// The end of a thread's patience, which no model can see: loom has no time.
+    /// The instant at which a thread stops waiting. It never comes: loom has no time.
     #[derive(Clone, Copy, Debug)]
     pub(crate) struct ParkDeadline;
 
@@ -77,22 +77,22 @@ pub(crate) mod thread {
         }
     }
 
-    /// Once tells loom that this thread cannot go on alone; more would only be more of the same.
+    /// One yield tells loom that this thread depends on others; more would add nothing.
     pub(crate) const YIELDS: u32 = 1;
 
-    /// A thread that yields lets all others go first in a model, and would hardly ever come to sleep.
+    /// In a model a yield lets all other threads run first, so that a worker would rarely sleep.
     pub(crate) const LOOKS_AGAIN: bool = false;
 
-    /// A pause is a yield here: one is enough.
+    /// A pause is a yield in a model: one is enough.
     pub(crate) const MAX_BACKOFF_STEP: u32 = 0;
 
-    /// In a model a spin would only repeat itself.
+    /// In a model a spin only repeats itself.
     pub(crate) fn spinning_helps() -> bool {
         false
     }
 }
 
-/// loom's mutex with `parking_lot`'s interface: no poison.
+/// loom's mutex with `parking_lot`'s interface, without poisoning.
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
 
@@ -110,8 +110,8 @@ impl<T> Mutex<T> {
     }
 }
 
-/// Statics outlive a model, so that a model makes its own `Registry` and passes ids by hand; whoever
-/// asks the running thread is told that it has none.
+/// No thread has an id. Statics outlive a model, so a model creates its own `Registry` and passes ids
+/// explicitly.
 pub(crate) mod thread_id {
     use crate::sync::{Registry, ThreadId};
 

@@ -1,4 +1,4 @@
-//! The face that ships: std and `parking_lot`.
+//! The shipped platform: the standard library and `parking_lot`.
 
 pub(crate) use parking_lot::{Mutex, MutexGuard};
 pub(crate) use std::sync::Arc;
@@ -33,8 +33,8 @@ pub(crate) mod thread {
 
     pub(crate) use std::thread::{Thread, current, park, yield_now};
 
-    /// The calling thread as something that waits for a [`Waker`], so that threads and tasks can stand
-    /// in one queue.
+    /// The calling thread as a waiter that is woken through a [`Waker`], so that threads and tasks can
+    /// wait in one queue.
     #[derive(Debug)]
     pub(crate) struct Parker {
         waker: Waker,
@@ -53,11 +53,11 @@ pub(crate) mod thread {
     }
 
     impl Parker {
-        /// Allocates once a thread.
+        /// Allocates once per thread.
         pub(crate) fn current() -> Self {
             thread_local! { static WAKER: OnceCell<Waker> = const { OnceCell::new() } }
             let make = || Waker::from(Arc::new(Unpark(current())));
-            // A thread that is being torn down has lost its locals, yet its destructors may wait.
+            // The destructors of a thread that ends may wait after its locals were destroyed.
             let waker =
                 WAKER.try_with(|waker| waker.get_or_init(make).clone()).unwrap_or_else(|_| make());
             Self { waker }
@@ -67,14 +67,15 @@ pub(crate) mod thread {
             &self.waker
         }
 
-        /// Until woken, or for no reason: the thread's token may be left over from an earlier wait.
+        /// Parks until woken. May return spuriously: the thread's token may be left over from an earlier
+        /// wait.
         pub(crate) fn park(&self) {
             park();
         }
 
-        /// The same with an end; false if that had already come.
-        pub(crate) fn park_until(&self, limit: ParkDeadline) -> bool {
-            let Some(end) = limit.end else {
+        /// Parks until woken or until `deadline`; returns `false` if the deadline had passed before.
+        pub(crate) fn park_until(&self, deadline: ParkDeadline) -> bool {
+            let Some(end) = deadline.end else {
                 park();
                 return true;
             };
@@ -86,53 +87,53 @@ pub(crate) mod thread {
         }
     }
 
-    /// The end of a thread's patience.
+    /// The instant at which a thread stops waiting.
     #[derive(Clone, Copy, Debug)]
     pub(crate) struct ParkDeadline {
-        /// `None`: further away than the machine's clock can tell.
+        /// `None` if it is later than the machine's clock can express.
         end: Option<Instant>,
     }
 
     impl ParkDeadline {
-        pub(crate) fn after(patience: Duration) -> Self {
-            Self { end: Instant::now().checked_add(patience) }
+        pub(crate) fn after(timeout: Duration) -> Self {
+            Self { end: Instant::now().checked_add(timeout) }
         }
     }
 
-    /// How often to yield the processor before parking.
-    pub(crate) const YIELDS: u32 = 16;
+    /// How often a thread yields the processor before it parks.
+    pub(crate) const YIELDS: u32 = 1;
 
-    /// Whether to look again for a while before sleeping.
+    /// Whether a worker searches for work again for a while before it sleeps.
     pub(crate) const LOOKS_AGAIN: bool = true;
 
-    /// How long, as a power of two of pauses, to step aside at most after losing a race.
+    /// The longest backoff after a lost compare-and-swap, as a power of two of pauses.
     pub(crate) const MAX_BACKOFF_STEP: u32 = 5;
 
-    /// Whether others can make progress while this thread spins.
+    /// Whether other threads can make progress while this one spins.
     #[inline]
     pub(crate) fn spinning_helps() -> bool {
         const UNKNOWN: u8 = 0;
-        const ALONE: u8 = 1;
-        const PARALLEL: u8 = 2;
+        const ONE_CORE: u8 = 1;
+        const SEVERAL: u8 = 2;
         static CORES: AtomicU8 = AtomicU8::new(UNKNOWN);
 
         #[cold]
-        fn ask() -> u8 {
+        fn detect() -> u8 {
             let parallel = std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1);
-            let answer = if parallel { PARALLEL } else { ALONE };
-            CORES.store(answer, Ordering::Relaxed);
-            answer
+            let cores = if parallel { SEVERAL } else { ONE_CORE };
+            CORES.store(cores, Ordering::Relaxed);
+            cores
         }
-        let answer = match CORES.load(Ordering::Relaxed) {
-            UNKNOWN => ask(),
+        let cores = match CORES.load(Ordering::Relaxed) {
+            UNKNOWN => detect(),
             known => known,
         };
-        answer == PARALLEL
+        cores == SEVERAL
     }
 }
 
-/// `core::cell::UnsafeCell` behind loom's interface: access lasts as long as a closure, so that loom
-/// can see where it begins and ends.
+/// `core::cell::UnsafeCell` with loom's interface: an access lasts as long as a closure, so that loom
+/// sees where it begins and ends.
 #[derive(Debug)]
 pub(crate) struct UnsafeCell<T>(core::cell::UnsafeCell<T>);
 
@@ -152,7 +153,7 @@ impl<T> UnsafeCell<T> {
     }
 }
 
-/// The id of the thread that asks.
+/// The id of the calling thread.
 pub(crate) mod thread_id {
     use super::Mutex;
     use crate::sync::thread_registry::{Numbers, Place};
@@ -165,10 +166,10 @@ pub(crate) mod thread_id {
     const LEAVING: Place = Place { bucket: u32::MAX, index: 1 };
 
     thread_local! {
-        /// Const and without a destructor: reading it is one load, also while the thread's other
-        /// locals are being destroyed.
+        /// Const-initialized and without a destructor: reading it is one load, also while the thread's
+        /// other locals are destroyed.
         static PLACE: Cell<Place> = const { Cell::new(UNKNOWN) };
-        /// Hands the id back when the thread ends.
+        /// Returns the id to the registry when the thread ends.
         static HOLDER: Holder = const { Holder };
     }
 
@@ -176,8 +177,8 @@ pub(crate) mod thread_id {
 
     impl Drop for Holder {
         fn drop(&mut self) {
-            // Forgotten first, handed back second: what the thread's later destructors do is done
-            // without an id, and the next holder never meets this one.
+            // Cleared before it is returned: later destructors of this thread find no id, and so never
+            // use one that another thread holds by then.
             let place = PLACE.replace(LEAVING);
             if place != UNKNOWN {
                 REGISTRY.release(ThreadId::held(place));
@@ -185,15 +186,16 @@ pub(crate) mod thread_id {
         }
     }
 
-    /// The id of a thread that has one already.
+    /// Returns the id of the calling thread if it has one.
     #[inline]
     pub(crate) fn known() -> Option<ThreadId> {
         let place = PLACE.get();
-        // The one check that a look-up in a table of so many buckets needs.
+        // This is the only bounds check that a look-up in a table of `BUCKETS` buckets needs.
         ((place.bucket as usize) < ThreadId::BUCKETS).then(|| ThreadId::held(place))
     }
 
-    /// As [`known`], but gives one to a thread that has none; `None` if it is on its way out.
+    /// Returns the id of the calling thread, and registers the thread if it has none; `None` if the
+    /// thread is ending.
     pub(crate) fn current() -> Option<ThreadId> {
         known().or_else(register)
     }
@@ -201,8 +203,8 @@ pub(crate) mod thread_id {
     #[cold]
     fn register() -> Option<ThreadId> {
         if PLACE.get() == UNKNOWN {
-            // Touching the holder arms its destructor, which will find the id; too late to arm it
-            // means too late for an id.
+            // Accessing the holder registers its destructor, which returns the id. If it is too late for
+            // the destructor, it is too late for an id.
             let armed = HOLDER.try_with(|_| PLACE.set(REGISTRY.acquire().place));
             if armed.is_err() {
                 PLACE.set(LEAVING);

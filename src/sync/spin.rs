@@ -2,22 +2,29 @@
 
 use super::{hint, thread};
 
-/// The short active phase of a blocking wait: spins in steps that double, then yields a few times,
+/// The short active phase of a blocking wait: spins in steps that double, yields the processor once,
 /// then advises to park.
 ///
-/// On a machine with one core nothing can change during a spin, so the yields come first there.
+/// It takes about a microsecond, less than parking and waking a thread. A longer one would take the
+/// processor from threads that have work to do, among them the one that is waited for. On a machine with
+/// one core nothing can change during a spin, so there it only yields.
 #[derive(Clone, Debug)]
 pub(crate) struct SpinWait {
     step: u32,
+    /// The first step that yields.
+    yield_step: u32,
 }
 
-/// Steps of 1, 2, 4 … 64 pauses.
-const SPIN_STEPS: u32 = 7;
+/// Steps of 1, 2, 4, 8, 16 pauses.
+const SPIN_STEPS: u32 = 5;
+
+/// Steps of up to 64 pauses, on a buffer.
+const BUFFER_SPIN_STEPS: u32 = 7;
 
 impl SpinWait {
     #[inline]
     pub(crate) fn new() -> Self {
-        Self { step: 0 }
+        Self { step: 0, yield_step: SPIN_STEPS }
     }
 
     /// Skips the shorter steps, for a wait on a buffer of `capacity` items.
@@ -28,17 +35,18 @@ impl SpinWait {
     /// it, up to 32 pauses) finds several items and leaves the producer alone meanwhile. The same
     /// holds for a producer that finds the buffer full.
     pub(crate) fn for_capacity(capacity: usize) -> Self {
-        Self { step: (capacity.max(1).ilog2() / 2).min(SPIN_STEPS - 2) }
+        let step = (capacity.max(1).ilog2() / 2).min(BUFFER_SPIN_STEPS - 2);
+        Self { step, yield_step: BUFFER_SPIN_STEPS }
     }
 
     /// Spins or yields once. Returns `false` without doing either when it is time to park.
     pub(crate) fn spin(&mut self) -> bool {
-        if self.step < SPIN_STEPS && thread::spinning_helps() {
+        if self.step < self.yield_step && thread::spinning_helps() {
             for _ in 0..1u32 << self.step {
                 hint::spin_loop();
             }
-        } else if self.step < SPIN_STEPS + thread::YIELDS {
-            self.step = self.step.max(SPIN_STEPS);
+        } else if self.step < self.yield_step + thread::YIELDS {
+            self.step = self.step.max(self.yield_step);
             thread::yield_now();
         } else {
             return false;

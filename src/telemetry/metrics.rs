@@ -40,14 +40,15 @@ impl UnwindSafe for MetricsObserver {}
 impl RefUnwindSafe for MetricsObserver {}
 
 impl MetricsObserver {
-    /// Creates the observer and describes the metrics to the recorder. Handles are registered with the
-    /// first events.
+    /// Creates the observer and describes the metrics to the recorder. Handles are registered with
+    /// the first events.
     ///
     /// ```
     /// use mainstay::breaker::CircuitBreaker;
     /// use mainstay::telemetry::MetricsObserver;
     ///
-    /// let breaker = CircuitBreaker::builder().observer(MetricsObserver::new()).build()?;
+    /// let metrics = MetricsObserver::new();
+    /// let breaker = CircuitBreaker::builder().observer(metrics).build()?;
     /// # let _ = breaker;
     /// # Ok::<(), mainstay::error::ConfigError>(())
     /// ```

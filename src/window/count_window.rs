@@ -10,19 +10,19 @@ use crate::sync::atomic::{
 
 /// The last N calls.
 ///
-/// A cursor assigns positions; each position belongs to a slot, which holds one sample; the counts are
-/// the sum over the slots. The counts are updated only when a slot changes, so a success that replaces
-/// a success costs the increment of the cursor and a read of the slot.
+/// A cursor assigns positions; each position belongs to a slot, which holds one sample; the counts
+/// are the sum over the slots. The counts are updated only when a slot changes, so a success that
+/// replaces a success costs the increment of the cursor and a read of the slot.
 ///
-/// In a window that holds only successes, as that of a healthy dependency does, another success changes
-/// nothing: the sequence of N successes is the same before and after. It costs one load of a word that
-/// no thread writes, so threads that share the window do not contend.
+/// In a window that holds only successes, as that of a healthy dependency does, another success
+/// changes nothing: the sequence of N successes is the same before and after. It costs one load of
+/// a word that no thread writes, so threads that share the window do not contend.
 ///
 /// Every word carries the generation that it belongs to, so that emptying the window is two stores.
 ///
-/// Ordering: relaxed, except for slots. No word publishes another: the changes of each slot form one
-/// order, each change adds its own difference to the counts, and a sum does not depend on order. A new
-/// generation is published by the caller of `reset`, afterwards.
+/// Ordering: relaxed, except for slots. No word publishes another: the changes of each slot form
+/// one order, each change adds its own difference to the counts, and a sum does not depend on
+/// order. A new generation is published by the caller of `reset`, afterwards.
 #[derive(Debug)]
 pub(super) struct CountWindow {
     /// `[generation 32 | next position 32]`
@@ -35,8 +35,8 @@ pub(super) struct CountWindow {
     all_successes: u64,
 }
 
-/// From here on, the position is reduced by a multiple of the size, so that it never carries into the
-/// generation.
+/// From here on, the position is reduced by a multiple of the size, so that it never carries into
+/// the generation.
 const HALF: u64 = 1 << 31;
 
 impl CountWindow {
@@ -85,12 +85,12 @@ impl CountWindow {
     #[cold]
     #[inline(never)]
     fn replace(&self, slot: &AtomicU32, generation: WindowGeneration, new: Slot) -> bool {
-        // Ordering: acquire, pairs with the release of the thread that wrote the slot: after reading a
-        // sample of a later generation, we read the cursor of that generation too.
+        // Ordering: acquire, pairs with the release of the thread that wrote the slot: after
+        // reading a sample of a later generation, we read the cursor of that generation too.
         let mut old = Slot(slot.load(Acquire));
         loop {
-            // If this thread was suspended until the window moved to another generation, the slots are
-            // no longer its to write.
+            // If this thread was suspended until the window moved to another generation, the slots
+            // are no longer its to write.
             if old.generation() != generation && self.generation() != generation {
                 return false;
             }
@@ -127,15 +127,16 @@ impl CountWindow {
     /// Moves the window to `generation` and fills it with `successes`, at most its size. No thread
     /// records in `generation` yet.
     pub(super) fn reset_to_successes(&self, generation: WindowGeneration, successes: u32) {
-        // The counts and the cursor first: they tell late threads of other generations that the slots
-        // are not theirs, before or after a slot is written here.
+        // The counts and the cursor first: they tell late threads of other generations that the
+        // slots are not theirs, before or after a slot is written here.
         self.counts.swap(
             PackedCounts::empty(generation).0 + (u64::from(successes) << PackedCounts::TOTAL),
             Relaxed,
         );
         self.cursor.swap(first_position(generation) | u64::from(successes), Relaxed);
         for slot in &self.slots[..successes as usize] {
-            // Ordering: release, as in `replace`; a swap, so that it follows what a late thread wrote.
+            // Ordering: release, as in `replace`; a swap, so that it follows what a late thread
+            // wrote.
             slot.swap(Slot::new(generation, Sample::OK).0, Release);
         }
     }
@@ -148,8 +149,9 @@ impl CountWindow {
     fn set_cursor_back(&self) {
         let now = self.cursor.load(Relaxed);
         if now & u64::from(u32::MAX) >= HALF {
-            // Whole rounds, so that the order of the slots stays. If the exchange fails, another thread
-            // has moved the cursor and tries next; two billion failures in a row would carry over.
+            // Whole rounds, so that the order of the slots stays. If the exchange fails, another
+            // thread has moved the cursor and tries next; two billion failures in a row would carry
+            // over.
             let rounds = HALF - HALF % self.size.divisor();
             let _ = self.cursor.compare_exchange(now, now - rounds, Relaxed, Relaxed);
         }
@@ -204,13 +206,13 @@ impl Slot {
     }
 }
 
-/// Three counts and a tag in one word: `[tag 13 | total 17 | failed 17 | slow 17]`. The tag is the low
-/// end of the generation.
+/// Three counts and a tag in one word: `[tag 13 | total 17 | failed 17 | slow 17]`. The tag is the
+/// low end of the generation.
 ///
-/// The counts are *signed* fields, added as one number. A sample is written to its slot before it is
-/// added to the counts. If it is replaced in between, it is subtracted before it is added, and a field
-/// is −1 for a moment: it has borrowed from its neighbor. Reading from the right, taking each field as
-/// signed and subtracting it from the rest, returns the borrow.
+/// The counts are *signed* fields, added as one number. A sample is written to its slot before it
+/// is added to the counts. If it is replaced in between, it is subtracted before it is added, and a
+/// field is −1 for a moment: it has borrowed from its neighbor. Reading from the right, taking each
+/// field as signed and subtracting it from the rest, returns the borrow.
 #[derive(Clone, Copy)]
 struct PackedCounts(u64);
 

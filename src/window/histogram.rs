@@ -7,9 +7,9 @@ use std::time::Duration;
 
 /// A range of durations cut into buckets, for as many counts.
 ///
-/// *Log-linear*, as in `HdrHistogram` (Tene): each power of two is cut into eight, so that a bucket is
-/// at most an eighth of its lower bound wide, and its middle at most a sixteenth off any duration in
-/// it. Durations below 16 ns have a bucket for each nanosecond.
+/// *Log-linear*, as in `HdrHistogram` (Tene): each power of two is cut into eight, so that a bucket
+/// is at most an eighth of its lower bound wide, and its middle at most a sixteenth off any
+/// duration in it. Durations below 16 ns have a bucket for each nanosecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Buckets {
     /// Index of the first bucket, where bucket 0 begins at zero. What is shorter is in it too.
@@ -74,8 +74,8 @@ impl Buckets {
     }
 }
 
-/// The bucket of `nanos`, where bucket 0 begins at zero: below 8 the number itself; from there on its
-/// power of two, and the three bits after the highest.
+/// The bucket of `nanos`, where bucket 0 begins at zero: below 8 the number itself; from there on
+/// its power of two, and the three bits after the highest.
 const fn index_of(nanos: u64) -> usize {
     if nanos < EIGHTHS {
         return nanos as usize;

@@ -13,9 +13,9 @@ pub(super) const BUCKETS: Buckets = Buckets::powers(10, 11);
 
 /// The durations of the calls in a window, counted in buckets.
 ///
-/// A copy of the counts at one moment, about 2 KiB. A figure read from it is the middle of a bucket: at
-/// most a sixteenth (6.25 %) off, between about 1 µs and 73 minutes. Shorter and longer durations are
-/// counted in the first and the last bucket.
+/// A copy of the counts at one moment, about 2 KiB. A figure read from it is the middle of a
+/// bucket: at most a sixteenth (6.25 %) off, between about 1 µs and 73 minutes. Shorter and longer
+/// durations are counted in the first and the last bucket.
 ///
 /// ```
 /// use mainstay::time::Clock;
@@ -49,8 +49,8 @@ impl LatencyHistogram {
         self.counts.iter().sum()
     }
 
-    /// Returns the duration within which the share `quantile` (from 0 to 1) of the calls ended; `None`
-    /// if there are no calls, or `quantile` is not from 0 to 1.
+    /// Returns the duration within which the share `quantile` (from 0 to 1) of the calls ended;
+    /// `None` if there are no calls, or `quantile` is not from 0 to 1.
     ///
     /// ```
     /// # let window = mainstay::window::Window::count_window(100)?.with_latency();
@@ -104,7 +104,7 @@ pub struct LatencySummary {
 /// A hedge can take its delay from it, and a timeout its limit, whichever policy measures. A
 /// [`CircuitBreaker`](crate::breaker::CircuitBreaker) that records latencies is one.
 pub trait LatencyQuantiles: Send + Sync {
-    /// Returns the duration within which the share `quantile` (from 0 to 1) of the latest calls ended;
-    /// `None` if that is not known.
+    /// Returns the duration within which the share `quantile` (from 0 to 1) of the latest calls
+    /// ended; `None` if that is not known.
     fn quantile(&self, quantile: f64) -> Option<Duration>;
 }

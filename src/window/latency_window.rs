@@ -37,8 +37,8 @@ const QUARTERS: u64 = 4;
 #[cfg(mainstay_loom)]
 const QUARTERS: u64 = 1;
 
-/// The difference between the lap of a recording thread and that of a cell, if the thread is late by
-/// at most one round: the cell is of the thread's lap or of the round after it.
+/// The difference between the lap of a recording thread and that of a cell, if the thread is late
+/// by at most one round: the cell is of the thread's lap or of the round after it.
 const LATE: RangeInclusive<i32> = -(QUARTERS as i32)..=0;
 
 impl LatencyWindow {
@@ -81,8 +81,8 @@ impl LatencyWindow {
                 cell.fetch_add(1, Relaxed);
                 return;
             }
-            // A cell of an earlier lap. A cell that seems to be of a later one is of a lap so old that
-            // 32 bits do not tell, or of a clock that has been set back since.
+            // A cell of an earlier lap. A cell that seems to be of a later one is of a lap so old
+            // that 32 bits do not tell, or of a clock that has been set back since.
             match cell.compare_exchange_weak(word, lap << 32 | 1, Relaxed, Relaxed) {
                 Ok(_) => return,
                 Err(now) => word = now,

@@ -126,7 +126,8 @@ fn a_success_against_the_first_failure() {
     });
 }
 
-/// A late sample of a generation whose count window was made, while the next generation makes its own.
+/// A late sample of a generation whose count window was made, while the next generation makes its
+/// own.
 #[test]
 fn a_late_sample_against_the_next_first_failure() {
     loom::model(|| {

@@ -1,8 +1,8 @@
 //! Sliding windows: how many of the latest calls failed, how many were slow, how long they took.
 //!
-//! A *count window* covers the last N calls. A *time window* covers the calls of the last N seconds.
-//! Both have one type, [`Window`]. Recording is lock-free and allocates nothing; a fast success costs a
-//! few loads and at most one atomic addition.
+//! A *count window* covers the last N calls. A *time window* covers the calls of the last N
+//! seconds. Both have one type, [`Window`]. Recording is lock-free and allocates nothing; a fast
+//! success costs a few loads and at most one atomic addition.
 //!
 //! # Examples
 //!
@@ -23,22 +23,22 @@
 //!
 //! # How it works
 //!
-//! A window is emptied in constant time by moving it to another [generation](WindowGeneration). Each
-//! sample carries the generation that it belongs to, and a sample of another generation is ignored. A
-//! breaker passes the generation in which it admitted the call.
+//! A window is emptied in constant time by moving it to another [generation](WindowGeneration).
+//! Each sample carries the generation that it belongs to, and a sample of another generation is
+//! ignored. A breaker passes the generation in which it admitted the call.
 //!
-//! While no thread is recording, the counts are exact. While threads are recording, a reader may see
-//! some of their calls and miss others.
+//! While no thread is recording, the counts are exact. While threads are recording, a reader may
+//! see some of their calls and miss others.
 //!
 //! - *Count window*: a thread that is suspended while recording, and resumes after all others have
-//!   recorded a whole window, may replace a newer sample by its own. The counts always agree with the
-//!   samples in the window. A sample that races with a reset can leave an older sample in the window
-//!   for one more round.
-//! - *Time window*: time advances in steps of one bucket, so the window covers between
-//!   `span − span / buckets` and `span`. A sample with an earlier time than the latest is counted at
-//!   the latest. If it is more than a minute and more than the whole window earlier, the clock was set
-//!   back: the window is emptied and starts again from there. A bucket with more than 8 million calls
-//!   of one kind halves its counts: rates stay right, totals become approximate.
+//!   recorded a whole window, may replace a newer sample by its own. The counts always agree with
+//!   the samples in the window. A sample that races with a reset can leave an older sample in the
+//!   window for one more round.
+//! - *Time window*: time advances in steps of one bucket, so the window covers between `span − span
+//!   / buckets` and `span`. A sample with an earlier time than the latest is counted at the latest.
+//!   If it is more than a minute and more than the whole window earlier, the clock was set back:
+//!   the window is emptied and starts again from there. A bucket with more than 8 million calls of
+//!   one kind halves its counts: rates stay right, totals become approximate.
 //!
 //! # Performance
 //!
@@ -50,8 +50,8 @@
 //! | time, B buckets | 256 + 16 B |
 //! | with a latency histogram | 8.2 KiB more |
 //!
-//! The windows of a [`KeyedCircuitBreaker`](crate::breaker::KeyedCircuitBreaker) take 40 bytes until
-//! the first failed or slow call.
+//! The windows of a [`KeyedCircuitBreaker`](crate::breaker::KeyedCircuitBreaker) take 40 bytes
+//! until the first failed or slow call.
 
 mod count_window;
 mod histogram;
@@ -115,8 +115,8 @@ impl Window {
         Ok(Self { kind: Kind::Count(Box::new(CountWindow::new(calls))), latencies: None })
     }
 
-    /// Creates a window over the last `calls` calls that takes a few words until the first sample that
-    /// is not a fast success.
+    /// Creates a window over the last `calls` calls that takes a few words until the first sample
+    /// that is not a fast success.
     pub(crate) fn sparse_count_window(calls: u32) -> Result<Self, ConfigError> {
         Self::check_calls(calls)?;
         Ok(Self { kind: Kind::Sparse(SparseWindow::new(calls)), latencies: None })
@@ -142,8 +142,8 @@ impl Window {
     ///
     /// # Errors
     ///
-    /// Fails if `buckets` is not from 1 to [`MAX_BUCKETS`](Self::MAX_BUCKETS), or if `span` is shorter
-    /// than [`MIN_BUCKET`](Self::MIN_BUCKET) for each bucket or longer than a year.
+    /// Fails if `buckets` is not from 1 to [`MAX_BUCKETS`](Self::MAX_BUCKETS), or if `span` is
+    /// shorter than [`MIN_BUCKET`](Self::MIN_BUCKET) for each bucket or longer than a year.
     pub fn time_window(span: Duration, buckets: u32) -> Result<Self, ConfigError> {
         if !(1..=Self::MAX_BUCKETS).contains(&buckets) {
             return Err(ConfigError::new("time_window", buckets, "1 to 1024 buckets"));
@@ -176,8 +176,8 @@ impl Window {
         }
     }
 
-    /// Records a fast success if the window needs no clock for it. Returns false if it is still to be
-    /// [recorded](Self::record).
+    /// Records a fast success if the window needs no clock for it. Returns false if it is still to
+    /// be [recorded](Self::record).
     #[inline]
     pub(crate) fn try_record_success(&self, generation: WindowGeneration) -> bool {
         match &self.kind {
@@ -229,7 +229,8 @@ impl Window {
         }
     }
 
-    /// Empties the window at `now` and moves it to `generation`, which must not have been used before.
+    /// Empties the window at `now` and moves it to `generation`, which must not have been used
+    /// before.
     ///
     /// Takes constant time. Only one thread may reset at a time; others may record and read.
     ///

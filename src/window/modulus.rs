@@ -1,8 +1,8 @@
 //! Remainders without a division.
 
-/// A divisor whose remainders take two multiplications by a reciprocal that is computed once (Lemire,
-/// Kaser, Kurz, *Faster remainder by direct computation*, 2019). Exact as long as number and divisor
-/// together have at most 64 bits.
+/// A divisor whose remainders take two multiplications by a reciprocal that is computed once
+/// (Lemire, Kaser, Kurz, *Faster remainder by direct computation*, 2019). Exact as long as number
+/// and divisor together have at most 64 bits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Modulus {
     divisor: u64,

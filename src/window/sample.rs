@@ -53,8 +53,8 @@ fn rate(part: u64, total: u64) -> f64 {
 
 /// Identifies the period between two resets of a [`Window`](super::Window).
 ///
-/// A sample is recorded with the generation in which its call was admitted, so that a call that ends
-/// after a reset is not counted. Generations repeat after 16,777,215.
+/// A sample is recorded with the generation in which its call was admitted, so that a call that
+/// ends after a reset is not counted. Generations repeat after 16,777,215.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct WindowGeneration(u32);
 

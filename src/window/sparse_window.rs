@@ -11,9 +11,9 @@ use crate::sync::{Mutex, OnceLock};
 /// The last N calls, in a few words for as long as all of them are fast successes. For very many
 /// windows, most of which never record another sample.
 ///
-/// While the window is *sparse*, the number of its successes is all it stores. The first other sample
-/// makes a [`CountWindow`] that holds as many successes. The next generation is sparse again, and keeps
-/// the memory.
+/// While the window is *sparse*, the number of its successes is all it stores. The first other
+/// sample makes a [`CountWindow`] that holds as many successes. The next generation is sparse
+/// again, and keeps the memory.
 ///
 /// Making the `CountWindow` is the only step that takes a lock, once a generation; other recording
 /// threads wait for it. Before and after, the window is lock-free.
@@ -64,8 +64,8 @@ impl SparseWindow {
     #[inline]
     pub(super) fn record(&self, generation: WindowGeneration, sample: Sample) -> bool {
         let all_successes = sparse_of(generation) | u64::from(self.calls);
-        // Ordering: acquire, pairs with the release in `fill`: a thread that reads FULL also reads the
-        // window as it was filled.
+        // Ordering: acquire, pairs with the release in `fill`: a thread that reads FULL also reads
+        // the window as it was filled.
         let word = self.word.load(Acquire);
         word == all_successes && sample == Sample::OK || self.record_in(word, generation, sample)
     }

@@ -13,17 +13,18 @@ use std::time::Duration;
 /// The calls of the last N seconds.
 ///
 /// Time is divided into *epochs* as long as a bucket, and the buckets form a ring: the bucket of an
-/// epoch is its number modulo the size of the ring. The counts of each bucket carry a *tag*, the lap of
-/// the ring that they belong to. Counts of an earlier lap read as zero, and moving a bucket to a new
-/// epoch is one compare-and-swap that neither loses a call nor counts it twice.
+/// epoch is its number modulo the size of the ring. The counts of each bucket carry a *tag*, the
+/// lap of the ring that they belong to. Counts of an earlier lap read as zero, and moving a bucket
+/// to a new epoch is one compare-and-swap that neither loses a call nor counts it twice.
 ///
-/// The tag has 16 bits, too few to distinguish all laps. Still, a tag never stands for two laps at the
-/// same time:
-/// - The front stores the latest epoch in full. The thread that advances it also empties the buckets of
-///   all epochs in between, so that every bucket in the ring is of the current lap or the one before.
+/// The tag has 16 bits, too few to distinguish all laps. Still, a tag never stands for two laps at
+/// the same time:
+/// - The front stores the latest epoch in full. The thread that advances it also empties the
+///   buckets of all epochs in between, so that every bucket in the ring is of the current lap or
+///   the one before.
 /// - The lap in the front is a number of its own. After an idle time of at least the whole window,
-///   no bucket counts any more, and the lap advances by two, however long the idle time was. So 65,536
-///   idle laps are like any other number.
+///   no bucket counts any more, and the lap advances by two, however long the idle time was. So
+///   65,536 idle laps are like any other number.
 /// - Emptying the whole window also advances the lap by two.
 #[derive(Debug)]
 pub(super) struct TimeWindow {
@@ -80,7 +81,8 @@ const SUCCEEDED: u64 = 1 << FIELD;
 const HALF: u64 = 1 << (FIELD - 1);
 
 /// A time that is this far behind the front, and further than the whole window, is that of a clock
-/// that was set back, and not of a thread that was suspended between reading the clock and recording.
+/// that was set back, and not of a thread that was suspended between reading the clock and
+/// recording.
 const SET_BACK: Duration = Duration::from_secs(60);
 
 fn tag_of(word: u64) -> u16 {
@@ -123,8 +125,9 @@ impl TimeWindow {
         sample: Sample,
     ) -> bool {
         loop {
-            // Ordering: acquire, pairs with the release in `restart`, before which `reset` changes the
-            // generation: after reading a front past a reset we do not use the generation before it.
+            // Ordering: acquire, pairs with the release in `restart`, before which `reset` changes
+            // the generation: after reading a front past a reset we do not use the generation
+            // before it.
             let latest = Latest(self.front.latest.load(Acquire));
             if self.front.generation.load(Relaxed) != u64::from(generation.to_bits()) {
                 return false;
@@ -150,8 +153,8 @@ impl TimeWindow {
         }
     }
 
-    /// Moves the front to the epoch of `now`, which is not the latest. Returns false if it stays where
-    /// it is: an earlier time is counted as the latest.
+    /// Moves the front to the epoch of `now`, which is not the latest. Returns false if it stays
+    /// where it is: an earlier time is counted as the latest.
     #[cold]
     #[inline(never)]
     fn move_front(&self, latest: Latest, now: Instant) -> bool {
@@ -172,8 +175,8 @@ impl TimeWindow {
     fn advance(&self, latest: Latest, epoch: u64) {
         let size = self.ring.divisor();
         let lap = self.lap_at(latest, epoch);
-        // Ordering: release, so that a thread that reads this front reads the generation that we read
-        // after the front before it; the acquire came with our load of that one.
+        // Ordering: release, so that a thread that reads this front reads the generation that we
+        // read after the front before it; the acquire came with our load of that one.
         let moved = self.front.latest.compare_exchange(
             latest.0,
             Latest::new(lap, epoch).0,
@@ -181,8 +184,9 @@ impl TimeWindow {
             Acquire,
         );
         if moved.is_ok() {
-            // If this thread is suspended here, the tag of each bucket still shows that it is over. Its
-            // next recording thread moves it, or the thread that passes it one lap later empties it.
+            // If this thread is suspended here, the tag of each bucket still shows that it is over.
+            // Its next recording thread moves it, or the thread that passes it one lap later
+            // empties it.
             let first = (latest.epoch() + 1).max((epoch + 1).saturating_sub(size));
             for passed in first..=epoch {
                 let index = self.ring.of(passed);
@@ -230,7 +234,8 @@ impl TimeWindow {
                 counts.slow += slow - empty(tag);
             }
         }
-        // A slow call is counted in two words, and this thread may have read between the two writes.
+        // A slow call is counted in two words, and this thread may have read between the two
+        // writes.
         counts.slow = counts.slow.min(counts.total);
         counts
     }
@@ -244,16 +249,16 @@ impl TimeWindow {
         }
     }
 
-    /// Moves the front to `epoch`, which may come before `latest`, with all buckets empty; or returns
-    /// what it is now, if that is not `latest`.
+    /// Moves the front to `epoch`, which may come before `latest`, with all buckets empty; or
+    /// returns what it is now, if that is not `latest`.
     fn restart(&self, latest: Latest, epoch: u64) -> Result<(), Latest> {
         // Two laps, whatever the epoch.
         let next = Latest::new(latest.lap().wrapping_add(2), epoch);
         // Ordering: release of the generation, to the acquire load in `record`.
         self.front.latest.compare_exchange(latest.0, next.0, AcqRel, Acquire).map_err(Latest)?;
-        // Buckets in which no thread records keep their tag, while restarts alone advance the lap. They
-        // are brought up to date every 2,048 restarts, long before a tag could repeat: constant time on
-        // average.
+        // Buckets in which no thread records keep their tag, while restarts alone advance the lap.
+        // They are brought up to date every 2,048 restarts, long before a tag could repeat:
+        // constant time on average.
         const INTERVAL: u16 = 1 << 12;
         if latest.lap() / INTERVAL != next.lap() / INTERVAL {
             for (index, bucket) in self.buckets.iter().enumerate() {
@@ -271,9 +276,9 @@ impl TimeWindow {
     }
 }
 
-/// Ordering: acquire and release, among the threads that add. The thread that moved a bucket to a later
-/// lap had read the front of that lap; a thread that finds the bucket moved reads that front too when it
-/// tries again, and does not try with the old one.
+/// Ordering: acquire and release, among the threads that add. The thread that moved a bucket to a
+/// later lap had read the front of that lap; a thread that finds the bucket moved reads that front
+/// too when it tries again, and does not try with the old one.
 impl Bucket {
     /// Returns false if the bucket is of a later lap than `lap`.
     #[inline]
@@ -305,8 +310,8 @@ impl Bucket {
 
     /// Returns false if the bucket is of a later lap than `lap`.
     ///
-    /// Unlike a success, a failure is never added and then subtracted: a reader could see it in between
-    /// and open a breaker.
+    /// Unlike a success, a failure is never added and then subtracted: a reader could see it in
+    /// between and open a breaker.
     fn add_failure(&self, lap: u16) -> bool {
         let added = self.add(&self.calls, lap, FAILED);
         if added && self.calls.load(Relaxed) & FIELD_MASK >= HALF {

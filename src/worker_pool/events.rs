@@ -85,11 +85,14 @@ impl Emitter {
             ("workers", EventValue::Count(emitted.workers as u64)),
             ("queued", EventValue::Count(emitted.queued as u64)),
         ];
-        observer.observe(&Event::new(
-            (POLICY, self.name),
-            emitted.event.kind(),
-            (emitted.sequence, emitted.at),
-            &fields,
-        ));
+        observer.observe(&Event {
+            policy: POLICY,
+            name: self.name,
+            kind: emitted.event.kind(),
+            keyed: false,
+            sequence: emitted.sequence,
+            at: emitted.at,
+            fields: &fields,
+        });
     }
 }

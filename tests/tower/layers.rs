@@ -1,12 +1,14 @@
 //! What a layer shares, returns and requires.
 
 use crate::support::*;
+use mainstay::backoff::Backoff;
 use mainstay::breaker::CircuitBreaker;
 use mainstay::error::Error;
 use mainstay::event::Event;
 use mainstay::outcome::Outcome;
 use mainstay::pipeline::Pipeline;
 use mainstay::rate::{Quota, RateLimiter, RateLimiterGroup};
+use mainstay::retry::Retry;
 use mainstay::time::ManualClock;
 use std::cell::Cell;
 use std::future::{Future, pending, ready};
@@ -14,6 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 use tower::{Layer, Service, ServiceExt, service_fn};
 
 // axum#2634: each connection had a limiter of its own.
@@ -224,4 +227,36 @@ fn a_wait_for_admission_does_not_make_a_call_slow() {
     time.drive(pipeline.layer(service).oneshot(())).unwrap();
     let counts = slow.snapshot().counts;
     assert_eq!((counts.total, counts.slow, gate.permits()), (1, 0, 0));
+}
+
+/// tower's own middleware changes the error type to `Box<dyn Error>`, inside and outside of a pipeline.
+#[tokio::test]
+async fn a_retry_and_a_breaker_work_between_layers_that_box_their_errors() {
+    use tower::{BoxError, ServiceBuilder};
+
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = calls.clone();
+    let fail = service_fn(move |(): ()| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        ready(Err::<(), _>(std::io::Error::other("no route")))
+    });
+    let time = ManualClock::new();
+    let opens = CircuitBreaker::builder().clock(time.clock()).min_calls(2).build().unwrap();
+    let retry = Retry::builder().max_attempts(2).backoff(Backoff::constant(Duration::ZERO));
+    let pipeline = Pipeline::builder().retry(retry.build().unwrap()).breaker(&opens).build();
+    let service = ServiceBuilder::new()
+        .buffer(4)
+        .load_shed()
+        .timeout(60 * SECOND)
+        .layer(pipeline)
+        .buffer(4)
+        .load_shed()
+        .timeout(60 * SECOND)
+        .service(fail);
+    let error: BoxError = service.clone().oneshot(()).await.unwrap_err();
+    let error = error.downcast::<Error<BoxError>>().unwrap();
+    assert!(error.operation().unwrap().is::<std::io::Error>());
+    assert_eq!(calls.load(Ordering::Relaxed), 2);
+    let error: BoxError = service.oneshot(()).await.unwrap_err();
+    assert!(error.downcast::<Error<BoxError>>().unwrap().is_rejected());
 }

@@ -1,5 +1,6 @@
-//! Comparisons in interleaved rounds: the contestants run one after another, round after round, in one
-//! process, so that a slow phase of the machine affects all of them. Compare the ratios of the medians.
+//! Comparisons in interleaved rounds: the contestants run one after another, round after round, in
+//! one process, so that a slow phase of the machine affects all of them. Compare the ratios of the
+//! medians.
 //!
 //! ```text
 //! cargo run --release --bin breaker          # one binary per primitive
@@ -39,8 +40,8 @@ impl<'a> Race<'a> {
         })
     }
 
-    /// Adds a contestant that performs `n` operations on each of `threads` threads at once; the time
-    /// is that of the slowest, so that figures are nanoseconds per operation *of one thread*.
+    /// Adds a contestant that performs `n` operations on each of `threads` threads at once; the
+    /// time is that of the slowest, so that figures are nanoseconds per operation *of one thread*.
     pub fn threads(self, name: &str, threads: usize, op: impl Fn() + Sync + 'a) -> Self {
         self.lap(name, move |n| on_threads(threads, n, &op))
     }
@@ -76,8 +77,8 @@ impl<'a> Race<'a> {
     }
 }
 
-/// Runs `n` operations on each of `threads` threads, which start together. Returns the time from the
-/// first start to the last end.
+/// Runs `n` operations on each of `threads` threads, which start together. Returns the time from
+/// the first start to the last end.
 pub fn on_threads(threads: usize, n: u64, op: &(impl Fn() + Sync)) -> Duration {
     let gate = Barrier::new(threads);
     let spans: Vec<(Instant, Instant)> = std::thread::scope(|scope| {

@@ -14,7 +14,8 @@ use crate::sync::{Arc, PlainArc};
 use crate::time::Clock;
 use std::time::Duration;
 
-/// Builds a [`CircuitBreaker`]; the [module](crate::breaker) explains what the settings do together.
+/// Builds a [`CircuitBreaker`]; the [module](crate::breaker) explains what the settings do
+/// together.
 ///
 /// Every setting has a default that suits a production service. A setting that is out of range is
 /// reported by [`build`](Self::build).
@@ -101,8 +102,8 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// Sets the window to the last `calls` calls, 1 to 32,768. Default: 100 (resilience4j), a window
-    /// that needs no clock.
+    /// Sets the window to the last `calls` calls, 1 to 32,768. Default: 100 (resilience4j), a
+    /// window that needs no clock.
     ///
     /// If a service makes few calls per second, a count window remembers failures for a long time;
     /// use a [`time_window`](Self::time_window) then.
@@ -259,8 +260,8 @@ impl CircuitBreakerBuilder {
     }
 
     /// Sets the longest time for which the breaker opens when the dependency asks for a pause by
-    /// [`Outcome::Unavailable`](crate::outcome::Outcome::Unavailable). Default: one hour, the longest
-    /// that common rate limits ask for.
+    /// [`Outcome::Unavailable`](crate::outcome::Outcome::Unavailable). Default: one hour, the
+    /// longest that common rate limits ask for.
     ///
     /// A server that asks for more is usually mistaken, and only a [`reset`](CircuitBreaker::reset)
     /// would close the breaker sooner.
@@ -336,8 +337,8 @@ impl CircuitBreakerBuilder {
     /// and most dependencies need none.
     ///
     /// A ramp protects a dependency whose caches are cold and whose pools are empty. The admitted
-    /// calls are not chosen at random: of any few calls, about the share is admitted. The breaker is
-    /// closed for good only when the ramp is over; if it opens before, it stays open for longer.
+    /// calls are not chosen at random: of any few calls, about the share is admitted. The breaker
+    /// is closed for good only when the ramp is over; if it opens before, it stays open for longer.
     ///
     /// ```
     /// # use mainstay::breaker::CircuitBreaker;
@@ -385,11 +386,11 @@ impl CircuitBreakerBuilder {
     /// Counts calls in flight that have taken as long as a [slow call](Self::slow_calls) as slow
     /// ones before they end. Default: off.
     ///
-    /// A dependency that hangs trips the breaker within little more than the threshold, however long
-    /// the timeouts of the callers are. The rules are evaluated when a call is admitted, once in an
-    /// eighth of the threshold, if calls are overdue by then. A call becomes overdue at most two
-    /// eighths of the threshold too late (for thresholds below 8 ms, two milliseconds), never too
-    /// early.
+    /// A dependency that hangs trips the breaker within little more than the threshold, however
+    /// long the timeouts of the callers are. The rules are evaluated when a call is admitted, once
+    /// in an eighth of the threshold, if calls are overdue by then. A call becomes overdue at most
+    /// two eighths of the threshold too late (for thresholds below 8 ms, two milliseconds), never
+    /// too early.
     ///
     /// Requires `slow_calls`. Costs two atomic additions per call, to words that all callers share,
     /// and 1.5 KiB.

@@ -7,7 +7,8 @@ use std::time::Duration;
 ///
 /// What is slow for a lookup is fast for a report, and a failed payment is worse than a failed
 /// picture. Calls of all classes count in one window and share one state. How much a single failure
-/// weighs is decided by the classifier: see [`Outcome::WeightedFailure`](crate::outcome::Outcome::WeightedFailure).
+/// weighs is decided by the classifier: see
+/// [`Outcome::WeightedFailure`](crate::outcome::Outcome::WeightedFailure).
 ///
 /// A class decides when a closed breaker opens. A trial is judged by the breaker's own rates,
 /// whichever classes its probes belong to; whether a probe was slow is decided by its own class.

@@ -92,8 +92,8 @@ impl Engine {
         }
     }
 
-    /// Decides about a call; returns the word for which the decision holds. The configuration is read
-    /// only where it is needed: the rejection by an open breaker does not need it.
+    /// Decides about a call; returns the word for which the decision holds. The configuration is
+    /// read only where it is needed: the rejection by an open breaker does not need it.
     fn decide(&self, word: Word, now: Instant) -> (Word, Admission) {
         let admission = match word.phase() {
             Phase::Bypass => Admission::Uncounted,
@@ -155,7 +155,8 @@ impl Engine {
         match entered {
             Entered::InPresentStep | Entered::BehindBucket => Change::None,
             Entered::FirstOfStep => {
-                let guard = TicketGuard { engine: self, ticket: *ticket }; // the user's rule may panic
+                // The user's rule may panic.
+                let guard = TicketGuard { engine: self, ticket: *ticket };
                 let change = self.trip_if_due(ticket.admitted, Trigger::TimePassed, reading);
                 if !change.is_committed() {
                     guard.disarm();

@@ -13,8 +13,9 @@ use std::time::Duration;
 ///
 /// Time is divided into steps of an eighth of the slow threshold. Each bucket counts the calls in
 /// flight that started in one step. When a bucket is needed for a later step, the calls that are
-/// left in it are overdue, and move to a common count. A call that ends finds its bucket by the time
-/// of its start; if the bucket belongs to a later step by now, the call is among the overdue ones.
+/// left in it are overdue, and move to a common count. A call that ends finds its bucket by the
+/// time of its start; if the bucket belongs to a later step by now, the call is among the overdue
+/// ones.
 ///
 /// A clock that is set back makes buckets of later steps than the present one. They are reused, and
 /// the calls in them are no longer counted.
@@ -24,14 +25,14 @@ use std::time::Duration;
 ///
 /// All counts belong to an *era*, named by the generation and the configuration epoch of the
 /// breaker's word. When either changes, the calls in flight are forgotten here; they are still
-/// recorded when they end. Eras are told apart by a few bits (the *tag*), so all buckets are emptied
-/// before a tag is used again.
+/// recorded when they end. Eras are told apart by a few bits (the *tag*), so all buckets are
+/// emptied before a tag is used again.
 #[derive(Debug)]
 pub(crate) struct InFlight {
     /// `[tag 8 | era 29]`
     era: AtomicU64,
-    /// `[tag 8 | count + BIAS]`. The bias is needed because a call that ends may be subtracted before
-    /// the rest of its bucket is added.
+    /// `[tag 8 | count + BIAS]`. The bias is needed because a call that ends may be subtracted
+    /// before the rest of its bucket is added.
     overdue: CachePadded<AtomicU64>,
     /// `[tag 8 | step 36 | count 20]`
     buckets: [CachePadded<AtomicU64>; BUCKETS],
@@ -114,8 +115,8 @@ impl InFlight {
         let step = start.step();
         let bucket = &self.buckets[(step % BUCKETS as u64) as usize];
         let first = tag << TAG | step << STEP | 1;
-        // Ordering: acquire, with the release below: a thread that reads a bucket of a later era also
-        // reads that era.
+        // Ordering: acquire, with the release below: a thread that reads a bucket of a later era
+        // also reads that era.
         let mut word = bucket.load(Acquire);
         loop {
             let age = steps_between(word >> STEP & STEP_MASK, step);
@@ -151,8 +152,8 @@ impl InFlight {
     /// Counts a call that starts, whose bucket belongs to a later step. `now` has just been read.
     ///
     /// Either this thread was suspended since it read the start of the call, which is overdue then;
-    /// or the clock was set back. Then the calls in the bucket, which started by the clock as it was
-    /// before, are no longer counted as in flight.
+    /// or the clock was set back. Then the calls in the bucket, which started by the clock as it
+    /// was before, are no longer counted as in flight.
     #[cold]
     pub(crate) fn enter_behind(&self, start: &Start, now: Instant) -> Entered {
         let step = start.step();
@@ -224,8 +225,8 @@ impl InFlight {
         common + self.buckets.iter().map(|bucket| late(bucket.load(Relaxed))).sum::<u64>()
     }
 
-    /// Forgets all calls in flight; from here on, calls that `word` admits are counted. Called by one
-    /// thread at a time, before `word` is published.
+    /// Forgets all calls in flight; from here on, calls that `word` admits are counted. Called by
+    /// one thread at a time, before `word` is published.
     pub(crate) fn begin_era(&self, word: Word) {
         let tag = (self.era.load(Relaxed) >> TAG).wrapping_add(1) & 0xff;
         if tag.is_multiple_of(128) {
@@ -267,7 +268,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
-        /// In every schedule, each call that is two steps over the threshold is counted, and none below it.
+        /// In every schedule, each call that is two steps over the threshold is counted, and none
+        /// below it.
         #[test]
         fn agrees_with_a_list(
             steps in prop::collection::vec((prop_oneof![8 => 0_u64..60, 1 => 0_u64..3000], any::<u8>()), 0..120),

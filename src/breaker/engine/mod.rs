@@ -57,7 +57,8 @@ pub(crate) struct Engine {
 /// The state word, and the data of the state that does not fit into it.
 ///
 /// Every call reads the word; while the breaker is closed, only transitions write here. Aligned to
-/// one cache line, not to two as `CachePadded` would be: a process may hold very many keyed breakers.
+/// one cache line, not to two as `CachePadded` would be: a process may hold very many keyed
+/// breakers.
 #[derive(Debug)]
 #[repr(align(64))]
 struct StateLine {
@@ -219,8 +220,8 @@ impl Engine {
         word.is_tripped() && now < until + grace
     }
 
-    /// The counts of the window, with overdue calls in flight as slow ones if those are tracked; and
-    /// the number of overdue calls.
+    /// The counts of the window, with overdue calls in flight as slow ones if those are tracked;
+    /// and the number of overdue calls.
     fn counts(&self, word: Word, config: &Config, now: Instant) -> (WindowCounts, u64) {
         let counts = self.window.counts(now);
         match &self.in_flight {

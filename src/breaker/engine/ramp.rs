@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// The share at the start of a ramp: with ten callers for each probe, it admits as many calls as there
-/// were probes.
+/// The share at the start of a ramp: with ten callers for each probe, it admits as many calls as
+/// there were probes.
 const FIRST_SHARE: f64 = 0.1;
 
 /// The share of the calls to admit when `elapsed` of `duration` has passed; `None` after its end.

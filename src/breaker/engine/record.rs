@@ -211,9 +211,9 @@ impl Engine {
 
     /// Asks the user's own rule whether to trip.
     fn trip_rule_says(&self, word: Word, counts: WindowCounts, streak: u32, now: Instant) -> bool {
-        // The rule is cloned, not called, under the locks. The outbox's lock keeps configuration and
-        // closures from changing: either this rule belongs to `word`, or the epoch has changed and
-        // the caller decides again.
+        // The rule is cloned, not called, under the locks. The outbox's lock keeps configuration
+        // and closures from changing: either this rule belongs to `word`, or the epoch has changed
+        // and the caller decides again.
         let mut rule = None;
         self.outbox.commit(|_| {
             if self.word().epoch() == word.epoch() {

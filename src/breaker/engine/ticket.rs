@@ -22,8 +22,8 @@ impl PackedInstant {
     }
 }
 
-/// The word that admitted a call, and the start of the call if it is timed. Two plain words, so that
-/// a ticket stays in registers.
+/// The word that admitted a call, and the start of the call if it is timed. Two plain words, so
+/// that a ticket stays in registers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ticket {
     pub(super) admitted: Word,

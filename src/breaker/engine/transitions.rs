@@ -76,9 +76,9 @@ impl Engine {
         opening: &Opening,
         config: &Config,
     ) -> Change {
-        // The backoff may be the user's own function, so it is not called under the lock. If another
-        // thread opens the breaker in the meantime, the word has changed and this duration is
-        // discarded.
+        // The backoff may be the user's own function, so it is not called under the lock. If
+        // another thread opens the breaker in the meantime, the word has changed and this duration
+        // is discarded.
         let from = self.openings();
         let count = from.count.saturating_add(1);
         let duration = match opening.retry_after {
@@ -249,8 +249,8 @@ impl Engine {
         let Step { from, to, now, cause, counts, on_entry } = step;
         let committed = self.outbox.commit(|sequence| {
             // Every transition holds this lock. So from here on the word may change its detail, or
-            // go on to the next generation of a trial, but not change its phase; and no other thread
-            // reads or writes the data of the coming phase.
+            // go on to the next generation of a trial, but not change its phase; and no other
+            // thread reads or writes the data of the coming phase.
             if self.word() != from {
                 return None;
             }

@@ -15,10 +15,11 @@ use std::fmt;
 /// ```
 ///
 /// * *Epoch* selects the live configuration.
-/// * *Generation* changes with every transition, so that an outcome of an earlier state is recognized.
+/// * *Generation* changes with every transition, so that an outcome of an earlier state is
+///   recognized.
 /// * *Override* says whether a mode other than `Automatic` is set.
-/// * *Timed* and *streaks* repeat two facts of the configuration, so that the path of a success need
-///   not read it.
+/// * *Timed* and *streaks* repeat two facts of the configuration, so that the path of a success
+///   need not read it.
 ///
 /// A word whose *phase* and *timed* bits are zero is *plain*: its calls are admitted and counted
 /// without a further check. Everything special about a breaker sets one of those four bits.

@@ -52,7 +52,8 @@ impl<K, S> KeyedCircuitBreakerBuilder<K, S> {
 
     /// Sets what happens to a new key when the table is full. Default: it evicts the least recently
     /// used breaker that is closed, or that was not asked for a probe during the
-    /// [`idle_timeout`](Self::idle_timeout), so that a flood of keys does not lock out every new one.
+    /// [`idle_timeout`](Self::idle_timeout), so that a flood of keys does not lock out every new
+    /// one.
     ///
     /// ```
     /// # use mainstay::breaker::{CircuitBreaker, KeyedCircuitBreaker};
@@ -69,12 +70,12 @@ impl<K, S> KeyedCircuitBreakerBuilder<K, S> {
         self
     }
 
-    /// Sets the share of the keys, above 0 and at most 1, whose breakers may be open or half-open at
-    /// the same time; one breaker may in any case. Default: 1, no limit (Envoy: 0.1).
+    /// Sets the share of the keys, above 0 and at most 1, whose breakers may be open or half-open
+    /// at the same time; one breaker may in any case. Default: 1, no limit (Envoy: 0.1).
     ///
     /// A breaker that would exceed the limit stays closed, goes on counting, and is counted as
-    /// [suppressed](super::KeyedCircuitBreakerSnapshot::suppressed): if most hosts fail at once, the
-    /// fault is probably on this side.
+    /// [suppressed](super::KeyedCircuitBreakerSnapshot::suppressed): if most hosts fail at once,
+    /// the fault is probably on this side.
     ///
     /// ```
     /// # use mainstay::breaker::{CircuitBreaker, KeyedCircuitBreaker};
@@ -88,9 +89,9 @@ impl<K, S> KeyedCircuitBreakerBuilder<K, S> {
         self
     }
 
-    /// Sets the time without use after which a closed breaker is removed. An open one may be evicted
-    /// when it has not been asked for a probe for as long. Default: 10 minutes, longer than most
-    /// pauses between two uses of a key.
+    /// Sets the time without use after which a closed breaker is removed. An open one may be
+    /// evicted when it has not been asked for a probe for as long. Default: 10 minutes, longer than
+    /// most pauses between two uses of a key.
     ///
     /// The time is counted from when the breaker was first found idle, which happens as new keys
     /// arrive; so it is removed later, never earlier.
@@ -110,7 +111,8 @@ impl<K, S> KeyedCircuitBreakerBuilder<K, S> {
         self
     }
 
-    /// Sets the hasher of the keys. Default: that of `std`, whose collisions strangers cannot force.
+    /// Sets the hasher of the keys. Default: that of `std`, whose collisions strangers cannot
+    /// force.
     ///
     /// ```
     /// # use mainstay::breaker::{CircuitBreaker, KeyedCircuitBreaker};

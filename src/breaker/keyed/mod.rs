@@ -36,15 +36,17 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 ///
 /// A breaker stays while it is open, half-open or ramping up, while its mode was set, and while a
 /// handle of it exists, and so while one of its calls is in flight. A breaker that was not used for
-/// the [`idle_timeout`](KeyedCircuitBreakerBuilder::idle_timeout), or whose window is empty and which
-/// counts no consecutive failures, is removed. [`keyed`](crate::keyed) describes how keys are kept.
+/// the [`idle_timeout`](KeyedCircuitBreakerBuilder::idle_timeout), or whose window is empty and
+/// which counts no consecutive failures, is removed. [`keyed`](crate::keyed) describes how keys are
+/// kept.
 ///
-/// Hosts that no longer exist do not fill the table: a breaker that would have admitted a probe (or,
-/// half-open, whose last probe timed out) longer than `idle_timeout` ago may be evicted as a closed
-/// one may, and is removed when it has been idle for as long again. If its key returns, it starts
-/// closed.
+/// Hosts that no longer exist do not fill the table: a breaker that would have admitted a probe
+/// (or, half-open, whose last probe timed out) longer than `idle_timeout` ago may be evicted as a
+/// closed one may, and is removed when it has been idle for as long again. If its key returns, it
+/// starts closed.
 ///
-/// There is no breaker over all keys. Where one is needed, put a [`CircuitBreaker`] around this one.
+/// There is no breaker over all keys. Where one is needed, put a [`CircuitBreaker`] around this
+/// one.
 ///
 /// # Examples
 ///
@@ -65,10 +67,10 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 ///
 /// # Performance
 ///
-/// A call costs, besides that of the breaker, a hash, a lookup under the lock of one of many shards,
-/// and an `Arc` cloned and dropped. A key takes 344 bytes on x86-64 while its calls are fast and
-/// succeed, with a count window of any size; with a failure among them 784 more, for a window of 100
-/// calls. In addition there are two copies of the key, and its slot in the table.
+/// A call costs, besides that of the breaker, a hash, a lookup under the lock of one of many
+/// shards, and an `Arc` cloned and dropped. A key takes 344 bytes on x86-64 while its calls are
+/// fast and succeed, with a count window of any size; with a failure among them 784 more, for a
+/// window of 100 calls. In addition there are two copies of the key, and its slot in the table.
 pub struct KeyedCircuitBreaker<K, S = RandomState>(PlainArc<KeyedShared<K, S>>);
 
 struct KeyedShared<K, S> {
@@ -236,8 +238,8 @@ where
         })
     }
 
-    /// Passes each event of any of the breakers to `observer` until the subscription is dropped. See
-    /// [`CircuitBreaker::observe`].
+    /// Passes each event of any of the breakers to `observer` until the subscription is dropped.
+    /// See [`CircuitBreaker::observe`].
     ///
     /// A flat record does not contain the key: the number of keys is unbounded, and that of metric
     /// labels should not be.
@@ -252,11 +254,11 @@ where
         self.0.group.listeners.subscribe(observer_listener(self.0.group.name, observer))
     }
 
-    /// Returns all keys with their breakers. It visits one shard at a time, so these are not the keys
-    /// of one moment.
+    /// Returns all keys with their breakers. It visits one shard at a time, so these are not the
+    /// keys of one moment.
     ///
-    /// While the handles exist none of these breakers can be removed, and a full table accepts no new
-    /// key: read what you need and drop them.
+    /// While the handles exist none of these breakers can be removed, and a full table accepts no
+    /// new key: read what you need and drop them.
     #[must_use]
     pub fn breakers(&self) -> Vec<(PlainArc<K>, CircuitBreaker)> {
         let key = |shared: &Shared| shared.key.clone().and_then(|key| key.downcast().ok());
@@ -265,7 +267,8 @@ where
         self.0.all().into_iter().filter_map(with_key).collect()
     }
 
-    /// Returns the sum of all windows, and the number of breakers in each state. It visits every key.
+    /// Returns the sum of all windows, and the number of breakers in each state. It visits every
+    /// key.
     #[must_use]
     pub fn totals(&self) -> KeyedCircuitBreakerTotals {
         let now = self.0.group.clock.now();

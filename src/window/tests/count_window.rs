@@ -93,3 +93,24 @@ fn a_late_sample_changes_no_count() {
     assert!(!window.replace(&window.slots[1], old, Slot::new(old, Sample::FAILED)));
     assert_eq!(window.counts(), window.recount(new));
 }
+
+/// Two threads can find the cursor past half its range; the second must not set it back again.
+#[test]
+fn the_cursor_is_set_back_once() {
+    let half = HALF as u32;
+    let generation = WindowGeneration::FIRST;
+    for (calls, position, expected) in [
+        (10, half, half % 10),
+        (10, half + 13, half % 10 + 13),
+        (10, half - 1, half - 1),
+        (10, 7, 7),
+        (1, half, 0),
+        (1, 0, 0),
+    ] {
+        let window = CountWindow::new(calls);
+        window.set_next_position(generation, position);
+        window.set_cursor_back();
+        let cursor = window.cursor.load(Relaxed);
+        assert_eq!((generation_of(cursor), cursor as u32), (generation, expected), "{position}");
+    }
+}

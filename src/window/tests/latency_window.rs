@@ -102,3 +102,34 @@ fn a_clock_that_jumps_causes_no_panic() {
         let _ = latencies.histogram(now).quantile(0.5);
     }
 }
+
+#[test]
+fn a_quarter_of_calls_ends_with_its_last_call() {
+    let latencies = LatencyWindow::over_calls(8);
+    let count = || latencies.histogram(at(0)).count();
+    // Quarters of two calls: the ninth call begins the fifth quarter, and the first quarter leaves.
+    let counts: Vec<_> = (0..11)
+        .map(|_| {
+            latencies.record(at(0), MS);
+            count()
+        })
+        .collect();
+    assert_eq!(counts, [1, 2, 3, 4, 5, 6, 7, 8, 7, 8, 7]);
+    latencies.reset();
+    assert_eq!(count(), 0);
+    latencies.record(at(0), MS);
+    assert_eq!(count(), 1);
+}
+
+#[test]
+fn a_quarter_of_time_ends_with_its_last_nanosecond() {
+    let latencies = LatencyWindow::over_time(40 * MS);
+    let end = |ms: u64| Instant::from_nanos(ms * 1_000_000 - 1);
+    latencies.record(at(100), MS);
+    latencies.record(end(110), MS);
+    latencies.record(at(110), MS);
+    for (now, expected) in [(at(110), 3), (end(140), 3), (at(140), 1), (end(150), 1), (at(150), 0)]
+    {
+        assert_eq!(latencies.histogram(now).count(), expected, "{now:?}");
+    }
+}

@@ -125,8 +125,9 @@ impl Contestants {
     }
 }
 
-/// `get` on one thread, `put` on another. The objects pass through a queue in batches of 512, so that the
-/// transfer costs little compared with the pool; the first contestant uses one thread, the last no pool.
+/// `get` on one thread, `put` on another. The objects pass through a queue in batches of 512, so
+/// that the transfer costs little compared with the pool; the first contestant uses one thread, the
+/// last no pool.
 fn across_threads(title: &str, size: usize) {
     let new = move || Vec::<u8>::with_capacity(size);
     let same_thread = ours(size);

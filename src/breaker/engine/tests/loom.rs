@@ -21,8 +21,8 @@ use std::time::Duration;
 pub(crate) const OPEN: u64 = 10;
 const PROBE: u64 = 100;
 
-/// Trips on a first failure, not on one after a success; one probe at a time, of which two that agree
-/// decide.
+/// Trips on a first failure, not on one after a success; one probe at a time, of which two that
+/// agree decide.
 pub(crate) fn builder() -> CircuitBreakerBuilder {
     CircuitBreakerBuilder::default()
         .count_window(2)
@@ -116,8 +116,8 @@ fn a_success_against_a_failure_that_trips() {
         complete(&engine, ticket, Some(true), 0);
         let tripped = engine.state() == State::Open;
         other.join().unwrap();
-        // Whether the failure is one of one call or of two depends on the order. A success that comes
-        // later does not change the state.
+        // Whether the failure is one of one call or of two depends on the order. A success that
+        // comes later does not change the state.
         assert_eq!(engine.state() == State::Open, tripped);
         let figures = snapshot(&engine);
         if tripped {
@@ -273,8 +273,8 @@ fn consecutive_failures_are_counted_exactly() {
     });
 }
 
-/// Two failures each trip while consecutive failures are counted too: one changes the word while the
-/// other opens. The breaker opens once, with the first open duration.
+/// Two failures each trip while consecutive failures are counted too: one changes the word while
+/// the other opens. The breaker opens once, with the first open duration.
 #[test]
 fn an_opening_that_is_retried_counts_once() {
     loom::model(|| {
@@ -295,8 +295,8 @@ fn an_opening_that_is_retried_counts_once() {
     });
 }
 
-/// A probe that would close ends at the moment at which it times out: if it is too late, nothing of the
-/// closing remains.
+/// A probe that would close ends at the moment at which it times out: if it is too late, nothing of
+/// the closing remains.
 #[test]
 fn a_closing_that_fails_leaves_the_openings() {
     loom::model(|| {
@@ -327,8 +327,8 @@ fn failures_in_two_buckets_trip() {
     });
 }
 
-/// A ramp ends while a failure of the same generation trips: the breaker opens once, and the openings
-/// go on only if it had not closed for good before.
+/// A ramp ends while a failure of the same generation trips: the breaker opens once, and the
+/// openings go on only if it had not closed for good before.
 #[test]
 fn the_end_of_a_ramp_against_tripping() {
     loom::model(|| {
@@ -354,7 +354,8 @@ fn the_end_of_a_ramp_against_tripping() {
     });
 }
 
-/// A call ends while another reuses its bucket for a later step: it is subtracted where it is counted.
+/// A call ends while another reuses its bucket for a later step: it is subtracted where it is
+/// counted.
 #[test]
 fn a_call_that_ends_while_its_bucket_is_reused_is_subtracted_once() {
     loom::model(|| {
