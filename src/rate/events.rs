@@ -52,7 +52,7 @@ impl Emitter {
         let fields = &fields[..fields.len() - usize::from(retry_after.is_none())];
         // Ordering: relaxed; only the number matters, and it is unique.
         let sequence = self.denials.fetch_add(1, Ordering::Relaxed) + 1;
-        let event = Event::new((POLICY, self.name), "denied", (sequence, at), fields);
+        let event = self.event("denied", sequence, at, fields);
         self.changes.notify(|| observer.observe(&event), |change| self.emit(observer, change));
     }
 
@@ -66,7 +66,16 @@ impl Emitter {
 
     fn emit(&self, observer: &dyn Observer, Change { sequence, at, limit }: Change) {
         let fields = [("limit", EventValue::Count(limit.into()))];
-        let event = Event::new((POLICY, self.name), "reconfigured", (sequence, at), &fields);
-        observer.observe(&event);
+        observer.observe(&self.event("reconfigured", sequence, at, &fields));
+    }
+
+    const fn event<'a>(
+        &self,
+        kind: &'static str,
+        sequence: u64,
+        at: Instant,
+        fields: &'a [(&'static str, EventValue)],
+    ) -> Event<'a> {
+        Event { policy: POLICY, name: self.name, kind, keyed: false, sequence, at, fields }
     }
 }

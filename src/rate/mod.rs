@@ -622,77 +622,9 @@ impl Shared {
     }
 
     #[inline(always)]
-<<<<<<< HEAD
     fn deny(&self, status: RateLimitStatus) -> Denied {
         let denied = Denied::new(status, self.emitter.name);
         self.emitter.denied(denied, || self.timeline.instant(status.now))
-=======
-    fn refuse(&self, answer: Answer) -> Refused {
-        self.teller.refused(Refused::new(answer, self.teller.name), || self.instant(answer.now))
-    }
-}
-
-impl Teller {
-    fn new(name: &'static str, observer: Option<PlainArc<dyn Observer>>) -> Self {
-        Self { name, observer, refusals: PlainAtomicU64::new(0), changes: Outbox::new() }
-    }
-
-    /// An event of kind `refused` with `wanted`, `limit`, `remaining` and, if it is known, `retry_after`.
-    #[inline(always)]
-    fn refused(&self, refused: Refused, at: impl FnOnce() -> Instant) -> Refused {
-        if let Some(observer) = &self.observer {
-            // By value: lent, it would have to live in memory also where nobody listens.
-            self.tell_refused(&**observer, refused, at());
-        }
-        refused
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn tell_refused(&self, observer: &dyn Observer, refused: Refused, at: Instant) {
-        let retry_after = refused.retry_after();
-        let fields = [
-            ("wanted", EventValue::Count(refused.answer.wanted.into())),
-            ("limit", EventValue::Count(refused.answer.limit().into())),
-            ("remaining", EventValue::Count(refused.answer.remaining().into())),
-            ("retry_after", EventValue::Duration(retry_after.unwrap_or_default())),
-        ];
-        let fields = &fields[..fields.len() - usize::from(retry_after.is_none())];
-        // Ordering: relaxed; only the number matters, and it is unique.
-        let sequence = self.refusals.fetch_add(1, Ordering::Relaxed) + 1;
-        let event = Event {
-            policy: POLICY,
-            name: self.name,
-            kind: "refused",
-            keyed: false,
-            sequence,
-            at,
-            fields,
-        };
-        self.changes.notify(|| observer.observe(&event), |change| self.emit(observer, change));
-    }
-
-    /// An event of kind `reconfigured` with the new `limit`.
-    fn changed(&self, plan: Plan, at: Instant) {
-        if let Some(observer) = &self.observer {
-            let limit = plan.limit();
-            self.changes.commit(|sequence| Some(Change { sequence, at, limit }));
-            self.changes.deliver(|change| self.emit(&**observer, change));
-        }
-    }
-
-    fn emit(&self, observer: &dyn Observer, Change { sequence, at, limit }: Change) {
-        let fields = [("limit", EventValue::Count(limit.into()))];
-        observer.observe(&Event {
-            policy: POLICY,
-            name: self.name,
-            kind: "reconfigured",
-            keyed: false,
-            sequence,
-            at,
-            fields: &fields,
-        });
->>>>>>> main
     }
 }
 
