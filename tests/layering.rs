@@ -4,8 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The layers, lowest first. A module imports only from layers below its own; modules of one layer do
-/// not import each other.
+/// The layers, lowest first. A module imports only from layers below its own; modules of one layer
+/// do not import each other.
 const LAYERS: &[&[&str]] = &[
     &["sync", "time", "random", "share"],
     &["wait", "error", "outcome", "event", "policy"],
@@ -15,7 +15,8 @@ const LAYERS: &[&[&str]] = &[
     &["tower", "telemetry", "docs"],
 ];
 
-const PRIMITIVES: &[&str] = &["breaker", "retry", "timeout", "object_pool", "worker_pool", "rate"];
+const PRIMITIVES: &[&str] =
+    &["breaker", "retry", "timeout", "object_pool", "worker_pool", "rate", "concurrency"];
 
 /// Imports allowed between modules of one layer: the importer, the imported, and the reason.
 const ALLOWED_WITHIN_A_LAYER: &[(&str, &str, &str)] = &[
