@@ -62,7 +62,8 @@ fn random_histories_are_linearizable() {
                             .flat_map(|events| events.lock().unwrap().clone())
                             .collect();
                         if !is_linearizable(&events, capacity) {
-                            // The other threads wait at the next barrier, so only an exit ends the test.
+                            // The other threads wait at the next barrier, so only an exit ends the
+                            // test.
                             eprintln!("MAINSTAY_SEED={seed}, capacity {capacity}: {events:#?}");
                             std::process::exit(101);
                         }

@@ -229,7 +229,8 @@ fn items_of_a_batch_that_do_not_fit_stay_in_their_source() {
     assert_eq!(array.len(), 2);
 }
 
-/// Every item has one owner at all times, for every source and every position of the end of the ring.
+/// Every item has one owner at all times, for every source and every position of the end of the
+/// ring.
 #[test]
 fn items_of_a_batch_are_moved_once() {
     fn check(

@@ -1,7 +1,7 @@
 //! Concurrent use of the ring, the channel, the semaphore and the oneshot, for ThreadSanitizer.
 //!
-//! The program has no test harness, because the sanitizer would also watch the threads of a harness. It
-//! runs as an ordinary test otherwise.
+//! The program has no test harness, because the sanitizer would also watch the threads of a
+//! harness. It runs as an ordinary test otherwise.
 //!
 //! ```text
 //! TSAN_OPTIONS="suppressions=$PWD/tests/tsan.supp" \
@@ -22,8 +22,8 @@ use mainstay::wait::{Semaphore, oneshot};
 
 const ITEMS: u64 = 5_000;
 
-/// Runs the closures in parallel and joins each thread: the sanitizer sees a join, but not the end of a
-/// scope.
+/// Runs the closures in parallel and joins each thread: the sanitizer sees a join, but not the end
+/// of a scope.
 fn in_parallel<'a>(work: Vec<Box<dyn FnOnce() + Send + 'a>>) {
     thread::scope(|scope| {
         let threads: Vec<_> = work.into_iter().map(|work| scope.spawn(work)).collect();
@@ -45,8 +45,8 @@ fn main() {
     println!("no item and no permit was lost");
 }
 
-/// Every kind of push with every kind of pop. The items are boxes, so that a slot that is read twice or
-/// too early is detected.
+/// Every kind of push with every kind of pop. The items are boxes, so that a slot that is read
+/// twice or too early is detected.
 fn ring(capacity: usize) {
     let ring = Ring::new(capacity);
     let [pushed, popped] = [(); 2].map(|()| AtomicU64::new(0));
@@ -116,8 +116,8 @@ fn channels(capacity: usize) {
     assert_eq!(sum.into_inner(), 3 * ITEMS * (ITEMS + 1) / 2);
 }
 
-/// The last receiver is dropped while three senders send in different ways. No item outlives it and the
-/// sends, although the sender handles stay.
+/// The last receiver is dropped while three senders send in different ways. No item outlives it and
+/// the sends, although the sender handles stay.
 fn last_receiver_dropped() {
     for round in 0..300 {
         let item = Arc::new(());
@@ -168,8 +168,8 @@ fn semaphore() {
     assert_eq!(count.into_inner(), 4 * ITEMS);
 }
 
-/// A holder of a permit is not disturbed by the close, no waiter gets a permit after it, and no permit is
-/// lost.
+/// A holder of a permit is not disturbed by the close, no waiter gets a permit after it, and no
+/// permit is lost.
 fn closing() {
     for _ in 0..50 {
         let semaphore = Semaphore::new(1);
@@ -205,7 +205,8 @@ fn closing() {
     }
 }
 
-/// A value is sent or not sent, to a receiver that blocks, polls with a new waker each time, or is dropped.
+/// A value is sent or not sent, to a receiver that blocks, polls with a new waker each time, or is
+/// dropped.
 fn oneshots() {
     for item in 0..400_u32 {
         let (sender, mut receiver) = oneshot();

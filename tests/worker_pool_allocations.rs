@@ -1,4 +1,4 @@
-//! What the worker pool promises about the allocator.
+//! How often the worker pool allocates.
 #![allow(unsafe_code)] // An allocator is unsafe to write.
 
 use mainstay::worker_pool::WorkerPool;
@@ -29,10 +29,10 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 const JOBS: u64 = 10_000;
-/// What lists of sleepers and waiters need once.
+/// What the lists of sleepers and waiters allocate once.
 const ONCE: u64 = 32;
 
-/// How often all threads together allocate for `JOBS` jobs and their end.
+/// The number of allocations of all threads for `JOBS` jobs.
 fn allocations(pool: &WorkerPool, submit: impl Fn(&WorkerPool)) -> u64 {
     let rounds = || {
         (0..JOBS).for_each(|_| submit(pool));
@@ -44,7 +44,7 @@ fn allocations(pool: &WorkerPool, submit: impl Fn(&WorkerPool)) -> u64 {
     ALLOCATIONS.load(Ordering::Relaxed) - before
 }
 
-/// One test: the counter is the process's.
+/// One test, because the counter counts for the whole process.
 #[test]
 fn jobs_allocate_as_promised() {
     let pool = WorkerPool::builder().workers(2).build().unwrap();
@@ -62,9 +62,11 @@ fn jobs_allocate_as_promised() {
         assert_eq!(pool.call_blocking(move || captured[19]).unwrap(), 1);
     });
     assert!((JOBS..=JOBS + ONCE).contains(&results), "{results} for jobs with a result, one each");
+    // A queue that is full most of the time: a waiting submission must not box its job again.
+    let pool = WorkerPool::builder().workers(1).queue_capacity(2).build().unwrap();
     let large = allocations(&pool, |pool| {
         let captured = black_box([1u64; 7]);
         pool.submit_blocking(move || assert_eq!(captured[6], 1)).unwrap();
     });
-    assert!((JOBS..=JOBS + JOBS / 32 + ONCE).contains(&large), "{large} for large jobs, one each");
+    assert!((JOBS..=JOBS + ONCE).contains(&large), "{large} for large jobs, one each");
 }

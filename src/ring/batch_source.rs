@@ -5,9 +5,10 @@ use std::{array, collections::vec_deque, vec};
 /// The owning iterators of the standard library's collections: `vec::IntoIter`, `vec::Drain`,
 /// `array::IntoIter`, `vec_deque::IntoIter` and `vec_deque::Drain`.
 ///
-/// A batch operation takes items from the front of its source and leaves the rest in it. The trait is
-/// sealed: between claiming the slots and publishing the items, a producer must not run code that can
-/// panic or take long, because its peers would be held up. Collect items from other iterators first.
+/// A batch operation takes items from the front of its source and leaves the rest in it. The trait
+/// is sealed: between claiming the slots and publishing the items, a producer must not run code
+/// that can panic or take long, because its peers would be held up. Collect items from other
+/// iterators first.
 ///
 /// The items of a vector or an array are contiguous in memory, and are moved fastest.
 pub trait BatchSource<T>: ExactSizeIterator<Item = T> + sealed::Sealed<T> {}

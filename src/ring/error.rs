@@ -8,7 +8,8 @@ use std::fmt;
 pub enum PushError<T> {
     /// The ring was full.
     Full(T),
-    /// The ring was not full, but a consumer has claimed the slot and not released it yet. Retry soon.
+    /// The ring was not full, but a consumer has claimed the slot and not released it yet. Retry
+    /// soon.
     Busy(T),
     /// The ring is closed.
     Closed(T),
@@ -19,8 +20,8 @@ pub enum PushError<T> {
 pub enum PopError {
     /// The ring was empty.
     Empty,
-    /// The ring was not empty, but a producer has claimed the slot of the oldest item and not filled it
-    /// yet. Retry soon.
+    /// The ring was not empty, but a producer has claimed the slot of the oldest item and not
+    /// filled it yet. Retry soon.
     Busy,
     /// The ring is closed, and all items have been popped.
     Closed,

@@ -1,7 +1,7 @@
 //! A lock-free bounded queue, and a channel on top of it.
 //!
-//! [`Ring`] is a queue for any number of producers and consumers; no operation waits. [`channel()`] adds
-//! waiting, for threads and for tasks.
+//! [`Ring`] is a queue for any number of producers and consumers; no operation waits. [`channel()`]
+//! adds waiting, for threads and for tasks.
 //!
 //! # Examples
 //!
@@ -26,31 +26,32 @@
 //! # How it works
 //!
 //! The algorithm is Dmitry Vyukov's [bounded MPMC queue], extended by batches, exact capacities,
-//! closing and eviction. Two words hold the position of the next push (the tail) and of the next pop
-//! (the head). Every slot carries a *stamp*: the position that it serves, and whether it holds an item.
+//! closing and eviction. Two words hold the position of the next push (the tail) and of the next
+//! pop (the head). Every slot carries a *stamp*: the position that it serves, and whether it holds
+//! an item.
 //!
-//! - A producer reads the tail. If the stamp of its slot says "free for this position", the producer
-//!   claims the slot by moving the tail on with a compare-and-swap. It then writes the item and stores
-//!   the stamp "full".
-//! - A consumer claims the slot at the head in the same way if its stamp says "full", moves the item
-//!   out, and stores the stamp "free" for the next lap.
+//! - A producer reads the tail. If the stamp of its slot says "free for this position", the
+//!   producer claims the slot by moving the tail on with a compare-and-swap. It then writes the
+//!   item and stores the stamp "full".
+//! - A consumer claims the slot at the head in the same way if its stamp says "full", moves the
+//!   item out, and stores the stamp "free" for the next lap.
 //!
-//! Between the claim and the new stamp, the slot belongs to one thread, and its peers cannot pass it.
-//! This takes a few instructions, or longer if the scheduler suspends the thread in between. Other
-//! queues then spin until the owner has finished, or report "full" or "empty" although it is not true.
-//! A `Ring` returns [`PushError::Busy`] or [`PopError::Busy`] and lets the caller decide. Retrying soon
-//! is nearly always right. `Full` and `Empty` are returned only if they were true at one instant during
-//! the call.
+//! Between the claim and the new stamp, the slot belongs to one thread, and its peers cannot pass
+//! it. This takes a few instructions, or longer if the scheduler suspends the thread in between.
+//! Other queues then spin until the owner has finished, or report "full" or "empty" although it is
+//! not true. A `Ring` returns [`PushError::Busy`] or [`PopError::Busy`] and lets the caller decide.
+//! Retrying soon is nearly always right. `Full` and `Empty` are returned only if they were true at
+//! one instant during the call.
 //!
 //! Everything that happened before a push happens before the return of the pop that takes the item.
-//! Everything that happened before a pop happens before the push that reuses its slot. `Full`, `Empty`
-//! and the like are acquire loads: between *different* objects they do not establish the single total
-//! order of `SeqCst`.
+//! Everything that happened before a pop happens before the push that reuses its slot. `Full`,
+//! `Empty` and the like are acquire loads: between *different* objects they do not establish the
+//! single total order of `SeqCst`.
 //!
 //! # Shutdown
 //!
-//! [`Ring::close`] ends pushing. Items in the ring can still be popped; after the last one, pops return
-//! [`PopError::Closed`], and will do so for ever. Dropping the ring drops its items.
+//! [`Ring::close`] ends pushing. Items in the ring can still be popped; after the last one, pops
+//! return [`PopError::Closed`], and will do so for ever. Dropping the ring drops its items.
 //!
 //! # Panics
 //!
@@ -59,10 +60,10 @@
 //!
 //! # Performance
 //!
-//! A push or a pop is one compare-and-swap and one release store. So is a batch, apart from one store
-//! per item. Each of the two hot words has a pair of cache lines for itself. The slots are allocated
-//! when the ring is created, and nothing is allocated later. A slot is the item and 8 bytes, rounded up
-//! to the alignment of the item.
+//! A push or a pop is one compare-and-swap and one release store. So is a batch, apart from one
+//! store per item. Each of the two hot words has a pair of cache lines for itself. The slots are
+//! allocated when the ring is created, and nothing is allocated later. A slot is the item and 8
+//! bytes, rounded up to the alignment of the item.
 //!
 //! [bounded MPMC queue]: https://www.1024cores.net/home/lock-free-algorithms/queues/bounded-mpmc-queue
 
@@ -115,8 +116,8 @@ pub struct Ring<T> {
 impl<T> Ring<T> {
     /// Creates a ring for exactly `capacity` items. A capacity of 0 counts as 1.
     ///
-    /// All memory is allocated here. Use [`try_new`](Self::try_new) for a capacity that comes from a
-    /// configuration.
+    /// All memory is allocated here. Use [`try_new`](Self::try_new) for a capacity that comes from
+    /// a configuration.
     ///
     /// ```
     /// use mainstay::ring::Ring;
@@ -187,8 +188,8 @@ impl<T> Ring<T> {
     ///
     /// # Errors
     ///
-    /// Returns an error if the ring is [empty](PopError::Empty), [closed](PopError::Closed) and empty,
-    /// or [busy](PopError::Busy).
+    /// Returns an error if the ring is [empty](PopError::Empty), [closed](PopError::Closed) and
+    /// empty, or [busy](PopError::Busy).
     #[inline(always)]
     pub fn try_pop(&self) -> Result<T, PopError> {
         let claim = self.core.claim_pop()?;
@@ -265,8 +266,8 @@ impl<T> Ring<T> {
     ///
     /// # Errors
     ///
-    /// Returns `value` if the ring is [closed](ForcePushError::Closed), or if a peer is working on the
-    /// [slot](ForcePushError::Busy).
+    /// Returns `value` if the ring is [closed](ForcePushError::Closed), or if a peer is working on
+    /// the [slot](ForcePushError::Busy).
     pub fn force_push(&self, value: T) -> Result<Option<T>, ForcePushError<T>> {
         self.core.force_push(value).map(|pushed| pushed.evicted)
     }
@@ -326,7 +327,8 @@ impl<T> Ring<T> {
 
     /// Returns an iterator that pops items until a pop fails.
     ///
-    /// It returns at most as many items as the ring can hold, so it ends even if producers continue.
+    /// It returns at most as many items as the ring can hold, so it ends even if producers
+    /// continue.
     ///
     /// ```
     /// use mainstay::ring::Ring;

@@ -4,21 +4,22 @@ use crate::error::ConfigError;
 
 /// The shape of a ring: how positions map to slots.
 ///
-/// The two hot words of the ring hold a position and, in their low bits, flags. A slot's stamp holds a
-/// position and whether the slot is full. A position counts the items before it, except that every lap
-/// around the ring has the length of a power of two, so that an index is a mask and not a division: if
-/// the capacity is not a power of two, each lap skips the numbers in between.
+/// The two hot words of the ring hold a position and, in their low bits, flags. A slot's stamp
+/// holds a position and whether the slot is full. A position counts the items before it, except
+/// that every lap around the ring has the length of a power of two, so that an index is a mask and
+/// not a division: if the capacity is not a power of two, each lap skips the numbers in between.
 ///
-/// Positions are never reused. With two bits for flags and up to half of the rest skipped, 2^61 items
-/// fit: at one per nanosecond, they last for 73 years.
+/// Positions are never reused. With two bits for flags and up to half of the rest skipped, 2^61
+/// items fit: at one per nanosecond, they last for 73 years.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Geometry {
     /// The last index.
     last: u64,
-    /// Selects the index of a position, in steps: one less than the capacity rounded up to a power of
-    /// two.
+    /// Selects the index of a position, in steps: one less than the capacity rounded up to a power
+    /// of two.
     mask: u64,
-    /// The distance from the position of the last slot to the position of the first slot one lap later.
+    /// The distance from the position of the last slot to the position of the first slot one lap
+    /// later.
     turn: u64,
 }
 
@@ -78,8 +79,8 @@ impl Geometry {
 
     /// Returns `word` moved on by one item, with its flags.
     ///
-    /// Every operation waits for this sum. The end of a lap is a branch that the processor predicts,
-    /// which is faster than arithmetic without a branch.
+    /// Every operation waits for this sum. The end of a lap is a branch that the processor
+    /// predicts, which is faster than arithmetic without a branch.
     #[inline(always)]
     pub(super) fn next(self, word: u64) -> u64 {
         #[cold]
@@ -98,7 +99,8 @@ impl Geometry {
         word + count as u64 * STEP + if turns { self.turn - STEP } else { 0 }
     }
 
-    /// Returns the slots from `position` on: `count` of them, or fewer if the last slot comes before.
+    /// Returns the slots from `position` on: `count` of them, or fewer if the last slot comes
+    /// before.
     #[inline(always)]
     pub(super) fn run(self, position: u64, count: usize) -> Run {
         let index = self.index(position);

@@ -1,13 +1,14 @@
-//! The ring for a module that waits in its own way: pushes and pops that report waiters, and the flags
-//! that waiters set.
+//! The ring for a module that waits in its own way: pushes and pops that report waiters, and the
+//! flags that waiters set.
 
 use super::Ring;
+use super::core::Compacted;
 use super::error::{PopError, PushError};
 
 impl<T> Ring<T> {
-    /// Pushes `make(from)` and returns whether consumers wait for it, or returns `from` in the error.
-    /// `make` runs while the slot is claimed: it must be short and must not panic, because peers wait
-    /// for the slot.
+    /// Pushes `make(from)` and returns whether consumers wait for it, or returns `from` in the
+    /// error. `make` runs while the slot is claimed: it must be short and must not panic, because
+    /// peers wait for the slot.
     #[inline(always)]
     pub(crate) fn push_with<A>(
         &self,
@@ -23,13 +24,22 @@ impl<T> Ring<T> {
         }
     }
 
-    /// Pops an item and passes it to `act`, with whether producers wait for the free slot. A large item
-    /// is so moved less often than if it were returned in a `Result`.
+    /// Pops an item and passes it to `act`, with whether producers wait for the free slot. A large
+    /// item is so moved less often than if it were returned in a `Result`.
     #[inline(always)]
     pub(crate) fn pop_with<R>(&self, act: impl FnOnce(T, bool) -> R) -> Result<R, PopError> {
         let claim = self.core.claim_pop()?;
         let item = self.core.take(&claim);
         Ok(act(item, claim.has_waiters))
+    }
+
+    /// Removes the items that `keep` rejects from a full ring; the others keep their order. `None` if
+    /// the ring is not full, or if a peer owns one of its slots.
+    ///
+    /// Peers get `Busy` until this returns. `keep` must be short and must not panic. The caller wakes
+    /// the waiters that the result reports.
+    pub(crate) fn compact(&self, keep: impl FnMut(&T) -> bool) -> Option<Compacted<T>> {
+        self.core.compact(keep)
     }
 
     /// Claims the oldest item, and takes it when the returned closure is called.
@@ -39,8 +49,8 @@ impl<T> Ring<T> {
         Ok(move || self.core.take(&claim))
     }
 
-    /// Sets the flag that the next push will report, in one step with observing that the ring is empty
-    /// and open. Returns false if it may not be.
+    /// Sets the flag that the next push will report, in one step with observing that the ring is
+    /// empty and open. Returns false if it may not be.
     pub(crate) fn flag_waiting_consumers(&self) -> bool {
         self.core.flag_waiting_consumers()
     }
@@ -50,8 +60,8 @@ impl<T> Ring<T> {
         self.core.clear_waiting_consumers();
     }
 
-    /// Sets the flag that the next pop will report, in one step with observing that the ring is full
-    /// and open. Returns false if it may not be.
+    /// Sets the flag that the next pop will report, in one step with observing that the ring is
+    /// full and open. Returns false if it may not be.
     pub(crate) fn flag_waiting_producers(&self) -> bool {
         self.core.flag_waiting_producers()
     }

@@ -10,10 +10,12 @@ use super::shared::Shared;
 use super::shutdown::Shutdown;
 use super::stats::Stats;
 use super::workers;
+use super::workers::pool_id::PoolId;
 use crate::error::ConfigError;
 use crate::event::Observer;
+use crate::policy;
 use crate::sync::atomic::AtomicU64;
-use crate::sync::{Counter, PlainArc, PlainMutex, intern};
+use crate::sync::{Counter, PlainArc, PlainMutex};
 use crate::time::Clock;
 use std::any::Any;
 use std::fmt;
@@ -35,6 +37,8 @@ const WORKERS_LIMIT: usize = 65_535;
 const QUEUE_CAPACITY_LIMIT: usize = 1 << 24;
 /// Far from the end of a stack of 2 MiB, also without optimization.
 const INLINE_DEPTH_LIMIT: u32 = 128;
+
+pub(crate) const THREADS_ACCEPTED: &str = "a number of threads of which the system can start one";
 
 /// What [`execute`](WorkerPool::execute) does when the queue is full.
 ///
@@ -193,7 +197,8 @@ impl Default for WorkerPoolBuilder {
 impl WorkerPoolBuilder {
     /// Sets the pool's name, which errors, events and threads carry. Default: `worker_pool`.
     ///
-    /// A thread's name is the pool's name and a number. Names are kept for the life of the process.
+    /// 1 to 128 bytes without control characters. A thread's name is the pool's name and a number.
+    /// Names are kept for the life of the process.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
@@ -218,7 +223,8 @@ impl WorkerPoolBuilder {
     }
 
     /// Sets how many jobs can wait, of each priority; at most 2²⁴. Default: 1024, enough for a burst.
-    /// Takes 64 bytes a job, allocated when the pool is built.
+    /// Takes 64 bytes a job, allocated when the pool is built. Jobs that have ended, cancelled or run by
+    /// the thread that waits for them, do not count.
     pub fn queue_capacity(mut self, jobs: usize) -> Self {
         self.queue_capacity = jobs;
         self
@@ -287,7 +293,7 @@ impl WorkerPoolBuilder {
         self
     }
 
-    /// Sets how the pool is shut down when its last handle is dropped. Default:
+    /// Sets how the pool shuts down when its last handle is dropped. Default:
     /// [`Shutdown::drain`], so that no accepted job is lost.
     pub fn on_drop(mut self, shutdown: Shutdown) -> Self {
         self.config.on_drop = shutdown;
@@ -312,15 +318,16 @@ impl WorkerPoolBuilder {
     ///
     /// # Errors
     ///
-    /// The first setting that is out of range; or `workers`, with the system's error, if no thread can
-    /// be started.
+    /// The first setting that is out of range; `queue_capacity` if the memory cannot be allocated; or
+    /// `workers` if the system cannot start a thread.
     pub fn build(self) -> Result<WorkerPool, ConfigError> {
+        let name = policy::name(&self.name)?;
         self.validate()?;
         let queues = if self.priorities { 3 } else { 1 };
-        let jobs = PriorityQueue::new(queues, self.queue_capacity);
-        let name = intern(&self.name);
+        let jobs = PriorityQueue::try_new(queues, self.queue_capacity)?;
         let WorkerCount { min, max } = self.workers;
         let shared = PlainArc::new(Shared {
+            id: PoolId::acquire(),
             queue: Queue::new(jobs, min, max),
             config: self.config,
             name,
@@ -337,16 +344,12 @@ impl WorkerPoolBuilder {
             threads: PlainMutex::default(),
         });
         let pool = WorkerPool { shared };
-        workers::start_first(&pool.shared, min).map_err(|error| {
-            ConfigError::new("workers", error, "at least one thread that the system can start")
-        })?;
+        workers::start_first(&pool.shared, min)
+            .map_err(|_| ConfigError::new("workers", self.workers, THREADS_ACCEPTED))?;
         Ok(pool)
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
-        if self.name.contains('\0') {
-            return Err(ConfigError::new("name", &self.name, "a name without NUL, for threads"));
-        }
         self.workers.validate()?;
         if !(1..=QUEUE_CAPACITY_LIMIT).contains(&self.queue_capacity) {
             let accepted = "1 to 16777216 jobs";

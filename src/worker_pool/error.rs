@@ -5,6 +5,7 @@ use crate::error::{Reason, Rejection};
 use crate::sync::PlainMutex;
 use std::error::Error;
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 
 /// The error of submitting: the pool did not accept the job, which is returned inside.
 ///
@@ -72,7 +73,8 @@ impl<F> Error for SubmitError<F> {}
 pub enum JobError {
     /// The job panicked.
     Panicked(JobPanic),
-    /// The job was [cancelled](super::JobHandle::cancel) before it began.
+    /// The job was [cancelled](super::JobHandle::cancel) before it began, or the pool's
+    /// [clock](super::WorkerPoolBuilder::clock) panicked.
     Cancelled,
     /// The job's deadline passed before it began.
     Expired,
@@ -112,11 +114,21 @@ impl fmt::Display for JobError {
 
 impl Error for JobError {}
 
+/// How much of a panic's text its debug output shows. `unwrap` on a [`JobError`] panics with that
+/// output, and quotes it: without a limit, the text doubles with every job that joins another one.
+const MAX_DEBUG_CHARS: usize = 200;
+
 /// The panic of a job.
+///
+/// Its debug output shows the first 200 characters of the text.
 pub struct JobPanic {
     // A payload is not `Sync`; an error should be.
     payload: PlainMutex<Payload>,
 }
+
+// The payload is only read or moved out.
+impl UnwindSafe for JobPanic {}
+impl RefUnwindSafe for JobPanic {}
 
 impl JobPanic {
     pub(crate) fn new(payload: Payload) -> Self {
@@ -143,6 +155,11 @@ impl fmt::Display for JobPanic {
 
 impl fmt::Debug for JobPanic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("JobPanic").field(&message(&**self.payload.lock())).finish()
+        let payload = self.payload.lock();
+        let text = message(&**payload);
+        match text.char_indices().nth(MAX_DEBUG_CHARS) {
+            None => f.debug_tuple("JobPanic").field(&text).finish(),
+            Some((end, _)) => write!(f, "JobPanic({:?}…)", &text[..end]),
+        }
     }
 }

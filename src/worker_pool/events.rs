@@ -1,6 +1,5 @@
 //! The events that a pool reports to its observer.
 
-use super::panics::quietly;
 use crate::event::{Event, EventValue, Observer, Outbox};
 use crate::sync::{Counter, PlainArc};
 use crate::time::{Clock, Instant};
@@ -76,8 +75,7 @@ impl Emitter {
             let sequence = self.counts[event as usize].increment();
             Some(Emitted { event, sequence, at, workers, queued })
         });
-        // A panic of the observer must not end the job, or reach the caller, that caused the event.
-        quietly(|| self.outbox.deliver(|emitted| self.observe(observer, &emitted)));
+        self.outbox.deliver(|emitted| self.observe(observer, &emitted));
     }
 
     fn observe(&self, observer: &PlainArc<dyn Observer>, emitted: &Emitted) {

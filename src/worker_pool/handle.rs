@@ -1,9 +1,10 @@
 //! The result of a job, shared between the queue and the job's handle.
 
 use super::error::{JobError, JobPanic};
-use super::panics::quietly;
-use super::run::{DiscardReason, JobEnd, Run, RunContext};
-use super::workers::current::{self, PoolId};
+use super::panics::{drop_quietly, quietly};
+use super::run::{DiscardReason, JobEnd, QueuedState, Run, RunContext};
+use super::workers::current;
+use super::workers::pool_id::PoolId;
 use crate::sync::{Mutex, PlainArc, SpinWait, block_on, block_on_timeout};
 use crate::time::Deadline;
 
@@ -11,7 +12,7 @@ use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::mem;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -51,7 +52,7 @@ impl<F, T> Stage<F, T> {
     }
 }
 
-impl<F: FnOnce() -> T, T> JobCell<F, T> {
+impl<F, T> JobCell<F, T> {
     pub(crate) fn new(body: F, deadline: Deadline) -> PlainArc<Self> {
         let state = CellState { stage: Stage::Queued(body), waker: None, cancelled: false };
         PlainArc::new(Self { state: Mutex::new(state), deadline })
@@ -78,7 +79,10 @@ impl<F: FnOnce() -> T, T> JobCell<F, T> {
     }
 
     /// Runs the closure, unless it has been taken. Calls `on_panic` if the closure panics.
-    pub(crate) fn run(&self, on_panic: impl FnOnce(&(dyn Any + Send))) -> JobEnd {
+    pub(crate) fn run(&self, on_panic: impl FnOnce(&(dyn Any + Send))) -> JobEnd
+    where
+        F: FnOnce() -> T,
+    {
         let body = match self.begin() {
             Ok(body) => body,
             Err(end) => return end,
@@ -109,6 +113,24 @@ impl<F: FnOnce() -> T, T> JobCell<F, T> {
 
     fn is_cancelled(&self) -> bool {
         self.state.lock().cancelled
+    }
+
+    fn is_queued(&self) -> bool {
+        matches!(self.state.lock().stage, Stage::Queued(_))
+    }
+
+    /// Whether the deadline has passed. A clock that panics cancels the job: the worker that asks waits
+    /// for it, and may be the only one.
+    fn has_expired(&self, context: &RunContext<'_>) -> bool {
+        if self.deadline == Deadline::NEVER {
+            return false;
+        }
+        let now = catch_unwind(AssertUnwindSafe(|| context.pool.clock.now()));
+        now.map(|now| self.deadline.has_passed(now)).unwrap_or_else(|payload| {
+            context.record_escaped_panic(payload);
+            drop_quietly(self.fail(JobError::Cancelled));
+            false
+        })
     }
 }
 
@@ -157,9 +179,7 @@ impl<F: FnOnce() -> T + Send, T: Send> ErasedCell<T> for JobCell<F, T> {
 
     fn help(&self, context: &RunContext<'_>) {
         context.run_counted(|| {
-            if self.deadline != Deadline::NEVER
-                && self.deadline.has_passed(context.pool.clock.now())
-            {
+            if self.has_expired(context) {
                 let Some(body) = self.fail(JobError::Expired) else { return JobEnd::Counted };
                 return context.discard(DiscardReason::Expired, |reason| {
                     drop(body);
@@ -175,30 +195,55 @@ impl<F: FnOnce() -> T + Send, T: Send> ErasedCell<T> for JobCell<F, T> {
     }
 }
 
-/// The queued half of a job that has a handle.
-pub(crate) struct TrackedJob<F, T>(pub(crate) PlainArc<JobCell<F, T>>);
+/// The queued half of a job that has a handle. Dropped without having been run or discarded, it cancels
+/// the job, so that the handle becomes ready.
+pub(crate) struct TrackedJob<F, T>(Option<PlainArc<JobCell<F, T>>>);
 
-impl<F: FnOnce() -> T, T> TrackedJob<F, T> {
+impl<F, T> TrackedJob<F, T> {
+    pub(crate) fn new(cell: PlainArc<JobCell<F, T>>) -> Self {
+        Self(Some(cell))
+    }
+
+    fn take(mut self) -> PlainArc<JobCell<F, T>> {
+        self.0.take().expect("taken once: by value")
+    }
+
     /// Returns the closure of a job that was not queued and has not run.
     pub(crate) fn into_body(self) -> F {
-        let Ok(body) = self.0.begin() else { unreachable!("no other thread knows the job") };
+        let Ok(body) = self.take().begin() else { unreachable!("no other thread knows the job") };
         body
+    }
+}
+
+impl<F, T> Drop for TrackedJob<F, T> {
+    fn drop(&mut self) {
+        if let Some(cell) = self.0.take() {
+            drop_quietly(cell.fail(DiscardReason::Dropped.into()));
+        }
     }
 }
 
 impl<F: FnOnce() -> T + Send, T: Send> Run for TrackedJob<F, T> {
     fn run(self, context: &RunContext<'_>) -> JobEnd {
-        self.0.run(|payload| context.record_panic(payload))
+        self.take().run(|payload| context.record_panic(payload))
     }
 
     fn discard(self, reason: DiscardReason) -> JobEnd {
-        match self.0.fail(reason.into()) {
+        let cell = self.take();
+        match cell.fail(reason.into()) {
             Some(body) => {
                 drop(body);
                 JobEnd::Discarded(reason)
             }
-            None if self.0.is_cancelled() => JobEnd::Cancelled,
+            None if cell.is_cancelled() => JobEnd::Cancelled,
             None => JobEnd::Counted,
+        }
+    }
+
+    fn queued_state(&self) -> QueuedState {
+        match &self.0 {
+            Some(cell) if cell.is_queued() => QueuedState::Owned,
+            _ => QueuedState::Ended,
         }
     }
 }
@@ -231,6 +276,10 @@ pub struct JobHandle<T> {
     cell: PlainArc<dyn ErasedCell<T>>,
     pool: PoolId,
 }
+
+// A result is complete or absent: a job that panics leaves none.
+impl<T> UnwindSafe for JobHandle<T> {}
+impl<T> RefUnwindSafe for JobHandle<T> {}
 
 impl<T: Send + 'static> JobHandle<T> {
     pub(crate) fn new<F>(cell: PlainArc<JobCell<F, T>>, pool: PoolId) -> Self
@@ -307,12 +356,19 @@ impl<T> JobHandle<T> {
     /// Cancels the job if it has not begun; its result is then [`JobError::Cancelled`]. Returns whether
     /// this call cancelled it. What the job captured is dropped before this returns.
     pub fn cancel(&self) -> bool {
-        self.cell.cancel()
+        let cancelled = self.cell.cancel();
+        if cancelled {
+            self.pool.record_ended_job();
+        }
+        cancelled
     }
 
     fn take_or_help(&self) -> Option<Result<T, JobError>> {
         if !self.cell.is_finished() {
-            current::on_worker_of(self.pool, |context| self.cell.help(context));
+            current::on_worker_of(self.pool, |context| {
+                self.cell.help(context);
+                self.pool.record_ended_job();
+            });
             let mut spin = SpinWait::new();
             while !self.cell.is_finished() && spin.spin() {}
         }

@@ -2,17 +2,18 @@
 //!
 //! Invariants that the unsafe code relies on:
 //!
-//! 1. The storage of a [`Job`] holds a value of the type that its function was instantiated for, from
-//!    `erase` until the function is called. It is called once: every method that calls it consumes the
+//! 1. The storage of a [`Job`] holds a value of the type that its functions were instantiated for, from
+//!    `erase` until the value is consumed. It is consumed once: every method that does so consumes the
 //!    job.
 //! 2. A closure that borrows for `'scope` is owned by the [`InlineJobs`] that it was added to, and
 //!    [`run_scope`] does not return before these have run or dropped every one of them.
 #![allow(unsafe_code)]
 
-use super::inline::InlineJobs;
+use super::inline::{InlineJobs, Ticket};
 use super::panics::quietly;
-use super::run::{Closure, DiscardReason, JobEnd, Run, RunContext};
+use super::run::{Closure, DiscardReason, JobEnd, QueuedState, Run, RunContext};
 use crate::sync::PlainArc;
+use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::{ManuallyDrop, MaybeUninit};
@@ -32,6 +33,8 @@ type Storage = MaybeUninit<[u64; 6]>;
 enum Action<'a, 'b> {
     Run(&'a RunContext<'b>),
     Discard(DiscardReason),
+    /// Leaves the work where it is.
+    Inspect(&'a Cell<QueuedState>),
 }
 
 /// Whether an `R` is stored in the job itself.
@@ -74,11 +77,20 @@ impl Job {
         self.consume(Action::Discard(reason))
     }
 
+    pub(crate) fn queued_state(&self) -> QueuedState {
+        let state = Cell::new(QueuedState::Detached);
+        let storage = (&raw const self.storage).cast_mut();
+        // SAFETY: invariant 1. `Inspect` only reads the value.
+        unsafe { (self.act)(storage, Action::Inspect(&state)) };
+        state.get()
+    }
+
     #[inline(always)]
     fn consume(self, action: Action<'_, '_>) -> JobEnd {
         let mut job = ManuallyDrop::new(self);
         let act = job.act;
-        // SAFETY: invariant 1. `job` was taken by value and is not dropped, so this is the only call.
+        // SAFETY: invariant 1. `job` was taken by value and is not dropped, so this is the only one
+        // that consumes.
         unsafe { act(&raw mut job.storage, action) }
     }
 }
@@ -101,13 +113,19 @@ impl fmt::Debug for Job {
 
 /// # Safety
 ///
-/// `storage` must hold an `R`, which is moved out.
+/// `storage` must hold an `R`, which is moved out, except by `Inspect`.
 unsafe fn act<R: Run>(storage: *mut Storage, action: Action<'_, '_>) -> JobEnd {
+    if let Action::Inspect(state) = action {
+        // SAFETY: the caller's promise.
+        state.set(unsafe { &*storage.cast::<R>() }.queued_state());
+        return JobEnd::Counted;
+    }
     // SAFETY: the caller's promise. Moved out before anything can panic, so it is dropped once, here.
     let work = unsafe { storage.cast::<R>().read() };
     match action {
         Action::Run(context) => work.run(context),
         Action::Discard(reason) => work.discard(reason),
+        Action::Inspect(_) => unreachable!("returned above"),
     }
 }
 
@@ -122,14 +140,10 @@ pub(crate) struct ScopeJobs<'scope, 'env: 'scope> {
 }
 
 impl<'scope> ScopeJobs<'scope, '_> {
-    pub(crate) fn add(&'scope self, body: impl FnOnce() + Send + 'scope) {
+    pub(crate) fn add(&'scope self, body: impl FnOnce() + Send + 'scope) -> Ticket {
         // SAFETY: what `'scope` borrows outlives the call of `run_scope` that created this value, and
         // `run_scope` does not return before the job is gone (invariant 2).
-        self.jobs.add(unsafe { Job::erase(Closure(body)) });
-    }
-
-    pub(crate) fn jobs(&self) -> &PlainArc<InlineJobs> {
-        &self.jobs
+        self.jobs.add(unsafe { Job::erase(Closure(body)) })
     }
 }
 

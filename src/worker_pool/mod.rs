@@ -8,7 +8,6 @@
 //!
 //! ```
 //! use mainstay::worker_pool::{JobError, WorkerPool};
-//!
 //! let pool = WorkerPool::builder().name("thumbnails").workers(2).build()?;
 //!
 //! pool.submit_blocking(|| println!("a job without a result"))?;
@@ -16,11 +15,9 @@
 //! assert_eq!(handle.join_blocking()?, 42); // or `handle.await`
 //! let error: JobError = pool.call_blocking(|| panic!("no picture")).unwrap_err();
 //! assert_eq!(error.to_string(), "the job panicked: no picture");
-//!
 //! let mut pictures = vec!["b", "c", "a"];
 //! pool.scope(|scope| scope.spawn(|| pictures.sort()));
 //! assert_eq!(pictures, ["a", "b", "c"]);
-//!
 //! let lengths: Result<Vec<_>, _> = pool.map(["a", "bb", "ccc"], str::len).collect();
 //! assert_eq!(lengths?, [1, 2, 3]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -73,9 +70,9 @@
 //!
 //! # Shutdown
 //!
-//! [`shutdown`](WorkerPool::shutdown) runs the queued jobs or hands them back, with or without a
-//! timeout, from any thread, and returns a report. On a worker of the pool it does not wait. When the
-//! last `WorkerPool` is dropped, the pool is shut down as [`on_drop`](WorkerPoolBuilder::on_drop) says.
+//! [`shutdown`](WorkerPool::shutdown) runs the queued jobs, or hands back those without a handle and ends
+//! the other handles. It takes a timeout, and on a worker of the pool it does not wait. When the
+//! last `WorkerPool` is dropped, the pool shuts down as [`on_drop`](WorkerPoolBuilder::on_drop) says.
 //! Every job handle becomes ready in every case.
 //!
 //! # Observability
@@ -100,6 +97,7 @@
 //! | a job with a result | one allocation, for the closure and the result |
 //! | a start timeout, or shedding | two clock readings a job |
 //! | waking a worker | a system call, if no worker searches and one sleeps |
+//! | a full queue with cancelled jobs | one search through the queue, which removes them |
 //! | measuring queue waits | two clock readings for one in 64 jobs |
 //!
 //! # Defaults
@@ -152,7 +150,7 @@ use std::time::Duration;
 
 /// A pool of threads with a bounded queue. See the [module documentation](self).
 ///
-/// Cloning it creates another handle to the same pool. When the last one is dropped the pool is shut
+/// Cloning it creates another handle to the same pool. When the last one is dropped the pool shuts
 /// down as [`on_drop`](WorkerPoolBuilder::on_drop) says. By default that blocks until all queued jobs
 /// have run, also in async code: [shut down](Self::shutdown) where blocking is allowed, or set a timeout.
 pub struct WorkerPool {
@@ -471,10 +469,11 @@ impl WorkerPool {
     /// # Errors
     /// If the number is out of range, or if workers must be started and no thread can be.
     pub fn resize(&self, workers: impl Into<WorkerCount>) -> Result<(), ConfigError> {
-        let WorkerCount { min, max } = workers.into().validate()?;
+        let workers = workers.into().validate()?;
+        let WorkerCount { min, max } = workers;
         let started = workers::start(&self.shared, self.shared.queue.resize(min, max));
         wake_worker(&self.shared);
-        started.map_err(|error| ConfigError::new("workers", error, "threads that can be started"))
+        started.map_err(|_| ConfigError::new("workers", workers, config::THREADS_ACCEPTED))
     }
 
     /// Shuts the pool down: no job is accepted any more, and queued jobs are run or handed back. Waits
@@ -488,7 +487,7 @@ impl WorkerPool {
         self.shared.queue.jobs.is_closed()
     }
 
-    /// Returns the pool's current figures. Takes two locks that idle workers take.
+    /// Returns the current figures. Takes two locks that idle workers take.
     pub fn snapshot(&self) -> WorkerPoolSnapshot {
         WorkerPoolSnapshot::of(&self.shared)
     }

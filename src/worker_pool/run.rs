@@ -17,6 +17,20 @@ pub(crate) trait Run: Send {
 
     /// Discards it. May panic if dropping its captures does; it is discarded all the same.
     fn discard(self, reason: DiscardReason) -> JobEnd;
+
+    /// Looks at it while it is queued. Must not run user code.
+    fn queued_state(&self) -> QueuedState;
+}
+
+/// What queued work is waiting for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum QueuedState {
+    /// A worker. There is no handle.
+    Detached,
+    /// A worker. A handle, a scope or a map waits for its end.
+    Owned,
+    /// Nothing: the job has ended, cancelled or run by another thread.
+    Ended,
 }
 
 /// How a job ended, as it is counted.
@@ -37,6 +51,8 @@ pub(crate) enum DiscardReason {
     Shed,
     QueueFull,
     ShutDown,
+    /// It was dropped while a panic of the pool's clock unwound.
+    Dropped,
 }
 
 impl From<DiscardReason> for JobError {
@@ -46,6 +62,7 @@ impl From<DiscardReason> for JobError {
             DiscardReason::Shed => Self::Shed,
             DiscardReason::QueueFull => Self::QueueFull,
             DiscardReason::ShutDown => Self::Shutdown,
+            DiscardReason::Dropped => Self::Cancelled,
         }
     }
 }
@@ -84,7 +101,7 @@ impl RunContext<'_> {
 
     /// Counts and reports a panic whose payload has no receiver.
     #[cold]
-    fn record_escaped_panic(&self, payload: Payload) {
+    pub(crate) fn record_escaped_panic(&self, payload: Payload) {
         self.record_panic(&*payload);
         drop_quietly(payload);
     }
@@ -110,6 +127,10 @@ impl<R: Run> Run for Box<R> {
     fn discard(self, reason: DiscardReason) -> JobEnd {
         (*self).discard(reason)
     }
+
+    fn queued_state(&self) -> QueuedState {
+        (**self).queued_state()
+    }
 }
 
 /// A closure without a handle.
@@ -124,6 +145,10 @@ impl<F: FnOnce() + Send> Run for Closure<F> {
 
     fn discard(self, reason: DiscardReason) -> JobEnd {
         JobEnd::Discarded(reason)
+    }
+
+    fn queued_state(&self) -> QueuedState {
+        QueuedState::Detached
     }
 }
 
@@ -143,6 +168,10 @@ impl<R: Run> Run for Stamped<R> {
 
     fn discard(self, reason: DiscardReason) -> JobEnd {
         self.work.discard(reason)
+    }
+
+    fn queued_state(&self) -> QueuedState {
+        self.work.queued_state()
     }
 }
 
@@ -173,5 +202,9 @@ impl<R: Run> Run for Timed<R> {
 
     fn discard(self, reason: DiscardReason) -> JobEnd {
         self.work.discard(reason)
+    }
+
+    fn queued_state(&self) -> QueuedState {
+        self.work.queued_state()
     }
 }

@@ -3,20 +3,24 @@
 use super::config::Config;
 use super::events::{Emitter, PoolEvent};
 use super::job::Job;
+use super::panics::quietly;
 use super::queue::Queue;
 use super::queue::codel::{CoDel, Verdict};
 use super::queue::wait_times::WaitTimes;
-use super::run::RunContext;
+use super::run::{DiscardReason, QueuedState, RunContext};
 use super::stats::{Recorder, Stats};
+use super::workers::pool_id::PoolId;
 use super::{WorkerPool, workers};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Counter, PlainArc, PlainMutex, plain_thread};
 use crate::time::{Clock, Instant};
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 
 /// The shared part of a pool.
 pub(crate) struct Shared {
+    pub(crate) id: PoolId,
     pub(crate) queue: Queue<Job>,
     pub(crate) config: Config,
     pub(crate) name: &'static str,
@@ -28,11 +32,16 @@ pub(crate) struct Shared {
     /// Counts what other threads than workers do, and what workers had counted that have ended.
     pub(crate) outside: Stats,
     pub(crate) worker_stats: PlainMutex<Vec<PlainArc<Stats>>>,
-    /// The number of `WorkerPool` values. The pool is shut down when the last is dropped.
+    /// The number of `WorkerPool` values. The pool shuts down when the last is dropped.
     pub(crate) handles: AtomicU64,
     pub(crate) thread_number: Counter,
     pub(crate) threads: PlainMutex<Vec<plain_thread::JoinHandle<()>>>,
 }
+
+// Every lock is released before user code runs, and panics of user code are caught: no panic leaves a
+// pool in a broken state.
+impl UnwindSafe for Shared {}
+impl RefUnwindSafe for Shared {}
 
 impl Shared {
     /// The context of threads that are not workers of the pool.
@@ -54,11 +63,12 @@ impl Shared {
         verdict
     }
 
-    /// Reports an event to the observer. User code that panics on the way is ignored.
+    /// Reports an event to the observer. A panic of the observer or of the clock is ignored: it must
+    /// not end the job, or reach the caller, that caused the event.
     #[cold]
     pub(crate) fn emit(&self, event: PoolEvent) {
         let figures = || (self.queue.idle.present().0, self.queue.jobs.len());
-        self.emitter.emit(event, &self.clock, figures);
+        quietly(|| self.emitter.emit(event, &self.clock, figures));
     }
 
     /// Calls `visit` with the counters of every thread.
@@ -68,6 +78,33 @@ impl Shared {
         visit(&self.outside);
         worker_stats.iter().for_each(|stats| visit(stats));
     }
+}
+
+/// Removes jobs that have ended from a full queue. Returns `false` if there is none: then the queue is
+/// full of jobs that wait.
+///
+/// Takes time in proportion to the capacity, but only if a job has ended in the queue since the last
+/// time. Other threads find the queue busy meanwhile.
+#[cold]
+pub(crate) fn remove_ended_jobs(pool: &PlainArc<Shared>, queue: usize) -> bool {
+    let Some(compaction) =
+        pool.queue.jobs.compact(queue, pool.id, |job| job.queued_state() != QueuedState::Ended)
+    else {
+        return false;
+    };
+    if compaction.has_waiting_workers {
+        wake_after_push(pool);
+    }
+    if compaction.has_waiting_submitters {
+        pool.queue.jobs.queue(queue).notify(compaction.removed.len());
+    }
+    for job in compaction.removed {
+        // Cancelled jobs are counted now, as they are when a worker takes them.
+        let context = pool.outside_context();
+        let end = context.discard(DiscardReason::ShutDown, |reason| job.discard(reason));
+        context.recorder.stats().add_end(end);
+    }
+    true
 }
 
 /// After a push that found a flag set: ensures that a worker looks for the job.
@@ -83,6 +120,12 @@ pub(crate) fn wake_after_push(pool: &PlainArc<Shared>) {
 pub(crate) fn wake_worker(pool: &PlainArc<Shared>) {
     if pool.queue.wake_worker() {
         workers::start_searcher(pool);
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.id.release();
     }
 }
 

@@ -2,11 +2,11 @@
 
 use super::events::PoolEvent;
 use super::job::Job;
-use super::run::DiscardReason;
+use super::run::{DiscardReason, JobEnd, QueuedState};
 use super::shared::Shared;
 use super::snapshot::WorkerPoolSnapshot;
 use super::workers;
-use super::workers::current::{self, PoolId};
+use super::workers::current;
 use crate::ring::PopError;
 use crate::sync::{PlainArc, SpinWait, block_on, block_on_timeout};
 
@@ -74,14 +74,14 @@ pub struct ShutdownReport {
     /// Jobs that are still queued and will be run. Not 0 only if a worker of the pool drains it: that
     /// one cannot wait.
     pub queued: usize,
-    /// Jobs that were queued and will not be run, except by the caller. Their handles wait until they
-    /// are run or dropped. Includes the places of jobs that were cancelled, or that a scope, a map or a
-    /// join has begun elsewhere; running these has no effect.
+    /// Jobs that were queued, have a handle and will not be run. Their handles have received
+    /// [`JobError::Shutdown`](super::JobError::Shutdown). Includes items of maps.
+    pub cancelled: usize,
+    /// Jobs that were queued, have no handle and will not be run, except by the caller.
     pub jobs: Vec<QueuedJob>,
 }
 
-/// A job that a shutdown has handed back. Dropping it ends its handle with
-/// [`JobError::Shutdown`](super::JobError::Shutdown).
+/// A job without a handle that a shutdown has handed back.
 #[must_use = "dropping it drops the job"]
 pub struct QueuedJob {
     job: Option<Job>,
@@ -120,21 +120,22 @@ pub(crate) fn shut_down(pool: &PlainArc<Shared>, shutdown: Shutdown) -> Shutdown
         pool.emit(PoolEvent::ShutDown);
     }
     let mut jobs = Vec::new();
+    let mut cancelled = 0;
     if shutdown.queued_jobs == QueuedJobs::HandBack {
-        take_queued(pool, &mut jobs);
+        cancelled += take_queued(pool, &mut jobs);
     }
     // A worker cannot wait for itself, nor for another that waits for it.
-    if !current::is_worker_of(PoolId::of(pool)) {
+    if !current::is_worker_of(pool.id) {
         if wait_for_workers(pool, shutdown.timeout) {
             workers::join_all(pool);
         }
         // Finds jobs only after a timeout, or if the pool has no worker because no thread could be
         // started.
-        take_queued(pool, &mut jobs);
+        cancelled += take_queued(pool, &mut jobs);
     }
     let WorkerPoolSnapshot { completed, panicked, running, queued, .. } =
         WorkerPoolSnapshot::of(pool);
-    ShutdownReport { completed, panicked, running, queued, jobs }
+    ShutdownReport { completed, panicked, running, queued, cancelled, jobs }
 }
 
 /// Returns whether all threads ended in time.
@@ -152,20 +153,28 @@ fn wait_for_workers(pool: &Shared, timeout: Option<Duration>) -> bool {
     }
 }
 
-/// Takes what is left in a closed queue. Workers may take jobs at the same time.
-fn take_queued(pool: &PlainArc<Shared>, into: &mut Vec<QueuedJob>) {
+/// Takes what is left in a closed queue: jobs without a handle into `jobs`, the others are discarded,
+/// which ends their handles. Returns the number of those. Workers may take jobs at the same time.
+fn take_queued(pool: &PlainArc<Shared>, jobs: &mut Vec<QueuedJob>) -> usize {
+    let mut cancelled = 0;
     let mut spin = SpinWait::new();
     loop {
         match pool.queue.jobs.pop(0, |job, _| job) {
+            Ok(job) if job.queued_state() == QueuedState::Detached => {
+                jobs.push(QueuedJob { job: Some(job), pool: PlainArc::clone(pool) });
+            }
             Ok(job) => {
-                into.push(QueuedJob { job: Some(job), pool: PlainArc::clone(pool) });
+                let context = pool.outside_context();
+                let end = context.discard(DiscardReason::ShutDown, |reason| job.discard(reason));
+                context.recorder.stats().add_end(end);
+                cancelled += usize::from(end == JobEnd::Discarded(DiscardReason::ShutDown));
             }
             Err(PopError::Busy) => {
                 if !spin.spin() {
                     spin = SpinWait::new();
                 }
             }
-            Err(PopError::Empty | PopError::Closed) => return,
+            Err(PopError::Empty | PopError::Closed) => return cancelled,
         }
     }
 }

@@ -12,8 +12,8 @@ use crate::window::LatencySummary;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorkerPoolSnapshot {
-    /// Jobs that wait in the queue. Includes cancelled jobs, and jobs begun by the thread that waits
-    /// for them, until they reach the front of the queue.
+    /// Jobs that wait in the queue. May include jobs that were cancelled, or run by the thread that
+    /// waits for them, until they reach the front of the queue or their place is needed.
     pub queued: usize,
     /// Jobs that are running, on workers and on threads that run a job themselves.
     pub running: usize,

@@ -42,7 +42,8 @@ impl Counters {
             JobEnd::Discarded(DiscardReason::Expired) => &self.expired,
             JobEnd::Discarded(DiscardReason::Shed) => &self.shed,
             JobEnd::Discarded(DiscardReason::QueueFull) => &self.rejected,
-            JobEnd::Discarded(DiscardReason::ShutDown) | JobEnd::Cancelled => &self.cancelled,
+            JobEnd::Discarded(DiscardReason::ShutDown | DiscardReason::Dropped)
+            | JobEnd::Cancelled => &self.cancelled,
             JobEnd::Completed | JobEnd::Counted => return,
         };
         counter.add(1);

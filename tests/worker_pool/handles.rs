@@ -3,9 +3,12 @@
 use super::{Hold, pool};
 use futures::executor::block_on;
 use mainstay::time::{Deadline, ManualClock};
-use mainstay::worker_pool::{JobError, JobHandle, Shutdown, SubmitError, WorkerPool};
+use mainstay::worker_pool::{
+    JobError, JobHandle, Shutdown, ShutdownReport, SubmitError, Submitter, WorkerPool,
+    WorkerPoolSnapshot,
+};
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -88,9 +91,13 @@ fn a_worker_that_joins_a_job_after_its_deadline_does_not_run_it() {
 }
 
 #[test]
-fn public_types_can_be_sent_and_shared() {
-    fn check<T: Send + Sync>() {}
+fn public_types_can_be_sent_shared_and_used_after_a_panic() {
+    fn check<T: Send + Sync + UnwindSafe + RefUnwindSafe>() {}
     check::<WorkerPool>();
+    check::<WorkerPoolSnapshot>();
+    check::<Submitter<'static>>();
+    check::<Shutdown>();
+    check::<ShutdownReport>();
     check::<JobError>();
     check::<JobHandle<u32>>();
     check::<SubmitError<u32>>();

@@ -1,5 +1,6 @@
 //! The worker pool's public behavior. Threads synchronize by channels; no test sleeps.
 
+mod capacity;
 mod config;
 mod counting;
 mod handles;

@@ -1,13 +1,17 @@
 //! Panics of jobs, captures, hooks and wakers.
 
-use super::{Bomb, CountingWaker, Hold, LONG, pool, quiet_panic};
+use super::{Bomb, CountingWaker, Hold, LONG, pool, quiet_panic, wait_until};
+use mainstay::event::Event;
+use mainstay::time::{Clock, TimeSource};
 use mainstay::worker_pool::{JobError, JobPriority, Shutdown, WorkerPool};
 use std::any::Any;
 use std::future::Future;
 use std::panic::resume_unwind;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
+use std::thread;
 use std::time::Duration;
 
 #[test]
@@ -93,4 +97,98 @@ fn a_waker_that_panics_does_not_keep_others_from_learning_of_the_shutdown() {
     assert_eq!((report.running, report.jobs.len()), (1, 2));
     assert_eq!(woken.count(), 1);
     hold.release();
+}
+
+#[test]
+fn the_text_of_nested_panics_does_not_grow_exponentially() {
+    fn nest(pool: &WorkerPool, depth: u32) {
+        if depth == 0 {
+            quiet_panic("the cause");
+        }
+        let inner = pool.clone();
+        if let Err(error) = pool.call_blocking(move || nest(&inner, depth - 1)) {
+            // What `unwrap` would panic with.
+            resume_unwind(Box::new(format!("{error:?}")));
+        }
+    }
+    let pool = WorkerPool::builder().workers(1).build().unwrap();
+    let inner = pool.clone();
+    let JobError::Panicked(panic) = pool.call_blocking(move || nest(&inner, 16)).unwrap_err()
+    else {
+        panic!("the job panicked")
+    };
+    assert!(panic.message().len() < 2_000, "{} bytes", panic.message().len());
+    assert!(format!("{panic:?}").len() < 4_000);
+}
+
+/// A clock that panics while it is told to.
+#[derive(Clone, Debug, Default)]
+struct PanickingClock(Arc<AtomicBool>);
+
+impl TimeSource for PanickingClock {
+    fn now(&self) -> Duration {
+        if self.0.load(Ordering::Relaxed) {
+            quiet_panic("the clock");
+        }
+        Duration::ZERO
+    }
+
+    fn sleep(&self, _: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+fn pool_with_clock(clock: &PanickingClock) -> WorkerPool {
+    // With shedding every job reads the clock.
+    WorkerPool::builder()
+        .workers(1)
+        .shed_standing_queue()
+        .clock(Clock::custom(clock.clone()))
+        .observer(|_: &Event<'_>| ())
+        .build()
+        .unwrap()
+}
+
+#[test]
+fn a_job_dropped_by_a_panicking_clock_ends_its_handle() {
+    let clock = PanickingClock::default();
+    let pool = pool_with_clock(&clock);
+    let hold = Hold::one(&pool);
+    let job = pool.try_spawn(|| 1).unwrap();
+    let mut map = pool.map(0..2, |n| n).concurrency(1);
+    let mapping = thread::scope(|scope| {
+        let mapping = scope.spawn(move || map.next());
+        wait_until(|| pool.snapshot().queued == 2);
+        clock.0.store(true, Ordering::Relaxed);
+        hold.release();
+        wait_until(|| mapping.is_finished());
+        mapping.join().unwrap()
+    });
+    let result = job.join_blocking_timeout(LONG).expect("it has ended");
+    assert!(matches!(result, Err(JobError::Cancelled)), "{result:?}");
+    assert!(matches!(mapping, Some(Err(JobError::Cancelled))), "{mapping:?}");
+    clock.0.store(false, Ordering::Relaxed);
+    assert_eq!(pool.call_blocking(|| 5).unwrap(), 5, "the worker is alive");
+}
+
+#[test]
+fn a_panic_is_reported_to_the_handle_even_if_the_clock_panics() {
+    let clock = PanickingClock::default();
+    let pool = pool_with_clock(&clock);
+    let broken = clock.clone();
+    let job = pool
+        .try_spawn(move || {
+            broken.0.store(true, Ordering::Relaxed);
+            quiet_panic("the job");
+        })
+        .unwrap();
+    let result = job.join_blocking_timeout(Duration::from_secs(1)).expect("it has ended");
+    assert_eq!(result.unwrap_err().to_string(), "the job panicked: the job");
+    clock.0.store(false, Ordering::Relaxed);
+    let broken = clock.clone();
+    let mut map = pool.map([()], move |()| -> u32 {
+        broken.0.store(true, Ordering::Relaxed);
+        quiet_panic("the item");
+    });
+    assert_eq!(map.next().unwrap().unwrap_err().to_string(), "the job panicked: the item");
 }

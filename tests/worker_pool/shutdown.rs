@@ -22,18 +22,28 @@ fn draining_runs_all_queued_jobs() {
 }
 
 #[test]
-fn queued_jobs_are_handed_back() {
+fn jobs_without_a_handle_are_handed_back_and_handles_end() {
     let pool = pool(1, 16);
     let hold = Hold::one(&pool);
-    let [run, dropped, cancelled] = [1, 2, 3].map(|number| pool.try_spawn(move || number).unwrap());
+    let ran = Arc::new(AtomicUsize::new(0));
+    for _ in 0..2 {
+        let ran = Arc::clone(&ran);
+        let job = move || {
+            ran.fetch_add(1, Ordering::Relaxed);
+        };
+        pool.try_submit(job).unwrap();
+    }
+    let [spawned, cancelled] = [1, 2].map(|number| pool.try_spawn(move || number).unwrap());
     assert!(cancelled.cancel());
     let mut report = pool.shutdown(Shutdown::cancel().timeout(Duration::ZERO));
-    assert_eq!((report.completed, report.running, report.jobs.len()), (0, 1, 3));
-    report.jobs.remove(0).run();
-    assert_eq!(run.join_blocking().unwrap(), 1);
-    report.jobs.clear();
-    assert!(matches!(dropped.join_blocking(), Err(JobError::Shutdown)));
+    let counts = (report.completed, report.running, report.cancelled, report.jobs.len());
+    assert_eq!(counts, (0, 1, 1, 2));
+    assert!(matches!(spawned.join_blocking(), Err(JobError::Shutdown)));
     assert!(matches!(cancelled.join_blocking(), Err(JobError::Cancelled)));
+    report.jobs.remove(0).run();
+    drop(report);
+    assert_eq!(Arc::strong_count(&ran), 1, "the other job was dropped");
+    assert_eq!(ran.load(Ordering::Relaxed), 1);
     hold.release();
     let report = pool.shutdown(Shutdown::drain());
     assert_eq!((report.completed, report.running), (2, 0));
@@ -45,8 +55,7 @@ fn draining_ends_at_its_timeout() {
     let hold = Hold::one(&pool);
     let job = pool.try_spawn(|| ()).unwrap();
     let report = pool.shutdown(Shutdown::drain().timeout(Duration::from_millis(5)));
-    assert_eq!((report.running, report.jobs.len()), (1, 1));
-    drop(report);
+    assert_eq!((report.running, report.cancelled, report.jobs.len()), (1, 1, 0));
     assert!(matches!(job.join_blocking(), Err(JobError::Shutdown)));
     hold.release();
     assert_eq!(pool.shutdown(Shutdown::drain()).running, 0);
@@ -109,4 +118,18 @@ fn a_job_may_drop_the_last_handle() {
     drop(pool);
     go.send(()).unwrap();
     dropped.recv_timeout(LONG).unwrap();
+}
+
+#[test]
+fn handles_end_while_the_report_is_alive() {
+    let pool = pool(1, 16);
+    let hold = Hold::one(&pool);
+    let job = pool.try_spawn(|| ()).unwrap();
+    let mut map = pool.map(0..3, |n| n);
+    let report = pool.shutdown(Shutdown::cancel().timeout(Duration::ZERO));
+    let result = job.join_blocking_timeout(Duration::from_millis(100));
+    assert!(matches!(result, Ok(Err(JobError::Shutdown))), "{result:?}");
+    assert!(matches!(map.next(), Some(Err(JobError::Shutdown))));
+    drop(report);
+    hold.release();
 }

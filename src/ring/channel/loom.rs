@@ -1,5 +1,5 @@
-//! Models of waiting on a channel under every interleaving that loom distinguishes, within a bound on
-//! preemptions.
+//! Models of waiting on a channel under every interleaving that loom distinguishes, within a bound
+//! on preemptions.
 
 use std::future::Future;
 use std::pin::pin;
@@ -52,9 +52,9 @@ fn a_parked_sender_is_woken_by_a_receive() {
     });
 }
 
-/// A future that is polled a fixed number of times. Two waiters that both spun on a busy slot would keep
-/// loom in an endless loop. At the end, a future that is not ready must have been woken, and must be
-/// ready when it is polled again.
+/// A future that is polled a fixed number of times. Two waiters that both spun on a busy slot would
+/// keep loom in an endless loop. At the end, a future that is not ready must have been woken, and
+/// must be ready when it is polled again.
 struct Watched<F> {
     future: F,
     woken: std::sync::Arc<Woken>,

@@ -31,8 +31,8 @@ pub use stream::ReceiverStream;
 /// `capacity` items. A capacity of 0 counts as 1.
 ///
 /// Threads and tasks can use the same channel: [`Sender::send`] and [`Receiver::recv`] are futures,
-/// [`Sender::send_blocking`] and [`Receiver::recv_blocking`] block the thread. No runtime is needed. Use
-/// [`try_channel`] for a capacity that comes from a configuration.
+/// [`Sender::send_blocking`] and [`Receiver::recv_blocking`] block the thread. No runtime is
+/// needed. Use [`try_channel`] for a capacity that comes from a configuration.
 ///
 /// # Examples
 ///
@@ -54,30 +54,30 @@ pub use stream::ReceiverStream;
 #[doc = include_str!("../channel.svg")]
 /// </div>
 ///
-/// Senders wait while the ring is full, receivers while it is empty. The two wait queues are FIFO, and
-/// a waiter is woken for each item or each free slot. Another caller can take the item or the slot
-/// first; the waiter then goes back to the front of its queue.
+/// Senders wait while the ring is full, receivers while it is empty. The two wait queues are FIFO,
+/// and a waiter is woken for each item or each free slot. Another caller can take the item or the
+/// slot first; the waiter then goes back to the front of its queue.
 ///
-/// While no receiver waits, a send does not touch their queue: the flag WAITING is a bit of the tail,
-/// which every send changes anyway. A receiver that wants to wait sets the flag by a compare-and-swap
-/// that fails if the tail has moved. So either the receiver sees the item, or the sender sees the flag.
-/// The head carries the flag of the waiting senders in the same way.
+/// While no receiver waits, a send does not touch their queue: the flag WAITING is a bit of the
+/// tail, which every send changes anyway. A receiver that wants to wait sets the flag by a
+/// compare-and-swap that fails if the tail has moved. So either the receiver sees the item, or the
+/// sender sees the flag. The head carries the flag of the waiting senders in the same way.
 ///
-/// A blocking call spins briefly, then yields a few times, then parks the thread. The first spin grows
-/// with the capacity, up to about half a microsecond: the other side can then fill or empty a stretch
-/// of slots undisturbed, instead of passing on one item at a time.
+/// A blocking call spins briefly, then yields a few times, then parks the thread. The first spin
+/// grows with the capacity, up to about half a microsecond: the other side can then fill or empty a
+/// stretch of slots undisturbed, instead of passing on one item at a time.
 ///
 /// # Shutdown
 ///
-/// The channel is closed by [`Sender::close`] or [`Receiver::close`], when the last `Sender` is dropped,
-/// and when the last `Receiver` is dropped. Sends then fail and return their items. Receivers still get
-/// the items in the channel, then an error. When the last `Receiver` is dropped, the items in the
-/// channel are dropped.
+/// The channel is closed by [`Sender::close`] or [`Receiver::close`], when the last `Sender` is
+/// dropped, and when the last `Receiver` is dropped. Sends then fail and return their items.
+/// Receivers still get the items in the channel, then an error. When the last `Receiver` is
+/// dropped, the items in the channel are dropped.
 ///
 /// # Cancel safety
 ///
-/// Every future can be dropped at any time. It leaves its queue, and a wake-up that it had received goes
-/// to the next waiter. A dropped [`SendFuture`] drops its item, which was not sent. A dropped
+/// Every future can be dropped at any time. It leaves its queue, and a wake-up that it had received
+/// goes to the next waiter. A dropped [`SendFuture`] drops its item, which was not sent. A dropped
 /// [`RecvFuture`] has taken no item.
 ///
 /// # Panics
@@ -86,9 +86,9 @@ pub use stream::ReceiverStream;
 ///
 /// # Performance
 ///
-/// A send or a receive that does not wait costs one compare-and-swap and one release store. The slots
-/// and the shared state are two allocations. A wait queue allocates when it grows beyond the largest
-/// number of waiters that it ever held.
+/// A send or a receive that does not wait costs one compare-and-swap and one release store. The
+/// slots and the shared state are two allocations. A wait queue allocates when it grows beyond the
+/// largest number of waiters that it ever held.
 pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     on(Core::new(capacity))
 }

@@ -10,8 +10,8 @@ use crate::sync::Arc;
 
 /// The receiving side of a [`channel`](super::channel()).
 ///
-/// Clone it to add a consumer: each item goes to one of them. When the last receiver is dropped, the
-/// channel is closed and the items in it are dropped.
+/// Clone it to add a consumer: each item goes to one of them. When the last receiver is dropped,
+/// the channel is closed and the items in it are dropped.
 pub struct Receiver<T> {
     pub(super) shared: Arc<Shared<T>>,
 }
@@ -85,8 +85,8 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     ///
-    /// The future returns an error if the channel is closed and empty, or empty until the timeout has
-    /// passed.
+    /// The future returns an error if the channel is closed and empty, or empty until the timeout
+    /// has passed.
     ///
     /// # Cancel safety
     ///
@@ -186,7 +186,8 @@ impl<T> Receiver<T> {
         RecvBatchFuture::new(&self.shared, into, max)
     }
 
-    /// Blocks the thread until there is an item, then receives all items that are there, up to `max`.
+    /// Blocks the thread until there is an item, then receives all items that are there, up to
+    /// `max`.
     ///
     /// The items are appended to `into`, and their number is returned.
     ///
@@ -216,13 +217,14 @@ impl<T> Receiver<T> {
         self.shared.close()
     }
 
-    /// Returns whether the channel is closed, by a call or because all senders were dropped. There may
-    /// still be items in it.
+    /// Returns whether the channel is closed, by a call or because all senders were dropped. There
+    /// may still be items in it.
     pub fn is_closed(&self) -> bool {
         self.shared.core.is_closed()
     }
 
-    /// Returns the number of items in the channel; an estimate while other threads send and receive.
+    /// Returns the number of items in the channel; an estimate while other threads send and
+    /// receive.
     pub fn len(&self) -> usize {
         self.shared.core.len()
     }
@@ -242,9 +244,11 @@ impl<T> Receiver<T> {
         self.shared.core.capacity()
     }
 
-    /// Returns an iterator that blocks the thread for each item, until the channel is closed and empty.
+    /// Returns an iterator that blocks the thread for each item, until the channel is closed and
+    /// empty.
     ///
-    /// `for item in &receiver` is the same. `for item in receiver` also drops the receiver at the end.
+    /// `for item in &receiver` is the same. `for item in receiver` also drops the receiver at the
+    /// end.
     ///
     /// ```
     /// use mainstay::ring::channel;
@@ -258,8 +262,8 @@ impl<T> Receiver<T> {
         ReceiverIter::new(self)
     }
 
-    /// Converts this receiver into a [`Stream`](futures_core::Stream), which ends when the channel is
-    /// closed and empty.
+    /// Converts this receiver into a [`Stream`](futures_core::Stream), which ends when the channel
+    /// is closed and empty.
     ///
     /// ```
     /// # futures::executor::block_on(async {

@@ -188,11 +188,13 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     ///
-    /// The future returns an error if the channel is closed. Items that were not sent stay in `batch`.
+    /// The future returns an error if the channel is closed. Items that were not sent stay in
+    /// `batch`.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped before it is ready, the items that are no longer in `batch` were sent.
+    /// If the future is dropped before it is ready, the items that are no longer in `batch` were
+    /// sent.
     #[inline]
     pub fn send_batch<'a, B: BatchSource<T>>(
         &'a self,
@@ -240,8 +242,8 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     ///
-    /// Returns `value` if the channel is [closed](ForcePushError::Closed), or if a peer is working on
-    /// the [slot](ForcePushError::Busy).
+    /// Returns `value` if the channel is [closed](ForcePushError::Closed), or if a peer is working
+    /// on the [slot](ForcePushError::Busy).
     pub fn force_send(&self, value: T) -> Result<Option<T>, ForcePushError<T>> {
         self.shared.force_send(value)
     }
@@ -253,8 +255,8 @@ impl<T> Sender<T> {
         self.shared.close()
     }
 
-    /// Returns whether the channel is closed, by a call or because all senders or all receivers were
-    /// dropped.
+    /// Returns whether the channel is closed, by a call or because all senders or all receivers
+    /// were dropped.
     pub fn is_closed(&self) -> bool {
         self.shared.core.is_closed()
     }
@@ -280,7 +282,8 @@ impl<T> Sender<T> {
         ClosedFuture::new(&self.shared)
     }
 
-    /// Returns the number of items in the channel; an estimate while other threads send and receive.
+    /// Returns the number of items in the channel; an estimate while other threads send and
+    /// receive.
     pub fn len(&self) -> usize {
         self.shared.core.len()
     }

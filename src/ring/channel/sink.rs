@@ -13,10 +13,10 @@ use crate::wait::{Wait, WaitState};
 
 /// A [`Sender`] as a [`Sink`]; see [`Sender::into_sink`].
 ///
-/// `poll_ready` of a sink promises to accept an item that does not exist yet. A sender cannot reserve a
-/// slot, because other senders share the ring, so the sink can hold one item itself. That item enters
-/// the channel when the sink is polled again; a flush or a close waits for it. Dropping the sink drops
-/// an item that it still holds.
+/// `poll_ready` of a sink promises to accept an item that does not exist yet. A sender cannot
+/// reserve a slot, because other senders share the ring, so the sink can hold one item itself. That
+/// item enters the channel when the sink is polled again; a flush or a close waits for it. Dropping
+/// the sink drops an item that it still holds.
 pub struct SenderSink<T> {
     sender: Sender<T>,
     held: Option<T>,

@@ -1,4 +1,6 @@
 //! Batches: several consecutive slots claimed by one compare-and-swap.
+//!
+//! A batch of one item takes the path of a single push or pop, which needs no runs.
 #![allow(unsafe_code)]
 
 use std::mem::MaybeUninit;
@@ -12,17 +14,27 @@ impl<T> Core<T> {
     /// Claims up to `max` consecutive free slots, at least one. `max` is at least 1.
     #[inline]
     pub(in crate::ring) fn claim_push_batch(&self, max: usize) -> Result<Claim, PushError<()>> {
+        if max == 1 {
+            return self.claim_push();
+        }
         self.claim_free(|position| self.count(position, max, FREE))
     }
 
-    /// Claims up to `max` consecutive full slots, at least one. `max` is at least 1. Calls `prepare`
-    /// with their number just before.
+    /// Claims up to `max` consecutive full slots, at least one. `max` is at least 1. Calls
+    /// `prepare` with their number just before.
     #[inline]
     pub(in crate::ring) fn claim_pop_batch(
         &self,
         max: usize,
         mut prepare: impl FnMut(usize),
     ) -> Result<Claim, PopError> {
+        if max == 1 {
+            return self.claim_full(|position| {
+                let count = usize::from(self.is_stamped(position, FULL));
+                prepare(count);
+                count
+            });
+        }
         self.claim_full(|position| {
             let count = self.count(position, max, FULL);
             prepare(count);
@@ -32,7 +44,7 @@ impl<T> Core<T> {
 
     /// Returns how many slots from `position` on, `max` at most, are in `state`, without a gap.
     #[inline(always)]
-    fn count(&self, position: u64, max: usize, state: u64) -> usize {
+    pub(super) fn count(&self, position: u64, max: usize, state: u64) -> usize {
         let run = self.geometry.run(position, max);
         let count = self.slots.count(run, state);
         if count < run.count || count == max {
@@ -54,6 +66,10 @@ impl<T> Core<T> {
     /// Fills the claimed slots, in order.
     #[inline]
     pub(in crate::ring) fn publish_batch(&self, claim: &Claim, batch: &mut impl BatchSource<T>) {
+        if claim.count == 1 {
+            let Some(value) = batch.next() else { unreachable!("the length of a batch is exact") };
+            return self.publish(claim, value);
+        }
         let run = self.geometry.run(claim.position, claim.count);
         self.slots.fill_run(run, batch);
         if run.count < claim.count {
@@ -75,9 +91,13 @@ impl<T> Core<T> {
     /// Empties the claimed slots, in order, into memory that was reserved before the claim.
     #[inline]
     pub(in crate::ring) fn take_batch(&self, claim: &Claim, into: &mut Vec<T>) {
+        if claim.count == 1 {
+            return into.push(self.take(claim));
+        }
         let run = self.geometry.run(claim.position, claim.count);
         let free = into.spare_capacity_mut();
-        // Checked before an item is moved: a panic now stalls peers, a later one would also lose items.
+        // Checked before an item is moved: a panic now stalls peers, a later one would also lose
+        // items.
         assert!(claim.count <= free.len(), "memory was reserved before the claim");
         let (free, free_for_rest) = free.split_at_mut(run.count);
         self.slots.empty_run(run, self.geometry, free);

@@ -50,8 +50,8 @@ impl<T> Core<T> {
             if self.advance(&self.head, head, 1).is_err() {
                 continue;
             }
-            // The ring was full when the head moved, so the slot just claimed is also the one at the
-            // tail. Until its stamp changes, no other thread can move the tail. A consumer that
+            // The ring was full when the head moved, so the slot just claimed is also the one at
+            // the tail. Until its stamp changes, no other thread can move the tail. A consumer that
             // reaches the slot sees the old stamp, and does not conclude that the ring is drained.
             let step = self.geometry.next(newest) - newest;
             let tail = self.tail.fetch_add(step, Ordering::AcqRel);

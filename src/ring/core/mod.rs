@@ -2,8 +2,8 @@
 //! `slots` and `batch`.
 //!
 //! The algorithm is Dmitry Vyukov's [bounded MPMC queue]. Every slot has a *stamp* that says which
-//! position the slot serves and whether it holds an item. For the item of position `p`, the slot goes
-//! through these states:
+//! position the slot serves and whether it holds an item. For the item of position `p`, the slot
+//! goes through these states:
 //!
 //! ```text
 //! stamp = p          free for the item of position p
@@ -15,25 +15,27 @@
 //!
 //! The code rests on these invariants:
 //!
-//! 1. A slot has at most one owner. The thread that moved the tail past a position owns its slot until
-//!    it stores `p | FULL`. The thread that moved the head past it owns the slot until it stores the
-//!    stamp of the next lap. Tail and head move by compare-and-swap, from a position whose stamp was
-//!    seen in the required state, and only the owner changes the stamp.
-//! 2. The cell of a slot is initialized exactly while the stamp is `p | FULL`, or while a consumer owns
-//!    the slot and has not moved the item out.
+//! 1. A slot has at most one owner. The thread that moved the tail past a position owns its slot
+//!    until it stores `p | FULL`. The thread that moved the head past it owns the slot until it
+//!    stores the stamp of the next lap. Tail and head move by compare-and-swap, from a position
+//!    whose stamp was seen in the required state, and only the owner changes the stamp.
+//! 2. The cell of a slot is initialized exactly while the stamp is `p | FULL`, or while a consumer
+//!    owns the slot and has not moved the item out.
 //! 3. `head <= tail <= head + capacity`, as positions.
 //!
-//! A push or a pop takes effect when the tail or the head moves. "Full" and "empty" must describe one
-//! instant. Both words only grow: if the second load finds exactly the distance that the first value
-//! implies, the first word has not moved in between.
+//! A push or a pop takes effect when the tail or the head moves. "Full" and "empty" must describe
+//! one instant. Both words only grow: if the second load finds exactly the distance that the first
+//! value implies, the first word has not moved in between.
 //!
 //! [bounded MPMC queue]: https://www.1024cores.net/home/lock-free-algorithms/queues/bounded-mpmc-queue
 
 mod batch;
+mod compact;
 mod discard;
 mod force_push;
 mod slots;
 
+pub(crate) use self::compact::Compacted;
 use self::slots::Slots;
 use super::error::{PopError, PushError};
 use super::position::{CLOSED, FREE, FULL, Geometry, WAITING, position_of};
@@ -48,13 +50,13 @@ pub(super) struct Core<T> {
     head: CachePadded<AtomicU64>,
     geometry: Geometry,
     slots: Slots<T>,
-    /// No consumer is left; see `discard`. Not in the hot words, but in a cache line that is only read:
-    /// every send loads it.
+    /// No consumer is left; see `discard`. Not in the hot words, but in a cache line that is only
+    /// read: every send loads it.
     abandoned: AtomicBool,
 }
 
-/// Consecutive slots that the caller owns. The caller must go on to publish or take the items: until
-/// then, its peers get `Busy` for these slots.
+/// Consecutive slots that the caller owns. The caller must go on to publish or take the items:
+/// until then, its peers get `Busy` for these slots.
 #[must_use]
 #[derive(Debug)]
 pub(super) struct Claim {
@@ -106,8 +108,8 @@ impl<T> Core<T> {
     /// Claims as many slots from the tail on as `count_free` finds free.
     #[inline(always)]
     fn claim_free(&self, mut count_free: impl FnMut(u64) -> usize) -> Result<Claim, PushError<()>> {
-        // Ordering: acquire, with the release in `advance` that wrote the tail. A thread that sees this
-        // tail also sees that the head is at most one lap behind: invariant 3.
+        // Ordering: acquire, with the release in `advance` that wrote the tail. A thread that sees
+        // this tail also sees that the head is at most one lap behind: invariant 3.
         let mut tail = self.tail.load(Ordering::Acquire);
         let mut race = CasBackoff::new();
         loop {
@@ -145,8 +147,9 @@ impl<T> Core<T> {
     /// Claims as many slots from the head on as `count_full` finds full.
     #[inline(always)]
     fn claim_full(&self, mut count_full: impl FnMut(u64) -> usize) -> Result<Claim, PopError> {
-        // Ordering: acquire, with the release in `advance` that wrote the head. The thread that wrote
-        // it had seen the item published, so the tail is not seen behind the head: invariant 3.
+        // Ordering: acquire, with the release in `advance` that wrote the head. The thread that
+        // wrote it had seen the item published, so the tail is not seen behind the head: invariant
+        // 3.
         let mut head = self.head.load(Ordering::Acquire);
         let mut race = CasBackoff::new();
         loop {
@@ -213,7 +216,8 @@ impl<T> Core<T> {
 
     /// Returns whether the ring was open before.
     pub(super) fn close(&self) -> bool {
-        // Ordering: release, so that a thread that sees the ring closed also sees what happened before.
+        // Ordering: release, so that a thread that sees the ring closed also sees what happened
+        // before.
         self.tail.fetch_or(CLOSED, Ordering::AcqRel) & CLOSED == 0
     }
 
@@ -243,20 +247,20 @@ impl<T> Core<T> {
         self.geometry.next_lap(head) == position_of(tail)
     }
 
-    /// Sets the flag of waiting consumers, which the next push will see, if the ring is empty and open.
-    /// Returns whether it is set.
+    /// Sets the flag of waiting consumers, which the next push will see, if the ring is empty and
+    /// open. Returns whether it is set.
     pub(super) fn flag_waiting_consumers(&self) -> bool {
         let head = self.head.load(Ordering::Acquire);
         let tail = self.tail.load(Ordering::Acquire);
-        // If the exchange succeeds, the tail has not moved, and neither has the head, which cannot pass
-        // it: the ring was empty when the flag was set.
+        // If the exchange succeeds, the tail has not moved, and neither has the head, which cannot
+        // pass it: the ring was empty when the flag was set.
         position_of(head) == position_of(tail)
             && tail & CLOSED == 0
             && set_waiting(&self.tail, tail)
     }
 
-    /// Sets the flag of waiting producers, which the next pop will see, if the ring is full and open.
-    /// Returns whether it is set.
+    /// Sets the flag of waiting producers, which the next pop will see, if the ring is full and
+    /// open. Returns whether it is set.
     pub(super) fn flag_waiting_producers(&self) -> bool {
         let tail = self.tail.load(Ordering::Acquire);
         let head = self.head.load(Ordering::Acquire);

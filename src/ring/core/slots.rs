@@ -12,8 +12,8 @@ use crate::ring::position::{FULL, Geometry, Run, STEP, invalid_capacity};
 use crate::sync::UnsafeCell;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
-/// The slots of a ring. The memory begins at a cache line: a slot of exactly one line never straddles
-/// two.
+/// The slots of a ring. The memory begins at a cache line: a slot of exactly one line never
+/// straddles two.
 pub(super) struct Slots<T> {
     first: NonNull<Slot<T>>,
     layout: Layout,
@@ -27,9 +27,9 @@ struct Slot<T> {
 
 const CACHE_LINE: usize = 64;
 
-// SAFETY: an item moves from the thread that pushes it to the thread that pops it (`T: Send`). Stamps
-// pass it on, so that no two threads refer to it at the same time (invariant 1): `T: Sync` is not
-// needed.
+// SAFETY: an item moves from the thread that pushes it to the thread that pops it (`T: Send`).
+// Stamps pass it on, so that no two threads refer to it at the same time (invariant 1): `T: Sync`
+// is not needed.
 unsafe impl<T: Send> Send for Slots<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for Slots<T> {}
@@ -77,7 +77,8 @@ impl<T> Slots<T> {
         unsafe { NonNull::slice_from_raw_parts(self.first.add(run.index), run.count).as_ref() }
     }
 
-    /// Returns how many slots of the run, from its start, carry the stamp of their position in `state`.
+    /// Returns how many slots of the run, from its start, carry the stamp of their position in
+    /// `state`.
     #[inline(always)]
     pub(super) fn count(&self, run: Run, state: u64) -> usize {
         let slots = self.run(run);
@@ -113,14 +114,14 @@ impl<T> Slots<T> {
             return self.fill_run_singly(run, batch);
         }
         for (slot, item) in slots.iter().zip(front) {
-            // SAFETY: as in `fill`. The item is copied as bytes, and the slot owns it from now on: the
-            // next loop removes it from the batch and forgets it, before a consumer can pop it.
+            // SAFETY: as in `fill`. The item is copied as bytes, and the slot owns it from now on:
+            // the next loop removes it from the batch and forgets it, before a consumer can pop it.
             slot.item
                 .with_mut(|place| unsafe { place.cast::<T>().copy_from_nonoverlapping(item, 1) });
         }
         for _ in slots {
-            // SAFETY: `front` is at least as long as `slots`. With this hint, the compiler turns the
-            // loop into one addition.
+            // SAFETY: `front` is at least as long as `slots`. With this hint, the compiler turns
+            // the loop into one addition.
             mem::forget(batch.next().unwrap_or_else(|| unsafe { unreachable_unchecked() }));
         }
         let mut stamp = run.position | FULL;
@@ -141,8 +142,8 @@ impl<T> Slots<T> {
         }
     }
 
-    /// Moves the items of a run, which the caller owns, to `free`, and releases the slots. `free` is as
-    /// long as the run.
+    /// Moves the items of a run, which the caller owns, to `free`, and releases the slots. `free`
+    /// is as long as the run.
     #[inline(always)]
     pub(super) fn empty_run(&self, run: Run, geometry: Geometry, free: &mut [MaybeUninit<T>]) {
         let mut next = geometry.next_lap(run.position);
@@ -166,7 +167,8 @@ impl<T> Slots<T> {
         slot.stamp.store(position | FULL, Ordering::Release);
     }
 
-    /// Moves the item out of a slot, which the caller owns, and releases the slot for position `next`.
+    /// Moves the item out of a slot, which the caller owns, and releases the slot for position
+    /// `next`.
     #[inline(always)]
     pub(super) fn empty(&self, index: usize, next: u64) -> T {
         /// Releases the slot on return, so that the item is copied once, straight to the caller.
@@ -185,6 +187,30 @@ impl<T> Slots<T> {
         slot.item.with(|item| unsafe { item.cast::<T>().read() })
     }
 
+    /// Calls `inspect` with the item of a slot, which the caller owns.
+    pub(super) fn inspect<R>(&self, index: usize, inspect: impl FnOnce(&T) -> R) -> R {
+        // SAFETY: the caller owns the slot (invariant 1), which holds the item (invariant 2).
+        self.slot(index).item.with(|item| inspect(unsafe { &*item.cast::<T>() }))
+    }
+
+    /// Moves the item out of a slot, which the caller owns and goes on to own.
+    pub(super) fn move_out(&self, index: usize) -> T {
+        // SAFETY: as in `empty`; the caller does not publish the slot before it has put an item in.
+        self.slot(index).item.with(|item| unsafe { item.cast::<T>().read() })
+    }
+
+    /// Moves an item into an empty slot, which the caller owns and goes on to own.
+    pub(super) fn move_in(&self, index: usize, value: T) {
+        // SAFETY: as in `fill`.
+        self.slot(index).item.with_mut(|item| unsafe { item.cast::<T>().write(value) });
+    }
+
+    /// Ends the ownership of a slot, with the stamp of its next position and state.
+    pub(super) fn release(&self, index: usize, stamp: u64) {
+        // Ordering: release, with the acquire in `stamp` of the next owner.
+        self.slot(index).stamp.store(stamp, Ordering::Release);
+    }
+
     /// Replaces the item of a slot by that of position `newest`, one lap later. The caller owns the
     /// slot for both positions.
     pub(super) fn replace(&self, index: usize, newest: u64, value: T) -> T {
@@ -200,8 +226,8 @@ impl<T> Slots<T> {
 impl<T> Drop for Slots<T> {
     fn drop(&mut self) {
         for index in 0..self.count {
-            // SAFETY: initialized in `try_new`, and dropped only here. Items are not dropped with their
-            // slots: `Core` has popped them.
+            // SAFETY: initialized in `try_new`, and dropped only here. Items are not dropped with
+            // their slots: `Core` has popped them.
             unsafe { self.first.add(index).drop_in_place() };
         }
         // SAFETY: allocated in `try_new` with this layout.

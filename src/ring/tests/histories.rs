@@ -1,9 +1,10 @@
 //! Small histories of the ring, each checked against a sequential queue.
 //!
 //! Every operation is recorded with the ticks of a shared counter before and after it. A history is
-//! accepted if the operations can be put into one order that respects these intervals and in which a
-//! plain bounded queue gives the same answers (the search of Wing and Gong, exhaustive). `Busy` makes no
-//! claim, so it is left out. All other answers are checked, `Full`, `Empty` and `Closed` included.
+//! accepted if the operations can be put into one order that respects these intervals and in which
+//! a plain bounded queue gives the same answers (the search of Wing and Gong, exhaustive). `Busy`
+//! makes no claim, so it is left out. All other answers are checked, `Full`, `Empty` and `Closed`
+//! included.
 //!
 //! `histories/loom.rs` makes all histories of a size, under every schedule within loom's bound.
 //! `tests/linearizable.rs`, which includes this file, makes larger ones at random and under real

@@ -70,8 +70,8 @@ fn slots_are_reused_in_order() {
     }
 }
 
-/// Three threads that retried would keep loom in an endless loop. So each tries once, and the items are
-/// counted at the end.
+/// Three threads that retried would keep loom in an endless loop. So each tries once, and the items
+/// are counted at the end.
 #[test]
 fn items_of_two_producers_reach_one_consumer() {
     for capacity in [1, 2] {
@@ -110,8 +110,8 @@ fn two_consumers_share_the_items_of_one_producer() {
     }
 }
 
-/// "Full" and "empty" are returned only if they are true: with two free slots, neither of two pushes
-/// finds the ring full, and after both neither of two pops finds it empty.
+/// "Full" and "empty" are returned only if they are true: with two free slots, neither of two
+/// pushes finds the ring full, and after both neither of two pops finds it empty.
 #[test]
 fn full_and_empty_are_true() {
     loom::model(|| {
@@ -247,8 +247,8 @@ fn force_push_and_pop_each_take_the_oldest_item() {
             let popped = pop(&ring);
             let evicted = forcer.join().unwrap();
             let rest: Vec<u32> = ring.drain().map(|item| *item).collect();
-            // Either the pop took the oldest item and freed a slot, or the eviction took it, and the pop
-            // took the next one.
+            // Either the pop took the oldest item and freed a slot, or the eviction took it, and
+            // the pop took the next one.
             let mut expected: Vec<u32> = (1..=old).chain([10]).collect();
             let oldest = expected.remove(0);
             match evicted {

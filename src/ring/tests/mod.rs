@@ -1,5 +1,9 @@
 //! Tests that need access to the core, and loom models.
 
+#[cfg(not(mainstay_loom))]
+mod compact;
+#[cfg(mainstay_loom)]
+mod compact_loom;
 #[cfg(mainstay_loom)]
 mod histories;
 #[cfg(mainstay_loom)]
@@ -7,5 +11,6 @@ mod loom;
 #[cfg(not(mainstay_loom))]
 mod stalled;
 
+use super::Ring;
 #[cfg(mainstay_loom)]
-use super::{ForcePushError, PopError, PushError, Ring};
+use super::{ForcePushError, PopError, PushError};

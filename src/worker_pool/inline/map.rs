@@ -1,15 +1,15 @@
 //! Applying a function to many items, a few at a time.
 
-use super::{InlineJobs, OnDiscard, Ticket};
+use super::{InlineJobs, OnDiscard};
 use crate::error::Reason;
 use crate::sync::{Mutex, PlainArc, block_on};
 
 use crate::worker_pool::error::{JobError, JobPanic};
 use crate::worker_pool::job::Job;
-use crate::worker_pool::run::{DiscardReason, JobEnd, Run, RunContext};
+use crate::worker_pool::run::{DiscardReason, JobEnd, QueuedState, Run, RunContext};
 use crate::worker_pool::shared::Shared;
 use crate::worker_pool::submit::Submitter;
-use crate::worker_pool::workers::current::{self, PoolId};
+use crate::worker_pool::workers::current;
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
@@ -172,14 +172,16 @@ where
             results: PlainArc::clone(&self.results),
         });
         self.window.push_back(None);
-        self.jobs.add(job);
-        let ticket = Ticket(PlainArc::clone(&self.jobs));
+        let ticket = self.jobs.add(job);
         match Submitter::new(self.pool).try_queue_ticket(ticket) {
             Ok(()) => {}
             Err((Reason::ShutDown, ticket)) => {
                 self.pool.outside.add_end(ticket.discard(DiscardReason::ShutDown));
             }
-            Err(_) => self.lacks_ticket = true,
+            Err((_, ticket)) => {
+                ticket.give_up();
+                self.lacks_ticket = true;
+            }
         }
     }
 
@@ -187,7 +189,7 @@ where
     /// worker, or if a job has no ticket in the queue.
     fn run_one_here(&mut self) -> bool {
         let jobs = &self.jobs;
-        let ran = current::on_worker_of(PoolId::of(self.pool), |context| jobs.run_one(context))
+        let ran = current::on_worker_of(self.pool.id, |context| jobs.run_one(context))
             .unwrap_or_else(|| self.lacks_ticket && jobs.run_one(&self.pool.outside_context()));
         self.lacks_ticket &= ran;
         ran
@@ -196,7 +198,7 @@ where
 
 impl<I: Iterator, F, R> Drop for WorkerPoolMap<'_, I, F, R> {
     fn drop(&mut self) {
-        self.jobs.clear();
+        self.jobs.clear(self.pool.id);
     }
 }
 
@@ -241,5 +243,9 @@ where
     fn discard(self, reason: DiscardReason) -> JobEnd {
         self.results.send(self.number, Err(reason.into()));
         JobEnd::Discarded(reason)
+    }
+
+    fn queued_state(&self) -> QueuedState {
+        QueuedState::Owned
     }
 }

@@ -4,8 +4,9 @@ pub(crate) mod map;
 pub(crate) mod scope;
 
 use super::job::Job;
-use super::panics::{Payload, drop_quietly};
-use super::run::{DiscardReason, JobEnd, Run, RunContext};
+use super::panics::{Payload, drop_quietly, quietly};
+use super::run::{DiscardReason, JobEnd, QueuedState, Run, RunContext};
+use super::workers::pool_id::PoolId;
 use crate::sync::{Mutex, PlainArc, block_on};
 
 use std::collections::VecDeque;
@@ -36,6 +37,8 @@ pub(crate) enum OnDiscard {
 #[derive(Debug, Default)]
 struct List {
     waiting: VecDeque<Job>,
+    /// How many jobs have left `waiting`: the number of its first job.
+    taken: u64,
     running: usize,
     /// The owner's, which is a thread of this crate: calling it runs no user code.
     waker: Option<Waker>,
@@ -47,31 +50,33 @@ impl InlineJobs {
         PlainArc::new(Self { list: Mutex::new(List::default()), on_discard })
     }
 
-    pub(crate) fn add(&self, job: Job) {
-        let waker = {
+    /// Adds a job, and returns the ticket to queue for it.
+    pub(crate) fn add(self: &PlainArc<Self>, job: Job) -> Ticket {
+        let (number, waker) = {
             let mut list = self.list.lock();
+            let number = list.taken + list.waiting.len() as u64;
             list.waiting.push_back(job);
-            list.waker.take()
+            (number, list.waker.take())
         };
         wake(waker);
+        Ticket { jobs: Some(PlainArc::clone(self)), number }
     }
 
     /// Takes the oldest job to run it.
     fn begin(&self) -> Option<Job> {
         let mut list = self.list.lock();
-        let job = list.waiting.pop_front();
+        let job = list.take_first();
         list.running += usize::from(job.is_some());
         job
     }
 
     /// Runs the oldest job on the owner's thread; returns `false` if there is none.
     pub(crate) fn run_one(&self, context: &RunContext<'_>) -> bool {
-        let job = self.begin();
-        let found = job.is_some();
-        if let Some(job) = job {
-            context.run_counted(|| self.run(job, context));
-        }
-        found
+        let Some(job) = self.begin() else { return false };
+        // Its ticket may be queued.
+        context.pool.id.record_ended_job();
+        context.run_counted(|| self.run(job, context));
+        true
     }
 
     fn run(&self, job: Job, context: &RunContext<'_>) -> JobEnd {
@@ -120,14 +125,27 @@ impl InlineJobs {
         }
     }
 
-    fn discard_one(&self, reason: DiscardReason) -> JobEnd {
-        let job = self.list.lock().waiting.pop_front();
+    /// Discards the oldest job in place of the ticket with this number, unless the ticket is not needed
+    /// any more.
+    fn discard_ticket(&self, number: u64, reason: DiscardReason) -> JobEnd {
+        let job = {
+            let mut list = self.list.lock();
+            let needed = self.on_discard == OnDiscard::DiscardJob && list.taken <= number;
+            if needed { list.take_first() } else { None }
+        };
         job.map_or(JobEnd::Counted, |job| job.discard(reason))
     }
 
     /// Drops the jobs that have not begun.
-    pub(crate) fn clear(&self) {
-        let jobs = std::mem::take(&mut self.list.lock().waiting);
+    pub(crate) fn clear(&self, pool: PoolId) {
+        let jobs = {
+            let mut list = self.list.lock();
+            list.taken += list.waiting.len() as u64;
+            std::mem::take(&mut list.waiting)
+        };
+        if !jobs.is_empty() {
+            pool.record_ended_job();
+        }
         drop(jobs);
     }
 
@@ -143,19 +161,60 @@ fn wake(waker: Option<Waker>) {
     }
 }
 
+impl List {
+    fn take_first(&mut self) -> Option<Job> {
+        let job = self.waiting.pop_front()?;
+        self.taken += 1;
+        Some(job)
+    }
+}
+
 /// Queued in place of one of the [`InlineJobs`], of which it runs the oldest. The job is counted, the
 /// ticket is not.
-pub(crate) struct Ticket(pub(crate) PlainArc<InlineJobs>);
+pub(crate) struct Ticket {
+    /// `None` once the ticket was used.
+    jobs: Option<PlainArc<InlineJobs>>,
+    /// The job's number. The ticket is needed until all jobs up to this one have left the list.
+    number: u64,
+}
+
+impl Ticket {
+    /// Drops the ticket and keeps its job.
+    pub(crate) fn give_up(self) {
+        drop(self.take());
+    }
+
+    fn take(mut self) -> PlainArc<InlineJobs> {
+        self.jobs.take().expect("taken once: by value")
+    }
+}
 
 impl Run for Ticket {
     fn run(self, context: &RunContext<'_>) -> JobEnd {
-        self.0.begin().map_or(JobEnd::Counted, |job| self.0.run(job, context))
+        let jobs = self.take();
+        jobs.begin().map_or(JobEnd::Counted, |job| jobs.run(job, context))
     }
 
     fn discard(self, reason: DiscardReason) -> JobEnd {
-        match self.0.on_discard {
-            OnDiscard::KeepJob => JobEnd::Counted,
-            OnDiscard::DiscardJob => self.0.discard_one(reason),
+        let number = self.number;
+        self.take().discard_ticket(number, reason)
+    }
+
+    fn queued_state(&self) -> QueuedState {
+        match &self.jobs {
+            Some(jobs) if jobs.list.lock().taken <= self.number => QueuedState::Owned,
+            _ => QueuedState::Ended,
+        }
+    }
+}
+
+/// A ticket that is dropped by a panic of the clock counts as discarded: a map waits for its job.
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(jobs) = self.jobs.take() {
+            quietly(|| {
+                jobs.discard_ticket(self.number, DiscardReason::Dropped);
+            });
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Jobs that borrow from the thread that waits for them.
 
-use super::{InlineJobs, OnDiscard, Ticket};
+use super::{InlineJobs, OnDiscard};
 use crate::sync::PlainArc;
 use crate::worker_pool::job::{ScopeJobs, run_scope};
 use crate::worker_pool::run::RunContext;
 use crate::worker_pool::shared::Shared;
 use crate::worker_pool::submit::Submitter;
-use crate::worker_pool::workers::current::{self, PoolId};
+use crate::worker_pool::workers::current;
 use std::fmt;
 
 /// Spawns jobs that may borrow from outside the [scope](crate::worker_pool::WorkerPool::scope).
@@ -19,7 +19,7 @@ pub struct WorkerPoolScope<'scope, 'env: 'scope> {
 impl<'scope> WorkerPoolScope<'scope, '_> {
     /// Spawns a job that ends before the scope does. The job may spawn more: the scope is `Copy`.
     ///
-    /// The job is always run. If the queue is full, the pool is shut down, or no worker reaches the job
+    /// The job is always run. If the queue is full, the pool was shut down, or no worker reaches the job
     /// in time, the thread that waits for the scope runs it. So the pool's limits do not apply: a job
     /// that was spawned and has not begun takes memory, however many there are.
     ///
@@ -34,9 +34,8 @@ impl<'scope> WorkerPoolScope<'scope, '_> {
     /// assert_eq!((words, sum), (vec!["a", "b", "c"], 5050));
     /// ```
     pub fn spawn(&self, job: impl FnOnce() + Send + 'scope) {
-        self.jobs.add(job);
+        let ticket = self.jobs.add(job);
         // If it is not accepted, the waiting thread runs the job.
-        let ticket = Ticket(PlainArc::clone(self.jobs.jobs()));
         let _ = Submitter::new(self.pool).try_queue_ticket(ticket);
     }
 }
@@ -57,8 +56,8 @@ pub(crate) fn scope<'env, R>(
         run_scope(PlainArc::clone(&jobs), context, |jobs| body(WorkerPoolScope { jobs, pool }))
     });
     let mut run = |context: &RunContext<'_>| body.take().map(|body| body(context));
-    let result = current::on_worker_of(PoolId::of(pool), &mut run)
-        .unwrap_or_else(|| run(&pool.outside_context()));
+    let result =
+        current::on_worker_of(pool.id, &mut run).unwrap_or_else(|| run(&pool.outside_context()));
     let Some(result) = result else { unreachable!("`run` is called once") };
     if let Some(panic) = jobs.take_panic() {
         std::panic::resume_unwind(panic);

@@ -223,7 +223,7 @@ mod tests {
     use super::*;
 
     fn queue(min_workers: usize, max_workers: usize) -> Queue<u32> {
-        Queue::new(PriorityQueue::new(1, 8), min_workers, max_workers)
+        Queue::new(PriorityQueue::try_new(1, 8).unwrap(), min_workers, max_workers)
     }
 
     /// Returns whether the push found the flag set.

@@ -1,18 +1,34 @@
 //! Bounded queues, one for each priority, and the order in which workers take from them.
 
+use crate::error::ConfigError;
 use crate::ring::{PopError, Ring};
+use crate::sync::atomic::Ordering::{Acquire, Release};
+use crate::sync::{PlainAtomicBool, PlainMutex};
 use crate::wait::{Condition, Wait, WaitQueue};
 use crate::worker_pool::panics::quietly;
+use crate::worker_pool::workers::pool_id::PoolId;
 
 /// One queue, or one for each priority with the most urgent first.
 pub(crate) struct PriorityQueue<J> {
     queues: Box<[BoundedQueue<J>]>,
+    compacting: PlainMutex<()>,
+}
+
+/// The result of [`PriorityQueue::compact`].
+pub(crate) struct Compaction<J> {
+    pub(crate) removed: Vec<J>,
+    /// Whether the caller must ensure that a worker looks at the queue, as after a push.
+    pub(crate) has_waiting_workers: bool,
+    /// Whether the caller must notify submitters of the queue.
+    pub(crate) has_waiting_submitters: bool,
 }
 
 /// A ring, and the submitters that wait until it is not full.
 pub(crate) struct BoundedQueue<J> {
     ring: Ring<J>,
     submitters: WaitQueue,
+    /// Whether it may hold jobs that have ended.
+    may_hold_ended: PlainAtomicBool,
 }
 
 /// What a waiting submitter waits for: that the ring is not full.
@@ -51,7 +67,7 @@ impl<J> BoundedQueue<J> {
     /// Wakes waiting submitters. Wakers are user code: their panic must not reach the thread that
     /// took a job.
     #[cold]
-    fn notify(&self, count: usize) {
+    pub(crate) fn notify(&self, count: usize) {
         quietly(|| self.submitters.notify(count, &NotFull(&self.ring)));
     }
 }
@@ -70,9 +86,68 @@ fn order(turn: u32) -> [usize; 3] {
 
 impl<J> PriorityQueue<J> {
     /// `count` is 1 or 3.
-    pub(crate) fn new(count: usize, capacity: usize) -> Self {
-        let queue = |_| BoundedQueue { ring: Ring::new(capacity), submitters: WaitQueue::new() };
-        Self { queues: (0..count).map(queue).collect() }
+    ///
+    /// # Errors
+    ///
+    /// `queue_capacity`, if the memory cannot be allocated.
+    pub(crate) fn try_new(count: usize, capacity: usize) -> Result<Self, ConfigError> {
+        let queue = |_| {
+            let ring = Ring::try_new(capacity)
+                .map_err(|error| ConfigError::new("queue_capacity", capacity, error.accepted()))?;
+            let may_hold_ended = PlainAtomicBool::new(false);
+            Ok(BoundedQueue { ring, submitters: WaitQueue::new(), may_hold_ended })
+        };
+        let queues = (0..count).map(queue).collect::<Result<_, _>>()?;
+        Ok(Self { queues, compacting: PlainMutex::new(()) })
+    }
+
+    /// Removes the jobs that `keep` rejects from a queue, if it is full and jobs of the pool have ended
+    /// since the last time. `None` means that it was full of jobs to keep. `keep` must not panic.
+    pub(crate) fn compact(
+        &self,
+        index: usize,
+        pool: PoolId,
+        keep: impl FnMut(&J) -> bool,
+    ) -> Option<Compaction<J>> {
+        let queue = self.queue(index);
+        let nothing = Compaction {
+            removed: Vec::new(),
+            has_waiting_workers: false,
+            has_waiting_submitters: false,
+        };
+        let may_hold_ended = || {
+            if pool.take_ended_jobs() {
+                self.queues.iter().for_each(|queue| queue.may_hold_ended.store(true, Release));
+            }
+            queue.may_hold_ended.load(Acquire)
+        };
+        if !pool.has_ended_jobs() && !queue.may_hold_ended.load(Acquire) {
+            // Another thread has cleared the record and may still be removing jobs.
+            return self.compacting.is_locked().then(|| {
+                self.wait_for_compaction();
+                nothing
+            });
+        }
+        let _compacting = self.compacting.lock();
+        if !may_hold_ended() {
+            return Some(nothing);
+        }
+        queue.may_hold_ended.store(false, Release);
+        let Some(compacted) = queue.ring.compact(keep) else {
+            // Not full any more, or another thread is using a slot.
+            queue.may_hold_ended.store(true, Release);
+            return Some(nothing);
+        };
+        Some(Compaction {
+            removed: compacted.removed,
+            has_waiting_workers: compacted.has_waiting_consumers,
+            has_waiting_submitters: compacted.has_waiting_producers,
+        })
+    }
+
+    /// Waits until no thread is in [`compact`](Self::compact).
+    pub(crate) fn wait_for_compaction(&self) {
+        drop(self.compacting.lock());
     }
 
     /// The queue of a priority, where 0 is the most urgent. Without priorities there is one for all.
@@ -167,7 +242,7 @@ mod tests {
 
     #[test]
     fn urgent_jobs_come_first_and_no_queue_starves() {
-        let queues = PriorityQueue::new(3, 64);
+        let queues = PriorityQueue::try_new(3, 64).unwrap();
         fill(&queues, 64);
         let mut popped = [0; 3];
         for turn in 0..64 {
@@ -180,7 +255,7 @@ mod tests {
 
     #[test]
     fn an_empty_queue_gives_its_turn_to_the_others() {
-        let queues = PriorityQueue::new(3, 4);
+        let queues = PriorityQueue::try_new(3, 4).unwrap();
         queues.queue(2).ring().try_push(2).unwrap();
         let pop = |turn| queues.pop(turn, |job, index| (job, index));
         assert_eq!(pop(0), Ok((2, 2)));
@@ -193,7 +268,7 @@ mod tests {
 
     #[test]
     fn the_flags_are_raised_together_or_not_at_all() {
-        let queues = PriorityQueue::new(3, 4);
+        let queues = PriorityQueue::try_new(3, 4).unwrap();
         assert!(queues.set_flags());
         assert_eq!(queues.queue(1).ring().push_with(1, |job| job), Ok(true));
         assert!(!queues.set_flags(), "one queue is not empty");

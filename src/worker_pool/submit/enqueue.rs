@@ -4,6 +4,7 @@ use super::{StartLimit, Submitter};
 use crate::error::{Reason, Rejection};
 use crate::random::one_in;
 use crate::ring::PushError;
+use crate::sync::SpinWait;
 use crate::sync::hint::spin_loop;
 use crate::time::{Deadline, Instant};
 use crate::wait::Attempt;
@@ -11,10 +12,12 @@ use crate::worker_pool::error::SubmitError;
 use crate::worker_pool::handle::TrackedJob;
 use crate::worker_pool::job::{Job, fits};
 use crate::worker_pool::queue::priority_queue::BoundedQueue;
-use crate::worker_pool::run::{DiscardReason, JobEnd, Run, RunContext, Stamped, Timed};
-use crate::worker_pool::shared::wake_after_push;
+use crate::worker_pool::run::{
+    DiscardReason, JobEnd, QueuedState, Run, RunContext, Stamped, Timed,
+};
+use crate::worker_pool::shared::{remove_ended_jobs, wake_after_push};
 use crate::worker_pool::stats::SAMPLE_INTERVAL;
-use crate::worker_pool::workers::current::{self, PoolId};
+use crate::worker_pool::workers::current;
 use std::time::Duration;
 
 /// Work with what the pool must know about it while it is queued.
@@ -22,6 +25,8 @@ pub(super) enum Envelope<R> {
     Bare(R),
     Stamped(Stamped<R>),
     Timed(Timed<R>),
+    /// Too large for a slot. Boxed by the first attempt to push it; later attempts use the same box.
+    Boxed(Box<Self>),
 }
 
 impl<R: Run> Envelope<R> {
@@ -29,6 +34,7 @@ impl<R: Run> Envelope<R> {
         match self {
             Self::Bare(work) => work,
             Self::Stamped(Stamped { work, .. }) | Self::Timed(Timed { work, .. }) => work,
+            Self::Boxed(envelope) => envelope.into_work(),
         }
     }
 
@@ -39,32 +45,57 @@ impl<R: Run> Envelope<R> {
             Self::Stamped(Stamped { queued_at, .. }) | Self::Timed(Timed { queued_at, .. }) => {
                 *queued_at = now();
             }
+            Self::Boxed(envelope) => envelope.stamp(now),
         }
     }
+}
 
+/// An envelope is queued itself if it is boxed, and runs in the call that submits it.
+impl<R: Run> Run for Envelope<R> {
     fn run(self, context: &RunContext<'_>) -> JobEnd {
         match self {
             Self::Bare(work) => work.run(context),
             Self::Stamped(work) => work.run(context),
             Self::Timed(work) => work.run(context),
+            Self::Boxed(envelope) => envelope.run(context),
+        }
+    }
+
+    fn discard(self, reason: DiscardReason) -> JobEnd {
+        self.into_work().discard(reason)
+    }
+
+    fn queued_state(&self) -> QueuedState {
+        match self {
+            Self::Bare(work) => work.queued_state(),
+            Self::Stamped(work) => work.queued_state(),
+            Self::Timed(work) => work.queued_state(),
+            Self::Boxed(envelope) => envelope.queued_state(),
         }
     }
 }
 
-/// Pushes work into a slot. Work that does not fit is boxed before a slot is claimed, because other
-/// threads wait for a claimed slot.
+/// Pushes work that fits into a slot. Work that does not is boxed before a slot is claimed, because
+/// other threads wait for a claimed slot.
 #[inline(always)]
-fn push<R: Run + 'static>(queue: &BoundedQueue<Job>, work: R) -> Result<bool, PushError<R>> {
-    if const { fits::<R>() } {
-        queue.ring().push_with(work, Job::new)
+fn push<R: Run + 'static, W: Run + 'static>(
+    queue: &BoundedQueue<Job>,
+    work: W,
+    envelope: impl FnOnce(W) -> Envelope<R>,
+) -> Result<bool, PushError<Envelope<R>>> {
+    if const { fits::<W>() } {
+        queue.ring().push_with(work, Job::new).map_err(|error| map_error(error, envelope))
     } else {
-        push_boxed(queue, work)
+        push_boxed(queue, Box::new(envelope(work)))
     }
 }
 
 #[cold]
-fn push_boxed<R: Run + 'static>(queue: &BoundedQueue<Job>, work: R) -> Result<bool, PushError<R>> {
-    queue.ring().push_with(Box::new(work), Job::new).map_err(|error| map_error(error, |work| *work))
+fn push_boxed<R: Run + 'static>(
+    queue: &BoundedQueue<Job>,
+    envelope: Box<Envelope<R>>,
+) -> Result<bool, PushError<Envelope<R>>> {
+    queue.ring().push_with(envelope, Job::new).map_err(|error| map_error(error, Envelope::Boxed))
 }
 
 fn map_error<A, B>(error: PushError<A>, map: impl FnOnce(A) -> B) -> PushError<B> {
@@ -143,28 +174,49 @@ impl<'a> Submitter<'a> {
         self.pool.queue.jobs.queue(self.priority as usize)
     }
 
-    /// Makes one attempt.
+    /// Makes one attempt; makes another one if a queue that is full holds jobs that have ended.
     #[inline(always)]
     pub(super) fn push<R: Run + 'static>(
         &self,
         envelope: Envelope<R>,
     ) -> Result<(), PushError<Envelope<R>>> {
+        match self.push_once(envelope) {
+            Err(PushError::Full(envelope)) => self.push_after_removing_ended(envelope),
+            other => other,
+        }
+    }
+
+    #[inline(always)]
+    fn push_once<R: Run + 'static>(
+        &self,
+        envelope: Envelope<R>,
+    ) -> Result<(), PushError<Envelope<R>>> {
         let queue = self.queue();
         let pushed = match envelope {
-            Envelope::Bare(work) => {
-                push(queue, work).map_err(|error| map_error(error, Envelope::Bare))
-            }
-            Envelope::Stamped(work) => {
-                push(queue, work).map_err(|error| map_error(error, Envelope::Stamped))
-            }
-            Envelope::Timed(work) => {
-                push(queue, work).map_err(|error| map_error(error, Envelope::Timed))
-            }
+            Envelope::Bare(work) => push(queue, work, Envelope::Bare),
+            Envelope::Stamped(work) => push(queue, work, Envelope::Stamped),
+            Envelope::Timed(work) => push(queue, work, Envelope::Timed),
+            Envelope::Boxed(envelope) => push_boxed(queue, envelope),
         };
         if pushed? {
             wake_after_push(self.pool);
         }
         Ok(())
+    }
+
+    #[cold]
+    fn push_after_removing_ended<R: Run + 'static>(
+        &self,
+        mut envelope: Envelope<R>,
+    ) -> Result<(), PushError<Envelope<R>>> {
+        let mut spin = SpinWait::new();
+        while remove_ended_jobs(self.pool, self.priority as usize) {
+            envelope = match self.push_once(envelope) {
+                Err(PushError::Full(envelope)) if spin.spin() => envelope,
+                other => return other,
+            };
+        }
+        Err(PushError::Full(envelope))
     }
 
     /// Queues the work if the queue is not full.
@@ -178,9 +230,12 @@ impl<'a> Submitter<'a> {
 
     #[cold]
     fn retry_while_busy<R: Run + 'static>(&self, mut error: PushError<Envelope<R>>) -> Enqueued<R> {
-        for _ in 0..BUSY_RETRIES {
+        for retry in 0..=BUSY_RETRIES {
             let PushError::Busy(envelope) = error else { break };
-            spin_loop();
+            match retry {
+                BUSY_RETRIES => self.pool.queue.jobs.wait_for_compaction(),
+                _ => spin_loop(),
+            }
             error = match self.push(envelope) {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
@@ -213,9 +268,8 @@ impl<'a> Submitter<'a> {
         limit: BlockingLimit,
     ) -> Enqueued<R> {
         let mut envelope = Some(envelope);
-        let ran = current::on_worker_of(PoolId::of(self.pool), |context| {
-            self.run_here(envelope.take(), context)
-        });
+        let ran =
+            current::on_worker_of(self.pool.id, |context| self.run_here(envelope.take(), context));
         if let Some(result) = ran {
             return result;
         }

@@ -10,7 +10,7 @@ use crate::worker_pool::handle::{JobHandle, TrackedJob};
 use crate::worker_pool::job::Job;
 use crate::worker_pool::queue::priority_queue::NotFull;
 use crate::worker_pool::run::{Closure, Run};
-use crate::worker_pool::workers::current::{self, PoolId};
+use crate::worker_pool::workers::current;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -53,7 +53,7 @@ impl<'a, R: Run + 'static> Enqueue<'a, R> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Enqueued<R>> {
         let submitter = self.submitter;
         assert!(self.envelope.is_some(), "{READY}");
-        if current::is_worker_of(PoolId::of(submitter.pool)) {
+        if current::is_worker_of(submitter.pool.id) {
             // As in `enqueue_blocking`: the caller may hold the worker until this is ready. If the
             // future has waited elsewhere, it leaves the wait queue and passes on an unused hint.
             self.wait = submitter.queue().wait_until_not_full();

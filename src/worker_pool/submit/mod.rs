@@ -11,7 +11,6 @@ use super::handle::{JobCell, JobHandle, TrackedJob};
 use super::inline::Ticket;
 use super::run::Closure;
 use super::shared::Shared;
-use super::workers::current::PoolId;
 use crate::error::Reason;
 use crate::sync::PlainArc;
 use crate::time::Deadline;
@@ -297,8 +296,8 @@ impl<'a> Submitter<'a> {
     {
         let limits = self.limits();
         let cell = JobCell::new(job, limits.map_or(Deadline::NEVER, |(_, deadline)| deadline));
-        let handle = JobHandle::new(PlainArc::clone(&cell), PoolId::of(self.pool));
-        (self.envelope_with(limits, TrackedJob(cell)), handle)
+        let handle = JobHandle::new(PlainArc::clone(&cell), self.pool.id);
+        (self.envelope_with(limits, TrackedJob::new(cell)), handle)
     }
 }
 

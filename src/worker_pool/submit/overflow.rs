@@ -8,7 +8,7 @@ use crate::sync::thread::yield_now;
 use crate::worker_pool::config::OverflowRule;
 use crate::worker_pool::events::PoolEvent;
 use crate::worker_pool::run::{DiscardReason, JobEnd, Run};
-use crate::worker_pool::workers::current::{self, PoolId};
+use crate::worker_pool::workers::current;
 
 impl Submitter<'_> {
     /// Queues the work, and applies the pool's overflow rule if the queue is full.
@@ -27,7 +27,7 @@ impl Submitter<'_> {
             OverflowRule::Block => self.enqueue_blocking(envelope, BlockingLimit::Unlimited),
             OverflowRule::CallerRuns => {
                 let mut envelope = Some(envelope);
-                current::on_worker_of(PoolId::of(self.pool), |context| {
+                current::on_worker_of(self.pool.id, |context| {
                     self.run_here(envelope.take(), context)
                 })
                 .unwrap_or_else(|| self.run_here(envelope.take(), &self.pool.outside_context()))

@@ -6,7 +6,7 @@ use crate::time::Deadline;
 use crate::worker_pool::error::JobError;
 use crate::worker_pool::handle::{JobCell, JobHandle};
 use crate::worker_pool::run::JobEnd;
-use crate::worker_pool::workers::current::PoolId;
+use crate::worker_pool::workers::pool_id::PoolId;
 use loom::thread;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -41,7 +41,7 @@ fn cancel_against_run() {
             7
         };
         let cell = JobCell::new(body, Deadline::NEVER);
-        let handle = JobHandle::new(cell.clone(), PoolId::NONE);
+        let handle = JobHandle::new(cell.clone(), PoolId::acquire());
         let worker = thread::spawn(move || run(&cell));
         let cancelled = handle.cancel();
         let result = handle.join_blocking();
@@ -63,7 +63,7 @@ fn dropping_the_handle_against_completion() {
             let alive = PlainArc::new(AtomicUsize::new(0));
             let result = Alive::new(&alive);
             let cell = JobCell::new(move || result, Deadline::NEVER);
-            let handle = JobHandle::new(cell.clone(), PoolId::NONE);
+            let handle = JobHandle::new(cell.clone(), PoolId::acquire());
             let worker = thread::spawn(move || run(&cell));
             match join {
                 true => drop(handle.join_blocking().unwrap()),
@@ -80,7 +80,7 @@ fn dropping_the_handle_against_completion() {
 fn helping_against_run() {
     model(3, || {
         let cell = JobCell::new(|| 7, Deadline::NEVER);
-        let handle = JobHandle::new(cell.clone(), PoolId::NONE);
+        let handle = JobHandle::new(cell.clone(), PoolId::acquire());
         let other = cell.clone();
         let worker = thread::spawn(move || run(&cell));
         let helped = run(&other);

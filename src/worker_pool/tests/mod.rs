@@ -22,7 +22,7 @@ fn model(preemptions: usize, body: impl Fn() + Send + Sync + 'static) {
 type Jobs = Arc<Queue<u32>>;
 
 fn elastic_queue(queues: usize, min_workers: usize, max_workers: usize) -> Jobs {
-    Arc::new(Queue::new(PriorityQueue::new(queues, 2), min_workers, max_workers))
+    Arc::new(Queue::new(PriorityQueue::try_new(queues, 2).unwrap(), min_workers, max_workers))
 }
 
 /// A queue with this many workers, which the model starts.

@@ -1,24 +1,11 @@
 //! The pool that the current thread works for.
 
+use super::pool_id::PoolId;
 use crate::sync::PlainArc;
 use crate::worker_pool::run::RunContext;
 use crate::worker_pool::shared::Shared;
 use crate::worker_pool::stats::{Recorder, Stats};
 use std::cell::{Cell, RefCell};
-
-/// The identity of a pool; never dereferenced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PoolId(usize);
-
-impl PoolId {
-    /// The identity of no pool.
-    #[cfg(all(test, mainstay_loom))]
-    pub(crate) const NONE: Self = Self(0);
-
-    pub(crate) fn of(pool: &Shared) -> Self {
-        Self(std::ptr::from_ref(pool) as usize)
-    }
-}
 
 struct CurrentWorker {
     pool: PlainArc<Shared>,
@@ -46,7 +33,7 @@ pub(crate) fn on_worker_of<R>(pool: PoolId, act: impl FnOnce(&RunContext<'_>) ->
     // A thread whose locals are being destroyed is no worker any more.
     let current = CURRENT.try_with(|current| {
         let current = current.borrow();
-        let current = current.as_ref().filter(|current| PoolId::of(&current.pool) == pool)?;
+        let current = current.as_ref().filter(|current| current.pool.id == pool)?;
         Some((PlainArc::clone(&current.pool), PlainArc::clone(&current.stats)))
     });
     let (pool, stats) = current.ok().flatten()?;
@@ -55,7 +42,7 @@ pub(crate) fn on_worker_of<R>(pool: PoolId, act: impl FnOnce(&RunContext<'_>) ->
 
 pub(crate) fn is_worker_of(pool: PoolId) -> bool {
     let current_pool = |current: &RefCell<Option<CurrentWorker>>| {
-        current.borrow().as_ref().map(|current| PoolId::of(&current.pool))
+        current.borrow().as_ref().map(|current| current.pool.id)
     };
     CURRENT.try_with(current_pool).ok().flatten() == Some(pool)
 }

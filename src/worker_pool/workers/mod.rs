@@ -2,6 +2,7 @@
 
 pub(crate) mod current;
 pub(crate) mod idle;
+pub(crate) mod pool_id;
 
 use super::events::PoolEvent;
 use super::job::Job;
