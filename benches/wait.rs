@@ -1,4 +1,4 @@
-//! Permits and single values by themselves. Beside other crates: `benches/peers`.
+//! Semaphore and oneshot channel. Comparisons with other crates: `benches/peers`.
 
 #![allow(missing_docs)] // criterion's macro makes a function without any
 

@@ -18,15 +18,15 @@ use std::time::Duration;
 pub struct Random(Option<PlainArc<PlainAtomicU64>>);
 
 impl Random {
-    /// Returns a source with one generator per thread (wyrand, from `fastrand`), seeded by the operating
-    /// system.
+    /// Returns a source with one generator per thread (wyrand, from `fastrand`), seeded by the
+    /// operating system.
     #[must_use]
     pub const fn system() -> Self {
         Self(None)
     }
 
-    /// Creates a source that returns the same sequence for the same seed. Clones draw from one sequence,
-    /// in the order of their calls.
+    /// Creates a source that returns the same sequence for the same seed. Clones draw from one
+    /// sequence, in the order of their calls.
     ///
     /// ```
     /// use mainstay::random::Random;
@@ -44,8 +44,8 @@ impl Random {
     pub fn unit(&self) -> f64 {
         match &self.0 {
             None => fastrand::f64(),
-            // One draw from a generator that is seeded with a counter. wyrand mixes its whole state into
-            // every draw, so consecutive seeds give unrelated numbers, and no lock is needed.
+            // One draw from a generator that is seeded with a counter. wyrand mixes its whole state
+            // into every draw, so consecutive seeds give unrelated numbers, and no lock is needed.
             Some(next) => {
                 const ODD: u64 = 0x9E37_79B9_7F4A_7C15; // 2^64 / golden ratio: separates small seeds
                 // Ordering: relaxed; each number only has to be drawn once.
@@ -55,7 +55,8 @@ impl Random {
         }
     }
 
-    /// Returns a duration from `low` up to, but not including, `high`; `low` if `high` is not greater.
+    /// Returns a duration from `low` up to, but not including, `high`; `low` if `high` is not
+    /// greater.
     ///
     /// ```
     /// use mainstay::random::Random;

@@ -113,7 +113,8 @@ fn four_producers_and_four_consumers_account_for_everything() {
                                 0 => receiver.recv_blocking().map(|item| got.push(item)).is_ok(),
                                 1 => block_on(receiver.recv()).map(|item| got.push(item)).is_ok(),
                                 2 => receiver.recv_batch_blocking(&mut got, 16).is_ok(),
-                                // Cancelled after one poll: that must cost no other receiver an item.
+                                // Cancelled after one poll: that must cost no other receiver an
+                                // item.
                                 _ => {
                                     let _ = poll(&mut receiver.recv()).map(|item| got.extend(item));
                                     !(receiver.is_closed() && receiver.is_empty())

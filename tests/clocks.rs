@@ -98,8 +98,9 @@ fn a_source_that_stands_still_does_not_block_the_thread() {
     assert!((0..100).all(|_| sleep.as_mut().poll(&mut cx).is_pending()));
 }
 
-/// tokio makes a task yield after a number of operations, by reporting that its own futures are pending.
-/// A timer of tokio's does the same, so that it cannot be relied on to fire in the same poll.
+/// tokio makes a task yield after a number of operations, by reporting that its own futures are
+/// pending. A timer of tokio's does the same, so that it cannot be relied on to fire in the same
+/// poll.
 #[cfg(feature = "tokio")]
 #[tokio::test]
 async fn a_timeout_fires_around_an_operation_that_is_always_ready() {

@@ -4,8 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The layers, lowest first. A module imports only from layers below its own; modules of one layer do
-/// not import each other.
+/// The layers, lowest first. A module imports only from layers below its own; modules of one layer
+/// do not import each other.
 const LAYERS: &[&[&str]] = &[
     &["sync", "time", "random", "share"],
     &["wait", "error", "outcome", "event", "policy"],

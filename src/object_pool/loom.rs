@@ -6,7 +6,7 @@
 
 use super::TakenObject;
 use super::storage::Storage;
-use crate::sync::{Arc, Registry, ThreadId, UnsafeCell};
+use crate::sync::{Arc, ThreadId, ThreadRegistry, UnsafeCell};
 use loom::thread;
 
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl Token {
 
 struct Scene {
     storage: Storage<Token>,
-    registry: Registry,
+    registry: ThreadRegistry,
 }
 
 /// The tokens that a thread holds when it ends.
@@ -40,7 +40,7 @@ impl Scene {
     fn new(max_idle: usize, thread_cache: usize) -> Arc<Self> {
         Arc::new(Self {
             storage: Storage::new(2, max_idle, 0, thread_cache, 0),
-            registry: Registry::new(),
+            registry: ThreadRegistry::new(),
         })
     }
 

@@ -6,7 +6,7 @@ use super::slots::{Cache, Slots};
 use super::stats::Stats;
 use super::{TakenObject, trim};
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Counter, Registry, ThreadId};
+use crate::sync::{Counter, ThreadId, ThreadRegistry};
 use std::time::Duration;
 
 /// The idle objects of a pool: a cache for each thread, and the shards that all threads share.
@@ -167,7 +167,7 @@ impl<T> Storage<T> {
     /// Removes the objects that were idle since the last trim. The caller drops them, where user
     /// code may run.
     #[must_use]
-    pub(super) fn trim(&self, registry: Option<&Registry>) -> Vec<TakenObject<T>> {
+    pub(super) fn trim(&self, registry: Option<&ThreadRegistry>) -> Vec<TakenObject<T>> {
         let mut removed = Vec::new();
         for slot in self.slots.all() {
             // Ordering: relaxed, as where it is read.

@@ -20,7 +20,8 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Runs `future` on the calling thread until it completes or `timeout` has passed; then returns `None`.
+/// Runs `future` on the calling thread until it completes or `timeout` has passed; then returns
+/// `None`.
 ///
 /// The future is polled once more after the timeout, so that a result that came in time is not lost
 /// because the thread woke up late.

@@ -13,8 +13,8 @@ use super::atomic::{AtomicU64, Ordering};
 pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
-    /// Adds one and returns the new value. Requires that there is one writer at a time: increments of
-    /// concurrent writers can get lost.
+    /// Adds one and returns the new value. Requires that there is one writer at a time: increments
+    /// of concurrent writers can get lost.
     #[inline(always)]
     pub(crate) fn increment(&self) -> u64 {
         let value = self.0.load(Ordering::Relaxed).wrapping_add(1);
@@ -22,8 +22,8 @@ impl Counter {
         value
     }
 
-    /// Adds `n` and returns the new value. Any number of threads may call it at the same time, but not
-    /// at the same time as [`increment`](Self::increment).
+    /// Adds `n` and returns the new value. Any number of threads may call it at the same time, but
+    /// not at the same time as [`increment`](Self::increment).
     #[inline]
     pub(crate) fn add(&self, n: u64) -> u64 {
         self.0.fetch_add(n, Ordering::Relaxed).wrapping_add(n)

@@ -5,8 +5,8 @@ use super::atomic::{AtomicU64, Ordering, fence};
 
 /// A value that fits into `N` words.
 ///
-/// Every pattern of words decodes to *some* value: a reader that races a writer may decode a mixture
-/// of two values before it finds out that it must discard it.
+/// Every pattern of words decodes to *some* value: a reader that races a writer may decode a
+/// mixture of two values before it finds out that it must discard it.
 pub(crate) trait Words<const N: usize>: Copy {
     fn to_words(self) -> [u64; N];
     fn from_words(words: [u64; N]) -> Self;
@@ -41,16 +41,16 @@ pub(crate) enum Decision<W, R> {
 ///
 /// # How it works
 ///
-/// The owner keeps an *epoch* inside its state word; the epoch selects the live slot. A decision reads
-/// the state word, reads the slot of that word's epoch, and commits with a compare-and-swap on the same
-/// state word. If the configuration changed in between, so did the epoch, and the decision is taken
-/// again. No decision outlives the configuration it was taken under. Readers write nothing and never
-/// wait, and a read costs a few plain loads.
+/// The owner keeps an *epoch* inside its state word; the epoch selects the live slot. A decision
+/// reads the state word, reads the slot of that word's epoch, and commits with a compare-and-swap
+/// on the same state word. If the configuration changed in between, so did the epoch, and the
+/// decision is taken again. No decision outlives the configuration it was taken under. Readers
+/// write nothing and never wait, and a read costs a few plain loads.
 ///
 /// [`decide`](Self::decide) is that loop; [`try_decide`](Self::try_decide) is one round of it.
 ///
-/// The slots hold atomics, not cells, because a reader that was suspended across two changes reads a
-/// slot while it is being rewritten. It reads a mixture, which the check of the epoch discards.
+/// The slots hold atomics, not cells, because a reader that was suspended across two changes reads
+/// a slot while it is being rewritten. It reads a mixture, which the check of the epoch discards.
 #[derive(Debug)]
 pub(crate) struct Live<const N: usize> {
     slots: [[AtomicU64; N]; 2],
@@ -66,8 +66,8 @@ impl<const N: usize> Live<N> {
     /// Reads `state` and the configuration of its epoch, and carries out what `decide` returns for
     /// them; repeats this until the decision holds.
     ///
-    /// `decide` may be called several times, and may be given a mixture of two configurations. It must
-    /// have no effect that a repetition would make wrong.
+    /// `decide` may be called several times, and may be given a mixture of two configurations. It
+    /// must have no effect that a repetition would make wrong.
     #[inline(always)]
     pub(crate) fn decide<W: EpochWord, C: Words<N>, R>(
         &self,
@@ -83,16 +83,16 @@ impl<const N: usize> Live<N> {
         }
     }
 
-    /// Makes one attempt of [`decide`](Self::decide). Returns `None` if the decision did not hold or
-    /// was [`Decision::Retry`].
+    /// Makes one attempt of [`decide`](Self::decide). Returns `None` if the decision did not hold
+    /// or was [`Decision::Retry`].
     #[inline(always)]
     pub(crate) fn try_decide<W: EpochWord, C: Words<N>, R>(
         &self,
         state: &AtomicU64,
         decide: impl FnOnce(W, C) -> Decision<W, R>,
     ) -> Option<R> {
-        // Ordering: acquire, with the release by which the owner publishes an epoch: the slot of that
-        // epoch has been written.
+        // Ordering: acquire, with the release by which the owner publishes an epoch: the slot of
+        // that epoch has been written.
         let word = W::from_bits(state.load(Ordering::Acquire));
         match decide(word, self.read(word.epoch())) {
             Decision::Replace(next, result) => {
@@ -109,8 +109,8 @@ impl<const N: usize> Live<N> {
         }
     }
 
-    /// Whether the configuration that was read for `word` is still live. If it is not, what was read
-    /// may be a mixture.
+    /// Whether the configuration that was read for `word` is still live. If it is not, what was
+    /// read may be a mixture.
     #[inline(always)]
     pub(crate) fn is_current<W: EpochWord>(state: &AtomicU64, word: W) -> bool {
         // Ordering: the acquire fence, with the release fence in `write`: if one of the words read
@@ -123,9 +123,9 @@ impl<const N: usize> Live<N> {
     #[inline(always)]
     pub(crate) fn read<C: Words<N>>(&self, epoch: u64) -> C {
         let slot = &self.slots[(epoch & 1) as usize];
-        // Ordering: relaxed. The epoch came from an acquire load of the state word, which synchronizes
-        // with the release that published it after `write`; and a decision holds only if the epoch is
-        // found unchanged afterwards.
+        // Ordering: relaxed. The epoch came from an acquire load of the state word, which
+        // synchronizes with the release that published it after `write`; and a decision holds only
+        // if the epoch is found unchanged afterwards.
         C::from_words(std::array::from_fn(|i| slot[i].load(Ordering::Relaxed)))
     }
 
@@ -141,8 +141,8 @@ impl<const N: usize> Live<N> {
     /// The caller serializes writers, and publishes by storing `epoch` into its state word with at
     /// least release ordering.
     pub(crate) fn write<C: Words<N>>(&self, epoch: u64, value: C) {
-        // Ordering: release, with the acquire fence in `is_current`: a reader that has read one of the
-        // words below finds the epoch before this one gone.
+        // Ordering: release, with the acquire fence in `is_current`: a reader that has read one of
+        // the words below finds the epoch before this one gone.
         fence(Ordering::Release);
         let slot = &self.slots[(epoch & 1) as usize];
         for (word, value) in slot.iter().zip(value.to_words()) {

@@ -1,14 +1,14 @@
 //! The platform: atomics, locks, threads, and what the layers above share on top of them.
 //!
-//! This is the only module that names `std::sync`, `core::sync::atomic`, `parking_lot` or `loom`. Code
-//! above says `use crate::sync::…` and is compiled in two ways: as shipped, on the standard library and
-//! `parking_lot`; and under `cargo loom`, where every access is a scheduling point of loom's model
-//! checker. `native.rs` and `modelled.rs` export the same names for the two, so that no code above
-//! carries a `cfg`.
+//! This is the only module that names `std::sync`, `core::sync::atomic`, `parking_lot` or `loom`.
+//! Code above says `use crate::sync::…` and is compiled in two ways: as shipped, on the standard
+//! library and `parking_lot`; and under `cargo loom`, where every access is a scheduling point of
+//! loom's model checker. `native.rs` and `modelled.rs` export the same names for the two, so that
+//! no code above carries a `cfg`.
 //!
-//! What loom cannot model is missing here: parking with a timeout (loom has no time) and sequentially
-//! consistent *accesses* (loom treats them as acquire and release; its `SeqCst` fences are correct).
-//! Code that needs either explains why in a comment and keeps it out of its models.
+//! What loom cannot model is missing here: parking with a timeout (loom has no time) and
+//! sequentially consistent *accesses* (loom treats them as acquire and release; its `SeqCst` fences
+//! are correct). Code that needs either explains why in a comment and keeps it out of its models.
 
 mod block_on;
 mod counter;
@@ -43,12 +43,12 @@ pub(crate) use platform::{
     Arc, Mutex, MutexGuard, UnsafeCell, atomic, heap, hint, thread, thread_id,
 };
 pub(crate) use spin::{CasBackoff, SpinWait};
-pub(crate) use thread_registry::{Registry, ThreadId};
+pub(crate) use thread_registry::{ThreadId, ThreadRegistry};
 pub(crate) use wakers::Wakers;
 
-// The plain names are std's and `parking_lot`'s under loom too. They are for what no model examines:
-// closures (loom's `Arc` cannot hold a `dyn`), public handles, clocks, and statics, which outlive every
-// model. Everything that the threads of a model share uses the names above.
+// The plain names are std's and `parking_lot`'s under loom too. They are for what no model
+// examines: closures (loom's `Arc` cannot hold a `dyn`), public handles, clocks, and statics, which
+// outlive every model. Everything that the threads of a model share uses the names above.
 pub(crate) use parking_lot::Mutex as PlainMutex;
 pub(crate) use std::sync::atomic::{
     AtomicBool as PlainAtomicBool, AtomicU32 as PlainAtomicU32, AtomicU64 as PlainAtomicU64,

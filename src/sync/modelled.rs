@@ -110,10 +110,10 @@ impl<T> Mutex<T> {
     }
 }
 
-/// No thread has an id. Statics outlive a model, so a model creates its own `Registry` and passes ids
-/// explicitly.
+/// No thread has an id. Statics outlive a model, so a model creates its own `ThreadRegistry` and
+/// passes ids explicitly.
 pub(crate) mod thread_id {
-    use crate::sync::{Registry, ThreadId};
+    use crate::sync::{ThreadId, ThreadRegistry};
 
     pub(crate) fn known() -> Option<ThreadId> {
         None
@@ -123,7 +123,7 @@ pub(crate) mod thread_id {
         None
     }
 
-    pub(crate) fn registry() -> Option<&'static Registry> {
+    pub(crate) fn registry() -> Option<&'static ThreadRegistry> {
         None
     }
 }

@@ -8,8 +8,8 @@ pub(crate) mod atomic {
         AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
     };
 
-    /// The light half of an asymmetric fence: keeps the compiler from reordering a store and a later
-    /// load. The other thread must allow for the time that the store takes to become visible.
+    /// The light half of an asymmetric fence: keeps the compiler from reordering a store and a
+    /// later load. The other thread must allow for the time that the store takes to become visible.
     #[inline(always)]
     pub(crate) fn light_fence() {
         std::sync::atomic::compiler_fence(Ordering::SeqCst);
@@ -33,8 +33,8 @@ pub(crate) mod thread {
 
     pub(crate) use std::thread::{Thread, current, park, yield_now};
 
-    /// The calling thread as a waiter that is woken through a [`Waker`], so that threads and tasks can
-    /// wait in one queue.
+    /// The calling thread as a waiter that is woken through a [`Waker`], so that threads and tasks
+    /// can wait in one queue.
     #[derive(Debug)]
     pub(crate) struct Parker {
         waker: Waker,
@@ -67,13 +67,14 @@ pub(crate) mod thread {
             &self.waker
         }
 
-        /// Parks until woken. May return spuriously: the thread's token may be left over from an earlier
-        /// wait.
+        /// Parks until woken. May return spuriously: the thread's token may be left over from an
+        /// earlier wait.
         pub(crate) fn park(&self) {
             park();
         }
 
-        /// Parks until woken or until `deadline`; returns `false` if the deadline had passed before.
+        /// Parks until woken or until `deadline`; returns `false` if the deadline had passed
+        /// before.
         pub(crate) fn park_until(&self, deadline: ParkDeadline) -> bool {
             let Some(end) = deadline.end else {
                 park();
@@ -132,8 +133,8 @@ pub(crate) mod thread {
     }
 }
 
-/// `core::cell::UnsafeCell` with loom's interface: an access lasts as long as a closure, so that loom
-/// sees where it begins and ends.
+/// `core::cell::UnsafeCell` with loom's interface: an access lasts as long as a closure, so that
+/// loom sees where it begins and ends.
 #[derive(Debug)]
 pub(crate) struct UnsafeCell<T>(core::cell::UnsafeCell<T>);
 
@@ -156,19 +157,19 @@ impl<T> UnsafeCell<T> {
 /// The id of the calling thread.
 pub(crate) mod thread_id {
     use super::Mutex;
-    use crate::sync::thread_registry::{Numbers, Place};
-    use crate::sync::{Registry, ThreadId};
+    use crate::sync::thread_registry::{Numbers, Position};
+    use crate::sync::{ThreadId, ThreadRegistry};
     use std::cell::Cell;
 
-    static REGISTRY: Registry = Registry::over(Mutex::new(Numbers::new()));
+    static REGISTRY: ThreadRegistry = ThreadRegistry::over(Mutex::new(Numbers::new()));
 
-    const UNKNOWN: Place = Place { bucket: u32::MAX, index: 0 };
-    const LEAVING: Place = Place { bucket: u32::MAX, index: 1 };
+    const UNKNOWN: Position = Position { bucket: u32::MAX, index: 0 };
+    const LEAVING: Position = Position { bucket: u32::MAX, index: 1 };
 
     thread_local! {
-        /// Const-initialized and without a destructor: reading it is one load, also while the thread's
-        /// other locals are destroyed.
-        static PLACE: Cell<Place> = const { Cell::new(UNKNOWN) };
+        /// Const-initialized and without a destructor: reading it is one load, also while the
+        /// thread's other locals are destroyed.
+        static POSITION: Cell<Position> = const { Cell::new(UNKNOWN) };
         /// Returns the id to the registry when the thread ends.
         static HOLDER: Holder = const { Holder };
     }
@@ -177,11 +178,11 @@ pub(crate) mod thread_id {
 
     impl Drop for Holder {
         fn drop(&mut self) {
-            // Cleared before it is returned: later destructors of this thread find no id, and so never
-            // use one that another thread holds by then.
-            let place = PLACE.replace(LEAVING);
-            if place != UNKNOWN {
-                REGISTRY.release(ThreadId::held(place));
+            // Cleared before it is returned: later destructors of this thread find no id, and so
+            // never use one that another thread holds by then.
+            let position = POSITION.replace(LEAVING);
+            if position != UNKNOWN {
+                REGISTRY.release(ThreadId::held(position));
             }
         }
     }
@@ -189,9 +190,9 @@ pub(crate) mod thread_id {
     /// Returns the id of the calling thread if it has one.
     #[inline]
     pub(crate) fn known() -> Option<ThreadId> {
-        let place = PLACE.get();
+        let position = POSITION.get();
         // This is the only bounds check that a look-up in a table of `BUCKETS` buckets needs.
-        ((place.bucket as usize) < ThreadId::BUCKETS).then(|| ThreadId::held(place))
+        ((position.bucket as usize) < ThreadId::BUCKETS).then(|| ThreadId::held(position))
     }
 
     /// Returns the id of the calling thread, and registers the thread if it has none; `None` if the
@@ -202,19 +203,19 @@ pub(crate) mod thread_id {
 
     #[cold]
     fn register() -> Option<ThreadId> {
-        if PLACE.get() == UNKNOWN {
-            // Accessing the holder registers its destructor, which returns the id. If it is too late for
-            // the destructor, it is too late for an id.
-            let armed = HOLDER.try_with(|_| PLACE.set(REGISTRY.acquire().place));
+        if POSITION.get() == UNKNOWN {
+            // Accessing the holder registers its destructor, which returns the id. If it is too
+            // late for the destructor, it is too late for an id.
+            let armed = HOLDER.try_with(|_| POSITION.set(REGISTRY.acquire().position));
             if armed.is_err() {
-                PLACE.set(LEAVING);
+                POSITION.set(LEAVING);
             }
         }
-        let place = PLACE.get();
-        (place != LEAVING).then(|| ThreadId::held(place))
+        let position = POSITION.get();
+        (position != LEAVING).then(|| ThreadId::held(position))
     }
 
-    pub(crate) fn registry() -> Option<&'static Registry> {
+    pub(crate) fn registry() -> Option<&'static ThreadRegistry> {
         Some(&REGISTRY)
     }
 }

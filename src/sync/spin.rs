@@ -2,12 +2,12 @@
 
 use super::{hint, thread};
 
-/// The short active phase of a blocking wait: spins in steps that double, yields the processor once,
-/// then advises to park.
+/// The short active phase of a blocking wait: spins in steps that double, yields the processor
+/// once, then advises to park.
 ///
 /// It takes about a microsecond, less than parking and waking a thread. A longer one would take the
-/// processor from threads that have work to do, among them the one that is waited for. On a machine with
-/// one core nothing can change during a spin, so there it only yields.
+/// processor from threads that have work to do, among them the one that is waited for. On a machine
+/// with one core nothing can change during a spin, so there it only yields.
 #[derive(Clone, Debug)]
 pub(crate) struct SpinWait {
     step: u32,
@@ -29,11 +29,11 @@ impl SpinWait {
 
     /// Skips the shorter steps, for a wait on a buffer of `capacity` items.
     ///
-    /// A consumer that finds a large buffer empty and tries again immediately gets one item and waits
-    /// again. Both sides then work on the same slot, and every item costs several cache misses. A
-    /// consumer that pauses for as long as it takes to fill a part of the buffer (the square root of
-    /// it, up to 32 pauses) finds several items and leaves the producer alone meanwhile. The same
-    /// holds for a producer that finds the buffer full.
+    /// A consumer that finds a large buffer empty and tries again immediately gets one item and
+    /// waits again. Both sides then work on the same slot, and every item costs several cache
+    /// misses. A consumer that pauses for as long as it takes to fill a part of the buffer (the
+    /// square root of it, up to 32 pauses) finds several items and leaves the producer alone
+    /// meanwhile. The same holds for a producer that finds the buffer full.
     pub(crate) fn for_capacity(capacity: usize) -> Self {
         let step = (capacity.max(1).ilog2() / 2).min(BUFFER_SPIN_STEPS - 2);
         Self { step, yield_step: BUFFER_SPIN_STEPS }
@@ -56,8 +56,8 @@ impl SpinWait {
     }
 }
 
-/// The pause after a lost compare-and-swap, which lets the winners finish: in steps that double up to a
-/// bound.
+/// The pause after a lost compare-and-swap, which lets the winners finish: in steps that double up
+/// to a bound.
 #[derive(Debug)]
 pub(crate) struct CasBackoff {
     step: u32,

@@ -1,4 +1,4 @@
-//! Dense numbers for threads.
+//! Small, dense numbers for threads.
 
 use super::Mutex;
 use std::cmp::Reverse;
@@ -7,61 +7,64 @@ use std::marker::PhantomData;
 
 /// A small number that one living thread holds.
 ///
-/// *Invariant:* while a `ThreadId` of some number exists, whoever has it is alone with that number: the
-/// registry issues it once, the value stays on its thread (it is not `Send`), and it comes back under the
-/// registry's lock. The lock is also the edge by which everything the last holder did with its number
-/// happens before everything the next holder does.
+/// # Invariant
+///
+/// While a `ThreadId` of some number exists, only its holder uses that number: the registry issues
+/// it once, the value stays on its thread (it is not `Send`), and it is returned under the
+/// registry's lock. By that lock, everything the last holder did with the number happens before
+/// everything the next holder does.
 #[derive(Debug)]
 pub(crate) struct ThreadId {
-    pub(super) place: Place,
+    pub(super) position: Position,
     /// Neither `Send` nor `Sync`.
     stays: PhantomData<*const ()>,
 }
 
-/// Where the number stands in a table that grows by doubling: bucket `b` holds `2^b` numbers, from
-/// `2^b - 1` on. Worked out once a thread, not at every look-up.
+/// The position of a number in a table that grows by doubling: bucket `b` holds the `2^b` numbers
+/// from `2^b - 1` on. Computed once per thread, not at every look-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Position {
     pub(super) bucket: u32,
     pub(super) index: u32,
 }
 
 impl ThreadId {
-    /// So many buckets are enough for every `u32`.
+    /// The number of buckets that hold every `u32`.
     pub(crate) const BUCKETS: usize = 32;
 
-    /// Only for one who has the number already.
+    /// Only for the holder of the number.
     #[inline]
-    pub(super) fn held(place: Place) -> Self {
-        Self { place, stays: PhantomData }
+    pub(super) fn held(position: Position) -> Self {
+        Self { position, stays: PhantomData }
     }
 
     pub(crate) fn number(&self) -> u32 {
-        (1 << self.place.bucket) - 1 + self.place.index
+        (1 << self.position.bucket) - 1 + self.position.index
     }
 
     #[inline]
     pub(crate) fn bucket(&self) -> usize {
-        self.place.bucket as usize
+        self.position.bucket as usize
     }
 
     /// Below `2^bucket`.
     #[inline]
     pub(crate) fn index(&self) -> usize {
-        self.place.index as usize
+        self.position.index as usize
     }
 }
 
-impl Place {
+impl Position {
     fn of(number: u32) -> Self {
         let bucket = (number + 1).ilog2();
         Self { bucket, index: number + 1 - (1 << bucket) }
     }
 }
 
-/// Issues the smallest free number, so that numbers stay as dense as the living threads.
+/// Issues the smallest free number, so that numbers are at most as many as threads alive at one
+/// time.
 #[derive(Debug)]
-pub(crate) struct Registry {
+pub(crate) struct ThreadRegistry {
     numbers: Mutex<Numbers>,
 }
 
@@ -77,8 +80,8 @@ impl Numbers {
     }
 }
 
-impl Registry {
-    /// Takes the lock ready made, because loom's cannot be made in a const.
+impl ThreadRegistry {
+    /// Creates a registry with the given lock, because loom's cannot be created in a const.
     pub(super) const fn over(numbers: Mutex<Numbers>) -> Self {
         Self { numbers }
     }
@@ -88,6 +91,7 @@ impl Registry {
         Self::over(Mutex::new(Numbers::new()))
     }
 
+    /// Issues the smallest free number.
     pub(crate) fn acquire(&self) -> ThreadId {
         let mut numbers = self.numbers.lock();
         let number = match numbers.free.pop() {
@@ -95,26 +99,27 @@ impl Registry {
             None => {
                 let number = numbers.issued;
                 numbers.issued += 1;
-                // Room for all of them now: a thread on its way out shall not have to allocate.
+                // Reserves space for all numbers now, so that a thread that ends need not allocate.
                 numbers.free.reserve(number as usize + 1);
                 number
             }
         };
-        ThreadId::held(Place::of(number))
+        ThreadId::held(Position::of(number))
     }
 
-    /// The caller does nothing more in the name of `id`.
-    #[allow(clippy::needless_pass_by_value)] // It is given back.
+    /// Returns `id`. The caller must not use the number afterwards.
+    #[allow(clippy::needless_pass_by_value)] // It is returned.
     pub(crate) fn release(&self, id: ThreadId) {
         self.numbers.lock().free.push(Reverse(id.number()));
     }
 
-    /// Acts in the name of every number that nobody holds now, and keeps all of them from being issued
-    /// meanwhile. Does nothing when the registry is busy. `act` runs under the lock: no user code in it.
+    /// Calls `act` for every number that no thread holds, and keeps these numbers from being issued
+    /// meanwhile. Does nothing if the registry is locked. `act` runs under the lock and must not
+    /// run user code.
     pub(crate) fn for_each_free(&self, mut act: impl FnMut(&ThreadId)) {
         if let Some(numbers) = self.numbers.try_lock() {
             for Reverse(number) in &numbers.free {
-                act(&ThreadId::held(Place::of(*number)));
+                act(&ThreadId::held(Position::of(*number)));
             }
         }
     }
@@ -128,7 +133,7 @@ mod tests {
 
     #[test]
     fn the_smallest_free_number_comes_first() {
-        let registry = Registry::new();
+        let registry = ThreadRegistry::new();
         let ids: Vec<_> = (0..4).map(|_| registry.acquire()).collect();
         assert_eq!(ids.iter().map(ThreadId::number).collect::<Vec<_>>(), [0, 1, 2, 3]);
         let mut ids = ids.into_iter();
@@ -146,22 +151,22 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_a_number() {
+    fn a_position_is_a_number() {
         for number in (0..100).chain([u32::MAX - 2, u32::MAX - 1]) {
-            let id = ThreadId::held(Place::of(number));
+            let id = ThreadId::held(Position::of(number));
             assert_eq!(id.number(), number);
             assert!(id.bucket() < ThreadId::BUCKETS && id.index() < 1 << id.bucket());
         }
     }
 
-    /// The locals of a thread are destroyed in an order that is the platform's affair: whichever comes
-    /// first, no thread goes on using an id that it has handed back.
+    /// The platform chooses the order in which the locals of a thread are destroyed. In either
+    /// order the thread stops using its id before it returns it.
     #[test]
-    fn an_id_that_was_handed_back_is_forgotten() {
+    fn an_id_that_was_returned_is_not_used() {
         use std::cell::RefCell;
         use std::sync::mpsc;
 
-        /// Sends the thread's id, and whether the registry may issue it already.
+        /// Sends the thread's id, and whether the registry could issue it already.
         struct AtExit(mpsc::Sender<(Option<u32>, bool)>);
         impl Drop for AtExit {
             fn drop(&mut self) {
@@ -188,7 +193,7 @@ mod tests {
         assert!(seen.is_some());
         for (at_exit, free) in receiver {
             assert!(at_exit.is_none() || at_exit == seen);
-            assert!(!free, "{at_exit:?} is used and may be issued");
+            assert!(!free, "{at_exit:?} is in use and could be issued");
         }
     }
 }

@@ -31,8 +31,8 @@ impl Wakers {
         self.count += 1;
     }
 
-    /// Wakes and removes all wakers of the batch. If one panics, the others are woken nevertheless, and
-    /// the first panic is kept until [`finish`](Self::finish).
+    /// Wakes and removes all wakers of the batch. If one panics, the others are woken nevertheless,
+    /// and the first panic is kept until [`finish`](Self::finish).
     pub(crate) fn wake_all(&mut self) {
         for waker in self.taken[..self.count].iter_mut().filter_map(Option::take) {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
@@ -45,8 +45,8 @@ impl Wakers {
         self.count = 0;
     }
 
-    /// Wakes the rest, then resumes the first panic of a waker. Called when the caller's own work is
-    /// done.
+    /// Wakes the rest, then resumes the first panic of a waker. Called when the caller's own work
+    /// is done.
     pub(crate) fn finish(mut self) {
         self.wake_all();
         if let Some(panic) = self.panic {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 /// A point in time of one [`Clock`](super::Clock): nanoseconds since that clock's origin.
 ///
-/// It takes eight bytes, and so fits into an atomic word. Arithmetic saturates and does not panic: the
-/// earliest instant is the origin, and everything more than 584 years after it is
+/// It takes eight bytes, and so fits into an atomic word. Arithmetic saturates and does not panic:
+/// the earliest instant is the origin, and everything more than 584 years after it is
 /// [`Instant::FAR_FUTURE`], which means *never*.
 ///
 /// ```
@@ -158,8 +158,8 @@ impl Deadline {
         (self != Self::NEVER).then_some(self.0)
     }
 
-    /// Returns the time left at `now`, which is zero if the deadline has passed; `None` if there is no
-    /// deadline.
+    /// Returns the time left at `now`, which is zero if the deadline has passed; `None` if there is
+    /// no deadline.
     ///
     /// ```
     /// use mainstay::time::{Deadline, Instant};

@@ -12,12 +12,12 @@ use std::time::Duration;
 
 /// A clock that moves only when the test moves it.
 ///
-/// [`clock`](Self::clock) returns the [`Clock`] to give to the policies under test. The test then moves
-/// time in one of two ways: [`advance`](Self::advance) moves it by a duration, and
+/// [`clock`](Self::clock) returns the [`Clock`] to give to the policies under test. The test then
+/// moves time in one of two ways: [`advance`](Self::advance) moves it by a duration, and
 /// [`drive`](Self::drive) runs a future and moves it whenever the future waits only for time.
 ///
-/// Both stop at each deadline on the way. A task that sleeps until 3 s is woken when the clock reads
-/// 3 s, even if the test advances by an hour, so that a next sleep counts from there.
+/// Both stop at each deadline on the way. A task that sleeps until 3 s is woken when the clock
+/// reads 3 s, even if the test advances by an hour, so that a next sleep counts from there.
 ///
 /// # Examples
 ///
@@ -58,8 +58,9 @@ use std::time::Duration;
 ///
 /// # Panics
 ///
-/// A waker that panics does not keep other sleepers from being woken. [`advance`](Self::advance) resumes
-/// the panic after the clock has reached its target; [`drive`](Self::drive) does so immediately.
+/// A waker that panics does not keep other sleepers from being woken. [`advance`](Self::advance)
+/// resumes the panic after the clock has reached its target; [`drive`](Self::drive) does so
+/// immediately.
 #[derive(Clone, Debug)]
 pub struct ManualClock {
     time: PlainArc<ManualTime>,
@@ -153,8 +154,8 @@ impl ManualClock {
         self.time.advance_to(instant);
     }
 
-    /// Sets the clock to `instant`, which may be in the past: to test what a policy does when time goes
-    /// backwards. Wakes no sleeper.
+    /// Sets the clock to `instant`, which may be in the past: to test what a policy does when time
+    /// goes backwards. Wakes no sleeper.
     ///
     /// ```
     /// use mainstay::time::{Instant, ManualClock};
@@ -173,9 +174,9 @@ impl ManualClock {
         self.time.sleepers.lock().by_deadline.first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// Runs `future` to completion on the calling thread. Whenever it waits only for time, moves the
-    /// clock to the next deadline. If there is no deadline, blocks until another thread wakes the
-    /// future.
+    /// Runs `future` to completion on the calling thread. Whenever it waits only for time, moves
+    /// the clock to the next deadline. If there is no deadline, blocks until another thread wakes
+    /// the future.
     ///
     /// ```
     /// use mainstay::time::ManualClock;
@@ -192,8 +193,8 @@ impl ManualClock {
         }
     }
 
-    /// Runs `future` for `duration` of this clock. Returns `Pending` if it has not completed by then;
-    /// the future can be driven further.
+    /// Runs `future` for `duration` of this clock. Returns `Pending` if it has not completed by
+    /// then; the future can be driven further.
     ///
     /// ```
     /// use mainstay::time::ManualClock;
@@ -278,8 +279,8 @@ impl Driver {
 
     /// Returns whether it was woken since the last call.
     fn take_woken(&self) -> bool {
-        // Ordering: acquire, with the release in `wake`, so that the next poll sees what happened before
-        // it was woken.
+        // Ordering: acquire, with the release in `wake`, so that the next poll sees what happened
+        // before it was woken.
         self.woken.swap(false, Ordering::Acquire)
     }
 

@@ -1,11 +1,11 @@
 //! Time as a value that is passed in: [`Clock`], [`ManualClock`], [`Instant`], [`Deadline`].
 //!
-//! Every policy owns a [`Clock`] and reads time from it alone. A test passes a [`ManualClock`], and a
-//! timing rule becomes a table of (instant, input, expected). All clocks are monotonic: setting the
-//! wall-clock time has no effect.
+//! Every policy owns a [`Clock`] and reads time from it alone. A test passes a [`ManualClock`], and
+//! a timing rule becomes a table of (instant, input, expected). All clocks are monotonic: setting
+//! the wall-clock time has no effect.
 //!
-//! The clock is always chosen explicitly. [`Clock::system`] is the default of every policy and works
-//! under every runtime and without one.
+//! The clock is always chosen explicitly. [`Clock::system`] is the default of every policy and
+//! works under every runtime and without one.
 //!
 //! | clock | reads | sleeps by |
 //! |---|---|---|
@@ -17,17 +17,17 @@
 //!
 //! # How it works
 //!
-//! A sleep never ends early. How late it ends depends on the clock: the `futures-timer` thread wakes
-//! the task as soon as the operating system runs that thread, typically within 100 µs; tokio's timer
-//! counts milliseconds and adds up to two.
+//! A sleep never ends early. How late it ends depends on the clock: the `futures-timer` thread
+//! wakes the task as soon as the operating system runs that thread, typically within 100 µs;
+//! tokio's timer counts milliseconds and adds up to two.
 //!
 //! A child process after `fork` has no `futures-timer` thread: sleeps of the system clock and of
 //! `Clock::quanta` do not end there. Use another clock, or call `exec`.
 //!
 //! # Panics
 //!
-//! A panic of a task's waker does not end the `futures-timer` thread, and does not keep other sleeps
-//! from ending.
+//! A panic of a task's waker does not end the `futures-timer` thread, and does not keep other
+//! sleeps from ending.
 
 mod instant;
 mod manual;
@@ -56,8 +56,8 @@ use std::time::Duration;
 
 /// A source of time: reads the current instant and sleeps.
 ///
-/// One concrete type for every policy. Cloning is cheap: the system clock holds nothing, any other an
-/// `Arc`.
+/// One concrete type for every policy. Cloning is cheap: the system clock holds nothing, any other
+/// an `Arc`.
 ///
 /// ```
 /// use mainstay::time::{Clock, ManualClock};
@@ -124,25 +124,26 @@ impl ClockId {
 pub trait TimeSource: std::fmt::Debug + Send + Sync + 'static {
     /// Returns the time since this source's origin.
     ///
-    /// It should not go backwards. If it does, policies grant nothing beyond their limits and do not
-    /// panic.
+    /// It should not go backwards. If it does, policies grant nothing beyond their limits and do
+    /// not panic.
     fn now(&self) -> Duration;
 
     /// Returns a future that completes once `duration` has passed.
     ///
-    /// It may be dropped at any time. If it completes early, the sleep is continued with another one.
+    /// It may be dropped at any time. If it completes early, the sleep is continued with another
+    /// one.
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
-    /// Blocks the calling thread until `duration` has passed. By default runs [`sleep`](Self::sleep) on
-    /// the calling thread.
+    /// Blocks the calling thread until `duration` has passed. By default runs
+    /// [`sleep`](Self::sleep) on the calling thread.
     fn sleep_blocking(&self, duration: Duration) {
         block_on(self.sleep(duration));
     }
 }
 
 impl Clock {
-    /// Returns the machine's monotonic clock. All system clocks share one origin: the first time one of
-    /// them is read.
+    /// Returns the machine's monotonic clock. All system clocks share one origin: the first time
+    /// one of them is read.
     #[must_use]
     pub const fn system() -> Self {
         Self { id: ClockId::SYSTEM, source: None }
@@ -172,8 +173,8 @@ impl Clock {
 
     /// Returns a future that completes once `duration` has passed, counted from this call.
     ///
-    /// It never completes early; see the [module](self#how-it-works) for how late it may be. No timer is
-    /// armed, and nothing is allocated, until it is first polled.
+    /// It never completes early; see the [module](self#how-it-works) for how late it may be. No
+    /// timer is armed, and nothing is allocated, until it is first polled.
     ///
     /// ```
     /// use mainstay::time::Clock;
@@ -207,8 +208,8 @@ impl Clock {
         Sleep::new(self.clone(), instant)
     }
 
-    /// Blocks the calling thread until `duration` has passed. With a [`ManualClock`], advances the clock
-    /// instead.
+    /// Blocks the calling thread until `duration` has passed. With a [`ManualClock`], advances the
+    /// clock instead.
     ///
     /// ```
     /// use mainstay::time::ManualClock;
@@ -281,7 +282,8 @@ impl<'a> Reading<'a> {
         *self.now.get_or_insert_with(|| self.clock.now())
     }
 
-    /// Reads the clock once more, to tell time that has passed since from a clock that was set back.
+    /// Reads the clock once more, to tell time that has passed since from a clock that was set
+    /// back.
     pub(crate) fn read_again(&mut self) -> Instant {
         *self.now.insert(self.clock.now())
     }

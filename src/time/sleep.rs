@@ -54,8 +54,8 @@ impl Future for Sleep {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
-        // A timer may fire early, because its source has coarse ticks or its clock was set back. So the
-        // clock decides, and a timer that fired early is armed again for the rest.
+        // A timer may fire early, because its source has coarse ticks or its clock was set back. So
+        // the clock decides, and a timer that fired early is armed again for the rest.
         let mut fired_early = false;
         loop {
             if let Some(timer) = this.timer.as_mut().as_pin_mut() {
@@ -64,8 +64,9 @@ impl Future for Sleep {
                     TimerProjection::Source(timer) => (timer.as_mut().poll(cx), true),
                 };
                 if fired.is_pending() {
-                    // A timer may be pending although its time has come. tokio's is, once a task has used
-                    // up its cooperative budget, which an operation that is always ready does.
+                    // A timer may be pending although its time has come. tokio's is, once a task
+                    // has used up its cooperative budget, which an operation that is always ready
+                    // does.
                     if may_be_late && this.clock.now() >= *this.until {
                         this.timer.set(None);
                         return Poll::Ready(());
@@ -74,8 +75,8 @@ impl Future for Sleep {
                 }
                 this.timer.set(None);
                 if std::mem::replace(&mut fired_early, true) {
-                    // The timers of this source fire immediately. Polling them in a loop here would block
-                    // the thread.
+                    // The timers of this source fire immediately. Polling them in a loop here would
+                    // block the thread.
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }

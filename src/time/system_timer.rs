@@ -10,8 +10,8 @@ use std::time::Duration;
 
 /// A timer of the process's `futures-timer` thread.
 ///
-/// That thread wakes the tasks of all timers. If a waker panicked there, the thread would end, and every
-/// later sleep of the process would panic. So each waker is wrapped in a [`PanicGuard`].
+/// That thread wakes the tasks of all timers. If a waker panicked there, the thread would end, and
+/// every later sleep of the process would panic. So each waker is wrapped in a [`PanicGuard`].
 #[pin_project]
 pub(super) struct SystemTimer {
     #[pin]
@@ -40,7 +40,8 @@ impl Future for SystemTimer {
     }
 }
 
-/// A waker whose panics are discarded, also those of its destructor. `None` only while it is dropped.
+/// A waker whose panics are discarded, also those of its destructor. `None` only while it is
+/// dropped.
 struct PanicGuard(Option<Waker>);
 
 impl PanicGuard {

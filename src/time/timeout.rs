@@ -102,8 +102,8 @@ impl Clock {
         TimeoutFuture { clock: self.clone(), timeout, future, sleep: None }
     }
 
-    /// Runs `future` on the calling thread until it completes or `timeout` of this clock has passed;
-    /// then returns `None`.
+    /// Runs `future` on the calling thread until it completes or `timeout` of this clock has
+    /// passed; then returns `None`.
     pub(crate) fn block_on_timeout<F: Future + Unpin>(
         &self,
         future: &mut F,

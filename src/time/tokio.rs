@@ -43,9 +43,9 @@ impl Clock {
     ///
     /// tokio's timer counts milliseconds: a sleep may take up to about two milliseconds longer.
     ///
-    /// All tokio clocks share one origin. A runtime whose time is paused has a time of its own, which is
-    /// read where [`now`](Self::now) is called. A policy that is shared by such a runtime and others
-    /// therefore sees time jump.
+    /// All tokio clocks share one origin. A runtime whose time is paused has a time of its own,
+    /// which is read where [`now`](Self::now) is called. A policy that is shared by such a runtime
+    /// and others therefore sees time jump.
     ///
     /// # Panics
     ///

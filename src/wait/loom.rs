@@ -45,7 +45,8 @@ impl Woken {
 
 struct Guarded {
     semaphore: Semaphore,
-    /// Protected by the one permit. Loom reports overlapping accesses and a missing happens-before edge.
+    /// Protected by the one permit. Loom reports overlapping accesses and a missing happens-before
+    /// edge.
     cell: UnsafeCell<u32>,
 }
 
@@ -104,7 +105,8 @@ fn a_release_races_with_a_waiter() {
     });
 }
 
-/// A waiter that is cancelled neither keeps a permit granted meanwhile nor holds up the next waiter.
+/// A waiter that is cancelled neither keeps a permit granted meanwhile nor holds up the next
+/// waiter.
 #[test]
 fn a_cancellation_races_with_a_release() {
     model(3, || {

@@ -10,8 +10,8 @@
 //!
 //! # Panics
 //!
-//! A waker that panics does not keep other waiters from being woken. Its panic reaches the caller that
-//! woke it, after all structures are consistent again.
+//! A waker that panics does not keep other waiters from being woken. Its panic reaches the caller
+//! that woke it, after all structures are consistent again.
 
 mod oneshot;
 mod semaphore;

@@ -20,13 +20,14 @@ use crate::time::Clock;
 ///
 /// # Invariants
 ///
-/// 1. The value belongs to the sender until it sets ENDED, then to the receiver, unless RECEIVER_GONE
-///    was set by then. It is initialized exactly if VALUE is set and the receiver has not taken it.
-/// 2. The waker belongs to the receiver while WAITING is clear. If WAITING is set when ENDED is set, the
-///    waker belongs to the sender from then on.
-/// 3. Each side accesses the memory until it sets its own GONE bit, and not after; the side that sets
-///    the second one frees it. The receiver sets its bit only before ENDED or after it took the value,
-///    so no value is left inside when the memory is freed.
+/// 1. The value belongs to the sender until it sets ENDED, then to the receiver, unless
+///    RECEIVER_GONE was set by then. It is initialized exactly if VALUE is set and the receiver has
+///    not taken it.
+/// 2. The waker belongs to the receiver while WAITING is clear. If WAITING is set when ENDED is
+///    set, the waker belongs to the sender from then on.
+/// 3. Each side accesses the memory until it sets its own GONE bit, and not after; the side that
+///    sets the second one frees it. The receiver sets its bit only before ENDED or after it took
+///    the value, so no value is left inside when the memory is freed.
 struct Shared<T> {
     state: AtomicU32,
     value: UnsafeCell<MaybeUninit<T>>,
@@ -48,15 +49,15 @@ struct Handle<T>(NonNull<Shared<T>>);
 impl<T> Handle<T> {
     #[inline]
     fn shared(&self) -> &Shared<T> {
-        // SAFETY: a side that has a handle has not set its GONE bit, so the memory is valid (invariant
-        // 3).
+        // SAFETY: a side that has a handle has not set its GONE bit, so the memory is valid
+        // (invariant 3).
         unsafe { self.0.as_ref() }
     }
 
     #[inline]
     fn free(self) {
-        // SAFETY: both GONE bits are set, or the other side's bit is set and this side does not access
-        // the memory again: there is no other access (invariant 3).
+        // SAFETY: both GONE bits are set, or the other side's bit is set and this side does not
+        // access the memory again: there is no other access (invariant 3).
         let waker = self.shared().waker.with_mut(|waker| unsafe { (*waker).take() });
         // SAFETY: as above. The memory was allocated by `oneshot` with this layout.
         unsafe {
@@ -90,9 +91,9 @@ impl<T> Handle<T> {
 ///
 /// # Performance
 ///
-/// One allocation for both halves. While the receiver does not wait, sending is one compare-and-swap
-/// and receiving is one load. There are no reference counts: the state word says which side frees the
-/// memory.
+/// One allocation for both halves. While the receiver does not wait, sending is one
+/// compare-and-swap and receiving is one load. There are no reference counts: the state word says
+/// which side frees the memory.
 #[inline]
 pub fn oneshot<T>() -> (OneshotSender<T>, OneshotReceiver<T>) {
     let layout = Layout::new::<Shared<T>>();
@@ -137,8 +138,8 @@ pub struct OneshotReceiver<T> {
     handle: Option<Handle<T>>,
 }
 
-// SAFETY: a value moves from the sender's thread to the receiver's (`T: Send`). A shared reference to a
-// handle gives no access to the value, so `T: Sync` is not required.
+// SAFETY: a value moves from the sender's thread to the receiver's (`T: Send`). A shared reference
+// to a handle gives no access to the value, so `T: Sync` is not required.
 unsafe impl<T: Send> Send for OneshotSender<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for OneshotSender<T> {}
@@ -211,10 +212,12 @@ impl<T> Drop for OneshotSender<T> {
     }
 }
 
-/// Ends the sender's part; `value` is VALUE or 0. Returns the handle if the receiver was gone before.
+/// Ends the sender's part; `value` is VALUE or 0. Returns the handle if the receiver was gone
+/// before.
 #[inline]
 fn end<T>(handle: Handle<T>, value: u32) -> Option<Handle<T>> {
-    // Ordering: release, with the acquire of a receiver that sees ENDED: the value has been written.
+    // Ordering: release, with the acquire of a receiver that sees ENDED: the value has been
+    // written.
     let last = value | ENDED | SENDER_GONE;
     let state = &handle.shared().state;
     match state.compare_exchange(0, last, Ordering::Release, Ordering::Relaxed) {
@@ -227,8 +230,8 @@ fn end<T>(handle: Handle<T>, value: u32) -> Option<Handle<T>> {
 #[cold]
 fn end_slow<T>(handle: Handle<T>, value: u32) -> Option<Handle<T>> {
     let shared = handle.shared();
-    // Ordering: release, as in `end`; acquire, so that the waker has been written, and so that a receiver
-    // that is gone has finished with the memory.
+    // Ordering: release, as in `end`; acquire, so that the waker has been written, and so that a
+    // receiver that is gone has finished with the memory.
     let state = shared.state.fetch_or(value | ENDED, Ordering::AcqRel);
     if state & RECEIVER_GONE != 0 {
         return Some(handle);
@@ -261,8 +264,9 @@ impl<T> OneshotReceiver<T> {
         if state & ENDED == 0 { Ok(None) } else { self.take(state).map(Some) }
     }
 
-    /// Waits for at most `timeout` of the [system clock](Clock::system), counted from the first poll.
-    /// The future resolves to `Ok(None)` when the time is over, and the receiver can be used again.
+    /// Waits for at most `timeout` of the [system clock](Clock::system), counted from the first
+    /// poll. The future resolves to `Ok(None)` when the time is over, and the receiver can be used
+    /// again.
     ///
     /// ```
     /// use mainstay::wait::oneshot;
@@ -291,8 +295,8 @@ impl<T> OneshotReceiver<T> {
         block_on(self)
     }
 
-    /// Blocks the thread until the value is received, for at most `timeout`. Returns `Ok(None)` when the
-    /// time is over; then the receiver can be used again.
+    /// Blocks the thread until the value is received, for at most `timeout`. Returns `Ok(None)`
+    /// when the time is over; then the receiver can be used again.
     ///
     /// # Errors
     ///
@@ -312,8 +316,8 @@ impl<T> OneshotReceiver<T> {
         block_on_timeout(self, timeout).transpose()
     }
 
-    /// Returns whether no value will come any more: the sender was dropped without sending, or the value
-    /// was received.
+    /// Returns whether no value will come any more: the sender was dropped without sending, or the
+    /// value was received.
     pub fn is_closed(&self) -> bool {
         let Some(handle) = &self.handle else { return true };
         // Ordering: relaxed; no other memory is read depending on it.
@@ -327,8 +331,8 @@ impl<T> OneshotReceiver<T> {
         let result = if state & VALUE == 0 {
             Err(OneshotClosed)
         } else {
-            // SAFETY: the value is initialized and the receiver's (invariant 1). It is read only once,
-            // because the handle was taken out of `self`.
+            // SAFETY: the value is initialized and the receiver's (invariant 1). It is read only
+            // once, because the handle was taken out of `self`.
             Ok(handle.shared().value.with(|place| unsafe { place.cast::<T>().read() }))
         };
         if state & SENDER_GONE == 0 {
@@ -379,9 +383,9 @@ impl<T> Shared<T> {
                 return Err(state);
             }
         }
-        // SAFETY: the waker is the receiver's while WAITING is clear (invariant 2). No reference to it
-        // exists while user code runs: `clone` and `drop` are called on copies, and `will_wake` compares
-        // pointers.
+        // SAFETY: the waker is the receiver's while WAITING is clear (invariant 2). No reference to
+        // it exists while user code runs: `clone` and `drop` are called on copies, and `will_wake`
+        // compares pointers.
         let known = self
             .waker
             .with(|known| unsafe { (*known).as_ref().is_some_and(|known| known.will_wake(waker)) });

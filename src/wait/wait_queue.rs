@@ -7,17 +7,17 @@ use std::time::Duration;
 use super::waiter_list::{WaiterKey, WaiterList};
 use crate::sync::{Mutex, SpinWait, Wakers, block_on, block_on_timeout};
 
-/// What the members of a [`WaitQueue`] wait for, kept by its owner in one atomic word together with a
-/// *waiting flag*.
+/// What the members of a [`WaitQueue`] wait for, kept by its owner in one atomic word together with
+/// a *waiting flag*.
 ///
-/// Every change that makes the condition true is a read-modify-write of the word that holds the flag.
-/// Its modifications have one order. Either the change finds the flag set, and calls
+/// Every change that makes the condition true is a read-modify-write of the word that holds the
+/// flag. Its modifications have one order. Either the change finds the flag set, and calls
 /// [`notify`](WaitQueue::notify); or the flag comes later, and then
-/// [`set_waiting`](Self::set_waiting) finds the condition true and fails. No wake-up is lost, and while
-/// the queue is empty a change costs nothing extra, not even a fence.
+/// [`set_waiting`](Self::set_waiting) finds the condition true and fails. No wake-up is lost, and
+/// while the queue is empty a change costs nothing extra, not even a fence.
 pub(crate) trait Condition {
-    /// Sets the waiting flag if the condition does not hold, in one atomic step; returns `false` if it
-    /// may hold.
+    /// Sets the waiting flag if the condition does not hold, in one atomic step; returns `false` if
+    /// it may hold.
     fn set_waiting(&self) -> bool;
 
     /// Clears the waiting flag.
@@ -31,13 +31,13 @@ pub(crate) trait Condition {
 
 /// Threads and tasks that wait for a [`Condition`], notified in order of arrival.
 ///
-/// The waiting flag is set and cleared under the queue's lock only, and is set whenever the queue has a
-/// member. A thread that makes the condition true and finds the flag set calls
+/// The waiting flag is set and cleared under the queue's lock only, and is set whenever the queue
+/// has a member. A thread that makes the condition true and finds the flag set calls
 /// [`notify`](Self::notify) afterwards.
 ///
-/// A notification is a hint, not a grant: another caller may take what became available, and then the
-/// waiter goes back to the front of the queue. Hints are not lost: a [`Wait`] that ends without having
-/// used its hint passes it on.
+/// A notification is a hint, not a grant: another caller may take what became available, and then
+/// the waiter goes back to the front of the queue. Hints are not lost: a [`Wait`] that ends without
+/// having used its hint passes it on.
 #[derive(Debug)]
 pub(crate) struct WaitQueue {
     waiters: Mutex<WaiterList<Waker>>,
@@ -122,8 +122,8 @@ impl<'a, C: Condition> Wait<'a, C> {
         }
     }
 
-    /// Waits on the calling thread, which has already made its `first` attempt: spins a little, then
-    /// parks.
+    /// Waits on the calling thread, which has already made its `first` attempt: spins a little,
+    /// then parks.
     pub(crate) fn block_after<R>(
         self,
         first: Attempt<R>,
@@ -178,8 +178,8 @@ impl WaitQueue {
         Self { waiters: Mutex::new(WaiterList::new()) }
     }
 
-    /// Finds out whether the waiter was notified. Called before an attempt: a hint that came before the
-    /// attempt is used up by its success, and one that comes later has to be passed on.
+    /// Finds out whether the waiter was notified. Called before an attempt: a hint that came before
+    /// the attempt is used up by its success, and one that comes later has to be passed on.
     fn update(&self, state: &mut WaitState) {
         if let WaitState::Queued(key) = *state
             && self.waiters.lock().get_mut(key).is_none()
@@ -188,11 +188,11 @@ impl WaitQueue {
         }
     }
 
-    /// Enters the queue, or stays in it: `waker` is called after the condition may have become true.
-    /// Returns `false` if it may be true already; then the caller tries again.
+    /// Enters the queue, or stays in it: `waker` is called after the condition may have become
+    /// true. Returns `false` if it may be true already; then the caller tries again.
     fn enter(&self, state: &mut WaitState, waker: &Waker, condition: &impl Condition) -> bool {
-        // Cloning and dropping a waker runs user code, so both happen outside the lock. The guard is
-        // declared after the waker, and so is dropped before it.
+        // Cloning and dropping a waker runs user code, so both happen outside the lock. The guard
+        // is declared after the waker, and so is dropped before it.
         let mut waker = waker.clone();
         let mut waiters = self.waiters.lock();
         if let WaitState::Queued(key) = *state {
@@ -243,8 +243,8 @@ impl WaitQueue {
         self.notify(usize::MAX, condition);
     }
 
-    /// Ends a wait that succeeded: a hint that came before the last [`update`](Self::update) is used
-    /// up.
+    /// Ends a wait that succeeded: a hint that came before the last [`update`](Self::update) is
+    /// used up.
     #[inline]
     fn succeed(&self, state: &mut WaitState, condition: &impl Condition) {
         match state {

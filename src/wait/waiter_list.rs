@@ -2,44 +2,44 @@
 
 /// A doubly linked list in a vector.
 ///
-/// A member is named by a [`WaiterKey`], which stays valid, and stays *its*, for ever: a key whose member has
-/// gone finds nothing, even if the place was given away again. So a waiter holds no pointer, need not
-/// be pinned, and learns whether it was served by asking whether it still stands here. Places are
-/// reused; memory grows to the largest number that ever waited at once and no further.
+/// [`push_back`](Self::push_back) returns a [`WaiterKey`] that names the member for good: once the
+/// member is gone the key finds nothing, even if its slot was reused. So a waiter holds no pointer,
+/// need not be pinned, and finds out whether it was served by looking for itself in the list.
 ///
+/// Slots are reused: memory grows to the largest number of members at one time and no further.
 /// Every operation is O(1).
 #[derive(Debug)]
 pub(crate) struct WaiterList<T> {
     nodes: Vec<Node<T>>,
     front: u32,
     back: u32,
-    /// First of the chain of vacant nodes, linked by `next`.
+    /// The first vacant node; vacant nodes are linked by `next`.
     vacant: u32,
-    /// How many ever entered.
-    entered: u64,
+    /// The number of insertions so far.
+    insertions: u64,
 }
 
 #[derive(Debug)]
 struct Node<T> {
-    /// Which entrance filled this node.
-    entrance: u64,
+    /// The insertion that filled this node.
+    insertion: u64,
     prev: u32,
     next: u32,
     item: Option<T>,
 }
 
-/// Names one member, once and for ever.
+/// The name of one member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct WaiterKey {
     index: u32,
-    entrance: u64,
+    insertion: u64,
 }
 
 const NONE: u32 = u32::MAX;
 
 impl<T> WaiterList<T> {
     pub(crate) const fn new() -> Self {
-        Self { nodes: Vec::new(), front: NONE, back: NONE, vacant: NONE, entered: 0 }
+        Self { nodes: Vec::new(), front: NONE, back: NONE, vacant: NONE, insertions: 0 }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -67,27 +67,27 @@ impl<T> WaiterList<T> {
     }
 
     pub(crate) fn is_front(&self, key: WaiterKey) -> bool {
-        key.index == self.front && self.nodes[key.index as usize].entrance == key.entrance
+        key.index == self.front && self.nodes[key.index as usize].insertion == key.insertion
     }
 
     pub(crate) fn pop_front(&mut self) -> Option<T> {
-        let entrance = self.nodes.get(self.front as usize)?.entrance;
-        self.remove(WaiterKey { index: self.front, entrance })
+        let insertion = self.nodes.get(self.front as usize)?.insertion;
+        self.remove(WaiterKey { index: self.front, insertion })
     }
 
     pub(crate) fn get_mut(&mut self, key: WaiterKey) -> Option<&mut T> {
         let node = self.nodes.get_mut(key.index as usize)?;
-        if node.entrance == key.entrance { node.item.as_mut() } else { None }
+        if node.insertion == key.insertion { node.item.as_mut() } else { None }
     }
 
-    /// The member in the n-th place of the memory, if there is one; `None` behind the last place.
+    /// Returns the member in the n-th slot, if it is filled; `None` after the last slot.
     pub(crate) fn slot(&mut self, n: usize) -> Option<Option<&mut T>> {
         self.nodes.get_mut(n).map(|node| node.item.as_mut())
     }
 
     pub(crate) fn remove(&mut self, key: WaiterKey) -> Option<T> {
         let node = self.nodes.get_mut(key.index as usize)?;
-        if node.entrance != key.entrance {
+        if node.insertion != key.insertion {
             return None;
         }
         let item = node.item.take()?;
@@ -98,19 +98,19 @@ impl<T> WaiterList<T> {
         Some(item)
     }
 
-    /// A node with `item` inside, standing nowhere yet.
+    /// Stores `item` in a node that is not linked yet.
     fn fill(&mut self, item: T) -> WaiterKey {
-        self.entered += 1;
-        let node = Node { entrance: self.entered, prev: NONE, next: NONE, item: Some(item) };
+        self.insertions += 1;
+        let node = Node { insertion: self.insertions, prev: NONE, next: NONE, item: Some(item) };
         let index = self.vacant;
-        if let Some(place) = self.nodes.get_mut(index as usize) {
-            self.vacant = place.next;
-            *place = node;
-            return WaiterKey { index, entrance: self.entered };
+        if let Some(slot) = self.nodes.get_mut(index as usize) {
+            self.vacant = slot.next;
+            *slot = node;
+            return WaiterKey { index, insertion: self.insertions };
         }
         let index = u32::try_from(self.nodes.len()).ok().filter(|index| *index != NONE);
         self.nodes.push(node);
-        WaiterKey { index: index.expect("fewer than 2^32 - 1 waiters"), entrance: self.entered }
+        WaiterKey { index: index.expect("fewer than 2^32 - 1 waiters"), insertion: self.insertions }
     }
 
     fn link(&mut self, prev: u32, index: u32, next: u32) {
@@ -118,7 +118,7 @@ impl<T> WaiterList<T> {
         self.join(index, next);
     }
 
-    /// Makes `prev` and `next` neighbours; `NONE` is the end on either side.
+    /// Makes `prev` and `next` neighbors; `NONE` is the end on either side.
     fn join(&mut self, prev: u32, next: u32) {
         match self.nodes.get_mut(prev as usize) {
             Some(node) => node.next = next,
@@ -145,7 +145,7 @@ mod tests {
         PushBack,
         PushFront,
         PopFront,
-        /// Removes by the n-th key ever given out, gone or not.
+        /// Removes by the n-th key that was ever returned, whether or not its member is gone.
         Remove(usize),
     }
 
@@ -192,7 +192,7 @@ mod tests {
                     prop_assert_eq!(list.is_front(*key), model.front() == Some(&id));
                 }
             }
-            prop_assert!(list.nodes.len() <= most, "a vacant place was not reused");
+            prop_assert!(list.nodes.len() <= most, "a vacant slot was not reused");
             while let Some(id) = list.pop_front() {
                 prop_assert_eq!(Some(id), model.pop_front());
             }

@@ -13,10 +13,10 @@ use crate::wait::waiter_list::{WaiterKey, WaiterList};
 /// # Invariants
 ///
 /// 1. `WAITING` is set whenever `waiters` has a member. It is set and cleared under the lock only.
-/// 2. While `WAITING` is set, permits are taken by [`serve`](Self::serve) alone, for the waiter at the
-///    front of the queue.
-/// 3. A waiter that is no longer in the queue has been granted its permits, unless it left the queue
-///    itself.
+/// 2. While `WAITING` is set, permits are taken by [`serve`](Self::serve) alone, for the waiter at
+///    the front of the queue.
+/// 3. A waiter that is no longer in the queue has been granted its permits, unless it left the
+///    queue itself.
 /// 4. Once `CLOSED` is set, no permit is taken and no waiter enters the queue.
 pub(super) struct Engine {
     /// `free << 2 | CLOSED | WAITING`, where `free` is signed: it is negative after the limit was
@@ -106,11 +106,12 @@ impl Engine {
     #[inline]
     pub(super) fn give_back(&self, count: u32) {
         // Ordering: release, so that what the holder did happens before what the next holder does,
-        // which acquires in `exchange`. Every later change is a read-modify-write, which continues the
-        // release sequence.
+        // which acquires in `exchange`. Every later change is a read-modify-write, which continues
+        // the release sequence.
         //
-        // No wake-up is lost, because flag and permits share a word. If this comes before the flag was
-        // set, the step that set it has seen these permits; if it comes after, it sees the flag.
+        // No wake-up is lost, because flag and permits share a word. If this comes before the flag
+        // was set, the step that set it has seen these permits; if it comes after, it sees the
+        // flag.
         let state = self.state.fetch_add(delta(i64::from(count)), Ordering::Release);
         if state & WAITING != 0 {
             self.serve();
@@ -136,7 +137,8 @@ impl Engine {
                 && self.take_for_waiter(next.count)
                 && let Some(next) = waiters.pop_front()
             {
-                // A waiter has no waker only after CLOSED was set, and then none is granted anything.
+                // A waiter has no waker only after CLOSED was set, and then none is granted
+                // anything.
                 next.waker.into_iter().for_each(|waker| wakers.push(waker));
             }
             self.update_waiting(&waiters);
@@ -163,8 +165,8 @@ impl Engine {
     /// Clears `WAITING` if the queue is empty; under the lock.
     fn update_waiting(&self, waiters: &WaiterList<Waiter>) {
         if waiters.is_empty() {
-            // Ordering: relaxed. It hands nothing over, and a read-modify-write does not end the release
-            // sequence of an earlier `give_back`.
+            // Ordering: relaxed. It hands nothing over, and a read-modify-write does not end the
+            // release sequence of an earlier `give_back`.
             self.state.fetch_and(!WAITING, Ordering::Relaxed);
         }
     }
@@ -209,8 +211,8 @@ impl Engine {
         let mut waker = Some(waker.clone());
         let mut waiters = self.waiters.lock();
         let Some(waiter) = waiters.get_mut(key) else { return Progress::Granted };
-        // Ordering: relaxed. If this is too early to see CLOSED, then the closing thread has yet to take
-        // the lock, and will find the new waker.
+        // Ordering: relaxed. If this is too early to see CLOSED, then the closing thread has yet to
+        // take the lock, and will find the new waker.
         if self.state.load(Ordering::Relaxed) & CLOSED == 0 {
             std::mem::swap(&mut waiter.waker, &mut waker);
             return Progress::Queued(key);
@@ -255,8 +257,8 @@ impl Engine {
     pub(super) fn end(&self) -> bool {
         // Ordering: release, with the acquire in `has_ended`.
         let state = self.state.fetch_or(CLOSED, Ordering::Release);
-        // A waiter entered the queue before this, and set WAITING by a step on the same word. If it still
-        // holds the lock, taking the lock waits for it.
+        // A waiter entered the queue before this, and set WAITING by a step on the same word. If it
+        // still holds the lock, taking the lock waits for it.
         let closed = state & CLOSED == 0;
         if closed && state & WAITING != 0 {
             self.wake_all();
@@ -264,8 +266,8 @@ impl Engine {
         closed
     }
 
-    /// Wakes all waiters, which then find CLOSED set. They leave the queue themselves, so that a waiter
-    /// that is not in it can rely on having been granted its permits.
+    /// Wakes all waiters, which then find CLOSED set. They leave the queue themselves, so that a
+    /// waiter that is not in it can rely on having been granted its permits.
     #[cold]
     fn wake_all(&self) {
         let mut wakers = Wakers::new();

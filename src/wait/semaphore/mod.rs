@@ -26,9 +26,9 @@ pub enum QueueOrder {
     /// First in, first out. The default, because no waiter starves.
     #[default]
     Fifo,
-    /// Last in, first out. Under overload the callers that have waited longest have most likely given
-    /// up. Serving the newest waiter completes some requests in time, at the price that the oldest may
-    /// starve.
+    /// Last in, first out. Under overload the callers that have waited longest have most likely
+    /// given up. Serving the newest waiter completes some requests in time, at the price that the
+    /// oldest may starve.
     Lifo,
 }
 
@@ -55,28 +55,29 @@ pub enum QueueOrder {
 ///
 /// # How it works
 ///
-/// Waiters are served strictly in [`QueueOrder`]. While there are waiters, a newcomer gets no permit,
-/// even if one is free: [`try_acquire`](Self::try_acquire) fails and [`acquire`](Self::acquire) enters
-/// the queue. A waiter for many permits holds up the waiters behind it, or it would starve.
+/// Waiters are served strictly in [`QueueOrder`]. While there are waiters, a newcomer gets no
+/// permit, even if one is free: [`try_acquire`](Self::try_acquire) fails and
+/// [`acquire`](Self::acquire) enters the queue. A waiter for many permits holds up the waiters
+/// behind it, or it would starve.
 ///
-/// Fairness has a price. A permit that is released while there are waiters stays unused until the next
-/// waiter runs, and waking a parked thread takes thousands of times longer than taking a free permit.
-/// Where more threads than cores compete for a few permits, the queue then never empties. For this
-/// reason a thread in [`acquire_blocking`](Self::acquire_blocking) tries again for about a microsecond
-/// before it enters the queue. It overtakes no waiter of the queue.
+/// Fairness has a price. A permit that is released while there are waiters stays unused until the
+/// next waiter runs, and waking a parked thread takes thousands of times longer than taking a free
+/// permit. Where more threads than cores compete for a few permits, the queue then never empties.
+/// For this reason a thread in [`acquire_blocking`](Self::acquire_blocking) tries again for about a
+/// microsecond before it enters the queue. It overtakes no waiter of the queue.
 ///
 /// [`resize`](Self::resize) takes effect immediately. A lower limit revokes no permit: nothing is
 /// granted until enough permits have been released.
 ///
 /// # Shutdown
 ///
-/// After [`close`](Self::close) no permit is granted, neither to present waiters nor to later callers;
-/// both receive an error. Permits in use stay valid.
+/// After [`close`](Self::close) no permit is granted, neither to present waiters nor to later
+/// callers; both receive an error. Permits in use stay valid.
 ///
 /// # Cancel safety
 ///
-/// Dropping an acquire future leaves the queue, and releases permits that were granted meanwhile. The
-/// position in the queue is lost.
+/// Dropping an acquire future leaves the queue, and releases permits that were granted meanwhile.
+/// The position in the queue is lost.
 ///
 /// # Performance
 ///
@@ -140,8 +141,8 @@ impl Semaphore {
         self.try_acquire_n(1)
     }
 
-    /// Acquires `n` permits if they are available and there are no waiters. With `n` = 0 the permit
-    /// counts for nothing, but the same conditions apply.
+    /// Acquires `n` permits if they are available and there are no waiters. The conditions apply to
+    /// `n` = 0 too.
     ///
     /// # Errors
     ///
@@ -176,8 +177,8 @@ impl Semaphore {
         self.acquire_n(1)
     }
 
-    /// Waits for `n` permits at the same time. An `n` above the limit waits until the limit is raised.
-    /// The future resolves to [`SemaphoreClosed`] if the semaphore is closed.
+    /// Waits for `n` permits at the same time. An `n` above the limit waits until the limit is
+    /// raised. The future resolves to [`SemaphoreClosed`] if the semaphore is closed.
     ///
     /// ```
     /// use mainstay::wait::Semaphore;
@@ -193,8 +194,8 @@ impl Semaphore {
         SemaphoreAcquireFuture::new(self, n)
     }
 
-    /// Waits for a permit for at most `timeout`, counted from the first poll. The future resolves to
-    /// [`SemaphoreError::Exhausted`] when the time is over.
+    /// Waits for a permit for at most `timeout`, counted from the first poll. The future resolves
+    /// to [`SemaphoreError::Exhausted`] when the time is over.
     ///
     /// ```
     /// use mainstay::wait::{Semaphore, SemaphoreError};
@@ -213,8 +214,8 @@ impl Semaphore {
         self.acquire_n_timeout(1, timeout)
     }
 
-    /// Waits for `n` permits for at most `timeout`, counted from the first poll. The future resolves to
-    /// [`SemaphoreError::Exhausted`] when the time is over.
+    /// Waits for `n` permits for at most `timeout`, counted from the first poll. The future
+    /// resolves to [`SemaphoreError::Exhausted`] when the time is over.
     ///
     /// ```
     /// use mainstay::wait::Semaphore;
@@ -232,7 +233,10 @@ impl Semaphore {
         timeout: Duration,
     ) -> impl Future<Output = Result<SemaphorePermit<'_>, SemaphoreError>> + Send {
         let acquired = self.clock.timeout(timeout, self.acquire_n(n));
-        async move { acquired.await.ok_or(SemaphoreError::Exhausted)?.map_err(SemaphoreError::from) }
+        async move {
+            let acquired = acquired.await.ok_or(SemaphoreError::Exhausted)?;
+            acquired.map_err(SemaphoreError::from)
+        }
     }
 
     /// Blocks the thread until it has a permit: tries again for about a microsecond, then parks.
@@ -273,8 +277,8 @@ impl Semaphore {
     ///
     /// # Errors
     ///
-    /// [`SemaphoreError::Exhausted`] when the time is over, [`SemaphoreError::Closed`] if the semaphore
-    /// is closed.
+    /// [`SemaphoreError::Exhausted`] when the time is over, [`SemaphoreError::Closed`] if the
+    /// semaphore is closed.
     ///
     /// ```
     /// use mainstay::wait::Semaphore;
@@ -295,8 +299,8 @@ impl Semaphore {
     ///
     /// # Errors
     ///
-    /// [`SemaphoreError::Exhausted`] when the time is over, [`SemaphoreError::Closed`] if the semaphore
-    /// is closed.
+    /// [`SemaphoreError::Exhausted`] when the time is over, [`SemaphoreError::Closed`] if the
+    /// semaphore is closed.
     ///
     /// ```
     /// use mainstay::wait::Semaphore;
@@ -322,8 +326,8 @@ impl Semaphore {
         }
     }
 
-    /// Closes the semaphore for good and wakes all waiters, which receive an error. Returns `true` for
-    /// the call that closed it.
+    /// Closes the semaphore for good and wakes all waiters, which receive an error. Returns `true`
+    /// for the call that closed it.
     ///
     /// ```
     /// use mainstay::wait::{Semaphore, SemaphoreError};
@@ -360,14 +364,14 @@ impl Semaphore {
         self.engine.limit()
     }
 
-    /// Returns the number of permits that [`try_acquire_n`](Self::try_acquire_n) could acquire now: 0
-    /// while there are waiters, for which all free permits are reserved, and 0 when closed.
+    /// Returns the number of permits that [`try_acquire_n`](Self::try_acquire_n) could acquire now:
+    /// 0 while there are waiters, for which all free permits are reserved, and 0 when closed.
     pub fn available(&self) -> u32 {
         self.engine.takable()
     }
 
-    /// Returns the number of permits in use, including those granted to a waiter that has not run yet.
-    /// After the limit was lowered this can be above the limit.
+    /// Returns the number of permits in use, including those granted to a waiter that has not run
+    /// yet. After the limit was lowered this can be above the limit.
     ///
     /// ```
     /// use mainstay::wait::Semaphore;

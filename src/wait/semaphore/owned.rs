@@ -8,8 +8,8 @@ use super::future::OwnedSemaphoreAcquireFuture;
 use super::{Semaphore, SemaphoreClosed, SemaphoreError};
 use crate::sync::PlainArc;
 
-/// One or more permits that keep their [`Semaphore`] alive, so that they can be moved into another task
-/// or thread. Released when dropped.
+/// One or more permits that keep their [`Semaphore`] alive, so that they can be moved into another
+/// task or thread. Released when dropped.
 #[must_use = "a permit is released when dropped"]
 pub struct OwnedSemaphorePermit {
     semaphore: PlainArc<Semaphore>,
@@ -48,7 +48,8 @@ impl fmt::Debug for OwnedSemaphorePermit {
 }
 
 impl Semaphore {
-    /// Acquires a permit that keeps the semaphore alive, if one is available and there are no waiters.
+    /// Acquires a permit that keeps the semaphore alive, if one is available and there are no
+    /// waiters.
     ///
     /// # Errors
     ///
@@ -84,15 +85,15 @@ impl Semaphore {
         self.try_acquire_n(n).map(|permit| permit.into_owned(self))
     }
 
-    /// Waits for a permit that keeps the semaphore alive, as the future does: both can be moved into a
-    /// spawned task. The future resolves to [`SemaphoreClosed`] if the semaphore is closed.
+    /// Waits for a permit that keeps the semaphore alive, as the future does: both can be moved
+    /// into a spawned task. The future resolves to [`SemaphoreClosed`] if the semaphore is closed.
     #[inline]
     pub fn acquire_owned(self: &PlainArc<Self>) -> OwnedSemaphoreAcquireFuture {
         self.acquire_n_owned(1)
     }
 
-    /// Waits for `n` permits that keep the semaphore alive, as the future does. The future resolves to
-    /// [`SemaphoreClosed`] if the semaphore is closed.
+    /// Waits for `n` permits that keep the semaphore alive, as the future does. The future resolves
+    /// to [`SemaphoreClosed`] if the semaphore is closed.
     ///
     /// ```
     /// use mainstay::wait::Semaphore;
@@ -132,8 +133,8 @@ impl Semaphore {
         self.acquire_n_owned_timeout(1, timeout)
     }
 
-    /// Waits like [`acquire_n_timeout`](Self::acquire_n_timeout) for permits that keep the semaphore
-    /// alive.
+    /// Waits like [`acquire_n_timeout`](Self::acquire_n_timeout) for permits that keep the
+    /// semaphore alive.
     ///
     /// ```
     /// use mainstay::wait::Semaphore;
@@ -151,11 +152,14 @@ impl Semaphore {
         timeout: Duration,
     ) -> impl Future<Output = Result<OwnedSemaphorePermit, SemaphoreError>> + Send + use<> {
         let acquired = self.clock.timeout(timeout, self.acquire_n_owned(n));
-        async move { acquired.await.ok_or(SemaphoreError::Exhausted)?.map_err(SemaphoreError::from) }
+        async move {
+            let acquired = acquired.await.ok_or(SemaphoreError::Exhausted)?;
+            acquired.map_err(SemaphoreError::from)
+        }
     }
 
-    /// Blocks like [`acquire_blocking`](Self::acquire_blocking) for a permit that keeps the semaphore
-    /// alive.
+    /// Blocks like [`acquire_blocking`](Self::acquire_blocking) for a permit that keeps the
+    /// semaphore alive.
     ///
     /// # Errors
     ///
@@ -166,8 +170,8 @@ impl Semaphore {
         self.acquire_n_owned_blocking(1)
     }
 
-    /// Blocks like [`acquire_n_blocking`](Self::acquire_n_blocking) for permits that keep the semaphore
-    /// alive.
+    /// Blocks like [`acquire_n_blocking`](Self::acquire_n_blocking) for permits that keep the
+    /// semaphore alive.
     ///
     /// # Errors
     ///
@@ -189,8 +193,8 @@ impl Semaphore {
         self.acquire_n_blocking(n).map(|permit| permit.into_owned(self))
     }
 
-    /// Blocks like [`acquire_blocking_timeout`](Self::acquire_blocking_timeout) for a permit that keeps
-    /// the semaphore alive.
+    /// Blocks like [`acquire_blocking_timeout`](Self::acquire_blocking_timeout) for a permit that
+    /// keeps the semaphore alive.
     ///
     /// # Errors
     ///
@@ -211,8 +215,8 @@ impl Semaphore {
         self.acquire_n_owned_blocking_timeout(1, timeout)
     }
 
-    /// Blocks like [`acquire_n_blocking_timeout`](Self::acquire_n_blocking_timeout) for permits that
-    /// keep the semaphore alive.
+    /// Blocks like [`acquire_n_blocking_timeout`](Self::acquire_n_blocking_timeout) for permits
+    /// that keep the semaphore alive.
     ///
     /// # Errors
     ///

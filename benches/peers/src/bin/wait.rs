@@ -1,4 +1,4 @@
-//! Permits and single values beside other crates.
+//! Semaphore and oneshot channel beside other crates.
 
 use std::hint::black_box;
 
