@@ -5,7 +5,7 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use mainstay::pipeline::Pipeline;
-use mainstay::rate::{AllOf, Keyed, Quota, RateLimiter};
+use mainstay::rate::{KeyedRateLimiter, Quota, RateLimiter, RateLimiterGroup};
 use mainstay::time::{Clock, ManualClock};
 use std::hint::black_box;
 use std::thread;
@@ -41,9 +41,10 @@ fn direct(c: &mut Criterion) {
             b.iter(|| refusing.try_acquire().map_err(|refused| refused.retry_after()).err());
         });
         group.bench_function(format!("reserved and dropped, {name}"), |b| {
-            b.iter(|| granting.reserve(1).map(drop).is_ok());
+            b.iter(|| granting.reserve().map(drop).is_ok());
         });
-        let three = AllOf::new([&granting, &limiter(MANY, &clock), &limiter(MANY, &clock)]);
+        let three =
+            RateLimiterGroup::new([&granting, &limiter(MANY, &clock), &limiter(MANY, &clock)]);
         group.bench_function(format!("all of three, {name}"), |b| {
             b.iter(|| three.try_acquire().is_ok());
         });
@@ -82,7 +83,8 @@ fn keyed(c: &mut Criterion) {
     let mut group = c.benchmark_group("keyed");
     for keys in [1_000_u64, 1_000_000] {
         let clock = ManualClock::new().clock();
-        let limiter = Keyed::<u64>::builder(MANY).max_keys(1 << 20).clock(clock).build().unwrap();
+        let limiter =
+            KeyedRateLimiter::<u64>::builder(MANY).max_keys(1 << 20).clock(clock).build().unwrap();
         (0..keys).for_each(|key| _ = limiter.debit(&key, 1));
         let mut key = 0_u64;
         group.bench_function(format!("granted, {keys} keys"), |b| {

@@ -4,7 +4,7 @@
 
 use mainstay::breaker::{CircuitBreaker, KeyedCircuitBreaker};
 use mainstay::pipeline::Pipeline;
-use mainstay::rate::{self, AllOf, Quota, RateLimiter};
+use mainstay::rate::{self, Quota, RateLimiter, RateLimiterGroup};
 use mainstay::retry::Retry;
 use mainstay::ring::{Ring, channel};
 use mainstay::time::Clock;
@@ -61,15 +61,16 @@ fn the_counter_counts() {
 #[test]
 fn a_limiter_allocates_nothing() {
     let limiter = RateLimiter::new(Quota::per_hour(500)).unwrap();
-    let keyed: rate::Keyed<String> = rate::Keyed::builder(Quota::per_hour(500)).build().unwrap();
+    let keyed: rate::KeyedRateLimiter<String> =
+        rate::KeyedRateLimiter::builder(Quota::per_hour(500)).build().unwrap();
     keyed.try_acquire("known").unwrap();
-    let both = AllOf::new([&limiter, &limiter]);
+    let both = RateLimiterGroup::new([&limiter, &limiter]);
     let calls = || {
         for _ in 0..1000 {
             // Granted at first, refused later.
             let _ = limiter.try_acquire().map_err(|refused| refused.retry_after());
-            let _ = (keyed.try_acquire("known"), both.try_acquire(), limiter.reserve(1).map(drop));
-            let acquire = pin!(limiter.acquire_within(1, Duration::ZERO));
+            let _ = (keyed.try_acquire("known"), both.try_acquire(), limiter.reserve().map(drop));
+            let acquire = pin!(limiter.acquire_timeout(Duration::ZERO));
             assert!(acquire.poll(&mut Context::from_waker(Waker::noop())).is_ready());
         }
     };

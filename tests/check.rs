@@ -124,7 +124,7 @@ fn each_rule_reports_what_violates_it_and_nothing_else() {
 
         "duplicate-policy": .breaker(b()).breaker(b());
         "": .breaker(b()).breaker(breaker(|b| b.name("everything")));
-        "duplicate-policy": .rate_limit(&unnamed).retry(r()).rate_limit(unnamed.costing(2));
+        "duplicate-policy": .rate_limit(&unnamed).retry(r()).rate_limit(unnamed.cost(2));
         "": .rate_limit(limiter()).rate_limit(limiter());
         "": .breaker(breaker(|b| b.name("circuit_breaker"))).breaker(breaker(|b| b.name("circuit_breaker")));
         "duplicate-policy": .guard(Gate("quota")).retry(r()).guard(Gate("quota"));

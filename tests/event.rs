@@ -73,13 +73,13 @@ fn an_observer_that_is_denied_by_the_limiter_it_observes_is_not_called_for_that(
 #[test]
 fn a_limiter_that_its_observer_reconfigures_reports_that_afterwards() {
     let (limiter, seen) = limiter(|limiter, event| {
-        if event.kind == "refused" {
+        if event.kind == "denied" {
             limiter.reconfigure(Quota::per_minute(10)).unwrap();
         }
     });
     assert!(limiter.try_acquire().is_err());
     assert!(limiter.try_acquire().is_ok());
-    assert_eq!(*seen.lock().unwrap(), [("refused", 1), ("reconfigured", 1)]);
+    assert_eq!(*seen.lock().unwrap(), [("denied", 1), ("reconfigured", 1)]);
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! Limits by key, by their public face.
+//! The keyed rate limiter.
 
 use mainstay::error::Reason;
 use mainstay::keyed::KeyOverflowRule;
-use mainstay::rate::{Keyed, KeyedBuilder, Quota, RateLimiter};
+use mainstay::rate::{KeyedRateLimiter, KeyedRateLimiterBuilder, Quota, RateLimiter};
 use mainstay::time::ManualClock;
 use proptest::prelude::*;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,53 +13,53 @@ use std::time::Duration;
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
-fn builder(time: &ManualClock, quota: Quota) -> KeyedBuilder<u32> {
-    Keyed::builder(quota).clock(time.clock())
+fn builder(time: &ManualClock, quota: Quota) -> KeyedRateLimiterBuilder<u32> {
+    KeyedRateLimiter::builder(quota).clock(time.clock())
 }
 
 #[test]
-fn each_key_has_its_own_tokens() {
+fn each_key_has_tokens_of_its_own() {
     let time = ManualClock::new();
-    let limits: Keyed<String> =
-        Keyed::builder(Quota::per_second(10).burst(2)).clock(time.clock()).build().unwrap();
+    let limits: KeyedRateLimiter<String> =
+        KeyedRateLimiter::builder(Quota::per_second(10).burst(2))
+            .clock(time.clock())
+            .build()
+            .unwrap();
     for key in ["a", "b"] {
         assert_eq!(limits.try_acquire_n(key, 2).unwrap().remaining(), 0);
-        let refused = limits.try_acquire(key).unwrap_err();
-        assert_eq!(
-            (refused.reason(), refused.retry_after()),
-            (Reason::RateLimited, Some(100 * MS))
-        );
+        let denied = limits.try_acquire(key).unwrap_err();
+        assert_eq!((denied.reason(), denied.retry_after()), (Reason::RateLimited, Some(100 * MS)));
     }
     assert_eq!(limits.try_acquire_n("a", 3).unwrap_err().retry_after(), None);
     time.advance(100 * MS);
-    assert_eq!(limits.at_most("a", 9).unwrap().granted(), 1);
+    assert_eq!(limits.try_acquire_up_to("a", 9).unwrap().granted(), 1);
     assert_eq!((limits.peek("a").remaining(), limits.peek("b").remaining()), (0, 1));
     assert_eq!((limits.peek("c").remaining(), limits.snapshot().keys), (2, 2));
     assert!(limits.try_acquire_n("c", 0).is_ok());
-    // Charged afterwards, and given back if nothing came between.
+    // A refund returns tokens only if nothing was granted in between.
     assert_eq!(limits.debit("b", 4).unwrap().reset_after(), 500 * MS);
-    let answer = limits.try_acquire_n("d", 2).unwrap();
-    limits.refund("d", &answer, 1);
-    limits.refund("d", &answer, 1);
+    let grant = limits.try_acquire_n("d", 2).unwrap();
+    limits.refund("d", &grant, 1);
+    limits.refund("d", &grant, 1);
     assert_eq!(limits.peek("d").remaining(), 1);
     let (first, _) = (limits.try_acquire("e").unwrap(), limits.try_acquire("e").unwrap());
     limits.refund("e", &first, 1);
     assert_eq!(limits.peek("e").remaining(), 0);
-    assert!(limits.forget("e") && !limits.forget("e"));
+    assert!(limits.remove("e") && !limits.remove("e"));
     assert_eq!(limits.peek("e").remaining(), 2);
     limits.clear();
     assert_eq!((limits.snapshot().keys, limits.peek("b").remaining()), (0, 2));
 }
 
 #[test]
-fn without_a_limit_all_that_is_asked_for_is_granted() {
+fn a_quota_without_a_limit_grants_every_request() {
     let time = ManualClock::new();
-    let alike = builder(&time, Quota::unlimited()).build().unwrap();
+    let common = builder(&time, Quota::unlimited()).build().unwrap();
     let own =
         builder(&time, Quota::per_second(1)).quota_by(|_| Quota::unlimited()).build().unwrap();
-    for limits in [alike, own] {
+    for limits in [common, own] {
         for n in [0, 1, 5, u32::MAX] {
-            assert_eq!(limits.at_most(&1, n).unwrap().granted(), n);
+            assert_eq!(limits.try_acquire_up_to(&1, n).unwrap().granted(), n);
             assert_eq!(limits.try_acquire_n(&1, n).unwrap().granted(), n);
         }
     }
@@ -90,24 +90,24 @@ fn a_resolver_gives_each_key_its_quota() {
     assert_eq!(*asked.lock().unwrap(), [1, 2, 5]);
     assert_eq!([1, 2, 5].map(|key| limits.peek(&key).remaining()), [0, 0, 3]);
     assert_eq!(limits.try_acquire(&0).unwrap_err().reason(), Reason::RateLimited);
-    let refused = limits.try_acquire(&9).unwrap_err();
-    assert_eq!((refused.reason(), refused.retry_after()), (Reason::Misconfigured, None));
+    let denied = limits.try_acquire(&9).unwrap_err();
+    assert_eq!((denied.reason(), denied.retry_after()), (Reason::Misconfigured, None));
     assert_eq!(limits.peek(&7).limit(), 7);
-    // What is in use stays so.
+    // Used tokens stay used.
     factor.store(10, Ordering::Relaxed);
-    limits.resolve_again(&5).unwrap();
+    limits.refresh_quota(&5).unwrap();
     assert_eq!((limits.peek(&5).remaining(), limits.peek(&5).limit()), (48, 50));
-    assert!(limits.resolve_again(&9).is_err());
-    limits.resolve_again(&1234).unwrap();
+    assert!(limits.refresh_quota(&9).is_err());
+    limits.refresh_quota(&1234).unwrap();
     assert!(limits.reconfigure(Quota::per_second(1)).is_err());
-    let answer = limits.try_acquire_n(&5, 8).unwrap();
-    limits.refund(&5, &answer, 3);
+    let grant = limits.try_acquire_n(&5, 8).unwrap();
+    limits.refund(&5, &grant, 3);
     assert_eq!(limits.peek(&5).remaining(), 43);
 }
 
-/// governor#171: keys that are never forgotten.
+/// governor#171: keys were never removed.
 #[test]
-fn keys_that_are_full_again_are_forgotten() {
+fn keys_that_are_full_again_are_removed() {
     let time = ManualClock::new();
     let limits = builder(&time, Quota::per_second(10).burst(1)).max_keys(1 << 20).build().unwrap();
     let mut most = 0;
@@ -116,13 +116,13 @@ fn keys_that_are_full_again_are_forgotten() {
         time.advance(MS);
         most = most.max(limits.snapshot().keys);
     }
-    // A hundred at a time are not full; the hand comes by often enough for a few times as many.
+    // A hundred keys at a time are not full. A sweep finds the others soon enough that few more are stored.
     assert!(most < 2_000, "{most}");
-    assert_eq!((limits.snapshot().evicted, limits.snapshot().refused), (0, 0));
+    assert_eq!((limits.snapshot().evicted, limits.snapshot().rejected), (0, 0));
 }
 
 #[test]
-fn at_the_bound_new_keys_are_refused_or_old_ones_give_way() {
+fn at_the_bound_new_keys_are_rejected_or_old_keys_evicted() {
     for when_full in [KeyOverflowRule::Reject, KeyOverflowRule::EvictLeastRecentlyUsed] {
         let time = ManualClock::new();
         let limits = builder(&time, Quota::per_second(1).burst(2))
@@ -136,17 +136,17 @@ fn at_the_bound_new_keys_are_refused_or_old_ones_give_way() {
         let fourth = limits.try_acquire(&4);
         match when_full {
             KeyOverflowRule::Reject => {
-                let refused = fourth.unwrap_err();
-                assert_eq!((refused.reason(), refused.retry_after()), (Reason::Exhausted, None));
+                let denied = fourth.unwrap_err();
+                assert_eq!((denied.reason(), denied.retry_after()), (Reason::Exhausted, None));
                 assert!(limits.debit(&4, 1).is_err());
-                assert_eq!(limits.snapshot().refused, 2);
+                assert_eq!(limits.snapshot().rejected, 2);
             }
             KeyOverflowRule::EvictLeastRecentlyUsed => {
                 fourth.unwrap();
                 assert_eq!((limits.snapshot().evicted, limits.peek(&3).remaining()), (1, 2));
             }
         }
-        // Known keys are served in any case, and what is full again makes room.
+        // Known keys are served in any case. A key that is full again makes room.
         assert_eq!([1, 2].map(|key| limits.peek(&key).remaining()), [0, 0]);
         time.advance(2 * SECOND);
         limits.try_acquire(&5).unwrap();
@@ -155,18 +155,17 @@ fn at_the_bound_new_keys_are_refused_or_old_ones_give_way() {
 }
 
 #[test]
-fn settings_are_checked() {
+fn settings_are_validated() {
     let time = ManualClock::new();
     let quota = Quota::per_second(1);
-    let field = |builder: KeyedBuilder<u32>| builder.build().unwrap_err().field();
+    let field = |builder: KeyedRateLimiterBuilder<u32>| builder.build().unwrap_err().field();
     assert_eq!(field(builder(&time, quota).max_keys(0)), "max_keys");
     assert_eq!(field(builder(&time, quota).shards(3)), "shards");
-    assert_eq!(field(builder(&time, quota.burst(0))), "quota");
+    assert_eq!(field(builder(&time, quota.burst(0))), "burst");
 }
 
-/// Threads on few keys: each key grants exactly what it has.
 #[test]
-fn eight_threads_get_exactly_what_each_key_has() {
+fn eight_threads_are_granted_exactly_the_tokens_of_each_key() {
     let time = ManualClock::new();
     for resolver in [false, true] {
         let mut builder = builder(&time, Quota::per_second(100).burst(150)).shards(4);
@@ -197,7 +196,7 @@ fn eight_threads_get_exactly_what_each_key_has() {
     }
 }
 
-/// A quota that changes while threads take: what is granted in the end is the new burst, less what is in use.
+/// In the end the tokens granted are those of the last burst.
 #[test]
 fn a_quota_changes_under_load() {
     let time = ManualClock::new();
@@ -219,19 +218,19 @@ fn a_quota_changes_under_load() {
     });
     for key in 0..5 {
         granted.fetch_add(
-            limits.at_most(&key, 100).map_or(0, |answer| answer.granted()).into(),
+            limits.try_acquire_up_to(&key, 100).map_or(0, |grant| grant.granted()).into(),
             Ordering::Relaxed,
         );
     }
-    // Rounding up what is in use can cost a token, and never makes one.
+    // Rounding up the used tokens can cost a token, and never creates one.
     let granted = granted.into_inner();
     assert!((5 * 59..=5 * 60).contains(&granted), "{granted}");
 }
 
 proptest! {
-    /// A key by itself is a limiter by itself, as long as the map has room.
+    /// As long as the map has room.
     #[test]
-    fn each_key_behaves_like_a_limiter_of_its_own(
+    fn each_key_behaves_like_a_plain_limiter(
         steps in proptest::collection::vec((0_u32..5, 0_u32..6, 0_u64..300, 0_u32..8), 1..200),
         resolver in any::<bool>(),
     ) {
@@ -242,13 +241,13 @@ proptest! {
             keyed = keyed.quota_by(move |_| quota);
         }
         let keyed = keyed.build().unwrap();
-        let alone = [(); 5].map(|()| RateLimiter::builder(quota).clock(time.clock()).build().unwrap());
+        let plain = [(); 5].map(|()| RateLimiter::builder(quota).clock(time.clock()).build().unwrap());
         for (key, n, advance, what) in steps {
-            let limiter = &alone[key as usize];
+            let limiter = &plain[key as usize];
             match what {
                 0 => prop_assert_eq!(keyed.debit(&key, n).unwrap(), limiter.debit(n)),
-                1 => prop_assert_eq!(keyed.at_most(&key, n).map_err(|r| r.answer()), limiter.at_most(n).map_err(|r| r.answer())),
-                _ => prop_assert_eq!(keyed.try_acquire_n(&key, n).map_err(|r| r.answer()), limiter.try_acquire_n(n).map_err(|r| r.answer())),
+                1 => prop_assert_eq!(keyed.try_acquire_up_to(&key, n).map_err(|denied| denied.status()), limiter.try_acquire_up_to(n).map_err(|denied| denied.status())),
+                _ => prop_assert_eq!(keyed.try_acquire_n(&key, n).map_err(|denied| denied.status()), limiter.try_acquire_n(n).map_err(|denied| denied.status())),
             }
             prop_assert_eq!(keyed.peek(&key), limiter.peek());
             time.advance(advance as u32 * MS);

@@ -20,7 +20,7 @@ use axum::routing::get;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use mainstay::error::ConfigError;
-use mainstay::rate::{Answer, Keyed, Quota, RateLimiter, Refused};
+use mainstay::rate::{Denied, Grant, KeyedRateLimiter, Quota, RateLimitStatus, RateLimiter};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ const TOTAL: u32 = 300;
 
 struct Limits {
     total: RateLimiter,
-    tenants: Keyed<String>,
+    tenants: KeyedRateLimiter<String>,
 }
 
 impl Limits {
@@ -41,7 +41,7 @@ impl Limits {
         let total = Quota::per_second(TOTAL).burst(30);
         Ok(Self {
             total: RateLimiter::builder(total).name("total").build()?,
-            tenants: Keyed::builder(plan(""))
+            tenants: KeyedRateLimiter::builder(plan(""))
                 .name("tenant")
                 .max_keys(100_000)
                 .quota_by(|tenant: &String| plan(tenant))
@@ -50,13 +50,13 @@ impl Limits {
     }
 
     /// Takes a token of both limits, or of none.
-    fn admit(&self, tenant: &str) -> Result<Answer, Refused> {
-        let answer = self.tenants.try_acquire(tenant)?;
+    fn admit(&self, tenant: &str) -> Result<Grant, Denied> {
+        let grant = self.tenants.try_acquire(tenant)?;
         if let Err(denied) = self.total.try_acquire() {
-            self.tenants.refund(tenant, &answer, 1);
+            self.tenants.refund(tenant, &grant, 1);
             return Err(denied);
         }
-        Ok(answer)
+        Ok(grant)
     }
 }
 
@@ -76,15 +76,15 @@ async fn limit(State(limits): State<Arc<Limits>>, request: Request, next: Next) 
         return (StatusCode::UNAUTHORIZED, "the header x-tenant is missing\n").into_response();
     };
     match limits.admit(tenant) {
-        Ok(answer) => {
+        Ok(grant) => {
             let mut response = next.run(request).await;
-            write_limits(response.headers_mut(), &answer);
+            write_limits(response.headers_mut(), &grant.status());
             response
         }
         Err(denied) => {
             let mut response =
                 (StatusCode::TOO_MANY_REQUESTS, format!("{denied}\n")).into_response();
-            write_limits(response.headers_mut(), &denied.answer());
+            write_limits(response.headers_mut(), &denied.status());
             if let Some(after) = denied.retry_after_secs() {
                 response.headers_mut().insert(RETRY_AFTER, after.into());
             }
@@ -93,11 +93,11 @@ async fn limit(State(limits): State<Arc<Limits>>, request: Request, next: Next) 
     }
 }
 
-fn write_limits(headers: &mut HeaderMap, answer: &Answer) {
+fn write_limits(headers: &mut HeaderMap, status: &RateLimitStatus) {
     let figures = [
-        ("ratelimit-limit", answer.limit().into()),
-        ("ratelimit-remaining", answer.remaining().into()),
-        ("ratelimit-reset", answer.reset_after_secs().into()),
+        ("ratelimit-limit", status.limit().into()),
+        ("ratelimit-remaining", status.remaining().into()),
+        ("ratelimit-reset", status.reset_after_secs().into()),
     ];
     headers.extend(figures.map(|(name, value)| (HeaderName::from_static(name), value)));
 }

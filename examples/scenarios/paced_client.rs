@@ -25,8 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let limiter =
         RateLimiter::builder(Quota::per_second(LIMITS[0]).burst(BURST)).name("provider").build()?;
     // A call waits for up to a second; one that cannot be served by then is rejected immediately.
-    let calls =
-        Pipeline::builder().rate_limit(limiter.waiting_at_most(Duration::from_secs(1))).build();
+    let calls = Pipeline::builder().rate_limit(limiter.max_wait(Duration::from_secs(1))).build();
 
     let provider = Provider::default();
     let served = [const { AtomicU64::new(0) }; WORKERS];

@@ -55,7 +55,7 @@ fn route(
     let limiter = RateLimiter::builder(Quota::per_second(rate).burst(10)).name(name).build()?;
     let pipeline = Pipeline::builder()
         .breaker(breaker(name, start)?.classified_by(classify))
-        .rate_limit(limiter.waiting_at_most(MAX_WAIT))
+        .rate_limit(limiter.max_wait(MAX_WAIT))
         .timeout(TIMEOUT)
         .build();
     for lint in pipeline.check() {

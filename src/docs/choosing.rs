@@ -61,7 +61,7 @@ use crate::{
     breaker::{CircuitBreaker, KeyedCircuitBreaker},
     object_pool::ObjectPool,
     policy::Guard,
-    rate::{AllOf as RateLimiterGroup, Keyed as KeyedRateLimiter, RateLimiter},
+    rate::{KeyedRateLimiter, RateLimiter, RateLimiterGroup},
     retry::Retry,
     ring::Ring,
     time::ManualClock,

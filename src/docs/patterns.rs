@@ -106,7 +106,7 @@ use crate::{
     object_pool::ObjectPool,
     pipeline::Pipeline,
     policy::Context,
-    rate::{Keyed as KeyedRateLimiter, RateLimiter},
+    rate::{KeyedRateLimiter, RateLimiter},
     retry::Retry,
     timeout::Timeout,
     wait::Semaphore,

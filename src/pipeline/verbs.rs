@@ -5,7 +5,7 @@ use super::stack::{EmptyStack, PipelineStack};
 use super::{Pipeline, PipelineBuilder};
 use crate::breaker::ClassifiedCircuitBreaker;
 use crate::policy::{Policy, kind, kind::Matches};
-use crate::rate::Admission;
+use crate::rate::RateLimitPolicy;
 use crate::retry::RetryWhen;
 use crate::timeout::Timeout;
 
@@ -95,8 +95,8 @@ impl<S> PipelineBuilder<S> {
     #[must_use]
     pub fn rate_limit(
         self,
-        limiter: impl Into<Admission>,
-    ) -> PipelineBuilder<PipelineStack<S, GuardLayer<Admission>>> {
+        limiter: impl Into<RateLimitPolicy>,
+    ) -> PipelineBuilder<PipelineStack<S, GuardLayer<RateLimitPolicy>>> {
         self.guard(limiter.into())
     }
 

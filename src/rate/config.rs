@@ -1,70 +1,87 @@
-use super::core::Core;
-use super::gcra::Plan;
-use super::{POLICY, Quota, RateLimiter, Shared, Teller};
+//! The builder of a limiter.
+
+use super::engine::{Engine, Gcra};
+use super::events::Emitter;
+use super::timeline::Timeline;
+use super::{POLICY, Quota, RateLimiter, Shared};
 use crate::error::ConfigError;
 use crate::event::Observer;
-use crate::sync::{PlainArc, PlainMutex, intern};
+use crate::policy;
+use crate::sync::{PlainArc, PlainMutex};
 use crate::time::Clock;
 use std::fmt;
 
-/// Sets up a [`RateLimiter`].
+/// A builder of [`RateLimiter`]s, made by [`RateLimiter::builder`].
 #[derive(Clone)]
-pub struct Builder {
+pub struct RateLimiterBuilder {
     quota: Quota,
     name: String,
     clock: Clock,
     observer: Option<PlainArc<dyn Observer>>,
 }
 
-impl Builder {
+impl RateLimiterBuilder {
     pub(super) fn new(quota: Quota) -> Self {
         Self { quota, name: POLICY.into(), clock: Clock::system(), observer: None }
     }
 
-    /// What refusals and events call this limiter. Default: `rate_limiter`.
+    /// Sets the name of the limiter in errors and events: 1 to 128 bytes without control characters.
+    /// Default: `rate_limiter`.
     ///
-    /// Names are kept for the life of the process: name limits, not requests.
+    /// Names are stored for the life of the process. Name limits, not requests.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// Whose time it goes by. Default: the system clock.
+    /// Sets the clock. Default: [`Clock::system`], which works under every runtime.
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Who hears of refusals (events of kind `refused`, with `wanted`, `limit`, `remaining` and
-    /// `retry_after`) and of other quotas (`reconfigured`, with `limit`). Refusals come from whichever
-    /// thread was refused, in no particular order; while nobody listens they cost nothing.
+    /// Sets the observer. Default: none; a denial then reports nothing and costs nothing more.
+    ///
+    /// It receives an event of kind `denied` for each denied request, with `wanted`, `limit`, `remaining`
+    /// and, if it is known, `retry_after`, on the thread of the request; and an event of kind
+    /// `reconfigured`, with `limit`, for each change of the quota.
+    ///
+    /// ```
+    /// use mainstay::{event::Event, rate::{Quota, RateLimiter}};
+    ///
+    /// let limiter = RateLimiter::builder(Quota::per_second(50))
+    ///     .observer(|event: &Event<'_>| eprintln!("{event}"))
+    ///     .build()?;
+    /// # let _ = limiter;
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.observer = Some(PlainArc::new(observer));
         self
     }
 
-    /// Makes the limiter, full.
+    /// Builds the limiter, full.
     ///
     /// # Errors
-    /// The quota is out of range.
+    /// The quota is [out of range](Quota#accepted-quotas), or the name is not accepted.
     pub fn build(self) -> Result<RateLimiter, ConfigError> {
-        let plan = Plan::new(&self.quota)?;
+        let gcra = Gcra::new(&self.quota)?;
+        let name = policy::name(&self.name)?;
         Ok(RateLimiter(PlainArc::new(Shared {
-            core: Core::new(plan),
-            origin: self.clock.now(),
-            clock: self.clock,
-            teller: Teller::new(intern(&self.name), self.observer),
+            engine: Engine::new(gcra),
+            timeline: Timeline::new(self.clock),
+            emitter: Emitter::new(name, self.observer),
             quota: PlainMutex::new(self.quota),
         })))
     }
 }
 
-impl fmt::Debug for Builder {
+impl fmt::Debug for RateLimiterBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder")
+        f.debug_struct("RateLimiterBuilder")
             .field("quota", &self.quota)
             .field("name", &self.name)
             .finish_non_exhaustive()

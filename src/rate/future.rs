@@ -1,100 +1,107 @@
-//! Waiting in line: as a task, and as a thread.
+//! Waiting for tokens: as a task, and as a thread.
 
-use super::core::Core;
-use super::line::{Hold, Look, Turn};
-use super::{Answer, RateLimiter, Refused, Shared};
+use super::engine::{Engine, EngineRef, Waiter, WaiterPoll};
+use super::{Denied, Grant, RateLimiter, Shared};
 use crate::error::Rejection;
 use crate::sync::thread::Parker;
 use crate::time::{Instant, Sleep};
 use pin_project::pin_project;
 use std::fmt;
 use std::future::Future;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
-/// The future of [`RateLimiter::acquire`](super::RateLimiter::acquire) and its like.
+/// The future of [`RateLimiter::acquire`](super::RateLimiter::acquire) and its variants.
 ///
 /// # Cancel safety
-///
-/// Dropping it leaves the line; nothing had been taken, and whoever stands behind moves up.
+/// Dropping it leaves the queue; nothing had been taken, and the waiters behind it move up.
 #[pin_project]
 #[must_use = "futures do nothing unless polled"]
-pub struct Acquire<'a>(#[pin] Wait<&'a Shared>);
+pub struct RateLimiterAcquireFuture<'a>(#[pin] AcquireFuture<&'a Shared>);
 
-/// A call's wait for admission, which keeps its limiter alive; made by
-/// [`admit_owned`](crate::policy::OwnedGuard::admit_owned). Dropping it leaves the line.
+/// A future that waits for admission by a limiter and keeps it alive; made by
+/// [`OwnedGuard::admit_owned`](crate::policy::OwnedGuard::admit_owned).
+///
+/// # Cancel safety
+/// Dropping it leaves the queue; nothing had been taken, and the waiters behind it move up.
 #[pin_project]
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
-pub struct Admitting(#[pin] Wait<RateLimiter>);
+pub struct OwnedRateLimiterAcquireFuture(#[pin] AcquireFuture<RateLimiter>);
+
+impl UnwindSafe for RateLimiterAcquireFuture<'_> {}
+impl RefUnwindSafe for RateLimiterAcquireFuture<'_> {}
+impl UnwindSafe for OwnedRateLimiterAcquireFuture {}
+impl RefUnwindSafe for OwnedRateLimiterAcquireFuture {}
 
 #[pin_project]
-struct Wait<H: Limiter> {
-    limiter: H,
+struct AcquireFuture<R: SharedRef> {
+    limiter: R,
     cost: u32,
     deadline: Option<Instant>,
-    /// `None` before the first look.
-    turn: Option<Turn<H>>,
+    /// `None` before the first poll.
+    waiter: Option<Waiter<R>>,
     #[pin]
     sleep: Option<Sleep>,
-    ended: bool,
+    is_completed: bool,
 }
 
-/// A limiter, borrowed or held.
-trait Limiter: Hold + Clone {
+/// A limiter, borrowed or owned.
+trait SharedRef: EngineRef + Clone {
     fn shared(&self) -> &Shared;
 }
 
-impl Hold for &Shared {
-    fn core(&self) -> &Core {
-        &self.core
+impl EngineRef for &Shared {
+    fn engine(&self) -> &Engine {
+        &self.engine
     }
 }
 
-impl Limiter for &Shared {
+impl SharedRef for &Shared {
     fn shared(&self) -> &Shared {
         self
     }
 }
 
-impl Hold for RateLimiter {
-    fn core(&self) -> &Core {
-        &self.0.core
+impl EngineRef for RateLimiter {
+    fn engine(&self) -> &Engine {
+        &self.0.engine
     }
 }
 
-impl Limiter for RateLimiter {
+impl SharedRef for RateLimiter {
     fn shared(&self) -> &Shared {
         &self.0
     }
 }
 
-/// What a wait is to do next.
+/// What a wait does next.
 enum Next {
-    End(Result<Answer, Refused>),
-    /// Look again when woken, or then.
+    Return(Result<Grant, Denied>),
+    /// Polls again when woken, or at this instant.
     Wait(Option<Instant>),
 }
 
 impl Shared {
-    /// One look of somebody who waits.
-    fn look(
+    fn poll_waiter(
         &self,
-        turn: &mut Turn<impl Hold>,
+        waiter: &mut Waiter<impl EngineRef>,
         now: Instant,
         deadline: Option<Instant>,
-        waker: &std::task::Waker,
+        waker: &Waker,
     ) -> Next {
-        let nanos = self.nanos(now);
-        match turn.look(nanos, deadline.map(|deadline| self.nanos(deadline)), waker) {
-            Look::Granted(answer) => Next::End(Ok(answer)),
-            Look::Refused(answer) => Next::End(Err(self.refuse(answer))),
-            Look::Wait(_) if deadline.is_some_and(|deadline| now >= deadline) => {
-                turn.give_up();
-                Next::End(Err(self.refuse(self.core.peek(turn.cost(), nanos))))
+        let nanos = self.engine.check_clock(self.timeline.nanos(now), || self.timeline.now());
+        let deadline_nanos = deadline.map(|deadline| self.timeline.nanos(deadline));
+        match waiter.poll(nanos, deadline_nanos, waker) {
+            WaiterPoll::Granted(grant) => Next::Return(Ok(grant)),
+            WaiterPoll::Denied(status) => Next::Return(Err(self.deny(status))),
+            WaiterPoll::Pending(_) if deadline.is_some_and(|deadline| now >= deadline) => {
+                waiter.leave();
+                Next::Return(Err(self.deny(self.engine.peek(waiter.cost(), nanos))))
             }
-            Look::Wait(due) => {
-                let due = due.map(|due| self.instant(due));
+            WaiterPoll::Pending(due) => {
+                let due = due.map(|due| self.timeline.instant(due));
                 Next::Wait(due.into_iter().chain(deadline).min())
             }
         }
@@ -105,44 +112,45 @@ impl Shared {
         cost: u32,
         deadline: Option<Instant>,
         mut now: Instant,
-    ) -> Result<Answer, Refused> {
-        if let Some(Ok(answer)) = self.core.take_at_once(cost, self.nanos(now)) {
-            return Ok(answer);
+    ) -> Result<Grant, Denied> {
+        if let Some(Ok(grant)) = self.engine.take_fast(cost, self.timeline.nanos(now)) {
+            return Ok(grant);
         }
+        let clock = self.timeline.clock();
         let parker = Parker::current();
-        let mut turn = Turn::new(&self.core, cost);
+        let mut waiter = Waiter::new(self, cost);
         loop {
-            match self.look(&mut turn, now, deadline, parker.waker()) {
-                Next::End(result) => return result,
-                Next::Wait(until) => self.clock.park(&parker, until.unwrap_or(Instant::FAR_FUTURE)),
+            match self.poll_waiter(&mut waiter, now, deadline, parker.waker()) {
+                Next::Return(result) => return result,
+                Next::Wait(until) => clock.park(&parker, until.unwrap_or(Instant::FAR_FUTURE)),
             }
-            now = self.clock.now();
+            now = clock.now();
         }
     }
 }
 
-impl<'a> Acquire<'a> {
+impl<'a> RateLimiterAcquireFuture<'a> {
     #[inline]
     pub(super) fn new(limiter: &'a Shared, cost: u32, deadline: Option<Instant>) -> Self {
-        Self(Wait::new(limiter, cost, deadline))
+        Self(AcquireFuture::new(limiter, cost, deadline))
     }
 }
 
-impl Admitting {
+impl OwnedRateLimiterAcquireFuture {
     pub(super) fn new(limiter: RateLimiter, cost: u32, deadline: Instant) -> Self {
-        Self(Wait::new(limiter, cost, Some(deadline)))
+        Self(AcquireFuture::new(limiter, cost, Some(deadline)))
     }
 }
 
-impl<H: Limiter> Wait<H> {
+impl<R: SharedRef> AcquireFuture<R> {
     #[inline]
-    fn new(limiter: H, cost: u32, deadline: Option<Instant>) -> Self {
-        Self { limiter, cost, deadline, turn: None, sleep: None, ended: false }
+    fn new(limiter: R, cost: u32, deadline: Option<Instant>) -> Self {
+        Self { limiter, cost, deadline, waiter: None, sleep: None, is_completed: false }
     }
 }
 
-impl Future for Acquire<'_> {
-    type Output = Result<Answer, Refused>;
+impl Future for RateLimiterAcquireFuture<'_> {
+    type Output = Result<Grant, Denied>;
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -150,7 +158,7 @@ impl Future for Acquire<'_> {
     }
 }
 
-impl Future for Admitting {
+impl Future for OwnedRateLimiterAcquireFuture {
     type Output = Result<(), Rejection>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -158,54 +166,56 @@ impl Future for Admitting {
     }
 }
 
-impl<H: Limiter> Future for Wait<H> {
-    type Output = Result<Answer, Refused>;
+impl<R: SharedRef> Future for AcquireFuture<R> {
+    type Output = Result<Grant, Denied>;
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        assert!(!*this.ended, "`Acquire` polled after it was ready");
-        let limiter = this.limiter.shared();
-        let mut now = limiter.clock.now();
-        if this.turn.is_none()
-            && let Some(Ok(answer)) = limiter.core.take_at_once(*this.cost, limiter.nanos(now))
+        assert!(!*this.is_completed, "a future of `acquire` was polled after it had completed");
+        let shared = this.limiter.shared();
+        let clock = shared.timeline.clock();
+        let mut now = clock.now();
+        if this.waiter.is_none()
+            && let Some(Ok(grant)) = shared.engine.take_fast(*this.cost, shared.timeline.nanos(now))
         {
-            *this.ended = true;
-            return Poll::Ready(Ok(answer));
+            *this.is_completed = true;
+            return Poll::Ready(Ok(grant));
         }
-        let turn = this.turn.get_or_insert_with(|| Turn::new(this.limiter.clone(), *this.cost));
+        let waiter =
+            this.waiter.get_or_insert_with(|| Waiter::new(this.limiter.clone(), *this.cost));
         loop {
-            let until = match limiter.look(turn, now, *this.deadline, cx.waker()) {
-                Next::End(result) => {
-                    *this.ended = true;
+            let until = match shared.poll_waiter(waiter, now, *this.deadline, cx.waker()) {
+                Next::Return(result) => {
+                    *this.is_completed = true;
                     this.sleep.set(None);
                     return Poll::Ready(result);
                 }
                 Next::Wait(until) => until,
             };
             if this.sleep.as_ref().get_ref().as_ref().map(Sleep::until) != until {
-                this.sleep.set(until.map(|until| limiter.clock.sleep_until(until)));
+                this.sleep.set(until.map(|until| clock.sleep_until(until)));
             }
             match this.sleep.as_mut().as_pin_mut().map(|sleep| sleep.poll(cx)) {
-                Some(Poll::Ready(())) => now = limiter.clock.now(),
+                Some(Poll::Ready(())) => now = clock.now(),
                 _ => return Poll::Pending,
             }
         }
     }
 }
 
-impl fmt::Debug for Acquire<'_> {
+impl fmt::Debug for RateLimiterAcquireFuture<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl<H: Limiter> fmt::Debug for Wait<H> {
+impl<R: SharedRef> fmt::Debug for AcquireFuture<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Acquire")
+        f.debug_struct("AcquireFuture")
             .field("cost", &self.cost)
             .field("deadline", &self.deadline)
-            .field("waits", &self.turn.is_some())
+            .field("is_queued", &self.waiter.is_some())
             .finish_non_exhaustive()
     }
 }

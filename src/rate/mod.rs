@@ -1,448 +1,630 @@
-//! A rate limiter: so much in so much time, provably never more, in order of arrival.
+//! A rate limiter that never grants more than its limit and serves waiters in order.
 //!
-//! # Why
+//! A limit protects a server from its callers, or a caller from paying for more than it agreed to.
+//! [`RateLimiter`] is one limit, [`KeyedRateLimiter`] one per key (tenant, address, API token) for up to
+//! millions of keys, and [`RateLimiterGroup`] several limits that must all agree. Cloning a limiter is
+//! cheap, and all clones are the same limiter.
 //!
-//! A limit protects a server from its callers, or you from paying for more than you agreed to. It is worth
-//! what it holds: a limiter that lets through a little more when threads race, when the clock stumbles or
-//! when the limit is changed is none; and one that wakes its waiters in any order starves some of them.
-//!
-//! # Quick start
+//! # Examples
 //!
 //! ```
 //! use mainstay::rate::{Quota, RateLimiter};
 //!
 //! let limiter = RateLimiter::new(Quota::per_second(100).burst(20))?;
 //! match limiter.try_acquire() {
-//!     Ok(answer) => println!("go on; {} left", answer.remaining()),
-//!     Err(refused) => println!("not now: {refused}"),
+//!     Ok(grant) => println!("granted; {} left", grant.remaining()),
+//!     Err(denied) => println!("retry after {:?}", denied.retry_after()),
 //! }
 //! # Ok::<(), mainstay::error::ConfigError>(())
 //! ```
 //!
-//! [`acquire`](RateLimiter::acquire) waits instead; a [`Pipeline`](crate::pipeline) takes the limiter as a
-//! policy; [`Keyed`] has one limit for each key, of a million tenants if need be; [`AllOf`] asks several
-//! limiters at once. Cloning a limiter is cheap, and all clones are one limiter.
+//! Waiting for a token, as a task and as a thread:
 //!
-//! # The rule
+//! ```
+//! use mainstay::rate::{Quota, RateLimiter};
+//! use std::time::Duration;
 //!
-//! Tokens come back evenly, one each `period / count`, and up to a burst of them come together while nobody
-//! asks. The algorithm is the generic cell rate algorithm (ATM Forum, 1996), a token bucket that is one
-//! number: the instant at which the bucket is full again. There is no counting by fixed windows, and so no
-//! double rate at their borders.
+//! let limiter = RateLimiter::new(Quota::per_second(100))?;
+//! # futures::executor::block_on(async {
+//! limiter.acquire().await?;
+//! limiter.acquire_n_timeout(5, Duration::from_millis(200)).await?;
+//! # Ok::<_, mainstay::rate::Denied>(())
+//! # })?;
+//! limiter.acquire_blocking()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 //!
-//! What it promises: in any window of length *w*, at most `burst + rate · (w + 1 ns)` tokens are granted. The
-//! nanosecond is the tick of the clock; the rate is kept to one part in 2^63. That holds for any number of threads; for a `now` that is stale or
-//! goes backwards, for time never goes back here; and across [changes](RateLimiter::reconfigure) of the
-//! quota, with the larger burst and with each rate for as long as it was in force. What was taken and
-//! [given back](RateLimiter::refund) does not count as granted.
+//! In a [`Pipeline`](crate::pipeline):
 //!
-//! # Waiting
+//! ```
+//! use mainstay::pipeline::Pipeline;
+//! use mainstay::rate::{Quota, RateLimiter};
+//! use std::time::Duration;
 //!
-//! Who waits stands in a line, served in order of arrival, threads and tasks alike. Nobody holds a place in
-//! time: the head of the line takes for itself when its time has come. So whoever gives up wastes nothing.
-//! Only the head holds a timer, and whoever waits with a limit. While anybody waits nobody gets past:
-//! [`try_acquire`](RateLimiter::try_acquire), [`at_most`](RateLimiter::at_most) and
-//! [`reserve`](RateLimiter::reserve) are refused, and told when those before them will have been served.
+//! let limiter = RateLimiter::new(Quota::per_second(100))?;
+//! let search = Pipeline::builder().rate_limit(&limiter).build();
+//! let export = Pipeline::builder()
+//!     .rate_limit(limiter.cost(20).max_wait(Duration::from_millis(500)))
+//!     .build();
+//! # let ok: Result<u32, mainstay::error::Error<()>> = search.call_blocking(|| Ok(1));
+//! # assert_eq!((ok, export.call_blocking(|| Ok::<_, ()>(2))), (Ok(1), Ok(2)));
+//! # Ok::<(), mainstay::error::ConfigError>(())
+//! ```
 //!
-//! As with every fair queue, a future at the head that its task keeps but no longer polls holds up the rest.
+//! # How it works
 //!
-//! # How long
+//! Tokens become available evenly, one every `period / count`. Up to a burst of them accumulate while there
+//! are no requests. There are no fixed windows, and so no double rate at their borders.
 //!
-//! A limiter tells the time for at least thirteen years after it was built. Then it stands still, and once
-//! its burst is used up nothing more is granted.
+//! <div>
+#![doc = include_str!("timeline.svg")]
+//! </div>
 //!
-//! # Cost
+//! The algorithm is the generic cell rate algorithm (GCRA; ITU-T Recommendation I.371), which is a token
+//! bucket stored as one number: the *theoretical arrival time*, at which the limiter is full again. A
+//! request for *n* tokens moves it *n* intervals into the future. If that is at most one burst ahead of
+//! now, the request is granted.
 //!
-//! To be granted is a look at the clock, a few loads and one compare-and-swap; to be refused is the same
-//! without the swap, so that who is refused does not slow down who is not. Nothing is allocated; waiting
-//! arms a timer.
+//! ## The guarantee
 //!
-//! An [observer](Builder::observer) hears of each refusal, on the thread that was refused, and there are most
-//! of them when there is least time for them. What it does is then the price of a refusal: with
-//! `telemetry::MetricsObserver` a lock that all share, with `telemetry::TracingObserver` a line for each.
+//! In any window of length *w*, at most `burst + rate × (w + 1 ns)` tokens are granted to requests that do
+//! not wait. The nanosecond is the resolution of the clock; the rate is exact to one part in 2^63. This
+//! holds
+//!
+//! - for any number of threads and any interleaving of them;
+//! - when a thread decides by an old reading of the clock, or the clock goes back: the state never moves to
+//!   an earlier time on account of an old reading;
+//! - across [changes](RateLimiter::reconfigure) of the quota, with the larger burst, and with each rate for
+//!   as long as it was in force.
+//!
+//! With waiters it is `burst + rate × (w + 20 ms)`; see below. Tokens that were
+//! [refunded](RateLimiter::refund) do not count.
+//!
+//! ## Waiting
+//!
+//! Waiters are queued in FIFO order, threads and tasks together. Tokens are not assigned in advance: the
+//! first waiter takes them when they are available. So a waiter that gives up wastes nothing. Only the
+//! first waiter has a timer, and those with a time limit. While there are waiters, requests that do not
+//! wait ([`try_acquire`](RateLimiter::try_acquire), [`reserve`](RateLimiter::reserve)) are denied.
+//!
+//! Timers are late: by 1 ms with tokio, and by some 10 ms on a loaded machine. A waiter that is woken late
+//! is counted from the time at which its tokens were available, not from the time at which it woke up. So
+//! waiters receive the full rate at any burst: after a late wake-up several waiters are granted their
+//! tokens together. At most 20 ms of delay are made up for. No waiter is granted tokens before they are
+//! available, so at *t* after the start, at most `burst + rate × t` have been granted in total.
+//!
+//! As in every fair queue, the first waiter holds up the others while its task keeps the future but does
+//! not poll it.
+//!
+//! ## Clocks
+//!
+//! A clock that is ahead and then set back by more than two seconds leaves the limiter empty, but not
+//! waiting for the later time to come. If the clock then returns to the later time, the tokens granted
+//! there count again.
+//!
+//! A limiter counts time for at least thirteen years after it was built. Then its time stops: it grants
+//! what is left of its burst and nothing more.
+//!
+//! # Observability
+//!
+//! An [observer](RateLimiterBuilder::observer) receives an event for each denied request, on the thread of
+//! that request. Under overload there are many. Its cost is then the cost of a denial: with
+//! `telemetry::MetricsObserver` a lock that all threads share, with `telemetry::TracingObserver` a log
+//! line.
+//!
+//! # Cancel safety
+//!
+//! Dropping a future of a limiter leaves the queue. Nothing had been taken.
+//!
+//! # Performance
+//!
+//! A grant costs a reading of the clock, a few loads and one compare-and-swap. A denial writes nothing, so
+//! denied requests do not slow down granted ones. Neither allocates; waiting arms a timer.
+//!
+//! # Defaults
+//!
+//! | setting | default | why |
+//! |---|---|---|
+//! | [`Quota::burst`] | the count of a period | requests rarely come evenly |
+//! | [`name`](RateLimiterBuilder::name) | `rate_limiter` | |
+//! | [`clock`](RateLimiterBuilder::clock) | [`Clock::system`] | works under every runtime |
+//! | [`observer`](RateLimiterBuilder::observer) | none | a denial should be cheap |
 
-mod all_of;
-mod answer;
 mod config;
-mod core;
+mod engine;
+mod events;
 mod future;
-mod gcra;
-mod guard;
+mod grant;
+mod group;
 mod keyed;
-mod line;
 #[cfg(all(test, mainstay_loom))]
 mod loom;
+mod policy;
 mod quota;
 mod reservation;
+mod timeline;
 
-pub use all_of::AllOf;
-pub use answer::{Answer, Refused};
-pub use config::Builder;
-pub use future::{Acquire, Admitting};
-pub use guard::Admission;
-pub use keyed::{Keyed, KeyedBuilder, KeyedSnapshot};
+pub use config::RateLimiterBuilder;
+pub use future::{OwnedRateLimiterAcquireFuture, RateLimiterAcquireFuture};
+pub use grant::{Denied, Grant, RateLimitStatus};
+pub use group::RateLimiterGroup;
+pub use keyed::{
+    KeyedRateLimitPolicy, KeyedRateLimiter, KeyedRateLimiterBuilder, KeyedRateLimiterSnapshot,
+};
+pub use policy::RateLimitPolicy;
 pub use quota::Quota;
 pub use reservation::Reservation;
 
 use crate::error::ConfigError;
-use crate::event::{Event, EventValue, Observer, Outbox};
-use crate::sync::atomic::Ordering;
-use crate::sync::{PlainArc, PlainAtomicU64, PlainMutex};
-use crate::time::{Clock, Instant};
-use gcra::Plan;
+use crate::sync::{PlainArc, PlainMutex};
+#[allow(unused_imports)] // for the documentation
+use crate::time::Clock;
+use engine::{Engine, Gcra};
+use events::Emitter;
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
+use timeline::{Nanos, Timeline};
 
+/// The type of policy, in errors and events.
 const POLICY: &str = "rate_limiter";
 
-/// So much in so much time; see the [module](self).
+/// A rate limiter: at most [`burst`](Quota::burst) requests at once, and `rate` per second on average.
+///
+/// See the [module](self) for examples, the exact guarantee and how waiting works.
 #[derive(Clone)]
 pub struct RateLimiter(PlainArc<Shared>);
 
+// A panic of an observer, a waker or a clock leaves the limiter as it was before or after a whole decision.
+impl UnwindSafe for RateLimiter {}
+impl RefUnwindSafe for RateLimiter {}
+
+/// What all clones of a limiter share.
 struct Shared {
-    core: core::Core,
-    /// By the clock, when it was built: the limiter counts from there.
-    origin: Instant,
-    clock: Clock,
-    teller: Teller,
-    /// What is in force.
+    engine: Engine,
+    timeline: Timeline,
+    emitter: Emitter,
+    /// The quota in force.
     quota: PlainMutex<Quota>,
 }
 
-/// Tells the observer.
-struct Teller {
-    name: &'static str,
-    observer: Option<PlainArc<dyn Observer>>,
-    refusals: PlainAtomicU64,
-    changes: Outbox<Change>,
-}
-
-/// Another quota was put into force.
-#[derive(Clone, Copy)]
-struct Change {
-    sequence: u64,
-    at: Instant,
-    limit: u32,
-}
-
-/// The figures of a limiter at a moment.
+/// The figures of a limiter at one moment; returned by [`RateLimiter::snapshot`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Snapshot {
+pub struct RateLimiterSnapshot {
     /// The quota in force.
     pub quota: Quota,
-    /// How many tokens there can be at once.
+    /// The tokens of a full limiter.
     pub limit: u32,
-    /// How many there are; none while anybody waits.
+    /// The tokens available; 0 while there are waiters.
     pub remaining: u32,
-    /// After which time it is full again, if nobody asks.
+    /// The time after which the limiter is full again if there are no requests.
     pub reset_after: Duration,
-    /// How many wait.
+    /// The number of waiters.
     pub waiting: usize,
-    /// For how many tokens they wait together.
+    /// The tokens that all of them wait for.
     pub queued: u64,
 }
 
 impl RateLimiter {
-    /// A limiter of `quota`, by the system clock.
+    /// Creates a limiter on the system clock, full.
+    ///
+    /// ```
+    /// use mainstay::rate::{Quota, RateLimiter};
+    ///
+    /// let limiter = RateLimiter::new(Quota::per_second(50))?;
+    /// assert_eq!(limiter.peek().remaining(), 50);
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
     ///
     /// # Errors
-    /// The quota is out of range.
+    /// The quota is [out of range](Quota#accepted-quotas).
     pub fn new(quota: Quota) -> Result<Self, ConfigError> {
         Self::builder(quota).build()
     }
 
-    /// A limiter to be set up.
+    /// Returns a builder, with the [defaults](self#defaults).
+    ///
+    /// ```
+    /// use mainstay::rate::{Quota, RateLimiter};
+    ///
+    /// let limiter = RateLimiter::builder(Quota::per_second(50)).name("mail").build()?;
+    /// assert_eq!(limiter.name(), "mail");
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
     #[must_use]
-    pub fn builder(quota: Quota) -> Builder {
-        Builder::new(quota)
+    pub fn builder(quota: Quota) -> RateLimiterBuilder {
+        RateLimiterBuilder::new(quota)
     }
 
-    fn shared(&self) -> &Shared {
-        &self.0
-    }
-
-    /// Takes one token if it is there and nobody waits. Never waits.
+    /// Takes one token if one is available and there are no waiters.
     ///
     /// # Errors
-    /// It is not there: the figures say when it will be.
+    /// No token is available, or there are waiters.
     #[inline]
-    pub fn try_acquire(&self) -> Result<Answer, Refused> {
+    pub fn try_acquire(&self) -> Result<Grant, Denied> {
         self.try_acquire_n(1)
     }
 
-    /// Takes `n` tokens, all or none, if they are there and nobody waits. None at all are always there.
+    /// Takes `n` tokens, all or none, if they are available and there are no waiters. A request for 0
+    /// tokens is always granted.
+    ///
+    /// ```
+    /// use mainstay::rate::{Quota, RateLimiter};
+    ///
+    /// let limiter = RateLimiter::new(Quota::per_hour(10))?;
+    /// assert!(limiter.try_acquire_n(7).is_ok());
+    /// assert!(limiter.try_acquire_n(7).is_err());
+    /// assert!(limiter.try_acquire_n(3).is_ok());
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
     ///
     /// # Errors
-    /// They are not there. More than the limit never will be.
+    /// Fewer than `n` tokens are available, or there are waiters.
     #[inline]
-    pub fn try_acquire_n(&self, n: u32) -> Result<Answer, Refused> {
-        self.0.admit(n, self.0.now())
+    pub fn try_acquire_n(&self, n: u32) -> Result<Grant, Denied> {
+        self.0.try_acquire(n, self.0.timeline.now())
     }
 
-    /// Takes up to `n` tokens, as many as are there, if nobody waits:
-    /// [`granted`](Answer::granted) says how many.
+    /// Takes up to `n` tokens, as many as are available, if there are no waiters.
+    /// [`Grant::granted`] returns how many.
+    ///
+    /// ```
+    /// use mainstay::rate::{Quota, RateLimiter};
+    ///
+    /// let limiter = RateLimiter::new(Quota::per_hour(10))?;
+    /// assert_eq!(limiter.try_acquire_up_to(7)?.granted(), 7);
+    /// assert_eq!(limiter.try_acquire_up_to(7)?.granted(), 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
-    /// There is not one, or others wait.
-    pub fn at_most(&self, n: u32) -> Result<Answer, Refused> {
-        self.0.core.take_up_to(n, self.0.now()).map_err(|answer| self.0.refuse(answer))
+    /// No token is available, or there are waiters.
+    pub fn try_acquire_up_to(&self, n: u32) -> Result<Grant, Denied> {
+        let shared = &*self.0;
+        shared.engine.take_up_to(n, shared.checked_now()).map_err(|status| shared.deny(status))
     }
 
-    /// Waits for one token, in order of arrival.
+    /// Waits for one token.
     ///
     /// # Errors
-    /// There never will be one, because the quota is zero.
+    /// The quota grants nothing.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the line; nothing had been taken.
+    /// Dropping the future leaves the queue; nothing had been taken.
     #[inline]
-    pub fn acquire(&self) -> Acquire<'_> {
+    pub fn acquire(&self) -> RateLimiterAcquireFuture<'_> {
         self.acquire_n(1)
     }
 
-    /// Waits for `n` tokens, all at once, in order of arrival.
+    /// Waits for `n` tokens, which are taken all at once.
+    ///
+    /// ```
+    /// # use mainstay::{rate::{Quota, RateLimiter}, time::ManualClock};
+    /// # let clock = ManualClock::new();
+    /// let limiter = RateLimiter::builder(Quota::per_second(10)).clock(clock.clock()).build()?;
+    /// # clock.drive(async {
+    /// limiter.acquire_n(10).await?;
+    /// limiter.acquire_n(5).await?; // half a second later
+    /// # Ok::<_, mainstay::rate::Denied>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
-    /// `n` is more than the limit, or becomes so while it waits.
+    /// `n` exceeds the limit, also if a new quota lowers the limit while it waits.
     ///
     /// # Cancel safety
-    /// As [`acquire`](Self::acquire).
+    /// Dropping the future leaves the queue; nothing had been taken.
     #[inline]
-    pub fn acquire_n(&self, n: u32) -> Acquire<'_> {
-        Acquire::new(self.shared(), n, None)
+    pub fn acquire_n(&self, n: u32) -> RateLimiterAcquireFuture<'_> {
+        RateLimiterAcquireFuture::new(&self.0, n, None)
     }
 
-    /// As [`acquire_n`](Self::acquire_n), for no longer than `patience`.
+    /// Waits for one token, for no longer than `timeout`, counted from this call.
+    ///
+    /// ```
+    /// # use mainstay::{rate::{Quota, RateLimiter}, time::ManualClock};
+    /// # use std::time::Duration;
+    /// # let clock = ManualClock::new();
+    /// let limiter = RateLimiter::builder(Quota::per_second(10)).clock(clock.clock()).build()?;
+    /// # clock.drive(async {
+    /// limiter.acquire_timeout(Duration::from_millis(200)).await?;
+    /// # Ok::<_, mainstay::rate::Denied>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
-    /// As [`acquire_n`](Self::acquire_n); also, and at once, if `n` tokens cannot be had within that time.
+    /// The time limit has passed. Returned immediately if the token will not be available within it.
     ///
     /// # Cancel safety
-    /// As [`acquire`](Self::acquire).
+    /// Dropping the future leaves the queue; nothing had been taken.
     #[inline]
-    pub fn acquire_within(&self, n: u32, patience: Duration) -> Acquire<'_> {
-        Acquire::new(self.shared(), n, Some(self.0.clock.now() + patience))
+    pub fn acquire_timeout(&self, timeout: Duration) -> RateLimiterAcquireFuture<'_> {
+        self.acquire_n_timeout(1, timeout)
     }
 
-    /// [`acquire_n`](Self::acquire_n) for a thread.
+    /// Waits for `n` tokens, for no longer than `timeout`, counted from this call. As
+    /// [`acquire_timeout`](Self::acquire_timeout) otherwise.
     ///
     /// # Errors
-    /// As [`acquire_n`](Self::acquire_n).
-    pub fn acquire_blocking(&self, n: u32) -> Result<Answer, Refused> {
-        self.0.acquire_blocking(n, None, self.0.clock.now())
+    /// `n` exceeds the limit; or the time limit has passed, or cannot suffice.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the queue; nothing had been taken.
+    #[inline]
+    pub fn acquire_n_timeout(&self, n: u32, timeout: Duration) -> RateLimiterAcquireFuture<'_> {
+        let deadline = self.0.timeline.clock().now() + timeout;
+        RateLimiterAcquireFuture::new(&self.0, n, Some(deadline))
     }
 
-    /// [`acquire_within`](Self::acquire_within) for a thread.
+    /// Waits for one token, blocking the thread.
     ///
     /// # Errors
-    /// As [`acquire_within`](Self::acquire_within).
-    pub fn acquire_timeout(&self, n: u32, patience: Duration) -> Result<Answer, Refused> {
-        let now = self.0.clock.now();
-        self.0.acquire_blocking(n, Some(now + patience), now)
+    /// The quota grants nothing.
+    pub fn acquire_blocking(&self) -> Result<Grant, Denied> {
+        self.acquire_n_blocking(1)
     }
 
-    /// Takes `n` tokens now, for use as soon as they would have been there: at once, or after the
-    /// reservation's delay. Nobody gets between, so a reservation is a place in time; refused while others
-    /// wait in line.
+    /// Waits for `n` tokens, which are taken all at once, blocking the thread.
+    ///
+    /// ```
+    /// use mainstay::rate::{Quota, RateLimiter};
+    ///
+    /// let limiter = RateLimiter::new(Quota::per_second(1000).burst(5))?;
+    /// for _ in 0..3 {
+    ///     limiter.acquire_n_blocking(5)?;
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
-    /// `n` is more than the limit, others wait, or the delay would be beyond four years.
-    pub fn reserve(&self, n: u32) -> Result<Reservation, Refused> {
-        match self.0.core.promise(n, self.0.now()) {
-            Ok(answer) => Ok(Reservation::new(self.clone(), answer)),
-            Err(answer) => Err(self.0.refuse(answer)),
+    /// `n` exceeds the limit.
+    pub fn acquire_n_blocking(&self, n: u32) -> Result<Grant, Denied> {
+        self.0.acquire_blocking(n, None, self.0.timeline.clock().now())
+    }
+
+    /// Waits for one token, for no longer than `timeout`, blocking the thread.
+    ///
+    /// ```
+    /// use mainstay::rate::{Quota, RateLimiter};
+    /// use std::time::Duration;
+    ///
+    /// let limiter = RateLimiter::new(Quota::per_hour(1))?;
+    /// let timeout = Duration::from_secs(5);
+    /// assert!(limiter.acquire_blocking_timeout(timeout).is_ok());
+    /// assert!(limiter.acquire_blocking_timeout(timeout).is_err()); // returns immediately
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The time limit has passed. Returned immediately if the token will not be available within it.
+    pub fn acquire_blocking_timeout(&self, timeout: Duration) -> Result<Grant, Denied> {
+        self.acquire_n_blocking_timeout(1, timeout)
+    }
+
+    /// Waits for `n` tokens, for no longer than `timeout`, blocking the thread. As
+    /// [`acquire_blocking_timeout`](Self::acquire_blocking_timeout) otherwise.
+    ///
+    /// # Errors
+    /// `n` exceeds the limit; or the time limit has passed, or cannot suffice.
+    pub fn acquire_n_blocking_timeout(&self, n: u32, timeout: Duration) -> Result<Grant, Denied> {
+        let now = self.0.timeline.clock().now();
+        self.0.acquire_blocking(n, Some(now + timeout), now)
+    }
+
+    /// Takes one token now for use at the time at which it will be available.
+    ///
+    /// The [`Reservation`] returns that time. Later requests come after it. Dropping the reservation before
+    /// its time returns the token.
+    ///
+    /// # Errors
+    /// There are waiters, or the quota grants nothing.
+    pub fn reserve(&self) -> Result<Reservation, Denied> {
+        self.reserve_n(1)
+    }
+
+    /// Takes `n` tokens now for use at the time at which they will be available; see
+    /// [`reserve`](Self::reserve).
+    ///
+    /// ```
+    /// # use mainstay::{rate::{Quota, RateLimiter}, time::ManualClock};
+    /// # use std::time::Duration;
+    /// # let clock = ManualClock::new();
+    /// let limiter = RateLimiter::builder(Quota::per_second(10)).clock(clock.clock()).build()?;
+    /// assert_eq!(limiter.reserve_n(10)?.commit().remaining(), 0);
+    /// assert_eq!(limiter.reserve_n(5)?.delay(), Duration::from_millis(500));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `n` exceeds the limit, there are waiters, or the time is more than four years away.
+    pub fn reserve_n(&self, n: u32) -> Result<Reservation, Denied> {
+        let shared = &*self.0;
+        match shared.engine.reserve(n, shared.checked_now()) {
+            Ok(grant) => Ok(Reservation::new(self.clone(), grant)),
+            Err(status) => Err(shared.deny(status)),
         }
     }
 
-    /// The figures, without taking anything: as if one token had been asked for.
-    #[must_use]
-    pub fn peek(&self) -> Answer {
-        self.0.core.peek(1, self.0.now())
+    /// Takes `n` tokens whether they are available or not: for an operation that turned out to cost more
+    /// than was taken for it.
+    ///
+    /// Later requests and the present waiters wait until the debt is repaid. A debt is limited to four
+    /// years.
+    ///
+    /// ```
+    /// # use mainstay::{rate::{Quota, RateLimiter}, time::ManualClock};
+    /// # use std::time::Duration;
+    /// # let clock = ManualClock::new();
+    /// let limiter = RateLimiter::builder(Quota::per_second(10)).clock(clock.clock()).build()?;
+    /// limiter.debit(25);
+    /// assert_eq!(limiter.peek().retry_after(), Some(Duration::from_millis(1_600)));
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
+    pub fn debit(&self, n: u32) -> Grant {
+        self.0.engine.debit(n, self.0.checked_now())
     }
 
-    /// Charges `n` tokens whether they are there or not, for what turned out to be dearer than what was
-    /// taken for it. Those who come later wait for it; those already in line, too.
+    /// Returns `n` of the tokens of `grant`: for an operation that turned out to cost less than was taken
+    /// for it, or that was not done at all.
     ///
-    /// A debt of more than four years is one of four years.
-    pub fn debit(&self, n: u32) -> Answer {
-        self.0.core.debit(n, self.0.now())
-    }
-
-    /// Gives back `n` of the tokens that `granted` says were granted: for what turned out to be cheaper, or
-    /// was not done at all. Give back each token once, and to the limiter that granted it: an answer is
-    /// `Copy` and knows neither what came of it nor whose it is, and a limiter that is given back what it
-    /// did not grant grants too much.
+    /// Tokens that have become available again since the grant are not returned once more, so the limiter
+    /// never becomes fuller than if they had not been taken. After [`reconfigure`](Self::reconfigure) the
+    /// grants from before it return nothing.
     ///
-    /// What time has given back meanwhile is not given back again: from a limiter that was idle in between,
-    /// nothing comes of it. The limiter never becomes fuller than if the tokens had not been taken. An answer
-    /// from before the last [`reconfigure`](Self::reconfigure) gives back nothing.
+    /// Return each token once, and to the limiter that granted it. A grant is `Copy` and does not check
+    /// either; a limiter that receives other tokens grants too many.
     ///
     /// ```
     /// # use mainstay::{rate::{Quota, RateLimiter}, time::ManualClock};
     /// # let clock = ManualClock::new().clock();
     /// let limiter = RateLimiter::builder(Quota::per_minute(1000)).clock(clock).build()?;
     /// let estimate = limiter.try_acquire_n(300)?;
-    /// let (used, given) = (120, 300); // known when the work is done
-    /// if used < given { limiter.refund(&estimate, given - used) } else { limiter.debit(used - given); }
+    /// let used = 120; // known when the work is done
+    /// limiter.refund(&estimate, 300 - used);
     /// assert_eq!(limiter.peek().remaining(), 880);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn refund(&self, granted: &Answer, n: u32) {
-        self.0.core.refund(granted, n, || self.0.now());
+    pub fn refund(&self, grant: &Grant, n: u32) {
+        self.0.engine.refund(grant, n, || self.0.timeline.now());
     }
 
-    /// Puts another quota into force, while calls go on.
+    /// Returns the status as if one token had been requested, without taking any.
+    #[must_use]
+    pub fn peek(&self) -> RateLimitStatus {
+        self.0.engine.peek(1, self.0.checked_now())
+    }
+
+    /// Replaces the quota while the limiter is in use.
     ///
-    /// The tokens that are in use stay in use, rounded up to the new quota's next unit of time: of a limit of
-    /// 10 with 4 left, 6 are in use; if the limit becomes 100, there are 94 left; if it becomes 5, there is
-    /// one to wait for. When this returns, no decision by the old quota comes any more, and those who wait do
-    /// so for the new one. A quota of zero holds everything, and time with it; an unlimited one forgets what
-    /// was in use.
+    /// Used tokens stay used: of a limit of 10 with 4 left, 6 are in use. If the limit becomes 100, 94 are
+    /// left; if it becomes 5, one has to be waited for. (They are rounded up to the new quota's unit of
+    /// time.) After this returns, no decision follows the old quota, and waiters wait for the new one. A
+    /// quota of zero stops time as well; an unlimited quota forgets which tokens were in use.
+    ///
+    /// ```
+    /// use mainstay::rate::{Quota, RateLimiter};
+    ///
+    /// let limiter = RateLimiter::new(Quota::per_hour(10))?;
+    /// limiter.try_acquire_n(6).unwrap();
+    /// limiter.reconfigure(Quota::per_hour(100))?;
+    /// assert_eq!(limiter.peek().remaining(), 94);
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
     ///
     /// # Errors
-    /// The quota is out of range. Then nothing is changed.
+    /// The quota is [out of range](Quota#accepted-quotas). The old quota stays in force.
     pub fn reconfigure(&self, quota: Quota) -> Result<(), ConfigError> {
-        let plan = Plan::new(&quota)?;
-        let head = loop {
-            let word = self.0.core.word();
-            // After the word was read, and not under a lock, as in `Core::refund`.
-            let now = self.0.now();
-            // One at a time: what `quota` says and what is in force must agree.
-            let mut present = self.0.quota.lock();
-            if let Some(head) = self.0.core.reconfigure(word, plan, now) {
+        let shared = &*self.0;
+        let gcra = Gcra::new(&quota)?;
+        let first_waiter = loop {
+            _ = shared.checked_now();
+            let word = shared.engine.word();
+            // After the word was read, and not under a lock, as in `Engine::refund`.
+            let now = shared.timeline.now();
+            // Serializes changes, so that this quota and the engine's agree.
+            let mut present = shared.quota.lock();
+            if let Some(first_waiter) = shared.engine.reconfigure(word, gcra, now) {
                 *present = quota;
-                break head;
+                break first_waiter;
             }
         };
-        head.wake();
-        self.0.teller.changed(plan, self.0.clock.now());
+        first_waiter.wake();
+        shared.emitter.reconfigured(gcra.limit(), shared.timeline.clock().now());
         Ok(())
     }
 
-    /// The quota in force.
+    /// Returns a view of this limiter, for a pipeline, by which each call takes `tokens`.
+    ///
+    /// ```
+    /// use mainstay::{pipeline::Pipeline, rate::{Quota, RateLimiter}};
+    ///
+    /// let limiter = RateLimiter::new(Quota::per_hour(10))?;
+    /// let export = Pipeline::builder().rate_limit(limiter.cost(8)).build();
+    /// assert!(export.call_blocking(|| Ok::<_, ()>(())).is_ok());
+    /// assert!(export.call_blocking(|| Ok::<_, ()>(())).is_err());
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn cost(&self, tokens: u32) -> RateLimitPolicy {
+        RateLimitPolicy::new(self.clone()).cost(tokens)
+    }
+
+    /// Returns a view of this limiter, for a pipeline, by which a call waits for its tokens for up to
+    /// `max_wait`, and no longer than until its own deadline. It is rejected immediately if that cannot
+    /// suffice.
+    ///
+    /// ```
+    /// use mainstay::{pipeline::Pipeline, rate::{Quota, RateLimiter}};
+    /// use std::time::Duration;
+    ///
+    /// let limiter = RateLimiter::new(Quota::per_second(1000).burst(1))?;
+    /// let paced = Pipeline::builder().rate_limit(limiter.max_wait(Duration::from_secs(1))).build();
+    /// for _ in 0..3 {
+    ///     assert!(paced.call_blocking(|| Ok::<_, ()>(())).is_ok());
+    /// }
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn max_wait(&self, max_wait: Duration) -> RateLimitPolicy {
+        RateLimitPolicy::new(self.clone()).max_wait(max_wait)
+    }
+
+    /// Returns the quota in force.
     #[must_use]
     pub fn quota(&self) -> Quota {
         *self.0.quota.lock()
     }
 
-    /// The name it was built with.
+    /// Returns the name given to the builder.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        self.0.teller.name
+        self.0.emitter.name
     }
 
-    /// The present figures.
+    /// Returns the present figures.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
-        let answer = self.peek();
-        Snapshot {
+    pub fn snapshot(&self) -> RateLimiterSnapshot {
+        let status = self.peek();
+        let (waiting, queued) = self.0.engine.queued();
+        RateLimiterSnapshot {
             quota: self.quota(),
-            limit: answer.limit(),
-            remaining: answer.remaining(),
-            reset_after: answer.reset_after(),
-            waiting: self.0.core.line.len(),
-            queued: self.0.core.line.queued(),
+            limit: status.limit(),
+            remaining: status.remaining(),
+            reset_after: status.reset_after(),
+            waiting,
+            queued,
         }
     }
 }
 
 impl Shared {
-    #[inline(always)]
-    fn now(&self) -> u64 {
-        self.nanos(self.clock.now())
-    }
-
-    /// Nanoseconds since the limiter's own origin.
-    #[inline(always)]
-    fn nanos(&self, instant: Instant) -> u64 {
-        instant.as_nanos().saturating_sub(self.origin.as_nanos())
-    }
-
-    fn instant(&self, nanos: u64) -> Instant {
-        Instant::from_nanos(self.origin.as_nanos().saturating_add(nanos))
+    /// Reads the clock, and checks whether it was set back.
+    fn checked_now(&self) -> Nanos {
+        self.engine.check_clock(self.timeline.now(), || self.timeline.now())
     }
 
     #[inline(always)]
-    fn admit(&self, n: u32, nanos: u64) -> Result<Answer, Refused> {
-        match self.core.take_at_once(n, nanos) {
-            Some(Ok(answer)) => Ok(answer),
-            Some(Err(answer)) => Err(self.refuse(answer)),
-            None => self.admit_or_refuse(n, nanos),
+    fn try_acquire(&self, n: u32, now: Nanos) -> Result<Grant, Denied> {
+        match self.engine.take_fast(n, now) {
+            Some(Ok(grant)) => Ok(grant),
+            Some(Err(status)) => Err(self.deny(status)),
+            None => self.try_acquire_slow(n, now),
         }
     }
 
     #[cold]
-    fn admit_or_refuse(&self, n: u32, nanos: u64) -> Result<Answer, Refused> {
-        self.core.take(n, nanos).map_err(|answer| self.refuse(answer))
+    fn try_acquire_slow(&self, n: u32, now: Nanos) -> Result<Grant, Denied> {
+        let now = self.engine.check_clock(now, || self.timeline.now());
+        self.engine.take(n, now).map_err(|status| self.deny(status))
     }
 
     #[inline(always)]
-    fn refuse(&self, answer: Answer) -> Refused {
-        self.teller.refused(Refused::new(answer, self.teller.name), || self.instant(answer.now))
-    }
-}
-
-impl Teller {
-    fn new(name: &'static str, observer: Option<PlainArc<dyn Observer>>) -> Self {
-        Self { name, observer, refusals: PlainAtomicU64::new(0), changes: Outbox::new() }
-    }
-
-    /// An event of kind `refused` with `wanted`, `limit`, `remaining` and, if it is known, `retry_after`.
-    #[inline(always)]
-    fn refused(&self, refused: Refused, at: impl FnOnce() -> Instant) -> Refused {
-        if let Some(observer) = &self.observer {
-            // By value: lent, it would have to live in memory also where nobody listens.
-            self.tell_refused(&**observer, refused, at());
-        }
-        refused
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn tell_refused(&self, observer: &dyn Observer, refused: Refused, at: Instant) {
-        let retry_after = refused.retry_after();
-        let fields = [
-            ("wanted", EventValue::Count(refused.answer.wanted.into())),
-            ("limit", EventValue::Count(refused.answer.limit().into())),
-            ("remaining", EventValue::Count(refused.answer.remaining().into())),
-            ("retry_after", EventValue::Duration(retry_after.unwrap_or_default())),
-        ];
-        let fields = &fields[..fields.len() - usize::from(retry_after.is_none())];
-        // Ordering: relaxed; only the number matters, and it is unique.
-        let sequence = self.refusals.fetch_add(1, Ordering::Relaxed) + 1;
-        let event = Event {
-            policy: POLICY,
-            name: self.name,
-            kind: "refused",
-            keyed: false,
-            sequence,
-            at,
-            fields,
-        };
-        self.changes.notify(|| observer.observe(&event), |change| self.emit(observer, change));
-    }
-
-    /// An event of kind `reconfigured` with the new `limit`.
-    fn changed(&self, plan: Plan, at: Instant) {
-        if let Some(observer) = &self.observer {
-            let limit = plan.limit();
-            self.changes.commit(|sequence| Some(Change { sequence, at, limit }));
-            self.changes.deliver(|change| self.emit(&**observer, change));
-        }
-    }
-
-    fn emit(&self, observer: &dyn Observer, Change { sequence, at, limit }: Change) {
-        let fields = [("limit", EventValue::Count(limit.into()))];
-        observer.observe(&Event {
-            policy: POLICY,
-            name: self.name,
-            kind: "reconfigured",
-            keyed: false,
-            sequence,
-            at,
-            fields: &fields,
-        });
+    fn deny(&self, status: RateLimitStatus) -> Denied {
+        let denied = Denied::new(status, self.emitter.name);
+        self.emitter.denied(denied, || self.timeline.instant(status.now))
     }
 }
 
@@ -451,6 +633,6 @@ impl fmt::Debug for RateLimiter {
         f.debug_struct("RateLimiter")
             .field("name", &self.name())
             .field("quota", &self.quota())
-            .finish()
+            .finish_non_exhaustive()
     }
 }

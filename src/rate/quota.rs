@@ -1,29 +1,34 @@
+//! The limit of a rate limiter: [`Quota`].
+
 use std::fmt;
 use std::time::Duration;
 
-/// How much is admitted: so many tokens a period, and so many at once.
+/// How many tokens a limiter grants: a rate, and a burst.
 ///
-/// Tokens come back evenly, not all at the end of the period: of 60 a minute there is one each second.
-/// The burst is what comes together when nobody asks for a while, and what can then be had at once; by
-/// default as many as come in a period.
+/// Tokens become available evenly, not all at the end of the period: of 60 a minute, one each second. The
+/// *burst* is how many accumulate while there are no requests, and can then be granted at once. By default
+/// it is the count of a period.
 ///
-/// So a limiter that was idle grants up to twice the count within one period, less one: all that had come
-/// together, and what comes back meanwhile. A thousand a day are up to 1,999 on the first day. Where the
-/// count is a promise to others, [`burst`](Self::burst) says how much of it may come ahead of time; of
-/// `count` tokens with a burst of *b*, less than `count + b` are granted in any period.
+/// So a limiter that was idle grants up to twice the count within one period, less one: the burst, and what
+/// becomes available meanwhile. A quota of a thousand a day grants up to 1,999 on the first day. If the
+/// count is a promise to others, set a smaller [`burst`](Self::burst): with a burst of *b*, fewer than
+/// `count + b` tokens are granted in any period.
 ///
 /// ```
 /// use mainstay::rate::Quota;
 /// use std::time::Duration;
 ///
 /// let quota = Quota::per_second(50);                       // and up to 50 at once
-/// let even = Quota::per_minute(600).burst(1);              // one each 100 ms, none ahead of time
-/// let slow = Quota::with_period(Duration::from_secs(90));  // one each 90 s
+/// let even = Quota::per_minute(600).burst(1);              // one every 100 ms
+/// let slow = Quota::with_period(Duration::from_secs(90));  // one every 90 s
 /// # let _ = (quota, even, slow);
 /// ```
 ///
-/// A quota is checked where it is put into force. Accepted are rates up to one token a nanosecond, which is
-/// as fine as the clock tells, and bursts of at least one that come back within four years.
+/// # Accepted quotas
+///
+/// A quota is checked when a limiter is built or reconfigured with it. Accepted are rates of up to one token
+/// per nanosecond, the resolution of the clock, and bursts of at least 1 that are full again within four
+/// years.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Quota {
     /// `None`: no limit.
@@ -40,53 +45,67 @@ pub(super) struct Rate {
 const SECOND: Duration = Duration::from_secs(1);
 
 impl Quota {
-    /// `count` tokens in each second. With a count of 0, here and below, nothing is admitted.
+    /// Creates a quota of `count` tokens per second. A count of 0 grants nothing.
     #[must_use]
     pub const fn per_second(count: u32) -> Self {
         Self::per(count, SECOND)
     }
 
-    /// `count` tokens in each minute.
+    /// Creates a quota of `count` tokens per minute. A count of 0 grants nothing.
     #[must_use]
     pub const fn per_minute(count: u32) -> Self {
         Self::per(count, Duration::from_secs(60))
     }
 
-    /// `count` tokens in each hour.
+    /// Creates a quota of `count` tokens per hour. A count of 0 grants nothing.
     #[must_use]
     pub const fn per_hour(count: u32) -> Self {
         Self::per(count, Duration::from_secs(3600))
     }
 
-    /// `count` tokens in each 24 hours.
+    /// Creates a quota of `count` tokens per 24 hours. A count of 0 grants nothing.
     #[must_use]
     pub const fn per_day(count: u32) -> Self {
         Self::per(count, Duration::from_secs(24 * 3600))
     }
 
-    /// `count` tokens in each `period`.
+    /// Creates a quota of `count` tokens per `period`. A count of 0 grants nothing.
+    ///
+    /// ```
+    /// use mainstay::rate::Quota;
+    /// use std::time::Duration;
+    ///
+    /// let quota = Quota::per(3, Duration::from_millis(500)); // and up to 3 at once
+    /// # let _ = quota;
+    /// ```
     #[must_use]
     pub const fn per(count: u32, period: Duration) -> Self {
         Self { rate: Some(Rate { count, period }), burst: None }
     }
 
-    /// One token in each `period`, and no more than one at once.
+    /// Creates a quota of one token per `period`, and one at once.
     #[must_use]
     pub const fn with_period(period: Duration) -> Self {
         Self::per(1, period)
     }
 
-    /// No limit: everything is admitted, and nothing counted.
+    /// Creates a quota without a limit: every request is granted, and nothing is counted.
     #[must_use]
     pub const fn unlimited() -> Self {
         Self { rate: None, burst: None }
     }
 
-    /// Up to `tokens` at once. Default: as many as come in a period, which makes it up to twice as many in
-    /// the first.
+    /// Sets how many tokens accumulate while there are no requests, and can be granted at once. Default: the
+    /// count of a period.
     ///
-    /// Without a burst to spend, those who [wait](super::RateLimiter::acquire) come a little short: what a
-    /// timer is late is lost.
+    /// ```
+    /// use mainstay::rate::{Quota, RateLimiter};
+    ///
+    /// let limiter = RateLimiter::new(Quota::per_hour(100).burst(2))?;
+    /// assert!(limiter.try_acquire_n(2).is_ok());
+    /// assert!(limiter.try_acquire().is_err());
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
     #[must_use]
     pub const fn burst(mut self, tokens: u32) -> Self {
         self.burst = Some(tokens);

@@ -1,83 +1,94 @@
-use super::{Answer, RateLimiter};
+//! Tokens for a later time: [`Reservation`].
+
+use super::timeline::Nanos;
+use super::{Grant, RateLimiter};
 use crate::time::Instant;
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 
-/// Tokens taken ahead of their time; made by [`RateLimiter::reserve`].
+/// Tokens for the time at which they will be available; made by [`RateLimiter::reserve`].
 ///
-/// Dropping it gives the tokens back if nothing was taken or reserved after it, and nothing otherwise:
-/// those who came later have been given times that count on it, and in a limiter that is one number only
-/// the last step can be undone without giving the same time away twice. [`commit`](Self::commit) and
-/// [`wait`](Self::wait) keep them.
+/// From that time on the tokens count as used, whatever happens to the reservation. So it is enough to
+/// sleep for [`delay`](Self::delay) and act; [`wait`](Self::wait) does the former.
+///
+/// Dropping the reservation before its time returns the tokens, if nothing was taken or reserved after it.
+/// Otherwise they are lost: the later requests have received times that depend on it.
+/// [`commit`](Self::commit) never returns them.
 ///
 /// ```
 /// use mainstay::{rate::{Quota, RateLimiter}, time::ManualClock};
 /// use std::time::Duration;
 ///
-/// let time = ManualClock::new();
-/// let limiter = RateLimiter::builder(Quota::per_second(10).burst(1)).clock(time.clock()).build()?;
+/// let clock = ManualClock::new();
+/// let quota = Quota::per_second(10).burst(1);
+/// let limiter = RateLimiter::builder(quota).clock(clock.clock()).build()?;
 /// limiter.try_acquire()?;
-/// let reservation = limiter.reserve(1)?;
+/// let reservation = limiter.reserve()?;
 /// assert_eq!(reservation.delay(), Duration::from_millis(100));
-/// time.drive(reservation.wait());
+/// clock.drive(reservation.wait());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[must_use = "dropping a reservation gives it back"]
+#[must_use = "dropping a reservation before its time returns its tokens"]
 pub struct Reservation {
     limiter: RateLimiter,
-    answer: Answer,
-    kept: bool,
+    grant: Grant,
+    is_committed: bool,
 }
 
+impl UnwindSafe for Reservation {}
+impl RefUnwindSafe for Reservation {}
+
 impl Reservation {
-    pub(super) fn new(limiter: RateLimiter, answer: Answer) -> Self {
-        Self { limiter, answer, kept: false }
+    pub(super) fn new(limiter: RateLimiter, grant: Grant) -> Self {
+        Self { limiter, grant, is_committed: false }
     }
 
-    /// How long after it was made the tokens may be used; zero if at once.
+    /// Returns the time from the reservation until the tokens may be used; zero if that is now.
     #[must_use]
     pub fn delay(&self) -> Duration {
-        Duration::from_nanos(self.due().saturating_sub(self.answer.now))
+        self.due().since(self.grant.status.now)
     }
 
-    /// The same as an instant of the limiter's clock.
+    /// Returns the instant at which the tokens may be used, by the limiter's clock.
     #[must_use]
     pub fn ready_at(&self) -> Instant {
-        self.limiter.shared().instant(self.due())
+        self.limiter.0.timeline.instant(self.due())
     }
 
-    /// The figures of the limiter after it was made.
+    /// Returns the grant, with the state of the limiter after the reservation was made.
     #[must_use]
-    pub const fn answer(&self) -> Answer {
-        self.answer
+    pub const fn grant(&self) -> Grant {
+        self.grant
     }
 
-    fn due(&self) -> u64 {
-        // Nothing need not wait for what others owe.
-        if self.answer.granted == 0 {
-            return self.answer.now;
+    fn due(&self) -> Nanos {
+        let status = &self.grant.status;
+        // A reservation of nothing does not wait for the debts of others.
+        if status.granted == 0 {
+            return status.now;
         }
-        self.answer.plan.nanos(self.answer.plan.due(self.answer.ahead, 0)).unwrap_or(u64::MAX)
+        status.gcra.nanos(status.gcra.due(status.ahead, 0)).unwrap_or(Nanos::new(u64::MAX))
     }
 
-    /// Keeps the tokens: they are used, at the time that was given.
-    pub fn commit(mut self) -> Answer {
-        self.kept = true;
-        self.answer
+    /// Keeps the tokens, before their time too.
+    pub fn commit(mut self) -> Grant {
+        self.is_committed = true;
+        self.grant
     }
 
-    /// Waits until the tokens may be used, and keeps them.
+    /// Waits until the tokens may be used.
     ///
     /// # Cancel safety
     /// Dropping the future drops the reservation.
-    pub async fn wait(self) -> Answer {
-        self.limiter.shared().clock.sleep_until(self.ready_at()).await;
+    pub async fn wait(self) -> Grant {
+        self.limiter.0.timeline.clock().sleep_until(self.ready_at()).await;
         self.commit()
     }
 
-    /// [`wait`](Self::wait) for a thread.
-    pub fn wait_blocking(self) -> Answer {
-        let clock = &self.limiter.shared().clock;
+    /// Waits until the tokens may be used, blocking the thread.
+    pub fn wait_blocking(self) -> Grant {
+        let clock = self.limiter.0.timeline.clock();
         clock.sleep_blocking(self.ready_at() - clock.now());
         self.commit()
     }
@@ -85,8 +96,12 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if !self.kept && self.answer.granted > 0 {
-            self.limiter.shared().core.withdraw(&self.answer);
+        if self.is_committed || self.grant.granted() == 0 {
+            return;
+        }
+        let shared = &*self.limiter.0;
+        if shared.timeline.now() < self.due() {
+            shared.engine.cancel_reservation(&self.grant);
         }
     }
 }
@@ -94,7 +109,7 @@ impl Drop for Reservation {
 impl fmt::Debug for Reservation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reservation")
-            .field("granted", &self.answer.granted())
+            .field("granted", &self.grant.granted())
             .field("delay", &self.delay())
             .finish_non_exhaustive()
     }

@@ -7,7 +7,7 @@ use mainstay::error::Error;
 use mainstay::event::Event;
 use mainstay::outcome::Outcome;
 use mainstay::pipeline::Pipeline;
-use mainstay::rate::{AllOf, Quota, RateLimiter};
+use mainstay::rate::{Quota, RateLimiter, RateLimiterGroup};
 use mainstay::retry::Retry;
 use mainstay::time::ManualClock;
 use std::cell::Cell;
@@ -44,7 +44,7 @@ fn services_of_one_layer_share_its_limiter() {
     };
     let service = service_fn(|(): ()| ready(Ok::<_, ()>(())));
     let one = Pipeline::builder().rate_limit(limiter()).build();
-    let all = Pipeline::builder().guard(AllOf::new([&limiter(), &limiter()])).build();
+    let all = Pipeline::builder().guard(RateLimiterGroup::new([&limiter(), &limiter()])).build();
     let served =
         |service: &dyn Fn() -> Result<(), Error<()>>| (0..9).filter(|_| service().is_ok()).count();
     let (first, second) = (one.layer(service), one.layer(service));
@@ -69,7 +69,7 @@ fn calls_wait_for_a_limiter_in_order_and_hold_nothing_when_dropped() {
         })
         .build()
         .unwrap();
-    let layer = Pipeline::builder().rate_limit(limiter.waiting_at_most(3 * SECOND)).build();
+    let layer = Pipeline::builder().rate_limit(limiter.max_wait(3 * SECOND)).build();
     let strict = Strict::new(0);
     let call = |n: u32| {
         let mut service = layer.layer(strict.clone());

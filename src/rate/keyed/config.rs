@@ -1,19 +1,24 @@
-use super::{Common, Keyed, Keys, Resolve};
+//! The builder of a keyed limiter.
+
+use super::state::CommonQuota;
+use super::{KeyedRateLimiter, Quotas, Resolve, Shared};
 use crate::error::ConfigError;
 #[allow(unused_imports)] // for the documentation
 use crate::error::Reason;
 use crate::event::Observer;
 use crate::keyed::{KeyOverflowRule, KeyedConfig, Map};
-use crate::rate::gcra::Plan;
-use crate::rate::{POLICY, Quota, Teller};
-use crate::sync::atomic::AtomicU64;
-use crate::sync::{Live, PlainArc, PlainMutex, intern};
+use crate::policy;
+use crate::rate::engine::Gcra;
+use crate::rate::events::Emitter;
+use crate::rate::timeline::Timeline;
+use crate::rate::{POLICY, Quota};
+use crate::sync::{PlainArc, PlainAtomicU64};
 use crate::time::Clock;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 
-/// Sets up a [`Keyed`].
-pub struct KeyedBuilder<K, S = RandomState> {
+/// A builder of [`KeyedRateLimiter`]s, made by [`KeyedRateLimiter::builder`].
+pub struct KeyedRateLimiterBuilder<K, S = RandomState> {
     quota: Quota,
     resolve: Option<Resolve<K>>,
     keys: KeyedConfig<S>,
@@ -22,7 +27,7 @@ pub struct KeyedBuilder<K, S = RandomState> {
     observer: Option<PlainArc<dyn Observer>>,
 }
 
-impl<K> KeyedBuilder<K> {
+impl<K> KeyedRateLimiterBuilder<K> {
     pub(super) fn new(quota: Quota) -> Self {
         Self {
             quota,
@@ -35,98 +40,117 @@ impl<K> KeyedBuilder<K> {
     }
 }
 
-impl<K, S> KeyedBuilder<K, S> {
-    /// A quota of its own for each key, asked for when the key is new (or forgotten meanwhile). `resolve`
-    /// runs under no lock; of two threads that bring the same new key, both may ask. A key whose quota is out
-    /// of range is refused as [`Misconfigured`](Reason::Misconfigured).
+impl<K, S> KeyedRateLimiterBuilder<K, S> {
+    /// Gives each key a quota of its own, which `resolve` returns. The quota given to the builder is then
+    /// not used.
+    ///
+    /// `resolve` is called when a key is new, or was removed and returns. It runs under no lock. Two threads
+    /// that use the same new key at once may both call it. Requests for a key whose quota is [out of
+    /// range](Quota#accepted-quotas) are denied as [`Misconfigured`](Reason::Misconfigured).
+    ///
+    /// ```
+    /// use mainstay::rate::{KeyedRateLimiter, Quota};
+    ///
+    /// let limiter: KeyedRateLimiter<String> = KeyedRateLimiter::builder(Quota::per_second(10))
+    ///     .quota_by(|tenant: &String| match tenant.starts_with("free-") {
+    ///         true => Quota::per_second(10),
+    ///         false => Quota::per_second(1000),
+    ///     })
+    ///     .build()?;
+    /// assert_eq!(limiter.peek("free-7").limit(), 10);
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn quota_by(mut self, resolve: impl Fn(&K) -> Quota + Send + Sync + 'static) -> Self {
         self.resolve = Some(Box::new(resolve));
         self
     }
 
-    /// How many keys there may be, 1 to 1,073,741,824. Default: 100,000, some megabytes of small keys.
+    /// Sets the largest number of keys, 1 to 1,073,741,824. Default: 100,000, which take some megabytes if
+    /// they are small.
     #[must_use]
     pub fn max_keys(mut self, keys: usize) -> Self {
         self.keys.max_keys = keys;
         self
     }
 
-    /// What becomes of a new key when there are as many as there may be. Default: the least recently used
-    /// gives way.
+    /// Sets what happens to a new key at [`max_keys`](Self::max_keys). Default: the least recently used key
+    /// is evicted, so that a flood of new keys does not lock out all other new keys.
     #[must_use]
-    pub fn when_full(mut self, when_full: KeyOverflowRule) -> Self {
-        self.keys.when_full = when_full;
+    pub fn when_full(mut self, rule: KeyOverflowRule) -> Self {
+        self.keys.when_full = rule;
         self
     }
 
-    /// In how many shards the keys stand, each behind its own lock: a power of two, at most 4,096. Default:
-    /// sixteen for each processor, rounded up; fewer for few keys.
+    /// Sets the number of shards, each of which has a lock: a power of two, at most 4,096. Default: sixteen
+    /// for each processor, rounded up; fewer for few keys.
     #[must_use]
     pub fn shards(mut self, shards: usize) -> Self {
         self.keys.shards = Some(shards);
         self
     }
 
-    /// What refusals and events call it, whatever the key. Default: `rate_limiter`.
+    /// Sets the hasher of keys. Default: [`RandomState`], with which clients cannot choose keys that
+    /// collide. A faster hasher may leave some of the 64 bits unused.
+    #[must_use]
+    pub fn hasher<H: BuildHasher>(self, hasher: H) -> KeyedRateLimiterBuilder<K, H> {
+        let Self { quota, resolve, keys, name, clock, observer } = self;
+        let keys = keys.with_hasher(hasher);
+        KeyedRateLimiterBuilder { quota, resolve, keys, name, clock, observer }
+    }
+
+    /// Sets the name of the limiter in errors and events, for all keys: 1 to 128 bytes without control
+    /// characters. Default: `rate_limiter`.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// Whose time it goes by. Default: the system clock.
+    /// Sets the clock. Default: [`Clock::system`], which works under every runtime.
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Who hears of refusals and of other quotas; see [`Builder::observer`](crate::rate::Builder::observer).
+    /// Sets the observer; see [`RateLimiterBuilder::observer`](crate::rate::RateLimiterBuilder::observer).
+    /// Default: none.
+    ///
+    /// Events do not contain the key: keys are unbounded, and labels of metrics should not be.
     #[must_use]
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.observer = Some(PlainArc::new(observer));
         self
     }
 
-    /// How keys are hashed, with all 64 bits in use. Default: [`RandomState`], which no stranger's choice of
-    /// keys can make slow.
-    #[must_use]
-    pub fn hasher<H: BuildHasher>(self, hasher: H) -> KeyedBuilder<K, H> {
-        let Self { quota, resolve, keys, name, clock, observer } = self;
-        KeyedBuilder { quota, resolve, keys: keys.with_hasher(hasher), name, clock, observer }
-    }
-
-    /// Makes it, without any keys.
+    /// Builds the limiter, without keys.
     ///
     /// # Errors
-    /// Names the setting that is out of range, its value, and what is accepted.
-    pub fn build(self) -> Result<Keyed<K, S>, ConfigError> {
-        let plan = Plan::new(&self.quota)?;
+    /// The first setting that is out of range: the quota, the name, `max_keys` or `shards`.
+    pub fn build(self) -> Result<KeyedRateLimiter<K, S>, ConfigError> {
+        let gcra = Gcra::new(&self.quota)?;
+        let name = policy::name(&self.name)?;
         self.keys.validate()?;
-        let keys = match self.resolve {
-            Some(resolve) => Keys::Own { map: Map::new(self.keys), resolve },
-            None => Keys::Alike {
+        let quotas = match self.resolve {
+            Some(resolve) => Quotas::PerKey { map: Map::new(self.keys), resolve },
+            None => Quotas::Common {
                 map: Map::new(self.keys),
-                common: Common {
-                    live: Live::new(plan),
-                    epoch: AtomicU64::new(0),
-                    quota: PlainMutex::new(self.quota),
-                },
+                common: CommonQuota::new(self.quota, gcra),
             },
         };
-        Ok(Keyed {
-            keys,
-            origin: self.clock.now(),
-            clock: self.clock,
-            teller: Teller::new(intern(&self.name), self.observer),
-        })
+        Ok(KeyedRateLimiter(PlainArc::new(Shared {
+            quotas,
+            timeline: Timeline::new(self.clock),
+            emitter: Emitter::new(name, self.observer),
+            max_debt: PlainAtomicU64::new(0),
+        })))
     }
 }
 
-impl<K, S> fmt::Debug for KeyedBuilder<K, S> {
+impl<K, S> fmt::Debug for KeyedRateLimiterBuilder<K, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyedBuilder")
+        f.debug_struct("KeyedRateLimiterBuilder")
             .field("quota", &self.quota)
             .field("max_keys", &self.keys.max_keys)
             .field("name", &self.name)

@@ -1,189 +1,256 @@
-//! A limit for each key.
+//! A limit for each key: [`KeyedRateLimiter`].
 
+mod access;
 mod config;
+mod policy;
+mod state;
 
-pub use config::KeyedBuilder;
+pub use config::KeyedRateLimiterBuilder;
+pub use policy::KeyedRateLimitPolicy;
 
-use super::answer::{Answer, Before, Refused};
-use super::core::Word;
-use super::gcra::Plan;
-use super::{Quota, Teller};
-use crate::error::{ConfigError, Reason};
-use crate::keyed::{Full, KeyState, Map, Retention};
-use crate::sync::atomic::AtomicU64;
-use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
-use crate::sync::{Live, PlainMutex};
-use crate::time::{Clock, Instant};
+use super::Quota;
+use super::engine::Gcra;
+use super::events::Emitter;
+use super::grant::{Denied, Grant, RateLimitStatus};
+use super::timeline::Timeline;
+use crate::error::ConfigError;
+#[allow(unused_imports)] // for the documentation
+use crate::error::Reason;
+use crate::keyed::Map;
+use crate::sync::{PlainArc, PlainAtomicU64};
+use access::KeyAccess;
+use state::{CommonQuota, CommonState, OwnState};
 use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 
-/// A limit for each key: tenant, address, token.
+/// A rate limiter with a limit for each key: tenant, address, API token.
 ///
-/// See [`keyed`](crate::keyed) for how the keys are kept, and forgotten: what a key has used is forgotten
-/// when it would be full again anyway. A key that gives way to others at the bound before that is full when
-/// it comes back. So is, by a clock that goes back or a look at it that is old, a key that was forgotten
-/// later than that: of what it is granted then, up to a burst may be too much.
+/// All keys have the same quota, or each has its own by
+/// [`quota_by`](KeyedRateLimiterBuilder::quota_by). Requests do not wait: they are granted or denied.
 ///
-/// All keys have one quota, or each has its own by a [resolver](KeyedBuilder::quota_by). Nobody waits for a
-/// key: an answer is all there is.
+/// Cloning is cheap, and all clones are the same limiter.
 ///
 /// ```
-/// use mainstay::rate::{Keyed, Quota};
+/// use mainstay::rate::{KeyedRateLimiter, Quota};
 ///
-/// let tenants: Keyed<String> = Keyed::builder(Quota::per_second(10)).max_keys(1_000_000).build()?;
-/// let answer = tenants.try_acquire("tenant-7")?; // clones the key only if it is new
-/// assert_eq!(answer.remaining(), 9);
+/// let tenants: KeyedRateLimiter<String> =
+///     KeyedRateLimiter::builder(Quota::per_second(10)).max_keys(1_000_000).build()?;
+/// let grant = tenants.try_acquire("tenant-7")?; // clones the key only if it is new
+/// assert_eq!(grant.remaining(), 9);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// # Cost
+/// # How it works
 ///
-/// A look at the clock, a hash, and a look-up under the lock of one shard of many: one line of memory for the
-/// lock and one or two for the key.
+/// See [`keyed`](crate::keyed) for how keys are stored, removed and evicted. A key is removed when its
+/// limit would be full again anyway. A key that was evicted before that is full when it returns.
 ///
-/// # Memory
+/// A key that was removed is also full when it returns at an earlier time: because a thread decides by an
+/// old reading of the clock, or because the clock was set back. Of what it is then granted, up to a burst
+/// may exceed the limit. A key whose last request came before the clock was set back by more than two
+/// seconds is empty as of the present time.
 ///
-/// A place in the table takes 13 bytes beside the key, 29 with a resolver, and what alignment asks for; there
-/// are up to two and a third places for each key. Measured: a million `u64` keys take 52.4 bytes each.
-pub struct Keyed<K, S = RandomState> {
-    keys: Keys<K, S>,
-    origin: Instant,
-    clock: Clock,
-    teller: Teller,
+/// `Eq` and `Borrow` of a key run under the lock of a shard. If they use the same limiter, they may
+/// deadlock.
+///
+/// # Performance
+///
+/// A request costs a reading of the clock, a hash, and a lookup under the lock of one shard of many. A
+/// bucket of the table takes 13 bytes beside the key, or 29 with `quota_by`, plus alignment; there are up
+/// to 2.3 buckets for each key. Measured: one million `u64` keys take 52.4 bytes each.
+pub struct KeyedRateLimiter<K, S = RandomState>(PlainArc<Shared<K, S>>);
+
+// A panic of a key, a resolver, an observer or a clock leaves every key as it was before or after a whole
+// decision.
+impl<K: UnwindSafe, S: UnwindSafe> UnwindSafe for KeyedRateLimiter<K, S> {}
+impl<K: UnwindSafe, S: RefUnwindSafe> RefUnwindSafe for KeyedRateLimiter<K, S> {}
+
+/// What all clones of a keyed limiter share.
+struct Shared<K, S> {
+    quotas: Quotas<K, S>,
+    timeline: Timeline,
+    emitter: Emitter,
+    /// The largest [debt](Gcra::debt) of a key so far, in nanoseconds.
+    max_debt: PlainAtomicU64,
 }
 
-enum Keys<K, S> {
-    /// One quota.
-    Alike { map: Map<K, Alike, S>, common: Common },
-    /// Each its own.
-    Own { map: Map<K, Own, S>, resolve: Resolve<K> },
+/// The states of the keys, by where their quotas come from.
+enum Quotas<K, S> {
+    Common { map: Map<K, CommonState, S>, common: CommonQuota },
+    PerKey { map: Map<K, OwnState, S>, resolve: Resolve<K> },
 }
 
 type Resolve<K> = Box<dyn Fn(&K) -> Quota + Send + Sync>;
 
-/// The quota of all keys. Each state says by its epoch in whose units it is.
-struct Common {
-    live: Live<2>,
-    epoch: AtomicU64,
-    quota: PlainMutex<Quota>,
-}
-
-/// A state that is one word; without the alignment of one, so that it packs well.
-#[repr(C, packed(4))]
-#[derive(Clone, Copy)]
-struct Alike(Word);
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Own {
-    arrival: u64,
-    plan: Plan,
-}
-
-impl KeyState for Alike {
-    /// The word of a limiter that becomes full now.
-    type Now = Word;
-
-    fn retention(&self, full: Word) -> Retention {
-        let own = self.0;
-        match own.epoch() == full.epoch() && own.arrival() <= full.arrival() {
-            true => Retention::Disposable,
-            false => Retention::Evictable,
-        }
-    }
-}
-
-impl KeyState for Own {
-    /// Nanoseconds since the limiter's origin.
-    type Now = u64;
-
-    fn retention(&self, now: u64) -> Retention {
-        match self.arrival <= self.plan.units(now) {
-            true => Retention::Disposable,
-            false => Retention::Evictable,
-        }
-    }
-}
-
-impl Common {
-    /// The plan, and the epoch. Under the lock of a shard they can be read until it is released: two changes
-    /// would have to come before a plan is overwritten, and the second of them has to go through that shard
-    /// first.
-    #[inline(always)]
-    fn plan(&self) -> (Plan, u64) {
-        // Ordering: acquire, with the release by which `reconfigure` publishes a plan.
-        let epoch = self.epoch.load(Acquire);
-        (self.live.read(epoch), epoch)
-    }
-
-    /// Shows the plan in force and the arrival of `state` to `act`, with the time; under the lock of its shard.
-    ///
-    /// The clock must have been read after the epoch was: then whoever took by the plan before had read it
-    /// earlier, and is not credited by this plan with the time between. `None`: the epoch is another by now.
-    #[inline(always)]
-    fn show<R>(
-        &self,
-        state: &mut Alike,
-        (epoch, nanos): (u64, u64),
-        act: impl FnOnce(&Plan, &mut u64, u64) -> R,
-    ) -> Option<R> {
-        let (plan, present) = self.plan();
-        if present != epoch {
-            return None;
-        }
-        self.convert(state, epoch, nanos);
-        let mut arrival = { state.0 }.arrival();
-        let result = act(&plan, &mut arrival, nanos);
-        state.0 = Word::new(arrival, epoch);
-        Some(result)
-    }
-
-    /// Says by the plan of `epoch` what `state` says by the one before.
-    #[inline(always)]
-    fn convert(&self, state: &mut Alike, epoch: u64, nanos: u64) {
-        if { state.0 }.epoch() != Word::new(0, epoch).epoch() {
-            *state = self.converted(*state, epoch, nanos);
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn converted(&self, state: Alike, epoch: u64, nanos: u64) -> Alike {
-        let (plan, before) = (self.live.read::<Plan>(epoch), self.live.read::<Plan>(epoch + 1));
-        Alike(Word::new(plan.carry(&before, { state.0 }.arrival(), nanos), epoch))
-    }
-}
-
-/// The figures of a keyed limiter at a moment.
+/// The figures of a keyed limiter at one moment; returned by [`KeyedRateLimiter::snapshot`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct KeyedSnapshot {
-    /// How many keys it knows, those included that would be full by now.
+pub struct KeyedRateLimiterSnapshot {
+    /// The number of keys stored, including those that are full again and not yet removed.
     pub keys: usize,
-    /// How many it would.
+    /// The largest number of keys.
     pub max_keys: usize,
-    /// How many keys gave way to others at the bound.
+    /// How many keys were removed to make room for others.
     pub evicted: u64,
-    /// How often a new key found no room.
-    pub refused: u64,
+    /// How many times a new key was rejected because there was no room for it.
+    pub rejected: u64,
 }
 
-impl<K> Keyed<K> {
-    /// Limiters to be set up, each of `quota` unless a resolver says otherwise.
+impl<K> KeyedRateLimiter<K> {
+    /// Creates a limiter on the system clock that gives each key the same `quota`.
+    ///
+    /// ```
+    /// use mainstay::rate::{KeyedRateLimiter, Quota};
+    ///
+    /// let limiter: KeyedRateLimiter<u64> = KeyedRateLimiter::new(Quota::per_second(10))?;
+    /// assert!(limiter.try_acquire(&7).is_ok());
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The quota is [out of range](Quota#accepted-quotas).
+    pub fn new(quota: Quota) -> Result<Self, ConfigError> {
+        Self::builder(quota).build()
+    }
+
+    /// Returns a builder of a limiter that gives each key the same `quota`, unless
+    /// [`quota_by`](KeyedRateLimiterBuilder::quota_by) is set.
+    ///
+    /// ```
+    /// use mainstay::rate::{KeyedRateLimiter, Quota};
+    ///
+    /// let limiter: KeyedRateLimiter<u64> =
+    ///     KeyedRateLimiter::builder(Quota::per_second(10)).max_keys(1_000).build()?;
+    /// assert_eq!(limiter.snapshot().max_keys, 1_000);
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
     #[must_use]
-    pub fn builder(quota: Quota) -> KeyedBuilder<K> {
-        KeyedBuilder::new(quota)
+    pub fn builder(quota: Quota) -> KeyedRateLimiterBuilder<K> {
+        KeyedRateLimiterBuilder::new(quota)
     }
 }
 
-impl<K: Hash + Eq, S: BuildHasher> Keyed<K, S> {
-    /// Takes one token of `key`, if it is there. Never waits, but for another thread that is at a key of the
-    /// same shard.
+impl<K, S> KeyedRateLimiter<K, S> {
+    /// Returns the name given to the builder.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.0.emitter.name
+    }
+
+    /// Returns the quota that all keys have, or `None` if
+    /// [`quota_by`](KeyedRateLimiterBuilder::quota_by) is set.
+    #[must_use]
+    pub fn quota(&self) -> Option<Quota> {
+        match &self.0.quotas {
+            Quotas::Common { common, .. } => Some(*common.quota.lock()),
+            Quotas::PerKey { .. } => None,
+        }
+    }
+
+    /// Returns the present figures.
+    #[must_use]
+    pub fn snapshot(&self) -> KeyedRateLimiterSnapshot {
+        fn figures<K, V, S>(map: &Map<K, V, S>) -> KeyedRateLimiterSnapshot {
+            KeyedRateLimiterSnapshot {
+                keys: map.len(),
+                max_keys: map.max_keys(),
+                evicted: map.evicted(),
+                rejected: map.rejected(),
+            }
+        }
+        match &self.0.quotas {
+            Quotas::Common { map, .. } => figures(map),
+            Quotas::PerKey { map, .. } => figures(map),
+        }
+    }
+
+    /// Removes every key. Each is full when it returns.
+    pub fn clear(&self) {
+        match &self.0.quotas {
+            Quotas::Common { map, .. } => map.clear(),
+            Quotas::PerKey { map, .. } => map.clear(),
+        }
+    }
+
+    /// Replaces the quota of all keys while the limiter is in use; see
+    /// [`RateLimiter::reconfigure`](super::RateLimiter::reconfigure). Visits every key, one shard at a
+    /// time.
+    ///
+    /// ```
+    /// use mainstay::rate::{KeyedRateLimiter, Quota};
+    ///
+    /// let limiter: KeyedRateLimiter<u64> = KeyedRateLimiter::new(Quota::per_hour(10))?;
+    /// limiter.try_acquire_n(&7, 6).unwrap();
+    /// limiter.reconfigure(Quota::per_hour(100))?;
+    /// assert_eq!(limiter.peek(&7).remaining(), 94);
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
     ///
     /// # Errors
-    /// It is not there; or the key is new, and there is no room for it
-    /// ([`Exhausted`](Reason::Exhausted)) or no quota ([`Misconfigured`](Reason::Misconfigured)).
-    pub fn try_acquire<Q>(&self, key: &Q) -> Result<Answer, Refused>
+    /// The quota is [out of range](Quota#accepted-quotas), or
+    /// [`quota_by`](KeyedRateLimiterBuilder::quota_by) is set; see
+    /// [`refresh_quota`](Self::refresh_quota). The old quota stays in force.
+    pub fn reconfigure(&self, quota: Quota) -> Result<(), ConfigError>
+    where
+        K: Eq + Hash,
+        S: BuildHasher,
+    {
+        let Shared { quotas, timeline, emitter, .. } = &*self.0;
+        let gcra = Gcra::new(&quota)?;
+        let Quotas::Common { map, common } = quotas else {
+            let accepted = "none: `quota_by` gives each key its own";
+            return Err(ConfigError::new("quota", quota, accepted));
+        };
+        let next = loop {
+            let epoch = common.epoch();
+            // After the epoch was read, and not under a lock: a clock may be the user's own.
+            let now = timeline.now();
+            // Serializes changes, so that this quota and the one in force agree.
+            let mut present = common.quota.lock();
+            if !common.is_epoch(epoch) {
+                continue;
+            }
+            // The change before this one may not have visited all keys yet, below. No state may be in the
+            // units of the quota before the present one when that is overwritten.
+            map.for_each(|state| common.convert(state, epoch, now));
+            common.publish(epoch, gcra);
+            *present = quota;
+            break epoch + 1;
+        };
+        // So that no state stays behind that is full and cannot be recognized as such. If there is a later
+        // change, that has visited all keys.
+        let instant = timeline.clock().now();
+        let now = timeline.nanos(instant);
+        map.for_each(|state| {
+            let note = |gcra: &Gcra, tat: &mut u64| self.0.note_debt(gcra, *tat, now);
+            _ = common.with(state, (next, now), note);
+        });
+        emitter.reconfigured(gcra.limit(), instant);
+        Ok(())
+    }
+}
+
+impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
+    /// Takes one token of `key` if one is available. May wait for another thread that uses a key of the
+    /// same shard.
+    ///
+    /// ```
+    /// use mainstay::rate::{KeyedRateLimiter, Quota};
+    ///
+    /// let limiter: KeyedRateLimiter<String> = KeyedRateLimiter::new(Quota::per_hour(1))?;
+    /// assert!(limiter.try_acquire("tenant-7").is_ok());
+    /// assert!(limiter.try_acquire("tenant-7").is_err());
+    /// assert!(limiter.try_acquire("tenant-8").is_ok());
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// No token is available. Or the key is new, and there is no room for it
+    /// ([`Exhausted`](Reason::Exhausted)), or its quota is out of range
+    /// ([`Misconfigured`](Reason::Misconfigured)).
+    pub fn try_acquire<Q>(&self, key: &Q) -> Result<Grant, Denied>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
@@ -191,334 +258,232 @@ impl<K: Hash + Eq, S: BuildHasher> Keyed<K, S> {
         self.try_acquire_n(key, 1)
     }
 
-    /// Takes `n` tokens of `key`, all or none, if they are there.
+    /// Takes `n` tokens of `key`, all or none, if they are available. A request for 0 tokens of a known key
+    /// is always granted.
+    ///
+    /// ```
+    /// use mainstay::rate::{KeyedRateLimiter, Quota};
+    ///
+    /// let limiter: KeyedRateLimiter<String> = KeyedRateLimiter::new(Quota::per_hour(10))?;
+    /// assert!(limiter.try_acquire_n("tenant-7", 8).is_ok());
+    /// assert!(limiter.try_acquire_n("tenant-7", 8).is_err());
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
     ///
     /// # Errors
-    /// As [`try_acquire`](Self::try_acquire).
+    /// Fewer than `n` tokens are available; otherwise as [`try_acquire`](Self::try_acquire).
     #[inline]
-    pub fn try_acquire_n<Q>(&self, key: &Q, n: u32) -> Result<Answer, Refused>
+    pub fn try_acquire_n<Q>(&self, key: &Q, n: u32) -> Result<Grant, Denied>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        self.decide(key, n, |plan, arrival, now| Some((plan.take(arrival, now, n)?, n)))
+        self.0.decide(key, n, |gcra, start, now| Some((gcra.take(start, now, n)?, n)))
     }
 
-    /// Takes up to `n` tokens of `key`, as many as are there; see
-    /// [`RateLimiter::at_most`](super::RateLimiter::at_most).
+    /// Takes up to `n` tokens of `key`, as many as are available; see
+    /// [`RateLimiter::try_acquire_up_to`](super::RateLimiter::try_acquire_up_to).
+    ///
+    /// ```
+    /// use mainstay::rate::{KeyedRateLimiter, Quota};
+    ///
+    /// let limiter: KeyedRateLimiter<u64> = KeyedRateLimiter::new(Quota::per_hour(10))?;
+    /// assert_eq!(limiter.try_acquire_up_to(&7, 8)?.granted(), 8);
+    /// assert_eq!(limiter.try_acquire_up_to(&7, 8)?.granted(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`try_acquire`](Self::try_acquire).
-    pub fn at_most<Q>(&self, key: &Q, n: u32) -> Result<Answer, Refused>
+    pub fn try_acquire_up_to<Q>(&self, key: &Q, n: u32) -> Result<Grant, Denied>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let result = self.decide(key, n.min(1), |plan, arrival, now| {
-            let most = plan.remaining(arrival, now).min(n);
-            plan.take(arrival, now, most).filter(|_| most > 0).map(|next| (next, most))
+        let result = self.0.decide(key, n.min(1), |gcra, start, now| {
+            let most = gcra.remaining(start, now).min(n);
+            gcra.take(start, now, most).filter(|_| most > 0).map(|next| (next, most))
         });
-        result.map(|answer| answer.up_to(n))
+        result.map(|grant| grant.up_to(n))
     }
 
-    /// Charges `n` tokens of `key` whether they are there or not; see
+    /// Takes `n` tokens of `key` whether they are available or not; see
     /// [`RateLimiter::debit`](super::RateLimiter::debit).
+    ///
+    /// ```
+    /// use mainstay::rate::{KeyedRateLimiter, Quota};
+    ///
+    /// let limiter: KeyedRateLimiter<u64> = KeyedRateLimiter::new(Quota::per_hour(10))?;
+    /// limiter.debit(&7, 25)?;
+    /// assert_eq!(limiter.peek(&7).remaining(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// The key is new, and there is no room for it.
-    pub fn debit<Q>(&self, key: &Q, n: u32) -> Result<Answer, Refused>
+    pub fn debit<Q>(&self, key: &Q, n: u32) -> Result<Grant, Denied>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        self.with(key, |plan, arrival, nanos| {
-            *arrival = plan.debit(*arrival, plan.units(nanos), n);
-            answer(plan, *arrival, nanos, n, n)
+        self.0.with(key, |access| {
+            let KeyAccess { gcra, tat, now } = &access;
+            let next = gcra.debit(**tat, gcra.units(*now), n);
+            self.0.note_debt(gcra, next, *now);
+            *access.tat = next;
+            access.grant(n, n)
         })
     }
 
-    /// Gives back `n` of the tokens of `key` that `granted` says were granted, if nothing was taken of that
-    /// key after them, and nothing otherwise: what a single number can undo.
-    pub fn refund<Q>(&self, key: &Q, granted: &Answer, n: u32)
+    /// Returns `n` of the tokens of `grant`, which `key` was granted, if no request for the key was granted
+    /// after it. Otherwise it does nothing: the state of a key is a single number, which cannot tell what
+    /// came in between.
+    ///
+    /// ```
+    /// use mainstay::rate::{KeyedRateLimiter, Quota};
+    ///
+    /// let limiter: KeyedRateLimiter<u64> = KeyedRateLimiter::new(Quota::per_hour(10))?;
+    /// let grant = limiter.try_acquire_n(&7, 8)?;
+    /// limiter.refund(&7, &grant, 5);
+    /// assert_eq!(limiter.peek(&7).remaining(), 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn refund<Q>(&self, key: &Q, grant: &Grant, n: u32)
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let undo = |plan: &Plan, arrival: &mut u64| {
-            if *plan == granted.plan && *arrival == granted.ahead {
-                *arrival = arrival.saturating_sub(plan.cost(n.min(granted.granted)));
+        _ = self.0.with_known(key, |KeyAccess { gcra, tat, .. }| {
+            if *gcra == grant.status.gcra && *tat == grant.status.ahead {
+                *tat = tat.saturating_sub(gcra.cost(n.min(grant.granted())));
             }
-        };
-        match &self.keys {
-            Keys::Alike { map, common } => {
-                _ = self.if_known(map, common, key, |plan, arrival, _| undo(plan, arrival));
-            }
-            Keys::Own { map, .. } => {
-                let _ = map.get(key, |state| undo(&state.plan, &mut state.arrival));
-            }
-        }
+        });
     }
 
-    /// The figures of `key`, without taking anything: as if one token had been asked for. A key that is not
-    /// known is not made known.
-    pub fn peek<Q>(&self, key: &Q) -> Answer
+    /// Returns the status of `key` as if one token had been requested, without taking any. An unknown key
+    /// is not stored.
+    ///
+    /// ```
+    /// use mainstay::rate::{KeyedRateLimiter, Quota};
+    ///
+    /// let limiter: KeyedRateLimiter<u64> = KeyedRateLimiter::new(Quota::per_hour(10))?;
+    /// assert_eq!((limiter.peek(&7).remaining(), limiter.snapshot().keys), (10, 0));
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
+    pub fn peek<Q>(&self, key: &Q) -> RateLimitStatus
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let figures = |plan: &Plan, arrival: u64, nanos| answer(plan, arrival, nanos, 1, 0);
-        let full =
-            |quota: &Quota| figures(&Plan::new(quota).unwrap_or(Plan::INVALID), 0, self.now());
-        match &self.keys {
-            Keys::Alike { map, common } => self
-                .if_known(map, common, key, |plan, arrival, nanos| figures(plan, *arrival, nanos))
-                .unwrap_or_else(|| full(&{ *common.quota.lock() })),
-            Keys::Own { map, resolve } => {
-                let nanos = self.now();
-                map.get(key, |state| figures(&state.plan, state.arrival, nanos))
-                    .unwrap_or_else(|| full(&resolve(&key.to_owned())))
-            }
-        }
+        self.0.with_known(key, |access| access.status(1, 0)).unwrap_or_else(|| {
+            let quota = match &self.0.quotas {
+                Quotas::Common { common, .. } => *common.quota.lock(),
+                Quotas::PerKey { resolve, .. } => resolve(&key.to_owned()),
+            };
+            let gcra = Gcra::new(&quota).unwrap_or(Gcra::INVALID);
+            let now = self.0.timeline.now();
+            RateLimitStatus { gcra, ahead: 0, now, wanted: 1, granted: 0 }
+        })
     }
 
-    /// Forgets what `key` has used; with a resolver also its quota, which is asked for anew when it comes
-    /// back. Says whether it was known.
-    pub fn forget<Q>(&self, key: &Q) -> bool
+    /// Returns a view of `key` for a pipeline, by which each call takes one token of the key.
+    ///
+    /// ```
+    /// use mainstay::{pipeline::Pipeline, rate::{KeyedRateLimiter, Quota}};
+    ///
+    /// let tenants: KeyedRateLimiter<String> = KeyedRateLimiter::new(Quota::per_hour(1))?;
+    /// let pipeline = Pipeline::builder().guard(tenants.key("tenant-7")).build();
+    /// assert!(pipeline.call_blocking(|| Ok::<_, ()>(())).is_ok());
+    /// assert!(pipeline.call_blocking(|| Ok::<_, ()>(())).is_err());
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
+    pub fn key<'a, Q>(&'a self, key: &'a Q) -> KeyedRateLimitPolicy<'a, K, Q, S>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        KeyedRateLimitPolicy::new(self, key)
+    }
+
+    /// Removes `key`, which is full when it returns; with [`quota_by`](KeyedRateLimiterBuilder::quota_by)
+    /// its quota is resolved again then. Returns whether the key was known.
+    ///
+    /// ```
+    /// use mainstay::rate::{KeyedRateLimiter, Quota};
+    ///
+    /// let limiter: KeyedRateLimiter<String> = KeyedRateLimiter::new(Quota::per_hour(1))?;
+    /// limiter.try_acquire("tenant-7").unwrap();
+    /// assert!(limiter.remove("tenant-7"));
+    /// assert!(limiter.try_acquire("tenant-7").is_ok());
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
+    pub fn remove<Q>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        match &self.keys {
-            Keys::Alike { map, .. } => map.remove(key),
-            Keys::Own { map, .. } => map.remove(key),
+        match &self.0.quotas {
+            Quotas::Common { map, .. } => map.remove(key),
+            Quotas::PerKey { map, .. } => map.remove(key),
         }
     }
 
-    /// Asks the resolver anew for the quota of `key`, which keeps what it has used as
-    /// [`RateLimiter::reconfigure`](super::RateLimiter::reconfigure) does. Nothing happens if the key is not
-    /// known or there is no resolver.
+    /// Resolves the quota of `key` again, by [`quota_by`](KeyedRateLimiterBuilder::quota_by). Used tokens
+    /// stay used, as with [`RateLimiter::reconfigure`](super::RateLimiter::reconfigure). Does nothing if
+    /// the key is unknown or `quota_by` is not set.
+    ///
+    /// ```
+    /// use mainstay::rate::{KeyedRateLimiter, Quota};
+    /// use std::sync::{Arc, atomic::{AtomicU32, Ordering}};
+    ///
+    /// let rate = Arc::new(AtomicU32::new(10));
+    /// let shared = rate.clone();
+    /// let limiter: KeyedRateLimiter<u64> = KeyedRateLimiter::builder(Quota::unlimited())
+    ///     .quota_by(move |_| Quota::per_hour(shared.load(Ordering::Relaxed)))
+    ///     .build()?;
+    /// limiter.try_acquire_n(&7, 6).unwrap();
+    /// rate.store(100, Ordering::Relaxed);
+    /// limiter.refresh_quota(&7)?;
+    /// assert_eq!(limiter.peek(&7).remaining(), 94);
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
     ///
     /// # Errors
-    /// The quota is out of range. Then the old one stays.
-    pub fn resolve_again<Q>(&self, key: &Q) -> Result<(), ConfigError>
+    /// The new quota is out of range. The old one stays in force.
+    pub fn refresh_quota<Q>(&self, key: &Q) -> Result<(), ConfigError>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        if let Keys::Own { map, resolve } = &self.keys {
-            let plan = Plan::new(&resolve(&key.to_owned()))?;
-            let mut seen = map.get(key, |state| *state);
-            while let Some(before) = seen {
-                // After the state was read, and not under the lock, as in `Core::reconfigure`.
-                let nanos = self.now();
-                seen = map
-                    .get(key, |state| {
-                        if *state != before {
-                            return Some(*state);
-                        }
-                        *state =
-                            Own { arrival: plan.carry(&state.plan, state.arrival, nanos), plan };
-                        None
-                    })
-                    .flatten();
-            }
-        }
-        Ok(())
-    }
-
-    /// Puts another quota into force for all keys, while calls go on; see
-    /// [`RateLimiter::reconfigure`](super::RateLimiter::reconfigure). It goes through all keys, one shard at
-    /// a time.
-    ///
-    /// # Errors
-    /// The quota is out of range, or keys have quotas by a resolver, which
-    /// [`resolve_again`](Self::resolve_again) asks. Then nothing is changed.
-    pub fn reconfigure(&self, quota: Quota) -> Result<(), ConfigError> {
-        let plan = Plan::new(&quota)?;
-        let Keys::Alike { map, common } = &self.keys else {
-            return Err(ConfigError::new(
-                "quota",
-                quota,
-                "none, where a resolver gives each key its own",
-            ));
-        };
-        let next = loop {
-            let epoch = common.epoch.load(Acquire);
-            // After the epoch was read, and not under a lock, for the clock may be the user's own.
-            let nanos = self.now();
-            // One at a time: what `quota` says and what is in force must agree.
-            let mut present = common.quota.lock();
-            if common.epoch.load(Relaxed) != epoch {
-                continue;
-            }
-            // A change that comes before this one may still be at it below. The states that are in the units
-            // before the last must all have gone when the plan before the last is overwritten.
-            map.for_each(|state| common.convert(state, epoch, nanos));
-            common.live.write(epoch + 1, plan);
-            // Ordering: release, as it publishes the plan; and a swap, so that it is seen before the clock is
-            // read again.
-            common.epoch.swap(epoch + 1, AcqRel);
-            *present = quota;
-            break epoch + 1;
-        };
-        // So that none stays behind that is worth nothing and does not know it. If there is a later change, it
-        // has been here.
-        let now = self.clock.now();
-        let nanos = self.nanos(now);
-        map.for_each(|state| _ = common.show(state, (next, nanos), |_, _, _| ()));
-        self.teller.changed(plan, now);
-        Ok(())
-    }
-
-    /// The present figures.
-    #[must_use]
-    pub fn snapshot(&self) -> KeyedSnapshot {
-        fn figures<K, V, S>(map: &Map<K, V, S>) -> KeyedSnapshot {
-            KeyedSnapshot {
-                keys: map.len(),
-                max_keys: map.max_keys(),
-                evicted: map.evicted(),
-                refused: map.rejected(),
-            }
-        }
-        match &self.keys {
-            Keys::Alike { map, .. } => figures(map),
-            Keys::Own { map, .. } => figures(map),
-        }
-    }
-
-    /// Forgets every key.
-    pub fn clear(&self) {
-        match &self.keys {
-            Keys::Alike { map, .. } => map.clear(),
-            Keys::Own { map, .. } => map.clear(),
-        }
-    }
-
-    #[inline(always)]
-    fn decide<Q>(
-        &self,
-        key: &Q,
-        n: u32,
-        take: impl Fn(&Plan, u64, u64) -> Option<(u64, u32)>,
-    ) -> Result<Answer, Refused>
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
-    {
-        let decided = self.with(key, |plan, arrival, nanos| {
-            if n == 0 || plan.is_unlimited() {
-                return Ok(answer(plan, *arrival, nanos, n, n));
-            }
-            let taken = match plan.is_ordinary(n) {
-                true => take(plan, *arrival, plan.units(nanos)),
-                false => None,
-            };
-            let Some((next, granted)) = taken else {
-                return Err(answer(plan, *arrival, nanos, n, 0));
-            };
-            *arrival = next;
-            Ok(answer(plan, next, nanos, n, granted))
-        })?;
-        decided.map_err(|answer| {
-            let reason =
-                if answer.plan.is_invalid() { Reason::Misconfigured } else { Reason::RateLimited };
-            self.refuse(Refused { reason, ..Refused::new(answer, self.teller.name) })
-        })
-    }
-
-    /// Shows plan and arrival of `key`, which is put in if it is new, to `act`, with the time.
-    #[inline(always)]
-    fn with<Q, R>(&self, key: &Q, act: impl Fn(&Plan, &mut u64, u64) -> R) -> Result<R, Refused>
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
-    {
-        let found = match &self.keys {
-            Keys::Alike { map, common } => loop {
-                let epoch = common.epoch.load(Acquire);
-                let nanos = self.now();
-                let full = || {
-                    // Read outside the lock it may be a mixture, but then no state is of its epoch any more.
-                    let plan = common.live.read::<Plan>(epoch);
-                    Word::new(plan.units(nanos), epoch)
-                };
-                // Full by whatever plan there is when it is put in.
-                let make = || (key.to_owned(), Alike(Word::new(0, epoch)));
-                match map.get_or_insert(key, full, make, |state| {
-                    common.show(state, (epoch, nanos), &act)
-                }) {
-                    Ok(Some(result)) => break Ok(result),
-                    Ok(None) => {}
-                    Err(Full) => break Err(nanos),
+        let Quotas::PerKey { map, resolve } = &self.0.quotas else { return Ok(()) };
+        let gcra = Gcra::new(&resolve(&key.to_owned()))?;
+        let mut known = map.get(key, |state| *state);
+        while let Some(before) = known {
+            // After the state was read, and not under the lock, as in `Engine::reconfigure`.
+            let now = self.0.timeline.now();
+            let replace = |state: &mut OwnState| {
+                if *state != before {
+                    return Some(*state);
                 }
-            },
-            Keys::Own { map, resolve } => {
-                let nanos = self.now();
-                let make = || {
-                    let key = key.to_owned();
-                    // Kept like any other: so it is refused more cheaply the next time.
-                    let plan = Plan::new(&resolve(&key)).unwrap_or(Plan::INVALID);
-                    (key, Own { arrival: 0, plan })
-                };
-                let act = |state: &mut Own| act(&state.plan, &mut state.arrival, nanos);
-                map.get_or_insert(key, || nanos, make, act).map_err(|Full| nanos)
-            }
-        };
-        found.map_err(|nanos| {
-            let answer = answer(&Plan::NOTHING, 0, nanos, 1, 0);
-            self.refuse(Refused {
-                reason: Reason::Exhausted,
-                ..Refused::new(answer, self.teller.name)
-            })
-        })
-    }
-
-    /// Shows plan and arrival of `key`, if it is known, to `act`, with the time.
-    fn if_known<Q, R>(
-        &self,
-        map: &Map<K, Alike, S>,
-        common: &Common,
-        key: &Q,
-        act: impl Fn(&Plan, &mut u64, u64) -> R,
-    ) -> Option<R>
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-    {
-        loop {
-            let epoch = common.epoch.load(Acquire);
-            let nanos = self.now();
-            if let Some(result) = map.get(key, |state| common.show(state, (epoch, nanos), &act))? {
-                return Some(result);
-            }
+                let tat = gcra.convert(&state.gcra, state.tat, now);
+                self.0.note_debt(&gcra, tat, now);
+                *state = OwnState { tat, gcra };
+                None
+            };
+            known = map.get(key, replace).flatten();
         }
-    }
-
-    #[inline(always)]
-    fn refuse(&self, refused: Refused) -> Refused {
-        let at = || Instant::from_nanos(self.origin.as_nanos().saturating_add(refused.answer.now));
-        self.teller.refused(refused, at)
-    }
-
-    #[inline(always)]
-    fn now(&self) -> u64 {
-        self.nanos(self.clock.now())
-    }
-
-    #[inline(always)]
-    fn nanos(&self, instant: Instant) -> u64 {
-        instant.as_nanos().saturating_sub(self.origin.as_nanos())
+        Ok(())
     }
 }
 
-#[inline(always)]
-fn answer(plan: &Plan, ahead: u64, now: u64, wanted: u32, granted: u32) -> Answer {
-    Answer { plan: *plan, ahead, now, wanted, granted, before: Before::default() }
+impl<K, S> Clone for KeyedRateLimiter<K, S> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
 }
 
-impl<K, S> fmt::Debug for Keyed<K, S> {
+impl<K, S> fmt::Debug for KeyedRateLimiter<K, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keyed").field("name", &self.teller.name).finish_non_exhaustive()
+        f.debug_struct("KeyedRateLimiter").field("name", &self.name()).finish_non_exhaustive()
     }
 }

@@ -6,7 +6,7 @@ use governor::middleware::NoOpMiddleware;
 use governor::state::keyed::DashMapStateStore;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota as GovernorQuota, RateLimiter as Governor};
-use mainstay::rate::{Keyed, Quota, RateLimiter};
+use mainstay::rate::{KeyedRateLimiter, Quota, RateLimiter};
 use mainstay::time::{Clock, ManualClock};
 use peers::Race;
 use std::cell::Cell;
@@ -21,8 +21,8 @@ fn ours(quota: Quota, clock: &Clock) -> RateLimiter {
     RateLimiter::builder(quota).clock(clock.clone()).build().unwrap()
 }
 
-fn keyed(clock: &Clock) -> Keyed<u64> {
-    Keyed::builder(Quota::per_minute(MANY)).max_keys(1 << 21).clock(clock.clone()).build().unwrap()
+fn keyed(clock: &Clock) -> KeyedRateLimiter<u64> {
+    KeyedRateLimiter::builder(Quota::per_minute(MANY)).max_keys(1 << 21).clock(clock.clone()).build().unwrap()
 }
 
 fn many() -> GovernorQuota {

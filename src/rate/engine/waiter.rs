@@ -1,0 +1,152 @@
+//! One wait for tokens, from the first poll to the end.
+
+use super::Engine;
+use super::wait_queue::WakeUp;
+use crate::rate::grant::{Grant, RateLimitStatus};
+use crate::rate::timeline::Nanos;
+use crate::wait::WaiterKey;
+use std::task::Waker;
+
+/// Leads to an engine and keeps it alive.
+pub(crate) trait EngineRef {
+    fn engine(&self) -> &Engine;
+}
+
+impl EngineRef for &Engine {
+    fn engine(&self) -> &Engine {
+        self
+    }
+}
+
+/// A wait for tokens. Dropping it leaves the queue.
+#[derive(Debug)]
+pub(crate) struct Waiter<R: EngineRef> {
+    engine: R,
+    cost: u32,
+    /// `None` before it entered the queue, and after it left.
+    key: Option<WaiterKey>,
+}
+
+/// The result of a poll.
+#[derive(Debug)]
+pub(crate) enum WaiterPoll {
+    Granted(Grant),
+    Denied(RateLimitStatus),
+    /// To be polled again when woken, or at this time.
+    Pending(Option<Nanos>),
+}
+
+impl<R: EngineRef> Waiter<R> {
+    pub(crate) const fn new(engine: R, cost: u32) -> Self {
+        Self { engine, cost, key: None }
+    }
+
+    pub(crate) const fn cost(&self) -> u32 {
+        self.cost
+    }
+
+    /// Takes the tokens, enters the queue for them, or stays in it. A waiter that could not be granted
+    /// them by `deadline` is denied instead of entering.
+    pub(crate) fn poll(
+        &mut self,
+        now: Nanos,
+        deadline: Option<Nanos>,
+        waker: &Waker,
+    ) -> WaiterPoll {
+        // Cloning and dropping a waker runs user code. So it is cloned before the lock is taken, and
+        // declared before the guard, to be dropped after it.
+        let mut waker = Some(waker.clone());
+        let engine = self.engine.engine();
+        let mut waiters = engine.queue.lock();
+        if let Some(key) = self.key
+            && !waiters.is_first(key)
+        {
+            waiters.set_waker(key, &mut waker);
+            return WaiterPoll::Pending(None);
+        }
+        engine.return_to_later_time(&mut waiters, now);
+        let is_queued = self.key.is_some();
+        let others = waiters.len() > usize::from(is_queued);
+        // A waiter that is not queued yet would be the first of an empty queue.
+        let is_first = is_queued || !others;
+        loop {
+            let word = engine.word();
+            let gcra = engine.gcra(word);
+            let history = engine.history();
+            let is_free = self.cost == 0 || gcra.is_unlimited();
+            let behind = if is_first { 0 } else { engine.queue.queued_tokens() };
+            let units = gcra.units(now);
+            let tat = word.tat();
+            let ahead = tat.saturating_add(gcra.large_cost(behind));
+            let due = match gcra.is_ordinary(self.cost) {
+                true => gcra.nanos(gcra.due(ahead, self.cost)),
+                false => None,
+            };
+            let start = match is_queued {
+                true => gcra.paced_start(tat, units),
+                false => waiters.start(&gcra, tat, units),
+            };
+            let next = match is_free {
+                true => Some(tat),
+                false if due.is_none() || !is_first => None,
+                false => gcra.take(start, units, self.cost),
+            };
+            let is_late =
+                !is_queued && deadline.is_some_and(|deadline| due.is_none_or(|due| due > deadline));
+            let stays = next.is_none() && due.is_some() && !is_late;
+
+            // Everything that could grant the tokens earlier (a refund, another quota) takes the lock first,
+            // so this waiter cannot miss it. Only grants of the fast path can come in between; then the
+            // swap fails.
+            let is_catching_up = match next {
+                Some(next) if !is_free => next < units,
+                _ => waiters.is_catching_up,
+            };
+            let slow = stays || others || is_catching_up || waiters.set_back_from.is_some();
+            if !engine.swap(word, word.with_tat(next.unwrap_or(tat)).with_slow(slow)) {
+                continue;
+            }
+            waiters.is_catching_up = is_catching_up;
+            if stays {
+                match self.key {
+                    Some(key) => waiters.set_waker(key, &mut waker),
+                    None => {
+                        let key = engine.queue.enter(&mut waiters, self.cost, waker.take());
+                        self.key = Some(key);
+                    }
+                }
+                return WaiterPoll::Pending(due.filter(|_| is_first));
+            }
+            let (wake_up, _discarded) = match self.key.take() {
+                Some(key) => engine.queue.leave(&mut waiters, key),
+                None => (WakeUp::NONE, None),
+            };
+            drop(waiters);
+            wake_up.wake();
+            let granted = if next.is_some() { self.cost } else { 0 };
+            let ahead = next.unwrap_or(ahead);
+            let status = RateLimitStatus { gcra, ahead, now, wanted: self.cost, granted };
+            return match next {
+                Some(_) => WaiterPoll::Granted(Grant { status, history }),
+                None => WaiterPoll::Denied(status),
+            };
+        }
+    }
+
+    /// Leaves the queue.
+    pub(crate) fn leave(&mut self) {
+        let Some(key) = self.key.take() else { return };
+        let engine = self.engine.engine();
+        let mut waiters = engine.queue.lock();
+        let (wake_up, _discarded) = engine.queue.leave(&mut waiters, key);
+        engine.update_slow(&waiters);
+        drop(waiters);
+        wake_up.wake();
+    }
+}
+
+impl<R: EngineRef> Drop for Waiter<R> {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}

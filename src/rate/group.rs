@@ -1,0 +1,178 @@
+//! Several limits at once: [`RateLimiterGroup`].
+
+use super::engine::Engine;
+use super::grant::RateLimitStatus;
+use super::timeline::Nanos;
+use super::{Denied, POLICY, RateLimiter};
+use crate::error::{Error, Rejection};
+use crate::policy::{Admission, Context, Facts, Guard, OwnedGuard, Policy, kind};
+use crate::sync::PlainArc;
+use std::future::Ready;
+use std::time::Duration;
+
+/// A group of limiters that must all grant a request: tokens are taken from each of them, or from none.
+///
+/// All members are checked first, and tokens are taken only if each has them. So a request that one limiter
+/// denies takes nothing from the others. If another thread takes tokens in between, those taken so far
+/// are [refunded](RateLimiter::refund). The error names the limiter with the longest time to wait.
+///
+/// A limiter that is in the group several times is charged as many times.
+///
+/// A group does not wait: a waiter in several queues at once would hold up all of them.
+///
+/// ```
+/// use mainstay::rate::{Quota, RateLimiter, RateLimiterGroup};
+///
+/// let shared = RateLimiter::builder(Quota::per_second(5_000)).name("all tenants").build()?;
+/// let second = RateLimiter::builder(Quota::per_second(10)).name("10 a second").build()?;
+/// // Up to 1,099 on the first day: the burst, and what becomes available meanwhile.
+/// let day = RateLimiter::builder(Quota::per_day(1_000).burst(100)).name("1,000 a day").build()?;
+/// let limits = RateLimiterGroup::new([&second, &day, &shared]);
+/// if let Err(denied) = limits.try_acquire() {
+///     println!("{} is exceeded", denied.policy());
+/// }
+/// # Ok::<(), mainstay::error::ConfigError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct RateLimiterGroup {
+    members: PlainArc<[Member]>,
+}
+
+/// A limiter, and how many times it is in the group. Each limiter is one member: two would pass the check
+/// one by one, and then only one of them could take its tokens.
+#[derive(Clone, Debug)]
+struct Member {
+    limiter: RateLimiter,
+    times: u32,
+}
+
+/// How often a request checks all members, if another thread comes first each time. A bound, because two
+/// groups that share limiters could otherwise deny each other forever.
+const MAX_ROUNDS: usize = 16;
+
+impl RateLimiterGroup {
+    /// Creates a group of `limiters`. They may also be used by themselves and in other groups. An empty
+    /// group grants every request.
+    #[must_use]
+    pub fn new<'a>(limiters: impl IntoIterator<Item = &'a RateLimiter>) -> Self {
+        let mut members: Vec<Member> = Vec::new();
+        for limiter in limiters {
+            match members.iter_mut().find(|member| PlainArc::ptr_eq(&member.limiter.0, &limiter.0))
+            {
+                Some(member) => member.times = member.times.saturating_add(1),
+                None => members.push(Member { limiter: limiter.clone(), times: 1 }),
+            }
+        }
+        Self { members: members.into() }
+    }
+
+    /// Takes one token from each limiter, or from none.
+    ///
+    /// # Errors
+    /// One of them has no token, or has waiters.
+    pub fn try_acquire(&self) -> Result<(), Denied> {
+        self.try_acquire_n(1)
+    }
+
+    /// Takes `n` tokens from each limiter, or from none.
+    ///
+    /// ```
+    /// use mainstay::rate::{Quota, RateLimiter, RateLimiterGroup};
+    ///
+    /// let (small, large) =
+    ///     (RateLimiter::new(Quota::per_hour(5))?, RateLimiter::new(Quota::per_hour(50))?);
+    /// let group = RateLimiterGroup::new([&small, &large]);
+    /// assert!(group.try_acquire_n(6).is_err());
+    /// assert_eq!(large.peek().remaining(), 50);
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// One of them has fewer than `n` tokens, or has waiters.
+    pub fn try_acquire_n(&self, n: u32) -> Result<(), Denied> {
+        self.admit(n, Context::new())
+    }
+
+    fn admit(&self, n: u32, cx: Context) -> Result<(), Denied> {
+        let mut denial = None;
+        for _ in 0..MAX_ROUNDS {
+            denial = self.check(n, cx);
+            if denial.is_some() {
+                break;
+            }
+            denial = take(&self.members, n, cx);
+            if denial.is_none() {
+                break;
+            }
+            // Another thread took the tokens after the check.
+        }
+        denial.map_or(Ok(()), |(limiter, status)| Err(limiter.0.deny(status)))
+    }
+
+    /// The limiter that would deny the request; of several, the one with the longest time to wait.
+    fn check<'a>(&'a self, n: u32, mut cx: Context) -> Option<(&'a RateLimiter, RateLimitStatus)> {
+        let denies = |member: &'a Member| {
+            let Member { limiter, times } = member;
+            let n = n.saturating_mul(*times);
+            let (engine, now) = at_one_time(limiter, &mut cx);
+            Some((limiter, engine.would_take(n, now).err()?))
+        };
+        let wait =
+            |(_, status): &(_, RateLimitStatus)| status.retry_after().unwrap_or(Duration::MAX);
+        self.members.iter().filter_map(denies).max_by_key(wait)
+    }
+}
+
+/// Takes `n` tokens from all of `members`, or from none; then it returns the member that denied.
+fn take(members: &[Member], n: u32, mut cx: Context) -> Option<(&RateLimiter, RateLimitStatus)> {
+    let (Member { limiter, times }, others) = members.split_first()?;
+    let own = n.saturating_mul(*times);
+    let (engine, now) = at_one_time(limiter, &mut cx);
+    match engine.take(own, now) {
+        Err(status) => Some((limiter, status)),
+        Ok(grant) => take(others, n, cx).inspect(|_| limiter.refund(&grant, own)),
+    }
+}
+
+/// The engine of a limiter, and the time. Limiters on one clock share a reading of it.
+fn at_one_time<'a>(limiter: &'a RateLimiter, cx: &mut Context) -> (&'a Engine, Nanos) {
+    let shared = &*limiter.0;
+    *cx = cx.on(shared.timeline.clock());
+    let now = shared.timeline.nanos(cx.now());
+    (&shared.engine, shared.engine.check_clock(now, || shared.timeline.now()))
+}
+
+impl Policy for RateLimiterGroup {
+    type Kind = kind::Guard;
+
+    fn facts(&self) -> Facts {
+        Facts::new(POLICY, "rate_limiter_group")
+    }
+}
+
+/// Each call takes one token from each limiter.
+impl<T: Send, E: Send> Guard<T, E> for RateLimiterGroup {
+    type Permit<'a> = ();
+
+    async fn admit(&self, cx: Context) -> Result<(), Rejection> {
+        Guard::<T, E>::admit_blocking(self, cx)
+    }
+
+    fn admit_blocking(&self, cx: Context) -> Result<(), Rejection> {
+        self.admit(1, cx).map_err(Into::into)
+    }
+
+    fn record(&self, (): (), _: &Result<T, Error<E>>) {}
+}
+
+impl<T, E> OwnedGuard<T, E> for RateLimiterGroup {
+    type OwnedPermit = ();
+    type AdmitFuture = Ready<Result<(), Rejection>>;
+
+    fn admit_owned(&self, cx: Context) -> Admission<(), Self::AdmitFuture> {
+        self.admit(1, cx)
+            .map_or_else(|denied| Admission::Rejected(denied.into()), Admission::Admitted)
+    }
+
+    fn record_owned((): (), _: &Result<T, Error<E>>) {}
+}
