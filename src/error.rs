@@ -242,6 +242,8 @@ impl std::error::Error for TimedOut {}
 pub enum Reason {
     /// A circuit breaker is open, or half-open with as many probes running as it admits.
     CircuitOpen,
+    /// A concurrency limit is used up.
+    ConcurrencyLimited,
     /// A bounded resource other than a queue is exhausted, such as the number of keys.
     Exhausted,
     /// A setting that is checked only when it is used, such as the quota of one key, is out of
@@ -262,9 +264,10 @@ pub enum Reason {
 }
 
 impl Reason {
-    const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::CircuitOpen => "circuit open",
+            Self::ConcurrencyLimited => "concurrency limited",
             Self::Exhausted => "exhausted",
             Self::Misconfigured => "misconfigured",
             Self::RateLimited => "rate limited",

@@ -51,6 +51,7 @@
 //! | module | |
 //! |---|---|
 //! | [`rate`] | limits operations per second, for one key or many |
+//! | [`concurrency`] | limits operations at a time, by a limit that follows the server |
 //! | [`wait`] | limits operations at a time ([`Semaphore`]) |
 //!
 //! *Run and reuse*
@@ -105,6 +106,7 @@
 
 pub mod backoff;
 pub mod breaker;
+pub mod concurrency;
 pub mod docs;
 pub mod error;
 pub mod event;
@@ -139,6 +141,13 @@ pub use breaker::{
     CircuitBreakerState, ClassifiedCircuitBreaker, KeyedCircuitBreaker, KeyedCircuitBreakerBuilder,
     KeyedCircuitBreakerSnapshot, KeyedCircuitBreakerTotals, KeyedCircuitBreakerView,
     OwnedCircuitBreakerPermit, Transition, TransitionCause, TripStats,
+};
+pub use concurrency::{
+    AdaptiveLimiter, AdaptiveLimiterAcquireFuture, AdaptiveLimiterBuilder, AdaptiveLimiterPermit,
+    AdaptiveLimiterSnapshot, AimdController, BaselineController, BbrController,
+    ClassifiedAdaptiveLimiter, DropOnTimeout, Gradient2Controller, LearnedLimit, LimitController,
+    LimitReason, LimitUpdate, LimitWindow, OwnedAdaptiveLimiterAcquireFuture,
+    OwnedAdaptiveLimiterPermit, VegasController, WindowRule,
 };
 pub use error::{ConfigError, Error, Reason, Rejection, TimedOut};
 pub use event::{Event, EventValue, Observer, Subscription};

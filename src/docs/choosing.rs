@@ -9,6 +9,7 @@
 //! | the dependency is down or slow for seconds or minutes | [`CircuitBreaker`] | some calls that might have succeeded are rejected | `.breaker(…)` |
 //! | one of many hosts is down | [`KeyedCircuitBreaker`] | a breaker per host | `.guard(hosts.key(&host))` |
 //! | the dependency accepts, or you have paid for, a limited rate | [`RateLimiter`] | calls wait or are rejected | `.rate_limit(…)` |
+//! | the capacity of the dependency, or of your own server, is limited and unknown | [`AdaptiveLimiter`](crate::concurrency::AdaptiveLimiter) | two clock readings; excess calls are rejected or wait | `.adaptive_limit(…)` |
 //! | several rate limits apply to the same call | [`RateLimiterGroup`] | no waiting: a call is granted by all or by none | `.guard(…)` |
 //! | another condition decides | a [`Guard`] that you implement | | `.guard(…)` |
 //!

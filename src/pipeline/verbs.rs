@@ -4,6 +4,7 @@ use super::layers::{GuardLayer, LimitLayer, RepeatLayer};
 use super::stack::{EmptyStack, PipelineStack};
 use super::{Pipeline, PipelineBuilder};
 use crate::breaker::ClassifiedCircuitBreaker;
+use crate::concurrency::ClassifiedAdaptiveLimiter;
 use crate::policy::{Policy, kind, kind::Matches};
 use crate::rate::RateLimitPolicy;
 use crate::retry::RetryWhen;
@@ -97,6 +98,20 @@ impl<S> PipelineBuilder<S> {
         self,
         limiter: impl Into<RateLimitPolicy>,
     ) -> PipelineBuilder<PipelineStack<S, GuardLayer<RateLimitPolicy>>> {
+        self.guard(limiter.into())
+    }
+
+    /// Adds an [`AdaptiveLimiter`](crate::concurrency::AdaptiveLimiter), or one
+    /// [`classified_by`](crate::concurrency::AdaptiveLimiter::classified_by) a rule: rejects calls
+    /// beyond a limit that follows the latencies of the calls below it.
+    #[must_use]
+    pub fn adaptive_limit<C>(
+        self,
+        limiter: impl Into<ClassifiedAdaptiveLimiter<C>>,
+    ) -> PipelineBuilder<PipelineStack<S, GuardLayer<ClassifiedAdaptiveLimiter<C>>>>
+    where
+        C: Send + Sync,
+    {
         self.guard(limiter.into())
     }
 

@@ -41,6 +41,11 @@ impl Buckets {
         index_of(nanos(duration)).saturating_sub(self.first).min(self.len - 1)
     }
 
+    /// Where a bucket begins, in nanoseconds; one past the last bucket, where that ends.
+    pub(crate) const fn lower_bound(self, bucket: usize) -> u64 {
+        lower_bound(self.first + bucket)
+    }
+
     /// The middle of a bucket.
     pub(crate) const fn middle(self, bucket: usize) -> Duration {
         let index = self.first + bucket;

@@ -1,0 +1,43 @@
+//! Concurrency limits by themselves. Beside other crates: `benches/peers`.
+
+#![allow(missing_docs)] // criterion's macro makes a function without any
+
+use std::hint::black_box;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use futures::executor::block_on;
+use mainstay::concurrency::simulator::{ControlledLimit, Trace, simulate};
+use mainstay::concurrency::{AdaptiveLimiter, BaselineController};
+use mainstay::time::Clock;
+use mainstay::wait::Semaphore;
+
+fn concurrency(c: &mut Criterion) {
+    let clock = Clock::system();
+    c.bench_function("clock, twice", |b| b.iter(|| black_box((clock.now(), clock.now()))));
+    let semaphore = Semaphore::new(8);
+    c.bench_function("semaphore/try_acquire + release", |b| b.iter(|| semaphore.try_acquire()));
+
+    let limiter = AdaptiveLimiter::builder().build().expect("valid");
+    c.bench_function("adaptive/try_acquire + success", |b| {
+        b.iter(|| limiter.try_acquire().expect("nothing else is under way").success());
+    });
+    c.bench_function("adaptive/try_acquire + drop", |b| b.iter(|| limiter.try_acquire().is_ok()));
+    c.bench_function("adaptive/block_on(acquire) + success", |b| {
+        b.iter(|| block_on(limiter.acquire()).expect("nothing else is under way").success());
+    });
+    c.bench_function("adaptive/rejection", |b| {
+        let all: Vec<_> = std::iter::from_fn(|| limiter.try_acquire().ok()).collect();
+        b.iter(|| limiter.try_acquire().is_err());
+        drop(all);
+    });
+
+    let mut group = c.benchmark_group("simulator");
+    group.sample_size(10);
+    group.bench_function("step_in_load, 120,000 calls", |b| {
+        let trace = Trace::step_in_load();
+        b.iter(|| simulate(&trace, "ours", || ControlledLimit::new(BaselineController::new())));
+    });
+}
+
+criterion_group!(benches, concurrency);
+criterion_main!(benches);

@@ -1,0 +1,36 @@
+//! Concurrency limits beside tokio's semaphore, which most services use for one.
+//!
+//! An adaptive limiter reads the clock twice per call, which the others do not; `clock, twice` is
+//! what that costs.
+
+use std::hint::black_box;
+
+use mainstay::concurrency::AdaptiveLimiter;
+use mainstay::time::Clock;
+use mainstay::wait::Semaphore;
+use peers::Race;
+
+fn main() {
+    let clock = Clock::system();
+    let limiter = AdaptiveLimiter::builder().build().expect("valid");
+    let ours = Semaphore::new(20);
+    let tokio = tokio::sync::Semaphore::new(20);
+    Race::new("concurrency: admit + release, one thread")
+        .each("adaptive", || limiter.try_acquire().unwrap().success())
+        .each("clock, twice", || drop(black_box((clock.now(), clock.now()))))
+        .each("semaphore", || drop(black_box(ours.try_acquire().unwrap())))
+        .each("tokio", || drop(black_box(tokio.try_acquire().unwrap())))
+        .run();
+
+    for threads in [2, 8] {
+        Race::new(format!("concurrency: admit + release on {threads} threads"))
+            .threads("adaptive", threads, || {
+                if let Ok(permit) = limiter.try_acquire() {
+                    permit.success();
+                }
+            })
+            .threads("semaphore", threads, || drop(black_box(ours.try_acquire())))
+            .threads("tokio", threads, || drop(black_box(tokio.try_acquire())))
+            .run();
+    }
+}

@@ -1,0 +1,42 @@
+//! Scenario: every controller of concurrency limits over ten traces of overload, on virtual time.
+//! Which limit does each find, and what does it cost in goodput and latency?
+//!
+//! Prints a table, and writes pictures of limit, latency and goodput over time to
+//! `target/overload_lab.html`. The name of a trace plays only that one.
+//!
+//! Run with: cargo run --release --example overload_lab [trace]
+
+use mainstay::concurrency::simulator::{Trace, compare, html_page};
+use std::fs;
+
+fn main() -> std::io::Result<()> {
+    let only = std::env::args().nth(1);
+    let chosen = |trace: &Trace| only.as_ref().is_none_or(|only| only == trace.name);
+    println!(
+        "{:<17} {:<10} {:>8} {:>10} {:>10} {:>6} {:>8} {:>6} {:>7}",
+        "trace", "policy", "goodput", "p50", "p99", "ratio", "limit ±", "Jain", "back in"
+    );
+    let mut all = Vec::new();
+    for trace in Trace::all().into_iter().filter(chosen) {
+        let results = compare(&trace);
+        for result in &results {
+            println!("{result}");
+        }
+        println!();
+        all.push(results);
+    }
+    assert!(!all.is_empty(), "no such trace");
+    for results in &all {
+        let [others @ .., ours] = &results[..] else { continue };
+        let best = others.iter().map(|other| other.goodput).fold(0.0, f64::max);
+        // Many small limiters in front of one server are beyond what latencies alone can tell.
+        if ours.trace != "nine_clients" {
+            assert!(ours.goodput > 0.95 && ours.goodput > best - 0.05, "{ours}");
+            assert!(ours.p99_ratio < 2.0, "{ours}");
+        }
+    }
+    fs::create_dir_all("target")?;
+    fs::write("target/overload_lab.html", html_page(&all))?;
+    println!("pictures: target/overload_lab.html");
+    Ok(())
+}

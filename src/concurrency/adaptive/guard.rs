@@ -1,0 +1,176 @@
+//! The limiter as a policy, and what a result says about load.
+
+use super::permit::{AdaptiveLimiterPermit, OwnedAdaptiveLimiterPermit};
+use super::shared::CallEnd;
+use super::{AdaptiveLimiter, OwnedAdaptiveLimiterAcquireFuture, POLICY};
+use crate::error::{Error, Rejection};
+use crate::outcome::{Classify, Outcome};
+use crate::policy::{Admission, Context, Facts, Guard, OwnedGuard, Policy, kind};
+use crate::time::Instant;
+
+/// The default classifier of an adaptive limiter: a success is a success, a timeout is an overload,
+/// and everything else says nothing about load.
+///
+/// An error of the operation itself is ignored, because it may have ended quickly. To count a
+/// server's refusals as overload, give the limiter a classifier of your own with
+/// [`classified_by`](AdaptiveLimiter::classified_by).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DropOnTimeout;
+
+impl<T, E> Classify<T, E> for DropOnTimeout {
+    #[inline]
+    fn classify(&self, result: &Result<T, Error<E>>, _: Option<std::time::Duration>) -> Outcome {
+        match result {
+            Ok(_) => Outcome::Success,
+            Err(Error::Timeout(_)) => Outcome::Failure,
+            Err(_) => Outcome::Ignore,
+        }
+    }
+}
+
+/// A view of an [`AdaptiveLimiter`] that classifies results by `C`; made by
+/// [`AdaptiveLimiter::classified_by`]. It implements [`Guard`] and [`OwnedGuard`].
+#[derive(Clone, Debug)]
+pub struct ClassifiedAdaptiveLimiter<C> {
+    limiter: AdaptiveLimiter,
+    classify: C,
+}
+
+impl<C> ClassifiedAdaptiveLimiter<C> {
+    pub(super) const fn new(limiter: AdaptiveLimiter, classify: C) -> Self {
+        Self { limiter, classify }
+    }
+
+    /// Returns the limiter.
+    #[must_use]
+    pub const fn limiter(&self) -> &AdaptiveLimiter {
+        &self.limiter
+    }
+
+    /// The end of a call as the limiter counts it; `None` if it does not.
+    fn end<T, E>(classify: &C, result: &Result<T, Error<E>>) -> Option<CallEnd>
+    where
+        C: Classify<T, E>,
+    {
+        match classify.classify(result, None) {
+            Outcome::Success | Outcome::Slow => Some(CallEnd::Success),
+            outcome if outcome.is_failure() => Some(CallEnd::Dropped),
+            _ => None,
+        }
+    }
+
+    /// When a call that is admitted by `cx` stops waiting; `None` if it does not wait at all.
+    fn deadline(&self, cx: Context) -> Option<Instant> {
+        let settings = &self.limiter.shared().settings;
+        if settings.max_wait.is_zero() {
+            return None;
+        }
+        let own = cx.now() + settings.max_wait;
+        Some(cx.deadline().instant().map_or(own, |deadline| deadline.min(own)))
+    }
+}
+
+impl From<&AdaptiveLimiter> for ClassifiedAdaptiveLimiter<DropOnTimeout> {
+    fn from(limiter: &AdaptiveLimiter) -> Self {
+        limiter.clone().into()
+    }
+}
+
+impl From<AdaptiveLimiter> for ClassifiedAdaptiveLimiter<DropOnTimeout> {
+    fn from(limiter: AdaptiveLimiter) -> Self {
+        Self::new(limiter, DropOnTimeout)
+    }
+}
+
+impl<C: Clone> From<&ClassifiedAdaptiveLimiter<C>> for ClassifiedAdaptiveLimiter<C> {
+    fn from(limiter: &ClassifiedAdaptiveLimiter<C>) -> Self {
+        limiter.clone()
+    }
+}
+
+impl<C: Send + Sync> Policy for ClassifiedAdaptiveLimiter<C> {
+    type Kind = kind::Guard;
+
+    fn facts(&self) -> Facts {
+        let identity = std::ptr::from_ref(self.limiter.shared()).addr();
+        Facts::new(POLICY, self.limiter.name()).records_outcomes().identity(identity)
+    }
+}
+
+impl<T: Send, E: Send, C: Classify<T, E>> Guard<T, E> for ClassifiedAdaptiveLimiter<C> {
+    type Permit<'a>
+        = AdaptiveLimiterPermit<'a>
+    where
+        Self: 'a;
+
+    async fn admit(&self, cx: Context) -> Result<AdaptiveLimiterPermit<'_>, Rejection> {
+        let cx = cx.on(&self.limiter.shared().settings.clock);
+        match self.deadline(cx) {
+            None => self.limiter.try_acquire_at(cx.now()),
+            Some(deadline) => self.limiter.acquire_until(deadline).await,
+        }
+    }
+
+    fn admit_blocking(&self, cx: Context) -> Result<AdaptiveLimiterPermit<'_>, Rejection> {
+        let cx = cx.on(&self.limiter.shared().settings.clock);
+        match self.deadline(cx) {
+            None => self.limiter.try_acquire_at(cx.now()),
+            Some(deadline) => self.limiter.acquire_until(deadline).block(),
+        }
+    }
+
+    #[inline]
+    fn record<'a>(&'a self, permit: AdaptiveLimiterPermit<'a>, result: &Result<T, Error<E>>) {
+        if let Some(end) = Self::end(&self.classify, result) {
+            permit.end(end);
+        }
+    }
+}
+
+impl<T, E, C: Classify<T, E> + Clone> OwnedGuard<T, E> for ClassifiedAdaptiveLimiter<C> {
+    type OwnedPermit = (OwnedAdaptiveLimiterPermit, C);
+    type AdmitFuture = AdmitFuture<C>;
+
+    fn admit_owned(&self, cx: Context) -> Admission<Self::OwnedPermit, AdmitFuture<C>> {
+        let cx = cx.on(&self.limiter.shared().settings.clock);
+        let Some(deadline) = self.deadline(cx) else {
+            return match self.limiter.try_acquire_owned_at(cx.now()) {
+                Ok(permit) => Admission::Admitted((permit, self.classify.clone())),
+                Err(rejection) => Admission::Rejected(rejection),
+            };
+        };
+        let acquire = OwnedAdaptiveLimiterAcquireFuture::new(self.limiter.clone(), deadline);
+        Admission::Waiting(AdmitFuture { acquire, classify: Some(self.classify.clone()) })
+    }
+
+    fn record_owned((permit, classify): Self::OwnedPermit, result: &Result<T, Error<E>>) {
+        if let Some(end) = Self::end(&classify, result) {
+            permit.end(end);
+        }
+    }
+}
+
+/// Waits for the permit of an owned call.
+#[pin_project::pin_project]
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+#[allow(unreachable_pub)] // an associated type names it
+pub struct AdmitFuture<C> {
+    #[pin]
+    acquire: OwnedAdaptiveLimiterAcquireFuture,
+    classify: Option<C>,
+}
+
+impl<C> Future for AdmitFuture<C> {
+    type Output = Result<(OwnedAdaptiveLimiterPermit, C), Rejection>;
+
+    fn poll(
+        self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Self::Output> {
+        let this = self.project();
+        this.acquire.poll(cx).map_ok(|permit| {
+            (permit, this.classify.take().expect("a future is not polled after it has returned"))
+        })
+    }
+}

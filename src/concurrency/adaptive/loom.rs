@@ -1,0 +1,155 @@
+//! Models of the adaptive limiter: limit updates against admission, release against cancellation.
+
+use super::shared::CallEnd;
+use super::{AdaptiveLimiter, AdaptiveLimiterPermit};
+use crate::concurrency::controller::{
+    LimitController, LimitReason, LimitUpdate, LimitWindow, WindowRule,
+};
+use crate::error::Reason;
+use crate::sync::thread::Parker;
+use crate::time::ManualClock;
+use loom::sync::Arc;
+use loom::thread;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
+use std::task::Context;
+use std::time::Duration;
+
+/// Goes to `to` at the first window.
+struct Jump {
+    limit: f64,
+    to: f64,
+}
+
+impl LimitController for Jump {
+    fn limit(&self) -> f64 {
+        self.limit
+    }
+
+    fn update(&mut self, _: &LimitWindow) -> LimitUpdate {
+        self.limit = self.to;
+        LimitUpdate { limit: self.to, reason: LimitReason::Growth }
+    }
+
+    fn window_rule(&self) -> WindowRule {
+        WindowRule { min_duration: Duration::from_secs(1), min_calls: 1, min_latencies: 0 }
+    }
+}
+
+fn limiter(limit: f64, to: f64, time: &ManualClock) -> AdaptiveLimiter {
+    AdaptiveLimiter::builder().controller(Jump { limit, to }).clock(time.clock()).build().unwrap()
+}
+
+/// Calls under way, counted outside of what is modelled.
+#[derive(Default)]
+struct UnderWay(AtomicI64);
+
+impl UnderWay {
+    /// Holds `permit` across a point at which others may run.
+    fn run(&self, permit: AdaptiveLimiterPermit<'_>, limit: i64) {
+        assert!(self.0.fetch_add(1, SeqCst) < limit);
+        thread::yield_now();
+        self.0.fetch_sub(1, SeqCst);
+        permit.end(CallEnd::Success);
+    }
+}
+
+/// A window closes and the limit grows while another call asks for admission.
+#[test]
+fn a_growing_limit_against_admission() {
+    loom::model(|| {
+        let time = ManualClock::new();
+        let limiter = limiter(1.0, 2.0, &time);
+        let permit = limiter.try_acquire().unwrap();
+        time.advance(Duration::from_secs(2));
+        let under_way = Arc::new(UnderWay::default());
+        let other = thread::spawn({
+            let (limiter, under_way) = (limiter.clone(), Arc::clone(&under_way));
+            move || {
+                if let Ok(permit) = limiter.try_acquire() {
+                    under_way.run(permit, 2);
+                }
+            }
+        });
+        permit.success();
+        other.join().unwrap();
+        assert_eq!((limiter.in_flight(), limiter.limit()), (0, 2.0));
+        let _both = [limiter.try_acquire().unwrap(), limiter.try_acquire().unwrap()];
+        assert!(limiter.try_acquire().is_err());
+    });
+}
+
+/// A window closes and the limit shrinks: at no time are more calls under way than the higher
+/// limit, and once the new one is in force, not more than that.
+#[test]
+fn a_shrinking_limit_against_admission() {
+    loom::model(|| {
+        let time = ManualClock::new();
+        let limiter = limiter(2.0, 1.0, &time);
+        let permit = limiter.try_acquire().unwrap();
+        time.advance(Duration::from_secs(2));
+        let under_way = Arc::new(UnderWay::default());
+        let other = thread::spawn({
+            let (limiter, under_way) = (limiter.clone(), Arc::clone(&under_way));
+            move || {
+                if let Ok(permit) = limiter.try_acquire() {
+                    under_way.run(permit, 2);
+                }
+            }
+        });
+        permit.success();
+        if let Ok(permit) = limiter.try_acquire() {
+            under_way.run(permit, 2);
+        }
+        other.join().unwrap();
+        assert_eq!((limiter.in_flight(), limiter.limit()), (0, 1.0));
+        let _one = limiter.try_acquire().unwrap();
+        assert_eq!(limiter.try_acquire().unwrap_err().reason(), Reason::ConcurrencyLimited);
+    });
+}
+
+#[test]
+fn a_release_against_a_cancelled_wait() {
+    loom::model(|| {
+        let time = ManualClock::new();
+        let limiter = limiter(1.0, 1.0, &time);
+        let permit = limiter.try_acquire().unwrap();
+        let waiting = thread::spawn({
+            let limiter = limiter.clone();
+            move || {
+                let parker = Parker::current();
+                let mut wait = pin!(limiter.acquire());
+                let _ = wait.as_mut().poll(&mut Context::from_waker(parker.waker()));
+            }
+        });
+        drop(permit);
+        waiting.join().unwrap();
+        assert_eq!((limiter.in_flight(), limiter.snapshot().queued), (0, 0));
+        assert!(limiter.try_acquire().is_ok());
+    });
+}
+
+/// A replaced controller's last decision does not undo the new one's.
+#[test]
+fn a_replacement_against_a_closing_window() {
+    loom::model(|| {
+        let time = ManualClock::new();
+        let limiter = limiter(2.0, 3.0, &time);
+        let permit = limiter.try_acquire().unwrap();
+        time.advance(Duration::from_secs(2));
+        let closing = thread::spawn({
+            let limiter = limiter.clone();
+            let permit = limiter.try_acquire_owned().unwrap();
+            move || {
+                permit.success();
+                drop(limiter);
+            }
+        });
+        drop(permit);
+        limiter.0.replace(Box::new(Jump { limit: 5.0, to: 5.0 }));
+        closing.join().unwrap();
+        assert_eq!(limiter.limit(), 5.0);
+        assert_eq!(limiter.0.semaphore.limit(), 5);
+    });
+}

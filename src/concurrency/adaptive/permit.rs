@@ -1,0 +1,122 @@
+//! Permits of an adaptive limiter.
+
+use super::AdaptiveLimiter;
+use super::shared::{CallEnd, Shared};
+use crate::time::Instant;
+use crate::wait::{OwnedSemaphorePermit, SemaphorePermit};
+use std::fmt;
+
+/// The permit of one call, which also takes its outcome.
+///
+/// The limiter learns from [`success`](Self::success) and [`dropped`](Self::dropped). Dropping the
+/// permit releases it without an outcome, which is right for a cancelled call and for a failure
+/// that says nothing about load: a validation error ends quickly, and its latency is not that of
+/// the work.
+///
+/// ```
+/// use mainstay::concurrency::AdaptiveLimiter;
+///
+/// let limiter = AdaptiveLimiter::builder().build()?;
+/// let permit = limiter.try_acquire().expect("nothing else is under way");
+/// # fn send() -> Result<(), std::io::Error> { Ok(()) }
+/// match send() {
+///     Ok(()) => permit.success(),
+///     Err(error) if error.kind() == std::io::ErrorKind::TimedOut => permit.dropped(),
+///     Err(_) => permit.ignored(),
+/// }
+/// # Ok::<(), mainstay::error::ConfigError>(())
+/// ```
+#[must_use = "a permit is released when dropped"]
+pub struct AdaptiveLimiterPermit<'a> {
+    shared: &'a Shared,
+    permit: SemaphorePermit<'a>,
+    started: Instant,
+}
+
+/// An [`AdaptiveLimiterPermit`] that keeps its limiter alive.
+#[must_use = "a permit is released when dropped"]
+pub struct OwnedAdaptiveLimiterPermit {
+    limiter: AdaptiveLimiter,
+    permit: OwnedSemaphorePermit,
+    started: Instant,
+}
+
+impl<'a> AdaptiveLimiterPermit<'a> {
+    #[inline]
+    pub(super) fn new(shared: &'a Shared, permit: SemaphorePermit<'a>, started: Instant) -> Self {
+        Self { shared, permit, started }
+    }
+
+    /// Releases the permit, and records that the call succeeded.
+    #[inline]
+    pub fn success(self) {
+        self.end(CallEnd::Success);
+    }
+
+    /// Releases the permit, and records that the call met an overload: it timed out, or the server
+    /// refused it.
+    pub fn dropped(self) {
+        self.end(CallEnd::Dropped);
+    }
+
+    /// Releases the permit without an outcome, as dropping it does.
+    pub fn ignored(self) {}
+
+    #[inline]
+    pub(super) fn end(self, end: CallEnd) {
+        let Self { shared, permit, started } = self;
+        let now = shared.settings.clock.now();
+        shared.count(started, now, end);
+        drop(permit);
+        shared.after(now);
+    }
+}
+
+impl OwnedAdaptiveLimiterPermit {
+    pub(super) fn new(
+        limiter: AdaptiveLimiter,
+        permit: OwnedSemaphorePermit,
+        started: Instant,
+    ) -> Self {
+        Self { limiter, permit, started }
+    }
+
+    /// Releases the permit, and records that the call succeeded.
+    pub fn success(self) {
+        self.end(CallEnd::Success);
+    }
+
+    /// Releases the permit, and records that the call met an overload: it timed out, or the server
+    /// refused it.
+    pub fn dropped(self) {
+        self.end(CallEnd::Dropped);
+    }
+
+    /// Releases the permit without an outcome, as dropping it does.
+    pub fn ignored(self) {}
+
+    pub(super) fn end(self, end: CallEnd) {
+        let Self { limiter, permit, started } = self;
+        let shared = limiter.shared();
+        let now = shared.settings.clock.now();
+        shared.count(started, now, end);
+        drop(permit);
+        shared.after(now);
+    }
+}
+
+impl fmt::Debug for AdaptiveLimiterPermit<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdaptiveLimiterPermit")
+            .field("started", &self.started)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for OwnedAdaptiveLimiterPermit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnedAdaptiveLimiterPermit")
+            .field("started", &self.started)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,94 @@
+//! Additive increase, multiplicative decrease.
+
+use super::{Bounds, LearnedLimit, LimitController, LimitReason, LimitUpdate, LimitWindow};
+use super::{WindowRule, bounds_setters};
+use crate::error::ConfigError;
+use std::time::Duration;
+
+/// A controller that reacts to dropped calls only: it adds one per window, and multiplies by 0.9 in
+/// a window with a dropped call, as TCP Reno does.
+///
+/// It needs no latency and no baseline, but it sees an overload only when calls time out or are
+/// refused. Use it where the server refuses work itself.
+#[derive(Clone, Debug)]
+pub struct AimdController {
+    bounds: Bounds,
+    limit: f64,
+    decrease: f64,
+    timeout: Option<Duration>,
+}
+
+impl AimdController {
+    /// Creates a controller with the default settings.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            bounds: Bounds::DEFAULT,
+            limit: Bounds::DEFAULT.initial,
+            decrease: 0.9,
+            timeout: None,
+        }
+    }
+
+    bounds_setters!();
+
+    /// Sets the factor of a decrease, above 0 and below 1. Default 0.9.
+    #[must_use]
+    pub const fn decrease_factor(mut self, factor: f64) -> Self {
+        self.decrease = factor;
+        self
+    }
+
+    /// Sets the latency from which a successful window counts as dropped, by its p90. Default none.
+    #[must_use]
+    pub const fn latency_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+}
+
+impl Default for AimdController {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl LimitController for AimdController {
+    fn limit(&self) -> f64 {
+        self.limit
+    }
+
+    fn update(&mut self, window: &LimitWindow) -> LimitUpdate {
+        let late = self.timeout.is_some_and(|timeout| window.p90 >= timeout);
+        let (limit, reason) = if window.dropped > 0 || late {
+            (self.limit * self.decrease, LimitReason::Dropped)
+        } else if f64::from(window.peak_in_flight) * 2.0 >= self.limit.floor() {
+            (self.limit + 1.0, LimitReason::Growth)
+        } else {
+            (self.limit, LimitReason::ApplicationLimited)
+        };
+        self.limit = self.bounds.clamp(limit);
+        LimitUpdate { limit: self.limit, reason }
+    }
+
+    /// A hundred milliseconds: a decrease is small, so it may come often.
+    fn window_rule(&self) -> WindowRule {
+        WindowRule { min_duration: Duration::from_millis(100), min_calls: 1, min_latencies: 1 }
+    }
+
+    fn adopt(&mut self, learned: LearnedLimit) {
+        self.limit = self.bounds.clamp(learned.limit);
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.bounds.validate()?;
+        match self.decrease > 0.0 && self.decrease < 1.0 {
+            true => Ok(()),
+            false => Err(ConfigError::new(
+                "decrease_factor",
+                self.decrease,
+                "a factor above 0 and below 1",
+            )),
+        }
+    }
+}

@@ -1,0 +1,472 @@
+//! The default controller: latency against a baseline that an overload cannot move.
+
+use super::bounds_setters;
+use super::smoothing::{Covariance, Ema, Smoother};
+use super::{Bounds, LearnedLimit, LimitController, LimitReason, LimitUpdate, LimitWindow};
+use crate::error::ConfigError;
+use crate::random::Random;
+use std::time::Duration;
+
+/// The default controller: it keeps a short queue in the server, measured against the latency
+/// without load.
+///
+/// # How it works
+///
+/// The latency of a window is its p90. The *baseline* is what the latency is without a queue. Of a
+/// limit `L` that is used up, the part that queues in the server is then
+///
+/// ```text
+/// queue = L · (1 − baseline / latency)
+/// ```
+///
+/// The limit grows while the queue is shorter than α = max(3 · log10 L, L / 12), and is cut back to
+/// the middle between the thresholds when it is longer than β = max(6 · log10 L, L / 5) for two
+/// windows, or at once if the latency has doubled. The latency is smoothed by a median of five and
+/// an average over five, which begin anew whenever the limit has moved: what was measured under
+/// another limit says nothing about this one.
+///
+/// All other controllers fail by their baseline: it drifts up in a long overload, until the queue
+/// looks short and the limit grows again. Here the baseline moves
+///
+/// * down, whenever a window is faster;
+/// * up or down, as an average over ten windows, while the limit is *not* used up: then there is no
+///   queue of the limiter's making;
+/// * up after a *probe*, if the server has become slower for all calls alike.
+///
+/// A probe halves the limit for one window. It is made about every 30 windows while the limit is
+/// used up, and sooner when lowering the limit has not brought the latency down. If half the limit
+/// brings half the latency, the server has a queue, and the baseline stays. If the latency does not
+/// respond, the server is either slower or has a queue of other clients' making. A slower server
+/// stretches all latencies by one factor; a queue adds the same time to each, which moves the
+/// median by a larger factor than the p90. Only in the first case the baseline is raised. (Where
+/// all calls take the same time the two cannot be told apart, and the baseline is raised.) While
+/// the limiter is not saturated it never probes.
+///
+/// # Overload
+///
+/// * Windows with more than 5 % dropped calls lower the limit once, by a tenth; more than half, by
+///   30 %.
+/// * A p90 above [`max_healthy_latency`](Self::max_healthy_latency) lowers the limit, whatever the
+///   baseline says.
+/// * If nearly all calls take the same time, and more than twice the usual, they are being timed
+///   out: that lowers the limit too.
+///
+/// After a fall the limit grows by half per window up to four fifths of where the fall began, and
+/// by a tenth per window from there on. The limit never exceeds five times the calls that were
+/// under way at once during the last 30 windows.
+#[derive(Clone, Debug)]
+pub struct BaselineController {
+    bounds: Bounds,
+    limit: f64,
+    max_healthy_latency: Option<Duration>,
+    probe_limit: f64,
+    headroom: f64,
+    random: Random,
+    latency: Smoother,
+    /// The p90 without load, in seconds.
+    baseline: Ema,
+    /// The lowest ratio of median to p90, nearly.
+    shape: Option<f64>,
+    response: Covariance,
+    peaks: Peaks,
+    phase: Phase,
+    /// The limit at which the last fall began.
+    ceiling: f64,
+    /// The window before, under the same limit.
+    previous: Option<f64>,
+    /// Windows in a row that used up the limit.
+    saturated: u32,
+    /// Windows in a row with a queue above β.
+    queued: u32,
+    /// Windows in a row that lowered the limit.
+    falling: u32,
+    /// Used-up windows since the last probe, and after how many the next is due.
+    since_probe: u32,
+    probe_due: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Phase {
+    /// No congestion was seen yet.
+    SlowStart,
+    Steady,
+    /// One window at a lower limit; the limit before, and the p90 and median under it.
+    Probing {
+        limit: f64,
+        p90: f64,
+        p50: f64,
+    },
+}
+
+/// The largest number of calls under way in each of the last windows.
+#[derive(Clone, Debug)]
+struct Peaks {
+    ring: [u32; Self::SPAN],
+    seen: usize,
+}
+
+impl Peaks {
+    const SPAN: usize = 30;
+
+    fn add(&mut self, peak: u32) -> u32 {
+        self.ring[self.seen % Self::SPAN] = peak;
+        self.seen += 1;
+        self.ring.iter().copied().max().unwrap_or(0)
+    }
+}
+
+/// Used-up windows between probes, on average.
+const PROBE_INTERVAL: f64 = 30.0;
+/// And at least.
+const MIN_PROBE_INTERVAL: u32 = 4;
+/// And while the limit is below half of what it was.
+const FALLEN_INTERVAL: u32 = 6;
+/// A window with a larger share of dropped calls lowers the limit.
+const DROP_RATE: f64 = 0.05;
+/// A window that is slower by less than this factor may be so by chance.
+const NOISE: f64 = 1.25;
+/// Calls differ so much in length that a queue changes the ratio of median to p90.
+const VARIED: f64 = 0.7;
+
+fn ratio(window: &LimitWindow) -> f64 {
+    window.p50.as_secs_f64() / window.p90.as_secs_f64().max(1e-9)
+}
+
+impl BaselineController {
+    /// Creates a controller with the default settings.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            bounds: Bounds::DEFAULT,
+            limit: Bounds::DEFAULT.initial,
+            max_healthy_latency: None,
+            probe_limit: 3.0,
+            headroom: 5.0,
+            random: Random::system(),
+            latency: Smoother::new(),
+            baseline: Ema::over(10),
+            shape: None,
+            response: Covariance::new(),
+            peaks: Peaks { ring: [0; Peaks::SPAN], seen: 0 },
+            phase: Phase::SlowStart,
+            ceiling: 0.0,
+            previous: None,
+            saturated: 0,
+            queued: 0,
+            falling: 0,
+            since_probe: 0,
+            probe_due: 10,
+        }
+    }
+
+    bounds_setters!();
+
+    /// Sets the p90 from which the server is unhealthy, whatever the baseline says. Default none.
+    ///
+    /// Set it if there is a latency that no healthy call takes.
+    #[must_use]
+    pub const fn max_healthy_latency(mut self, latency: Duration) -> Self {
+        self.max_healthy_latency = Some(latency);
+        self
+    }
+
+    /// Sets the lowest limit of a probe, which is not the lowest limit in force. Default 3: fewer
+    /// calls would make a window long.
+    #[must_use]
+    pub const fn probe_limit(mut self, limit: f64) -> Self {
+        self.probe_limit = limit;
+        self
+    }
+
+    /// Sets how many times the calls under way the limit may be. Default 5: enough for a burst, and
+    /// not so many that the first overload is unlimited.
+    #[must_use]
+    pub const fn headroom_factor(mut self, factor: f64) -> Self {
+        self.headroom = factor;
+        self
+    }
+
+    /// Sets the source of the jitter between probes, which keeps many clients of one server from
+    /// probing together.
+    #[must_use]
+    pub fn random(mut self, random: Random) -> Self {
+        self.random = random;
+        self
+    }
+
+    /// Returns the p90 without load that the limit is measured against, if it is known yet.
+    #[must_use]
+    pub fn baseline(&self) -> Option<Duration> {
+        Duration::try_from_secs_f64(self.baseline.get()?).ok()
+    }
+
+    fn decide(&mut self, window: &LimitWindow) -> (f64, LimitReason) {
+        if window.drop_rate() > DROP_RATE {
+            let factor = if window.drop_rate() > 0.5 { 0.7 } else { 0.9 };
+            return self.lower(self.limit * factor, LimitReason::Dropped);
+        }
+        if window.succeeded == 0 {
+            return (self.limit, LimitReason::Steady);
+        }
+        if self.is_unhealthy(window) {
+            return self.lower(self.limit * 0.9, LimitReason::Unhealthy);
+        }
+        self.learn_shape(window);
+        if let Phase::Probing { limit, p90, p50 } = self.phase {
+            return self.end_probe(window, limit, (p90, p50));
+        }
+        let sample = window.p90.as_secs_f64();
+        let saturated = window.saturates(self.limit);
+        let baseline = match self.baseline.get() {
+            Some(baseline) if sample >= baseline && (saturated || self.is_queued(window)) => {
+                baseline
+            }
+            _ => {
+                self.learn(window);
+                self.baseline.get().unwrap_or(sample)
+            }
+        };
+        // Smoothed on the way up. On the way down two windows suffice: capacity that is back is
+        // used.
+        let latest = self.previous.replace(sample).map_or(f64::INFINITY, |last| last.max(sample));
+        let smoothed = self.latency.add(sample);
+        let latency = match self.phase {
+            // The limit doubles: there is no time for an average.
+            Phase::SlowStart => sample,
+            _ => smoothed.min(latest),
+        };
+        self.saturated = if saturated { self.saturated + 1 } else { 0 };
+        if !saturated {
+            return self.steer_unsaturated(window, baseline, latency);
+        }
+        self.response.add(window.mean_in_flight(), window.throughput());
+        self.since_probe += 1;
+        self.steer(window, baseline, latency)
+    }
+
+    /// The queues below and above which `limit` moves.
+    fn thresholds(limit: f64) -> (f64, f64) {
+        let log = limit.max(1.0).log10();
+        let alpha = (3.0 * log).max(limit / 12.0).min(0.22 * limit);
+        let beta = (6.0 * log).max(limit / 5.0).min(0.45 * limit);
+        (alpha, beta)
+    }
+
+    /// Moves a limit that is not used up: only down, if there is a queue all the same. Other
+    /// clients make it, and this one does its part to shorten it.
+    fn steer_unsaturated(
+        &mut self,
+        window: &LimitWindow,
+        baseline: f64,
+        latency: f64,
+    ) -> (f64, LimitReason) {
+        let calls = f64::from(window.peak_in_flight).min(self.limit);
+        let (_, beta) = Self::thresholds(calls);
+        let queued = calls * (1.0 - baseline / latency) > beta;
+        self.queued = if queued { self.queued + 1 } else { 0 };
+        if self.queued >= 2 && self.is_queued(window) {
+            return self.lower(0.9 * calls, LimitReason::Queueing);
+        }
+        self.falling = 0;
+        (self.limit, LimitReason::ApplicationLimited)
+    }
+
+    /// Moves a limit that is used up.
+    fn steer(&mut self, window: &LimitWindow, baseline: f64, latency: f64) -> (f64, LimitReason) {
+        let limit = self.limit;
+        let (alpha, beta) = Self::thresholds(limit);
+        let queue = limit * (1.0 - baseline / latency).max(0.0);
+        if queue > beta {
+            self.queued += 1;
+            let doubled = latency > 2.0 * baseline;
+            if !doubled && self.queued < 2 && self.phase != Phase::SlowStart {
+                return (limit, LimitReason::Steady);
+            }
+            // Lowering the limit has not helped, or throughput follows the limit: perhaps it is the
+            // baseline that is wrong.
+            let follows = self.response.elasticity().is_some_and(|elasticity| elasticity > 0.8);
+            if (self.falling >= 2 || follows) && self.since_probe >= MIN_PROBE_INTERVAL {
+                return self.begin_probe(window);
+            }
+            let target = limit - queue + (alpha + beta) / 2.0;
+            // Below the probe's limit there is nothing left to learn from latencies.
+            let target = target.max(0.7 * limit).max(self.probe_limit.min(limit));
+            return self.lower(target, LimitReason::Queueing);
+        }
+        self.queued = 0;
+        self.falling = 0;
+        // A limit that has fallen far may have done so for a wrong baseline.
+        let due = if limit < 0.5 * self.ceiling { FALLEN_INTERVAL } else { self.probe_due };
+        if self.since_probe >= due && self.phase == Phase::Steady {
+            return self.begin_probe(window);
+        }
+        if queue > alpha {
+            self.phase = Phase::Steady;
+            return (limit, LimitReason::Steady);
+        }
+        // One burst is no reason to go beyond what was good before.
+        let known = self.phase == Phase::SlowStart || limit < 0.8 * self.ceiling;
+        if !known && self.saturated < 2 {
+            return (limit, LimitReason::Steady);
+        }
+        self.moved();
+        match self.phase {
+            Phase::SlowStart => (limit * 2.0, LimitReason::SlowStart),
+            _ if limit < 0.8 * self.ceiling => {
+                ((limit * 1.5).min(0.8 * self.ceiling).max(limit + 1.0), LimitReason::Growth)
+            }
+            _ => (limit + (0.1 * limit).max(1.0), LimitReason::Growth),
+        }
+    }
+
+    /// The limit moves: what was measured under the old one is forgotten.
+    fn moved(&mut self) {
+        self.latency.clear();
+        self.previous = None;
+    }
+
+    /// Whether the window is slower by a time that is the same for all calls, as behind a queue,
+    /// and not by a factor.
+    fn is_queued(&self, window: &LimitWindow) -> bool {
+        let (Some(baseline), Some(shape)) = (self.baseline.get(), self.shape) else {
+            return false;
+        };
+        let slower = window.p90.as_secs_f64() / baseline;
+        shape < VARIED && slower > 1.1 && ratio(window) > 1.4 * shape
+    }
+
+    /// Follows the ratio of median to p90 quickly down, and slowly up. A queue raises it and must
+    /// not become the measure, so it is only raised at latencies near the baseline.
+    fn learn_shape(&mut self, window: &LimitWindow) {
+        let now = ratio(window);
+        let shape = self.shape.get_or_insert(now);
+        let near =
+            self.baseline.get().is_none_or(|baseline| window.p90.as_secs_f64() < NOISE * baseline);
+        *shape += match now < *shape {
+            true => 0.05 * (now - *shape),
+            false if near => 0.005 * (now - *shape),
+            false => 0.0,
+        };
+    }
+
+    /// Takes a window without a queue into the baseline.
+    fn learn(&mut self, window: &LimitWindow) {
+        self.baseline.add(window.p90.as_secs_f64());
+    }
+
+    fn lower(&mut self, to: f64, reason: LimitReason) -> (f64, LimitReason) {
+        if self.falling == 0 {
+            self.ceiling = match self.phase {
+                Phase::Probing { limit, .. } => limit,
+                Phase::SlowStart => self.limit / 2.0,
+                Phase::Steady => self.limit,
+            };
+        }
+        self.falling += 1;
+        self.phase = Phase::Steady;
+        self.moved();
+        (to, reason)
+    }
+
+    fn is_unhealthy(&self, window: &LimitWindow) -> bool {
+        let above = |limit: Duration| window.p90 > limit;
+        if self.max_healthy_latency.is_some_and(above) {
+            return true;
+        }
+        let (Some(baseline), Some(shape)) = (self.baseline.get(), self.shape) else {
+            return false;
+        };
+        // The buckets that latencies are counted in are an eighth wide.
+        let constant = window.p99.as_secs_f64() <= 1.13 * window.p50.as_secs_f64();
+        constant && shape < VARIED && window.p50.as_secs_f64() > 2.0 * baseline
+    }
+
+    fn begin_probe(&mut self, window: &LimitWindow) -> (f64, LimitReason) {
+        let limit = self.limit;
+        let (p90, p50) = (window.p90.as_secs_f64(), window.p50.as_secs_f64());
+        self.phase = Phase::Probing { limit, p90, p50 };
+        self.since_probe = 0;
+        self.probe_due = (PROBE_INTERVAL * (0.75 + self.random.unit() / 2.0)) as u32;
+        self.moved();
+        ((limit / 2.0).max(self.probe_limit).min(limit), LimitReason::Probe)
+    }
+
+    /// Ends a probe that was begun at `limit`, with that p90 and median.
+    fn end_probe(
+        &mut self,
+        window: &LimitWindow,
+        limit: f64,
+        before: (f64, f64),
+    ) -> (f64, LimitReason) {
+        let queued = self.is_queued(window);
+        self.phase = Phase::Steady;
+        self.moved();
+        let (p90, p50) = (window.p90.as_secs_f64(), window.p50.as_secs_f64());
+        let slower = self.baseline.get().map_or(1.0, |baseline| p90 / baseline);
+        // The two figures together are less noisy than the p90 alone.
+        let response = (p90 / before.0 * (p50 / before.1)).sqrt();
+        if slower < NOISE {
+            self.learn(window);
+        } else if response > 0.8 && !queued {
+            self.baseline.set(p90);
+            let restored = if self.falling > 0 { limit.max(0.8 * self.ceiling) } else { limit };
+            self.falling = 0;
+            return (restored, LimitReason::ProbeEnd);
+        } else if response < 0.7 {
+            // Half the limit was as good as the whole: the queue was at least as long as the rest.
+            return self.lower(self.limit.max(0.6 * limit), LimitReason::Queueing);
+        }
+        (limit, LimitReason::ProbeEnd)
+    }
+}
+
+impl Default for BaselineController {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl LimitController for BaselineController {
+    fn limit(&self) -> f64 {
+        self.limit
+    }
+
+    fn update(&mut self, window: &LimitWindow) -> LimitUpdate {
+        let peak = self.peaks.add(window.peak_in_flight);
+        let (mut limit, mut reason) = self.decide(window);
+        let cap = (self.headroom * f64::from(peak)).max(self.bounds.min);
+        if limit > cap {
+            // Towards the cap step by step: the calls under way fluctuate.
+            limit = cap.max(0.9 * limit.min(self.limit));
+            reason = LimitReason::Headroom;
+        }
+        self.limit = self.bounds.clamp(limit);
+        LimitUpdate { limit: self.limit, reason }
+    }
+
+    fn adopt(&mut self, learned: LearnedLimit) {
+        self.limit = self.bounds.clamp(learned.limit);
+        if let Some(baseline) = learned.baseline {
+            self.baseline.set(baseline.as_secs_f64());
+            self.phase = Phase::Steady;
+        }
+    }
+
+    fn learned(&self) -> LearnedLimit {
+        LearnedLimit { limit: self.limit, baseline: self.baseline() }
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.bounds.validate()?;
+        if self.max_healthy_latency.is_some_and(|latency| latency.is_zero()) {
+            return Err(ConfigError::new("max_healthy_latency", Duration::ZERO, "above zero"));
+        }
+        if !(1.0..=1e6).contains(&self.probe_limit) {
+            return Err(ConfigError::new("probe_limit", self.probe_limit, "1 to 1000000"));
+        }
+        match (1.0..=100.0).contains(&self.headroom) {
+            true => Ok(()),
+            false => Err(ConfigError::new("headroom_factor", self.headroom, "1 to 100")),
+        }
+    }
+}

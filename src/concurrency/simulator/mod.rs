@@ -1,0 +1,82 @@
+//! A deterministic simulator of a server under load, on virtual time.
+//!
+//! It answers two questions: where does a concurrency limit settle, and what does it cost? Half an
+//! hour of traffic takes a fraction of a second, and the same [`Trace`] and policy give the same
+//! result every time, so that a limit can be tuned, and tested, without a load generator.
+//!
+//! # Examples
+//!
+//! Whether a fixed limit of 30 or a controller serves the load of a trace better:
+//!
+//! ```
+//! use mainstay::concurrency::BaselineController;
+//! use mainstay::concurrency::simulator::{ControlledLimit, FixedLimit, Trace, simulate};
+//! use mainstay::random::Random;
+//!
+//! // Half of the workers are lost for a minute.
+//! let trace = Trace::step_in_capacity();
+//! let fixed = simulate(&trace, "fixed", || FixedLimit::new(30));
+//! let controlled = simulate(&trace, "baseline", || {
+//!     ControlledLimit::new(BaselineController::new().random(Random::seeded(1)))
+//! });
+//! assert!(controlled.p99 < fixed.p99);
+//! ```
+//!
+//! `examples/scenarios/overload_lab.rs` plays every controller over every trace, prints the table
+//! below and draws the limits, latencies and goodputs.
+//!
+//! # How it works
+//!
+//! The server is a queue with several workers (M/G/c). Admitted calls wait for a worker in FIFO
+//! order. When more calls are in the server than twice its workers, each of them makes the service
+//! slower: without a limit the server collapses. A client gives up after a timeout, but the server
+//! still does the work. Arrivals are Poisson. Time is a number that jumps from event to event.
+//!
+//! *Goodput* is the share of the calls that succeeded, of those that could have: the smaller of
+//! arrivals and capacity. The optimum is a bound that even the best limit does not reach: calls
+//! come at random, and those that come while the limit is used up are rejected.
+//!
+//! # Results
+//!
+//! All traces have a server of 20 workers, and the default settings of each controller. `p99` is a
+//! multiple of the 99th percentile without any queue.
+//!
+//! | goodput %, p99 | none | aimd | vegas | gradient2 | bbr | baseline |
+//! |---|---|---|---|---|---|---|
+//! | `step_in_load` | 13.0, 1.53 | 54.4, 4.95 | 87.4, 1.01 | 94.1, 1.31 | 83.5, 1.08 | 98.8, 1.21 |
+//! | `step_in_capacity` | 0.6, 8.14 | 42.4, 6.20 | 70.8, 2.99 | 85.9, 1.70 | 80.2, 1.08 | 97.3, 1.10 |
+//! | `heavy_tail` | 0.8, 19.56 | 37.5, 4.44 | 75.1, 1.00 | 90.2, 1.24 | 60.6, 1.01 | 97.2, 1.02 |
+//! | `gc_pauses` | 0.7, 8.14 | 43.2, 5.63 | 89.2, 1.15 | 87.6, 1.61 | 75.2, 1.18 | 97.9, 1.25 |
+//! | `deploy` | 11.7, 4.67 | 51.7, 4.29 | 80.9, 1.01 | 97.6, 1.13 | 78.1, 1.03 | 97.6, 1.22 |
+//! | `retry_storm` | 11.7, 4.67 | 50.6, 5.24 | 93.5, 1.05 | 99.1, 1.65 | 89.2, 1.32 | 97.7, 1.43 |
+//! | `incident` | 11.3, 1.12 | 71.1, 3.39 | 77.2, 1.06 | 86.5, 1.83 | 73.3, 1.11 | 96.4, 1.09 |
+//! | `low_traffic` | 100.0, 1.00 | 100.0, 1.00 | 100.0, 1.00 | 100.0, 1.00 | 100.0, 1.00 | 100.0, 1.00 |
+//! | `nine_clients` | 13.0, 2.54 | 42.1, 8.72 | 45.9, 8.62 | 60.5, 5.43 | 88.3, 1.01 | 86.2, 2.87 |
+//! | `tenant_flood` | 18.9, 1.51 | 56.4, 5.55 | 89.9, 1.01 | 97.8, 1.21 | 88.3, 1.10 | 99.4, 1.25 |
+//!
+//! The default controller, [`BaselineController`](super::BaselineController), was designed with
+//! these traces in view, and the others were not. It is to reach 95 % of the optimal goodput with
+//! less than twice the unloaded p99, and never to be more than 5 % behind the best other
+//! controller. It does, except:
+//!
+//! - `nine_clients`: nine limiters that share a server, each with the default initial limit of 20,
+//!   which is as much as the whole server can take. A small client sees only that its latency does
+//!   not depend on its own limit. `BbrController` does better, because it reads the server's own
+//!   signal of overload; a limiter in the server does better still. Of the controllers that see
+//!   nothing but latencies, ours is the best on this trace.
+//! - With other random seeds, `deploy` reaches 91 to 99 %, and `incident` 94 to 97 %.
+//! - `tenant_flood` is fair to calls, not to tenants: no controller of a single limit can be.
+
+mod compare;
+mod html;
+mod policy;
+mod report;
+mod run;
+mod trace;
+
+pub use compare::compare;
+pub use html::html_page;
+pub use policy::{CallEnd, ControlledLimit, FixedLimit, SimulatedPolicy, Unlimited};
+pub use report::{Point, SimulationResult};
+pub use run::simulate;
+pub use trace::{Client, Limiters, ServiceTime, Steps, Trace};

@@ -1,0 +1,62 @@
+//! Concurrency limits allocate nothing per call.
+#![cfg(not(mainstay_loom))]
+#![allow(unsafe_code)] // An allocator is unsafe to write.
+
+use mainstay::concurrency::AdaptiveLimiter;
+use mainstay::pipeline::Pipeline;
+use mainstay::time::ManualClock;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::time::Duration;
+
+struct Counting;
+
+thread_local!(static ALLOCATIONS: Cell<u64> = const { Cell::new(0) });
+
+// SAFETY: forwards to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller upholds the contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: the caller upholds the contract.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// The number of allocations of this thread in `work`.
+fn allocations(work: impl FnOnce()) -> u64 {
+    let before = ALLOCATIONS.get();
+    work();
+    ALLOCATIONS.get() - before
+}
+
+#[test]
+fn neither_calls_nor_windows_allocate() {
+    let time = ManualClock::new();
+    let limiter = AdaptiveLimiter::builder().clock(time.clock()).build().unwrap();
+    let pipeline = Pipeline::builder().adaptive_limit(&limiter).build();
+    let work = |rounds| {
+        for _ in 0..rounds {
+            let permit = limiter.try_acquire().unwrap();
+            time.advance(Duration::from_millis(10));
+            permit.success();
+            let owned = limiter.try_acquire_owned().unwrap();
+            owned.dropped();
+            let result = pipeline.call_blocking(|| Ok::<_, ()>(1));
+            assert!(result.is_ok());
+            let result = futures::executor::block_on(pipeline.call(async || Ok::<_, ()>(1)));
+            assert!(result.is_ok());
+        }
+    };
+    work(1); // the executor allocates once a thread
+    let counted = allocations(|| work(1000));
+    assert!(limiter.snapshot().windows > 5);
+    assert_eq!(counted, 0);
+}
