@@ -145,9 +145,10 @@ pub use breaker::{
 pub use concurrency::{
     AdaptiveLimiter, AdaptiveLimiterAcquireFuture, AdaptiveLimiterBuilder, AdaptiveLimiterPermit,
     AdaptiveLimiterSnapshot, AimdController, BaselineController, BbrController,
-    ClassifiedAdaptiveLimiter, DropOnTimeout, Gradient2Controller, LearnedLimit, LimitController,
-    LimitReason, LimitUpdate, LimitWindow, OwnedAdaptiveLimiterAcquireFuture,
-    OwnedAdaptiveLimiterPermit, VegasController, WindowRule,
+    ClassifiedAdaptiveLimiter, ClassifiedThrottle, DropOnTimeout, Gradient2Controller,
+    LimitController, OwnedAdaptiveLimiterAcquireFuture, OwnedAdaptiveLimiterPermit,
+    OwnedThrottlePermit, Throttle, ThrottleBuilder, ThrottlePermit, ThrottleSnapshot,
+    VegasController,
 };
 pub use error::{ConfigError, Error, Reason, Rejection, TimedOut};
 pub use event::{Event, EventValue, Observer, Subscription};
