@@ -22,8 +22,10 @@ impl<E> LastError<E> {
     /// Returns the result of the call, whose last attempt ended with `result`.
     #[inline]
     pub(super) fn or<T>(&mut self, result: Result<T, Error<E>>) -> Result<T, Error<E>> {
-        match (&result, self.0.take()) {
-            (Err(Error::Rejected(_)), Some(error)) => Err(error),
+        match result {
+            Err(Error::Rejected(rejection)) => {
+                Err(self.0.take().unwrap_or(Error::Rejected(rejection)))
+            }
             _ => result,
         }
     }

@@ -27,10 +27,10 @@ impl State {
     /// Returns the context of the next attempt.
     #[inline]
     pub(super) fn context(&self, config: &Config) -> Context {
-        // A policy below may use another clock. After a wait, the remaining time that it receives must
-        // not include the wait, which only this clock has measured.
-        let has_waited = self.cx.attempt() > 1 && self.cx.remaining().is_some();
-        if has_waited { self.cx.on(&config.clock) } else { self.cx }
+        // A policy below may use another clock. The remaining time that it receives must not include
+        // the wait before this attempt, which only this clock has measured. Before the first attempt,
+        // the reading is still current.
+        if self.cx.remaining().is_some() { self.cx.on(&config.clock) } else { self.cx }
     }
 
     /// Returns how long to wait before the next attempt, or `None` if `result` is final.

@@ -1,0 +1,127 @@
+//! The grammar of method names: each primitive has the same forms of each verb.
+//!
+//! | form | meaning |
+//! |---|---|
+//! | `try_x` | returns immediately |
+//! | `x` | returns a future |
+//! | `x_timeout` | returns a future with a time limit |
+//! | `x_blocking` | blocks the thread |
+//! | `x_blocking_timeout` | blocks the thread for a limited time |
+//!
+//! Suffixes follow the verb in the order `_n`, `_owned`, `_with` or `_once_with`, `_blocking`, `_timeout`.
+//! A missing form does not compile.
+#![cfg(not(mainstay_loom))]
+
+use mainstay::breaker::{CircuitBreaker, ClassifiedCircuitBreaker};
+use mainstay::object_pool::ObjectPool;
+use mainstay::outcome::FailOnError;
+use mainstay::pipeline::{BoxPipeline, GuardLayer, Pipeline};
+use mainstay::policy::Context;
+use mainstay::retry::{Retry, RetryOnFailure, RetryWhen};
+use mainstay::ring::{Receiver, Ring, Sender};
+use mainstay::timeout::Timeout;
+use mainstay::wait::Semaphore;
+use mainstay::worker_pool::{Submitter, WorkerPool};
+use std::future::ready;
+use std::time::Duration;
+
+/// Asserts that a type has the methods.
+macro_rules! methods {
+    ($($Type:ty: $($method:ident),+;)+) => {$($( let _ = <$Type>::$method; )+)+};
+}
+
+#[test]
+fn waiting_verbs_have_all_five_forms() {
+    methods! {
+        Semaphore: try_acquire, acquire, acquire_timeout, acquire_blocking, acquire_blocking_timeout;
+        Semaphore: try_acquire_n, acquire_n, acquire_n_timeout, acquire_n_blocking,
+            acquire_n_blocking_timeout;
+        Semaphore: try_acquire_owned, acquire_owned, acquire_owned_timeout, acquire_owned_blocking,
+            acquire_owned_blocking_timeout;
+        Semaphore: try_acquire_n_owned, acquire_n_owned, acquire_n_owned_timeout,
+            acquire_n_owned_blocking, acquire_n_owned_blocking_timeout;
+        Sender<u8>: try_send, send, send_timeout, send_blocking, send_blocking_timeout;
+        Receiver<u8>: try_recv, recv, recv_timeout, recv_blocking, recv_blocking_timeout;
+    }
+}
+
+#[test]
+fn verbs_that_never_wait_begin_with_try() {
+    methods! {
+        CircuitBreaker: try_acquire, try_acquire_owned;
+        Ring<u8>: try_push, try_pop;
+    }
+}
+
+#[test]
+fn state_is_read_and_changed_by_the_same_names() {
+    methods! {
+        CircuitBreaker: name, snapshot, reconfigure, reset;
+        ObjectPool<u8>: snapshot;
+        Semaphore: close, is_closed, available;
+        Ring<u8>: len, capacity, is_empty;
+        Sender<u8>: close, is_closed, len, capacity;
+        Receiver<u8>: close, is_closed, len, capacity;
+        WorkerPool: snapshot;
+    }
+}
+
+/// Takes one form of a verb. The calls are compiled, but never run: a generic method cannot be named
+/// without its types.
+fn form<T>(_: T) {}
+
+fn compiles<F>(_: F) {}
+
+#[test]
+fn work_is_submitted_in_all_five_forms() {
+    compiles(|pool: &Submitter| {
+        let time = Duration::ZERO;
+        form(pool.try_submit(|| ()));
+        form(pool.submit(|| ()));
+        form(pool.submit_timeout(|| (), time));
+        form(pool.submit_blocking(|| ()));
+        form(pool.submit_blocking_timeout(|| (), time));
+
+        form(pool.try_spawn(|| 1));
+        form(pool.spawn(|| 1));
+        form(pool.spawn_timeout(|| 1, time));
+        form(pool.spawn_blocking(|| 1));
+        form(pool.spawn_blocking_timeout(|| 1, time));
+    });
+}
+
+/// Asserts that a policy around an operation has the forms of `call`.
+macro_rules! calls {
+    (plain: $policy:expr) => {{
+        form($policy.call(|| ready(Ok::<u8, ()>(1))));
+    }};
+    (blocking: $policy:expr) => {{
+        calls!(plain: $policy);
+        form($policy.call_blocking(|| Ok::<u8, ()>(1)));
+    }};
+    (with: $policy:expr) => {{
+        calls!(blocking: $policy);
+        form($policy.call_with(|_: Context| ready(Ok::<u8, ()>(1))));
+        form($policy.call_with_blocking(|_: Context| Ok::<u8, ()>(1)));
+    }};
+    (once: $policy:expr) => {{
+        calls!(with: $policy);
+        let owned = || vec![1_u8];
+        let (a, b, c, d) = (owned(), owned(), owned(), owned());
+        form($policy.call_once(move || async move { Ok::<_, ()>(a) }));
+        form($policy.call_once_with(move |_: Context| async move { Ok::<_, ()>(b) }));
+        form($policy.call_once_blocking(move || Ok::<_, ()>(c)));
+        form($policy.call_once_with_blocking(move |_: Context| Ok::<_, ()>(d)));
+    }};
+}
+
+#[test]
+fn calls_have_a_blocking_form_of_each() {
+    compiles(|timeout: &Timeout| calls!(plain: timeout)); // a closure cannot be interrupted
+    compiles(|breaker: &CircuitBreaker| calls!(blocking: breaker));
+    compiles(|breaker: &ClassifiedCircuitBreaker<FailOnError>| calls!(blocking: breaker));
+    compiles(|retry: &Retry| calls!(with: retry));
+    compiles(|retry: &RetryWhen<RetryOnFailure>| calls!(with: retry));
+    compiles(|pipeline: &BoxPipeline<u8, ()>| calls!(with: pipeline));
+    compiles(|pipeline: &Pipeline<GuardLayer<CircuitBreaker>>| calls!(once: pipeline));
+}
