@@ -144,11 +144,9 @@ pub use breaker::{
 };
 pub use concurrency::{
     AdaptiveLimiter, AdaptiveLimiterAcquireFuture, AdaptiveLimiterBuilder, AdaptiveLimiterPermit,
-    AdaptiveLimiterSnapshot, AimdController, BaselineController, BbrController,
-    ClassifiedAdaptiveLimiter, ClassifiedThrottle, DropOnTimeout, Gradient2Controller,
-    LimitController, OwnedAdaptiveLimiterAcquireFuture, OwnedAdaptiveLimiterPermit,
+    AdaptiveLimiterSnapshot, BaselineController, ClassifiedAdaptiveLimiter, ClassifiedThrottle,
+    DropOnTimeout, LimitController, OwnedAdaptiveLimiterAcquireFuture, OwnedAdaptiveLimiterPermit,
     OwnedThrottlePermit, Throttle, ThrottleBuilder, ThrottlePermit, ThrottleSnapshot,
-    VegasController,
 };
 pub use error::{ConfigError, Error, Reason, Rejection, TimedOut};
 pub use event::{Event, EventValue, Observer, Subscription};

@@ -206,7 +206,7 @@ fn a_panic_or_a_dropped_call_is_not_counted() {
     let throttle = Throttle::builder().build().unwrap();
     let call = || throttle.call_blocking(|| -> Result<(), ()> { panic!("operation") });
     assert!(catch_unwind(AssertUnwindSafe(call)).is_err());
-    drop(throttle.call(|| std::future::pending::<Result<(), ()>>()));
+    drop(throttle.call(std::future::pending::<Result<(), ()>>));
     assert_eq!(throttle.snapshot().requests, 0);
     assert_eq!(throttle.call_blocking(|| Err::<(), _>(1)), Err(Error::Operation(1)));
     assert_eq!(throttle.snapshot().requests, 1);
