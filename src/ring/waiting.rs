@@ -27,10 +27,13 @@ impl<T> Ring<T> {
     /// Pops an item and passes it to `act`, with whether producers wait for the free slot. A large
     /// item is so moved less often than if it were returned in a `Result`.
     #[inline(always)]
-    pub(crate) fn pop_with<R>(&self, act: impl FnOnce(T, bool) -> R) -> Result<R, PopError> {
+    pub(crate) fn pop_with<R>(
+        &self,
+        act: impl FnOnce(T, Option<usize>) -> R,
+    ) -> Result<R, PopError> {
         let claim = self.core.claim_pop()?;
         let item = self.core.take(&claim);
-        Ok(act(item, claim.has_waiters))
+        Ok(act(item, claim.has_waiters.then(|| self.core.index(&claim))))
     }
 
     /// Removes the items that `keep` rejects from a full ring; the others keep their order. `None` if

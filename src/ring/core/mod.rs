@@ -207,6 +207,12 @@ impl<T> Core<T> {
         self.slots.fill(self.geometry.index(claim.position), claim.position, value);
     }
 
+    /// Returns the index of the claimed slot, below the capacity.
+    #[inline(always)]
+    pub(super) fn index(&self, claim: &Claim) -> usize {
+        self.geometry.index(claim.position)
+    }
+
     /// Empties the claimed slot.
     #[inline(always)]
     pub(super) fn take(&self, claim: &Claim) -> T {

@@ -1,9 +1,9 @@
-//! Worker pools beside each other: the cost of a job from submitting it to its end.
+//! A race of worker pools: the cost of a job from its submission to its end.
 //!
 //! ```text
 //! cargo run --release --bin worker_pool                 # all tables
 //! cargo run --release --bin worker_pool throughput      # one of: throughput, round-trip, idle, allocations
-//! strace -fc -e futex target/release/worker_pool futex mainstay 20   # a contestant, and the µs a job takes
+//! strace -fc -e futex target/release/worker_pool futex mainstay 20   # a pool, and the µs a job takes
 //! ```
 #![allow(unsafe_code)] // An allocator is unsafe to write.
 
@@ -15,9 +15,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// As many as the machine has processors.
+/// The number of processors.
 const WORKERS: usize = 2;
-/// Bounded where the contestant can be: mainstay and the channel.
+/// Of the pools that have a limit: mainstay and the channel.
 const CAPACITY: usize = 1024;
 
 struct Counting;
@@ -42,7 +42,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// What submits a job that nobody waits for; when there is no room it waits.
+/// Submits a job without a result; waits while the queue is full.
 trait Pool: Sync {
     fn submit(&self, job: impl FnOnce() + Send + 'static);
 }
@@ -67,7 +67,7 @@ impl Pool for Mainstay {
     }
 }
 
-/// What everybody writes: threads that receive boxes from a channel.
+/// The usual pool without a library: threads that receive boxes from a channel.
 struct Channel {
     sender: Option<crossbeam_channel::Sender<Box<dyn FnOnce() + Send>>>,
     threads: Vec<JoinHandle<()>>,
@@ -111,7 +111,7 @@ impl Pool for Rusty {
     }
 }
 
-/// Its sender is not `Sync`: each submitting thread has a clone in other programs, here a lock.
+/// Its sender is not `Sync`. Other programs clone it for each thread; here it is behind a lock.
 struct ThreadPool(parking_lot::Mutex<threadpool::ThreadPool>);
 
 impl ThreadPool {
@@ -159,7 +159,7 @@ impl Pool for Tokio {
     }
 }
 
-/// Keeps a processor busy for so long, by its own measure.
+/// Keeps a processor busy for this many iterations.
 #[inline(always)]
 fn work(spins: u64) {
     for spin in 0..spins {
@@ -167,7 +167,7 @@ fn work(spins: u64) {
     }
 }
 
-/// How many spins make a microsecond.
+/// The number of iterations in a microsecond.
 fn spins_a_microsecond() -> f64 {
     (0..5)
         .map(|_| {
@@ -180,7 +180,7 @@ fn spins_a_microsecond() -> f64 {
 
 /// `n` jobs, from the first submission to the end of the last.
 fn throughput(pool: &impl Pool, submitters: usize, spins: u64, n: u64) -> Duration {
-    // Leaked: a clone of an `Arc` for each job would be the dearest part of it.
+    // Leaked: cloning an `Arc` for each job would cost more than the job.
     let done: &'static Done = Box::leak(Box::default());
     let each = n / submitters as u64;
     let start = Instant::now();
@@ -199,7 +199,7 @@ fn throughput(pool: &impl Pool, submitters: usize, spins: u64, n: u64) -> Durati
     start.elapsed()
 }
 
-/// Counts on a line for each thread: one counter would be dearer than the jobs.
+/// Counts on a cache line for each thread: one counter would cost more than the jobs.
 #[derive(Default)]
 struct Done {
     counts: [Line; 16],
@@ -216,7 +216,7 @@ impl Done {
             NEXT.fetch_add(1, Ordering::Relaxed) as usize
         });
         let line = &self.counts[LINE.with(|line| line % 16)].0;
-        // Two threads with one line could meet: an addition that is not atomic would lose one.
+        // Two threads may share a line.
         line.fetch_add(1, Ordering::Release);
     }
 
@@ -243,7 +243,7 @@ fn there_and_back(pool: &impl Pool) {
 }
 
 /// From submitting to the beginning of the job, when all workers sleep.
-/// Of `n` starts at most so many are made, since the sleep before each is a hundred times as long.
+/// Makes at most 200 starts, because the sleep before each takes a hundred times as long.
 fn idle_to_start(pool: &impl Pool, n: u64) -> Duration {
     let looks = n.min(200);
     let mut sum = Duration::ZERO;
@@ -369,7 +369,7 @@ fn allocations() {
     count("tokio spawn_blocking", &Tokio::new());
 }
 
-/// For `strace`: 100 000 jobs, one contestant.
+/// For `strace`: 100 000 jobs of one pool.
 fn futex(name: &str, micros: f64) {
     fn run(pool: &impl Pool, micros: f64) {
         throughput(
@@ -386,7 +386,7 @@ fn futex(name: &str, micros: f64) {
         "threadpool" => run(&ThreadPool::new(), micros),
         "rayon" => run(&Rayon::new(), micros),
         "tokio" => run(&Tokio::new(), micros),
-        other => panic!("no contestant {other}"),
+        other => panic!("unknown pool {other}"),
     }
 }
 
