@@ -36,55 +36,36 @@
 //!
 //! # Modules
 //!
-//! *Protect a call*
+//! Protect a call:
+//! - [`breaker`] rejects calls while the dependency fails, and probes it.
+//! - [`retry`] repeats an operation after a failure.
+//! - [`timeout`] bounds the time of an operation.
+//! - [`pipeline`] composes policies around a call and checks their order.
+//! - [`policy`] defines the three kinds of policy, for policies of your own.
 //!
-//! | module | |
-//! |---|---|
-//! | [`breaker`] | rejects calls while the dependency fails, and probes it |
-//! | [`retry`] | repeats an operation after a failure |
-//! | [`timeout`] | bounds the time of an operation |
-//! | [`pipeline`] | composes policies around a call and checks their order |
-//! | [`policy`] | defines the three kinds of policy, for policies of your own |
+//! Limit:
+//! - [`rate`] limits operations per second, for one key or many.
+//! - [`wait`] limits operations at a time ([`Semaphore`]).
+//! - [`concurrency`] learns how many operations at a time the dependency handles well.
 //!
-//! *Limit*
+//! Run and reuse:
+//! - [`worker_pool`] runs work on a bounded set of threads.
+//! - [`object_pool`] reuses objects that are expensive to create.
 //!
-//! | module | |
-//! |---|---|
-//! | [`rate`] | limits operations per second, for one key or many |
-//! | [`concurrency`] | limits operations at a time, by a limit that follows the server |
-//! | [`wait`] | limits operations at a time ([`Semaphore`]) |
+//! Hand over:
+//! - [`ring`] passes items between threads and tasks: a lock-free queue and a channel.
+//! - [`wait`] hands one value to a waiter ([`oneshot()`]).
 //!
-//! *Run and reuse*
+//! Time, figures and tests:
+//! - [`time`] reads the time and sleeps, on real and manual clocks.
+//! - [`backoff`] computes delays that grow, with jitter; [`random`] seeds it.
+//! - [`window`] counts outcomes and latencies over a sliding window.
+//! - [`keyed`] explains bounded state for each of many keys.
 //!
-//! | module | |
-//! |---|---|
-//! | [`worker_pool`] | runs work on a bounded set of threads |
-//! | [`object_pool`] | reuses objects that are expensive to create |
-//!
-//! *Hand over*
-//!
-//! | module | |
-//! |---|---|
-//! | [`ring`] | passes items between threads and tasks: a lock-free queue and a channel |
-//! | [`wait`] | hands one value to a waiter ([`oneshot()`]) |
-//!
-//! *Time, figures and tests*
-//!
-//! | module | |
-//! |---|---|
-//! | [`time`] | reads the time and sleeps, on real and manual clocks |
-//! | [`backoff`] | computes waits that grow, with jitter |
-//! | [`random`] | seeds the jitter, for reproducible tests |
-//! | [`window`] | counts outcomes and latencies over a sliding window |
-//! | [`keyed`] | holds bounded state for each of many keys |
-//!
-//! *Integrate*
-//!
-//! | module | |
-//! |---|---|
-//! | [`error`], [`outcome`], [`event`] | report errors, outcomes and events in one vocabulary |
-//! | `tower` | turns pipelines into Tower layers (feature `tower`) |
-//! | `telemetry` | exports events (features `metrics`, `tracing`) |
+//! Integrate:
+//! - [`error`], [`outcome`] and [`event`] report results in one vocabulary.
+//! - `tower` turns pipelines into Tower layers (feature `tower`).
+//! - `telemetry` exports events (features `metrics`, `tracing`).
 //!
 //! The [guides](docs) explain [choosing](docs::choosing), [composing](docs::composing),
 //! [cancellation](docs::cancellation) and [performance](docs::performance), list the counterparts of
@@ -160,7 +141,12 @@ pub use outcome::{Classify, FailOnError, Outcome, TimedClassifier};
 pub use pipeline::{BoxPipeline, Lint, LintRule, Pipeline, PipelineBuilder};
 pub use policy::{Facts, Policy};
 pub use random::Random;
-pub use rate::{Quota, RateLimiter, Reservation};
+pub use rate::{
+    Denied, Grant, KeyedRateLimitPolicy, KeyedRateLimiter, KeyedRateLimiterBuilder,
+    KeyedRateLimiterSnapshot, OwnedRateLimiterAcquireFuture, Quota, RateLimitPolicy,
+    RateLimitStatus, RateLimiter, RateLimiterAcquireFuture, RateLimiterBuilder, RateLimiterGroup,
+    RateLimiterSnapshot, Reservation,
+};
 pub use retry::{
     Retry, RetryAttempt, RetryAttemptRule, RetryBuilder, RetryClassified, RetryDecision,
     RetryFuture, RetryOnFailure, RetryRule, RetryWhen,
@@ -190,7 +176,7 @@ pub use window::{
 };
 pub use worker_pool::{
     CallFuture, JobError, JobHandle, JobPanic, JobPriority, OverflowRule, QueuedJob, Shutdown,
-    ShutdownReport, SubmitError, SubmitFuture, Submitter, WorkerCount, WorkerPool,
+    ShutdownReport, SpawnFuture, SubmitError, SubmitFuture, Submitter, WorkerCount, WorkerPool,
     WorkerPoolBuilder, WorkerPoolMap, WorkerPoolScope, WorkerPoolSnapshot,
 };
 

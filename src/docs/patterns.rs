@@ -67,7 +67,7 @@
 //! | `maxWaitDurationInHalfOpenState` | [`probe_timeout`](CircuitBreakerBuilder::probe_timeout) |
 //! | `recordException`, `ignoreException` | [`classified_by`](CircuitBreaker::classified_by) |
 //! | `METRICS_ONLY`, `FORCED_OPEN`, `DISABLED` | [`CircuitBreakerMode`](crate::breaker::CircuitBreakerMode) |
-//! | `RateLimiter` (`limitForPeriod`, `limitRefreshPeriod`, `timeoutDuration`) | [`RateLimiter`], which has no refresh boundary; `max_wait` |
+//! | `RateLimiter` (`limitForPeriod`, `limitRefreshPeriod`, `timeoutDuration`) | [`RateLimiter`], which has no refresh boundary; [`max_wait`](RateLimiter::max_wait) |
 //! | `SemaphoreBulkhead`, `ThreadPoolBulkhead` | [`Semaphore`], [`WorkerPool`] |
 //! | `Retry`, `IntervalFunction` | [`Retry`], [`Backoff`] |
 //! | `TimeLimiter` | [`Timeout`] |
