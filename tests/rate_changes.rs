@@ -245,7 +245,7 @@ proptest! {
         let time = ManualClock::new();
         let mut quota = (50, 10);
         let limiter = limiter(&time, Quota::per_second(quota.0).burst(quota.1));
-        // (tokens, rate since the last event in tokens a second, seconds since then, burst in force)
+        // (tokens granted, tokens earned since the last event, burst in force)
         let mut events: Vec<(u32, f64, u32)> = Vec::new();
         for (advance, change, n) in steps {
             time.advance(advance as u32 * MS);

@@ -87,7 +87,7 @@ fn a_request_that_one_limiter_denies_takes_nothing_from_the_others() {
     assert!(RateLimiterGroup::new([]).try_acquire().is_ok());
 }
 
-/// Threads on overlapping groups: no limiter grants more than it has, whatever is undone.
+/// The groups overlap. No limiter grants more than it has, whatever is undone.
 #[test]
 fn groups_that_race_take_from_all_members_or_from_none() {
     let time = ManualClock::new();
@@ -112,10 +112,10 @@ fn groups_that_race_take_from_all_members_or_from_none() {
     });
     let [ab, bc, ca] = took.map(|took| u32::try_from(took.into_inner()).unwrap());
     let left = [&a, &b, &c].map(|limiter| limiter.peek().remaining());
-    // Where a race was undone, a refund that met another may have given back less, but never more.
+    // A refund that met another may have returned less, but never more.
     for (left, granted) in left.iter().zip([300 - ab - ca, 200 - ab - bc, 250 - bc - ca]) {
         assert!(*left <= granted, "{left} of {granted}");
     }
-    // Nothing is left that a group could have had.
+    // No tokens are left that a group could have taken.
     assert!(left.iter().filter(|left| **left == 0).count() >= 2, "{left:?}");
 }

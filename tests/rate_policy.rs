@@ -99,3 +99,28 @@ fn an_observer_receives_denials_and_changes() {
     ];
     assert_eq!(*seen.lock().unwrap(), expected.map(|event| (event.to_owned(), now)));
 }
+
+/// An observer that uses the limiter it observes overflowed the stack.
+#[test]
+fn an_observer_of_a_keyed_limiter_may_use_it() {
+    let own: Arc<Mutex<Option<KeyedRateLimiter<u32>>>> = Arc::default();
+    let calls = Arc::new(Mutex::new(0));
+    let limiter = KeyedRateLimiter::builder(Quota::per_hour(1))
+        .observer({
+            let (own, calls) = (own.clone(), calls.clone());
+            move |_: &mainstay::event::Event<'_>| {
+                *calls.lock().unwrap() += 1;
+                let limiter = own.lock().unwrap().clone().unwrap();
+                assert!(limiter.try_acquire(&1).is_err());
+            }
+        })
+        .build()
+        .unwrap();
+    *own.lock().unwrap() = Some(limiter.clone());
+    limiter.try_acquire(&1).unwrap();
+    for denials in 1..=3 {
+        limiter.try_acquire(&1).unwrap_err();
+        assert_eq!(*calls.lock().unwrap(), denials);
+    }
+    *own.lock().unwrap() = None;
+}

@@ -88,7 +88,7 @@ fn requests_that_do_not_wait_are_denied_while_there_are_waiters() {
     let mut heavy = pin!(limiter.acquire_n(3));
     assert!(poll(heavy.as_mut()).is_pending());
     time.advance(250 * MS);
-    // Two are there, but somebody waits for three, due in 50 ms; then this one.
+    // Two tokens are available, but the waiter needs three, in 50 ms; this request comes after it.
     let denied = limiter.try_acquire().unwrap_err();
     assert_eq!((denied.retry_after(), denied.remaining()), (Some(150 * MS), 0));
     assert!(limiter.try_acquire_up_to(1).is_err() && limiter.reserve().is_err());
@@ -114,11 +114,11 @@ fn a_wait_that_cannot_end_in_time_is_denied_immediately() {
     assert_eq!((time.now(), denied.retry_after()), (start, Some(100 * MS)));
     assert!(limiter.acquire_blocking_timeout(99 * MS).is_err());
     assert_eq!(time.now(), start);
-    // Just enough is enough.
+    // A limit that just suffices is enough.
     assert!(time.drive(limiter.acquire_timeout(100 * MS)).is_ok());
     assert!(limiter.acquire_blocking_timeout(100 * MS).is_ok());
     assert_eq!(time.now(), start + 200 * MS);
-    // The time of those who stand before is part of it.
+    // The wait for the waiters in front is included.
     let mut first = pin!(limiter.acquire());
     assert!(poll(first.as_mut()).is_pending());
     assert!(matches!(poll(pin!(limiter.acquire_timeout(199 * MS))), Poll::Ready(Err(_))));
@@ -161,7 +161,7 @@ fn waiters_follow_a_new_quota() {
     limiter.reconfigure(Quota::per_second(10).burst(1)).unwrap();
     time.drive(try_join(first, second)).unwrap();
     assert_eq!(time.now() - start, 200 * MS);
-    // Still nobody gets past.
+    // The waiter is not overtaken under the new quota either.
     limiter.reconfigure(Quota::per_second(10).burst(2)).unwrap();
     drain(&limiter);
     let mut both = pin!(limiter.acquire_n(2));
@@ -170,7 +170,7 @@ fn waiters_follow_a_new_quota() {
     time.advance(150 * MS);
     assert!(limiter.try_acquire().is_err());
     time.drive(both).unwrap();
-    // Too much for the new one: told so.
+    // A request above the new limit is denied.
     limiter.reconfigure(Quota::per_second(10).burst(4)).unwrap();
     let mut heavy = pin!(limiter.acquire_n(4));
     let mut light = pin!(limiter.acquire_n(2));
@@ -180,7 +180,7 @@ fn waiters_follow_a_new_quota() {
     let Poll::Ready(Err(denied)) = poll(heavy.as_mut()) else { panic!("4 of 3") };
     assert_eq!(denied.retry_after(), None);
     time.drive(light).unwrap();
-    // No limit any more.
+    // Without a limit the waiter is granted its tokens.
     drain(&limiter);
     let mut last = pin!(limiter.acquire_n(3));
     assert!(poll(last.as_mut()).is_pending());
@@ -243,8 +243,7 @@ fn threads_and_tasks_wait_in_one_queue() {
     assert_eq!((limiter.snapshot().waiting, limiter.snapshot().queued), (0, 0));
 }
 
-/// Waiters that give up at random moments, beside others that do not: each token is granted once, and
-/// the line is empty in the end.
+/// Waiters give up at random moments. Each token is granted once, and the queue is empty in the end.
 #[test]
 fn cancelled_waiters_waste_no_tokens() {
     let time = ManualClock::new();
@@ -279,7 +278,6 @@ fn cancelled_waiters_waste_no_tokens() {
     assert_eq!(drain(&limiter), 3);
 }
 
-/// A waker that panics when it wakes, or looks into the limiter when it is dropped.
 #[test]
 fn wakers_may_panic_and_use_the_limiter() {
     struct Wake(RateLimiter, bool);

@@ -36,6 +36,13 @@ impl RateLimiterBuilder {
     }
 
     /// Sets the clock. Default: [`Clock::system`], which works under every runtime.
+    ///
+    /// A clock that is ahead and then set back by more than two seconds leaves the limiter empty, but not
+    /// waiting for the later time. If the clock then returns to the later time, the tokens granted there
+    /// count again.
+    ///
+    /// A limiter counts time for at least thirteen years after it was built. Then its time stops: it grants
+    /// what is left of its burst and nothing more.
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;

@@ -233,6 +233,50 @@ fn a_request_races_a_waiter() {
     });
 }
 
+/// The queue becomes empty with a TAT in the past, so that decisions go through its lock for a while.
+#[test]
+fn a_late_waiter_is_granted_tokens_while_another_request_is_decided() {
+    const MS: u64 = 1_000_000;
+    loom::model(|| {
+        // A token every millisecond. The waiter is due at 1 ms and polls at 3 ms.
+        let engine = engine(1000, 1);
+        take(&engine, 1, 0).unwrap();
+        let mut waiter = Waiter::new(&*engine, 1);
+        let waker = Parker::current();
+        assert!(matches!(waiter.poll(Nanos::new(0), None, waker.waker()), WaiterPoll::Pending(_)));
+        let other = spawn(&engine, |engine| take(engine, 1, 3 * MS).is_ok());
+        let polled = waiter.poll(Nanos::new(3 * MS), None, waker.waker());
+        assert!(matches!(polled, WaiterPoll::Granted(_)));
+        let there = u32::from(other.join().unwrap());
+        // Those of 2 and 3 ms are left, less the one of the other request.
+        let here = (0..3).filter(|_| take(&engine, 1, 3 * MS).is_ok()).count() as u32;
+        assert_eq!(here + there, 2);
+        assert!(
+            !engine.word().is_slow()
+                || engine.word().tat() < gcra(1000, 1).units(Nanos::new(3 * MS))
+        );
+    });
+}
+
+#[test]
+fn the_clock_is_set_back_while_a_request_is_decided() {
+    loom::model(|| {
+        let engine = engine(1, 2);
+        take(&engine, 2, 100 * SECOND).unwrap();
+        let request = |engine: &Engine| {
+            let now = engine.check_clock(Nanos::new(0), || Nanos::new(0));
+            engine.take(1, now).is_ok()
+        };
+        let other = spawn(&engine, request);
+        assert!(!request(&engine) && !other.join().unwrap());
+        // Empty by the earlier time, and still empty by the later.
+        assert!(take(&engine, 1, SECOND).is_ok() && take(&engine, 1, SECOND).is_err());
+        assert!(take(&engine, 1, 100 * SECOND).is_err());
+        assert!(take(&engine, 2, 102 * SECOND).is_ok());
+        assert!(!engine.word().is_slow());
+    });
+}
+
 /// No state is read in the wrong units.
 #[test]
 fn the_quota_of_all_keys_changes_during_a_decision() {

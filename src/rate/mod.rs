@@ -2,8 +2,9 @@
 //!
 //! A limit protects a server from its callers, or a caller from paying for more than it agreed to.
 //! [`RateLimiter`] is one limit, [`KeyedRateLimiter`] one per key (tenant, address, API token) for up to
-//! millions of keys, and [`RateLimiterGroup`] several limits that must all agree. Cloning a limiter is
-//! cheap, and all clones are the same limiter.
+//! millions of keys, and [`RateLimiterGroup`] several limits that must all agree. In a
+//! [`Pipeline`](crate::pipeline) a limiter is a guard, plain or as a [`RateLimitPolicy`] with a cost and a
+//! longest wait. Cloning a limiter is cheap, and all clones are the same limiter.
 //!
 //! # Examples
 //!
@@ -32,23 +33,6 @@
 //! # })?;
 //! limiter.acquire_blocking()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
-//!
-//! In a [`Pipeline`](crate::pipeline):
-//!
-//! ```
-//! use mainstay::pipeline::Pipeline;
-//! use mainstay::rate::{Quota, RateLimiter};
-//! use std::time::Duration;
-//!
-//! let limiter = RateLimiter::new(Quota::per_second(100))?;
-//! let search = Pipeline::builder().rate_limit(&limiter).build();
-//! let export = Pipeline::builder()
-//!     .rate_limit(limiter.cost(20).max_wait(Duration::from_millis(500)))
-//!     .build();
-//! # let ok: Result<u32, mainstay::error::Error<()>> = search.call_blocking(|| Ok(1));
-//! # assert_eq!((ok, export.call_blocking(|| Ok::<_, ()>(2))), (Ok(1), Ok(2)));
-//! # Ok::<(), mainstay::error::ConfigError>(())
 //! ```
 //!
 //! # How it works
@@ -96,15 +80,6 @@
 //! As in every fair queue, the first waiter holds up the others while its task keeps the future but does
 //! not poll it.
 //!
-//! ## Clocks
-//!
-//! A clock that is ahead and then set back by more than two seconds leaves the limiter empty, but not
-//! waiting for the later time to come. If the clock then returns to the later time, the tokens granted
-//! there count again.
-//!
-//! A limiter counts time for at least thirteen years after it was built. Then its time stops: it grants
-//! what is left of its burst and nothing more.
-//!
 //! # Observability
 //!
 //! An [observer](RateLimiterBuilder::observer) receives an event for each denied request, on the thread of
@@ -120,15 +95,6 @@
 //!
 //! A grant costs a reading of the clock, a few loads and one compare-and-swap. A denial writes nothing, so
 //! denied requests do not slow down granted ones. Neither allocates; waiting arms a timer.
-//!
-//! # Defaults
-//!
-//! | setting | default | why |
-//! |---|---|---|
-//! | [`Quota::burst`] | the count of a period | requests rarely come evenly |
-//! | [`name`](RateLimiterBuilder::name) | `rate_limiter` | |
-//! | [`clock`](RateLimiterBuilder::clock) | [`Clock::system`] | works under every runtime |
-//! | [`observer`](RateLimiterBuilder::observer) | none | a denial should be cheap |
 
 mod config;
 mod engine;
@@ -142,6 +108,8 @@ mod loom;
 mod policy;
 mod quota;
 mod reservation;
+mod shared;
+mod snapshot;
 mod timeline;
 
 pub use config::RateLimiterBuilder;
@@ -154,57 +122,22 @@ pub use keyed::{
 pub use policy::RateLimitPolicy;
 pub use quota::Quota;
 pub use reservation::Reservation;
+pub use snapshot::RateLimiterSnapshot;
 
 use crate::error::ConfigError;
-use crate::sync::{PlainArc, PlainMutex};
+use crate::sync::PlainArc;
 #[allow(unused_imports)] // for the documentation
 use crate::time::Clock;
-use engine::{Engine, Gcra};
-use events::Emitter;
-use std::fmt;
-use std::panic::{RefUnwindSafe, UnwindSafe};
+use engine::Gcra;
+use policy::POLICY;
+use shared::Shared;
 use std::time::Duration;
-use timeline::{Nanos, Timeline};
-
-/// The type of policy, in errors and events.
-const POLICY: &str = "rate_limiter";
 
 /// A rate limiter: at most [`burst`](Quota::burst) requests at once, and `rate` per second on average.
 ///
 /// See the [module](self) for examples, the exact guarantee and how waiting works.
 #[derive(Clone)]
 pub struct RateLimiter(PlainArc<Shared>);
-
-// A panic of an observer, a waker or a clock leaves the limiter as it was before or after a whole decision.
-impl UnwindSafe for RateLimiter {}
-impl RefUnwindSafe for RateLimiter {}
-
-/// What all clones of a limiter share.
-struct Shared {
-    engine: Engine,
-    timeline: Timeline,
-    emitter: Emitter,
-    /// The quota in force.
-    quota: PlainMutex<Quota>,
-}
-
-/// The figures of a limiter at one moment; returned by [`RateLimiter::snapshot`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RateLimiterSnapshot {
-    /// The quota in force.
-    pub quota: Quota,
-    /// The tokens of a full limiter.
-    pub limit: u32,
-    /// The tokens available; 0 while there are waiters.
-    pub remaining: u32,
-    /// The time after which the limiter is full again if there are no requests.
-    pub reset_after: Duration,
-    /// The number of waiters.
-    pub waiting: usize,
-    /// The tokens that all of them wait for.
-    pub queued: u64,
-}
 
 impl RateLimiter {
     /// Creates a limiter on the system clock, full.
@@ -328,10 +261,10 @@ impl RateLimiter {
     /// # use std::time::Duration;
     /// # let clock = ManualClock::new();
     /// let limiter = RateLimiter::builder(Quota::per_second(10)).clock(clock.clock()).build()?;
+    /// let token = limiter.acquire_timeout(Duration::from_millis(200));
     /// # clock.drive(async {
-    /// limiter.acquire_timeout(Duration::from_millis(200)).await?;
-    /// # Ok::<_, mainstay::rate::Denied>(())
-    /// # })?;
+    /// token.await?;
+    /// # Ok::<_, mainstay::rate::Denied>(()) })?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -536,42 +469,6 @@ impl RateLimiter {
         Ok(())
     }
 
-    /// Returns a view of this limiter, for a pipeline, by which each call takes `tokens`.
-    ///
-    /// ```
-    /// use mainstay::{pipeline::Pipeline, rate::{Quota, RateLimiter}};
-    ///
-    /// let limiter = RateLimiter::new(Quota::per_hour(10))?;
-    /// let export = Pipeline::builder().rate_limit(limiter.cost(8)).build();
-    /// assert!(export.call_blocking(|| Ok::<_, ()>(())).is_ok());
-    /// assert!(export.call_blocking(|| Ok::<_, ()>(())).is_err());
-    /// # Ok::<(), mainstay::error::ConfigError>(())
-    /// ```
-    #[must_use]
-    pub fn cost(&self, tokens: u32) -> RateLimitPolicy {
-        RateLimitPolicy::new(self.clone()).cost(tokens)
-    }
-
-    /// Returns a view of this limiter, for a pipeline, by which a call waits for its tokens for up to
-    /// `max_wait`, and no longer than until its own deadline. It is rejected immediately if that cannot
-    /// suffice.
-    ///
-    /// ```
-    /// use mainstay::{pipeline::Pipeline, rate::{Quota, RateLimiter}};
-    /// use std::time::Duration;
-    ///
-    /// let limiter = RateLimiter::new(Quota::per_second(1000).burst(1))?;
-    /// let paced = Pipeline::builder().rate_limit(limiter.max_wait(Duration::from_secs(1))).build();
-    /// for _ in 0..3 {
-    ///     assert!(paced.call_blocking(|| Ok::<_, ()>(())).is_ok());
-    /// }
-    /// # Ok::<(), mainstay::error::ConfigError>(())
-    /// ```
-    #[must_use]
-    pub fn max_wait(&self, max_wait: Duration) -> RateLimitPolicy {
-        RateLimitPolicy::new(self.clone()).max_wait(max_wait)
-    }
-
     /// Returns the quota in force.
     #[must_use]
     pub fn quota(&self) -> Quota {
@@ -597,42 +494,5 @@ impl RateLimiter {
             waiting,
             queued,
         }
-    }
-}
-
-impl Shared {
-    /// Reads the clock, and checks whether it was set back.
-    fn checked_now(&self) -> Nanos {
-        self.engine.check_clock(self.timeline.now(), || self.timeline.now())
-    }
-
-    #[inline(always)]
-    fn try_acquire(&self, n: u32, now: Nanos) -> Result<Grant, Denied> {
-        match self.engine.take_fast(n, now) {
-            Some(Ok(grant)) => Ok(grant),
-            Some(Err(status)) => Err(self.deny(status)),
-            None => self.try_acquire_slow(n, now),
-        }
-    }
-
-    #[cold]
-    fn try_acquire_slow(&self, n: u32, now: Nanos) -> Result<Grant, Denied> {
-        let now = self.engine.check_clock(now, || self.timeline.now());
-        self.engine.take(n, now).map_err(|status| self.deny(status))
-    }
-
-    #[inline(always)]
-    fn deny(&self, status: RateLimitStatus) -> Denied {
-        let denied = Denied::new(status, self.emitter.name);
-        self.emitter.denied(denied, || self.timeline.instant(status.now))
-    }
-}
-
-impl fmt::Debug for RateLimiter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RateLimiter")
-            .field("name", &self.name())
-            .field("quota", &self.quota())
-            .finish_non_exhaustive()
     }
 }

@@ -1,13 +1,14 @@
 //! A limiter as a policy of a pipeline.
 
-use super::{
-    Grant, OwnedRateLimiterAcquireFuture, POLICY, RateLimiter, RateLimiterAcquireFuture, Shared,
-};
+use super::{Grant, OwnedRateLimiterAcquireFuture, RateLimiter, RateLimiterAcquireFuture, Shared};
 use crate::error::{Error, Rejection};
 use crate::policy::{Admission, Context, Facts, Guard, OwnedGuard, Policy, kind};
 use crate::time::Instant;
 use std::future::Ready;
 use std::time::Duration;
+
+/// The type of policy, in errors and events.
+pub(super) const POLICY: &str = "rate_limiter";
 
 /// A view of a [`RateLimiter`] for a pipeline: how many tokens each call takes, and how long it waits for
 /// them.
@@ -31,6 +32,44 @@ pub struct RateLimitPolicy {
     limiter: RateLimiter,
     cost: u32,
     max_wait: Duration,
+}
+
+impl RateLimiter {
+    /// Returns a view of this limiter, for a pipeline, by which each call takes `tokens`.
+    ///
+    /// ```
+    /// use mainstay::{pipeline::Pipeline, rate::{Quota, RateLimiter}};
+    ///
+    /// let limiter = RateLimiter::new(Quota::per_hour(10))?;
+    /// let export = Pipeline::builder().rate_limit(limiter.cost(8)).build();
+    /// assert!(export.call_blocking(|| Ok::<_, ()>(())).is_ok());
+    /// assert!(export.call_blocking(|| Ok::<_, ()>(())).is_err());
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn cost(&self, tokens: u32) -> RateLimitPolicy {
+        RateLimitPolicy::new(self.clone()).cost(tokens)
+    }
+
+    /// Returns a view of this limiter, for a pipeline, by which a call waits for its tokens for up to
+    /// `max_wait`, and no longer than until its own deadline. It is rejected immediately if that cannot
+    /// suffice.
+    ///
+    /// ```
+    /// use mainstay::{pipeline::Pipeline, rate::{Quota, RateLimiter}};
+    /// use std::time::Duration;
+    ///
+    /// let limiter = RateLimiter::new(Quota::per_second(1000).burst(1))?;
+    /// let paced = Pipeline::builder().rate_limit(limiter.max_wait(Duration::from_secs(1))).build();
+    /// for _ in 0..3 {
+    ///     assert!(paced.call_blocking(|| Ok::<_, ()>(())).is_ok());
+    /// }
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn max_wait(&self, max_wait: Duration) -> RateLimitPolicy {
+        RateLimitPolicy::new(self.clone()).max_wait(max_wait)
+    }
 }
 
 impl RateLimitPolicy {

@@ -325,9 +325,9 @@ impl Engine {
         }
     }
 
-    /// Returns a time at which the limiter owes no more than a burst, and the largest debt so far:
-    /// usually `now`. If the TAT is further ahead, the clock is read again. If it was set back, the limiter
-    /// is empty as of the time it shows, and returns to the present TAT when the clock does.
+    /// Returns `now`, unless the TAT is further ahead than a burst and the largest debt so far. Then the
+    /// clock is read again. If it was set back, the limiter is empty as of the time it shows, and returns to
+    /// the present TAT when the clock returns to the later time.
     #[inline]
     pub(super) fn check_clock(&self, now: Nanos, clock: impl Fn() -> Nanos) -> Nanos {
         let word = self.word();

@@ -236,6 +236,9 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
     /// Takes one token of `key` if one is available. May wait for another thread that uses a key of the
     /// same shard.
     ///
+    /// `Eq` and `Borrow` of a key must not use this limiter: they run under the lock of a shard, and may
+    /// deadlock. This holds for all methods that take a key.
+    ///
     /// ```
     /// use mainstay::rate::{KeyedRateLimiter, Quota};
     ///

@@ -1,0 +1,22 @@
+//! The figures of a limiter.
+
+use super::Quota;
+use std::time::Duration;
+
+/// The figures of a limiter at one moment; returned by [`RateLimiter::snapshot`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RateLimiterSnapshot {
+    /// The quota in force.
+    pub quota: Quota,
+    /// The tokens of a full limiter.
+    pub limit: u32,
+    /// The tokens available; 0 while there are waiters.
+    pub remaining: u32,
+    /// The time after which the limiter is full again if there are no requests.
+    pub reset_after: Duration,
+    /// The number of waiters.
+    pub waiting: usize,
+    /// The tokens that all of them wait for.
+    pub queued: u64,
+}
