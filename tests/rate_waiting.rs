@@ -42,7 +42,7 @@ fn waiters_are_granted_tokens_in_fifo_order() {
             served.lock().unwrap().push((name, time.now() - start));
         }
     };
-    // The second costs more than those behind it, and is not overtaken.
+    // The second waiter needs more tokens than those behind it, and is not overtaken.
     time.drive(join4(wait(1, 1), wait(2, 2), wait(3, 1), wait(4, 1)));
     let expected = [(1, 100), (2, 300), (3, 400), (4, 500)].map(|(name, ms)| (name, ms * MS));
     assert_eq!(served.into_inner().unwrap(), expected);
@@ -114,7 +114,7 @@ fn a_wait_that_cannot_end_in_time_is_denied_immediately() {
     assert_eq!((time.now(), denied.retry_after()), (start, Some(100 * MS)));
     assert!(limiter.acquire_blocking_timeout(99 * MS).is_err());
     assert_eq!(time.now(), start);
-    // A limit that just suffices is enough.
+    // A timeout of exactly the wait is sufficient.
     assert!(time.drive(limiter.acquire_timeout(100 * MS)).is_ok());
     assert!(limiter.acquire_blocking_timeout(100 * MS).is_ok());
     assert_eq!(time.now(), start + 200 * MS);
@@ -203,7 +203,7 @@ fn a_refund_is_granted_to_waiters() {
     limiter.refund(&grant, 1);
     time.drive(waiter).unwrap();
     assert_eq!(time.now(), start);
-    // So is a reservation that is dropped.
+    // The tokens of a dropped reservation are granted to waiters too.
     let reservation = {
         time.advance(3600 * SECOND);
         drain(&limiter);
@@ -243,7 +243,8 @@ fn threads_and_tasks_wait_in_one_queue() {
     assert_eq!((limiter.snapshot().waiting, limiter.snapshot().queued), (0, 0));
 }
 
-/// Waiters give up at random moments. Each token is granted once, and the queue is empty in the end.
+/// Waiters are cancelled at random moments. Each token is granted once, and the queue is empty in
+/// the end.
 #[test]
 fn cancelled_waiters_waste_no_tokens() {
     let time = ManualClock::new();

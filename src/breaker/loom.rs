@@ -1,4 +1,4 @@
-//! Models of what the parts of a breaker do together: modes, configurations, events, keys.
+//! Models of interactions between modes, configurations, events and keys of a breaker.
 
 use super::KeyedCircuitBreaker;
 use super::config::Closures;
@@ -11,7 +11,7 @@ use loom::sync::Arc;
 use loom::thread;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 
-/// A failure that trips by the old configuration, against a configuration that never trips.
+/// A failure that trips under the old configuration, against a new one that it does not trip.
 #[test]
 fn no_decision_outlives_its_configuration() {
     loom::model(|| {
@@ -63,8 +63,8 @@ fn no_decision_by_a_mixture_of_configurations() {
     });
 }
 
-/// The breaker is forced open and released while a call succeeds: the success belongs to the time
-/// before.
+/// The breaker is forced open and released while a call succeeds: the success counts for the period
+/// before the breaker was forced open.
 #[test]
 fn forced_open_against_a_late_success() {
     loom::model(|| {
@@ -81,8 +81,8 @@ fn forced_open_against_a_late_success() {
         late.join().unwrap();
         let figures = snapshot(&engine);
         assert_eq!((engine.state(), figures.counts.total), (State::Closed, 0));
-        // The success counted before the breaker was opened, or it was stale. If it counted while
-        // the window was emptied, it is neither.
+        // The success was recorded before the breaker was opened, or is stale. If it was recorded
+        // while the window was emptied, it is in neither count.
         assert!(figures.stale <= 1);
     });
 }

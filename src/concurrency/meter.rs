@@ -1,4 +1,4 @@
-//! The figures of one window, gathered without a lock.
+//! The statistics of one window, recorded without a lock.
 
 use super::controller::{LimitWindow, WindowRule};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -6,10 +6,10 @@ use crate::time::Instant;
 use crate::window::LatencyBuckets;
 use std::time::Duration;
 
-/// From about a microsecond to about 73 minutes.
+/// The buckets, from about a microsecond to about 73 minutes.
 #[cfg(not(mainstay_loom))]
 const RANGE: LatencyBuckets = LatencyBuckets::powers(10, 42);
-/// Few enough for a model.
+/// The buckets for loom, few enough for a model.
 #[cfg(mainstay_loom)]
 const RANGE: LatencyBuckets = LatencyBuckets::powers(10, 11);
 const BUCKETS: usize = RANGE.len();
@@ -24,7 +24,7 @@ pub(super) struct Meter {
     dropped: AtomicU32,
     rejected: AtomicU32,
     peak: AtomicU32,
-    /// When the window began, and when it may be closed at the soonest, in nanoseconds.
+    /// The start of the window and the earliest time to close it, in nanoseconds.
     opened: AtomicU64,
     due: AtomicU64,
     /// Calls that began earlier are not counted: a probe must not see calls from before it.
@@ -52,19 +52,19 @@ impl Meter {
         }
     }
 
-    /// Counts a call that met an overload.
+    /// Counts a call that ended in an overload.
     pub(super) fn dropped(&self, started: Instant) {
         if started.as_nanos() >= self.valid_from.load(Relaxed) {
             self.dropped.fetch_add(1, Relaxed);
         }
     }
 
-    /// Counts a call that found the limit used up.
+    /// Counts a call that was rejected because the limit was reached.
     pub(super) fn rejected(&self) {
         self.rejected.fetch_add(1, Relaxed);
     }
 
-    /// Notes how many calls are under way.
+    /// Records the number of calls in flight, of which the peak is kept.
     #[inline]
     pub(super) fn under_way(&self, calls: u32) {
         // Written only when it grows, so that the cache line stays shared.
@@ -73,15 +73,15 @@ impl Meter {
         }
     }
 
-    /// Returns whether the time of the window is over, so that it is worth counting its calls.
+    /// Returns whether the window's minimum duration has passed, so that it may be closed.
     #[inline]
     pub(super) fn is_due(&self, now: Instant) -> bool {
         now.as_nanos() >= self.due.load(Relaxed)
     }
 
-    /// Closes the window if it holds enough calls, and opens the next. Callers hold the lock.
+    /// Closes the window if it holds enough calls, and opens the next. The caller holds the lock.
     ///
-    /// The signal of overload is left for the caller to fill in.
+    /// The caller sets `overloaded`.
     pub(super) fn close(&self, now: Instant, rule: WindowRule) -> Option<LimitWindow> {
         if !self.is_due(now) {
             return None;
@@ -126,7 +126,7 @@ impl Meter {
     }
 }
 
-/// Figures from counts by bucket.
+/// Statistics computed from the counts of the buckets.
 struct Figures<'a> {
     counts: &'a [u32; BUCKETS],
     total: u64,
@@ -146,8 +146,8 @@ impl Figures<'_> {
         Duration::from_nanos((sum / (self.total.max(1)) as f64) as u64)
     }
 
-    /// The quantile, interpolated within its bucket: a controller compares ratios of a few per
-    /// cent, and the middles of buckets are 12 % apart.
+    /// Returns the quantile, interpolated within its bucket: a controller compares ratios of a few
+    /// per cent, and the middles of buckets are 12 % apart.
     fn quantile(&self, quantile: f64) -> Duration {
         let rank = quantile * self.total as f64;
         let mut below = 0.0;
@@ -230,7 +230,7 @@ mod tests {
         assert_eq!((window.succeeded, window.dropped), (3, 0));
     }
 
-    /// A clock that goes backwards makes no window, and no latency below zero.
+    /// A clock that goes backwards closes no window, and a call never has a negative latency.
     #[test]
     fn a_clock_that_goes_backwards_is_harmless() {
         let meter = Meter::new(at(1000), RULE);

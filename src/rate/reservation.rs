@@ -9,11 +9,11 @@ use std::time::Duration;
 
 /// Tokens for the time at which they will be available; made by [`RateLimiter::reserve`].
 ///
-/// From that time on the tokens count as used, whatever happens to the reservation. So it is enough to
-/// sleep for [`delay`](Self::delay) and act; [`wait`](Self::wait) does the former.
+/// From that time on the tokens count as used, even if the reservation is dropped. The caller
+/// sleeps for [`delay`](Self::delay), or calls [`wait`](Self::wait), and then acts.
 ///
-/// Dropping the reservation before its time returns the tokens, if nothing was taken or reserved after it.
-/// Otherwise they are lost: the later requests have received times that depend on it.
+/// Dropping the reservation before its time returns the tokens, if nothing was taken or reserved
+/// after it. Otherwise the tokens are lost: the times of later requests depend on the reservation.
 /// [`commit`](Self::commit) never returns them.
 ///
 /// ```
@@ -64,14 +64,14 @@ impl Reservation {
 
     fn due(&self) -> Nanos {
         let status = &self.grant.status;
-        // A reservation of nothing does not wait for the debts of others.
+        // A reservation of no tokens does not wait for earlier reservations.
         if status.granted == 0 {
             return status.now;
         }
         status.gcra.nanos(status.gcra.due(status.ahead, 0)).unwrap_or(Nanos::new(u64::MAX))
     }
 
-    /// Keeps the tokens, before their time too.
+    /// Consumes the reservation and keeps its tokens, even before their time.
     pub fn commit(mut self) -> Grant {
         self.is_committed = true;
         self.grant

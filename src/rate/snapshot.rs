@@ -1,9 +1,9 @@
-//! The figures of a limiter.
+//! A snapshot of a limiter.
 
 use super::Quota;
 use std::time::Duration;
 
-/// The figures of a limiter at one moment; returned by [`RateLimiter::snapshot`].
+/// The state of a limiter at one moment; returned by [`RateLimiter::snapshot`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RateLimiterSnapshot {
@@ -17,6 +17,6 @@ pub struct RateLimiterSnapshot {
     pub reset_after: Duration,
     /// The number of waiters.
     pub waiting: usize,
-    /// The tokens that all of them wait for.
+    /// The tokens that all waiters together wait for.
     pub queued: u64,
 }

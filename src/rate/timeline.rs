@@ -17,7 +17,7 @@ impl Nanos {
         self.0
     }
 
-    /// The time from `earlier` to this; zero if it is not earlier.
+    /// Returns the time from `earlier` to `self`; zero if `earlier` is not earlier.
     pub(super) const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }

@@ -7,16 +7,16 @@ use std::{array, collections::vec_deque, vec};
 ///
 /// A batch operation takes items from the front of its source and leaves the rest in it. The trait
 /// is sealed: between claiming the slots and publishing the items, a producer must not run code
-/// that can panic or take long, because its peers would be held up. Collect items from other
-/// iterators first.
+/// that can panic or take long, because that would block other producers and consumers. Collect
+/// items from other iterators first.
 ///
 /// The items of a vector or an array are contiguous in memory, and are moved fastest.
 pub trait BatchSource<T>: ExactSizeIterator<Item = T> + sealed::Sealed<T> {}
 
 mod sealed {
     pub trait Sealed<T> {
-        /// Items from the front that are contiguous in memory: all of them, or none if the iterator
-        /// does not show its memory.
+        /// Returns all remaining items as a slice, or an empty slice if the iterator has no
+        /// `as_slice`.
         fn front(&self) -> &[T];
     }
 }
@@ -38,7 +38,7 @@ batch_sources! {
     [T] vec::IntoIter<T>: Self::as_slice;
     [T] vec::Drain<'_, T>: Self::as_slice;
     [T, const N: usize] array::IntoIter<T, N>: Self::as_slice;
-    // These do not show their memory.
+    // These have no `as_slice`.
     [T] vec_deque::IntoIter<T>: |_| &[];
     [T] vec_deque::Drain<'_, T>: |_| &[];
 }

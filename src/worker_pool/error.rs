@@ -1,4 +1,4 @@
-//! Why a job was not accepted, or gave no result.
+//! The errors of submitting a job and of a job without a result.
 
 use super::panics::{Payload, message};
 use crate::error::{Reason, Rejection};
@@ -67,7 +67,7 @@ impl<F> fmt::Display for SubmitError<F> {
 
 impl<F> Error for SubmitError<F> {}
 
-/// Why a job gave no result.
+/// The reason why a job returned no result.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum JobError {
@@ -114,8 +114,9 @@ impl fmt::Display for JobError {
 
 impl Error for JobError {}
 
-/// How much of a panic's text its debug output shows. `unwrap` on a [`JobError`] panics with that
-/// output, and quotes it: without a limit, the text doubles with every job that joins another one.
+/// The number of characters of a panic's text in its debug output. `unwrap` on a [`JobError`]
+/// panics with that output, and escapes it. Without a limit, the text doubles with every job that
+/// joins another one.
 const MAX_DEBUG_CHARS: usize = 200;
 
 /// The panic of a job.

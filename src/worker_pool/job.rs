@@ -2,9 +2,9 @@
 //!
 //! Invariants that the unsafe code relies on:
 //!
-//! 1. The storage of a [`Job`] holds a value of the type that its functions were instantiated for, from
-//!    `erase` until the value is consumed. It is consumed once: every method that does so consumes the
-//!    job.
+//! 1. The storage of a [`Job`] holds a value of the type that its functions were instantiated for,
+//!    from `erase` until the value is consumed. It is consumed once: every method that does so
+//!    consumes the job.
 //! 2. A closure that borrows for `'scope` is owned by the [`InlineJobs`] that it was added to, and
 //!    [`run_scope`] does not return before these have run or dropped every one of them.
 #![allow(unsafe_code)]
@@ -37,7 +37,7 @@ enum Action<'a, 'b> {
     Inspect(&'a Cell<QueuedState>),
 }
 
-/// Whether an `R` is stored in the job itself.
+/// Returns whether an `R` is stored in the job itself.
 pub(crate) const fn fits<R>() -> bool {
     size_of::<R>() <= size_of::<Storage>() && align_of::<R>() <= align_of::<Storage>()
 }
@@ -45,7 +45,7 @@ pub(crate) const fn fits<R>() -> bool {
 impl Job {
     #[inline(always)]
     pub(crate) fn new<R: Run + 'static>(work: R) -> Self {
-        // SAFETY: it borrows nothing.
+        // SAFETY: `work` is `'static`, so it borrows nothing that can end.
         unsafe { Self::erase(work) }
     }
 
@@ -97,7 +97,7 @@ impl Job {
 
 impl Drop for Job {
     fn drop(&mut self) {
-        // Many jobs may be dropped together: a panic must not keep the others from it.
+        // Many jobs may be dropped together: a panic in one must not prevent the drop of the rest.
         quietly(|| {
             // SAFETY: invariant 1; the consuming methods do not drop the job.
             unsafe { (self.act)(&raw mut self.storage, Action::Discard(DiscardReason::ShutDown)) };
@@ -120,7 +120,8 @@ unsafe fn act<R: Run>(storage: *mut Storage, action: Action<'_, '_>) -> JobEnd {
         state.set(unsafe { &*storage.cast::<R>() }.queued_state());
         return JobEnd::Counted;
     }
-    // SAFETY: the caller's promise. Moved out before anything can panic, so it is dropped once, here.
+    // SAFETY: the caller's promise. Moved out before anything can panic, so it is dropped once,
+    // here.
     let work = unsafe { storage.cast::<R>().read() };
     match action {
         Action::Run(context) => work.run(context),
@@ -131,8 +132,8 @@ unsafe fn act<R: Run>(storage: *mut Storage, action: Action<'_, '_>) -> JobEnd {
 
 /// The permission to add jobs that borrow for `'scope` to the jobs of a scope.
 ///
-/// Both lifetimes are invariant: `'scope` cannot be shortened to less than the wait in [`run_scope`],
-/// nor `'env` lengthened.
+/// Both lifetimes are invariant: `'scope` cannot be shortened to less than the wait in
+/// [`run_scope`], nor `'env` lengthened.
 pub(crate) struct ScopeJobs<'scope, 'env: 'scope> {
     jobs: PlainArc<InlineJobs>,
     scope: PhantomData<&'scope mut &'scope ()>,
@@ -141,8 +142,8 @@ pub(crate) struct ScopeJobs<'scope, 'env: 'scope> {
 
 impl<'scope> ScopeJobs<'scope, '_> {
     pub(crate) fn add(&'scope self, body: impl FnOnce() + Send + 'scope) -> Ticket {
-        // SAFETY: what `'scope` borrows outlives the call of `run_scope` that created this value, and
-        // `run_scope` does not return before the job is gone (invariant 2).
+        // SAFETY: what `'scope` borrows outlives the call of `run_scope` that created this value,
+        // and `run_scope` does not return before the job is gone (invariant 2).
         self.jobs.add(unsafe { Job::erase(Closure(body)) })
     }
 }
@@ -153,7 +154,8 @@ pub(crate) fn run_scope<'env, T>(
     context: &RunContext<'_>,
     body: impl for<'scope> FnOnce(&'scope ScopeJobs<'scope, 'env>) -> T,
 ) -> T {
-    /// Waits for the jobs even if `body` panics, and aborts the process instead of returning too early.
+    /// Waits for the jobs even if `body` panics, and aborts the process instead of returning too
+    /// early.
     struct Finish<'a, 'b>(&'a InlineJobs, &'a RunContext<'b>);
     impl Drop for Finish<'_, '_> {
         fn drop(&mut self) {

@@ -17,8 +17,8 @@ use std::time::Duration;
 /// time of its start; if the bucket belongs to a later step by now, the call is among the overdue
 /// ones.
 ///
-/// A clock that is set back makes buckets of later steps than the present one. They are reused, and
-/// the calls in them are no longer counted.
+/// If the clock is set back, some buckets belong to steps in the future. They are reused, and the
+/// calls in them are no longer counted.
 ///
 /// A call becomes overdue when the whole step in which it started does: never before the threshold,
 /// and at most two eighths of it later.
@@ -52,7 +52,7 @@ const COUNT_MASK: u64 = (1 << STEP) - 1;
 const ERA_MASK: u64 = (1 << TAG) - 1;
 const BIAS: u64 = 1 << 40;
 
-/// The part of a call's ticket by which its bucket is found again.
+/// The part of a call's ticket that identifies its bucket.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Start {
     pub(crate) admitted: Word,
@@ -60,7 +60,7 @@ pub(crate) struct Start {
     pub(crate) slow_after: Duration,
 }
 
-/// What [`InFlight::enter`] found.
+/// The result of [`InFlight::enter`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Entered {
@@ -84,7 +84,7 @@ fn step_of(now: Instant, slow_after: Duration) -> u64 {
     (now.as_nanos() / width) & STEP_MASK
 }
 
-/// How many steps `later` is after `earlier`; negative if it is before.
+/// Returns the number of steps from `earlier` to `later`; negative if `later` is before `earlier`.
 fn steps_between(earlier: u64, later: u64) -> i64 {
     ((later.wrapping_sub(earlier) << (64 - 36)) as i64) >> (64 - 36)
 }
@@ -102,7 +102,7 @@ impl InFlight {
         }
     }
 
-    /// The tag of the era of `word`, if that is the present one.
+    /// Returns the tag of the era of `word`, if that is the present era.
     fn tag(&self, word: Word) -> Option<u64> {
         // Ordering: acquire, with the release in `begin_era`.
         let era = self.era.load(Acquire);
@@ -210,7 +210,7 @@ impl InFlight {
         }
     }
 
-    /// The number of calls admitted by `word` that are overdue at `now`.
+    /// Returns the number of calls admitted under `word` that are overdue at `now`.
     pub(crate) fn overdue(&self, word: Word, now: Instant, slow_after: Duration) -> u64 {
         let Some(tag) = self.tag(word) else { return 0 };
         let step = step_of(now, slow_after);
@@ -230,7 +230,7 @@ impl InFlight {
     pub(crate) fn begin_era(&self, word: Word) {
         let tag = (self.era.load(Relaxed) >> TAG).wrapping_add(1) & 0xff;
         if tag.is_multiple_of(128) {
-            // So no bucket keeps a tag for longer than half the range of tags.
+            // No bucket keeps a tag for longer than half the range of tags.
             for bucket in &self.buckets {
                 bucket.swap(tag.wrapping_sub(1) << TAG, Relaxed);
             }

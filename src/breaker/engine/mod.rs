@@ -1,8 +1,8 @@
 //! The lock-free core of a breaker: a state word, a window of outcomes, a configuration.
 //!
-//! The engine decides, counts and changes the state. It receives the time, and calls nothing of the
-//! breaker around it: a method that may change the state returns a [`Change`], and its caller
-//! delivers the event.
+//! The engine decides, counts and changes the state. The caller passes the time. The engine never
+//! calls the breaker that contains it: a method that may change the state returns a [`Change`], and
+//! its caller delivers the event.
 //!
 //! * A call begins in `admit.rs` ([`try_enter`](Engine::try_enter), [`enter`](Engine::enter)).
 //! * It ends in `record.rs` ([`try_record_success`](Engine::try_record_success),
@@ -42,7 +42,7 @@ use crate::window::{Window, WindowCounts};
 use in_flight::InFlight;
 use std::time::Duration;
 
-/// See the [module](self).
+/// The lock-free core of a breaker; see the [module](self).
 #[derive(Debug)]
 pub(crate) struct Engine {
     line: StateLine,
@@ -50,7 +50,7 @@ pub(crate) struct Engine {
     pub(super) window: Window,
     in_flight: Option<Box<InFlight>>,
     config: Arc<SharedConfig>,
-    /// Transitions on their way to the observers. Each is committed under its lock.
+    /// Transitions that the observers have not received yet. Each is committed under this lock.
     pub(super) outbox: Outbox<Transition>,
 }
 
@@ -65,7 +65,7 @@ struct StateLine {
     word: AtomicU64,
     /// Open: when the open duration ends. Written before the word says open, read after.
     open_until: AtomicU64,
-    /// Half-open: when the youngest probe times out. Put off before a probe takes its slot.
+    /// Half-open: when the latest probe times out. Extended before a probe takes its slot.
     probe_deadline: AtomicU64,
     /// Closed: since when. Written before the word says closed, read after.
     closed_at: AtomicU64,
@@ -107,7 +107,7 @@ impl Change {
     }
 }
 
-/// The figures of an engine at a moment.
+/// The state and the statistics of an engine at one moment.
 pub(crate) struct EngineSnapshot {
     pub(crate) state: CircuitBreakerState,
     pub(crate) phase: Phase,
@@ -159,8 +159,8 @@ impl Engine {
         Word::from_bits(self.line.word.load(Acquire))
     }
 
-    /// The last word in the order of modifications, for a thread that has no other relation to the
-    /// threads that write it.
+    /// Returns the last word in the modification order, for a thread that does not otherwise
+    /// synchronize with the threads that write it.
     pub(crate) fn latest_word(&self) -> Word {
         // Ordering: a read-modify-write reads the last of all modifications.
         Word::from_bits(self.line.word.fetch_or(0, AcqRel))
@@ -196,21 +196,21 @@ impl Engine {
         Instant::from_nanos(self.line.probe_deadline.load(Relaxed))
     }
 
-    /// When a breaker with `word` will admit a probe, if it is open and that is known.
+    /// Returns when a breaker with `word` admits a probe, if it is open and the time is known.
     fn retry_at(&self, word: Word) -> Option<Instant> {
         let by_rules = word.phase() == Phase::Open && word.overridden() != Override::Fixed;
         by_rules.then(|| self.open_until())
     }
 
-    /// Whether it is still ramping up: a ramp ends with its time, even without calls.
+    /// Returns whether the breaker is ramping up: a ramp ends with its time, even without calls.
     pub(crate) fn is_ramping(&self, word: Word, now: Instant) -> bool {
         let duration = || self.config(word).ramp_up_duration;
         self.correct_instants(word, now);
         word.is_ramping() && ramp::share(now - self.closed_at(), duration()).is_some()
     }
 
-    /// Whether it is open or half-open, and would have admitted its next probe less than `grace`
-    /// ago.
+    /// Returns whether the breaker is open or half-open, and less than `grace` past the end of its
+    /// open duration or of its probe timeout.
     pub(crate) fn is_recently_tripped(&self, word: Word, now: Instant, grace: Duration) -> bool {
         self.correct_instants(word, now);
         let until = match word.phase() {
@@ -220,8 +220,8 @@ impl Engine {
         word.is_tripped() && now < until + grace
     }
 
-    /// The counts of the window, with overdue calls in flight as slow ones if those are tracked;
-    /// and the number of overdue calls.
+    /// Returns the counts of the window, and the number of overdue calls. The counts include
+    /// overdue calls as slow calls if calls in flight are tracked.
     fn counts(&self, word: Word, config: &Config, now: Instant) -> (WindowCounts, u64) {
         let counts = self.window.counts(now);
         match &self.in_flight {

@@ -11,8 +11,8 @@ use std::hash::{BuildHasher, Hash, RandomState};
 
 /// A view of one key of a [`KeyedCircuitBreaker`]; returned by [`KeyedCircuitBreaker::key`].
 ///
-/// It is a guard whose calls are admitted by the breaker that the key has at the time of the call.
-/// If there is no room for the key, the call is rejected for
+/// The view is a guard. The breaker that the key has at the time of a call admits or rejects the
+/// call. If there is no room for the key, the call is rejected with
 /// [`Reason::Exhausted`](crate::error::Reason::Exhausted).
 pub struct KeyedCircuitBreakerView<K, S = RandomState> {
     breakers: KeyedCircuitBreaker<K, S>,

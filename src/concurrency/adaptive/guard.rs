@@ -1,4 +1,4 @@
-//! The limiter as a policy, and what a result says about load.
+//! The limiter as a policy, and the classification of results by load.
 
 use super::permit::{AdaptiveLimiterPermit, OwnedAdaptiveLimiterPermit};
 use super::shared::CallEnd;
@@ -8,11 +8,11 @@ use crate::outcome::{Classify, Outcome};
 use crate::policy::{Admission, Context, Facts, Guard, OwnedGuard, Policy, kind};
 use crate::time::Instant;
 
-/// The default classifier of an adaptive limiter: a success is a success, a timeout is an overload,
-/// and everything else says nothing about load.
+/// The default classifier of an adaptive limiter: it records a success as a success and a timeout
+/// as an overload, and ignores every other result.
 ///
-/// An error of the operation itself is ignored, because it may have ended quickly. To count a
-/// server's refusals as overload, give the limiter a classifier of your own with
+/// It ignores an error of the operation itself, because the operation may have ended quickly. To
+/// count a server's rejections as overload, set another classifier with
 /// [`classified_by`](AdaptiveLimiter::classified_by).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DropOnTimeout;
@@ -47,7 +47,7 @@ impl<C> ClassifiedAdaptiveLimiter<C> {
         &self.limiter
     }
 
-    /// The end of a call as the limiter counts it; `None` if it does not.
+    /// Returns how the limiter counts the end of a call; `None` if it ignores the call.
     fn end<T, E>(classify: &C, result: &Result<T, Error<E>>) -> Option<CallEnd>
     where
         C: Classify<T, E>,
@@ -59,7 +59,7 @@ impl<C> ClassifiedAdaptiveLimiter<C> {
         }
     }
 
-    /// When a call that is admitted by `cx` stops waiting; `None` if it does not wait at all.
+    /// Returns when a call with the context `cx` stops waiting; `None` if it does not wait at all.
     fn deadline(&self, cx: Context) -> Option<Instant> {
         let settings = &self.limiter.shared().settings;
         if settings.max_wait.is_zero() {
@@ -150,7 +150,7 @@ impl<T, E, C: Classify<T, E> + Clone> OwnedGuard<T, E> for ClassifiedAdaptiveLim
     }
 }
 
-/// Waits for the permit of an owned call.
+/// The future that waits for the permit of an owned call.
 #[pin_project::pin_project]
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]

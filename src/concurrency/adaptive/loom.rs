@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::task::Context;
 use std::time::Duration;
 
-/// Goes to `to` at the first window.
+/// A controller that sets the limit to `to` at the first window.
 struct Jump {
     limit: f64,
     to: f64,
@@ -41,12 +41,12 @@ fn limiter(limit: f64, to: f64, time: &ManualClock) -> AdaptiveLimiter {
     AdaptiveLimiter::builder().controller(Jump { limit, to }).clock(time.clock()).build().unwrap()
 }
 
-/// Calls under way, counted outside of what is modelled.
+/// The number of calls in flight, in an atomic that loom does not model.
 #[derive(Default)]
-struct UnderWay(AtomicI64);
+struct InFlight(AtomicI64);
 
-impl UnderWay {
-    /// Holds `permit` across a point at which others may run.
+impl InFlight {
+    /// Holds `permit` across a point at which other threads may run.
     fn run(&self, permit: AdaptiveLimiterPermit<'_>, limit: i64) {
         assert!(self.0.fetch_add(1, SeqCst) < limit);
         thread::yield_now();
@@ -63,12 +63,12 @@ fn a_growing_limit_against_admission() {
         let limiter = limiter(1.0, 2.0, &time);
         let permit = limiter.try_acquire().unwrap();
         time.advance(Duration::from_secs(2));
-        let under_way = Arc::new(UnderWay::default());
+        let in_flight = Arc::new(InFlight::default());
         let other = thread::spawn({
-            let (limiter, under_way) = (limiter.clone(), Arc::clone(&under_way));
+            let (limiter, in_flight) = (limiter.clone(), Arc::clone(&in_flight));
             move || {
                 if let Ok(permit) = limiter.try_acquire() {
-                    under_way.run(permit, 2);
+                    in_flight.run(permit, 2);
                 }
             }
         });
@@ -80,8 +80,8 @@ fn a_growing_limit_against_admission() {
     });
 }
 
-/// A window closes and the limit shrinks: at no time are more calls under way than the higher
-/// limit, and once the new one is in force, not more than that.
+/// A window closes and the limit shrinks. The calls in flight never exceed the old limit. Once the
+/// new limit is in force, new calls do not exceed it either.
 #[test]
 fn a_shrinking_limit_against_admission() {
     loom::model(|| {
@@ -89,18 +89,18 @@ fn a_shrinking_limit_against_admission() {
         let limiter = limiter(2.0, 1.0, &time);
         let permit = limiter.try_acquire().unwrap();
         time.advance(Duration::from_secs(2));
-        let under_way = Arc::new(UnderWay::default());
+        let in_flight = Arc::new(InFlight::default());
         let other = thread::spawn({
-            let (limiter, under_way) = (limiter.clone(), Arc::clone(&under_way));
+            let (limiter, in_flight) = (limiter.clone(), Arc::clone(&in_flight));
             move || {
                 if let Ok(permit) = limiter.try_acquire() {
-                    under_way.run(permit, 2);
+                    in_flight.run(permit, 2);
                 }
             }
         });
         permit.success();
         if let Ok(permit) = limiter.try_acquire() {
-            under_way.run(permit, 2);
+            in_flight.run(permit, 2);
         }
         other.join().unwrap();
         assert_eq!((limiter.in_flight(), limiter.limit()), (0, 1.0));
@@ -130,7 +130,7 @@ fn a_release_against_a_cancelled_wait() {
     });
 }
 
-/// A replaced controller's last decision does not undo the new one's.
+/// The last decision of a replaced controller does not overwrite the limit of the new controller.
 #[test]
 fn a_replacement_against_a_closing_window() {
     loom::model(|| {

@@ -26,7 +26,7 @@ pub struct ThrottleBuilder {
     observer: Option<PlainArc<dyn Observer>>,
 }
 
-/// Steps in which the window advances.
+/// The number of steps in which the window advances.
 const BUCKETS: u32 = 40;
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -49,23 +49,22 @@ impl ThrottleBuilder {
         self
     }
 
-    /// Sets how many calls are let through for each one that was accepted, from 1 to 100. Default
-    /// 2: a dependency that accepts at least half of the calls is not throttled, and one that
-    /// recovers is found out quickly, at the price of one wasted call per call that is accepted.
+    /// Sets how many calls are admitted for each call that the dependency accepts, from 1 to 100.
+    /// Default 2: a dependency that accepts at least half of the calls is not throttled. The
+    /// throttle detects a recovery quickly, at the cost of one wasted call per accepted call.
     pub const fn accept_multiplier(mut self, multiplier: f64) -> Self {
         self.strictness.multiplier = multiplier;
         self
     }
 
     /// Sets the largest share of calls that is rejected, above 0 and at most 1. Default 0.9: one
-    /// call in ten finds out whether the dependency has recovered.
+    /// call in ten tests whether the dependency has recovered.
     pub const fn max_rejection_rate(mut self, rate: f64) -> Self {
         self.strictness.max_rate = rate;
         self
     }
 
-    /// Sets how many calls the window must hold before any is rejected. Default 10: fewer say
-    /// nothing.
+    /// Sets how many calls the window must hold before any is rejected. Default 10.
     pub const fn min_calls(mut self, calls: u64) -> Self {
         self.strictness.min_calls = calls;
         self
@@ -77,8 +76,8 @@ impl ThrottleBuilder {
         self
     }
 
-    /// Sets after which time a call is let through in any case. Default one second: with little
-    /// traffic a share of one in ten can be a long wait.
+    /// Sets the interval at which one call is admitted at any rejection rate, from 1 ms to a day.
+    /// Default one second: with little traffic, one call in ten can be a long wait.
     pub const fn probe_interval(mut self, interval: Duration) -> Self {
         self.probe_interval = interval;
         self
@@ -107,7 +106,7 @@ impl ThrottleBuilder {
     ///
     /// # Errors
     ///
-    /// Names the first setting that is out of range.
+    /// Returns a [`ConfigError`] that names the first setting that is out of range.
     pub fn build(self) -> Result<Throttle, ConfigError> {
         let name = policy::name(&self.name)?;
         self.validate()?;

@@ -1,4 +1,4 @@
-//! The shared state of a throttle: the window, the rate in force, the last forced call.
+//! The shared state of a throttle: the window, the rate in force, the time of the next probe.
 
 use super::POLICY;
 use super::state::Strictness;
@@ -15,13 +15,12 @@ use std::time::Duration;
 pub(super) struct Shared {
     pub(super) name: &'static str,
     pub(super) clock: Clock,
-    /// Calls that the dependency accepted are successes; calls that it did not, and calls that were
-    /// rejected here, are failures.
+    /// Calls that the dependency accepted are successes. Calls that the dependency or the throttle
+    /// rejected are failures.
     window: Window,
-    /// The rate in force, as the bits of an `f64`. 0, a healthy dependency, costs a call one load.
+    /// The rejection rate in force, as the bits of an `f64`. While it is 0, a call costs one load.
     rate: AtomicU64,
-    /// When the rate is computed again, and when a call is next let through in any case; in
-    /// nanoseconds.
+    /// The times of the next update of the rate and of the next probe, in nanoseconds.
     update_at: AtomicU64,
     probe_at: AtomicU64,
     pub(super) strictness: PlainMutex<Strictness>,
@@ -35,7 +34,7 @@ pub(super) struct Shared {
 /// How often the rate is computed.
 const UPDATE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What a throttle is built from.
+/// The arguments of [`Shared::new`].
 pub(super) struct Parts {
     pub(super) name: &'static str,
     pub(super) clock: Clock,
@@ -65,11 +64,10 @@ impl Shared {
         }
     }
 
-    /// Admits or rejects a call; `now` is called only while the dependency does not accept all
-    /// calls.
+    /// Admits or rejects a call; calls `now` only while the rejection rate is above 0.
     #[inline]
     pub(super) fn admit(&self, now: impl FnOnce() -> Instant) -> Result<(), Rejection> {
-        // Ordering: relaxed. The rate is a figure by itself, and may be a little old.
+        // Ordering: relaxed. No other data depends on the rate, and it may be slightly stale.
         match self.rate.load(Relaxed) {
             0 => Ok(()),
             _ => self.admit_some(now()),
@@ -96,7 +94,7 @@ impl Shared {
         self.update_if_due(now);
     }
 
-    /// Whether this is the call that is let through in any case, one per interval.
+    /// Returns whether this call is the probe of the interval, which is admitted at any rate.
     pub(super) fn take_probe(&self, now: Instant) -> bool {
         let due = self.probe_at.load(Relaxed);
         let next = (now + self.probe_interval).as_nanos();

@@ -1,7 +1,8 @@
-//! The queue of waiters, and what else a decision needs to know when the state word alone does not decide.
+//! The queue of waiters, and the other state that a decision needs if the state word is not
+//! sufficient.
 //!
-//! Tokens are never assigned to a waiter in advance: the first waiter takes them itself when they are
-//! available. So a waiter that gives up, at whatever moment, wastes nothing, and only the first needs a
+//! Tokens are never assigned to a waiter in advance: the first waiter takes them itself when they
+//! are available. A cancelled waiter therefore wastes no tokens, and only the first waiter needs a
 //! timer.
 
 use super::gcra::Gcra;
@@ -13,34 +14,36 @@ use std::task::Waker;
 #[derive(Debug)]
 pub(super) struct WaitQueue {
     waiters: Mutex<Waiters>,
-    /// The tokens that all of them wait for. Changed under the lock, read without it for estimates.
+    /// The tokens that all waiters together wait for. Changed under the lock, read without it for
+    /// estimates.
     queued_tokens: AtomicU64,
 }
 
-/// What is under the lock of the queue.
+/// The data that the lock of the queue protects.
 ///
-/// Invariant: the `slow` bit of the state word is set if and only if [`is_slow`](Self::is_slow). Both
-/// change only under the lock. While the bit is set, only the holder of the lock changes the word.
+/// Invariant: the `slow` bit of the state word is set if and only if [`is_slow`](Self::is_slow).
+/// Both change only under the lock. While the bit is set, only the holder of the lock changes the
+/// word.
 #[derive(Debug)]
 pub(super) struct Waiters {
     list: WaiterList<Waiter>,
     len: usize,
-    /// The last waiter was granted its tokens so late that the TAT is still in the past: the next request
-    /// is counted from the TAT, if it follows soon.
+    /// The last waiter was granted its tokens so late that the TAT is still in the past: the next
+    /// request is counted from the TAT, if it follows soon.
     pub(super) is_catching_up: bool,
-    /// The clock was set back, and the limiter counts by the earlier time. This is the TAT by the later
-    /// time, which applies again if the clock returns to it.
+    /// The clock was set back, and the limiter counts by the earlier time. This is the TAT by the
+    /// later time, which applies again if the clock returns to it.
     pub(super) set_back_from: Option<u64>,
 }
 
 #[derive(Debug)]
 struct Waiter {
     cost: u32,
-    /// `None`: has been woken, and has not polled since.
+    /// `None` if the waiter was woken and has not been polled since.
     waker: Option<Waker>,
 }
 
-/// A waiter that is to be woken. Wakers are user code: to be called after every lock was released.
+/// A waker to call after every lock was released, because it runs user code.
 #[must_use]
 pub(crate) struct WakeUp(Option<Waker>);
 
@@ -54,8 +57,8 @@ impl WakeUp {
     }
 }
 
-/// A waker that was replaced or belongs to a waiter that left. Dropping it may run user code: to be dropped
-/// after the lock was released.
+/// A waker that was replaced or belongs to a waiter that left. Dropping it may run user code: to be
+/// dropped after the lock was released.
 pub(super) type Discarded = Option<Waker>;
 
 impl WaitQueue {
@@ -107,12 +110,12 @@ impl Waiters {
         self.list.is_front(key)
     }
 
-    /// Whether the state word alone does not decide.
+    /// Returns whether a decision needs more than the state word.
     pub(super) fn is_slow(&self) -> bool {
         self.len > 0 || self.is_catching_up || self.set_back_from.is_some()
     }
 
-    /// The time from which a request is counted that was not queued.
+    /// Returns the time from which a request that was not queued is counted.
     pub(super) fn start(&self, gcra: &Gcra, tat: u64, now: u64) -> u64 {
         match self.is_catching_up {
             true => gcra.catch_up_start(tat, now),
@@ -120,12 +123,12 @@ impl Waiters {
         }
     }
 
-    /// The first waiter is to poll again.
+    /// Takes the waker of the first waiter.
     pub(super) fn wake_first(&mut self) -> WakeUp {
         WakeUp(self.list.front_mut().and_then(|waiter| waiter.waker.take()))
     }
 
-    /// Stores the waker of a waiter; leaves the one before in `waker`.
+    /// Stores the waker of a waiter; leaves the previous waker in `waker`.
     pub(super) fn set_waker(&mut self, key: WaiterKey, waker: &mut Option<Waker>) {
         if let Some(waiter) = self.list.get_mut(key) {
             std::mem::swap(&mut waiter.waker, waker);

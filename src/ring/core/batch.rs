@@ -21,7 +21,7 @@ impl<T> Core<T> {
     }
 
     /// Claims up to `max` consecutive full slots, at least one. `max` is at least 1. Calls
-    /// `prepare` with their number just before.
+    /// `prepare` with the number of slots before each attempt to claim them.
     #[inline]
     pub(in crate::ring) fn claim_pop_batch(
         &self,
@@ -54,7 +54,7 @@ impl<T> Core<T> {
         }
     }
 
-    /// Continues at the first slot after `count` slots up to the last one.
+    /// Continues the count at the first slot of the ring, after `count` slots at its end.
     #[cold]
     #[inline(never)]
     fn count_from_start(&self, position: u64, count: usize, max: usize, state: u64) -> usize {
@@ -83,7 +83,7 @@ impl<T> Core<T> {
         self.slots.fill_run(rest, batch);
     }
 
-    /// The claimed slots from the first slot of the ring on.
+    /// Returns the claimed slots that follow `run`; they begin at the first slot of the ring.
     fn rest(&self, claim: &Claim, run: Run) -> Run {
         self.geometry.run(self.geometry.advance(claim.position, run.count), claim.count - run.count)
     }
@@ -104,7 +104,7 @@ impl<T> Core<T> {
         if run.count < claim.count {
             self.take_rest(self.rest(claim, run), free_for_rest);
         }
-        // SAFETY: the `claim.count` elements behind the end were just initialized.
+        // SAFETY: the `claim.count` elements after the end were just initialized.
         unsafe { into.set_len(into.len() + claim.count) };
     }
 

@@ -132,7 +132,7 @@ impl<T> Slots<T> {
         }
     }
 
-    /// As `fill_run`, for a batch whose items are not contiguous in memory.
+    /// Does the same as `fill_run`, for a batch whose items are not contiguous in memory.
     fn fill_run_singly(&self, run: Run, batch: &mut impl BatchSource<T>) {
         let mut position = run.position;
         for index in run.index..run.index + run.count {
@@ -193,13 +193,13 @@ impl<T> Slots<T> {
         self.slot(index).item.with(|item| inspect(unsafe { &*item.cast::<T>() }))
     }
 
-    /// Moves the item out of a slot, which the caller owns and goes on to own.
+    /// Moves the item out of a slot. The caller owns the slot and keeps it.
     pub(super) fn move_out(&self, index: usize) -> T {
         // SAFETY: as in `empty`; the caller does not publish the slot before it has put an item in.
         self.slot(index).item.with(|item| unsafe { item.cast::<T>().read() })
     }
 
-    /// Moves an item into an empty slot, which the caller owns and goes on to own.
+    /// Moves an item into an empty slot. The caller owns the slot and keeps it.
     pub(super) fn move_in(&self, index: usize, value: T) {
         // SAFETY: as in `fill`.
         self.slot(index).item.with_mut(|item| unsafe { item.cast::<T>().write(value) });

@@ -16,16 +16,16 @@ use std::task::{Poll, Waker};
 
 /// A list of jobs outside the pool's queue, and the owner that waits for them.
 ///
-/// For each job a [`Ticket`] is queued, by which a worker runs one of the list. The owner runs jobs
-/// that no worker has begun, so a ticket may be refused or discarded, or find the list empty. That is
-/// why waiting is safe on a worker too, even on the only one.
+/// For each job, a [`Ticket`] is queued. A worker that takes a ticket runs the oldest job of the
+/// list. The owner runs jobs that no worker has begun, so a ticket may be rejected or discarded, or
+/// its list may be empty. Waiting is therefore safe on a worker too, even on the only one.
 #[derive(Debug)]
 pub(crate) struct InlineJobs {
     list: Mutex<List>,
     on_discard: OnDiscard,
 }
 
-/// What discarding a ticket does.
+/// The effect of discarding a ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OnDiscard {
     /// Nothing: the owner runs every job.
@@ -37,10 +37,10 @@ pub(crate) enum OnDiscard {
 #[derive(Debug, Default)]
 struct List {
     waiting: VecDeque<Job>,
-    /// How many jobs have left `waiting`: the number of its first job.
+    /// The number of jobs that have left `waiting`, which is the sequence number of its first job.
     taken: u64,
     running: usize,
-    /// The owner's, which is a thread of this crate: calling it runs no user code.
+    /// The waker of the owner. It is a thread waker of this crate: calling it runs no user code.
     waker: Option<Waker>,
     panic: Option<Payload>,
 }
@@ -103,7 +103,7 @@ impl InlineJobs {
         end
     }
 
-    /// Runs what is left and waits for what other threads run; when it returns all jobs have ended.
+    /// Runs the remaining jobs and waits for those on other threads, until all jobs have ended.
     pub(crate) fn finish(&self, context: &RunContext<'_>) {
         loop {
             while self.run_one(context) {}
@@ -125,8 +125,8 @@ impl InlineJobs {
         }
     }
 
-    /// Discards the oldest job in place of the ticket with this number, unless the ticket is not needed
-    /// any more.
+    /// Discards the oldest job in place of the ticket with this number, unless the ticket is not
+    /// needed any more.
     fn discard_ticket(&self, number: u64, reason: DiscardReason) -> JobEnd {
         let job = {
             let mut list = self.list.lock();
@@ -169,8 +169,8 @@ impl List {
     }
 }
 
-/// Queued in place of one of the [`InlineJobs`], of which it runs the oldest. The job is counted, the
-/// ticket is not.
+/// A queue entry for one of the [`InlineJobs`], which runs the oldest of them. The job is counted,
+/// the ticket is not.
 pub(crate) struct Ticket {
     /// `None` once the ticket was used.
     jobs: Option<PlainArc<InlineJobs>>,

@@ -47,7 +47,7 @@ impl Submitter<'_> {
                     }
                     envelope
                 }
-                // Not full: a thread that is taking a job out has lost its processor.
+                // Not full: a thread was suspended while it takes a job out.
                 Err(PushError::Busy(envelope)) => {
                     yield_now();
                     envelope
@@ -76,8 +76,8 @@ mod tests {
     use std::sync::mpsc;
     use std::thread;
 
-    /// The slot at the end of the queue is still in use by a thread that takes the oldest job out of
-    /// it: a push fails, and yet the queue is not full.
+    /// The slot at the end of the queue is still in use by a thread that takes the oldest job out
+    /// of it: a push fails, and yet the queue is not full.
     #[test]
     fn no_job_is_evicted_while_a_slot_is_being_freed() {
         let pool = WorkerPool::builder()

@@ -1,7 +1,7 @@
 //! Models of a job's path from a submitter to a worker.
 //!
-//! A job that no worker looks for leaves a worker asleep forever, which loom reports as a deadlock: the
-//! models need few assertions.
+//! A lost job leaves a worker asleep forever. Loom reports that as a deadlock, so the models need
+//! few assertions.
 
 use super::worker_to_the_end;
 use super::{Jobs, elastic_queue, fixed_queue, model, next, no_start, push, submit, worker};
@@ -71,8 +71,8 @@ fn run_dependent_job(job: u32, second_has_run: &Notify) {
     }
 }
 
-/// A worker that takes one job must ensure that another worker takes the other. The submitter is the
-/// second worker.
+/// A worker that takes one job must ensure that another worker takes the other. The submitter is
+/// the second worker.
 #[test]
 fn jobs_that_need_two_workers() {
     model(2, || {
@@ -93,8 +93,8 @@ fn jobs_that_need_two_workers() {
     });
 }
 
-/// A submitter beside two workers, both of which may sleep. One of them may fall asleep while the other
-/// searches; then the flags are clear until the searcher has found the first job.
+/// A submitter and two workers, both of which may sleep. If one worker falls asleep while the other
+/// searches, the flags stay clear until the searching worker finds the first job.
 #[test]
 fn a_searcher_that_finds_a_job_wakes_the_next_worker() {
     model(1, || {
@@ -150,8 +150,8 @@ fn a_worker_is_started_for_a_job() {
     });
 }
 
-/// A new thread runs a hook before it looks for a job, and the hook lasts until both jobs have run: the
-/// other worker runs them, even if it slept in between.
+/// A new thread runs a hook before it looks for a job, and the hook lasts until both jobs have run:
+/// the other worker runs them, even if it slept in between.
 #[test]
 fn a_worker_runs_the_jobs_while_a_new_thread_is_not_ready() {
     model(2, || {
@@ -186,7 +186,7 @@ fn a_worker_runs_the_jobs_while_a_new_thread_is_not_ready() {
     });
 }
 
-/// An accepted job is run, a refused one is not, and all workers end.
+/// An accepted job is run, a rejected job is not, and all workers end.
 #[test]
 fn submit_against_close() {
     model(2, || {
