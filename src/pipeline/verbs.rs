@@ -4,7 +4,7 @@ use super::layers::{GuardLayer, LimitLayer, RepeatLayer};
 use super::stack::{EmptyStack, PipelineStack};
 use super::{Pipeline, PipelineBuilder};
 use crate::breaker::ClassifiedCircuitBreaker;
-use crate::concurrency::ClassifiedAdaptiveLimiter;
+use crate::concurrency::{ClassifiedAdaptiveLimiter, ClassifiedThrottle};
 use crate::policy::{Policy, kind, kind::Matches};
 use crate::rate::RateLimitPolicy;
 use crate::retry::RetryWhen;
@@ -113,6 +113,20 @@ impl<S> PipelineBuilder<S> {
         C: Send + Sync,
     {
         self.guard(limiter.into())
+    }
+
+    /// Adds a [`Throttle`](crate::concurrency::Throttle), or one
+    /// [`classified_by`](crate::concurrency::Throttle::classified_by) a rule: rejects a share of the
+    /// calls that grows with the share that fails below it.
+    #[must_use]
+    pub fn throttle<C>(
+        self,
+        throttle: impl Into<ClassifiedThrottle<C>>,
+    ) -> PipelineBuilder<PipelineStack<S, GuardLayer<ClassifiedThrottle<C>>>>
+    where
+        C: Send + Sync,
+    {
+        self.guard(throttle.into())
     }
 
     /// Adds a [`Guard`](crate::policy::Guard): a policy that admits or rejects calls.
