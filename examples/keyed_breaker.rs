@@ -1,4 +1,4 @@
-//! Keyed circuit breaker: one breaker per host, with bounds on hosts remembered and breakers open.
+//! Keyed circuit breaker: one breaker per host, with limits on hosts and on open breakers.
 
 use mainstay::{CircuitBreaker, Error, KeyedCircuitBreaker};
 

@@ -30,7 +30,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         Ok(found) => println!("found {found:?} after {requests:?} requests"),
         Err(Error::Operation(error)) => println!("the search failed: {error}"),
         Err(Error::Timeout(timed_out)) => println!("{timed_out}"),
-        Err(error) => println!("not started: {error}"),
+        Err(error) => println!("rejected: {error}"),
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     thread::scope(|scope| {
         for _ in 0..12 {
             scope.spawn(|| {
-                let _permit = semaphore.acquire_blocking().expect("the semaphore stays open");
+                let _permit = semaphore.acquire_blocking().expect("the semaphore is never closed");
                 peak.fetch_max(running.fetch_add(1, Relaxed) + 1, Relaxed);
                 thread::sleep(Duration::from_millis(5)); // the operation
                 running.fetch_sub(1, Relaxed);

@@ -125,10 +125,9 @@ pub use breaker::{
 };
 pub use concurrency::{
     AdaptiveLimiter, AdaptiveLimiterAcquireFuture, AdaptiveLimiterBuilder, AdaptiveLimiterPermit,
-    AdaptiveLimiterSnapshot, AimdController, BaselineController, BbrController,
-    ClassifiedAdaptiveLimiter, DropOnTimeout, Gradient2Controller, LearnedLimit, LimitController,
-    LimitReason, LimitUpdate, LimitWindow, OwnedAdaptiveLimiterAcquireFuture,
-    OwnedAdaptiveLimiterPermit, VegasController, WindowRule,
+    AdaptiveLimiterSnapshot, BaselineController, ClassifiedAdaptiveLimiter, ClassifiedThrottle,
+    DropOnTimeout, LimitController, OwnedAdaptiveLimiterAcquireFuture, OwnedAdaptiveLimiterPermit,
+    OwnedThrottlePermit, Throttle, ThrottleBuilder, ThrottlePermit, ThrottleSnapshot,
 };
 pub use error::{ConfigError, Error, Reason, Rejection, TimedOut};
 pub use event::{Event, EventValue, Observer, Subscription};

@@ -1,4 +1,4 @@
-//! The events of a circuit breaker, and user code that uses the breaker it is called by.
+//! The events of a circuit breaker, and user code that calls back into the breaker.
 #![cfg(not(mainstay_loom))]
 
 use mainstay::backoff::{Backoff, Jitter};

@@ -2,7 +2,7 @@
 #![cfg(not(mainstay_loom))]
 #![allow(unsafe_code)] // An allocator is unsafe to write.
 
-use mainstay::concurrency::AdaptiveLimiter;
+use mainstay::concurrency::{AdaptiveLimiter, Throttle};
 use mainstay::pipeline::Pipeline;
 use mainstay::time::ManualClock;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -42,11 +42,16 @@ fn neither_calls_nor_windows_allocate() {
     let time = ManualClock::new();
     let limiter = AdaptiveLimiter::builder().clock(time.clock()).build().unwrap();
     let pipeline = Pipeline::builder().adaptive_limit(&limiter).build();
+    let throttle = Throttle::builder().clock(time.clock()).build().unwrap();
     let work = |rounds| {
         for _ in 0..rounds {
             let permit = limiter.try_acquire().unwrap();
             time.advance(Duration::from_millis(10));
             permit.success();
+            match throttle.try_acquire() {
+                Ok(permit) => permit.failure(),
+                Err(rejection) => assert!(rejection.retry_after().is_none()),
+            }
             let owned = limiter.try_acquire_owned().unwrap();
             owned.dropped();
             let result = pipeline.call_blocking(|| Ok::<_, ()>(1));

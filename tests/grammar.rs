@@ -17,6 +17,7 @@ use mainstay::object_pool::ObjectPool;
 use mainstay::outcome::FailOnError;
 use mainstay::pipeline::{BoxPipeline, GuardLayer, Pipeline};
 use mainstay::policy::Context;
+use mainstay::rate::{RateLimiter, RateLimiterGroup};
 use mainstay::retry::{Retry, RetryOnFailure, RetryWhen};
 use mainstay::ring::{Receiver, Ring, Sender};
 use mainstay::timeout::Timeout;
@@ -40,6 +41,10 @@ fn waiting_verbs_have_all_five_forms() {
             acquire_owned_blocking_timeout;
         Semaphore: try_acquire_n_owned, acquire_n_owned, acquire_n_owned_timeout,
             acquire_n_owned_blocking, acquire_n_owned_blocking_timeout;
+        RateLimiter: try_acquire, acquire, acquire_timeout, acquire_blocking,
+            acquire_blocking_timeout;
+        RateLimiter: try_acquire_n, acquire_n, acquire_n_timeout, acquire_n_blocking,
+            acquire_n_blocking_timeout;
         Sender<u8>: try_send, send, send_timeout, send_blocking, send_blocking_timeout;
         Receiver<u8>: try_recv, recv, recv_timeout, recv_blocking, recv_blocking_timeout;
     }
@@ -49,6 +54,7 @@ fn waiting_verbs_have_all_five_forms() {
 fn verbs_that_never_wait_begin_with_try() {
     methods! {
         CircuitBreaker: try_acquire, try_acquire_owned;
+        RateLimiterGroup: try_acquire, try_acquire_n;
         Ring<u8>: try_push, try_pop;
     }
 }
@@ -57,6 +63,7 @@ fn verbs_that_never_wait_begin_with_try() {
 fn state_is_read_and_changed_by_the_same_names() {
     methods! {
         CircuitBreaker: name, snapshot, reconfigure, reset;
+        RateLimiter: name, snapshot, reconfigure, refund;
         ObjectPool<u8>: snapshot;
         Semaphore: close, is_closed, available;
         Ring<u8>: len, capacity, is_empty;

@@ -5,6 +5,7 @@ use mainstay::breaker::CircuitBreaker;
 use mainstay::error::{ConfigError, Error, Reason, Rejection};
 use mainstay::pipeline::Pipeline;
 use mainstay::policy::{self, Attempt, Context, Facts, Guard, OwnedRepeat, Policy, Repeat, kind};
+use mainstay::rate::{Quota, RateLimiter, RateLimiterGroup};
 use mainstay::retry::Retry;
 use mainstay::timeout::Timeout;
 use std::future::Future;
@@ -36,6 +37,15 @@ fn a_primitive_is_a_policy_borrowed_cloned_or_shared() {
     assert_runs!(builder().breaker(&breaker));
     assert_runs!(builder().breaker(breaker.clone()));
     assert_eq!(breaker.snapshot().counts.total, 12);
+
+    let limiter = RateLimiter::new(Quota::per_second(1).burst(100)).unwrap();
+    assert_runs!(builder().guard(&limiter));
+    assert_runs!(builder().guard(limiter.clone()));
+    assert_runs!(builder().guard(Arc::new(limiter.clone())));
+    assert_runs!(builder().guard(limiter.cost(3)));
+    assert_runs!(builder().guard(RateLimiterGroup::new([&limiter])));
+    assert_runs!(builder().rate_limit(&limiter));
+    assert_runs!(builder().rate_limit(limiter.cost(3).max_wait(SECOND)));
 
     let retry = Retry::builder().build().unwrap();
     assert_runs!(builder().repeat(&retry));

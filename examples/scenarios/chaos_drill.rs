@@ -41,7 +41,7 @@ type Client = HttpClient<HttpConnector, Body>;
 /// The number of concurrent callers.
 const WORKERS: usize = 8;
 /// The time that a healthy server takes for a response.
-const WORK: Duration = Duration::from_millis(5);
+const RESPONSE_TIME: Duration = Duration::from_millis(5);
 /// The timeout of a call.
 const TIMEOUT: Duration = Duration::from_millis(400);
 /// The accepted increase of the time of calls to the healthy server.
@@ -52,7 +52,7 @@ async fn serve(healthy: watch::Receiver<bool>) -> Result<SocketAddr, Failure> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?;
     let routes = Router::new().route("/", get(respond)).with_state(healthy);
-    // Ends with the runtime.
+    // The task ends with the runtime.
     tokio::spawn(async move { axum::serve(listener, routes).await });
     Ok(address)
 }
@@ -61,7 +61,7 @@ async fn respond(
     extract::State(mut healthy): extract::State<watch::Receiver<bool>>,
 ) -> &'static str {
     let _ = healthy.wait_for(|healthy| *healthy).await;
-    tokio::time::sleep(WORK).await;
+    tokio::time::sleep(RESPONSE_TIME).await;
     "a page"
 }
 
@@ -80,9 +80,8 @@ impl Dependency {
             .name(name)
             .count_window(20)
             .min_calls(10)
-            // Six of eight hanging callers are three tenths of the window. The breaker counts calls
-            // in flight, so it opens when the first caller times out instead of waiting for the
-            // others.
+            // Six hanging callers are 30 % of the window. The breaker counts overdue calls in
+            // flight as slow, and therefore opens when the first of eight callers times out.
             .slow_calls(TIMEOUT / 4, 0.3)
             .track_in_flight()
             .open_duration(Backoff::constant(Duration::from_millis(500)))
@@ -105,7 +104,7 @@ impl Dependency {
         }
     }
 
-    /// Returns the median of the calls that began in the span, and their number.
+    /// Returns the median duration of the calls that started in the span, and their number.
     fn median(&self, from: Instant, to: Instant) -> Option<(Duration, usize)> {
         let calls = self.calls.lock().expect("no panic under the lock");
         let mut took: Vec<_> =
@@ -155,7 +154,7 @@ async fn drill(phase: Duration) -> Result<Vec<String>, Failure> {
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    println!("{:6.2} s  it responds again", start.elapsed().as_secs_f64());
+    println!("{:6.2} s  the failing server responds again", start.elapsed().as_secs_f64());
     let end = Instant::now();
     switch.send_replace(true);
     for worker in workers {
@@ -175,7 +174,8 @@ async fn drill(phase: Duration) -> Result<Vec<String>, Failure> {
         (Some((before, n)), Some((during, m))) => {
             let added = during.as_secs_f64() / before.as_secs_f64() - 1.0;
             println!(
-                "healthy server, median: {before:?} of {n} calls before, {during:?} of {m} while open: {:+.1} %",
+                "healthy server, median: {before:?} of {n} calls before, \
+                 {during:?} of {m} while open: {:+.1} %",
                 added * 100.0
             );
             if added >= TOLERANCE {

@@ -17,8 +17,8 @@ use std::task::{Context, Poll};
 ///
 /// # Cancel safety
 ///
-/// The breaker admits or rejects the call at the first poll. A call that is dropped before its end
-/// records no outcome, and gives back its slot if it was a probe.
+/// The breaker admits or rejects the call at the first poll. A future that is dropped before the
+/// call ends records no outcome. If the call was a probe, its slot is released.
 #[pin_project]
 #[must_use = "futures do nothing unless polled"]
 pub struct CircuitBreakerCallFuture<'a, C, Op, Fut>(
@@ -33,7 +33,7 @@ pub struct CircuitBreakerCallFuture<'a, C, Op, Fut>(
 );
 
 impl<'a, C, Op, Fut> CircuitBreakerCallFuture<'a, C, Op, Fut> {
-    /// `timed` asks for the time the call takes.
+    /// Creates the future. If `timed` is true, the call is timed.
     pub(super) fn new(breaker: &'a Shared, judge: &'a Judge<C>, timed: bool, op: Op) -> Self {
         let admission = AdmitFuture { breaker, timed };
         let cx = policy::Context::new();
@@ -70,6 +70,7 @@ impl<'a> Future for AdmitFuture<'a> {
     }
 }
 
+/// Classifies and records the result of a call.
 struct JudgeRecorder<'a, C>(&'a Judge<C>);
 
 impl<'a, T, E, C: Classify<T, E>> Recorder<T, E> for JudgeRecorder<'a, C> {

@@ -1,5 +1,4 @@
-//! The shared part of a breaker's handles: the engine, and what breakers of one group have in
-//! common.
+//! The state that handles of one breaker share, and the state that breakers of one group share.
 
 use super::CircuitBreaker;
 use super::config::CircuitBreakerBuilder;
@@ -15,23 +14,24 @@ use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 
+/// The state that all handles of one breaker share.
 pub(crate) struct Shared {
     pub(super) engine: Engine,
     pub(super) group: PlainArc<Group>,
-    /// The key that the breaker is for, if it is one of a group.
+    /// The breaker's key, if it belongs to a keyed breaker.
     pub(super) key: Option<Key>,
 }
 
-/// What the breakers of one builder have in common: one, or all of a
+/// The state that all breakers of one builder share: a single breaker, or all breakers of a
 /// [`KeyedCircuitBreaker`](super::KeyedCircuitBreaker).
 pub(crate) struct Group {
     pub(super) name: &'static str,
     pub(super) clock: Clock,
     pub(super) listeners: PlainArc<Subscribers<Notice>>,
-    /// The builder with the settings in force.
+    /// The builder with the current settings.
     pub(super) config: PlainMutex<CircuitBreakerBuilder>,
     pub(super) control: CircuitBreakerControl,
-    /// After which time without use a closed breaker of a key is removed.
+    /// A closed breaker of a key is removed after this time without use.
     pub(super) idle_timeout: Duration,
 }
 
@@ -51,8 +51,8 @@ impl Shared {
         Reading::of(&self.group.clock)
     }
 
-    /// Admits a call or rejects it. `timed` asks for the time the call takes even if the breaker
-    /// does not need it.
+    /// Admits a call or rejects it. If `timed` is true, the call is timed even if the breaker does
+    /// not need it.
     #[inline]
     pub(super) fn admit(
         &self,
@@ -72,7 +72,8 @@ impl Shared {
         mut reading: Reading<'_>,
     ) -> Result<CircuitBreakerPermit<'_>, Rejection> {
         let entry = self.engine.enter(timed, &mut reading);
-        // The permit comes first: if an observer panics, it gives the slot back.
+        // The permit is created before observers run: if one panics, the permit gives the slot
+        // back.
         let admitted = entry.result.map(|ticket| CircuitBreakerPermit::new(self, ticket));
         if entry.change.is_committed() {
             self.deliver();

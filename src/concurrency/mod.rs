@@ -1,7 +1,8 @@
-//! Limits on the number of calls under way: [`AdaptiveLimiter`].
+//! Limits on the number of calls under way: [`AdaptiveLimiter`]; and on what a client sends to a
+//! dependency that refuses calls: [`Throttle`].
 //!
 //! A server that is offered more than it can do may end up serving none of it: each call that waits
-//! makes all later ones slower, clients give up, and their work is done in vain. A limit on the
+//! makes all later ones slower, clients give up, and their work is wasted. A limit on the
 //! calls under way keeps the server at its best throughput, and rejects the rest while rejecting is
 //! still cheap. An adaptive limit finds the number by itself, and follows when the server becomes
 //! slower or larger.
@@ -93,11 +94,17 @@
 //! | [`max_wait`](AdaptiveLimiterBuilder::max_wait) | zero |
 //! | [`queue_order`](AdaptiveLimiterBuilder::queue_order) | FIFO |
 //! | [`queue_factors`](AdaptiveLimiterBuilder::queue_factors) | 2, 3 |
+//! | throttle: [`accept_multiplier`](ThrottleBuilder::accept_multiplier) | 2 |
+//! | throttle: [`max_rejection_rate`](ThrottleBuilder::max_rejection_rate) | 0.9 |
+//! | throttle: [`min_calls`](ThrottleBuilder::min_calls) | 10 |
+//! | throttle: [`window`](ThrottleBuilder::window) | 2 min |
+//! | throttle: [`probe_interval`](ThrottleBuilder::probe_interval) | 1 s |
 
 mod adaptive;
 mod controller;
 mod meter;
 pub mod simulator;
+mod throttle;
 
 pub use adaptive::{
     AdaptiveLimiter, AdaptiveLimiterAcquireFuture, AdaptiveLimiterBuilder, AdaptiveLimiterPermit,
@@ -107,4 +114,8 @@ pub use adaptive::{
 pub use controller::{
     AimdController, BaselineController, BbrController, Gradient2Controller, LearnedLimit,
     LimitController, LimitReason, LimitUpdate, LimitWindow, VegasController, WindowRule,
+};
+pub use throttle::{
+    ClassifiedThrottle, OwnedThrottlePermit, Throttle, ThrottleBuilder, ThrottlePermit,
+    ThrottleSnapshot,
 };

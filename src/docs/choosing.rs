@@ -7,6 +7,7 @@
 //! | a response may never arrive | [`Timeout`] | one clock reading | `.timeout(…)` |
 //! | a call fails at random and succeeds the next time | [`Retry`], if the operation may run twice | additional load on the dependency; put a breaker below it | `.retry(…)` |
 //! | the dependency is down or slow for seconds or minutes | [`CircuitBreaker`] | some calls that might have succeeded are rejected | `.breaker(…)` |
+//! | the dependency refuses a part of the calls, for minutes | [`Throttle`](crate::concurrency::Throttle) | some calls that might have succeeded are rejected | `.throttle(…)` |
 //! | one of many hosts is down | [`KeyedCircuitBreaker`] | a breaker per host | `.guard(hosts.key(&host))` |
 //! | the dependency accepts, or you have paid for, a limited rate | [`RateLimiter`] | calls wait or are rejected | `.rate_limit(…)` |
 //! | the capacity of the dependency, or of your own server, is limited and unknown | [`AdaptiveLimiter`](crate::concurrency::AdaptiveLimiter) | two clock readings; excess calls are rejected or wait | `.adaptive_limit(…)` |

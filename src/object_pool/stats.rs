@@ -2,7 +2,7 @@
 
 use crate::sync::Counter;
 
-/// What was counted for one thread number, or for all threads without one.
+/// The counters of one thread number, or of all threads that have no number.
 #[derive(Debug, Default)]
 pub(super) struct Stats {
     pub(super) hits: Counter,

@@ -4,7 +4,7 @@ use super::layers::{GuardLayer, LimitLayer, RepeatLayer};
 use super::stack::{EmptyStack, PipelineStack};
 use super::{Pipeline, PipelineBuilder};
 use crate::breaker::ClassifiedCircuitBreaker;
-use crate::concurrency::ClassifiedAdaptiveLimiter;
+use crate::concurrency::{ClassifiedAdaptiveLimiter, ClassifiedThrottle};
 use crate::policy::{Policy, kind, kind::Matches};
 use crate::rate::RateLimitPolicy;
 use crate::retry::RetryWhen;
@@ -37,8 +37,8 @@ impl Pipeline<EmptyStack> {
     /// # }
     /// ```
     ///
-    /// Limits of rate or concurrency belong between the breaker and the attempt timeout. Build such a
-    /// stack with [`builder`](Self::builder).
+    /// Limits of rate or concurrency belong between the breaker and the attempt timeout. Build such
+    /// a stack with [`builder`](Self::builder).
     #[must_use]
     pub fn standard<D: Send + Sync, C: Send + Sync>(
         call_timeout: impl Into<Timeout>,
@@ -78,8 +78,9 @@ impl<S> PipelineBuilder<S> {
         self.repeat(retry.into())
     }
 
-    /// Adds a circuit breaker: a [`CircuitBreaker`](crate::breaker::CircuitBreaker), or a view of it
-    /// with a [classifier](crate::breaker::CircuitBreaker::classified_by). A reference is cloned.
+    /// Adds a circuit breaker: a [`CircuitBreaker`](crate::breaker::CircuitBreaker), or a view of
+    /// it with a [classifier](crate::breaker::CircuitBreaker::classified_by). A reference is
+    /// cloned.
     #[must_use]
     pub fn breaker<C>(
         self,
@@ -91,8 +92,8 @@ impl<S> PipelineBuilder<S> {
         self.guard(breaker.into())
     }
 
-    /// Adds a rate limit: a [`RateLimiter`](crate::rate::RateLimiter), or a view of it with a cost or a
-    /// longest wait. A reference is cloned.
+    /// Adds a rate limit: a [`RateLimiter`](crate::rate::RateLimiter), or a view of it with a cost
+    /// or a maximum wait. A reference is cloned.
     #[must_use]
     pub fn rate_limit(
         self,
@@ -101,9 +102,9 @@ impl<S> PipelineBuilder<S> {
         self.guard(limiter.into())
     }
 
-    /// Adds an [`AdaptiveLimiter`](crate::concurrency::AdaptiveLimiter), or one
-    /// [`classified_by`](crate::concurrency::AdaptiveLimiter::classified_by) a rule: rejects calls
-    /// beyond a limit that follows the latencies of the calls below it.
+    /// Adds an [`AdaptiveLimiter`](crate::concurrency::AdaptiveLimiter), or a view of it with a
+    /// [classifier](crate::concurrency::AdaptiveLimiter::classified_by). It rejects calls beyond a
+    /// concurrency limit that follows the latencies of the calls below it. A reference is cloned.
     #[must_use]
     pub fn adaptive_limit<C>(
         self,
@@ -113,6 +114,20 @@ impl<S> PipelineBuilder<S> {
         C: Send + Sync,
     {
         self.guard(limiter.into())
+    }
+
+    /// Adds a [`Throttle`](crate::concurrency::Throttle), or one
+    /// [`classified_by`](crate::concurrency::Throttle::classified_by) a rule: rejects a share of the
+    /// calls that grows with the share that fails below it.
+    #[must_use]
+    pub fn throttle<C>(
+        self,
+        throttle: impl Into<ClassifiedThrottle<C>>,
+    ) -> PipelineBuilder<PipelineStack<S, GuardLayer<ClassifiedThrottle<C>>>>
+    where
+        C: Send + Sync,
+    {
+        self.guard(throttle.into())
     }
 
     /// Adds a [`Guard`](crate::policy::Guard): a policy that admits or rejects calls.
@@ -169,7 +184,8 @@ impl<S> PipelineBuilder<S> {
         PipelineBuilder { stack: PipelineStack { outer: self.stack, inner } }
     }
 
-    /// Builds the pipeline. This cannot fail, because the policies were validated when they were built.
+    /// Builds the pipeline. This cannot fail, because the policies were validated when they were
+    /// built.
     #[must_use]
     pub fn build(self) -> Pipeline<S> {
         Pipeline { stack: self.stack }

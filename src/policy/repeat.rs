@@ -6,8 +6,8 @@ use std::future::Future;
 
 /// A policy that may run its operation several times, or another operation in its place.
 ///
-/// The operation is a function from the [`Context`] of an attempt to a future. `&R` and `Arc<R>` are
-/// repeats if `R` is one.
+/// The operation is a function from the [`Context`] of an attempt to a future. `&R` and `Arc<R>`
+/// implement `Repeat` if `R` does.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not repeat operations that return `Result<{T}, Error<{E}>>`",
     note = "a `Repeat<T, E>` may require more of `T` and `E`, for example by its rule"
@@ -37,8 +37,7 @@ pub trait Repeat<T: Send, E: Send>: Policy {
         Op: Fn(Context) -> Result<T, Error<E>>;
 }
 
-/// A [`Repeat`] for futures that borrow nothing, as a Tower service requires: its future is a named
-/// type.
+/// A [`Repeat`] whose future borrows nothing and is a named type, as a Tower service requires.
 pub trait OwnedRepeat<T, E>: Policy + Clone {
     /// The future of a call.
     type CallFuture<A: Attempt<T, E>>: Future<Output = Result<T, Error<E>>>;
@@ -49,8 +48,8 @@ pub trait OwnedRepeat<T, E>: Policy + Clone {
 
 /// An operation that can be started several times.
 ///
-/// Closures from a [`Context`] to a future implement it. A type that implements it can be named where a
-/// closure cannot.
+/// Closures from a [`Context`] to a future implement it. A type that implements it can be named
+/// where a closure cannot.
 pub trait Attempt<T, E> {
     /// The future of one attempt.
     type Future: Future<Output = Result<T, Error<E>>>;

@@ -1,4 +1,4 @@
-//! A retry as a policy: [`Repeat`] and [`OwnedRepeat`].
+//! Implements [`Repeat`] and [`OwnedRepeat`] for [`Retry`] and [`RetryWhen`].
 
 use super::future::RetryFuture;
 use super::rule::{RetryOnFailure, RetryRule};

@@ -1,7 +1,8 @@
 //! Unwind safety: a panic cannot leave a ring or a channel in an inconsistent state.
 //!
 //! No user code runs while a slot is claimed, and a wait queue is changed under a lock that no user
-//! code runs under. The compiler cannot see this through the cells of the slots and the lock.
+//! code runs under. The compiler cannot infer this, because of the cells in the slots and in the
+//! lock.
 
 use std::panic::{RefUnwindSafe, UnwindSafe};
 

@@ -5,9 +5,9 @@ use super::{hint, thread};
 /// The short active phase of a blocking wait: spins in steps that double, yields the processor
 /// once, then advises to park.
 ///
-/// It takes about a microsecond, less than parking and waking a thread. A longer one would take the
-/// processor from threads that have work to do, among them the one that is waited for. On a machine
-/// with one core nothing can change during a spin, so there it only yields.
+/// It takes about a microsecond, less than parking and waking a thread. A longer phase would take
+/// the processor from threads that have work to do, perhaps from the thread that the caller waits
+/// for. On a machine with one core nothing can change during a spin, so the wait only yields.
 #[derive(Clone, Debug)]
 pub(crate) struct SpinWait {
     step: u32,
@@ -15,10 +15,10 @@ pub(crate) struct SpinWait {
     yield_step: u32,
 }
 
-/// Steps of 1, 2, 4, 8, 16 pauses.
+/// The number of spin steps: 1, 2, 4, 8, 16 pauses.
 const SPIN_STEPS: u32 = 5;
 
-/// Steps of up to 64 pauses, on a buffer.
+/// The number of spin steps in a wait for a buffer: up to 64 pauses.
 const BUFFER_SPIN_STEPS: u32 = 7;
 
 impl SpinWait {
@@ -56,8 +56,8 @@ impl SpinWait {
     }
 }
 
-/// The pause after a lost compare-and-swap, which lets the winners finish: in steps that double up
-/// to a bound.
+/// A pause after a lost compare-and-swap, which lets the winners finish. Its length doubles up to a
+/// bound.
 #[derive(Debug)]
 pub(crate) struct CasBackoff {
     step: u32,
@@ -76,7 +76,8 @@ impl CasBackoff {
     }
 }
 
-/// By value, so that the step stays in a register of the caller, which rarely gets here.
+/// Takes and returns the step by value, so that it stays in a register of the caller: the call is
+/// rare.
 #[cold]
 #[inline(never)]
 fn spin_after_loss(step: u32) -> u32 {

@@ -21,7 +21,7 @@ pub(crate) struct ThreadId {
 }
 
 /// The position of a number in a table that grows by doubling: bucket `b` holds the `2^b` numbers
-/// from `2^b - 1` on. Computed once per thread, not at every look-up.
+/// from `2^b - 1` on. It is computed once per thread, not at every look-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Position {
     pub(super) bucket: u32,
@@ -32,7 +32,7 @@ impl ThreadId {
     /// The number of buckets that hold every `u32`.
     pub(crate) const BUCKETS: usize = 32;
 
-    /// Only for the holder of the number.
+    /// Creates the id of a number that the caller holds.
     #[inline]
     pub(super) fn held(position: Position) -> Self {
         Self { position, stays: PhantomData }
@@ -47,7 +47,7 @@ impl ThreadId {
         self.position.bucket as usize
     }
 
-    /// Below `2^bucket`.
+    /// Returns the index in the bucket, which is less than `2^bucket`.
     #[inline]
     pub(crate) fn index(&self) -> usize {
         self.position.index as usize
@@ -61,8 +61,8 @@ impl Position {
     }
 }
 
-/// Issues the smallest free number, so that numbers are at most as many as threads alive at one
-/// time.
+/// A registry that issues the smallest free number. Every number is therefore less than the largest
+/// number of threads that were alive at the same time.
 #[derive(Debug)]
 pub(crate) struct ThreadRegistry {
     numbers: Mutex<Numbers>,
@@ -81,7 +81,8 @@ impl Numbers {
 }
 
 impl ThreadRegistry {
-    /// Creates a registry with the given lock, because loom's cannot be created in a const.
+    /// Creates a registry with the given lock. The caller creates it, because loom's lock has no
+    /// const constructor.
     pub(super) const fn over(numbers: Mutex<Numbers>) -> Self {
         Self { numbers }
     }
@@ -107,8 +108,8 @@ impl ThreadRegistry {
         ThreadId::held(Position::of(number))
     }
 
-    /// Returns `id`. The caller must not use the number afterwards.
-    #[allow(clippy::needless_pass_by_value)] // It is returned.
+    /// Gives `id` back to the registry. The caller must not use the number afterwards.
+    #[allow(clippy::needless_pass_by_value)] // The caller gives it up.
     pub(crate) fn release(&self, id: ThreadId) {
         self.numbers.lock().free.push(Reverse(id.number()));
     }
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_position_is_a_number() {
+    fn a_position_converts_back_to_its_number() {
         for number in (0..100).chain([u32::MAX - 2, u32::MAX - 1]) {
             let id = ThreadId::held(Position::of(number));
             assert_eq!(id.number(), number);
@@ -166,7 +167,7 @@ mod tests {
         use std::cell::RefCell;
         use std::sync::mpsc;
 
-        /// Sends the thread's id, and whether the registry could issue it already.
+        /// Sends the thread's id, and whether the registry could already issue it.
         struct AtExit(mpsc::Sender<(Option<u32>, bool)>);
         impl Drop for AtExit {
             fn drop(&mut self) {

@@ -7,7 +7,8 @@ use std::task::Waker;
 
 /// Wakers taken out of a queue under its lock, to be called after the lock is released.
 ///
-/// The batch has a fixed size and lives on the stack: waking never allocates, however many wait.
+/// The batch has a fixed size and lives on the stack: waking never allocates, whatever the number
+/// of waiters.
 pub(crate) struct Wakers {
     taken: [Option<Waker>; Self::CAPACITY],
     count: usize,
@@ -45,8 +46,8 @@ impl Wakers {
         self.count = 0;
     }
 
-    /// Wakes the rest, then resumes the first panic of a waker. Called when the caller's own work
-    /// is done.
+    /// Wakes the remaining wakers, then resumes the first panic. The caller finishes its own work
+    /// first, because this may unwind.
     pub(crate) fn finish(mut self) {
         self.wake_all();
         if let Some(panic) = self.panic {

@@ -11,11 +11,12 @@ const EVENTS: &str = "mainstay_events_total";
 const STATE: &str = "mainstay_state";
 const SECONDS: &str = "mainstay_event_seconds";
 
-/// An observer that counts events with the recorder of the `metrics` crate.
+/// An observer that reports events to the recorder of the `metrics` crate.
 ///
 /// The [module documentation](super) describes names and labels. Clones share their handles.
 ///
-/// Install the recorder first: a handle that is registered without one records nothing, also later.
+/// Install the recorder first: a handle that is registered without a recorder records nothing, even
+/// after one is installed.
 #[derive(Clone, Default)]
 pub struct MetricsObserver(PlainArc<Handles>);
 
@@ -96,7 +97,7 @@ impl Observer for MetricsObserver {
 // The recorder is user code: it is never called under the lock.
 impl Handles {
     fn find(&self, event: &Event<'_>) -> Option<PlainArc<Series>> {
-        self.0.lock().get(&source(event))?.iter().find(|series| series.fits(event)).cloned()
+        self.0.lock().get(&source(event))?.iter().find(|series| series.matches(event)).cloned()
     }
 
     /// If two threads register the same series, both use the handles of the first.
@@ -104,7 +105,7 @@ impl Handles {
         let new = PlainArc::new(new);
         let mut sources = self.0.lock();
         let known = sources.entry(source(event)).or_default();
-        if let Some(first) = known.iter().find(|series| series.fits(event)) {
+        if let Some(first) = known.iter().find(|series| series.matches(event)) {
             let first = first.clone();
             drop(sources);
             return first;
@@ -146,7 +147,7 @@ impl Series {
         })
     }
 
-    fn fits(&self, event: &Event<'_>) -> bool {
+    fn matches(&self, event: &Event<'_>) -> bool {
         self.labels.iter().copied().eq(event_labels(event))
             && self
                 .durations

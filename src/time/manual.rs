@@ -14,10 +14,11 @@ use std::time::Duration;
 ///
 /// [`clock`](Self::clock) returns the [`Clock`] to give to the policies under test. The test then
 /// moves time in one of two ways: [`advance`](Self::advance) moves it by a duration, and
-/// [`drive`](Self::drive) runs a future and moves it whenever the future waits only for time.
+/// [`drive`](Self::drive) runs a future and moves time to the next deadline whenever the future
+/// waits.
 ///
 /// Both stop at each deadline on the way. A task that sleeps until 3 s is woken when the clock
-/// reads 3 s, even if the test advances by an hour, so that a next sleep counts from there.
+/// reads 3 s, even if the test advances by an hour, so its next sleep starts at that instant.
 ///
 /// # Examples
 ///
@@ -81,7 +82,7 @@ struct ManualTime {
 struct Sleepers {
     /// Ordered by deadline, then by the order in which the sleeps were first polled.
     by_deadline: BTreeMap<(Instant, u64), Waker>,
-    /// The number of sleeps so far.
+    /// The id of the last sleep that was added.
     count: u64,
 }
 
@@ -154,8 +155,8 @@ impl ManualClock {
         self.time.advance_to(instant);
     }
 
-    /// Sets the clock to `instant`, which may be in the past: to test what a policy does when time
-    /// goes backwards. Wakes no sleeper.
+    /// Sets the clock to `instant`, which may be in the past. Wakes no sleeper. Use this to test
+    /// how a policy behaves when time moves backwards.
     ///
     /// ```
     /// use mainstay::time::{Instant, ManualClock};
@@ -174,9 +175,9 @@ impl ManualClock {
         self.time.sleepers.lock().by_deadline.first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// Runs `future` to completion on the calling thread. Whenever it waits only for time, moves
-    /// the clock to the next deadline. If there is no deadline, blocks until another thread wakes
-    /// the future.
+    /// Runs `future` to completion on the calling thread. Whenever the future is pending and not
+    /// woken, moves the clock to the next deadline. If there is no deadline, blocks until another
+    /// thread wakes the future.
     ///
     /// ```
     /// use mainstay::time::ManualClock;
@@ -247,7 +248,7 @@ impl ManualTime {
     fn advance_to(&self, instant: Instant) {
         let mut wakers = Wakers::new();
         while let Some(sleeper) = self.next_sleeper(instant) {
-            // One at a time, for the clock must read this sleeper's deadline when it is woken.
+            // One at a time: the clock must read this sleeper's deadline when it is woken.
             wakers.push(sleeper);
             wakers.wake_all();
         }
@@ -265,7 +266,7 @@ impl ManualTime {
     }
 }
 
-/// Wakes the driving thread, and records that it did.
+/// A waker that unparks the driving thread and records that the future was woken.
 #[derive(Debug)]
 struct Driver {
     thread: plain_thread::Thread,
@@ -277,10 +278,10 @@ impl Driver {
         PlainArc::new(Self { thread: plain_thread::current(), woken: PlainAtomicBool::new(false) })
     }
 
-    /// Returns whether it was woken since the last call.
+    /// Returns whether the future was woken since the last call.
     fn take_woken(&self) -> bool {
-        // Ordering: acquire, with the release in `wake`, so that the next poll sees what happened
-        // before it was woken.
+        // Ordering: acquire, with the release in `wake`, so that the next poll reads what was
+        // written before the wake-up.
         self.woken.swap(false, Ordering::Acquire)
     }
 
@@ -312,7 +313,7 @@ impl TimeSource for ManualSource {
         Box::pin(ManualSleep { time: self.0.clone(), until, id: None })
     }
 
-    /// Advances the clock: the calling thread cannot do it while it sleeps.
+    /// Advances the clock, because the calling thread cannot advance it while it sleeps.
     fn sleep_blocking(&self, duration: Duration) {
         let until = self.0.now() + duration;
         self.0.advance_to(until);
@@ -322,7 +323,7 @@ impl TimeSource for ManualSource {
 struct ManualSleep {
     time: PlainArc<ManualTime>,
     until: Instant,
-    /// Given when it was first polled.
+    /// Assigned when the sleep is first polled.
     id: Option<u64>,
 }
 
@@ -331,7 +332,7 @@ impl Future for ManualSleep {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        // Cloning a waker, and dropping the one before, runs user code: outside the lock.
+        // Cloning and dropping a waker runs user code, so both happen outside the lock.
         let waker = cx.waker().clone();
         let mut sleepers = this.time.sleepers.lock();
         if this.time.now() >= this.until {
@@ -352,7 +353,7 @@ impl Drop for ManualSleep {
     fn drop(&mut self) {
         if let Some(id) = self.id {
             let waker = self.time.sleepers.lock().by_deadline.remove(&(self.until, id));
-            // Runs user code: outside the lock.
+            // Dropping a waker runs user code, so it happens outside the lock.
             drop(waker);
         }
     }
@@ -367,7 +368,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn it_moves_from_deadline_to_deadline() {
+    fn driving_moves_the_clock_from_deadline_to_deadline() {
         let time = ManualClock::at(Instant::ORIGIN);
         let clock = time.clock();
         let seen = RefCell::new(Vec::new());
@@ -396,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn dropping_a_sleep_disarms_it() {
+    fn dropping_a_sleep_removes_its_deadline() {
         let time = ManualClock::new();
         let clock = time.clock();
         {

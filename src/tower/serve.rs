@@ -1,4 +1,4 @@
-//! The service that each layer of a pipeline wraps, and how layers are put around it.
+//! The service that each layer of a pipeline wraps, and how layers wrap it.
 
 use super::guarded::GuardService;
 use super::limited::LimitService;
@@ -10,7 +10,8 @@ use crate::policy::guarded::OperationFuture;
 use std::future::Future;
 use std::task::{self, Poll};
 
-/// A Tower service that also receives the [`Context`] of a call, and whose error is flat.
+/// A Tower service that also receives the [`Context`] of a call, and whose future returns an
+/// [`Error`] that is not nested.
 pub trait Serve<Request> {
     type Response;
     /// The error of the user's service.
@@ -45,7 +46,7 @@ where
     }
 }
 
-/// Layers that can be put around a service.
+/// Layers that can wrap a service.
 pub trait Around<S> {
     type Service;
 

@@ -8,15 +8,15 @@ use crate::sync::atomic::{
 };
 use crate::sync::{Mutex, OnceLock};
 
-/// The last N calls, in a few words for as long as all of them are fast successes. For very many
-/// windows, most of which never record another sample.
+/// A window of the last N calls that occupies a few words while all of them are fast successes. It
+/// is made for large numbers of windows, most of which never record any other sample.
 ///
-/// While the window is *sparse*, the number of its successes is all it stores. The first other
-/// sample makes a [`CountWindow`] that holds as many successes. The next generation is sparse
-/// again, and keeps the memory.
+/// While the window is *sparse*, it stores only the number of successes. The first failed or slow
+/// sample creates a [`CountWindow`] with the same number of successes. A reset makes the window
+/// sparse again, and keeps the `CountWindow` for reuse.
 ///
-/// Making the `CountWindow` is the only step that takes a lock, once a generation; other recording
-/// threads wait for it. Before and after, the window is lock-free.
+/// Two steps take a lock: a reset, and the change to the `CountWindow`, which other recording
+/// threads wait for. All other recording is lock-free.
 #[derive(Debug)]
 pub(super) struct SparseWindow {
     /// `[state 8 | generation 24 | successes 32]`
@@ -28,9 +28,9 @@ pub(super) struct SparseWindow {
 }
 
 const STATE: u32 = 56;
-/// The number of successes is all there is.
+/// Only the number of successes is stored.
 const SPARSE: u64 = 0;
-/// The `CountWindow` is being filled with them.
+/// The successes are being moved to the `CountWindow`.
 const FILLING: u64 = 1;
 /// The `CountWindow` holds the samples.
 const FULL: u64 = 2;
@@ -97,7 +97,7 @@ impl SparseWindow {
         }
     }
 
-    /// Makes the `CountWindow` of a sparse `generation`, or waits until another thread has.
+    /// Changes a sparse `generation` to the `CountWindow`, or waits for the thread that does.
     #[cold]
     fn fill(&self, generation: WindowGeneration) {
         let _changing = self.changing.lock();
@@ -109,7 +109,8 @@ impl SparseWindow {
                 Ok(_) => {
                     let window = self.full.get_or_init(|| Box::new(CountWindow::new(self.calls)));
                     window.reset_to_successes(generation, successes_of(word));
-                    // A swap, because loom lets a read-modify-write straddle a store.
+                    // A swap, not a store: loom lets a store fall between the read and the write of
+                    // another thread's read-modify-write.
                     self.word.swap(word | FULL << STATE, Release);
                     return;
                 }
@@ -146,9 +147,12 @@ mod tests {
     proptest! {
         /// A sparse window always has the counts of a count window with the same samples.
         #[test]
-        fn is_a_count_window(
+        fn has_the_counts_of_a_count_window(
             calls in 1_u32..12,
-            steps in prop::collection::vec((0_u8..40, prop::sample::select(vec![0_u8, 0, 0, 0, 0, 1, 2])), 0..300),
+            steps in prop::collection::vec(
+                (0_u8..40, prop::sample::select(vec![0_u8, 0, 0, 0, 0, 1, 2])),
+                0..300,
+            ),
         ) {
             let (sparse, dense) = (SparseWindow::new(calls), CountWindow::new(calls));
             let mut generation = WindowGeneration::FIRST;

@@ -17,14 +17,14 @@ use std::time::Duration;
 /// lap of the ring that they belong to. Counts of an earlier lap read as zero, and moving a bucket
 /// to a new epoch is one compare-and-swap that neither loses a call nor counts it twice.
 ///
-/// The tag has 16 bits, too few to distinguish all laps. Still, a tag never stands for two laps at
-/// the same time:
+/// The tag has 16 bits, too few to distinguish all laps. Nevertheless, a tag never denotes two laps
+/// at the same time:
 /// - The front stores the latest epoch in full. The thread that advances it also empties the
 ///   buckets of all epochs in between, so that every bucket in the ring is of the current lap or
 ///   the one before.
 /// - The lap in the front is a number of its own. After an idle time of at least the whole window,
-///   no bucket counts any more, and the lap advances by two, however long the idle time was. So
-///   65,536 idle laps are like any other number.
+///   no bucket counts any more, and the lap advances by two, however long the idle time was. An
+///   idle time of 65,536 laps is therefore no special case.
 /// - Emptying the whole window also advances the lap by two.
 #[derive(Debug)]
 pub(super) struct TimeWindow {
@@ -38,7 +38,7 @@ pub(super) struct TimeWindow {
 /// Read by every recording thread, written once an epoch.
 #[derive(Debug)]
 struct Front {
-    /// [`Latest`]
+    /// A [`Latest`].
     latest: AtomicU64,
     generation: AtomicU64,
 }
@@ -77,12 +77,13 @@ const FIELD: u32 = 24;
 const FIELD_MASK: u64 = (1 << FIELD) - 1;
 const FAILED: u64 = 1;
 const SUCCEEDED: u64 = 1 << FIELD;
-/// A field that has reached this is halved, long before it could carry into its neighbor.
+/// The counts of a bucket are halved when a field reaches this value, long before the field could
+/// carry into its neighbor.
 const HALF: u64 = 1 << (FIELD - 1);
 
-/// A time that is this far behind the front, and further than the whole window, is that of a clock
-/// that was set back, and not of a thread that was suspended between reading the clock and
-/// recording.
+/// The delay up to which a time behind the front is attributed to a thread that was suspended
+/// between reading the clock and recording. If a time is further behind, and further than the whole
+/// window, the clock was set back.
 const SET_BACK: Duration = Duration::from_secs(60);
 
 fn tag_of(word: u64) -> u16 {
@@ -93,7 +94,7 @@ fn empty(tag: u16) -> u64 {
     u64::from(tag) << TAG
 }
 
-/// Whether `tag` is of an earlier lap than `lap`, taking the shorter way around.
+/// Returns whether `tag` is earlier than `lap`, by less than half of the range of tags.
 fn is_before(tag: u16, lap: u16) -> bool {
     (lap.wrapping_sub(tag) as i16) > 0
 }
@@ -126,8 +127,7 @@ impl TimeWindow {
     ) -> bool {
         loop {
             // Ordering: acquire, pairs with the release in `restart`, before which `reset` changes
-            // the generation: after reading a front past a reset we do not use the generation
-            // before it.
+            // the generation: a thread that reads the front of a reset also reads its generation.
             let latest = Latest(self.front.latest.load(Acquire));
             if self.front.generation.load(Relaxed) != u64::from(generation.to_bits()) {
                 return false;
@@ -149,12 +149,12 @@ impl TimeWindow {
                 }
                 return true;
             }
-            // The bucket is a lap ahead of the front that we read: read it again.
+            // The bucket is a lap ahead of the front that this thread read: read the front again.
         }
     }
 
-    /// Moves the front to the epoch of `now`, which is not the latest. Returns false if it stays
-    /// where it is: an earlier time is counted as the latest.
+    /// Moves the front to the epoch of `now`, which is not the latest. Returns false if the front
+    /// does not move: the call is then counted in the latest epoch.
     #[cold]
     #[inline(never)]
     fn move_front(&self, latest: Latest, now: Instant) -> bool {
@@ -175,8 +175,8 @@ impl TimeWindow {
     fn advance(&self, latest: Latest, epoch: u64) {
         let size = self.ring.divisor();
         let lap = self.lap_at(latest, epoch);
-        // Ordering: release, so that a thread that reads this front reads the generation that we
-        // read after the front before it; the acquire came with our load of that one.
+        // Ordering: release, so that a thread that reads this front also reads the generation that
+        // this thread has read; acquired by the load of `latest` in `record`.
         let moved = self.front.latest.compare_exchange(
             latest.0,
             Latest::new(lap, epoch).0,
@@ -184,9 +184,9 @@ impl TimeWindow {
             Acquire,
         );
         if moved.is_ok() {
-            // If this thread is suspended here, the tag of each bucket still shows that it is over.
-            // Its next recording thread moves it, or the thread that passes it one lap later
-            // empties it.
+            // If this thread is suspended here, the tag of each bucket still shows that its counts
+            // are outside the window. The next thread that records in the bucket moves it, or the
+            // thread that passes it one lap later empties it.
             let first = (latest.epoch() + 1).max((epoch + 1).saturating_sub(size));
             for passed in first..=epoch {
                 let index = self.ring.of(passed);
@@ -218,7 +218,8 @@ impl TimeWindow {
     pub(super) fn counts(&self, now: Instant) -> WindowCounts {
         let latest = Latest(self.front.latest.load(Acquire));
         let size = self.ring.divisor();
-        // As many of the oldest buckets are over as epochs have passed since the front.
+        // For each epoch that has passed since the front, one of the oldest buckets left the
+        // window.
         let passed = (now.as_nanos() / self.width).saturating_sub(latest.epoch());
         let mut counts = WindowCounts::default();
         for back in 0..size.saturating_sub(passed).min(latest.epoch() + 1) {
@@ -249,16 +250,16 @@ impl TimeWindow {
         }
     }
 
-    /// Moves the front to `epoch`, which may come before `latest`, with all buckets empty; or
-    /// returns what it is now, if that is not `latest`.
+    /// Moves the front to `epoch`, which may be earlier than `latest`, with all buckets empty. If
+    /// the front is not `latest`, returns the current front.
     fn restart(&self, latest: Latest, epoch: u64) -> Result<(), Latest> {
-        // Two laps, whatever the epoch.
+        // Two laps, for any epoch.
         let next = Latest::new(latest.lap().wrapping_add(2), epoch);
         // Ordering: release of the generation, to the acquire load in `record`.
         self.front.latest.compare_exchange(latest.0, next.0, AcqRel, Acquire).map_err(Latest)?;
         // Buckets in which no thread records keep their tag, while restarts alone advance the lap.
-        // They are brought up to date every 2,048 restarts, long before a tag could repeat:
-        // constant time on average.
+        // Every 2,048 restarts, long before a tag could repeat, their tags are updated: amortized
+        // constant time.
         const INTERVAL: u16 = 1 << 12;
         if latest.lap() / INTERVAL != next.lap() / INTERVAL {
             for (index, bucket) in self.buckets.iter().enumerate() {
@@ -293,8 +294,7 @@ impl Bucket {
         self.take_back_success(before, lap)
     }
 
-    /// The bucket turned out to be of another lap: subtracts the success, and counts it where it
-    /// belongs.
+    /// Subtracts a success that was added to a bucket of another lap, and adds it to `lap`.
     #[cold]
     fn take_back_success(&self, before: u64, lap: u16) -> bool {
         let mut word = before + SUCCEEDED;
@@ -321,7 +321,8 @@ impl Bucket {
     }
 
     fn add_slow(&self, lap: u16) {
-        // If a lap has passed since the call itself was counted, both are out of the window.
+        // If a lap has passed since the call itself was counted, both counts are outside the
+        // window.
         self.add(&self.slow, lap, 1);
     }
 
@@ -347,7 +348,7 @@ impl Bucket {
         self.add(&self.slow, lap, 0);
     }
 
-    /// Halves the counts of `lap`: rates stay as they are, and no field overflows.
+    /// Halves the counts of `lap`, which keeps the rates and prevents an overflow of the fields.
     #[cold]
     fn halve(&self, lap: u16) {
         let mut word = self.calls.load(Relaxed);

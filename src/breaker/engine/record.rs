@@ -1,4 +1,4 @@
-//! The end of a call: its outcome is counted, and may trip the breaker or decide a trial.
+//! Records the outcome of a call, which may trip the breaker or decide a trial.
 
 use super::state::{self, Effect, Verdict};
 use super::ticket::{Ticket, TicketGuard};
@@ -16,7 +16,7 @@ use crate::sync::{Decision, EpochWord};
 use crate::time::{Instant, Reading};
 use crate::window::{Sample, WindowCounts};
 
-/// A call that has ended and counts.
+/// A call that has ended with an outcome that is counted.
 #[derive(Clone, Copy)]
 pub(super) struct Completed<'a> {
     class: &'a CallClass,
@@ -26,15 +26,16 @@ pub(super) struct Completed<'a> {
 /// Why the rules of a closed breaker are evaluated.
 #[derive(Clone, Copy)]
 pub(super) enum Trigger<'a> {
-    /// A call has failed or was slow, as the `streak`th failure without a success in between.
+    /// A call failed or was slow. The number is the count of consecutive failures up to it.
     Completed(Completed<'a>, u32),
     /// Calls in flight may have become overdue.
     TimePassed,
 }
 
 impl Engine {
-    /// Counts a success if the state has not changed since its admission and the window needs no
-    /// clock. If it returns false, the success is still to be [completed](Self::complete).
+    /// Records a success if that needs no clock, the state has not changed since the admission, and
+    /// there are no consecutive failures to clear. If this returns false, the caller must
+    /// [complete](Self::complete) the call.
     #[inline]
     pub(crate) fn try_record_success(&self, ticket: Ticket) -> bool {
         let word = self.word();
@@ -64,7 +65,7 @@ impl Engine {
         self.complete_unusual(ticket, outcome, class, reading)
     }
 
-    /// Records a success of a closed breaker that was not slow.
+    /// Records a success that was not slow, in a closed breaker.
     #[inline]
     fn complete_success(
         &self,
@@ -154,14 +155,14 @@ impl Engine {
         if !completed.effect.failed && !completed.effect.slow {
             return Change::None;
         }
-        // Ordering: sequentially consistent, with the same fence of other failed calls. Each has
-        // recorded its call, maybe in another bucket, and is about to sum up all buckets: of two
-        // calls, at least one must read both, or neither would trip.
+        // Ordering: sequentially consistent, pairs with this fence in other threads. Each thread
+        // has recorded its call, perhaps in another bucket, and then sums all buckets. Of two
+        // threads, at least one must read both calls; otherwise neither would trip.
         fence(SeqCst);
         self.trip_if_due(seen, Trigger::Completed(completed, streak), reading)
     }
 
-    /// Opens the breaker if the rules say so.
+    /// Opens the breaker if a rule is met.
     pub(super) fn trip_if_due(
         &self,
         seen: Word,
@@ -182,7 +183,7 @@ impl Engine {
                     }
                     (true, streak, effect.retry_after)
                 }
-                // An overdue call is a slow one. Without any, nothing has happened.
+                // Overdue calls count as slow. Without any, the counts have not changed.
                 Trigger::TimePassed => (overdue > 0, word.streak(), None),
             };
             let cause = match retry_after {
@@ -190,7 +191,7 @@ impl Engine {
                 None if !evaluates => None,
                 None => state::trip_cause(&counts, streak, &config).or_else(|| {
                     let by_rule =
-                        config.has_trip_rule && self.trip_rule_says(word, counts, streak, now);
+                        config.has_trip_rule && self.trip_rule_is_met(word, counts, streak, now);
                     by_rule.then_some(TransitionCause::TripRule)
                 }),
             };
@@ -209,11 +210,17 @@ impl Engine {
         })
     }
 
-    /// Asks the user's own rule whether to trip.
-    fn trip_rule_says(&self, word: Word, counts: WindowCounts, streak: u32, now: Instant) -> bool {
-        // The rule is cloned, not called, under the locks. The outbox's lock keeps configuration
-        // and closures from changing: either this rule belongs to `word`, or the epoch has changed
-        // and the caller decides again.
+    /// Evaluates the user's trip rule; returns whether to trip.
+    fn trip_rule_is_met(
+        &self,
+        word: Word,
+        counts: WindowCounts,
+        streak: u32,
+        now: Instant,
+    ) -> bool {
+        // The rule is only cloned under the locks, and called after their release. The outbox's
+        // lock keeps configuration and closures from changing: either this rule belongs to `word`,
+        // or the epoch has changed and the caller decides again.
         let mut rule = None;
         self.outbox.commit(|_| {
             if self.word().epoch() == word.epoch() {
@@ -226,7 +233,7 @@ impl Engine {
         rule.is_some_and(|rule| rule(&stats))
     }
 
-    /// Counts consecutive failures; returns how many there are now.
+    /// Updates the number of consecutive failures and returns it.
     fn count_streak(&self, seen: Word, effect: Effect) -> u32 {
         loop {
             let word = self.word();
@@ -245,7 +252,7 @@ impl Engine {
         }
     }
 
-    /// Records the end of a probe, with an outcome or without.
+    /// Records the end of a probe. Without an outcome, only its slot is released.
     #[cold]
     fn complete_probe(
         &self,
@@ -295,7 +302,7 @@ impl Engine {
         change
     }
 
-    /// The end of what `enter_in_flight` began.
+    /// Removes the call from the calls in flight, to which `enter_in_flight` added it.
     fn leave_in_flight(&self, ticket: &Ticket) {
         if let Some(in_flight) = &self.in_flight
             && ticket.admitted.is_closed()
@@ -305,7 +312,8 @@ impl Engine {
         }
     }
 
-    /// Gives back what a call holds that ends without an outcome.
+    /// Ends a call without an outcome: releases its probe slot and removes it from the calls in
+    /// flight.
     pub(crate) fn abandon(&self, ticket: &Ticket) {
         self.leave_in_flight(ticket);
         while ticket.is_probe() {

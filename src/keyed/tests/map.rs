@@ -1,4 +1,4 @@
-//! Removal, eviction and the bound.
+//! Tests of removal, of eviction, and of the bound on keys.
 
 use super::*;
 use crate::keyed::{Full, KeyOverflowRule, KeyState, KeyedConfig, Map, Retention};
@@ -6,6 +6,7 @@ use crate::sync::PlainAtomicU64;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::time::Instant;
 use std::cell::Cell;
+
 #[test]
 fn a_full_map_that_rejects_new_keys_replaces_only_disposable_states() {
     let map = map(3, KeyOverflowRule::Reject);
@@ -13,7 +14,7 @@ fn a_full_map_that_rejects_new_keys_replaces_only_disposable_states() {
         assert_eq!(read(&map, key, 0, busy, true), Ok(1));
     }
     assert_eq!(read(&map, 4, 9, 99, true), Err(Full));
-    assert_eq!(read(&map, 1, 9, 99, true), Ok(2), "known keys are served");
+    assert_eq!(read(&map, 1, 9, 99, true), Ok(2), "an existing key is not rejected");
     assert_eq!(read(&map, 4, 10, 99, true), Ok(1));
     assert_eq!(map.get(&1, |_| ()), None);
     assert_eq!(read(&map, 5, 19, 99, true), Err(Full));
@@ -30,7 +31,7 @@ fn a_full_map_evicts_the_least_recently_used_key() {
     read(&map, 3, 0, 99, true).unwrap();
     assert_eq!(read(&map, 4, 0, 99, true), Ok(1));
     assert_eq!(map.get(&2, |_| ()), None);
-    // All keys are marked as used: one is evicted nevertheless.
+    // If all keys are marked as used, one is evicted nevertheless.
     for key in [1, 3, 4] {
         map.get(&key, |_| ()).unwrap();
     }
@@ -49,7 +50,7 @@ fn required_states_are_never_evicted() {
 }
 
 #[test]
-fn keys_that_are_used_once_replace_one_another_and_not_keys_that_return() {
+fn keys_that_are_used_once_do_not_replace_keys_that_are_used_again() {
     let map = map(1000, KeyOverflowRule::EvictLeastRecentlyUsed);
     let returning = 0..500;
     for key in returning.clone() {
@@ -57,7 +58,7 @@ fn keys_that_are_used_once_replace_one_another_and_not_keys_that_return() {
     }
     for once in 1000..20_000 {
         read(&map, once, 0, 99, true).unwrap();
-        // About once for each round of the hand.
+        // Reads each returning key about once per round of the clock hand.
         read(&map, once % 500, 0, 99, true).unwrap();
     }
     let kept =
@@ -110,23 +111,23 @@ fn a_key_is_cloned_only_when_it_is_new() {
     assert!(map.remove("tenant"));
 }
 
-/// Keys are inserted and removed all the time. No capacity is lost.
+/// Concurrent insertion and removal loses no capacity.
 #[test]
 fn the_bound_holds_while_eight_threads_insert_and_remove() {
     const BOUND: u64 = 300;
-    static INSIDE: PlainAtomicU64 = PlainAtomicU64::new(0);
+    static ALIVE: PlainAtomicU64 = PlainAtomicU64::new(0);
 
     /// Counts its instances, including those being inserted or dropped outside the shards.
     struct Alive(u32);
     impl Alive {
         fn new(n: u32) -> Self {
-            INSIDE.fetch_add(1, Relaxed);
+            ALIVE.fetch_add(1, Relaxed);
             Self(n)
         }
     }
     impl Drop for Alive {
         fn drop(&mut self) {
-            INSIDE.fetch_sub(1, Relaxed);
+            ALIVE.fetch_sub(1, Relaxed);
         }
     }
     impl KeyState for Alive {
@@ -163,17 +164,18 @@ fn the_bound_holds_while_eight_threads_insert_and_remove() {
                                 |state| assert_eq!(state.0, key),
                             );
                         }
-                        // Outside the shards, each thread holds at most what it makes and what it sweeps.
-                        assert!(INSIDE.load(Relaxed) <= BOUND + THREADS * 10);
+                        // Outside the shards, each thread owns at most the state that it inserts
+                        // and those that it sweeps.
+                        assert!(ALIVE.load(Relaxed) <= BOUND + THREADS * 10);
                         assert!(map.len() <= BOUND as usize);
                     }
                 });
             }
         });
-        let (there, _) = map.len_and_capacity();
-        assert_eq!((map.len(), INSIDE.load(Relaxed)), (there, there as u64));
-        assert!(there > BOUND as usize / 2, "{there}");
+        let (stored, _) = map.len_and_capacity();
+        assert_eq!((map.len(), ALIVE.load(Relaxed)), (stored, stored as u64));
+        assert!(stored > BOUND as usize / 2, "{stored}");
         drop(map);
-        assert_eq!(INSIDE.load(Relaxed), 0);
+        assert_eq!(ALIVE.load(Relaxed), 0);
     }
 }

@@ -22,7 +22,8 @@ mod common {
     use std::hash::RandomState;
     use std::time::Duration;
 
-    /// A state that is disposable from the instant `busy_until`. Before that it is evictable or required.
+    /// A state that is disposable from the instant `busy_until`. Before that it is evictable or
+    /// required.
     #[derive(Debug, Clone, Copy)]
     pub(super) struct Until {
         pub(super) key: u32,

@@ -19,8 +19,8 @@ pub struct ClosedFuture<'a, T> {
 /// The condition of the channel being closed.
 ///
 /// It needs no waiting flag, because it becomes true only once: the closing thread always locks the
-/// queue afterwards. A waiter that enters the queue before is woken, and a later one, which checks
-/// the condition under the same lock, finds it true.
+/// queue afterwards. A waiter that enters the queue before that is woken. A later waiter checks the
+/// condition under the same lock, and finds it true.
 pub(super) struct IsClosed<'a, T>(pub(super) &'a Core<T>);
 
 impl<T> Condition for IsClosed<'_, T> {

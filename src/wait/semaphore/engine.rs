@@ -1,4 +1,4 @@
-//! The permits and the queue: one atomic word, and a lock that only waiting takes.
+//! The permits in one atomic word, and the queue of waiters under a lock.
 
 use std::task::Waker;
 
@@ -13,8 +13,9 @@ use crate::wait::waiter_list::{WaiterKey, WaiterList};
 /// # Invariants
 ///
 /// 1. `WAITING` is set whenever `waiters` has a member. It is set and cleared under the lock only.
-/// 2. While `WAITING` is set, permits are taken by [`serve`](Self::serve) alone, for the waiter at
-///    the front of the queue.
+/// 2. While `WAITING` is set, permits are taken only under the lock, for the next waiter: by
+///    [`serve`](Self::serve) for the front of the queue, or in LIFO order by [`enter`](Self::enter)
+///    for a new waiter.
 /// 3. A waiter that is no longer in the queue has been granted its permits, unless it left the
 ///    queue itself.
 /// 4. Once `CLOSED` is set, no permit is taken and no waiter enters the queue.
@@ -29,7 +30,7 @@ pub(super) struct Engine {
 
 struct Waiter {
     count: u32,
-    /// `None` once it was called because the semaphore was closed.
+    /// `None` once it was woken because the semaphore was closed.
     waker: Option<Waker>,
 }
 
@@ -70,7 +71,7 @@ impl Engine {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// Permits that a newcomer can take: none while there are waiters.
+    /// Returns the number of permits that a new caller can take: zero while there are waiters.
     pub(super) fn takable(&self) -> u32 {
         let state = self.state.load(Ordering::Relaxed);
         if state & (WAITING | CLOSED) == 0 { to_count(free(state)) } else { 0 }
@@ -109,9 +110,9 @@ impl Engine {
         // which acquires in `exchange`. Every later change is a read-modify-write, which continues
         // the release sequence.
         //
-        // No wake-up is lost, because flag and permits share a word. If this comes before the flag
-        // was set, the step that set it has seen these permits; if it comes after, it sees the
-        // flag.
+        // No wake-up is lost, because flag and permits share a word. If this addition precedes the
+        // exchange that sets the flag, that exchange reads these permits. Otherwise this thread
+        // reads the flag.
         let state = self.state.fetch_add(delta(i64::from(count)), Ordering::Release);
         if state & WAITING != 0 {
             self.serve();
@@ -137,8 +138,8 @@ impl Engine {
                 && self.take_for_waiter(next.count)
                 && let Some(next) = waiters.pop_front()
             {
-                // A waiter has no waker only after CLOSED was set, and then none is granted
-                // anything.
+                // A waiter lacks a waker only after CLOSED was set, and then no waiter is granted
+                // permits.
                 next.waker.into_iter().for_each(|waker| wakers.push(waker));
             }
             self.update_waiting(&waiters);
@@ -150,7 +151,7 @@ impl Engine {
         }
     }
 
-    /// Takes permits for the waiter at the front; under the lock.
+    /// Takes permits for the waiter at the front. Called under the lock.
     fn take_for_waiter(&self, count: u32) -> bool {
         let mut state = self.state.load(Ordering::Relaxed);
         while state & CLOSED == 0 && free(state) >= i64::from(count) {
@@ -162,10 +163,10 @@ impl Engine {
         false
     }
 
-    /// Clears `WAITING` if the queue is empty; under the lock.
+    /// Clears `WAITING` if the queue is empty. Called under the lock.
     fn update_waiting(&self, waiters: &WaiterList<Waiter>) {
         if waiters.is_empty() {
-            // Ordering: relaxed. It hands nothing over, and a read-modify-write does not end the
+            // Ordering: relaxed. It publishes no data, and a read-modify-write does not end the
             // release sequence of an earlier `give_back`.
             self.state.fetch_and(!WAITING, Ordering::Relaxed);
         }
@@ -198,7 +199,7 @@ impl Engine {
             }
         }
         drop(waiters);
-        // Dropping the unused waker may panic; the permits are not lost then.
+        // Dropping the unused waker may panic; `taken` then gives the permits back.
         let taken = Taken { engine: self, count };
         drop(waiter);
         std::mem::forget(taken);
@@ -207,12 +208,12 @@ impl Engine {
 
     /// Returns the progress of a waiter. If it is still queued, `waker` replaces its waker.
     pub(super) fn check(&self, key: WaiterKey, waker: &Waker) -> Progress {
-        // As in `enter`: declared before the guard, and so dropped after it.
+        // As in `enter`: declared before the guard, and therefore dropped after it.
         let mut waker = Some(waker.clone());
         let mut waiters = self.waiters.lock();
         let Some(waiter) = waiters.get_mut(key) else { return Progress::Granted };
-        // Ordering: relaxed. If this is too early to see CLOSED, then the closing thread has yet to
-        // take the lock, and will find the new waker.
+        // Ordering: relaxed. If this does not read CLOSED, the closing thread takes the lock later,
+        // and finds the new waker.
         if self.state.load(Ordering::Relaxed) & CLOSED == 0 {
             std::mem::swap(&mut waiter.waker, &mut waker);
             return Progress::Queued(key);
@@ -253,12 +254,12 @@ impl Engine {
         }
     }
 
-    /// Closes the semaphore; returns `true` for the call that did it.
+    /// Closes the semaphore. Returns `true` if this call closed it.
     pub(super) fn end(&self) -> bool {
         // Ordering: release, with the acquire in `has_ended`.
         let state = self.state.fetch_or(CLOSED, Ordering::Release);
-        // A waiter entered the queue before this, and set WAITING by a step on the same word. If it
-        // still holds the lock, taking the lock waits for it.
+        // A waiter that enters the queue before this has set WAITING in the same word. If it still
+        // holds the lock, `wake_all` waits for the lock.
         let closed = state & CLOSED == 0;
         if closed && state & WAITING != 0 {
             self.wake_all();

@@ -13,7 +13,7 @@ fn window(span_ms: u64, buckets: u32) -> TimeWindow {
     TimeWindow::new(Duration::from_millis(span_ms), buckets)
 }
 
-/// Every sample with its time; counts by looking at all of them.
+/// A reference model that stores every sample with its time and counts by scanning all of them.
 #[derive(Default)]
 struct Model(Vec<(u64, Sample)>);
 
@@ -33,13 +33,17 @@ impl Model {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// Random schedules with bursts, pauses, idle gaps of whole laps, resets.
+    /// Random schedules with bursts, pauses, idle gaps of whole laps, and resets.
     #[test]
-    fn agrees_with_a_model_to_the_bucket(
+    fn counts_agree_with_a_model_to_within_one_bucket(
         buckets in 1_u32..9,
         width in 1_u64..20,
         steps in prop::collection::vec(
-            (prop_oneof![8 => 0_u64..3, 4 => 0_u64..40, 1 => 0_u64..5000], any::<(bool, bool)>(), 0_u8..40),
+            (
+                prop_oneof![8 => 0_u64..3, 4 => 0_u64..40, 1 => 0_u64..5000],
+                any::<(bool, bool)>(),
+                0_u8..40,
+            ),
             0..120,
         ),
     ) {
@@ -59,17 +63,17 @@ proptest! {
                 prop_assert!(window.record(generation, at(now), sample));
                 model.0.push((now, sample));
             }
-            // The window begins with the epoch that lies span - width before the present one.
+            // The window begins `buckets - 1` epochs before the current one.
             let begin = (now / width + 1).saturating_sub(u64::from(buckets)) * width;
             prop_assert_eq!(window.counts(at(now)), model.counts(begin), "at {}", now);
-            // … which is within one bucket of the exact answer.
+            // This is within one bucket of the exact begin.
             prop_assert!(begin + span > now && begin + span <= now + width);
         }
     }
 }
 
 #[test]
-fn an_idle_gap_of_any_length_leaves_nothing() {
+fn an_idle_gap_of_any_length_leaves_no_counts() {
     for buckets in [1, 2, 10] {
         let lap = u64::from(buckets);
         for gap in [
@@ -109,8 +113,8 @@ fn a_bucket_without_records_stays_empty_while_the_tags_repeat() {
         let size = u64::from(buckets);
         let window = window(size, buckets);
         window.record(WindowGeneration::FIRST, at(size - 1), Sample::SLOW_AND_FAILED);
-        // Only the first bucket is recorded in, lap after lap. At some lap the tag of the last one
-        // would be valid again.
+        // Each lap records only in the first bucket. If the last bucket kept its tag, the tag
+        // would be valid again after 65,536 laps.
         for lap in 1..=70_000 {
             window.record(WindowGeneration::FIRST, at(size * lap), Sample::OK);
             // The window reaches back to just after the first bucket of the lap before.
@@ -154,8 +158,12 @@ fn a_clock_that_is_set_back_restarts_the_window() {
         for (ahead, now) in [(Instant::FAR_FUTURE, 2 * MINUTE), (at(1000 * MINUTE), 900 * MINUTE)] {
             window.record(generation, ahead, Sample::FAILED);
             assert!(window.record(generation, at(now), Sample::FAILED));
-            assert_eq!(window.counts(at(now)), one_failed, "what was recorded ahead is gone");
-            assert_eq!(window.counts(at(now + 20)), WindowCounts::default(), "it slides again");
+            assert_eq!(window.counts(at(now)), one_failed, "samples recorded ahead are discarded");
+            assert_eq!(
+                window.counts(at(now + 20)),
+                WindowCounts::default(),
+                "the window slides again"
+            );
         }
     }
 }
@@ -168,18 +176,18 @@ fn a_thread_that_is_late_by_a_minute_does_not_restart_the_window() {
     assert_eq!(window.counts(at(60_000)).total, 2);
     window.record(WindowGeneration::FIRST, at(60_001), Sample::OK);
     window.record(WindowGeneration::FIRST, at(0), Sample::OK);
-    assert_eq!(window.counts(at(0)).total, 1, "a millisecond later it does");
+    assert_eq!(window.counts(at(0)).total, 1, "one more millisecond restarts the window");
 }
 
 #[test]
-fn a_reset_forgets_that_a_clock_ran_ahead() {
+fn a_reset_moves_back_a_window_that_is_ahead_of_the_clock() {
     let window = window(10, 10);
     window.record(WindowGeneration::FIRST, Instant::FAR_FUTURE, Sample::FAILED);
     let new = WindowGeneration::FIRST.next();
     window.reset(new, at(100));
     window.record(new, at(100), Sample::OK);
     assert_eq!(window.counts(at(100)).total, 1);
-    assert_eq!(window.counts(at(110)).total, 0, "it slides again");
+    assert_eq!(window.counts(at(110)).total, 0, "the window slides again");
 }
 
 #[test]
@@ -206,7 +214,7 @@ fn a_reader_between_the_two_words_of_a_slow_call_sees_no_more_slow_calls_than_ca
 }
 
 #[test]
-fn a_late_generation_changes_nothing() {
+fn a_sample_of_an_earlier_generation_is_not_recorded() {
     let window = window(10, 10);
     let old = WindowGeneration::FIRST;
     window.record(old, at(0), Sample::FAILED);

@@ -1,4 +1,5 @@
-//! One successful call through a closed breaker: on one thread, and on threads that share the breaker.
+//! Compares circuit breakers: calls through a closed breaker, on one thread and on several that
+//! share it, and rejections by an open one.
 
 use failsafe::{CircuitBreaker as _, Config, backoff, failure_policy};
 use mainstay::breaker::{CircuitBreaker, CircuitBreakerBuilder, KeyedCircuitBreaker, Transition};
@@ -119,7 +120,8 @@ fn main() {
                 drop(black_box(failsafe_rate.call(ok)))
             })
             .threads("tower-resilience (count 100)", threads, || {
-                // Its lock is asynchronous: a call that has to wait for it is not ready immediately.
+                // Its lock is asynchronous: a call that has to wait for it is not ready
+                // immediately.
                 let mut tower = tower.clone();
                 drop(black_box(futures::executor::block_on(tower.call(()))));
             })

@@ -1,5 +1,5 @@
-//! Compares the channel with others: threads that wait, from one producer and one consumer to more
-//! threads than cores; and a ping-pong of one item.
+//! Compares the channel with those of other crates: blocking producers and consumers, from one of
+//! each to more threads than cores, and a ping-pong of one item.
 
 use std::collections::VecDeque;
 use std::hint::black_box;
@@ -26,11 +26,11 @@ fn main() {
     }
 }
 
-/// Sends `n` items from `producers` to `consumers`, and returns the time from the start of the first
-/// thread to the end of the last one.
+/// Sends `n` items from `producers` to `consumers`, and returns the time from the start of the
+/// first thread to the end of the last one.
 ///
-/// Every thread reads the clock itself. An observing thread could start too late: there are more threads
-/// than cores, and the others may be done before it runs.
+/// Every thread reads the clock itself. A separate timing thread could start too late: there are
+/// more threads than cores, and the measured threads may end before it runs.
 fn flow(
     n: u64,
     producers: u64,
@@ -312,7 +312,7 @@ fn flows<T: Copy + Default + Send + Sync + Unpin + 'static>(p: u64, c: u64, what
     race.run();
 }
 
-/// Two threads and two channels of capacity 1: an item goes to the other thread and back.
+/// Two threads and two channels of capacity 1: each item is sent to the other thread and back.
 fn ping_pong() {
     let (ours_in, ours_out) = mainstay::ring::channel::<u64>(1);
     let (ours_back_in, ours_back_out) = mainstay::ring::channel::<u64>(1);

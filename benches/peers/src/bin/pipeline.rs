@@ -1,4 +1,4 @@
-//! A ready future through a whole stack: what composition costs.
+//! Measures the cost of composition: a ready future called through a whole pipeline.
 
 use layered::{Execute, Service, Stack};
 use mainstay::breaker::CircuitBreaker;

@@ -1,4 +1,4 @@
-//! Semaphore and oneshot channel beside other crates.
+//! Compares the semaphore and the oneshot channel with those of other crates.
 
 use std::hint::black_box;
 

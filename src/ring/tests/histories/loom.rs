@@ -1,8 +1,8 @@
-//! All small histories: every two operations of one thread against every one and every two of
-//! another, on every filling of a small ring.
+//! Loom models of all small histories. One thread runs each pair of operations, the other each
+//! single operation and each pair, at each fill level of a small ring.
 //!
-//! Two operations against one are tried with two preemptions, two against two with one. One more
-//! preemption multiplies the time by ten, and found nothing.
+//! A pair and a single operation are run with two preemptions, two pairs with one. One more
+//! preemption took ten times as long, and found no error.
 
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering};

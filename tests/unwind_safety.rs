@@ -21,6 +21,31 @@ fn is_unwind_safe<T: UnwindSafe + RefUnwindSafe>() {}
 
 #[test]
 fn values_may_cross_catch_unwind() {
+    is_unwind_safe::<mainstay::breaker::CircuitBreaker>();
+    is_unwind_safe::<mainstay::breaker::CircuitBreakerBuilder>();
+    is_unwind_safe::<mainstay::breaker::CircuitBreakerControl>();
+    is_unwind_safe::<mainstay::breaker::CircuitBreakerPermit<'static>>();
+    is_unwind_safe::<mainstay::breaker::CircuitBreakerSnapshot>();
+    is_unwind_safe::<mainstay::breaker::ClassifiedCircuitBreaker<FailOnError>>();
+    is_unwind_safe::<mainstay::breaker::KeyedCircuitBreaker<String>>();
+    is_unwind_safe::<mainstay::breaker::OwnedCircuitBreakerPermit>();
+    is_unwind_safe::<mainstay::rate::RateLimiter>();
+    is_unwind_safe::<mainstay::rate::RateLimiterGroup>();
+    is_unwind_safe::<mainstay::rate::RateLimitPolicy>();
+    is_unwind_safe::<mainstay::rate::KeyedRateLimiter<String>>();
+    is_unwind_safe::<mainstay::ring::Ring<u8>>();
+    is_unwind_safe::<mainstay::ring::Sender<u8>>();
+    is_unwind_safe::<mainstay::ring::Receiver<u8>>();
+    is_unwind_safe::<mainstay::time::Clock>();
+    is_unwind_safe::<mainstay::time::ManualClock>();
+    is_unwind_safe::<mainstay::wait::Semaphore>();
+    is_unwind_safe::<mainstay::wait::SemaphorePermit<'static>>();
+    is_unwind_safe::<mainstay::wait::OwnedSemaphorePermit>();
+    is_unwind_safe::<mainstay::wait::OneshotSender<u8>>();
+    is_unwind_safe::<mainstay::wait::OneshotReceiver<u8>>();
+    is_unwind_safe::<mainstay::worker_pool::WorkerPool>();
+    is_unwind_safe::<mainstay::worker_pool::Submitter<'static>>();
+    is_unwind_safe::<mainstay::worker_pool::JobHandle<u8>>();
     is_unwind_safe::<Backoff>();
     is_unwind_safe::<Jitter>();
     is_unwind_safe::<ConfigError>();

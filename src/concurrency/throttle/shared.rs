@@ -1,0 +1,157 @@
+//! The shared state of a throttle: the window, the rate in force, the last forced call.
+
+use super::POLICY;
+use super::state::Strictness;
+use crate::error::{Reason, Rejection};
+use crate::event::{Event, EventValue, Observer, Outbox};
+use crate::random::Random;
+use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::sync::{PlainArc, PlainMutex};
+use crate::time::{Clock, Instant};
+use crate::window::{Sample, Window, WindowCounts, WindowGeneration};
+use std::convert::Infallible;
+use std::time::Duration;
+
+pub(super) struct Shared {
+    pub(super) name: &'static str,
+    pub(super) clock: Clock,
+    /// Calls that the dependency accepted are successes; calls that it did not, and calls that were
+    /// rejected here, are failures.
+    window: Window,
+    /// The rate in force, as the bits of an `f64`. 0, a healthy dependency, costs a call one load.
+    rate: AtomicU64,
+    /// When the rate is computed again, and when a call is next let through in any case; in
+    /// nanoseconds.
+    update_at: AtomicU64,
+    probe_at: AtomicU64,
+    pub(super) strictness: PlainMutex<Strictness>,
+    probe_interval: Duration,
+    random: Random,
+    observer: Option<PlainArc<dyn Observer>>,
+    rejections: AtomicU64,
+    outbox: Outbox<Infallible>,
+}
+
+/// How often the rate is computed.
+const UPDATE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What a throttle is built from.
+pub(super) struct Parts {
+    pub(super) name: &'static str,
+    pub(super) clock: Clock,
+    pub(super) window: Window,
+    pub(super) strictness: Strictness,
+    pub(super) probe_interval: Duration,
+    pub(super) random: Random,
+    pub(super) observer: Option<PlainArc<dyn Observer>>,
+}
+
+impl Shared {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { name, clock, window, strictness, probe_interval, random, observer } = parts;
+        Self {
+            name,
+            clock,
+            window,
+            rate: AtomicU64::new(0),
+            update_at: AtomicU64::new(0),
+            probe_at: AtomicU64::new(0),
+            strictness: PlainMutex::new(strictness),
+            probe_interval,
+            random,
+            observer,
+            rejections: AtomicU64::new(0),
+            outbox: Outbox::new(),
+        }
+    }
+
+    /// Admits or rejects a call; `now` is called only while the dependency does not accept all
+    /// calls.
+    #[inline]
+    pub(super) fn admit(&self, now: impl FnOnce() -> Instant) -> Result<(), Rejection> {
+        // Ordering: relaxed. The rate is a figure by itself, and may be a little old.
+        match self.rate.load(Relaxed) {
+            0 => Ok(()),
+            _ => self.admit_some(now()),
+        }
+    }
+
+    #[cold]
+    fn admit_some(&self, now: Instant) -> Result<(), Rejection> {
+        self.update_if_due(now);
+        let rate = self.rate();
+        // Not `<=`: a draw can be 0, and so can the rate.
+        if self.random.unit() >= rate || self.take_probe(now) {
+            return Ok(());
+        }
+        self.window.record(WindowGeneration::FIRST, now, Sample::FAILED);
+        Err(self.rejected(rate, now))
+    }
+
+    /// Records whether the dependency accepted a call.
+    pub(super) fn record(&self, accepted: bool) {
+        let now = self.clock.now();
+        let sample = if accepted { Sample::OK } else { Sample::FAILED };
+        self.window.record(WindowGeneration::FIRST, now, sample);
+        self.update_if_due(now);
+    }
+
+    /// Whether this is the call that is let through in any case, one per interval.
+    pub(super) fn take_probe(&self, now: Instant) -> bool {
+        let due = self.probe_at.load(Relaxed);
+        let next = (now + self.probe_interval).as_nanos();
+        // A due time further away than an interval is of a clock that was set back.
+        let is_due = now.as_nanos() >= due || due > next;
+        // Ordering: relaxed; of the calls that find it due, the exchange picks one.
+        is_due && self.probe_at.compare_exchange(due, next, Relaxed, Relaxed).is_ok()
+    }
+
+    fn update_if_due(&self, now: Instant) {
+        let due = self.update_at.load(Relaxed);
+        let next = (now + UPDATE_INTERVAL).as_nanos();
+        // A due time further away than an interval is of a clock that was set back.
+        let is_due = now.as_nanos() >= due || due > next;
+        if is_due && self.update_at.compare_exchange(due, next, Relaxed, Relaxed).is_ok() {
+            self.update(now);
+        }
+    }
+
+    /// Computes the rate.
+    pub(super) fn update(&self, now: Instant) {
+        let strictness = *self.strictness.lock();
+        let WindowCounts { total, failed, .. } = self.window.counts(now);
+        let rate = strictness.rejection_rate(total, total.saturating_sub(failed));
+        self.rate.store(rate.to_bits(), Relaxed);
+    }
+
+    pub(super) fn rate(&self) -> f64 {
+        f64::from_bits(self.rate.load(Relaxed))
+    }
+
+    pub(super) fn counts(&self) -> WindowCounts {
+        self.window.counts(self.clock.now())
+    }
+
+    fn rejected(&self, rate: f64, now: Instant) -> Rejection {
+        let rejection = Rejection::new(Reason::Shed, self.name);
+        let sequence = self.rejections.fetch_add(1, Relaxed) + 1;
+        if let Some(observer) = &self.observer {
+            let fields = [("rejection_percent", EventValue::Count((100.0 * rate) as u64))];
+            let event = Event {
+                policy: POLICY,
+                name: self.name,
+                kind: "rejected",
+                keyed: false,
+                sequence,
+                at: now,
+                fields: &fields,
+            };
+            self.outbox.notify(|| observer.observe(&event), |never| match never {});
+        }
+        rejection
+    }
+
+    pub(super) fn rejections(&self) -> u64 {
+        self.rejections.load(Relaxed)
+    }
+}
