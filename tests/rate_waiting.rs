@@ -243,7 +243,8 @@ fn threads_and_tasks_wait_in_one_queue() {
     assert_eq!((limiter.snapshot().waiting, limiter.snapshot().queued), (0, 0));
 }
 
-/// Waiters give up at random moments. Each token is granted once, and the queue is empty in the end.
+/// Waiters give up at random moments. Each token is granted once, and the queue is empty in the
+/// end.
 #[test]
 fn cancelled_waiters_waste_no_tokens() {
     let time = ManualClock::new();

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 /// Tokens for the time at which they will be available; made by [`RateLimiter::reserve`].
 ///
-/// From that time on the tokens count as used, whatever happens to the reservation. So it is enough to
-/// sleep for [`delay`](Self::delay) and act; [`wait`](Self::wait) does the former.
+/// From that time on the tokens count as used, whatever happens to the reservation. So it is enough
+/// to sleep for [`delay`](Self::delay) and act; [`wait`](Self::wait) does the former.
 ///
-/// Dropping the reservation before its time returns the tokens, if nothing was taken or reserved after it.
-/// Otherwise they are lost: the later requests have received times that depend on it.
+/// Dropping the reservation before its time returns the tokens, if nothing was taken or reserved
+/// after it. Otherwise they are lost: the later requests have received times that depend on it.
 /// [`commit`](Self::commit) never returns them.
 ///
 /// ```

@@ -1,8 +1,9 @@
-//! The queue of waiters, and what else a decision needs to know when the state word alone does not decide.
+//! The queue of waiters, and what else a decision needs to know when the state word alone does not
+//! decide.
 //!
-//! Tokens are never assigned to a waiter in advance: the first waiter takes them itself when they are
-//! available. So a waiter that gives up, at whatever moment, wastes nothing, and only the first needs a
-//! timer.
+//! Tokens are never assigned to a waiter in advance: the first waiter takes them itself when they
+//! are available. So a waiter that gives up, at whatever moment, wastes nothing, and only the first
+//! needs a timer.
 
 use super::gcra::Gcra;
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -19,17 +20,18 @@ pub(super) struct WaitQueue {
 
 /// What is under the lock of the queue.
 ///
-/// Invariant: the `slow` bit of the state word is set if and only if [`is_slow`](Self::is_slow). Both
-/// change only under the lock. While the bit is set, only the holder of the lock changes the word.
+/// Invariant: the `slow` bit of the state word is set if and only if [`is_slow`](Self::is_slow).
+/// Both change only under the lock. While the bit is set, only the holder of the lock changes the
+/// word.
 #[derive(Debug)]
 pub(super) struct Waiters {
     list: WaiterList<Waiter>,
     len: usize,
-    /// The last waiter was granted its tokens so late that the TAT is still in the past: the next request
-    /// is counted from the TAT, if it follows soon.
+    /// The last waiter was granted its tokens so late that the TAT is still in the past: the next
+    /// request is counted from the TAT, if it follows soon.
     pub(super) is_catching_up: bool,
-    /// The clock was set back, and the limiter counts by the earlier time. This is the TAT by the later
-    /// time, which applies again if the clock returns to it.
+    /// The clock was set back, and the limiter counts by the earlier time. This is the TAT by the
+    /// later time, which applies again if the clock returns to it.
     pub(super) set_back_from: Option<u64>,
 }
 
@@ -54,8 +56,8 @@ impl WakeUp {
     }
 }
 
-/// A waker that was replaced or belongs to a waiter that left. Dropping it may run user code: to be dropped
-/// after the lock was released.
+/// A waker that was replaced or belongs to a waiter that left. Dropping it may run user code: to be
+/// dropped after the lock was released.
 pub(super) type Discarded = Option<Waker>;
 
 impl WaitQueue {
