@@ -120,8 +120,8 @@ fn words(answer: Result<(), Error<&str>>) -> String {
 }
 
 /// Asserts that the table has the row.
-fn row(what_happens: &str) {
-    let row = format!("//! | {what_happens} |");
+fn row(event: &str) {
+    let row = format!("//! | {event} |");
     assert!(include_str!("../src/docs/composing.rs").contains(&row), "{row}");
 }
 
@@ -135,7 +135,7 @@ fn a_success_is_recorded() {
 
 #[test]
 fn a_slow_success_is_recorded_as_slow() {
-    row("it succeeds, but slowly");
+    row("it succeeds slowly");
     let world = World::closed();
     assert_eq!(world.call(10, 1, Ok(())), ("ok".into(), 1));
     assert_eq!((world.counts(), world.attempts()), ((1, 0, 1, 0), 1));
@@ -151,7 +151,7 @@ fn a_failure_is_recorded_for_each_attempt() {
 
 #[test]
 fn a_timeout_of_an_attempt_is_recorded_as_a_failure() {
-    row("an attempt takes too long");
+    row("an attempt exceeds its timeout");
     let world = World::closed();
     assert_eq!(world.call(10, 3, Ok(())), ("timeout of the attempt".into(), 2 + 1 + 2 + 1 + 2));
     assert_eq!((world.counts(), world.attempts()), ((0, 3, 3, 0), 3));
@@ -167,7 +167,7 @@ fn an_open_breaker_rejects_and_is_not_retried() {
 
 #[test]
 fn a_rejection_below_the_breaker_is_not_recorded() {
-    row("a limit below the breaker refuses");
+    row("a limit below the breaker rejects");
     struct Full;
     impl Policy for Full {
         type Kind = kind::Guard;
@@ -203,7 +203,7 @@ fn a_rejection_below_the_breaker_is_not_recorded() {
 
 #[test]
 fn a_timeout_of_the_call_is_not_recorded() {
-    row("the call takes too long during an attempt");
+    row("the call exceeds its timeout during an attempt");
     let world = World::half_open();
     assert_eq!(world.call(1, 5, Ok(())), ("timeout of the call".into(), 1));
     assert_eq!(world.attempts(), 1);
@@ -212,7 +212,7 @@ fn a_timeout_of_the_call_is_not_recorded() {
 
 #[test]
 fn a_retry_that_would_begin_too_late_is_not_made() {
-    row("the next wait would take too long");
+    row("the next wait would exceed the deadline");
     // The first attempt ends at 0 s. The second would begin at 1 s, at the deadline.
     let world = World::closed();
     assert_eq!(world.call(1, 0, Err("failed")), ("failed".into(), 0));
@@ -260,7 +260,7 @@ fn a_blocking_closure_is_not_interrupted() {
 
 #[test]
 fn every_row_has_its_test() {
-    let table = include_str!("../src/docs/composing.rs").split("| what happens |").nth(1).unwrap();
+    let table = include_str!("../src/docs/composing.rs").split("| event |").nth(1).unwrap();
     let rows = table.lines().skip(2).take_while(|line| line.starts_with("//! |")).count();
     let tested =
         include_str!("composing.rs").lines().filter(|line| line.starts_with("    row(\"")).count();

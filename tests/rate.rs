@@ -75,7 +75,7 @@ fn a_denial_converts_to_a_rejection_with_the_time_to_retry() {
         .unwrap();
     limiter.try_acquire().unwrap();
     let denied = limiter.try_acquire().unwrap_err();
-    assert_eq!(denied.to_string(), "rejected by mail: rate limited; try again in 500ms");
+    assert_eq!(denied.to_string(), "rejected by mail: rate limited; retry after 500ms");
     let rejection = Rejection::from(denied);
     assert_eq!(
         (rejection.reason(), rejection.retry_after()),

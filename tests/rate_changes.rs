@@ -234,11 +234,16 @@ fn a_new_quota_keeps_used_tokens_used() {
 }
 
 proptest! {
-    /// In any window that ends under some quota: its burst, and each rate for as long as it was in force.
+    /// In any window that ends under some quota: its burst, and each rate for as long as it was in
+    /// force.
     #[test]
     fn a_change_of_the_quota_never_grants_more_than_each_quota_allows(
         steps in proptest::collection::vec(
-            (0_u64..400, prop_oneof![4 => Just(None), 1 => (1_u32..300, 1_u32..40).prop_map(Some)], 1_u32..8),
+            (
+                0_u64..400,
+                prop_oneof![4 => Just(None), 1 => (1_u32..300, 1_u32..40).prop_map(Some)],
+                1_u32..8,
+            ),
             1..80,
         ),
     ) {
@@ -263,7 +268,8 @@ proptest! {
                 granted += event.0;
                 earned += if i == from { 0.0 } else { event.1 };
                 let bound = f64::from(event.2) + earned + 1e-6;
-                prop_assert!(event.0 == 0 || f64::from(granted) <= bound, "{} > {}", granted, bound);
+                let within = event.0 == 0 || f64::from(granted) <= bound;
+                prop_assert!(within, "{} > {}", granted, bound);
             }
         }
     }

@@ -26,7 +26,8 @@ fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// golang/go#71360: a caller with an old reading set the bucket's time back, and the next refilled it.
+/// golang/go#71360: a caller with an old reading set the bucket's time back, and the next refilled
+/// it.
 #[test]
 fn a_clock_that_jumps_back_and_forth_does_not_refill_the_bucket() {
     let time = ManualClock::new();

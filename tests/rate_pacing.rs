@@ -1,5 +1,5 @@
-//! Waiters whose timers are late: they receive the full rate, and never more than the limit by their
-//! schedule.
+//! Waiters whose timers are late: they receive the full rate, and never more than the limit by
+//! their schedule.
 
 use mainstay::rate::{Quota, RateLimiter, RateLimiterAcquireFuture};
 use mainstay::time::{Clock, ManualClock};
@@ -124,8 +124,9 @@ fn a_request_that_does_not_wait_shares_in_what_is_made_up_for() {
     assert_eq!(granted, 4);
 }
 
-/// On real clocks; prints the share of the rate that waiters receive. Not a check, because it depends on
-/// the machine: `cargo test --release --all-features --test rate_pacing -- --ignored --nocapture`.
+/// On real clocks; prints the share of the rate that waiters receive. Not a check, because it
+/// depends on the machine: `cargo test --release --all-features --test rate_pacing -- --ignored
+/// --nocapture`.
 #[test]
 #[ignore = "takes seconds, and prints figures"]
 fn figures_on_real_clocks() {

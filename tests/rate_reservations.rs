@@ -23,7 +23,8 @@ fn a_dropped_reservation_returns_all_of_its_tokens_or_none() {
     assert_eq!((first.delay(), second.delay()), (Duration::ZERO, 200 * MS));
     drop(second);
     assert_eq!(limiter.peek().reset_after(), 200 * MS);
-    // A later reservation depends on the second: nothing is returned, or two would have the same time.
+    // A later reservation depends on the second: nothing is returned, or two would have the same
+    // time.
     let second = limiter.reserve().unwrap();
     let third = limiter.reserve().unwrap();
     drop(second);
@@ -46,8 +47,8 @@ fn a_dropped_reservation_returns_all_of_its_tokens_or_none() {
     assert_eq!(limiter.peek().remaining(), 1);
 }
 
-/// The idiom of Go's x/time/rate: reserve, sleep for the delay, act. The reservation is dropped at the
-/// end of the scope.
+/// The idiom of Go's x/time/rate: reserve, sleep for the delay, act. The reservation is dropped at
+/// the end of the scope.
 #[test]
 fn a_reservation_counts_as_used_from_its_time_on() {
     let time = ManualClock::new();
@@ -126,7 +127,8 @@ fn a_debit_never_shortens_a_debt() {
     let limiter = limiter(&time, Quota::per_second(1).burst(1));
     let longest = limiter.debit(u32::MAX).reset_after();
     time.advance(SECOND);
-    // By now the debt is a second shorter than the longest; by the clock a second ago it is the longest.
+    // By now the debt is a second shorter than the longest; by the clock a second ago it is the
+    // longest.
     limiter.debit(u32::MAX);
     time.set(time.now() - SECOND);
     assert_eq!(limiter.debit(1).reset_after(), longest + SECOND);

@@ -18,8 +18,8 @@ pub enum KeyOverflowRule {
     EvictLeastRecentlyUsed,
 }
 
-/// The size of a map and how it hashes keys. Part of the builder of each keyed primitive, whose setters
-/// have the names of these fields.
+/// The size of a map and how it hashes keys. Part of the builder of each keyed primitive, whose
+/// setters have the names of these fields.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KeyedConfig<S = RandomState> {
     pub(crate) max_keys: usize,
@@ -42,8 +42,8 @@ impl Default for KeyedConfig {
 }
 
 impl<S> KeyedConfig<S> {
-    /// With more keys the tables of the smallest number of shards would exceed 2^24 buckets, for which
-    /// the bits of a hash that an entry keeps do not suffice.
+    /// With more keys the tables of the smallest number of shards would exceed 2^24 buckets, for
+    /// which the bits of a hash that an entry keeps do not suffice.
     const MAX_KEYS: usize = 1 << 30;
     const MAX_SHARDS: usize = 1 << 12;
     /// With fewer keys, the least recently used key of a shard says little about all keys.

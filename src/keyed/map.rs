@@ -42,17 +42,17 @@ pub(super) struct Address {
     pub(super) hash: Hash,
 }
 
-/// How many buckets a new key sweeps. If every key is disposable soon after it was inserted, this leaves
-/// one bucket in eight occupied, few enough for the shard to shrink.
+/// How many buckets a new key sweeps. If every key is disposable soon after it was inserted, this
+/// leaves one bucket in eight occupied, few enough for the shard to shrink.
 const SWEEP: usize = 8;
 
 /// How many buckets a new key searches for an entry to replace when the map is full.
 const SEARCH: usize = 128;
 
 /// Distributes the information of `hash` over all 64 bits, by one multiplication whose halves are
-/// combined (the "folded multiply" of wyhash and foldhash). The shard is selected by other bits than the
-/// bucket, and a fast hasher may leave either set of bits constant: the identity leaves the high half
-/// zero.
+/// combined (the "folded multiply" of wyhash and foldhash). The shard is selected by other bits
+/// than the bucket, and a fast hasher may leave either set of bits constant: the identity leaves
+/// the high half zero.
 #[inline(always)]
 const fn mix(hash: u64) -> u64 {
     // The first digits of pi: bits without a pattern, about half of them set, the multiplier odd.
@@ -79,7 +79,8 @@ impl<K, V, S> Map<K, V, S> {
         }
     }
 
-    /// The number of keys, including those being inserted; never more than [`max_keys`](Self::max_keys).
+    /// The number of keys, including those being inserted; never more than
+    /// [`max_keys`](Self::max_keys).
     pub(crate) fn len(&self) -> usize {
         self.capacity.used.load(Ordering::Relaxed)
     }
@@ -144,8 +145,8 @@ impl<K: Eq, V, S: BuildHasher> Map<K, V, S> {
         self.shards[at.shard].lock().get(at.hash, |known| known.borrow() == key).map(read)
     }
 
-    /// Calls `read` with the state of `key`, under the lock. An unknown key is inserted with what `make`
-    /// returns. `make` and `now` are called only in that case, and under no lock.
+    /// Calls `read` with the state of `key`, under the lock. An unknown key is inserted with what
+    /// `make` returns. `make` and `now` are called only in that case, and under no lock.
     ///
     /// # Errors
     /// The map is full, and no key could be evicted.
@@ -186,16 +187,16 @@ impl<K: Eq, V, S: BuildHasher> Map<K, V, S> {
         Q: std::hash::Hash + Eq + ?Sized,
         V: KeyState,
     {
-        // The order of declaration matters for the drops at the end: first the lock is released, then
-        // keys and states are dropped (user code), and unused capacity is released last.
+        // The order of declaration matters for the drops at the end: first the lock is released,
+        // then keys and states are dropped (user code), and unused capacity is released last.
         let free = self.capacity.reserve();
         let sweep = free.is_some();
         let slot = free.map_or_else(|| self.make_room(at, now), Ok)?;
         let made = make();
         let mut removed = [const { None }; SWEEP];
         let mut shard = self.shards[at.shard].lock();
-        // When the map is full, `make_room` has moved the hand already. Moving it twice for each new key
-        // would clear marks too early for a second chance.
+        // When the map is full, `make_room` has moved the hand already. Moving it twice for each
+        // new key would clear marks too early for a second chance.
         if sweep {
             shard.sweep(now, &mut removed);
             self.capacity.release(removed.iter().flatten().count());
@@ -249,8 +250,8 @@ impl<K: Eq, V, S: BuildHasher> Map<K, V, S> {
 
 impl Capacity {
     fn reserve(&self) -> Option<SlotReservation<'_>> {
-        // Ordering: relaxed here and below; the count publishes nothing. All threads agree on the order
-        // of its modifications, which makes the bound exact.
+        // Ordering: relaxed here and below; the count publishes nothing. All threads agree on the
+        // order of its modifications, which makes the bound exact.
         let more = |used| (used < self.max).then(|| used + 1);
         let reserved = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         reserved.ok().map(|_| SlotReservation(self))

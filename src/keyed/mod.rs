@@ -1,66 +1,66 @@
 //! A bounded, sharded map from keys to states, shared by the keyed primitives.
 //!
-//! A rate limit for each tenant or a circuit breaker for each host needs one state per key. The keys
-//! come from requests, so an unbounded map is a way to exhaust memory. This map has a hard bound that
-//! is exact at every moment. [`KeyedRateLimiter`] and [`KeyedCircuitBreaker`] are built on it; this
-//! page describes what they have in common.
+//! A rate limit for each tenant or a circuit breaker for each host needs one state per key. The
+//! keys come from requests, so an unbounded map is a way to exhaust memory. This map has a hard
+//! bound that is exact at every moment. [`KeyedRateLimiter`] and [`KeyedCircuitBreaker`] are built
+//! on it; this page describes what they have in common.
 //!
 //! [`KeyedRateLimiter`]: crate::rate::KeyedRateLimiter
 //! [`KeyedCircuitBreaker`]: crate::breaker::KeyedCircuitBreaker
 //!
 //! # How it works
 //!
-//! The keys are distributed over shards by their hash. Each shard is a hash table behind a lock of its
-//! own.
+//! The keys are distributed over shards by their hash. Each shard is a hash table behind a lock of
+//! its own.
 //!
 //! ## Removal
 //!
 //! A state that equals the state of a new key is *disposable*: a rate limiter that is full again, a
-//! breaker that has been closed for a long time. It is removed whatever the settings are. There is no
-//! background thread: each new key checks the next 8 buckets of its shard, so no call pays for all
-//! keys. When a shard's table grows or shrinks, one call moves all entries of that shard under its
-//! lock.
+//! breaker that has been closed for a long time. It is removed whatever the settings are. There is
+//! no background thread: each new key checks the next 8 buckets of its shard, so no call pays for
+//! all keys. When a shard's table grows or shrinks, one call moves all entries of that shard under
+//! its lock.
 //!
 //! ## Keys and user code
 //!
-//! Lookups take a borrowed form of the key (`&str` for `String`) and clone it only when it is new. The
-//! state of a new key is created before the shard is locked. If two threads create the same key at
-//! once, the second discards its own.
+//! Lookups take a borrowed form of the key (`&str` for `String`) and clone it only when it is new.
+//! The state of a new key is created before the shard is locked. If two threads create the same key
+//! at once, the second discards its own.
 //!
-//! So `Hash`, `Clone` and `Drop` of a key, and quota resolvers, run under no lock. **`Eq` and `Borrow`
-//! run under the lock of a shard.** An `Eq` or `Borrow` that uses the same keyed primitive may
-//! deadlock.
+//! So `Hash`, `Clone` and `Drop` of a key, and quota resolvers, run under no lock. **`Eq` and
+//! `Borrow` run under the lock of a shard.** An `Eq` or `Borrow` that uses the same keyed primitive
+//! may deadlock.
 //!
 //! ## Hashing
 //!
 //! Keys come from requests, so by default they are hashed with [`RandomState`] (SipHash with random
-//! keys): a client cannot choose keys that collide. For keys of your own, a faster `BuildHasher` can be
-//! set. Its hashes are mixed once more, so it may leave some of the 64 bits unused: identity hashes
-//! and 32-bit hashes are fine.
+//! keys): a client cannot choose keys that collide. For keys of your own, a faster `BuildHasher`
+//! can be set. Its hashes are mixed once more, so it may leave some of the 64 bits unused: identity
+//! hashes and 32-bit hashes are fine.
 //!
 //! # Overload
 //!
-//! At `max_keys`, a new key replaces a disposable state if one of the next 128 buckets holds one. If
-//! none does, [`KeyOverflowRule`] applies: the new key is rejected, or the least recently used key is
-//! evicted, if its owner allows that. (A breaker that is open is not evicted, for instance.)
+//! At `max_keys`, a new key replaces a disposable state if one of the next 128 buckets holds one.
+//! If none does, [`KeyOverflowRule`] applies: the new key is rejected, or the least recently used
+//! key is evicted, if its owner allows that. (A breaker that is open is not evicted, for instance.)
 //!
 //! The least recently used key is found by the CLOCK algorithm, also called second chance (F. J.
-//! Corbató, "A Paging Experiment with the Multics System", 1968). The buckets of a shard form a circle
-//! with one *hand*. A lookup marks its entry as used. To evict, the hand moves forward: it clears the
-//! mark of an entry that is marked, and evicts the first that is not. So keys that are used once
-//! replace one another, and keys that are used repeatedly stay. Up to some hundred keys the search
-//! covers all of them; beyond that it is an approximation.
+//! Corbató, "A Paging Experiment with the Multics System", 1968). The buckets of a shard form a
+//! circle with one *hand*. A lookup marks its entry as used. To evict, the hand moves forward: it
+//! clears the mark of an entry that is marked, and evicts the first that is not. So keys that are
+//! used once replace one another, and keys that are used repeatedly stay. Up to some hundred keys
+//! the search covers all of them; beyond that it is an approximation.
 //!
 //! # Panics
 //!
-//! If a key's `Hash`, `Eq`, `Borrow`, `Clone` or `Drop` panics, the map stays usable and its number of
-//! keys stays exact.
+//! If a key's `Hash`, `Eq`, `Borrow`, `Clone` or `Drop` panics, the map stays usable and its number
+//! of keys stays exact.
 //!
 //! # Performance
 //!
-//! A lookup costs a hash and the lock of one shard. An entry takes the key, its state and 4 bytes; a
-//! bucket takes one byte more. A table has up to 2.3 buckets for each entry. A shard that has become
-//! nearly empty releases memory.
+//! A lookup costs a hash and the lock of one shard. An entry takes the key, its state and 4 bytes;
+//! a bucket takes one byte more. A table has up to 2.3 buckets for each entry. A shard that has
+//! become nearly empty releases memory.
 
 mod config;
 mod map;

@@ -7,8 +7,8 @@ pub(crate) trait KeyState {
     /// The time, in the form in which the state can judge it.
     type Now: Copy;
 
-    /// Returns whether the state must be kept at `now`. Called under the lock of a shard, so it must
-    /// not call user code.
+    /// Returns whether the state must be kept at `now`. Called under the lock of a shard, so it
+    /// must not call user code.
     fn retention(&self, now: Self::Now) -> Retention;
 }
 
@@ -34,16 +34,16 @@ pub(super) struct Shard<K, V> {
 pub(super) struct Entry<K, V> {
     key: K,
     state: V,
-    /// 31 bits of the key's hash, and [`USED`]. The hash is kept so that a table that grows need not
-    /// hash the key again, which would call user code in the middle of a move.
+    /// 31 bits of the key's hash, and [`USED`]. The hash is kept so that a table that grows need
+    /// not hash the key again, which would call user code in the middle of a move.
     mark: u32,
 }
 
 /// Set by a lookup, cleared by the hand.
 const USED: u32 = 1;
 
-/// The part of a hash that selects a bucket. hashbrown uses the low bits for the bucket and the seven
-/// highest as a tag, so the kept bits are copied to both ends.
+/// The part of a hash that selects a bucket. hashbrown uses the low bits for the bucket and the
+/// seven highest as a tag, so the kept bits are copied to both ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Hash(u32);
 
@@ -139,8 +139,8 @@ impl<K, V: KeyState> Shard<K, V> {
     }
 
     /// Takes out a disposable entry or, if `evict` is set, one that is evictable and not marked as
-    /// used. Examines each bucket at most once and at most `buckets` of them, and subtracts how many it
-    /// was. If all evictable entries are marked, takes out the first of them.
+    /// used. Examines each bucket at most once and at most `buckets` of them, and subtracts how
+    /// many it was. If all evictable entries are marked, takes out the first of them.
     pub(super) fn search(
         &mut self,
         now: V::Now,

@@ -25,8 +25,8 @@ impl RateLimiterBuilder {
         Self { quota, name: POLICY.into(), clock: Clock::system(), observer: None }
     }
 
-    /// Sets the name of the limiter in errors and events: 1 to 128 bytes without control characters.
-    /// Default: `rate_limiter`.
+    /// Sets the name of the limiter in errors and events: 1 to 128 bytes without control
+    /// characters. Default: `rate_limiter`.
     ///
     /// Names are stored for the life of the process. Name limits, not requests.
     #[must_use]
@@ -37,12 +37,12 @@ impl RateLimiterBuilder {
 
     /// Sets the clock. Default: [`Clock::system`], which works under every runtime.
     ///
-    /// A clock that is ahead and then set back by more than two seconds leaves the limiter empty, but not
-    /// waiting for the later time. If the clock then returns to the later time, the tokens granted there
-    /// count again.
+    /// A clock that is ahead and then set back by more than two seconds leaves the limiter empty,
+    /// but not waiting for the later time. If the clock then returns to the later time, the tokens
+    /// granted there count again.
     ///
-    /// A limiter counts time for at least thirteen years after it was built. Then its time stops: it grants
-    /// what is left of its burst and nothing more.
+    /// A limiter counts time for at least thirteen years after it was built. Then its time stops:
+    /// it grants what is left of its burst and nothing more.
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
@@ -51,9 +51,9 @@ impl RateLimiterBuilder {
 
     /// Sets the observer. Default: none; a denial then reports nothing and costs nothing more.
     ///
-    /// It receives an event of kind `denied` for each denied request, with `wanted`, `limit`, `remaining`
-    /// and, if it is known, `retry_after`, on the thread of the request; and an event of kind
-    /// `reconfigured`, with `limit`, for each change of the quota.
+    /// It receives an event of kind `denied` for each denied request, with `wanted`, `limit`,
+    /// `remaining` and, if it is known, `retry_after`, on the thread of the request; and an event
+    /// of kind `reconfigured`, with `limit`, for each change of the quota.
     ///
     /// ```
     /// use mainstay::{event::Event, rate::{Quota, RateLimiter}};

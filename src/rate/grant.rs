@@ -7,9 +7,11 @@ use crate::time::seconds;
 use std::fmt;
 use std::time::Duration;
 
-/// The state of a limiter at the moment of a decision: all that the header fields of a response need.
+/// The state of a limiter at the moment of a decision: all that the header fields of a response
+/// need.
 ///
-/// [`RateLimiter::peek`](super::RateLimiter::peek) returns it, and [`Grant`] and [`Denied`] contain it.
+/// [`RateLimiter::peek`](super::RateLimiter::peek) returns it, and [`Grant`] and [`Denied`] contain
+/// it.
 ///
 /// | header field | from |
 /// |---|---|
@@ -18,8 +20,8 @@ use std::time::Duration;
 /// | `RateLimit-Reset`, or `t` of a `RateLimit` | [`reset_after_secs`](Self::reset_after_secs) |
 /// | `Retry-After` | [`retry_after_secs`](Self::retry_after_secs) |
 ///
-/// The decision itself is included: a token that was granted is no longer remaining. The figures are
-/// computed when they are read, so figures that are not read cost nothing.
+/// The decision itself is included: a token that was granted is no longer remaining. The figures
+/// are computed when they are read, so figures that are not read cost nothing.
 #[derive(Clone, Copy)]
 pub struct RateLimitStatus {
     pub(super) gcra: Gcra,
@@ -44,12 +46,12 @@ impl RateLimitStatus {
         self.gcra.remaining(self.ahead, self.gcra.units(self.now))
     }
 
-    /// Returns the time after which the requested number of tokens is available (again), if no other
-    /// request comes first. Zero if it is available now. `None` if it never will be: the request exceeds
-    /// the [`limit`](Self::limit).
+    /// Returns the time after which the requested number of tokens is available (again), if no
+    /// other request comes first. Zero if it is available now. `None` if it never will be: the
+    /// request exceeds the [`limit`](Self::limit).
     ///
-    /// The time is exact: one nanosecond earlier the request would be denied. Tokens that queued waiters
-    /// wait for are included.
+    /// The time is exact: one nanosecond earlier the request would be denied. Tokens that queued
+    /// waiters wait for are included.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         if self.wanted == 0 || self.gcra.is_unlimited() {
@@ -80,8 +82,8 @@ impl RateLimitStatus {
         }
     }
 
-    /// Returns [`reset_after`](Self::reset_after) in whole seconds, rounded up. `u64::MAX` if the limiter
-    /// is never full again.
+    /// Returns [`reset_after`](Self::reset_after) in whole seconds, rounded up. `u64::MAX` if the
+    /// limiter is never full again.
     #[must_use]
     pub const fn reset_after_secs(&self) -> u64 {
         seconds(self.reset_after())
@@ -150,7 +152,8 @@ impl Grant {
         self.status.remaining()
     }
 
-    /// Returns the time after which the limiter is full again; see [`RateLimitStatus::reset_after`].
+    /// Returns the time after which the limiter is full again; see
+    /// [`RateLimitStatus::reset_after`].
     #[must_use]
     pub const fn reset_after(&self) -> Duration {
         self.status.reset_after()
@@ -235,8 +238,8 @@ impl Denied {
         self.status.remaining()
     }
 
-    /// Returns the time after which the request would be granted, or `None` if it never would be; see
-    /// [`RateLimitStatus::retry_after`]. It is never zero.
+    /// Returns the time after which the request would be granted, or `None` if it never would be;
+    /// see [`RateLimitStatus::retry_after`]. It is never zero.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         // The last waiter may be leaving the queue at this moment.
@@ -250,7 +253,8 @@ impl Denied {
         self.retry_after().map(seconds)
     }
 
-    /// Returns the time after which the limiter is full again; see [`RateLimitStatus::reset_after`].
+    /// Returns the time after which the limiter is full again; see
+    /// [`RateLimitStatus::reset_after`].
     #[must_use]
     pub const fn reset_after(&self) -> Duration {
         self.status.reset_after()

@@ -140,8 +140,8 @@ fn the_quota_changes_during_a_decision() {
     });
 }
 
-/// Two changes, so that a quota is overwritten while it is read. Each of the three would grant the request; a
-/// mixture of the first and the third would not.
+/// Two changes, so that a quota is overwritten while it is read. Each of the three would grant the
+/// request; a mixture of the first and the third would not.
 #[test]
 fn no_decision_follows_a_mixture_of_quotas() {
     loom::model(|| {
@@ -188,9 +188,9 @@ fn the_first_waiter_gives_up_while_tokens_are_refunded_and_the_next_is_granted_t
         let engine = engine(1, 1);
         let grant = take(&engine, 1, 0).unwrap();
         let mut first = Waiter::new(&*engine, 1);
-        assert!(
-            matches!(first.poll(Nanos::new(0), None, Parker::current().waker()), WaiterPoll::Pending(Some(due)) if due == Nanos::new(SECOND))
-        );
+        let polled = first.poll(Nanos::new(0), None, Parker::current().waker());
+        let WaiterPoll::Pending(due) = polled else { panic!("{polled:?}") };
+        assert_eq!(due, Some(Nanos::new(SECOND)));
         let next = spawn(&engine, |engine| wait(engine, 1, &AtomicU64::new(0)));
         let refund = spawn(&engine, move |engine| engine.refund(&grant, 1, || Nanos::new(0)));
         drop(first);
@@ -233,7 +233,8 @@ fn a_request_races_a_waiter() {
     });
 }
 
-/// The queue becomes empty with a TAT in the past, so that decisions go through its lock for a while.
+/// The queue becomes empty with a TAT in the past, so that decisions go through its lock for a
+/// while.
 #[test]
 fn a_late_waiter_is_granted_tokens_while_another_request_is_decided() {
     const MS: u64 = 1_000_000;

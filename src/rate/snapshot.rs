@@ -3,7 +3,8 @@
 use super::Quota;
 use std::time::Duration;
 
-/// The state of a limiter at one moment; returned by [`RateLimiter::snapshot`].
+/// The state of a limiter at one moment; returned by
+/// [`RateLimiter::snapshot`](super::RateLimiter::snapshot).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RateLimiterSnapshot {

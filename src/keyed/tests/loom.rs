@@ -1,4 +1,5 @@
-//! Models of the map. Keys and states are plain numbers, so that only the locks and the count take part.
+//! Models of the map. Keys and states are plain numbers, so that only the locks and the count take
+//! part.
 
 use crate::keyed::{Full, KeyOverflowRule, KeyState, KeyedConfig, Map, Retention};
 use crate::time::Instant;

@@ -21,15 +21,18 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// The model is a map that never removes a key by itself. A key that is missing here must have been
-    /// removable.
+    /// The model is a map that never removes a key by itself. A key that is missing here must have
+    /// been removable.
     #[test]
     fn only_removable_keys_are_removed(
         steps in proptest::collection::vec(step(), 0..300),
         evict in any::<bool>(),
         bound in 1_usize..12,
     ) {
-        let when_full = if evict { KeyOverflowRule::EvictLeastRecentlyUsed } else { KeyOverflowRule::Reject };
+        let when_full = match evict {
+            true => KeyOverflowRule::EvictLeastRecentlyUsed,
+            false => KeyOverflowRule::Reject,
+        };
         let map = map(bound, when_full);
         let mut model: HashMap<u32, Until> = HashMap::new();
         let mut now = 0;
@@ -55,12 +58,15 @@ proptest! {
                             // One shard, all of which was searched: the rejection is exact.
                             for state in model.values() {
                                 prop_assert_ne!(state.retention(at(now)), Retention::Disposable);
-                                prop_assert!(!evict || state.retention(at(now)) == Retention::Required);
+                                let required = state.retention(at(now)) == Retention::Required;
+                                prop_assert!(!evict || required);
                             }
                         }
                     }
                 }
-                Step::Remove(key) => prop_assert_eq!(map.remove(&key), model.remove(&key).is_some()),
+                Step::Remove(key) => {
+                    prop_assert_eq!(map.remove(&key), model.remove(&key).is_some());
+                }
                 Step::Advance(by) => now += by,
             }
             let full = model.len() > bound;
@@ -83,7 +89,8 @@ proptest! {
                 false
             });
             prop_assert!(evicted == 0 || (evicted == 1 && evict && full), "{} evicted", evicted);
-            prop_assert!(new.is_none_or(|key| model.contains_key(&key)), "the new key itself was removed");
+            let kept = new.is_none_or(|key| model.contains_key(&key));
+            prop_assert!(kept, "the new key itself was removed");
             prop_assert_eq!(map.len(), map.len_and_capacity().0);
             prop_assert!(map.len() <= bound);
         }

@@ -112,7 +112,8 @@ impl Hasher for Identity {
     }
 }
 
-/// Hashers that leave half of the bits constant made tables quadratic: 8.5 µs a key at 320,000 keys.
+/// Hashers that leave half of the bits constant made tables quadratic: 8.5 µs a key at 320,000
+/// keys.
 #[test]
 fn keys_are_distributed_evenly_also_if_half_of_the_hash_is_constant() {
     type Map64 = Map<u64, Until, BuildHasherDefault<Identity>>;
@@ -139,7 +140,8 @@ fn keys_are_distributed_evenly_also_if_half_of_the_hash_is_constant() {
             let address = map.address(&nth(n));
             shards[address.shard] += 1;
             let hash = address.hash.spread();
-            // As hashbrown uses a hash: low bits for the bucket, here of 1,024, the seven highest as a tag.
+            // As hashbrown uses a hash: low bits for the bucket, here of 1,024, the seven highest
+            // as a tag.
             *in_bucket.entry((address.shard, hash & 1023)).or_default() += 1;
             tags[(hash >> 57) as usize] += 1;
         }

@@ -1,9 +1,9 @@
 //! The generic cell rate algorithm (GCRA). Pure: every decision follows from the arguments.
 //!
-//! The algorithm is the "virtual scheduling" form of ITU-T Recommendation I.371; J. Turner described it in
-//! 1986 as the leaky bucket ("New directions in communications"). Its state is one number, the
-//! *theoretical arrival time* (TAT): the time at which the limiter is full again. With one token every `T`
-//! and a burst of `B` tokens:
+//! The algorithm is the "virtual scheduling" form of ITU-T Recommendation I.371; J. Turner
+//! described it in 1986 as the leaky bucket ("New directions in communications"). Its state is one
+//! number, the *theoretical arrival time* (TAT): the time at which the limiter is full again. With
+//! one token every `T` and a burst of `B` tokens:
 //!
 //! ```text
 //! next = max(TAT, now) + n × T
@@ -13,12 +13,12 @@
 //!
 //! # Units
 //!
-//! `T` is seldom a whole number of nanoseconds, and rounding it makes a rate of 99,999,989 a second 9 % too
-//! slow or 1 % too fast. So the clock is scaled instead of `T`. A token is a power of two of *units*, the
-//! smallest for which a unit is no longer than a nanosecond, and the clock is multiplied by a fixed-point
-//! number from 1 to below 2. The product is rounded down. The factor is rounded up, by less than one part
-//! in 2^63, so that whole numbers of tokens come out whole; over the life of a limiter this adds up to a
-//! thirtieth of a unit.
+//! `T` is seldom a whole number of nanoseconds, and rounding it makes a rate of 99,999,989 a second
+//! 9 % too slow or 1 % too fast. So the clock is scaled instead of `T`. A token is a power of two
+//! of *units*, the smallest for which a unit is no longer than a nanosecond, and the clock is
+//! multiplied by a fixed-point number from 1 to below 2. The product is rounded down. The factor is
+//! rounded up, by less than one part in 2^63, so that whole numbers of tokens come out whole; over
+//! the life of a limiter this adds up to a thirtieth of a unit.
 
 use crate::error::ConfigError;
 use crate::rate::Quota;
@@ -35,7 +35,8 @@ pub(crate) struct Gcra {
     /// Tokens of a full limiter. Also zero if there is no limit: then no request is
     /// [ordinary](Self::is_ordinary).
     burst: u32,
-    /// The binary logarithm of a token in units. That of [`UNLIMITED`](Self::UNLIMITED) means no limit.
+    /// The binary logarithm of a token in units. That of [`UNLIMITED`](Self::UNLIMITED) means no
+    /// limit.
     token_bits: u32,
 }
 
@@ -44,14 +45,14 @@ const FRACTION_BITS: u32 = 63;
 pub(super) const TAT_BITS: u32 = 60;
 /// The furthest that a TAT may be ahead of the clock: at least four and a half years.
 const MAX_AHEAD: u64 = 1 << (TAT_BITS - 2);
-/// Where the scaled clock stops, so that every TAT fits into its bits: after at least thirteen and a half
-/// years.
+/// Where the scaled clock stops, so that every TAT fits into its bits: after at least thirteen and
+/// a half years.
 const CLOCK_END: u64 = 3 * MAX_AHEAD - 1;
 /// The longest delay of a wake-up that is made up for; see [`paced_start`](Gcra::paced_start).
 const MAX_CATCH_UP_NANOS: u64 = 20_000_000;
-/// A clock that was set back by less is not treated as such; see [`is_ahead`](Gcra::is_ahead). In units,
-/// of which a nanosecond has 1 to 2: one to two seconds. Clocks read on several processors may differ by
-/// some nanoseconds.
+/// A clock that was set back by less is not treated as such; see [`is_ahead`](Gcra::is_ahead). In
+/// units, of which a nanosecond has 1 to 2: one to two seconds. Clocks read on several processors
+/// may differ by some nanoseconds.
 const MAX_CLOCK_SKEW: u64 = 2_000_000_000;
 
 impl Gcra {
@@ -110,8 +111,8 @@ impl Gcra {
         if self.is_unlimited() { u32::MAX } else { self.burst }
     }
 
-    // The functions below may be called with a mixture of two quotas, whose result is discarded. They may
-    // wrap, but must not panic.
+    // The functions below may be called with a mixture of two quotas, whose result is discarded.
+    // They may wrap, but must not panic.
 
     /// The scaled clock at `now`.
     #[inline(always)]
@@ -129,8 +130,8 @@ impl Gcra {
         if self.scale == 0 || units > CLOCK_END {
             return None;
         }
-        // Rounded up with one division. `div_ceil` makes two, and of this width they cost more than the
-        // rest of a decision.
+        // Rounded up with one division. `div_ceil` makes two, and of this width they cost more than
+        // the rest of a decision.
         let (scaled, scale) = ((units as u128) << FRACTION_BITS, self.scale as u128);
         Some(Nanos::new(((scaled + (scale - 1)) / scale) as u64))
     }
@@ -154,8 +155,9 @@ impl Gcra {
     /// The time from which a waiter is counted that was queued until its tokens were available: its
     /// scheduled time, even if it was woken late.
     ///
-    /// Otherwise each delay of a wake-up would be lost, and with a burst of 1 a limiter whose timers are a
-    /// millisecond late would grant a fraction of its rate. A delay of up to 20 ms is made up for.
+    /// Otherwise each delay of a wake-up would be lost, and with a burst of 1 a limiter whose
+    /// timers are a millisecond late would grant a fraction of its rate. A delay of up to 20 ms is
+    /// made up for.
     pub(crate) const fn paced_start(&self, tat: u64, now: u64) -> u64 {
         let earliest = now.saturating_sub(self.units(Nanos::new(MAX_CATCH_UP_NANOS)));
         if tat > earliest { tat } else { earliest }
@@ -179,15 +181,15 @@ impl Gcra {
         }
     }
 
-    /// The TAT after `n` tokens that may be used as soon as they are available, unless that is too far
-    /// ahead.
+    /// The TAT after `n` tokens that may be used as soon as they are available, unless that is too
+    /// far ahead.
     pub(crate) const fn reserve(&self, start: u64, now: u64, n: u32) -> Option<u64> {
         let next = start.wrapping_add(self.cost(n));
         if next.wrapping_sub(now) as i64 <= MAX_AHEAD as i64 { Some(next) } else { None }
     }
 
-    /// The TAT after `n` tokens were used, available or not. A debt of more than [`MAX_AHEAD`] is reduced
-    /// to that, but a longer one that exists already is not.
+    /// The TAT after `n` tokens were used, available or not. A debt of more than [`MAX_AHEAD`] is
+    /// reduced to that, but a longer one that exists already is not.
     pub(crate) const fn debit(&self, tat: u64, now: u64, n: u32) -> u64 {
         if self.is_unlimited() {
             return tat;
@@ -204,14 +206,14 @@ impl Gcra {
         }
     }
 
-    /// The TAT after `n` tokens were returned of a grant whose TAT was `granted_tat`, less what other
-    /// refunds have taken off since.
+    /// The TAT after `n` tokens were returned of a grant whose TAT was `granted_tat`, less what
+    /// other refunds have taken off since.
     ///
     /// Tokens that have become available again with time are not returned once more. Proof that the
-    /// limiter does not become fuller than if the tokens had never been taken: without them, the TAT would
-    /// first be lower by the cost of `n`. Each later grant reduced this difference at most to the distance
-    /// from its own `now` to the TAT, and that is no less than the distance from the present `now` to
-    /// `granted_tat`.
+    /// limiter does not become fuller than if the tokens had never been taken: without them, the
+    /// TAT would first be lower by the cost of `n`. Each later grant reduced this difference at
+    /// most to the distance from its own `now` to the TAT, and that is no less than the distance
+    /// from the present `now` to `granted_tat`.
     pub(crate) fn refund(&self, tat: u64, now: u64, granted_tat: u64, n: u32) -> u64 {
         let outstanding = granted_tat.saturating_sub(now);
         tat.saturating_sub(self.large_cost(n.into()).min(outstanding))
@@ -236,8 +238,9 @@ impl Gcra {
         tat.saturating_sub(now).saturating_sub(self.cost(self.burst))
     }
 
-    /// Whether `tat` is so far ahead of `now` that neither grants nor debits of up to `max_debt` explain
-    /// it: it was computed while the clock was ahead, and the clock has been set back since.
+    /// Whether `tat` is so far ahead of `now` that neither grants nor debits of up to `max_debt`
+    /// explain it: it was computed while the clock was ahead, and the clock has been set back
+    /// since.
     #[inline(always)]
     pub(crate) const fn is_ahead(&self, tat: u64, now: u64, max_debt: u64) -> bool {
         self.debt(tat, now) > max_debt.saturating_add(MAX_CLOCK_SKEW)
@@ -248,7 +251,8 @@ impl Gcra {
         now.saturating_add(self.cost(self.burst))
     }
 
-    /// The TAT by which this quota has as many tokens in use as `old` has by `tat`, rounded up to a unit.
+    /// The TAT by which this quota has as many tokens in use as `old` has by `tat`, rounded up to a
+    /// unit.
     pub(crate) fn convert(&self, old: &Self, tat: u64, now: Nanos) -> u64 {
         if self.is_unlimited() || old.is_unlimited() {
             return self.units(now);
@@ -259,7 +263,8 @@ impl Gcra {
     }
 }
 
-/// `above / below` with [`FRACTION_BITS`] binary places, rounded up; `above` is less than twice `below`.
+/// `above / below` with [`FRACTION_BITS`] binary places, rounded up; `above` is less than twice
+/// `below`.
 const fn fixed_point(above: u128, below: u128) -> u64 {
     let (mut quotient, mut rest) = (0_u64, above);
     let mut place = 0;

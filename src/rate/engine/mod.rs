@@ -32,19 +32,19 @@ pub(super) struct Engine {
 #[derive(Debug)]
 struct State {
     word: AtomicU64,
-    /// Units that refunds have taken off the TAT, so that a refund can tell which others came after its
-    /// grant. Changed under the lock of the queue.
+    /// Units that refunds have taken off the TAT, so that a refund can tell which others came after
+    /// its grant. Changed under the lock of the queue.
     refunded: AtomicU64,
-    /// How many times the quota changed; the word knows this only modulo 8. Changed under the lock of the
-    /// queue.
+    /// How many times the quota changed; the word knows this only modulo 8. Changed under the lock
+    /// of the queue.
     changes: AtomicU64,
-    /// The largest [debt](Gcra::debt) so far, of debits and reservations, in the units of the quota in
-    /// force.
+    /// The largest [debt](Gcra::debt) so far, of debits and reservations, in the units of the quota
+    /// in force.
     max_debt: AtomicU64,
 }
 
-/// What a decision does to the TAT: the next, and how many tokens that grants. Its arguments are the
-/// time from which the request is counted, and the time now.
+/// What a decision does to the TAT: the next, and how many tokens that grants. Its arguments are
+/// the time from which the request is counted, and the time now.
 trait Decide: Fn(&Gcra, u64, u64) -> Option<(u64, u32)> {}
 impl<F: Fn(&Gcra, u64, u64) -> Option<(u64, u32)>> Decide for F {}
 
@@ -82,8 +82,9 @@ impl Engine {
     /// [`refund`](Self::refund).
     #[inline(always)]
     fn history(&self) -> History {
-        // Ordering: relaxed. A change of the word releases, and that of a refund or of another quota
-        // acquires. If the change comes first, then so does this read, which does not see what they add.
+        // Ordering: relaxed. A change of the word releases, and that of a refund or of another
+        // quota acquires. If the change comes first, then so does this read, which does not see
+        // what they add.
         History {
             refunded: self.state.refunded.load(Relaxed),
             changes: self.state.changes.load(Relaxed),
@@ -91,14 +92,14 @@ impl Engine {
     }
 
     fn max_debt(&self) -> u64 {
-        // Ordering: relaxed, as in `history`: a thread that reads a TAT also reads the debt noted before it
-        // was written.
+        // Ordering: relaxed, as in `history`: a thread that reads a TAT also reads the debt noted
+        // before it was written.
         self.state.max_debt.load(Relaxed)
     }
 
-    /// To be called before the word is changed: a TAT further ahead than the debt explains is taken for
-    /// that of a clock set back. If the word is not changed after all, the number is too large, which makes
-    /// only the recognition of such a clock less sharp.
+    /// To be called before the word is changed: a TAT further ahead than the debt explains is taken
+    /// for that of a clock set back. If the word is not changed after all, the number is too large,
+    /// which makes only the recognition of such a clock less sharp.
     fn note_debt(&self, debt: u64) {
         if debt > 0 {
             self.state.max_debt.fetch_max(debt, Relaxed);
@@ -112,8 +113,8 @@ impl Engine {
     }
 
     /// Grants or denies `n` tokens in the usual case. `None` in all others, for
-    /// [`take`](Self::take): there are waiters, `n` is zero or too large, another thread came first, or
-    /// the clock may have been set back.
+    /// [`take`](Self::take): there are waiters, `n` is zero or too large, another thread came
+    /// first, or the clock may have been set back.
     #[inline(always)]
     pub(super) fn take_fast(&self, n: u32, now: Nanos) -> Option<Result<Grant, RateLimitStatus>> {
         let word = self.word();
@@ -275,19 +276,19 @@ impl Engine {
         }
     }
 
-    /// Returns `n` of the tokens of `grant`, as far as they have not become available again with time.
-    /// `clock` reads the time.
+    /// Returns `n` of the tokens of `grant`, as far as they have not become available again with
+    /// time. `clock` reads the time.
     ///
-    /// Refunds come one at a time. Each adds to `refunded` *after* it has changed the word, and a grant
-    /// reads `refunded` *before* it changes the word. So between the two reads lie all refunds since the
-    /// grant, and perhaps one more, which makes this one smaller. The same holds for `changes`: a grant
-    /// by an earlier quota, whose TAT is in other units, returns nothing.
+    /// Refunds come one at a time. Each adds to `refunded` *after* it has changed the word, and a
+    /// grant reads `refunded` *before* it changes the word. So between the two reads lie all
+    /// refunds since the grant, and perhaps one more, which makes this one smaller. The same holds
+    /// for `changes`: a grant by an earlier quota, whose TAT is in other units, returns nothing.
     pub(super) fn refund(&self, grant: &Grant, n: u32, clock: impl Fn() -> Nanos) {
         let n = n.min(grant.status.granted);
         loop {
             let word = self.word();
-            // After the word was read, because the thread that wrote it had read the clock before. And
-            // not under the lock, because a clock may be the user's own.
+            // After the word was read, because the thread that wrote it had read the clock before.
+            // And not under the lock, because a clock may be the user's own.
             let now = clock();
             let mut waiters = self.queue.lock();
             let gcra = self.gcra(word);
@@ -325,9 +326,9 @@ impl Engine {
         }
     }
 
-    /// Returns `now`, unless the TAT is further ahead than a burst and the largest debt so far. Then the
-    /// clock is read again. If it was set back, the limiter is empty as of the time it shows, and returns to
-    /// the present TAT when the clock returns to the later time.
+    /// Returns `now`, unless the TAT is further ahead than a burst and the largest debt so far.
+    /// Then the clock is read again. If it was set back, the limiter is empty as of the time it
+    /// shows, and returns to the present TAT when the clock returns to the later time.
     #[inline]
     pub(super) fn check_clock(&self, now: Nanos, clock: impl Fn() -> Nanos) -> Nanos {
         let word = self.word();
@@ -342,7 +343,8 @@ impl Engine {
     fn set_back(&self, clock: impl Fn() -> Nanos) -> Nanos {
         loop {
             let word = self.word();
-            // After the word was read: a reading that is merely old is not that of a clock set back.
+            // After the word was read: a reading that is merely old is not that of a clock set
+            // back.
             let now = clock();
             let mut waiters = self.queue.lock();
             if self.word() != word {
@@ -386,10 +388,10 @@ impl Engine {
         }
     }
 
-    /// Puts `gcra` into force, unless the word has changed since it was read as `word`. The word must have
-    /// been read before the clock was: otherwise a grant in between would be credited with the time since
-    /// `now` by the new rate. On success no decision by the old quota comes after this, and the first
-    /// waiter is to be woken. The caller serializes calls.
+    /// Puts `gcra` into force, unless the word has changed since it was read as `word`. The word
+    /// must have been read before the clock was: otherwise a grant in between would be credited
+    /// with the time since `now` by the new rate. On success no decision by the old quota comes
+    /// after this, and the first waiter is to be woken. The caller serializes calls.
     pub(super) fn reconfigure(&self, word: Word, gcra: Gcra, now: Nanos) -> Option<WakeUp> {
         let mut waiters = self.queue.lock();
         // The slot of the new quota is that of the one before the present: so the epoch must be the

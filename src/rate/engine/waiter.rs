@@ -45,16 +45,16 @@ impl<R: EngineRef> Waiter<R> {
         self.cost
     }
 
-    /// Takes the tokens, enters the queue for them, or stays in it. A waiter that could not be granted
-    /// them by `deadline` is denied instead of entering.
+    /// Takes the tokens, enters the queue for them, or stays in it. A waiter that could not be
+    /// granted them by `deadline` is denied instead of entering.
     pub(crate) fn poll(
         &mut self,
         now: Nanos,
         deadline: Option<Nanos>,
         waker: &Waker,
     ) -> WaiterPoll {
-        // Cloning and dropping a waker runs user code. So it is cloned before the lock is taken, and
-        // declared before the guard, to be dropped after it.
+        // Cloning and dropping a waker runs user code. So it is cloned before the lock is taken,
+        // and declared before the guard, to be dropped after it.
         let mut waker = Some(waker.clone());
         let engine = self.engine.engine();
         let mut waiters = engine.queue.lock();
@@ -95,9 +95,9 @@ impl<R: EngineRef> Waiter<R> {
                 !is_queued && deadline.is_some_and(|deadline| due.is_none_or(|due| due > deadline));
             let stays = next.is_none() && due.is_some() && !is_late;
 
-            // Everything that could grant the tokens earlier (a refund, another quota) takes the lock first,
-            // so this waiter cannot miss it. Only grants of the fast path can come in between; then the
-            // swap fails.
+            // Everything that could grant the tokens earlier (a refund, another quota) takes the
+            // lock first, so this waiter cannot miss it. Only grants of the fast path can come in
+            // between; then the swap fails.
             let is_catching_up = match next {
                 Some(next) if !is_free => next < units,
                 _ => waiters.is_catching_up,

@@ -5,9 +5,10 @@ use crate::sync::EpochWord;
 
 /// `[TAT: 60 | epoch: 3 | slow: 1]`.
 ///
-/// The epoch selects the quota, whose units those of the TAT are. The same TAT and epoch can recur together
-/// only after eight changes of the quota, each of which moves a TAT in the past to the present. No decision
-/// takes as long as that, so a compare-and-swap never takes an old word for a new one.
+/// The epoch selects the quota, whose units those of the TAT are. The same TAT and epoch can recur
+/// together only after eight changes of the quota, each of which moves a TAT in the past to the
+/// present. No decision takes as long as that, so a compare-and-swap never takes an old word for a
+/// new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Word(u64);
 

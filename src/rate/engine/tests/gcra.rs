@@ -222,8 +222,8 @@ proptest! {
         check_windows(&quota, &gcra, &granted, 0)?;
     }
 
-    /// Waiters that poll late, waiters that enter, and requests in between: a window holds at most the
-    /// tokens of 20 ms more. From the start on, not even those.
+    /// Waiters that poll late, waiters that enter, and requests in between: a window holds at most
+    /// the tokens of 20 ms more. From the start on, not even those.
     #[test]
     fn late_waiters_are_granted_no_more_than_the_tokens_of_20_ms_beyond_the_limit(
         count in 1_u32..50_000,
@@ -244,7 +244,8 @@ proptest! {
                 // The queue is polled.
                 0..3 => {
                     while let Some(n) = queue.front().copied() {
-                        let Some(next) = gcra.take(gcra.paced_start(tat, now), now, n) else { break };
+                        let start = gcra.paced_start(tat, now);
+                        let Some(next) = gcra.take(start, now, n) else { break };
                         queue.pop_front();
                         granted.push((nanos, n));
                         (tat, catching_up) = (next, next < now);
@@ -280,7 +281,9 @@ proptest! {
     /// Compared with a limiter that never granted what is refunded.
     #[test]
     fn a_refund_never_makes_the_limiter_fuller_than_without_the_grant(
-        steps in proptest::collection::vec((0_u64..30, 1_u32..6, any::<bool>(), 0_usize..8, 1_u32..6), 1..60),
+        steps in proptest::collection::vec(
+            (0_u64..30, 1_u32..6, any::<bool>(), 0_usize..8, 1_u32..6), 1..60,
+        ),
     ) {
         let gcra = Gcra::new(&quota(1, 16, 8)).unwrap();
         let mut now = 0;
@@ -325,8 +328,8 @@ proptest! {
     }
 }
 
-/// Checks every window that begins and ends with a grant: at most a burst, and the tokens of the window, of
-/// a nanosecond and of `extra` nanoseconds.
+/// Checks every window that begins and ends with a grant: at most a burst, and the tokens of the
+/// window, of a nanosecond and of `extra` nanoseconds.
 fn check_windows(
     quota: &Quota,
     gcra: &Gcra,
