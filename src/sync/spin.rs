@@ -5,26 +5,22 @@ use super::{hint, thread};
 /// The short active phase of a blocking wait: spins in steps that double, yields the processor
 /// once, then advises to park.
 ///
-/// It takes about a microsecond, less than parking and waking a thread. A longer phase would take
+/// It takes a few microseconds, less than parking and waking a thread. A longer phase would take
 /// the processor from threads that have work to do, perhaps from the thread that the caller waits
 /// for. On a machine with one core nothing can change during a spin, so the wait only yields.
 #[derive(Clone, Debug)]
 pub(crate) struct SpinWait {
     step: u32,
-    /// The first step that yields.
-    yield_step: u32,
 }
 
-/// The number of spin steps: 1, 2, 4, 8, 16 pauses.
-const SPIN_STEPS: u32 = 5;
-
-/// The number of spin steps in a wait for a buffer: up to 64 pauses.
-const BUFFER_SPIN_STEPS: u32 = 7;
+/// The number of spin steps: 1, 2, 4, …, 64 pauses. With a quarter of them, a thread that waits for
+/// the result of a short job parks before the result is there, which costs three times the round trip.
+const SPIN_STEPS: u32 = 7;
 
 impl SpinWait {
     #[inline]
     pub(crate) fn new() -> Self {
-        Self { step: 0, yield_step: SPIN_STEPS }
+        Self { step: 0 }
     }
 
     /// Skips the shorter steps, for a wait on a buffer of `capacity` items.
@@ -35,18 +31,18 @@ impl SpinWait {
     /// square root of it, up to 32 pauses) finds several items and leaves the producer alone
     /// meanwhile. The same holds for a producer that finds the buffer full.
     pub(crate) fn for_capacity(capacity: usize) -> Self {
-        let step = (capacity.max(1).ilog2() / 2).min(BUFFER_SPIN_STEPS - 2);
-        Self { step, yield_step: BUFFER_SPIN_STEPS }
+        let step = (capacity.max(1).ilog2() / 2).min(SPIN_STEPS - 2);
+        Self { step }
     }
 
     /// Spins or yields once. Returns `false` without doing either when it is time to park.
     pub(crate) fn spin(&mut self) -> bool {
-        if self.step < self.yield_step && thread::spinning_helps() {
+        if self.step < SPIN_STEPS && thread::spinning_helps() {
             for _ in 0..1u32 << self.step {
                 hint::spin_loop();
             }
-        } else if self.step < self.yield_step + thread::YIELDS {
-            self.step = self.step.max(self.yield_step);
+        } else if self.step < SPIN_STEPS + thread::YIELDS {
+            self.step = self.step.max(SPIN_STEPS);
             thread::yield_now();
         } else {
             return false;
