@@ -10,11 +10,13 @@ use crate::sync::PlainArc;
 use std::future::Ready;
 use std::time::Duration;
 
-/// A group of limiters that must all grant a request: tokens are taken from each of them, or from none.
+/// A group of limiters that must all grant a request: tokens are taken from each of them, or from
+/// none.
 ///
-/// All members are checked first, and tokens are taken only if each has them. So a request that one limiter
-/// denies takes nothing from the others. If another thread takes tokens in between, those taken so far
-/// are [refunded](RateLimiter::refund). The error names the limiter with the longest time to wait.
+/// All members are checked first, and tokens are taken only if each has them. So a request that one
+/// limiter denies takes nothing from the others. If another thread takes tokens in between, those
+/// taken so far are [refunded](RateLimiter::refund). The error names the limiter with the longest
+/// time to wait.
 ///
 /// A limiter that is in the group several times is charged as many times.
 ///
@@ -38,21 +40,21 @@ pub struct RateLimiterGroup {
     members: PlainArc<[Member]>,
 }
 
-/// A limiter, and how many times it is in the group. Each limiter is one member: two would pass the check
-/// one by one, and then only one of them could take its tokens.
+/// A limiter, and how many times it is in the group. Each limiter is one member: two would pass the
+/// check one by one, and then only one of them could take its tokens.
 #[derive(Clone, Debug)]
 struct Member {
     limiter: RateLimiter,
     times: u32,
 }
 
-/// How often a request checks all members, if another thread comes first each time. A bound, because two
-/// groups that share limiters could otherwise deny each other forever.
+/// How often a request checks all members, if another thread comes first each time. A bound,
+/// because two groups that share limiters could otherwise deny each other forever.
 const MAX_ROUNDS: usize = 16;
 
 impl RateLimiterGroup {
-    /// Creates a group of `limiters`. They may also be used by themselves and in other groups. An empty
-    /// group grants every request.
+    /// Creates a group of `limiters`. They may also be used by themselves and in other groups. An
+    /// empty group grants every request.
     #[must_use]
     pub fn new<'a>(limiters: impl IntoIterator<Item = &'a RateLimiter>) -> Self {
         let mut members: Vec<Member> = Vec::new();

@@ -140,8 +140,8 @@ fn the_quota_changes_during_a_decision() {
     });
 }
 
-/// Two changes, so that a quota is overwritten while it is read. Each of the three would grant the request; a
-/// mixture of the first and the third would not.
+/// Two changes, so that a quota is overwritten while it is read. Each of the three would grant the
+/// request; a mixture of the first and the third would not.
 #[test]
 fn no_decision_follows_a_mixture_of_quotas() {
     loom::model(|| {
@@ -233,7 +233,8 @@ fn a_request_races_a_waiter() {
     });
 }
 
-/// The queue becomes empty with a TAT in the past, so that decisions go through its lock for a while.
+/// The queue becomes empty with a TAT in the past, so that decisions go through its lock for a
+/// while.
 #[test]
 fn a_late_waiter_is_granted_tokens_while_another_request_is_decided() {
     const MS: u64 = 1_000_000;

@@ -37,55 +37,57 @@
 //!
 //! # How it works
 //!
-//! Tokens become available evenly, one every `period / count`. Up to a burst of them accumulate while there
-//! are no requests. There are no fixed windows, and so no double rate at their borders.
+//! Tokens become available evenly, one every `period / count`. Up to a burst of them accumulate
+//! while there are no requests. There are no fixed windows, and so no double rate at their borders.
 //!
 //! <div>
 #![doc = include_str!("timeline.svg")]
 //! </div>
 //!
-//! The algorithm is the generic cell rate algorithm (GCRA; ITU-T Recommendation I.371), which is a token
-//! bucket stored as one number: the *theoretical arrival time*, at which the limiter is full again. A
-//! request for *n* tokens moves it *n* intervals into the future. If that is at most one burst ahead of
-//! now, the request is granted.
+//! The algorithm is the generic cell rate algorithm (GCRA; ITU-T Recommendation I.371), which is a
+//! token bucket stored as one number: the *theoretical arrival time*, at which the limiter is full
+//! again. A request for *n* tokens moves it *n* intervals into the future. If that is at most one
+//! burst ahead of now, the request is granted.
 //!
 //! ## The guarantee
 //!
-//! In any window of length *w*, at most `burst + rate × (w + 1 ns)` tokens are granted to requests that do
-//! not wait. The nanosecond is the resolution of the clock; the rate is exact to one part in 2^63. This
-//! holds
+//! In any window of length *w*, at most `burst + rate × (w + 1 ns)` tokens are granted to requests
+//! that do not wait. The nanosecond is the resolution of the clock; the rate is exact to one part
+//! in 2^63. This holds
 //!
 //! - for any number of threads and any interleaving of them;
-//! - when a thread decides by an old reading of the clock, or the clock goes back: the state never moves to
-//!   an earlier time on account of an old reading;
-//! - across [changes](RateLimiter::reconfigure) of the quota, with the larger burst, and with each rate for
-//!   as long as it was in force.
+//! - when a thread decides by an old reading of the clock, or the clock goes back: the state never
+//!   moves to an earlier time on account of an old reading;
+//! - across [changes](RateLimiter::reconfigure) of the quota, with the larger burst, and with each
+//!   rate for as long as it was in force.
 //!
 //! With waiters it is `burst + rate × (w + 20 ms)`; see below. Tokens that were
 //! [refunded](RateLimiter::refund) do not count.
 //!
 //! ## Waiting
 //!
-//! Waiters are queued in FIFO order, threads and tasks together. Tokens are not assigned in advance: the
-//! first waiter takes them when they are available. So a waiter that gives up wastes nothing. Only the
-//! first waiter has a timer, and those with a time limit. While there are waiters, requests that do not
-//! wait ([`try_acquire`](RateLimiter::try_acquire), [`reserve`](RateLimiter::reserve)) are denied.
+//! Waiters are queued in FIFO order, threads and tasks together. Tokens are not assigned in
+//! advance: the first waiter takes them when they are available. So a waiter that gives up wastes
+//! nothing. Only the first waiter has a timer, and those with a time limit. While there are
+//! waiters, requests that do not wait ([`try_acquire`](RateLimiter::try_acquire),
+//! [`reserve`](RateLimiter::reserve)) are denied.
 //!
-//! Timers are late: by 1 ms with tokio, and by some 10 ms on a loaded machine. A waiter that is woken late
-//! is counted from the time at which its tokens were available, not from the time at which it woke up. So
-//! waiters receive the full rate at any burst: after a late wake-up several waiters are granted their
-//! tokens together. At most 20 ms of delay are made up for. No waiter is granted tokens before they are
-//! available, so at *t* after the start, at most `burst + rate × t` have been granted in total.
+//! Timers are late: by 1 ms with tokio, and by some 10 ms on a loaded machine. A waiter that is
+//! woken late is counted from the time at which its tokens were available, not from the time at
+//! which it woke up. So waiters receive the full rate at any burst: after a late wake-up several
+//! waiters are granted their tokens together. At most 20 ms of delay are made up for. No waiter is
+//! granted tokens before they are available, so at *t* after the start, at most `burst + rate × t`
+//! have been granted in total.
 //!
-//! As in every fair queue, the first waiter holds up the others while its task keeps the future but does
-//! not poll it.
+//! As in every fair queue, the first waiter holds up the others while its task keeps the future but
+//! does not poll it.
 //!
 //! # Observability
 //!
-//! An [observer](RateLimiterBuilder::observer) receives an event for each denied request, on the thread of
-//! that request. Under overload there are many. Its cost is then the cost of a denial: with
-//! `telemetry::MetricsObserver` a lock that all threads share, with `telemetry::TracingObserver` a log
-//! line.
+//! An [observer](RateLimiterBuilder::observer) receives an event for each denied request, on the
+//! thread of that request. Under overload there are many. Its cost is then the cost of a denial:
+//! with `telemetry::MetricsObserver` a lock that all threads share, with
+//! `telemetry::TracingObserver` a log line.
 //!
 //! # Cancel safety
 //!
@@ -93,8 +95,9 @@
 //!
 //! # Performance
 //!
-//! A grant costs a reading of the clock, a few loads and one compare-and-swap. A denial writes nothing, so
-//! denied requests do not slow down granted ones. Neither allocates; waiting arms a timer.
+//! A grant costs a reading of the clock, a few loads and one compare-and-swap. A denial writes
+//! nothing, so denied requests do not slow down granted ones. Neither allocates; waiting arms a
+//! timer.
 
 mod config;
 mod engine;
@@ -133,7 +136,8 @@ use policy::POLICY;
 use shared::Shared;
 use std::time::Duration;
 
-/// A rate limiter: at most [`burst`](Quota::burst) requests at once, and `rate` per second on average.
+/// A rate limiter: at most [`burst`](Quota::burst) requests at once, and `rate` per second on
+/// average.
 ///
 /// See the [module](self) for examples, the exact guarantee and how waiting works.
 #[derive(Clone)]
@@ -179,8 +183,8 @@ impl RateLimiter {
         self.try_acquire_n(1)
     }
 
-    /// Takes `n` tokens, all or none, if they are available and there are no waiters. A request for 0
-    /// tokens is always granted.
+    /// Takes `n` tokens, all or none, if they are available and there are no waiters. A request for
+    /// 0 tokens is always granted.
     ///
     /// ```
     /// use mainstay::rate::{Quota, RateLimiter};
@@ -269,7 +273,8 @@ impl RateLimiter {
     /// ```
     ///
     /// # Errors
-    /// The time limit has passed. Returned immediately if the token will not be available within it.
+    /// The time limit has passed. Returned immediately if the token will not be available within
+    /// it.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the queue; nothing had been taken.
@@ -332,7 +337,8 @@ impl RateLimiter {
     /// ```
     ///
     /// # Errors
-    /// The time limit has passed. Returned immediately if the token will not be available within it.
+    /// The time limit has passed. Returned immediately if the token will not be available within
+    /// it.
     pub fn acquire_blocking_timeout(&self, timeout: Duration) -> Result<Grant, Denied> {
         self.acquire_n_blocking_timeout(1, timeout)
     }
@@ -349,8 +355,8 @@ impl RateLimiter {
 
     /// Takes one token now for use at the time at which it will be available.
     ///
-    /// The [`Reservation`] returns that time. Later requests come after it. Dropping the reservation before
-    /// its time returns the token.
+    /// The [`Reservation`] returns that time. Later requests come after it. Dropping the
+    /// reservation before its time returns the token.
     ///
     /// # Errors
     /// There are waiters, or the quota grants nothing.
@@ -381,11 +387,11 @@ impl RateLimiter {
         }
     }
 
-    /// Takes `n` tokens whether they are available or not: for an operation that turned out to cost more
-    /// than was taken for it.
+    /// Takes `n` tokens whether they are available or not: for an operation that turned out to cost
+    /// more than was taken for it.
     ///
-    /// Later requests and the present waiters wait until the debt is repaid. A debt is limited to four
-    /// years.
+    /// Later requests and the present waiters wait until the debt is repaid. A debt is limited to
+    /// four years.
     ///
     /// ```
     /// # use mainstay::{rate::{Quota, RateLimiter}, time::ManualClock};
@@ -400,15 +406,15 @@ impl RateLimiter {
         self.0.engine.debit(n, self.0.checked_now())
     }
 
-    /// Returns `n` of the tokens of `grant`: for an operation that turned out to cost less than was taken
-    /// for it, or that was not done at all.
+    /// Returns `n` of the tokens of `grant`: for an operation that turned out to cost less than was
+    /// taken for it, or that was not done at all.
     ///
-    /// Tokens that have become available again since the grant are not returned once more, so the limiter
-    /// never becomes fuller than if they had not been taken. After [`reconfigure`](Self::reconfigure) the
-    /// grants from before it return nothing.
+    /// Tokens that have become available again since the grant are not returned once more, so the
+    /// limiter never becomes fuller than if they had not been taken. After
+    /// [`reconfigure`](Self::reconfigure) the grants from before it return nothing.
     ///
-    /// Return each token once, and to the limiter that granted it. A grant is `Copy` and does not check
-    /// either; a limiter that receives other tokens grants too many.
+    /// Return each token once, and to the limiter that granted it. A grant is `Copy` and does not
+    /// check either; a limiter that receives other tokens grants too many.
     ///
     /// ```
     /// # use mainstay::{rate::{Quota, RateLimiter}, time::ManualClock};
@@ -432,10 +438,11 @@ impl RateLimiter {
 
     /// Replaces the quota while the limiter is in use.
     ///
-    /// Used tokens stay used: of a limit of 10 with 4 left, 6 are in use. If the limit becomes 100, 94 are
-    /// left; if it becomes 5, one has to be waited for. (They are rounded up to the new quota's unit of
-    /// time.) After this returns, no decision follows the old quota, and waiters wait for the new one. A
-    /// quota of zero stops time as well; an unlimited quota forgets which tokens were in use.
+    /// Used tokens stay used: of a limit of 10 with 4 left, 6 are in use. If the limit becomes 100,
+    /// 94 are left; if it becomes 5, one has to be waited for. (They are rounded up to the new
+    /// quota's unit of time.) After this returns, no decision follows the old quota, and waiters
+    /// wait for the new one. A quota of zero stops time as well; an unlimited quota forgets which
+    /// tokens were in use.
     ///
     /// ```
     /// use mainstay::rate::{Quota, RateLimiter};

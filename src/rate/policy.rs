@@ -10,11 +10,11 @@ use std::time::Duration;
 /// The type of policy, in errors and events.
 pub(super) const POLICY: &str = "rate_limiter";
 
-/// A view of a [`RateLimiter`] for a pipeline: how many tokens each call takes, and how long it waits for
-/// them.
+/// A view of a [`RateLimiter`] for a pipeline: how many tokens each call takes, and how long it
+/// waits for them.
 ///
-/// Made by [`RateLimiter::cost`] and [`RateLimiter::max_wait`]. A plain limiter takes one token for each
-/// call and does not wait.
+/// Made by [`RateLimiter::cost`] and [`RateLimiter::max_wait`]. A plain limiter takes one token for
+/// each call and does not wait.
 ///
 /// ```
 /// use mainstay::{pipeline::Pipeline, rate::{Quota, RateLimiter}};
@@ -51,9 +51,9 @@ impl RateLimiter {
         RateLimitPolicy::new(self.clone()).cost(tokens)
     }
 
-    /// Returns a view of this limiter, for a pipeline, by which a call waits for its tokens for up to
-    /// `max_wait`, and no longer than until its own deadline. It is rejected immediately if that cannot
-    /// suffice.
+    /// Returns a view of this limiter, for a pipeline, by which a call waits for its tokens for up
+    /// to `max_wait`, and no longer than until its own deadline. It is rejected immediately if that
+    /// cannot suffice.
     ///
     /// ```
     /// use mainstay::{pipeline::Pipeline, rate::{Quota, RateLimiter}};
@@ -84,7 +84,8 @@ impl RateLimitPolicy {
         self
     }
 
-    /// Sets how long a call waits for its tokens; see [`RateLimiter::max_wait`]. Default: not at all.
+    /// Sets how long a call waits for its tokens; see [`RateLimiter::max_wait`]. Default: not at
+    /// all.
     #[must_use]
     pub const fn max_wait(mut self, max_wait: Duration) -> Self {
         self.max_wait = max_wait;

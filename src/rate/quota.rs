@@ -5,14 +5,14 @@ use std::time::Duration;
 
 /// How many tokens a limiter grants: a rate, and a burst.
 ///
-/// Tokens become available evenly, not all at the end of the period: of 60 a minute, one each second. The
-/// *burst* is how many accumulate while there are no requests, and can then be granted at once. By default
-/// it is the count of a period.
+/// Tokens become available evenly, not all at the end of the period: of 60 a minute, one each
+/// second. The *burst* is how many accumulate while there are no requests, and can then be granted
+/// at once. By default it is the count of a period.
 ///
-/// So a limiter that was idle grants up to twice the count within one period, less one: the burst, and what
-/// becomes available meanwhile. A quota of a thousand a day grants up to 1,999 on the first day. If the
-/// count is a promise to others, set a smaller [`burst`](Self::burst): with a burst of *b*, fewer than
-/// `count + b` tokens are granted in any period.
+/// So a limiter that was idle grants up to twice the count within one period, less one: the burst,
+/// and what becomes available meanwhile. A quota of a thousand a day grants up to 1,999 on the
+/// first day. If the count is a promise to others, set a smaller [`burst`](Self::burst): with a
+/// burst of *b*, fewer than `count + b` tokens are granted in any period.
 ///
 /// ```
 /// use mainstay::rate::Quota;
@@ -26,9 +26,9 @@ use std::time::Duration;
 ///
 /// # Accepted quotas
 ///
-/// A quota is checked when a limiter is built or reconfigured with it. Accepted are rates of up to one token
-/// per nanosecond, the resolution of the clock, and bursts of at least 1 that are full again within four
-/// years.
+/// A quota is checked when a limiter is built or reconfigured with it. Accepted are rates of up to
+/// one token per nanosecond, the resolution of the clock, and bursts of at least 1 that are full
+/// again within four years.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Quota {
     /// `None`: no limit.
@@ -95,8 +95,8 @@ impl Quota {
         Self { rate: None, burst: None }
     }
 
-    /// Sets how many tokens accumulate while there are no requests, and can be granted at once. Default: the
-    /// count of a period.
+    /// Sets how many tokens accumulate while there are no requests, and can be granted at once.
+    /// Default: the count of a period.
     ///
     /// ```
     /// use mainstay::rate::{Quota, RateLimiter};

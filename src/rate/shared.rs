@@ -45,7 +45,8 @@ impl Shared {
     }
 }
 
-// A panic of an observer, a waker or a clock leaves the limiter as it was before or after a whole decision.
+// A panic of an observer, a waker or a clock leaves the limiter as it was before or after a whole
+// decision.
 impl UnwindSafe for RateLimiter {}
 impl RefUnwindSafe for RateLimiter {}
 

@@ -58,8 +58,8 @@ impl RetryBuilder {
 
     /// Sets how often the operation runs in total, including the first attempt; at least 1.
     ///
-    /// Default: 3, as in resilience4j. More attempts rarely succeed where two retries did not, and they
-    /// multiply with the retries of every caller above.
+    /// Default: 3, as in resilience4j. More attempts rarely succeed where two retries did not, and
+    /// they multiply with the retries of every caller above.
     #[must_use]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.config.max_attempts = attempts;
@@ -75,8 +75,8 @@ impl RetryBuilder {
         self
     }
 
-    /// Sets the longest wait that a server may ask for. If it asks for more, the retry stops and returns
-    /// the result of the last attempt.
+    /// Sets the longest wait that a server may ask for. If it asks for more, the retry stops and
+    /// returns the result of the last attempt.
     ///
     /// It applies to [`RetryDecision::RetryAfter`](super::RetryDecision::RetryAfter) and
     /// [`Outcome::Unavailable`](crate::outcome::Outcome::Unavailable).
@@ -91,7 +91,8 @@ impl RetryBuilder {
 
     /// Sets the wait between attempts.
     ///
-    /// Default: 100 ms, about the time that reconnecting takes, doubling up to 30 s, with full jitter.
+    /// Default: 100 ms, about the time that reconnecting takes, doubling up to 30 s, with full
+    /// jitter.
     #[must_use]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.config.backoff = backoff;

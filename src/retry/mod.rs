@@ -50,10 +50,10 @@
 //! # Ok::<(), mainstay::error::ConfigError>(())
 //! ```
 //!
-//! Retry only operations that may safely run twice: an attempt that timed out may have done its work.
-//! Declare it with [`assume_idempotent`](RetryBuilder::assume_idempotent), or select the safe results
-//! with `when`, such as a refused connection. [`Pipeline::check`](crate::pipeline::Pipeline::check)
-//! reports a retry that does neither.
+//! Retry only operations that may safely run twice: an attempt that timed out may have done its
+//! work. Declare it with [`assume_idempotent`](RetryBuilder::assume_idempotent), or select the safe
+//! results with `when`, such as a refused connection.
+//! [`Pipeline::check`](crate::pipeline::Pipeline::check) reports a retry that does neither.
 //!
 //! ## When it stops
 //!
@@ -61,12 +61,12 @@
 //! attempt would begin after [`max_elapsed`](RetryBuilder::max_elapsed) or after the deadline of a
 //! timeout around it. In that case it does not wait, but returns immediately.
 //!
-//! A server's wait is a minimum: the retry waits for the longer of it and the backoff. A server that
-//! asks for more than [`max_retry_after`](RetryBuilder::max_retry_after) ends the retry.
+//! A server's wait is a minimum: the retry waits for the longer of it and the backoff. A server
+//! that asks for more than [`max_retry_after`](RetryBuilder::max_retry_after) ends the retry.
 //!
-//! The caller receives the result of the last attempt. There is one exception: if the last attempt was
-//! rejected and an earlier one failed, the caller receives that failure, which says more about the
-//! operation.
+//! The caller receives the result of the last attempt. There is one exception: if the last attempt
+//! was rejected and an earlier one failed, the caller receives that failure, which says more about
+//! the operation.
 //!
 //! # Cancel safety
 //!
@@ -129,7 +129,8 @@ impl Retry {
         RetryBuilder::default()
     }
 
-    /// Returns a view that retries when `rule` says so: a closure from the result of an attempt to a
+    /// Returns a view that retries when `rule` says so: a closure from the result of an attempt to
+    /// a
     /// [`RetryDecision`] or a `bool`.
     ///
     /// The rule is called only if another attempt is possible; see [`RetryRule`].
@@ -150,8 +151,8 @@ impl Retry {
         self.with_rule(rule)
     }
 
-    /// Returns a view that retries when `rule` says so; as [`when`](Self::when), but the closure also
-    /// takes the attempt.
+    /// Returns a view that retries when `rule` says so; as [`when`](Self::when), but the closure
+    /// also takes the attempt.
     ///
     /// ```
     /// # use mainstay::retry::Retry;
@@ -199,8 +200,8 @@ impl Retry {
         RetryWhen { retry: self.clone(), rule, safety: self.0.repeat_safety_by_rule() }
     }
 
-    /// Returns a view that retries what `classify` calls a failure, so that a breaker and a retry can
-    /// share one rule.
+    /// Returns a view that retries what `classify` calls a failure, so that a breaker and a retry
+    /// can share one rule.
     ///
     /// ```
     /// # use mainstay::{breaker::CircuitBreaker, error::Error, outcome::Outcome, retry::Retry};
@@ -276,8 +277,8 @@ impl Retry {
         self.call_with_blocking(|_| op())
     }
 
-    /// Runs the closure `op` until it succeeds or the retry stops, blocking the thread and passing it
-    /// the [`Context`] of each attempt.
+    /// Runs the closure `op` until it succeeds or the retry stops, blocking the thread and passing
+    /// it the [`Context`] of each attempt.
     ///
     /// ```
     /// # use mainstay::retry::Retry;

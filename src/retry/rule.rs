@@ -39,8 +39,8 @@ impl RetryAttempt {
         self.number
     }
 
-    /// Returns the configured maximum number of attempts. It is larger than [`number`](Self::number),
-    /// because the rule is not called after the last attempt.
+    /// Returns the configured maximum number of attempts. It is larger than
+    /// [`number`](Self::number), because the rule is not called after the last attempt.
     #[must_use]
     pub const fn max_attempts(self) -> u32 {
         self.max_attempts
@@ -70,7 +70,8 @@ where
     }
 }
 
-/// The rule of a closure that also takes the attempt; made by [`Retry::when_with`](super::Retry::when_with).
+/// The rule of a closure that also takes the attempt; made by
+/// [`Retry::when_with`](super::Retry::when_with).
 #[derive(Clone, Copy, Debug)]
 pub struct RetryAttemptRule<F>(pub(super) F);
 

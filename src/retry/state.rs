@@ -27,9 +27,9 @@ impl State {
     /// Returns the context of the next attempt.
     #[inline]
     pub(super) fn context(&self, config: &Config) -> Context {
-        // A policy below may use another clock. The remaining time that it receives must not include
-        // the wait before this attempt, which only this clock has measured. Before the first attempt,
-        // the reading is still current.
+        // A policy below may use another clock. The remaining time that it receives must not
+        // include the wait before this attempt, which only this clock has measured. Before the
+        // first attempt, the reading is still current.
         if self.cx.remaining().is_some() { self.cx.on(&config.clock) } else { self.cx }
     }
 
@@ -50,7 +50,8 @@ impl State {
                 let next = self.next_attempt(config)?;
                 self.follow(rule.decide(result, self.attempt(config)), next, config)
             }
-            // The rule is called first: most of these are final, and reading the clock is expensive.
+            // The rule is called first: most of these are final, and reading the clock is
+            // expensive.
             Ok(_) | Err(Error::Rejected(_)) => match rule.decide(result, self.attempt(config)) {
                 RetryDecision::Stop => None,
                 decision => {

@@ -33,8 +33,8 @@ impl<R> RetryWhen<R> {
         self.call_with(|_| op()).await
     }
 
-    /// Runs `op` until the rule or a limit ends the retry, passing it the [`Context`] of each attempt;
-    /// see [`Retry::call_with`].
+    /// Runs `op` until the rule or a limit ends the retry, passing it the [`Context`] of each
+    /// attempt; see [`Retry::call_with`].
     ///
     /// # Errors
     /// Returns the error of the last attempt that failed.
@@ -59,8 +59,8 @@ impl<R> RetryWhen<R> {
         self.call_with_blocking(|_| op())
     }
 
-    /// Runs the closure `op` until the rule or a limit ends the retry, blocking the thread and passing
-    /// it the [`Context`] of each attempt; see [`Retry::call_with_blocking`].
+    /// Runs the closure `op` until the rule or a limit ends the retry, blocking the thread and
+    /// passing it the [`Context`] of each attempt; see [`Retry::call_with_blocking`].
     ///
     /// # Errors
     /// Returns the error of the last attempt that failed.

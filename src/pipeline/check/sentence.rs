@@ -1,4 +1,4 @@
-//! The sentence that describes a [`Lint`].
+//! The message of a [`Lint`], as shown by its `Display` implementation.
 
 use super::{Lint, LintRule};
 use crate::policy::Facts;
@@ -77,7 +77,7 @@ pub(super) fn write(lint: &Lint, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     }
 }
 
-/// A policy, shown as its type, and its name if the user gave one.
+/// A policy, displayed as its type, followed by its name if the user set one.
 struct Policy(Facts);
 
 impl Policy {
@@ -99,7 +99,7 @@ impl fmt::Display for Policy {
     }
 }
 
-/// A length of time; `None` is unlimited.
+/// A duration. `None` is displayed as unlimited.
 struct Time(Option<Duration>);
 
 impl fmt::Display for Time {

@@ -179,8 +179,8 @@ impl<K: Hash + Eq, S: BuildHasher> Shared<K, S> {
         }
     }
 
-    /// Calls `act`. Returns `None` if the clock may have been set back; the caller then reads it again,
-    /// because an old reading looks the same. If it was, the key is empty as of now.
+    /// Calls `act`. Returns `None` if the clock may have been set back; the caller then reads it
+    /// again, because an old reading looks the same. If it was, the key is empty as of now.
     #[inline(always)]
     fn access<R>(
         &self,
@@ -200,8 +200,8 @@ impl<K: Hash + Eq, S: BuildHasher> Shared<K, S> {
         Some(act(access))
     }
 
-    /// To be called for a TAT that may be further ahead than grants alone put it, before the lock is
-    /// released.
+    /// To be called for a TAT that may be further ahead than grants alone put it, before the lock
+    /// is released.
     pub(super) fn note_debt(&self, gcra: &Gcra, tat: u64, now: Nanos) {
         let debt = gcra.debt(tat, gcra.units(now));
         if debt > 0 {

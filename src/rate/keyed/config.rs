@@ -41,12 +41,13 @@ impl<K> KeyedRateLimiterBuilder<K> {
 }
 
 impl<K, S> KeyedRateLimiterBuilder<K, S> {
-    /// Gives each key a quota of its own, which `resolve` returns. The quota given to the builder is then
-    /// not used.
+    /// Gives each key a quota of its own, which `resolve` returns. The quota given to the builder
+    /// is then not used.
     ///
-    /// `resolve` is called when a key is new, or was removed and returns. It runs under no lock. Two threads
-    /// that use the same new key at once may both call it. Requests for a key whose quota is [out of
-    /// range](Quota#accepted-quotas) are denied as [`Misconfigured`](Reason::Misconfigured).
+    /// `resolve` is called when a key is new, or was removed and returns. It runs under no lock.
+    /// Two threads that use the same new key at once may both call it. Requests for a key whose
+    /// quota is [out of range](Quota#accepted-quotas) are denied as
+    /// [`Misconfigured`](Reason::Misconfigured).
     ///
     /// ```
     /// use mainstay::rate::{KeyedRateLimiter, Quota};
@@ -66,32 +67,32 @@ impl<K, S> KeyedRateLimiterBuilder<K, S> {
         self
     }
 
-    /// Sets the largest number of keys, 1 to 1,073,741,824. Default: 100,000, which take some megabytes if
-    /// they are small.
+    /// Sets the largest number of keys, 1 to 1,073,741,824. Default: 100,000, which take some
+    /// megabytes if they are small.
     #[must_use]
     pub fn max_keys(mut self, keys: usize) -> Self {
         self.keys.max_keys = keys;
         self
     }
 
-    /// Sets what happens to a new key at [`max_keys`](Self::max_keys). Default: the least recently used key
-    /// is evicted, so that a flood of new keys does not lock out all other new keys.
+    /// Sets what happens to a new key at [`max_keys`](Self::max_keys). Default: the least recently
+    /// used key is evicted, so that a flood of new keys does not lock out all other new keys.
     #[must_use]
     pub fn when_full(mut self, rule: KeyOverflowRule) -> Self {
         self.keys.when_full = rule;
         self
     }
 
-    /// Sets the number of shards, each of which has a lock: a power of two, at most 4,096. Default: sixteen
-    /// for each processor, rounded up; fewer for few keys.
+    /// Sets the number of shards, each of which has a lock: a power of two, at most 4,096. Default:
+    /// sixteen for each processor, rounded up; fewer for few keys.
     #[must_use]
     pub fn shards(mut self, shards: usize) -> Self {
         self.keys.shards = Some(shards);
         self
     }
 
-    /// Sets the hasher of keys. Default: [`RandomState`], with which clients cannot choose keys that
-    /// collide. A faster hasher may leave some of the 64 bits unused.
+    /// Sets the hasher of keys. Default: [`RandomState`], with which clients cannot choose keys
+    /// that collide. A faster hasher may leave some of the 64 bits unused.
     #[must_use]
     pub fn hasher<H: BuildHasher>(self, hasher: H) -> KeyedRateLimiterBuilder<K, H> {
         let Self { quota, resolve, keys, name, clock, observer } = self;
@@ -99,8 +100,8 @@ impl<K, S> KeyedRateLimiterBuilder<K, S> {
         KeyedRateLimiterBuilder { quota, resolve, keys, name, clock, observer }
     }
 
-    /// Sets the name of the limiter in errors and events, for all keys: 1 to 128 bytes without control
-    /// characters. Default: `rate_limiter`.
+    /// Sets the name of the limiter in errors and events, for all keys: 1 to 128 bytes without
+    /// control characters. Default: `rate_limiter`.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
@@ -114,8 +115,8 @@ impl<K, S> KeyedRateLimiterBuilder<K, S> {
         self
     }
 
-    /// Sets the observer; see [`RateLimiterBuilder::observer`](crate::rate::RateLimiterBuilder::observer).
-    /// Default: none.
+    /// Sets the observer; see
+    /// [`RateLimiterBuilder::observer`](crate::rate::RateLimiterBuilder::observer). Default: none.
     ///
     /// Events do not contain the key: keys are unbounded, and labels of metrics should not be.
     #[must_use]

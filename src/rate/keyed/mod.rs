@@ -44,26 +44,28 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 ///
 /// # How it works
 ///
-/// See [`keyed`](crate::keyed) for how keys are stored, removed and evicted. A key is removed when its
-/// limit would be full again anyway. A key that was evicted before that is full when it returns.
+/// See [`keyed`](crate::keyed) for how keys are stored, removed and evicted. A key is removed when
+/// its limit would be full again anyway. A key that was evicted before that is full when it
+/// returns.
 ///
-/// A key that was removed is also full when it returns at an earlier time: because a thread decides by an
-/// old reading of the clock, or because the clock was set back. Of what it is then granted, up to a burst
-/// may exceed the limit. A key whose last request came before the clock was set back by more than two
-/// seconds is empty as of the present time.
+/// A key that was removed is also full when it returns at an earlier time: because a thread decides
+/// by an old reading of the clock, or because the clock was set back. Of what it is then granted,
+/// up to a burst may exceed the limit. A key whose last request came before the clock was set back
+/// by more than two seconds is empty as of the present time.
 ///
 /// `Eq` and `Borrow` of a key run under the lock of a shard. If they use the same limiter, they may
 /// deadlock.
 ///
 /// # Performance
 ///
-/// A request costs a reading of the clock, a hash, and a lookup under the lock of one shard of many. A
-/// bucket of the table takes 13 bytes beside the key, or 29 with `quota_by`, plus alignment; there are up
-/// to 2.3 buckets for each key. Measured: one million `u64` keys take 52.4 bytes each.
+/// A request costs a reading of the clock, a hash, and a lookup under the lock of one shard of
+/// many. A bucket of the table takes 13 bytes beside the key, or 29 with `quota_by`, plus
+/// alignment; there are up to 2.3 buckets for each key. Measured: one million `u64` keys take 52.4
+/// bytes each.
 pub struct KeyedRateLimiter<K, S = RandomState>(PlainArc<Shared<K, S>>);
 
-// A panic of a key, a resolver, an observer or a clock leaves every key as it was before or after a whole
-// decision.
+// A panic of a key, a resolver, an observer or a clock leaves every key as it was before or after a
+// whole decision.
 impl<K: UnwindSafe, S: UnwindSafe> UnwindSafe for KeyedRateLimiter<K, S> {}
 impl<K: UnwindSafe, S: RefUnwindSafe> RefUnwindSafe for KeyedRateLimiter<K, S> {}
 
@@ -212,15 +214,15 @@ impl<K, S> KeyedRateLimiter<K, S> {
             if !common.is_epoch(epoch) {
                 continue;
             }
-            // The change before this one may not have visited all keys yet, below. No state may be in the
-            // units of the quota before the present one when that is overwritten.
+            // The change before this one may not have visited all keys yet, below. No state may be
+            // in the units of the quota before the present one when that is overwritten.
             map.for_each(|state| common.convert(state, epoch, now));
             common.publish(epoch, gcra);
             *present = quota;
             break epoch + 1;
         };
-        // So that no state stays behind that is full and cannot be recognized as such. If there is a later
-        // change, that has visited all keys.
+        // So that no state stays behind that is full and cannot be recognized as such. If there is
+        // a later change, that has visited all keys.
         let instant = timeline.clock().now();
         let now = timeline.nanos(instant);
         map.for_each(|state| {
@@ -233,11 +235,11 @@ impl<K, S> KeyedRateLimiter<K, S> {
 }
 
 impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
-    /// Takes one token of `key` if one is available. May wait for another thread that uses a key of the
-    /// same shard.
+    /// Takes one token of `key` if one is available. May wait for another thread that uses a key of
+    /// the same shard.
     ///
-    /// `Eq` and `Borrow` of a key must not use this limiter: they run under the lock of a shard, and may
-    /// deadlock. This holds for all methods that take a key.
+    /// `Eq` and `Borrow` of a key must not use this limiter: they run under the lock of a shard,
+    /// and may deadlock. This holds for all methods that take a key.
     ///
     /// ```
     /// use mainstay::rate::{KeyedRateLimiter, Quota};
@@ -261,8 +263,8 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
         self.try_acquire_n(key, 1)
     }
 
-    /// Takes `n` tokens of `key`, all or none, if they are available. A request for 0 tokens of a known key
-    /// is always granted.
+    /// Takes `n` tokens of `key`, all or none, if they are available. A request for 0 tokens of a
+    /// known key is always granted.
     ///
     /// ```
     /// use mainstay::rate::{KeyedRateLimiter, Quota};
@@ -338,9 +340,9 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
         })
     }
 
-    /// Returns `n` of the tokens of `grant`, which `key` was granted, if no request for the key was granted
-    /// after it. Otherwise it does nothing: the state of a key is a single number, which cannot tell what
-    /// came in between.
+    /// Returns `n` of the tokens of `grant`, which `key` was granted, if no request for the key was
+    /// granted after it. Otherwise it does nothing: the state of a key is a single number, which
+    /// cannot tell what came in between.
     ///
     /// ```
     /// use mainstay::rate::{KeyedRateLimiter, Quota};
@@ -363,8 +365,8 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
         });
     }
 
-    /// Returns the status of `key` as if one token had been requested, without taking any. An unknown key
-    /// is not stored.
+    /// Returns the status of `key` as if one token had been requested, without taking any. An
+    /// unknown key is not stored.
     ///
     /// ```
     /// use mainstay::rate::{KeyedRateLimiter, Quota};
@@ -408,8 +410,9 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
         KeyedRateLimitPolicy::new(self, key)
     }
 
-    /// Removes `key`, which is full when it returns; with [`quota_by`](KeyedRateLimiterBuilder::quota_by)
-    /// its quota is resolved again then. Returns whether the key was known.
+    /// Removes `key`, which is full when it returns; with
+    /// [`quota_by`](KeyedRateLimiterBuilder::quota_by) its quota is resolved again then. Returns
+    /// whether the key was known.
     ///
     /// ```
     /// use mainstay::rate::{KeyedRateLimiter, Quota};
@@ -431,9 +434,9 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
         }
     }
 
-    /// Resolves the quota of `key` again, by [`quota_by`](KeyedRateLimiterBuilder::quota_by). Used tokens
-    /// stay used, as with [`RateLimiter::reconfigure`](super::RateLimiter::reconfigure). Does nothing if
-    /// the key is unknown or `quota_by` is not set.
+    /// Resolves the quota of `key` again, by [`quota_by`](KeyedRateLimiterBuilder::quota_by). Used
+    /// tokens stay used, as with [`RateLimiter::reconfigure`](super::RateLimiter::reconfigure).
+    /// Does nothing if the key is unknown or `quota_by` is not set.
     ///
     /// ```
     /// use mainstay::rate::{KeyedRateLimiter, Quota};

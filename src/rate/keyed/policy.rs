@@ -10,8 +10,8 @@ use std::hash::{BuildHasher, Hash, RandomState};
 
 /// A view of one key of a [`KeyedRateLimiter`] for a pipeline; made by [`KeyedRateLimiter::key`].
 ///
-/// Each call takes one token of the key, or its [`cost`](Self::cost), and is rejected if there are too few.
-/// It does not wait.
+/// Each call takes one token of the key, or its [`cost`](Self::cost), and is rejected if there are
+/// too few. It does not wait.
 ///
 /// ```
 /// use mainstay::{pipeline::Pipeline, rate::{KeyedRateLimiter, Quota}};

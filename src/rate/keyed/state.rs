@@ -8,8 +8,8 @@ use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use crate::sync::{EpochWord, Live, PlainMutex};
 
-/// The state of a key whose quota is that of all keys: one word, which is aligned to 4 bytes so that it
-/// packs well.
+/// The state of a key whose quota is that of all keys: one word, which is aligned to 4 bytes so
+/// that it packs well.
 #[repr(C, packed(4))]
 #[derive(Clone, Copy)]
 pub(super) struct CommonState(Word);
@@ -70,34 +70,37 @@ impl CommonQuota {
         self.epoch.load(Acquire)
     }
 
-    /// Whether `epoch` is the present epoch; under the lock of `quota`, which no change of it leaves.
+    /// Whether `epoch` is the present epoch; under the lock of `quota`, which no change of it
+    /// leaves.
     pub(super) fn is_epoch(&self, epoch: u64) -> bool {
         self.epoch.load(Relaxed) == epoch
     }
 
-    /// The state of a key that becomes full at `now`. It may be that of a mixture of two quotas, but then
-    /// no state is of the same epoch any more.
+    /// The state of a key that becomes full at `now`. It may be that of a mixture of two quotas,
+    /// but then no state is of the same epoch any more.
     pub(super) fn full(&self, epoch: u64, now: Nanos) -> Word {
         Word::new(self.live.read::<Gcra>(epoch).units(now), epoch)
     }
 
-    /// Puts `gcra` into force as that of the epoch after `epoch`. All states must have been converted to
-    /// `epoch`. The caller serializes calls.
+    /// Puts `gcra` into force as that of the epoch after `epoch`. All states must have been
+    /// converted to `epoch`. The caller serializes calls.
     pub(super) fn publish(&self, epoch: u64, gcra: Gcra) {
         self.live.write(epoch + 1, gcra);
-        // Ordering: release, because it publishes the quota; and a swap, so that the clock is not read
-        // before it.
+        // Ordering: release, because it publishes the quota; and a swap, so that the clock is not
+        // read before it.
         self.epoch.swap(epoch + 1, AcqRel);
     }
 
-    /// Calls `act` with the quota in force and the TAT of `state`, under the lock of its shard. Returns
-    /// `None` if `epoch` is over.
+    /// Calls `act` with the quota in force and the TAT of `state`, under the lock of its shard.
+    /// Returns `None` if `epoch` is over.
     ///
-    /// The clock must have been read at `now` after the epoch was read. Then all grants by the quota before
-    /// had read the clock earlier, and are not credited with the time in between by this quota.
+    /// The clock must have been read at `now` after the epoch was read. Then all grants by the
+    /// quota before had read the clock earlier, and are not credited with the time in between by
+    /// this quota.
     ///
     /// Under the lock of a shard the quota can be read until the lock is released: before it is
-    /// overwritten there must be two changes, and the second first converts the states of that shard.
+    /// overwritten there must be two changes, and the second first converts the states of that
+    /// shard.
     #[inline(always)]
     pub(super) fn with<R>(
         &self,
