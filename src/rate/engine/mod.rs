@@ -1,4 +1,4 @@
-//! The lock-free core of a limiter: one atomic state word, the quota in force, and the queue of
+//! The core of a limiter: one atomic state word, the quota in force, and the queue of
 //! waiters.
 //!
 //! The engine reads no clock other than those passed as arguments, and emits no events.

@@ -133,7 +133,7 @@ impl<R: EngineRef> Waiter<R> {
         }
     }
 
-    /// Removes the waiter from the queue, if it is queued, and wakes the next waiter.
+    /// Removes the waiter from the queue, if it is queued. If it was the first, wakes the next.
     pub(crate) fn leave(&mut self) {
         let Some(key) = self.key.take() else { return };
         let engine = self.engine.engine();

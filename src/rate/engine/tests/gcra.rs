@@ -94,7 +94,7 @@ fn the_scaled_clock_stops_at_its_end() {
         assert!(gcra.debit(u64::MAX >> 4, CLOCK_END, u32::MAX) < 1 << TAT_BITS);
         assert!(gcra.empty(CLOCK_END) < 1 << TAT_BITS);
     }
-    // A quota of zero has no time but 0.
+    // With a quota of zero, the scaled clock stays at 0.
     assert_eq!(Gcra::NOTHING.nanos(0), Some(at(0)));
     assert_eq!(Gcra::NOTHING.nanos(1), None);
     assert_eq!(Gcra::NOTHING.units(at(u64::MAX)), 0);
