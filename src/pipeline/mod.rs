@@ -38,14 +38,15 @@
 //!
 //! | stack, outermost first | effect |
 //! |---|---|
-//! | `timeout` · `retry` | the timeout applies to all attempts and the waits between them together |
-//! | `retry` · `timeout` | the timeout applies to each attempt, and an attempt that times out is retried |
-//! | `retry` · `breaker` | the breaker records every attempt; when the breaker rejects an attempt, the retry stops |
+//! | `timeout` · `retry` | the timeout applies to all attempts and waits together |
+//! | `retry` · `timeout` | the timeout applies to each attempt; a timeout is retried |
+//! | `retry` · `breaker` | the breaker records every attempt; a rejection by the breaker ends the retry |
 //! | `breaker` · `retry` | the breaker records one outcome per call, after the last attempt |
-//! | `breaker` · `timeout` | the breaker records a timeout as a failure |
+//! | `breaker` · `timeout` | the breaker records each timeout as a failure |
 //! | `timeout` · `breaker` | a timeout drops the call below it, and the breaker records nothing |
 //! | `retry` · `guard` | the guard's permit is released before the wait for the next attempt |
 //! | `guard` · `retry` | the guard's permit is held through all attempts and waits |
+//!
 //! If in doubt, use the order of the example: total timeout, retry, breaker, concurrency or rate
 //! limits, attempt timeout. [`Pipeline::standard`] builds this stack. [`check`](Pipeline::check)
 //! reports policies whose order or settings conflict. [`docs::composing`](crate::docs::composing)
@@ -57,6 +58,7 @@
 //! |---|---|---|
 //! | future | [`call`](Pipeline::call), [`call_with`](Pipeline::call_with) | [`call_once`](Pipeline::call_once), [`call_once_with`](Pipeline::call_once_with) |
 //! | closure | [`call_blocking`](Pipeline::call_blocking), [`call_with_blocking`](Pipeline::call_with_blocking) | [`call_once_blocking`](Pipeline::call_once_blocking), [`call_once_with_blocking`](Pipeline::call_once_with_blocking) |
+//!
 //! The `_with` methods pass a [`Context`] to the operation. The `_once` methods accept an operation
 //! that consumes the values it captures (`FnOnce`), and require a stack without a retry.
 //!
@@ -114,9 +116,10 @@ impl Pipeline<EmptyStack> {
 }
 
 impl<S> Pipeline<S> {
-    /// Runs `op` through all policies. `op` is called once per attempt, so it must not consume the
-    /// values it captures. If the stack contains no retry, [`call_once`](Self::call_once) accepts
-    /// an operation that does.
+    /// Runs `op` through all policies.
+    ///
+    /// `op` is called once per attempt, so it must not consume the values it captures. If the stack
+    /// contains no retry, [`call_once`](Self::call_once) accepts an operation that does.
     ///
     /// # Errors
     /// Returns [`Error::Operation`] if the operation fails, or the error of the policy that ended
@@ -314,9 +317,10 @@ impl<S> Pipeline<S> {
     }
 
     /// Returns a [`Lint`] for each policy that its position or its settings make ineffective. The
-    /// result is empty if there are none. [`LintRule`] describes the rules. The check reads the
-    /// current settings of the policies. Call it after building the pipeline, or in a test. It does
-    /// not affect running calls.
+    /// result is empty if there are none. [`LintRule`] describes the rules.
+    ///
+    /// The check reads the current settings of the policies. Call it after building the pipeline,
+    /// or in a test. It does not affect running calls.
     ///
     /// ```
     /// use mainstay::breaker::CircuitBreaker;

@@ -13,8 +13,10 @@ use std::future::Future;
     note = "a policy in the stack may require other types, for example by its classifier or its rule"
 )]
 pub trait PipelineLayer<T: Send, E: Send>: Describe {
-    /// Runs `op` through this layer. `Op` is `Copy`, which in practice makes it a reference. An
-    /// operation passed by value would be stored in the future of every layer.
+    /// Runs `op` through this layer.
+    ///
+    /// `Op` is `Copy`, which in practice makes it a reference. An operation passed by value would
+    /// be stored in the future of every layer.
     fn call<Op, Fut>(
         &self,
         cx: Context,

@@ -52,10 +52,12 @@ impl Context {
         self.deadline
     }
 
-    /// Returns the context with the current time by `clock`. The clock is read only if the last
-    /// reading is out of date or comes from another clock. Policies that share a clock therefore
-    /// read it once per call. If `clock` differs from the last clock, the deadline is converted:
-    /// the remaining time as of the last reading stays the same.
+    /// Returns the context with the current time by `clock`.
+    ///
+    /// The clock is read only if the last reading is out of date or comes from another clock.
+    /// Policies that share a clock therefore read it once per call. If `clock` differs from the
+    /// last clock, the deadline is converted: the remaining time as of the last reading stays the
+    /// same.
     #[inline]
     #[must_use]
     pub fn on(mut self, clock: &Clock) -> Self {
@@ -96,10 +98,11 @@ impl Context {
     }
 
     /// Returns the context with its clock reading marked as out of date. The next policy that needs
-    /// the time reads the clock again. A policy that waits must call this method before it passes
-    /// the context on. If other policies may use other clocks, it should also call [`on`](Self::on)
-    /// with its own clock before the wait and again after it. Otherwise the wait may not be
-    /// subtracted from the remaining time.
+    /// the time reads the clock again.
+    ///
+    /// A policy that waits must call this method before it passes the context on. If other policies
+    /// may use other clocks, it should also call [`on`](Self::on) with its own clock before the
+    /// wait and again after it. Otherwise the wait may not be subtracted from the remaining time.
     #[inline]
     #[must_use]
     pub fn after_waiting(mut self) -> Self {

@@ -1,7 +1,9 @@
 //! The future of a guarded call, which waits for admission, runs the operation and records its
-//! outcome. The future is a named type rather than an `async` block. The result is returned from
-//! the innermost layer to the outermost without a move per layer, and the Tower integration can
-//! name the type.
+//! outcome.
+//!
+//! The future is a named type rather than an `async` block. The result is returned from the
+//! innermost layer to the outermost without a move per layer, and the Tower integration can name
+//! the type.
 
 use super::{Context, Guard, OwnedGuard};
 use crate::error::{Error, Rejection};

@@ -13,9 +13,10 @@ pub enum Repeat {}
 #[derive(Clone, Copy, Debug)]
 pub enum Limit {}
 
-/// A bound that is satisfied only if the kind equals `Expected`: every type matches itself. The
-/// methods of the pipeline builder require this bound, so that the compiler reports a policy of the
-/// wrong kind at the call that adds it.
+/// A bound that is satisfied only if the kind equals `Expected`: every type matches itself.
+///
+/// The methods of the pipeline builder require this bound, so that the compiler reports a policy of
+/// the wrong kind at the call that adds it.
 #[diagnostic::on_unimplemented(
     message = "this policy is of kind `{Self}`, but kind `{Expected}` is required here",
     label = "not of kind `{Expected}`",

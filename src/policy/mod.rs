@@ -3,12 +3,13 @@
 //! - A *guard* admits or rejects an operation and records its outcome: circuit breakers, rate
 //!   limiters, bulkheads.
 //! - A *repeat* may run the operation more than once: retries, hedges, fallbacks.
-//! - A *limit* limits the duration of the operation: timeouts. Every policy passes a [`Context`] to
-//!   the policies below it, and describes itself in [`Facts`]. The primitives of this crate
-//!   implement these traits, and users can implement them for their own policies. A policy that
-//!   implements one of them applies to futures and to blocking closures, and can be combined with
-//!   the policies of this crate in a pipeline. To be used in a Tower layer, it must also implement
-//!   [`OwnedGuard`] or [`OwnedRepeat`].
+//! - A *limit* limits the duration of the operation: timeouts.
+//!
+//! Every policy passes a [`Context`] to the policies below it, and describes itself in [`Facts`].
+//! The primitives of this crate implement these traits, and users can implement them for their own
+//! policies. A policy that implements one of them applies to futures and to blocking closures, and
+//! can be combined with the policies of this crate in a pipeline. To be used in a Tower layer, it
+//! must also implement [`OwnedGuard`] or [`OwnedRepeat`].
 //!
 //! # Examples
 //!
@@ -86,8 +87,10 @@ pub use limit::Limit;
 pub use name::name;
 pub use repeat::{Attempt, OwnedRepeat, Repeat};
 
-/// A policy of any kind. `&P` and `Arc<P>` are policies of the same kind if `P` is a policy, so a
-/// pipeline can borrow or share its policies.
+/// A policy of any kind.
+///
+/// `&P` and `Arc<P>` are policies of the same kind if `P` is a policy, so a pipeline can borrow or
+/// share its policies.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a policy",
     note = "a policy implements `Policy` and one of `Guard`, `Repeat` and `Limit`"

@@ -35,12 +35,15 @@ impl RateLimiterBuilder {
         self
     }
 
-    /// Sets the clock. Default: [`Clock::system`], which works under every runtime. If the clock is
-    /// set back by more than two seconds, the limiter becomes empty and refills from the earlier
-    /// time. If the clock then returns to the later time, the tokens that were granted at that time
-    /// are counted as used again. A limiter measures time for at least thirteen years after it was
-    /// built. After that no tokens become available: the limiter grants the remaining tokens of its
-    /// burst and then denies every request.
+    /// Sets the clock. Default: [`Clock::system`], which works under every runtime.
+    ///
+    /// If the clock is set back by more than two seconds, the limiter becomes empty and refills
+    /// from the earlier time. If the clock then returns to the later time, the tokens that were
+    /// granted at that time are counted as used again.
+    ///
+    /// A limiter measures time for at least thirteen years after it was built. After that no tokens
+    /// become available: the limiter grants the remaining tokens of its burst and then denies every
+    /// request.
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
@@ -48,6 +51,7 @@ impl RateLimiterBuilder {
     }
 
     /// Sets the observer. Default: none; a denial then emits no event and has no additional cost.
+    ///
     /// For each denied request the observer receives an event of kind `denied`, on the thread of
     /// the request. Its fields are `wanted`, `limit`, `remaining` and, if known, `retry_after`. For
     /// each change of the quota it receives an event of kind `reconfigured` with the field `limit`.

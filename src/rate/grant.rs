@@ -18,6 +18,7 @@ use std::time::Duration;
 /// | `RateLimit-Remaining`, or `r` of a `RateLimit` | [`remaining`](Self::remaining) |
 /// | `RateLimit-Reset`, or `t` of a `RateLimit` | [`reset_after_secs`](Self::reset_after_secs) |
 /// | `Retry-After` | [`retry_after_secs`](Self::retry_after_secs) |
+///
 /// The status includes the decision itself: tokens that were just granted are not counted as
 /// remaining. Each value is computed when its method is called, so unused values cost nothing.
 #[derive(Clone, Copy)]
@@ -48,8 +49,10 @@ impl RateLimitStatus {
     /// Returns the time after which a request for the same number of tokens would be granted, if no
     /// other request is granted first. Returns zero if the tokens are available now, and `None` if
     /// they will never be available, for example because the request exceeds the
-    /// [`limit`](Self::limit). The time is exact: one nanosecond earlier the request would be
-    /// denied. It includes the time for the tokens of queued waiters.
+    /// [`limit`](Self::limit).
+    ///
+    /// The time is exact: one nanosecond earlier the request would be denied. It includes the time
+    /// for the tokens of queued waiters.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         if self.wanted == 0 || self.gcra.is_unlimited() {
@@ -216,10 +219,12 @@ impl Denied {
         self.policy
     }
 
-    /// Returns the reason why the request was denied. It is [`RateLimited`](Reason::RateLimited) in
-    /// most cases. A [keyed limiter](super::KeyedRateLimiter) also returns
-    /// [`Exhausted`](Reason::Exhausted) if it cannot store another key, and
-    /// [`Misconfigured`](Reason::Misconfigured) if the quota of the key is out of range.
+    /// Returns the reason why the request was denied.
+    ///
+    /// It is [`RateLimited`](Reason::RateLimited) in most cases. A [keyed
+    /// limiter](super::KeyedRateLimiter) also returns [`Exhausted`](Reason::Exhausted) if it cannot
+    /// store another key, and [`Misconfigured`](Reason::Misconfigured) if the quota of the key is
+    /// out of range.
     #[must_use]
     pub const fn reason(&self) -> Reason {
         self.reason

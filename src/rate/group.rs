@@ -11,10 +11,12 @@ use std::future::Ready;
 use std::time::Duration;
 
 /// A group of limiters that must all grant a request: tokens are taken from each of them, or from
-/// none. All members are checked first, and tokens are taken only if every member has enough. A
-/// request that one limiter denies therefore takes nothing from the others. If another thread takes
-/// tokens between the check and the grant, the tokens taken so far are
-/// [refunded](RateLimiter::refund). The error names the limiter with the longest `retry_after`.
+/// none.
+///
+/// All members are checked first, and tokens are taken only if every member has enough. A request
+/// that one limiter denies therefore takes nothing from the others. If another thread takes tokens
+/// between the check and the grant, the tokens taken so far are [refunded](RateLimiter::refund).
+/// The error names the limiter with the longest `retry_after`.
 ///
 /// If a limiter is in the group several times, each request takes its tokens that many times.
 ///

@@ -1,5 +1,6 @@
-//! A rate limiter that never exceeds its limit and serves waiters in FIFO order. A rate limit
-//! protects a server from overload, or keeps a client within the quota of a service.
+//! A rate limiter that never exceeds its limit and serves waiters in FIFO order.
+//!
+//! A rate limit protects a server from overload, or keeps a client within the quota of a service.
 //! [`RateLimiter`] enforces one limit. [`KeyedRateLimiter`] enforces a limit per key (tenant,
 //! address, API token) for up to millions of keys. [`RateLimiterGroup`] combines several limiters
 //! that must all grant a request. In a [`Pipeline`](crate::pipeline) a limiter is a guard, either
@@ -36,6 +37,7 @@
 //! ```
 //!
 //! # How it works
+//!
 //! Tokens become available evenly, one every `period / count`. Up to one burst of tokens
 //! accumulates while there are no requests. There are no fixed windows, so the rate cannot double
 //! at the boundary of two windows.
@@ -50,31 +52,37 @@
 //! if the new time is at most one burst ahead of the present time.
 //!
 //! ## The guarantee
+//!
 //! In any time window of length *w*, at most `burst + rate × (w + 1 ns)` tokens are granted to
 //! requests that do not wait. The nanosecond is the resolution of the clock; the rate is exact to
 //! one part in 2^63. This bound holds
 //!
 //! - for any number of threads and any interleaving of them;
-//! - when a thread decides by an old reading of the clock, or the clock goes back: the state never
-//!   moves to an earlier time on account of an old reading;
-//! - across [changes](RateLimiter::reconfigure) of the quota, with the larger burst, and with each
-//!   rate for as long as it was in force. With waiters, the bound is `burst + rate × (w + 20 ms)`,
-//!   as the next section explains. Tokens that were [refunded](RateLimiter::refund) are not
-//!   counted.
+//! - when a thread uses an old reading of the clock, or the clock goes back: an old reading never
+//!   moves the state to an earlier time;
+//! - across [changes](RateLimiter::reconfigure) of the quota, if `burst` is the larger burst and
+//!   each rate is multiplied by the time for which it was in force.
+//!
+//! With waiters, the bound is `burst + rate × (w + 20 ms)`, as the next section explains. Tokens
+//! that were [refunded](RateLimiter::refund) are not counted.
 //!
 //! ## Waiting
+//!
 //! Waiting threads and tasks share one FIFO queue. Tokens are not assigned in advance: the first
 //! waiter takes its tokens when they are available. A waiter that leaves the queue therefore wastes
 //! no tokens. Only the first waiter and waiters with a timeout have a timer. While there are
 //! waiters, requests that do not wait ([`try_acquire`](RateLimiter::try_acquire),
 //! [`reserve`](RateLimiter::reserve)) are denied.
+//!
 //! Timers fire late: by about 1 ms with tokio, and by about 10 ms on a loaded machine. A waiter
 //! that is woken late is counted from the time at which its tokens became available, not from the
 //! time of its wake-up. Waiters therefore receive the full rate at any burst: after a late wake-up,
 //! several waiters are granted their tokens together. A delay of at most 20 ms is compensated in
 //! this way. No waiter is granted tokens before they are available, so at most `burst + rate × t`
-//! tokens have been granted in total at time *t* after the start. As in every fair queue, the first
-//! waiter blocks the others while its task holds the future but does not poll it.
+//! tokens have been granted in total at time *t* after the start.
+//!
+//! As in every fair queue, the first waiter blocks the others while its task holds the future but
+//! does not poll it.
 //!
 //! # Observability
 //!
@@ -88,6 +96,7 @@
 //! Dropping the future of a waiting method removes the waiter from the queue. No tokens are taken.
 //!
 //! # Performance
+//!
 //! A grant costs a reading of the clock, a few loads and one compare-and-swap. A denial writes no
 //! shared memory, so denied requests do not slow down granted requests. Neither allocates. A wait
 //! starts a timer.
@@ -349,9 +358,10 @@ impl RateLimiter {
         self.0.acquire_blocking(n, Some(now + timeout), now)
     }
 
-    /// Reserves one token for use at the time at which it will be available. The [`Reservation`]
-    /// returns that time. Later requests are granted only tokens after it. Dropping the reservation
-    /// before its time returns the token if nothing else was taken since.
+    /// Reserves one token for use at the time at which it will be available.
+    ///
+    /// The [`Reservation`] returns that time. Later requests are granted only tokens after it.
+    /// Dropping the reservation before its time returns the token if nothing else was taken since.
     ///
     /// # Errors
     /// Returns an error if there are waiters, if the quota grants nothing, or if the token will not
@@ -385,9 +395,10 @@ impl RateLimiter {
     }
 
     /// Takes `n` tokens, whether they are available or not. Use this for an operation that turned
-    /// out to cost more tokens than were taken for it. No tokens are available, to requests or to
-    /// waiters, until the missing tokens have become available again. This delay is limited to four
-    /// years.
+    /// out to cost more tokens than were taken for it.
+    ///
+    /// No tokens are available, to requests or to waiters, until the missing tokens have become
+    /// available again. This delay is limited to four years.
     ///
     /// ```
     /// # use mainstay::{rate::{Quota, RateLimiter}, time::ManualClock};
@@ -403,13 +414,15 @@ impl RateLimiter {
     }
 
     /// Returns `n` of the tokens of `grant` to the limiter. Use this for an operation that turned
-    /// out to cost fewer tokens than were taken for it, or that was not run. Tokens that have
-    /// become available again since the grant are not returned a second time, so the limiter never
-    /// has more tokens than if they had not been taken. After a call of
-    /// [`reconfigure`](Self::reconfigure), refunds of earlier grants have no effect. The caller
-    /// must return each token at most once, and to the limiter that granted it. A `Grant` is
-    /// `Copy`, and neither condition is checked. If one is violated, the limiter may exceed its
-    /// limit.
+    /// out to cost fewer tokens than were taken for it, or that was not run.
+    ///
+    /// Tokens that have become available again since the grant are not returned a second time, so
+    /// the limiter never has more tokens than if they had not been taken. After a call of
+    /// [`reconfigure`](Self::reconfigure), refunds of earlier grants have no effect.
+    ///
+    /// The caller must return each token at most once, and to the limiter that granted it. A
+    /// `Grant` is `Copy`, and neither condition is checked. If one is violated, the limiter may
+    /// exceed its limit.
     ///
     /// ```
     /// # use mainstay::{rate::{Quota, RateLimiter}, time::ManualClock};
@@ -431,13 +444,15 @@ impl RateLimiter {
         self.0.engine.peek(1, self.0.checked_now())
     }
 
-    /// Replaces the quota while the limiter is in use. Used tokens stay used. For example, if 4 of
-    /// 10 tokens remain, 6 are used. If the limit becomes 100, 94 tokens remain. If it becomes 5,
-    /// one used token exceeds the limit, and the next request is granted only after two tokens have
-    /// become available again. The number of used tokens is rounded up to the time unit of the new
-    /// quota. After this method returns, all decisions use the new quota, and waiters wait for its
-    /// tokens. While a quota of zero is in force, used tokens do not become available again. An
-    /// unlimited quota resets the number of used tokens to zero.
+    /// Replaces the quota while the limiter is in use.
+    ///
+    /// Used tokens stay used. For example, if 4 of 10 tokens remain, 6 are used. If the limit
+    /// becomes 100, 94 tokens remain. If it becomes 5, one used token exceeds the limit, and the
+    /// next request is granted only after two tokens have become available again. The number of
+    /// used tokens is rounded up to the time unit of the new quota. After this method returns, all
+    /// decisions use the new quota, and waiters wait for its tokens. While a quota of zero is in
+    /// force, used tokens do not become available again. An unlimited quota resets the number of
+    /// used tokens to zero.
     ///
     /// ```
     /// use mainstay::rate::{Quota, RateLimiter};

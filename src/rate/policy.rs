@@ -11,9 +11,10 @@ use std::time::Duration;
 pub(super) const POLICY: &str = "rate_limiter";
 
 /// A pipeline policy of a [`RateLimiter`], with the number of tokens that each call takes and the
-/// maximum time that it waits for them. Returned by [`RateLimiter::cost`] and
-/// [`RateLimiter::max_wait`]. Without a policy, a limiter in a pipeline takes one token per call
-/// and does not wait.
+/// maximum time that it waits for them.
+///
+/// Returned by [`RateLimiter::cost`] and [`RateLimiter::max_wait`]. Without a policy, a limiter in
+/// a pipeline takes one token per call and does not wait.
 ///
 /// ```
 /// use mainstay::{pipeline::Pipeline, rate::{Quota, RateLimiter}};

@@ -3,14 +3,17 @@
 use std::fmt;
 use std::time::Duration;
 
-/// The limit of a rate limiter: a rate and a burst. Tokens become available evenly, not all at the
-/// end of the period: with 60 tokens per minute, one becomes available each second. The *burst* is
-/// the number of tokens that accumulate while there are no requests, and that can then be granted
-/// at once. By default it is the `count` of the rate. A limiter that was idle can therefore grant
-/// up to `2 × count - 1` tokens within one period: the burst, plus the tokens that become available
-/// during the period. For example, a quota of 1,000 per day grants up to 1,999 on the first day. If
-/// `count` must not be exceeded by as much, set a smaller [`burst`](Self::burst): with a burst of
-/// *b*, fewer than `count + b` tokens are granted in any period.
+/// The limit of a rate limiter: a rate and a burst.
+///
+/// Tokens become available evenly, not all at the end of the period: with 60 tokens per minute, one
+/// becomes available each second. The *burst* is the number of tokens that accumulate while there
+/// are no requests, and that can then be granted at once. By default it is the `count` of the rate.
+///
+/// A limiter that was idle can therefore grant up to `2 × count - 1` tokens within one period: the
+/// burst, plus the tokens that become available during the period. For example, a quota of 1,000
+/// per day grants up to 1,999 on the first day. If `count` must not be exceeded by as much, set a
+/// smaller [`burst`](Self::burst): with a burst of *b*, fewer than `count + b` tokens are granted
+/// in any period.
 ///
 /// ```
 /// use mainstay::rate::Quota;
@@ -23,6 +26,7 @@ use std::time::Duration;
 /// ```
 ///
 /// # Accepted quotas
+///
 /// A quota is validated when a limiter is built or reconfigured with it. The rate must be at most
 /// one token per nanosecond, the resolution of the clock. The burst must be at least 1, and an
 /// empty limiter must be full again within four years. A count of 0 is accepted with any burst.

@@ -57,9 +57,10 @@ impl RetryBuilder {
         self
     }
 
-    /// Sets the maximum number of attempts, including the first. It must be at least 1. Default: 3,
-    /// as in resilience4j. If two retries fail, more retries rarely succeed, and attempts multiply
-    /// if the caller retries as well.
+    /// Sets the maximum number of attempts, including the first. It must be at least 1.
+    ///
+    /// Default: 3, as in resilience4j. If two retries fail, more retries rarely succeed, and
+    /// attempts multiply if the caller retries as well.
     #[must_use]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.config.max_attempts = attempts;
@@ -81,6 +82,7 @@ impl RetryBuilder {
     ///
     /// The maximum applies to [`RetryDecision::RetryAfter`](super::RetryDecision::RetryAfter) and
     /// [`Outcome::Unavailable`](crate::outcome::Outcome::Unavailable).
+    ///
     /// Default: 60 s, which is longer than the wait that most servers request, and about as long as
     /// most callers can wait.
     #[must_use]
@@ -89,8 +91,10 @@ impl RetryBuilder {
         self
     }
 
-    /// Sets the wait between attempts. Default: exponential from 100 ms, about the time to
-    /// reconnect, doubling up to 30 s, with full jitter.
+    /// Sets the wait between attempts.
+    ///
+    /// Default: exponential from 100 ms, about the time to reconnect, doubling up to 30 s, with
+    /// full jitter.
     #[must_use]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.config.backoff = backoff;
@@ -98,9 +102,11 @@ impl RetryBuilder {
     }
 
     /// Declares that the operation may safely run more than once: for example, it only reads data,
-    /// or it sends an idempotency key by which the server detects repeated requests. The
-    /// declaration affects only the lints of [`Pipeline::check`](crate::pipeline::Pipeline::check).
-    /// Default: not declared, because a retry cannot determine this.
+    /// or it sends an idempotency key by which the server detects repeated requests.
+    ///
+    /// The declaration affects only the lints of
+    /// [`Pipeline::check`](crate::pipeline::Pipeline::check). Default: not declared, because a
+    /// retry cannot determine this.
     #[must_use]
     pub fn assume_idempotent(mut self) -> Self {
         self.config.is_idempotent = true;

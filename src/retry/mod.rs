@@ -30,7 +30,9 @@
 //! retry after a rejection: a policy that has just rejected a call would most likely reject the
 //! next one.
 //!
-//! [`when`](Retry::when) creates a view with another rule. The rule receives the whole `Result`, because a response with the HTTP status 503 is an `Ok`. It may return the wait that the server requests:
+//! [`when`](Retry::when) creates a view with another rule. The rule receives the whole `Result`,
+//! because a response with the HTTP status 503 is an `Ok`. The rule may return the wait that the
+//! server requests:
 //!
 //! ```
 //! use mainstay::retry::{Retry, RetryDecision};
@@ -49,6 +51,7 @@
 //! # let _ = retry.call_blocking(response);
 //! # Ok::<(), mainstay::error::ConfigError>(())
 //! ```
+//!
 //! Retry only operations that may safely run more than once: an attempt that timed out may have
 //! taken effect. Declare such an operation with
 //! [`assume_idempotent`](RetryBuilder::assume_idempotent), or use `when` to select the results
@@ -59,9 +62,11 @@
 //!
 //! The retry stops after [`max_attempts`](RetryBuilder::max_attempts). It also stops if the next
 //! attempt would begin after [`max_elapsed`](RetryBuilder::max_elapsed) or after the deadline of an
-//! outer timeout. In that case the retry returns immediately instead of waiting. A wait that the
-//! server requests is a minimum: the retry waits for the longer of this wait and the backoff. If
-//! the requested wait exceeds [`max_retry_after`](RetryBuilder::max_retry_after), the retry stops.
+//! outer timeout. In that case the retry returns immediately instead of waiting.
+//!
+//! A wait that the server requests is a minimum: the retry waits for the longer of this wait and
+//! the backoff. If the requested wait exceeds [`max_retry_after`](RetryBuilder::max_retry_after),
+//! the retry stops.
 //!
 //! The caller receives the result of the last attempt. There is one exception: if the last attempt
 //! was rejected and an earlier one failed, the caller receives that failure, because it contains

@@ -12,8 +12,10 @@ pub enum RetryDecision {
     Stop,
     /// Retry after the backoff.
     Retry,
-    /// Retry after the wait that the server requested, or after the backoff if it is longer. If the
-    /// wait exceeds [`max_retry_after`](super::RetryBuilder::max_retry_after), the retry stops.
+    /// Retry after the wait that the server requested, or after the backoff if it is longer.
+    ///
+    /// If the wait exceeds [`max_retry_after`](super::RetryBuilder::max_retry_after), the retry
+    /// stops.
     RetryAfter(Duration),
 }
 
@@ -51,7 +53,8 @@ impl RetryAttempt {
 /// Closures that map a result to a [`RetryDecision`] or a `bool` implement this trait.
 ///
 /// A rule is called only if another attempt is possible: never after the last attempt, and after
-/// [`Error::Operation`] or [`Error::Timeout`] only if the next attempt would begin before `max_elapsed` and the deadline. A rule may therefore withdraw from a retry budget.
+/// [`Error::Operation`] or [`Error::Timeout`] only if the next attempt would begin before
+/// `max_elapsed` and the deadline. A rule may therefore withdraw from a retry budget.
 pub trait RetryRule<T, E>: Send + Sync {
     /// Decides what to do after `attempt` has ended with `result`.
     fn decide(&self, result: &Result<T, Error<E>>, attempt: RetryAttempt) -> RetryDecision;

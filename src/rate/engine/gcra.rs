@@ -13,6 +13,7 @@
 //! ```
 //!
 //! # Units
+//!
 //! `T` is seldom a whole number of nanoseconds. Rounding it would make a rate of 99,999,989 per
 //! second 9 % too slow or 1 % too fast. The clock is therefore scaled instead of `T`. One token
 //! costs `2^k` *units*, where `k` is the smallest exponent for which a unit is no longer than a
@@ -160,9 +161,11 @@ impl Gcra {
     }
 
     /// Returns the time from which the first queued waiter is counted: the time at which its tokens
-    /// became available, even if it was woken later. If it were counted from `now`, each wake-up
-    /// delay would reduce the rate. A limiter with a burst of 1 whose timers are a millisecond late
-    /// would grant a fraction of its rate. A delay of up to 20 ms is compensated.
+    /// became available, even if it was woken later.
+    ///
+    /// If it were counted from `now`, each wake-up delay would reduce the rate. A limiter with a
+    /// burst of 1 whose timers are a millisecond late would grant a fraction of its rate. A delay
+    /// of up to 20 ms is compensated.
     pub(crate) const fn paced_start(&self, tat: u64, now: u64) -> u64 {
         let earliest = now.saturating_sub(self.units(Nanos::new(MAX_CATCH_UP_NANOS)));
         if tat > earliest { tat } else { earliest }
@@ -215,11 +218,13 @@ impl Gcra {
     }
 
     /// Returns the TAT after a refund of `n` tokens of a grant. `granted_tat` is the TAT after that
-    /// grant, minus the units of all later refunds. Tokens that have become available again over
-    /// time are not returned a second time. The limiter never becomes fuller than if the tokens had
-    /// not been taken. Proof: without the tokens, the TAT would at first be lower by the cost of
-    /// `n`. A later grant reduced this difference at most to the distance from its own `now` to the
-    /// TAT. That distance is no less than the distance from the present `now` to `granted_tat`.
+    /// grant, minus the units of all later refunds.
+    ///
+    /// Tokens that have become available again over time are not returned a second time. The
+    /// limiter never becomes fuller than if the tokens had not been taken. Proof: without the
+    /// tokens, the TAT would at first be lower by the cost of `n`. A later grant reduced this
+    /// difference at most to the distance from its own `now` to the TAT. That distance is no less
+    /// than the distance from the present `now` to `granted_tat`.
     pub(crate) fn refund(&self, tat: u64, now: u64, granted_tat: u64, n: u32) -> u64 {
         let outstanding = granted_tat.saturating_sub(now);
         tat.saturating_sub(self.large_cost(n.into()).min(outstanding))

@@ -1,5 +1,4 @@
-//! The core of a limiter: one atomic state word, the quota in force, and the queue of
-//! waiters.
+//! The core of a limiter: one atomic state word, the quota in force, and the queue of waiters.
 //!
 //! The engine reads no clock other than those passed as arguments, and emits no events.
 
@@ -284,11 +283,13 @@ impl Engine {
     }
 
     /// Returns `n` of the tokens of `grant` to the limiter, except those that have become available
-    /// again over time. `clock` reads the time. The lock of the queue serializes refunds. A refund
-    /// adds to `refunded` *after* it has changed the word, and a grant reads `refunded` *before* it
-    /// changes the word. The difference between the two reads therefore includes all refunds since
-    /// the grant, and possibly one earlier refund, which makes this refund smaller. The same holds
-    /// for `changes`: a grant by an earlier quota, whose TAT is in other units, returns nothing.
+    /// again over time. `clock` reads the time.
+    ///
+    /// The lock of the queue serializes refunds. A refund adds to `refunded` *after* it has changed
+    /// the word, and a grant reads `refunded` *before* it changes the word. The difference between
+    /// the two reads therefore includes all refunds since the grant, and possibly one earlier
+    /// refund, which makes this refund smaller. The same holds for `changes`: a grant by an earlier
+    /// quota, whose TAT is in other units, returns nothing.
     pub(super) fn refund(&self, grant: &Grant, n: u32, clock: impl Fn() -> Nanos) {
         let n = n.min(grant.status.granted);
         loop {

@@ -42,11 +42,12 @@ impl<K> KeyedRateLimiterBuilder<K> {
 
 impl<K, S> KeyedRateLimiterBuilder<K, S> {
     /// Sets the function that returns the quota of each key. The quota passed to the builder is
-    /// then not used, but must be valid. `resolve` is called when a key is inserted, including a
-    /// key that was removed and is used again. No lock is held during the call. Two threads that
-    /// use the same new key concurrently may both call it. Requests for a key whose quota is [out
-    /// of range](Quota#accepted-quotas) are denied as
-    /// [`Misconfigured`](Reason::Misconfigured).
+    /// then not used, but must be valid.
+    ///
+    /// `resolve` is called when a key is inserted, including a key that was removed and is used
+    /// again. No lock is held during the call. Two threads that use the same new key concurrently
+    /// may both call it. Requests for a key whose quota is [out of range](Quota#accepted-quotas)
+    /// are denied as [`Misconfigured`](Reason::Misconfigured).
     ///
     /// ```
     /// use mainstay::rate::{KeyedRateLimiter, Quota};

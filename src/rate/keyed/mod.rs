@@ -26,6 +26,7 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
 /// A rate limiter with a separate limit for each key, such as a tenant, an address or an API token.
+///
 /// All keys have the same quota, unless [`quota_by`](KeyedRateLimiterBuilder::quota_by) sets a
 /// quota per key. Requests are granted or denied immediately; there are no waiting methods.
 ///
@@ -42,16 +43,21 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 /// ```
 ///
 /// # How it works
+///
 /// The [`keyed`](crate::keyed) module describes how keys are stored, removed and evicted. A key is
 /// removed when all of its tokens are available again, which loses no state. A key that was evicted
-/// earlier has all of its tokens when it is inserted again. A removed key may be inserted again
-/// with an earlier time, if a thread uses an old reading of the clock or the clock was set back.
-/// The key then has all of its tokens, and up to one burst may be granted beyond the limit. A
-/// stored key becomes empty at the present time if the clock was set back by more than two seconds
-/// since its last request. The `Eq` and `Borrow` implementations of the key are called under the
-/// lock of a shard. They may deadlock if they use the same limiter.
+/// earlier has all of its tokens when it is inserted again.
+///
+/// A removed key may be inserted again with an earlier time, if a thread uses an old reading of the
+/// clock or the clock was set back. The key then has all of its tokens, and up to one burst may be
+/// granted beyond the limit. A stored key becomes empty at the present time if the clock was set
+/// back by more than two seconds since its last request.
+///
+/// The `Eq` and `Borrow` implementations of the key are called under the lock of a shard. They may
+/// deadlock if they use the same limiter.
 ///
 /// # Performance
+///
 /// A request reads the clock, hashes the key, and looks it up under the lock of one shard. A bucket
 /// of the table takes 13 bytes in addition to the key, or 29 with `quota_by`, plus alignment. There
 /// are up to 2.3 buckets per key. Measured: one million `u64` keys take 52.4 bytes each.
@@ -171,7 +177,8 @@ impl<K, S> KeyedRateLimiter<K, S> {
     }
 
     /// Replaces the quota of all keys while the limiter is in use; see
-    /// [`RateLimiter::reconfigure`](super::RateLimiter::reconfigure). The call visits every key and locks one shard at a time.
+    /// [`RateLimiter::reconfigure`](super::RateLimiter::reconfigure). The call visits every key and
+    /// locks one shard at a time.
     ///
     /// ```
     /// use mainstay::rate::{KeyedRateLimiter, Quota};
@@ -231,9 +238,10 @@ impl<K, S> KeyedRateLimiter<K, S> {
 
 impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
     /// Takes one token of `key` if one is available. The call may block briefly while another
-    /// thread uses a key of the same shard. The `Eq` and `Borrow` implementations of the key must
-    /// not use this limiter: they are called under the lock of a shard and may deadlock. This
-    /// applies to all methods that take a key.
+    /// thread uses a key of the same shard.
+    ///
+    /// The `Eq` and `Borrow` implementations of the key must not use this limiter: they are called
+    /// under the lock of a shard and may deadlock. This applies to all methods that take a key.
     ///
     /// ```
     /// use mainstay::rate::{KeyedRateLimiter, Quota};

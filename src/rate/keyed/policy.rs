@@ -9,6 +9,7 @@ use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
 
 /// A pipeline policy for one key of a [`KeyedRateLimiter`]; returned by [`KeyedRateLimiter::key`].
+///
 /// Each call takes one token of the key, or as many as [`cost`](Self::cost) sets. If too few tokens
 /// are available, the call is rejected without waiting.
 ///

@@ -92,11 +92,15 @@ impl CommonQuota {
     }
 
     /// Calls `act` with the quota in force and the TAT of `state`. The caller holds the lock of the
-    /// shard. Returns `None` if `epoch` is no longer the present epoch. The caller must read the
-    /// clock (`now`) after it has read the epoch. Then all grants by the previous quota have used
-    /// earlier readings, and are not credited with time at the rate of this quota. The quota is not
-    /// overwritten while the lock of the shard is held. Overwriting it takes two changes, and the
-    /// second first converts the states of all shards, for which it needs this lock.
+    /// shard. Returns `None` if `epoch` is no longer the present epoch.
+    ///
+    /// The caller must read the clock (`now`) after it has read the epoch. Then all grants by the
+    /// previous quota have used earlier readings, and are not credited with time at the rate of
+    /// this quota.
+    ///
+    /// The quota is not overwritten while the lock of the shard is held. Overwriting it takes two
+    /// changes, and the second first converts the states of all shards, for which it needs this
+    /// lock.
     #[inline(always)]
     pub(super) fn with<R>(
         &self,
