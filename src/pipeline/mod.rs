@@ -40,7 +40,7 @@
 //! |---|---|
 //! | `timeout` · `retry` | the timeout applies to all attempts and waits together |
 //! | `retry` · `timeout` | the timeout applies to each attempt; a timeout is retried |
-//! | `retry` · `breaker` | the breaker records every attempt; a rejection by the breaker ends the retry |
+//! | `retry` · `breaker` | the breaker records every attempt; a rejection ends the retry |
 //! | `breaker` · `retry` | the breaker records one outcome per call, after the last attempt |
 //! | `breaker` · `timeout` | the breaker records each timeout as a failure |
 //! | `timeout` · `breaker` | a timeout drops the call below it, and the breaker records nothing |

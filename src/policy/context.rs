@@ -118,7 +118,7 @@ impl Context {
         self
     }
 
-    /// Returns the context with the earlier of `deadline` and its present deadline.
+    /// Returns the context with the earlier of `deadline` and its current deadline.
     #[inline]
     #[must_use]
     pub fn with_deadline(mut self, deadline: Deadline) -> Self {

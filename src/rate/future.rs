@@ -38,6 +38,7 @@ impl RefUnwindSafe for RateLimiterAcquireFuture<'_> {}
 impl UnwindSafe for OwnedRateLimiterAcquireFuture {}
 impl RefUnwindSafe for OwnedRateLimiterAcquireFuture {}
 
+/// The common implementation of the public futures.
 #[pin_project]
 struct AcquireFuture<R: SharedRef> {
     limiter: R,
@@ -87,6 +88,8 @@ enum Next {
 }
 
 impl Shared {
+    /// Polls `waiter` and returns the next step of its wait. At the deadline, removes the waiter
+    /// from the queue and denies the request.
     fn poll_waiter(
         &self,
         waiter: &mut Waiter<impl EngineRef>,

@@ -10,7 +10,8 @@ use std::time::Duration;
 /// The state of a limiter at the time of a decision, with all values for the rate limit header
 /// fields of an HTTP response.
 ///
-/// [`RateLimiter::peek`](super::RateLimiter::peek) returns it, and [`Grant`] and [`Denied`] contain it.
+/// It is returned by [`RateLimiter::peek`](super::RateLimiter::peek), and is part of every
+/// [`Grant`] and [`Denied`].
 ///
 /// | header field | method |
 /// |---|---|

@@ -139,7 +139,7 @@ fn take(members: &[Member], n: u32, mut cx: Context) -> Option<(&RateLimiter, Ra
     }
 }
 
-/// Returns the engine of a limiter and the present time. Limiters that share a clock share one
+/// Returns the engine of a limiter and the current time. Limiters that share a clock share one
 /// reading of it.
 fn at_one_time<'a>(limiter: &'a RateLimiter, cx: &mut Context) -> (&'a Engine, Nanos) {
     let shared = &*limiter.0;

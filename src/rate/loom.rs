@@ -69,9 +69,9 @@ fn two_requests_race_for_the_last_tokens() {
     loom::model(|| {
         let engine = engine(1, 3);
         let other = spawn(&engine, |engine| take(engine, 2, SECOND).is_ok());
-        let here = take(&engine, 2, SECOND).is_ok();
-        let there = other.join().unwrap();
-        assert!(here != there);
+        let granted = take(&engine, 2, SECOND).is_ok();
+        let other_granted = other.join().unwrap();
+        assert!(granted != other_granted);
         assert_eq!(left(&engine, SECOND), 1);
     });
 }
@@ -81,12 +81,12 @@ fn requests_with_an_old_and_a_new_reading_of_the_clock_use_one_state() {
     loom::model(|| {
         let engine = engine(1, 1);
         let other = spawn(&engine, |engine| take(engine, 1, 5 * SECOND).is_ok());
-        let here = take(&engine, 1, 4 * SECOND).is_ok();
-        let there = other.join().unwrap();
+        let granted = take(&engine, 1, 4 * SECOND).is_ok();
+        let other_granted = other.join().unwrap();
         // Both requests are granted if the old reading came first, because the readings are a
         // second apart.
-        assert!(there);
-        assert_eq!(engine.word().tat(), gcra(1, 1).units(Nanos::new(6 * SECOND)), "{here}");
+        assert!(other_granted);
+        assert_eq!(engine.word().tat(), gcra(1, 1).units(Nanos::new(6 * SECOND)), "{granted}");
     });
 }
 
@@ -137,9 +137,9 @@ fn the_quota_changes_during_a_decision() {
             spawn(&engine, |engine| [take(engine, 1, 0).is_ok(), take(engine, 1, 0).is_ok()]);
         reconfigure(&engine, gcra(7, 4), 0);
         assert!(take(&engine, 1, 0).is_ok(), "at most two of four tokens are in use");
-        let took = other.join().unwrap().into_iter().filter(|took| *took).count() as u32;
-        assert!(took >= 1);
-        assert_eq!(left(&engine, 0), 3 - took);
+        let granted = other.join().unwrap().into_iter().filter(|granted| *granted).count() as u32;
+        assert!(granted >= 1);
+        assert_eq!(left(&engine, 0), 3 - granted);
     });
 }
 
@@ -229,11 +229,11 @@ fn a_request_races_with_a_waiter() {
             })
         };
         let is_queued = entered.load(SeqCst) == 1;
-        let here = take(&engine, 1, 0).is_ok();
-        assert!(!(is_queued && here));
+        let granted = take(&engine, 1, 0).is_ok();
+        assert!(!(is_queued && granted));
         waiter.join().unwrap();
         assert!(!engine.word().is_slow());
-        assert_eq!(engine.word().tat(), gcra(1, 2).cost(if here { 4 } else { 3 }));
+        assert_eq!(engine.word().tat(), gcra(1, 2).cost(if granted { 4 } else { 3 }));
     });
 }
 
@@ -253,10 +253,10 @@ fn a_late_waiter_is_granted_tokens_while_another_request_is_decided() {
         let other = spawn(&engine, |engine| take(engine, 1, 3 * MS).is_ok());
         let polled = waiter.poll(Nanos::new(3 * MS), None, waker.waker());
         assert!(matches!(polled, WaiterPoll::Granted(_)));
-        let there = u32::from(other.join().unwrap());
+        let other_granted = u32::from(other.join().unwrap());
         // The tokens of 2 and 3 ms remain, minus the one that the other request may have taken.
-        let here = (0..3).filter(|_| take(&engine, 1, 3 * MS).is_ok()).count() as u32;
-        assert_eq!(here + there, 2);
+        let granted = (0..3).filter(|_| take(&engine, 1, 3 * MS).is_ok()).count() as u32;
+        assert_eq!(granted + other_granted, 2);
         assert!(
             !engine.word().is_slow()
                 || engine.word().tat() < gcra(1000, 1).units(Nanos::new(3 * MS))

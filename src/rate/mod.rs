@@ -49,7 +49,7 @@
 //! The algorithm is the generic cell rate algorithm (GCRA; ITU-T Recommendation I.371), which is a
 //! token bucket stored as one number: the *theoretical arrival time*, at which the limiter is full
 //! again. A request for *n* tokens moves it *n* intervals into the future. The request is granted
-//! if the new time is at most one burst ahead of the present time.
+//! if the new time is at most one burst ahead of the current time.
 //!
 //! ## The guarantee
 //!
@@ -499,7 +499,7 @@ impl RateLimiter {
         self.0.emitter.name
     }
 
-    /// Returns the present state of the limiter.
+    /// Returns the current state of the limiter.
     #[must_use]
     pub fn snapshot(&self) -> RateLimiterSnapshot {
         let status = self.peek();

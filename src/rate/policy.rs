@@ -98,7 +98,7 @@ impl RateLimitPolicy {
         &self.limiter
     }
 
-    /// Returns the present instant, and the instant until which a call that arrives now waits.
+    /// Returns the current instant, and the instant until which a call that arrives now waits.
     fn deadline(&self, cx: Context) -> (Instant, Instant) {
         let cx = cx.on(self.limiter.0.timeline.clock());
         let own = cx.now() + self.max_wait;

@@ -37,6 +37,7 @@ pub struct Quota {
     pub(super) burst: Option<u32>,
 }
 
+/// A rate of `count` tokens per `period`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Rate {
     pub(super) count: u32,

@@ -18,6 +18,7 @@ pub struct RetryBuilder {
     config: Config,
 }
 
+/// The settings of a retry.
 #[derive(Clone, Debug)]
 pub(super) struct Config {
     name: &'static str,

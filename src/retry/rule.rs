@@ -21,8 +21,8 @@ pub enum RetryDecision {
 
 /// `true` means [`Retry`](RetryDecision::Retry), `false` means [`Stop`](RetryDecision::Stop).
 impl From<bool> for RetryDecision {
-    fn from(again: bool) -> Self {
-        if again { Self::Retry } else { Self::Stop }
+    fn from(retry: bool) -> Self {
+        if retry { Self::Retry } else { Self::Stop }
     }
 }
 

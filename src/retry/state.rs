@@ -7,10 +7,12 @@ use crate::policy::Context;
 use crate::time::Instant;
 use std::time::Duration;
 
+/// The state of one call of a retry.
 #[derive(Debug)]
 pub(super) struct State {
     /// The context of the current attempt.
     cx: Context,
+    /// The start of the first attempt. Only meaningful if `max_elapsed` is set.
     started: Instant,
     previous_backoff: Duration,
 }
@@ -76,6 +78,7 @@ impl State {
         self.begins_in_time(next.now + backoff, config).then_some(next)
     }
 
+    /// Applies `decision`. Returns the wait before the next attempt, or `None` if the retry stops.
     #[cold]
     fn follow(
         &mut self,
@@ -100,13 +103,14 @@ impl State {
         Some(wait)
     }
 
+    /// Returns whether an attempt at `begin` satisfies `max_elapsed` and the deadline.
     fn begins_in_time(&self, begin: Instant, config: &Config) -> bool {
         let in_time = |limit: Duration| begin - self.started <= limit;
         !self.cx.deadline().has_passed(begin) && config.max_elapsed.is_none_or(in_time)
     }
 }
 
-/// The present time, and the backoff before the next attempt.
+/// The current time, and the backoff before the next attempt.
 #[derive(Clone, Copy)]
 struct NextAttempt {
     now: Instant,

@@ -5,6 +5,7 @@ use crate::policy::Facts;
 use std::fmt;
 use std::time::Duration;
 
+/// Writes the message of `lint`, without the name of its rule.
 pub(super) fn write(lint: &Lint, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let outer = Policy(lint.outer);
     let inner = Policy(lint.inner.unwrap_or(lint.outer));

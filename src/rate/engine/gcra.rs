@@ -224,7 +224,7 @@ impl Gcra {
     /// limiter never becomes fuller than if the tokens had not been taken. Proof: without the
     /// tokens, the TAT would at first be lower by the cost of `n`. A later grant reduced this
     /// difference at most to the distance from its own `now` to the TAT. That distance is no less
-    /// than the distance from the present `now` to `granted_tat`.
+    /// than the distance from the current `now` to `granted_tat`.
     pub(crate) fn refund(&self, tat: u64, now: u64, granted_tat: u64, n: u32) -> u64 {
         let outstanding = granted_tat.saturating_sub(now);
         tat.saturating_sub(self.large_cost(n.into()).min(outstanding))

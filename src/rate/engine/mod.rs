@@ -21,6 +21,7 @@ use crate::sync::atomic::{
 use crate::sync::{CachePadded, Decision, EpochWord, Live};
 use wait_queue::{WaitQueue, Waiters};
 
+/// The core of a limiter.
 #[derive(Debug)]
 pub(super) struct Engine {
     state: CachePadded<State>,
@@ -45,7 +46,7 @@ struct State {
 }
 
 /// A decision on a request. The arguments are the quota, the time from which the request is
-/// counted, and the present time. The result is the next TAT and the number of tokens granted, or
+/// counted, and the current time. The result is the next TAT and the number of tokens granted, or
 /// `None` if the request is denied.
 trait Decide: Fn(&Gcra, u64, u64) -> Option<(u64, u32)> {}
 impl<F: Fn(&Gcra, u64, u64) -> Option<(u64, u32)>> Decide for F {}
@@ -64,17 +65,21 @@ impl Engine {
         }
     }
 
+    /// Returns the current state word.
     #[inline(always)]
     pub(super) fn word(&self) -> Word {
         // Ordering: acquire, with the release in `swap` by which `reconfigure` publishes a quota.
         Word::from_bits(self.state.word.load(Acquire))
     }
 
+    /// Returns the quota of the epoch of `word`. If the word has changed since, the result may mix
+    /// two quotas, and must be discarded.
     #[inline(always)]
     pub(super) fn gcra(&self, word: Word) -> Gcra {
         self.live.read(word.epoch())
     }
 
+    /// Replaces the word `from` by `to`. Returns `false` if the word has changed.
     #[inline(always)]
     fn swap(&self, from: Word, to: Word) -> bool {
         self.state.word.compare_exchange(from.to_bits(), to.to_bits(), AcqRel, Relaxed).is_ok()
@@ -152,8 +157,8 @@ impl Engine {
         // Requests 1 token, not `n`: a request for more tokens than the burst would not be
         // ordinary.
         let result = self.decide(n.min(1), now, |gcra, start, now| {
-            let most = gcra.remaining(start, now).min(n);
-            gcra.take(start, now, most).filter(|_| most > 0).map(|next| (next, most))
+            let granted = gcra.remaining(start, now).min(n);
+            gcra.take(start, now, granted).filter(|_| granted > 0).map(|next| (next, granted))
         });
         result.map(|grant| grant.up_to(n))
     }
@@ -167,6 +172,9 @@ impl Engine {
         })
     }
 
+    /// Decides on a request for `n` tokens. The closure computes the next TAT of an ordinary
+    /// request. The lock of the queue is taken only if the `slow` bit is set although no tokens are
+    /// queued.
     #[inline(always)]
     fn decide(&self, n: u32, now: Nanos, decide: impl Decide) -> Result<Grant, RateLimitStatus> {
         let decided = self.live.decide(&self.state.word, |word: Word, gcra: Gcra| {
@@ -336,7 +344,7 @@ impl Engine {
 
     /// Returns `now`, or a new reading if the TAT is further ahead of `now` than a burst and the
     /// largest debt allow. If the new reading confirms that the clock was set back, the limiter
-    /// becomes empty at that time. The present TAT applies again when the clock returns to the
+    /// becomes empty at that time. The current TAT applies again when the clock returns to the
     /// later time.
     #[inline]
     pub(super) fn check_clock(&self, now: Nanos, clock: impl Fn() -> Nanos) -> Nanos {
@@ -348,6 +356,8 @@ impl Engine {
         }
     }
 
+    /// Reads the clock again and, if it was set back, makes the limiter empty; see
+    /// [`check_clock`](Self::check_clock).
     #[cold]
     fn set_back(&self, clock: impl Fn() -> Nanos) -> Nanos {
         loop {
@@ -405,8 +415,8 @@ impl Engine {
     /// new quota, and the caller must wake the first waiter. The caller serializes calls.
     pub(super) fn reconfigure(&self, word: Word, gcra: Gcra, now: Nanos) -> Option<WakeUp> {
         let mut waiters = self.queue.lock();
-        // The new quota overwrites the slot of the quota before the present one, so `word` must
-        // have the present epoch.
+        // The new quota overwrites the slot of the quota before the current one, so `word` must
+        // have the current epoch.
         if self.word() != word {
             return None;
         }

@@ -74,10 +74,10 @@ impl<R: EngineRef> Waiter<R> {
             let gcra = engine.gcra(word);
             let history = engine.history();
             let is_free = self.cost == 0 || gcra.is_unlimited();
-            let behind = if is_first { 0 } else { engine.queue.queued_tokens() };
+            let tokens_before = if is_first { 0 } else { engine.queue.queued_tokens() };
             let units = gcra.units(now);
             let tat = word.tat();
-            let ahead = tat.saturating_add(gcra.large_cost(behind));
+            let ahead = tat.saturating_add(gcra.large_cost(tokens_before));
             let due = match gcra.is_ordinary(self.cost) {
                 true => gcra.nanos(gcra.due(ahead, self.cost)),
                 false => None,

@@ -50,7 +50,7 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 ///
 /// A removed key may be inserted again with an earlier time, if a thread uses an old reading of the
 /// clock or the clock was set back. The key then has all of its tokens, and up to one burst may be
-/// granted beyond the limit. A stored key becomes empty at the present time if the clock was set
+/// granted beyond the limit. A stored key becomes empty at the current time if the clock was set
 /// back by more than two seconds since its last request.
 ///
 /// The `Eq` and `Borrow` implementations of the key are called under the lock of a shard. They may
@@ -151,7 +151,7 @@ impl<K, S> KeyedRateLimiter<K, S> {
         }
     }
 
-    /// Returns the present key counts.
+    /// Returns the current key counts.
     #[must_use]
     pub fn snapshot(&self) -> KeyedRateLimiterSnapshot {
         fn figures<K, V, S>(map: &Map<K, V, S>) -> KeyedRateLimiterSnapshot {
@@ -216,7 +216,7 @@ impl<K, S> KeyedRateLimiter<K, S> {
                 continue;
             }
             // The previous change may not have visited all keys yet (see the second loop below).
-            // `publish` overwrites the quota before the present one, so no state may remain in its
+            // `publish` overwrites the quota before the current one, so no state may remain in its
             // units.
             map.for_each(|state| common.convert(state, epoch, now));
             common.publish(epoch, gcra);
@@ -309,8 +309,8 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let result = self.0.decide(key, n.min(1), |gcra, start, now| {
-            let most = gcra.remaining(start, now).min(n);
-            gcra.take(start, now, most).filter(|_| most > 0).map(|next| (next, most))
+            let granted = gcra.remaining(start, now).min(n);
+            gcra.take(start, now, granted).filter(|_| granted > 0).map(|next| (next, granted))
         });
         result.map(|grant| grant.up_to(n))
     }

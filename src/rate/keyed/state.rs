@@ -70,7 +70,7 @@ impl CommonQuota {
         self.epoch.load(Acquire)
     }
 
-    /// Returns whether `epoch` is the present epoch. The caller holds the lock of `quota`, under
+    /// Returns whether `epoch` is the current epoch. The caller holds the lock of `quota`, under
     /// which the epoch changes.
     pub(super) fn is_epoch(&self, epoch: u64) -> bool {
         self.epoch.load(Relaxed) == epoch
@@ -92,7 +92,7 @@ impl CommonQuota {
     }
 
     /// Calls `act` with the quota in force and the TAT of `state`. The caller holds the lock of the
-    /// shard. Returns `None` if `epoch` is no longer the present epoch.
+    /// shard. Returns `None` if `epoch` is no longer the current epoch.
     ///
     /// The caller must read the clock (`now`) after it has read the epoch. Then all grants by the
     /// previous quota have used earlier readings, and are not credited with time at the rate of

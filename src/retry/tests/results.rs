@@ -88,9 +88,9 @@ fn a_rule_is_called_only_if_another_attempt_is_possible() {
         assert_eq!(std::mem::take(&mut *called.lock()), blocking);
         blocking
     };
-    // Not after the third attempt, which is the last …
+    // The rule is not called after the third attempt, which is the last.
     assert_eq!(calls(None), [(1, 3), (2, 3)]);
-    // … and not after the second if the third would begin after the deadline.
+    // It is not called after the second attempt if the third would begin after the deadline.
     assert_eq!(calls(Some(15 * MS)), [(1, 3)]);
     assert_eq!(calls(Some(5 * MS)), []);
 }

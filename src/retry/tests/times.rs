@@ -81,12 +81,12 @@ fn a_retry_stops_if_the_servers_wait_exceeds_a_limit() {
     assert_eq!(attempts(&time, &retry, NEVER, rule(60_001 * MS)), [0]);
     assert_eq!(attempts(&time, &retry, NEVER, rule(Duration::MAX)), [0]);
 
-    let patient = Retry::builder().clock(time.clock()).max_retry_after(Duration::MAX);
-    let patient = patient.max_elapsed(1000 * MS).build().unwrap();
-    assert_eq!(attempts(&time, &patient, NEVER, rule(1001 * MS)), [0]);
-    assert_eq!(attempts(&time, &patient, NEVER, rule(Duration::MAX)), [0]);
+    let unlimited = Retry::builder().clock(time.clock()).max_retry_after(Duration::MAX);
+    let unlimited = unlimited.max_elapsed(1000 * MS).build().unwrap();
+    assert_eq!(attempts(&time, &unlimited, NEVER, rule(1001 * MS)), [0]);
+    assert_eq!(attempts(&time, &unlimited, NEVER, rule(Duration::MAX)), [0]);
     let deadline = Deadline::after(time.now(), 1000 * MS);
-    assert_eq!(attempts(&time, &patient, deadline, rule(1000 * MS)), [0]);
+    assert_eq!(attempts(&time, &unlimited, deadline, rule(1000 * MS)), [0]);
 }
 
 #[test]

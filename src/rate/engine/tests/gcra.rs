@@ -289,23 +289,23 @@ proptest! {
         let (mut tat, mut refunded) = (0, 0);
         // For each grant: its time and its tokens; and its TAT and the refunds before it.
         let mut grants: Vec<(u64, u32)> = Vec::new();
-        let mut memories: Vec<(u64, u64)> = Vec::new();
-        for (step, n, refund, which, back) in steps {
+        let mut grant_states: Vec<(u64, u64)> = Vec::new();
+        for (step, n, refund, index, returned) in steps {
             now += step;
             if !refund {
                 if let Some(next) = gcra.take(Gcra::start(tat, now), now, n) {
-                    memories.push((next, refunded));
+                    grant_states.push((next, refunded));
                     grants.push((now, n));
                     tat = next;
                 }
-            } else if let Some(which) = memories.len().checked_sub(1 + which) {
-                let (granted_tat, before) = memories[which];
-                let back = back.min(grants[which].1);
+            } else if let Some(index) = grant_states.len().checked_sub(1 + index) {
+                let (granted_tat, before) = grant_states[index];
+                let returned = returned.min(grants[index].1);
                 let granted_tat = granted_tat.saturating_sub(refunded - before);
-                let next = gcra.refund(tat, now, granted_tat, back);
+                let next = gcra.refund(tat, now, granted_tat, returned);
                 refunded += tat - next;
                 tat = next;
-                grants[which].1 -= back;
+                grants[index].1 -= returned;
             }
             let without = grants.iter().fold(0, |tat, (when, n)| match n {
                 0 => tat,
