@@ -30,7 +30,7 @@
 //!
 //! The stack of policies is part of the pipeline's type: calls use neither boxes nor dynamic
 //! dispatch, and a successful call does not allocate. [`boxed`](Pipeline::boxed) erases the type,
-//! so that a struct can name it.
+//! so that a struct can store the pipeline.
 //!
 //! ## Order
 //!

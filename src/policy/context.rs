@@ -101,8 +101,9 @@ impl Context {
     /// the time reads the clock again.
     ///
     /// A policy that waits must call this method before it passes the context on. If other policies
-    /// may use other clocks, it should also call [`on`](Self::on) with its own clock before the
-    /// wait and again after it. Otherwise the wait may not be subtracted from the remaining time.
+    /// may use other clocks, the policy should also call [`on`](Self::on) with its own clock before
+    /// the wait and again after it. Otherwise the wait may not be subtracted from the remaining
+    /// time.
     #[inline]
     #[must_use]
     pub fn after_waiting(mut self) -> Self {

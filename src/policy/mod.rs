@@ -8,8 +8,8 @@
 //! Every policy passes a [`Context`] to the policies below it, and describes itself in [`Facts`].
 //! The primitives of this crate implement these traits, and users can implement them for their own
 //! policies. A policy that implements one of them applies to futures and to blocking closures, and
-//! can be combined with the policies of this crate in a pipeline. To be used in a Tower layer, it
-//! must also implement [`OwnedGuard`] or [`OwnedRepeat`].
+//! can be combined with the policies of this crate in a pipeline. To be used in a Tower layer, a
+//! policy must also implement [`OwnedGuard`] or [`OwnedRepeat`].
 //!
 //! # Examples
 //!

@@ -29,7 +29,7 @@ impl Emitter {
     }
 
     /// Reports an event of kind `denied`, with the fields `wanted`, `limit`, `remaining` and, if
-    /// known, `retry_after`. Returns its argument.
+    /// known, `retry_after`. Returns `denied`.
     #[inline(always)]
     pub(super) fn denied(&self, denied: Denied, at: impl FnOnce() -> Instant) -> Denied {
         if let Some(observer) = &self.observer {

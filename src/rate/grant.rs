@@ -29,7 +29,7 @@ pub struct RateLimitStatus {
     pub(super) ahead: u64,
     pub(super) now: Nanos,
     pub(super) wanted: u32,
-    /// Belongs to [`Grant`]; stored here because it fits into the padding.
+    /// The tokens granted. Part of [`Grant`], but stored here because it fits into the padding.
     pub(super) granted: u32,
 }
 

@@ -40,8 +40,8 @@ pub struct RateLimiterGroup {
     members: PlainArc<[Member]>,
 }
 
-/// A limiter, and how many times it is in the group. A limiter is never two members: both could
-/// pass the check separately when there are tokens for only one of them.
+/// A limiter, and how many times it is in the group. A limiter that was passed twice is stored as
+/// one member. Two members could both pass the check when there are tokens for only one of them.
 #[derive(Clone, Debug)]
 struct Member {
     limiter: RateLimiter,

@@ -32,8 +32,8 @@ use crate::sync::Words;
 /// Arguments and results such as `tat` and `now` are in units, unless their type is [`Nanos`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Gcra {
-    /// Units per nanosecond, with [`FRACTION_BITS`] binary places. If it is zero, no tokens become
-    /// available.
+    /// Units per nanosecond, as a fixed-point number with [`FRACTION_BITS`] binary places. Zero
+    /// means that no tokens become available.
     scale: u64,
     /// The number of tokens of a full limiter. It is also zero if there is no limit, so that no
     /// request is [ordinary](Self::is_ordinary).
@@ -161,11 +161,11 @@ impl Gcra {
     }
 
     /// Returns the time from which the first queued waiter is counted: the time at which its tokens
-    /// became available, even if it was woken later.
+    /// became available, even if the waiter was woken later.
     ///
-    /// If it were counted from `now`, each wake-up delay would reduce the rate. A limiter with a
-    /// burst of 1 whose timers are a millisecond late would grant a fraction of its rate. A delay
-    /// of up to 20 ms is compensated.
+    /// If the waiter were counted from `now`, each wake-up delay would reduce the rate. A limiter
+    /// with a burst of 1 whose timers are a millisecond late would grant a fraction of its rate. A
+    /// delay of up to 20 ms is compensated.
     pub(crate) const fn paced_start(&self, tat: u64, now: u64) -> u64 {
         let earliest = now.saturating_sub(self.units(Nanos::new(MAX_CATCH_UP_NANOS)));
         if tat > earliest { tat } else { earliest }

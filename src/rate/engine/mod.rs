@@ -344,7 +344,7 @@ impl Engine {
 
     /// Returns `now`, or a new reading if the TAT is further ahead of `now` than a burst and the
     /// largest debt allow. If the new reading confirms that the clock was set back, the limiter
-    /// becomes empty at that time. The current TAT applies again when the clock returns to the
+    /// becomes empty at that time. The previous TAT applies again when the clock returns to the
     /// later time.
     #[inline]
     pub(super) fn check_clock(&self, now: Nanos, clock: impl Fn() -> Nanos) -> Nanos {

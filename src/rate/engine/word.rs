@@ -7,8 +7,8 @@ use crate::sync::EpochWord;
 ///
 /// The epoch identifies the quota, and thereby the units of the TAT. The same pair of TAT and epoch
 /// can recur only after eight changes of the quota, each of which moves a TAT in the past to the
-/// current. No decision takes that long, so a compare-and-swap does not succeed with an old word
-/// (no ABA problem).
+/// current time. No decision takes that long, so a compare-and-swap does not succeed with an old
+/// word (no ABA problem).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Word(u64);
 

@@ -183,7 +183,7 @@ impl<K: Hash + Eq, S: BuildHasher> Shared<K, S> {
 
     /// Calls `act`. Returns `None` if the clock seems to have been set back and `clock` is
     /// unchecked. The caller then reads the clock again, because an old reading looks the same. If
-    /// the new reading confirms it, the key becomes empty as of now.
+    /// the new reading confirms that the clock was set back, the key becomes empty at that time.
     #[inline(always)]
     fn access<R>(
         &self,

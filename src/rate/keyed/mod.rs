@@ -240,8 +240,9 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
     /// Takes one token of `key` if one is available. The call may block briefly while another
     /// thread uses a key of the same shard.
     ///
-    /// The `Eq` and `Borrow` implementations of the key must not use this limiter: they are called
-    /// under the lock of a shard and may deadlock. This applies to all methods that take a key.
+    /// The `Eq` and `Borrow` implementations of the key must not use this limiter: a call from them
+    /// may deadlock, because they run under the lock of a shard. This applies to all methods that
+    /// take a key.
     ///
     /// ```
     /// use mainstay::rate::{KeyedRateLimiter, Quota};
