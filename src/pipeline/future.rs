@@ -1,7 +1,7 @@
 //! The future of a call with a time limit.
 //!
-//! It is written out rather than an `async` block: the result passes to the outer layer without a
-//! move, and Tower can name the type.
+//! The future is a named type rather than an `async` block. The result is returned to the outer
+//! layer without a move, and the Tower integration can name the type.
 
 use crate::error::{Error, TimedOut};
 use crate::policy::{Context, Limit};
@@ -11,15 +11,15 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{self, Poll, ready};
 
-/// Runs an operation until it ends or the limit is reached.
+/// A future that runs an operation until it completes or the time limit is reached.
 ///
-/// Either drops the operation, even if the future itself is kept.
+/// In both cases the operation is dropped immediately, even if this future is kept.
 #[pin_project]
 #[must_use = "futures do nothing unless polled"]
-#[cfg_attr(not(feature = "tower"), allow(unreachable_pub))] // Tower's futures are named after it.
+#[cfg_attr(not(feature = "tower"), allow(unreachable_pub))] // The Tower futures contain this type.
 pub struct LimitFuture<L, Fut> {
     limit: L,
-    /// `None`: ended.
+    /// `None` after the operation has ended.
     #[pin]
     running: Option<Fut>,
     #[pin]

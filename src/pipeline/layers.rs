@@ -1,4 +1,5 @@
-//! The layers of a stack, one per kind of policy: each runs its policy around a future or a closure.
+//! The layers of a stack, one type per kind of policy. Each layer applies its policy to a future or
+//! a closure.
 
 use super::future::LimitFuture;
 use super::stack::{Describe, PipelineLayer, PipelineOnceLayer};
@@ -8,15 +9,15 @@ use crate::policy::{Context, Facts, Guard, Limit, Policy, Repeat};
 use crate::time::Deadline;
 use std::future::Future;
 
-/// The layer of a [`Guard`].
+/// A pipeline layer that applies a [`Guard`].
 #[derive(Clone, Copy, Debug)]
 pub struct GuardLayer<G>(pub(crate) G);
 
-/// The layer of a [`Repeat`].
+/// A pipeline layer that applies a [`Repeat`].
 #[derive(Clone, Copy, Debug)]
 pub struct RepeatLayer<R>(pub(crate) R);
 
-/// The layer of a [`Limit`].
+/// A pipeline layer that applies a [`Limit`].
 #[derive(Clone, Copy, Debug)]
 pub struct LimitLayer<L>(pub(crate) L);
 
@@ -77,7 +78,7 @@ impl<T: Send, E: Send, G: Guard<T, E>> PipelineOnceLayer<T, E> for GuardLayer<G>
         Op: FnOnce(Context) -> Result<T, Error<E>>,
     {
         let permit = self.0.admit_blocking(cx)?;
-        // The guard may have blocked the thread, so the last reading of the clock may be out of date.
+        // The guard may have blocked the thread, so the clock must be read again.
         let result = op(cx.after_waiting());
         self.0.record(permit, &result);
         result

@@ -1,4 +1,4 @@
-//! Policies around one call: [`Pipeline`].
+//! A stack of policies that is applied to each call: [`Pipeline`].
 //!
 //! # Examples
 //!
@@ -28,27 +28,29 @@
 //!
 //! # How it works
 //!
-//! The stack of policies is part of the pipeline's type: calls are neither boxed nor dynamic, and a
-//! successful call does not allocate. [`boxed`](Pipeline::boxed) erases the type, for use in a struct.
+//! The stack of policies is part of the pipeline's type: calls use neither boxes nor dynamic
+//! dispatch, and a successful call does not allocate. [`boxed`](Pipeline::boxed) erases the type,
+//! so that a struct can store the pipeline.
 //!
 //! ## Order
 //!
-//! A policy sees only what the policies below it return.
+//! A policy receives only the results that the policies below it return.
 //!
 //! | stack, outermost first | effect |
 //! |---|---|
-//! | `timeout` · `retry` | the limit includes all attempts and the waits between them |
-//! | `retry` · `timeout` | the limit applies to each attempt, and a timeout is retried |
-//! | `retry` · `breaker` | the breaker records every attempt; when it rejects one, the retry stops |
-//! | `breaker` · `retry` | the breaker records a call once, after all its attempts |
-//! | `breaker` · `timeout` | the breaker records a timeout as a failure |
-//! | `timeout` · `breaker` | a timeout drops the call, and the breaker records nothing |
+//! | `timeout` · `retry` | the timeout applies to all attempts and waits together |
+//! | `retry` · `timeout` | the timeout applies to each attempt; a timeout is retried |
+//! | `retry` · `breaker` | the breaker records every attempt; a rejection ends the retry |
+//! | `breaker` · `retry` | the breaker records one outcome per call, after the last attempt |
+//! | `breaker` · `timeout` | the breaker records each timeout as a failure |
+//! | `timeout` · `breaker` | a timeout drops the call below it, and the breaker records nothing |
 //! | `retry` · `guard` | the guard's permit is released before the wait for the next attempt |
 //! | `guard` · `retry` | the guard's permit is held through all attempts and waits |
 //!
-//! In doubt, use the order of the example: total timeout, retry, breaker, concurrency or rate limits,
-//! attempt timeout. [`Pipeline::standard`] builds it. [`check`](Pipeline::check) reports policies that
-//! do not fit together, and [`docs::composing`](crate::docs::composing) shows which policy counts what.
+//! If in doubt, use the order of the example: total timeout, retry, breaker, concurrency or rate
+//! limits, attempt timeout. [`Pipeline::standard`] builds this stack. [`check`](Pipeline::check)
+//! reports policies whose order or settings conflict. [`docs::composing`](crate::docs::composing)
+//! shows what each policy counts.
 //!
 //! ## Calls
 //!
@@ -57,18 +59,19 @@
 //! | future | [`call`](Pipeline::call), [`call_with`](Pipeline::call_with) | [`call_once`](Pipeline::call_once), [`call_once_with`](Pipeline::call_once_with) |
 //! | closure | [`call_blocking`](Pipeline::call_blocking), [`call_with_blocking`](Pipeline::call_with_blocking) | [`call_once_blocking`](Pipeline::call_once_blocking), [`call_once_with_blocking`](Pipeline::call_once_with_blocking) |
 //!
-//! The `_with` methods pass the operation its [`Context`]. The `_once` methods accept an operation that
-//! gives away what it owns, and require a stack without a retry.
+//! The `_with` methods pass a [`Context`] to the operation. The `_once` methods accept an operation
+//! that consumes the values it captures (`FnOnce`), and require a stack without a retry.
 //!
-//! A time limit cannot interrupt a blocking closure. The closure receives the limit as the deadline of
-//! its [`Context`], for example to set a socket's timeout, and a late `Ok` is returned as an `Ok`. A
-//! breaker that counts slow calls records it as slow, and a retry starts no attempt after the deadline.
+//! A time limit cannot interrupt a blocking closure. The closure receives the limit as the deadline
+//! of its [`Context`], for example to set the timeout of a socket. An `Ok` that the closure returns
+//! after the deadline is returned unchanged. A breaker that counts slow calls records the call as
+//! slow, and a retry starts no attempt after the deadline.
 //!
 //! # Cancel safety
 //!
-//! Dropping the future of a call drops the operation first, then releases each policy's permit, from
-//! the innermost to the outermost. Nothing is recorded. A call that ends by itself releases everything
-//! when it ends, even if its future is kept.
+//! Dropping the future of a call drops the operation first, then releases each policy's permit,
+//! from the innermost to the outermost. No outcome is recorded. A call that completes releases all
+//! permits on completion, even if its future is kept.
 
 mod boxed;
 mod check;
@@ -92,13 +95,13 @@ use crate::policy::{Context, Facts};
 use std::fmt;
 use std::future::Future;
 
-/// Policies around one call. See the [module](self).
+/// A stack of policies that is applied to each call. See the [module](self).
 #[derive(Clone)]
 pub struct Pipeline<S> {
     pub(crate) stack: S,
 }
 
-/// A builder of a [`Pipeline`]. The outermost policy is added first.
+/// A builder of a [`Pipeline`]. The first policy added is the outermost.
 #[derive(Clone, Debug)]
 pub struct PipelineBuilder<S> {
     stack: S,
@@ -115,11 +118,12 @@ impl Pipeline<EmptyStack> {
 impl<S> Pipeline<S> {
     /// Runs `op` through all policies.
     ///
-    /// `op` is called for each attempt, so its future must borrow what it uses. Without a retry in the
-    /// stack, [`call_once`](Self::call_once) accepts an operation that gives away what it owns.
+    /// `op` is called once per attempt, so it must not consume the values it captures. If the stack
+    /// contains no retry, [`call_once`](Self::call_once) accepts an operation that does.
     ///
     /// # Errors
-    /// Returns [`Error::Operation`] with the operation's own error, or the error of a policy.
+    /// Returns [`Error::Operation`] if the operation fails, or the error of the policy that ended
+    /// the call.
     pub fn call<Op, Fut, T, E>(&self, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
     where
         S: PipelineLayer<T, E>,
@@ -131,7 +135,7 @@ impl<S> Pipeline<S> {
         self.call_with(move |_| op())
     }
 
-    /// Runs `op` through all policies, passing it the [`Context`] of each attempt.
+    /// Runs `op` through all policies and passes it the [`Context`] of each attempt.
     ///
     /// ```
     /// # use mainstay::{pipeline::Pipeline, policy::Context};
@@ -145,7 +149,7 @@ impl<S> Pipeline<S> {
     /// ```
     ///
     /// # Errors
-    /// As [`call`](Self::call).
+    /// Returns the same errors as [`call`](Self::call).
     pub async fn call_with<Op, Fut, T, E>(&self, op: Op) -> Result<T, Error<E>>
     where
         S: PipelineLayer<T, E>,
@@ -158,7 +162,7 @@ impl<S> Pipeline<S> {
         self.stack.call(Context::new(), move |cx| OperationFuture(op(cx))).await
     }
 
-    /// Runs `op`, which can run only once, through all policies. The stack must not contain a retry.
+    /// Runs `op` at most once, through all policies. The stack must not contain a retry.
     ///
     /// ```
     /// use mainstay::{breaker::CircuitBreaker, pipeline::Pipeline};
@@ -180,7 +184,7 @@ impl<S> Pipeline<S> {
     /// ```
     ///
     /// # Errors
-    /// As [`call`](Self::call).
+    /// Returns the same errors as [`call`](Self::call).
     pub fn call_once<Op, Fut, T, E>(
         &self,
         op: Op,
@@ -195,11 +199,11 @@ impl<S> Pipeline<S> {
         self.call_once_with(move |_| op())
     }
 
-    /// Runs `op`, which can run only once, through all policies, passing it its [`Context`]. The stack
-    /// must not contain a retry.
+    /// Runs `op` at most once, through all policies, and passes it the [`Context`] of the call. The
+    /// stack must not contain a retry.
     ///
     /// # Errors
-    /// As [`call`](Self::call).
+    /// Returns the same errors as [`call`](Self::call).
     pub async fn call_once_with<Op, Fut, T, E>(&self, op: Op) -> Result<T, Error<E>>
     where
         S: PipelineOnceLayer<T, E>,
@@ -221,7 +225,8 @@ impl<S> Pipeline<S> {
     /// ```
     ///
     /// # Errors
-    /// As [`call`](Self::call). A time limit does not interrupt the closure.
+    /// Returns the same errors as [`call`](Self::call). A time limit does not interrupt the
+    /// closure.
     pub fn call_blocking<T, E>(&self, op: impl Fn() -> Result<T, E>) -> Result<T, Error<E>>
     where
         S: PipelineLayer<T, E>,
@@ -231,11 +236,11 @@ impl<S> Pipeline<S> {
         self.call_with_blocking(|_| op())
     }
 
-    /// Runs the closure `op` through all policies, blocking the thread and passing it the [`Context`] of
-    /// each attempt.
+    /// Runs the closure `op` through all policies, blocking the thread, and passes it the
+    /// [`Context`] of each attempt.
     ///
     /// # Errors
-    /// As [`call_blocking`](Self::call_blocking).
+    /// Returns the same errors as [`call_blocking`](Self::call_blocking).
     pub fn call_with_blocking<T, E>(
         &self,
         op: impl Fn(Context) -> Result<T, E>,
@@ -248,11 +253,11 @@ impl<S> Pipeline<S> {
         self.stack.call_blocking(Context::new(), |cx| op(cx).map_err(Error::Operation))
     }
 
-    /// Runs the closure `op`, which can run only once, through all policies, blocking the thread. The
-    /// stack must not contain a retry.
+    /// Runs the closure `op` at most once, through all policies, blocking the thread. The stack
+    /// must not contain a retry.
     ///
     /// # Errors
-    /// As [`call_blocking`](Self::call_blocking).
+    /// Returns the same errors as [`call_blocking`](Self::call_blocking).
     pub fn call_once_blocking<T, E>(&self, op: impl FnOnce() -> Result<T, E>) -> Result<T, Error<E>>
     where
         S: PipelineOnceLayer<T, E>,
@@ -262,11 +267,11 @@ impl<S> Pipeline<S> {
         self.call_once_with_blocking(|_| op())
     }
 
-    /// Runs the closure `op`, which can run only once, through all policies, blocking the thread and
-    /// passing it its [`Context`]. The stack must not contain a retry.
+    /// Runs the closure `op` at most once, through all policies, blocking the thread, and passes it
+    /// the [`Context`] of the call. The stack must not contain a retry.
     ///
     /// # Errors
-    /// As [`call_blocking`](Self::call_blocking).
+    /// Returns the same errors as [`call_blocking`](Self::call_blocking).
     pub fn call_once_with_blocking<T, E>(
         &self,
         op: impl FnOnce(Context) -> Result<T, E>,
@@ -302,7 +307,7 @@ impl<S> Pipeline<S> {
         BoxPipeline::new(self)
     }
 
-    /// Returns what the policies state about themselves, outermost first.
+    /// Returns the [`Facts`] of each policy, outermost first.
     #[must_use]
     pub fn facts(&self) -> Vec<Facts>
     where
@@ -311,11 +316,11 @@ impl<S> Pipeline<S> {
         facts(&self.stack)
     }
 
-    /// Returns the faults of the stack: policies whose order or settings keep them from working. The
+    /// Returns a [`Lint`] for each policy that its position or its settings make ineffective. The
     /// result is empty if there are none. [`LintRule`] describes the rules.
     ///
-    /// The check reads the policies' current settings. Call it where the pipeline is built, or in a
-    /// test; calls are unaffected.
+    /// The check reads the current settings of the policies. Call it after building the pipeline,
+    /// or in a test. It does not affect running calls.
     ///
     /// ```
     /// use mainstay::breaker::CircuitBreaker;

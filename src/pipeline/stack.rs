@@ -1,10 +1,10 @@
-//! The typed stack: the traits of its layers, and two layers as one.
+//! The traits of pipeline layers, and the types that compose layers into a stack.
 
 use crate::error::Error;
 use crate::policy::{Context, Facts};
 use std::future::Future;
 
-/// A layer of a pipeline. The builder makes it from a policy.
+/// A layer of a pipeline. The pipeline builder creates one from each policy.
 ///
 /// To add a policy, implement [`Guard`](crate::policy::Guard), [`Repeat`](crate::policy::Repeat) or
 /// [`Limit`](crate::policy::Limit) instead.
@@ -15,8 +15,8 @@ use std::future::Future;
 pub trait PipelineLayer<T: Send, E: Send>: Describe {
     /// Runs `op` through this layer.
     ///
-    /// `Op` is `Copy` because it should be a reference: an operation passed by value would be stored in
-    /// the future of every layer.
+    /// `Op` is `Copy`, which in practice makes it a reference. An operation passed by value would
+    /// be stored in the future of every layer.
     fn call<Op, Fut>(
         &self,
         cx: Context,
@@ -35,7 +35,8 @@ pub trait PipelineLayer<T: Send, E: Send>: Describe {
         Op: Fn(Context) -> Result<T, Error<E>>;
 }
 
-/// A layer that runs its operation at most once, so that the operation can give away what it owns.
+/// A layer that runs its operation at most once, so that the operation may consume the values it
+/// captures.
 #[diagnostic::on_unimplemented(
     message = "this pipeline may run its operation more than once",
     note = "`call_once` requires a stack without a retry; use `call`"
@@ -66,7 +67,7 @@ pub trait Describe: Send + Sync {
     fn describe(&self, visit: &mut dyn FnMut(Facts));
 }
 
-/// A stack without layers: runs the operation itself.
+/// A stack without layers, which runs the operation directly.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EmptyStack;
 
@@ -116,7 +117,7 @@ impl<T: Send, E: Send> PipelineOnceLayer<T, E> for EmptyStack {
     }
 }
 
-/// The layers `Outer` around the layers `Inner`.
+/// A stack that wraps the layers `Outer` around the layers `Inner`.
 #[derive(Clone, Copy, Debug)]
 pub struct PipelineStack<Outer, Inner> {
     pub(crate) outer: Outer,

@@ -1,20 +1,21 @@
-//! What a call carries from policy to policy: its attempt number, its deadline, the time.
+//! The state that is passed from policy to policy during a call: [`Context`].
 
 use crate::time::{Clock, ClockId, Deadline, Instant, Reading};
 use std::time::Duration;
 
 /// The state of one call: its attempt number, its deadline and the last reading of the clock.
 ///
-/// A `Context` is small and `Copy`. Each policy passes an adjusted copy to the policies below it. An
-/// operation receives it through `call_with`, for example to forward the remaining time to a server.
+/// A `Context` is small and `Copy`. Each policy passes an adjusted copy to the policies below it.
+/// An operation receives it through `call_with`, for example to forward the remaining time to a
+/// server.
 #[derive(Clone, Copy, Debug)]
 pub struct Context {
-    /// The last reading, by the clock `clock`.
+    /// The last reading of the clock `clock`.
     now: Instant,
     deadline: Deadline,
     clock: ClockId,
     attempt: u32,
-    /// Whether `now` is still current: no policy has waited since it was read.
+    /// Whether `now` is current: no policy has waited since the clock was read.
     fresh: bool,
 }
 
@@ -38,14 +39,14 @@ impl Context {
         self.attempt
     }
 
-    /// Returns the time from the last reading of the clock to the deadline, or `None` without a
-    /// deadline.
+    /// Returns the time from the last reading of the clock to the deadline, or `None` if there is
+    /// no deadline.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
         self.deadline.remaining(self.now)
     }
 
-    /// Returns the deadline, by the clock of the policy that set it.
+    /// Returns the deadline, in the time of the clock that was read last.
     #[must_use]
     pub const fn deadline(&self) -> Deadline {
         self.deadline
@@ -53,9 +54,10 @@ impl Context {
 
     /// Returns the context with the current time by `clock`.
     ///
-    /// The clock is read only if the last reading is out of date or by another clock, so a stack of
-    /// policies on one clock reads it once. When the clock changes, the remaining time as of the last
-    /// reading is carried over to the new clock.
+    /// The clock is read only if the last reading is out of date or comes from another clock.
+    /// Policies that share a clock therefore read it once per call. If `clock` differs from the
+    /// last clock, the deadline is converted: the remaining time as of the last reading stays the
+    /// same.
     #[inline]
     #[must_use]
     pub fn on(mut self, clock: &Clock) -> Self {
@@ -65,7 +67,8 @@ impl Context {
         self
     }
 
-    /// Returns the time by `clock`, to be read only if it is needed and not known yet.
+    /// Returns a [`Reading`] of `clock` that reads the clock on first use, unless the last reading
+    /// is still current.
     #[inline]
     pub(crate) fn reading<'a>(&self, clock: &'a Clock) -> Reading<'a> {
         match self.fresh && self.clock == clock.id() {
@@ -94,11 +97,13 @@ impl Context {
         self.now
     }
 
-    /// Returns the context after a wait: the next policy that needs the time reads the clock again.
+    /// Returns the context with its clock reading marked as out of date. The next policy that needs
+    /// the time reads the clock again.
     ///
-    /// A policy that waits must call this before it passes the context on. If it waits by another
-    /// clock than that of the last reading, it should also call [`on`](Self::on) with its own clock;
-    /// otherwise the wait is not subtracted from the remaining time.
+    /// A policy that waits must call this method before it passes the context on. If other policies
+    /// may use other clocks, the policy should also call [`on`](Self::on) with its own clock before
+    /// the wait and again after it. Otherwise the wait may not be subtracted from the remaining
+    /// time.
     #[inline]
     #[must_use]
     pub fn after_waiting(mut self) -> Self {
@@ -114,7 +119,7 @@ impl Context {
         self
     }
 
-    /// Returns the context with `deadline`, unless its deadline is earlier already.
+    /// Returns the context with the earlier of `deadline` and its current deadline.
     #[inline]
     #[must_use]
     pub fn with_deadline(mut self, deadline: Deadline) -> Self {
@@ -138,7 +143,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn a_reading_is_shared_until_a_policy_waits() {
+    fn the_clock_is_read_again_only_after_a_policy_waits() {
         let time = ManualClock::new();
         let clock = time.clock();
         let cx = Context::new().on(&clock);
@@ -148,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn the_remaining_time_is_carried_from_clock_to_clock() {
+    fn the_remaining_time_stays_the_same_on_another_clock() {
         let (first, second) = (ManualClock::new(), ManualClock::at(Instant::from_nanos(7)));
         let cx = Context::new().on(&first.clock());
         let cx = cx.with_deadline(Deadline::after(cx.now(), SECOND)).on(&second.clock());

@@ -1,12 +1,12 @@
-//! What a policy states about itself: [`Facts`].
+//! The static description of a policy: [`Facts`].
 
 use std::fmt;
 use std::time::Duration;
 
-/// What a policy states about itself. [`Pipeline::check`](crate::pipeline::Pipeline::check) reads the
-/// facts of all policies in a stack.
+/// The static description of a policy. [`Pipeline::check`](crate::pipeline::Pipeline::check) reads
+/// the facts of all policies in a stack.
 ///
-/// A policy sets what applies to it and leaves the rest:
+/// A policy sets the facts that apply to it and leaves the others at their defaults:
 ///
 /// ```
 /// use mainstay::policy::{Facts, RepeatSafety};
@@ -24,37 +24,37 @@ use std::time::Duration;
 pub struct Facts {
     /// The type of policy, such as `circuit_breaker`.
     pub policy: &'static str,
-    /// The name of this policy. It equals `policy` if the user gave no name.
+    /// The name of this policy. It equals `policy` if the user set no name.
     pub name: &'static str,
-    /// The time limit for everything below the policy.
+    /// The time limit of the operation and of all policies below this one.
     pub timeout: Option<Duration>,
-    /// The largest number of times that the policy runs what is below it.
+    /// The maximum number of times that the policy runs the operation.
     pub max_attempts: Option<u32>,
-    /// The longest that the policy waits between attempts, in total. `None` if unbounded.
+    /// The maximum total time that the policy waits between attempts. `None` if it is unbounded.
     pub max_wait: Option<Duration>,
-    /// The longest time from the first attempt to the start of the last.
+    /// The maximum time from the start of the first attempt to the start of the last.
     pub max_elapsed: Option<Duration>,
-    /// Why a further attempt is safe, for a policy that makes any.
+    /// Why a repeated attempt is safe. `None` for a policy that makes only one attempt.
     pub repeat_safety: Option<RepeatSafety>,
-    /// The length of the time window over which the policy counts.
+    /// The length of the time window over which the policy counts calls.
     pub window: Option<Duration>,
-    /// The smallest number of consecutive failures after which the policy rejects calls.
+    /// The minimum number of consecutive failures after which the policy rejects calls.
     pub trips_after: Option<u32>,
-    /// Whether the policy records how the operations below it end.
+    /// Whether the policy records the outcomes of operations.
     pub records_outcomes: bool,
-    /// Whether the policy detects operations that never end.
+    /// Whether the policy detects operations that never complete.
     pub detects_hangs: bool,
-    /// A number shared by the clones of one policy and by no other policy, or 0 if unknown. It differs
-    /// from run to run.
+    /// A number that identifies the policy: all clones share it, and no other policy has it. 0 if
+    /// unknown. The number is not stable between runs of the program.
     pub identity: usize,
 }
 
-/// Why it is safe for a policy to run an operation again. A failed attempt may have done its work
-/// already; after a timeout this cannot be known.
+/// The reason why a policy may safely run an operation again. A failed attempt may have taken
+/// effect; after a timeout, the caller cannot determine whether it did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RepeatSafety {
-    /// Unknown: the policy repeats every failure by default.
+    /// Unknown: the policy repeats the operation after every failure by default.
     Unknown,
     /// A rule written by the user selects the results after which the operation is repeated.
     ByRule,
@@ -63,7 +63,8 @@ pub enum RepeatSafety {
 }
 
 impl Facts {
-    /// Creates the facts of a policy of type `policy` with the name `name`, and nothing else known.
+    /// Creates the facts of a policy of type `policy` with the name `name`. All other facts are
+    /// unset.
     ///
     /// [`policy::name`](super::name()) turns a name from configuration into a `&'static str`.
     #[must_use]
@@ -84,70 +85,71 @@ impl Facts {
         }
     }
 
-    /// Sets the time limit for everything below the policy.
+    /// Sets the time limit of the operation and of all policies below this one.
     #[must_use]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Sets the largest number of times that the policy runs what is below it.
+    /// Sets the maximum number of times that the policy runs the operation.
     #[must_use]
     pub const fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = Some(attempts);
         self
     }
 
-    /// Sets the longest that the policy waits between attempts, in total.
+    /// Sets the maximum total time that the policy waits between attempts.
     #[must_use]
     pub const fn max_wait(mut self, wait: Duration) -> Self {
         self.max_wait = Some(wait);
         self
     }
 
-    /// Sets the longest time from the first attempt to the start of the last.
+    /// Sets the maximum time from the start of the first attempt to the start of the last.
     #[must_use]
     pub const fn max_elapsed(mut self, elapsed: Duration) -> Self {
         self.max_elapsed = Some(elapsed);
         self
     }
 
-    /// Sets why a further attempt is safe.
+    /// Sets why a repeated attempt is safe.
     #[must_use]
     pub const fn repeat_safety(mut self, safety: RepeatSafety) -> Self {
         self.repeat_safety = Some(safety);
         self
     }
 
-    /// Sets the length of the time window over which the policy counts.
+    /// Sets the length of the time window over which the policy counts calls.
     #[must_use]
     pub const fn window(mut self, window: Duration) -> Self {
         self.window = Some(window);
         self
     }
 
-    /// Sets the smallest number of consecutive failures after which the policy rejects calls.
+    /// Sets the minimum number of consecutive failures after which the policy rejects calls.
     #[must_use]
     pub const fn trips_after(mut self, failures: u32) -> Self {
         self.trips_after = Some(failures);
         self
     }
 
-    /// States that the policy records how the operations below it end.
+    /// Declares that the policy records the outcomes of operations.
     #[must_use]
     pub const fn records_outcomes(mut self) -> Self {
         self.records_outcomes = true;
         self
     }
 
-    /// States that the policy detects operations that never end.
+    /// Declares that the policy detects operations that never complete.
     #[must_use]
     pub const fn detects_hangs(mut self) -> Self {
         self.detects_hangs = true;
         self
     }
 
-    /// Sets the number that the clones of this policy share, such as the address of their state.
+    /// Sets the number that identifies this policy and its clones, such as the address of their
+    /// shared state.
     #[must_use]
     pub const fn identity(mut self, identity: usize) -> Self {
         self.identity = identity;

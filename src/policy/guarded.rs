@@ -1,7 +1,9 @@
-//! The future of a guarded call: waits for admission, runs the operation, records its outcome.
+//! The future of a guarded call, which waits for admission, runs the operation and records its
+//! outcome.
 //!
-//! It is written out rather than an `async` block: the result passes from the innermost layer to the
-//! outermost without a move per layer, and Tower can name the type.
+//! The future is a named type rather than an `async` block. The result is returned from the
+//! innermost layer to the outermost without a move per layer, and the Tower integration can name
+//! the type.
 
 use super::{Context, Guard, OwnedGuard};
 use crate::error::{Error, Rejection};
@@ -11,11 +13,11 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{self, Poll, ready};
 
-/// Admits, runs and records one operation. Whatever ends the call drops everything that it held, even
-/// if the future itself is kept.
+/// A future that admits, runs and records one operation. When the call ends, the operation is
+/// dropped and the permit released, even if the future itself is kept.
 #[pin_project]
 #[must_use = "futures do nothing unless polled"]
-#[allow(unreachable_pub)] // Tower's futures are named after it.
+#[allow(unreachable_pub)] // The Tower futures contain this type.
 pub struct GuardedFuture<R, P, A, Op, Fut> {
     recorder: R,
     #[pin]
@@ -31,7 +33,8 @@ enum Step<P, A, Op, Fut> {
         cx: Context,
     },
     Running {
-        // Dropped before the permit: what the operation holds is gone when its permit is released.
+        // Declared before the permit, so that the operation is dropped before its permit is
+        // released.
         #[pin]
         running: Fut,
         permit: Option<P>,
@@ -40,7 +43,7 @@ enum Step<P, A, Op, Fut> {
     Ended,
 }
 
-/// How the outcome of an admitted operation is recorded.
+/// A handle to a guard that records the outcome of an admitted operation.
 #[allow(unreachable_pub)]
 pub trait Recorder<T, E> {
     type Permit;
@@ -48,7 +51,7 @@ pub trait Recorder<T, E> {
     fn record(&self, permit: Self::Permit, result: &Result<T, Error<E>>);
 }
 
-/// Records with a guard that the call borrows.
+/// A recorder that borrows the guard.
 #[allow(unreachable_pub)]
 pub struct Borrowed<'a, G>(pub &'a G);
 
@@ -61,7 +64,7 @@ impl<'a, T, E, G: Guard<T, E>> Recorder<T, E> for Borrowed<'a, G> {
     }
 }
 
-/// Records with the guard that the permit itself keeps alive.
+/// A recorder for owned permits, each of which keeps its guard alive.
 #[allow(unreachable_pub)]
 pub struct Owned<G>(PhantomData<fn() -> G>);
 
@@ -81,8 +84,8 @@ impl<T, E, G: OwnedGuard<T, E>> Recorder<T, E> for Owned<G> {
     }
 }
 
-/// An operation that is started at most once. Closures implement it; a type that implements it can be
-/// named.
+/// An operation that is started at most once. Closures implement this trait. A named type that
+/// implements it can be part of a public type.
 #[allow(unreachable_pub)]
 pub trait Start<T, E> {
     type Future: Future<Output = Result<T, Error<E>>>;
@@ -104,20 +107,20 @@ where
 }
 
 impl<R, P, A, Op, Fut> GuardedFuture<R, P, A, Op, Fut> {
-    /// Waits for `admission`, then starts `op`.
+    /// Creates a future that waits for `admission` and then starts `op`.
     #[inline]
     pub(crate) fn new(recorder: R, cx: Context, admission: A, op: Op) -> Self {
         Self { recorder, step: Step::Admitting { admission, op: Some(op), cx } }
     }
 
-    /// Runs an operation that is admitted already.
+    /// Creates a future that runs an operation that has already been admitted.
     #[inline]
     #[cfg_attr(not(feature = "tower"), allow(dead_code))]
     pub(crate) fn admitted(recorder: R, permit: P, running: Fut) -> Self {
         Self { recorder, step: Step::Running { running, permit: Some(permit) } }
     }
 
-    /// Returns `rejection` when it is polled.
+    /// Creates a future that completes with `rejection`.
     #[inline]
     #[cfg_attr(not(feature = "tower"), allow(dead_code))]
     pub(crate) fn rejected(recorder: R, rejection: Rejection) -> Self {
@@ -177,10 +180,10 @@ where
     }
 }
 
-/// Turns the operation's own error into [`Error::Operation`].
+/// A future that converts the error of the operation into [`Error::Operation`].
 #[pin_project]
 #[must_use = "futures do nothing unless polled"]
-#[allow(unreachable_pub)] // Tower's futures are named after it.
+#[allow(unreachable_pub)] // The Tower futures contain this type.
 pub struct OperationFuture<Fut>(#[pin] pub(crate) Fut);
 
 impl<Fut, T, E> Future for OperationFuture<Fut>

@@ -1,21 +1,22 @@
-//! The three kinds of policy, as types. A policy states its own in [`Policy::Kind`](super::Policy::Kind).
+//! The three kinds of policy, as marker types. Each policy names its kind in
+//! [`Policy::Kind`](super::Policy::Kind).
 
-/// Marks a policy that admits or rejects operations; see [`Guard`](super::Guard).
+/// The kind of a policy that admits or rejects operations; see [`Guard`](super::Guard).
 #[derive(Clone, Copy, Debug)]
 pub enum Guard {}
 
-/// Marks a policy that may run its operation more than once; see [`Repeat`](super::Repeat).
+/// The kind of a policy that may run its operation more than once; see [`Repeat`](super::Repeat).
 #[derive(Clone, Copy, Debug)]
 pub enum Repeat {}
 
-/// Marks a policy that bounds the time of its operation; see [`Limit`](super::Limit).
+/// The kind of a policy that limits the duration of its operation; see [`Limit`](super::Limit).
 #[derive(Clone, Copy, Debug)]
 pub enum Limit {}
 
-/// A kind that equals `Expected`. Every type matches itself.
+/// A bound that is satisfied only if the kind equals `Expected`: every type matches itself.
 ///
-/// The verbs of a pipeline's builder require it, so that a policy of the wrong kind is reported where
-/// it is added.
+/// The methods of the pipeline builder require this bound, so that the compiler reports a policy of
+/// the wrong kind at the call that adds it.
 #[diagnostic::on_unimplemented(
     message = "this policy is of kind `{Self}`, but kind `{Expected}` is required here",
     label = "not of kind `{Expected}`",

@@ -1,14 +1,15 @@
-//! Policies that bound the time of an operation: [`Limit`].
+//! Policies that limit the duration of an operation: [`Limit`].
 
 use super::Policy;
 use crate::time::Clock;
 use std::time::Duration;
 
-/// A policy that bounds the time of an operation.
+/// A policy that limits the duration of an operation.
 ///
-/// A future is dropped when the limit is reached. A blocking closure cannot be interrupted: it receives
-/// the limit as the deadline of its [`Context`](super::Context), and a late result is returned as it is.
-/// `&L` and `Arc<L>` are limits if `L` is one.
+/// A future is dropped when the limit is reached. A blocking closure cannot be interrupted: it
+/// receives the limit as the deadline of its [`Context`](super::Context), and a result that it
+/// returns after the deadline is returned unchanged. `&L` and `Arc<L>` implement this trait if `L`
+/// does.
 pub trait Limit: Policy {
     /// Returns the time limit of an operation that starts now.
     fn limit(&self) -> Duration;

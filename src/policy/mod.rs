@@ -1,14 +1,15 @@
-//! What a policy is to a pipeline: a [`Guard`], a [`Repeat`] or a [`Limit`].
+//! The traits that policies implement: [`Guard`], [`Repeat`] and [`Limit`].
 //!
-//! - A *guard* admits or rejects an operation and records its outcome: circuit breakers, rate limiters,
-//!   bulkheads.
-//! - A *repeat* may run the operation again: retry, hedge, fallback.
-//! - A *limit* bounds its time: timeouts.
+//! - A *guard* admits or rejects an operation and records its outcome: circuit breakers, rate
+//!   limiters, bulkheads.
+//! - A *repeat* may run the operation more than once: retries, hedges, fallbacks.
+//! - A *limit* limits the duration of the operation: timeouts.
 //!
-//! Every policy passes a [`Context`] to those below it, and describes itself in [`Facts`]. The
-//! primitives of this crate implement these traits. So can yours: a policy that implements one of them
-//! works around futures, around blocking closures, and in a pipeline next to the crate's own. For a
-//! Tower layer it also implements [`OwnedGuard`] or [`OwnedRepeat`].
+//! Every policy passes a [`Context`] to the policies below it, and describes itself in [`Facts`].
+//! The primitives of this crate implement these traits, and users can implement them for their own
+//! policies. A policy that implements one of them applies to futures and to blocking closures, and
+//! can be combined with the policies of this crate in a pipeline. To be used in a Tower layer, a
+//! policy must also implement [`OwnedGuard`] or [`OwnedRepeat`].
 //!
 //! # Examples
 //!
@@ -88,17 +89,17 @@ pub use repeat::{Attempt, OwnedRepeat, Repeat};
 
 /// A policy of any kind.
 ///
-/// `&P` and `Arc<P>` are policies of the same kind if `P` is one, so a pipeline can borrow its policies
-/// or share them.
+/// `&P` and `Arc<P>` are policies of the same kind if `P` is a policy, so a pipeline can borrow or
+/// share its policies.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a policy",
     note = "a policy implements `Policy` and one of `Guard`, `Repeat` and `Limit`"
 )]
 pub trait Policy: Send + Sync {
-    /// The kind of policy: [`kind::Guard`], [`kind::Repeat`] or [`kind::Limit`]. It must match the trait
-    /// that the policy implements.
+    /// The kind of policy: [`kind::Guard`], [`kind::Repeat`] or [`kind::Limit`]. It must match the
+    /// trait that the policy implements.
     type Kind;
 
-    /// Returns what the policy states about itself.
+    /// Returns the static description of the policy.
     fn facts(&self) -> Facts;
 }

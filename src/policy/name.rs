@@ -1,16 +1,16 @@
-//! Names of policies, validated and interned.
+//! Validation and interning of policy names.
 
 use crate::error::ConfigError;
 use crate::sync::intern;
 
-/// The longest name, in bytes.
+/// The maximum length of a name, in bytes.
 const MAX_BYTES: usize = 128;
 
 /// Returns `name` as a `&'static str`, for a policy's errors, events and [`Facts`](super::Facts).
 ///
-/// Names appear in error messages, logs and metrics, so every builder accepts the same: 1 to 128 bytes
-/// without control characters. Each distinct name is allocated once and never freed. Take names from
-/// configuration, never from requests.
+/// Names appear in error messages, logs and metrics, so every builder applies the same rule: 1 to
+/// 128 bytes without control characters. Each distinct name is allocated once and never freed.
+/// Names should come from configuration, never from requests.
 ///
 /// ```
 /// use mainstay::policy;
@@ -22,7 +22,7 @@ const MAX_BYTES: usize = 128;
 /// ```
 ///
 /// # Errors
-/// `name` is empty, longer than 128 bytes, or contains a control character.
+/// Returns an error if `name` is empty, is longer than 128 bytes, or contains a control character.
 pub fn name(name: &str) -> Result<&'static str, ConfigError> {
     if name.is_empty() || name.len() > MAX_BYTES || name.chars().any(char::is_control) {
         return Err(ConfigError::new("name", name, "1 to 128 bytes without control characters"));
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_short_printable_and_not_empty() {
+    fn empty_names_long_names_and_control_characters_are_rejected() {
         let longest = "n".repeat(MAX_BYTES);
         for accepted in ["a", "orders-db", "größe", "two words", longest.as_str()] {
             assert_eq!(name(accepted), Ok(accepted));
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_names_are_one_allocation() {
+    fn equal_names_share_one_allocation() {
         let again = String::from("search");
         assert!(std::ptr::eq(name("search").unwrap(), name(&again).unwrap()));
     }

@@ -1,4 +1,4 @@
-//! A reference to a policy, or an `Arc` of one, is a policy of the same kind.
+//! Implementations of the policy traits for `&P` and `Arc<P>`, which forward to `P`.
 
 use super::{
     Admission, Attempt, Context, Facts, Guard, Limit, OwnedGuard, OwnedRepeat, Policy, Repeat,

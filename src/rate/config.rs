@@ -1,4 +1,4 @@
-//! The builder of a limiter.
+//! The builder of a rate limiter: [`RateLimiterBuilder`].
 
 use super::engine::{Engine, Gcra};
 use super::events::Emitter;
@@ -11,7 +11,7 @@ use crate::sync::{PlainArc, PlainMutex};
 use crate::time::Clock;
 use std::fmt;
 
-/// A builder of [`RateLimiter`]s, made by [`RateLimiter::builder`].
+/// A builder of a [`RateLimiter`], returned by [`RateLimiter::builder`].
 #[derive(Clone)]
 pub struct RateLimiterBuilder {
     quota: Quota,
@@ -25,10 +25,10 @@ impl RateLimiterBuilder {
         Self { quota, name: POLICY.into(), clock: Clock::system(), observer: None }
     }
 
-    /// Sets the name of the limiter in errors and events: 1 to 128 bytes without control
-    /// characters. Default: `rate_limiter`.
+    /// Sets the name of the limiter, which appears in errors and events: 1 to 128 bytes without
+    /// control characters. Default: `rate_limiter`.
     ///
-    /// Names are stored for the life of the process. Name limits, not requests.
+    /// Names are never freed. Use a fixed name per limit, not a name per request.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
@@ -37,23 +37,24 @@ impl RateLimiterBuilder {
 
     /// Sets the clock. Default: [`Clock::system`], which works under every runtime.
     ///
-    /// A clock that is ahead and then set back by more than two seconds leaves the limiter empty,
-    /// but not waiting for the later time. If the clock then returns to the later time, the tokens
-    /// granted there count again.
+    /// If the clock is set back by more than two seconds, the limiter becomes empty and refills
+    /// from the earlier time. If the clock then returns to the later time, the tokens that were
+    /// granted at that time are counted as used again.
     ///
-    /// A limiter counts time for at least thirteen years after it was built. Then its time stops:
-    /// it grants what is left of its burst and nothing more.
+    /// A limiter measures time for at least thirteen years after it was built. After that no tokens
+    /// become available: the limiter grants the remaining tokens of its burst and then denies every
+    /// request.
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Sets the observer. Default: none; a denial then reports nothing and costs nothing more.
+    /// Sets the observer. Default: none; a denial then emits no event and has no additional cost.
     ///
-    /// It receives an event of kind `denied` for each denied request, with `wanted`, `limit`,
-    /// `remaining` and, if it is known, `retry_after`, on the thread of the request; and an event
-    /// of kind `reconfigured`, with `limit`, for each change of the quota.
+    /// For each denied request the observer receives an event of kind `denied`, on the thread of
+    /// the request. Its fields are `wanted`, `limit`, `remaining` and, if known, `retry_after`. For
+    /// each change of the quota it receives an event of kind `reconfigured` with the field `limit`.
     ///
     /// ```
     /// use mainstay::{event::Event, rate::{Quota, RateLimiter}};
@@ -70,10 +71,11 @@ impl RateLimiterBuilder {
         self
     }
 
-    /// Builds the limiter, full.
+    /// Builds the limiter. All tokens of its burst are available.
     ///
     /// # Errors
-    /// The quota is [out of range](Quota#accepted-quotas), or the name is not accepted.
+    /// Returns an error if the quota is [out of range](Quota#accepted-quotas) or the name is
+    /// invalid.
     pub fn build(self) -> Result<RateLimiter, ConfigError> {
         let gcra = Gcra::new(&self.quota)?;
         let name = policy::name(&self.name)?;

@@ -1,4 +1,4 @@
-//! The events of a limiter, reported to its observer.
+//! The events that a limiter reports to its observer.
 
 use super::POLICY;
 use super::grant::Denied;
@@ -7,7 +7,7 @@ use crate::sync::atomic::Ordering;
 use crate::sync::{PlainArc, PlainAtomicU64};
 use crate::time::Instant;
 
-/// Reports events.
+/// Reports the events of one limiter to its observer, if it has one.
 pub(super) struct Emitter {
     pub(super) name: &'static str,
     observer: Option<PlainArc<dyn Observer>>,
@@ -15,7 +15,7 @@ pub(super) struct Emitter {
     changes: Outbox<Change>,
 }
 
-/// Another quota was put into force.
+/// A change of the quota, queued for the observer.
 #[derive(Clone, Copy)]
 struct Change {
     sequence: u64,
@@ -28,12 +28,13 @@ impl Emitter {
         Self { name, observer, denials: PlainAtomicU64::new(0), changes: Outbox::new() }
     }
 
-    /// Reports an event of kind `denied`, with `wanted`, `limit`, `remaining` and, if it is known,
-    /// `retry_after`; returns its argument.
+    /// Reports an event of kind `denied`, with the fields `wanted`, `limit`, `remaining` and, if
+    /// known, `retry_after`. Returns `denied`.
     #[inline(always)]
     pub(super) fn denied(&self, denied: Denied, at: impl FnOnce() -> Instant) -> Denied {
         if let Some(observer) = &self.observer {
-            // By value: a reference would force it into memory also without an observer.
+            // Passed by value: a reference would force `denied` into memory even without an
+            // observer.
             self.emit_denied(&**observer, denied, at());
         }
         denied
@@ -50,13 +51,13 @@ impl Emitter {
             ("retry_after", EventValue::Duration(retry_after.unwrap_or_default())),
         ];
         let fields = &fields[..fields.len() - usize::from(retry_after.is_none())];
-        // Ordering: relaxed; only the number matters, and it is unique.
+        // Ordering: relaxed, because the sequence number only needs to be unique.
         let sequence = self.denials.fetch_add(1, Ordering::Relaxed) + 1;
         let event = self.event("denied", sequence, at, fields);
         self.changes.notify(|| observer.observe(&event), |change| self.emit(observer, change));
     }
 
-    /// Reports an event of kind `reconfigured` with the new `limit`.
+    /// Reports an event of kind `reconfigured`, with the new limit in the field `limit`.
     pub(super) fn reconfigured(&self, limit: u32, at: Instant) {
         if let Some(observer) = &self.observer {
             self.changes.commit(|sequence| Some(Change { sequence, at, limit }));

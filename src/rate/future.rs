@@ -1,4 +1,4 @@
-//! Waiting for tokens: as a task, and as a thread.
+//! Asynchronous and blocking waits for tokens.
 
 use super::engine::{Engine, EngineRef, Waiter, WaiterPoll};
 use super::{Denied, Grant, RateLimiter, Shared};
@@ -12,19 +12,22 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-/// The future of [`RateLimiter::acquire`](super::RateLimiter::acquire) and its variants.
+/// A future that waits for tokens; returned by
+/// [`RateLimiter::acquire`](super::RateLimiter::acquire) and its variants.
 ///
 /// # Cancel safety
-/// Dropping it leaves the queue; nothing had been taken, and the waiters behind it move up.
+/// Dropping the future removes it from the queue. No tokens are taken, and the waiters behind it
+/// move forward.
 #[pin_project]
 #[must_use = "futures do nothing unless polled"]
 pub struct RateLimiterAcquireFuture<'a>(#[pin] AcquireFuture<&'a Shared>);
 
-/// A future that waits for admission by a limiter and keeps it alive; made by
+/// A future that waits for admission by a limiter and keeps the limiter alive; returned by
 /// [`OwnedGuard::admit_owned`](crate::policy::OwnedGuard::admit_owned).
 ///
 /// # Cancel safety
-/// Dropping it leaves the queue; nothing had been taken, and the waiters behind it move up.
+/// Dropping the future removes it from the queue. No tokens are taken, and the waiters behind it
+/// move forward.
 #[pin_project]
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
@@ -35,6 +38,7 @@ impl RefUnwindSafe for RateLimiterAcquireFuture<'_> {}
 impl UnwindSafe for OwnedRateLimiterAcquireFuture {}
 impl RefUnwindSafe for OwnedRateLimiterAcquireFuture {}
 
+/// The common implementation of the public futures.
 #[pin_project]
 struct AcquireFuture<R: SharedRef> {
     limiter: R,
@@ -47,7 +51,7 @@ struct AcquireFuture<R: SharedRef> {
     is_completed: bool,
 }
 
-/// A limiter, borrowed or owned.
+/// A borrowed or owned reference to a limiter.
 trait SharedRef: EngineRef + Clone {
     fn shared(&self) -> &Shared;
 }
@@ -76,14 +80,16 @@ impl SharedRef for RateLimiter {
     }
 }
 
-/// What a wait does next.
+/// The next step of a wait.
 enum Next {
     Return(Result<Grant, Denied>),
-    /// Polls again when woken, or at this instant.
+    /// Poll again when woken, or at this instant.
     Wait(Option<Instant>),
 }
 
 impl Shared {
+    /// Polls `waiter` and returns the next step of its wait. At the deadline, removes the waiter
+    /// from the queue and denies the request.
     fn poll_waiter(
         &self,
         waiter: &mut Waiter<impl EngineRef>,

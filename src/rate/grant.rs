@@ -1,4 +1,4 @@
-//! What a limiter returns: [`Grant`], [`Denied`], [`RateLimitStatus`].
+//! The results of a request: [`Grant`], [`Denied`] and [`RateLimitStatus`].
 
 use super::engine::Gcra;
 use super::timeline::Nanos;
@@ -7,21 +7,21 @@ use crate::time::seconds;
 use std::fmt;
 use std::time::Duration;
 
-/// The state of a limiter at the moment of a decision: all that the header fields of a response
-/// need.
+/// The state of a limiter at the time of a decision, with all values for the rate limit header
+/// fields of an HTTP response.
 ///
-/// [`RateLimiter::peek`](super::RateLimiter::peek) returns it, and [`Grant`] and [`Denied`] contain
-/// it.
+/// It is returned by [`RateLimiter::peek`](super::RateLimiter::peek), and is part of every
+/// [`Grant`] and [`Denied`].
 ///
-/// | header field | from |
+/// | header field | method |
 /// |---|---|
 /// | `RateLimit-Limit`, or `q` of a `RateLimit-Policy` | [`limit`](Self::limit): the burst |
 /// | `RateLimit-Remaining`, or `r` of a `RateLimit` | [`remaining`](Self::remaining) |
 /// | `RateLimit-Reset`, or `t` of a `RateLimit` | [`reset_after_secs`](Self::reset_after_secs) |
 /// | `Retry-After` | [`retry_after_secs`](Self::retry_after_secs) |
 ///
-/// The decision itself is included: a token that was granted is no longer remaining. The figures
-/// are computed when they are read, so figures that are not read cost nothing.
+/// The status includes the decision itself: tokens that were just granted are not counted as
+/// remaining. Each value is computed when its method is called, so unused values cost nothing.
 #[derive(Clone, Copy)]
 pub struct RateLimitStatus {
     pub(super) gcra: Gcra,
@@ -29,29 +29,31 @@ pub struct RateLimitStatus {
     pub(super) ahead: u64,
     pub(super) now: Nanos,
     pub(super) wanted: u32,
-    /// In here, where it fills a gap.
+    /// The tokens granted. Part of [`Grant`], but stored here because it fits into the padding.
     pub(super) granted: u32,
 }
 
 impl RateLimitStatus {
-    /// Returns the number of tokens of a full limiter: the burst. `u32::MAX` if there is no limit.
+    /// Returns the number of tokens of a full limiter: the burst, or `u32::MAX` if there is no
+    /// limit.
     #[must_use]
     pub const fn limit(&self) -> u32 {
         self.gcra.limit()
     }
 
-    /// Returns the number of tokens that are available. It is 0 while there are waiters.
+    /// Returns the number of available tokens. It is 0 while there are waiters.
     #[must_use]
     pub const fn remaining(&self) -> u32 {
         self.gcra.remaining(self.ahead, self.gcra.units(self.now))
     }
 
-    /// Returns the time after which the requested number of tokens is available (again), if no
-    /// other request comes first. Zero if it is available now. `None` if it never will be: the
-    /// request exceeds the [`limit`](Self::limit).
+    /// Returns the time after which a request for the same number of tokens would be granted, if no
+    /// other request is granted first. Returns zero if the tokens are available now, and `None` if
+    /// they will never be available, for example because the request exceeds the
+    /// [`limit`](Self::limit).
     ///
-    /// The time is exact: one nanosecond earlier the request would be denied. Tokens that queued
-    /// waiters wait for are included.
+    /// The time is exact: one nanosecond earlier the request would be denied. It includes the time
+    /// for the tokens of queued waiters.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         if self.wanted == 0 || self.gcra.is_unlimited() {
@@ -72,8 +74,8 @@ impl RateLimitStatus {
         self.retry_after().map(seconds)
     }
 
-    /// Returns the time after which the limiter is full again if there are no requests.
-    /// [`Duration::MAX`] if it never is.
+    /// Returns the time after which the limiter is full again if there are no requests, or
+    /// [`Duration::MAX`] if it will never be full.
     #[must_use]
     pub const fn reset_after(&self) -> Duration {
         match self.gcra.nanos(self.ahead) {
@@ -82,8 +84,8 @@ impl RateLimitStatus {
         }
     }
 
-    /// Returns [`reset_after`](Self::reset_after) in whole seconds, rounded up. `u64::MAX` if the
-    /// limiter is never full again.
+    /// Returns [`reset_after`](Self::reset_after) in whole seconds, rounded up, or `u64::MAX` if
+    /// the limiter will never be full.
     #[must_use]
     pub const fn reset_after_secs(&self) -> u64 {
         seconds(self.reset_after())
@@ -110,7 +112,7 @@ impl fmt::Debug for RateLimitStatus {
     }
 }
 
-/// Tokens that a limiter granted. Dropping it does not return them; see
+/// Tokens granted by a limiter. Dropping a `Grant` does not return the tokens; see
 /// [`RateLimiter::refund`](super::RateLimiter::refund).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Grant {
@@ -118,12 +120,12 @@ pub struct Grant {
     pub(super) history: History,
 }
 
-/// What had happened to a limiter before it granted something; see `Engine::refund`.
+/// The counters of a limiter as they were before a grant; see `Engine::refund`.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct History {
-    /// Units that refunds had taken off the TAT.
+    /// The total number of units that refunds had subtracted from the TAT.
     pub(super) refunded: u64,
-    /// How many times the quota had changed.
+    /// The number of changes of the quota.
     pub(super) changes: u64,
 }
 
@@ -146,7 +148,7 @@ impl Grant {
         self.status.limit()
     }
 
-    /// Returns the number of tokens left; see [`RateLimitStatus::remaining`].
+    /// Returns the number of remaining tokens; see [`RateLimitStatus::remaining`].
     #[must_use]
     pub const fn remaining(&self) -> u32 {
         self.status.remaining()
@@ -159,7 +161,8 @@ impl Grant {
         self.status.reset_after()
     }
 
-    /// For a request of up to `n` tokens that was decided as one for a single token.
+    /// Converts the grant of a request for up to `n` tokens, which was decided as a request for one
+    /// token. An unlimited quota grants all `n`.
     pub(super) const fn up_to(mut self, n: u32) -> Self {
         if self.status.gcra.is_unlimited() {
             (self.status.wanted, self.status.granted) = (n, n);
@@ -177,7 +180,7 @@ impl fmt::Debug for Grant {
     }
 }
 
-/// The error of a request that a limiter denied. It converts into [`Rejection`] and
+/// The error returned when a limiter denies a request. It converts into [`Rejection`] and
 /// [`Error`](crate::error::Error).
 ///
 /// ```
@@ -209,18 +212,20 @@ impl Denied {
         self.status
     }
 
-    /// Returns the name of the limiter that denied the request. Of a
-    /// [group](super::RateLimiterGroup), it is the limiter with the longest time to wait.
+    /// Returns the name of the limiter that denied the request. For a
+    /// [group](super::RateLimiterGroup), it is the member with the longest
+    /// [`retry_after`](Self::retry_after).
     #[must_use]
     pub const fn policy(&self) -> &'static str {
         self.policy
     }
 
-    /// Returns why the request was denied.
+    /// Returns the reason why the request was denied.
     ///
-    /// [`RateLimited`](Reason::RateLimited), or of a [keyed limiter](super::KeyedRateLimiter) also
-    /// [`Exhausted`](Reason::Exhausted) if it cannot store another key, and
-    /// [`Misconfigured`](Reason::Misconfigured) if the quota of the key is out of range.
+    /// It is [`RateLimited`](Reason::RateLimited) in most cases. A [keyed
+    /// limiter](super::KeyedRateLimiter) also returns [`Exhausted`](Reason::Exhausted) if it cannot
+    /// store another key, and [`Misconfigured`](Reason::Misconfigured) if the quota of the key is
+    /// out of range.
     #[must_use]
     pub const fn reason(&self) -> Reason {
         self.reason
@@ -232,17 +237,18 @@ impl Denied {
         self.status.limit()
     }
 
-    /// Returns the number of tokens available; see [`RateLimitStatus::remaining`].
+    /// Returns the number of available tokens; see [`RateLimitStatus::remaining`].
     #[must_use]
     pub const fn remaining(&self) -> u32 {
         self.status.remaining()
     }
 
     /// Returns the time after which the request would be granted, or `None` if it never would be;
-    /// see [`RateLimitStatus::retry_after`]. It is never zero.
+    /// see
+    /// [`RateLimitStatus::retry_after`]. It is never zero.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
-        // The last waiter may be leaving the queue at this moment.
+        // The status may say zero if the last waiter leaves the queue concurrently.
         self.status.retry_after().map(|after| after.max(Duration::from_nanos(1)))
     }
 

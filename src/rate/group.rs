@@ -1,4 +1,4 @@
-//! Several limits at once: [`RateLimiterGroup`].
+//! Requests that several limiters must grant: [`RateLimiterGroup`].
 
 use super::engine::Engine;
 use super::grant::RateLimitStatus;
@@ -13,21 +13,21 @@ use std::time::Duration;
 /// A group of limiters that must all grant a request: tokens are taken from each of them, or from
 /// none.
 ///
-/// All members are checked first, and tokens are taken only if each has them. So a request that one
-/// limiter denies takes nothing from the others. If another thread takes tokens in between, those
-/// taken so far are [refunded](RateLimiter::refund). The error names the limiter with the longest
-/// time to wait.
+/// All members are checked first, and tokens are taken only if every member has enough. A request
+/// that one limiter denies therefore takes nothing from the others. If another thread takes tokens
+/// between the check and the grant, the tokens taken so far are [refunded](RateLimiter::refund).
+/// The error names the limiter with the longest `retry_after`.
 ///
-/// A limiter that is in the group several times is charged as many times.
+/// If a limiter is in the group several times, each request takes its tokens that many times.
 ///
-/// A group does not wait: a waiter in several queues at once would hold up all of them.
+/// A group has no waiting methods: a waiter in several queues at once would delay all of them.
 ///
 /// ```
 /// use mainstay::rate::{Quota, RateLimiter, RateLimiterGroup};
 ///
 /// let shared = RateLimiter::builder(Quota::per_second(5_000)).name("all tenants").build()?;
 /// let second = RateLimiter::builder(Quota::per_second(10)).name("10 a second").build()?;
-/// // Up to 1,099 on the first day: the burst, and what becomes available meanwhile.
+/// // Up to 1,099 on the first day: the burst, and the tokens that become available during the day.
 /// let day = RateLimiter::builder(Quota::per_day(1_000).burst(100)).name("1,000 a day").build()?;
 /// let limits = RateLimiterGroup::new([&second, &day, &shared]);
 /// if let Err(denied) = limits.try_acquire() {
@@ -40,21 +40,22 @@ pub struct RateLimiterGroup {
     members: PlainArc<[Member]>,
 }
 
-/// A limiter, and how many times it is in the group. Each limiter is one member: two would pass the
-/// check one by one, and then only one of them could take its tokens.
+/// A limiter, and how many times it is in the group. A limiter that was passed twice is stored as
+/// one member. Two members could both pass the check when there are tokens for only one of them.
 #[derive(Clone, Debug)]
 struct Member {
     limiter: RateLimiter,
     times: u32,
 }
 
-/// How often a request checks all members, if another thread comes first each time. A bound,
-/// because two groups that share limiters could otherwise deny each other forever.
+/// The maximum number of times that a request checks all members again after another thread took
+/// the tokens. Without a bound, two groups that share limiters could take each other's tokens
+/// forever.
 const MAX_ROUNDS: usize = 16;
 
 impl RateLimiterGroup {
-    /// Creates a group of `limiters`. They may also be used by themselves and in other groups. An
-    /// empty group grants every request.
+    /// Creates a group of `limiters`. The limiters may also be used on their own and in other
+    /// groups. An empty group grants every request.
     #[must_use]
     pub fn new<'a>(limiters: impl IntoIterator<Item = &'a RateLimiter>) -> Self {
         let mut members: Vec<Member> = Vec::new();
@@ -68,15 +69,15 @@ impl RateLimiterGroup {
         Self { members: members.into() }
     }
 
-    /// Takes one token from each limiter, or from none.
+    /// Takes one token from each limiter, or from none of them.
     ///
     /// # Errors
-    /// One of them has no token, or has waiters.
+    /// Returns an error if one of the limiters has no token or has waiters.
     pub fn try_acquire(&self) -> Result<(), Denied> {
         self.try_acquire_n(1)
     }
 
-    /// Takes `n` tokens from each limiter, or from none.
+    /// Takes `n` tokens from each limiter, or from none of them.
     ///
     /// ```
     /// use mainstay::rate::{Quota, RateLimiter, RateLimiterGroup};
@@ -90,7 +91,7 @@ impl RateLimiterGroup {
     /// ```
     ///
     /// # Errors
-    /// One of them has fewer than `n` tokens, or has waiters.
+    /// Returns an error if one of the limiters has fewer than `n` tokens or has waiters.
     pub fn try_acquire_n(&self, n: u32) -> Result<(), Denied> {
         self.admit(n, Context::new())
     }
@@ -111,7 +112,8 @@ impl RateLimiterGroup {
         denial.map_or(Ok(()), |(limiter, status)| Err(limiter.0.deny(status)))
     }
 
-    /// The limiter that would deny the request; of several, the one with the longest time to wait.
+    /// Returns the limiter that would deny the request, or the one with the longest `retry_after`
+    /// if there are several.
     fn check<'a>(&'a self, n: u32, mut cx: Context) -> Option<(&'a RateLimiter, RateLimitStatus)> {
         let denies = |member: &'a Member| {
             let Member { limiter, times } = member;
@@ -125,7 +127,8 @@ impl RateLimiterGroup {
     }
 }
 
-/// Takes `n` tokens from all of `members`, or from none; then it returns the member that denied.
+/// Takes `n` tokens from all of `members`, or from none. Returns the limiter that denied the
+/// request, if any.
 fn take(members: &[Member], n: u32, mut cx: Context) -> Option<(&RateLimiter, RateLimitStatus)> {
     let (Member { limiter, times }, others) = members.split_first()?;
     let own = n.saturating_mul(*times);
@@ -136,7 +139,8 @@ fn take(members: &[Member], n: u32, mut cx: Context) -> Option<(&RateLimiter, Ra
     }
 }
 
-/// The engine of a limiter, and the time. Limiters on one clock share a reading of it.
+/// Returns the engine of a limiter and the current time. Limiters that share a clock share one
+/// reading of it.
 fn at_one_time<'a>(limiter: &'a RateLimiter, cx: &mut Context) -> (&'a Engine, Nanos) {
     let shared = &*limiter.0;
     *cx = cx.on(shared.timeline.clock());

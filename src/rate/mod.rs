@@ -1,23 +1,32 @@
-//! A rate limiter that never grants more than its limit and serves waiters in order.
+//! A rate limiter that never exceeds its limit and serves waiters in FIFO order.
 //!
-//! A limit protects a server from its callers, or a caller from paying for more than it agreed to.
-//! [`RateLimiter`] is one limit, [`KeyedRateLimiter`] one per key (tenant, address, API token) for
-//! up to millions of keys, and [`RateLimiterGroup`] several limits that must all agree. In a
-//! [`Pipeline`](crate::pipeline) a limiter is a guard, plain or as a [`RateLimitPolicy`] with a
-//! cost and a longest wait. Cloning a limiter is cheap, and all clones are the same limiter.
+//! A rate limit protects a server from overload, or keeps a client within the quota of a service.
+//! [`RateLimiter`] enforces one limit. [`KeyedRateLimiter`] enforces a limit per key (tenant,
+//! address, API token) for up to millions of keys. [`RateLimiterGroup`] combines several limiters
+//! that must all grant a request. In a [`Pipeline`](crate::pipeline) a limiter is a guard, either
+//! directly or as a [`RateLimitPolicy`] with a cost and a maximum wait. Cloning a limiter is
+//! inexpensive, and all clones refer to the same limiter.
 //!
 //! # Examples
 //!
 //! ```
 //! use mainstay::rate::{Quota, RateLimiter};
-//! use std::time::Duration;
 //!
 //! let limiter = RateLimiter::new(Quota::per_second(100).burst(20))?;
 //! match limiter.try_acquire() {
 //!     Ok(grant) => println!("granted; {} left", grant.remaining()),
 //!     Err(denied) => println!("retry after {:?}", denied.retry_after()),
 //! }
-//! // Waiting, as a task and as a thread.
+//! # Ok::<(), mainstay::error::ConfigError>(())
+//! ```
+//!
+//! Waiting for tokens, asynchronously and blocking the thread:
+//!
+//! ```
+//! use mainstay::rate::{Quota, RateLimiter};
+//! use std::time::Duration;
+//!
+//! let limiter = RateLimiter::new(Quota::per_second(100))?;
 //! # futures::executor::block_on(async {
 //! limiter.acquire().await?;
 //! limiter.acquire_n_timeout(5, Duration::from_millis(200)).await?;
@@ -29,8 +38,9 @@
 //!
 //! # How it works
 //!
-//! Tokens become available evenly, one every `period / count`. Up to a burst of them accumulate
-//! while there are no requests. There are no fixed windows, and so no double rate at their borders.
+//! Tokens become available evenly, one every `period / count`. Up to one burst of tokens
+//! accumulates while there are no requests. There are no fixed windows, so the rate cannot double
+//! at the boundary of two windows.
 //!
 //! <div>
 #![doc = include_str!("timeline.svg")]
@@ -38,54 +48,58 @@
 //!
 //! The algorithm is the generic cell rate algorithm (GCRA; ITU-T Recommendation I.371), which is a
 //! token bucket stored as one number: the *theoretical arrival time*, at which the limiter is full
-//! again. A request for *n* tokens moves it *n* intervals into the future. If that is at most one
-//! burst ahead of now, the request is granted.
+//! again. A request for *n* tokens moves it *n* intervals into the future. The request is granted
+//! if the new time is at most one burst ahead of the current time.
 //!
 //! ## The guarantee
 //!
-//! In any window of length *w*, at most `burst + rate × (w + 1 ns)` tokens are granted to requests
-//! that do not wait. The nanosecond is the resolution of the clock; the rate is exact to one part
-//! in 2^63. This holds
+//! In any time window of length *w*, at most `burst + rate × (w + 1 ns)` tokens are granted to
+//! requests that do not wait. The nanosecond is the resolution of the clock; the rate is exact to
+//! one part in 2^63. This bound holds
 //!
 //! - for any number of threads and any interleaving of them;
-//! - when a thread decides by an old reading of the clock, or the clock goes back: the state never
-//!   moves to an earlier time on account of an old reading;
-//! - across [changes](RateLimiter::reconfigure) of the quota, with the larger burst, and with each
-//!   rate for as long as it was in force.
+//! - when a thread uses an old reading of the clock, or the clock goes back: an old reading never
+//!   moves the state to an earlier time;
+//! - across [changes](RateLimiter::reconfigure) of the quota, if `burst` is the larger burst and
+//!   each rate is multiplied by the time for which it was in force.
 //!
-//! With waiters it is `burst + rate × (w + 20 ms)`; see below. Tokens that were
-//! [refunded](RateLimiter::refund) do not count.
+//! With waiters, the bound is `burst + rate × (w + 20 ms)`, as the next section explains. Tokens
+//! that were [refunded](RateLimiter::refund) are not counted.
 //!
 //! ## Waiting
 //!
-//! Waiters are queued in FIFO order, threads and tasks together. Tokens are not assigned in
-//! advance: the first waiter takes them when they are available. So a waiter that gives up wastes
-//! nothing. Only the first waiter has a timer, and those with a time limit. While there are
+//! Waiting threads and tasks share one FIFO queue. Tokens are not assigned in advance: the first
+//! waiter takes its tokens when they are available. A waiter that leaves the queue therefore wastes
+//! no tokens. Only the first waiter and waiters with a timeout have a timer. While there are
 //! waiters, requests that do not wait ([`try_acquire`](RateLimiter::try_acquire),
 //! [`reserve`](RateLimiter::reserve)) are denied.
 //!
-//! Timers are late: by 1 ms with tokio, and by some 10 ms on a loaded machine. A waiter that is
-//! woken late is counted from the time at which its tokens were available, not from the time at
-//! which it woke up. So waiters receive the full rate at any burst: after a late wake-up several
-//! waiters are granted their tokens together. At most 20 ms of delay are made up for. No waiter is
-//! granted tokens before they are available, so at *t* after the start, at most `burst + rate × t`
-//! have been granted in total.
+//! Timers fire late: by about 1 ms with tokio, and by about 10 ms on a loaded machine. A waiter
+//! that is woken late is counted from the time at which its tokens became available, not from the
+//! time of its wake-up. Waiters therefore receive the full rate at any burst: after a late wake-up,
+//! several waiters are granted their tokens together. A delay of at most 20 ms is compensated in
+//! this way. No waiter is granted tokens before they are available, so at most `burst + rate × t`
+//! tokens have been granted in total at time *t* after the start.
 //!
-//! A first waiter whose task keeps the future without polling it holds up the others.
+//! As in every fair queue, the first waiter blocks the others while its task holds the future but
+//! does not poll it.
 //!
 //! # Observability
 //!
 //! An [observer](RateLimiterBuilder::observer) receives an event for each denied request, on the
-//! thread of that request. Under overload its cost (a shared lock, a log line) is that of a denial.
+//! thread of that request. Under overload there are many denials, and the observer adds its cost to
+//! each: `telemetry::MetricsObserver` acquires a lock that all threads share, and
+//! `telemetry::TracingObserver` writes a log line.
 //!
 //! # Cancel safety
 //!
-//! Dropping a future of a limiter leaves the queue. Nothing had been taken.
+//! Dropping the future of a waiting method removes the waiter from the queue. No tokens are taken.
 //!
 //! # Performance
 //!
-//! A grant costs a reading of the clock, a few loads and one compare-and-swap. A denial writes
-//! nothing, so it does not slow down grants. Neither allocates; waiting arms a timer.
+//! A grant costs a reading of the clock, a few loads and one compare-and-swap. A denial writes no
+//! shared memory, so denied requests do not slow down granted requests. Neither allocates. A wait
+//! starts a timer.
 
 mod config;
 mod engine;
@@ -124,15 +138,15 @@ use policy::POLICY;
 use shared::Shared;
 use std::time::Duration;
 
-/// A rate limiter: at most [`burst`](Quota::burst) requests at once, and `rate` per second on
-/// average.
+/// A rate limiter that grants at most [`burst`](Quota::burst) tokens at once, and the rate of its
+/// [`Quota`] on average.
 ///
 /// See the [module](self) for examples, the exact guarantee and how waiting works.
 #[derive(Clone)]
 pub struct RateLimiter(PlainArc<Shared>);
 
 impl RateLimiter {
-    /// Creates a limiter on the system clock, full.
+    /// Creates a limiter with the system clock. All tokens of its burst are available.
     ///
     /// ```
     /// use mainstay::rate::{Quota, RateLimiter};
@@ -143,12 +157,12 @@ impl RateLimiter {
     /// ```
     ///
     /// # Errors
-    /// The quota is [out of range](Quota#accepted-quotas).
+    /// Returns an error if the quota is [out of range](Quota#accepted-quotas).
     pub fn new(quota: Quota) -> Result<Self, ConfigError> {
         Self::builder(quota).build()
     }
 
-    /// Returns a builder, with the [defaults](self#defaults).
+    /// Creates a builder of a limiter with the given `quota`.
     ///
     /// ```
     /// use mainstay::rate::{Quota, RateLimiter};
@@ -165,14 +179,14 @@ impl RateLimiter {
     /// Takes one token if one is available and there are no waiters.
     ///
     /// # Errors
-    /// No token is available, or there are waiters.
+    /// Returns an error if no token is available or there are waiters.
     #[inline]
     pub fn try_acquire(&self) -> Result<Grant, Denied> {
         self.try_acquire_n(1)
     }
 
-    /// Takes `n` tokens, all or none, if they are available and there are no waiters. A request for
-    /// 0 tokens is always granted.
+    /// Takes `n` tokens if all of them are available and there are no waiters, and otherwise none.
+    /// A request for 0 tokens is always granted.
     ///
     /// ```
     /// use mainstay::rate::{Quota, RateLimiter};
@@ -185,14 +199,14 @@ impl RateLimiter {
     /// ```
     ///
     /// # Errors
-    /// Fewer than `n` tokens are available, or there are waiters.
+    /// Returns an error if fewer than `n` tokens are available or there are waiters.
     #[inline]
     pub fn try_acquire_n(&self, n: u32) -> Result<Grant, Denied> {
         self.0.try_acquire(n, self.0.timeline.now())
     }
 
-    /// Takes up to `n` tokens, as many as are available, if there are no waiters.
-    /// [`Grant::granted`] returns how many.
+    /// Takes as many tokens as are available, up to `n`, if there are no waiters.
+    /// [`Grant::granted`] returns the number of tokens taken.
     ///
     /// ```
     /// use mainstay::rate::{Quota, RateLimiter};
@@ -204,7 +218,7 @@ impl RateLimiter {
     /// ```
     ///
     /// # Errors
-    /// No token is available, or there are waiters.
+    /// Returns an error if no token is available or there are waiters.
     pub fn try_acquire_up_to(&self, n: u32) -> Result<Grant, Denied> {
         let shared = &*self.0;
         shared.engine.take_up_to(n, shared.checked_now()).map_err(|status| shared.deny(status))
@@ -213,10 +227,10 @@ impl RateLimiter {
     /// Waits for one token.
     ///
     /// # Errors
-    /// The quota grants nothing.
+    /// Completes with an error if the quota grants nothing.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the queue; nothing had been taken.
+    /// Dropping the future removes it from the queue. No tokens are taken.
     #[inline]
     pub fn acquire(&self) -> RateLimiterAcquireFuture<'_> {
         self.acquire_n(1)
@@ -237,16 +251,17 @@ impl RateLimiter {
     /// ```
     ///
     /// # Errors
-    /// `n` exceeds the limit, also if a new quota lowers the limit while it waits.
+    /// Completes with an error if `n` exceeds the limit, including a limit that is lowered during
+    /// the wait.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the queue; nothing had been taken.
+    /// Dropping the future removes it from the queue. No tokens are taken.
     #[inline]
     pub fn acquire_n(&self, n: u32) -> RateLimiterAcquireFuture<'_> {
         RateLimiterAcquireFuture::new(&self.0, n, None)
     }
 
-    /// Waits for one token, for no longer than `timeout`, counted from this call.
+    /// Waits for one token for at most `timeout`, measured from this call.
     ///
     /// ```
     /// # use mainstay::{rate::{Quota, RateLimiter}, time::ManualClock};
@@ -261,24 +276,25 @@ impl RateLimiter {
     /// ```
     ///
     /// # Errors
-    /// The time limit has passed. Returned immediately if the token will not be available within
-    /// it.
+    /// Completes with an error when the timeout has elapsed, or immediately if the token will not
+    /// be available in time.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the queue; nothing had been taken.
+    /// Dropping the future removes it from the queue. No tokens are taken.
     #[inline]
     pub fn acquire_timeout(&self, timeout: Duration) -> RateLimiterAcquireFuture<'_> {
         self.acquire_n_timeout(1, timeout)
     }
 
-    /// Waits for `n` tokens, for no longer than `timeout`, counted from this call. As
-    /// [`acquire_timeout`](Self::acquire_timeout) otherwise.
+    /// Waits for `n` tokens for at most `timeout`, measured from this call. Otherwise the same as
+    /// [`acquire_timeout`](Self::acquire_timeout).
     ///
     /// # Errors
-    /// `n` exceeds the limit; or the time limit has passed, or cannot suffice.
+    /// Completes with an error if `n` exceeds the limit, when the timeout has elapsed, or
+    /// immediately if the tokens will not be available in time.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the queue; nothing had been taken.
+    /// Dropping the future removes it from the queue. No tokens are taken.
     #[inline]
     pub fn acquire_n_timeout(&self, n: u32, timeout: Duration) -> RateLimiterAcquireFuture<'_> {
         let deadline = self.0.timeline.clock().now() + timeout;
@@ -288,7 +304,7 @@ impl RateLimiter {
     /// Waits for one token, blocking the thread.
     ///
     /// # Errors
-    /// The quota grants nothing.
+    /// Returns an error if the quota grants nothing.
     pub fn acquire_blocking(&self) -> Result<Grant, Denied> {
         self.acquire_n_blocking(1)
     }
@@ -306,12 +322,12 @@ impl RateLimiter {
     /// ```
     ///
     /// # Errors
-    /// `n` exceeds the limit.
+    /// Returns an error if `n` exceeds the limit.
     pub fn acquire_n_blocking(&self, n: u32) -> Result<Grant, Denied> {
         self.0.acquire_blocking(n, None, self.0.timeline.clock().now())
     }
 
-    /// Waits for one token, for no longer than `timeout`, blocking the thread.
+    /// Waits for one token for at most `timeout`, blocking the thread.
     ///
     /// ```
     /// use mainstay::rate::{Quota, RateLimiter};
@@ -325,34 +341,36 @@ impl RateLimiter {
     /// ```
     ///
     /// # Errors
-    /// The time limit has passed. Returned immediately if the token will not be available within
-    /// it.
+    /// Returns an error when the timeout has elapsed, or immediately if the token will not be
+    /// available in time.
     pub fn acquire_blocking_timeout(&self, timeout: Duration) -> Result<Grant, Denied> {
         self.acquire_n_blocking_timeout(1, timeout)
     }
 
-    /// Waits for `n` tokens, for no longer than `timeout`, blocking the thread. As
-    /// [`acquire_blocking_timeout`](Self::acquire_blocking_timeout) otherwise.
+    /// Waits for `n` tokens for at most `timeout`, blocking the thread. Otherwise the same as
+    /// [`acquire_blocking_timeout`](Self::acquire_blocking_timeout).
     ///
     /// # Errors
-    /// `n` exceeds the limit; or the time limit has passed, or cannot suffice.
+    /// Returns an error if `n` exceeds the limit, when the timeout has elapsed, or immediately if
+    /// the tokens will not be available in time.
     pub fn acquire_n_blocking_timeout(&self, n: u32, timeout: Duration) -> Result<Grant, Denied> {
         let now = self.0.timeline.clock().now();
         self.0.acquire_blocking(n, Some(now + timeout), now)
     }
 
-    /// Takes one token now for use at the time at which it will be available.
+    /// Reserves one token for use at the time at which it will be available.
     ///
-    /// The [`Reservation`] returns that time. Later requests come after it. Dropping the
-    /// reservation before its time returns the token.
+    /// The [`Reservation`] returns that time. Later requests are granted only tokens after it.
+    /// Dropping the reservation before its time returns the token if nothing else was taken since.
     ///
     /// # Errors
-    /// There are waiters, or the quota grants nothing.
+    /// Returns an error if there are waiters, if the quota grants nothing, or if the token will not
+    /// be available within four years.
     pub fn reserve(&self) -> Result<Reservation, Denied> {
         self.reserve_n(1)
     }
 
-    /// Takes `n` tokens now for use at the time at which they will be available; see
+    /// Reserves `n` tokens for use at the time at which they will be available; see
     /// [`reserve`](Self::reserve).
     ///
     /// ```
@@ -366,7 +384,8 @@ impl RateLimiter {
     /// ```
     ///
     /// # Errors
-    /// `n` exceeds the limit, there are waiters, or the time is more than four years away.
+    /// Returns an error if `n` exceeds the limit, if there are waiters, or if the tokens will not
+    /// be available within four years.
     pub fn reserve_n(&self, n: u32) -> Result<Reservation, Denied> {
         let shared = &*self.0;
         match shared.engine.reserve(n, shared.checked_now()) {
@@ -375,11 +394,11 @@ impl RateLimiter {
         }
     }
 
-    /// Takes `n` tokens whether they are available or not: for an operation that turned out to cost
-    /// more than was taken for it.
+    /// Takes `n` tokens, whether they are available or not. Use this for an operation that turned
+    /// out to cost more tokens than were taken for it.
     ///
-    /// Later requests and the present waiters wait until the debt is repaid. A debt is limited to
-    /// four years.
+    /// No tokens are available, to requests or to waiters, until the missing tokens have become
+    /// available again. This delay is limited to four years.
     ///
     /// ```
     /// # use mainstay::{rate::{Quota, RateLimiter}, time::ManualClock};
@@ -394,15 +413,16 @@ impl RateLimiter {
         self.0.engine.debit(n, self.0.checked_now())
     }
 
-    /// Returns `n` of the tokens of `grant`: for an operation that turned out to cost less than was
-    /// taken for it, or that was not done at all.
+    /// Returns `n` of the tokens of `grant` to the limiter. Use this for an operation that turned
+    /// out to cost fewer tokens than were taken for it, or that was not run.
     ///
-    /// Tokens that have become available again since the grant are not returned once more, so the
-    /// limiter never becomes fuller than if they had not been taken. After
-    /// [`reconfigure`](Self::reconfigure) the grants from before it return nothing.
+    /// Tokens that have become available again since the grant are not returned a second time, so
+    /// the limiter never has more tokens than if they had not been taken. After a call of
+    /// [`reconfigure`](Self::reconfigure), refunds of earlier grants have no effect.
     ///
-    /// Return each token once, and to the limiter that granted it. A grant is `Copy` and does not
-    /// check either; a limiter that receives other tokens grants too many.
+    /// The caller must return each token at most once, and to the limiter that granted it. A
+    /// `Grant` is `Copy`, and neither condition is checked. If one is violated, the limiter may
+    /// exceed its limit.
     ///
     /// ```
     /// # use mainstay::{rate::{Quota, RateLimiter}, time::ManualClock};
@@ -418,7 +438,7 @@ impl RateLimiter {
         self.0.engine.refund(grant, n, || self.0.timeline.now());
     }
 
-    /// Returns the status as if one token had been requested, without taking any.
+    /// Returns the status as if one token had been requested and denied, without taking any.
     #[must_use]
     pub fn peek(&self) -> RateLimitStatus {
         self.0.engine.peek(1, self.0.checked_now())
@@ -426,11 +446,13 @@ impl RateLimiter {
 
     /// Replaces the quota while the limiter is in use.
     ///
-    /// Used tokens stay used: of a limit of 10 with 4 left, 6 are in use. If the limit becomes 100,
-    /// 94 are left; if it becomes 5, one has to be waited for. (They are rounded up to the new
-    /// quota's unit of time.) After this returns, no decision follows the old quota, and waiters
-    /// wait for the new one. A quota of zero stops time as well; an unlimited quota forgets which
-    /// tokens were in use.
+    /// Used tokens stay used. For example, if 4 of 10 tokens remain, 6 are used. If the limit
+    /// becomes 100, 94 tokens remain. If it becomes 5, one used token exceeds the limit, and the
+    /// next request is granted only after two tokens have become available again. The number of
+    /// used tokens is rounded up to the time unit of the new quota. After this method returns, all
+    /// decisions use the new quota, and waiters wait for its tokens. While a quota of zero is in
+    /// force, used tokens do not become available again. An unlimited quota resets the number of
+    /// used tokens to zero.
     ///
     /// ```
     /// use mainstay::rate::{Quota, RateLimiter};
@@ -443,16 +465,17 @@ impl RateLimiter {
     /// ```
     ///
     /// # Errors
-    /// The quota is [out of range](Quota#accepted-quotas). The old quota stays in force.
+    /// Returns an error if the quota is [out of range](Quota#accepted-quotas). The old quota stays
+    /// in force.
     pub fn reconfigure(&self, quota: Quota) -> Result<(), ConfigError> {
         let shared = &*self.0;
         let gcra = Gcra::new(&quota)?;
         let first_waiter = loop {
             _ = shared.checked_now();
             let word = shared.engine.word();
-            // After the word was read, and not under a lock, as in `Engine::refund`.
+            // The clock is read after the word and outside of any lock, as in `Engine::refund`.
             let now = shared.timeline.now();
-            // Serializes changes, so that this quota and the engine's agree.
+            // The lock serializes changes, so that the stored quota is always that of the engine.
             let mut present = shared.quota.lock();
             if let Some(first_waiter) = shared.engine.reconfigure(word, gcra, now) {
                 *present = quota;
@@ -470,13 +493,13 @@ impl RateLimiter {
         *self.0.quota.lock()
     }
 
-    /// Returns the name given to the builder.
+    /// Returns the name that was set in the builder.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.0.emitter.name
     }
 
-    /// Returns the present figures.
+    /// Returns the current state of the limiter.
     #[must_use]
     pub fn snapshot(&self) -> RateLimiterSnapshot {
         let status = self.peek();

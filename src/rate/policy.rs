@@ -1,4 +1,4 @@
-//! A limiter as a policy of a pipeline.
+//! The use of a limiter as a pipeline policy: [`RateLimitPolicy`].
 
 use super::{Grant, OwnedRateLimiterAcquireFuture, RateLimiter, RateLimiterAcquireFuture, Shared};
 use crate::error::{Error, Rejection};
@@ -7,14 +7,14 @@ use crate::time::Instant;
 use std::future::Ready;
 use std::time::Duration;
 
-/// The type of policy, in errors and events.
+/// The policy type in errors and events.
 pub(super) const POLICY: &str = "rate_limiter";
 
-/// A view of a [`RateLimiter`] for a pipeline: how many tokens each call takes, and how long it
-/// waits for them.
+/// A pipeline policy of a [`RateLimiter`], with the number of tokens that each call takes and the
+/// maximum time that it waits for them.
 ///
-/// Made by [`RateLimiter::cost`] and [`RateLimiter::max_wait`]. A plain limiter takes one token for
-/// each call and does not wait.
+/// Returned by [`RateLimiter::cost`] and [`RateLimiter::max_wait`]. Without a policy, a limiter in
+/// a pipeline takes one token per call and does not wait.
 ///
 /// ```
 /// use mainstay::{pipeline::Pipeline, rate::{Quota, RateLimiter}};
@@ -35,7 +35,7 @@ pub struct RateLimitPolicy {
 }
 
 impl RateLimiter {
-    /// Returns a view of this limiter, for a pipeline, by which each call takes `tokens`.
+    /// Returns a pipeline policy of this limiter. Each call takes `tokens` tokens.
     ///
     /// ```
     /// use mainstay::{pipeline::Pipeline, rate::{Quota, RateLimiter}};
@@ -51,17 +51,16 @@ impl RateLimiter {
         RateLimitPolicy::new(self.clone()).cost(tokens)
     }
 
-    /// Returns a view of this limiter, for a pipeline, by which a call waits for its tokens for up
-    /// to `max_wait`, and no longer than until its own deadline. It is rejected immediately if that
-    /// cannot suffice.
+    /// Returns a pipeline policy of this limiter. Each call waits for its tokens for at most
+    /// `max_wait`, and never beyond its deadline. The call is rejected immediately if the tokens
+    /// will not be available in time.
     ///
     /// ```
     /// use mainstay::{pipeline::Pipeline, rate::{Quota, RateLimiter}};
     /// use std::time::Duration;
     ///
     /// let limiter = RateLimiter::new(Quota::per_second(1000).burst(1))?;
-    /// let paced = limiter.max_wait(Duration::from_secs(1));
-    /// let paced = Pipeline::builder().rate_limit(paced).build();
+    /// let paced = Pipeline::builder().rate_limit(limiter.max_wait(Duration::from_secs(1))).build();
     /// for _ in 0..3 {
     ///     assert!(paced.call_blocking(|| Ok::<_, ()>(())).is_ok());
     /// }
@@ -78,15 +77,15 @@ impl RateLimitPolicy {
         Self { limiter, cost: 1, max_wait: Duration::ZERO }
     }
 
-    /// Sets how many tokens each call takes. Default: 1.
+    /// Sets the number of tokens that each call takes. Default: 1.
     #[must_use]
     pub const fn cost(mut self, tokens: u32) -> Self {
         self.cost = tokens;
         self
     }
 
-    /// Sets how long a call waits for its tokens; see [`RateLimiter::max_wait`]. Default: not at
-    /// all.
+    /// Sets the maximum time that a call waits for its tokens; see [`RateLimiter::max_wait`].
+    /// Default: zero, which rejects the call without waiting.
     #[must_use]
     pub const fn max_wait(mut self, max_wait: Duration) -> Self {
         self.max_wait = max_wait;
@@ -99,7 +98,7 @@ impl RateLimitPolicy {
         &self.limiter
     }
 
-    /// The present instant, and the one at which a call that arrives now gives up.
+    /// Returns the current instant, and the instant until which a call that arrives now waits.
     fn deadline(&self, cx: Context) -> (Instant, Instant) {
         let cx = cx.on(self.limiter.0.timeline.clock());
         let own = cx.now() + self.max_wait;
@@ -145,7 +144,7 @@ impl Policy for RateLimiter {
     }
 }
 
-/// Each call takes one token, and is rejected if there is none.
+/// Each call takes one token, and is rejected if no token is available.
 impl<T: Send, E: Send> Guard<T, E> for RateLimiter {
     type Permit<'a> = ();
 
@@ -219,7 +218,7 @@ impl<T, E> OwnedGuard<T, E> for RateLimitPolicy {
                 .map_or_else(Admission::Rejected, Admission::Admitted);
         }
         let (now, deadline) = self.deadline(cx);
-        // A denial here is not final, and so not reported.
+        // A denial by the fast path is not final, so it is not reported to the observer.
         match shared.engine.take_fast(self.cost, shared.timeline.nanos(now)) {
             Some(Ok(Grant { .. })) => Admission::Admitted(()),
             _ => Admission::Waiting(OwnedRateLimiterAcquireFuture::new(

@@ -3,22 +3,23 @@
 use std::fmt;
 use std::time::Duration;
 
-/// How many tokens a limiter grants: a rate, and a burst.
+/// The limit of a rate limiter: a rate and a burst.
 ///
-/// Tokens become available evenly, not all at the end of the period: of 60 a minute, one each
-/// second. The *burst* is how many accumulate while there are no requests, and can then be granted
-/// at once. By default it is the count of a period.
+/// Tokens become available evenly, not all at the end of the period: with 60 tokens per minute, one
+/// becomes available each second. The *burst* is the number of tokens that accumulate while there
+/// are no requests, and that can then be granted at once. By default it is the `count` of the rate.
 ///
-/// So a limiter that was idle grants up to twice the count within one period, less one: the burst,
-/// and what becomes available meanwhile. A quota of a thousand a day grants up to 1,999 on the
-/// first day. If the count is a promise to others, set a smaller [`burst`](Self::burst): with a
-/// burst of *b*, fewer than `count + b` tokens are granted in any period.
+/// A limiter that was idle can therefore grant up to `2 × count - 1` tokens within one period: the
+/// burst, plus the tokens that become available during the period. For example, a quota of 1,000
+/// per day grants up to 1,999 on the first day. If `count` must not be exceeded by as much, set a
+/// smaller [`burst`](Self::burst): with a burst of *b*, fewer than `count + b` tokens are granted
+/// in any period.
 ///
 /// ```
 /// use mainstay::rate::Quota;
 /// use std::time::Duration;
 ///
-/// let quota = Quota::per_second(50);                       // and up to 50 at once
+/// let quota = Quota::per_second(50);                       // with a burst of 50
 /// let even = Quota::per_minute(600).burst(1);              // one every 100 ms
 /// let slow = Quota::with_period(Duration::from_secs(90));  // one every 90 s
 /// # let _ = (quota, even, slow);
@@ -26,16 +27,17 @@ use std::time::Duration;
 ///
 /// # Accepted quotas
 ///
-/// A quota is checked when a limiter is built or reconfigured with it. Accepted are rates of up to
-/// one token per nanosecond, the resolution of the clock, and bursts of at least 1 that are full
-/// again within four years.
+/// A quota is validated when a limiter is built or reconfigured with it. The rate must be at most
+/// one token per nanosecond, the resolution of the clock. The burst must be at least 1, and an
+/// empty limiter must be full again within four years. A count of 0 is accepted with any burst.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Quota {
-    /// `None`: no limit.
+    /// `None` if there is no limit.
     pub(super) rate: Option<Rate>,
     pub(super) burst: Option<u32>,
 }
 
+/// A rate of `count` tokens per `period`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Rate {
     pub(super) count: u32,
@@ -75,7 +77,7 @@ impl Quota {
     /// use mainstay::rate::Quota;
     /// use std::time::Duration;
     ///
-    /// let quota = Quota::per(3, Duration::from_millis(500)); // and up to 3 at once
+    /// let quota = Quota::per(3, Duration::from_millis(500)); // with a burst of 3
     /// # let _ = quota;
     /// ```
     #[must_use]
@@ -83,20 +85,20 @@ impl Quota {
         Self { rate: Some(Rate { count, period }), burst: None }
     }
 
-    /// Creates a quota of one token per `period`, and one at once.
+    /// Creates a quota of one token per `period`, with a burst of 1.
     #[must_use]
     pub const fn with_period(period: Duration) -> Self {
         Self::per(1, period)
     }
 
-    /// Creates a quota without a limit: every request is granted, and nothing is counted.
+    /// Creates a quota without a limit: every request is granted, and no tokens are counted.
     #[must_use]
     pub const fn unlimited() -> Self {
         Self { rate: None, burst: None }
     }
 
-    /// Sets how many tokens accumulate while there are no requests, and can be granted at once.
-    /// Default: the count of a period.
+    /// Sets the burst: the number of tokens that accumulate while there are no requests, and that
+    /// can be granted at once. Default: the `count` of the rate.
     ///
     /// ```
     /// use mainstay::rate::{Quota, RateLimiter};

@@ -1,4 +1,4 @@
-//! What the clones of a limiter share: the engine, its time and its events.
+//! The state that the clones of a limiter share: the engine, the clock and the observer.
 
 use super::engine::Engine;
 use super::events::Emitter;
@@ -8,7 +8,7 @@ use crate::sync::PlainMutex;
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
-/// What all clones of a limiter share.
+/// The state that all clones of a limiter share.
 pub(super) struct Shared {
     pub(super) engine: Engine,
     pub(super) timeline: Timeline,
@@ -18,7 +18,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Reads the clock, and checks whether it was set back.
+    /// Reads the clock, and handles a clock that was set back.
     pub(super) fn checked_now(&self) -> Nanos {
         self.engine.check_clock(self.timeline.now(), || self.timeline.now())
     }
@@ -45,8 +45,8 @@ impl Shared {
     }
 }
 
-// A panic of an observer, a waker or a clock leaves the limiter as it was before or after a whole
-// decision.
+// Decisions are atomic: if an observer, a waker or a clock panics, each decision has either been
+// applied completely or not at all.
 impl UnwindSafe for RateLimiter {}
 impl RefUnwindSafe for RateLimiter {}
 

@@ -1,4 +1,4 @@
-//! The settings of a retry: [`RetryBuilder`], validation and defaults.
+//! The builder of a retry, with validation and defaults: [`RetryBuilder`].
 
 use super::Retry;
 use crate::backoff::Backoff;
@@ -18,6 +18,7 @@ pub struct RetryBuilder {
     config: Config,
 }
 
+/// The settings of a retry.
 #[derive(Clone, Debug)]
 pub(super) struct Config {
     name: &'static str,
@@ -49,40 +50,42 @@ impl Default for RetryBuilder {
 }
 
 impl RetryBuilder {
-    /// Sets the name that a pipeline shows in its lints and debug output. Default: `retry`.
+    /// Sets the name that appears in the lints and the debug output of a pipeline. Default:
+    /// `retry`.
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
         name.clone_into(&mut self.name);
         self
     }
 
-    /// Sets how often the operation runs in total, including the first attempt; at least 1.
+    /// Sets the maximum number of attempts, including the first. It must be at least 1.
     ///
-    /// Default: 3, as in resilience4j. More attempts rarely succeed where two retries did not, and they
-    /// multiply with the retries of every caller above.
+    /// Default: 3, as in resilience4j. If two retries fail, more retries rarely succeed, and
+    /// attempts multiply if the caller retries as well.
     #[must_use]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.config.max_attempts = attempts;
         self
     }
 
-    /// Sets the longest time from the first attempt to the start of the last.
+    /// Sets the maximum time from the start of the first attempt to the start of the last.
     ///
-    /// Default: unlimited, because `max_attempts` and the deadline of a timeout apply anyway.
+    /// Default: unlimited, because `max_attempts` and the deadline of an outer timeout already
+    /// limit the retry.
     #[must_use]
     pub fn max_elapsed(mut self, elapsed: Duration) -> Self {
         self.config.max_elapsed = Some(elapsed);
         self
     }
 
-    /// Sets the longest wait that a server may ask for. If it asks for more, the retry stops and returns
-    /// the result of the last attempt.
+    /// Sets the maximum wait that a server may request. If the server requests a longer wait, the
+    /// retry stops and returns the result of the last attempt.
     ///
-    /// It applies to [`RetryDecision::RetryAfter`](super::RetryDecision::RetryAfter) and
+    /// The maximum applies to [`RetryDecision::RetryAfter`](super::RetryDecision::RetryAfter) and
     /// [`Outcome::Unavailable`](crate::outcome::Outcome::Unavailable).
     ///
-    /// Default: 60 s, longer than most servers ask for and about as long as a caller can be kept
-    /// waiting.
+    /// Default: 60 s, which is longer than the wait that most servers request, and about as long as
+    /// most callers can wait.
     #[must_use]
     pub fn max_retry_after(mut self, wait: Duration) -> Self {
         self.config.max_retry_after = wait;
@@ -91,18 +94,20 @@ impl RetryBuilder {
 
     /// Sets the wait between attempts.
     ///
-    /// Default: 100 ms, about the time that reconnecting takes, doubling up to 30 s, with full jitter.
+    /// Default: exponential from 100 ms, about the time to reconnect, doubling up to 30 s, with
+    /// full jitter.
     #[must_use]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.config.backoff = backoff;
         self
     }
 
-    /// Declares that the operation may safely run more than once: for example, it only reads, or it
-    /// carries a key by which the server recognizes a repetition.
+    /// Declares that the operation may safely run more than once: for example, it only reads data,
+    /// or it sends an idempotency key by which the server detects repeated requests.
     ///
-    /// This affects nothing but the lints of [`Pipeline::check`](crate::pipeline::Pipeline::check).
-    /// Default: not declared, because a retry cannot know.
+    /// The declaration affects only the lints of
+    /// [`Pipeline::check`](crate::pipeline::Pipeline::check). Default: not declared, because a
+    /// retry cannot determine this.
     #[must_use]
     pub fn assume_idempotent(mut self) -> Self {
         self.config.is_idempotent = true;
@@ -116,7 +121,7 @@ impl RetryBuilder {
         self
     }
 
-    /// Sets the source of the jitter. Default: the system's.
+    /// Sets the random number generator for the jitter. Default: the generator of the system.
     #[must_use]
     pub fn random(mut self, random: Random) -> Self {
         self.config.random = random;
@@ -126,7 +131,8 @@ impl RetryBuilder {
     /// Builds the retry.
     ///
     /// # Errors
-    /// Returns the first setting that is out of range, its value, and what is accepted.
+    /// Returns an error that describes the first setting that is out of range, with its value and
+    /// the accepted values.
     pub fn build(self) -> Result<Retry, ConfigError> {
         let name = policy::name(&self.name)?;
         if self.config.max_attempts == 0 {
@@ -138,12 +144,12 @@ impl RetryBuilder {
 }
 
 impl Config {
-    /// Returns the safety of a retry whose rule was not written for retrying.
+    /// Returns the repeat safety of a retry whose rule was not written to select retryable results.
     pub(super) const fn repeat_safety(&self) -> RepeatSafety {
         if self.is_idempotent { RepeatSafety::Idempotent } else { RepeatSafety::Unknown }
     }
 
-    /// Returns the safety of a retry with a rule written by the user.
+    /// Returns the repeat safety of a retry whose rule the user wrote to select retryable results.
     pub(super) const fn repeat_safety_by_rule(&self) -> RepeatSafety {
         if self.is_idempotent { RepeatSafety::Idempotent } else { RepeatSafety::ByRule }
     }

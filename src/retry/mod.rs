@@ -1,4 +1,4 @@
-//! Retries: [`Retry`].
+//! Retries of failed operations: [`Retry`].
 //!
 //! # Examples
 //!
@@ -27,10 +27,12 @@
 //! ## What is retried
 //!
 //! By default the retry repeats an operation after its own errors and after timeouts. It does not
-//! repeat a rejection: a policy that has just rejected a call would most likely reject the next.
+//! retry after a rejection: a policy that has just rejected a call would most likely reject the
+//! next one.
 //!
-//! [`when`](Retry::when) creates a view with another rule. The rule receives the whole result, since an
-//! HTTP 503 is an `Ok`, and may honor the wait that the server asks for:
+//! [`when`](Retry::when) creates a view with another rule. The rule receives the whole `Result`,
+//! because a response with the HTTP status 503 is an `Ok`. The rule may return the wait that the
+//! server requests:
 //!
 //! ```
 //! use mainstay::retry::{Retry, RetryDecision};
@@ -50,31 +52,35 @@
 //! # Ok::<(), mainstay::error::ConfigError>(())
 //! ```
 //!
-//! Retry only operations that may safely run twice: an attempt that timed out may have done its work.
-//! Declare it with [`assume_idempotent`](RetryBuilder::assume_idempotent), or select the safe results
-//! with `when`, such as a refused connection. [`Pipeline::check`](crate::pipeline::Pipeline::check)
-//! reports a retry that does neither.
+//! Retry only operations that may safely run more than once: an attempt that timed out may have
+//! taken effect. Declare such an operation with
+//! [`assume_idempotent`](RetryBuilder::assume_idempotent), or use `when` to select the results
+//! after which a retry is safe, such as a refused connection.
+//! [`Pipeline::check`](crate::pipeline::Pipeline::check) reports a retry that does neither.
 //!
-//! ## When it stops
+//! ## When a retry stops
 //!
 //! The retry stops after [`max_attempts`](RetryBuilder::max_attempts). It also stops if the next
-//! attempt would begin after [`max_elapsed`](RetryBuilder::max_elapsed) or after the deadline of a
-//! timeout around it. In that case it does not wait, but returns immediately.
+//! attempt would begin after [`max_elapsed`](RetryBuilder::max_elapsed) or after the deadline of an
+//! outer timeout. In that case the retry returns immediately instead of waiting.
 //!
-//! A server's wait is a minimum: the retry waits for the longer of it and the backoff. A server that
-//! asks for more than [`max_retry_after`](RetryBuilder::max_retry_after) ends the retry.
+//! A wait that the server requests is a minimum: the retry waits for the longer of this wait and
+//! the backoff. If the requested wait exceeds [`max_retry_after`](RetryBuilder::max_retry_after),
+//! the retry stops.
 //!
-//! The caller receives the result of the last attempt. There is one exception: if the last attempt was
-//! rejected and an earlier one failed, the caller receives that failure, which says more about the
-//! operation.
+//! The caller receives the result of the last attempt. There is one exception: if the last attempt
+//! was rejected and an earlier one failed, the caller receives that failure, because it contains
+//! more information about the operation.
 //!
 //! # Cancel safety
 //!
-//! Dropping the future of a call drops the current attempt or wait. Nothing else is held.
+//! Dropping the future of a call drops the current attempt or wait. The future holds no other
+//! resources.
 //!
 //! # Performance
 //!
-//! A successful first attempt does not read the clock and does not allocate. A wait arms a timer.
+//! A successful first attempt reads the clock only if `max_elapsed` or a deadline is set, and does
+//! not allocate. A wait starts a timer.
 //!
 //! # Defaults
 //!
@@ -116,7 +122,7 @@ use last_error::LastError;
 use state::State;
 use std::future::Future;
 
-/// A retry: runs an operation again when it fails. See the [module](self).
+/// A retry policy, which runs an operation again if it fails. See the [module](self).
 ///
 /// Clones share their settings.
 #[derive(Clone, Debug)]
@@ -129,8 +135,8 @@ impl Retry {
         RetryBuilder::default()
     }
 
-    /// Returns a view that retries when `rule` says so: a closure from the result of an attempt to a
-    /// [`RetryDecision`] or a `bool`.
+    /// Returns a view of this retry with another rule. `rule` is a closure that maps the result of
+    /// an attempt to a [`RetryDecision`] or a `bool`.
     ///
     /// The rule is called only if another attempt is possible; see [`RetryRule`].
     ///
@@ -150,14 +156,14 @@ impl Retry {
         self.with_rule(rule)
     }
 
-    /// Returns a view that retries when `rule` says so; as [`when`](Self::when), but the closure also
-    /// takes the attempt.
+    /// Returns a view of this retry with another rule. Unlike with [`when`](Self::when), the
+    /// closure also receives the attempt.
     ///
     /// ```
     /// # use mainstay::retry::Retry;
     /// # let budget = || true;
     /// let retry = Retry::builder().build()?;
-    /// // The first retry is free, further ones are paid for.
+    /// // The first retry is always allowed; each further retry needs a unit of the budget.
     /// let retry = retry.when_with(|result, attempt| {
     ///     result.is_err() && (attempt.number() == 1 || budget())
     /// });
@@ -173,7 +179,7 @@ impl Retry {
         self.with_rule(RetryAttemptRule(rule))
     }
 
-    /// Returns a view that retries when `rule` says so: a type that implements [`RetryRule`].
+    /// Returns a view of this retry with another rule, of a type that implements [`RetryRule`].
     ///
     /// ```
     /// # use mainstay::error::Error;
@@ -199,8 +205,8 @@ impl Retry {
         RetryWhen { retry: self.clone(), rule, safety: self.0.repeat_safety_by_rule() }
     }
 
-    /// Returns a view that retries what `classify` calls a failure, so that a breaker and a retry can
-    /// share one rule.
+    /// Returns a view of this retry that retries the results that `classify` maps to a failure. A
+    /// breaker and a retry can share one classifier.
     ///
     /// ```
     /// # use mainstay::{breaker::CircuitBreaker, error::Error, outcome::Outcome, retry::Retry};
@@ -224,11 +230,12 @@ impl Retry {
         self.classified_with(classify)
     }
 
-    /// Returns a view that retries what `classifier` calls a failure: a type that implements
-    /// [`Classify`]. It receives no elapsed time.
+    /// Returns a view of this retry that retries the results that `classifier` maps to a failure.
+    /// The classifier receives no elapsed time.
     #[must_use]
     pub fn classified_with<C>(&self, classifier: C) -> RetryWhen<RetryClassified<C>> {
-        // A classifier judges the dependency. It does not say that a second attempt is safe.
+        // A classifier describes the health of the dependency, not whether a second attempt is
+        // safe.
         let safety = self.0.repeat_safety();
         RetryWhen { retry: self.clone(), rule: RetryClassified(classifier), safety }
     }
@@ -256,7 +263,8 @@ impl Retry {
         self.call_with(|_| op()).await
     }
 
-    /// Runs `op` until it succeeds or the retry stops, passing it the [`Context`] of each attempt.
+    /// Runs `op` until it succeeds or the retry stops, and passes it the [`Context`] of each
+    /// attempt.
     ///
     /// # Errors
     /// Returns the error of the last attempt that failed.
@@ -276,8 +284,8 @@ impl Retry {
         self.call_with_blocking(|_| op())
     }
 
-    /// Runs the closure `op` until it succeeds or the retry stops, blocking the thread and passing it
-    /// the [`Context`] of each attempt.
+    /// Runs the closure `op` until it succeeds or the retry stops, blocking the thread, and passes
+    /// it the [`Context`] of each attempt.
     ///
     /// ```
     /// # use mainstay::retry::Retry;

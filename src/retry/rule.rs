@@ -1,31 +1,32 @@
-//! What is retried: [`RetryDecision`], [`RetryRule`], and the rules that come with the crate.
+//! Rules that select which results are retried: [`RetryRule`], [`RetryDecision`] and the predefined
+//! rules.
 
 use crate::error::Error;
 use crate::outcome::{Classify, Outcome};
 use std::time::Duration;
 
-/// What a retry does after an attempt.
+/// The decision of a [`RetryRule`] after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryDecision {
-    /// Return the result.
+    /// Return the result to the caller.
     Stop,
     /// Retry after the backoff.
     Retry,
-    /// Retry no earlier than after this wait, which the server asked for.
+    /// Retry after the wait that the server requested, or after the backoff if it is longer.
     ///
-    /// The retry waits for the longer of this and the backoff. If this exceeds
-    /// [`max_retry_after`](super::RetryBuilder::max_retry_after), the retry stops.
+    /// If the wait exceeds [`max_retry_after`](super::RetryBuilder::max_retry_after), the retry
+    /// stops.
     RetryAfter(Duration),
 }
 
 /// `true` means [`Retry`](RetryDecision::Retry), `false` means [`Stop`](RetryDecision::Stop).
 impl From<bool> for RetryDecision {
-    fn from(again: bool) -> Self {
-        if again { Self::Retry } else { Self::Stop }
+    fn from(retry: bool) -> Self {
+        if retry { Self::Retry } else { Self::Stop }
     }
 }
 
-/// The attempt that a [`RetryRule`] decides about.
+/// The attempt after which a [`RetryRule`] decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryAttempt {
     pub(super) number: u32,
@@ -39,21 +40,21 @@ impl RetryAttempt {
         self.number
     }
 
-    /// Returns the configured maximum number of attempts. It is larger than [`number`](Self::number),
-    /// because the rule is not called after the last attempt.
+    /// Returns the configured maximum number of attempts. It is larger than
+    /// [`number`](Self::number), because the rule is not called after the last attempt.
     #[must_use]
     pub const fn max_attempts(self) -> u32 {
         self.max_attempts
     }
 }
 
-/// Decides after an attempt whether to retry.
+/// A rule that decides after each attempt whether to retry.
 ///
-/// Closures from a result to a [`RetryDecision`] or a `bool` implement it.
+/// Closures that map a result to a [`RetryDecision`] or a `bool` implement this trait.
 ///
 /// A rule is called only if another attempt is possible: never after the last attempt, and after
-/// [`Error::Operation`] or [`Error::Timeout`] only if the next attempt would begin in time. So a rule
-/// may draw from a retry budget.
+/// [`Error::Operation`] or [`Error::Timeout`] only if the next attempt would begin before
+/// `max_elapsed` and the deadline. A rule may therefore withdraw from a retry budget.
 pub trait RetryRule<T, E>: Send + Sync {
     /// Decides what to do after `attempt` has ended with `result`.
     fn decide(&self, result: &Result<T, Error<E>>, attempt: RetryAttempt) -> RetryDecision;
@@ -70,7 +71,8 @@ where
     }
 }
 
-/// The rule of a closure that also takes the attempt; made by [`Retry::when_with`](super::Retry::when_with).
+/// A rule that calls a closure with the result and the attempt; created by
+/// [`Retry::when_with`](super::Retry::when_with).
 #[derive(Clone, Copy, Debug)]
 pub struct RetryAttemptRule<F>(pub(super) F);
 
@@ -85,7 +87,8 @@ where
     }
 }
 
-/// The default rule: retries the operation's own errors and timeouts, but not rejections.
+/// The default rule, which retries after an error of the operation and after a timeout, but not
+/// after a rejection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RetryOnFailure;
 
@@ -96,7 +99,7 @@ impl<T, E> RetryRule<T, E> for RetryOnFailure {
     }
 }
 
-/// The rule of a classifier: retries what it classifies as a failure. Made by
+/// A rule that retries the results that a classifier maps to a failure. Created by
 /// [`Retry::classified_by`](super::Retry::classified_by).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RetryClassified<C>(pub(super) C);

@@ -1,4 +1,4 @@
-//! The state of one call: its attempts so far, and when the next one begins.
+//! The state of one call, which decides whether and when the next attempt begins: [`State`].
 
 use super::config::Config;
 use super::rule::{RetryAttempt, RetryDecision, RetryRule};
@@ -7,10 +7,12 @@ use crate::policy::Context;
 use crate::time::Instant;
 use std::time::Duration;
 
+/// The state of one call of a retry.
 #[derive(Debug)]
 pub(super) struct State {
     /// The context of the current attempt.
     cx: Context,
+    /// The start of the first attempt. Only meaningful if `max_elapsed` is set.
     started: Instant,
     previous_backoff: Duration,
 }
@@ -18,7 +20,7 @@ pub(super) struct State {
 impl State {
     #[inline]
     pub(super) fn new(config: &Config, cx: Context) -> Self {
-        // The clock is read only if a limit on time applies.
+        // The clock is read only if `max_elapsed` or a deadline applies.
         let limited = config.max_elapsed.is_some() || cx.remaining().is_some();
         let cx = if limited { cx.on(&config.clock) } else { cx };
         Self { cx: cx.with_attempt(1), started: cx.now(), previous_backoff: Duration::ZERO }
@@ -27,9 +29,9 @@ impl State {
     /// Returns the context of the next attempt.
     #[inline]
     pub(super) fn context(&self, config: &Config) -> Context {
-        // A policy below may use another clock. The remaining time that it receives must not include
-        // the wait before this attempt, which only this clock has measured. Before the first attempt,
-        // the reading is still current.
+        // A policy below may use another clock. The wait before this attempt was measured only by
+        // this clock, so this clock must be read again before the remaining time is passed on.
+        // Before the first attempt the reading is still current.
         if self.cx.remaining().is_some() { self.cx.on(&config.clock) } else { self.cx }
     }
 
@@ -45,12 +47,14 @@ impl State {
             return None;
         }
         match result {
-            // The time is checked before the rule, which may draw from a budget.
+            // The time is checked before the rule is called, because the rule may withdraw from a
+            // budget.
             Err(Error::Operation(_) | Error::Timeout(_)) => {
                 let next = self.next_attempt(config)?;
                 self.follow(rule.decide(result, self.attempt(config)), next, config)
             }
-            // The rule is called first: most of these are final, and reading the clock is expensive.
+            // The rule is called first, because most of these results are final and reading the
+            // clock is expensive.
             Ok(_) | Err(Error::Rejected(_)) => match rule.decide(result, self.attempt(config)) {
                 RetryDecision::Stop => None,
                 decision => {
@@ -74,6 +78,7 @@ impl State {
         self.begins_in_time(next.now + backoff, config).then_some(next)
     }
 
+    /// Applies `decision`. Returns the wait before the next attempt, or `None` if the retry stops.
     #[cold]
     fn follow(
         &mut self,
@@ -98,13 +103,14 @@ impl State {
         Some(wait)
     }
 
+    /// Returns whether an attempt at `begin` satisfies `max_elapsed` and the deadline.
     fn begins_in_time(&self, begin: Instant, config: &Config) -> bool {
         let in_time = |limit: Duration| begin - self.started <= limit;
         !self.cx.deadline().has_passed(begin) && config.max_elapsed.is_none_or(in_time)
     }
 }
 
-/// An attempt that can be made: the time now, and the backoff before it.
+/// The current time, and the backoff before the next attempt.
 #[derive(Clone, Copy)]
 struct NextAttempt {
     now: Instant,

@@ -1,4 +1,4 @@
-//! A retry with a rule of its own: [`RetryWhen`].
+//! A retry with a custom rule: [`RetryWhen`].
 
 use super::{Retry, RetryRule};
 use crate::error::Error;
@@ -9,9 +9,9 @@ use crate::policy::{Context, RepeatSafety};
 use std::fmt;
 use std::future::Future;
 
-/// A view of a [`Retry`] with the rule `R`; made by [`Retry::when`].
+/// A view of a [`Retry`] with the rule `R`; returned by [`Retry::when`].
 ///
-/// All views of a retry share its settings. A view is a [`Repeat`] as the retry is.
+/// All views of a retry share its settings. A view implements [`Repeat`], like the retry.
 #[derive(Clone)]
 pub struct RetryWhen<R> {
     pub(super) retry: Retry,
@@ -33,8 +33,8 @@ impl<R> RetryWhen<R> {
         self.call_with(|_| op()).await
     }
 
-    /// Runs `op` until the rule or a limit ends the retry, passing it the [`Context`] of each attempt;
-    /// see [`Retry::call_with`].
+    /// Runs `op` until the rule or a limit ends the retry, and passes it the [`Context`] of each
+    /// attempt; see [`Retry::call_with`].
     ///
     /// # Errors
     /// Returns the error of the last attempt that failed.
@@ -59,8 +59,8 @@ impl<R> RetryWhen<R> {
         self.call_with_blocking(|_| op())
     }
 
-    /// Runs the closure `op` until the rule or a limit ends the retry, blocking the thread and passing
-    /// it the [`Context`] of each attempt; see [`Retry::call_with_blocking`].
+    /// Runs the closure `op` until the rule or a limit ends the retry, blocking the thread, and
+    /// passes it the [`Context`] of each attempt; see [`Retry::call_with_blocking`].
     ///
     /// # Errors
     /// Returns the error of the last attempt that failed.

@@ -1,10 +1,11 @@
-//! The sentence that describes a [`Lint`].
+//! The message of a [`Lint`], as shown by its `Display` implementation.
 
 use super::{Lint, LintRule};
 use crate::policy::Facts;
 use std::fmt;
 use std::time::Duration;
 
+/// Writes the message of `lint`, without the name of its rule.
 pub(super) fn write(lint: &Lint, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let outer = Policy(lint.outer);
     let inner = Policy(lint.inner.unwrap_or(lint.outer));
@@ -77,7 +78,7 @@ pub(super) fn write(lint: &Lint, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     }
 }
 
-/// A policy, shown as its type, and its name if the user gave one.
+/// A policy, displayed as its type, followed by its name if the user set one.
 struct Policy(Facts);
 
 impl Policy {
@@ -99,7 +100,7 @@ impl fmt::Display for Policy {
     }
 }
 
-/// A length of time; `None` is unlimited.
+/// A duration. `None` is displayed as unlimited.
 struct Time(Option<Duration>);
 
 impl fmt::Display for Time {

@@ -1,6 +1,6 @@
-//! The engine of a limiter: one atomic word, the quota in force, and the queue of waiters.
+//! The core of a limiter: one atomic state word, the quota in force, and the queue of waiters.
 //!
-//! It does not read a clock, except one that is passed in; it does not report events.
+//! The engine reads no clock other than those passed as arguments, and emits no events.
 
 mod gcra;
 mod wait_queue;
@@ -21,6 +21,7 @@ use crate::sync::atomic::{
 use crate::sync::{CachePadded, Decision, EpochWord, Live};
 use wait_queue::{WaitQueue, Waiters};
 
+/// The core of a limiter.
 #[derive(Debug)]
 pub(super) struct Engine {
     state: CachePadded<State>,
@@ -28,23 +29,25 @@ pub(super) struct Engine {
     queue: WaitQueue,
 }
 
-/// What every decision reads.
+/// The atomics that every decision reads.
 #[derive(Debug)]
 struct State {
     word: AtomicU64,
-    /// Units that refunds have taken off the TAT, so that a refund can tell which others came after
-    /// its grant. Changed under the lock of the queue.
+    /// The total number of units that refunds have subtracted from the TAT. A refund uses it to
+    /// compute how much other refunds have subtracted since its grant. Changed under the lock of
+    /// the queue.
     refunded: AtomicU64,
-    /// How many times the quota changed; the word knows this only modulo 8. Changed under the lock
+    /// The number of changes of the quota. The word stores it only modulo 8. Changed under the lock
     /// of the queue.
     changes: AtomicU64,
-    /// The largest [debt](Gcra::debt) so far, of debits and reservations, in the units of the quota
-    /// in force.
+    /// The largest [debt](Gcra::debt) that debits and reservations have caused so far, in units of
+    /// the quota in force.
     max_debt: AtomicU64,
 }
 
-/// What a decision does to the TAT: the next, and how many tokens that grants. Its arguments are
-/// the time from which the request is counted, and the time now.
+/// A decision on a request. The arguments are the quota, the time from which the request is
+/// counted, and the current time. The result is the next TAT and the number of tokens granted, or
+/// `None` if the request is denied.
 trait Decide: Fn(&Gcra, u64, u64) -> Option<(u64, u32)> {}
 impl<F: Fn(&Gcra, u64, u64) -> Option<(u64, u32)>> Decide for F {}
 
@@ -62,29 +65,33 @@ impl Engine {
         }
     }
 
+    /// Returns the current state word.
     #[inline(always)]
     pub(super) fn word(&self) -> Word {
         // Ordering: acquire, with the release in `swap` by which `reconfigure` publishes a quota.
         Word::from_bits(self.state.word.load(Acquire))
     }
 
+    /// Returns the quota of the epoch of `word`. If the word has changed since, the result may mix
+    /// two quotas, and must be discarded.
     #[inline(always)]
     pub(super) fn gcra(&self, word: Word) -> Gcra {
         self.live.read(word.epoch())
     }
 
+    /// Replaces the word `from` by `to`. Returns `false` if the word has changed.
     #[inline(always)]
     fn swap(&self, from: Word, to: Word) -> bool {
         self.state.word.compare_exchange(from.to_bits(), to.to_bits(), AcqRel, Relaxed).is_ok()
     }
 
-    /// What a grant remembers for its refund. To be read before the word is changed; see
-    /// [`refund`](Self::refund).
+    /// Returns the counters that a grant stores for a later refund. They must be read before the
+    /// word is changed; see [`refund`](Self::refund).
     #[inline(always)]
     fn history(&self) -> History {
-        // Ordering: relaxed. A change of the word releases, and that of a refund or of another
-        // quota acquires. If the change comes first, then so does this read, which does not see
-        // what they add.
+        // Ordering: relaxed. A grant changes the word with release ordering, after this read. A
+        // refund or a change of the quota that comes later changes the word with acquire ordering
+        // before it adds to a counter, so this read does not see its addition.
         History {
             refunded: self.state.refunded.load(Relaxed),
             changes: self.state.changes.load(Relaxed),
@@ -92,29 +99,30 @@ impl Engine {
     }
 
     fn max_debt(&self) -> u64 {
-        // Ordering: relaxed, as in `history`: a thread that reads a TAT also reads the debt noted
-        // before it was written.
+        // Ordering: relaxed, as in `history`: a thread that reads a TAT with acquire ordering also
+        // reads the debt that was stored before that TAT.
         self.state.max_debt.load(Relaxed)
     }
 
-    /// To be called before the word is changed: a TAT further ahead than the debt explains is taken
-    /// for that of a clock set back. If the word is not changed after all, the number is too large,
-    /// which makes only the recognition of such a clock less sharp.
+    /// Raises `max_debt` to `debt`. It must be called before the word is changed, because a TAT
+    /// that is further ahead than `max_debt` allows is attributed to a clock that was set back. If
+    /// the change of the word then fails, `max_debt` is too large, and a clock that is set back by
+    /// a small amount may not be recognized.
     fn note_debt(&self, debt: u64) {
         if debt > 0 {
             self.state.max_debt.fetch_max(debt, Relaxed);
         }
     }
 
-    /// The waiters, and the tokens they wait for.
+    /// Returns the number of waiters, and the number of tokens that they wait for.
     pub(super) fn queued(&self) -> (usize, u64) {
         let waiters = self.queue.lock();
         (waiters.len(), self.queue.queued_tokens())
     }
 
-    /// Grants or denies `n` tokens in the usual case. `None` in all others, for
-    /// [`take`](Self::take): there are waiters, `n` is zero or too large, another thread came
-    /// first, or the clock may have been set back.
+    /// Grants or denies `n` tokens in the common case. Returns `None` if the caller must use
+    /// [`take`](Self::take): there are waiters, `n` is zero or exceeds the burst, another thread
+    /// changed the word concurrently, or the clock may have been set back.
     #[inline(always)]
     pub(super) fn take_fast(&self, n: u32, now: Nanos) -> Option<Result<Grant, RateLimitStatus>> {
         let word = self.word();
@@ -146,15 +154,16 @@ impl Engine {
 
     /// Grants as many of `n` tokens as are available.
     pub(super) fn take_up_to(&self, n: u32, now: Nanos) -> Result<Grant, RateLimitStatus> {
-        // Any `n` is an ordinary request, as long as there is a limit.
+        // Requests 1 token, not `n`: a request for more tokens than the burst would not be
+        // ordinary.
         let result = self.decide(n.min(1), now, |gcra, start, now| {
-            let most = gcra.remaining(start, now).min(n);
-            gcra.take(start, now, most).filter(|_| most > 0).map(|next| (next, most))
+            let granted = gcra.remaining(start, now).min(n);
+            gcra.take(start, now, granted).filter(|_| granted > 0).map(|next| (next, granted))
         });
         result.map(|grant| grant.up_to(n))
     }
 
-    /// Grants `n` tokens for the time at which they will be available, unless there are waiters.
+    /// Reserves `n` tokens for use as soon as they are available, unless there are waiters.
     pub(super) fn reserve(&self, n: u32, now: Nanos) -> Result<Grant, RateLimitStatus> {
         self.decide(n, now, |gcra, start, now| {
             let next = gcra.reserve(start, now, n)?;
@@ -163,6 +172,9 @@ impl Engine {
         })
     }
 
+    /// Decides on a request for `n` tokens. The closure computes the next TAT of an ordinary
+    /// request. The lock of the queue is taken only if the `slow` bit is set although no tokens are
+    /// queued.
     #[inline(always)]
     fn decide(&self, n: u32, now: Nanos, decide: impl Decide) -> Result<Grant, RateLimitStatus> {
         let decided = self.live.decide(&self.state.word, |word: Word, gcra: Gcra| {
@@ -191,7 +203,8 @@ impl Engine {
         decided.unwrap_or_else(|| self.decide_locked(n, now, decide))
     }
 
-    /// As [`decide`](Self::decide), under the lock of the queue. `n` is not zero.
+    /// Does the same as [`decide`](Self::decide), under the lock of the queue. `n` must not be
+    /// zero.
     #[cold]
     fn decide_locked(
         &self,
@@ -229,7 +242,7 @@ impl Engine {
         }
     }
 
-    /// The status as if `n` tokens had been requested, without a change.
+    /// Returns the status as if `n` tokens had been requested and denied, without taking any.
     pub(super) fn peek(&self, n: u32, now: Nanos) -> RateLimitStatus {
         let word = self.word();
         if word.is_slow() && self.queue.queued_tokens() == 0 {
@@ -243,7 +256,7 @@ impl Engine {
         })
     }
 
-    /// Whether `n` tokens would be granted now.
+    /// Checks whether `n` tokens would be granted now, without taking any.
     pub(super) fn would_take(&self, n: u32, now: Nanos) -> Result<(), RateLimitStatus> {
         let has_waiters = self.word().is_slow() && self.queue.queued_tokens() > 0;
         let status = self.peek(n, now);
@@ -253,7 +266,7 @@ impl Engine {
         if is_free || (available && !has_waiters) { Ok(()) } else { Err(status) }
     }
 
-    /// Takes `n` tokens, available or not.
+    /// Takes `n` tokens, whether they are available or not.
     pub(super) fn debit(&self, n: u32, now: Nanos) -> Grant {
         let mut waiters = None;
         loop {
@@ -266,7 +279,8 @@ impl Engine {
             let gcra = self.gcra(word);
             let history = self.history();
             let units = gcra.units(now);
-            // Of a mixture of two quotas it is discarded, but it must be a TAT.
+            // If `gcra` mixes two quotas, the swap fails, but the value must still fit into the
+            // word.
             let next = gcra.debit(word.tat(), units, n);
             self.note_debt(gcra.debt(next, units));
             if self.swap(word, word.with_tat(next)) {
@@ -276,19 +290,20 @@ impl Engine {
         }
     }
 
-    /// Returns `n` of the tokens of `grant`, as far as they have not become available again with
-    /// time. `clock` reads the time.
+    /// Returns `n` of the tokens of `grant` to the limiter, except those that have become available
+    /// again over time. `clock` reads the time.
     ///
-    /// Refunds come one at a time. Each adds to `refunded` *after* it has changed the word, and a
-    /// grant reads `refunded` *before* it changes the word. So between the two reads lie all
-    /// refunds since the grant, and perhaps one more, which makes this one smaller. The same holds
-    /// for `changes`: a grant by an earlier quota, whose TAT is in other units, returns nothing.
+    /// The lock of the queue serializes refunds. A refund adds to `refunded` *after* it has changed
+    /// the word, and a grant reads `refunded` *before* it changes the word. The difference between
+    /// the two reads therefore includes all refunds since the grant, and possibly one earlier
+    /// refund, which makes this refund smaller. The same holds for `changes`: a grant by an earlier
+    /// quota, whose TAT is in other units, returns nothing.
     pub(super) fn refund(&self, grant: &Grant, n: u32, clock: impl Fn() -> Nanos) {
         let n = n.min(grant.status.granted);
         loop {
             let word = self.word();
-            // After the word was read, because the thread that wrote it had read the clock before.
-            // And not under the lock, because a clock may be the user's own.
+            // The clock is read after the word, because the thread that wrote the word had read the
+            // clock before. It is read outside of the lock, because a clock may run user code.
             let now = clock();
             let mut waiters = self.queue.lock();
             let gcra = self.gcra(word);
@@ -308,7 +323,8 @@ impl Engine {
         }
     }
 
-    /// Undoes a reservation, if nothing was taken or reserved since.
+    /// Cancels a reservation, unless the state has changed since: tokens were taken, reserved or
+    /// refunded, or the quota was changed.
     pub(super) fn cancel_reservation(&self, grant: &Grant) {
         let mut waiters = self.queue.lock();
         loop {
@@ -326,9 +342,10 @@ impl Engine {
         }
     }
 
-    /// Returns `now`, unless the TAT is further ahead than a burst and the largest debt so far.
-    /// Then the clock is read again. If it was set back, the limiter is empty as of the time it
-    /// shows, and returns to the present TAT when the clock returns to the later time.
+    /// Returns `now`, or a new reading if the TAT is further ahead of `now` than a burst and the
+    /// largest debt allow. If the new reading confirms that the clock was set back, the limiter
+    /// becomes empty at that time. The previous TAT applies again when the clock returns to the
+    /// later time.
     #[inline]
     pub(super) fn check_clock(&self, now: Nanos, clock: impl Fn() -> Nanos) -> Nanos {
         let word = self.word();
@@ -339,12 +356,14 @@ impl Engine {
         }
     }
 
+    /// Reads the clock again and, if it was set back, makes the limiter empty; see
+    /// [`check_clock`](Self::check_clock).
     #[cold]
     fn set_back(&self, clock: impl Fn() -> Nanos) -> Nanos {
         loop {
             let word = self.word();
-            // After the word was read: a reading that is merely old is not that of a clock set
-            // back.
+            // The clock is read after the word, because an old reading looks like a clock that was
+            // set back.
             let now = clock();
             let mut waiters = self.queue.lock();
             if self.word() != word {
@@ -366,36 +385,38 @@ impl Engine {
         }
     }
 
-    /// After the clock was set back: if it has returned to the time before that, so does the TAT.
+    /// Restores the TAT from before the clock was set back, if the clock has returned to the later
+    /// time.
     fn return_to_later_time(&self, waiters: &mut Waiters, now: Nanos) {
         let Some(tat) = waiters.set_back_from else { return };
         let word = self.word();
         let gcra = self.gcra(word);
         if !gcra.is_ahead(tat, gcra.units(now), self.max_debt()) {
             waiters.set_back_from = None;
-            // The word is slow, so no other thread changes it meanwhile.
+            // The `slow` bit is set, so only the holder of the lock changes the word.
             let tat = tat.max(word.tat());
             let swapped = self.swap(word, word.with_tat(tat).with_slow(waiters.is_slow()));
             debug_assert!(swapped, "a slow word is changed under the lock");
         }
     }
 
-    /// Corrects the `slow` bit of the word; under the lock of the queue.
+    /// Clears the `slow` bit of the word if it is no longer needed. The caller holds the lock of
+    /// the queue.
     fn update_slow(&self, waiters: &Waiters) {
         if !waiters.is_slow() {
-            // Ordering: relaxed; it publishes nothing.
+            // Ordering: relaxed, because clearing the bit publishes no other data.
             self.state.word.fetch_and(!word::SLOW, Relaxed);
         }
     }
 
-    /// Puts `gcra` into force, unless the word has changed since it was read as `word`. The word
-    /// must have been read before the clock was: otherwise a grant in between would be credited
-    /// with the time since `now` by the new rate. On success no decision by the old quota comes
-    /// after this, and the first waiter is to be woken. The caller serializes calls.
+    /// Replaces the quota by `gcra`, unless the word has changed since it was read as `word`. The
+    /// word must have been read before the clock. Otherwise a grant between the two reads would be
+    /// credited with the time since `now` at the new rate. On success, all later decisions use the
+    /// new quota, and the caller must wake the first waiter. The caller serializes calls.
     pub(super) fn reconfigure(&self, word: Word, gcra: Gcra, now: Nanos) -> Option<WakeUp> {
         let mut waiters = self.queue.lock();
-        // The slot of the new quota is that of the one before the present: so the epoch must be the
-        // present one.
+        // The new quota overwrites the slot of the quota before the current one, so `word` must
+        // have the current epoch.
         if self.word() != word {
             return None;
         }
@@ -405,7 +426,7 @@ impl Engine {
         let tat = gcra.convert(&old, word.tat(), now);
         let set_back_from = waiters.set_back_from.and_then(|tat| old.nanos(tat));
         let slow = waiters.len() > 0 || set_back_from.is_some();
-        // Ordering: the swap releases the quota.
+        // Ordering: the release of the swap publishes the quota.
         if !self.swap(word, Word::new(tat, epoch).with_slow(slow)) {
             return None;
         }

@@ -1,4 +1,4 @@
-//! One wait for tokens, from the first poll to the end.
+//! The state of one waiter for tokens, from its first poll to its end: [`Waiter`].
 
 use super::Engine;
 use super::wait_queue::WakeUp;
@@ -7,7 +7,7 @@ use crate::rate::timeline::Nanos;
 use crate::wait::WaiterKey;
 use std::task::Waker;
 
-/// Leads to an engine and keeps it alive.
+/// A pointer that gives access to an engine and keeps it alive.
 pub(crate) trait EngineRef {
     fn engine(&self) -> &Engine;
 }
@@ -18,12 +18,12 @@ impl EngineRef for &Engine {
     }
 }
 
-/// A wait for tokens. Dropping it leaves the queue.
+/// A waiter for tokens. Dropping it removes it from the queue.
 #[derive(Debug)]
 pub(crate) struct Waiter<R: EngineRef> {
     engine: R,
     cost: u32,
-    /// `None` before it entered the queue, and after it left.
+    /// `None` before the waiter has entered the queue and after it has left.
     key: Option<WaiterKey>,
 }
 
@@ -32,7 +32,7 @@ pub(crate) struct Waiter<R: EngineRef> {
 pub(crate) enum WaiterPoll {
     Granted(Grant),
     Denied(RateLimitStatus),
-    /// To be polled again when woken, or at this time.
+    /// The waiter is queued. It must be polled again when it is woken, or at this time.
     Pending(Option<Nanos>),
 }
 
@@ -45,16 +45,16 @@ impl<R: EngineRef> Waiter<R> {
         self.cost
     }
 
-    /// Takes the tokens, enters the queue for them, or stays in it. A waiter that could not be
-    /// granted them by `deadline` is denied instead of entering.
+    /// Takes the tokens, or enters the queue or stays in it. A waiter whose tokens will not be
+    /// available by `deadline` is denied instead of entering the queue.
     pub(crate) fn poll(
         &mut self,
         now: Nanos,
         deadline: Option<Nanos>,
         waker: &Waker,
     ) -> WaiterPoll {
-        // Cloning and dropping a waker runs user code. So it is cloned before the lock is taken,
-        // and declared before the guard, to be dropped after it.
+        // Cloning and dropping a waker may run user code. The waker is therefore cloned before the
+        // lock is taken, and declared before the guard so that it is dropped after the guard.
         let mut waker = Some(waker.clone());
         let engine = self.engine.engine();
         let mut waiters = engine.queue.lock();
@@ -67,17 +67,17 @@ impl<R: EngineRef> Waiter<R> {
         engine.return_to_later_time(&mut waiters, now);
         let is_queued = self.key.is_some();
         let others = waiters.len() > usize::from(is_queued);
-        // A waiter that is not queued yet would be the first of an empty queue.
+        // If the queue is empty, a waiter that is not queued yet would be the first.
         let is_first = is_queued || !others;
         loop {
             let word = engine.word();
             let gcra = engine.gcra(word);
             let history = engine.history();
             let is_free = self.cost == 0 || gcra.is_unlimited();
-            let behind = if is_first { 0 } else { engine.queue.queued_tokens() };
+            let tokens_before = if is_first { 0 } else { engine.queue.queued_tokens() };
             let units = gcra.units(now);
             let tat = word.tat();
-            let ahead = tat.saturating_add(gcra.large_cost(behind));
+            let ahead = tat.saturating_add(gcra.large_cost(tokens_before));
             let due = match gcra.is_ordinary(self.cost) {
                 true => gcra.nanos(gcra.due(ahead, self.cost)),
                 false => None,
@@ -95,9 +95,9 @@ impl<R: EngineRef> Waiter<R> {
                 !is_queued && deadline.is_some_and(|deadline| due.is_none_or(|due| due > deadline));
             let stays = next.is_none() && due.is_some() && !is_late;
 
-            // Everything that could grant the tokens earlier (a refund, another quota) takes the
-            // lock first, so this waiter cannot miss it. Only grants of the fast path can come in
-            // between; then the swap fails.
+            // Every event that could make the tokens available earlier (a refund, a change of the
+            // quota) takes the lock first, so this waiter cannot miss it. Only grants of the fast
+            // path do not take the lock; they make the swap fail.
             let is_catching_up = match next {
                 Some(next) if !is_free => next < units,
                 _ => waiters.is_catching_up,
@@ -133,7 +133,7 @@ impl<R: EngineRef> Waiter<R> {
         }
     }
 
-    /// Leaves the queue.
+    /// Removes the waiter from the queue, if it is queued. If it was the first, wakes the next.
     pub(crate) fn leave(&mut self) {
         let Some(key) = self.key.take() else { return };
         let engine = self.engine.engine();

@@ -1,18 +1,19 @@
-//! The state of a limiter in one word.
+//! The state of a limiter in one 64-bit word: [`Word`].
 
 use super::gcra::TAT_BITS;
 use crate::sync::EpochWord;
 
-/// `[TAT: 60 | epoch: 3 | slow: 1]`.
+/// The state word. Layout, from the most significant bit: `[TAT: 60 | epoch: 3 | slow: 1]`.
 ///
-/// The epoch selects the quota, whose units those of the TAT are. The same TAT and epoch can recur
-/// together only after eight changes of the quota, each of which moves a TAT in the past to the
-/// present. No decision takes as long as that, so a compare-and-swap never takes an old word for a
-/// new one.
+/// The epoch identifies the quota, and thereby the units of the TAT. The same pair of TAT and epoch
+/// can recur only after eight changes of the quota, each of which moves a TAT in the past to the
+/// current time. No decision takes that long, so a compare-and-swap does not succeed with an old
+/// word (no ABA problem).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Word(u64);
 
-/// The word alone does not decide; see [`Waiters`](super::wait_queue::Waiters).
+/// Set if a decision must also consider the state under the lock; see
+/// [`Waiters`](super::wait_queue::Waiters).
 pub(super) const SLOW: u64 = 1;
 const EPOCH: u64 = 0b1110;
 

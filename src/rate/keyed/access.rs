@@ -1,4 +1,4 @@
-//! Reading and changing the state of one key.
+//! Access to the state of one key.
 
 use super::state::{CommonQuota, CommonState, OwnState};
 use super::{Quotas, Shared};
@@ -11,7 +11,7 @@ use crate::sync::atomic::Ordering::Relaxed;
 use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
 
-/// The state of a key, lent to a decision under the lock of its shard.
+/// The state of a key, borrowed by a decision under the lock of the shard.
 pub(super) struct KeyAccess<'a> {
     pub(super) gcra: &'a Gcra,
     pub(super) tat: &'a mut u64,
@@ -39,7 +39,8 @@ enum Clock {
 }
 
 impl<K: Hash + Eq, S: BuildHasher> Shared<K, S> {
-    /// Decides on `n` tokens of `key`. `take` returns the next TAT and how many tokens that grants.
+    /// Grants or denies `n` tokens of `key`. `take` returns the next TAT and the number of tokens
+    /// granted, or `None` to deny the request.
     #[inline(always)]
     pub(super) fn decide<Q>(
         &self,
@@ -76,7 +77,7 @@ impl<K: Hash + Eq, S: BuildHasher> Shared<K, S> {
         })
     }
 
-    /// Calls `act` with the state of `key`, which is inserted if it is new.
+    /// Calls `act` with the state of `key`, and inserts the key if it is new.
     #[inline(always)]
     pub(super) fn with<Q, R>(&self, key: &Q, act: impl Fn(KeyAccess<'_>) -> R) -> Result<R, Denied>
     where
@@ -96,7 +97,7 @@ impl<K: Hash + Eq, S: BuildHasher> Shared<K, S> {
                         })
                     };
                     match map.get_or_insert(key, || common.full(epoch, now), make, read) {
-                        Ok(None) => continue, // another quota came into force
+                        Ok(None) => continue, // the quota has changed
                         Ok(Some(result)) => Ok(result),
                         Err(Full) => Err(now),
                     }
@@ -105,7 +106,8 @@ impl<K: Hash + Eq, S: BuildHasher> Shared<K, S> {
                     let now = self.timeline.now();
                     let make = || {
                         let key = key.to_owned();
-                        // Stored like any other, so that the next request is denied at less cost.
+                        // An invalid quota is stored too, so that the next request does not resolve
+                        // it again.
                         let gcra = Gcra::new(&resolve(&key)).unwrap_or(Gcra::INVALID);
                         (key, OwnState { tat: 0, gcra })
                     };
@@ -127,7 +129,7 @@ impl<K: Hash + Eq, S: BuildHasher> Shared<K, S> {
         }
     }
 
-    /// Calls `act` with the state of `key` if the key is known.
+    /// Calls `act` with the state of `key`. Returns `None` if the key is unknown.
     pub(super) fn with_known<Q, R>(&self, key: &Q, act: impl Fn(KeyAccess<'_>) -> R) -> Option<R>
     where
         K: Borrow<Q>,
@@ -179,8 +181,9 @@ impl<K: Hash + Eq, S: BuildHasher> Shared<K, S> {
         }
     }
 
-    /// Calls `act`. Returns `None` if the clock may have been set back; the caller then reads it
-    /// again, because an old reading looks the same. If it was, the key is empty as of now.
+    /// Calls `act`. Returns `None` if the clock seems to have been set back and `clock` is
+    /// unchecked. The caller then reads the clock again, because an old reading looks the same. If
+    /// the new reading confirms that the clock was set back, the key becomes empty at that time.
     #[inline(always)]
     fn access<R>(
         &self,
@@ -189,7 +192,7 @@ impl<K: Hash + Eq, S: BuildHasher> Shared<K, S> {
         act: &impl Fn(KeyAccess<'_>) -> R,
     ) -> Option<R> {
         let now = access.gcra.units(access.now);
-        // Of a debt that is stored in nanoseconds; of these, a unit has one half at least.
+        // The debt is stored in nanoseconds. A nanosecond has at most two units.
         let max_debt = self.max_debt.load(Relaxed).saturating_mul(2);
         if access.gcra.is_ahead(*access.tat, now, max_debt) {
             if clock == Clock::Unchecked {
@@ -200,8 +203,8 @@ impl<K: Hash + Eq, S: BuildHasher> Shared<K, S> {
         Some(act(access))
     }
 
-    /// To be called for a TAT that may be further ahead than grants alone put it, before the lock
-    /// is released.
+    /// Raises `max_debt` to the debt of `tat`. Must be called before the lock is released, for
+    /// every TAT that a debit or a change of the quota may have moved more than one burst ahead.
     pub(super) fn note_debt(&self, gcra: &Gcra, tat: u64, now: Nanos) {
         let debt = gcra.debt(tat, gcra.units(now));
         if debt > 0 {

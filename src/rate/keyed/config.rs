@@ -1,4 +1,4 @@
-//! The builder of a keyed limiter.
+//! The builder of a keyed rate limiter: [`KeyedRateLimiterBuilder`].
 
 use super::state::CommonQuota;
 use super::{KeyedRateLimiter, Quotas, Resolve, Shared};
@@ -17,7 +17,7 @@ use crate::time::Clock;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 
-/// A builder of [`KeyedRateLimiter`]s, made by [`KeyedRateLimiter::builder`].
+/// A builder of a [`KeyedRateLimiter`], returned by [`KeyedRateLimiter::builder`].
 pub struct KeyedRateLimiterBuilder<K, S = RandomState> {
     quota: Quota,
     resolve: Option<Resolve<K>>,
@@ -41,13 +41,13 @@ impl<K> KeyedRateLimiterBuilder<K> {
 }
 
 impl<K, S> KeyedRateLimiterBuilder<K, S> {
-    /// Gives each key a quota of its own, which `resolve` returns. The quota given to the builder
-    /// is then not used.
+    /// Sets the function that returns the quota of each key. The quota passed to the builder is
+    /// then not used, but must be valid.
     ///
-    /// `resolve` is called when a key is new, or was removed and returns. It runs under no lock.
-    /// Two threads that use the same new key at once may both call it. Requests for a key whose
-    /// quota is [out of range](Quota#accepted-quotas) are denied as
-    /// [`Misconfigured`](Reason::Misconfigured).
+    /// `resolve` is called when a key is inserted, including a key that was removed and is used
+    /// again. No lock is held during the call. Two threads that use the same new key concurrently
+    /// may both call it. Requests for a key whose quota is [out of range](Quota#accepted-quotas)
+    /// are denied as [`Misconfigured`](Reason::Misconfigured).
     ///
     /// ```
     /// use mainstay::rate::{KeyedRateLimiter, Quota};
@@ -67,8 +67,8 @@ impl<K, S> KeyedRateLimiterBuilder<K, S> {
         self
     }
 
-    /// Sets the largest number of keys, 1 to 1,073,741,824. Default: 100,000, which take some
-    /// megabytes if they are small.
+    /// Sets the maximum number of keys, 1 to 1,073,741,824. Default: 100,000, which occupy a few
+    /// megabytes if the keys are small.
     #[must_use]
     pub fn max_keys(mut self, keys: usize) -> Self {
         self.keys.max_keys = keys;
@@ -76,23 +76,24 @@ impl<K, S> KeyedRateLimiterBuilder<K, S> {
     }
 
     /// Sets what happens to a new key at [`max_keys`](Self::max_keys). Default: the least recently
-    /// used key is evicted, so that a flood of new keys does not lock out all other new keys.
+    /// used key is evicted, so that a flood of new keys does not cause all later new keys to be
+    /// rejected.
     #[must_use]
     pub fn when_full(mut self, rule: KeyOverflowRule) -> Self {
         self.keys.when_full = rule;
         self
     }
 
-    /// Sets the number of shards, each of which has a lock: a power of two, at most 4,096. Default:
-    /// sixteen for each processor, rounded up; fewer for few keys.
+    /// Sets the number of shards, each of which has its own lock: a power of two, at most 4,096.
+    /// Default: 16 per processor, rounded up to a power of two; fewer if `max_keys` is small.
     #[must_use]
     pub fn shards(mut self, shards: usize) -> Self {
         self.keys.shards = Some(shards);
         self
     }
 
-    /// Sets the hasher of keys. Default: [`RandomState`], with which clients cannot choose keys
-    /// that collide. A faster hasher may leave some of the 64 bits unused.
+    /// Sets the hasher of keys. Default: [`RandomState`], which prevents clients from choosing keys
+    /// that collide. A hasher that does not use all 64 bits is accepted.
     #[must_use]
     pub fn hasher<H: BuildHasher>(self, hasher: H) -> KeyedRateLimiterBuilder<K, H> {
         let Self { quota, resolve, keys, name, clock, observer } = self;
@@ -100,8 +101,8 @@ impl<K, S> KeyedRateLimiterBuilder<K, S> {
         KeyedRateLimiterBuilder { quota, resolve, keys, name, clock, observer }
     }
 
-    /// Sets the name of the limiter in errors and events, for all keys: 1 to 128 bytes without
-    /// control characters. Default: `rate_limiter`.
+    /// Sets the name of the limiter, which appears in the errors and events of all keys: 1 to 128
+    /// bytes without control characters. Default: `rate_limiter`.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
@@ -118,17 +119,18 @@ impl<K, S> KeyedRateLimiterBuilder<K, S> {
     /// Sets the observer; see
     /// [`RateLimiterBuilder::observer`](crate::rate::RateLimiterBuilder::observer). Default: none.
     ///
-    /// Events do not contain the key: keys are unbounded, and labels of metrics should not be.
+    /// Events do not contain the key, because the number of keys is not limited and metric labels
+    /// should have few values.
     #[must_use]
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.observer = Some(PlainArc::new(observer));
         self
     }
 
-    /// Builds the limiter, without keys.
+    /// Builds the limiter. It contains no keys yet.
     ///
     /// # Errors
-    /// The first setting that is out of range: the quota, the name, `max_keys` or `shards`.
+    /// Returns the first setting that is out of range: the quota, the name, `max_keys` or `shards`.
     pub fn build(self) -> Result<KeyedRateLimiter<K, S>, ConfigError> {
         let gcra = Gcra::new(&self.quota)?;
         let name = policy::name(&self.name)?;

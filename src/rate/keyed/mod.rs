@@ -1,4 +1,4 @@
-//! A limit for each key: [`KeyedRateLimiter`].
+//! Rate limits per key: [`KeyedRateLimiter`].
 
 mod access;
 mod config;
@@ -25,13 +25,12 @@ use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
-/// A rate limiter with a limit for each key: tenant, address, API token.
+/// A rate limiter with a separate limit for each key, such as a tenant, an address or an API token.
 ///
-/// All keys have the same quota, or each has its own by
-/// [`quota_by`](KeyedRateLimiterBuilder::quota_by). Requests do not wait: they are granted or
-/// denied.
+/// All keys have the same quota, unless [`quota_by`](KeyedRateLimiterBuilder::quota_by) sets a
+/// quota per key. Requests are granted or denied immediately; there are no waiting methods.
 ///
-/// Cloning is cheap, and all clones are the same limiter.
+/// Cloning is inexpensive, and all clones refer to the same limiter.
 ///
 /// ```
 /// use mainstay::rate::{KeyedRateLimiter, Quota};
@@ -45,32 +44,31 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 ///
 /// # How it works
 ///
-/// See [`keyed`](crate::keyed) for how keys are stored, removed and evicted. A key is removed when
-/// its limit would be full again anyway. A key that was evicted before that is full when it
-/// returns.
+/// The [`keyed`](crate::keyed) module describes how keys are stored, removed and evicted. A key is
+/// removed when all of its tokens are available again, which loses no state. A key that was evicted
+/// earlier has all of its tokens when it is inserted again.
 ///
-/// A key that was removed is also full when it returns at an earlier time: because a thread decides
-/// by an old reading of the clock, or because the clock was set back. Of what it is then granted,
-/// up to a burst may exceed the limit. A key whose last request came before the clock was set back
-/// by more than two seconds is empty as of the present time.
+/// A removed key may be inserted again with an earlier time, if a thread uses an old reading of the
+/// clock or the clock was set back. The key then has all of its tokens, and up to one burst may be
+/// granted beyond the limit. A stored key becomes empty at the current time if the clock was set
+/// back by more than two seconds since its last request.
 ///
-/// `Eq` and `Borrow` of a key run under the lock of a shard. If they use the same limiter, they may
-/// deadlock.
+/// The `Eq` and `Borrow` implementations of the key are called under the lock of a shard. They may
+/// deadlock if they use the same limiter.
 ///
 /// # Performance
 ///
-/// A request costs a reading of the clock, a hash, and a lookup under the lock of one shard of
-/// many. A bucket of the table takes 13 bytes beside the key, or 29 with `quota_by`, plus
-/// alignment; there are up to 2.3 buckets for each key. Measured: one million `u64` keys take 52.4
-/// bytes each.
+/// A request reads the clock, hashes the key, and looks it up under the lock of one shard. A bucket
+/// of the table takes 13 bytes in addition to the key, or 29 with `quota_by`, plus alignment. There
+/// are up to 2.3 buckets per key. Measured: one million `u64` keys take 52.4 bytes each.
 pub struct KeyedRateLimiter<K, S = RandomState>(PlainArc<Shared<K, S>>);
 
-// A panic of a key, a resolver, an observer or a clock leaves every key as it was before or after a
-// whole decision.
+// Decisions are atomic: if the code of a key, a resolver, an observer or a clock panics, each
+// decision has either been applied completely or not at all.
 impl<K: UnwindSafe, S: UnwindSafe> UnwindSafe for KeyedRateLimiter<K, S> {}
 impl<K: UnwindSafe, S: RefUnwindSafe> RefUnwindSafe for KeyedRateLimiter<K, S> {}
 
-/// What all clones of a keyed limiter share.
+/// The state that all clones of a keyed limiter share.
 struct Shared<K, S> {
     quotas: Quotas<K, S>,
     timeline: Timeline,
@@ -79,7 +77,7 @@ struct Shared<K, S> {
     max_debt: PlainAtomicU64,
 }
 
-/// The states of the keys, by where their quotas come from.
+/// The states of the keys, with the source of their quotas.
 enum Quotas<K, S> {
     Common { map: Map<K, CommonState, S>, common: CommonQuota },
     PerKey { map: Map<K, OwnState, S>, resolve: Resolve<K> },
@@ -87,22 +85,23 @@ enum Quotas<K, S> {
 
 type Resolve<K> = Box<dyn Fn(&K) -> Quota + Send + Sync>;
 
-/// The figures of a keyed limiter at one moment; returned by [`KeyedRateLimiter::snapshot`].
+/// The key counts of a keyed limiter at one moment; returned by [`KeyedRateLimiter::snapshot`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyedRateLimiterSnapshot {
-    /// The number of keys stored, including those that are full again and not yet removed.
+    /// The number of stored keys, including those whose tokens are all available again but which
+    /// have not been removed yet.
     pub keys: usize,
-    /// The largest number of keys.
+    /// The maximum number of keys.
     pub max_keys: usize,
-    /// How many keys were removed to make room for others.
+    /// The number of keys that were evicted to make room for new keys.
     pub evicted: u64,
-    /// How many times a new key was rejected because there was no room for it.
+    /// The number of times that a new key was rejected because the limiter was full.
     pub rejected: u64,
 }
 
 impl<K> KeyedRateLimiter<K> {
-    /// Creates a limiter on the system clock that gives each key the same `quota`.
+    /// Creates a limiter with the system clock, which gives each key the same `quota`.
     ///
     /// ```
     /// use mainstay::rate::{KeyedRateLimiter, Quota};
@@ -113,12 +112,12 @@ impl<K> KeyedRateLimiter<K> {
     /// ```
     ///
     /// # Errors
-    /// The quota is [out of range](Quota#accepted-quotas).
+    /// Returns an error if the quota is [out of range](Quota#accepted-quotas).
     pub fn new(quota: Quota) -> Result<Self, ConfigError> {
         Self::builder(quota).build()
     }
 
-    /// Returns a builder of a limiter that gives each key the same `quota`, unless
+    /// Creates a builder of a limiter that gives each key the same `quota`, unless
     /// [`quota_by`](KeyedRateLimiterBuilder::quota_by) is set.
     ///
     /// ```
@@ -136,13 +135,13 @@ impl<K> KeyedRateLimiter<K> {
 }
 
 impl<K, S> KeyedRateLimiter<K, S> {
-    /// Returns the name given to the builder.
+    /// Returns the name that was set in the builder.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.0.emitter.name
     }
 
-    /// Returns the quota that all keys have, or `None` if
+    /// Returns the common quota of all keys, or `None` if
     /// [`quota_by`](KeyedRateLimiterBuilder::quota_by) is set.
     #[must_use]
     pub fn quota(&self) -> Option<Quota> {
@@ -152,7 +151,7 @@ impl<K, S> KeyedRateLimiter<K, S> {
         }
     }
 
-    /// Returns the present figures.
+    /// Returns the current key counts.
     #[must_use]
     pub fn snapshot(&self) -> KeyedRateLimiterSnapshot {
         fn figures<K, V, S>(map: &Map<K, V, S>) -> KeyedRateLimiterSnapshot {
@@ -169,7 +168,7 @@ impl<K, S> KeyedRateLimiter<K, S> {
         }
     }
 
-    /// Removes every key. Each is full when it returns.
+    /// Removes all keys. A key that is inserted again has all of its tokens.
     pub fn clear(&self) {
         match &self.0.quotas {
             Quotas::Common { map, .. } => map.clear(),
@@ -178,8 +177,8 @@ impl<K, S> KeyedRateLimiter<K, S> {
     }
 
     /// Replaces the quota of all keys while the limiter is in use; see
-    /// [`RateLimiter::reconfigure`](super::RateLimiter::reconfigure). Visits every key, one shard
-    /// at a time.
+    /// [`RateLimiter::reconfigure`](super::RateLimiter::reconfigure). The call visits every key and
+    /// locks one shard at a time.
     ///
     /// ```
     /// use mainstay::rate::{KeyedRateLimiter, Quota};
@@ -192,8 +191,8 @@ impl<K, S> KeyedRateLimiter<K, S> {
     /// ```
     ///
     /// # Errors
-    /// The quota is [out of range](Quota#accepted-quotas), or
-    /// [`quota_by`](KeyedRateLimiterBuilder::quota_by) is set; see
+    /// Returns an error if the quota is [out of range](Quota#accepted-quotas), or if
+    /// [`quota_by`](KeyedRateLimiterBuilder::quota_by) is set; in that case use
     /// [`refresh_quota`](Self::refresh_quota). The old quota stays in force.
     pub fn reconfigure(&self, quota: Quota) -> Result<(), ConfigError>
     where
@@ -208,22 +207,24 @@ impl<K, S> KeyedRateLimiter<K, S> {
         };
         let next = loop {
             let epoch = common.epoch();
-            // After the epoch was read, and not under a lock: a clock may be the user's own.
+            // The clock is read after the epoch, and outside of any lock, because a clock may run
+            // user code.
             let now = timeline.now();
-            // Serializes changes, so that this quota and the one in force agree.
+            // The lock serializes changes, so that the stored quota is always the one in force.
             let mut present = common.quota.lock();
             if !common.is_epoch(epoch) {
                 continue;
             }
-            // The change before this one may not have visited all keys yet, below. No state may be
-            // in the units of the quota before the present one when that is overwritten.
+            // The previous change may not have visited all keys yet (see the second loop below).
+            // `publish` overwrites the quota before the current one, so no state may remain in its
+            // units.
             map.for_each(|state| common.convert(state, epoch, now));
             common.publish(epoch, gcra);
             *present = quota;
             break epoch + 1;
         };
-        // So that no state stays behind that is full and cannot be recognized as such. If there is
-        // a later change, that has visited all keys.
+        // Convert all states, because a full key whose state has an old epoch is not recognized as
+        // full. If there is a later change by now, it has already visited all keys.
         let instant = timeline.clock().now();
         let now = timeline.nanos(instant);
         map.for_each(|state| {
@@ -236,11 +237,12 @@ impl<K, S> KeyedRateLimiter<K, S> {
 }
 
 impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
-    /// Takes one token of `key` if one is available. May wait for another thread that uses a key of
-    /// the same shard.
+    /// Takes one token of `key` if one is available. The call may block briefly while another
+    /// thread uses a key of the same shard.
     ///
-    /// `Eq` and `Borrow` of a key must not use this limiter: they run under the lock of a shard,
-    /// and may deadlock. This holds for all methods that take a key.
+    /// The `Eq` and `Borrow` implementations of the key must not use this limiter: a call from them
+    /// may deadlock, because they run under the lock of a shard. This applies to all methods that
+    /// take a key.
     ///
     /// ```
     /// use mainstay::rate::{KeyedRateLimiter, Quota};
@@ -253,8 +255,8 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
     /// ```
     ///
     /// # Errors
-    /// No token is available. Or the key is new, and there is no room for it
-    /// ([`Exhausted`](Reason::Exhausted)), or its quota is out of range
+    /// Returns an error if no token is available. Also returns an error if the key is new and
+    /// cannot be stored ([`Exhausted`](Reason::Exhausted)), or if its quota is out of range
     /// ([`Misconfigured`](Reason::Misconfigured)).
     pub fn try_acquire<Q>(&self, key: &Q) -> Result<Grant, Denied>
     where
@@ -264,8 +266,8 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
         self.try_acquire_n(key, 1)
     }
 
-    /// Takes `n` tokens of `key`, all or none, if they are available. A request for 0 tokens of a
-    /// known key is always granted.
+    /// Takes `n` tokens of `key` if all of them are available, and otherwise none. A request for 0
+    /// tokens of a stored key is always granted.
     ///
     /// ```
     /// use mainstay::rate::{KeyedRateLimiter, Quota};
@@ -277,7 +279,8 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
     /// ```
     ///
     /// # Errors
-    /// Fewer than `n` tokens are available; otherwise as [`try_acquire`](Self::try_acquire).
+    /// Returns an error if fewer than `n` tokens are available; for the other errors see
+    /// [`try_acquire`](Self::try_acquire).
     #[inline]
     pub fn try_acquire_n<Q>(&self, key: &Q, n: u32) -> Result<Grant, Denied>
     where
@@ -300,15 +303,15 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
     /// ```
     ///
     /// # Errors
-    /// As [`try_acquire`](Self::try_acquire).
+    /// Returns the same errors as [`try_acquire`](Self::try_acquire).
     pub fn try_acquire_up_to<Q>(&self, key: &Q, n: u32) -> Result<Grant, Denied>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let result = self.0.decide(key, n.min(1), |gcra, start, now| {
-            let most = gcra.remaining(start, now).min(n);
-            gcra.take(start, now, most).filter(|_| most > 0).map(|next| (next, most))
+            let granted = gcra.remaining(start, now).min(n);
+            gcra.take(start, now, granted).filter(|_| granted > 0).map(|next| (next, granted))
         });
         result.map(|grant| grant.up_to(n))
     }
@@ -326,7 +329,7 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
     /// ```
     ///
     /// # Errors
-    /// The key is new, and there is no room for it.
+    /// Returns an error if the key is new and cannot be stored ([`Exhausted`](Reason::Exhausted)).
     pub fn debit<Q>(&self, key: &Q, n: u32) -> Result<Grant, Denied>
     where
         K: Borrow<Q>,
@@ -341,9 +344,9 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
         })
     }
 
-    /// Returns `n` of the tokens of `grant`, which `key` was granted, if no request for the key was
-    /// granted after it. Otherwise it does nothing: the state of a key is a single number, which
-    /// cannot tell what came in between.
+    /// Returns `n` of the tokens of `grant` to `key`, if the state of the key has not changed since
+    /// the grant. Otherwise the call does nothing, because the single number that is stored per key
+    /// does not record later grants.
     ///
     /// ```
     /// use mainstay::rate::{KeyedRateLimiter, Quota};
@@ -366,8 +369,8 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
         });
     }
 
-    /// Returns the status of `key` as if one token had been requested, without taking any. An
-    /// unknown key is not stored.
+    /// Returns the status of `key` as if one token had been requested and denied, without taking
+    /// any. An unknown key is not stored.
     ///
     /// ```
     /// use mainstay::rate::{KeyedRateLimiter, Quota};
@@ -392,7 +395,7 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
         })
     }
 
-    /// Returns a view of `key` for a pipeline, by which each call takes one token of the key.
+    /// Returns a pipeline policy for `key`. Each call takes one token of the key.
     ///
     /// ```
     /// use mainstay::{pipeline::Pipeline, rate::{KeyedRateLimiter, Quota}};
@@ -411,9 +414,9 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
         KeyedRateLimitPolicy::new(self, key)
     }
 
-    /// Removes `key`, which is full when it returns; with
-    /// [`quota_by`](KeyedRateLimiterBuilder::quota_by) its quota is resolved again then. Returns
-    /// whether the key was known.
+    /// Removes `key`. Returns whether the key was stored. If the key is inserted again, it has all
+    /// of its tokens, and with [`quota_by`](KeyedRateLimiterBuilder::quota_by) its quota is
+    /// resolved again.
     ///
     /// ```
     /// use mainstay::rate::{KeyedRateLimiter, Quota};
@@ -435,9 +438,10 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
         }
     }
 
-    /// Resolves the quota of `key` again, by [`quota_by`](KeyedRateLimiterBuilder::quota_by). Used
-    /// tokens stay used, as with [`RateLimiter::reconfigure`](super::RateLimiter::reconfigure).
-    /// Does nothing if the key is unknown or `quota_by` is not set.
+    /// Resolves the quota of `key` again with the function set by
+    /// [`quota_by`](KeyedRateLimiterBuilder::quota_by). Used tokens stay used, as with
+    /// [`RateLimiter::reconfigure`](super::RateLimiter::reconfigure). Without `quota_by`, or if the
+    /// key is unknown, no quota is changed.
     ///
     /// ```
     /// use mainstay::rate::{KeyedRateLimiter, Quota};
@@ -456,7 +460,7 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
     /// ```
     ///
     /// # Errors
-    /// The new quota is out of range. The old one stays in force.
+    /// Returns an error if the new quota is out of range. The old quota stays in force.
     pub fn refresh_quota<Q>(&self, key: &Q) -> Result<(), ConfigError>
     where
         K: Borrow<Q>,
@@ -466,7 +470,8 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
         let gcra = Gcra::new(&resolve(&key.to_owned()))?;
         let mut known = map.get(key, |state| *state);
         while let Some(before) = known {
-            // After the state was read, and not under the lock, as in `Engine::reconfigure`.
+            // The clock is read after the state and outside of the lock, as in
+            // `RateLimiter::reconfigure`.
             let now = self.0.timeline.now();
             let replace = |state: &mut OwnState| {
                 if *state != before {

@@ -1,4 +1,4 @@
-//! One key of a keyed limiter, as a policy of a pipeline.
+//! The pipeline policy for one key of a keyed limiter: [`KeyedRateLimitPolicy`].
 
 use super::KeyedRateLimiter;
 use crate::error::{Error, Rejection};
@@ -8,10 +8,10 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
 
-/// A view of one key of a [`KeyedRateLimiter`] for a pipeline; made by [`KeyedRateLimiter::key`].
+/// A pipeline policy for one key of a [`KeyedRateLimiter`]; returned by [`KeyedRateLimiter::key`].
 ///
-/// Each call takes one token of the key, or its [`cost`](Self::cost), and is rejected if there are
-/// too few. It does not wait.
+/// Each call takes one token of the key, or as many as [`cost`](Self::cost) sets. If too few tokens
+/// are available, the call is rejected without waiting.
 ///
 /// ```
 /// use mainstay::{pipeline::Pipeline, rate::{KeyedRateLimiter, Quota}};
@@ -33,7 +33,7 @@ impl<'a, K, Q: ?Sized, S> KeyedRateLimitPolicy<'a, K, Q, S> {
         Self { limiter, key, cost: 1 }
     }
 
-    /// Sets how many tokens each call takes. Default: 1.
+    /// Sets the number of tokens that each call takes. Default: 1.
     #[must_use]
     pub const fn cost(mut self, tokens: u32) -> Self {
         self.cost = tokens;

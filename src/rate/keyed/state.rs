@@ -1,4 +1,4 @@
-//! The state of one key, and the quota that all keys have in common.
+//! The state that is stored per key, and the quota that all keys have in common.
 
 use crate::keyed::{KeyState, Retention};
 use crate::rate::Quota;
@@ -8,13 +8,12 @@ use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use crate::sync::{EpochWord, Live, PlainMutex};
 
-/// The state of a key whose quota is that of all keys: one word, which is aligned to 4 bytes so
-/// that it packs well.
+/// The state of a key with the common quota: one word, aligned to 4 bytes to reduce padding.
 #[repr(C, packed(4))]
 #[derive(Clone, Copy)]
 pub(super) struct CommonState(Word);
 
-/// The state of a key that has a quota of its own.
+/// The state of a key with its own quota.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct OwnState {
     pub(super) tat: u64,
@@ -22,14 +21,14 @@ pub(super) struct OwnState {
 }
 
 impl CommonState {
-    /// The state of a new key: full, whatever the quota is.
+    /// Creates the state of a new key, which has all of its tokens under any quota.
     pub(super) const fn new(epoch: u64) -> Self {
         Self(Word::new(0, epoch))
     }
 }
 
 impl KeyState for CommonState {
-    /// The word of a limiter that becomes full now.
+    /// The state of a key that becomes full now.
     type Now = Word;
 
     fn retention(&self, full: Word) -> Retention {
@@ -52,7 +51,8 @@ impl KeyState for OwnState {
     }
 }
 
-/// The quota of all keys. The epoch of a state says which quota's units its TAT is in.
+/// The common quota of all keys. The epoch in a state identifies the quota in whose units its TAT
+/// is stored.
 pub(super) struct CommonQuota {
     live: Live<2>,
     epoch: AtomicU64,
@@ -66,41 +66,41 @@ impl CommonQuota {
 
     #[inline(always)]
     pub(super) fn epoch(&self) -> u64 {
-        // Ordering: acquire, with the release by which `publish` publishes a quota.
+        // Ordering: acquire pairs with the release in `publish`, which publishes the quota.
         self.epoch.load(Acquire)
     }
 
-    /// Whether `epoch` is the present epoch; under the lock of `quota`, which no change of it
-    /// leaves.
+    /// Returns whether `epoch` is the current epoch. The caller holds the lock of `quota`, under
+    /// which the epoch changes.
     pub(super) fn is_epoch(&self, epoch: u64) -> bool {
         self.epoch.load(Relaxed) == epoch
     }
 
-    /// The state of a key that becomes full at `now`. It may be that of a mixture of two quotas,
-    /// but then no state is of the same epoch any more.
+    /// Returns the state of a key that becomes full at `now`. The read of the quota may be torn,
+    /// but only when the epoch is so old that no state has it anymore.
     pub(super) fn full(&self, epoch: u64, now: Nanos) -> Word {
         Word::new(self.live.read::<Gcra>(epoch).units(now), epoch)
     }
 
-    /// Puts `gcra` into force as that of the epoch after `epoch`. All states must have been
+    /// Makes `gcra` the quota in force, with the epoch after `epoch`. All states must have been
     /// converted to `epoch`. The caller serializes calls.
     pub(super) fn publish(&self, epoch: u64, gcra: Gcra) {
         self.live.write(epoch + 1, gcra);
-        // Ordering: release, because it publishes the quota; and a swap, so that the clock is not
-        // read before it.
+        // Ordering: release publishes the quota. A swap with acquire ordering, so that a later
+        // reading of the clock is not moved before it.
         self.epoch.swap(epoch + 1, AcqRel);
     }
 
-    /// Calls `act` with the quota in force and the TAT of `state`, under the lock of its shard.
-    /// Returns `None` if `epoch` is over.
+    /// Calls `act` with the quota in force and the TAT of `state`. The caller holds the lock of the
+    /// shard. Returns `None` if `epoch` is no longer the current epoch.
     ///
-    /// The clock must have been read at `now` after the epoch was read. Then all grants by the
-    /// quota before had read the clock earlier, and are not credited with the time in between by
+    /// The caller must read the clock (`now`) after it has read the epoch. Then all grants by the
+    /// previous quota have used earlier readings, and are not credited with time at the rate of
     /// this quota.
     ///
-    /// Under the lock of a shard the quota can be read until the lock is released: before it is
-    /// overwritten there must be two changes, and the second first converts the states of that
-    /// shard.
+    /// The quota is not overwritten while the lock of the shard is held. Overwriting it takes two
+    /// changes, and the second first converts the states of all shards, for which it needs this
+    /// lock.
     #[inline(always)]
     pub(super) fn with<R>(
         &self,
@@ -120,7 +120,8 @@ impl CommonQuota {
         Some(result)
     }
 
-    /// Converts `state` to the quota of `epoch` from that of the one before.
+    /// Converts `state` from the previous quota to the quota of `epoch`, unless it has that epoch
+    /// already.
     #[inline(always)]
     pub(super) fn convert(&self, state: &mut CommonState, epoch: u64, now: Nanos) {
         if { state.0 }.epoch() != Word::new(0, epoch).epoch() {

@@ -1,4 +1,4 @@
-//! Tests of the attempts of a call: when they begin, and what the caller receives.
+//! Tests of the times of attempts and of the results that the caller receives.
 
 mod results;
 mod times;
@@ -21,7 +21,7 @@ fn rejection() -> Rejection {
 }
 
 #[test]
-fn settings_out_of_range_are_config_errors() {
+fn settings_out_of_range_are_rejected() {
     let field = |builder: super::RetryBuilder| builder.build().unwrap_err().field();
     assert_eq!(field(Retry::builder().max_attempts(0)), "max_attempts");
     assert_eq!(field(Retry::builder().name("")), "name");

@@ -1,11 +1,11 @@
-//! What is retried, and what the caller receives.
+//! Tests of the results that are retried and the results that the caller receives.
 
 use super::*;
 use crate::outcome::Outcome as Class;
 use crate::retry::{RetryAttempt, RetryOnFailure, RetryRule};
 use crate::sync::PlainMutex;
 
-/// A retry of three attempts that waits 10 ms.
+/// Creates a retry with three attempts and a constant backoff of 10 ms.
 fn retry(time: &ManualClock) -> Retry {
     Retry::builder().clock(time.clock()).backoff(Backoff::constant(10 * MS)).build().unwrap()
 }
@@ -21,7 +21,7 @@ fn by_default_failures_are_retried_and_rejections_are_not() {
 }
 
 #[test]
-fn an_ok_may_be_retried_and_the_last_one_is_returned() {
+fn a_rule_may_retry_an_ok_and_the_last_ok_is_returned() {
     let time = ManualClock::new();
     let count = Cell::new(0);
     let busy = retry(&time).when(Result::is_ok);
@@ -51,7 +51,7 @@ fn a_classifier_selects_what_is_retried() {
 }
 
 #[test]
-fn every_call_passes_the_attempt_number() {
+fn every_form_of_call_passes_the_attempt_number() {
     let time = ManualClock::new();
     let retry = retry(&time);
     let third = |cx: Context| if cx.attempt() == 3 { Ok(cx.attempt()) } else { Err(()) };
@@ -63,7 +63,7 @@ fn every_call_passes_the_attempt_number() {
     assert_eq!(time.drive(view.call_with(async_third)), Ok(3));
 }
 
-/// Rules may draw from a budget, which must not pay for an attempt that is never made.
+/// A rule may withdraw from a budget, and must not do so for an attempt that is never made.
 #[test]
 fn a_rule_is_called_only_if_another_attempt_is_possible() {
     let time = ManualClock::new();
@@ -88,9 +88,9 @@ fn a_rule_is_called_only_if_another_attempt_is_possible() {
         assert_eq!(std::mem::take(&mut *called.lock()), blocking);
         blocking
     };
-    // Not after the third attempt, which is the last …
+    // The rule is not called after the third attempt, which is the last.
     assert_eq!(calls(None), [(1, 3), (2, 3)]);
-    // … and not after the second if the third would begin after the deadline.
+    // It is not called after the second attempt if the third would begin after the deadline.
     assert_eq!(calls(Some(15 * MS)), [(1, 3)]);
     assert_eq!(calls(Some(5 * MS)), []);
 }

@@ -1,10 +1,11 @@
-//! When attempts begin.
+//! Tests of the times at which attempts begin.
 
 use super::*;
 use crate::random::Random;
 use crate::sync::PlainMutex;
 
-/// Returns when the attempts of a call that always fails begin, in ms after the first.
+/// Returns the times at which the attempts of a call that always fails begin, in ms after the first
+/// attempt.
 fn attempts<D: Into<RetryDecision>>(
     time: &ManualClock,
     retry: &Retry,
@@ -24,7 +25,7 @@ fn attempts<D: Into<RetryDecision>>(
     begun.into_inner()
 }
 
-/// A retry with a backoff of 100, 200, 400 … ms.
+/// Creates a retry with a backoff of 100, 200, 400 … ms.
 fn doubling(time: &ManualClock, max_attempts: u32, max_elapsed: Option<Duration>) -> Retry {
     let backoff = Backoff::exponential(100 * MS).jitter(Jitter::None);
     let mut builder =
@@ -36,7 +37,7 @@ fn doubling(time: &ManualClock, max_attempts: u32, max_elapsed: Option<Duration>
 }
 
 #[test]
-fn attempts_end_at_their_number_the_elapsed_time_and_the_deadline() {
+fn a_retry_stops_at_max_attempts_max_elapsed_and_the_deadline() {
     let time = ManualClock::new();
     //  max_attempts, max_elapsed, deadline, attempts begin at
     type Row = (u32, Option<u32>, Option<u32>, &'static [u64]);
@@ -57,7 +58,7 @@ fn attempts_end_at_their_number_the_elapsed_time_and_the_deadline() {
 }
 
 #[test]
-fn a_servers_wait_is_a_minimum_for_the_backoff() {
+fn a_retry_waits_for_the_longer_of_the_servers_wait_and_the_backoff() {
     let time = ManualClock::new();
     //  server's wait, attempts begin at
     let table: [(u32, &[u64]); 4] = [
@@ -73,34 +74,34 @@ fn a_servers_wait_is_a_minimum_for_the_backoff() {
 }
 
 #[test]
-fn a_servers_wait_beyond_a_limit_ends_the_retry() {
+fn a_retry_stops_if_the_servers_wait_exceeds_a_limit() {
     let time = ManualClock::new();
     let rule = |wait: Duration| move |_: &Outcome| RetryDecision::RetryAfter(wait);
     let retry = doubling(&time, 3, None);
     assert_eq!(attempts(&time, &retry, NEVER, rule(60_001 * MS)), [0]);
     assert_eq!(attempts(&time, &retry, NEVER, rule(Duration::MAX)), [0]);
 
-    let patient = Retry::builder().clock(time.clock()).max_retry_after(Duration::MAX);
-    let patient = patient.max_elapsed(1000 * MS).build().unwrap();
-    assert_eq!(attempts(&time, &patient, NEVER, rule(1001 * MS)), [0]);
-    assert_eq!(attempts(&time, &patient, NEVER, rule(Duration::MAX)), [0]);
+    let unlimited = Retry::builder().clock(time.clock()).max_retry_after(Duration::MAX);
+    let unlimited = unlimited.max_elapsed(1000 * MS).build().unwrap();
+    assert_eq!(attempts(&time, &unlimited, NEVER, rule(1001 * MS)), [0]);
+    assert_eq!(attempts(&time, &unlimited, NEVER, rule(Duration::MAX)), [0]);
     let deadline = Deadline::after(time.now(), 1000 * MS);
-    assert_eq!(attempts(&time, &patient, deadline, rule(1000 * MS)), [0]);
+    assert_eq!(attempts(&time, &unlimited, deadline, rule(1000 * MS)), [0]);
 }
 
 #[test]
-fn decorrelated_waits_build_on_one_another() {
+fn a_decorrelated_wait_depends_on_the_previous_wait() {
     let time = ManualClock::new();
     let backoff = Backoff::exponential(MS).max_delay(1000 * MS).jitter(Jitter::Decorrelated);
     let retry = Retry::builder().clock(time.clock()).max_attempts(20).backoff(backoff);
     let retry = retry.random(Random::seeded(1)).build().unwrap();
     let begun = attempts(&time, &retry, NEVER, |_| true);
     let longest = begun.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
-    assert!(longest > 3, "without the previous wait, all would be at most 3 ms: {longest} ms");
+    assert!(longest > 3, "no wait depends on the previous wait: {longest} ms");
 }
 
 #[test]
-fn a_retry_that_would_begin_too_late_does_not_wait() {
+fn a_retry_does_not_wait_for_an_attempt_that_would_begin_too_late() {
     let time = ManualClock::new();
     let retry = Retry::builder().clock(time.clock()).backoff(Backoff::constant(10 * MS));
     let before = time.now();
