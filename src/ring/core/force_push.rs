@@ -1,4 +1,4 @@
-//! Pushing in place of the oldest item.
+//! Pushing with eviction of the oldest item.
 
 use super::Core;
 use crate::ring::error::{ForcePushError, PushError};
@@ -15,7 +15,7 @@ pub(in crate::ring) struct ForcePushed<T> {
 }
 
 impl<T> Core<T> {
-    /// Pushes; if the ring is full, in place of the oldest item.
+    /// Pushes `value`. If the ring is full, `value` replaces the oldest item.
     pub(in crate::ring) fn force_push(
         &self,
         value: T,
