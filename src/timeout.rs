@@ -34,7 +34,8 @@
 //! # Cancel safety
 //!
 //! When the limit is reached, the operation is dropped at the point where it is suspended. It must
-//! be cancel safe. If the operation completes at the instant of the limit, its result is returned.
+//! tolerate being dropped at any `await`. If the operation completes at the instant of the limit,
+//! its result is returned.
 //!
 //! # Performance
 //!

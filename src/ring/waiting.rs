@@ -54,7 +54,8 @@ impl<T> Ring<T> {
     }
 
     /// Sets the flag of waiting consumers, which the next push reports, if the ring is empty and
-    /// open. The check and the change are one atomic step. Returns whether the flag was set.
+    /// open. The check and the change are one atomic step. Returns `false` if the ring may contain
+    /// an item or be closed.
     pub(crate) fn flag_waiting_consumers(&self) -> bool {
         self.core.flag_waiting_consumers()
     }
@@ -65,7 +66,8 @@ impl<T> Ring<T> {
     }
 
     /// Sets the flag of waiting producers, which the next pop reports, if the ring is full and
-    /// open. The check and the change are one atomic step. Returns whether the flag was set.
+    /// open. The check and the change are one atomic step. Returns `false` if the ring may have a
+    /// free slot or be closed.
     pub(crate) fn flag_waiting_producers(&self) -> bool {
         self.core.flag_waiting_producers()
     }

@@ -38,7 +38,9 @@
 //! opened. The gauge `mainstay_state` is first reported at the first transition: until then, a
 //! policy is in its initial state. The gauge distinguishes policies of one kind by name, so their
 //! names must differ. The breakers of a
-//! [`KeyedCircuitBreaker`](crate::breaker::KeyedCircuitBreaker) share a name and have no gauge; [`totals`](crate::breaker::KeyedCircuitBreaker::totals) returns the number of breakers in each state.
+//! [`KeyedCircuitBreaker`](crate::breaker::KeyedCircuitBreaker) share a name and have no
+//! gauge; [`totals`](crate::breaker::KeyedCircuitBreaker::totals) returns the number of breakers in
+//! each state.
 //!
 //! *Labels are bounded.* `name` is the name given to the policy's builder; `kind`, `field` and the
 //! labels of events come from small fixed sets. No label contains a key, an error or other data of

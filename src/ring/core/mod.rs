@@ -256,8 +256,8 @@ impl<T> Core<T> {
         self.geometry.next_lap(head) == position_of(tail)
     }
 
-    /// Sets the flag of waiting consumers, which the next push will see, if the ring is empty and
-    /// open. Returns whether it is set.
+    /// Sets the flag of waiting consumers, which the next push reports, if the ring is empty and
+    /// open. Returns `false` if the ring may contain an item or be closed.
     pub(super) fn flag_waiting_consumers(&self) -> bool {
         let head = self.head.load(Ordering::Acquire);
         let tail = self.tail.load(Ordering::Acquire);
@@ -268,8 +268,8 @@ impl<T> Core<T> {
             && set_waiting(&self.tail, tail)
     }
 
-    /// Sets the flag of waiting producers, which the next pop will see, if the ring is full and
-    /// open. Returns whether it is set.
+    /// Sets the flag of waiting producers, which the next pop reports, if the ring is full and
+    /// open. Returns `false` if the ring may have a free slot or be closed.
     pub(super) fn flag_waiting_producers(&self) -> bool {
         let tail = self.tail.load(Ordering::Acquire);
         let head = self.head.load(Ordering::Acquire);
