@@ -40,8 +40,8 @@ impl<T> Ring<T> {
     /// Removes the items that `keep` rejects from a full ring; the others keep their order. Returns
     /// `None` if the ring is not full, or if a peer owns one of its slots.
     ///
-    /// Peers get `Busy` until this returns. `keep` must be short and must not panic. The caller wakes
-    /// the waiters that the result reports.
+    /// Peers get `Busy` until this returns. `keep` must be short and must not panic. The caller
+    /// wakes the waiters that the result reports.
     pub(crate) fn compact(&self, keep: impl FnMut(&T) -> bool) -> Option<Compacted<T>> {
         self.core.compact(keep)
     }

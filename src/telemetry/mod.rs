@@ -12,12 +12,16 @@
 //! use mainstay::event::{Event, Observer};
 //! use mainstay::telemetry::{MetricsObserver, TracingObserver};
 //!
-//! let metrics = MetricsObserver::new(); let breaker = ||
-//! CircuitBreaker::builder().observer(metrics.clone()); let search =
-//! breaker().name("search").build()?; let orders = breaker().name("orders").build()?; // One
-//! breaker with both observers: let both = move |event: &Event<'_>| { metrics.observe(event);
-//! TracingObserver.observe(event); }; let prices =
-//! CircuitBreaker::builder().name("prices").observer(both).build()?;
+//! let metrics = MetricsObserver::new();
+//! let breaker = || CircuitBreaker::builder().observer(metrics.clone());
+//! let search = breaker().name("search").build()?;
+//! let orders = breaker().name("orders").build()?;
+//! // One breaker with both observers:
+//! let both = move |event: &Event<'_>| {
+//!     metrics.observe(event);
+//!     TracingObserver.observe(event);
+//! };
+//! let prices = CircuitBreaker::builder().name("prices").observer(both).build()?;
 //! # let _ = (search, orders, prices);
 //! # }
 //! # Ok::<(), mainstay::error::ConfigError>(())

@@ -358,8 +358,8 @@ impl<T> OneshotReceiver<T> {
     fn abandon(&mut self) {
         let Some(handle) = &self.handle else { return };
         let shared = handle.shared();
-        // The waker is removed first: while ENDED is clear, it belongs to the receiver. Ordering:
-        // acquire, as in `try_recv`.
+        // The waker is removed first: while ENDED is clear, it belongs to the receiver.
+        // Ordering: acquire, as in `try_recv`.
         let mut state = shared.state.fetch_and(!WAITING, Ordering::Acquire);
         if state & ENDED == 0 {
             // SAFETY: the waker belongs to the receiver, because WAITING is clear (invariant 2).

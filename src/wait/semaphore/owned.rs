@@ -83,8 +83,8 @@ impl Semaphore {
         self.try_acquire_n(n).map(|permit| permit.into_owned(self))
     }
 
-    /// Waits for a permit that keeps the semaphore alive. The future keeps it alive as well, so that
-    /// both can be moved into a spawned task.
+    /// Waits for a permit that keeps the semaphore alive. The future keeps it alive as well, so
+    /// that both can be moved into a spawned task.
     ///
     /// # Errors
     ///
