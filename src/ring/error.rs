@@ -30,8 +30,8 @@ pub enum PopError {
 /// The error of a forced push. It holds the item that was not pushed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum ForcePushError<T> {
-    /// Another thread has claimed the slot and not finished yet: a producer has not filled the slot
-    /// of the oldest item, or a consumer has not released the free slot. The caller can retry soon.
+    /// Another thread has claimed the slot: a producer has not filled the slot of the oldest item
+    /// yet, or a consumer has not released the free slot yet. The caller can retry soon.
     Busy(T),
     /// The ring is closed.
     Closed(T),

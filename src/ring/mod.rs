@@ -33,11 +33,11 @@
 //! - A producer reads the tail. If the stamp of its slot says "free for this position", the
 //!   producer claims the slot by moving the tail on with a compare-and-swap. It then writes the
 //!   item and stores the stamp "full".
-//! - A consumer claims the slot at the head in the same way if its stamp says "full", moves the
-//!   item out, and stores the stamp "free" for the next lap.
+//! - A consumer claims the slot at the head in the same way if its stamp says "full". It then moves
+//!   the item out and stores the stamp "free" for the next lap.
 //!
 //! Between the claim and the new stamp, the slot belongs to one thread, and its peers cannot pass
-//! it. This takes a few instructions, or longer if the scheduler suspends the thread in between.
+//! the slot. This interval is a few instructions, or longer if the scheduler suspends the thread.
 //! Other queues then spin until the owner has finished, or report "full" or "empty" although
 //! neither is true. A `Ring` returns [`PushError::Busy`] or [`PopError::Busy`] and lets the caller
 //! decide; a retry soon afterwards nearly always succeeds. `Full` and `Empty` are returned only if

@@ -5,15 +5,15 @@ use crate::error::ConfigError;
 /// The shape of a ring: how positions map to slots.
 ///
 /// The two hot words of the ring hold a position and, in their low bits, flags. A slot's stamp
-/// holds a position and whether the slot is full. A position counts the items pushed before it, but
-/// the length of every lap is a power of two, so that the index is a mask and not a division. If
-/// the capacity is not a power of two, each lap skips the remaining numbers.
+/// holds a position and whether the slot is full. A position counts the items pushed before it, in
+/// laps whose length is a power of two: the index is then a mask and not a division. If the
+/// capacity is not a power of two, each lap skips the remaining numbers.
 ///
 /// Positions are never reused. With two bits for flags, and up to half of the remaining numbers
 /// skipped, there are positions for 2^61 items. At one item per nanosecond, they last for 73 years.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Geometry {
-    /// The last index.
+    /// The index of the last slot.
     last: u64,
     /// The bits of a position that hold the index: the length of a lap minus one, in units of
     /// `STEP`.
@@ -112,7 +112,7 @@ impl Geometry {
         position + self.mask + STEP
     }
 
-    /// Returns the number of items between two positions; 0 if `to` is behind `from`.
+    /// Returns the number of items between two positions, or 0 if `to` is behind `from`.
     #[inline]
     pub(super) fn distance(self, from: u64, to: u64) -> usize {
         let laps = |word: u64| word / (self.mask + STEP);

@@ -1,10 +1,10 @@
 //! The platform layer: atomics, locks and threads, and the building blocks that all modules share.
 //!
 //! This is the only module that names `std::sync`, `core::sync::atomic`, `parking_lot` or `loom`.
-//! All other code uses `crate::sync` and is compiled in two ways: as shipped, on the standard
-//! library and `parking_lot`; and under `cargo loom`, where every access is a scheduling point of
-//! loom's model checker. `native.rs` and `modelled.rs` export the same names for the two builds, so
-//! that the other modules need no `cfg`.
+//! All other code uses `crate::sync` and is compiled in two ways. As shipped, it uses the standard
+//! library and `parking_lot`. Under `cargo loom`, every access is a scheduling point of loom's
+//! model checker. `native.rs` and `modelled.rs` export the same names for the two builds, so that
+//! the other modules need no `cfg`.
 //!
 //! Loom cannot model parking with a timeout, because it has no time, nor sequentially consistent
 //! *accesses*, which it treats as acquire and release. Its `SeqCst` fences are correct. Code that

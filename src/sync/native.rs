@@ -179,8 +179,8 @@ pub(crate) mod thread_id {
 
     impl Drop for Holder {
         fn drop(&mut self) {
-            // The position is cleared before the id is returned: later destructors of this thread
-            // then find no id, and cannot use one that another thread has acquired since.
+            // The position is cleared before the id is returned. Later destructors of this thread
+            // then cannot use an id that another thread has acquired since.
             let position = POSITION.replace(LEAVING);
             if position != UNKNOWN {
                 REGISTRY.release(ThreadId::held(position));
@@ -196,8 +196,8 @@ pub(crate) mod thread_id {
         ((position.bucket as usize) < ThreadId::BUCKETS).then(|| ThreadId::held(position))
     }
 
-    /// Returns the id of the calling thread, and registers the thread if it has none; `None` if the
-    /// thread is ending.
+    /// Returns the id of the calling thread, and registers the thread if it has none. Returns
+    /// `None` if the thread is ending.
     pub(crate) fn current() -> Option<ThreadId> {
         known().or_else(register)
     }

@@ -75,8 +75,8 @@
 //!
 //! *Rejections can be events*, for example those of rate limiters. Under overload, each rejected
 //! call then locks that table, or logs a line at `INFO`. To reduce this cost, pass on only every
-//! hundredth event of that kind (`sequence` counts all of them), or filter out the level `INFO` of
-//! the target `mainstay`.
+//! hundredth event of that kind; `sequence` counts all of them. Alternatively, filter out the level
+//! `INFO` of the target `mainstay`.
 
 #[cfg(feature = "metrics")]
 mod metrics;

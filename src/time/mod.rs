@@ -19,10 +19,10 @@
 //!
 //! A sleep never ends early. How late it ends depends on the clock. The `futures-timer` thread
 //! wakes the task as soon as the operating system runs that thread, typically within 100 µs.
-//! tokio's timer counts milliseconds and adds up to two.
+//! tokio's timer counts milliseconds, and can add up to two milliseconds.
 //!
-//! A child process after `fork` has no `futures-timer` thread: sleeps of the system clock and of
-//! `Clock::quanta` do not end there. Use another clock, or call `exec`.
+//! A child process after `fork` has no `futures-timer` thread: in the child, sleeps of the system
+//! clock and of `Clock::quanta` never end. Use another clock there, or call `exec`.
 //!
 //! # Panics
 //!

@@ -56,8 +56,8 @@ impl<T> Handle<T> {
 
     #[inline]
     fn free(self) {
-        // SAFETY: both GONE bits are set, or the other side's bit is set and this side does not
-        // access the memory again: there is no other access (invariant 3).
+        // SAFETY: the other side has set its GONE bit, and this side does not access the memory
+        // again: there is no other access (invariant 3).
         let waker = self.shared().waker.with_mut(|waker| unsafe { (*waker).take() });
         // SAFETY: as above. The memory was allocated by `oneshot` with this layout.
         unsafe {
@@ -111,7 +111,7 @@ pub fn oneshot<T>() -> (OneshotSender<T>, OneshotReceiver<T>) {
     (OneshotSender { handle: Handle(shared) }, OneshotReceiver { handle: Some(Handle(shared)) })
 }
 
-/// The sending half of a [`oneshot`] channel. Dropping it closes the channel.
+/// The sending half of a [`oneshot`] channel. Dropping the sender closes the channel.
 pub struct OneshotSender<T> {
     handle: Handle<T>,
 }

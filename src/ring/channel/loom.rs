@@ -52,9 +52,9 @@ fn a_parked_sender_is_woken_by_a_receive() {
     });
 }
 
-/// A future that a model polls a fixed number of times, because two waiters that both spin on a
-/// busy slot would keep loom in an endless loop. [`finish`](Self::finish) checks that a pending
-/// future was woken and that it is ready when it is polled again.
+/// A future that a model polls a fixed number of times. Two waiters that both spin on a busy slot
+/// would keep loom in an endless loop. [`finish`](Self::finish) checks that a pending future was
+/// woken and that it is ready when it is polled again.
 struct Watched<F> {
     future: F,
     woken: std::sync::Arc<Woken>,

@@ -12,7 +12,7 @@ use crate::wait::{Wait, WaitState};
 
 /// A [`Receiver`] as a [`Stream`]; see [`Receiver::into_stream`].
 ///
-/// It ends when the channel is closed and all items have been received.
+/// The stream ends when the channel is closed and all items have been received.
 pub struct ReceiverStream<T> {
     receiver: Receiver<T>,
     wait_state: WaitState,

@@ -1,4 +1,4 @@
-//! Removing items from the middle of a full ring.
+//! Removes items from any position of a full ring.
 
 use super::Core;
 use crate::ring::position::{FREE, FULL, WAITING};

@@ -261,8 +261,8 @@ impl<T> Core<T> {
     pub(super) fn flag_waiting_consumers(&self) -> bool {
         let head = self.head.load(Ordering::Acquire);
         let tail = self.tail.load(Ordering::Acquire);
-        // If the exchange succeeds, the tail has not moved, and neither has the head, which cannot
-        // pass it: the ring was empty when the flag was set.
+        // If the exchange succeeds, the tail has not moved. The head cannot pass the tail, so it
+        // has not moved either, and the ring was empty when the flag was set.
         position_of(head) == position_of(tail)
             && tail & CLOSED == 0
             && set_waiting(&self.tail, tail)
