@@ -21,8 +21,8 @@
 //! wakes the task as soon as the operating system runs that thread, typically within 100 µs.
 //! tokio's timer counts milliseconds, and can add up to two milliseconds.
 //!
-//! A child process after `fork` has no `futures-timer` thread: in the child, sleeps of the system
-//! clock and of `Clock::quanta` never end. Use another clock there, or call `exec`.
+//! A child process after `fork` has no `futures-timer` thread: in the child, a [`Sleep`] of the
+//! system clock or of `Clock::quanta` never completes. Use another clock there, or call `exec`.
 //!
 //! # Panics
 //!
