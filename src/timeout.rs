@@ -1,4 +1,4 @@
-//! Time limits: [`Timeout`].
+//! A time limit for operations: [`Timeout`].
 //!
 //! # Examples
 //!
@@ -17,7 +17,7 @@
 //! # });
 //! ```
 //!
-//! With a manual clock, a test takes no real time:
+//! With a manual clock, a test does not wait:
 //!
 //! ```
 //! # use mainstay::{error::Error, time::ManualClock, timeout::Timeout};
@@ -33,14 +33,14 @@
 //!
 //! # Cancel safety
 //!
-//! When the limit is reached, the operation is dropped wherever it is suspended. It must tolerate that
-//! as any future must. If the operation completes at the very instant of the limit, its result is
-//! returned.
+//! When the limit is reached, the operation is dropped at the point where it is suspended. It must
+//! tolerate being dropped at any `await`. If the operation completes at the instant of the limit,
+//! its result is returned.
 //!
 //! # Performance
 //!
-//! A call reads the clock once. It arms a timer, which allocates, only if the operation is not ready at
-//! its first poll.
+//! A call whose operation is ready at its first poll reads the clock once. Otherwise, the call also
+//! arms a timer, which reads the clock again and allocates.
 
 use crate::error::{ConfigError, Error, TimedOut};
 use crate::policy::{self, Facts, Limit, Policy, kind};
@@ -50,7 +50,7 @@ use std::time::Duration;
 
 const POLICY: &str = "timeout";
 
-/// A time limit: drops an operation that takes longer. See the [module](self).
+/// A time limit that drops an operation when it is reached. See the [module documentation](self).
 #[derive(Clone, Debug)]
 pub struct Timeout {
     limit: Duration,
@@ -59,16 +59,16 @@ pub struct Timeout {
 }
 
 impl Timeout {
-    /// Creates a limit of `limit` by the system clock.
+    /// Creates a time limit of `limit`, measured by the system clock.
     ///
-    /// With a limit of zero, only operations that are ready at their first poll succeed. A limit beyond
-    /// 584 years is no limit.
+    /// With a limit of zero, only operations that are ready at their first poll succeed. A limit of
+    /// more than 584 years never ends an operation.
     #[must_use]
     pub const fn new(limit: Duration) -> Self {
         Self { limit, name: POLICY, clock: Clock::system() }
     }
 
-    /// Sets the name that errors show. Default: `timeout`.
+    /// Sets the name that appears in errors. Default: `timeout`.
     ///
     /// ```
     /// # use mainstay::timeout::Timeout;
@@ -79,6 +79,7 @@ impl Timeout {
     /// ```
     ///
     /// # Errors
+    ///
     /// Returns an error if `name` is empty, longer than 128 bytes, or contains a control character.
     pub fn name(mut self, name: &str) -> Result<Self, ConfigError> {
         self.name = policy::name(name)?;
@@ -92,10 +93,12 @@ impl Timeout {
         self
     }
 
-    /// Runs `op`, and drops it when the limit is reached.
+    /// Runs `op`, and drops its future when the limit is reached.
     ///
     /// # Errors
-    /// Returns the error of `op`, or [`Error::Timeout`].
+    ///
+    /// Returns [`Error::Operation`] with the error of `op`, or [`Error::Timeout`] if the limit was
+    /// reached.
     pub async fn call<Op, Fut, T, E>(&self, op: Op) -> Result<T, Error<E>>
     where
         Op: FnOnce() -> Fut,
@@ -153,7 +156,7 @@ mod tests {
         let table = [
             (2, 0, Ok(())),
             (2, 1, Ok(())),
-            (2, 2, Ok(())), // at the same instant, the result wins
+            (2, 2, Ok(())), // at the instant of the limit, the result is returned
             (2, 3, Err(Error::Timeout(TimedOut::new("timeout", 2 * SECOND)))),
             (0, 0, Ok(())),
             (0, 1, Err(Error::Timeout(TimedOut::new("timeout", Duration::ZERO)))),

@@ -4,7 +4,7 @@ use super::Ring;
 
 /// An iterator that pops items; see [`Ring::drain`].
 ///
-/// Items that it has not returned when it is dropped stay in the ring.
+/// When it is dropped, the items that it has not returned stay in the ring.
 #[derive(Debug)]
 pub struct RingDrain<'a, T> {
     ring: &'a Ring<T>,

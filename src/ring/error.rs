@@ -3,13 +3,13 @@
 use std::error::Error;
 use std::fmt;
 
-/// The error of pushing into a ring; it holds the item.
+/// The error of pushing into a ring. It holds the item that was not pushed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum PushError<T> {
     /// The ring was full.
     Full(T),
-    /// The ring was not full, but a consumer has claimed the slot and not released it yet. Retry
-    /// soon.
+    /// The ring was not full, but a consumer has claimed the next slot and not released it yet. The
+    /// caller can retry soon.
     Busy(T),
     /// The ring is closed.
     Closed(T),
@@ -21,33 +21,34 @@ pub enum PopError {
     /// The ring was empty.
     Empty,
     /// The ring was not empty, but a producer has claimed the slot of the oldest item and not
-    /// filled it yet. Retry soon.
+    /// filled it yet. The caller can retry soon.
     Busy,
     /// The ring is closed, and all items have been popped.
     Closed,
 }
 
-/// The error of a forced push; it holds the item that was not pushed.
+/// The error of a forced push. It holds the item that was not pushed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum ForcePushError<T> {
-    /// The ring is full, and a peer is working on the oldest item. Retry soon.
+    /// Another thread has claimed the slot: a producer has not filled the slot of the oldest item
+    /// yet, or a consumer has not released the free slot yet. The caller can retry soon.
     Busy(T),
     /// The ring is closed.
     Closed(T),
 }
 
-/// The error of sending: the channel is closed. It holds the item.
+/// The error of sending into a closed channel. It holds the item that was not sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SendError<T>(pub T);
 
-/// The error of receiving: the channel is closed, and all items have been received.
+/// The error of receiving from a channel that is closed and empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecvError;
 
-/// The error of sending with a timeout; it holds the item.
+/// The error of sending with a timeout. It holds the item that was not sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum SendTimeoutError<T> {
-    /// The channel was full until the timeout had passed.
+    /// The channel was still full when the timeout had passed.
     Timeout(T),
     /// The channel is closed.
     Closed(T),
@@ -56,7 +57,7 @@ pub enum SendTimeoutError<T> {
 /// The error of receiving with a timeout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecvTimeoutError {
-    /// The channel was empty until the timeout had passed.
+    /// The channel was still empty when the timeout had passed.
     Timeout,
     /// The channel is closed, and all items have been received.
     Closed,
@@ -209,7 +210,7 @@ impl fmt::Display for RecvTimeoutError {
     }
 }
 
-// Debug without the item: it may not implement `Debug`, and may not belong into a log.
+// `Debug` omits the item: its type may not implement `Debug`, and its content may be confidential.
 
 impl<T> fmt::Debug for PushError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -33,37 +33,37 @@
 //! - A producer reads the tail. If the stamp of its slot says "free for this position", the
 //!   producer claims the slot by moving the tail on with a compare-and-swap. It then writes the
 //!   item and stores the stamp "full".
-//! - A consumer claims the slot at the head in the same way if its stamp says "full", moves the
-//!   item out, and stores the stamp "free" for the next lap.
+//! - A consumer claims the slot at the head in the same way if its stamp says "full". It then moves
+//!   the item out and stores the stamp "free" for the next lap.
 //!
 //! Between the claim and the new stamp, the slot belongs to one thread, and its peers cannot pass
-//! it. This takes a few instructions, or longer if the scheduler suspends the thread in between.
-//! Other queues then spin until the owner has finished, or report "full" or "empty" although it is
-//! not true. A `Ring` returns [`PushError::Busy`] or [`PopError::Busy`] and lets the caller decide.
-//! Retrying soon is nearly always right. `Full` and `Empty` are returned only if they were true at
-//! one instant during the call.
+//! the slot. This interval is a few instructions, or longer if the scheduler suspends the thread.
+//! Other queues then spin until the owner has finished, or report "full" or "empty" although
+//! neither is true. A `Ring` returns [`PushError::Busy`] or [`PopError::Busy`] and lets the caller
+//! decide; a retry soon afterwards nearly always succeeds. `Full` and `Empty` are returned only if
+//! they were true at one instant during the call.
 //!
 //! Everything that happened before a push happens before the return of the pop that takes the item.
-//! Everything that happened before a pop happens before the push that reuses its slot. `Full`,
-//! `Empty` and the like are acquire loads: between *different* objects they do not establish the
-//! single total order of `SeqCst`.
+//! Everything that happened before a pop happens before the push that reuses its slot. The results
+//! `Full`, `Empty` and `Closed` come from acquire loads. They do not take part in the single total
+//! order of `SeqCst` operations on *different* objects.
 //!
 //! # Shutdown
 //!
-//! [`Ring::close`] ends pushing. Items in the ring can still be popped; after the last one, pops
-//! return [`PopError::Closed`], and will do so for ever. Dropping the ring drops its items.
+//! After [`Ring::close`], pushes fail. Items in the ring can still be popped. After the last item,
+//! every pop returns [`PopError::Closed`]. Dropping the ring drops its items.
 //!
 //! # Panics
 //!
-//! A destructor that panics leaves the ring usable. If it panics while a ring is dropped, the other
-//! items are dropped before the panic goes on.
+//! A destructor that panics leaves the ring usable. If it panics while the ring is being dropped,
+//! the other items are dropped before the panic is resumed.
 //!
 //! # Performance
 //!
-//! A push or a pop is one compare-and-swap and one release store. So is a batch, apart from one
-//! store per item. Each of the two hot words has a pair of cache lines for itself. The slots are
-//! allocated when the ring is created, and nothing is allocated later. A slot is the item and 8
-//! bytes, rounded up to the alignment of the item.
+//! A push or a pop costs one compare-and-swap and one release store. A batch costs one
+//! compare-and-swap, and one release store per item. Head and tail each have a pair of cache lines
+//! to themselves. The slots are allocated when the ring is created, and nothing is allocated later.
+//! A slot is the item and 8 bytes, rounded up to the alignment of the item.
 //!
 //! [bounded MPMC queue]: https://www.1024cores.net/home/lock-free-algorithms/queues/bounded-mpmc-queue
 
@@ -96,7 +96,7 @@ pub use error::{
 
 /// A lock-free bounded queue for any number of producers and consumers.
 ///
-/// It is shared by reference or in an `Arc`. No operation waits; a [`channel()`] does. The
+/// It is shared by reference or in an `Arc`. No operation waits; use a [`channel()`] to wait. The
 /// [module documentation](self) describes the algorithm and its cost.
 ///
 /// ```
@@ -116,8 +116,8 @@ pub struct Ring<T> {
 impl<T> Ring<T> {
     /// Creates a ring for exactly `capacity` items. A capacity of 0 counts as 1.
     ///
-    /// All memory is allocated here. Use [`try_new`](Self::try_new) for a capacity that comes from
-    /// a configuration.
+    /// All memory is allocated here. Use [`try_new`](Self::try_new) if the capacity comes from a
+    /// configuration.
     ///
     /// ```
     /// use mainstay::ring::Ring;
@@ -133,7 +133,7 @@ impl<T> Ring<T> {
         Self { core: Core::new(capacity) }
     }
 
-    /// Creates a ring for exactly `capacity` items, or reports why that is not possible.
+    /// Creates a ring for exactly `capacity` items, or returns the reason why it cannot.
     ///
     /// ```
     /// use mainstay::ring::Ring;
@@ -198,8 +198,9 @@ impl<T> Ring<T> {
 
     /// Pushes as many items from the front of `batch` as fit, and returns their number.
     ///
-    /// The items are consecutive in the ring. Items that did not fit stay in `batch`. A slot that a
-    /// consumer has not released yet ends the batch early: repeat the call until it fails.
+    /// No other item comes between them in the ring. Items that did not fit stay in `batch`. The
+    /// batch ends early at a slot that a consumer has not released yet. To push as many items as
+    /// possible, repeat the call until it fails.
     ///
     /// ```
     /// use mainstay::ring::Ring;
@@ -225,7 +226,7 @@ impl<T> Ring<T> {
 
     /// Pops up to `max` of the oldest items, appends them to `into`, and returns their number.
     ///
-    /// An item that its producer has not finished pushing ends the batch early.
+    /// The batch ends early at an item that its producer has not finished pushing.
     ///
     /// ```
     /// use mainstay::ring::Ring;
@@ -245,7 +246,7 @@ impl<T> Ring<T> {
         if max == 0 {
             return Ok(0);
         }
-        // Memory is reserved before the claim, because that can fail and take long.
+        // Memory is reserved before the claim, because an allocation can fail and can take long.
         let claim = self.core.claim_pop_batch(max, |count| into.reserve(count))?;
         self.core.take_batch(&claim, into);
         Ok(claim.count())
@@ -266,13 +267,13 @@ impl<T> Ring<T> {
     ///
     /// # Errors
     ///
-    /// Returns `value` if the ring is [closed](ForcePushError::Closed), or if a peer is working on
-    /// the [slot](ForcePushError::Busy).
+    /// Returns `value` if the ring is [closed](ForcePushError::Closed) or
+    /// [busy](ForcePushError::Busy).
     pub fn force_push(&self, value: T) -> Result<Option<T>, ForcePushError<T>> {
         self.core.force_push(value).map(|pushed| pushed.evicted)
     }
 
-    /// Closes the ring for pushes. Returns `true` for the call that closed it.
+    /// Closes the ring for pushes. Returns `true` if this call closed it.
     ///
     /// Items in the ring can still be popped.
     ///

@@ -1,22 +1,22 @@
-//! Positions of items: the arithmetic of indices, laps and flags.
+//! The arithmetic of positions: indices, laps and flags.
 
 use crate::error::ConfigError;
 
 /// The shape of a ring: how positions map to slots.
 ///
 /// The two hot words of the ring hold a position and, in their low bits, flags. A slot's stamp
-/// holds a position and whether the slot is full. A position counts the items before it, except
-/// that every lap around the ring has the length of a power of two, so that an index is a mask and
-/// not a division: if the capacity is not a power of two, each lap skips the numbers in between.
+/// holds a position and whether the slot is full. A position counts the items pushed before it, in
+/// laps whose length is a power of two: the index is then a mask and not a division. If the
+/// capacity is not a power of two, each lap skips the remaining numbers.
 ///
-/// Positions are never reused. With two bits for flags and up to half of the rest skipped, 2^61
-/// items fit: at one per nanosecond, they last for 73 years.
+/// Positions are never reused. With two bits for flags, and up to half of the remaining numbers
+/// skipped, there are positions for 2^61 items. At one item per nanosecond, they last for 73 years.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Geometry {
-    /// The last index.
+    /// The index of the last slot.
     last: u64,
-    /// Selects the index of a position, in steps: one less than the capacity rounded up to a power
-    /// of two.
+    /// The bits of a position that hold the index: the length of a lap minus one, in units of
+    /// `STEP`.
     mask: u64,
     /// The distance from the position of the last slot to the position of the first slot one lap
     /// later.
@@ -33,7 +33,7 @@ pub(super) struct Run {
 
 /// Flag of head and tail: a peer waits for the word to move.
 pub(super) const WAITING: u64 = 0b01;
-/// Flag of the tail: no more pushes.
+/// Flag of the tail: the ring is closed for pushes.
 pub(super) const CLOSED: u64 = 0b10;
 /// Flag of a stamp: the slot is free for the item of its position.
 pub(super) const FREE: u64 = 0;
@@ -79,8 +79,8 @@ impl Geometry {
 
     /// Returns `word` moved on by one item, with its flags.
     ///
-    /// Every operation waits for this sum. The end of a lap is a branch that the processor
-    /// predicts, which is faster than arithmetic without a branch.
+    /// The next position is on the critical path of every operation. A branch at the end of a lap,
+    /// which the processor predicts, is faster than branchless arithmetic.
     #[inline(always)]
     pub(super) fn next(self, word: u64) -> u64 {
         #[cold]
@@ -99,8 +99,7 @@ impl Geometry {
         word + count as u64 * STEP + if turns { self.turn - STEP } else { 0 }
     }
 
-    /// Returns the slots from `position` on: `count` of them, or fewer if the last slot comes
-    /// before.
+    /// Returns `count` slots from `position` on, or fewer if the last slot comes earlier.
     #[inline(always)]
     pub(super) fn run(self, position: u64, count: usize) -> Run {
         let index = self.index(position);
@@ -113,7 +112,7 @@ impl Geometry {
         position + self.mask + STEP
     }
 
-    /// Returns the number of items between two positions; 0 if `to` is behind `from`.
+    /// Returns the number of items between two positions, or 0 if `to` is behind `from`.
     #[inline]
     pub(super) fn distance(self, from: u64, to: u64) -> usize {
         let laps = |word: u64| word / (self.mask + STEP);
@@ -128,7 +127,7 @@ mod tests {
     use super::{CLOSED, Geometry, WAITING, position_of};
 
     #[test]
-    fn positions_visit_every_slot_in_turn_at_any_capacity() {
+    fn positions_visit_all_slots_in_order_at_any_capacity() {
         for capacity in 1..=40 {
             let geometry = Geometry::new(capacity).unwrap();
             let mut word = WAITING | CLOSED;
@@ -149,13 +148,13 @@ mod tests {
                 assert_eq!(full_lap, geometry.next_lap(position_of(word)));
                 assert_eq!(geometry.next(word), geometry.advance(word, 1));
                 word = geometry.next(word);
-                assert_eq!(word & (WAITING | CLOSED), WAITING | CLOSED, "flags stay");
+                assert_eq!(word & (WAITING | CLOSED), WAITING | CLOSED, "the flags are kept");
             }
         }
     }
 
     #[test]
-    fn capacities_that_cannot_be_are_rejected() {
+    fn a_capacity_of_zero_or_beyond_the_maximum_is_rejected() {
         for capacity in [0, (1 << 56) + 1, usize::MAX] {
             assert_eq!(Geometry::new(capacity).unwrap_err().field(), "capacity");
         }

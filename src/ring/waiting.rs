@@ -1,14 +1,14 @@
-//! The ring for a module that waits in its own way: pushes and pops that report waiters, and the
-//! flags that waiters set.
+//! Operations of the ring for modules with their own wait queues: pushes and pops that report
+//! waiters, and the flags that waiters set.
 
 use super::Ring;
 use super::core::Compacted;
 use super::error::{PopError, PushError};
 
 impl<T> Ring<T> {
-    /// Pushes `make(from)` and returns whether consumers wait for it, or returns `from` in the
-    /// error. `make` runs while the slot is claimed: it must be short and must not panic, because
-    /// peers wait for the slot.
+    /// Pushes `make(from)` and returns whether consumers wait for an item. If the push fails, the
+    /// error holds `from`. `make` runs while the slot is claimed: it must be short and must not
+    /// panic, because peers wait for the slot.
     #[inline(always)]
     pub(crate) fn push_with<A>(
         &self,
@@ -24,8 +24,9 @@ impl<T> Ring<T> {
         }
     }
 
-    /// Pops an item and passes it to `act`, with whether producers wait for the free slot. A large
-    /// item is so moved less often than if it were returned in a `Result`.
+    /// Pops an item and passes it to `act`. The second argument is the index of the freed slot if
+    /// producers wait for a slot, and `None` otherwise. A closure moves a large item less often
+    /// than a returned `Result` does.
     #[inline(always)]
     pub(crate) fn pop_with<R>(
         &self,
@@ -36,40 +37,42 @@ impl<T> Ring<T> {
         Ok(act(item, claim.has_waiters.then(|| self.core.index(&claim))))
     }
 
-    /// Removes the items that `keep` rejects from a full ring; the others keep their order. `None` if
-    /// the ring is not full, or if a peer owns one of its slots.
+    /// Removes the items that `keep` rejects from a full ring; the others keep their order. Returns
+    /// `None` if the ring is not full, or if a peer owns one of its slots.
     ///
-    /// Peers get `Busy` until this returns. `keep` must be short and must not panic. The caller wakes
-    /// the waiters that the result reports.
+    /// Peers get `Busy` until this returns. `keep` must be short and must not panic. The caller
+    /// wakes the waiters that the result reports.
     pub(crate) fn compact(&self, keep: impl FnMut(&T) -> bool) -> Option<Compacted<T>> {
         self.core.compact(keep)
     }
 
-    /// Claims the oldest item, and takes it when the returned closure is called.
+    /// Claims the oldest item. The returned closure takes it.
     #[cfg(all(test, not(mainstay_loom)))]
     pub(crate) fn stall_pop(&self) -> Result<impl FnOnce() -> T, PopError> {
         let claim = self.core.claim_pop()?;
         Ok(move || self.core.take(&claim))
     }
 
-    /// Sets the flag that the next push will report, in one step with observing that the ring is
-    /// empty and open. Returns false if it may not be.
+    /// Sets the flag of waiting consumers, which the next push reports, if the ring is empty and
+    /// open. The check and the change are one atomic step. Returns `false` if the ring may contain
+    /// an item or be closed.
     pub(crate) fn flag_waiting_consumers(&self) -> bool {
         self.core.flag_waiting_consumers()
     }
 
-    /// Clears that flag.
+    /// Clears the flag of waiting consumers.
     pub(crate) fn clear_waiting_consumers(&self) {
         self.core.clear_waiting_consumers();
     }
 
-    /// Sets the flag that the next pop will report, in one step with observing that the ring is
-    /// full and open. Returns false if it may not be.
+    /// Sets the flag of waiting producers, which the next pop reports, if the ring is full and
+    /// open. The check and the change are one atomic step. Returns `false` if the ring may have a
+    /// free slot or be closed.
     pub(crate) fn flag_waiting_producers(&self) -> bool {
         self.core.flag_waiting_producers()
     }
 
-    /// Clears that flag.
+    /// Clears the flag of waiting producers.
     pub(crate) fn clear_waiting_producers(&self) {
         self.core.clear_waiting_producers();
     }

@@ -1,4 +1,4 @@
-//! Driving a future on the calling thread, which parks between polls.
+//! Runs a future on the calling thread, which parks between polls.
 
 use std::future::Future;
 use std::pin::pin;
@@ -20,11 +20,11 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Runs `future` on the calling thread until it completes or `timeout` has passed; then returns
-/// `None`.
+/// Runs `future` on the calling thread for at most `timeout`. Returns `None` if it has not
+/// completed by then.
 ///
-/// The future is polled once more after the timeout, so that a result that came in time is not lost
-/// because the thread woke up late.
+/// The timeout counts from the first poll. The future is polled once more after the timeout, so
+/// that a result is not lost if the thread wakes up late.
 pub(crate) fn block_on_timeout<F: Future + Unpin + ?Sized>(
     future: &mut F,
     timeout: Duration,
@@ -37,7 +37,7 @@ pub(crate) fn block_on_timeout<F: Future + Unpin + ?Sized>(
         if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
             return Some(output);
         }
-        // The clock is read only if there is something to wait for.
+        // The clock is read only if the first poll is pending.
         let deadline = *deadline.get_or_insert_with(|| ParkDeadline::after(timeout));
         if !parker.park_until(deadline) {
             return None;

@@ -2,19 +2,19 @@
 
 use super::atomic::{AtomicU64, Ordering};
 
-/// A number that only grows, written by one thread or by many, and read by any.
+/// A statistics counter that only increases, with one writer or many, and any number of readers.
 ///
 /// # Performance
 ///
 /// [`increment`](Self::increment) is one load and one store; [`add`](Self::add) is one atomic
 /// read-modify-write.
-// Ordering: relaxed throughout. A counter guards no other memory.
+// Ordering: relaxed throughout. A counter protects no other memory.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
-    /// Adds one and returns the new value. Requires that there is one writer at a time: increments
-    /// of concurrent writers can get lost.
+    /// Adds one and returns the new value. There must be only one writer at a time: increments of
+    /// concurrent writers can be lost.
     #[inline(always)]
     pub(crate) fn increment(&self) -> u64 {
         let value = self.0.load(Ordering::Relaxed).wrapping_add(1);

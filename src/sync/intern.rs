@@ -5,12 +5,12 @@ use std::sync::{Mutex, PoisonError};
 
 /// Returns the one `&'static str` that equals `name`.
 ///
-/// A rejection carries the name of its policy. Cloning an `Arc<str>` for it would be a contended
+/// Every rejection contains the name of its policy. Cloning an `Arc<str>` would be a contended
 /// write during overload, so each distinct name is leaked once and shared by reference. The leak is
 /// bounded by the number of distinct names, which come from configuration: keyed policies use their
 /// own name, never the key.
 pub(crate) fn intern(name: &str) -> &'static str {
-    // Not loom's mutex: a static outlives every model.
+    // The mutex is not loom's, because a static outlives every model.
     static NAMES: Mutex<Option<HashSet<&'static str>>> = Mutex::new(None);
 
     let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);

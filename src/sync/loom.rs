@@ -1,11 +1,11 @@
-//! Models of the live configuration.
+//! Models of [`Live`], the configuration that can be replaced while it is in use.
 
 use super::atomic::{AtomicU64, Ordering};
 use super::{Decision, EpochWord, Live, Words};
 use loom::sync::Arc;
 use loom::thread::spawn;
 
-/// `[value | epoch: 8]`.
+/// The state word: `[value | epoch: 8]`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Word(u64);
 
@@ -33,7 +33,7 @@ impl Word {
     }
 }
 
-/// A configuration whose two words belong together; in a mixture they differ.
+/// A configuration with two equal words. If they differ, they come from two configurations.
 #[derive(Clone, Copy)]
 struct Pair(u64, u64);
 
@@ -48,7 +48,7 @@ impl Words<2> for Pair {
 }
 
 impl Pair {
-    /// The configuration of an epoch.
+    /// Returns the configuration of `epoch`.
     fn of(epoch: u64) -> Self {
         Self(epoch * 10, epoch * 10)
     }
@@ -64,7 +64,7 @@ impl Shared {
         Arc::new(Self { state: AtomicU64::new(0), live: Live::new(Pair::of(0)) })
     }
 
-    /// Replaces the configuration; there is one writer.
+    /// Replaces the configuration. Called by one thread only.
     fn reconfigure(&self) {
         loop {
             let word = Word(self.state.load(Ordering::Acquire));
@@ -81,7 +81,7 @@ impl Shared {
 }
 
 #[test]
-fn a_decision_that_changes_nothing_rests_on_one_configuration() {
+fn a_decision_that_keeps_the_word_reads_one_configuration() {
     loom::model(|| {
         let shared = Shared::new();
         let writer = spawn({
@@ -100,7 +100,7 @@ fn a_decision_that_changes_nothing_rests_on_one_configuration() {
 }
 
 #[test]
-fn a_decision_that_changes_the_word_rests_on_one_configuration() {
+fn a_decision_that_replaces_the_word_reads_one_configuration() {
     loom::model(|| {
         let shared = Shared::new();
         let writer = spawn({
@@ -121,7 +121,7 @@ fn a_decision_that_changes_the_word_rests_on_one_configuration() {
 }
 
 #[test]
-fn concurrent_decisions_are_all_counted() {
+fn concurrent_decisions_all_take_effect() {
     loom::model(|| {
         let shared = Shared::new();
         let count = |shared: &Shared| {

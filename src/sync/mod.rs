@@ -1,14 +1,14 @@
-//! The platform: atomics, locks, threads, and what the layers above share on top of them.
+//! The platform layer: atomics, locks and threads, and the building blocks that all modules share.
 //!
 //! This is the only module that names `std::sync`, `core::sync::atomic`, `parking_lot` or `loom`.
-//! Code above says `use crate::sync::…` and is compiled in two ways: as shipped, on the standard
-//! library and `parking_lot`; and under `cargo loom`, where every access is a scheduling point of
-//! loom's model checker. `native.rs` and `modelled.rs` export the same names for the two, so that
-//! no code above carries a `cfg`.
+//! All other code uses `crate::sync` and is compiled in two ways. As shipped, it uses the standard
+//! library and `parking_lot`. Under `cargo loom`, every access is a scheduling point of loom's
+//! model checker. `native.rs` and `modelled.rs` export the same names for the two builds, so that
+//! the other modules need no `cfg`.
 //!
-//! What loom cannot model is missing here: parking with a timeout (loom has no time) and
-//! sequentially consistent *accesses* (loom treats them as acquire and release; its `SeqCst` fences
-//! are correct). Code that needs either explains why in a comment and keeps it out of its models.
+//! Loom cannot model parking with a timeout, because it has no time, nor sequentially consistent
+//! *accesses*, which it treats as acquire and release. Its `SeqCst` fences are correct. Code that
+//! needs either explains why in a comment, and its models do not execute it.
 
 mod block_on;
 mod counter;
@@ -22,7 +22,7 @@ mod wakers;
 #[cfg(all(test, mainstay_loom))]
 mod loom;
 
-// Both export the complete set of names, whether or not all are used at present.
+// Both modules export the complete set of names, whether or not all are in use.
 #[allow(dead_code, unused_imports)]
 #[cfg(mainstay_loom)]
 #[path = "modelled.rs"]
@@ -46,9 +46,9 @@ pub(crate) use spin::{CasBackoff, SpinWait};
 pub(crate) use thread_registry::{ThreadId, ThreadRegistry};
 pub(crate) use wakers::Wakers;
 
-// The plain names are std's and `parking_lot`'s under loom too. They are for what no model
-// examines: closures (loom's `Arc` cannot hold a `dyn`), public handles, clocks, and statics, which
-// outlive every model. Everything that the threads of a model share uses the names above.
+// Under loom, too, the plain names are the types of std and `parking_lot`. They are for state that
+// no model examines: closures (loom's `Arc` cannot hold a `dyn`), public handles, clocks, and
+// statics, which outlive every model. State that the threads of a model share uses the names above.
 pub(crate) use parking_lot::Mutex as PlainMutex;
 pub(crate) use std::sync::atomic::{
     AtomicBool as PlainAtomicBool, AtomicU32 as PlainAtomicU32, AtomicU64 as PlainAtomicU64,
@@ -56,7 +56,8 @@ pub(crate) use std::sync::atomic::{
 pub(crate) use std::sync::{Arc as PlainArc, OnceLock, Weak as PlainWeak};
 pub(crate) use std::thread as plain_thread;
 
-// `cargo loom` sets the variable; a `RUSTFLAGS` in the environment would displace the cfg.
+// `cargo loom` sets the variable and the cfg. A `RUSTFLAGS` in the environment would override the
+// cfg.
 #[cfg(not(mainstay_loom))]
 const _: () = assert!(
     option_env!("MAINSTAY_LOOM").is_none(),

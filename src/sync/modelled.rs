@@ -1,4 +1,5 @@
-//! The platform under `cargo loom`: the names of `native.rs`, with each access a scheduling point.
+//! The platform under `cargo loom`: the names of `native.rs`, for which every access is a
+//! scheduling point.
 
 pub(crate) use loom::cell::UnsafeCell;
 pub(crate) use loom::sync::{Arc, MutexGuard};
@@ -8,13 +9,14 @@ pub(crate) mod atomic {
         AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
     };
 
-    /// A full fence: loom has no time, by which the other thread could allow for a late store.
+    /// A full fence. Loom has no time, so the other thread cannot wait until a late store is
+    /// visible.
     pub(crate) fn light_fence() {
         fence(Ordering::SeqCst);
     }
 }
 
-/// Reports memory that is leaked or freed twice.
+/// Allocation through loom, which reports memory that is leaked or freed twice.
 pub(crate) mod heap {
     pub(crate) use loom::alloc::{alloc, dealloc};
 }
@@ -30,7 +32,8 @@ pub(crate) mod thread {
 
     pub(crate) use loom::thread::{Thread, current, park, yield_now};
 
-    /// Does not use `park`: loom's `unpark` also releases a thread that waits for a mutex.
+    /// A waiter that parks on a `Notify`: loom's `unpark` also releases a thread that waits for a
+    /// mutex.
     pub(crate) struct Parker {
         waker: Waker,
         notify: Arc<Unpark>,
@@ -67,7 +70,7 @@ pub(crate) mod thread {
         }
     }
 
-    /// The instant at which a thread stops waiting. It never comes: loom has no time.
+    /// The instant at which a thread stops waiting. It cannot be created, because loom has no time.
     #[derive(Clone, Copy, Debug)]
     pub(crate) struct ParkDeadline;
 
@@ -77,22 +80,23 @@ pub(crate) mod thread {
         }
     }
 
-    /// One yield tells loom that this thread depends on others; more would add nothing.
+    /// One yield is enough for loom to run the other threads first.
     pub(crate) const YIELDS: u32 = 1;
 
-    /// In a model a yield lets all other threads run first, so that a worker would rarely sleep.
+    /// Retries are off in a model: a yield lets all other threads run first, so that a worker would
+    /// rarely sleep.
     pub(crate) const LOOKS_AGAIN: bool = false;
 
-    /// A pause is a yield in a model: one is enough.
+    /// In a model, a pause is a yield, and one is enough.
     pub(crate) const MAX_BACKOFF_STEP: u32 = 0;
 
-    /// In a model a spin only repeats itself.
+    /// Returns `false`: in a model, a spin only adds equal interleavings.
     pub(crate) fn spinning_helps() -> bool {
         false
     }
 }
 
-/// loom's mutex with `parking_lot`'s interface, without poisoning.
+/// A loom mutex with the interface of `parking_lot`: without poisoning.
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
 
@@ -110,8 +114,8 @@ impl<T> Mutex<T> {
     }
 }
 
-/// No thread has an id. Statics outlive a model, so a model creates its own `ThreadRegistry` and
-/// passes ids explicitly.
+/// Thread ids, which no thread has in a model. Statics outlive a model, so a model creates its own
+/// `ThreadRegistry` and passes ids explicitly.
 pub(crate) mod thread_id {
     use crate::sync::{ThreadId, ThreadRegistry};
 

@@ -9,7 +9,7 @@ pub(crate) mod atomic {
     };
 
     /// The light half of an asymmetric fence: keeps the compiler from reordering a store and a
-    /// later load. The other thread must allow for the time that the store takes to become visible.
+    /// later load. The other thread must wait for as long as the store can take to become visible.
     #[inline(always)]
     pub(crate) fn light_fence() {
         std::sync::atomic::compiler_fence(Ordering::SeqCst);
@@ -53,11 +53,11 @@ pub(crate) mod thread {
     }
 
     impl Parker {
-        /// Allocates once per thread.
+        /// Returns the parker of the calling thread. Allocates once per thread.
         pub(crate) fn current() -> Self {
             thread_local! { static WAKER: OnceCell<Waker> = const { OnceCell::new() } }
             let make = || Waker::from(Arc::new(Unpark(current())));
-            // The destructors of a thread that ends may wait after its locals were destroyed.
+            // A destructor can wait while the thread ends, after the local was destroyed.
             let waker =
                 WAKER.try_with(|waker| waker.get_or_init(make).clone()).unwrap_or_else(|_| make());
             Self { waker }
@@ -67,14 +67,14 @@ pub(crate) mod thread {
             &self.waker
         }
 
-        /// Parks until woken. May return spuriously: the thread's token may be left over from an
-        /// earlier wait.
+        /// Parks until woken. Can return spuriously, because the thread's token can be left over
+        /// from an earlier wait.
         pub(crate) fn park(&self) {
             park();
         }
 
-        /// Parks until woken or until `deadline`; returns `false` if the deadline had passed
-        /// before.
+        /// Parks until woken or until `deadline`. Returns `false` without parking if the deadline
+        /// has already passed.
         pub(crate) fn park_until(&self, deadline: ParkDeadline) -> bool {
             let Some(end) = deadline.end else {
                 park();
@@ -91,7 +91,7 @@ pub(crate) mod thread {
     /// The instant at which a thread stops waiting.
     #[derive(Clone, Copy, Debug)]
     pub(crate) struct ParkDeadline {
-        /// `None` if it is later than the machine's clock can express.
+        /// `None` if the instant is later than `Instant` can represent.
         end: Option<Instant>,
     }
 
@@ -101,16 +101,17 @@ pub(crate) mod thread {
         }
     }
 
-    /// How often a thread yields the processor before it parks.
+    /// The number of times that a thread yields the processor before it parks.
     pub(crate) const YIELDS: u32 = 1;
 
-    /// Whether a worker searches for work again for a while before it sleeps.
+    /// Whether a thread retries for about a microsecond: a worker before it sleeps, and the last
+    /// consumer of a ring at a busy slot.
     pub(crate) const LOOKS_AGAIN: bool = true;
 
-    /// The longest backoff after a lost compare-and-swap, as a power of two of pauses.
+    /// The longest backoff after a lost compare-and-swap: two to this power of pauses.
     pub(crate) const MAX_BACKOFF_STEP: u32 = 5;
 
-    /// Whether other threads can make progress while this one spins.
+    /// Returns whether other threads can make progress while this one spins.
     #[inline]
     pub(crate) fn spinning_helps() -> bool {
         const UNKNOWN: u8 = 0;
@@ -167,8 +168,8 @@ pub(crate) mod thread_id {
     const LEAVING: Position = Position { bucket: u32::MAX, index: 1 };
 
     thread_local! {
-        /// Const-initialized and without a destructor: reading it is one load, also while the
-        /// thread's other locals are destroyed.
+        /// Const-initialized and without a destructor: reading it is one load, even while the other
+        /// locals of the thread are being destroyed.
         static POSITION: Cell<Position> = const { Cell::new(UNKNOWN) };
         /// Returns the id to the registry when the thread ends.
         static HOLDER: Holder = const { Holder };
@@ -178,8 +179,8 @@ pub(crate) mod thread_id {
 
     impl Drop for Holder {
         fn drop(&mut self) {
-            // Cleared before it is returned: later destructors of this thread find no id, and so
-            // never use one that another thread holds by then.
+            // The position is cleared before the id is returned. Later destructors of this thread
+            // then cannot use an id that another thread has acquired since.
             let position = POSITION.replace(LEAVING);
             if position != UNKNOWN {
                 REGISTRY.release(ThreadId::held(position));
@@ -195,8 +196,8 @@ pub(crate) mod thread_id {
         ((position.bucket as usize) < ThreadId::BUCKETS).then(|| ThreadId::held(position))
     }
 
-    /// Returns the id of the calling thread, and registers the thread if it has none; `None` if the
-    /// thread is ending.
+    /// Returns the id of the calling thread, and registers the thread if it has none. Returns
+    /// `None` if the thread is ending.
     pub(crate) fn current() -> Option<ThreadId> {
         known().or_else(register)
     }
@@ -204,8 +205,8 @@ pub(crate) mod thread_id {
     #[cold]
     fn register() -> Option<ThreadId> {
         if POSITION.get() == UNKNOWN {
-            // Accessing the holder registers its destructor, which returns the id. If it is too
-            // late for the destructor, it is too late for an id.
+            // Accessing the holder registers its destructor, which returns the id. If the
+            // destructor can no longer run, the thread gets no id.
             let armed = HOLDER.try_with(|_| POSITION.set(REGISTRY.acquire().position));
             if armed.is_err() {
                 POSITION.set(LEAVING);

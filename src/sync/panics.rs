@@ -1,9 +1,9 @@
-//! Panics of user code that must not spread.
+//! Panics of user code that must not propagate.
 
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs `f` and discards its panic, which the panic hook has reported by then. A payload that
+/// Runs `f` and discards its panic, which the panic hook has already reported. A payload that
 /// panics when it is dropped is leaked.
 pub(crate) fn discard_panic(f: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(f))

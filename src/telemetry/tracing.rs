@@ -24,7 +24,7 @@ impl Observer for TracingObserver {
             Some(EventValue::Label(label)) => Some(label),
             _ => None,
         };
-        // A macro, because each level needs a call site of its own.
+        // This is a macro because each level needs its own call site.
         macro_rules! emit {
             ($level:expr) => {
                 ::tracing::event!(

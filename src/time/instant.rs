@@ -4,10 +4,10 @@ use std::fmt;
 use std::ops::{Add, AddAssign, Sub};
 use std::time::Duration;
 
-/// A point in time of one [`Clock`](super::Clock): nanoseconds since that clock's origin.
+/// A point in time of one [`Clock`](super::Clock), in nanoseconds since that clock's origin.
 ///
-/// It takes eight bytes, and so fits into an atomic word. Arithmetic saturates and does not panic:
-/// the earliest instant is the origin, and everything more than 584 years after it is
+/// An instant takes eight bytes and fits into an atomic word. Arithmetic saturates and does not
+/// panic: the earliest instant is the origin, and every result more than 584 years after it is
 /// [`Instant::FAR_FUTURE`], which means *never*.
 ///
 /// ```
@@ -65,11 +65,12 @@ impl Instant {
 /// Returns `duration` in nanoseconds, saturating.
 #[inline]
 pub(crate) const fn nanos(duration: Duration) -> u64 {
-    // Not through `as_nanos`: its 128-bit arithmetic costs more than the rest of reading a clock.
+    // `as_nanos` is not used: its 128-bit arithmetic costs more than the rest of reading a clock.
     duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos() as u64)
 }
 
-/// Returns `duration` in whole seconds, rounded up, so that waiting for them is never too short.
+/// Returns `duration` in whole seconds, rounded up, so that a wait of that length is never too
+/// short.
 pub(crate) const fn seconds(duration: Duration) -> u64 {
     duration.as_secs().saturating_add((duration.subsec_nanos() > 0) as u64)
 }
@@ -97,14 +98,14 @@ impl Sub<Duration> for Instant {
 
 impl Sub for Instant {
     type Output = Duration;
-    /// Returns [`since`](Self::since).
+    /// Returns the duration since `earlier`, as [`since`](Self::since) does.
     #[inline]
     fn sub(self, earlier: Self) -> Duration {
         self.since(earlier)
     }
 }
 
-/// The instant at which to give up, or [never](Self::NEVER).
+/// The instant at which an operation must be complete, or [no limit](Self::NEVER).
 ///
 /// ```
 /// use mainstay::time::{Deadline, Instant};
@@ -158,8 +159,8 @@ impl Deadline {
         (self != Self::NEVER).then_some(self.0)
     }
 
-    /// Returns the time left at `now`, which is zero if the deadline has passed; `None` if there is
-    /// no deadline.
+    /// Returns the time left at `now`: zero if the deadline has passed, and `None` if there is no
+    /// deadline.
     ///
     /// ```
     /// use mainstay::time::{Deadline, Instant};
@@ -224,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arithmetic_stays_within_its_range() {
+    fn arithmetic_saturates_at_the_origin_and_the_far_future() {
         let instant = Instant::from_nanos(5);
         assert_eq!(instant + Duration::MAX, Instant::FAR_FUTURE);
         assert_eq!(instant - Duration::MAX, Instant::ORIGIN);

@@ -1,11 +1,11 @@
-//! Time as a value that is passed in: [`Clock`], [`ManualClock`], [`Instant`], [`Deadline`].
+//! Clocks and points in time: [`Clock`], [`ManualClock`], [`Instant`], [`Deadline`].
 //!
-//! Every policy owns a [`Clock`] and reads time from it alone. A test passes a [`ManualClock`], and
-//! a timing rule becomes a table of (instant, input, expected). All clocks are monotonic: setting
-//! the wall-clock time has no effect.
+//! Every policy owns a [`Clock`] and reads time from no other source. With a [`ManualClock`], a
+//! test of a timing rule is a table of (instant, input, expected). All clocks are monotonic:
+//! setting the wall-clock time has no effect on them.
 //!
-//! The clock is always chosen explicitly. [`Clock::system`] is the default of every policy and
-//! works under every runtime and without one.
+//! Every policy uses [`Clock::system`] unless another clock is set. No runtime is detected: the
+//! system clock works with every runtime and without one.
 //!
 //! | clock | reads | sleeps by |
 //! |---|---|---|
@@ -17,17 +17,16 @@
 //!
 //! # How it works
 //!
-//! A sleep never ends early. How late it ends depends on the clock: the `futures-timer` thread
-//! wakes the task as soon as the operating system runs that thread, typically within 100 µs;
-//! tokio's timer counts milliseconds and adds up to two.
+//! A sleep never ends early. How late it ends depends on the clock. The `futures-timer` thread
+//! wakes the task as soon as the operating system runs that thread, typically within 100 µs.
+//! tokio's timer counts milliseconds, and can add up to two milliseconds.
 //!
-//! A child process after `fork` has no `futures-timer` thread: sleeps of the system clock and of
-//! `Clock::quanta` do not end there. Use another clock, or call `exec`.
+//! A child process after `fork` has no `futures-timer` thread: in the child, a [`Sleep`] of the
+//! system clock or of `Clock::quanta` never completes. Use another clock there, or call `exec`.
 //!
 //! # Panics
 //!
-//! A panic of a task's waker does not end the `futures-timer` thread, and does not keep other
-//! sleeps from ending.
+//! If a task's waker panics, the `futures-timer` thread continues, and other sleeps end as usual.
 
 mod instant;
 mod manual;
@@ -56,8 +55,8 @@ use std::time::Duration;
 
 /// A source of time: reads the current instant and sleeps.
 ///
-/// One concrete type for every policy. Cloning is cheap: the system clock holds nothing, any other
-/// an `Arc`.
+/// All policies use this one type. Cloning is cheap: the system clock has no state, and any other
+/// clock is a reference-counted handle.
 ///
 /// ```
 /// use mainstay::time::{Clock, ManualClock};
@@ -75,11 +74,12 @@ use std::time::Duration;
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
     id: ClockId,
-    /// `None` is the system clock: the common case then costs a predictable branch and no pointer.
+    /// `None` for the system clock: the common case then costs a predictable branch and no
+    /// indirection.
     source: Option<PlainArc<dyn TimeSource>>,
 }
 
-// Only `&self` methods of the `TimeSource` are called, whose contract covers panics.
+// A `TimeSource` must stay usable after a panic, and only its `&self` methods are called.
 impl UnwindSafe for Clock {}
 impl RefUnwindSafe for Clock {}
 
@@ -124,17 +124,17 @@ impl ClockId {
 pub trait TimeSource: std::fmt::Debug + Send + Sync + 'static {
     /// Returns the time since this source's origin.
     ///
-    /// It should not go backwards. If it does, policies grant nothing beyond their limits and do
-    /// not panic.
+    /// The time should not go backwards. If it does, policies stay within their limits and do not
+    /// panic.
     fn now(&self) -> Duration;
 
     /// Returns a future that completes once `duration` has passed.
     ///
-    /// It may be dropped at any time. If it completes early, the sleep is continued with another
-    /// one.
+    /// The future can be dropped at any time. If it completes early, the clock calls `sleep` again
+    /// for the remaining time.
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
-    /// Blocks the calling thread until `duration` has passed. By default runs
+    /// Blocks the calling thread until `duration` has passed. The default implementation runs
     /// [`sleep`](Self::sleep) on the calling thread.
     fn sleep_blocking(&self, duration: Duration) {
         block_on(self.sleep(duration));
@@ -142,14 +142,14 @@ pub trait TimeSource: std::fmt::Debug + Send + Sync + 'static {
 }
 
 impl Clock {
-    /// Returns the machine's monotonic clock. All system clocks share one origin: the first time
-    /// one of them is read.
+    /// Returns the machine's monotonic clock. All system clocks share one origin: the instant at
+    /// which one of them is first read.
     #[must_use]
     pub const fn system() -> Self {
         Self { id: ClockId::SYSTEM, source: None }
     }
 
-    /// Creates a clock that reads `source` and sleeps by it.
+    /// Creates a clock that reads the time from `source` and sleeps by it.
     #[must_use]
     pub fn custom(source: impl TimeSource) -> Self {
         Self::from_source(PlainArc::new(source))
@@ -173,8 +173,8 @@ impl Clock {
 
     /// Returns a future that completes once `duration` has passed, counted from this call.
     ///
-    /// It never completes early; see the [module](self#how-it-works) for how late it may be. No
-    /// timer is armed, and nothing is allocated, until it is first polled.
+    /// The future never completes early; the [module documentation](self#how-it-works) says how
+    /// late it can be. It arms its timer, which can allocate, when it is first polled.
     ///
     /// ```
     /// use mainstay::time::Clock;
@@ -227,9 +227,10 @@ impl Clock {
         }
     }
 
-    /// Blocks the calling thread until `instant` or until `parker` is woken. May return spuriously.
+    /// Blocks the calling thread until `instant` or until `parker` is woken. Can return spuriously.
     pub(crate) fn park(&self, parker: &Parker, instant: Instant) {
-        // The blocking sleep of other clocks cannot be interrupted, so it is cut into short ones.
+        // A blocking sleep of another clock cannot be interrupted, so it is limited to a short
+        // slice.
         const SLICE: Duration = Duration::from_millis(10);
         if instant == Instant::FAR_FUTURE {
             return parker.park();
@@ -271,7 +272,7 @@ impl<'a> Reading<'a> {
         Self { clock, now: None }
     }
 
-    /// A reading that was taken before.
+    /// Creates a reading with a known instant.
     #[inline]
     pub(crate) const fn known(clock: &'a Clock, now: Instant) -> Self {
         Self { clock, now: Some(now) }
@@ -282,8 +283,8 @@ impl<'a> Reading<'a> {
         *self.now.get_or_insert_with(|| self.clock.now())
     }
 
-    /// Reads the clock once more, to tell time that has passed since from a clock that was set
-    /// back.
+    /// Reads the clock again. The caller uses this to distinguish elapsed time from a clock that
+    /// was set back.
     pub(crate) fn read_again(&mut self) -> Instant {
         *self.now.insert(self.clock.now())
     }

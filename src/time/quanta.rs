@@ -30,8 +30,8 @@ impl Clock {
     /// Returns a clock that reads the processor's counter through the `quanta` crate, and sleeps as
     /// the system clock does.
     ///
-    /// It is cheaper to read than the system clock, and relies on the counters of all cores running
-    /// in step. The first call calibrates, which takes some milliseconds.
+    /// It is cheaper to read than the system clock, but requires that the counters of all cores are
+    /// synchronized. The first call calibrates the counter, which takes some milliseconds.
     #[cfg_attr(docsrs, doc(cfg(feature = "quanta")))]
     #[must_use]
     pub fn quanta() -> Self {

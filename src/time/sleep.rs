@@ -1,4 +1,4 @@
-//! A sleep by a clock.
+//! The future of a sleep.
 
 use super::system_timer::SystemTimer;
 use super::{Clock, Instant};
@@ -7,14 +7,14 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// A future that completes when its clock reaches an instant, returned by [`Clock::sleep`] and
+/// A future that completes when its clock reaches an instant. Returned by [`Clock::sleep`] and
 /// [`Clock::sleep_until`].
 ///
-/// It never completes early. Polling it again after it has completed is allowed.
+/// It never completes early. It can be polled again after it has completed.
 ///
 /// # Cancel safety
 ///
-/// Dropping it disarms the timer.
+/// Dropping the future disarms the timer.
 #[pin_project]
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
@@ -42,7 +42,7 @@ impl Sleep {
         Self { clock, until, timer: None }
     }
 
-    /// Returns the instant at which it completes.
+    /// Returns the instant at which the sleep completes.
     #[must_use]
     pub fn until(&self) -> Instant {
         self.until
@@ -54,8 +54,9 @@ impl Future for Sleep {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
-        // A timer may fire early, because its source has coarse ticks or its clock was set back. So
-        // the clock decides, and a timer that fired early is armed again for the rest.
+        // A timer can fire early, because its source has coarse ticks or its clock was set back.
+        // Therefore the clock is read, and a timer that fired early is armed again for the
+        // remaining time.
         let mut fired_early = false;
         loop {
             if let Some(timer) = this.timer.as_mut().as_pin_mut() {
@@ -64,9 +65,9 @@ impl Future for Sleep {
                     TimerProjection::Source(timer) => (timer.as_mut().poll(cx), true),
                 };
                 if fired.is_pending() {
-                    // A timer may be pending although its time has come. tokio's is, once a task
-                    // has used up its cooperative budget, which an operation that is always ready
-                    // does.
+                    // A timer can be pending although its time has come: tokio's timer is pending
+                    // while the task has no cooperative budget left. An operation that is always
+                    // ready uses up this budget.
                     if may_be_late && this.clock.now() >= *this.until {
                         this.timer.set(None);
                         return Poll::Ready(());
@@ -75,7 +76,7 @@ impl Future for Sleep {
                 }
                 this.timer.set(None);
                 if std::mem::replace(&mut fired_early, true) {
-                    // The timers of this source fire immediately. Polling them in a loop here would
+                    // The timers of this source fire immediately. To poll them in a loop here would
                     // block the thread.
                     cx.waker().wake_by_ref();
                     return Poll::Pending;

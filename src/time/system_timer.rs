@@ -8,15 +8,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-/// A timer of the process's `futures-timer` thread.
+/// A timer that the `futures-timer` thread of the process drives.
 ///
-/// That thread wakes the tasks of all timers. If a waker panicked there, the thread would end, and
-/// every later sleep of the process would panic. So each waker is wrapped in a [`PanicGuard`].
+/// That thread wakes the tasks of all timers. If a waker panicked on it, the thread would end, and
+/// every later sleep of the process would panic. Therefore each waker is wrapped in a
+/// [`PanicGuard`].
 #[pin_project]
 pub(super) struct SystemTimer {
     #[pin]
     delay: Delay,
-    /// Of the last poll.
+    /// Wraps the waker of the last poll.
     guard: Option<PlainArc<PanicGuard>>,
 }
 
@@ -40,8 +41,8 @@ impl Future for SystemTimer {
     }
 }
 
-/// A waker whose panics are discarded, also those of its destructor. `None` only while it is
-/// dropped.
+/// A waker whose panics are discarded, including those of its destructor. The field is `None` only
+/// while the guard is being dropped.
 struct PanicGuard(Option<Waker>);
 
 impl PanicGuard {

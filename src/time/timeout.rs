@@ -1,4 +1,4 @@
-//! Bounding a wait by a clock: for a future, and for a thread.
+//! Time limits, measured by a clock, for futures and for blocked threads.
 
 use super::{Clock, Instant, Sleep};
 use crate::sync::block_on_timeout;
@@ -9,8 +9,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// A timer that is armed when it is first polled. To be polled only when the operation it bounds is
-/// pending: most operations are ready before a timer would be armed.
+/// A timer that is armed when it is first polled. It must be polled only while the operation that
+/// it bounds is pending: most operations then complete without a timer.
 #[pin_project]
 pub(crate) struct Expiry {
     until: Instant,
@@ -37,7 +37,7 @@ impl Expiry {
     }
 }
 
-/// Drives a future until an instant: `None` if it has not completed by then.
+/// A future with a deadline. Resolves to `None` if the inner future has not completed by then.
 #[pin_project]
 pub(crate) struct Expire<'a, F> {
     clock: &'a Clock,
@@ -67,9 +67,9 @@ impl<F: Future> Future for Expire<'_, F> {
     }
 }
 
-/// Drives a future for a limited time: `None` if it has not completed by then.
+/// A future with a timeout. Resolves to `None` if the inner future has not completed by then.
 ///
-/// The time counts from the first poll that finds the future pending.
+/// The timeout counts from the first poll that finds the inner future pending.
 #[pin_project]
 pub(crate) struct TimeoutFuture<F> {
     clock: Clock,
@@ -97,13 +97,13 @@ impl<F: Future> Future for TimeoutFuture<F> {
 }
 
 impl Clock {
-    /// Bounds `future` by `timeout` of this clock.
+    /// Returns a future that drives `future` for at most `timeout`, measured by this clock.
     pub(crate) fn timeout<F: Future>(&self, timeout: Duration, future: F) -> TimeoutFuture<F> {
         TimeoutFuture { clock: self.clone(), timeout, future, sleep: None }
     }
 
-    /// Runs `future` on the calling thread until it completes or `timeout` of this clock has
-    /// passed; then returns `None`.
+    /// Runs `future` on the calling thread for at most `timeout`, measured by this clock. Returns
+    /// `None` if it has not completed by then.
     pub(crate) fn block_on_timeout<F: Future + Unpin>(
         &self,
         future: &mut F,

@@ -6,15 +6,16 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-/// The time at `reference`.
+/// The time that the clock shows at `reference`.
 ///
-/// A runtime whose time is paused or was advanced has a time of its own, which may be earlier than
-/// `reference`: the origin must be earlier than all of them.
+/// A runtime whose time is paused or was advanced has its own time, which can be earlier than
+/// `reference`. The origin must be earlier than the time of every runtime.
 const LEAD: Duration = Duration::from_secs(365 * 24 * 3600);
 
 #[derive(Debug)]
 struct TokioTime {
-    /// Of the machine's clock, not of a runtime, which may have been advanced by any duration.
+    /// An instant of the machine's clock. The time of a runtime may have been advanced by any
+    /// duration.
     reference: std::time::Instant,
 }
 
@@ -32,7 +33,8 @@ impl TimeSource for TokioTime {
     }
 
     fn sleep_blocking(&self, duration: Duration) {
-        // A thread outside the runtime cannot drive tokio's timer, and a thread inside must not.
+        // A thread outside the runtime cannot drive tokio's timer, and a thread inside the runtime
+        // must not block on it.
         std::thread::sleep(duration);
     }
 }
@@ -43,9 +45,9 @@ impl Clock {
     ///
     /// tokio's timer counts milliseconds: a sleep may take up to about two milliseconds longer.
     ///
-    /// All tokio clocks share one origin. A runtime whose time is paused has a time of its own,
-    /// which is read where [`now`](Self::now) is called. A policy that is shared by such a runtime
-    /// and others therefore sees time jump.
+    /// All tokio clocks share one origin. A runtime whose time is paused has its own time, and
+    /// [`now`](Self::now) reads the time of the runtime in which it is called. A policy that such a
+    /// runtime shares with others therefore reads times that jump.
     ///
     /// # Panics
     ///

@@ -1,4 +1,4 @@
-//! The service of a guard: admits, calls the inner service, records the outcome.
+//! The service of a guard: admits a call, calls the inner service, and records the outcome.
 
 use super::serve::Serve;
 use crate::policy::guarded::{GuardedFuture, Owned, Start};
@@ -34,7 +34,7 @@ where
                 GuardedFuture::admitted(Owned::new(), permit, self.service.serve(cx, request))
             }
             Admission::Rejected(rejection) => {
-                // Drops whatever the ready service had reserved.
+                // Releases the resources that the ready service had reserved.
                 drop(self.take_service());
                 GuardedFuture::rejected(Owned::new(), rejection)
             }
@@ -47,7 +47,7 @@ where
 }
 
 impl<G, S: Clone> GuardService<G, S> {
-    /// Takes the service that is ready. Its clone, which is not, takes its place.
+    /// Takes the ready service and replaces it by a clone, which may not be ready.
     fn take_service(&mut self) -> S {
         let clone = self.service.clone();
         std::mem::replace(&mut self.service, clone)

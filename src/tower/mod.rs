@@ -1,7 +1,7 @@
 //! Pipelines as [Tower](https://docs.rs/tower) layers (feature `tower`).
 //!
-//! A [`Pipeline`] is a layer: it puts its policies around an axum route, a hyper client, or any other
-//! `Service`. A pipeline with one policy is that policy's layer.
+//! A [`Pipeline`] is a layer: it applies its policies to an axum route, a hyper client, or any
+//! other `Service`. To use a single policy as a layer, build a pipeline with that policy only.
 //!
 //! # Examples
 //!
@@ -41,50 +41,52 @@
 //! | a guard, such as a breaker | that the service is `Clone` |
 //! | a repeat, such as a retry | that the service and the request are `Clone` |
 //!
-//! Nothing must be `Send` or `'static`: the futures are named types, not boxes, and are `Send` if their
-//! parts are. A policy of your own implements [`OwnedGuard`] or [`OwnedRepeat`]. A policy added by
-//! reference (`.guard(&breaker)`) is borrowed by the service; servers that require `'static` services
-//! need a clone (`.guard(breaker.clone())`, `.breaker(&breaker)`).
+//! No `Send` or `'static` bound is required: the futures are named types, not boxes, and are `Send`
+//! if their parts are. A custom policy implements [`OwnedGuard`] or [`OwnedRepeat`]. A policy added
+//! by reference (`.guard(&breaker)`) is borrowed by the service; servers that require `'static`
+//! services need a clone (`.guard(breaker.clone())`, `.breaker(&breaker)`).
 //!
 //! ## Guarantees
 //!
-//! * *Shared state.* A policy is a handle, and the layer clones the handle. All services made by one
-//!   layer, and all their clones, share one breaker. So do the connections of a server, each of which
-//!   has a clone.
-//! * *One error type.* The error of every stack is [`Error<E>`](crate::error::Error), where `E` is the
-//!   service's own. Put all policies into one pipeline; two pipelines in a row have the error
-//!   `Error<Error<E>>`, which can be [flattened](crate::error::Error::flatten).
-//! * *Rejections are returned by the future*, not by `poll_ready`, where a balancer would take them for
-//!   a service that has failed for good. `poll_ready` asks the service only. Its error is
-//!   [`Error::Operation`], and no policy records it.
-//! * *The service that was ready is the one that is called.* If a call must keep it for later, its clone
-//!   takes its place and is polled again. A further attempt of a retry clones the service and waits
-//!   until the clone is ready.
-//! * *A call that has ended holds nothing*, even if its future is kept. A rejected call drops the ready
-//!   service, and with it whatever that had reserved, such as a permit of an inner concurrency limit.
+//! * *Shared state.* A policy is a handle, and the layer clones the handle. All services that one
+//!   layer creates, and all their clones, share one breaker. The connections of a server, each of
+//!   which has a clone, share it as well.
+//! * *One error type.* The error of every stack is [`Error<E>`](crate::error::Error), where `E` is
+//!   the error of the service. Put all policies into one pipeline: two nested pipelines have the
+//!   error `Error<Error<E>>`, which can be [flattened](crate::error::Error::flatten).
+//! * *Rejections are returned by the future*, not by `poll_ready`: a balancer treats an error of
+//!   `poll_ready` as a permanent failure of the service. `poll_ready` polls the inner service only.
+//!   Its error is [`Error::Operation`], and no policy records it.
+//! * *A call uses the service that was polled ready.* If a call keeps the service for later, a
+//!   clone replaces it and is polled again. A further attempt of a retry clones the service and
+//!   waits until the clone is ready.
+//! * *A call that has ended holds no resources*, even if its future is kept. A rejected call drops
+//!   the ready service together with the resources that it had reserved, such as a permit of an
+//!   inner concurrency limit.
 //! * The time limit of a call starts in `call`, not at the first poll of its future.
 //!
 //! ## Axum
 //!
-//! A route must not fail, but a pipeline can. Turn its error into a response by axum's
-//! `HandleErrorLayer`, in one layer with it:
+//! A route must not fail, but a pipeline can. Convert its error into a response with axum's
+//! `HandleErrorLayer`, in the same layer:
 //! `ServiceBuilder::new().layer(HandleErrorLayer::new(explain)).layer(pipeline)`.
 //!
-//! A response with status 500 is an `Ok` to Tower. Give the breaker and the retry a
-//! [classifier](crate::breaker::CircuitBreaker::classified_by) that reads the status. A request with a
-//! streaming body is not `Clone` and cannot be retried. The example `tower_stack` shows all of this.
+//! For Tower, a response with status 500 is an `Ok`. Configure the breaker and the retry with a
+//! [classifier](crate::breaker::CircuitBreaker::classified_by) that reads the status. A request
+//! with a streaming body is not `Clone` and cannot be retried. The example `tower_stack` shows all
+//! of this.
 //!
 //! # Cancel safety
 //!
-//! Dropping the future drops the inner future first, then releases each policy's permit. Nothing is
-//! recorded, and nothing leaks. The same applies if the service panics in `poll_ready`, in `call` or
-//! later.
+//! Dropping the future drops the inner future first, then releases the permit of each policy. No
+//! outcome is recorded, and no permit leaks. The same applies if the service panics in
+//! `poll_ready`, in `call` or later.
 //!
 //! # Performance
 //!
-//! A pipeline does not allocate. A guard's permit keeps the guard alive by a reference count, which
-//! costs two atomic writes per call. A guard that does not wait does not clone the service. A repeat
-//! clones it once per call.
+//! A pipeline does not allocate, except for a timer when it is armed. A guard's permit keeps the
+//! guard alive by a reference count, which costs two atomic writes per call. A guard clones the
+//! service only if the call waits or is rejected. A repeat clones it once per attempt.
 
 mod guarded;
 mod limited;
@@ -102,7 +104,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// A service with a pipeline around it; made by [`Pipeline`] as a Tower layer. See the [module](self).
+/// A service with a pipeline around it, created by [`Pipeline`] as a Tower layer. See the [module
+/// documentation](self).
 #[derive(Clone)]
 pub struct PipelineService<S>(S);
 

@@ -38,10 +38,10 @@ where
     }
 }
 
-/// Starts attempts: the service and the request of a call.
+/// The service and the request of a call, from which each attempt is started.
 pub struct ServiceAttempts<S, Request> {
     service: S,
-    /// Whether `service` is the one that was ready, and has not been called since.
+    /// Whether `service` is ready: `poll_ready` succeeded, and it has not been called since.
     is_ready: bool,
     request: Request,
 }
@@ -63,7 +63,7 @@ where
     }
 }
 
-/// One attempt: waits until its service is ready, if it is not yet, and calls it.
+/// One attempt: waits until its service is ready, then calls it.
 #[pin_project(project = AttemptProjection)]
 pub enum AttemptFuture<S, Request>
 where

@@ -1,4 +1,4 @@
-//! Models of waiting under every interleaving that loom can tell apart.
+//! Models of waiting under every interleaving that loom distinguishes.
 
 use std::future::Future;
 use std::pin::pin;
@@ -18,12 +18,12 @@ fn model(preemptions: usize, body: impl Fn() + Send + Sync + 'static) {
     builder.check(body);
 }
 
-/// Polls once, with a waker that has no effect.
+/// Polls `future` once, with a waker for which no thread waits.
 fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     pin!(future).poll(&mut Context::from_waker(Parker::current().waker()))
 }
 
-/// A waker that remembers whether it was called.
+/// A waker that records whether it was called.
 #[derive(Default)]
 struct Woken(std::sync::atomic::AtomicBool);
 
@@ -38,7 +38,7 @@ impl Woken {
         pin!(future).poll(&mut Context::from_waker(&Waker::from(std::sync::Arc::clone(self))))
     }
 
-    fn is(&self) -> bool {
+    fn is_woken(&self) -> bool {
         self.0.load(std::sync::atomic::Ordering::SeqCst)
     }
 }
@@ -67,7 +67,7 @@ impl Guarded {
 }
 
 #[test]
-fn a_permit_excludes_others_and_is_handed_over() {
+fn one_permit_gives_exclusive_access_to_one_thread_at_a_time() {
     for order in [QueueOrder::Fifo, QueueOrder::Lifo] {
         model(3, move || {
             let guarded = Guarded::new(order);
@@ -81,7 +81,7 @@ fn a_permit_excludes_others_and_is_handed_over() {
             for other in others {
                 other.join().unwrap();
             }
-            let _permit = guarded.semaphore.try_acquire().expect("both threads released it");
+            let _permit = guarded.semaphore.try_acquire().expect("both released it");
             guarded.touch();
             // SAFETY: as in `touch`.
             assert_eq!(guarded.cell.with(|value| unsafe { *value }), 3);
@@ -90,7 +90,7 @@ fn a_permit_excludes_others_and_is_handed_over() {
 }
 
 #[test]
-fn a_release_races_with_a_waiter() {
+fn an_acquire_that_races_with_a_release_gets_the_permit() {
     loom::model(|| {
         let semaphore = Arc::new(Semaphore::new(1));
         let holder = semaphore.try_acquire().unwrap();
@@ -105,10 +105,10 @@ fn a_release_races_with_a_waiter() {
     });
 }
 
-/// A waiter that is cancelled neither keeps a permit granted meanwhile nor holds up the next
+/// A cancelled waiter does not keep a permit that was granted to it, and does not block the next
 /// waiter.
 #[test]
-fn a_cancellation_races_with_a_release() {
+fn a_cancellation_that_races_with_a_release_loses_no_permit() {
     model(3, || {
         let semaphore = Arc::new(Semaphore::new(1));
         let holder = semaphore.try_acquire().unwrap();
@@ -128,9 +128,10 @@ fn a_cancellation_races_with_a_release() {
     });
 }
 
-/// The waiter for two permits at the front is cancelled: the waiter for one behind it is served.
+/// The first waiter waits for two permits and is cancelled. The second waiter needs one, which is
+/// available.
 #[test]
-fn cancelling_the_first_waiter_serves_the_next() {
+fn cancelling_the_first_waiter_grants_permits_to_the_next() {
     model(3, || {
         let semaphore = Arc::new(Semaphore::new(2));
         let holder = semaphore.try_acquire().unwrap();
@@ -148,7 +149,7 @@ fn cancelling_the_first_waiter_serves_the_next() {
 }
 
 #[test]
-fn a_resize_races_with_an_acquire_and_a_release() {
+fn a_resize_that_races_with_an_acquire_and_a_release_keeps_the_count() {
     model(3, || {
         let semaphore = Arc::new(Semaphore::new(1));
         let waiter = spawn({
@@ -169,9 +170,9 @@ fn a_resize_races_with_an_acquire_and_a_release() {
     });
 }
 
-/// A waiter is woken by the close and finds the semaphore closed.
+/// The close wakes the waiter, which finds the semaphore closed.
 #[test]
-fn a_close_races_with_an_acquire() {
+fn an_acquire_that_races_with_a_close_is_woken_and_fails() {
     model(3, || {
         let semaphore = Arc::new(Semaphore::new(0));
         let closer = spawn({
@@ -183,7 +184,7 @@ fn a_close_races_with_an_acquire() {
         let mut polled = waker.poll(&mut acquire);
         closer.join().unwrap();
         if polled.is_pending() {
-            assert!(waker.is(), "not woken");
+            assert!(waker.is_woken(), "not woken");
             polled = waker.poll(&mut acquire);
         }
         assert!(matches!(polled, Poll::Ready(Err(SemaphoreClosed))));
@@ -192,7 +193,7 @@ fn a_close_races_with_an_acquire() {
 }
 
 #[test]
-fn a_close_races_with_a_release() {
+fn a_close_that_races_with_a_release_wakes_all_waiters() {
     model(3, || {
         let semaphore = Arc::new(Semaphore::new(1));
         let held = semaphore.try_acquire().unwrap();
@@ -208,7 +209,7 @@ fn a_close_races_with_a_release() {
         drop(held);
         closer.join().unwrap();
         let [first, second] = [0, 1].map(|n| {
-            assert!(wakers[n].is(), "waiter {n} was not woken");
+            assert!(wakers[n].is_woken(), "waiter {n} was not woken");
             match wakers[n].poll(&mut waiting[n]) {
                 Poll::Ready(result) => result.map(drop),
                 Poll::Pending => panic!("waiter {n} is still waiting"),
@@ -222,9 +223,9 @@ fn a_close_races_with_a_release() {
     });
 }
 
-/// A cancellation during the close keeps no other waiter asleep.
+/// A waiter that is cancelled during the close does not keep another one waiting.
 #[test]
-fn a_close_races_with_a_cancellation() {
+fn a_close_that_races_with_a_cancellation_ends_the_other_wait() {
     model(3, || {
         let semaphore = Arc::new(Semaphore::new(0));
         let waker = std::sync::Arc::new(Woken::default());
@@ -242,7 +243,8 @@ fn a_close_races_with_a_cancellation() {
     });
 }
 
-// Loom checks that each allocation of a oneshot is freed once, and `Arc` that no value is lost.
+// Loom checks that the memory of each oneshot is freed exactly once. The values are loom's `Arc`s,
+// so that loom also reports a leaked value.
 
 #[test]
 fn a_oneshot_delivers_its_value() {
@@ -257,15 +259,15 @@ fn a_oneshot_delivers_its_value() {
         let thread = spawn(move || sender.send(Arc::new(5)).unwrap());
         let early = receiver.try_recv().unwrap();
         thread.join().unwrap();
-        let value = early.unwrap_or_else(|| receiver.try_recv().unwrap().expect("sent by now"));
+        let value = early.unwrap_or_else(|| receiver.try_recv().unwrap().expect("it was sent"));
         assert_eq!(*value, 5);
         assert!(receiver.try_recv().is_err());
     });
 }
 
-/// The waker of the last poll is woken, by a value and by a dropped sender.
+/// Both a value and a dropped sender wake the waker of the last poll.
 #[test]
-fn a_oneshot_wakes_the_last_waker() {
+fn a_oneshot_wakes_the_waker_of_the_last_poll() {
     for sends in [true, false] {
         loom::model(move || {
             let (sender, mut receiver) = oneshot();
@@ -278,7 +280,7 @@ fn a_oneshot_wakes_the_last_waker() {
             let result = match early {
                 Poll::Ready(result) => result,
                 Poll::Pending => {
-                    assert!(wakers[1].is(), "not woken");
+                    assert!(wakers[1].is_woken(), "not woken");
                     match wakers[1].poll(&mut receiver) {
                         Poll::Ready(result) => result,
                         Poll::Pending => panic!("the sender has ended"),
@@ -292,9 +294,9 @@ fn a_oneshot_wakes_the_last_waker() {
     }
 }
 
-/// A receiver that is dropped, having waited or not, drops the value or leaves it to the sender.
+/// The value is dropped by the receiver or by the sender, whether or not the receiver has waited.
 #[test]
-fn a_oneshot_receiver_is_dropped_during_a_send() {
+fn a_oneshot_value_is_dropped_if_the_receiver_is_dropped_during_a_send() {
     for waits in [true, false] {
         loom::model(move || {
             let (sender, mut receiver) = oneshot();

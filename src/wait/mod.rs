@@ -1,6 +1,7 @@
-//! Waiting: a semaphore and a channel for one value.
+//! Primitives for waiting: a semaphore and a channel for one value.
 //!
-//! - [`Semaphore`]: a limited number of permits; fair, resizable, closable.
+//! - [`Semaphore`]: a limited number of permits. It is fair by default, and can be resized and
+//!   closed.
 //! - [`oneshot`]: a channel for one value.
 //!
 //! # How it works
@@ -10,8 +11,8 @@
 //!
 //! # Panics
 //!
-//! A waker that panics does not keep other waiters from being woken. Its panic reaches the caller
-//! that woke it, after all structures are consistent again.
+//! If a waker panics, the other waiters are still woken. The panic propagates to the caller that
+//! woke it, after the shared state is consistent again.
 
 mod oneshot;
 mod semaphore;

@@ -16,12 +16,12 @@ use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{UnsafeCell, block_on, block_on_timeout, heap};
 use crate::time::Clock;
 
-/// What sender and receiver share.
+/// The state that sender and receiver share.
 ///
 /// # Invariants
 ///
-/// 1. The value belongs to the sender until it sets ENDED, then to the receiver, unless
-///    RECEIVER_GONE was set by then. It is initialized exactly if VALUE is set and the receiver has
+/// 1. The value belongs to the sender until it sets ENDED, and to the receiver afterwards, unless
+///    RECEIVER_GONE was set before. It is initialized exactly if VALUE is set and the receiver has
 ///    not taken it.
 /// 2. The waker belongs to the receiver while WAITING is clear. If WAITING is set when ENDED is
 ///    set, the waker belongs to the sender from then on.
@@ -34,7 +34,7 @@ struct Shared<T> {
     waker: UnsafeCell<Option<Waker>>,
 }
 
-/// A waker is in place.
+/// The receiver has stored a waker and waits.
 const WAITING: u32 = 0b1;
 /// The sender has sent a value or was dropped.
 const ENDED: u32 = 0b10;
@@ -43,7 +43,7 @@ const VALUE: u32 = 0b100;
 const SENDER_GONE: u32 = 0b1000;
 const RECEIVER_GONE: u32 = 0b1_0000;
 
-/// One side's right to access the shared memory.
+/// The right of one side to access the shared memory.
 struct Handle<T>(NonNull<Shared<T>>);
 
 impl<T> Handle<T> {
@@ -56,23 +56,24 @@ impl<T> Handle<T> {
 
     #[inline]
     fn free(self) {
-        // SAFETY: both GONE bits are set, or the other side's bit is set and this side does not
-        // access the memory again: there is no other access (invariant 3).
+        // SAFETY: the other side has set its GONE bit, and this side does not access the memory
+        // again: there is no other access (invariant 3).
         let waker = self.shared().waker.with_mut(|waker| unsafe { (*waker).take() });
         // SAFETY: as above. The memory was allocated by `oneshot` with this layout.
         unsafe {
             self.0.drop_in_place();
             heap::dealloc(self.0.as_ptr().cast(), Layout::new::<Shared<T>>());
         }
-        // Runs user code, and so comes last.
+        // Runs user code, so it comes last.
         drop(waker);
     }
 
-    /// Sets this side's GONE bit, and frees the memory if the other side's was set.
+    /// Sets the GONE bit of this side, `own`. Frees the memory if the bit of the other side was
+    /// already set.
     #[inline]
     fn leave(self, own: u32, others: u32) {
         // Ordering: release, so that all accesses of this side happen before the memory is freed;
-        // acquire, for those of the other side.
+        // acquire, for the accesses of the other side.
         if self.shared().state.fetch_or(own, Ordering::AcqRel) & others != 0 {
             self.free();
         }
@@ -92,8 +93,8 @@ impl<T> Handle<T> {
 /// # Performance
 ///
 /// One allocation for both halves. While the receiver does not wait, sending is one
-/// compare-and-swap and receiving is one load. There are no reference counts: the state word says
-/// which side frees the memory.
+/// compare-and-swap and receiving is one load. There are no reference counts: the state word
+/// determines which side frees the memory.
 #[inline]
 pub fn oneshot<T>() -> (OneshotSender<T>, OneshotReceiver<T>) {
     let layout = Layout::new::<Shared<T>>();
@@ -105,12 +106,12 @@ pub fn oneshot<T>() -> (OneshotSender<T>, OneshotReceiver<T>) {
         value: UnsafeCell::new(MaybeUninit::uninit()),
         waker: UnsafeCell::new(None),
     };
-    // SAFETY: the memory was just allocated for it.
+    // SAFETY: the memory was just allocated with the layout of `value`.
     unsafe { shared.write(value) };
     (OneshotSender { handle: Handle(shared) }, OneshotReceiver { handle: Some(Handle(shared)) })
 }
 
-/// The sending half of a [`oneshot`] channel. Dropping it closes the channel.
+/// The sending half of a [`oneshot`] channel. Dropping the sender closes the channel.
 pub struct OneshotSender<T> {
     handle: Handle<T>,
 }
@@ -134,7 +135,7 @@ pub struct OneshotSender<T> {
 /// time. Dropping it drops a value that was sent and not received.
 #[must_use = "futures do nothing unless polled"]
 pub struct OneshotReceiver<T> {
-    /// `None` after the value, or the end of the channel, was received.
+    /// `None` after the receiver has returned the value or [`OneshotClosed`].
     handle: Option<Handle<T>>,
 }
 
@@ -148,13 +149,15 @@ unsafe impl<T: Send> Send for OneshotReceiver<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for OneshotReceiver<T> {}
 
-// The value is never borrowed while it is inside, and a panic of a waker leaves the state intact.
+// The value is never borrowed while it is in the channel, and a panic of a waker leaves the state
+// consistent.
 impl<T> UnwindSafe for OneshotSender<T> {}
 impl<T> RefUnwindSafe for OneshotSender<T> {}
 impl<T> UnwindSafe for OneshotReceiver<T> {}
 impl<T> RefUnwindSafe for OneshotReceiver<T> {}
 
-/// The sender was dropped without sending, or the value was received before.
+/// The error of receiving: the sender was dropped without sending, or the value was already
+/// received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OneshotClosed;
 
@@ -189,7 +192,8 @@ impl<T> OneshotSender<T> {
         match end(handle, VALUE) {
             None => Ok(()),
             Some(handle) => {
-                // SAFETY: written above, and not read by the receiver, which is gone.
+                // SAFETY: the value was written above, and the receiver, which was dropped, has not
+                // read it.
                 let value = handle.shared().value.with(|place| unsafe { place.cast::<T>().read() });
                 handle.free();
                 Err(value)
@@ -197,7 +201,7 @@ impl<T> OneshotSender<T> {
         }
     }
 
-    /// Returns whether the receiver was dropped, so that computing the value is useless.
+    /// Returns whether the receiver was dropped. The sender can then skip computing the value.
     pub fn is_closed(&self) -> bool {
         // Ordering: relaxed; no other memory is read depending on it.
         self.handle.shared().state.load(Ordering::Relaxed) & RECEIVER_GONE != 0
@@ -212,12 +216,11 @@ impl<T> Drop for OneshotSender<T> {
     }
 }
 
-/// Ends the sender's part; `value` is VALUE or 0. Returns the handle if the receiver was gone
-/// before.
+/// Sets ENDED and SENDER_GONE, and wakes a waiting receiver. `value` is VALUE or 0. Returns the
+/// handle if the receiver was already dropped.
 #[inline]
 fn end<T>(handle: Handle<T>, value: u32) -> Option<Handle<T>> {
-    // Ordering: release, with the acquire of a receiver that sees ENDED: the value has been
-    // written.
+    // Ordering: release, with the acquire of a receiver that sees ENDED and reads the value.
     let last = value | ENDED | SENDER_GONE;
     let state = &handle.shared().state;
     match state.compare_exchange(0, last, Ordering::Release, Ordering::Relaxed) {
@@ -226,24 +229,24 @@ fn end<T>(handle: Handle<T>, value: u32) -> Option<Handle<T>> {
     }
 }
 
-/// The rest of [`end`]: the receiver waits, or is gone.
+/// The rest of [`end`], if the receiver waits or was dropped.
 #[cold]
 fn end_slow<T>(handle: Handle<T>, value: u32) -> Option<Handle<T>> {
     let shared = handle.shared();
-    // Ordering: release, as in `end`; acquire, so that the waker has been written, and so that a
-    // receiver that is gone has finished with the memory.
+    // Ordering: release, as in `end`; acquire, for the waker that the receiver has written, and for
+    // all accesses of a receiver that was dropped.
     let state = shared.state.fetch_or(value | ENDED, Ordering::AcqRel);
     if state & RECEIVER_GONE != 0 {
         return Some(handle);
     }
     let waker = if state & WAITING != 0 {
-        // SAFETY: it belongs to the sender now (invariant 2).
+        // SAFETY: the waker belongs to the sender now (invariant 2).
         shared.waker.with_mut(|waker| unsafe { (*waker).take() })
     } else {
         None
     };
     handle.leave(SENDER_GONE, RECEIVER_GONE);
-    // Runs user code, and so comes last.
+    // Runs user code, so it comes last.
     if let Some(waker) = waker {
         waker.wake();
     }
@@ -251,11 +254,11 @@ fn end_slow<T>(handle: Handle<T>, value: u32) -> Option<Handle<T>> {
 }
 
 impl<T> OneshotReceiver<T> {
-    /// Returns the value if it was sent, and `Ok(None)` if it may still be sent.
+    /// Returns the value if it was sent, or `Ok(None)` if the sender can still send it.
     ///
     /// # Errors
-    ///
-    /// [`OneshotClosed`] if no value will come.
+    /// Returns [`OneshotClosed`] if the sender was dropped without sending, or if the value was
+    /// already received.
     #[inline]
     pub fn try_recv(&mut self) -> Result<Option<T>, OneshotClosed> {
         let Some(handle) = &self.handle else { return Err(OneshotClosed) };
@@ -264,9 +267,9 @@ impl<T> OneshotReceiver<T> {
         if state & ENDED == 0 { Ok(None) } else { self.take(state).map(Some) }
     }
 
-    /// Waits for at most `timeout` of the [system clock](Clock::system), counted from the first
-    /// poll. The future resolves to `Ok(None)` when the time is over, and the receiver can be used
-    /// again.
+    /// Waits for the value for at most `timeout`. The [system clock](Clock::system) measures the
+    /// timeout from the first poll. After the timeout, the future resolves to `Ok(None)`, and the
+    /// receiver can be used again.
     ///
     /// ```
     /// use mainstay::wait::oneshot;
@@ -278,6 +281,11 @@ impl<T> OneshotReceiver<T> {
     /// assert_eq!(receiver.recv_timeout(timeout).await, Ok(None));
     /// # });
     /// ```
+    ///
+    /// # Errors
+    ///
+    /// The future returns [`OneshotClosed`] if the sender was dropped without sending, or if the
+    /// value was already received.
     pub fn recv_timeout(
         &mut self,
         timeout: Duration,
@@ -289,18 +297,18 @@ impl<T> OneshotReceiver<T> {
     /// Blocks the thread until the value is received.
     ///
     /// # Errors
-    ///
-    /// [`OneshotClosed`] if no value will come.
+    /// Returns [`OneshotClosed`] if the sender was dropped without sending, or if the value was
+    /// already received.
     pub fn recv_blocking(self) -> Result<T, OneshotClosed> {
         block_on(self)
     }
 
-    /// Blocks the thread until the value is received, for at most `timeout`. Returns `Ok(None)`
-    /// when the time is over; then the receiver can be used again.
+    /// Blocks the thread until the value is received, for at most `timeout`. After the timeout,
+    /// returns `Ok(None)`, and the receiver can be used again.
     ///
     /// # Errors
-    ///
-    /// [`OneshotClosed`] if no value will come.
+    /// Returns [`OneshotClosed`] if the sender was dropped without sending, or if the value was
+    /// already received.
     ///
     /// ```
     /// use mainstay::wait::oneshot;
@@ -316,23 +324,24 @@ impl<T> OneshotReceiver<T> {
         block_on_timeout(self, timeout).transpose()
     }
 
-    /// Returns whether no value will come any more: the sender was dropped without sending, or the
-    /// value was received.
+    /// Returns whether no value can be received any more: the sender was dropped without sending,
+    /// or the value was already received.
     pub fn is_closed(&self) -> bool {
         let Some(handle) = &self.handle else { return true };
         // Ordering: relaxed; no other memory is read depending on it.
         handle.shared().state.load(Ordering::Relaxed) & (ENDED | VALUE) == ENDED
     }
 
-    /// Takes what the sender left and gives up the memory; `state` contains ENDED.
+    /// Takes the value, if there is one, and gives up the access to the memory. `state` contains
+    /// ENDED.
     #[inline]
     fn take(&mut self, state: u32) -> Result<T, OneshotClosed> {
         let handle = self.handle.take().ok_or(OneshotClosed)?;
         let result = if state & VALUE == 0 {
             Err(OneshotClosed)
         } else {
-            // SAFETY: the value is initialized and the receiver's (invariant 1). It is read only
-            // once, because the handle was taken out of `self`.
+            // SAFETY: the value is initialized and belongs to the receiver (invariant 1). It is
+            // read only once, because the handle was taken out of `self`.
             Ok(handle.shared().value.with(|place| unsafe { place.cast::<T>().read() }))
         };
         if state & SENDER_GONE == 0 {
@@ -343,16 +352,17 @@ impl<T> OneshotReceiver<T> {
         result
     }
 
-    /// Gives up the memory before the value was received.
+    /// Gives up the access to the memory before the value was received, and drops a value that was
+    /// sent.
     #[cold]
     fn abandon(&mut self) {
         let Some(handle) = &self.handle else { return };
         let shared = handle.shared();
-        // The waker is removed first, while it certainly belongs to the receiver.
+        // The waker is removed first: while ENDED is clear, it belongs to the receiver.
         // Ordering: acquire, as in `try_recv`.
         let mut state = shared.state.fetch_and(!WAITING, Ordering::Acquire);
         if state & ENDED == 0 {
-            // SAFETY: it is the receiver's, because WAITING is clear (invariant 2).
+            // SAFETY: the waker belongs to the receiver, because WAITING is clear (invariant 2).
             let waker = shared.waker.with_mut(|waker| unsafe { (*waker).take() });
             state &= !WAITING;
             // Ordering: release, for the sender that frees the memory; acquire, as above.
@@ -374,7 +384,8 @@ impl<T> OneshotReceiver<T> {
 }
 
 impl<T> Shared<T> {
-    /// Puts a clone of `waker` in place. Fails with the state if the sender has ended meanwhile.
+    /// Stores a clone of `waker` and sets WAITING. Returns the state as an error if it contains
+    /// ENDED.
     fn wait(&self, mut state: u32, waker: &Waker) -> Result<(), u32> {
         if state & WAITING != 0 {
             // Ordering: acquire, with the release in `end`.
@@ -383,9 +394,9 @@ impl<T> Shared<T> {
                 return Err(state);
             }
         }
-        // SAFETY: the waker is the receiver's while WAITING is clear (invariant 2). No reference to
-        // it exists while user code runs: `clone` and `drop` are called on copies, and `will_wake`
-        // compares pointers.
+        // SAFETY: the waker belongs to the receiver while WAITING is clear (invariant 2). No
+        // reference to it exists while user code runs: `clone` and `drop` are called on copies, and
+        // `will_wake` compares pointers.
         let known = self
             .waker
             .with(|known| unsafe { (*known).as_ref().is_some_and(|known| known.will_wake(waker)) });
@@ -394,7 +405,7 @@ impl<T> Shared<T> {
             // SAFETY: as above.
             drop(self.waker.with_mut(|waker| unsafe { (*waker).replace(new) }));
         }
-        // Ordering: release, for the sender, which takes the waker; acquire, as above.
+        // Ordering: release, for the sender that takes the waker; acquire, as above.
         let state = self.state.fetch_or(WAITING, Ordering::AcqRel);
         if state & ENDED == 0 { Ok(()) } else { Err(state) }
     }

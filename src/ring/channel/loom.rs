@@ -18,7 +18,7 @@ fn model(preemptions: usize, body: impl Fn() + Send + Sync + 'static) {
     builder.check(body);
 }
 
-/// Polls once, with a waker that wakes nothing.
+/// Polls `future` once, with a waker for which no thread waits.
 fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     pin!(future).poll(&mut Context::from_waker(Parker::current().waker()))
 }
@@ -52,9 +52,9 @@ fn a_parked_sender_is_woken_by_a_receive() {
     });
 }
 
-/// A future that is polled a fixed number of times. Two waiters that both spun on a busy slot would
-/// keep loom in an endless loop. At the end, a future that is not ready must have been woken, and
-/// must be ready when it is polled again.
+/// A future that a model polls a fixed number of times. Two waiters that both spin on a busy slot
+/// would keep loom in an endless loop. [`finish`](Self::finish) checks that a pending future was
+/// woken and that it is ready when it is polled again.
 struct Watched<F> {
     future: F,
     woken: std::sync::Arc<Woken>,
@@ -82,11 +82,12 @@ impl<F: Future + Unpin> Watched<F> {
         }
     }
 
-    /// Called when all other threads are done.
+    /// Returns the output; `polled` is the result of the last poll. Called after all other threads
+    /// have ended.
     fn finish(mut self, polled: Option<F::Output>) -> F::Output {
         polled.unwrap_or_else(|| {
-            assert!(self.woken.0.load(std::sync::atomic::Ordering::SeqCst), "it was not woken");
-            self.poll().expect("woken, and the operation can complete")
+            assert!(self.woken.0.load(std::sync::atomic::Ordering::SeqCst), "not woken");
+            self.poll().expect("a woken future is ready")
         })
     }
 }
@@ -132,7 +133,7 @@ fn two_sends_serve_two_receivers() {
     });
 }
 
-/// Without a bound on preemptions: loom finds this fault only then.
+/// Runs without a bound on preemptions, because loom finds the lost wake-up only then.
 #[test]
 fn the_wake_up_of_a_cancelled_receive_goes_to_the_next_waiter() {
     loom::model(|| {
@@ -143,7 +144,8 @@ fn the_wake_up_of_a_cancelled_receive_goes_to_the_next_waiter() {
         assert!(other.poll().is_none());
         let thread = spawn(move || {
             sender.try_send(Box::new(1)).unwrap();
-            // Kept until the end: closing wakes all waiters, and would hide a lost wake-up.
+            // The sender is kept until the end: dropping it closes the channel, which wakes all
+            // waiters and would hide a lost wake-up.
             sender
         });
         drop(cancelled);
@@ -154,7 +156,7 @@ fn the_wake_up_of_a_cancelled_receive_goes_to_the_next_waiter() {
 }
 
 #[test]
-fn close_wakes_a_waiting_receiver_and_a_waiting_sender() {
+fn close_wakes_a_pending_receive_and_a_pending_send() {
     loom::model(|| {
         let (sender, receiver) = channel::<Box<u32>>(1);
         let closer = sender.clone();
@@ -181,7 +183,7 @@ fn close_wakes_a_waiting_receiver_and_a_waiting_sender() {
 }
 
 #[test]
-fn close_completes_the_future_that_waits_for_it() {
+fn dropping_the_last_receiver_completes_the_closed_future() {
     loom::model(|| {
         let (sender, receiver) = channel::<Box<u32>>(1);
         let thread = spawn(move || drop(receiver));
@@ -227,7 +229,8 @@ fn a_receive_cancelled_during_a_send_passes_its_wake_up_on() {
         let ready_immediately = poll_once(&mut receive).is_ready();
         assert!(!ready_immediately);
         let other = spawn(move || receiver.recv_blocking());
-        // Kept until the end: closing wakes all waiters, and would hide a lost wake-up.
+        // The sender is kept until the end: dropping it closes the channel, which wakes all waiters
+        // and would hide a lost wake-up.
         let last = sender.clone();
         let thread = spawn(move || sender.send_blocking(Box::new(1)).unwrap());
         drop(receive);
@@ -326,7 +329,7 @@ fn an_eviction_wakes_a_parked_receiver() {
     });
 }
 
-/// The last of the two threads to finish drops the item: neither leaves it in the ring.
+/// The sender or the receiver drops the item, whichever finishes last.
 #[test]
 fn an_item_sent_while_the_last_receiver_is_dropped_does_not_outlive_both() {
     for capacity in [1, 2] {
@@ -365,7 +368,7 @@ fn items_of_two_sends_do_not_outlive_the_sends_and_the_last_receiver() {
 }
 
 #[test]
-fn an_item_forced_in_while_the_last_receiver_is_dropped_does_not_outlive_both() {
+fn an_item_force_sent_while_the_last_receiver_is_dropped_does_not_outlive_both() {
     model(3, || {
         let item = loom::sync::Arc::new(());
         let (sender, receiver) = channel(1);

@@ -1,4 +1,4 @@
-//! The channel: a ring whose users wait.
+//! The channel: a ring with wait queues for its senders and receivers.
 
 mod closed_future;
 mod iter;
@@ -30,9 +30,9 @@ pub use stream::ReceiverStream;
 /// Creates a bounded channel for many senders and many receivers, on a [`Ring`](super::Ring) for
 /// `capacity` items. A capacity of 0 counts as 1.
 ///
-/// Threads and tasks can use the same channel: [`Sender::send`] and [`Receiver::recv`] are futures,
+/// Threads and tasks can share one channel: [`Sender::send`] and [`Receiver::recv`] are futures,
 /// [`Sender::send_blocking`] and [`Receiver::recv_blocking`] block the thread. No runtime is
-/// needed. Use [`try_channel`] for a capacity that comes from a configuration.
+/// needed. Use [`try_channel`] if the capacity comes from a configuration.
 ///
 /// # Examples
 ///
@@ -54,18 +54,18 @@ pub use stream::ReceiverStream;
 #[doc = include_str!("../channel.svg")]
 /// </div>
 ///
-/// Senders wait while the ring is full, receivers while it is empty. The two wait queues are FIFO,
-/// and a waiter is woken for each item or each free slot. Another caller can take the item or the
-/// slot first; the waiter then goes back to the front of its queue.
+/// Senders wait while the ring is full, receivers while it is empty. Both wait queues are FIFO.
+/// Each item wakes one waiting receiver, and each free slot one waiting sender. Another caller can
+/// take the item or the slot first; the waiter then goes back to the front of its queue.
 ///
-/// While no receiver waits, a send does not touch their queue: the flag WAITING is a bit of the
-/// tail, which every send changes anyway. A receiver that wants to wait sets the flag by a
-/// compare-and-swap that fails if the tail has moved. So either the receiver sees the item, or the
+/// While no receiver waits, a send does not access the queue of receivers: the flag WAITING is a
+/// bit of the tail, which every send changes anyway. A receiver sets the flag before it waits, by a
+/// compare-and-swap that fails if the tail has moved. Either the receiver sees the item, or the
 /// sender sees the flag. The head carries the flag of the waiting senders in the same way.
 ///
-/// A blocking call spins briefly, then yields a few times, then parks the thread. The first spin
-/// grows with the capacity, up to about half a microsecond: the other side can then fill or empty a
-/// stretch of slots undisturbed, instead of passing on one item at a time.
+/// A blocking call spins briefly, then yields the processor, then parks the thread. The first spin
+/// grows with the capacity, up to about half a microsecond. The other side can then fill or empty
+/// several slots without contention, instead of handing over one item at a time.
 ///
 /// # Shutdown
 ///
@@ -76,9 +76,10 @@ pub use stream::ReceiverStream;
 ///
 /// # Cancel safety
 ///
-/// Every future can be dropped at any time. It leaves its queue, and a wake-up that it had received
-/// goes to the next waiter. A dropped [`SendFuture`] drops its item, which was not sent. A dropped
-/// [`RecvFuture`] has taken no item.
+/// Every future can be dropped at any time. The future leaves its queue and passes a wake-up that
+/// it has not used to the next waiter. A [`SendFuture`] that is dropped before it is ready drops
+/// its item without sending it. A [`RecvFuture`] that is dropped before it is ready has received no
+/// item.
 ///
 /// # Panics
 ///
@@ -86,14 +87,14 @@ pub use stream::ReceiverStream;
 ///
 /// # Performance
 ///
-/// A send or a receive that does not wait costs one compare-and-swap and one release store. The
-/// slots and the shared state are two allocations. A wait queue allocates when it grows beyond the
-/// largest number of waiters that it ever held.
+/// A send or a receive that does not wait costs one compare-and-swap and one release store. A
+/// channel makes two allocations: the slots, and the state that both sides share. A wait queue
+/// allocates when it grows beyond the largest number of waiters that it ever held.
 pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
-    on(Core::new(capacity))
+    from_core(Core::new(capacity))
 }
 
-/// Creates a [`channel`] for `capacity` items, or reports why that is not possible.
+/// Creates a [`channel`] for `capacity` items, or returns the reason why it cannot.
 ///
 /// ```
 /// use mainstay::ring::try_channel;
@@ -109,10 +110,10 @@ pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
 ///
 /// Returns an error if `capacity` is 0 or if the memory cannot be allocated.
 pub fn try_channel<T>(capacity: usize) -> Result<(Sender<T>, Receiver<T>), ConfigError> {
-    Core::try_new(capacity).map(on)
+    Core::try_new(capacity).map(from_core)
 }
 
-fn on<T>(core: Core<T>) -> (Sender<T>, Receiver<T>) {
+fn from_core<T>(core: Core<T>) -> (Sender<T>, Receiver<T>) {
     let shared = Arc::new(Shared::new(core));
     (Sender::new(Arc::clone(&shared)), Receiver::new(shared))
 }

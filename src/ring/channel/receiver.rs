@@ -1,4 +1,4 @@
-//! The receiving side.
+//! The receiving side of a channel.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use crate::sync::Arc;
 
 /// The receiving side of a [`channel`](super::channel()).
 ///
-/// Clone it to add a consumer: each item goes to one of them. When the last receiver is dropped,
-/// the channel is closed and the items in it are dropped.
+/// Clone it to add a consumer. Each item is received by exactly one receiver. When the last
+/// receiver is dropped, the channel is closed and the items in it are dropped.
 pub struct Receiver<T> {
     pub(super) shared: Arc<Shared<T>>,
 }
@@ -69,7 +69,7 @@ impl<T> Receiver<T> {
 
     /// Receives the oldest item, and waits up to `timeout` while the channel is empty.
     ///
-    /// The timeout begins when the future first has to wait, and is measured by the system clock.
+    /// The timeout starts when the future first has to wait. The system clock measures it.
     ///
     /// ```
     /// # futures::executor::block_on(async {
@@ -85,8 +85,8 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     ///
-    /// The future returns an error if the channel is closed and empty, or empty until the timeout
-    /// has passed.
+    /// The future returns an error if the channel is closed and empty, or if it is still empty when
+    /// the timeout has passed.
     ///
     /// # Cancel safety
     ///
@@ -129,7 +129,8 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     ///
-    /// Returns an error if the channel is closed and empty, or empty until the timeout has passed.
+    /// Returns an error if the channel is closed and empty, or if it is still empty when the
+    /// timeout has passed.
     pub fn recv_blocking_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
         match self.shared.wait_for_item().block_timeout(timeout, || self.shared.attempt_recv()) {
             Some(received) => received.map_err(|_| RecvTimeoutError::Closed),
@@ -139,7 +140,7 @@ impl<T> Receiver<T> {
 
     /// Receives up to `max` of the oldest items, appends them to `into`, and returns their number.
     ///
-    /// An item that its sender has not finished sending ends the batch early.
+    /// The batch ends early at an item that its sender has not finished sending.
     ///
     /// ```
     /// use mainstay::ring::channel;
@@ -159,7 +160,7 @@ impl<T> Receiver<T> {
         self.shared.try_recv_batch(into, max)
     }
 
-    /// Waits until there is an item, then receives all items that are there, up to `max`.
+    /// Waits until there is an item, then receives all available items, up to `max`.
     ///
     /// The items are appended to `into`; the future returns their number.
     ///
@@ -186,8 +187,7 @@ impl<T> Receiver<T> {
         RecvBatchFuture::new(&self.shared, into, max)
     }
 
-    /// Blocks the thread until there is an item, then receives all items that are there, up to
-    /// `max`.
+    /// Blocks the thread until there is an item, then receives all available items, up to `max`.
     ///
     /// The items are appended to `into`, and their number is returned.
     ///
@@ -210,20 +210,20 @@ impl<T> Receiver<T> {
             .or_else(|error| self.shared.recv_batch_after(error, into, max))
     }
 
-    /// Closes the channel for all senders. Returns `true` for the call that closed it.
+    /// Closes the channel for all senders. Returns `true` if this call closed it.
     ///
     /// The items in the channel can still be received.
     pub fn close(&self) -> bool {
         self.shared.close()
     }
 
-    /// Returns whether the channel is closed, by a call or because all senders were dropped. There
-    /// may still be items in it.
+    /// Returns whether the channel is closed, by a call or because all senders were dropped. A
+    /// closed channel may still contain items.
     pub fn is_closed(&self) -> bool {
         self.shared.core.is_closed()
     }
 
-    /// Returns the number of items in the channel; an estimate while other threads send and
+    /// Returns the number of items in the channel. This is an estimate while other threads send and
     /// receive.
     pub fn len(&self) -> usize {
         self.shared.core.len()
@@ -244,11 +244,11 @@ impl<T> Receiver<T> {
         self.shared.core.capacity()
     }
 
-    /// Returns an iterator that blocks the thread for each item, until the channel is closed and
-    /// empty.
+    /// Returns an iterator over the items, which blocks the thread while the channel is empty. It
+    /// ends when the channel is closed and empty.
     ///
-    /// `for item in &receiver` is the same. `for item in receiver` also drops the receiver at the
-    /// end.
+    /// `for item in &receiver` uses this iterator. `for item in receiver` also drops the receiver
+    /// at the end.
     ///
     /// ```
     /// use mainstay::ring::channel;
@@ -292,7 +292,8 @@ impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         if self.shared.receivers.remove() {
             self.shared.close();
-            // No receiver will take the items, and callers may wait for what their destructors do.
+            // No receiver is left to take the items. They are dropped now, because other code may
+            // wait for the effects of their destructors.
             self.shared.core.abandon();
         }
     }

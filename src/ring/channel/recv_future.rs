@@ -1,4 +1,4 @@
-//! The futures of a receiver.
+//! The futures of receiving from a channel.
 
 use std::fmt;
 use std::future::Future;
@@ -59,7 +59,7 @@ impl<T> Future for RecvTimeoutFuture<'_, T> {
             return Poll::Ready(received.map_err(|_| RecvTimeoutError::Closed));
         }
         timeout.poll(cx).map(|()| {
-            // Leaves the queue.
+            // Dropping the previous wait removes it from the queue.
             recv.wait = recv.shared.wait_for_item();
             Err(RecvTimeoutError::Timeout)
         })

@@ -1,4 +1,4 @@
-//! The sending side.
+//! The sending side of a channel.
 
 use std::fmt;
 use std::time::Duration;
@@ -67,7 +67,7 @@ impl<T> Sender<T> {
 
     /// Sends `value`, and waits up to `timeout` while the channel is full.
     ///
-    /// The timeout begins when the future first has to wait, and is measured by the system clock.
+    /// The timeout starts when the future first has to wait. The system clock measures it.
     ///
     /// ```
     /// # futures::executor::block_on(async {
@@ -84,7 +84,8 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     ///
-    /// The future returns `value` if the channel is closed, or full until the timeout has passed.
+    /// The future returns `value` if the channel is closed, or if it is still full when the timeout
+    /// has passed.
     ///
     /// # Cancel safety
     ///
@@ -134,7 +135,8 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     ///
-    /// Returns `value` if the channel is closed, or full until the timeout has passed.
+    /// Returns `value` if the channel is closed, or if it is still full when the timeout has
+    /// passed.
     pub fn send_blocking_timeout(
         &self,
         value: T,
@@ -152,7 +154,7 @@ impl<T> Sender<T> {
 
     /// Sends as many items from the front of `batch` as fit, and returns their number.
     ///
-    /// The items are consecutive in the channel. Items that did not fit stay in `batch`.
+    /// No other item comes between them in the channel. Items that did not fit stay in `batch`.
     ///
     /// ```
     /// use mainstay::ring::channel;
@@ -174,7 +176,7 @@ impl<T> Sender<T> {
 
     /// Sends all items of `batch`, and waits whenever the channel is full.
     ///
-    /// Items of other senders can come in between.
+    /// Items of other senders can come between them.
     ///
     /// ```
     /// # futures::executor::block_on(async {
@@ -193,8 +195,8 @@ impl<T> Sender<T> {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped before it is ready, the items that are no longer in `batch` were
-    /// sent.
+    /// If the future is dropped before it is ready, the items that are no longer in `batch` have
+    /// been sent.
     #[inline]
     pub fn send_batch<'a, B: BatchSource<T>>(
         &'a self,
@@ -242,13 +244,13 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     ///
-    /// Returns `value` if the channel is [closed](ForcePushError::Closed), or if a peer is working
-    /// on the [slot](ForcePushError::Busy).
+    /// Returns `value` if the channel is [closed](ForcePushError::Closed) or
+    /// [busy](ForcePushError::Busy).
     pub fn force_send(&self, value: T) -> Result<Option<T>, ForcePushError<T>> {
         self.shared.force_send(value)
     }
 
-    /// Closes the channel for all senders. Returns `true` for the call that closed it.
+    /// Closes the channel for all senders. Returns `true` if this call closed it.
     ///
     /// Receivers still get the items in the channel.
     pub fn close(&self) -> bool {
@@ -263,7 +265,7 @@ impl<T> Sender<T> {
 
     /// Waits until the channel is closed, by a call or because all receivers were dropped.
     ///
-    /// A producer can so stop work that no receiver needs any more.
+    /// This lets a producer stop work that no receiver needs any more.
     ///
     /// ```
     /// # futures::executor::block_on(async {
@@ -282,7 +284,7 @@ impl<T> Sender<T> {
         ClosedFuture::new(&self.shared)
     }
 
-    /// Returns the number of items in the channel; an estimate while other threads send and
+    /// Returns the number of items in the channel. This is an estimate while other threads send and
     /// receive.
     pub fn len(&self) -> usize {
         self.shared.core.len()

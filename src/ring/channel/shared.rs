@@ -1,4 +1,4 @@
-//! What the two sides of a channel share: the ring, the wait queues, and the numbers of handles.
+//! The state that both sides of a channel share: the ring, the wait queues, and the handle counts.
 
 use super::closed_future::IsClosed;
 use crate::ring::batch_source::BatchSource;
@@ -51,7 +51,7 @@ impl<T> Condition for NotFull<'_, T> {
     }
 }
 
-/// The channel is closed.
+/// The result of an attempt on a closed channel.
 pub(super) struct Closed;
 
 impl<T> Shared<T> {
@@ -160,7 +160,7 @@ impl<T> Shared<T> {
         self.waiting_senders.notify(count, &NotFull(&self.core));
     }
 
-    /// Tries once to send for a caller that waits. Takes the value only if it is sent.
+    /// Makes one attempt to send for a waiting caller. Takes the value only if it can be sent.
     #[inline]
     pub(super) fn attempt_send(&self, value: &mut Option<T>) -> Attempt<Result<(), Closed>> {
         let claim = match self.core.claim_push() {
@@ -202,8 +202,8 @@ impl<T> Shared<T> {
         self.try_recv_batch(into, max).map_or_else(pop_attempt, |count| Attempt::Done(Ok(count)))
     }
 
-    // The rest of a blocking call whose first attempt failed. The first attempt is inlined into the
-    // caller, and these are not, so that it has the registers for itself.
+    // The rest of a blocking call whose first attempt failed. These functions are not inlined, so
+    // that the inlined first attempt does not share its registers with them.
 
     #[cold]
     #[inline(never)]
@@ -274,7 +274,7 @@ fn pop_attempt<R>(error: PopError) -> Attempt<Result<R, Closed>> {
     }
 }
 
-/// The number of handles of one side.
+/// The number of handles on one side of the channel.
 pub(super) struct HandleCount(AtomicUsize);
 
 impl HandleCount {
@@ -283,13 +283,14 @@ impl HandleCount {
     }
 
     pub(super) fn add(&self) {
-        // Ordering: relaxed; the handle that is cloned keeps the count above zero.
+        // Ordering: relaxed; the handle that is being cloned keeps the count above zero.
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns true for the last handle.
+    /// Removes a handle. Returns whether it was the last one.
     pub(super) fn remove(&self) -> bool {
-        // Ordering: acquire and release, so that the last one sees what the others did.
+        // Ordering: acquire and release, so that the accesses through all other handles happen
+        // before the removal of the last one.
         self.0.fetch_sub(1, Ordering::AcqRel) == 1
     }
 }

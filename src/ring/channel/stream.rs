@@ -1,4 +1,4 @@
-//! A receiver as a `Stream`.
+//! The `Stream` of a receiver.
 
 use std::fmt;
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use crate::wait::{Wait, WaitState};
 
 /// A [`Receiver`] as a [`Stream`]; see [`Receiver::into_stream`].
 ///
-/// It ends when the channel is closed and all items have been received.
+/// The stream ends when the channel is closed and all items have been received.
 pub struct ReceiverStream<T> {
     receiver: Receiver<T>,
     wait_state: WaitState,
@@ -42,7 +42,7 @@ impl<T> Drop for ReceiverStream<T> {
     fn drop(&mut self) {
         let shared = &self.receiver.shared;
         let (queue, condition) = (&shared.waiting_receivers, NotEmpty(&shared.core));
-        // Leaves the queue.
+        // Dropping the resumed wait removes it from the queue.
         drop(Wait::resume(queue, condition, std::mem::take(&mut self.wait_state)));
     }
 }

@@ -1,4 +1,4 @@
-//! The time limit of a future.
+//! The time limit of a send or receive future.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::time::{Clock, Expiry};
 
-/// Starts when the future first has to wait: the clock is not read before.
+/// A time limit that starts when the future first has to wait. The clock is not read earlier.
 pub(super) struct Timeout {
     limit: Duration,
     expiry: Option<Expiry>,
@@ -18,7 +18,7 @@ impl Timeout {
         Self { limit, expiry: None }
     }
 
-    /// Polled only after the operation returned `Pending`.
+    /// Polls the limit. Called only after the operation has returned `Pending`.
     #[cold]
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let clock = Clock::system();

@@ -1,4 +1,4 @@
-//! Removing items from the middle of a full ring.
+//! Removes items from any position of a full ring.
 
 use super::Core;
 use crate::ring::position::{FREE, FULL, WAITING};
@@ -8,19 +8,19 @@ use crate::sync::atomic::Ordering;
 #[derive(Debug)]
 pub(crate) struct Compacted<T> {
     pub(crate) removed: Vec<T>,
-    /// Whether producers wait for the slots that became free.
+    /// Whether producers wait for a free slot.
     pub(crate) has_waiting_producers: bool,
-    /// Whether consumers wait: they saw a ring that looked empty in between.
+    /// Whether consumers wait for an item: during the compaction the ring can appear empty.
     pub(crate) has_waiting_consumers: bool,
 }
 
 impl<T> Core<T> {
-    /// Removes the items that `keep` rejects from a full ring; the others keep their order. `None` if
-    /// the ring is not full, or if a peer owns one of its slots. `keep` must not panic.
+    /// Removes the items that `keep` rejects from a full ring; the others keep their order. Returns
+    /// `None` if the ring is not full, or if a peer owns one of its slots. `keep` must not panic.
     ///
-    /// Takes effect as one step: the caller pops all items, which makes it the owner of all slots, and
-    /// pushes those that it keeps. In between, peers get `Busy`: no stamp is that of the position at
-    /// the head or at the tail.
+    /// The compaction takes effect as one step. The caller claims all items, which makes it the
+    /// owner of all slots, and publishes the items that it keeps. Until then, peers get `Busy`: no
+    /// slot has the stamp that a push at the tail or a pop at the head requires.
     pub(in crate::ring) fn compact(
         &self,
         mut keep: impl FnMut(&T) -> bool,
@@ -44,15 +44,17 @@ impl<T> Core<T> {
                 kept += 1;
             }
         }
-        // No other thread can move the tail before a slot is released. It moves before items are
-        // published: the head, which follows them, must not pass it (invariant 3).
+        // No other thread can move the tail before a slot is released. The tail moves before the
+        // items are published: once an item is published, a consumer can move the head, which must
+        // not pass the tail (invariant 3).
         let next = self.geometry.next_lap(claim.position);
         let step = if kept == 0 { 0 } else { self.geometry.advance(next, kept) - next };
         // Ordering: as in `advance`.
         let tail = self.tail.fetch_add(step, Ordering::AcqRel);
         for nth in 0..capacity {
             let state = if nth < kept { FULL } else { FREE };
-            // `advance` reaches the last slot of the next lap, and no further.
+            // The slot serves the position one lap later. `nth` is less than the capacity, as
+            // `advance` requires.
             self.slots.release(index(nth), self.geometry.advance(next, nth) | state);
         }
         Some(Compacted {

@@ -1,20 +1,20 @@
-//! Dropping the items that no consumer will pop.
+//! Drops the items that no consumer will pop.
 //!
-//! When the last consumer leaves, it closes the ring, sets `abandoned`, and discards the items. A
-//! producer may be between its claim and its publication at that moment: its item cannot be popped
-//! yet. Such a producer finds `abandoned` set after it has published, and discards what is in the
-//! ring. So the last thread to finish, consumer or producer, drops the last item. Discarding pops
-//! items in the usual way, so several threads can do it at the same time.
+//! When the last consumer is dropped, it closes the ring, sets `abandoned`, and discards the items.
+//! A producer may then have claimed a slot and not published it: its item cannot be popped yet.
+//! After this producer has published, it finds `abandoned` set and discards the items in the ring.
+//! Therefore the last thread to finish, consumer or producer, drops the last item. Several threads
+//! can discard at the same time, because they pop the items in the usual way.
 //!
-//! This needs the store of one side to come before the load of the other: either the consumer sees
-//! the published item, or the producer sees `abandoned`. A full fence after each publication would
-//! nearly double the cost of a send. Instead, the fence is asymmetric. The producer only keeps its
-//! store and its load in program order (`light_fence`). The consumer does not leave a busy slot
-//! before it has retried for a few microseconds. That is far longer than a processor delays a store
-//! that it has executed; so if the slot is still busy, the producer has yet to publish, and will
-//! then load `abandoned` after it was set. If a processor did delay a store for so long, the items
-//! would be dropped with the last sender: late, but safely. In the loom models `light_fence` is a
-//! full fence.
+//! Each side stores, then loads what the other side stores. At least one must see the store of the
+//! other: either the consumer sees the published item, or the producer sees `abandoned`. A full
+//! fence after each publication would nearly double the cost of a send. Instead, the fence is
+//! asymmetric. The producer only keeps its store and its load in program order (`light_fence`). The
+//! consumer retries a busy slot for about a microsecond, which is far longer than a processor
+//! delays a store that it has executed. If the slot is still busy afterwards, the producer has not
+//! published yet, and will load `abandoned` after it was set. If a processor delayed a store for
+//! longer, the items would be dropped with the last sender: late, but safely. In the loom models,
+//! `light_fence` is a full fence.
 
 use std::mem::needs_drop;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -25,14 +25,15 @@ use crate::sync::atomic::{Ordering, fence, light_fence};
 use crate::sync::{SpinWait, thread};
 
 impl<T> Core<T> {
-    /// Discards all items, now and later. Called by the last consumer, after `close`.
+    /// Discards all items in the ring, and makes producers discard later ones. Called by the last
+    /// consumer, after `close`.
     pub(in crate::ring) fn abandon(&self) {
         debug_assert!(self.is_closed());
         // Ordering: release, so that a producer that sees the flag also sees the ring closed. The
         // fence is the heavy half of the asymmetric fence: see the module documentation.
         self.abandoned.store(true, Ordering::Release);
         fence(Ordering::SeqCst);
-        // A model does not retry: a thread that yields there lets the producer finish first.
+        // A loom model does not retry: a yield would let the producer finish first.
         let mut spin = SpinWait::new();
         self.discard_while(|| thread::LOOKS_AGAIN && spin.spin());
     }
@@ -52,22 +53,22 @@ impl<T> Core<T> {
     #[cold]
     #[inline(never)]
     fn discard_published(&self) {
-        // Two producers that publish now must not both see the slot of the other one busy. In the
-        // loom models, `light_fence` has this effect already.
+        // Two producers that publish at the same time must not each find the slot of the other one
+        // busy. In the loom models, `light_fence` already prevents this.
         fence(Ordering::SeqCst);
         self.discard_items();
     }
 
-    /// Pops and drops items until there is none, or a peer owns the slot of the next one.
+    /// Pops and drops items until the ring is empty or a peer owns the slot of the next item.
     pub(super) fn discard_items(&self) {
         self.discard_while(|| false);
     }
 
-    /// Pops and drops items until there is none. While a peer owns the slot of the next item,
+    /// Pops and drops items until the ring is empty. While a peer owns the slot of the next item,
     /// retries as long as `retry` returns true.
     ///
-    /// An item whose destructor panics does not keep the others alive. The first panic continues
-    /// when all items are dropped, unless the thread is already unwinding.
+    /// If the destructor of an item panics, the other items are still dropped. The first panic is
+    /// resumed afterwards, unless the thread is already unwinding.
     fn discard_while(&self, mut retry: impl FnMut() -> bool) {
         let mut first_panic = None;
         loop {

@@ -1,4 +1,4 @@
-//! Pushing in place of the oldest item.
+//! Pushing with eviction of the oldest item.
 
 use super::Core;
 use crate::ring::error::{ForcePushError, PushError};
@@ -15,7 +15,7 @@ pub(in crate::ring) struct ForcePushed<T> {
 }
 
 impl<T> Core<T> {
-    /// Pushes; if the ring is full, in place of the oldest item.
+    /// Pushes `value`. If the ring is full, `value` replaces the oldest item.
     pub(in crate::ring) fn force_push(
         &self,
         value: T,
@@ -52,7 +52,7 @@ impl<T> Core<T> {
             }
             // The ring was full when the head moved, so the slot just claimed is also the one at
             // the tail. Until its stamp changes, no other thread can move the tail. A consumer that
-            // reaches the slot sees the old stamp, and does not conclude that the ring is drained.
+            // reaches the slot finds the old stamp and gets `Busy`, even if the ring is closed.
             let step = self.geometry.next(newest) - newest;
             let tail = self.tail.fetch_add(step, Ordering::AcqRel);
             debug_assert_eq!(position_of(tail), newest);

@@ -1,9 +1,9 @@
-//! The lock-free core: claiming slots, filling and emptying them. All unsafe code of the ring is in
-//! `slots` and `batch`.
+//! The lock-free core of the ring: claims, fills and empties slots. All unsafe code of the ring is
+//! in `slots` and `batch`.
 //!
-//! The algorithm is Dmitry Vyukov's [bounded MPMC queue]. Every slot has a *stamp* that says which
-//! position the slot serves and whether it holds an item. For the item of position `p`, the slot
-//! goes through these states:
+//! The algorithm is Dmitry Vyukov's [bounded MPMC queue]. Every slot has a *stamp*: the position
+//! that the slot serves, and whether it holds an item. For the item of position `p`, the slot goes
+//! through these states:
 //!
 //! ```text
 //! stamp = p          free for the item of position p
@@ -13,7 +13,7 @@
 //! stamp = p + lap    free for the item of the next lap
 //! ```
 //!
-//! The code rests on these invariants:
+//! The code relies on these invariants:
 //!
 //! 1. A slot has at most one owner. The thread that moved the tail past a position owns its slot
 //!    until it stores `p | FULL`. The thread that moved the head past it owns the slot until it
@@ -23,9 +23,10 @@
 //!    owns the slot and has not moved the item out.
 //! 3. `head <= tail <= head + capacity`, as positions.
 //!
-//! A push or a pop takes effect when the tail or the head moves. "Full" and "empty" must describe
-//! one instant. Both words only grow: if the second load finds exactly the distance that the first
-//! value implies, the first word has not moved in between.
+//! A push takes effect when the tail moves, a pop when the head moves. "Full" and "empty" must be
+//! true at one instant, although the two words are loaded one after the other. Both words only
+//! grow. If the word that is loaded second is exactly at the limit of invariant 3, the first word
+//! has not moved between the two loads.
 //!
 //! [bounded MPMC queue]: https://www.1024cores.net/home/lock-free-algorithms/queues/bounded-mpmc-queue
 
@@ -50,19 +51,20 @@ pub(super) struct Core<T> {
     head: CachePadded<AtomicU64>,
     geometry: Geometry,
     slots: Slots<T>,
-    /// No consumer is left; see `discard`. Not in the hot words, but in a cache line that is only
-    /// read: every send loads it.
+    /// Set when no consumer is left; see `discard`. Every send loads it, so it is in a cache line
+    /// that is only read, apart from head and tail.
     abandoned: AtomicBool,
 }
 
-/// Consecutive slots that the caller owns. The caller must go on to publish or take the items:
-/// until then, its peers get `Busy` for these slots.
+/// Consecutive slots that the caller owns. The caller must publish or take the items: until then,
+/// peers get `Busy` for these slots.
 #[must_use]
 #[derive(Debug)]
 pub(super) struct Claim {
     position: u64,
     count: usize,
-    /// Whether peers wait for the change that this claim brings: they must be woken after it.
+    /// Whether peers wait for the item or the free slot. The caller must wake them after it has
+    /// published or taken the items.
     pub(super) has_waiters: bool,
 }
 
@@ -74,7 +76,7 @@ impl Claim {
 }
 
 impl<T> Core<T> {
-    /// A capacity of 0 counts as 1. Panics if the memory cannot be allocated.
+    /// Creates the core. A capacity of 0 counts as 1. Panics if the memory cannot be allocated.
     pub(super) fn new(capacity: usize) -> Self {
         match Self::try_new(capacity.max(1)) {
             Ok(core) => core,
@@ -167,7 +169,7 @@ impl<T> Core<T> {
                 }
                 continue;
             }
-            // The stamp is free for this very position, or a peer owns the slot.
+            // The slot is free for this position, or a peer owns it.
             if self.is_stamped(position, FREE) {
                 // Ordering: acquire, for invariant 3, and with the release of `close`.
                 let tail = self.tail.load(Ordering::Acquire);
@@ -192,7 +194,8 @@ impl<T> Core<T> {
         self.slots.stamp(self.geometry.index(position)) == position | state
     }
 
-    /// Moves head or tail on by `count` positions, if it still has the value `from`.
+    /// Moves `word` (the head or the tail) on by `count` positions if it still has the value
+    /// `from`.
     #[inline(always)]
     fn advance(&self, word: &AtomicU64, from: u64, count: usize) -> Result<u64, u64> {
         let to =
@@ -220,10 +223,10 @@ impl<T> Core<T> {
         self.slots.empty(self.geometry.index(claim.position), next)
     }
 
-    /// Returns whether the ring was open before.
+    /// Closes the ring. Returns whether it was open before.
     pub(super) fn close(&self) -> bool {
-        // Ordering: release, so that a thread that sees the ring closed also sees what happened
-        // before.
+        // Ordering: release, so that a thread that sees the ring closed also sees everything that
+        // happened before the call.
         self.tail.fetch_or(CLOSED, Ordering::AcqRel) & CLOSED == 0
     }
 
@@ -236,7 +239,7 @@ impl<T> Core<T> {
     }
 
     pub(super) fn len(&self) -> usize {
-        // The head first: the tail, loaded later, is not behind it.
+        // The head is loaded first, so that the tail is not behind it.
         let head = self.head.load(Ordering::Acquire);
         let tail = self.tail.load(Ordering::Acquire);
         self.geometry.distance(head, tail).min(self.capacity())
@@ -253,20 +256,20 @@ impl<T> Core<T> {
         self.geometry.next_lap(head) == position_of(tail)
     }
 
-    /// Sets the flag of waiting consumers, which the next push will see, if the ring is empty and
-    /// open. Returns whether it is set.
+    /// Sets the flag of waiting consumers, which the next push reports, if the ring is empty and
+    /// open. Returns `false` if the ring may contain an item or be closed.
     pub(super) fn flag_waiting_consumers(&self) -> bool {
         let head = self.head.load(Ordering::Acquire);
         let tail = self.tail.load(Ordering::Acquire);
-        // If the exchange succeeds, the tail has not moved, and neither has the head, which cannot
-        // pass it: the ring was empty when the flag was set.
+        // If the exchange succeeds, the tail has not moved. The head cannot pass the tail, so it
+        // has not moved either, and the ring was empty when the flag was set.
         position_of(head) == position_of(tail)
             && tail & CLOSED == 0
             && set_waiting(&self.tail, tail)
     }
 
-    /// Sets the flag of waiting producers, which the next pop will see, if the ring is full and
-    /// open. Returns whether it is set.
+    /// Sets the flag of waiting producers, which the next pop reports, if the ring is full and
+    /// open. Returns `false` if the ring may have a free slot or be closed.
     pub(super) fn flag_waiting_producers(&self) -> bool {
         let tail = self.tail.load(Ordering::Acquire);
         let head = self.head.load(Ordering::Acquire);
@@ -301,8 +304,8 @@ mod tests {
     use super::Core;
 
     #[test]
-    #[cfg(target_arch = "x86_64")] // on other processors, lines are padded to other sizes
-    fn head_and_tail_are_two_cache_lines_apart() {
+    #[cfg(target_arch = "x86_64")] // `CachePadded` uses other sizes on other processors
+    fn head_and_tail_are_128_bytes_apart() {
         assert_eq!(
             std::mem::offset_of!(Core<u64>, head).abs_diff(std::mem::offset_of!(Core<u64>, tail)),
             128

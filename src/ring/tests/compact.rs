@@ -1,8 +1,8 @@
-//! Compacting a full ring, against a list that does the same.
+//! Compaction of a full ring, compared with a list.
 
 use super::Ring;
 
-/// Every capacity up to 9, every offset of the head, every set of removed items.
+/// Covers every capacity up to 9, every offset of the head, and every set of removed items.
 #[test]
 fn a_compacted_ring_holds_the_kept_items_in_order() {
     for capacity in 1..=9_usize {
@@ -13,7 +13,7 @@ fn a_compacted_ring_holds_the_kept_items_in_order() {
                     ring.try_push(99).unwrap();
                     ring.try_pop().unwrap();
                 });
-                assert!(ring.compact(|_| false).is_none(), "not full");
+                assert!(ring.compact(|_| false).is_none(), "the ring is not full");
                 (0..capacity).for_each(|item| ring.try_push(item).unwrap());
                 let is_removed = |item: usize| removed >> item & 1 == 1;
                 let compacted = ring.compact(|item| !is_removed(*item)).unwrap();
@@ -34,7 +34,7 @@ fn a_compacted_ring_holds_the_kept_items_in_order() {
 }
 
 #[test]
-fn a_ring_with_a_slot_in_use_is_not_compacted() {
+fn a_ring_with_a_claimed_slot_is_not_compacted() {
     let ring = Ring::new(2);
     ring.try_push(1).unwrap();
     ring.try_push(2).unwrap();

@@ -29,9 +29,9 @@ fn pop(ring: &Ring<Box<u32>>) -> Option<u32> {
     }
 }
 
-/// A consumer gets each item that is not removed, in order.
+/// Each item is either removed or popped, in order.
 #[test]
-fn compact_against_pop() {
+fn a_compaction_that_races_with_a_pop_loses_no_item() {
     model(|| {
         let ring = full_ring();
         let consumer = spawn({
@@ -43,13 +43,13 @@ fn compact_against_pop() {
             compacted.into_iter().flat_map(|done| done.removed).map(|i| *i).collect();
         seen.extend(consumer.join().unwrap());
         seen.extend(std::iter::from_fn(|| pop(&ring)));
-        assert_eq!(seen, [1, 2], "popped or removed, once and in order");
+        assert_eq!(seen, [1, 2], "each item is popped or removed once, in order");
     });
 }
 
-/// A producer finds the ring full or busy, or pushes behind the items that are kept.
+/// The push finds the ring full or busy, or adds its item behind the items that are kept.
 #[test]
-fn compact_against_push() {
+fn a_compaction_that_races_with_a_push_keeps_the_order() {
     model(|| {
         let ring = full_ring();
         let producer = spawn({
@@ -66,7 +66,7 @@ fn compact_against_push() {
                 }
             }
         });
-        let compacted = ring.compact(|item| **item != 1).expect("it is full, and no consumer pops");
+        let compacted = ring.compact(|item| **item != 1).expect("full, and no consumer pops");
         assert_eq!(compacted.removed.len(), 1);
         let pushed = producer.join().unwrap();
         let left: Vec<u32> = std::iter::from_fn(|| pop(&ring)).collect();
@@ -74,9 +74,9 @@ fn compact_against_push() {
     });
 }
 
-/// A consumer that saw the ring empty in between, and set its flag, is reported.
+/// The consumer sets its flag if the ring appears empty during the compaction.
 #[test]
-fn compact_against_waiting() {
+fn a_compaction_reports_a_consumer_that_begins_to_wait() {
     model(|| {
         let ring = full_ring();
         let consumer = spawn({

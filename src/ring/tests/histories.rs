@@ -1,14 +1,14 @@
 //! Small histories of the ring, each checked against a sequential queue.
 //!
 //! Every operation is recorded with the ticks of a shared counter before and after it. A history is
-//! accepted if the operations can be put into one order that respects these intervals and in which
-//! a plain bounded queue gives the same answers (the search of Wing and Gong, exhaustive). `Busy`
-//! makes no claim, so it is left out. All other answers are checked, `Full`, `Empty` and `Closed`
-//! included.
+//! accepted if there is an order of its operations that respects these intervals and in which a
+//! plain bounded queue returns the same results. The search is that of Wing and Gong, and is
+//! exhaustive. `Busy` says nothing about the state of the queue, so operations that return it are
+//! left out. All other results are checked, including `Full`, `Empty` and `Closed`.
 //!
-//! `histories/loom.rs` makes all histories of a size, under every schedule within loom's bound.
-//! `tests/linearizable.rs`, which includes this file, makes larger ones at random and under real
-//! concurrency.
+//! `histories/loom.rs` generates all histories of a given size, under every schedule within loom's
+//! bound. `tests/linearizable.rs` includes this file, and generates larger random histories under
+//! real concurrency.
 
 #[cfg(mainstay_loom)]
 mod loom;
@@ -32,7 +32,7 @@ pub(super) enum Action {
     Push(u64, Result<(), Failure>),
     ForcePush(u64, Result<Option<u64>, Failure>),
     Pop(Result<u64, Failure>),
-    /// The items that were pushed as one batch; none if the ring was full.
+    /// The items that were pushed as one batch; empty if the push failed.
     PushBatch(Vec<u64>, Result<(), Failure>),
     PopBatch(Vec<u64>, Result<(), Failure>),
     Close,
@@ -59,10 +59,10 @@ struct Model {
 }
 
 impl Model {
-    /// Applies the action, and returns whether a queue in this state gives the same answer.
+    /// Applies `action`, and returns whether a queue in this state returns the same result.
     fn allows(&mut self, action: &Action) -> bool {
         let full = self.items.len() == self.capacity;
-        let nothing = if self.closed { Failure::Closed } else { Failure::FullOrEmpty };
+        let empty_failure = if self.closed { Failure::Closed } else { Failure::FullOrEmpty };
         match action {
             Action::Push(_, Err(Failure::Closed))
             | Action::ForcePush(_, Err(Failure::Closed))
@@ -92,11 +92,11 @@ impl Model {
                 *evicted == expected
             }
             Action::Pop(Ok(value)) => self.items.pop_front() == Some(*value),
-            Action::Pop(Err(failure)) => self.items.is_empty() && *failure == nothing,
+            Action::Pop(Err(failure)) => self.items.is_empty() && *failure == empty_failure,
             Action::PopBatch(values, Ok(())) => {
                 values.iter().all(|value| self.items.pop_front() == Some(*value))
             }
-            Action::PopBatch(_, Err(failure)) => self.items.is_empty() && *failure == nothing,
+            Action::PopBatch(_, Err(failure)) => self.items.is_empty() && *failure == empty_failure,
             Action::Close => {
                 self.closed = true;
                 true
@@ -132,7 +132,8 @@ pub(super) fn is_linearizable(events: &[Event], capacity: usize) -> bool {
     search(events, 0, &model, &mut HashSet::new())
 }
 
-/// Runs the operation with `value` and the numbers after it. Returns `None` if the ring was busy.
+/// Runs the operation. It pushes `value`, or a batch of three consecutive numbers from `value` on.
+/// Returns `None` if the ring was busy.
 pub(super) fn act(ring: &Ring<u64>, kind: Kind, value: u64) -> Option<Action> {
     let push_failure = |error: PushError<()>| match error {
         PushError::Full(()) => Some(Failure::FullOrEmpty),

@@ -34,7 +34,7 @@ fn pop(ring: &Ring<Box<u32>>) -> u32 {
     }
 }
 
-// The items are boxes: an item that is lost is a leak, and one that is taken twice is freed twice.
+// The items are boxes: a lost item is a leak, and an item that is popped twice is freed twice.
 
 #[test]
 fn one_item_goes_from_one_thread_to_another() {
@@ -70,8 +70,8 @@ fn slots_are_reused_in_order() {
     }
 }
 
-/// Three threads that retried would keep loom in an endless loop. So each tries once, and the items
-/// are counted at the end.
+/// Three threads that retry would keep loom in an endless loop. Therefore each makes a fixed number
+/// of attempts, and the test compares the sums of the items at the end.
 #[test]
 fn items_of_two_producers_reach_one_consumer() {
     for capacity in [1, 2] {
@@ -86,7 +86,7 @@ fn items_of_two_producers_reach_one_consumer() {
             let pushed: u32 = producers.into_iter().map(|producer| producer.join().unwrap()).sum();
             popped += ring.drain().map(|item| *item).sum::<u32>();
             assert_eq!(popped, pushed);
-            assert!(pushed > 0, "one of the two finds a free slot");
+            assert!(pushed > 0, "one of the two pushes finds a free slot");
             assert_eq!(ring.try_pop(), Err(PopError::Empty));
         });
     }
@@ -110,10 +110,10 @@ fn two_consumers_share_the_items_of_one_producer() {
     }
 }
 
-/// "Full" and "empty" are returned only if they are true: with two free slots, neither of two
-/// pushes finds the ring full, and after both neither of two pops finds it empty.
+/// With two free slots, neither of two pushes finds the ring full. After both pushes, neither of
+/// two pops finds it empty.
 #[test]
-fn full_and_empty_are_true() {
+fn full_and_empty_are_returned_only_if_they_are_true() {
     loom::model(|| {
         let ring = Arc::new(Ring::new(2));
         let attempt = |value| {
@@ -143,7 +143,7 @@ fn full_and_empty_are_true() {
 }
 
 #[test]
-fn a_batch_and_a_single_push_do_not_mix() {
+fn a_batch_that_races_with_a_push_and_a_pop_keeps_its_order() {
     for capacity in [2, 3] {
         model(4, move || {
             let ring = Arc::new(Ring::<Box<u32>>::new(capacity));
@@ -198,7 +198,7 @@ fn two_batch_pops_share_the_items() {
     });
 }
 
-/// After `Closed` was returned there is no further item, and every accepted item was popped.
+/// When a pop returns `Closed`, every accepted item has been popped.
 #[test]
 fn a_push_that_races_with_close_is_popped_or_rejected() {
     for capacity in [1, 2] {
@@ -215,7 +215,7 @@ fn a_push_that_races_with_close_is_popped_or_rejected() {
                     Ok(item) => got += *item,
                     Err(PopError::Closed) => break,
                     Err(PopError::Busy) => yield_now(),
-                    Err(PopError::Empty) => panic!("a closed ring is never just empty"),
+                    Err(PopError::Empty) => panic!("the ring is closed, not only empty"),
                 }
             }
             assert_eq!(producer.join().unwrap(), got == 1);
@@ -263,7 +263,7 @@ fn force_push_and_pop_each_take_the_oldest_item() {
     }
 }
 
-/// An eviction that has begun when the ring is closed finishes, and pops are busy until then.
+/// An eviction that begins before the ring is closed is completed. Pops return `Busy` until then.
 #[test]
 fn a_forced_push_that_races_with_close_loses_no_item() {
     model(3, || {
@@ -287,7 +287,7 @@ fn a_forced_push_that_races_with_close_loses_no_item() {
         }
         got.extend(forcer.join().unwrap());
         got.sort_unstable();
-        assert_eq!(got, [1, 2], "one was returned, one popped");
+        assert_eq!(got, [1, 2], "one item is returned, the other is popped");
         assert_eq!(ring.try_pop(), Err(PopError::Closed));
     });
 }
@@ -312,7 +312,7 @@ fn two_forced_pushes_lose_no_item() {
     });
 }
 
-/// The items are dropped with the ring, by the last thread that owns it.
+/// The last thread that owns the ring drops the items.
 #[test]
 fn items_are_dropped_with_the_ring() {
     loom::model(|| {

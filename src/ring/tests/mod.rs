@@ -1,4 +1,4 @@
-//! Tests that need access to the core, and loom models.
+//! Tests that need access to the core of the ring, and loom models.
 
 #[cfg(not(mainstay_loom))]
 mod compact;

@@ -1,4 +1,4 @@
-//! The answers that peers get while a thread has claimed a slot and is suspended.
+//! The results that peers get while another thread has claimed a slot and is suspended.
 
 use crate::ring::core::Core;
 use crate::ring::error::{ForcePushError, PopError, PushError};
@@ -18,7 +18,7 @@ fn pop(core: &Core<u32>) -> Result<u32, PopError> {
 }
 
 #[test]
-fn behind_a_stalled_push_items_are_busy_and_the_ring_can_fill_up() {
+fn a_stalled_push_makes_pops_busy_until_it_is_published() {
     let core = Core::new(3);
     let stalled = core.claim_push().unwrap();
     assert_eq!(pop(&core), Err(PopError::Busy), "neither empty nor ready");
@@ -44,7 +44,7 @@ fn behind_a_stalled_push_items_are_busy_and_the_ring_can_fill_up() {
 }
 
 #[test]
-fn behind_a_stalled_pop_pushes_are_busy_and_pops_continue() {
+fn a_stalled_pop_makes_pushes_busy_but_not_other_pops() {
     let core = Core::new(2);
     push(&core, 1).unwrap();
     push(&core, 2).unwrap();
@@ -58,7 +58,7 @@ fn behind_a_stalled_pop_pushes_are_busy_and_pops_continue() {
     assert_eq!((core.len(), core.is_empty(), core.is_full()), (1, false, false));
 
     assert_eq!(pop(&core), Ok(2), "pops continue");
-    assert_eq!(pop(&core), Err(PopError::Busy), "an eviction would look the same");
+    assert_eq!(pop(&core), Err(PopError::Busy), "the slot may belong to an eviction");
 
     assert_eq!(core.take(&stalled), 1);
     assert_eq!(pop(&core), Err(PopError::Empty));
@@ -86,8 +86,9 @@ fn batches_end_at_a_stalled_slot() {
 }
 
 #[test]
-fn a_stalled_eviction_leaves_one_slot_neither_empty_nor_closed() {
-    // An eviction between its two steps: the head has moved, the stamp has not.
+fn a_pop_is_busy_during_an_eviction_even_if_the_ring_is_closed() {
+    // The state between the two steps of an eviction: the head has moved, and the stamp has not
+    // changed.
     let core = Core::new(1);
     push(&core, 1).unwrap();
     let evicting = core.claim_pop().unwrap();
@@ -98,7 +99,7 @@ fn a_stalled_eviction_leaves_one_slot_neither_empty_nor_closed() {
 }
 
 #[test]
-fn no_peer_waits_on_a_transient_state() {
+fn no_peer_waits_for_a_slot_that_is_claimed() {
     let core = Core::new(1);
     let stalled = core.claim_push().unwrap();
     assert!(!core.flag_waiting_consumers(), "an item is being pushed");

@@ -1,19 +1,19 @@
-//! Why there is no permit.
+//! The errors of acquiring permits.
 
 use std::error::Error;
 use std::fmt;
 
-/// The reason why a call that does not wait, or waits for a limited time, got no permit.
+/// The error of an acquisition that does not wait, or that has a timeout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SemaphoreError {
-    /// Too few permits were available, or other callers waited for them: immediately for `try_`
-    /// methods, until the timeout for `_timeout` methods.
+    /// Too few permits were available, or other callers were waiting for them. A `try_` method
+    /// returns this error immediately, a `_timeout` method after the timeout.
     Exhausted,
     /// The semaphore is closed.
     Closed,
 }
 
-/// The semaphore is closed and grants no more permits.
+/// The error of acquiring from a closed semaphore, which grants no more permits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SemaphoreClosed;
 

@@ -25,7 +25,7 @@ pub struct OwnedSemaphoreAcquireFuture {
     acquisition: Acquisition,
 }
 
-/// One wait for permits.
+/// The state of one acquisition.
 #[derive(Debug)]
 struct Acquisition {
     count: u32,
@@ -35,7 +35,7 @@ struct Acquisition {
 #[derive(Debug)]
 enum Stage {
     New,
-    /// Entered the queue; possibly granted since.
+    /// Entered the queue. The permits may have been granted since the last poll.
     Queued(WaiterKey),
     Done,
 }
@@ -95,7 +95,7 @@ impl<'a> Future for SemaphoreAcquireFuture<'a> {
 
     /// # Panics
     ///
-    /// If polled again after it was ready.
+    /// Panics if it is polled again after it was ready.
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { semaphore, acquisition } = &mut *self;
@@ -110,7 +110,7 @@ impl Future for OwnedSemaphoreAcquireFuture {
 
     /// # Panics
     ///
-    /// If polled again after it was ready.
+    /// Panics if it is polled again after it was ready.
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { semaphore, acquisition } = &mut *self;

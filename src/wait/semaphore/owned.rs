@@ -9,7 +9,7 @@ use super::{Semaphore, SemaphoreClosed, SemaphoreError};
 use crate::sync::PlainArc;
 
 /// One or more permits that keep their [`Semaphore`] alive, so that they can be moved into another
-/// task or thread. Released when dropped.
+/// task or thread. They are released when this value is dropped.
 #[must_use = "a permit is released when dropped"]
 pub struct OwnedSemaphorePermit {
     semaphore: PlainArc<Semaphore>,
@@ -17,18 +17,18 @@ pub struct OwnedSemaphorePermit {
 }
 
 impl OwnedSemaphorePermit {
-    /// For permits that were taken from the engine.
+    /// Creates the handle of `count` permits, which the engine has already granted.
     #[inline]
     pub(super) fn new(semaphore: PlainArc<Semaphore>, count: u32) -> Self {
         Self { semaphore, count }
     }
 
-    /// Returns how many permits this is.
+    /// Returns the number of permits.
     pub fn count(&self) -> u32 {
         self.count
     }
 
-    /// Returns the semaphore.
+    /// Returns the semaphore to which the permits belong.
     pub fn semaphore(&self) -> &PlainArc<Semaphore> {
         &self.semaphore
     }
@@ -52,8 +52,7 @@ impl Semaphore {
     /// waiters.
     ///
     /// # Errors
-    ///
-    /// Those of [`try_acquire`](Self::try_acquire).
+    /// Returns the same errors as [`try_acquire`](Self::try_acquire).
     #[inline]
     pub fn try_acquire_owned(
         self: &PlainArc<Self>,
@@ -65,8 +64,7 @@ impl Semaphore {
     /// waiters.
     ///
     /// # Errors
-    ///
-    /// Those of [`try_acquire_n`](Self::try_acquire_n).
+    /// Returns the same errors as [`try_acquire_n`](Self::try_acquire_n).
     ///
     /// ```
     /// use mainstay::wait::Semaphore;
@@ -85,15 +83,22 @@ impl Semaphore {
         self.try_acquire_n(n).map(|permit| permit.into_owned(self))
     }
 
-    /// Waits for a permit that keeps the semaphore alive, as the future does: both can be moved
-    /// into a spawned task. The future resolves to [`SemaphoreClosed`] if the semaphore is closed.
+    /// Waits for a permit that keeps the semaphore alive. The future keeps it alive as well, so
+    /// that both can be moved into a spawned task.
+    ///
+    /// # Errors
+    ///
+    /// The future returns [`SemaphoreClosed`] if the semaphore is closed.
     #[inline]
     pub fn acquire_owned(self: &PlainArc<Self>) -> OwnedSemaphoreAcquireFuture {
         self.acquire_n_owned(1)
     }
 
-    /// Waits for `n` permits that keep the semaphore alive, as the future does. The future resolves
-    /// to [`SemaphoreClosed`] if the semaphore is closed.
+    /// Waits for `n` permits that keep the semaphore alive. The future keeps it alive as well.
+    ///
+    /// # Errors
+    ///
+    /// The future returns [`SemaphoreClosed`] if the semaphore is closed.
     ///
     /// ```
     /// use mainstay::wait::Semaphore;
@@ -111,8 +116,12 @@ impl Semaphore {
         OwnedSemaphoreAcquireFuture::new(PlainArc::clone(self), n)
     }
 
-    /// Waits like [`acquire_timeout`](Self::acquire_timeout) for a permit that keeps the semaphore
-    /// alive.
+    /// Waits for a permit that keeps the semaphore alive, for at most `timeout`, as
+    /// [`acquire_timeout`](Self::acquire_timeout) does.
+    ///
+    /// # Errors
+    ///
+    /// The future returns the same errors as [`acquire_timeout`](Self::acquire_timeout).
     ///
     /// ```
     /// use mainstay::wait::Semaphore;
@@ -133,8 +142,12 @@ impl Semaphore {
         self.acquire_n_owned_timeout(1, timeout)
     }
 
-    /// Waits like [`acquire_n_timeout`](Self::acquire_n_timeout) for permits that keep the
-    /// semaphore alive.
+    /// Waits for `n` permits that keep the semaphore alive, for at most `timeout`, as
+    /// [`acquire_n_timeout`](Self::acquire_n_timeout) does.
+    ///
+    /// # Errors
+    ///
+    /// The future returns the same errors as [`acquire_n_timeout`](Self::acquire_n_timeout).
     ///
     /// ```
     /// use mainstay::wait::Semaphore;
@@ -158,24 +171,22 @@ impl Semaphore {
         }
     }
 
-    /// Blocks like [`acquire_blocking`](Self::acquire_blocking) for a permit that keeps the
-    /// semaphore alive.
+    /// Blocks the thread until it has a permit that keeps the semaphore alive, as
+    /// [`acquire_blocking`](Self::acquire_blocking) does.
     ///
     /// # Errors
-    ///
-    /// [`SemaphoreClosed`] if the semaphore is closed.
+    /// Returns [`SemaphoreClosed`] if the semaphore is closed.
     pub fn acquire_owned_blocking(
         self: &PlainArc<Self>,
     ) -> Result<OwnedSemaphorePermit, SemaphoreClosed> {
         self.acquire_n_owned_blocking(1)
     }
 
-    /// Blocks like [`acquire_n_blocking`](Self::acquire_n_blocking) for permits that keep the
-    /// semaphore alive.
+    /// Blocks the thread until it has `n` permits that keep the semaphore alive, as
+    /// [`acquire_n_blocking`](Self::acquire_n_blocking) does.
     ///
     /// # Errors
-    ///
-    /// [`SemaphoreClosed`] if the semaphore is closed.
+    /// Returns [`SemaphoreClosed`] if the semaphore is closed.
     ///
     /// ```
     /// use mainstay::wait::Semaphore;
@@ -193,12 +204,11 @@ impl Semaphore {
         self.acquire_n_blocking(n).map(|permit| permit.into_owned(self))
     }
 
-    /// Blocks like [`acquire_blocking_timeout`](Self::acquire_blocking_timeout) for a permit that
-    /// keeps the semaphore alive.
+    /// Blocks the thread until it has a permit that keeps the semaphore alive, for at most
+    /// `timeout`, as [`acquire_blocking_timeout`](Self::acquire_blocking_timeout) does.
     ///
     /// # Errors
-    ///
-    /// Those of [`acquire_blocking_timeout`](Self::acquire_blocking_timeout).
+    /// Returns the same errors as [`acquire_blocking_timeout`](Self::acquire_blocking_timeout).
     ///
     /// ```
     /// use mainstay::wait::Semaphore;
@@ -215,12 +225,11 @@ impl Semaphore {
         self.acquire_n_owned_blocking_timeout(1, timeout)
     }
 
-    /// Blocks like [`acquire_n_blocking_timeout`](Self::acquire_n_blocking_timeout) for permits
-    /// that keep the semaphore alive.
+    /// Blocks the thread until it has `n` permits that keep the semaphore alive, for at most
+    /// `timeout`, as [`acquire_n_blocking_timeout`](Self::acquire_n_blocking_timeout) does.
     ///
     /// # Errors
-    ///
-    /// Those of [`acquire_n_blocking_timeout`](Self::acquire_n_blocking_timeout).
+    /// Returns the same errors as [`acquire_n_blocking_timeout`](Self::acquire_n_blocking_timeout).
     ///
     /// ```
     /// use mainstay::wait::Semaphore;
