@@ -23,11 +23,11 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 const NAME: &str = "worker_pool";
-/// A thread costs some 50 µs to start and a stack to keep, so it is kept during the pause between two
-/// bursts.
+/// A thread costs some 50 µs to start and a stack to keep, so it is kept during the pause between
+/// two bursts.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
-/// A cache line each: 64 KiB. Enough for a burst. A queue that takes longer to run than clients wait
-/// only adds delay.
+/// A cache line each: 64 KiB. Enough for a burst. A queue that takes longer to run than clients
+/// wait only adds delay.
 const QUEUE_CAPACITY: usize = 1024;
 const OVERFLOW_RULE: OverflowRule = OverflowRule::Reject;
 /// Enough for jobs that submit jobs that submit jobs, and far from the end of any stack.
@@ -42,8 +42,8 @@ pub(crate) const THREADS_ACCEPTED: &str = "a number of threads of which the syst
 
 /// What [`execute`](WorkerPool::execute) does when the queue is full.
 ///
-/// No rule loses a job silently: the caller gets an error, or the job runs, or an older job is evicted,
-/// whose handle gets an error and which is counted and reported.
+/// No rule loses a job silently: the caller gets an error, or the job runs, or an older job is
+/// evicted, whose handle gets an error and which is counted and reported.
 ///
 /// ```
 /// use mainstay::worker_pool::{OverflowRule, WorkerPool};
@@ -59,8 +59,8 @@ pub enum OverflowRule {
     ///
     /// On a worker of the same pool the job runs inside the call instead, because all workers might
     /// wait. So a caller that holds a lock, a borrow or a transaction that the job needs as well
-    /// deadlocks or panics, but only when the queue is full. Two pools whose jobs submit to each other
-    /// can block each other forever: let one of them reject.
+    /// deadlocks or panics, but only when the queue is full. Two pools whose jobs submit to each
+    /// other can block each other forever: let one of them reject.
     Block,
     /// Returns the job with [`Reason::QueueFull`](crate::error::Reason::QueueFull).
     Reject,
@@ -73,8 +73,8 @@ pub enum OverflowRule {
     /// [`JobError::QueueFull`](super::JobError::QueueFull); it counts as rejected, and an `evicted`
     /// event is reported.
     ///
-    /// While a thread that is pushing or taking a job has lost its processor, the caller yields until
-    /// that thread has finished.
+    /// While a thread that is pushing or taking a job has lost its processor, the caller yields
+    /// until that thread has finished.
     DropOldest,
 }
 
@@ -204,27 +204,27 @@ impl WorkerPoolBuilder {
         self
     }
 
-    /// Sets the number of workers: `4` is a fixed number, `1..=8` an elastic one. Default: the number
-    /// of processors, which suits jobs that compute.
+    /// Sets the number of workers: `4` is a fixed number, `1..=8` an elastic one. Default: the
+    /// number of processors, which suits jobs that compute.
     ///
-    /// An elastic pool starts a worker when a job is submitted, no worker is idle and there are fewer
-    /// than the maximum. It ends workers that have been idle for
+    /// An elastic pool starts a worker when a job is submitted, no worker is idle and there are
+    /// fewer than the maximum. It ends workers that have been idle for
     /// [`idle_timeout`](Self::idle_timeout), down to the minimum.
     pub fn workers(mut self, workers: impl Into<WorkerCount>) -> Self {
         self.workers = workers.into();
         self
     }
 
-    /// Sets how long a worker above the minimum sleeps before it ends. Default: 10 s, so that threads
-    /// are kept between two bursts.
+    /// Sets how long a worker above the minimum sleeps before it ends. Default: 10 s, so that
+    /// threads are kept between two bursts.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.config.idle_timeout = timeout;
         self
     }
 
-    /// Sets how many jobs can wait, of each priority; at most 2²⁴. Default: 1024, enough for a burst.
-    /// Takes 64 bytes a job, allocated when the pool is built. Jobs that have ended, cancelled or run by
-    /// the thread that waits for them, do not count.
+    /// Sets how many jobs can wait, of each priority; at most 2²⁴. Default: 1024, enough for a
+    /// burst. Takes 64 bytes a job, allocated when the pool is built. Jobs that have ended,
+    /// cancelled or run by the thread that waits for them, do not count.
     pub fn queue_capacity(mut self, jobs: usize) -> Self {
         self.queue_capacity = jobs;
         self
@@ -244,15 +244,16 @@ impl WorkerPoolBuilder {
         self
     }
 
-    /// Gives each [priority](WorkerPool::priority) a queue of its own. By default all jobs share one
-    /// queue and priorities have no effect.
+    /// Gives each [priority](WorkerPool::priority) a queue of its own. By default all jobs share
+    /// one queue and priorities have no effect.
     pub fn priorities(mut self) -> Self {
         self.priorities = true;
         self
     }
 
-    /// Sheds jobs while the queue is standing, as CoDel detects it: if for `interval` no job waited for
-    /// less than `target`, jobs that have waited for more than twice `target` are shed. Off by default.
+    /// Sheds jobs while the queue is standing, as CoDel detects it: if for `interval` no job waited
+    /// for less than `target`, jobs that have waited for more than twice `target` are shed. Off by
+    /// default.
     ///
     /// A target far below the duration of a job sheds what could have been served. Costs two clock
     /// readings a job.
@@ -261,8 +262,8 @@ impl WorkerPoolBuilder {
         self
     }
 
-    /// Sets [`codel`](Self::codel) with a target of 5 ms and an interval of 100 ms, the recommendation
-    /// of [RFC 8289](https://www.rfc-editor.org/rfc/rfc8289).
+    /// Sets [`codel`](Self::codel) with a target of 5 ms and an interval of 100 ms, the
+    /// recommendation of [RFC 8289](https://www.rfc-editor.org/rfc/rfc8289).
     pub fn shed_standing_queue(self) -> Self {
         self.codel(CoDel::TARGET, CoDel::INTERVAL)
     }
@@ -285,9 +286,9 @@ impl WorkerPoolBuilder {
         self
     }
 
-    /// Sets a function that is called with the payload of each job that panics, on the thread that ran
-    /// it, before its handle is ready. Its own panic is ignored. The process's panic hook prints as
-    /// usual.
+    /// Sets a function that is called with the payload of each job that panics, on the thread that
+    /// ran it, before its handle is ready. Its own panic is ignored. The process's panic hook
+    /// prints as usual.
     pub fn on_panic(mut self, hook: impl Fn(&(dyn Any + Send)) + Send + Sync + 'static) -> Self {
         self.config.on_panic = Some(Box::new(hook));
         self
@@ -313,13 +314,13 @@ impl WorkerPoolBuilder {
         self
     }
 
-    /// Builds the pool and starts the minimum number of workers. If some of them cannot be started, the
-    /// pool has the others.
+    /// Builds the pool and starts the minimum number of workers. If some of them cannot be started,
+    /// the pool has the others.
     ///
     /// # Errors
     ///
-    /// The first setting that is out of range; `queue_capacity` if the memory cannot be allocated; or
-    /// `workers` if the system cannot start a thread.
+    /// The first setting that is out of range; `queue_capacity` if the memory cannot be allocated;
+    /// or `workers` if the system cannot start a thread.
     pub fn build(self) -> Result<WorkerPool, ConfigError> {
         let name = policy::name(&self.name)?;
         self.validate()?;

@@ -19,8 +19,8 @@ use std::time::Duration;
 
 /// The closure, then its result: all that a job and its handle share, in one allocation.
 ///
-/// The closure is stored here and not in the queued job, so that the handle can take it: to cancel the
-/// job, or to run it on a worker that waits for it.
+/// The closure is stored here and not in the queued job, so that the handle can take it: to cancel
+/// the job, or to run it on a worker that waits for it.
 pub(crate) struct JobCell<F, T> {
     state: Mutex<CellState<F, T>>,
     deadline: Deadline,
@@ -119,8 +119,8 @@ impl<F, T> JobCell<F, T> {
         matches!(self.state.lock().stage, Stage::Queued(_))
     }
 
-    /// Whether the deadline has passed. A clock that panics cancels the job: the worker that asks waits
-    /// for it, and may be the only one.
+    /// Whether the deadline has passed. A clock that panics cancels the job: the worker that asks
+    /// waits for it, and may be the only one.
     fn has_expired(&self, context: &RunContext<'_>) -> bool {
         if self.deadline == Deadline::NEVER {
             return false;
@@ -153,8 +153,8 @@ trait ErasedCell<T>: Send + Sync {
 
 impl<F: FnOnce() -> T + Send, T: Send> ErasedCell<T> for JobCell<F, T> {
     fn poll(&self, waker: &Waker) -> Poll<Result<T, JobError>> {
-        // Cloning and dropping a waker runs user code, so both happen outside the lock. The guard is
-        // declared after the waker, and so is dropped before it.
+        // Cloning and dropping a waker runs user code, so both happen outside the lock. The guard
+        // is declared after the waker, and so is dropped before it.
         let mut waker = Some(waker.clone());
         let mut state = self.state.lock();
         if let Some(result) = state.stage.take_result() {
@@ -195,8 +195,8 @@ impl<F: FnOnce() -> T + Send, T: Send> ErasedCell<T> for JobCell<F, T> {
     }
 }
 
-/// The queued half of a job that has a handle. Dropped without having been run or discarded, it cancels
-/// the job, so that the handle becomes ready.
+/// The queued half of a job that has a handle. Dropped without having been run or discarded, it
+/// cancels the job, so that the handle becomes ready.
 pub(crate) struct TrackedJob<F, T>(Option<PlainArc<JobCell<F, T>>>);
 
 impl<F, T> TrackedJob<F, T> {
@@ -250,12 +250,13 @@ impl<F: FnOnce() -> T + Send, T: Send> Run for TrackedJob<F, T> {
 
 /// A handle to the result of a [spawned](super::WorkerPool::spawn) job.
 ///
-/// It is a future of the result; threads use [`join_blocking`](Self::join_blocking). It always becomes
-/// ready: with the result, or with the [`JobError`] that says why there is none. Dropping the handle
-/// detaches the job, which runs all the same.
+/// It is a future of the result; threads use [`join_blocking`](Self::join_blocking). It always
+/// becomes ready: with the result, or with the [`JobError`] that says why there is none. Dropping
+/// the handle detaches the job, which runs all the same.
 ///
 /// On a worker of the same pool, use `join_blocking`: it runs the job if no worker has begun it. An
-/// executor that blocks the worker until this future is ready does not do that, and may wait forever.
+/// executor that blocks the worker until this future is ready does not do that, and may wait
+/// forever.
 ///
 /// # Examples
 ///
@@ -293,8 +294,8 @@ impl<T: Send + 'static> JobHandle<T> {
 impl<T> JobHandle<T> {
     /// Blocks the thread until the result is there, and returns it.
     ///
-    /// On a worker of the same pool it runs the job itself if no worker has begun it. So jobs can wait
-    /// for jobs of their own pool, however few workers it has.
+    /// On a worker of the same pool it runs the job itself if no worker has begun it. So jobs can
+    /// wait for jobs of their own pool, however few workers it has.
     ///
     /// # Errors
     ///
@@ -312,8 +313,8 @@ impl<T> JobHandle<T> {
 
     /// Blocks the thread until the result is there, for at most `timeout`.
     ///
-    /// On a worker of the same pool it runs the job itself if no worker has begun it, however long that
-    /// takes.
+    /// On a worker of the same pool it runs the job itself if no worker has begun it, however long
+    /// that takes.
     ///
     /// ```
     /// # let pool = mainstay::worker_pool::WorkerPool::new();
@@ -353,8 +354,8 @@ impl<T> JobHandle<T> {
         self.cell.is_finished()
     }
 
-    /// Cancels the job if it has not begun; its result is then [`JobError::Cancelled`]. Returns whether
-    /// this call cancelled it. What the job captured is dropped before this returns.
+    /// Cancels the job if it has not begun; its result is then [`JobError::Cancelled`]. Returns
+    /// whether this call cancelled it. What the job captured is dropped before this returns.
     pub fn cancel(&self) -> bool {
         let cancelled = self.cell.cancel();
         if cancelled {

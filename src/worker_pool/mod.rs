@@ -1,8 +1,9 @@
 //! A worker pool: runs jobs on a fixed set of threads, behind a bounded queue.
 //!
-//! A thread for every job is expensive, and without a limit all jobs become slow under overload. A pool
-//! limits the number of threads and of waiting jobs. This one also defines what happens when the queue
-//! is full, when jobs panic, wait for each other or start too late, and when the program ends.
+//! A thread for every job is expensive, and without a limit all jobs become slow under overload. A
+//! pool limits the number of threads and of waiting jobs. This one also defines what happens when
+//! the queue is full, when jobs panic, wait for each other or start too late, and when the program
+//! ends.
 //!
 //! # Examples
 //!
@@ -25,8 +26,8 @@
 //!
 //! # How it works
 //!
-//! *Submitting* queues a job; *spawning* queues one and returns a [`JobHandle`] to its result. Both come
-//! in the same forms, which differ in what they do while the queue is full:
+//! *Submitting* queues a job; *spawning* queues one and returns a [`JobHandle`] to its result. Both
+//! come in the same forms, which differ in what they do while the queue is full:
 //!
 //! | full queue | without result | with result |
 //! |---|---|---|
@@ -40,40 +41,45 @@
 //! [`priority`](WorkerPool::priority) and [`start_timeout`](WorkerPool::start_timeout) return views of
 //! the pool with the same methods.
 //!
-//! **Jobs that submit jobs.** A job may submit to its own pool, and wait for the result, even if the
-//! pool has one worker. A worker never waits for its own pool's queue: the job runs inside the call,
-//! nested up to [`max_inline_depth`](WorkerPoolBuilder::max_inline_depth) and rejected beyond that.
+//! **Jobs that submit jobs.** A job may submit to its own pool, and wait for the result, even if
+//! the pool has one worker. A worker never waits for its own pool's queue: the job runs inside the
+//! call, nested up to [`max_inline_depth`](WorkerPoolBuilder::max_inline_depth) and rejected beyond
+//! that.
 //! [`join_blocking`](JobHandle::join_blocking), `scope` and `map` run jobs that no worker has begun.
-//! This does not extend to other waits. A job that waits for another pool, or an executor that blocks a
-//! worker until a handle is ready, holds a worker; if all workers wait for each other in this way, for
-//! example those of two pools whose jobs wait for each other, they wait forever.
+//! This does not extend to other waits. A job that waits for another pool, or an executor that
+//! blocks a worker until a handle is ready, holds a worker; if all workers wait for each other in
+//! this way, for example those of two pools whose jobs wait for each other, they wait forever.
 //!
 //! # States
 //!
 #![doc = include_str!("workers.svg")]
 //!
-//! Of all workers without work at most one searches; the others sleep. While one searches, submitting
-//! makes no system call. The worker that fell asleep last is woken first. An elastic pool (see
+//! Of all workers without work at most one searches; the others sleep. While one searches,
+//! submitting makes no system call. The worker that fell asleep last is woken first. An elastic
+//! pool (see
 //! [`workers`](WorkerPoolBuilder::workers)) starts a worker when none is idle. If the system cannot
-//! start a thread, the pool continues with those that it has, until it is [resized](WorkerPool::resize).
+//! start a thread, the pool continues with those that it has, until it is
+//! [resized](WorkerPool::resize).
 //!
 //! # Overload
 //!
-//! The capacity of the queue limits how many jobs wait, not for how long. Three settings limit the wait.
-//! They are applied when a worker takes a job, so that a job that is dropped costs nearly nothing:
+//! The capacity of the queue limits how many jobs wait, not for how long. Three settings limit the
+//! wait. They are applied when a worker takes a job, so that a job that is dropped costs nearly
+//! nothing:
 //!
 //! * a **[start timeout](WorkerPool::start_timeout)** drops jobs whose result comes too late;
-//! * **[shedding](WorkerPoolBuilder::shed_standing_queue)** cuts a queue that has been long for 100 ms
-//!   to twice the target delay. Timeouts alone keep an overloaded queue at the length at which every job
-//!   starts just before its deadline;
-//! * **[priorities](WorkerPoolBuilder::priorities)** run urgent jobs first, without starving the others.
+//! * **[shedding](WorkerPoolBuilder::shed_standing_queue)** cuts a queue that has been long for 100
+//!   ms to twice the target delay. Timeouts alone keep an overloaded queue at the length at which
+//!   every job starts just before its deadline;
+//! * **[priorities](WorkerPoolBuilder::priorities)** run urgent jobs first, without starving the
+//!   others.
 //!
 //! # Shutdown
 //!
 //! [`shutdown`](WorkerPool::shutdown) runs the queued jobs, or hands back those without a handle and ends
 //! the other handles. It takes a timeout, and on a worker of the pool it does not wait. When the
-//! last `WorkerPool` is dropped, the pool shuts down as [`on_drop`](WorkerPoolBuilder::on_drop) says.
-//! Every job handle becomes ready in every case.
+//! last `WorkerPool` is dropped, the pool shuts down as [`on_drop`](WorkerPoolBuilder::on_drop)
+//! says. Every job handle becomes ready in every case.
 //!
 //! # Observability
 //!
@@ -86,7 +92,8 @@
 //!
 //! A panic ends its job, not the worker. It is counted, passed to
 //! [`on_panic`](WorkerPoolBuilder::on_panic), and returned by the job's handle or scope. The same holds
-//! for captures that panic when they are dropped. Panics of hooks, observers and wakers are ignored.
+//! for captures that panic when they are dropped. Panics of hooks, observers and wakers are
+//! ignored.
 //!
 //! # Performance
 //!
@@ -151,8 +158,9 @@ use std::time::Duration;
 /// A pool of threads with a bounded queue. See the [module documentation](self).
 ///
 /// Cloning it creates another handle to the same pool. When the last one is dropped the pool shuts
-/// down as [`on_drop`](WorkerPoolBuilder::on_drop) says. By default that blocks until all queued jobs
-/// have run, also in async code: [shut down](Self::shutdown) where blocking is allowed, or set a timeout.
+/// down as [`on_drop`](WorkerPoolBuilder::on_drop) says. By default that blocks until all queued
+/// jobs have run, also in async code: [shut down](Self::shutdown) where blocking is allowed, or set
+/// a timeout.
 pub struct WorkerPool {
     shared: PlainArc<Shared>,
 }
@@ -203,8 +211,8 @@ impl WorkerPool {
         self.submitter().start_timeout(timeout)
     }
 
-    /// Returns a view whose jobs are dropped if they have not begun by `deadline`, which is an instant
-    /// of the pool's clock.
+    /// Returns a view whose jobs are dropped if they have not begun by `deadline`, which is an
+    /// instant of the pool's clock.
     ///
     /// ```
     /// # let pool = mainstay::worker_pool::WorkerPool::new();
@@ -225,8 +233,8 @@ impl WorkerPool {
     /// ```
     ///
     /// # Errors
-    /// The job, with [`QueueFull`](crate::error::Reason::QueueFull) (also if a thread that takes a job
-    /// out has lost its processor) or [`ShutDown`](crate::error::Reason::ShutDown).
+    /// The job, with [`QueueFull`](crate::error::Reason::QueueFull) (also if a thread that takes a
+    /// job out has lost its processor) or [`ShutDown`](crate::error::Reason::ShutDown).
     #[inline]
     pub fn try_submit<F: FnOnce() + Send + 'static>(&self, job: F) -> Result<(), SubmitError<F>> {
         self.submitter().try_submit(job)
@@ -234,8 +242,8 @@ impl WorkerPool {
 
     /// Submits a job, waiting while the queue is full. Submissions that wait are served in order.
     ///
-    /// The future fails with [`ShutDown`](crate::error::Reason::ShutDown) and the job if the pool is
-    /// shut down. On a worker of this pool it [runs the job](self#how-it-works), and fails with
+    /// The future fails with [`ShutDown`](crate::error::Reason::ShutDown) and the job if the pool
+    /// is shut down. On a worker of this pool it [runs the job](self#how-it-works), and fails with
     /// [`QueueFull`](crate::error::Reason::QueueFull) if that is nested too deep.
     ///
     /// ```
@@ -270,7 +278,8 @@ impl WorkerPool {
     /// ```
     ///
     /// # Errors
-    /// The job, with [`ShutDown`](crate::error::Reason::ShutDown); on a worker of this pool also with
+    /// The job, with [`ShutDown`](crate::error::Reason::ShutDown); on a worker of this pool also
+    /// with
     /// [`QueueFull`](crate::error::Reason::QueueFull), if nested too deep.
     pub fn submit_blocking<F>(&self, job: F) -> Result<(), SubmitError<F>>
     where
@@ -312,8 +321,8 @@ impl WorkerPool {
         self.submitter().try_spawn(job)
     }
 
-    /// Spawns a job, waiting while the queue is full. The future yields the handle to the job's result,
-    /// and fails as that of [`submit`](Self::submit).
+    /// Spawns a job, waiting while the queue is full. The future yields the handle to the job's
+    /// result, and fails as that of [`submit`](Self::submit).
     ///
     /// ```
     /// # let pool = mainstay::worker_pool::WorkerPool::new();
@@ -343,7 +352,8 @@ impl WorkerPool {
         self.submitter().spawn_timeout(job, timeout)
     }
 
-    /// Spawns a job, blocking the thread while the queue is full, and returns the handle to its result.
+    /// Spawns a job, blocking the thread while the queue is full, and returns the handle to its
+    /// result.
     ///
     /// ```
     /// # let pool = mainstay::worker_pool::WorkerPool::new();
@@ -377,12 +387,12 @@ impl WorkerPool {
         self.submitter().spawn_blocking_timeout(job, timeout)
     }
 
-    /// Submits a job, and applies the pool's [overflow rule](WorkerPoolBuilder::when_full) if the queue
-    /// is full. No other method applies it.
+    /// Submits a job, and applies the pool's [overflow rule](WorkerPoolBuilder::when_full) if the
+    /// queue is full. No other method applies it.
     ///
     /// # Errors
-    /// The job, with [`QueueFull`](crate::error::Reason::QueueFull) if it was neither queued nor run, or
-    /// with [`ShutDown`](crate::error::Reason::ShutDown).
+    /// The job, with [`QueueFull`](crate::error::Reason::QueueFull) if it was neither queued nor
+    /// run, or with [`ShutDown`](crate::error::Reason::ShutDown).
     #[inline]
     pub fn execute<F: FnOnce() + Send + 'static>(&self, job: F) -> Result<(), SubmitError<F>> {
         self.submitter().execute(job)
@@ -390,8 +400,8 @@ impl WorkerPool {
 
     /// Spawns a job, waiting while the queue is full, and waits for its result.
     ///
-    /// On a worker of this pool, await it in tasks only: an executor that blocks the worker until it is
-    /// ready may wait forever. [`call_blocking`](Self::call_blocking) runs the job instead.
+    /// On a worker of this pool, await it in tasks only: an executor that blocks the worker until
+    /// it is ready may wait forever. [`call_blocking`](Self::call_blocking) runs the job instead.
     ///
     /// ```
     /// # let pool = mainstay::worker_pool::WorkerPool::new();
@@ -422,8 +432,8 @@ impl WorkerPool {
         self.submitter().call_blocking(job)
     }
 
-    /// Calls `body`, which may spawn jobs that borrow from its surroundings, and returns when all of
-    /// them have ended. The calling thread runs jobs that no worker has begun.
+    /// Calls `body`, which may spawn jobs that borrow from its surroundings, and returns when all
+    /// of them have ended. The calling thread runs jobs that no worker has begun.
     ///
     /// ```
     /// # let pool = mainstay::worker_pool::WorkerPool::new();
@@ -446,8 +456,8 @@ impl WorkerPool {
         inline::scope::scope(&self.shared, body)
     }
 
-    /// Applies `function` to each item, on all workers, and returns an iterator over the results in the
-    /// order of the items.
+    /// Applies `function` to each item, on all workers, and returns an iterator over the results in
+    /// the order of the items.
     ///
     /// ```
     /// # let pool = mainstay::worker_pool::WorkerPool::new();
@@ -463,8 +473,8 @@ impl WorkerPool {
         WorkerPoolMap::new(&self.shared, items.into_iter(), function)
     }
 
-    /// Changes the number of workers: `4` is a fixed number, `1..=8` an elastic one. Surplus workers end
-    /// after their current job.
+    /// Changes the number of workers: `4` is a fixed number, `1..=8` an elastic one. Surplus
+    /// workers end after their current job.
     ///
     /// # Errors
     /// If the number is out of range, or if workers must be started and no thread can be.
@@ -476,8 +486,9 @@ impl WorkerPool {
         started.map_err(|_| ConfigError::new("workers", workers, config::THREADS_ACCEPTED))
     }
 
-    /// Shuts the pool down: no job is accepted any more, and queued jobs are run or handed back. Waits
-    /// for the workers to end, except on one of them. Can be called again, with another timeout.
+    /// Shuts the pool down: no job is accepted any more, and queued jobs are run or handed back.
+    /// Waits for the workers to end, except on one of them. Can be called again, with another
+    /// timeout.
     pub fn shutdown(&self, shutdown: Shutdown) -> ShutdownReport {
         shutdown::shut_down(&self.shared, shutdown)
     }

@@ -38,8 +38,8 @@ pub(crate) struct Shared {
     pub(crate) threads: PlainMutex<Vec<plain_thread::JoinHandle<()>>>,
 }
 
-// Every lock is released before user code runs, and panics of user code are caught: no panic leaves a
-// pool in a broken state.
+// Every lock is released before user code runs, and panics of user code are caught: no panic leaves
+// a pool in a broken state.
 impl UnwindSafe for Shared {}
 impl RefUnwindSafe for Shared {}
 
@@ -63,8 +63,8 @@ impl Shared {
         verdict
     }
 
-    /// Reports an event to the observer. A panic of the observer or of the clock is ignored: it must
-    /// not end the job, or reach the caller, that caused the event.
+    /// Reports an event to the observer. A panic of the observer or of the clock is ignored: it
+    /// must not end the job, or reach the caller, that caused the event.
     #[cold]
     pub(crate) fn emit(&self, event: PoolEvent) {
         let figures = || (self.queue.idle.present().0, self.queue.jobs.len());
@@ -80,11 +80,11 @@ impl Shared {
     }
 }
 
-/// Removes jobs that have ended from a full queue. Returns `false` if there is none: then the queue is
-/// full of jobs that wait.
+/// Removes jobs that have ended from a full queue. Returns `false` if there is none: then the queue
+/// is full of jobs that wait.
 ///
-/// Takes time in proportion to the capacity, but only if a job has ended in the queue since the last
-/// time. Other threads find the queue busy meanwhile.
+/// Takes time in proportion to the capacity, but only if a job has ended in the queue since the
+/// last time. Other threads find the queue busy meanwhile.
 #[cold]
 pub(crate) fn remove_ended_jobs(pool: &PlainArc<Shared>, queue: usize) -> bool {
     let Some(compaction) =

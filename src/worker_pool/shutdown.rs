@@ -53,7 +53,8 @@ impl Shutdown {
     }
 
     /// Sets how long to wait; without it the wait is not limited. Jobs that are still queued after
-    /// `timeout` are handed back. Jobs that are still running go on, and their threads end after them.
+    /// `timeout` are handed back. Jobs that are still running go on, and their threads end after
+    /// them.
     #[must_use]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
@@ -71,8 +72,8 @@ pub struct ShutdownReport {
     pub panicked: u64,
     /// Jobs that are still running.
     pub running: usize,
-    /// Jobs that are still queued and will be run. Not 0 only if a worker of the pool drains it: that
-    /// one cannot wait.
+    /// Jobs that are still queued and will be run. Not 0 only if a worker of the pool drains it:
+    /// that one cannot wait.
     pub queued: usize,
     /// Jobs that were queued, have a handle and will not be run. Their handles have received
     /// [`JobError::Shutdown`](super::JobError::Shutdown). Includes items of maps.
@@ -153,8 +154,9 @@ fn wait_for_workers(pool: &Shared, timeout: Option<Duration>) -> bool {
     }
 }
 
-/// Takes what is left in a closed queue: jobs without a handle into `jobs`, the others are discarded,
-/// which ends their handles. Returns the number of those. Workers may take jobs at the same time.
+/// Takes what is left in a closed queue: jobs without a handle into `jobs`, the others are
+/// discarded, which ends their handles. Returns the number of those. Workers may take jobs at the
+/// same time.
 fn take_queued(pool: &PlainArc<Shared>, jobs: &mut Vec<QueuedJob>) -> usize {
     let mut cancelled = 0;
     let mut spin = SpinWait::new();

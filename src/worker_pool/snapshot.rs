@@ -33,8 +33,8 @@ pub struct WorkerPoolSnapshot {
     pub expired: u64,
     /// Jobs that were shed under overload.
     pub shed: u64,
-    /// How long jobs waited in the queue, over the last few thousand samples; `None` before the first.
-    /// One in 64 jobs is a sample.
+    /// How long jobs waited in the queue, over the last few thousand samples; `None` before the
+    /// first. One in 64 jobs is a sample.
     pub queue_wait: Option<LatencySummary>,
 }
 

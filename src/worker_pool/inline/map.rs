@@ -40,8 +40,8 @@ pub struct WorkerPoolMap<'a, I: Iterator, F, R> {
     lacks_ticket: bool,
 }
 
-/// Results on the way from the workers to the iterator. Not bounded here: it holds no more than are in
-/// progress.
+/// Results on the way from the workers to the iterator. Not bounded here: it holds no more than are
+/// in progress.
 struct Results<R> {
     state: Mutex<ResultsState<R>>,
 }
@@ -134,8 +134,8 @@ where
     F: Fn(I::Item) -> R + Send + Sync + 'static,
     R: Send + 'static,
 {
-    /// An error if the function panicked, or if the item was not begun because the pool was shut down,
-    /// shed load, or evicted it.
+    /// An error if the function panicked, or if the item was not begun because the pool was shut
+    /// down, shed load, or evicted it.
     type Item = Result<R, JobError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -185,8 +185,8 @@ where
         }
     }
 
-    /// Runs one of the jobs on this thread, if waiting for a worker to do so could last forever: on a
-    /// worker, or if a job has no ticket in the queue.
+    /// Runs one of the jobs on this thread, if waiting for a worker to do so could last forever: on
+    /// a worker, or if a job has no ticket in the queue.
     fn run_one_here(&mut self) -> bool {
         let jobs = &self.jobs;
         let ran = current::on_worker_of(self.pool.id, |context| jobs.run_one(context))

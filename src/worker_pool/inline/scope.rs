@@ -19,9 +19,9 @@ pub struct WorkerPoolScope<'scope, 'env: 'scope> {
 impl<'scope> WorkerPoolScope<'scope, '_> {
     /// Spawns a job that ends before the scope does. The job may spawn more: the scope is `Copy`.
     ///
-    /// The job is always run. If the queue is full, the pool was shut down, or no worker reaches the job
-    /// in time, the thread that waits for the scope runs it. So the pool's limits do not apply: a job
-    /// that was spawned and has not begun takes memory, however many there are.
+    /// The job is always run. If the queue is full, the pool was shut down, or no worker reaches
+    /// the job in time, the thread that waits for the scope runs it. So the pool's limits do not
+    /// apply: a job that was spawned and has not begun takes memory, however many there are.
     ///
     /// ```
     /// # let pool = mainstay::worker_pool::WorkerPool::new();

@@ -10,16 +10,16 @@ pub(crate) enum Verdict {
     Shed,
 }
 
-/// The estimator of CoDel ([RFC 8289](https://www.rfc-editor.org/rfc/rfc8289)). The queue is *standing*
-/// if for a whole `interval` no job left it after less than `target`. It stops standing when a job
-/// leaves it sooner than that, or leaves it empty.
+/// The estimator of CoDel ([RFC 8289](https://www.rfc-editor.org/rfc/rfc8289)). The queue is
+/// *standing* if for a whole `interval` no job left it after less than `target`. It stops standing
+/// when a job leaves it sooner than that, or leaves it empty.
 ///
 /// The reaction is not that of the RFC, which drops single packets at shorter and shorter intervals
-/// and relies on senders that slow down when a packet is lost. Submitters do not slow down: at twice
-/// the capacity half of all jobs must be dropped, immediately. So while the queue is standing, every
-/// job is shed that has waited for more than twice the target, as in Facebook's adaptation
-/// ([*Fail at Scale*](https://queue.acm.org/detail.cfm?id=2839461)). The backlog is dropped in one
-/// sweep, and the queue keeps that length for as long as the overload lasts.
+/// and relies on senders that slow down when a packet is lost. Submitters do not slow down: at
+/// twice the capacity half of all jobs must be dropped, immediately. So while the queue is
+/// standing, every job is shed that has waited for more than twice the target, as in Facebook's
+/// adaptation ([*Fail at Scale*](https://queue.acm.org/detail.cfm?id=2839461)). The backlog is
+/// dropped in one sweep, and the queue keeps that length for as long as the overload lasts.
 #[derive(Debug)]
 pub(crate) struct CoDel {
     target: Duration,
@@ -49,8 +49,8 @@ impl CoDel {
         Self { target, interval, delay: Delay::BelowTarget }
     }
 
-    /// Decides about a job that leaves the queue after it has `waited`. `is_last`: the queue is empty
-    /// without it.
+    /// Decides about a job that leaves the queue after it has `waited`. `is_last`: the queue is
+    /// empty without it.
     pub(crate) fn dequeue(&mut self, now: Instant, waited: Duration, is_last: bool) -> Verdict {
         self.delay = match self.delay {
             _ if waited < self.target || is_last => Delay::BelowTarget,

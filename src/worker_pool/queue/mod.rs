@@ -14,8 +14,8 @@ use priority_queue::PriorityQueue;
 const CHECKS_BEFORE_WAKING: u32 = 8;
 
 /// How long a searcher searches before it sleeps: it checks every few dozen nanoseconds for a few
-/// microseconds, about as long as it takes to wake a thread. So searching costs at most twice as much
-/// as sleeping immediately. Then it yields a few times.
+/// microseconds, about as long as it takes to wake a thread. So searching costs at most twice as
+/// much as sleeping immediately. Then it yields a few times.
 struct SearchSpin {
     checks: u32,
     spin: SpinWait,
@@ -39,8 +39,8 @@ impl SearchSpin {
     }
 }
 
-/// Queued jobs, and the workers that wait for them. Independent of what a job is and of how a thread
-/// is started.
+/// Queued jobs, and the workers that wait for them. Independent of what a job is and of how a
+/// thread is started.
 pub(crate) struct Queue<J> {
     pub(crate) jobs: PriorityQueue<J>,
     pub(crate) idle: IdleWorkers,
@@ -64,17 +64,17 @@ impl<J> Queue<J> {
     /// After a push that found a flag set. Returns `true` if the caller must start a thread, which
     /// begins as the searcher.
     ///
-    /// Waking a thread is a system call of some microseconds, and unnecessary if a worker is about to
-    /// end its job. So workers get 100 or 200 ns to come back first.
+    /// Waking a thread is a system call of some microseconds, and unnecessary if a worker is about
+    /// to end its job. So workers get 100 or 200 ns to come back first.
     #[cold]
     #[must_use]
     pub(crate) fn wake_after_push(&self) -> bool {
         let mut checks = 0;
         loop {
-            // A worker that searches at any time after the push either finds the job, or finds another
-            // and then wakes the next worker. It cannot be one that set the flag over an empty queue
-            // before the push: the push modified the same word later, and with it would have seen that
-            // this worker no longer searches.
+            // A worker that searches at any time after the push either finds the job, or finds
+            // another and then wakes the next worker. It cannot be one that set the flag over an
+            // empty queue before the push: the push modified the same word later, and with it would
+            // have seen that this worker no longer searches.
             if self.idle.is_searched() || self.jobs.is_empty() {
                 return false;
             }
@@ -86,17 +86,18 @@ impl<J> Queue<J> {
         }
     }
 
-    /// Ensures that a worker looks for queued jobs. Returns `true` if the caller must start a thread,
-    /// which begins as the searcher.
+    /// Ensures that a worker looks for queued jobs. Returns `true` if the caller must start a
+    /// thread, which begins as the searcher.
     #[cold]
     #[must_use]
     pub(crate) fn wake_worker(&self) -> bool {
         self.wake(true)
     }
 
-    /// Ends the search of a worker that has something else to do before it [searches](Self::search),
-    /// and [begins](IdleWorkers::begin_search) again afterwards. Wakes a sleeping worker in its place,
-    /// but starts no thread: a new thread would have to do the same first.
+    /// Ends the search of a worker that has something else to do before it
+    /// [searches](Self::search), and [begins](IdleWorkers::begin_search) again afterwards. Wakes a
+    /// sleeping worker in its place, but starts no thread: a new thread would have to do the same
+    /// first.
     pub(crate) fn pause_search(&self) {
         if self.idle.end_search() {
             let start = self.wake(false);
@@ -115,9 +116,9 @@ impl<J> Queue<J> {
         }
     }
 
-    /// Takes the next job and calls `run` with it and the index of its queue; waits until there is one.
-    /// Returns `false` if the worker, which is neither searching nor asleep, must end. `turn` counts the
-    /// worker's jobs, `start_searcher` starts a thread.
+    /// Takes the next job and calls `run` with it and the index of its queue; waits until there is
+    /// one. Returns `false` if the worker, which is neither searching nor asleep, must end. `turn`
+    /// counts the worker's jobs, `start_searcher` starts a thread.
     #[inline(always)]
     pub(crate) fn run_next(
         &self,
@@ -200,8 +201,8 @@ impl<J> Queue<J> {
         }
     }
 
-    /// Ends pushing. Workers run what is queued, and end. Returns `true` for the call that closed the
-    /// queue.
+    /// Ends pushing. Workers run what is queued, and end. Returns `true` for the call that closed
+    /// the queue.
     pub(crate) fn close(&self) -> bool {
         // The jobs first: a worker that finds `idle` closed must find them closed.
         let closed = self.jobs.close();

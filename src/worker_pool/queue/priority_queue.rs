@@ -69,11 +69,11 @@ impl<J> BoundedQueue<J> {
         })
     }
 
-    /// Wakes waiting submitters in batches: waking a thread costs several microseconds, and a submitter
-    /// that is woken for one slot waits again after one job.
+    /// Wakes waiting submitters in batches: waking a thread costs several microseconds, and a
+    /// submitter that is woken for one slot waits again after one job.
     ///
-    /// No submitter is forgotten. When it begins to wait the ring is full, so that each slot will be
-    /// freed once more, the last slot of each batch too. Each batch that is freed wakes as many
+    /// No submitter is forgotten. When it begins to wait the ring is full, so that each slot will
+    /// be freed once more, the last slot of each batch too. Each batch that is freed wakes as many
     /// submitters, which queue as many jobs, whose slots will be freed in turn. A submitter that is
     /// woken and finds the ring full again returns to the front of its queue.
     #[cold]
@@ -122,8 +122,9 @@ impl<J> PriorityQueue<J> {
         Ok(Self { queues, compacting: PlainMutex::new(()) })
     }
 
-    /// Removes the jobs that `keep` rejects from a queue, if it is full and jobs of the pool have ended
-    /// since the last time. `None` means that it was full of jobs to keep. `keep` must not panic.
+    /// Removes the jobs that `keep` rejects from a queue, if it is full and jobs of the pool have
+    /// ended since the last time. `None` means that it was full of jobs to keep. `keep` must not
+    /// panic.
     pub(crate) fn compact(
         &self,
         index: usize,
@@ -171,7 +172,8 @@ impl<J> PriorityQueue<J> {
         drop(self.compacting.lock());
     }
 
-    /// The queue of a priority, where 0 is the most urgent. Without priorities there is one for all.
+    /// The queue of a priority, where 0 is the most urgent. Without priorities there is one for
+    /// all.
     #[inline(always)]
     pub(crate) fn queue(&self, index: usize) -> &BoundedQueue<J> {
         match &*self.queues {
@@ -180,8 +182,8 @@ impl<J> PriorityQueue<J> {
         }
     }
 
-    /// Takes the next job and calls `act` with it and the index of its queue. `turn` counts the jobs
-    /// that the caller has taken.
+    /// Takes the next job and calls `act` with it and the index of its queue. `turn` counts the
+    /// jobs that the caller has taken.
     #[inline(always)]
     pub(crate) fn pop<R>(&self, turn: u32, act: impl FnOnce(J, usize) -> R) -> Result<R, PopError> {
         match &*self.queues {
@@ -208,8 +210,8 @@ impl<J> PriorityQueue<J> {
         Err(failure)
     }
 
-    /// Sets the flag of every queue, each in one step with seeing it empty and open. Returns `false`,
-    /// with all flags clear, if one is not empty or is closed.
+    /// Sets the flag of every queue, each in one step with seeing it empty and open. Returns
+    /// `false`, with all flags clear, if one is not empty or is closed.
     pub(crate) fn set_flags(&self) -> bool {
         let all_set = self.queues.iter().all(|queue| queue.ring.flag_waiting_consumers());
         if !all_set {
@@ -224,10 +226,11 @@ impl<J> PriorityQueue<J> {
         }
     }
 
-    /// Ends pushing; queued jobs stay. Submitters that wait are woken. Returns `true` for the call that
-    /// closed the queue.
+    /// Ends pushing; queued jobs stay. Submitters that wait are woken. Returns `true` for the call
+    /// that closed the queue.
     pub(crate) fn close(&self) -> bool {
-        // Every caller closes all queues before it returns, so that a second caller finds them closed.
+        // Every caller closes all queues before it returns, so that a second caller finds them
+        // closed.
         let closed =
             self.queues.iter().map(|queue| queue.ring.close()).fold(false, std::ops::BitOr::bitor);
         for queue in &self.queues {

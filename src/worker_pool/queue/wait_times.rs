@@ -6,8 +6,8 @@ use std::time::Duration;
 
 /// The queue waits of the last few thousand samples.
 ///
-/// When [`MAX_SAMPLES`] have been counted, all counts are halved. Threads that record at the same time
-/// may lose a sample, or keep one too many.
+/// When [`MAX_SAMPLES`] have been counted, all counts are halved. Threads that record at the same
+/// time may lose a sample, or keep one too many.
 #[derive(Debug)]
 pub(crate) struct WaitTimes {
     counts: Box<[AtomicU32]>,

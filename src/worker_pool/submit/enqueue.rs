@@ -25,7 +25,8 @@ pub(super) enum Envelope<R> {
     Bare(R),
     Stamped(Stamped<R>),
     Timed(Timed<R>),
-    /// Too large for a slot. Boxed by the first attempt to push it; later attempts use the same box.
+    /// Too large for a slot. Boxed by the first attempt to push it; later attempts use the same
+    /// box.
     Boxed(Box<Self>),
 }
 
@@ -125,8 +126,8 @@ pub(super) enum Entered {
 /// The result of submitting an `R`: an error returns it.
 pub(super) type Enqueued<R> = Result<(), (Reason, Envelope<R>)>;
 
-/// How often a submission that does not wait tries again while another thread uses the slot. If that
-/// thread has not finished by then, it has lost its processor.
+/// How often a submission that does not wait tries again while another thread uses the slot. If
+/// that thread has not finished by then, it has lost its processor.
 const BUSY_RETRIES: u32 = 64;
 
 impl<'a> Submitter<'a> {
@@ -144,8 +145,8 @@ impl<'a> Submitter<'a> {
         if let Some((queued_at, deadline)) = limits {
             return Envelope::Timed(Timed { work, queued_at, deadline });
         }
-        // A stamp must not cause boxing. The sample is drawn at random: a counter of the thread would
-        // give all samples to one pool if the thread submits to two pools in turn.
+        // A stamp must not cause boxing. The sample is drawn at random: a counter of the thread
+        // would give all samples to one pool if the thread submits to two pools in turn.
         if const { fits::<Stamped<R>>() || !fits::<R>() } && one_in(SAMPLE_INTERVAL) {
             return Envelope::Stamped(Stamped { work, queued_at: self.pool.clock.now() });
         }
@@ -291,7 +292,8 @@ impl<'a> Submitter<'a> {
         }
     }
 
-    /// Makes one attempt of a submission that waits. Takes the envelope only if the attempt succeeds.
+    /// Makes one attempt of a submission that waits. Takes the envelope only if the attempt
+    /// succeeds.
     pub(super) fn attempt<R: Run + 'static>(
         &self,
         slot: &mut Option<Envelope<R>>,

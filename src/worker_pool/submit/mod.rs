@@ -21,8 +21,8 @@ use std::time::Duration;
 
 /// How urgent a job is, in a pool with [priorities](super::WorkerPoolBuilder::priorities).
 ///
-/// More urgent jobs run first. No job starves: of 16 jobs that a worker takes, at least three are of
-/// normal priority and one is of low priority, if there are any.
+/// More urgent jobs run first. No job starves: of 16 jobs that a worker takes, at least three are
+/// of normal priority and one is of low priority, if there are any.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum JobPriority {
     /// A client waits for the result.

@@ -1,8 +1,8 @@
 //! Idle workers: which of them searches, which sleep, and which is woken for a job.
 //!
-//! A worker that finds the queue empty becomes the *searcher*: it checks the queue for a while, then
-//! sleeps. There is one searcher at a time; other workers that find the queue empty sleep immediately.
-//! *Available* are the workers that sleep, and threads that may still be started.
+//! A worker that finds the queue empty becomes the *searcher*: it checks the queue for a while,
+//! then sleeps. There is one searcher at a time; other workers that find the queue empty sleep
+//! immediately. *Available* are the workers that sleep, and threads that may still be started.
 //!
 //! ```text
 //!                 ┌─ found a job ──► running ──┐
@@ -13,23 +13,25 @@
 //!     submitter   └──┴───────────────► asleep ◄┘
 //! ```
 //!
-//! The queue's *flags* are part of the words that pushes modify. So a submitter learns from its push
-//! whether it must wake a worker, and while no flag is set it pays nothing, not even for a fence.
+//! The queue's *flags* are part of the words that pushes modify. So a submitter learns from its
+//! push whether it must wake a worker, and while no flag is set it pays nothing, not even for a
+//! fence.
 //!
 //! *Invariant.* While a worker is available and none searches, every flag is set, or a thread is
 //! about to call [`wake_one`](IdleWorkers::wake_one).
 //!
-//! * Flags are set under the lock, each in one step with seeing its queue empty. A push comes either
-//!   before, and setting fails; or after, and then it sees the flag and calls `wake_one`.
-//! * A worker that goes to sleep adds itself to the available workers with the same read-modify-write
-//!   that shows it whether there is a searcher. If there is, the searcher's later step out of searching
-//!   shows it the sleeper, and it calls `wake_one`. If not, the sleeper sets the flags itself.
-//! * `wake_one` does one of three things. It finds a searcher, which has yet to look and will see the
-//!   job. It sets the flags over empty queues. Or it makes one of the available workers the searcher,
-//!   before that worker wakes up; until it has looked, no other is woken.
+//! * Flags are set under the lock, each in one step with seeing its queue empty. A push comes
+//!   either before, and setting fails; or after, and then it sees the flag and calls `wake_one`.
+//! * A worker that goes to sleep adds itself to the available workers with the same
+//!   read-modify-write that shows it whether there is a searcher. If there is, the searcher's later
+//!   step out of searching shows it the sleeper, and it calls `wake_one`. If not, the sleeper sets
+//!   the flags itself.
+//! * `wake_one` does one of three things. It finds a searcher, which has yet to look and will see
+//!   the job. It sets the flags over empty queues. Or it makes one of the available workers the
+//!   searcher, before that worker wakes up; until it has looked, no other is woken.
 //!
-//! So while there is a job and a worker is available, some worker is going to look at the queue: the
-//! searcher, which wakes the next one when it finds a job.
+//! So while there is a job and a worker is available, some worker is going to look at the queue:
+//! the searcher, which wakes the next one when it finds a job.
 
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::thread::{ParkDeadline, Parker};
@@ -54,8 +56,8 @@ pub(crate) struct IdleWorkers {
 }
 
 struct Roster {
-    /// The worker that went to sleep last is woken first: its stack and caches are warm, and the others
-    /// can sleep long enough to reach the idle timeout.
+    /// The worker that went to sleep last is woken first: its stack and caches are warm, and the
+    /// others can sleep long enough to reach the idle timeout.
     asleep: Vec<Arc<Sleeper>>,
     /// How many more threads may be started.
     startable: usize,
@@ -123,8 +125,8 @@ pub(crate) enum WakeUp {
 /// How a sleep ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SleepEnd {
-    /// It did not begin: the queue is not empty, or the pool is closed. In the first case the worker no
-    /// longer searches.
+    /// It did not begin: the queue is not empty, or the pool is closed. In the first case the
+    /// worker no longer searches.
     NotSlept,
     /// The worker was woken, and is the searcher.
     Woken,
@@ -271,8 +273,8 @@ impl IdleWorkers {
         })
     }
 
-    /// Retires a sleeper that has reached the idle timeout. Another thread may be started in its place
-    /// later, so the number of available workers stays the same.
+    /// Retires a sleeper that has reached the idle timeout. Another thread may be started in its
+    /// place later, so the number of available workers stays the same.
     fn retire_sleeper(&self, worker: &Worker) -> bool {
         let mut roster = self.roster.lock();
         let place = roster.asleep.iter().position(|other| Arc::ptr_eq(other, &worker.sleeper));
@@ -342,7 +344,8 @@ impl IdleWorkers {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Changes the limits of the number of workers. The caller starts threads, wakes sleepers and calls
+    /// Changes the limits of the number of workers. The caller starts threads, wakes sleepers and
+    /// calls
     /// [`wake_one`](Self::wake_one).
     pub(crate) fn resize(&self, min_workers: usize, max_workers: usize) -> Resize {
         let mut roster = self.roster.lock();

@@ -96,8 +96,8 @@ fn run_worker(pool: &PlainArc<Shared>, searching: bool) {
     }
 }
 
-/// Runs the start hook, if there is one. It may take long, so another worker may have to search in the
-/// meantime. Returns whether this worker is the searcher afterwards.
+/// Runs the start hook, if there is one. It may take long, so another worker may have to search in
+/// the meantime. Returns whether this worker is the searcher afterwards.
 fn run_start_hook(pool: &PlainArc<Shared>, searching: bool) -> bool {
     let Some(hook) = &pool.config.on_thread_start else { return searching };
     if searching {

@@ -6,9 +6,9 @@ use crate::sync::{CachePadded, PlainAtomicBool, PlainMutex};
 /// Identifies a pool, and carries one message to it: a queued job has ended outside the queue.
 ///
 /// A job handle must be able to leave that message without keeping the pool alive, and without
-/// counting references, which every spawned job would pay for. So the mark that an identity points to
-/// is never freed. A later pool uses it again: then a handle of an earlier pool can leave a message
-/// that is not true, which costs that pool one search of its queue.
+/// counting references, which every spawned job would pay for. So the mark that an identity points
+/// to is never freed. A later pool uses it again: then a handle of an earlier pool can leave a
+/// message that is not true, which costs that pool one search of its queue.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PoolId(&'static Mark);
 
@@ -44,8 +44,9 @@ impl PoolId {
     /// Records that a job has ended that may still be queued. Called after its end.
     pub(crate) fn record_ended_job(self) {
         let flag = &self.0.has_ended_jobs;
-        // Ordering: release, with the acquire in `take_ended_jobs`. A thread that finds the flag set
-        // may leave it: who clears it later takes the lock of the job after that, and so sees its end.
+        // Ordering: release, with the acquire in `take_ended_jobs`. A thread that finds the flag
+        // set may leave it: who clears it later takes the lock of the job after that, and so sees
+        // its end.
         if !flag.load(Ordering::Relaxed) {
             flag.store(true, Ordering::Release);
         }
