@@ -78,7 +78,7 @@
 //! [`shutdown`](WorkerPool::shutdown) runs the queued jobs, or returns those without a handle and
 //! ends the others with an error. It accepts a timeout. On a worker of the pool it does not wait.
 //! When the last `WorkerPool` is dropped, the pool shuts down as
-//! [`on_drop`](WorkerPoolBuilder::on_drop) says. Every job handle becomes ready in every case.
+//! [`on_drop`](WorkerPoolBuilder::on_drop) specifies. Every job handle becomes ready in every case.
 //!
 //! # Observability
 //!
@@ -156,10 +156,10 @@ use std::time::Duration;
 
 /// A pool of threads with a bounded queue. See the [module documentation](self).
 ///
-/// Cloning it creates another handle to the same pool. When the last one is dropped the pool shuts
-/// down as [`on_drop`](WorkerPoolBuilder::on_drop) says. By default, dropping the last handle
-/// blocks until all queued jobs have run, even in async code. To avoid this, [shut the pool
-/// down](Self::shutdown) where blocking is allowed, or set a timeout in `on_drop`.
+/// Cloning a `WorkerPool` creates another handle to the same pool. When the last handle is dropped,
+/// the pool shuts down as [`on_drop`](WorkerPoolBuilder::on_drop) specifies. By default, dropping
+/// the last handle blocks until all queued jobs have run, even in async code. To avoid this, [shut
+/// the pool down](Self::shutdown) where blocking is allowed, or set a timeout in `on_drop`.
 pub struct WorkerPool {
     shared: PlainArc<Shared>,
 }
