@@ -34,12 +34,11 @@
 //!   have recorded a whole window, may replace a newer sample with its own. The counts always agree
 //!   with the samples in the window. A sample that races with a reset can leave an older sample in
 //!   the window for one more round.
-//! - *Time window*: time advances in steps of one bucket, so the window covers between `span − span
-//!   / buckets` and `span`. A sample that is earlier than the latest one is counted at the time of
-//!   the latest one. If it is more than a minute and more than the whole window earlier, the clock
-//!   was set back: the window is emptied and restarts at the time of the sample. A bucket with more
-//!   than 8 million calls of one kind halves its counts: rates stay right, totals become
-//!   approximate.
+//! - *Time window*: time advances in steps of one bucket, so the window covers `span`, or up to one
+//!   bucket less. A sample that is earlier than the latest one is counted at the time of the latest
+//!   one. If it is more than a minute and more than the whole window earlier, the clock was set
+//!   back: the window is emptied and restarts at the time of the sample. A bucket with more than 8
+//!   million calls of one kind halves its counts: rates remain accurate, totals become approximate.
 //!
 //! # Performance
 //!
@@ -110,7 +109,7 @@ impl Window {
     ///
     /// # Errors
     ///
-    /// Fails if `calls` is not from 1 to [`MAX_CALLS`](Self::MAX_CALLS).
+    /// Returns an error if `calls` is not from 1 to [`MAX_CALLS`](Self::MAX_CALLS).
     pub fn count_window(calls: u32) -> Result<Self, ConfigError> {
         Self::check_calls(calls)?;
         Ok(Self { kind: Kind::Count(Box::new(CountWindow::new(calls))), latencies: None })
@@ -143,8 +142,9 @@ impl Window {
     ///
     /// # Errors
     ///
-    /// Fails if `buckets` is not from 1 to [`MAX_BUCKETS`](Self::MAX_BUCKETS), or if `span` is
-    /// shorter than [`MIN_BUCKET`](Self::MIN_BUCKET) for each bucket or longer than a year.
+    /// Returns an error if `buckets` is not from 1 to [`MAX_BUCKETS`](Self::MAX_BUCKETS), or if
+    /// `span` is shorter than [`MIN_BUCKET`](Self::MIN_BUCKET) for each bucket or longer than a
+    /// year.
     pub fn time_window(span: Duration, buckets: u32) -> Result<Self, ConfigError> {
         if !(1..=Self::MAX_BUCKETS).contains(&buckets) {
             return Err(ConfigError::new("time_window", buckets, "1 to 1024 buckets"));

@@ -81,7 +81,7 @@ pub enum OverflowRule {
     DropOldest,
 }
 
-/// The number of workers: fixed, or between two limits.
+/// The number of workers of a pool: fixed, or between two limits.
 ///
 /// ```
 /// use mainstay::worker_pool::WorkerPool;
@@ -303,8 +303,8 @@ impl WorkerPoolBuilder {
         self
     }
 
-    /// Sets how the pool shuts down when its last handle is dropped. Default:
-    /// [`Shutdown::drain`], so that no accepted job is lost.
+    /// Sets how the pool shuts down when its last handle is dropped. Default: [`Shutdown::drain`],
+    /// so that no accepted job is lost.
     pub fn on_drop(mut self, shutdown: Shutdown) -> Self {
         self.config.on_drop = shutdown;
         self

@@ -184,7 +184,7 @@ impl WorkerPool {
         Submitter::new(&self.shared)
     }
 
-    /// Returns a view whose jobs have a priority, if the pool has
+    /// Returns a view of the pool whose jobs have a priority, if the pool has
     /// [priorities](WorkerPoolBuilder::priorities).
     ///
     /// ```
@@ -197,8 +197,8 @@ impl WorkerPool {
         self.submitter().priority(priority)
     }
 
-    /// Returns a view whose jobs are dropped if they have not begun within `timeout` of their
-    /// submission. A job that has begun is not interrupted.
+    /// Returns a view of the pool whose jobs are dropped if they have not begun within `timeout` of
+    /// their submission. A job that has begun is not interrupted.
     ///
     /// ```
     /// # let pool = mainstay::worker_pool::WorkerPool::new();
@@ -210,8 +210,8 @@ impl WorkerPool {
         self.submitter().start_timeout(timeout)
     }
 
-    /// Returns a view whose jobs are dropped if they have not begun by `deadline`, which is an
-    /// instant of the pool's clock.
+    /// Returns a view of the pool whose jobs are dropped if they have not begun by `deadline`,
+    /// which is an instant of the pool's clock.
     ///
     /// ```
     /// # let pool = mainstay::worker_pool::WorkerPool::new();
@@ -493,9 +493,9 @@ impl WorkerPool {
         started.map_err(|_| ConfigError::new("workers", workers, config::THREADS_ACCEPTED))
     }
 
-    /// Shuts the pool down: no further job is accepted, and queued jobs are run or returned. Waits
-    /// until the workers have ended, except on a worker of the pool. Can be called again with
-    /// another timeout.
+    /// Shuts the pool down: no further job is accepted, and queued jobs are run or returned in the
+    /// report. Waits until the workers have ended or the timeout has passed; on a worker of the
+    /// pool it does not wait. Can be called again with another timeout.
     pub fn shutdown(&self, shutdown: Shutdown) -> ShutdownReport {
         shutdown::shut_down(&self.shared, shutdown)
     }

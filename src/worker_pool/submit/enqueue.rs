@@ -107,7 +107,7 @@ fn map_error<A, B>(error: PushError<A>, map: impl FnOnce(A) -> B) -> PushError<B
     }
 }
 
-/// How long a blocking submission waits while the queue is full.
+/// How long a blocking submission waits for a full queue.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum BlockingLimit {
     /// Not at all.

@@ -48,6 +48,7 @@ pub(crate) trait Flags {
     fn clear(&self);
 }
 
+/// The idle workers of a pool, and the number of threads that may still be started.
 pub(crate) struct IdleWorkers {
     /// `available << 1 | SEARCHING`. The number changes under the lock only, the bit at any time.
     word: CachePadded<AtomicU64>,
@@ -56,6 +57,7 @@ pub(crate) struct IdleWorkers {
     roster: Mutex<Roster>,
 }
 
+/// The state that the lock of [`IdleWorkers`] protects.
 struct Roster {
     /// Sleeping workers, in the order in which they went to sleep. The last one is woken first: its
     /// stack and caches are warm, and the others can sleep long enough to reach the idle timeout.
@@ -68,7 +70,7 @@ struct Roster {
     surplus: usize,
     /// The number of threads that have not ended.
     threads: usize,
-    /// The number of workers below which none retires because of the idle timeout.
+    /// At or below this number of workers, none retires because of the idle timeout.
     min_workers: usize,
     closed: bool,
     /// Wakers of the tasks and threads that wait for the last worker thread to end.
@@ -161,7 +163,7 @@ impl IdleWorkers {
         }
     }
 
-    /// Makes the caller the searcher; returns `false` if there is one already.
+    /// Makes the caller the searcher; returns `false` if there already is a searcher.
     pub(crate) fn begin_search(&self) -> bool {
         // Ordering: acquire and release, so that a sleeper's entry in the roster is visible.
         // Sleepers and searchers synchronize through this word alone, and every step is a
@@ -352,8 +354,7 @@ impl IdleWorkers {
     }
 
     /// Changes the limits of the number of workers. The caller starts threads, wakes sleepers and
-    /// calls
-    /// [`wake_one`](Self::wake_one).
+    /// calls [`wake_one`](Self::wake_one).
     pub(crate) fn resize(&self, min_workers: usize, max_workers: usize) -> Resize {
         let mut roster = self.roster.lock();
         if roster.closed {
