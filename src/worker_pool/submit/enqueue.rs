@@ -39,7 +39,7 @@ impl<R: Run> Envelope<R> {
         }
     }
 
-    /// Starts measuring the queue wait, which does not include the wait for a full queue.
+    /// Starts measuring the queue wait, which excludes the time before the job is queued.
     fn stamp(&mut self, now: impl FnOnce() -> Instant) {
         match self {
             Self::Bare(_) => {}
@@ -107,7 +107,7 @@ fn map_error<A, B>(error: PushError<A>, map: impl FnOnce(A) -> B) -> PushError<B
     }
 }
 
-/// How long a blocking submission waits for a full queue.
+/// How long a blocking submission waits while the queue is full.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum BlockingLimit {
     /// Not at all.
