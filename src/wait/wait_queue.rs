@@ -7,14 +7,14 @@ use std::time::Duration;
 use super::waiter_list::{WaiterKey, WaiterList};
 use crate::sync::{Mutex, SpinWait, Wakers, block_on, block_on_timeout};
 
-/// What the members of a [`WaitQueue`] wait for, kept by its owner in one atomic word together with
-/// a *waiting flag*.
+/// The condition that the members of a [`WaitQueue`] wait for. The owner of the queue keeps the
+/// state of the condition and a *waiting flag* in one atomic word.
 ///
-/// Every change that makes the condition true is a read-modify-write of the word that holds the
-/// flag. Its modifications have one order. Either the change finds the flag set, and calls
-/// [`notify`](WaitQueue::notify); or the flag comes later, and then
-/// [`set_waiting`](Self::set_waiting) finds the condition true and fails. No wake-up is lost, and
-/// while the queue is empty a change costs nothing extra, not even a fence.
+/// Every change that makes the condition true is a read-modify-write of that word, and all
+/// modifications of the word have one total order. If the change comes after the flag was set, it
+/// finds the flag set and calls [`notify`](WaitQueue::notify). If it comes before,
+/// [`set_waiting`](Self::set_waiting) finds the condition true and fails. So no wake-up is lost.
+/// While the queue is empty, a change has no extra cost, not even a fence.
 pub(crate) trait Condition {
     /// Sets the waiting flag if the condition does not hold, in one atomic step; returns `false` if
     /// it may hold.
@@ -23,7 +23,7 @@ pub(crate) trait Condition {
     /// Clears the waiting flag.
     fn clear_waiting(&self);
 
-    /// Returns the spinning that a thread does before it parks.
+    /// Returns the spin policy of a thread before it parks.
     fn spin_wait(&self) -> SpinWait {
         SpinWait::new()
     }
@@ -49,13 +49,13 @@ pub(crate) enum WaitState {
     /// Not in the queue, and not notified.
     #[default]
     Idle,
-    /// Entered the queue; possibly notified since, which the waiter has not seen yet.
+    /// In the queue, or removed from it by a notification that the waiter has not observed yet.
     Queued(WaiterKey),
-    /// Holds a hint that was neither used nor passed on.
+    /// Notified; the hint was neither used nor passed on.
     Notified,
 }
 
-/// The result of one attempt to get what is waited for.
+/// The result of one attempt to complete the waiting operation.
 #[derive(Debug)]
 pub(crate) enum Attempt<R> {
     Done(R),
@@ -65,7 +65,7 @@ pub(crate) enum Attempt<R> {
     NotReady,
 }
 
-/// One wait. Dropping it leaves the queue and passes on an unused hint.
+/// A wait in progress. Dropping it leaves the queue and passes on an unused hint.
 #[derive(Debug)]
 pub(crate) struct Wait<'a, C: Condition> {
     queue: &'a WaitQueue,
@@ -79,14 +79,14 @@ impl<'a, C: Condition> Wait<'a, C> {
         Self::resume(queue, condition, WaitState::Idle)
     }
 
-    /// Continues a wait that was put aside by [`suspend`](Self::suspend).
+    /// Continues a wait that was stopped by [`suspend`](Self::suspend).
     #[inline]
     pub(crate) fn resume(queue: &'a WaitQueue, condition: C, state: WaitState) -> Self {
         Self { queue, condition, state }
     }
 
-    /// Stops waiting without leaving the queue. The state must be given to [`resume`](Self::resume)
-    /// later, or a hint is lost.
+    /// Stops waiting without leaving the queue. The state must be passed to
+    /// [`resume`](Self::resume) later; otherwise a hint can be lost.
     #[inline]
     pub(crate) fn suspend(mut self) -> WaitState {
         std::mem::take(&mut self.state)
@@ -178,8 +178,8 @@ impl WaitQueue {
         Self { waiters: Mutex::new(WaiterList::new()) }
     }
 
-    /// Finds out whether the waiter was notified. Called before an attempt: a hint that came before
-    /// the attempt is used up by its success, and one that comes later has to be passed on.
+    /// Updates the state if the waiter was notified. Called before an attempt: a successful attempt
+    /// uses up a hint that came before it, and passes on a hint that came later.
     fn update(&self, state: &mut WaitState) {
         if let WaitState::Queued(key) = *state
             && self.waiters.lock().get_mut(key).is_none()
@@ -188,8 +188,8 @@ impl WaitQueue {
         }
     }
 
-    /// Enters the queue, or stays in it: `waker` is called after the condition may have become
-    /// true. Returns `false` if it may be true already; then the caller tries again.
+    /// Enters the queue, or stays in it, with `waker` as the waker of the waiter. Returns `false`
+    /// if the condition may hold already; the caller then tries again.
     fn enter(&self, state: &mut WaitState, waker: &Waker, condition: &impl Condition) -> bool {
         // Cloning and dropping a waker runs user code, so both happen outside the lock. The guard
         // is declared after the waker, and so is dropped before it.
@@ -200,7 +200,7 @@ impl WaitQueue {
                 *state = WaitState::Notified;
                 return false;
             };
-            // The flag is still set, so no change since the attempt can have been missed.
+            // The flag is still set, so every change since the attempt calls `notify`.
             std::mem::swap(known, &mut waker);
             return true;
         }
@@ -215,7 +215,7 @@ impl WaitQueue {
         true
     }
 
-    /// Wakes the `count` waiters that have waited longest, or as many as there are.
+    /// Wakes up to `count` waiters, in order of arrival.
     #[cold]
     pub(crate) fn notify(&self, mut count: usize, condition: &impl Condition) {
         let mut wakers = Wakers::new();
@@ -238,13 +238,13 @@ impl WaitQueue {
         }
     }
 
-    /// Wakes all waiters, for a condition that has become true for good.
+    /// Wakes all waiters, after the condition has become permanently true.
     pub(crate) fn notify_all(&self, condition: &impl Condition) {
         self.notify(usize::MAX, condition);
     }
 
-    /// Ends a wait that succeeded: a hint that came before the last [`update`](Self::update) is
-    /// used up.
+    /// Ends a wait that succeeded. A hint that came before the last [`update`](Self::update) is
+    /// used up; a later hint is passed on.
     #[inline]
     fn succeed(&self, state: &mut WaitState, condition: &impl Condition) {
         match state {

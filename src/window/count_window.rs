@@ -1,4 +1,4 @@
-//! The count window: the last N calls.
+//! The count window: counts over the last N calls.
 
 use super::modulus::Modulus;
 use super::{Sample, WindowCounts, WindowGeneration};
@@ -8,21 +8,21 @@ use crate::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 
-/// The last N calls.
+/// A window over the last N calls.
 ///
 /// A cursor assigns positions; each position belongs to a slot, which holds one sample; the counts
 /// are the sum over the slots. The counts are updated only when a slot changes, so a success that
 /// replaces a success costs the increment of the cursor and a read of the slot.
 ///
-/// In a window that holds only successes, as that of a healthy dependency does, another success
-/// changes nothing: the sequence of N successes is the same before and after. It costs one load of
-/// a word that no thread writes, so threads that share the window do not contend.
+/// In a window that holds only fast successes, as it does for a healthy dependency, another fast
+/// success changes nothing: the sequence of N successes is the same before and after. Recording it
+/// costs one load of a word that no thread writes, so threads that share the window do not contend.
 ///
-/// Every word carries the generation that it belongs to, so that emptying the window is two stores.
+/// Every word carries the generation that it belongs to, so emptying the window takes two swaps.
 ///
-/// Ordering: relaxed, except for slots. No word publishes another: the changes of each slot form
-/// one order, each change adds its own difference to the counts, and a sum does not depend on
-/// order. A new generation is published by the caller of `reset`, afterwards.
+/// Ordering: relaxed, except for slots. No word publishes another. The modifications of each slot
+/// have one total order, each modification adds its own difference to the counts, and a sum does
+/// not depend on order. The caller of `reset` publishes the new generation afterwards.
 #[derive(Debug)]
 pub(super) struct CountWindow {
     /// `[generation 32 | next position 32]`
@@ -35,8 +35,8 @@ pub(super) struct CountWindow {
     all_successes: u64,
 }
 
-/// From here on, the position is reduced by a multiple of the size, so that it never carries into
-/// the generation.
+/// The position from which the cursor is set back by a multiple of the size, so that it never
+/// overflows into the generation.
 const HALF: u64 = 1 << 31;
 
 impl CountWindow {
@@ -85,12 +85,12 @@ impl CountWindow {
     #[cold]
     #[inline(never)]
     fn replace(&self, slot: &AtomicU32, generation: WindowGeneration, new: Slot) -> bool {
-        // Ordering: acquire, pairs with the release of the thread that wrote the slot: after
-        // reading a sample of a later generation, we read the cursor of that generation too.
+        // Ordering: acquire, pairs with the release of the thread that wrote the slot: a thread
+        // that reads a sample of a later generation also reads the cursor of that generation.
         let mut old = Slot(slot.load(Acquire));
         loop {
-            // If this thread was suspended until the window moved to another generation, the slots
-            // are no longer its to write.
+            // If this thread was suspended until the window moved to another generation, it must
+            // not write the slot.
             if old.generation() != generation && self.generation() != generation {
                 return false;
             }
@@ -119,7 +119,8 @@ impl CountWindow {
     }
 
     pub(super) fn reset(&self, generation: WindowGeneration) {
-        // Swaps, because loom would let a late thread's read-modify-write straddle a store.
+        // Swaps instead of stores, because loom allows a store to fall between the read and the
+        // write of another thread's read-modify-write.
         self.counts.swap(PackedCounts::empty(generation).0, Relaxed);
         self.cursor.swap(first_position(generation), Relaxed);
     }
@@ -127,16 +128,16 @@ impl CountWindow {
     /// Moves the window to `generation` and fills it with `successes`, at most its size. No thread
     /// records in `generation` yet.
     pub(super) fn reset_to_successes(&self, generation: WindowGeneration, successes: u32) {
-        // The counts and the cursor first: they tell late threads of other generations that the
-        // slots are not theirs, before or after a slot is written here.
+        // The counts and the cursor are written first. A late thread of another generation detects
+        // from them that its sample must not be counted, before or after its slot is written here.
         self.counts.swap(
             PackedCounts::empty(generation).0 + (u64::from(successes) << PackedCounts::TOTAL),
             Relaxed,
         );
         self.cursor.swap(first_position(generation) | u64::from(successes), Relaxed);
         for slot in &self.slots[..successes as usize] {
-            // Ordering: release, as in `replace`; a swap, so that it follows what a late thread
-            // wrote.
+            // Ordering: release, as in `replace`; a swap, so that it is ordered after the write of
+            // a late thread.
             slot.swap(Slot::new(generation, Sample::OK).0, Release);
         }
     }
@@ -149,15 +150,15 @@ impl CountWindow {
     fn set_cursor_back(&self) {
         let now = self.cursor.load(Relaxed);
         if now & u64::from(u32::MAX) >= HALF {
-            // Whole rounds, so that the order of the slots stays. If the exchange fails, another
-            // thread has moved the cursor and tries next; two billion failures in a row would carry
-            // over.
+            // Subtracts whole rounds, so that the order of the slots is preserved. If the exchange
+            // fails, another thread has moved the cursor, and a later call tries again. An overflow
+            // would take two billion failures in a row.
             let rounds = HALF - HALF % self.size.divisor();
             let _ = self.cursor.compare_exchange(now, now - rounds, Relaxed, Relaxed);
         }
     }
 
-    /// The counts as the sum over the slots.
+    /// Computes the counts as the sum over the slots.
     #[cfg(test)]
     pub(super) fn recount(&self, generation: WindowGeneration) -> WindowCounts {
         let sum = self
@@ -198,7 +199,7 @@ impl Slot {
         WindowGeneration::from_bits(self.0 >> 2)
     }
 
-    /// What this slot adds to the packed counts.
+    /// Returns the contribution of this slot to the packed counts.
     fn counts(self) -> u64 {
         let failed = u64::from(self.0 & 1);
         let slow = u64::from(self.0 >> 1 & 1);
@@ -207,12 +208,12 @@ impl Slot {
 }
 
 /// Three counts and a tag in one word: `[tag 13 | total 17 | failed 17 | slow 17]`. The tag is the
-/// low end of the generation.
+/// low 13 bits of the generation.
 ///
 /// The counts are *signed* fields, added as one number. A sample is written to its slot before it
-/// is added to the counts. If it is replaced in between, it is subtracted before it is added, and a
-/// field is −1 for a moment: it has borrowed from its neighbor. Reading from the right, taking each
-/// field as signed and subtracting it from the rest, returns the borrow.
+/// is added to the counts. If another sample replaces it in between, it is subtracted before it is
+/// added. A field can then be negative for a moment, and borrows from the next field. `split`
+/// undoes the borrow: from the right, it takes each field as signed and subtracts it from the rest.
 #[derive(Clone, Copy)]
 struct PackedCounts(u64);
 
@@ -227,7 +228,7 @@ impl PackedCounts {
         Self(u64::from(generation.to_bits()) << Self::TAG)
     }
 
-    /// The tag, and slow, failed and total counts.
+    /// Splits the word into the tag and the slow, failed and total counts.
     fn split(self) -> (u64, [i64; 3]) {
         let mut rest = self.0;
         let fields = [0; 3].map(|_: i64| {

@@ -1,4 +1,4 @@
-//! Figures of call durations: histogram, summary, and the trait of their sources.
+//! Statistics of call durations: a histogram, a summary, and a trait for sources of quantiles.
 
 use super::histogram::Buckets;
 use std::fmt;
@@ -7,15 +7,15 @@ use std::time::Duration;
 /// From about a microsecond to about 73 minutes.
 #[cfg(not(mainstay_loom))]
 pub(super) const BUCKETS: Buckets = Buckets::powers(10, 42);
-/// Few enough for a model.
+/// Fewer buckets, to keep loom models small.
 #[cfg(mainstay_loom)]
 pub(super) const BUCKETS: Buckets = Buckets::powers(10, 11);
 
-/// The durations of the calls in a window, counted in buckets.
+/// A histogram of the durations of the calls in a window.
 ///
-/// A copy of the counts at one moment, about 2 KiB. A figure read from it is the middle of a
-/// bucket: at most a sixteenth (6.25 %) off, between about 1 µs and 73 minutes. Shorter and longer
-/// durations are counted in the first and the last bucket.
+/// The histogram is a copy of the counts at one moment, about 2 KiB. Each duration that it returns
+/// is the middle of a bucket, and at most a sixteenth (6.25 %) off, between about 1 µs and 73
+/// minutes. Shorter and longer durations are counted in the first and the last bucket.
 ///
 /// ```
 /// use mainstay::time::Clock;
@@ -49,8 +49,8 @@ impl LatencyHistogram {
         self.counts.iter().sum()
     }
 
-    /// Returns the duration within which the share `quantile` (from 0 to 1) of the calls ended;
-    /// `None` if there are no calls, or `quantile` is not from 0 to 1.
+    /// Returns the duration that the fraction `quantile` of the calls did not exceed; `None` if
+    /// there are no calls, or if `quantile` is not from 0 to 1.
     ///
     /// ```
     /// # let window = mainstay::window::Window::count_window(100)?.with_latency();
@@ -64,7 +64,8 @@ impl LatencyHistogram {
         BUCKETS.quantile(&self.counts, quantile)
     }
 
-    /// Returns the usual figures; `None` if there are no calls.
+    /// Returns the count, the median, and the 90th and 99th percentiles; `None` if there are no
+    /// calls.
     #[must_use]
     pub fn summary(&self) -> Option<LatencySummary> {
         BUCKETS.summary(&self.counts)
@@ -81,15 +82,15 @@ impl fmt::Debug for LatencyHistogram {
     }
 }
 
-/// How long calls took, or jobs waited: the figures that a dashboard shows.
+/// A summary of durations, such as those of calls or queue waits: count, median and percentiles.
 ///
-/// Each figure is the middle of the histogram bucket that it lies in, and so at most a sixteenth
-/// (6.25 %) off. The snapshot that contains a summary says over which calls, and between which
-/// durations, it is taken.
+/// Each duration is the middle of its histogram bucket, and so at most a sixteenth (6.25 %) off.
+/// The snapshot that contains a summary documents which calls and which range of durations it
+/// covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LatencySummary {
-    /// How many durations the figures are taken from; never 0.
+    /// The number of durations; never 0.
     pub count: u64,
     /// The median: half of the durations are at most this long.
     pub p50: Duration,
@@ -101,10 +102,10 @@ pub struct LatencySummary {
 
 /// A source of the quantiles of call durations.
 ///
-/// A hedge can take its delay from it, and a timeout its limit, whichever policy measures. A
-/// [`CircuitBreaker`](crate::breaker::CircuitBreaker) that records latencies is one.
+/// A hedge can derive its delay from a source, and a timeout its limit. A
+/// [`CircuitBreaker`](crate::breaker::CircuitBreaker) that records latencies is a source.
 pub trait LatencyQuantiles: Send + Sync {
-    /// Returns the duration within which the share `quantile` (from 0 to 1) of the latest calls
-    /// ended; `None` if that is not known.
+    /// Returns the duration that the fraction `quantile` (from 0 to 1) of the latest calls did not
+    /// exceed; `None` if it is not known.
     fn quantile(&self, quantile: f64) -> Option<Duration>;
 }

@@ -9,21 +9,22 @@ use std::time::Duration;
 
 /// A histogram of the durations of the latest calls.
 ///
-/// It slides in quarters. Each quarter has cells of its own, and each cell carries the *lap* of the
-/// quarter that its count belongs to. A cell of an earlier lap reads as zero, so nothing is ever
-/// cleared. A call that is recorded while a quarter ends counts in this quarter or the next.
+/// The window slides in quarters. Each quarter has its own cells. A cell stores a count and the
+/// *lap* of the count, which is the sequence number of its quarter. A cell of an earlier lap reads
+/// as zero, so no cell is ever cleared. A call that is recorded while a quarter ends counts in this
+/// quarter or the next.
 ///
-/// Ordering: relaxed throughout. Each cell is a word by itself.
+/// Ordering: relaxed throughout. The cells are independent of each other.
 #[derive(Debug)]
 pub(super) struct LatencyWindow {
     pace: Pace,
-    /// Laps that were skipped by resets.
+    /// The number of laps skipped by resets, plus the first round.
     skipped: AtomicU64,
     /// `[lap 32 | count 32]`, quarter by quarter.
     cells: Box<[AtomicU64]>,
 }
 
-/// How long a quarter lasts.
+/// The length of a quarter.
 #[derive(Debug)]
 enum Pace {
     /// In nanoseconds.
@@ -37,8 +38,8 @@ const QUARTERS: u64 = 4;
 #[cfg(mainstay_loom)]
 const QUARTERS: u64 = 1;
 
-/// The difference between the lap of a recording thread and that of a cell, if the thread is late
-/// by at most one round: the cell is of the thread's lap or of the round after it.
+/// The lap of a recording thread minus the lap of its cell, if the thread is late by at most one
+/// round: the cell then has the lap of the thread, or a lap up to one round later.
 const LATE: RangeInclusive<i32> = -(QUARTERS as i32)..=0;
 
 impl LatencyWindow {
@@ -60,7 +61,7 @@ impl LatencyWindow {
     fn lap(&self, now: Instant) -> u64 {
         let passed = match &self.pace {
             Pace::Time { quarter } => now.as_nanos() / quarter,
-            // The last recorded call is within the current quarter.
+            // The call that was recorded last belongs to the current quarter.
             Pace::Calls { quarter, recorded } => recorded.load(Relaxed).saturating_sub(1) / quarter,
         };
         passed + self.skipped.load(Relaxed)
@@ -81,8 +82,8 @@ impl LatencyWindow {
                 cell.fetch_add(1, Relaxed);
                 return;
             }
-            // A cell of an earlier lap. A cell that seems to be of a later one is of a lap so old
-            // that 32 bits do not tell, or of a clock that has been set back since.
+            // The cell is of an earlier lap. If its lap appears to be later, it is so old that its
+            // 32 bits have wrapped, or the clock has been set back since.
             match cell.compare_exchange_weak(word, lap << 32 | 1, Relaxed, Relaxed) {
                 Ok(_) => return,
                 Err(now) => word = now,

@@ -37,7 +37,7 @@ fn counts_agree_with_the_slots() {
     });
 }
 
-/// A sample of the old generation against a reset and a sample of the new one.
+/// One thread records in the old generation while another resets and records in the new one.
 #[test]
 fn a_late_sample_does_not_reach_the_next_generation() {
     loom::model(|| {
@@ -59,7 +59,7 @@ fn a_late_sample_does_not_reach_the_next_generation() {
 
 /// The front advances and a bucket is moved while two threads add to it.
 #[test]
-fn rotation_loses_nothing_and_counts_nothing_twice() {
+fn rotation_counts_each_sample_once() {
     loom::model(|| {
         let window = two_buckets();
         window.record(OLD, at(0), Sample::SLOW_AND_FAILED);
@@ -77,7 +77,7 @@ fn rotation_loses_nothing_and_counts_nothing_twice() {
 /// Two threads record a lap apart: the later one moves the bucket that the earlier one is about to
 /// add to.
 #[test]
-fn a_lap_between_reading_the_front_and_adding() {
+fn a_sample_that_is_one_lap_late_is_counted_at_most_once() {
     loom::model(|| {
         let window = two_buckets();
         let early = {
@@ -93,7 +93,7 @@ fn a_lap_between_reading_the_front_and_adding() {
 }
 
 #[test]
-fn a_late_call_does_not_reach_the_next_generation() {
+fn a_late_sample_does_not_reach_the_next_generation_of_a_time_window() {
     loom::model(|| {
         let window = two_buckets();
         window.record(OLD, at(0), Sample::OK);
@@ -109,9 +109,9 @@ fn a_late_call_does_not_reach_the_next_generation() {
     });
 }
 
-/// A failure makes the count window while another thread counts a success: both are counted.
+/// A failure creates the count window while another thread counts a success: both are counted.
 #[test]
-fn a_success_against_the_first_failure() {
+fn a_success_concurrent_with_the_first_failure_is_counted() {
     loom::model(|| {
         let window = Arc::new(SparseWindow::new(3));
         window.record(OLD, Sample::OK);
@@ -126,10 +126,10 @@ fn a_success_against_the_first_failure() {
     });
 }
 
-/// A late sample of a generation whose count window was made, while the next generation makes its
+/// A thread records in a generation that has a count window while the next generation creates its
 /// own.
 #[test]
-fn a_late_sample_against_the_next_first_failure() {
+fn a_late_sample_does_not_reach_the_next_count_window() {
     loom::model(|| {
         let window = Arc::new(SparseWindow::new(2));
         window.record(OLD, Sample::FAILED);

@@ -1,7 +1,7 @@
-//! Sliding windows: how many of the latest calls failed, how many were slow, how long they took.
+//! Sliding windows over the latest calls: how many failed, how many were slow, how long they took.
 //!
 //! A *count window* covers the last N calls. A *time window* covers the calls of the last N
-//! seconds. Both have one type, [`Window`]. Recording is lock-free and allocates nothing; a fast
+//! seconds. [`Window`] implements both. Recording is lock-free and allocates nothing; a fast
 //! success costs a few loads and at most one atomic addition.
 //!
 //! # Examples
@@ -17,7 +17,7 @@
 //!     window.record(generation, clock.now(), sample);
 //! }
 //! let counts = window.counts(clock.now());
-//! assert_eq!((counts.total, counts.failed), (3, 0)); // the failure has left
+//! assert_eq!((counts.total, counts.failed), (3, 0)); // the failure has left the window
 //! # Ok::<(), mainstay::error::ConfigError>(())
 //! ```
 //!
@@ -30,15 +30,15 @@
 //! While no thread is recording, the counts are exact. While threads are recording, a reader may
 //! see some of their calls and miss others.
 //!
-//! - *Count window*: a thread that is suspended while recording, and resumes after all others have
-//!   recorded a whole window, may replace a newer sample by its own. The counts always agree with
-//!   the samples in the window. A sample that races with a reset can leave an older sample in the
-//!   window for one more round.
-//! - *Time window*: time advances in steps of one bucket, so the window covers between `span − span
-//!   / buckets` and `span`. A sample with an earlier time than the latest is counted at the latest.
-//!   If it is more than a minute and more than the whole window earlier, the clock was set back:
-//!   the window is emptied and starts again from there. A bucket with more than 8 million calls of
-//!   one kind halves its counts: rates stay right, totals become approximate.
+//! - *Count window*: a thread that is suspended while recording, and resumes after other threads
+//!   have recorded a whole window, may replace a newer sample with its own. The counts always agree
+//!   with the samples in the window. A sample that races with a reset can leave an older sample in
+//!   the window for one more round.
+//! - *Time window*: time advances in steps of one bucket, so the window covers `span`, or up to one
+//!   bucket less. A sample that is earlier than the latest one is counted at the time of the latest
+//!   one. If it is more than a minute and more than the whole window earlier, the clock was set
+//!   back: the window is emptied and restarts at the time of the sample. A bucket with more than 8
+//!   million calls of one kind halves its counts: rates remain accurate, totals become approximate.
 //!
 //! # Performance
 //!
@@ -77,9 +77,9 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 use time_window::TimeWindow;
 
-/// Counts of the latest calls, by number or by time.
+/// A sliding window over the latest calls, limited by number or by time.
 ///
-/// See the [module documentation](self) for how exact they are.
+/// The [module documentation](self#how-it-works) describes the accuracy of the counts.
 #[derive(Debug)]
 pub struct Window {
     kind: Kind,
@@ -93,7 +93,7 @@ enum Kind {
     Time(Box<TimeWindow>),
 }
 
-// Runs no user code.
+// A window runs no user code, so a panic cannot leave it inconsistent.
 impl UnwindSafe for Window {}
 impl RefUnwindSafe for Window {}
 
@@ -109,14 +109,14 @@ impl Window {
     ///
     /// # Errors
     ///
-    /// Fails if `calls` is not from 1 to [`MAX_CALLS`](Self::MAX_CALLS).
+    /// Returns an error if `calls` is not from 1 to [`MAX_CALLS`](Self::MAX_CALLS).
     pub fn count_window(calls: u32) -> Result<Self, ConfigError> {
         Self::check_calls(calls)?;
         Ok(Self { kind: Kind::Count(Box::new(CountWindow::new(calls))), latencies: None })
     }
 
-    /// Creates a window over the last `calls` calls that takes a few words until the first sample
-    /// that is not a fast success.
+    /// Creates a window over the last `calls` calls that occupies a few words until the first
+    /// sample that is not a fast success.
     pub(crate) fn sparse_count_window(calls: u32) -> Result<Self, ConfigError> {
         Self::check_calls(calls)?;
         Ok(Self { kind: Kind::Sparse(SparseWindow::new(calls)), latencies: None })
@@ -142,8 +142,9 @@ impl Window {
     ///
     /// # Errors
     ///
-    /// Fails if `buckets` is not from 1 to [`MAX_BUCKETS`](Self::MAX_BUCKETS), or if `span` is
-    /// shorter than [`MIN_BUCKET`](Self::MIN_BUCKET) for each bucket or longer than a year.
+    /// Returns an error if `buckets` is not from 1 to [`MAX_BUCKETS`](Self::MAX_BUCKETS), or if
+    /// `span` is shorter than [`MIN_BUCKET`](Self::MIN_BUCKET) for each bucket or longer than a
+    /// year.
     pub fn time_window(span: Duration, buckets: u32) -> Result<Self, ConfigError> {
         if !(1..=Self::MAX_BUCKETS).contains(&buckets) {
             return Err(ConfigError::new("time_window", buckets, "1 to 1024 buckets"));
@@ -154,7 +155,7 @@ impl Window {
         Ok(Self { kind: Kind::Time(Box::new(TimeWindow::new(span, buckets))), latencies: None })
     }
 
-    /// Adds a histogram of call durations, over as many calls or as long a time.
+    /// Adds a histogram of call durations, which covers the same number of calls or the same time.
     #[must_use]
     pub fn with_latency(mut self) -> Self {
         self.latencies = Some(Box::new(match &self.kind {
@@ -165,8 +166,8 @@ impl Window {
         self
     }
 
-    /// Records a call that ended at `now`. Returns false, and changes nothing, if the window is of
-    /// another generation.
+    /// Records a call that ended at `now`. Returns `false`, and changes no count, if the window is
+    /// in another generation.
     #[inline]
     pub fn record(&self, generation: WindowGeneration, now: Instant, sample: Sample) -> bool {
         match &self.kind {
@@ -176,8 +177,8 @@ impl Window {
         }
     }
 
-    /// Records a fast success if the window needs no clock for it. Returns false if it is still to
-    /// be [recorded](Self::record).
+    /// Records a fast success if the window is a count window, which needs no clock. Returns
+    /// `false` if nothing was recorded; the caller then calls [`record`](Self::record).
     #[inline]
     pub(crate) fn try_record_success(&self, generation: WindowGeneration) -> bool {
         match &self.kind {
@@ -187,7 +188,8 @@ impl Window {
         }
     }
 
-    /// Records that a call which ended at `now` took `elapsed`. Does nothing without a histogram.
+    /// Records that a call that ended at `now` took `elapsed`. Does nothing if the window has no
+    /// histogram.
     ///
     /// ```
     /// use mainstay::time::Clock;
@@ -213,7 +215,7 @@ impl Window {
         self.latencies.is_some()
     }
 
-    /// Returns the histogram of call durations at `now`; `None` without one.
+    /// Returns the histogram of call durations at `now`; `None` if the window has none.
     #[must_use]
     pub fn latency(&self, now: Instant) -> Option<LatencyHistogram> {
         self.latencies.as_ref().map(|latencies| latencies.histogram(now))

@@ -1,12 +1,12 @@
 //! Remainders without a division.
 
-/// A divisor whose remainders take two multiplications by a reciprocal that is computed once
-/// (Lemire, Kaser, Kurz, *Faster remainder by direct computation*, 2019). Exact as long as number
-/// and divisor together have at most 64 bits.
+/// A divisor with a precomputed reciprocal, so that a remainder takes two multiplications (Lemire,
+/// Kaser, Kurz, *Faster remainder by direct computation*, 2019). The result is exact if the number
+/// and the divisor together have at most 64 bits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Modulus {
     divisor: u64,
-    /// 2^64 / divisor, rounded up; zero for divisor 1, which gives the right remainder too.
+    /// 2^64 / divisor, rounded up; zero for divisor 1, which also gives the correct remainder.
     reciprocal: u64,
 }
 
@@ -15,7 +15,7 @@ impl Modulus {
         Self { divisor: divisor as u64, reciprocal: (u64::MAX / divisor as u64).wrapping_add(1) }
     }
 
-    /// `number % divisor`.
+    /// Returns `number % divisor`.
     #[inline]
     pub(super) const fn of(self, number: u64) -> usize {
         debug_assert!(number.leading_zeros() + self.divisor.leading_zeros() >= 64);
@@ -36,7 +36,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_remainder_is_that_of_a_division(divisor in 1_u32..=1 << 15, number in 0_u64..1 << 48) {
+        fn the_remainder_matches_the_operator(divisor in 1_u32..=1 << 15, number in 0_u64..1 << 48) {
             prop_assert_eq!(Modulus::new(divisor).of(number), (number % u64::from(divisor)) as usize);
         }
     }

@@ -1,13 +1,13 @@
-//! What is recorded in a window and what is read from it.
+//! The samples that a window records, the counts that it returns, and its generations.
 
 use std::fmt;
 
-/// The facts about one call that a [`Window`](super::Window) counts.
+/// The outcome of one call, as a [`Window`](super::Window) counts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
     /// Whether the call failed.
     pub failed: bool,
-    /// Whether the call took too long, failed or not.
+    /// Whether the call was slow, whether it failed or not.
     pub slow: bool,
 }
 
@@ -54,7 +54,7 @@ fn rate(part: u64, total: u64) -> f64 {
 /// Identifies the period between two resets of a [`Window`](super::Window).
 ///
 /// A sample is recorded with the generation in which its call was admitted, so that a call that
-/// ends after a reset is not counted. Generations repeat after 16,777,215.
+/// ends after a reset is not counted. Generations repeat after 16,777,215 resets.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct WindowGeneration(u32);
 

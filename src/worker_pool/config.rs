@@ -23,27 +23,28 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 const NAME: &str = "worker_pool";
-/// A thread costs some 50 µs to start and a stack to keep, so it is kept during the pause between two
-/// bursts.
+/// Starting a thread takes some 50 µs, and an idle thread keeps its stack. The timeout keeps
+/// threads during the pause between two bursts.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
-/// A cache line each: 64 KiB. Enough for a burst. A queue that takes longer to run than clients wait
-/// only adds delay.
+/// Enough for a burst, at one cache line per job: 64 KiB. A queue that takes longer to drain than
+/// clients wait only adds delay.
 const QUEUE_CAPACITY: usize = 1024;
 const OVERFLOW_RULE: OverflowRule = OverflowRule::Reject;
-/// Enough for jobs that submit jobs that submit jobs, and far from the end of any stack.
+/// Enough for jobs that submit jobs over several levels, and far below the depth that overflows a
+/// stack.
 const MAX_INLINE_DEPTH: u32 = 16;
 
 const WORKERS_LIMIT: usize = 65_535;
 const QUEUE_CAPACITY_LIMIT: usize = 1 << 24;
-/// Far from the end of a stack of 2 MiB, also without optimization.
+/// Far below the depth that overflows a stack of 2 MiB, even without optimization.
 const INLINE_DEPTH_LIMIT: u32 = 128;
 
 pub(crate) const THREADS_ACCEPTED: &str = "a number of threads of which the system can start one";
 
 /// What [`execute`](WorkerPool::execute) does when the queue is full.
 ///
-/// No rule loses a job silently: the caller gets an error, or the job runs, or an older job is evicted,
-/// whose handle gets an error and which is counted and reported.
+/// No rule loses a job silently. The caller receives an error, or the job runs, or an older job is
+/// evicted. An evicted job is counted and reported, and its handle receives an error.
 ///
 /// ```
 /// use mainstay::worker_pool::{OverflowRule, WorkerPool};
@@ -57,28 +58,30 @@ pub(crate) const THREADS_ACCEPTED: &str = "a number of threads of which the syst
 pub enum OverflowRule {
     /// Blocks the calling thread until the queue is not full.
     ///
-    /// On a worker of the same pool the job runs inside the call instead, because all workers might
-    /// wait. So a caller that holds a lock, a borrow or a transaction that the job needs as well
-    /// deadlocks or panics, but only when the queue is full. Two pools whose jobs submit to each other
-    /// can block each other forever: let one of them reject.
+    /// On a worker of the same pool the job runs inside the call instead, because otherwise all
+    /// workers could be blocked. A caller that holds a lock, a borrow or a transaction that the job
+    /// also needs then deadlocks or panics, but only when the queue is full. Two pools whose jobs
+    /// submit to each other can block each other forever; use [`Reject`](Self::Reject) for one of
+    /// them.
     Block,
     /// Returns the job with [`Reason::QueueFull`](crate::error::Reason::QueueFull).
     Reject,
-    /// Runs the job on the calling thread, which slows the caller down to the pace of the pool.
+    /// Runs the job on the calling thread, which limits the caller to the throughput of the pool.
     ///
-    /// The job runs inside the call, so the caller must not hold a lock that the job takes as well.
-    /// Nested deeper than [`max_inline_depth`](WorkerPoolBuilder::max_inline_depth) it is rejected.
+    /// The job runs inside the call, so the caller must not hold a lock that the job also takes. If
+    /// the job would be nested deeper than
+    /// [`max_inline_depth`](WorkerPoolBuilder::max_inline_depth), it is rejected.
     CallerRuns,
-    /// Evicts the job that has waited longest. Its handle gets
-    /// [`JobError::QueueFull`](super::JobError::QueueFull); it counts as rejected, and an `evicted`
-    /// event is reported.
+    /// Evicts the job that has waited longest. Its handle receives
+    /// [`JobError::QueueFull`](super::JobError::QueueFull). The job counts as rejected, and an
+    /// `evicted` event is reported.
     ///
-    /// While a thread that is pushing or taking a job has lost its processor, the caller yields until
-    /// that thread has finished.
+    /// If a thread that is pushing or taking a job was preempted, the caller yields until that
+    /// thread has finished.
     DropOldest,
 }
 
-/// The number of workers: fixed, or between two limits.
+/// The number of workers of a pool: fixed, or between two limits.
 ///
 /// ```
 /// use mainstay::worker_pool::WorkerPool;
@@ -195,36 +198,40 @@ impl Default for WorkerPoolBuilder {
 }
 
 impl WorkerPoolBuilder {
-    /// Sets the pool's name, which errors, events and threads carry. Default: `worker_pool`.
+    /// Sets the name of the pool, which appears in errors, events and thread names. Default:
+    /// `worker_pool`.
     ///
-    /// 1 to 128 bytes without control characters. A thread's name is the pool's name and a number.
-    /// Names are kept for the life of the process.
+    /// The name has 1 to 128 bytes and no control characters. A thread is named after the pool,
+    /// with a number. Names are kept for the life of the process.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// Sets the number of workers: `4` is a fixed number, `1..=8` an elastic one. Default: the number
-    /// of processors, which suits jobs that compute.
+    /// Sets the number of workers: `4` is a fixed number, `1..=8` an elastic one. Default: the
+    /// number of processors, which suits CPU-bound jobs.
     ///
-    /// An elastic pool starts a worker when a job is submitted, no worker is idle and there are fewer
-    /// than the maximum. It ends workers that have been idle for
+    /// An elastic pool starts a worker when a job is submitted, no worker is idle and there are
+    /// fewer than the maximum. It ends workers that have been idle for
     /// [`idle_timeout`](Self::idle_timeout), down to the minimum.
     pub fn workers(mut self, workers: impl Into<WorkerCount>) -> Self {
         self.workers = workers.into();
         self
     }
 
-    /// Sets how long a worker above the minimum sleeps before it ends. Default: 10 s, so that threads
-    /// are kept between two bursts.
+    /// Sets how long a worker above the minimum sleeps before it ends. Default: 10 s, so that
+    /// threads are kept between two bursts.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.config.idle_timeout = timeout;
         self
     }
 
-    /// Sets how many jobs can wait, of each priority; at most 2²⁴. Default: 1024, enough for a burst.
-    /// Takes 64 bytes a job, allocated when the pool is built. Jobs that have ended, cancelled or run by
-    /// the thread that waits for them, do not count.
+    /// Sets how many jobs of each priority can wait; at most 2²⁴. Default: 1024, enough for a
+    /// burst.
+    ///
+    /// The queue takes 64 bytes per job, which are allocated when the pool is built. Jobs that
+    /// ended while they were queued do not count: jobs that were cancelled, or run by the thread
+    /// that waits for their result.
     pub fn queue_capacity(mut self, jobs: usize) -> Self {
         self.queue_capacity = jobs;
         self
@@ -237,64 +244,67 @@ impl WorkerPoolBuilder {
         self
     }
 
-    /// Sets how many jobs may run one inside the other, in the calls that submit them; at most 128.
-    /// Default: 16, far from the end of any stack. Deeper jobs are rejected.
+    /// Sets how deeply jobs that run inside the calls that submit them may be nested; at most 128.
+    /// Default: 16, far below the depth that overflows a stack. Deeper jobs are rejected.
     pub fn max_inline_depth(mut self, depth: u32) -> Self {
         self.config.max_inline_depth = depth;
         self
     }
 
-    /// Gives each [priority](WorkerPool::priority) a queue of its own. By default all jobs share one
-    /// queue and priorities have no effect.
+    /// Gives each [priority](WorkerPool::priority) a queue of its own. By default all jobs share
+    /// one queue and priorities have no effect.
     pub fn priorities(mut self) -> Self {
         self.priorities = true;
         self
     }
 
-    /// Sheds jobs while the queue is standing, as CoDel detects it: if for `interval` no job waited for
-    /// less than `target`, jobs that have waited for more than twice `target` are shed. Off by default.
+    /// Sheds jobs while CoDel detects a standing queue: a queue in which, for a whole `interval`,
+    /// no job waited for less than `target`. Jobs that have waited for more than twice `target` are
+    /// then shed. Off by default.
     ///
-    /// A target far below the duration of a job sheds what could have been served. Costs two clock
-    /// readings a job.
+    /// A target far below the duration of a job sheds jobs that could have run in time. Costs two
+    /// clock readings per job.
     pub fn codel(mut self, target: Duration, interval: Duration) -> Self {
         self.codel = Some((target, interval));
         self
     }
 
-    /// Sets [`codel`](Self::codel) with a target of 5 ms and an interval of 100 ms, the recommendation
-    /// of [RFC 8289](https://www.rfc-editor.org/rfc/rfc8289).
+    /// Enables [`codel`](Self::codel) with a target of 5 ms and an interval of 100 ms, as
+    /// recommended by [RFC 8289](https://www.rfc-editor.org/rfc/rfc8289).
     pub fn shed_standing_queue(self) -> Self {
         self.codel(CoDel::TARGET, CoDel::INTERVAL)
     }
 
-    /// Sets the size of a worker's stack in bytes. Default: the standard library's.
+    /// Sets the stack size of a worker thread in bytes. Default: that of the standard library.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.config.stack_size = Some(bytes);
         self
     }
 
-    /// Sets a function that each worker calls before its first job. Its panic is ignored.
+    /// Sets a function that each worker calls before its first job. A panic of the function is
+    /// ignored.
     pub fn on_thread_start(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
         self.config.on_thread_start = Some(Box::new(hook));
         self
     }
 
-    /// Sets a function that each worker calls after its last job. Its panic is ignored.
+    /// Sets a function that each worker calls after its last job. A panic of the function is
+    /// ignored.
     pub fn on_thread_stop(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
         self.config.on_thread_stop = Some(Box::new(hook));
         self
     }
 
-    /// Sets a function that is called with the payload of each job that panics, on the thread that ran
-    /// it, before its handle is ready. Its own panic is ignored. The process's panic hook prints as
-    /// usual.
+    /// Sets a function that is called with the panic payload of each job that panics, on the thread
+    /// that ran the job, before the job's handle becomes ready. A panic of the function is ignored.
+    /// The panic hook of the process runs as usual.
     pub fn on_panic(mut self, hook: impl Fn(&(dyn Any + Send)) + Send + Sync + 'static) -> Self {
         self.config.on_panic = Some(Box::new(hook));
         self
     }
 
-    /// Sets how the pool shuts down when its last handle is dropped. Default:
-    /// [`Shutdown::drain`], so that no accepted job is lost.
+    /// Sets how the pool shuts down when its last handle is dropped. Default: [`Shutdown::drain`],
+    /// so that no accepted job is lost.
     pub fn on_drop(mut self, shutdown: Shutdown) -> Self {
         self.config.on_drop = shutdown;
         self
@@ -313,13 +323,13 @@ impl WorkerPoolBuilder {
         self
     }
 
-    /// Builds the pool and starts the minimum number of workers. If some of them cannot be started, the
-    /// pool has the others.
+    /// Builds the pool and starts the minimum number of workers. If only some of them can be
+    /// started, the pool is built with those.
     ///
     /// # Errors
     ///
-    /// The first setting that is out of range; `queue_capacity` if the memory cannot be allocated; or
-    /// `workers` if the system cannot start a thread.
+    /// Returns an error that names the first setting that is out of range, `queue_capacity` if the
+    /// memory cannot be allocated, or `workers` if the system cannot start a thread.
     pub fn build(self) -> Result<WorkerPool, ConfigError> {
         let name = policy::name(&self.name)?;
         self.validate()?;

@@ -6,7 +6,7 @@ use crate::time::{Clock, Instant};
 
 const POLICY: &str = "worker_pool";
 
-/// Something that an operator may want to know.
+/// An event that a pool reports to its observer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum PoolEvent {
     /// A job panicked.
@@ -38,7 +38,7 @@ impl PoolEvent {
     }
 }
 
-/// An event with the figures of its moment.
+/// An event with the state of the pool at its time.
 #[derive(Clone, Copy)]
 struct Emitted {
     event: PoolEvent,
@@ -48,7 +48,7 @@ struct Emitted {
     queued: usize,
 }
 
-/// Reports events in the order in which they were committed, outside every lock of the pool.
+/// The reporter of a pool's events, in commit order and outside every lock of the pool.
 pub(crate) struct Emitter {
     name: &'static str,
     observer: Option<PlainArc<dyn Observer>>,

@@ -17,10 +17,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-/// The closure, then its result: all that a job and its handle share, in one allocation.
+/// The state that a job and its handle share, in one allocation: the closure, and later its result.
 ///
-/// The closure is stored here and not in the queued job, so that the handle can take it: to cancel the
-/// job, or to run it on a worker that waits for it.
+/// The closure is stored here and not in the queued job, so that the handle can take it: to cancel
+/// the job, or to run it on a worker that waits for it.
 pub(crate) struct JobCell<F, T> {
     state: Mutex<CellState<F, T>>,
     deadline: Deadline,
@@ -28,7 +28,7 @@ pub(crate) struct JobCell<F, T> {
 
 struct CellState<F, T> {
     stage: Stage<F, T>,
-    /// Of the task or thread that waits for the result.
+    /// The waker of the task or thread that waits for the result.
     waker: Option<Waker>,
     cancelled: bool,
 }
@@ -58,7 +58,7 @@ impl<F, T> JobCell<F, T> {
         PlainArc::new(Self { state: Mutex::new(state), deadline })
     }
 
-    /// Takes the closure to run it. Fails if that has been done, or the job has ended.
+    /// Takes the closure in order to run it. Fails if the job has already begun or ended.
     fn begin(&self) -> Result<F, JobEnd> {
         let mut state = self.state.lock();
         match mem::replace(&mut state.stage, Stage::Running) {
@@ -96,7 +96,7 @@ impl<F, T> JobCell<F, T> {
         end
     }
 
-    /// Ends a job that has not begun with an error, and returns its closure.
+    /// Ends the job with an error if it has not begun, and returns its closure.
     pub(crate) fn fail(&self, error: JobError) -> Option<F> {
         let cancelled = matches!(error, JobError::Cancelled);
         let mut state = self.state.lock();
@@ -119,8 +119,8 @@ impl<F, T> JobCell<F, T> {
         matches!(self.state.lock().stage, Stage::Queued(_))
     }
 
-    /// Whether the deadline has passed. A clock that panics cancels the job: the worker that asks waits
-    /// for it, and may be the only one.
+    /// Returns whether the deadline has passed. If the clock panics, the job is cancelled, because
+    /// the calling worker waits for the job and may be the only worker of the pool.
     fn has_expired(&self, context: &RunContext<'_>) -> bool {
         if self.deadline == Deadline::NEVER {
             return false;
@@ -134,27 +134,27 @@ impl<F, T> JobCell<F, T> {
     }
 }
 
-/// Wakers are user code: their panic must not end the job, or the worker.
+/// Calls a waker. Wakers are user code: a panic of one must end neither the job nor the worker.
 fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {
         quietly(|| waker.wake());
     }
 }
 
-/// A [`JobCell`] as its handle sees it, without the type of the closure.
+/// A [`JobCell`] as its handle uses it, with the type of the closure erased.
 trait ErasedCell<T>: Send + Sync {
     fn poll(&self, waker: &Waker) -> Poll<Result<T, JobError>>;
     fn try_take(&self) -> Option<Result<T, JobError>>;
     fn is_finished(&self) -> bool;
     fn cancel(&self) -> bool;
-    /// Runs the job on the current thread, a worker, if it has not begun.
+    /// Runs the job on the current thread, which is a worker, if the job has not begun.
     fn help(&self, context: &RunContext<'_>);
 }
 
 impl<F: FnOnce() -> T + Send, T: Send> ErasedCell<T> for JobCell<F, T> {
     fn poll(&self, waker: &Waker) -> Poll<Result<T, JobError>> {
-        // Cloning and dropping a waker runs user code, so both happen outside the lock. The guard is
-        // declared after the waker, and so is dropped before it.
+        // Cloning and dropping a waker runs user code, so both happen outside the lock. The guard
+        // is declared after the waker, and so is dropped before it.
         let mut waker = Some(waker.clone());
         let mut state = self.state.lock();
         if let Some(result) = state.stage.take_result() {
@@ -187,7 +187,7 @@ impl<F: FnOnce() -> T + Send, T: Send> ErasedCell<T> for JobCell<F, T> {
                 });
             }
             match self.run(|payload| context.record_panic(payload)) {
-                // Counted when the queue reaches it.
+                // A cancelled job is counted when it is taken from the queue.
                 JobEnd::Cancelled => JobEnd::Counted,
                 end => end,
             }
@@ -195,8 +195,8 @@ impl<F: FnOnce() -> T + Send, T: Send> ErasedCell<T> for JobCell<F, T> {
     }
 }
 
-/// The queued half of a job that has a handle. Dropped without having been run or discarded, it cancels
-/// the job, so that the handle becomes ready.
+/// The queued half of a job that has a handle. If it is dropped without having been run or
+/// discarded, the job is cancelled, so that the handle becomes ready.
 pub(crate) struct TrackedJob<F, T>(Option<PlainArc<JobCell<F, T>>>);
 
 impl<F, T> TrackedJob<F, T> {
@@ -250,12 +250,14 @@ impl<F: FnOnce() -> T + Send, T: Send> Run for TrackedJob<F, T> {
 
 /// A handle to the result of a [spawned](super::WorkerPool::spawn) job.
 ///
-/// It is a future of the result; threads use [`join_blocking`](Self::join_blocking). It always becomes
-/// ready: with the result, or with the [`JobError`] that says why there is none. Dropping the handle
-/// detaches the job, which runs all the same.
+/// The handle is a future of the result; outside async code, use
+/// [`join_blocking`](Self::join_blocking). The handle always becomes ready, with the result or with
+/// a [`JobError`] that gives the reason why there is none. Dropping the handle detaches the job,
+/// which still runs.
 ///
 /// On a worker of the same pool, use `join_blocking`: it runs the job if no worker has begun it. An
-/// executor that blocks the worker until this future is ready does not do that, and may wait forever.
+/// executor that blocks the worker until this future is ready does not run the job, and may wait
+/// forever.
 ///
 /// # Examples
 ///
@@ -291,18 +293,18 @@ impl<T: Send + 'static> JobHandle<T> {
 }
 
 impl<T> JobHandle<T> {
-    /// Blocks the thread until the result is there, and returns it.
+    /// Blocks the thread until the job has ended, and returns its result.
     ///
-    /// On a worker of the same pool it runs the job itself if no worker has begun it. So jobs can wait
-    /// for jobs of their own pool, however few workers it has.
+    /// On a worker of the same pool it runs the job itself if no worker has begun it. So a job can
+    /// wait for other jobs of its pool, even if the pool has one worker.
     ///
     /// # Errors
     ///
-    /// The reason why the job gave no result.
+    /// Returns the reason why the job has no result.
     ///
     /// # Panics
     ///
-    /// If the handle has been ready as a future.
+    /// Panics if the handle was polled as a future and has returned its result.
     pub fn join_blocking(self) -> Result<T, JobError> {
         if let Some(result) = self.take_or_help() {
             return result;
@@ -310,10 +312,10 @@ impl<T> JobHandle<T> {
         block_on(self)
     }
 
-    /// Blocks the thread until the result is there, for at most `timeout`.
+    /// Blocks the thread until the job has ended, for at most `timeout`.
     ///
-    /// On a worker of the same pool it runs the job itself if no worker has begun it, however long that
-    /// takes.
+    /// On a worker of the same pool it runs the job itself if no worker has begun it, however long
+    /// that takes.
     ///
     /// ```
     /// # let pool = mainstay::worker_pool::WorkerPool::new();
@@ -327,11 +329,11 @@ impl<T> JobHandle<T> {
     ///
     /// # Errors
     ///
-    /// The handle, if the job has not ended in time.
+    /// Returns the handle if the job has not ended in time.
     ///
     /// # Panics
     ///
-    /// If the handle has been ready as a future.
+    /// Panics if the handle was polled as a future and has returned its result.
     pub fn join_blocking_timeout(mut self, timeout: Duration) -> Result<Result<T, JobError>, Self> {
         if let Some(result) = self.take_or_help() {
             return Ok(result);
@@ -339,11 +341,12 @@ impl<T> JobHandle<T> {
         block_on_timeout(&mut self, timeout).ok_or(self)
     }
 
-    /// Returns the result if it is there.
+    /// Returns the result if the job has ended.
     ///
     /// # Errors
     ///
-    /// The handle, if the job has not ended, or if the handle has been ready as a future.
+    /// Returns the handle if the job has not ended, or if the handle was polled as a future and has
+    /// returned its result.
     pub fn try_join(self) -> Result<Result<T, JobError>, Self> {
         self.cell.try_take().ok_or(self)
     }
@@ -353,8 +356,9 @@ impl<T> JobHandle<T> {
         self.cell.is_finished()
     }
 
-    /// Cancels the job if it has not begun; its result is then [`JobError::Cancelled`]. Returns whether
-    /// this call cancelled it. What the job captured is dropped before this returns.
+    /// Cancels the job if it has not begun; its result is then [`JobError::Cancelled`]. Returns
+    /// `true` if this call cancelled the job. The captures of the job are dropped before this
+    /// method returns.
     pub fn cancel(&self) -> bool {
         let cancelled = self.cell.cancel();
         if cancelled {
@@ -381,7 +385,7 @@ impl<T> Future for JobHandle<T> {
 
     /// # Panics
     ///
-    /// If polled again after it was ready.
+    /// Panics if the handle is polled again after it was ready.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.cell.poll(cx.waker())
     }

@@ -1,8 +1,9 @@
 //! A worker pool: runs jobs on a fixed set of threads, behind a bounded queue.
 //!
-//! A thread for every job is expensive, and without a limit all jobs become slow under overload. A pool
-//! limits the number of threads and of waiting jobs. This one also defines what happens when the queue
-//! is full, when jobs panic, wait for each other or start too late, and when the program ends.
+//! A thread for every job is expensive, and without a limit all jobs become slow under overload. A
+//! pool limits the number of threads and of waiting jobs. This pool also defines what happens when
+//! the queue is full, when jobs panic, wait for each other or start too late, and when the program
+//! ends.
 //!
 //! # Examples
 //!
@@ -25,55 +26,59 @@
 //!
 //! # How it works
 //!
-//! *Submitting* queues a job; *spawning* queues one and returns a [`JobHandle`] to its result. Both come
-//! in the same forms, which differ in what they do while the queue is full:
+//! *Submitting* queues a job; *spawning* queues one and returns a [`JobHandle`] to its result. Both
+//! have the same variants, which differ in what they do while the queue is full:
 //!
 //! | full queue | without result | with result |
 //! |---|---|---|
 //! | returns the job | [`try_submit`](WorkerPool::try_submit) | [`try_spawn`](WorkerPool::try_spawn) |
 //! | waits as a future | [`submit`](WorkerPool::submit), [`submit_timeout`](WorkerPool::submit_timeout) | [`spawn`](WorkerPool::spawn), [`spawn_timeout`](WorkerPool::spawn_timeout) |
 //! | blocks the thread | [`submit_blocking`](WorkerPool::submit_blocking), [`submit_blocking_timeout`](WorkerPool::submit_blocking_timeout) | [`spawn_blocking`](WorkerPool::spawn_blocking), [`spawn_blocking_timeout`](WorkerPool::spawn_blocking_timeout) |
-//! | waits, and for the result too | | [`call`](WorkerPool::call), [`call_blocking`](WorkerPool::call_blocking) |
+//! | waits, and then for the result | | [`call`](WorkerPool::call), [`call_blocking`](WorkerPool::call_blocking) |
 //! | applies the [overflow rule](OverflowRule) | [`execute`](WorkerPool::execute) | |
 //! | the caller runs the job | [`scope`](WorkerPool::scope) | [`map`](WorkerPool::map) |
 //!
 //! [`priority`](WorkerPool::priority) and [`start_timeout`](WorkerPool::start_timeout) return views of
 //! the pool with the same methods.
 //!
-//! **Jobs that submit jobs.** A job may submit to its own pool, and wait for the result, even if the
-//! pool has one worker. A worker never waits for its own pool's queue: the job runs inside the call,
-//! nested up to [`max_inline_depth`](WorkerPoolBuilder::max_inline_depth) and rejected beyond that.
-//! [`join_blocking`](JobHandle::join_blocking), `scope` and `map` run jobs that no worker has begun.
-//! This does not extend to other waits. A job that waits for another pool, or an executor that blocks a
-//! worker until a handle is ready, holds a worker; if all workers wait for each other in this way, for
-//! example those of two pools whose jobs wait for each other, they wait forever.
+//! **Jobs that submit jobs.** A job may submit to its own pool, and wait for the result, even if
+//! the pool has one worker. A worker never waits for its own pool's queue: the job runs inside the
+//! call, nested up to [`max_inline_depth`](WorkerPoolBuilder::max_inline_depth) and rejected beyond
+//! that. [`join_blocking`](JobHandle::join_blocking), `scope` and `map` run jobs that no worker has
+//! begun. Other waits are not covered. A job that waits for another pool, or an executor that
+//! blocks a worker until a handle is ready, occupies a worker. If all workers wait for each other
+//! in this way, for example in two pools whose jobs wait for each other, they wait forever.
 //!
 //! # States
 //!
 #![doc = include_str!("workers.svg")]
 //!
-//! Of all workers without work at most one searches; the others sleep. While one searches, submitting
-//! makes no system call. The worker that fell asleep last is woken first. An elastic pool (see
-//! [`workers`](WorkerPoolBuilder::workers)) starts a worker when none is idle. If the system cannot
-//! start a thread, the pool continues with those that it has, until it is [resized](WorkerPool::resize).
+//! At most one idle worker searches the queue; the others sleep. While a worker searches,
+//! submitting makes no system call. The worker that went to sleep last is woken first. An elastic
+//! pool (see [`workers`](WorkerPoolBuilder::workers)) starts a worker when none is idle. If the
+//! system cannot start a thread, the pool continues with those that it has, until it is
+//! [resized](WorkerPool::resize).
 //!
 //! # Overload
 //!
-//! The capacity of the queue limits how many jobs wait, not for how long. Three settings limit the wait.
-//! They are applied when a worker takes a job, so that a job that is dropped costs nearly nothing:
+//! The capacity of the queue limits how many jobs wait, not for how long. Three settings limit the
+//! wait. They are applied when a worker takes a job, so that a job that is dropped costs nearly
+//! nothing:
 //!
-//! * a **[start timeout](WorkerPool::start_timeout)** drops jobs whose result comes too late;
-//! * **[shedding](WorkerPoolBuilder::shed_standing_queue)** cuts a queue that has been long for 100 ms
-//!   to twice the target delay. Timeouts alone keep an overloaded queue at the length at which every job
-//!   starts just before its deadline;
-//! * **[priorities](WorkerPoolBuilder::priorities)** run urgent jobs first, without starving the others.
+//! * a **[start timeout](WorkerPool::start_timeout)** drops jobs that have not started in time;
+//! * **[shedding](WorkerPoolBuilder::shed_standing_queue)** drops jobs that have waited for more
+//!   than twice the target delay, once the queue has been above the target for 100 ms. Timeouts
+//!   alone keep an overloaded queue at the length at which every job starts just before its
+//!   deadline;
+//! * **[priorities](WorkerPoolBuilder::priorities)** run urgent jobs first, without starving the
+//!   others.
 //!
 //! # Shutdown
 //!
-//! [`shutdown`](WorkerPool::shutdown) runs the queued jobs, or hands back those without a handle and ends
-//! the other handles. It takes a timeout, and on a worker of the pool it does not wait. When the
-//! last `WorkerPool` is dropped, the pool shuts down as [`on_drop`](WorkerPoolBuilder::on_drop) says.
-//! Every job handle becomes ready in every case.
+//! [`shutdown`](WorkerPool::shutdown) runs the queued jobs, or returns those without a handle and
+//! ends the others with an error. It accepts a timeout. On a worker of the pool it does not wait.
+//! When the last `WorkerPool` is dropped, the pool shuts down as
+//! [`on_drop`](WorkerPoolBuilder::on_drop) specifies. Every job handle becomes ready in every case.
 //!
 //! # Observability
 //!
@@ -85,8 +90,9 @@
 //! # Panics
 //!
 //! A panic ends its job, not the worker. It is counted, passed to
-//! [`on_panic`](WorkerPoolBuilder::on_panic), and returned by the job's handle or scope. The same holds
-//! for captures that panic when they are dropped. Panics of hooks, observers and wakers are ignored.
+//! [`on_panic`](WorkerPoolBuilder::on_panic), and returned by the job's handle, or resumed by its
+//! scope. The same holds for captures that panic when they are dropped. Panics of hooks, observers
+//! and wakers are ignored.
 //!
 //! # Performance
 //!
@@ -95,7 +101,7 @@
 //! | a job of up to 48 bytes of captures, without a result | no allocation; one compare-and-swap to submit it, one to take it |
 //! | a larger job | one allocation |
 //! | a job with a result | one allocation, for the closure and the result |
-//! | a start timeout, or shedding | two clock readings a job |
+//! | a start timeout, or shedding | two clock readings per job |
 //! | waking a worker | a system call, if no worker searches and one sleeps |
 //! | a full queue with cancelled jobs | one search through the queue, which removes them |
 //! | measuring queue waits | two clock readings for one in 64 jobs |
@@ -150,9 +156,10 @@ use std::time::Duration;
 
 /// A pool of threads with a bounded queue. See the [module documentation](self).
 ///
-/// Cloning it creates another handle to the same pool. When the last one is dropped the pool shuts
-/// down as [`on_drop`](WorkerPoolBuilder::on_drop) says. By default that blocks until all queued jobs
-/// have run, also in async code: [shut down](Self::shutdown) where blocking is allowed, or set a timeout.
+/// Cloning a `WorkerPool` creates another handle to the same pool. When the last handle is dropped,
+/// the pool shuts down as [`on_drop`](WorkerPoolBuilder::on_drop) specifies. By default, dropping
+/// the last handle blocks until all queued jobs have run, even in async code. To avoid this, [shut
+/// the pool down](Self::shutdown) where blocking is allowed, or set a timeout in `on_drop`.
 pub struct WorkerPool {
     shared: PlainArc<Shared>,
 }
@@ -161,7 +168,7 @@ impl WorkerPool {
     /// Creates a pool with the default settings.
     ///
     /// # Panics
-    /// If the system cannot start a thread.
+    /// Panics if the system cannot start a thread.
     #[allow(clippy::new_without_default, clippy::must_use_candidate)] // Starts threads.
     pub fn new() -> Self {
         Self::builder().build().expect("the defaults are valid and a thread can be started")
@@ -177,7 +184,7 @@ impl WorkerPool {
         Submitter::new(&self.shared)
     }
 
-    /// Returns a view whose jobs have a priority, if the pool has
+    /// Returns a view of the pool whose jobs have a priority, if the pool has
     /// [priorities](WorkerPoolBuilder::priorities).
     ///
     /// ```
@@ -190,8 +197,8 @@ impl WorkerPool {
         self.submitter().priority(priority)
     }
 
-    /// Returns a view whose jobs are dropped if they have not begun within `timeout` of their
-    /// submission. A job that has begun is not interrupted.
+    /// Returns a view of the pool whose jobs are dropped if they have not begun within `timeout` of
+    /// their submission. A job that has begun is not interrupted.
     ///
     /// ```
     /// # let pool = mainstay::worker_pool::WorkerPool::new();
@@ -203,8 +210,8 @@ impl WorkerPool {
         self.submitter().start_timeout(timeout)
     }
 
-    /// Returns a view whose jobs are dropped if they have not begun by `deadline`, which is an instant
-    /// of the pool's clock.
+    /// Returns a view of the pool whose jobs are dropped if they have not begun by `deadline`,
+    /// which is an instant of the pool's clock.
     ///
     /// ```
     /// # let pool = mainstay::worker_pool::WorkerPool::new();
@@ -225,17 +232,17 @@ impl WorkerPool {
     /// ```
     ///
     /// # Errors
-    /// The job, with [`QueueFull`](crate::error::Reason::QueueFull) (also if a thread that takes a job
-    /// out has lost its processor) or [`ShutDown`](crate::error::Reason::ShutDown).
+    /// Returns the job with [`QueueFull`](crate::error::Reason::QueueFull), also if a thread that
+    /// was taking a job out was preempted, or with [`ShutDown`](crate::error::Reason::ShutDown).
     #[inline]
     pub fn try_submit<F: FnOnce() + Send + 'static>(&self, job: F) -> Result<(), SubmitError<F>> {
         self.submitter().try_submit(job)
     }
 
-    /// Submits a job, waiting while the queue is full. Submissions that wait are served in order.
+    /// Submits a job, waiting while the queue is full. Waiting submissions are woken in FIFO order.
     ///
-    /// The future fails with [`ShutDown`](crate::error::Reason::ShutDown) and the job if the pool is
-    /// shut down. On a worker of this pool it [runs the job](self#how-it-works), and fails with
+    /// The future fails with [`ShutDown`](crate::error::Reason::ShutDown) and the job if the pool
+    /// is shut down. On a worker of this pool it [runs the job](self#how-it-works), and fails with
     /// [`QueueFull`](crate::error::Reason::QueueFull) if that is nested too deep.
     ///
     /// ```
@@ -251,8 +258,8 @@ impl WorkerPool {
         self.submitter().submit(job)
     }
 
-    /// [`submit`](Self::submit), waiting for at most `timeout`. The future then fails with
-    /// [`QueueTimeout`](crate::error::Reason::QueueTimeout).
+    /// Submits a job like [`submit`](Self::submit), but waits for at most `timeout`. The future
+    /// then fails with [`QueueTimeout`](crate::error::Reason::QueueTimeout).
     pub fn submit_timeout<F>(&self, job: F, timeout: Duration) -> SubmitFuture<'_, F>
     where
         F: FnOnce() + Send + 'static,
@@ -260,9 +267,11 @@ impl WorkerPool {
         self.submitter().submit_timeout(job, timeout)
     }
 
-    /// Submits a job, blocking the thread while the queue is full. Waits even if the job's
-    /// [deadline](Self::start_timeout) passes; then the job is queued, and dropped when a worker takes
-    /// it. On a worker of this pool it does not wait but [runs the job](self#how-it-works).
+    /// Submits a job, blocking the thread while the queue is full.
+    ///
+    /// The call waits even after the job's [deadline](Self::start_timeout) has passed; the job is
+    /// then queued, and dropped when a worker takes it. On a worker of this pool the call does not
+    /// wait but [runs the job](self#how-it-works).
     ///
     /// ```
     /// # let pool = mainstay::worker_pool::WorkerPool::new();
@@ -270,8 +279,8 @@ impl WorkerPool {
     /// ```
     ///
     /// # Errors
-    /// The job, with [`ShutDown`](crate::error::Reason::ShutDown); on a worker of this pool also with
-    /// [`QueueFull`](crate::error::Reason::QueueFull), if nested too deep.
+    /// Returns the job with [`ShutDown`](crate::error::Reason::ShutDown), or on a worker of this
+    /// pool with [`QueueFull`](crate::error::Reason::QueueFull) if calls are nested too deep.
     pub fn submit_blocking<F>(&self, job: F) -> Result<(), SubmitError<F>>
     where
         F: FnOnce() + Send + 'static,
@@ -279,10 +288,12 @@ impl WorkerPool {
         self.submitter().submit_blocking(job)
     }
 
-    /// [`submit_blocking`](Self::submit_blocking), waiting for at most `timeout`.
+    /// Submits a job like [`submit_blocking`](Self::submit_blocking), but waits for at most
+    /// `timeout`.
     ///
     /// # Errors
-    /// As there, and [`QueueTimeout`](crate::error::Reason::QueueTimeout).
+    /// Returns the errors of [`submit_blocking`](Self::submit_blocking), and
+    /// [`QueueTimeout`](crate::error::Reason::QueueTimeout) after `timeout`.
     pub fn submit_blocking_timeout<F>(
         &self,
         job: F,
@@ -303,7 +314,7 @@ impl WorkerPool {
     /// ```
     ///
     /// # Errors
-    /// As [`try_submit`](Self::try_submit).
+    /// Returns the errors of [`try_submit`](Self::try_submit).
     pub fn try_spawn<F, T>(&self, job: F) -> Result<JobHandle<T>, SubmitError<F>>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -312,8 +323,8 @@ impl WorkerPool {
         self.submitter().try_spawn(job)
     }
 
-    /// Spawns a job, waiting while the queue is full. The future yields the handle to the job's result,
-    /// and fails as that of [`submit`](Self::submit).
+    /// Spawns a job, waiting while the queue is full. The future yields the handle to the job's
+    /// result. It has the errors of [`submit`](Self::submit).
     ///
     /// ```
     /// # let pool = mainstay::worker_pool::WorkerPool::new();
@@ -333,8 +344,8 @@ impl WorkerPool {
         self.submitter().spawn(job)
     }
 
-    /// [`spawn`](Self::spawn), waiting for at most `timeout`. The future then fails with
-    /// [`QueueTimeout`](crate::error::Reason::QueueTimeout).
+    /// Spawns a job like [`spawn`](Self::spawn), but waits for at most `timeout`. The future then
+    /// fails with [`QueueTimeout`](crate::error::Reason::QueueTimeout).
     pub fn spawn_timeout<F, T>(&self, job: F, timeout: Duration) -> SpawnFuture<'_, F, T>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -343,7 +354,8 @@ impl WorkerPool {
         self.submitter().spawn_timeout(job, timeout)
     }
 
-    /// Spawns a job, blocking the thread while the queue is full, and returns the handle to its result.
+    /// Spawns a job, blocking the thread while the queue is full, and returns the handle to its
+    /// result.
     ///
     /// ```
     /// # let pool = mainstay::worker_pool::WorkerPool::new();
@@ -352,7 +364,7 @@ impl WorkerPool {
     /// ```
     ///
     /// # Errors
-    /// As [`submit_blocking`](Self::submit_blocking).
+    /// Returns the errors of [`submit_blocking`](Self::submit_blocking).
     pub fn spawn_blocking<F, T>(&self, job: F) -> Result<JobHandle<T>, SubmitError<F>>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -361,10 +373,11 @@ impl WorkerPool {
         self.submitter().spawn_blocking(job)
     }
 
-    /// [`spawn_blocking`](Self::spawn_blocking), waiting for at most `timeout`.
+    /// Spawns a job like [`spawn_blocking`](Self::spawn_blocking), but waits for at most `timeout`.
     ///
     /// # Errors
-    /// As there, and [`QueueTimeout`](crate::error::Reason::QueueTimeout).
+    /// Returns the errors of [`spawn_blocking`](Self::spawn_blocking), and
+    /// [`QueueTimeout`](crate::error::Reason::QueueTimeout) after `timeout`.
     pub fn spawn_blocking_timeout<F, T>(
         &self,
         job: F,
@@ -377,12 +390,12 @@ impl WorkerPool {
         self.submitter().spawn_blocking_timeout(job, timeout)
     }
 
-    /// Submits a job, and applies the pool's [overflow rule](WorkerPoolBuilder::when_full) if the queue
-    /// is full. No other method applies it.
+    /// Submits a job, and applies the pool's [overflow rule](WorkerPoolBuilder::when_full) if the
+    /// queue is full. No other method applies it.
     ///
     /// # Errors
-    /// The job, with [`QueueFull`](crate::error::Reason::QueueFull) if it was neither queued nor run, or
-    /// with [`ShutDown`](crate::error::Reason::ShutDown).
+    /// Returns the job with [`QueueFull`](crate::error::Reason::QueueFull) if it was neither queued
+    /// nor run, or with [`ShutDown`](crate::error::Reason::ShutDown).
     #[inline]
     pub fn execute<F: FnOnce() + Send + 'static>(&self, job: F) -> Result<(), SubmitError<F>> {
         self.submitter().execute(job)
@@ -390,8 +403,9 @@ impl WorkerPool {
 
     /// Spawns a job, waiting while the queue is full, and waits for its result.
     ///
-    /// On a worker of this pool, await it in tasks only: an executor that blocks the worker until it is
-    /// ready may wait forever. [`call_blocking`](Self::call_blocking) runs the job instead.
+    /// On a worker of this pool, do not block on the future: an executor that blocks the worker
+    /// until the future is ready may wait forever. Use [`call_blocking`](Self::call_blocking)
+    /// there, which runs the job if no worker has begun it.
     ///
     /// ```
     /// # let pool = mainstay::worker_pool::WorkerPool::new();
@@ -410,10 +424,11 @@ impl WorkerPool {
         self.submitter().call(job)
     }
 
-    /// Spawns a job, blocking the thread while the queue is full, and until its result is there.
+    /// Spawns a job, blocking the thread while the queue is full and until the job has ended, and
+    /// returns its result.
     ///
     /// # Errors
-    /// The reason why there is no result.
+    /// Returns the reason why there is no result.
     pub fn call_blocking<F, T>(&self, job: F) -> Result<T, JobError>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -422,8 +437,8 @@ impl WorkerPool {
         self.submitter().call_blocking(job)
     }
 
-    /// Calls `body`, which may spawn jobs that borrow from its surroundings, and returns when all of
-    /// them have ended. The calling thread runs jobs that no worker has begun.
+    /// Calls `body`, which may spawn jobs that borrow from its surroundings, and returns when all
+    /// of them have ended. The calling thread runs jobs that no worker has begun.
     ///
     /// ```
     /// # let pool = mainstay::worker_pool::WorkerPool::new();
@@ -438,7 +453,8 @@ impl WorkerPool {
     /// ```
     ///
     /// # Panics
-    /// If `body` or a job panics, after all jobs have ended; with the payload of the first panic.
+    /// Panics if `body` or a job panics, after all jobs have ended, with the payload of the first
+    /// panic.
     pub fn scope<'env, R>(
         &'env self,
         body: impl for<'scope> FnOnce(WorkerPoolScope<'scope, 'env>) -> R,
@@ -446,8 +462,8 @@ impl WorkerPool {
         inline::scope::scope(&self.shared, body)
     }
 
-    /// Applies `function` to each item, on all workers, and returns an iterator over the results in the
-    /// order of the items.
+    /// Applies `function` to each item, on all workers, and returns an iterator over the results in
+    /// the order of the items.
     ///
     /// ```
     /// # let pool = mainstay::worker_pool::WorkerPool::new();
@@ -463,11 +479,12 @@ impl WorkerPool {
         WorkerPoolMap::new(&self.shared, items.into_iter(), function)
     }
 
-    /// Changes the number of workers: `4` is a fixed number, `1..=8` an elastic one. Surplus workers end
-    /// after their current job.
+    /// Changes the number of workers: `4` is a fixed number, `1..=8` an elastic one. Surplus
+    /// workers end after their current job.
     ///
     /// # Errors
-    /// If the number is out of range, or if workers must be started and no thread can be.
+    /// Returns an error if the number is out of range, or if workers must be started and no thread
+    /// can be started.
     pub fn resize(&self, workers: impl Into<WorkerCount>) -> Result<(), ConfigError> {
         let workers = workers.into().validate()?;
         let WorkerCount { min, max } = workers;
@@ -476,8 +493,9 @@ impl WorkerPool {
         started.map_err(|_| ConfigError::new("workers", workers, config::THREADS_ACCEPTED))
     }
 
-    /// Shuts the pool down: no job is accepted any more, and queued jobs are run or handed back. Waits
-    /// for the workers to end, except on one of them. Can be called again, with another timeout.
+    /// Shuts the pool down: no further job is accepted, and queued jobs are run or returned in the
+    /// report. Waits until the workers have ended or the timeout has passed; on a worker of the
+    /// pool it does not wait. Can be called again with another timeout.
     pub fn shutdown(&self, shutdown: Shutdown) -> ShutdownReport {
         shutdown::shut_down(&self.shared, shutdown)
     }
@@ -487,7 +505,8 @@ impl WorkerPool {
         self.shared.queue.jobs.is_closed()
     }
 
-    /// Returns the current figures. Takes two locks that idle workers take.
+    /// Returns the current state of the pool and its counters. Takes two locks that idle workers
+    /// also take.
     pub fn snapshot(&self) -> WorkerPoolSnapshot {
         WorkerPoolSnapshot::of(&self.shared)
     }

@@ -1,4 +1,4 @@
-//! What can be run by a worker: the trait of queued work, and wrappers that carry its limits.
+//! The trait of work that a worker can run, and wrappers that carry its time limits.
 
 use super::error::JobError;
 use super::events::PoolEvent;
@@ -10,37 +10,38 @@ use crate::time::{Deadline, Instant};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Something that a worker runs, or discards with a reason.
+/// Work that a worker runs, or discards with a reason.
 pub(crate) trait Run: Send {
-    /// Runs it. May panic: then it has ended with that panic.
+    /// Runs the work. If this panics, the work has ended with that panic.
     fn run(self, context: &RunContext<'_>) -> JobEnd;
 
-    /// Discards it. May panic if dropping its captures does; it is discarded all the same.
+    /// Discards the work. Panics if dropping its captures panics; the work is discarded
+    /// nevertheless.
     fn discard(self, reason: DiscardReason) -> JobEnd;
 
-    /// Looks at it while it is queued. Must not run user code.
+    /// Returns the state of the work while it is queued. Must not run user code.
     fn queued_state(&self) -> QueuedState;
 }
 
-/// What queued work is waiting for.
+/// The state of queued work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum QueuedState {
-    /// A worker. There is no handle.
+    /// The work waits for a worker, and has no handle.
     Detached,
-    /// A worker. A handle, a scope or a map waits for its end.
+    /// The work waits for a worker; a handle, a scope or a map waits for its end.
     Owned,
-    /// Nothing: the job has ended, cancelled or run by another thread.
+    /// The work has ended: it was cancelled, or run by another thread.
     Ended,
 }
 
-/// How a job ended, as it is counted.
+/// How a job ended, which selects the counter that is incremented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum JobEnd {
     Completed,
     Discarded(DiscardReason),
-    /// It had been cancelled by its handle before.
+    /// The job's handle cancelled it before a worker took it.
     Cancelled,
-    /// There was nothing left to do, or its end is counted already.
+    /// The job had already ended, or its end has already been counted.
     Counted,
 }
 
@@ -51,7 +52,7 @@ pub(crate) enum DiscardReason {
     Shed,
     QueueFull,
     ShutDown,
-    /// It was dropped while a panic of the pool's clock unwound.
+    /// The job was dropped because the clock of the pool panicked.
     Dropped,
 }
 
@@ -77,7 +78,7 @@ pub(crate) struct RunContext<'a> {
 }
 
 impl RunContext<'_> {
-    /// Runs a job and counts its end. A panic of the job stops here.
+    /// Runs a job and counts its end. Catches a panic of the job.
     #[inline(always)]
     pub(crate) fn run_counted(&self, job: impl FnOnce() -> JobEnd) {
         self.recorder.add_begun();
@@ -99,14 +100,14 @@ impl RunContext<'_> {
         self.pool.emit(PoolEvent::Panicked);
     }
 
-    /// Counts and reports a panic whose payload has no receiver.
+    /// Counts and reports a panic whose payload no handle receives.
     #[cold]
     pub(crate) fn record_escaped_panic(&self, payload: Payload) {
         self.record_panic(&*payload);
         drop_quietly(payload);
     }
 
-    /// Calls `discard`; its panic is counted and reported, and changes nothing about the end.
+    /// Calls `discard`. A panic is counted and reported; the job still ends as discarded.
     pub(crate) fn discard(
         &self,
         reason: DiscardReason,

@@ -1,4 +1,5 @@
-//! What all handles, views and workers of one pool share, and how the last handle ends it.
+//! The state that the handles, views and workers of a pool share, and the shutdown by the last
+//! handle.
 
 use super::config::Config;
 use super::events::{Emitter, PoolEvent};
@@ -18,18 +19,18 @@ use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 
-/// The shared part of a pool.
+/// The state that the handles, views and workers of a pool share.
 pub(crate) struct Shared {
     pub(crate) id: PoolId,
     pub(crate) queue: Queue<Job>,
     pub(crate) config: Config,
     pub(crate) name: &'static str,
     pub(crate) clock: Clock,
-    /// One for each priority: the delay of urgent jobs says nothing about that of others.
+    /// One for each priority, because urgent jobs wait for less time than the others.
     pub(crate) codel: Option<[PlainMutex<CoDel>; 3]>,
     pub(crate) emitter: Emitter,
     pub(crate) queue_waits: WaitTimes,
-    /// Counts what other threads than workers do, and what workers had counted that have ended.
+    /// The counters of all threads that are not workers, plus those of workers that have ended.
     pub(crate) outside: Stats,
     pub(crate) worker_stats: PlainMutex<Vec<PlainArc<Stats>>>,
     /// The number of `WorkerPool` values. The pool shuts down when the last is dropped.
@@ -38,18 +39,18 @@ pub(crate) struct Shared {
     pub(crate) threads: PlainMutex<Vec<plain_thread::JoinHandle<()>>>,
 }
 
-// Every lock is released before user code runs, and panics of user code are caught: no panic leaves a
-// pool in a broken state.
+// Every lock is released before user code runs, and panics of user code are caught: no panic leaves
+// a pool in a broken state.
 impl UnwindSafe for Shared {}
 impl RefUnwindSafe for Shared {}
 
 impl Shared {
-    /// The context of threads that are not workers of the pool.
+    /// Returns the context for threads that are not workers of the pool.
     pub(crate) fn outside_context(&self) -> RunContext<'_> {
         RunContext { pool: self, recorder: Recorder::Shared(&self.outside), queue: None }
     }
 
-    /// Decides about a job that has `waited` in the queue of a priority.
+    /// Decides whether to run or shed a job that has `waited` in the queue of a priority.
     pub(crate) fn codel_verdict(&self, queue: usize, now: Instant, waited: Duration) -> Verdict {
         let Some(codel) = &self.codel else { return Verdict::Run };
         let is_last = self.queue.jobs.queue(queue).ring().is_empty();
@@ -63,8 +64,8 @@ impl Shared {
         verdict
     }
 
-    /// Reports an event to the observer. A panic of the observer or of the clock is ignored: it must
-    /// not end the job, or reach the caller, that caused the event.
+    /// Reports an event to the observer. A panic of the observer or of the clock is ignored: it
+    /// must neither end the job nor reach the caller that caused the event.
     #[cold]
     pub(crate) fn emit(&self, event: PoolEvent) {
         let figures = || (self.queue.idle.present().0, self.queue.jobs.len());
@@ -73,18 +74,18 @@ impl Shared {
 
     /// Calls `visit` with the counters of every thread.
     pub(crate) fn for_each_stats(&self, mut visit: impl FnMut(&Stats)) {
-        // Under the lock, so that a worker that ends is counted exactly once.
+        // The lock is held throughout, so that a worker that ends is counted exactly once.
         let worker_stats = self.worker_stats.lock();
         visit(&self.outside);
         worker_stats.iter().for_each(|stats| visit(stats));
     }
 }
 
-/// Removes jobs that have ended from a full queue. Returns `false` if there is none: then the queue is
-/// full of jobs that wait.
+/// Removes jobs that have ended from a full queue. Returns `false` if no job has ended, so that the
+/// queue is full of waiting jobs; otherwise the caller can try to push again.
 ///
-/// Takes time in proportion to the capacity, but only if a job has ended in the queue since the last
-/// time. Other threads find the queue busy meanwhile.
+/// Takes time proportional to the capacity, but only if a job has ended in the queue since the last
+/// call. In the meantime, other threads find the queue busy.
 #[cold]
 pub(crate) fn remove_ended_jobs(pool: &PlainArc<Shared>, queue: usize) -> bool {
     let Some(compaction) =
@@ -107,7 +108,7 @@ pub(crate) fn remove_ended_jobs(pool: &PlainArc<Shared>, queue: usize) -> bool {
     true
 }
 
-/// After a push that found a flag set: ensures that a worker looks for the job.
+/// Ensures that a worker searches the queue, after a push that found a flag set.
 #[cold]
 pub(crate) fn wake_after_push(pool: &PlainArc<Shared>) {
     if pool.queue.wake_after_push() {
@@ -115,7 +116,7 @@ pub(crate) fn wake_after_push(pool: &PlainArc<Shared>) {
     }
 }
 
-/// Ensures that a worker looks for what is in the queue.
+/// Ensures that a worker searches the queue.
 #[cold]
 pub(crate) fn wake_worker(pool: &PlainArc<Shared>) {
     if pool.queue.wake_worker() {
@@ -139,7 +140,8 @@ impl Clone for WorkerPool {
 
 impl Drop for WorkerPool {
     fn drop(&mut self) {
-        // Ordering: acquire and release, so that the last handle sees what the others did.
+        // Ordering: acquire and release, so that everything done through the other handles happens
+        // before the shutdown.
         if self.shared.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
             drop(self.shutdown(self.shared.config.on_drop));
         }

@@ -1,4 +1,4 @@
-//! Shutting a pool down.
+//! Shutdown of a pool: its options, its report and the jobs that it returns.
 
 use super::events::PoolEvent;
 use super::job::Job;
@@ -46,14 +46,16 @@ impl Shutdown {
         Self { queued_jobs: QueuedJobs::Run, timeout: None }
     }
 
-    /// Hands queued jobs back and waits for the running ones.
+    /// Returns the queued jobs that have no handle, ends the others with an error, and waits for
+    /// the running jobs.
     #[must_use]
     pub const fn cancel() -> Self {
         Self { queued_jobs: QueuedJobs::HandBack, timeout: None }
     }
 
-    /// Sets how long to wait; without it the wait is not limited. Jobs that are still queued after
-    /// `timeout` are handed back. Jobs that are still running go on, and their threads end after them.
+    /// Sets how long to wait. By default the wait is not limited. Jobs that are still queued after
+    /// `timeout` are treated as by [`cancel`](Self::cancel). Jobs that are still running continue,
+    /// and their threads end after them.
     #[must_use]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
@@ -61,27 +63,28 @@ impl Shutdown {
     }
 }
 
-/// What became of the jobs of a pool that was [shut down](super::WorkerPool::shutdown).
+/// A report on the jobs of a pool that was [shut down](super::WorkerPool::shutdown).
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ShutdownReport {
-    /// Jobs that returned, since the pool was built.
+    /// The number of jobs that returned, since the pool was built.
     pub completed: u64,
-    /// Jobs that panicked, since the pool was built.
+    /// The number of jobs that panicked, since the pool was built.
     pub panicked: u64,
-    /// Jobs that are still running.
+    /// The number of jobs that are still running.
     pub running: usize,
-    /// Jobs that are still queued and will be run. Not 0 only if a worker of the pool drains it: that
-    /// one cannot wait.
+    /// The number of jobs that are still queued and will be run. Zero unless a worker of the pool
+    /// drains the pool, because it cannot wait.
     pub queued: usize,
-    /// Jobs that were queued, have a handle and will not be run. Their handles have received
-    /// [`JobError::Shutdown`](super::JobError::Shutdown). Includes items of maps.
+    /// The number of queued jobs that have a handle and will not be run. Their handles have
+    /// received [`JobError::Shutdown`](super::JobError::Shutdown). Includes items of maps.
     pub cancelled: usize,
-    /// Jobs that were queued, have no handle and will not be run, except by the caller.
+    /// The queued jobs that have no handle. They run only if the caller [runs](QueuedJob::run)
+    /// them.
     pub jobs: Vec<QueuedJob>,
 }
 
-/// A job without a handle that a shutdown has handed back.
+/// A queued job without a handle that a shutdown returned.
 #[must_use = "dropping it drops the job"]
 pub struct QueuedJob {
     job: Option<Job>,
@@ -89,7 +92,8 @@ pub struct QueuedJob {
 }
 
 impl QueuedJob {
-    /// Runs the job on the current thread. A panic of the job is handled as on a worker.
+    /// Runs the job on the current thread. A panic of the job is caught and counted, as on a
+    /// worker.
     pub fn run(mut self) {
         if let Some(job) = self.job.take() {
             let context = self.pool.outside_context();
@@ -101,7 +105,7 @@ impl QueuedJob {
 impl Drop for QueuedJob {
     fn drop(&mut self) {
         if let Some(job) = self.job.take() {
-            // A panic stops here: many jobs may be dropped together.
+            // A panic is caught, because many jobs may be dropped together.
             let context = self.pool.outside_context();
             let end = context.discard(DiscardReason::ShutDown, |reason| job.discard(reason));
             context.recorder.stats().add_end(end);
@@ -115,6 +119,7 @@ impl fmt::Debug for QueuedJob {
     }
 }
 
+/// Implements [`WorkerPool::shutdown`](super::WorkerPool::shutdown).
 pub(crate) fn shut_down(pool: &PlainArc<Shared>, shutdown: Shutdown) -> ShutdownReport {
     if pool.queue.close() {
         pool.emit(PoolEvent::ShutDown);
@@ -124,13 +129,13 @@ pub(crate) fn shut_down(pool: &PlainArc<Shared>, shutdown: Shutdown) -> Shutdown
     if shutdown.queued_jobs == QueuedJobs::HandBack {
         cancelled += take_queued(pool, &mut jobs);
     }
-    // A worker cannot wait for itself, nor for another that waits for it.
+    // A worker cannot wait for itself, nor for another worker that waits for it.
     if !current::is_worker_of(pool.id) {
         if wait_for_workers(pool, shutdown.timeout) {
             workers::join_all(pool);
         }
-        // Finds jobs only after a timeout, or if the pool has no worker because no thread could be
-        // started.
+        // This finds jobs only after a timeout, or if the pool has no worker because no thread
+        // could be started.
         cancelled += take_queued(pool, &mut jobs);
     }
     let WorkerPoolSnapshot { completed, panicked, running, queued, .. } =
@@ -138,7 +143,7 @@ pub(crate) fn shut_down(pool: &PlainArc<Shared>, shutdown: Shutdown) -> Shutdown
     ShutdownReport { completed, panicked, running, queued, cancelled, jobs }
 }
 
-/// Returns whether all threads ended in time.
+/// Waits until all threads have ended. Returns `false` if they did not end in time.
 fn wait_for_workers(pool: &Shared, timeout: Option<Duration>) -> bool {
     let mut all_ended = poll_fn(|cx| match pool.queue.idle.all_ended(cx.waker()) {
         true => Poll::Ready(()),
@@ -153,8 +158,9 @@ fn wait_for_workers(pool: &Shared, timeout: Option<Duration>) -> bool {
     }
 }
 
-/// Takes what is left in a closed queue: jobs without a handle into `jobs`, the others are discarded,
-/// which ends their handles. Returns the number of those. Workers may take jobs at the same time.
+/// Takes the jobs that are left in a closed queue. Jobs without a handle are added to `jobs`; the
+/// others are discarded, so that their handles become ready. Returns the number of discarded jobs.
+/// Workers may take jobs at the same time.
 fn take_queued(pool: &PlainArc<Shared>, jobs: &mut Vec<QueuedJob>) -> usize {
     let mut cancelled = 0;
     let mut spin = SpinWait::new();

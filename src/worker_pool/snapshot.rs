@@ -1,40 +1,43 @@
-//! The figures of a pool at one moment.
+//! The state and counters of a pool at one moment.
 
 use super::shared::Shared;
 use super::stats::Counters;
 use crate::window::LatencySummary;
 
-/// What a pool is doing, and has done since it was built.
+/// The state of a pool, and its counters since it was built.
 ///
-/// Each figure is exact at the moment when it is read. The figures are read one after another while
-/// the pool runs, so they add up only while it is quiet. A job counts as ended shortly after its
+/// Each value is exact at the moment when it is read. The values are read one after another, so
+/// their sums are consistent only while the pool is idle. A job counts as ended shortly after its
 /// handle has received the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorkerPoolSnapshot {
-    /// Jobs that wait in the queue. May include jobs that were cancelled, or run by the thread that
-    /// waits for them, until they reach the front of the queue or their place is needed.
+    /// The number of jobs in the queue. May include jobs that were cancelled, or run by the thread
+    /// that waits for them, until they reach the front of the queue or their slots are needed.
     pub queued: usize,
-    /// Jobs that are running, on workers and on threads that run a job themselves.
+    /// The number of jobs that are running, on workers and on callers' threads.
     pub running: usize,
-    /// Worker threads.
+    /// The number of worker threads.
     pub workers: usize,
-    /// Worker threads that sleep. One more may be looking for work.
+    /// The number of worker threads that sleep. One more may be searching the queue.
     pub idle: usize,
-    /// Jobs that returned; each job of a scope and each item of a map counts.
+    /// The number of jobs that returned; each job of a scope and each item of a map counts.
     pub completed: u64,
-    /// Jobs that panicked, and jobs whose captures panicked when they were dropped.
+    /// The number of jobs that panicked, and of jobs whose captures panicked when they were
+    /// dropped.
     pub panicked: u64,
-    /// Jobs that were cancelled by their handle, or handed back by a shutdown and not run since.
+    /// The number of jobs that were cancelled by their handle, or discarded by a shutdown. A job
+    /// that a shutdown returned counts when it is dropped without having been run.
     pub cancelled: u64,
-    /// Jobs that were not accepted, or evicted from the queue, because it was full or shut down.
+    /// The number of jobs that were not accepted, or were evicted, because the queue was full or
+    /// the pool was shut down.
     pub rejected: u64,
-    /// Jobs whose deadline passed while they waited.
+    /// The number of jobs whose deadline passed while they waited.
     pub expired: u64,
-    /// Jobs that were shed under overload.
+    /// The number of jobs that were shed under overload.
     pub shed: u64,
-    /// How long jobs waited in the queue, over the last few thousand samples; `None` before the first.
-    /// One in 64 jobs is a sample.
+    /// How long jobs waited in the queue, over the last few thousand samples; `None` before the
+    /// first. One in 64 jobs is a sample.
     pub queue_wait: Option<LatencySummary>,
 }
 

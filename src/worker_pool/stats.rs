@@ -1,10 +1,10 @@
-//! Counters, each written by the thread that does the work.
+//! Job counters: one set for each worker, and one for all other threads.
 
 use super::run::{DiscardReason, JobEnd};
 use crate::sync::{CachePadded, Counter};
 
-/// One in this many jobs has its queue wait measured: reading the clock twice costs as much as the
-/// rest of an empty job's path.
+/// The queue wait of one in this many jobs is measured, because reading the clock twice costs as
+/// much as everything else that the pool does for a job.
 pub(crate) const SAMPLE_INTERVAL: u64 = 64;
 
 /// The counters of one worker, or of all other threads together.
@@ -15,13 +15,13 @@ pub(crate) struct Stats(CachePadded<Counters>);
 pub(crate) struct Counters {
     pub(crate) begun: Counter,
     pub(crate) completed: Counter,
-    /// Begun, and ended otherwise than by completing.
+    /// Jobs that began and ended, but did not complete.
     pub(crate) not_completed: Counter,
     pub(crate) panicked: Counter,
     pub(crate) expired: Counter,
     pub(crate) shed: Counter,
     pub(crate) cancelled: Counter,
-    /// Not accepted, or evicted.
+    /// Jobs that were not accepted, or were evicted.
     pub(crate) rejected: Counter,
 }
 
@@ -35,7 +35,7 @@ impl std::ops::Deref for Stats {
 }
 
 impl Counters {
-    /// Counts how a job ended, unless it completed.
+    /// Counts the end of a job that did not complete, unless it is already counted.
     #[cold]
     pub(crate) fn add_end(&self, end: JobEnd) {
         let counter = match end {
@@ -61,19 +61,20 @@ impl Counters {
         self.rejected.add(other.rejected.get());
     }
 
-    /// The number of jobs that have begun and not ended.
+    /// Returns the number of jobs that have begun and not ended.
     pub(crate) fn running(&self) -> u64 {
         let ended = self.completed.get() + self.not_completed.get();
         self.begun.get().saturating_sub(ended)
     }
 }
 
-/// Counters together with who else writes to them.
+/// Counters, and whether other threads also write to them.
 #[derive(Clone, Copy)]
 pub(crate) enum Recorder<'a> {
-    /// A worker's, on that worker's thread: the only writer, which needs no read-modify-write.
+    /// The counters of a worker, on its own thread. It is the only writer, so it needs no atomic
+    /// read-modify-write.
     Worker(&'a Stats),
-    /// Those of all threads that are not workers.
+    /// The counters of all threads that are not workers.
     Shared(&'a Stats),
 }
 
@@ -100,7 +101,7 @@ impl<'a> Recorder<'a> {
         self.add_one(|stats| &stats.not_completed);
     }
 
-    /// The number of jobs that have begun.
+    /// Returns the number of jobs that have begun.
     pub(crate) fn begun(self) -> u64 {
         self.stats().begun.get()
     }

@@ -20,7 +20,7 @@ fn count<'a>(samples: impl Iterator<Item = &'a Sample>) -> WindowCounts {
 enum Step {
     Record(Sample),
     Reset,
-    /// The cursor is about to pass half its range, or the whole of it.
+    /// Moves the cursor close to half of its range, or to its end.
     Near(u32),
 }
 
@@ -35,7 +35,7 @@ fn any_step() -> impl Strategy<Value = Step> {
 
 proptest! {
     #[test]
-    fn is_the_last_n_samples(calls in 1_u32..40, steps in prop::collection::vec(any_step(), 0..400)) {
+    fn the_window_counts_the_last_n_samples(calls in 1_u32..40, steps in prop::collection::vec(any_step(), 0..400)) {
         let window = CountWindow::new(calls);
         let mut generation = WindowGeneration::FIRST;
         let mut model = VecDeque::new();
@@ -89,7 +89,7 @@ fn a_late_sample_changes_no_count() {
     assert!(!window.record(old, Sample::FAILED));
     assert!(window.record(new, Sample::SLOW));
     assert_eq!(window.counts(), WindowCounts { total: 1, failed: 0, slow: 1 });
-    // A thread that was suspended between taking its position and writing it:
+    // A thread that was suspended between taking a position and writing its slot:
     assert!(!window.replace(&window.slots[1], old, Slot::new(old, Sample::FAILED)));
     assert_eq!(window.counts(), window.recount(new));
 }

@@ -10,7 +10,7 @@ fn at(ms: u64) -> Instant {
 }
 
 proptest! {
-    /// Every quantile of random latencies against the sorted list of them.
+    /// Compares quantiles of random durations with those of the sorted list.
     #[test]
     fn a_quantile_is_a_sixteenth_off_at_most(
         mut took in prop::collection::vec(1024_u64..1 << 42, 1..200),
@@ -27,9 +27,10 @@ proptest! {
         prop_assert!((quantile - exact).abs() <= exact / 16.0 + 1.0, "{quantile} for {exact}");
     }
 
-    /// Of any schedule it holds what a list of (time, call) holds, to the quarter.
+    /// Compares the count with a list of call times: the window covers the current quarter and the
+    /// three before it.
     #[test]
-    fn it_slides_by_quarters(steps in prop::collection::vec((0_u64..40, 0_u8..30), 0..100)) {
+    fn a_window_over_time_slides_by_quarters(steps in prop::collection::vec((0_u64..40, 0_u8..30), 0..100)) {
         let latencies = LatencyWindow::over_time(40 * MS);
         let (mut seen, mut now) = (Vec::new(), 1000);
         for (pause, dice) in steps {
@@ -47,9 +48,9 @@ proptest! {
         }
     }
 
-    /// The same by calls: never more than the window holds, and never a quarter less.
+    /// The window holds at most four quarters of calls, and lacks less than one quarter of them.
     #[test]
-    fn it_slides_by_calls(size in 1_u32..40, calls in 0_u64..200) {
+    fn a_window_over_calls_slides_by_quarters(size in 1_u32..40, calls in 0_u64..200) {
         let latencies = LatencyWindow::over_calls(size);
         for _ in 0..calls {
             latencies.record(at(0), MS);
@@ -61,7 +62,7 @@ proptest! {
     }
 }
 
-/// A latency that was last seen very long ago: its cell's lap looks like one that is yet to come.
+/// A cell that was last written very long ago has a lap that appears to be in the future.
 #[test]
 fn a_cell_of_two_billion_laps_ago_is_used_again() {
     let latencies = LatencyWindow::over_calls(100);
@@ -77,7 +78,7 @@ fn a_cell_of_two_billion_laps_ago_is_used_again() {
 }
 
 #[test]
-fn a_call_that_is_late_by_a_round_is_counted_in_the_next() {
+fn a_call_that_is_one_round_late_is_counted_in_the_current_round() {
     let latencies = LatencyWindow::over_time(4 * MS);
     latencies.record(at(8), MS);
     latencies.record(at(4), MS);

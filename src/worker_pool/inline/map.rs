@@ -1,4 +1,4 @@
-//! Applying a function to many items, a few at a time.
+//! An iterator that applies a function to many items, a limited number at a time.
 
 use super::{InlineJobs, OnDiscard};
 use crate::error::Reason;
@@ -17,12 +17,12 @@ use std::iter::Fuse;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Poll, Waker};
 
-/// An iterator over the results of a function for each of many items; made by
+/// An iterator over the results of a function that the workers apply to each item; created by
 /// [`WorkerPool::map`](crate::worker_pool::WorkerPool::map).
 ///
 /// Items are taken from their iterator as results are taken from this one. At most
-/// [`concurrency`](Self::concurrency) items are in progress at once, including those whose result has
-/// not been taken yet. Dropping it drops items that have not begun.
+/// [`concurrency`](Self::concurrency) items are in progress at once, including those whose result
+/// has not been taken yet. Dropping the iterator drops the items that have not begun.
 pub struct WorkerPoolMap<'a, I: Iterator, F, R> {
     pool: &'a PlainArc<Shared>,
     items: Fuse<I>,
@@ -31,24 +31,26 @@ pub struct WorkerPoolMap<'a, I: Iterator, F, R> {
     ordered: bool,
     jobs: PlainArc<InlineJobs>,
     results: PlainArc<Results<R>>,
-    /// The number of results taken; in order, the number of the first item in `window`.
+    /// The number of results taken. If results are ordered, also the number of the first item in
+    /// `window`.
     taken: usize,
-    /// The items in progress; in order, each with its result if that has arrived. Out of order, the
-    /// results move to the front.
+    /// The items in progress, each with its result if that has arrived. If results are unordered,
+    /// the next result is stored at the front.
     window: VecDeque<Option<Result<R, JobError>>>,
-    /// Whether a ticket was not queued, so that its job may have no worker.
+    /// Whether a ticket could not be queued, so that no worker may take its job.
     lacks_ticket: bool,
 }
 
-/// Results on the way from the workers to the iterator. Not bounded here: it holds no more than are in
-/// progress.
+/// Results that the workers have sent and the iterator has not received. Their number is bounded by
+/// that of the items in progress.
 struct Results<R> {
     state: Mutex<ResultsState<R>>,
 }
 
 struct ResultsState<R> {
     arrived: VecDeque<NumberedResult<R>>,
-    /// The iterator's, which is a thread of this crate: calling it runs no user code.
+    /// The waker of the thread that uses the iterator. It comes from `block_on`, so calling it runs
+    /// no user code.
     waker: Option<Waker>,
 }
 
@@ -107,7 +109,7 @@ impl<'a, I: Iterator, F, R> WorkerPoolMap<'a, I, F, R> {
     }
 
     /// Sets how many items may be in progress at once; at least 1. Default: the maximum number of
-    /// workers, so that none is idle and results do not pile up.
+    /// workers, so that no worker is idle and few results are buffered.
     ///
     /// ```
     /// # let pool = mainstay::worker_pool::WorkerPool::new();
@@ -134,8 +136,8 @@ where
     F: Fn(I::Item) -> R + Send + Sync + 'static,
     R: Send + 'static,
 {
-    /// An error if the function panicked, or if the item was not begun because the pool was shut down,
-    /// shed load, or evicted it.
+    /// The result for an item, or an error if the function panicked, or if the item was not begun
+    /// because the pool was shut down, shed load, or evicted it.
     type Item = Result<R, JobError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -185,8 +187,8 @@ where
         }
     }
 
-    /// Runs one of the jobs on this thread, if waiting for a worker to do so could last forever: on a
-    /// worker, or if a job has no ticket in the queue.
+    /// Runs one of the jobs on this thread if waiting for a worker could last forever: on a worker
+    /// of the pool, or if a job has no ticket in the queue. Returns whether a job was run.
     fn run_one_here(&mut self) -> bool {
         let jobs = &self.jobs;
         let ran = current::on_worker_of(self.pool.id, |context| jobs.run_one(context))

@@ -1,4 +1,4 @@
-//! Jobs that borrow from the thread that waits for them.
+//! Scopes: jobs that may borrow from the thread that waits for them.
 
 use super::{InlineJobs, OnDiscard};
 use crate::sync::PlainArc;
@@ -9,7 +9,7 @@ use crate::worker_pool::submit::Submitter;
 use crate::worker_pool::workers::current;
 use std::fmt;
 
-/// Spawns jobs that may borrow from outside the [scope](crate::worker_pool::WorkerPool::scope).
+/// A [scope](crate::worker_pool::WorkerPool::scope) whose jobs may borrow from outside the scope.
 #[derive(Clone, Copy)]
 pub struct WorkerPoolScope<'scope, 'env: 'scope> {
     jobs: &'scope ScopeJobs<'scope, 'env>,
@@ -17,11 +17,12 @@ pub struct WorkerPoolScope<'scope, 'env: 'scope> {
 }
 
 impl<'scope> WorkerPoolScope<'scope, '_> {
-    /// Spawns a job that ends before the scope does. The job may spawn more: the scope is `Copy`.
+    /// Spawns a job that ends before the scope does. The job may spawn further jobs, because the
+    /// scope is `Copy`.
     ///
-    /// The job is always run. If the queue is full, the pool was shut down, or no worker reaches the job
-    /// in time, the thread that waits for the scope runs it. So the pool's limits do not apply: a job
-    /// that was spawned and has not begun takes memory, however many there are.
+    /// The job always runs. If the queue is full, the pool was shut down, or no worker takes the
+    /// job first, the thread that waits for the scope runs it. The capacity of the queue does not
+    /// limit the number of jobs: each job that has not begun takes memory.
     ///
     /// ```
     /// # let pool = mainstay::worker_pool::WorkerPool::new();
@@ -35,7 +36,7 @@ impl<'scope> WorkerPoolScope<'scope, '_> {
     /// ```
     pub fn spawn(&self, job: impl FnOnce() + Send + 'scope) {
         let ticket = self.jobs.add(job);
-        // If it is not accepted, the waiting thread runs the job.
+        // If the queue does not accept the ticket, the waiting thread runs the job.
         let _ = Submitter::new(self.pool).try_queue_ticket(ticket);
     }
 }
@@ -46,7 +47,7 @@ impl fmt::Debug for WorkerPoolScope<'_, '_> {
     }
 }
 
-/// See [`WorkerPool::scope`](crate::worker_pool::WorkerPool::scope).
+/// Implements [`WorkerPool::scope`](crate::worker_pool::WorkerPool::scope).
 pub(crate) fn scope<'env, R>(
     pool: &'env PlainArc<Shared>,
     body: impl for<'scope> FnOnce(WorkerPoolScope<'scope, 'env>) -> R,

@@ -3,23 +3,23 @@
 use crate::time::Instant;
 use std::time::Duration;
 
-/// What to do with the job that was taken out of the queue.
+/// The decision about a job that was taken from the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Run,
     Shed,
 }
 
-/// The estimator of CoDel ([RFC 8289](https://www.rfc-editor.org/rfc/rfc8289)). The queue is *standing*
-/// if for a whole `interval` no job left it after less than `target`. It stops standing when a job
-/// leaves it sooner than that, or leaves it empty.
+/// The estimator of CoDel ([RFC 8289](https://www.rfc-editor.org/rfc/rfc8289)). The queue is
+/// *standing* if, for a whole `interval`, every job that left it had waited for at least `target`.
+/// It stops standing when a job that waited for less leaves it, or when the last job leaves it.
 ///
 /// The reaction is not that of the RFC, which drops single packets at shorter and shorter intervals
-/// and relies on senders that slow down when a packet is lost. Submitters do not slow down: at twice
-/// the capacity half of all jobs must be dropped, immediately. So while the queue is standing, every
-/// job is shed that has waited for more than twice the target, as in Facebook's adaptation
-/// ([*Fail at Scale*](https://queue.acm.org/detail.cfm?id=2839461)). The backlog is dropped in one
-/// sweep, and the queue keeps that length for as long as the overload lasts.
+/// and relies on senders that slow down when a packet is lost. Submitters do not slow down: at
+/// twice the capacity half of all jobs must be dropped, immediately. So while the queue is
+/// standing, every job that has waited for more than twice the target is shed, as in Facebook's
+/// adaptation ([*Fail at Scale*](https://queue.acm.org/detail.cfm?id=2839461)). The backlog is
+/// dropped at once, and waits stay at twice the target for as long as the overload lasts.
 #[derive(Debug)]
 pub(crate) struct CoDel {
     target: Duration,
@@ -30,11 +30,11 @@ pub(crate) struct CoDel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Delay {
     BelowTarget,
-    /// Above the target, since one interval before this instant.
+    /// Above the target since one interval before `standing_from`.
     AboveTarget {
         standing_from: Instant,
     },
-    /// Above the target for an interval.
+    /// Above the target for at least one interval.
     Standing,
 }
 
@@ -49,8 +49,8 @@ impl CoDel {
         Self { target, interval, delay: Delay::BelowTarget }
     }
 
-    /// Decides about a job that leaves the queue after it has `waited`. `is_last`: the queue is empty
-    /// without it.
+    /// Decides whether to run or shed a job that leaves the queue after it has `waited`. `is_last`
+    /// is true if the queue is empty without the job.
     pub(crate) fn dequeue(&mut self, now: Instant, waited: Duration, is_last: bool) -> Verdict {
         self.delay = match self.delay {
             _ if waited < self.target || is_last => Delay::BelowTarget,
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_standing_queue_is_cut_to_twice_the_target() {
+    fn a_standing_queue_sheds_jobs_that_waited_longer_than_twice_the_target() {
         check(&[
             (0, 5, false, Run),
             (99, 500, false, Run),
@@ -114,7 +114,7 @@ mod tests {
     const STANDING: [(u64, u64, bool, Verdict); 2] = [(0, 20, false, Run), (100, 20, false, Shed)];
 
     #[test]
-    fn one_job_below_the_target_ends_the_standing_queue() {
+    fn a_job_that_waited_for_less_than_the_target_ends_shedding() {
         let rows = [(1, 4, false, Run), (1, 20, false, Run), (100, 20, false, Shed)];
         check(&[&STANDING[..], &rows].concat());
     }

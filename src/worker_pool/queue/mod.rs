@@ -10,12 +10,13 @@ use crate::sync::{SpinWait, hint, thread};
 
 use priority_queue::PriorityQueue;
 
-/// How often a submitter checks for a searching worker before it wakes one, a pause apart.
+/// How many times a submitter checks for a searching worker before it wakes one, with a pause
+/// between the checks.
 const CHECKS_BEFORE_WAKING: u32 = 8;
 
-/// How long a searcher searches before it sleeps: it checks every few dozen nanoseconds for a few
-/// microseconds, about as long as it takes to wake a thread. So searching costs at most twice as much
-/// as sleeping immediately. Then it yields a few times.
+/// The spin policy of a searcher before it sleeps. It checks the queue every few dozen nanoseconds
+/// for a few microseconds, about as long as it takes to wake a thread. So searching costs at most
+/// twice as much as sleeping immediately. Then it yields a few times.
 struct SearchSpin {
     checks: u32,
     spin: SpinWait,
@@ -28,7 +29,7 @@ impl SearchSpin {
         Self { checks: 0, spin: SpinWait::new() }
     }
 
-    /// Waits a moment; returns `false` when the time is over.
+    /// Pauses briefly; returns `false` when the search must end.
     fn spin(&mut self) -> bool {
         if self.checks < Self::CHECKS && thread::spinning_helps() {
             self.checks += 1;
@@ -39,8 +40,8 @@ impl SearchSpin {
     }
 }
 
-/// Queued jobs, and the workers that wait for them. Independent of what a job is and of how a thread
-/// is started.
+/// Queued jobs, and the workers that wait for them. Independent of the type of the jobs and of how
+/// threads are started.
 pub(crate) struct Queue<J> {
     pub(crate) jobs: PriorityQueue<J>,
     pub(crate) idle: IdleWorkers,
@@ -61,20 +62,20 @@ impl<J> Queue<J> {
         Self { jobs, idle: IdleWorkers::new(min_workers, max_workers) }
     }
 
-    /// After a push that found a flag set. Returns `true` if the caller must start a thread, which
-    /// begins as the searcher.
+    /// Ensures that a worker searches the queue after a push that found a flag set. Returns `true`
+    /// if the caller must start a thread, which begins as the searcher.
     ///
-    /// Waking a thread is a system call of some microseconds, and unnecessary if a worker is about to
-    /// end its job. So workers get 100 or 200 ns to come back first.
+    /// Waking a thread is a system call of some microseconds, and unnecessary if a worker is about
+    /// to end its job. So a submitter first waits for 100 to 200 ns for a worker to begin a search.
     #[cold]
     #[must_use]
     pub(crate) fn wake_after_push(&self) -> bool {
         let mut checks = 0;
         loop {
-            // A worker that searches at any time after the push either finds the job, or finds another
-            // and then wakes the next worker. It cannot be one that set the flag over an empty queue
-            // before the push: the push modified the same word later, and with it would have seen that
-            // this worker no longer searches.
+            // A worker that searches after the push finds this job, or finds another job and then
+            // wakes the next worker. The observed searcher cannot be a worker that set the flag
+            // over an empty queue before the push: the push modified the same word later, so this
+            // thread would observe that the worker no longer searches.
             if self.idle.is_searched() || self.jobs.is_empty() {
                 return false;
             }
@@ -86,7 +87,7 @@ impl<J> Queue<J> {
         }
     }
 
-    /// Ensures that a worker looks for queued jobs. Returns `true` if the caller must start a thread,
+    /// Ensures that a worker searches the queue. Returns `true` if the caller must start a thread,
     /// which begins as the searcher.
     #[cold]
     #[must_use]
@@ -94,9 +95,10 @@ impl<J> Queue<J> {
         self.wake(true)
     }
 
-    /// Ends the search of a worker that has something else to do before it [searches](Self::search),
-    /// and [begins](IdleWorkers::begin_search) again afterwards. Wakes a sleeping worker in its place,
-    /// but starts no thread: a new thread would have to do the same first.
+    /// Ends the search of a worker that must do something else before it [searches](Self::search).
+    /// The worker [begins](IdleWorkers::begin_search) the search again afterwards. Wakes a sleeping
+    /// worker in its place, but starts no thread, because a new thread would have to do the same
+    /// first.
     pub(crate) fn pause_search(&self) {
         if self.idle.end_search() {
             let start = self.wake(false);
@@ -115,9 +117,9 @@ impl<J> Queue<J> {
         }
     }
 
-    /// Takes the next job and calls `run` with it and the index of its queue; waits until there is one.
-    /// Returns `false` if the worker, which is neither searching nor asleep, must end. `turn` counts the
-    /// worker's jobs, `start_searcher` starts a thread.
+    /// Waits for the next job, and calls `run` with the job and the index of its queue. Returns
+    /// `false` if the worker must end. The caller is a worker that is neither searching nor asleep.
+    /// `turn` counts the jobs of the worker; `start_searcher` starts a thread.
     #[inline(always)]
     pub(crate) fn run_next(
         &self,
@@ -135,8 +137,8 @@ impl<J> Queue<J> {
         }
     }
 
-    /// [`run_next`](Self::run_next) for a worker that found the queue empty, or that was started as the
-    /// searcher, which `searching` says.
+    /// Implements [`run_next`](Self::run_next) for a worker that found the queue empty, or that was
+    /// started as the searcher. In the second case `searching` is true.
     #[cold]
     #[inline(never)]
     pub(crate) fn search(
@@ -162,7 +164,7 @@ impl<J> Queue<J> {
         loop {
             searching = searching || self.idle.begin_search();
             let popped = self.jobs.pop(turn, |job, queue| {
-                // Before the job runs, which may take long.
+                // The search ends before the job runs, because the job may take long.
                 end_search(searching);
                 run(job, queue);
             });
@@ -200,10 +202,11 @@ impl<J> Queue<J> {
         }
     }
 
-    /// Ends pushing. Workers run what is queued, and end. Returns `true` for the call that closed the
-    /// queue.
+    /// Closes the queue: no more jobs can be pushed. Workers run the queued jobs, then end. Returns
+    /// `true` if this call closed the queue.
     pub(crate) fn close(&self) -> bool {
-        // The jobs first: a worker that finds `idle` closed must find them closed.
+        // The jobs are closed first: a worker that finds `idle` closed must also find `jobs`
+        // closed.
         let closed = self.jobs.close();
         self.idle.close().iter().for_each(|sleeper| sleeper.wake());
         closed
@@ -244,15 +247,15 @@ mod tests {
         let queue = queue(0, 2);
         assert!(!queue.wake_worker(), "the queue is empty, and the flag is set");
         assert!(push(&queue, 1));
-        assert!(queue.wake_worker(), "a thread is to be started");
-        assert!(!push(&queue, 2), "the new thread will look");
+        assert!(queue.wake_worker(), "a thread must be started");
+        assert!(!push(&queue, 2), "the new thread searches");
         assert!(!queue.wake_worker());
-        // When the first finds a job it sees that there is another.
+        // The first worker finds a job, and then that there is another.
         let started = std::cell::Cell::new(0);
         assert_eq!(search(&queue, true, || started.set(started.get() + 1)), 1);
         assert_eq!(started.get(), 1);
-        assert_eq!(search(&queue, true, || panic!("no more than two")), 2);
-        assert!(!push(&queue, 3), "no worker is available: submitters pay nothing");
+        assert_eq!(search(&queue, true, || panic!("at most two workers")), 2);
+        assert!(!push(&queue, 3), "no worker is available, so no flag is set");
         assert_eq!(queue.idle.present(), (2, 0));
     }
 
@@ -265,8 +268,8 @@ mod tests {
         queue.idle.start_failed();
         assert!(!queue.idle.end_search(), "no worker is available any more");
         assert!(!push(&queue, 2) && !queue.wake_worker());
-        assert_eq!(search(&queue, false, || panic!("not again")), 1);
-        assert_eq!(search(&queue, false, || panic!("not again")), 2);
+        assert_eq!(search(&queue, false, || panic!("no second start")), 1);
+        assert_eq!(search(&queue, false, || panic!("no second start")), 2);
         assert_eq!(queue.idle.present(), (1, 0));
         assert_eq!(queue.resize(1, 2), 0);
         assert!(!queue.wake_worker());
@@ -279,7 +282,7 @@ mod tests {
         assert_eq!(queue.idle.reserve_starts(1), 1);
         assert!(!queue.wake_worker());
         assert!(push(&queue, 1) && queue.wake_worker(), "a thread is being started");
-        assert_eq!(queue.resize(1, 1), 0, "now one is too many");
+        assert_eq!(queue.resize(1, 1), 0, "one worker is surplus");
         queue.idle.start_failed();
         assert!(!queue.idle.end_search());
         let mut ran = 0;

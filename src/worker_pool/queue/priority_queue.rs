@@ -8,7 +8,7 @@ use crate::wait::{Condition, Wait, WaitQueue};
 use crate::worker_pool::panics::quietly;
 use crate::worker_pool::workers::pool_id::PoolId;
 
-/// One queue, or one for each priority with the most urgent first.
+/// One bounded queue for all jobs, or one for each priority, the most urgent first.
 pub(crate) struct PriorityQueue<J> {
     queues: Box<[BoundedQueue<J>]>,
     compacting: PlainMutex<()>,
@@ -17,7 +17,7 @@ pub(crate) struct PriorityQueue<J> {
 /// The result of [`PriorityQueue::compact`].
 pub(crate) struct Compaction<J> {
     pub(crate) removed: Vec<J>,
-    /// Whether the caller must ensure that a worker looks at the queue, as after a push.
+    /// Whether the caller must ensure that a worker searches the queue, as after a push.
     pub(crate) has_waiting_workers: bool,
     /// Whether the caller must notify submitters of the queue.
     pub(crate) has_waiting_submitters: bool,
@@ -27,16 +27,16 @@ pub(crate) struct Compaction<J> {
 pub(crate) struct BoundedQueue<J> {
     ring: Ring<J>,
     submitters: WaitQueue,
-    /// How many slots become free before as many waiting submitters are woken.
+    /// The number of slots that are freed before the same number of waiting submitters is woken.
     wake_batch: usize,
-    /// Whether it may hold jobs that have ended.
+    /// Whether the queue may hold jobs that have ended.
     may_hold_ended: PlainAtomicBool,
 }
 
-/// With jobs of 2 µs, the batch is woken once in 128 µs, and waking costs a few percent of that.
+/// With jobs of 2 µs, a batch is woken every 128 µs, and waking costs a few percent of that.
 const MAX_WAKE_BATCH: usize = 64;
 
-/// What a waiting submitter waits for: that the ring is not full.
+/// The [`Condition`] of a waiting submitter: the ring is not full.
 pub(crate) struct NotFull<'a, J>(&'a Ring<J>);
 
 impl<J> Condition for NotFull<'_, J> {
@@ -69,13 +69,16 @@ impl<J> BoundedQueue<J> {
         })
     }
 
-    /// Wakes waiting submitters in batches: waking a thread costs several microseconds, and a submitter
-    /// that is woken for one slot waits again after one job.
+    /// Wakes a batch of waiting submitters if the freed slot is the last of a batch.
     ///
-    /// No submitter is forgotten. When it begins to wait the ring is full, so that each slot will be
-    /// freed once more, the last slot of each batch too. Each batch that is freed wakes as many
-    /// submitters, which queue as many jobs, whose slots will be freed in turn. A submitter that is
-    /// woken and finds the ring full again returns to the front of its queue.
+    /// Waking a thread costs several microseconds, and a submitter that is woken for one slot waits
+    /// again after one job.
+    ///
+    /// Every waiting submitter is woken. The ring is full when a submitter begins to wait, so each
+    /// slot will be freed once more, including the last slot of each batch. Each freed batch wakes
+    /// one submitter per slot. These submitters queue as many jobs, whose slots will be freed in
+    /// turn. A submitter that is woken and finds the ring full again returns to the front of its
+    /// queue.
     #[cold]
     fn slot_freed(&self, index: usize) {
         let is_last = index + 1 == self.ring.capacity();
@@ -84,15 +87,15 @@ impl<J> BoundedQueue<J> {
         }
     }
 
-    /// Wakes waiting submitters. Wakers are user code: their panic must not reach the thread that
-    /// took a job.
+    /// Wakes up to `count` waiting submitters. Wakers are user code: a panic of one must not reach
+    /// the thread that took a job.
     #[cold]
     pub(crate) fn notify(&self, count: usize) {
         quietly(|| self.submitters.notify(count, &NotFull(&self.ring)));
     }
 }
 
-/// The order in which the queues are tried. `turn` counts the jobs that a worker has taken.
+/// Returns the order in which a worker tries the queues. `turn` counts the jobs that it has taken.
 ///
 /// Urgent jobs come first. Of 16 turns three begin with the middle queue and one with the last, so
 /// that each gets at least that share and no job starves.
@@ -105,11 +108,11 @@ fn order(turn: u32) -> [usize; 3] {
 }
 
 impl<J> PriorityQueue<J> {
-    /// `count` is 1 or 3.
+    /// Creates `count` queues, 1 or 3.
     ///
     /// # Errors
     ///
-    /// `queue_capacity`, if the memory cannot be allocated.
+    /// Returns an error that names `queue_capacity` if the memory cannot be allocated.
     pub(crate) fn try_new(count: usize, capacity: usize) -> Result<Self, ConfigError> {
         let queue = |_| {
             let ring = Ring::try_new(capacity)
@@ -122,8 +125,9 @@ impl<J> PriorityQueue<J> {
         Ok(Self { queues, compacting: PlainMutex::new(()) })
     }
 
-    /// Removes the jobs that `keep` rejects from a queue, if it is full and jobs of the pool have ended
-    /// since the last time. `None` means that it was full of jobs to keep. `keep` must not panic.
+    /// Removes the jobs that `keep` rejects from a full queue, if jobs of the pool have ended since
+    /// the last call. Returns `None` if no job has ended, so that the queue is full of jobs to
+    /// keep. `keep` must not panic.
     pub(crate) fn compact(
         &self,
         index: usize,
@@ -155,7 +159,7 @@ impl<J> PriorityQueue<J> {
         }
         queue.may_hold_ended.store(false, Release);
         let Some(compacted) = queue.ring.compact(keep) else {
-            // Not full any more, or another thread is using a slot.
+            // The queue is no longer full, or another thread is using a slot.
             queue.may_hold_ended.store(true, Release);
             return Some(nothing);
         };
@@ -171,7 +175,8 @@ impl<J> PriorityQueue<J> {
         drop(self.compacting.lock());
     }
 
-    /// The queue of a priority, where 0 is the most urgent. Without priorities there is one for all.
+    /// Returns the queue of a priority, where 0 is the most urgent. Without priorities, all jobs
+    /// share one queue.
     #[inline(always)]
     pub(crate) fn queue(&self, index: usize) -> &BoundedQueue<J> {
         match &*self.queues {
@@ -180,8 +185,8 @@ impl<J> PriorityQueue<J> {
         }
     }
 
-    /// Takes the next job and calls `act` with it and the index of its queue. `turn` counts the jobs
-    /// that the caller has taken.
+    /// Takes the next job and calls `act` with it and the index of its queue. `turn` counts the
+    /// jobs that the caller has taken.
     #[inline(always)]
     pub(crate) fn pop<R>(&self, turn: u32, act: impl FnOnce(J, usize) -> R) -> Result<R, PopError> {
         match &*self.queues {
@@ -195,7 +200,8 @@ impl<J> PriorityQueue<J> {
         turn: u32,
         act: impl FnOnce(J, usize) -> R,
     ) -> Result<R, PopError> {
-        // Closed if all queues are, else empty if none is busy.
+        // The failure is `Closed` if all queues are closed, `Busy` if one is busy, and otherwise
+        // `Empty`.
         let mut failure = PopError::Closed;
         for index in order(turn) {
             match (queues[index].pop(|job| job), failure) {
@@ -208,8 +214,8 @@ impl<J> PriorityQueue<J> {
         Err(failure)
     }
 
-    /// Sets the flag of every queue, each in one step with seeing it empty and open. Returns `false`,
-    /// with all flags clear, if one is not empty or is closed.
+    /// Sets the flag of every queue, each in one atomic step with the check that the queue is empty
+    /// and open. Returns `false`, with all flags cleared, if a queue is not empty or is closed.
     pub(crate) fn set_flags(&self) -> bool {
         let all_set = self.queues.iter().all(|queue| queue.ring.flag_waiting_consumers());
         if !all_set {
@@ -224,10 +230,11 @@ impl<J> PriorityQueue<J> {
         }
     }
 
-    /// Ends pushing; queued jobs stay. Submitters that wait are woken. Returns `true` for the call that
-    /// closed the queue.
+    /// Closes all queues to pushes and wakes the waiting submitters. Queued jobs remain. Returns
+    /// `true` if this call closed a queue.
     pub(crate) fn close(&self) -> bool {
-        // Every caller closes all queues before it returns, so that a second caller finds them closed.
+        // Every caller closes all queues before it returns, so that a second caller finds them
+        // closed.
         let closed =
             self.queues.iter().map(|queue| queue.ring.close()).fold(false, std::ops::BitOr::bitor);
         for queue in &self.queues {
@@ -240,7 +247,7 @@ impl<J> PriorityQueue<J> {
         self.queues[0].ring.is_closed()
     }
 
-    /// Whether each queue was empty at some instant during the call.
+    /// Returns whether each queue was empty at some instant during the call.
     pub(crate) fn is_empty(&self) -> bool {
         self.queues.iter().all(|queue| queue.ring.is_empty())
     }
@@ -279,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_queue_gives_its_turn_to_the_others() {
+    fn the_turn_of_an_empty_queue_goes_to_the_others() {
         let queues = PriorityQueue::try_new(3, 4).unwrap();
         queues.queue(2).ring().try_push(2).unwrap();
         let pop = |turn| queues.pop(turn, |job, index| (job, index));
@@ -292,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn the_flags_are_raised_together_or_not_at_all() {
+    fn the_flags_are_set_together_or_not_at_all() {
         let queues = PriorityQueue::try_new(3, 4).unwrap();
         assert!(queues.set_flags());
         assert_eq!(queues.queue(1).ring().push_with(1, |job| job), Ok(true));

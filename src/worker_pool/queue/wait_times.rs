@@ -1,4 +1,4 @@
-//! How long jobs wait in the queue: a histogram of samples that forgets.
+//! A histogram of how long jobs wait in the queue, over recent samples.
 
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::window::{LatencyBuckets, LatencySummary};
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 /// The queue waits of the last few thousand samples.
 ///
-/// When [`MAX_SAMPLES`] have been counted, all counts are halved. Threads that record at the same time
-/// may lose a sample, or keep one too many.
+/// When [`MAX_SAMPLES`] have been counted, all counts are halved. If threads record at the same
+/// time, a count may be off by a sample.
 #[derive(Debug)]
 pub(crate) struct WaitTimes {
     counts: Box<[AtomicU32]>,
@@ -15,7 +15,7 @@ pub(crate) struct WaitTimes {
 }
 
 const BUCKETS: LatencyBuckets = LatencyBuckets::ALL;
-/// Enough for a 99th percentile that rests on a few dozen samples.
+/// Enough that a few dozen samples lie above the 99th percentile.
 const MAX_SAMPLES: u32 = 4096;
 
 impl WaitTimes {
@@ -40,7 +40,7 @@ impl WaitTimes {
         }
     }
 
-    /// `None` before the first sample.
+    /// Returns the summary of recent samples; `None` before the first sample.
     pub(crate) fn summary(&self) -> Option<LatencySummary> {
         let counts: Vec<u64> =
             self.counts.iter().map(|count| count.load(Ordering::Relaxed).into()).collect();

@@ -1,4 +1,4 @@
-//! How a job enters the queue, or runs in the call that submits it.
+//! Submission of a job: it is queued, or runs in the call that submits it.
 
 use super::{StartLimit, Submitter};
 use crate::error::{Reason, Rejection};
@@ -20,12 +20,13 @@ use crate::worker_pool::stats::SAMPLE_INTERVAL;
 use crate::worker_pool::workers::current;
 use std::time::Duration;
 
-/// Work with what the pool must know about it while it is queued.
+/// Work, with the data that the pool needs while it is queued.
 pub(super) enum Envelope<R> {
     Bare(R),
     Stamped(Stamped<R>),
     Timed(Timed<R>),
-    /// Too large for a slot. Boxed by the first attempt to push it; later attempts use the same box.
+    /// Work that is too large for a slot. The first attempt to push it allocates the box; later
+    /// attempts use the same box.
     Boxed(Box<Self>),
 }
 
@@ -38,7 +39,7 @@ impl<R: Run> Envelope<R> {
         }
     }
 
-    /// Starts measuring the queue wait: waiting for a full queue is not part of it.
+    /// Starts measuring the queue wait, which excludes the time before the job is queued.
     fn stamp(&mut self, now: impl FnOnce() -> Instant) {
         match self {
             Self::Bare(_) => {}
@@ -50,7 +51,7 @@ impl<R: Run> Envelope<R> {
     }
 }
 
-/// An envelope is queued itself if it is boxed, and runs in the call that submits it.
+/// A boxed envelope is queued as a whole. Any envelope can run in the call that submits it.
 impl<R: Run> Run for Envelope<R> {
     fn run(self, context: &RunContext<'_>) -> JobEnd {
         match self {
@@ -75,8 +76,8 @@ impl<R: Run> Run for Envelope<R> {
     }
 }
 
-/// Pushes work that fits into a slot. Work that does not is boxed before a slot is claimed, because
-/// other threads wait for a claimed slot.
+/// Pushes `work`, in a box if it does not fit into a slot. The box is allocated before a slot is
+/// claimed, because other threads wait for a claimed slot.
 #[inline(always)]
 fn push<R: Run + 'static, W: Run + 'static>(
     queue: &BoundedQueue<Job>,
@@ -122,11 +123,11 @@ pub(super) enum Entered {
     Closed,
 }
 
-/// The result of submitting an `R`: an error returns it.
+/// The result of submitting an `R`, which an error returns to the caller.
 pub(super) type Enqueued<R> = Result<(), (Reason, Envelope<R>)>;
 
-/// How often a submission that does not wait tries again while another thread uses the slot. If that
-/// thread has not finished by then, it has lost its processor.
+/// The number of retries of a submission that does not wait, while another thread uses the slot. A
+/// thread that has not finished by then was preempted.
 const BUSY_RETRIES: u32 = 64;
 
 impl<'a> Submitter<'a> {
@@ -144,15 +145,15 @@ impl<'a> Submitter<'a> {
         if let Some((queued_at, deadline)) = limits {
             return Envelope::Timed(Timed { work, queued_at, deadline });
         }
-        // A stamp must not cause boxing. The sample is drawn at random: a counter of the thread would
-        // give all samples to one pool if the thread submits to two pools in turn.
+        // A stamp must not cause boxing. Samples are chosen at random: with a counter per thread, a
+        // thread that submits to two pools in turn could sample only one of them.
         if const { fits::<Stamped<R>>() || !fits::<R>() } && one_in(SAMPLE_INTERVAL) {
             return Envelope::Stamped(Stamped { work, queued_at: self.pool.clock.now() });
         }
         Envelope::Bare(work)
     }
 
-    /// The current time and the job's deadline, if its wait in the queue is limited.
+    /// Returns the current time and the job's deadline, if its wait in the queue is limited.
     #[inline(always)]
     pub(super) fn limits(&self) -> Option<(Instant, Deadline)> {
         let limited = self.pool.codel.is_some() || !matches!(self.start_limit, StartLimit::None);
@@ -174,7 +175,8 @@ impl<'a> Submitter<'a> {
         self.pool.queue.jobs.queue(self.priority as usize)
     }
 
-    /// Makes one attempt; makes another one if a queue that is full holds jobs that have ended.
+    /// Makes one attempt to push. If the queue is full and holds jobs that have ended, removes them
+    /// and tries again.
     #[inline(always)]
     pub(super) fn push<R: Run + 'static>(
         &self,
@@ -247,8 +249,8 @@ impl<'a> Submitter<'a> {
         })
     }
 
-    /// Queues the work, blocking the thread while the queue is full. A worker of this pool does not
-    /// wait, because all workers might: it runs the work.
+    /// Queues the work, blocking the thread while the queue is full. A worker of this pool runs the
+    /// work instead of waiting, because otherwise all workers could be blocked.
     #[inline(always)]
     pub(super) fn enqueue_blocking<R: Run + 'static>(
         &self,
@@ -291,7 +293,8 @@ impl<'a> Submitter<'a> {
         }
     }
 
-    /// Makes one attempt of a submission that waits. Takes the envelope only if the attempt succeeds.
+    /// Makes one attempt of a submission that waits. Takes the envelope only if the attempt
+    /// succeeds.
     pub(super) fn attempt<R: Run + 'static>(
         &self,
         slot: &mut Option<Envelope<R>>,
@@ -324,7 +327,7 @@ impl<'a> Submitter<'a> {
         Ok(())
     }
 
-    /// Counts a job that was not accepted, and makes the error that returns it.
+    /// Counts a job that was not accepted, and creates the error that returns it.
     #[cold]
     pub(super) fn submit_error<F>(&self, reason: Reason, job: F) -> SubmitError<F> {
         self.pool.outside.rejected.add(1);

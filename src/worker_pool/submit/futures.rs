@@ -1,4 +1,4 @@
-//! Submissions that wait as futures.
+//! The futures of submissions that wait while the queue is full.
 
 use super::Submitter;
 use super::enqueue::{BlockingLimit, Enqueued, Envelope};
@@ -17,13 +17,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// Queues work, waiting as a task while the queue is full.
+/// A submission that waits, as a task, while the queue is full.
 pub(super) struct Enqueue<'a, R> {
     submitter: Submitter<'a>,
     wait: Wait<'a, NotFull<'a, Job>>,
     envelope: Option<Envelope<R>>,
     timeout_at: Instant,
-    /// Armed when the task has to wait.
+    /// Created when the task has to wait.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -40,7 +40,7 @@ impl<'a, R: Run + 'static> Enqueue<'a, R> {
         }
     }
 
-    /// Waits until `timeout` has passed since this call.
+    /// Creates a submission that waits until `timeout` has passed since this call.
     pub(super) fn with_timeout(
         submitter: Submitter<'a>,
         envelope: Envelope<R>,
@@ -54,8 +54,9 @@ impl<'a, R: Run + 'static> Enqueue<'a, R> {
         let submitter = self.submitter;
         assert!(self.envelope.is_some(), "{READY}");
         if current::is_worker_of(submitter.pool.id) {
-            // As in `enqueue_blocking`: the caller may hold the worker until this is ready. If the
-            // future has waited elsewhere, it leaves the wait queue and passes on an unused hint.
+            // As in `enqueue_blocking`, a worker does not wait: an executor may block it until this
+            // future is ready. If the future has waited on another thread, the assignment leaves
+            // the wait queue and passes on an unused hint.
             self.wait = submitter.queue().wait_until_not_full();
             let envelope = self.envelope.take().expect(READY);
             return Poll::Ready(submitter.enqueue_blocking(envelope, BlockingLimit::NoWait));
@@ -83,7 +84,7 @@ impl<'a, R: Run + 'static> Enqueue<'a, R> {
     }
 }
 
-/// The future of [`WorkerPool::submit`](super::super::WorkerPool::submit) and
+/// The future returned by [`WorkerPool::submit`](super::super::WorkerPool::submit) and
 /// [`submit_timeout`](super::super::WorkerPool::submit_timeout).
 #[must_use = "futures do nothing unless polled"]
 pub struct SubmitFuture<'a, F> {
@@ -104,7 +105,7 @@ impl<F: FnOnce() + Send + 'static> Future for SubmitFuture<'_, F> {
 
     /// # Panics
     ///
-    /// If polled again after it was ready.
+    /// Panics if the future is polled again after it was ready.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let submitter = self.enqueue.submitter;
         self.enqueue
@@ -119,7 +120,7 @@ impl<F> fmt::Debug for SubmitFuture<'_, F> {
     }
 }
 
-/// The future of [`WorkerPool::spawn`](super::super::WorkerPool::spawn) and
+/// The future returned by [`WorkerPool::spawn`](super::super::WorkerPool::spawn) and
 /// [`spawn_timeout`](super::super::WorkerPool::spawn_timeout).
 #[must_use = "futures do nothing unless polled"]
 pub struct SpawnFuture<'a, F, T> {
@@ -144,7 +145,7 @@ where
 
     /// # Panics
     ///
-    /// If polled again after it was ready.
+    /// Panics if the future is polled again after it was ready.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let submitter = self.enqueue.submitter;
         self.enqueue.poll(cx).map(|enqueued| match enqueued {
@@ -160,9 +161,9 @@ impl<F, T> fmt::Debug for SpawnFuture<'_, F, T> {
     }
 }
 
-/// The future of [`WorkerPool::call`](super::super::WorkerPool::call).
+/// The future returned by [`WorkerPool::call`](super::super::WorkerPool::call).
 ///
-/// Dropped before it is ready, it cancels the job, unless the job has begun.
+/// Dropping the future before it is ready cancels the job, unless the job has begun.
 #[must_use = "futures do nothing unless polled"]
 pub struct CallFuture<'a, F, T> {
     /// `None` once the job is queued.
@@ -187,7 +188,7 @@ where
 
     /// # Panics
     ///
-    /// If polled again after it was ready.
+    /// Panics if the future is polled again after it was ready.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if let Some(enqueue) = &mut self.enqueue {
             match enqueue.poll(cx) {

@@ -1,4 +1,4 @@
-//! Submitting with a priority and a time limit.
+//! Submission of jobs with a priority and a time limit.
 
 mod enqueue;
 mod futures;
@@ -21,16 +21,16 @@ use std::time::Duration;
 
 /// How urgent a job is, in a pool with [priorities](super::WorkerPoolBuilder::priorities).
 ///
-/// More urgent jobs run first. No job starves: of 16 jobs that a worker takes, at least three are of
-/// normal priority and one is of low priority, if there are any.
+/// More urgent jobs run first. No job starves: of 16 jobs that a worker takes, at least three are
+/// of normal priority and one is of low priority, if there are any.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum JobPriority {
-    /// A client waits for the result.
+    /// For jobs whose result a client waits for.
     High = 0,
     /// The default.
     #[default]
     Normal = 1,
-    /// Maintenance that can be done at any time.
+    /// For maintenance that can be done at any time.
     Low = 2,
 }
 
@@ -52,7 +52,7 @@ pub struct Submitter<'a> {
     start_limit: StartLimit,
 }
 
-/// Until when a job must have begun.
+/// The time by which a job must have begun.
 #[derive(Clone, Copy, Debug)]
 enum StartLimit {
     None,
@@ -73,7 +73,7 @@ impl<'a> Submitter<'a> {
         self
     }
 
-    /// Sets how long after its submission a job may begin. See
+    /// Sets how long after its submission a job must have begun. See
     /// [`WorkerPool::start_timeout`](super::WorkerPool::start_timeout).
     #[must_use]
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
@@ -81,7 +81,7 @@ impl<'a> Submitter<'a> {
         self
     }
 
-    /// Sets until when a job may begin. See
+    /// Sets the instant by which a job must have begun. See
     /// [`WorkerPool::start_deadline`](super::WorkerPool::start_deadline).
     #[must_use]
     pub fn start_deadline(mut self, deadline: Deadline) -> Self {
@@ -94,7 +94,7 @@ impl<'a> Submitter<'a> {
     ///
     /// # Errors
     ///
-    /// `QueueFull` or `ShutDown`, with the job.
+    /// Returns the job with `QueueFull` or `ShutDown`.
     #[inline]
     pub fn try_submit<F: FnOnce() + Send + 'static>(&self, job: F) -> Result<(), SubmitError<F>> {
         self.try_enqueue(self.envelope(Closure(job)))
@@ -121,7 +121,8 @@ impl<'a> Submitter<'a> {
     ///
     /// # Errors
     ///
-    /// `ShutDown`, with the job.
+    /// Returns the job with `ShutDown`; on a worker of the pool also with `QueueFull`, if calls are
+    /// nested too deep.
     pub fn submit_blocking<F>(&self, job: F) -> Result<(), SubmitError<F>>
     where
         F: FnOnce() + Send + 'static,
@@ -134,7 +135,8 @@ impl<'a> Submitter<'a> {
     ///
     /// # Errors
     ///
-    /// `QueueTimeout` or `ShutDown`, with the job.
+    /// Returns the job with `QueueTimeout` or `ShutDown`; on a worker of the pool also with
+    /// `QueueFull`, if calls are nested too deep.
     pub fn submit_blocking_timeout<F>(
         &self,
         job: F,
@@ -151,7 +153,7 @@ impl<'a> Submitter<'a> {
     ///
     /// # Errors
     ///
-    /// `QueueFull` or `ShutDown`, with the job.
+    /// Returns the job with `QueueFull` or `ShutDown`.
     #[inline]
     pub fn try_spawn<F, T>(&self, job: F) -> Result<JobHandle<T>, SubmitError<F>>
     where
@@ -192,7 +194,8 @@ impl<'a> Submitter<'a> {
     ///
     /// # Errors
     ///
-    /// `ShutDown`, with the job.
+    /// Returns the job with `ShutDown`; on a worker of the pool also with `QueueFull`, if calls are
+    /// nested too deep.
     pub fn spawn_blocking<F, T>(&self, job: F) -> Result<JobHandle<T>, SubmitError<F>>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -206,7 +209,8 @@ impl<'a> Submitter<'a> {
     ///
     /// # Errors
     ///
-    /// `QueueTimeout` or `ShutDown`, with the job.
+    /// Returns the job with `QueueTimeout` or `ShutDown`; on a worker of the pool also with
+    /// `QueueFull`, if calls are nested too deep.
     pub fn spawn_blocking_timeout<F, T>(
         &self,
         job: F,
@@ -224,14 +228,14 @@ impl<'a> Submitter<'a> {
     ///
     /// # Errors
     ///
-    /// `QueueFull` or `ShutDown`, with the job.
+    /// Returns the job with `QueueFull` or `ShutDown`.
     #[inline]
     pub fn execute<F: FnOnce() + Send + 'static>(&self, job: F) -> Result<(), SubmitError<F>> {
         self.enqueue_by_rule(self.envelope(Closure(job)))
             .map_err(|(reason, envelope)| self.submit_error(reason, envelope.into_work().0))
     }
 
-    /// Runs a job and returns its result. See [`WorkerPool::call`](super::WorkerPool::call).
+    /// Spawns a job and waits for its result. See [`WorkerPool::call`](super::WorkerPool::call).
     pub fn call<F, T>(&self, job: F) -> CallFuture<'a, F, T>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -241,12 +245,12 @@ impl<'a> Submitter<'a> {
         CallFuture::new(Enqueue::new(*self, envelope), handle)
     }
 
-    /// Runs a job and blocks the thread until its result is there. See
+    /// Spawns a job and blocks the thread until it has ended. See
     /// [`WorkerPool::call_blocking`](super::WorkerPool::call_blocking).
     ///
     /// # Errors
     ///
-    /// The reason why there is no result.
+    /// Returns the reason why there is no result.
     pub fn call_blocking<F, T>(&self, job: F) -> Result<T, JobError>
     where
         F: FnOnce() -> T + Send + 'static,

@@ -1,4 +1,4 @@
-//! Models of a result's path from a worker to the job's handle.
+//! Loom models of how a job's result reaches its handle.
 
 use super::model;
 use crate::sync::PlainArc;
@@ -10,7 +10,7 @@ use crate::worker_pool::workers::pool_id::PoolId;
 use loom::thread;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Counts the values of it that are alive.
+/// A value that counts how many such values are alive.
 struct Alive(PlainArc<AtomicUsize>);
 
 impl Alive {
@@ -30,9 +30,9 @@ fn run<F: FnOnce() -> T, T>(cell: &JobCell<F, T>) -> JobEnd {
     cell.run(|_| panic!("the job does not panic"))
 }
 
-/// The job is run or cancelled, and worker and handle agree.
+/// A job is run while its handle cancels it: worker and handle agree on which came first.
 #[test]
-fn cancel_against_run() {
+fn a_job_is_either_run_or_cancelled() {
     model(3, || {
         let alive = PlainArc::new(AtomicUsize::new(0));
         let capture = Alive::new(&alive);
@@ -55,9 +55,10 @@ fn cancel_against_run() {
     });
 }
 
-/// The result is received by the handle, or dropped once if the handle is gone.
+/// The handle receives the result, or is dropped while the job completes; then the result is
+/// dropped once.
 #[test]
-fn dropping_the_handle_against_completion() {
+fn a_result_is_received_or_dropped_once() {
     for join in [true, false] {
         model(3, move || {
             let alive = PlainArc::new(AtomicUsize::new(0));
@@ -77,7 +78,7 @@ fn dropping_the_handle_against_completion() {
 
 /// A worker that joins a job runs it, or waits for the thread that runs it.
 #[test]
-fn helping_against_run() {
+fn a_job_that_is_joined_on_a_worker_runs_once() {
     model(3, || {
         let cell = JobCell::new(|| 7, Deadline::NEVER);
         let handle = JobHandle::new(cell.clone(), PoolId::acquire());
@@ -86,6 +87,6 @@ fn helping_against_run() {
         let helped = run(&other);
         assert_eq!(handle.join_blocking().unwrap(), 7);
         let ran = worker.join().unwrap();
-        assert_ne!(ran == JobEnd::Completed, helped == JobEnd::Completed, "it runs once");
+        assert_ne!(ran == JobEnd::Completed, helped == JobEnd::Completed, "the job runs once");
     });
 }

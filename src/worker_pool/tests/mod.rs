@@ -11,7 +11,7 @@ mod handle_loom;
 mod queue_loom;
 mod resize_loom;
 
-/// Runs a model with at most so many preemptions.
+/// Runs a model with at most `preemptions` preemptions.
 fn model(preemptions: usize, body: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
@@ -25,14 +25,15 @@ fn elastic_queue(queues: usize, min_workers: usize, max_workers: usize) -> Jobs 
     Arc::new(Queue::new(PriorityQueue::try_new(queues, 2).unwrap(), min_workers, max_workers))
 }
 
-/// A queue with this many workers, which the model starts.
+/// Creates a queue with `workers` workers, which the model starts.
 fn fixed_queue(queues: usize, workers: usize) -> Jobs {
     let queue = elastic_queue(queues, workers, workers);
     assert_eq!(queue.idle.reserve_starts(workers), workers);
     queue
 }
 
-/// Pushes a job. `Ok` says whether the caller must start a thread.
+/// Pushes a job. Returns whether the caller must start a thread, or an error if the queue is
+/// closed.
 fn push(queue: &Jobs, index: usize, job: u32) -> Result<bool, ()> {
     match queue.jobs.queue(index).ring().push_with(job, |job| job) {
         Ok(flag_was_set) => Ok(flag_was_set && queue.wake_after_push()),
@@ -58,7 +59,7 @@ fn next(queue: &Jobs, worker: &Worker) -> Option<u32> {
     next
 }
 
-/// A worker that runs `count` jobs and returns their sum.
+/// Starts a worker that runs `count` jobs and returns their sum.
 fn worker(queue: &Jobs, count: usize) -> thread::JoinHandle<u32> {
     let queue = queue.clone();
     thread::spawn(move || {
@@ -67,7 +68,7 @@ fn worker(queue: &Jobs, count: usize) -> thread::JoinHandle<u32> {
     })
 }
 
-/// A worker that runs jobs until it must end, and returns their sum.
+/// Starts a worker that runs jobs until it must end, and returns their sum.
 fn worker_to_the_end(queue: &Jobs) -> thread::JoinHandle<u32> {
     let queue = queue.clone();
     thread::spawn(move || {

@@ -1,13 +1,13 @@
-//! Models of a pool that shrinks.
+//! Loom models of a pool that shrinks.
 
 use super::{Jobs, fixed_queue, model, next, submit, worker_to_the_end};
 use crate::worker_pool::workers::idle::Worker;
 use loom::thread;
 
-/// One of two workers must retire, whatever it is doing; the other stays and runs the job. The
-/// submitter is the second worker.
+/// One of two workers must retire, in any state; the other runs the job. The submitting thread is
+/// the second worker.
 #[test]
-fn submit_against_shrinking() {
+fn a_job_submitted_while_the_pool_shrinks_runs() {
     model(2, || {
         let queue = fixed_queue(1, 2);
         let other = worker_to_the_end(&queue);
@@ -21,7 +21,7 @@ fn submit_against_shrinking() {
     });
 }
 
-/// The worker that runs the job closes the queue: if both retired, the model would not end.
+/// The worker that runs the job closes the queue: if both workers retired, the model would not end.
 #[test]
 fn shrinking_leaves_one_worker() {
     model(2, || {

@@ -1,4 +1,4 @@
-//! The pool that the current thread works for.
+//! The pool whose worker the current thread is.
 
 use super::pool_id::PoolId;
 use crate::sync::PlainArc;
@@ -14,7 +14,7 @@ struct CurrentWorker {
 
 thread_local! {
     static CURRENT: RefCell<Option<CurrentWorker>> = const { RefCell::new(None) };
-    /// How many jobs run inside the call that submitted them, one inside the other.
+    /// The number of jobs, nested in each other, that run inside the calls that submitted them.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
 }
 
@@ -24,13 +24,14 @@ pub(crate) fn enter(pool: &PlainArc<Shared>, stats: &PlainArc<Stats>) {
     CURRENT.with(|cell| cell.replace(Some(current)));
 }
 
+/// Ends the current thread's membership in its pool.
 pub(crate) fn leave() {
     CURRENT.with(|cell| cell.replace(None));
 }
 
 /// Calls `act` with the worker's context if the current thread is a worker of this pool.
 pub(crate) fn on_worker_of<R>(pool: PoolId, act: impl FnOnce(&RunContext<'_>) -> R) -> Option<R> {
-    // A thread whose locals are being destroyed is no worker any more.
+    // A thread whose locals are being destroyed is no longer a worker.
     let current = CURRENT.try_with(|current| {
         let current = current.borrow();
         let current = current.as_ref().filter(|current| current.pool.id == pool)?;
@@ -40,6 +41,7 @@ pub(crate) fn on_worker_of<R>(pool: PoolId, act: impl FnOnce(&RunContext<'_>) ->
     Some(act(&RunContext { pool: &pool, recorder: Recorder::Worker(&stats), queue: None }))
 }
 
+/// Returns whether the current thread is a worker of this pool.
 pub(crate) fn is_worker_of(pool: PoolId) -> bool {
     let current_pool = |current: &RefCell<Option<CurrentWorker>>| {
         current.borrow().as_ref().map(|current| current.pool.id)
@@ -47,12 +49,12 @@ pub(crate) fn is_worker_of(pool: PoolId) -> bool {
     CURRENT.try_with(current_pool).ok().flatten() == Some(pool)
 }
 
-/// How many jobs run inside the call that submitted them, on this thread.
+/// Returns how many jobs run inside the calls that submitted them, on this thread.
 pub(crate) fn depth() -> u32 {
     DEPTH.get()
 }
 
-/// Calls `act` one level deeper.
+/// Calls `act` with the [`depth`] increased by one.
 pub(crate) fn deeper(act: impl FnOnce()) {
     struct Up;
     impl Drop for Up {

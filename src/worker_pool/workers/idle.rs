@@ -1,8 +1,8 @@
 //! Idle workers: which of them searches, which sleep, and which is woken for a job.
 //!
-//! A worker that finds the queue empty becomes the *searcher*: it checks the queue for a while, then
-//! sleeps. There is one searcher at a time; other workers that find the queue empty sleep immediately.
-//! *Available* are the workers that sleep, and threads that may still be started.
+//! A worker that finds the queue empty becomes the *searcher*: it checks the queue for a while,
+//! then sleeps. There is one searcher at a time; other workers that find the queue empty sleep
+//! immediately. A worker is *available* if it sleeps, or if its thread may still be started.
 //!
 //! ```text
 //!                 ┌─ found a job ──► running ──┐
@@ -13,23 +13,26 @@
 //!     submitter   └──┴───────────────► asleep ◄┘
 //! ```
 //!
-//! The queue's *flags* are part of the words that pushes modify. So a submitter learns from its push
-//! whether it must wake a worker, and while no flag is set it pays nothing, not even for a fence.
+//! The *flags* of the queue are part of the words that pushes modify. So the push itself returns
+//! whether the submitter must wake a worker. While no flag is set this costs nothing, not even a
+//! fence.
 //!
 //! *Invariant.* While a worker is available and none searches, every flag is set, or a thread is
 //! about to call [`wake_one`](IdleWorkers::wake_one).
 //!
-//! * Flags are set under the lock, each in one step with seeing its queue empty. A push comes either
-//!   before, and setting fails; or after, and then it sees the flag and calls `wake_one`.
-//! * A worker that goes to sleep adds itself to the available workers with the same read-modify-write
-//!   that shows it whether there is a searcher. If there is, the searcher's later step out of searching
-//!   shows it the sleeper, and it calls `wake_one`. If not, the sleeper sets the flags itself.
-//! * `wake_one` does one of three things. It finds a searcher, which has yet to look and will see the
-//!   job. It sets the flags over empty queues. Or it makes one of the available workers the searcher,
-//!   before that worker wakes up; until it has looked, no other is woken.
+//! * Flags are set under the lock, each in one atomic step with the check that its queue is empty.
+//!   If a push comes before this step, setting the flag fails. If it comes after, the submitter
+//!   finds the flag set and calls `wake_one`.
+//! * A worker that goes to sleep adds itself to the available workers with a read-modify-write that
+//!   also returns whether there is a searcher. If there is one, the searcher finds the sleeper when
+//!   it ends its search, and calls `wake_one`. If there is none, the sleeper sets the flags itself.
+//! * `wake_one` has one of three outcomes. It finds a searcher, which will check the queue again
+//!   and find the job. It sets the flags over empty queues. Or it makes an available worker the
+//!   searcher, before that worker wakes up; no other worker is woken until this one has checked the
+//!   queue.
 //!
-//! So while there is a job and a worker is available, some worker is going to look at the queue: the
-//! searcher, which wakes the next one when it finds a job.
+//! So while there is a job and a worker is available, there is a searcher that will check the
+//! queue, or will soon be one. A searcher that finds a job wakes the next worker.
 
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::thread::{ParkDeadline, Parker};
@@ -39,43 +42,45 @@ use std::time::Duration;
 
 /// The flags of the queue that the workers take jobs from.
 pub(crate) trait Flags {
-    /// Sets all flags, each in one step with seeing its queue empty and open. Returns `false`, with
-    /// no flag set by this call, if one is not empty or is closed.
+    /// Sets all flags, each in one atomic step with the check that its queue is empty and open.
+    /// Returns `false`, with no flag set by this call, if a queue is not empty or is closed.
     fn set(&self) -> bool;
     fn clear(&self);
 }
 
+/// The idle workers of a pool, and the number of threads that may still be started.
 pub(crate) struct IdleWorkers {
-    /// `available << 1 | SEARCHING`. The number changes under the lock, the bit at any time.
+    /// `available << 1 | SEARCHING`. The number changes under the lock only, the bit at any time.
     word: CachePadded<AtomicU64>,
-    /// A copy of the roster's `surplus` that workers can read without the lock.
+    /// A copy of `Roster::surplus` that workers read without the lock.
     surplus: AtomicUsize,
     roster: Mutex<Roster>,
 }
 
+/// The state that the lock of [`IdleWorkers`] protects.
 struct Roster {
-    /// The worker that went to sleep last is woken first: its stack and caches are warm, and the others
-    /// can sleep long enough to reach the idle timeout.
+    /// Sleeping workers, in the order in which they went to sleep. The last one is woken first: its
+    /// stack and caches are warm, and the others can sleep long enough to reach the idle timeout.
     asleep: Vec<Arc<Sleeper>>,
-    /// How many more threads may be started.
+    /// The number of threads that may still be started.
     startable: usize,
-    /// Workers that have not been told to retire.
+    /// The number of workers that have not retired.
     workers: usize,
-    /// How many of these are to retire: the first that notice.
+    /// The number of these workers that must retire: the first ones that check.
     surplus: usize,
-    /// Threads that have not ended.
+    /// The number of threads that have not ended.
     threads: usize,
-    /// Workers do not retire for lack of work below this number.
+    /// At or below this number of workers, none retires because of the idle timeout.
     min_workers: usize,
     closed: bool,
-    /// Wakers of those who wait for the last thread to end.
+    /// Wakers of the tasks and threads that wait for the last worker thread to end.
     wakers: Vec<Waker>,
 }
 
 const SEARCHING: u64 = 1;
 const AVAILABLE: u64 = 2;
 
-/// A worker's place among the sleepers.
+/// The part of a worker that other threads use to wake it or make it retire.
 pub(crate) struct Sleeper {
     signal: AtomicUsize,
     waker: Waker,
@@ -96,7 +101,7 @@ impl Sleeper {
 pub(crate) struct Worker {
     sleeper: Arc<Sleeper>,
     parker: Parker,
-    /// How long it sleeps before it may retire.
+    /// How long the worker sleeps before it may retire.
     idle_timeout: Option<Duration>,
 }
 
@@ -110,7 +115,7 @@ impl Worker {
     }
 }
 
-/// What the caller must do so that a worker looks at the queue.
+/// What the caller must do so that a worker searches the queue.
 #[must_use]
 pub(crate) enum WakeUp {
     Unnecessary,
@@ -123,8 +128,8 @@ pub(crate) enum WakeUp {
 /// How a sleep ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SleepEnd {
-    /// It did not begin: the queue is not empty, or the pool is closed. In the first case the worker no
-    /// longer searches.
+    /// The worker did not sleep: the queue is not empty, or the pool is closed. In the first case
+    /// the worker no longer searches.
     NotSlept,
     /// The worker was woken, and is the searcher.
     Woken,
@@ -158,10 +163,11 @@ impl IdleWorkers {
         }
     }
 
-    /// Makes the caller the searcher; returns `false` if there is one already.
+    /// Makes the caller the searcher; returns `false` if there already is a searcher.
     pub(crate) fn begin_search(&self) -> bool {
-        // Ordering: sleepers and searchers agree on this word alone, and every step is a
-        // read-modify-write. Acquire and release, so that a sleeper's entry in the roster is seen.
+        // Ordering: acquire and release, so that a sleeper's entry in the roster is visible.
+        // Sleepers and searchers synchronize through this word alone, and every step is a
+        // read-modify-write.
         self.word.fetch_or(SEARCHING, Ordering::AcqRel) & SEARCHING == 0
     }
 
@@ -172,20 +178,21 @@ impl IdleWorkers {
         self.word.fetch_and(!SEARCHING, Ordering::AcqRel) >= AVAILABLE
     }
 
-    /// Whether there is a searcher.
+    /// Returns whether there is a searcher.
     pub(crate) fn is_searched(&self) -> bool {
         // Ordering: acquire, though nothing depends on it: see `Queue::wake_after_push`.
         self.word.load(Ordering::Acquire) & SEARCHING != 0
     }
 
-    /// Ensures that a worker looks at the queue, if one is available. A caller that does not let it
-    /// start threads must call it again later.
+    /// Ensures that a worker searches the queue, if one is available. A caller that passes `false`
+    /// for `may_start` must call this method again later.
     #[cold]
     pub(crate) fn wake_one(&self, flags: &impl Flags, may_start: bool) -> WakeUp {
         let mut roster = self.roster.lock();
         let mut word = self.word.load(Ordering::Acquire);
         if word & SEARCHING != 0 || word < AVAILABLE {
-            // The searcher will see the job. Until it has looked, submitters need not call.
+            // Either a searcher will find the job, or no worker is available. Submitters need not
+            // call this method until that changes.
             flags.clear();
             return WakeUp::Unnecessary;
         }
@@ -216,7 +223,7 @@ impl IdleWorkers {
         }
     }
 
-    /// Sleeps until woken. A worker that is `searching` stops being the searcher.
+    /// Sleeps until woken. A worker that is `searching` ends its search.
     pub(crate) fn sleep(&self, worker: &Worker, searching: bool, flags: &impl Flags) -> SleepEnd {
         let mut roster = self.roster.lock();
         if roster.closed {
@@ -247,7 +254,7 @@ impl IdleWorkers {
     fn park_until_signal(&self, worker: &Worker) -> SleepEnd {
         let mut limit = None;
         loop {
-            // Ordering: acquire, with the release of the thread that sent the signal.
+            // Ordering: acquire, pairs with the release of the thread that sent the signal.
             match worker.sleeper.signal.load(Ordering::Acquire) {
                 WAKE => return SleepEnd::Woken,
                 RETIRE => return SleepEnd::Retired,
@@ -263,7 +270,7 @@ impl IdleWorkers {
         }
     }
 
-    /// How long this worker sleeps before it may retire; `None` if it may not.
+    /// Returns how long this worker sleeps before it may retire; `None` if it may not.
     fn idle_timeout(&self, worker: &Worker) -> Option<Duration> {
         worker.idle_timeout.filter(|_| {
             let roster = self.roster.lock();
@@ -271,7 +278,8 @@ impl IdleWorkers {
         })
     }
 
-    /// Retires a sleeper that has reached the idle timeout. Another thread may be started in its place
+    /// Retires a sleeper that has reached the idle timeout. Returns `false` if it was woken, or if
+    /// the pool has no more than the minimum of workers. Another thread may be started in its place
     /// later, so the number of available workers stays the same.
     fn retire_sleeper(&self, worker: &Worker) -> bool {
         let mut roster = self.roster.lock();
@@ -285,7 +293,8 @@ impl IdleWorkers {
         true
     }
 
-    /// Whether this worker, which is neither searching nor asleep, is surplus and must end.
+    /// Returns whether the calling worker, which is neither searching nor asleep, must retire as
+    /// surplus.
     #[inline(always)]
     pub(crate) fn must_retire(&self) -> bool {
         // Ordering: relaxed; checked again under the lock.
@@ -319,12 +328,14 @@ impl IdleWorkers {
         count
     }
 
-    /// A reserved thread could not be started. The pool continues with the workers that it has, and
-    /// starts no more until it is resized, instead of failing again at every job.
+    /// Records that a reserved thread could not be started. The pool continues with the workers
+    /// that it has, and starts no more threads until it is resized, so that it does not fail again
+    /// for every job.
     pub(crate) fn start_failed(&self) {
         let mut roster = self.roster.lock();
         if roster.surplus > 0 {
-            // The pool has shrunk in the meantime and expects one worker to retire: this one.
+            // The pool has shrunk in the meantime. This thread counts as the surplus worker that
+            // retires.
             self.retire_one(&mut roster);
         } else {
             roster.workers -= 1;
@@ -336,14 +347,14 @@ impl IdleWorkers {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// A worker's thread ends.
+    /// Records that the thread of a worker ends.
     pub(crate) fn thread_ended(&self) {
         let wakers = self.roster.lock().remove_thread();
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Changes the limits of the number of workers. The caller starts threads, wakes sleepers and calls
-    /// [`wake_one`](Self::wake_one).
+    /// Changes the limits of the number of workers. The caller starts threads, wakes sleepers and
+    /// calls [`wake_one`](Self::wake_one).
     pub(crate) fn resize(&self, min_workers: usize, max_workers: usize) -> Resize {
         let mut roster = self.roster.lock();
         if roster.closed {
@@ -351,7 +362,7 @@ impl IdleWorkers {
         }
         let available = roster.available();
         let more_may_retire = min_workers < std::mem::replace(&mut roster.min_workers, min_workers);
-        // Surplus workers that have not retired yet may stay.
+        // Surplus workers that have not retired yet can stay.
         let staying = roster.workers - roster.surplus;
         let stay = roster.surplus.min(max_workers.saturating_sub(staying));
         roster.surplus -= stay;
@@ -361,7 +372,7 @@ impl IdleWorkers {
         (0..start).for_each(|_| roster.add_worker());
         roster.startable = max_workers.saturating_sub(staying + start);
         let too_many = staying.saturating_sub(max_workers);
-        // Sleepers retire first, those that have slept longest.
+        // Sleepers retire first, beginning with those that have slept longest.
         let retiring_sleepers = too_many.min(roster.asleep.len());
         let mut wake: Vec<_> = roster.asleep.drain(..retiring_sleepers).collect();
         for sleeper in &wake {
@@ -370,7 +381,7 @@ impl IdleWorkers {
         roster.workers -= retiring_sleepers;
         roster.surplus += too_many - retiring_sleepers;
         self.surplus.store(roster.surplus, Ordering::Relaxed);
-        // A negative difference wraps, and adding it wraps back.
+        // A negative difference wraps around; adding it wraps around again.
         let change = (roster.available() as u64).wrapping_sub(available as u64);
         self.word.fetch_add(change.wrapping_mul(AVAILABLE), Ordering::AcqRel);
         if more_may_retire {
@@ -380,7 +391,8 @@ impl IdleWorkers {
         Resize { start, wake }
     }
 
-    /// Ends starting and sleeping, after pushing has ended. The caller wakes the sleepers.
+    /// Prevents workers from starting or sleeping. Called after the queue was closed. The caller
+    /// wakes the returned sleepers.
     pub(crate) fn close(&self) -> Vec<Arc<Sleeper>> {
         let mut roster = self.roster.lock();
         roster.closed = true;
@@ -393,19 +405,19 @@ impl IdleWorkers {
         asleep
     }
 
-    /// The number of threads that have not ended, and of those that sleep.
+    /// Returns the number of threads that have not ended, and the number of those that sleep.
     pub(crate) fn present(&self) -> (usize, usize) {
         let roster = self.roster.lock();
         (roster.threads, roster.asleep.len())
     }
 
-    /// The upper limit of the number of workers.
+    /// Returns the maximum number of workers.
     pub(crate) fn max_workers(&self) -> usize {
         let roster = self.roster.lock();
         roster.workers - roster.surplus + roster.startable
     }
 
-    /// Whether all threads have ended; if not, `waker` is called when they have.
+    /// Returns whether all threads have ended. If not, `waker` is called when they have.
     pub(crate) fn all_ended(&self, waker: &Waker) -> bool {
         let waker = waker.clone();
         let mut roster = self.roster.lock();

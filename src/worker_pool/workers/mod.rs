@@ -19,7 +19,7 @@ use std::io;
 ///
 /// # Errors
 ///
-/// If not even one can be started.
+/// Returns an error if none of the threads can be started.
 pub(crate) fn start_first(pool: &PlainArc<Shared>, min_workers: usize) -> io::Result<()> {
     let started = start(pool, pool.queue.idle.reserve_starts(min_workers));
     // Sets the flags, if more threads may be started.
@@ -31,7 +31,7 @@ pub(crate) fn start_first(pool: &PlainArc<Shared>, min_workers: usize) -> io::Re
 ///
 /// # Errors
 ///
-/// If not even one can be started.
+/// Returns an error if none of the threads can be started.
 pub(crate) fn start(pool: &PlainArc<Shared>, count: usize) -> io::Result<()> {
     for started in 0..count {
         if let Err(error) = spawn(pool, false) {
@@ -69,9 +69,10 @@ fn spawn(pool: &PlainArc<Shared>, searching: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// The whole of a worker thread.
+/// Runs a worker thread from its start to its end.
 fn run_worker(pool: &PlainArc<Shared>, searching: bool) {
-    /// A shutdown waits for this, so it must happen even if the thread unwinds.
+    /// Unregisters the worker. A shutdown waits for this, so it must happen even if the thread
+    /// unwinds.
     struct Leave<'a>(&'a Shared, &'a PlainArc<Stats>);
     impl Drop for Leave<'_> {
         fn drop(&mut self) {
@@ -96,8 +97,8 @@ fn run_worker(pool: &PlainArc<Shared>, searching: bool) {
     }
 }
 
-/// Runs the start hook, if there is one. It may take long, so another worker may have to search in the
-/// meantime. Returns whether this worker is the searcher afterwards.
+/// Runs the start hook, if there is one. It may take long, so another worker may have to search in
+/// the meantime. Returns whether this worker is the searcher afterwards.
 fn run_start_hook(pool: &PlainArc<Shared>, searching: bool) -> bool {
     let Some(hook) = &pool.config.on_thread_start else { return searching };
     if searching {
@@ -123,13 +124,14 @@ fn run_jobs(pool: &PlainArc<Shared>, stats: &Stats, searching: bool) {
     }
 }
 
-/// Waits until the threads of a pool that was shut down have left the system as well.
+/// Joins the threads of a pool whose workers have ended, so that the operating system has released
+/// them too.
 pub(crate) fn join_all(pool: &Shared) {
     let threads = std::mem::take(&mut *pool.threads.lock());
     for thread in threads {
         // The last handle of the pool may have been dropped by a worker's own thread.
         if thread.thread().id() != plain_thread::current().id() {
-            // It has not panicked: `run_worker` stops panics.
+            // The thread has not panicked: `run_worker` catches panics.
             let _ = thread.join();
         }
     }

@@ -3,12 +3,12 @@
 use crate::sync::atomic::Ordering;
 use crate::sync::{CachePadded, PlainAtomicBool, PlainMutex};
 
-/// Identifies a pool, and carries one message to it: a queued job has ended outside the queue.
+/// The identity of a pool, with a flag that records that a queued job has ended.
 ///
-/// A job handle must be able to leave that message without keeping the pool alive, and without
-/// counting references, which every spawned job would pay for. So the mark that an identity points to
-/// is never freed. A later pool uses it again: then a handle of an earlier pool can leave a message
-/// that is not true, which costs that pool one search of its queue.
+/// A job handle must be able to set the flag without keeping the pool alive, and without a
+/// reference count, which would add a cost to every spawned job. So the mark that an identity
+/// points to is never freed; a later pool reuses it. A handle of an earlier pool can then set the
+/// flag of the later pool, which costs that pool one needless search of its queue.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PoolId(&'static Mark);
 
@@ -17,7 +17,7 @@ struct Mark {
     has_ended_jobs: CachePadded<PlainAtomicBool>,
 }
 
-/// Marks of pools that are gone.
+/// Marks of pools that have ended, for reuse.
 static UNUSED: PlainMutex<Vec<&'static Mark>> = PlainMutex::new(Vec::new());
 
 impl PartialEq for PoolId {
@@ -41,22 +41,23 @@ impl PoolId {
         UNUSED.lock().push(self.0);
     }
 
-    /// Records that a job has ended that may still be queued. Called after its end.
+    /// Records that a job that may still be queued has ended. Called after its end.
     pub(crate) fn record_ended_job(self) {
         let flag = &self.0.has_ended_jobs;
-        // Ordering: release, with the acquire in `take_ended_jobs`. A thread that finds the flag set
-        // may leave it: who clears it later takes the lock of the job after that, and so sees its end.
+        // Ordering: release, pairs with the acquire in `take_ended_jobs`. A thread that finds the
+        // flag set need not set it again: the thread that clears the flag later takes the lock of
+        // the job afterwards, and so observes its end.
         if !flag.load(Ordering::Relaxed) {
             flag.store(true, Ordering::Release);
         }
     }
 
-    /// Whether a job has ended since the last [`take_ended_jobs`](Self::take_ended_jobs).
+    /// Returns whether a job has ended since the last [`take_ended_jobs`](Self::take_ended_jobs).
     pub(crate) fn has_ended_jobs(self) -> bool {
         self.0.has_ended_jobs.load(Ordering::Acquire)
     }
 
-    /// Clears the record and returns it. Called before the queue is searched.
+    /// Clears the flag and returns whether it was set. Called before the queue is searched.
     pub(crate) fn take_ended_jobs(self) -> bool {
         self.has_ended_jobs() && self.0.has_ended_jobs.swap(false, Ordering::AcqRel)
     }
@@ -68,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn identities_are_distinct_and_their_memory_is_used_again() {
+    fn identities_are_distinct_and_their_memory_is_reused() {
         let (first, second) = (PoolId::acquire(), PoolId::acquire());
         assert!(first == first && first != second);
         first.record_ended_job();
