@@ -1,4 +1,5 @@
-//! Models of the limiter: every interleaving of a few calls on its engine. The time is passed in.
+//! Loom models of the limiter. Each explores the interleavings of a few calls on the engine. The
+//! time is an argument.
 
 use super::engine::{Engine, Gcra, Waiter, WaiterPoll};
 use super::grant::{Grant, RateLimitStatus};
@@ -13,7 +14,7 @@ use std::hash::{BuildHasherDefault, DefaultHasher};
 
 const SECOND: u64 = 1_000_000_000;
 
-/// A limiter with a burst of `burst`.
+/// Creates the engine of a limiter with the given rate and burst.
 fn engine(per_second: u32, burst: u32) -> Arc<Engine> {
     Arc::new(Engine::new(gcra(per_second, burst)))
 }
@@ -30,7 +31,7 @@ fn spawn<R: 'static>(
     thread::spawn(move || act(&engine))
 }
 
-/// As `RateLimiter::try_acquire_n` does.
+/// Takes `n` tokens, as `RateLimiter::try_acquire_n` does.
 fn take(engine: &Engine, n: u32, now: u64) -> Result<Grant, RateLimitStatus> {
     let now = Nanos::new(now);
     engine.take_fast(n, now).unwrap_or_else(|| engine.take(n, now))
@@ -50,7 +51,7 @@ fn left(engine: &Engine, now: u64) -> u32 {
     engine.peek(1, Nanos::new(now)).remaining()
 }
 
-/// Waits for `n` tokens, with the time in `clock`; returns whether they were granted.
+/// Waits for `n` tokens. `clock` contains the time. Returns whether the tokens were granted.
 fn wait(engine: &Engine, n: u32, clock: &AtomicU64) -> bool {
     let parker = Parker::current();
     let mut waiter = Waiter::new(engine, n);
@@ -64,33 +65,35 @@ fn wait(engine: &Engine, n: u32, clock: &AtomicU64) -> bool {
 }
 
 #[test]
-fn two_race_for_the_last_token() {
+fn two_requests_race_for_the_last_tokens() {
     loom::model(|| {
         let engine = engine(1, 3);
         let other = spawn(&engine, |engine| take(engine, 2, SECOND).is_ok());
-        let here = take(&engine, 2, SECOND).is_ok();
-        let there = other.join().unwrap();
-        assert!(here != there);
+        let granted = take(&engine, 2, SECOND).is_ok();
+        let other_granted = other.join().unwrap();
+        assert!(granted != other_granted);
         assert_eq!(left(&engine, SECOND), 1);
     });
 }
 
 #[test]
-fn an_old_reading_of_the_clock_takes_from_the_same_bucket() {
+fn requests_with_an_old_and_a_new_reading_of_the_clock_use_one_state() {
     loom::model(|| {
         let engine = engine(1, 1);
         let other = spawn(&engine, |engine| take(engine, 1, 5 * SECOND).is_ok());
-        let here = take(&engine, 1, 4 * SECOND).is_ok();
-        let there = other.join().unwrap();
-        // Both are granted if the old reading came first: a second lies between the two.
-        assert!(there);
-        assert_eq!(engine.word().tat(), gcra(1, 1).units(Nanos::new(6 * SECOND)), "{here}");
+        let granted = take(&engine, 1, 4 * SECOND).is_ok();
+        let other_granted = other.join().unwrap();
+        // Both requests are granted if the old reading came first, because the readings are a
+        // second apart.
+        assert!(other_granted);
+        assert_eq!(engine.word().tat(), gcra(1, 1).units(Nanos::new(6 * SECOND)), "{granted}");
     });
 }
 
-/// No time is given to two reservations, and none is lost that could be returned.
+/// No two reservations receive the same time, and the canceled reservation's time is not lost if it
+/// can be returned.
 #[test]
-fn a_reservation_is_dropped_while_another_is_made() {
+fn a_reservation_is_canceled_while_another_is_made() {
     loom::model(|| {
         let engine = engine(1, 1);
         let due = |grant: Grant| {
@@ -107,7 +110,7 @@ fn a_reservation_is_dropped_while_another_is_made() {
 }
 
 #[test]
-fn two_refunds_race_a_grant() {
+fn two_refunds_race_with_a_grant() {
     loom::model(|| {
         let engine = engine(1, 3);
         let (first, second) = (take(&engine, 1, 0).unwrap(), take(&engine, 1, 0).unwrap());
@@ -118,14 +121,14 @@ fn two_refunds_race_a_grant() {
         engine.refund(&second, 1, || Nanos::new(0));
         refund.join().unwrap();
         assert!(taking.join().unwrap());
-        // A refund may be smaller if it meets another, but no token is returned twice.
+        // A refund may return less if it races with another, but no token is returned twice.
         assert!(left(&engine, 0) >= 2);
         assert!(take(&engine, 4, 0).is_err());
         assert!(engine.word().tat() <= gcra(1, 3).cost(1));
     });
 }
 
-/// Each decision follows the old quota or the new one. Used tokens are used by both.
+/// Each decision uses the old quota or the new one. Used tokens stay used.
 #[test]
 fn the_quota_changes_during_a_decision() {
     loom::model(|| {
@@ -133,17 +136,17 @@ fn the_quota_changes_during_a_decision() {
         let other =
             spawn(&engine, |engine| [take(engine, 1, 0).is_ok(), take(engine, 1, 0).is_ok()]);
         reconfigure(&engine, gcra(7, 4), 0);
-        assert!(take(&engine, 1, 0).is_ok(), "at most two are in use by then");
-        let took = other.join().unwrap().into_iter().filter(|took| *took).count() as u32;
-        assert!(took >= 1);
-        assert_eq!(left(&engine, 0), 3 - took);
+        assert!(take(&engine, 1, 0).is_ok(), "at most two of four tokens are in use");
+        let granted = other.join().unwrap().into_iter().filter(|granted| *granted).count() as u32;
+        assert!(granted >= 1);
+        assert_eq!(left(&engine, 0), 3 - granted);
     });
 }
 
-/// Two changes, so that a quota is overwritten while it is read. Each of the three would grant the
-/// request; a mixture of the first and the third would not.
+/// Two changes of the quota overwrite the first quota while it may be read. Each of the three
+/// quotas would grant the request; a mixture of the first and the third would not.
 #[test]
-fn no_decision_follows_a_mixture_of_quotas() {
+fn no_decision_uses_a_mixture_of_two_quotas() {
     loom::model(|| {
         let (engine, now) = (engine(1, 2), 100 * SECOND);
         take(&engine, 1, now).unwrap();
@@ -167,7 +170,8 @@ fn a_waiter_that_enters_the_queue_does_not_miss_a_refund() {
     });
 }
 
-/// It is granted its tokens by the new quota, or can never be.
+/// The waiter is granted its tokens by the new quota, or denied because the new quota grants
+/// nothing.
 #[test]
 fn a_waiter_that_enters_the_queue_does_not_miss_a_new_quota() {
     for (gcra, granted) in [(Gcra::UNLIMITED, true), (Gcra::NOTHING, false)] {
@@ -201,9 +205,9 @@ fn the_first_waiter_gives_up_while_tokens_are_refunded_and_the_next_is_granted_t
     });
 }
 
-/// The waiter is not overtaken, and no token is lost or granted twice.
+/// No request overtakes the queued waiter, and no token is lost or granted twice.
 #[test]
-fn a_request_races_a_waiter() {
+fn a_request_races_with_a_waiter() {
     loom::model(|| {
         let engine = engine(1, 2);
         take(&engine, 1, 0).unwrap();
@@ -215,7 +219,7 @@ fn a_request_races_a_waiter() {
                 let mut waiter = Waiter::new(&*engine, 2);
                 if let WaiterPoll::Pending(due) = waiter.poll(Nanos::new(0), None, parker.waker()) {
                     entered.store(1, SeqCst);
-                    // When its time has come.
+                    // Poll at the time at which the tokens are available.
                     let granted = matches!(
                         waiter.poll(due.unwrap(), None, parker.waker()),
                         WaiterPoll::Granted(_)
@@ -225,21 +229,22 @@ fn a_request_races_a_waiter() {
             })
         };
         let is_queued = entered.load(SeqCst) == 1;
-        let here = take(&engine, 1, 0).is_ok();
-        assert!(!(is_queued && here));
+        let granted = take(&engine, 1, 0).is_ok();
+        assert!(!(is_queued && granted));
         waiter.join().unwrap();
         assert!(!engine.word().is_slow());
-        assert_eq!(engine.word().tat(), gcra(1, 2).cost(if here { 4 } else { 3 }));
+        assert_eq!(engine.word().tat(), gcra(1, 2).cost(if granted { 4 } else { 3 }));
     });
 }
 
-/// The queue becomes empty with a TAT in the past, so that decisions go through its lock for a
-/// while.
+/// The queue becomes empty while the TAT is in the past, so that decisions take the lock until the
+/// TAT has caught up.
 #[test]
 fn a_late_waiter_is_granted_tokens_while_another_request_is_decided() {
     const MS: u64 = 1_000_000;
     loom::model(|| {
-        // A token every millisecond. The waiter is due at 1 ms and polls at 3 ms.
+        // One token becomes available every millisecond. The waiter's token is available at 1 ms,
+        // but the waiter polls at 3 ms.
         let engine = engine(1000, 1);
         take(&engine, 1, 0).unwrap();
         let mut waiter = Waiter::new(&*engine, 1);
@@ -248,10 +253,10 @@ fn a_late_waiter_is_granted_tokens_while_another_request_is_decided() {
         let other = spawn(&engine, |engine| take(engine, 1, 3 * MS).is_ok());
         let polled = waiter.poll(Nanos::new(3 * MS), None, waker.waker());
         assert!(matches!(polled, WaiterPoll::Granted(_)));
-        let there = u32::from(other.join().unwrap());
-        // Those of 2 and 3 ms are left, less the one of the other request.
-        let here = (0..3).filter(|_| take(&engine, 1, 3 * MS).is_ok()).count() as u32;
-        assert_eq!(here + there, 2);
+        let other_granted = u32::from(other.join().unwrap());
+        // The tokens of 2 and 3 ms remain, minus the one that the other request may have taken.
+        let granted = (0..3).filter(|_| take(&engine, 1, 3 * MS).is_ok()).count() as u32;
+        assert_eq!(granted + other_granted, 2);
         assert!(
             !engine.word().is_slow()
                 || engine.word().tat() < gcra(1000, 1).units(Nanos::new(3 * MS))
@@ -270,7 +275,7 @@ fn the_clock_is_set_back_while_a_request_is_decided() {
         };
         let other = spawn(&engine, request);
         assert!(!request(&engine) && !other.join().unwrap());
-        // Empty by the earlier time, and still empty by the later.
+        // The limiter is empty at the earlier time, and still empty at the later time.
         assert!(take(&engine, 1, SECOND).is_ok() && take(&engine, 1, SECOND).is_err());
         assert!(take(&engine, 1, 100 * SECOND).is_err());
         assert!(take(&engine, 2, 102 * SECOND).is_ok());
@@ -278,7 +283,7 @@ fn the_clock_is_set_back_while_a_request_is_decided() {
     });
 }
 
-/// No state is read in the wrong units.
+/// No state is read in the units of another quota.
 #[test]
 fn the_quota_of_all_keys_changes_during_a_decision() {
     loom::model(|| {

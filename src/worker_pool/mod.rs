@@ -242,7 +242,8 @@ impl WorkerPool {
     /// Submits a job, waiting while the queue is full. Waiting submissions are woken in FIFO order.
     ///
     /// The future fails with [`ShutDown`](crate::error::Reason::ShutDown) and the job if the pool
-    /// is shut down. On a worker of this pool it [runs the job](self#how-it-works), and fails with
+    /// has been shut down. On a worker of this pool it [runs the job](self#how-it-works), and fails
+    /// with
     /// [`QueueFull`](crate::error::Reason::QueueFull) if that is nested too deep.
     ///
     /// ```

@@ -1,4 +1,4 @@
-//! The algorithm, without threads and clocks.
+//! Tests of the algorithm, without threads and clocks.
 
 use super::*;
 use proptest::prelude::*;
@@ -12,12 +12,12 @@ fn at(nanos: u64) -> Nanos {
     Nanos::new(nanos)
 }
 
-/// The TAT of a full limiter that was granted `n` tokens at `now`, whether it has them or not.
+/// Returns the TAT after `n` tokens are taken at `now`, whether they are available or not.
 fn used(gcra: &Gcra, tat: u64, now: u64, n: u32) -> u64 {
     Gcra::start(tat, now) + gcra.cost(n)
 }
 
-/// Any quota that is accepted.
+/// Generates accepted quotas.
 fn quotas() -> impl Strategy<Value = (Quota, Gcra)> {
     let count = prop_oneof![1_u32..100, 1_u32..1_000_000_000];
     let period = prop_oneof![1_u64..1000, Just(1_000_000_000), 1_u64..100_000_000_000_000];
@@ -29,7 +29,7 @@ fn quotas() -> impl Strategy<Value = (Quota, Gcra)> {
 }
 
 #[test]
-fn quotas_are_validated() {
+fn quotas_out_of_range_are_rejected() {
     let year = Duration::from_secs(365 * 24 * 3600);
     let table = [
         (Quota::per_second(1), None),
@@ -56,8 +56,8 @@ fn quotas_are_validated() {
 
 /// An interval of 10.0000011 ns. Rounded up to nanoseconds, the rate would be 9 % too low.
 #[test]
-fn an_interval_is_not_rounded() {
-    // With a burst that makes up for the resolution of the clock.
+fn an_interval_is_not_rounded_to_nanoseconds() {
+    // A burst of 2 compensates for the resolution of the clock.
     let gcra = Gcra::new(&Quota::per_second(99_999_989).burst(2)).unwrap();
     let start = 1_000_000_000;
     let (mut tat, mut granted) = (gcra.units(at(start)) + gcra.cost(2), 0_u64);
@@ -90,11 +90,11 @@ fn the_scaled_clock_stops_at_its_end() {
             assert_eq!(gcra.units(at(later)), CLOCK_END);
         }
         assert_eq!(gcra.nanos(CLOCK_END + 1), None);
-        // Every TAT of a request that is made then fits into its bits.
+        // At the end of the clock, every TAT still fits into its bits.
         assert!(gcra.debit(u64::MAX >> 4, CLOCK_END, u32::MAX) < 1 << TAT_BITS);
         assert!(gcra.empty(CLOCK_END) < 1 << TAT_BITS);
     }
-    // Time that stands still never gets anywhere but where it is.
+    // With a quota of zero, the scaled clock stays at 0.
     assert_eq!(Gcra::NOTHING.nanos(0), Some(at(0)));
     assert_eq!(Gcra::NOTHING.nanos(1), None);
     assert_eq!(Gcra::NOTHING.units(at(u64::MAX)), 0);
@@ -102,7 +102,7 @@ fn the_scaled_clock_stops_at_its_end() {
 
 #[test]
 fn the_first_nanosecond_of_a_unit_is_exact() {
-    // Three units are two nanoseconds: some units begin within a nanosecond.
+    // Three units take two nanoseconds, so some units begin within a nanosecond.
     let gcra = Gcra::new(&quota(3, 4, 1)).unwrap();
     assert_eq!(gcra.cost(1), 2);
     let table = [(0, 0), (1, 1), (2, 2), (3, 2), (4, 3), (5, 4), (6, 4)];
@@ -128,7 +128,7 @@ fn a_debit_adds_to_the_debt_up_to_its_maximum() {
         (max - token, 2, max),
         (max - 1, 0, max - 1),
         (max, 1, max),
-        // A debt that is longer by an earlier clock is not shortened.
+        // An existing debt above the maximum is not reduced.
         (max + 1, 0, max + 1),
         (max + 7, 3, max + 7),
     ];
@@ -153,7 +153,7 @@ fn a_late_waiter_is_counted_from_its_scheduled_time_for_up_to_20_ms() {
     ] {
         assert_eq!(gcra.paced_start(tat, now), start, "{tat}");
     }
-    // A request that follows later than that is counted from now.
+    // A request more than 20 ms after the TAT is counted from now.
     for (tat, start) in [
         (now + 5, now + 5),
         (now - ms, now - ms),
@@ -196,7 +196,7 @@ proptest! {
         prop_assert!(first == 0 || gcra.units(at(first - 1)) < units);
     }
 
-    /// By the clock that was read, whichever way it went.
+    /// Windows are measured by the clock, which may go forward or back.
     #[test]
     fn no_window_holds_more_than_the_burst_and_the_rate(
         (quota, gcra) in quotas(),
@@ -214,7 +214,7 @@ proptest! {
             }
             let now = gcra.units(at(nanos));
             if let Some(next) = gcra.take(Gcra::start(tat, now), now, n) {
-                prop_assert!(next > tat, "went back");
+                prop_assert!(next > tat, "the TAT went back");
                 tat = next;
                 granted.push((nanos, n));
             }
@@ -222,8 +222,9 @@ proptest! {
         check_windows(&quota, &gcra, &granted, 0)?;
     }
 
-    /// Waiters that poll late, waiters that enter, and requests in between: a window holds at most
-    /// the tokens of 20 ms more. From the start on, not even those.
+    /// Mixes waiters that poll late, waiters that enter the queue, and other requests. Any window
+    /// contains at most the tokens of 20 ms beyond the limit. A window from the start never exceeds
+    /// the limit.
     #[test]
     fn late_waiters_are_granted_no_more_than_the_tokens_of_20_ms_beyond_the_limit(
         count in 1_u32..50_000,
@@ -237,7 +238,7 @@ proptest! {
         let mut queue = std::collections::VecDeque::new();
         let mut granted: Vec<(u64, u32)> = Vec::new();
         for (step, action, n) in steps {
-            // From a nanosecond to 60 ms: most steps are short.
+            // From 0 to 60 ms; most steps are short.
             nanos += step >> (4 * u32::from(action));
             let (now, n) = (gcra.units(at(nanos)), n.min(burst));
             match action {
@@ -251,7 +252,8 @@ proptest! {
                         (tat, catching_up) = (next, next < now);
                     }
                 }
-                // A request that waits if it must, or not.
+                // A new request. Some requests wait if their tokens are not available, others do
+                // not.
                 _ if queue.is_empty() => {
                     let from = match catching_up {
                         true => gcra.catch_up_start(tat, now),
@@ -278,7 +280,7 @@ proptest! {
         }
     }
 
-    /// Compared with a limiter that never granted what is refunded.
+    /// Compares the limiter with one that never granted the refunded tokens.
     #[test]
     fn a_refund_never_makes_the_limiter_fuller_than_without_the_grant(
         steps in proptest::collection::vec(
@@ -288,25 +290,25 @@ proptest! {
         let gcra = Gcra::new(&quota(1, 16, 8)).unwrap();
         let mut now = 0;
         let (mut tat, mut refunded) = (0, 0);
-        // Of each grant: when and how many, and what it remembers.
+        // For each grant: its time and its tokens; and its TAT and the refunds before it.
         let mut grants: Vec<(u64, u32)> = Vec::new();
-        let mut memories: Vec<(u64, u64)> = Vec::new();
-        for (step, n, refund, which, back) in steps {
+        let mut grant_states: Vec<(u64, u64)> = Vec::new();
+        for (step, n, refund, index, returned) in steps {
             now += step;
             if !refund {
                 if let Some(next) = gcra.take(Gcra::start(tat, now), now, n) {
-                    memories.push((next, refunded));
+                    grant_states.push((next, refunded));
                     grants.push((now, n));
                     tat = next;
                 }
-            } else if let Some(which) = memories.len().checked_sub(1 + which) {
-                let (granted_tat, before) = memories[which];
-                let back = back.min(grants[which].1);
+            } else if let Some(index) = grant_states.len().checked_sub(1 + index) {
+                let (granted_tat, before) = grant_states[index];
+                let returned = returned.min(grants[index].1);
                 let granted_tat = granted_tat.saturating_sub(refunded - before);
-                let next = gcra.refund(tat, now, granted_tat, back);
+                let next = gcra.refund(tat, now, granted_tat, returned);
                 refunded += tat - next;
                 tat = next;
-                grants[which].1 -= back;
+                grants[index].1 -= returned;
             }
             let without = grants.iter().fold(0, |tat, (when, n)| match n {
                 0 => tat,
@@ -317,7 +319,7 @@ proptest! {
     }
 
     #[test]
-    fn used_tokens_stay_used_with_another_quota(
+    fn used_tokens_stay_used_when_the_quota_changes(
         (_, old) in quotas(), (_, new) in quotas(), nanos in 1_u64 << 40..1 << 50, n in 0_u32..50,
     ) {
         let n = n.min(old.burst).min(new.burst);
@@ -328,8 +330,8 @@ proptest! {
     }
 }
 
-/// Checks every window that begins and ends with a grant: at most a burst, and the tokens of the
-/// window, of a nanosecond and of `extra` nanoseconds.
+/// Checks that every window from one grant to another contains at most a burst plus the tokens of
+/// the window, of one nanosecond and of `extra` nanoseconds.
 fn check_windows(
     quota: &Quota,
     gcra: &Gcra,
