@@ -245,7 +245,7 @@ impl CircuitBreakerBuilder {
     ///
     /// The first opening lasts for the first delay of `duration`, and each opening after a failed
     /// trial for the next delay. The delays restart after the breaker has closed.
-    /// 
+    ///
     /// A growing backoff without an explicit jitter gets equal jitter: clients of one dependency
     /// then retry at different times, and none of them immediately.
     ///
