@@ -409,8 +409,8 @@ impl CircuitBreakerBuilder {
     /// Records the latencies of successful calls in a histogram over the same window. Default: off.
     ///
     /// The histogram is read by [`latency`](CircuitBreaker::latency), the snapshot and a
-    /// [rule](Self::trip_when). Failed calls are not recorded, because immediate failures would make
-    /// the dependency appear fast. Costs two clock readings and an atomic addition per call, and
+    /// [rule](Self::trip_when). Failed calls are not recorded, because immediate failures would
+    /// make the dependency appear fast. Costs two clock readings and an atomic addition per call, and
     /// 8 KiB of memory.
     #[must_use]
     pub fn record_latency(mut self) -> Self {

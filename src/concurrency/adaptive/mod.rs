@@ -84,7 +84,7 @@ impl AdaptiveLimiter {
     /// ```
     /// # use mainstay::concurrency::AdaptiveLimiter;
     /// let limiter = AdaptiveLimiter::builder().build()?;
-    /// let permit = limiter.try_acquire().expect("nothing else is under way");
+    /// let permit = limiter.try_acquire().expect("no other call is in flight");
     /// permit.success();
     /// # Ok::<(), mainstay::error::ConfigError>(())
     /// ```
@@ -293,7 +293,7 @@ impl AdaptiveLimiter {
 
     /// Replaces the controller while the limiter is in use.
     ///
-    /// The new controller adopts what the old one has [learned](Self::learned). Calls under way
+    /// The new controller adopts what the old one has [learned](Self::learned). Calls in flight
     /// keep their permits.
     ///
     /// ```

@@ -16,7 +16,7 @@ use std::fmt;
 /// use mainstay::concurrency::AdaptiveLimiter;
 ///
 /// let limiter = AdaptiveLimiter::builder().build()?;
-/// let permit = limiter.try_acquire().expect("nothing else is under way");
+/// let permit = limiter.try_acquire().expect("no other call is in flight");
 /// # fn send() -> Result<(), std::io::Error> { Ok(()) }
 /// match send() {
 ///     Ok(()) => permit.success(),

@@ -53,7 +53,7 @@ struct Control {
     latest: Latest,
 }
 
-/// The latest figures, for snapshots.
+/// The data for snapshots, as of the latest decision.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Latest {
     pub(super) limit: f64,

@@ -19,6 +19,6 @@ pub struct AdaptiveLimiterSnapshot {
     pub baseline: Option<Duration>,
     /// The number of windows so far.
     pub windows: u64,
-    /// The figures of the last window; `None` before the first.
+    /// The statistics of the last window, or `None` before the first window has closed.
     pub last_window: Option<LimitWindow>,
 }
