@@ -8,9 +8,9 @@
 //! A breaker guards an operation by [`call`](CircuitBreaker::call) (a future) or
 //! [`call_blocking`](CircuitBreaker::call_blocking) (a closure), each of which runs it at most
 //! once; [`try_acquire`](CircuitBreaker::try_acquire) splits a call into admission and outcome; a
-//! [`Pipeline`](crate::pipeline) combines the breaker with other policies. Cloning a
-//! breaker is cheap, and all clones share one state: keep one breaker per dependency. For one
-//! breaker per host or tenant, use [`KeyedCircuitBreaker`].
+//! [`Pipeline`](crate::pipeline) combines the breaker with other policies. Cloning a breaker is
+//! cheap, and all clones share one state: keep one breaker per dependency. For one breaker per host
+//! or tenant, use [`KeyedCircuitBreaker`].
 //!
 //! # Examples
 //!
@@ -95,8 +95,8 @@
 //! clock. While its window holds only successes it costs a few loads, and threads that share the
 //! breaker do not contend; with a failure among the last calls it costs one atomic addition more.
 //! Slow calls cost two clock readings, a time window one. Observers, modes, rules, classes and a
-//! completed ramp add nothing to the cost of a successful call: the word that
-//! every call loads states whether any further check is needed.
+//! completed ramp add nothing to the cost of a successful call: the word that every call
+//! loads states whether any further check is needed.
 //!
 //! # Defaults
 //!

@@ -410,8 +410,8 @@ impl CircuitBreakerBuilder {
     ///
     /// The histogram is read by [`latency`](CircuitBreaker::latency), the snapshot and a
     /// [rule](Self::trip_when). Failed calls are not recorded, because immediate failures would
-    /// make the dependency appear fast. Costs two clock readings and an atomic addition per call, and
-    /// 8 KiB of memory.
+    /// make the dependency appear fast. Costs two clock readings and an atomic addition per call,
+    /// and 8 KiB of memory.
     #[must_use]
     pub fn record_latency(mut self) -> Self {
         self.record_latency = true;

@@ -121,11 +121,11 @@ fn a_concurrent_success_does_not_close_a_tripped_breaker() {
         // The order decides whether the window holds one call or two when the failure is counted. A
         // later success does not change the state.
         assert_eq!(engine.state() == State::Open, tripped);
-        let engine_snapshot = snapshot(&engine);
+        let after = snapshot(&engine);
         if tripped {
-            assert_eq!(engine_snapshot.open_until, Some(Instant::ORIGIN + Duration::from_secs(OPEN)));
+            assert_eq!(after.open_until, Some(Instant::ORIGIN + Duration::from_secs(OPEN)));
         } else {
-            assert_eq!((engine_snapshot.counts.total, engine_snapshot.counts.failed), (2, 1));
+            assert_eq!((after.counts.total, after.counts.failed), (2, 1));
         }
     });
 }
@@ -230,9 +230,9 @@ fn a_call_of_an_earlier_generation_changes_nothing() {
             complete(&engine, probe, Some(false), OPEN);
         }
         late.join().unwrap();
-        let engine_snapshot = snapshot(&engine);
+        let after = snapshot(&engine);
         assert_eq!(engine.state(), State::Closed);
-        assert_eq!((engine_snapshot.counts.total, engine_snapshot.stale), (0, 1));
+        assert_eq!((after.counts.total, after.stale), (0, 1));
     });
 }
 
