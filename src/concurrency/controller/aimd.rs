@@ -5,8 +5,9 @@ use super::{WindowRule, bounds_setters};
 use crate::error::ConfigError;
 use std::time::Duration;
 
-/// A controller that reacts only to dropped calls. It adds one to the limit per window, and
-/// multiplies the limit by 0.9 after a window with a dropped call, as TCP Reno does.
+/// A controller that reacts only to dropped calls. It multiplies the limit by 0.9 after a window
+/// with a dropped call, as TCP Reno does. After any other window it adds one to the limit, if at
+/// least half of the limit was used.
 ///
 /// It needs no latency and no baseline, but detects an overload only when calls time out or are
 /// rejected. Use it if the server itself rejects excess work.
