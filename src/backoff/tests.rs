@@ -1,4 +1,4 @@
-//! Tests of backoffs.
+//! Tests of the formulas, the jitter and the validation of backoffs.
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn millis(backoff: &Backoff, n: usize) -> Vec<u128> {
 }
 
 #[test]
-fn the_total_has_the_bound_of_the_formula() {
+fn max_total_bounds_the_sum_of_the_delays() {
     let unbounded = Backoff::custom(|_| MS);
     let table = [
         (Backoff::exponential(100 * MS), 3, Some(700 * MS)),
@@ -32,7 +32,7 @@ fn the_total_has_the_bound_of_the_formula() {
 }
 
 #[test]
-fn delays_grow_by_their_formula() {
+fn delays_follow_their_formula() {
     let table: [(Backoff, &[u128]); 5] = [
         (Backoff::exponential(100 * MS), &[100, 200, 400, 800, 1600]),
         (
@@ -49,7 +49,7 @@ fn delays_grow_by_their_formula() {
 }
 
 #[test]
-fn a_fibonacci_delay_grows_until_the_longest_delay() {
+fn fibonacci_delays_grow_up_to_the_maximum_delay() {
     let backoff = Backoff::fibonacci(Duration::from_nanos(1)).jitter(Jitter::None);
     let random = Random::seeded(1);
     let delay = |n| backoff.clone().max_delay(Duration::MAX).delay(n, Duration::ZERO, &random);
@@ -65,7 +65,7 @@ fn a_fibonacci_delay_grows_until_the_longest_delay() {
 }
 
 #[test]
-fn jitter_stays_in_its_range_and_fills_it() {
+fn jitter_covers_its_whole_range_and_nothing_else() {
     let random = Random::seeded(3);
     let base = Backoff::constant(1000 * MS).max_delay(2000 * MS);
     for (jitter, low, high) in [
@@ -83,7 +83,7 @@ fn jitter_stays_in_its_range_and_fills_it() {
 }
 
 #[test]
-fn decorrelated_jitter_grows_from_the_delay_before() {
+fn decorrelated_jitter_depends_on_the_previous_delay() {
     let random = Random::seeded(1);
     let backoff = Backoff::exponential(10 * MS).jitter(Jitter::Decorrelated);
     for (previous, upper) in [(Duration::ZERO, 30 * MS), (20 * MS, 60 * MS), (MS, 30 * MS)] {
@@ -95,7 +95,7 @@ fn decorrelated_jitter_grows_from_the_delay_before() {
 }
 
 #[test]
-fn decorrelated_jitter_of_a_custom_delay_starts_from_it() {
+fn decorrelated_jitter_is_never_below_the_custom_delay() {
     let backoff = Backoff::custom(|n| n * 10 * MS).jitter(Jitter::Decorrelated);
     for (n, delay) in (1..).zip(millis(&backoff, 5)) {
         assert!(delay >= n * 10, "{delay}");
@@ -103,7 +103,7 @@ fn decorrelated_jitter_of_a_custom_delay_starts_from_it() {
 }
 
 #[test]
-fn a_policy_chooses_the_jitter_only_if_the_user_has_not() {
+fn the_default_jitter_applies_to_growing_delays_without_an_explicit_jitter() {
     let jitter = |backoff: Backoff| backoff.default_jitter(Jitter::Equal).formula.jitter;
     assert_eq!(jitter(Backoff::exponential(MS)), Jitter::Equal);
     assert_eq!(jitter(Backoff::fibonacci(MS)), Jitter::Equal);
@@ -113,7 +113,7 @@ fn a_policy_chooses_the_jitter_only_if_the_user_has_not() {
 }
 
 #[test]
-fn extremes_cause_no_panic() {
+fn extreme_settings_do_not_panic() {
     let random = Random::seeded(1);
     for backoff in [
         Backoff::exponential(Duration::MAX),
@@ -132,7 +132,7 @@ fn extremes_cause_no_panic() {
 }
 
 #[test]
-fn validation_names_the_field_of_the_policy() {
+fn a_validation_error_names_the_field_of_the_policy() {
     const ZERO: Duration = Duration::ZERO;
     for (backoff, value) in [
         (Backoff::exponential(MS).factor(f64::NAN), "NaN"),
@@ -161,7 +161,7 @@ fn validation_names_the_field_of_the_policy() {
 }
 
 #[test]
-fn words_return_the_formula() {
+fn a_formula_survives_a_round_trip_through_words() {
     for jitter in [Jitter::None, Jitter::Full, Jitter::Equal, Jitter::Decorrelated] {
         for backoff in [
             Backoff::exponential(MS).factor(3.0),

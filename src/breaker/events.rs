@@ -11,8 +11,9 @@ use std::any::Any;
 
 /// An event, as the listeners of a breaker receive it.
 pub(crate) enum Notice {
-    /// With the key, if the breaker is one of a group.
+    /// A transition, and the key if the breaker is one of a group.
     Transition(Transition, Option<Key>),
+    /// A call that was admitted only because the breaker is in shadow mode.
     WouldReject {
         sequence: u64,
         at: Instant,
@@ -22,12 +23,12 @@ pub(crate) enum Notice {
     },
 }
 
-/// The key that a breaker is for.
+/// The key of a breaker in a group.
 pub(crate) type Key = PlainArc<dyn Any + Send + Sync>;
 
 pub(super) type Listener = PlainArc<dyn Fn(&Notice) + Send + Sync>;
 
-/// A listener that passes flat records to `observer`.
+/// Returns a listener that passes each notice to `observer` as a flat record.
 pub(super) fn observer_listener(
     name: &'static str,
     observer: impl Observer,
@@ -52,7 +53,7 @@ pub(super) fn observer_listener(
 }
 
 impl Shared {
-    /// Delivers the transitions that are queued, unless another thread does.
+    /// Delivers the queued transitions, unless another thread is delivering them.
     #[cold]
     pub(super) fn deliver(&self) {
         self.engine.outbox.deliver(|transition| self.emit_transition(transition));

@@ -1,4 +1,4 @@
-//! A breaker as a policy: the guard of a pipeline or of a Tower service.
+//! The policy traits of a breaker, by which it guards a pipeline or a Tower service.
 
 use super::classified::{ClassifiedCircuitBreaker, Judge};
 use super::permit::{CircuitBreakerPermit, OwnedCircuitBreakerPermit};
@@ -111,7 +111,7 @@ impl<T: Send, E: Send, C: Classify<T, E>> Guard<T, E> for ClassifiedCircuitBreak
         self.breaker.admit_in(cx, C::TIMED)
     }
 
-    // Always: called out of line, the permit would be passed through memory.
+    // `always`, because a call out of line would pass the permit through memory.
     #[inline(always)]
     fn record<'a>(&'a self, permit: CircuitBreakerPermit<'a>, result: &Result<T, Error<E>>) {
         self.judge.record(permit, result);

@@ -1,16 +1,16 @@
 //! A circuit breaker: stops calling a dependency that fails, and detects when it has recovered.
 //!
-//! A call to a failing dependency is not free. It holds a thread, a connection and its caller until
-//! its timeout, and a dependency that is recovering is overloaded again by everything that waited.
-//! An open breaker rejects calls immediately instead, and admits a few probes to see whether the
-//! dependency has recovered.
+//! A call to a failing dependency occupies a thread, a connection and its caller until the timeout.
+//! When the dependency recovers, the calls that waited overload it again. An open breaker instead
+//! rejects calls immediately, and admits a few probes to detect whether the dependency has
+//! recovered.
 //!
 //! A breaker guards an operation by [`call`](CircuitBreaker::call) (a future) or
 //! [`call_blocking`](CircuitBreaker::call_blocking) (a closure), each of which runs it at most
 //! once; [`try_acquire`](CircuitBreaker::try_acquire) splits a call into admission and outcome; a
 //! [`Pipeline`](crate::pipeline) combines the breaker with other policies. Cloning a breaker is
-//! cheap, and all clones are one breaker: keep one per dependency, in a field. For one breaker per
-//! host or tenant there is [`KeyedCircuitBreaker`].
+//! cheap, and all clones share one state: keep one breaker per dependency. For one breaker per host
+//! or tenant, use [`KeyedCircuitBreaker`].
 //!
 //! # Examples
 //!
@@ -33,14 +33,14 @@
 //! # How it works
 //!
 //! By default every `Err` and every timeout is a failure, and a rejection by another policy is not
-//! counted. A classifier ([`classified_by`](CircuitBreaker::classified_by)) can judge the `Ok`
-//! value too, because an HTTP 503 is an `Ok`.
+//! counted. A classifier ([`classified_by`](CircuitBreaker::classified_by)) can also judge the `Ok`
+//! value, for example an HTTP response with status 503.
 //!
 //! | requirement | use |
 //! |---|---|
 //! | a failure that counts as five | [`Outcome::WeightedFailure`] |
-//! | a server that says when to retry | [`Outcome::Unavailable`], which opens the breaker for that long, up to [`max_retry_after`](CircuitBreakerBuilder::max_retry_after) |
-//! | slowness by a measure of your own | [`Outcome::Slow`] |
+//! | a server that sends a retry time | [`Outcome::Unavailable`], which opens the breaker for that long, up to [`max_retry_after`](CircuitBreakerBuilder::max_retry_after) |
+//! | a custom measure of slowness | [`Outcome::Slow`] |
 //! | other thresholds for some calls | [`CallClass`] |
 //! | another rule for opening | [`trip_when`](CircuitBreakerBuilder::trip_when) |
 //! | calls that hang count before they end | [`track_in_flight`](CircuitBreakerBuilder::track_in_flight) |
@@ -51,41 +51,43 @@
 #![doc = include_str!("states.svg")]
 //! </div>
 //!
-//! * **Closed**: calls are admitted, and their outcomes counted in a [window](crate::window). After
-//!   each failed or slow call, and only then, the rules are evaluated: with at least
-//!   [`min_calls`](CircuitBreakerBuilder::min_calls) in the window, a rate at or above its limit
-//!   opens the breaker; so does a run of consecutive failures.
-//! * **Open**: calls are rejected, with the time after which to retry. The open duration grows with
-//!   each opening that follows without a closing in between.
+//! * **Closed**: calls are admitted, and their outcomes counted in a [window](crate::window). The
+//!   rules are evaluated after a failed or slow call, and on admission if calls in flight are
+//!   tracked. With at least [`min_calls`](CircuitBreakerBuilder::min_calls) calls in the window, a
+//!   rate at or above its limit opens the breaker. A run of consecutive failures also opens it, if
+//!   that rule is set.
+//! * **Open**: calls are rejected, with the time until the earliest useful retry. The open duration
+//!   grows with each opening until the breaker closes.
 //! * **Half-open**: the first call after the open duration, and a few more, are admitted as probes;
 //!   at most [`half_open_concurrency`](CircuitBreakerBuilder::half_open_concurrency) are in flight.
-//!   Their outcomes are judged by the same limits, as soon as the
-//!   [trial](CircuitBreakerBuilder::half_open_calls) is decided. A probe that exceeds its
-//!   [timeout](CircuitBreakerBuilder::probe_timeout) counts as failed: a dependency that hangs
-//!   neither keeps the breaker half-open forever nor is probed forever.
+//!   The same limits decide the [trial](CircuitBreakerBuilder::half_open_calls), as soon as the
+//!   remaining outcomes cannot change the result. A probe that exceeds its
+//!   [timeout](CircuitBreakerBuilder::probe_timeout) counts as failed, so that a dependency that
+//!   hangs does not keep the breaker half-open.
 //!
-//! An outcome counts for the state that admitted its call. A call that is admitted while closed and
-//! ends while half-open changes nothing: the [snapshot](CircuitBreakerSnapshot) counts it as stale.
+//! An outcome counts only in the state in which its call was admitted. A call that is admitted by a
+//! closed breaker and ends when the breaker is half-open changes nothing: the
+//! [snapshot](CircuitBreakerSnapshot) counts it as stale.
 //!
 //! With a [ramp](CircuitBreakerBuilder::ramp_up_duration), a breaker that has just closed admits a
 //! growing share of the calls.
 //!
 //! [`set_mode`](CircuitBreaker::set_mode) overrides the rules: it forces a breaker open or closed,
-//! disables it, or puts it in shadow mode, in which it decides and rejects nothing. A
-//! [`CircuitBreakerControl`] does so for many breakers. See [`CircuitBreakerMode`].
+//! disables it, or puts it in shadow mode, in which the rules apply but no call is rejected. A
+//! [`CircuitBreakerControl`] sets the mode of many breakers. See [`CircuitBreakerMode`].
 //!
 //! # Observability
 //!
 //! Observers of the builder, and listeners that [subscribe](CircuitBreaker::on_transition) later,
 //! receive each [`Transition`] with its cause and the counts that led to it. A breaker keeps the
 //! latest of them ([`history`](CircuitBreaker::history)); [`snapshot`](CircuitBreaker::snapshot)
-//! returns the present figures.
+//! returns the current state and counts.
 //!
 //! # Cancel safety
 //!
 //! A call whose future is dropped, or whose operation, classifier or backoff function panics,
-//! records no outcome; the slot of a probe is free again. [`CircuitBreakerPermit`] says why a panic
-//! is not a failure.
+//! records no outcome and releases the slot of a probe. [`CircuitBreakerPermit`] explains why a
+//! panic is not a failure.
 //!
 //! # Performance
 //!
@@ -93,8 +95,8 @@
 //! clock. While its window holds only successes it costs a few loads, and threads that share the
 //! breaker do not contend; with a failure among the last calls it costs one atomic addition more.
 //! Slow calls cost two clock readings, a time window one. Observers, modes, rules, classes and a
-//! ramp that is over cost a successful call nothing: everything special about a breaker shows in a
-//! bit of the word that is loaded anyway.
+//! completed ramp add nothing to the cost of a successful call: the word that every call
+//! loads states whether any further check is needed.
 //!
 //! # Defaults
 //!
@@ -155,8 +157,8 @@ use std::future::Future;
 
 const POLICY: &str = "circuit_breaker";
 
-/// A circuit breaker: stops calling a dependency that fails, and detects when it has recovered. See
-/// the [module](self).
+/// A circuit breaker, which stops calls to a failing dependency and detects when it has recovered.
+/// See the [module documentation](self).
 #[derive(Clone)]
 pub struct CircuitBreaker(PlainArc<Shared>);
 
@@ -187,14 +189,15 @@ impl CircuitBreaker {
     ///
     /// # Errors
     ///
-    /// A [`Rejection`] if the breaker is open, with the time until it will admit a probe; or if it
-    /// is half-open with all probes in flight, when that time is not known.
+    /// Returns a [`Rejection`] if the breaker is open, half-open with all probes in flight, or
+    /// ramping up. If the breaker is open, the rejection contains the time until it admits a probe,
+    /// if known.
     #[inline]
     pub fn try_acquire(&self) -> Result<CircuitBreakerPermit<'_>, Rejection> {
         self.0.admit(false, self.0.reading())
     }
 
-    /// Admits or rejects a call, without waiting. The permit borrows nothing.
+    /// Admits or rejects a call, without waiting. The permit owns a handle to the breaker.
     ///
     /// ```
     /// # use mainstay::breaker::CircuitBreaker;
@@ -207,7 +210,7 @@ impl CircuitBreaker {
     ///
     /// # Errors
     ///
-    /// The same as of [`try_acquire`](Self::try_acquire).
+    /// The same as for [`try_acquire`](Self::try_acquire).
     #[inline]
     pub fn try_acquire_owned(&self) -> Result<OwnedCircuitBreakerPermit, Rejection> {
         self.try_acquire().map(|permit| OwnedCircuitBreakerPermit::new(self, permit))
@@ -230,7 +233,7 @@ impl CircuitBreaker {
     ///
     /// # Errors
     ///
-    /// The error of `op`, or a rejection.
+    /// Returns the error of `op`, or a rejection if `op` was not run.
     pub fn call<Op, Fut, T, E>(&self, op: Op) -> CircuitBreakerCallFuture<'_, FailOnError, Op, Fut>
     where
         Op: FnOnce() -> Fut,
@@ -251,7 +254,7 @@ impl CircuitBreaker {
     ///
     /// # Errors
     ///
-    /// The error of `op`, or a rejection.
+    /// Returns the error of `op`, or a rejection if `op` was not run.
     #[inline]
     pub fn call_blocking<T, E>(&self, op: impl FnOnce() -> Result<T, E>) -> Result<T, Error<E>> {
         let permit = self.try_acquire()?;
@@ -260,7 +263,7 @@ impl CircuitBreaker {
         result.map_err(Error::Operation)
     }
 
-    /// Returns a view of this breaker that judges results by the closure `classify`.
+    /// Returns a view of this breaker that classifies results with the closure `classify`.
     ///
     /// ```
     /// use mainstay::{breaker::CircuitBreaker, outcome::Outcome};
@@ -281,7 +284,7 @@ impl CircuitBreaker {
         self.classified_with(classify)
     }
 
-    /// Returns a view of this breaker that judges results by a type that implements
+    /// Returns a view of this breaker that classifies results with a type that implements
     /// [`Classify`](crate::outcome::Classify), for instance a
     /// [`TimedClassifier`](crate::outcome::TimedClassifier) closure.
     ///
@@ -297,12 +300,12 @@ impl CircuitBreaker {
         ClassifiedCircuitBreaker { breaker: self.clone(), judge }
     }
 
-    /// Returns a view of this breaker for calls with thresholds of their own. See [`CallClass`].
+    /// Returns a view of this breaker that applies the thresholds of `class`. See [`CallClass`].
     ///
     /// # Errors
     ///
-    /// A threshold of `class` is out of range, or it sets what is slow and the breaker times no
-    /// calls.
+    /// Returns an error if a threshold of `class` is out of range, or if `class` sets a slow
+    /// threshold and the breaker does not time its calls.
     pub fn for_class(
         &self,
         class: CallClass,
@@ -316,19 +319,19 @@ impl CircuitBreaker {
         self.0.group.name
     }
 
-    /// Returns the present state.
+    /// Returns the current state.
     #[must_use]
     pub fn state(&self) -> CircuitBreakerState {
         self.0.engine.state()
     }
 
-    /// Returns the present mode.
+    /// Returns the current mode.
     #[must_use]
     pub fn mode(&self) -> CircuitBreakerMode {
         self.0.engine.word().mode()
     }
 
-    /// Sets the mode. A [`CircuitBreakerControl`] sets that of many breakers.
+    /// Sets the mode. A [`CircuitBreakerControl`] sets the mode of many breakers.
     ///
     /// ```
     /// use mainstay::breaker::{CircuitBreaker, CircuitBreakerMode};
@@ -336,7 +339,7 @@ impl CircuitBreaker {
     /// let breaker = CircuitBreaker::new();
     /// breaker.set_mode(CircuitBreakerMode::Shadow);
     /// # fn send() -> Result<(), ()> { Ok(()) }
-    /// let permit = breaker.try_acquire()?; // never rejects in shadow mode
+    /// let permit = breaker.try_acquire()?; // is never rejected in shadow mode
     /// if permit.would_reject() {
     ///     println!("this call would have been rejected");
     /// }
@@ -353,37 +356,40 @@ impl CircuitBreaker {
     }
 
     /// Admits and counts all calls until another mode is set: [`CircuitBreakerMode::ForcedClosed`].
-    /// [`reset`](Self::reset) closes the breaker and leaves the rules in force.
+    /// In contrast, [`reset`](Self::reset) closes the breaker once and keeps the rules active.
     pub fn force_close(&self) {
         self.set_mode(CircuitBreakerMode::ForcedClosed);
     }
 
-    /// Admits all calls, counts none until another mode is set: [`CircuitBreakerMode::Disabled`].
+    /// Admits all calls and counts none until another mode is set:
+    /// [`CircuitBreakerMode::Disabled`].
     pub fn disable(&self) {
         self.set_mode(CircuitBreakerMode::Disabled);
     }
 
-    /// Closes the breaker immediately, with an empty window. Calls in flight will not count.
+    /// Closes the breaker immediately, with an empty window. The outcomes of calls in flight are
+    /// not counted.
     ///
-    /// A breaker that is [forced open](Self::force_open) or [disabled](Self::disable) stays so.
+    /// Has no effect if the breaker is [forced open](Self::force_open) or
+    /// [disabled](Self::disable).
     pub fn reset(&self) {
         if self.0.engine.close_and_clear(self.0.group.clock.now()).is_committed() {
             self.0.deliver();
         }
     }
 
-    /// Returns a builder with the settings in force, to be changed and passed to
+    /// Returns a builder with the current settings, to be changed and passed to
     /// [`reconfigure`](Self::reconfigure).
     #[must_use]
     pub fn config(&self) -> CircuitBreakerBuilder {
         self.0.group.config.lock().clone()
     }
 
-    /// Replaces the settings while calls go on.
+    /// Replaces the settings while the breaker is in use.
     ///
     /// The window, the state and the remaining open duration are kept. After this returns, no
-    /// decision is made by the old settings. The observer, the control and the source of randomness
-    /// stay the same.
+    /// decision uses the old settings. The observer, the control and the source of randomness stay
+    /// the same.
     ///
     /// ```
     /// # use mainstay::breaker::CircuitBreaker;
@@ -394,32 +400,36 @@ impl CircuitBreaker {
     ///
     /// # Errors
     ///
-    /// A setting is out of range; or one differs that is fixed when the breaker is built (name,
-    /// window, clock, whether calls in flight are tracked and latencies recorded); or the breaker
-    /// belongs to a [`KeyedCircuitBreaker`], whose settings are fixed. Nothing is changed then.
+    /// Returns an error and changes nothing in these cases:
+    ///
+    /// * A setting is out of range.
+    /// * A setting differs that is fixed at build: the name, the window, the clock, the tracking of
+    ///   calls in flight or the recording of latencies.
+    /// * The breaker belongs to a [`KeyedCircuitBreaker`], whose settings are fixed.
     pub fn reconfigure(&self, config: CircuitBreakerBuilder) -> Result<(), ConfigError> {
         if self.0.key.is_some() {
             let accepted = "a breaker that does not belong to a key";
             return Err(ConfigError::new("reconfigure", self.name(), accepted));
         }
         let old = {
-            // One thread at a time: the builder and the configuration in force must agree.
-            let mut present = self.0.group.config.lock();
-            let validated = present.reconfigured(&config)?;
+            // One thread at a time, so that the stored builder and the live configuration agree.
+            let mut current = self.0.group.config.lock();
+            let validated = current.reconfigured(&config)?;
             self.0.engine.install(&validated, config.closures());
-            std::mem::replace(&mut *present, config)
+            std::mem::replace(&mut *current, config)
         };
-        drop(old); // may run the user's `Drop`: not under the lock
+        // Dropping the old settings may run user code, so it happens outside the lock.
+        drop(old);
         Ok(())
     }
 
-    /// Returns the present figures.
+    /// Returns a snapshot of the state and the counts.
     #[must_use]
     pub fn snapshot(&self) -> CircuitBreakerSnapshot {
         CircuitBreakerSnapshot::of(&self.0)
     }
 
-    /// Returns the latencies of the successful calls in the window; `None` if they are not
+    /// Returns the latencies of the successful calls in the window, or `None` if they are not
     /// [recorded](CircuitBreakerBuilder::record_latency).
     ///
     /// ```
@@ -444,9 +454,10 @@ impl CircuitBreaker {
     /// # breaker.try_acquire().unwrap().failure();
     /// let open = CircuitBreakerState::Open;
     /// let history = breaker.history();
-    /// let why = history.iter().rfind(|transition| transition.to == open).unwrap();
-    /// assert_eq!(why.cause, TransitionCause::FailureRate);
-    /// println!("{}: {} of {} calls", why.cause, why.counts.failed, why.counts.total);
+    /// let opening = history.iter().rfind(|transition| transition.to == open).unwrap();
+    /// assert_eq!(opening.cause, TransitionCause::FailureRate);
+    /// let counts = opening.counts;
+    /// println!("{}: {} of {} calls", opening.cause, counts.failed, counts.total);
     /// # Ok::<(), mainstay::error::ConfigError>(())
     /// ```
     #[must_use]
@@ -478,8 +489,8 @@ impl CircuitBreaker {
     /// each call that a breaker in [shadow mode](CircuitBreakerMode::Shadow) would have rejected
     /// (`would_reject`, with the field `state`). [`event`](crate::event) describes the delivery.
     ///
-    /// For a breaker of a [`KeyedCircuitBreaker`] the observer receives the events of all keys, of
-    /// which each numbers its own.
+    /// For a breaker of a [`KeyedCircuitBreaker`] the observer receives the events of all keys.
+    /// Each key has its own sequence numbers.
     ///
     /// ```
     /// # use mainstay::{breaker::CircuitBreaker, event::Event};

@@ -6,7 +6,7 @@ use crate::sync::{PlainArc, PlainMutex, PlainWeak};
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
-/// Whether the rules of a breaker decide about its calls, or are overridden.
+/// A mode of a breaker, which applies its rules or overrides them.
 ///
 /// | mode | rejects | counts | opens and closes |
 /// |---|---|---|---|
@@ -16,7 +16,8 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 /// | `ForcedOpen` | everything | no | no |
 /// | `Disabled` | nothing | no | no |
 ///
-/// A mode stays until another one is set; [`reconfigure`](super::CircuitBreaker::reconfigure) and
+/// A mode stays in effect until another one is set;
+/// [`reconfigure`](super::CircuitBreaker::reconfigure) and
 /// [`reset`](super::CircuitBreaker::reset) do not change it. A breaker that leaves `ForcedOpen` or
 /// `Disabled` is closed, with an empty window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -27,19 +28,19 @@ pub enum CircuitBreakerMode {
     /// The rules decide and nothing is rejected: a way to test a breaker in production. A call that
     /// would have been rejected is admitted, counted as
     /// [`shadowed`](super::CircuitBreakerSnapshot::shadowed) and reported to observers as
-    /// `would_reject`; for the rules it has not been made.
+    /// `would_reject`. Its outcome does not affect the rules.
     Shadow,
-    /// Forced closed: calls are admitted and counted, whatever the window holds. (In other
-    /// libraries: *metrics only*.)
+    /// Forced closed: all calls are admitted and counted, and the breaker never opens. Other
+    /// libraries call this mode *metrics only*.
     ForcedClosed,
-    /// Forced open: all calls are rejected, without a time at which to retry.
+    /// Forced open: all calls are rejected, without a retry time.
     ForcedOpen,
-    /// As if there were no breaker.
+    /// Disabled: all calls are admitted and none is counted.
     Disabled,
 }
 
 impl CircuitBreakerMode {
-    /// How the mode overrides the rules, and the phase that it fixes, if it does.
+    /// Returns how the mode overrides the rules, and the phase that it fixes, if any.
     pub(super) const fn parts(self) -> (Override, Option<Phase>) {
         match self {
             Self::Automatic => (Override::None, None),
@@ -67,11 +68,11 @@ impl fmt::Display for CircuitBreakerMode {
     }
 }
 
-/// A switch that sets the [mode](CircuitBreakerMode) of many breakers: pass it to their builders
+/// A handle that sets the [mode](CircuitBreakerMode) of many breakers. Pass it to their builders
 /// and keep a clone.
 ///
-/// Breakers that are built later start in its present mode. A control does not keep its breakers
-/// alive and costs their calls nothing: a new mode is written into the state of each breaker.
+/// Breakers that are built later start in its current mode. A control does not keep its breakers
+/// alive and adds no cost to their calls: a new mode is written into the state of each breaker.
 ///
 /// ```
 /// use mainstay::breaker::{CircuitBreaker, CircuitBreakerState};
@@ -120,23 +121,24 @@ impl CircuitBreakerControl {
 
     /// Sets the mode of all breakers of this control.
     ///
-    /// When this returns they are in that mode, unless another thread has set another one since, or
-    /// the mode of a breaker was [set by itself](super::CircuitBreaker::set_mode).
+    /// When this returns, all breakers are in that mode, unless another thread has set another mode
+    /// since, or a breaker's mode was [set individually](super::CircuitBreaker::set_mode).
     ///
     /// # Panics
     ///
-    /// If an observer panics. The panic unwinds from here after the mode of all breakers is set.
+    /// Panics if an observer panics. The panic unwinds after the mode of all breakers has been set.
     pub fn set_mode(&self, mode: CircuitBreakerMode) {
         let targets: Vec<_> = {
             let mut control = self.0.lock();
             control.mode = mode;
             control.targets.iter().filter_map(PlainWeak::upgrade).collect()
         };
-        // Not under the lock: observers run here, and this may drop the last handle of a breaker.
+        // Outside the lock, because observers run here and the last handle to a breaker may be
+        // dropped.
         for_all(targets, |target| self.apply(&*target));
     }
 
-    /// Makes `target` follow this control.
+    /// Attaches `target` to this control, and applies the current mode to it.
     pub(super) fn attach(&self, target: &PlainArc<dyn ModeTarget>) {
         {
             let mut control = self.0.lock();
@@ -148,8 +150,8 @@ impl CircuitBreakerControl {
         self.apply(&**target);
     }
 
-    /// Puts `target` into the present mode. Reads the mode again afterwards, so that of two threads
-    /// that set different modes at the same time the later one prevails.
+    /// Applies the current mode to `target`. Reads the mode again afterwards, so that the later of
+    /// two concurrent changes takes effect.
     pub(super) fn apply(&self, target: &dyn ModeTarget) {
         let mut last = None;
         let modes = std::iter::from_fn(|| {

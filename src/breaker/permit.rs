@@ -1,4 +1,4 @@
-//! Permits: the right to make one call, and the place where its outcome is recorded.
+//! Permits, each of which admits one call and records its outcome.
 
 use super::CircuitBreaker;
 use super::config::CallClass;
@@ -13,10 +13,10 @@ use std::time::Duration;
 /// A permit to make one call, whose outcome it records; returned by
 /// [`try_acquire`](CircuitBreaker::try_acquire).
 ///
-/// Consuming the permit records the outcome. Dropping it records nothing, and gives back what the
-/// call held: the slot of a probe, and its place among the calls in flight. That is what happens
-/// when a call is cancelled or panics, because a panic is a fault on this side of the connection.
-/// If a panic of yours does say something about the dependency, catch it and call
+/// Consuming the permit records the outcome. Dropping it records no outcome, and releases what the
+/// call held: the slot of a probe and its entry among the calls in flight. A call that is cancelled
+/// or panics drops its permit, because a panic is a fault of the caller and not of the dependency.
+/// If a panic does indicate a failure of the dependency, catch it and call
 /// [`failure`](Self::failure).
 ///
 /// A permit holds no lock.
@@ -32,7 +32,7 @@ impl<'a> CircuitBreakerPermit<'a> {
         Self { breaker, ticket }
     }
 
-    /// Records a success. It counts as slow if the call took too long.
+    /// Records a success, which counts as slow if the call took the slow threshold or longer.
     #[inline]
     pub fn success(self) {
         self.record_outcome(Outcome::Success);
@@ -44,8 +44,8 @@ impl<'a> CircuitBreakerPermit<'a> {
         self.record_outcome(Outcome::Failure);
     }
 
-    /// Records nothing: the call says nothing about the dependency. Dropping the permit does the
-    /// same.
+    /// Records no outcome, for a call that gives no information about the dependency. Dropping the
+    /// permit has the same effect.
     #[inline]
     pub fn ignore(self) {
         self.record_outcome(Outcome::Ignore);
@@ -53,8 +53,8 @@ impl<'a> CircuitBreakerPermit<'a> {
 
     /// Records a success if `result` is `Ok`, and a failure otherwise.
     ///
-    /// If the error may be a rejection by another policy, which says nothing about the dependency,
-    /// [`ignore`](Self::ignore) it instead.
+    /// If the error is a rejection by another policy, which gives no information about the
+    /// dependency, call [`ignore`](Self::ignore) instead.
     ///
     /// ```
     /// # use mainstay::breaker::CircuitBreaker;
@@ -85,7 +85,7 @@ impl<'a> CircuitBreakerPermit<'a> {
         self.record_class(outcome, &CallClass::DEFAULT, None);
     }
 
-    /// Whether the breaker would have rejected this call, were it not in
+    /// Returns true if the breaker would have rejected this call, had it not been in
     /// [shadow mode](super::CircuitBreakerMode::Shadow).
     #[must_use]
     pub const fn would_reject(&self) -> bool {
@@ -96,7 +96,7 @@ impl<'a> CircuitBreakerPermit<'a> {
         self.ticket.shadow_sequence()
     }
 
-    /// The time since the call started, if it is timed.
+    /// Returns the time since the call started, if it is timed.
     pub(super) fn elapsed(&self, reading: &mut Reading<'_>) -> Option<Duration> {
         self.ticket.elapsed(reading)
     }
@@ -105,13 +105,13 @@ impl<'a> CircuitBreakerPermit<'a> {
         self.breaker.reading()
     }
 
-    /// What the permit holds, without giving it back.
+    /// Returns the ticket without releasing what it holds.
     #[inline]
     fn into_ticket(self) -> Ticket {
         ManuallyDrop::new(self).ticket
     }
 
-    /// Records `outcome` by the thresholds of `class`. `now` is passed if the clock has been read.
+    /// Records `outcome` with the thresholds of `class`. `now` is the current time if already read.
     #[inline(always)]
     pub(super) fn record_class(self, outcome: Outcome, class: &CallClass, now: Option<Instant>) {
         let permit = ManuallyDrop::new(self);
@@ -147,8 +147,8 @@ fn abandon(breaker: &Shared, ticket: Ticket) {
 impl Drop for CircuitBreakerPermit<'_> {
     #[inline]
     fn drop(&mut self) {
-        // Without an outcome there is no transition, so no observer runs here, where a panic may be
-        // unwinding.
+        // A panic may be unwinding here. Without an outcome there is no transition, so no observer
+        // runs.
         if !self.ticket.is_plain() {
             abandon(self.breaker, self.ticket);
         }
@@ -163,16 +163,16 @@ impl fmt::Debug for CircuitBreakerPermit<'_> {
     }
 }
 
-/// A [`CircuitBreakerPermit`] that owns a handle of the breaker, so that it can be kept where no
-/// breaker is borrowed; returned by
+/// A [`CircuitBreakerPermit`] that owns a handle to the breaker instead of borrowing it; returned
+/// by
 /// [`try_acquire_owned`](CircuitBreaker::try_acquire_owned).
 ///
-/// Costs two more writes, to the breaker's reference count, for which threads that share the
-/// breaker contend.
+/// Costs two more writes to the breaker's reference count, on which threads that share the breaker
+/// contend.
 #[must_use = "a permit that is dropped records no outcome"]
 pub struct OwnedCircuitBreakerPermit {
     breaker: CircuitBreaker,
-    /// `None` when the outcome is recorded.
+    /// `None` after the outcome was recorded.
     ticket: Option<Ticket>,
 }
 
@@ -183,7 +183,7 @@ impl OwnedCircuitBreakerPermit {
         Self { breaker: breaker.clone(), ticket }
     }
 
-    /// Records a success. It counts as slow if the call took too long.
+    /// Records a success, which counts as slow if the call took the slow threshold or longer.
     pub fn success(self) {
         self.record_outcome(Outcome::Success);
     }
@@ -193,8 +193,8 @@ impl OwnedCircuitBreakerPermit {
         self.record_outcome(Outcome::Failure);
     }
 
-    /// Records nothing: the call says nothing about the dependency. Dropping the permit does the
-    /// same.
+    /// Records no outcome, for a call that gives no information about the dependency. Dropping the
+    /// permit has the same effect.
     pub fn ignore(self) {
         drop(self);
     }
@@ -212,14 +212,14 @@ impl OwnedCircuitBreakerPermit {
         }
     }
 
-    /// Whether the breaker would have rejected this call, were it not in
+    /// Returns true if the breaker would have rejected this call, had it not been in
     /// [shadow mode](super::CircuitBreakerMode::Shadow).
     #[must_use]
     pub fn would_reject(&self) -> bool {
         self.ticket.is_some_and(|ticket| ticket.shadow_sequence().is_some())
     }
 
-    /// What it holds, as a permit that borrows it.
+    /// Takes the ticket as a borrowed permit. Returns `None` if it has been taken before.
     #[inline(always)]
     pub(super) fn take(&mut self) -> Option<CircuitBreakerPermit<'_>> {
         let ticket = self.ticket.take()?;
@@ -251,7 +251,7 @@ mod tests {
     use crate::time::ManualClock;
 
     #[test]
-    fn an_owned_permit_counts_as_a_borrowed_one_does() {
+    fn an_owned_permit_records_outcomes_like_a_borrowed_one() {
         let breaker = CircuitBreaker::builder().min_calls(5).build().unwrap();
         let acquire = || breaker.try_acquire_owned().unwrap();
         acquire().success();

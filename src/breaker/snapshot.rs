@@ -1,4 +1,4 @@
-//! The figures of a breaker at a moment.
+//! A snapshot of the state and the counts of a breaker.
 
 use super::CircuitBreaker;
 use super::engine::{Phase, Trial};
@@ -8,8 +8,8 @@ use super::transition::CircuitBreakerState;
 use crate::window::{LatencyQuantiles, LatencySummary, WindowCounts};
 use std::time::Duration;
 
-/// The figures of a [`CircuitBreaker`] at a moment, consistent enough to
-/// plot.
+/// A snapshot of a [`CircuitBreaker`]. Its fields are not read atomically, but are consistent
+/// enough to plot.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct CircuitBreakerSnapshot {
@@ -20,24 +20,25 @@ pub struct CircuitBreakerSnapshot {
     pub mode: CircuitBreakerMode,
     /// The counts of the window; of an open breaker, those that tripped it.
     pub counts: WindowCounts,
-    /// Calls in flight that are slow already, if those are
+    /// Calls in flight that have reached the slow threshold, if they are
     /// [tracked](super::CircuitBreakerBuilder::track_in_flight).
     pub overdue: u64,
     /// The outcomes of the probes of a half-open breaker.
     pub trial: WindowCounts,
     /// Probes in flight.
     pub active_probes: u32,
-    /// Openings since the breaker was last closed for good.
+    /// Openings since the breaker was last closed and not ramping up.
     pub openings: u32,
-    /// How long an open breaker will still reject calls; zero if it would admit a probe. `None` if
-    /// it is not open, or if the time is not known.
+    /// The time until an open breaker admits a probe; zero if it admits one now. `None` if the
+    /// breaker is not open or the time is not known.
     pub retry_after: Option<Duration>,
     /// Calls rejected since the breaker was built.
     pub rejected: u64,
     /// Calls since the breaker was built that were admitted in
     /// [shadow mode](CircuitBreakerMode::Shadow) and would have been rejected.
     pub shadowed: u64,
-    /// Outcomes since the breaker was built that came too late to count.
+    /// Outcomes since the breaker was built that were not counted, because the state that admitted
+    /// their calls had ended.
     pub stale: u64,
     /// The latencies of the successful calls in the window, if they are
     /// [recorded](super::CircuitBreakerBuilder::record_latency) and there are any.

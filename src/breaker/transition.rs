@@ -52,7 +52,7 @@ pub enum TransitionCause {
     FailureRate,
     /// The share of slow calls in the window reached its limit.
     SlowRate,
-    /// The number of failures without a success in between reached its limit.
+    /// The number of consecutive failures reached its limit.
     ConsecutiveFailures,
     /// The open duration elapsed.
     OpenDurationElapsed,
@@ -66,7 +66,7 @@ pub enum TransitionCause {
     Reset,
     /// The user's own [rule](super::CircuitBreakerBuilder::trip_when) returned true.
     TripRule,
-    /// The dependency asked not to be called for a while:
+    /// The dependency requested a pause:
     /// [`Outcome::Unavailable`](crate::outcome::Outcome::Unavailable).
     Unavailable,
     /// Another [mode](CircuitBreakerMode) was set.
@@ -104,7 +104,7 @@ impl fmt::Display for TransitionCause {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Transition {
-    /// The number of this transition among those of its breaker, from 1, without gaps.
+    /// The sequence number of the transition within its breaker, from 1, without gaps.
     pub sequence: u64,
     /// The time of the transition, by the breaker's clock.
     pub at: Instant,
@@ -117,9 +117,10 @@ pub struct Transition {
     /// The counts that led to the transition: those of the window when the breaker tripped, those
     /// of the probes when a trial ended.
     pub counts: WindowCounts,
-    /// The number of openings since the breaker was last closed.
+    /// The number of openings since the breaker was last closed and not ramping up. A transition to
+    /// closed reports the number before it.
     pub openings: u32,
-    /// How long the breaker will stay open, if it opened and that is known.
+    /// The open duration, if the breaker opened and the duration is known.
     pub open_duration: Option<Duration>,
     /// The mode after the transition.
     pub mode: CircuitBreakerMode,

@@ -1,4 +1,4 @@
-//! The parts of a breaker, made from its builder.
+//! Construction of a breaker's parts from its builder.
 
 use super::builder::{CircuitBreakerBuilder, WindowKind};
 use super::live::Config;
@@ -13,12 +13,13 @@ use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 
-/// Whether a window is for a single breaker or for one of very many.
+/// How a window allocates its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WindowMemory {
-    /// Allocated in full from the start.
+    /// Allocates all memory at once. Used by a single breaker.
     Full,
-    /// A few words until the first call that is not a fast success.
+    /// Allocates a few words until the first call that is not a fast success. Used by keyed
+    /// breakers, of which there may be very many.
     Sparse,
 }
 
@@ -57,7 +58,7 @@ impl CircuitBreakerBuilder {
     }
 }
 
-// A builder calls none of the functions that it holds.
+// The builder stores the user's closures, but never calls them.
 impl UnwindSafe for CircuitBreakerBuilder {}
 impl RefUnwindSafe for CircuitBreakerBuilder {}
 

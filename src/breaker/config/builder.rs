@@ -14,11 +14,11 @@ use crate::sync::{Arc, PlainArc};
 use crate::time::Clock;
 use std::time::Duration;
 
-/// Builds a [`CircuitBreaker`]; the [module](crate::breaker) explains what the settings do
-/// together.
+/// A builder of a [`CircuitBreaker`].
 ///
-/// Every setting has a default that suits a production service. A setting that is out of range is
-/// reported by [`build`](Self::build).
+/// The [module documentation](crate::breaker) explains how the settings work together. Every
+/// setting has a default that suits a production service. [`build`](Self::build) returns an error
+/// if a setting is out of range.
 #[derive(Clone)]
 pub struct CircuitBreakerBuilder {
     pub(super) name: String,
@@ -50,7 +50,8 @@ pub(super) enum WindowKind {
     Time(Duration, u32),
 }
 
-/// With full jitter a breaker could admit a probe immediately after it has opened.
+/// The default jitter of the open duration. With full jitter, a breaker could admit a probe
+/// immediately after it has opened.
 const JITTER: Jitter = Jitter::Equal;
 
 impl Default for CircuitBreakerBuilder {
@@ -83,12 +84,13 @@ impl Default for CircuitBreakerBuilder {
 }
 
 impl CircuitBreakerBuilder {
-    /// The default of [`min_calls`](Self::min_calls), if the window holds as many calls.
+    /// The default of [`min_calls`](Self::min_calls), unless a count window holds fewer calls.
     pub(super) const MIN_CALLS: u32 = 20;
 
     /// Sets the name that rejections and events carry. Default: `circuit_breaker`.
     ///
-    /// Names are kept for the life of the process: name dependencies, not requests.
+    /// Names are interned and never freed: name a breaker after its dependency, not after a
+    /// request.
     ///
     /// ```
     /// # use mainstay::breaker::CircuitBreaker;
@@ -120,10 +122,10 @@ impl CircuitBreakerBuilder {
     }
 
     /// Sets the window to the calls of the last `span`, which slides in steps of `span / buckets`.
-    /// Buckets: 1 to 1024, of at least a millisecond.
+    /// `buckets` is 1 to 1024, and each bucket lasts at least one millisecond.
     ///
-    /// Ten seconds in ten buckets (Hystrix) suit a busy service. A service with fewer calls needs a
-    /// longer span, in which [`min_calls`](Self::min_calls) calls occur.
+    /// Ten buckets of one second (Hystrix) suit a busy service. A service with fewer calls needs a
+    /// span that is long enough for [`min_calls`](Self::min_calls) calls.
     ///
     /// ```
     /// # use mainstay::breaker::CircuitBreaker;
@@ -143,9 +145,9 @@ impl CircuitBreakerBuilder {
     /// opens. Default: 0.5 (resilience4j, Hystrix), because a dependency that fails every second
     /// call is of little use.
     ///
-    /// With `None` the failure rate never opens the breaker. Failed probes do not keep it open
-    /// either then, unless [`consecutive_failures`](Self::consecutive_failures) or
-    /// [`trip_when`](Self::trip_when) is set.
+    /// With `None`, the failure rate never opens the breaker. A failed probe then reopens it only
+    /// if [`consecutive_failures`](Self::consecutive_failures) or [`trip_when`](Self::trip_when) is
+    /// set.
     ///
     /// ```
     /// # use mainstay::breaker::CircuitBreaker;
@@ -161,8 +163,8 @@ impl CircuitBreakerBuilder {
     /// Sets the number of calls in the window below which no rate is evaluated. Default: 20
     /// (Hystrix), or the size of a smaller count window.
     ///
-    /// Fewer calls say little about a rate; the 100 calls of resilience4j and Polly leave a service
-    /// with few calls unprotected.
+    /// A rate over fewer calls is mostly chance. The 100 calls of resilience4j and Polly leave a
+    /// service with little traffic unprotected.
     ///
     /// ```
     /// # use mainstay::breaker::CircuitBreaker;
@@ -195,8 +197,8 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// Removes the rule for [slow calls](Self::slow_calls), for a configuration that is to be
-    /// [replaced](CircuitBreaker::reconfigure).
+    /// Removes the rule for [slow calls](Self::slow_calls), for use with
+    /// [`reconfigure`](CircuitBreaker::reconfigure).
     #[must_use]
     pub fn without_slow_calls(mut self) -> Self {
         self.slow_calls = None;
@@ -204,7 +206,7 @@ impl CircuitBreakerBuilder {
     }
 
     /// Sets the number of calls in the window below which the rate of slow calls is not evaluated.
-    /// Default: as [`min_calls`](Self::min_calls).
+    /// Default: the value of [`min_calls`](Self::min_calls).
     ///
     /// ```
     /// # use mainstay::breaker::CircuitBreaker;
@@ -221,11 +223,11 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// Opens the breaker after `calls` failures without a success in between, 1 to 268,435,455,
-    /// whatever the window holds. Default: `None`, never.
+    /// Opens the breaker after `calls` consecutive failures, 1 to 268,435,455, independently of the
+    /// rates. Default: `None`, off.
     ///
-    /// This rule notices a dead dependency soonest, but with concurrent calls a run of failures is
-    /// also a matter of chance.
+    /// This rule detects an unreachable dependency soonest. With concurrent calls, a run of
+    /// failures can also occur by chance.
     ///
     /// ```
     /// # use mainstay::breaker::CircuitBreaker;
@@ -238,12 +240,14 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// Sets how long the breaker stays open: the first delay of `duration` after the first opening,
-    /// the second if the trial that follows fails, and so on; from the start after it has closed.
-    /// Default: 5 s (Hystrix, Polly), doubling up to 60 s (resilience4j).
+    /// Sets how long the breaker stays open. Default: 5 s (Hystrix, Polly), doubling up to 60 s
+    /// (resilience4j).
     ///
-    /// Unless the backoff sets another jitter, it has equal jitter, so that many clients of one
-    /// dependency do not return at the same moment, and none immediately.
+    /// The first opening lasts for the first delay of `duration`, and each opening after a failed
+    /// trial for the next delay. The delays restart after the breaker has closed.
+    ///
+    /// A growing backoff without an explicit jitter gets equal jitter: clients of one dependency
+    /// then retry at different times, and none of them immediately.
     ///
     /// ```
     /// # use mainstay::{backoff::Backoff, breaker::CircuitBreaker};
@@ -259,12 +263,12 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// Sets the longest time for which the breaker opens when the dependency asks for a pause by
+    /// Sets the maximum open duration that a dependency can request with
     /// [`Outcome::Unavailable`](crate::outcome::Outcome::Unavailable). Default: one hour, the
-    /// longest that common rate limits ask for.
+    /// longest pause that common rate limits request.
     ///
-    /// A server that asks for more is usually mistaken, and only a [`reset`](CircuitBreaker::reset)
-    /// would close the breaker sooner.
+    /// A longer pause is usually a mistake of the server, and only a
+    /// [`reset`](CircuitBreaker::reset) would close the breaker sooner.
     ///
     /// ```
     /// # use mainstay::breaker::CircuitBreaker;
@@ -281,8 +285,8 @@ impl CircuitBreakerBuilder {
     }
 
     /// Sets the number of probes that a half-open breaker admits at the same time, 1 to 127.
-    /// Default: 3, which a recovering dependency can take, and of which one slow probe does not
-    /// delay the others.
+    /// Default: 3, which a recovering dependency can serve; a single slow probe does not delay the
+    /// others.
     ///
     /// ```
     /// # use mainstay::breaker::CircuitBreaker;
@@ -296,10 +300,10 @@ impl CircuitBreakerBuilder {
     }
 
     /// Sets the number of outcomes after which a half-open breaker closes or opens, 1 to 127.
-    /// Default: 5, of which three decide if they agree.
+    /// Default: 5; at a failure rate of 0.5, three failures or three successes decide.
     ///
-    /// The outcomes are judged by the same rates as those of a closed breaker. The trial ends
-    /// earlier if the outcomes to come cannot change the verdict.
+    /// The rates that open a closed breaker also decide about the probes. The trial ends early once
+    /// the remaining outcomes cannot change the result.
     ///
     /// ```
     /// # use mainstay::breaker::CircuitBreaker;
@@ -312,8 +316,8 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// Sets the time after which a probe that has not ended counts as failed and its slot is free.
-    /// Default: 30 s, a common timeout of clients.
+    /// Sets the time after which a probe that has not ended counts as failed and frees its slot.
+    /// Default: 30 s, a common client timeout.
     ///
     /// The timeout should be longer than that of the calls themselves. It is renewed for all active
     /// probes when another probe is admitted.
@@ -332,13 +336,14 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// Sets the time in which the admitted share of the calls grows from a tenth to all of them,
-    /// after a trial that went well. Default: zero, no ramp, because every rejection costs a caller
-    /// and most dependencies need none.
+    /// Sets the duration over which the share of admitted calls grows from 10 % to 100 % after a
+    /// successful trial. Default: zero, no ramp, because most dependencies need none and every
+    /// rejection fails a call.
     ///
-    /// A ramp protects a dependency whose caches are cold and whose pools are empty. The admitted
-    /// calls are not chosen at random: of any few calls, about the share is admitted. The breaker
-    /// is closed for good only when the ramp is over; if it opens before, it stays open for longer.
+    /// A ramp protects a dependency with cold caches and empty connection pools. Admitted calls are
+    /// spread evenly, not chosen at random, so that even a short run of calls is admitted in about
+    /// that share. A breaker that opens during the ramp continues with the next, longer open
+    /// duration; the delays restart only when the ramp has ended.
     ///
     /// ```
     /// # use mainstay::breaker::CircuitBreaker;
@@ -354,18 +359,20 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// Opens the breaker when `rule` returns true, besides its other rules. Default: no rule.
+    /// Opens the breaker when `rule` returns true, in addition to the other rules. Default: no
+    /// rule.
     ///
     /// The rule is called after each failed or slow call; with
     /// [`track_in_flight`](Self::track_in_flight), also when a call is admitted while others are
-    /// overdue. It is called outside every lock, and has to decide for itself how many calls are
-    /// enough. If no rate is set, a single failed probe opens the breaker
-    /// again. A panic of the rule unwinds through the call, which has been counted.
+    /// overdue. It is called outside every lock. [`min_calls`](Self::min_calls) does not apply to
+    /// it, so the rule must itself require a minimum number of calls. If no failure rate is set, a
+    /// single failed probe opens the breaker again. A panic in the rule unwinds through the call,
+    /// whose outcome has already been counted.
     ///
     /// ```
     /// use mainstay::breaker::CircuitBreaker;
     ///
-    /// // More than fifty failures, or a tenth of many calls.
+    /// // Opens at more than 50 failures, or at 10 % of at least 200 calls.
     /// let breaker = CircuitBreaker::builder()
     ///     .count_window(1000)
     ///     .failure_rate(None)
@@ -383,36 +390,35 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// Counts calls in flight that have taken as long as a [slow call](Self::slow_calls) as slow
-    /// ones before they end. Default: off.
+    /// Counts a call in flight as slow as soon as it has taken as long as a [slow
+    /// call](Self::slow_calls), before it ends. Default: off.
     ///
-    /// A dependency that hangs trips the breaker within little more than the threshold, however
-    /// long the timeouts of the callers are. The rules are evaluated when a call is admitted, once
-    /// in an eighth of the threshold, if calls are overdue by then. A call becomes overdue at most
-    /// two eighths of the threshold too late (for thresholds below 8 ms, two milliseconds), never
-    /// too early.
+    /// A dependency that hangs opens the breaker shortly after the threshold, even if the callers'
+    /// timeouts are much longer. The rules are evaluated when a call is admitted, at most once per
+    /// eighth of the threshold, if calls are overdue. A call becomes overdue up to two eighths of
+    /// the threshold late (two milliseconds for thresholds below 8 ms), never early.
     ///
     /// Requires `slow_calls`. Costs two atomic additions per call, to words that all callers share,
-    /// and 1.5 KiB.
+    /// and 1.5 KiB of memory.
     #[must_use]
     pub fn track_in_flight(mut self) -> Self {
         self.track_in_flight = true;
         self
     }
 
-    /// Records the latencies of successful calls in a histogram over the same window: for
-    /// [`latency`](CircuitBreaker::latency), the snapshot, and a [rule](Self::trip_when). Default:
-    /// off.
+    /// Records the latencies of successful calls in a histogram over the same window. Default: off.
     ///
-    /// Failed calls are not recorded, because calls that fail immediately would suggest a fast
-    /// dependency. Costs two clock readings and an atomic addition per call, and 8 KiB.
+    /// The histogram is read by [`latency`](CircuitBreaker::latency), the snapshot and a
+    /// [rule](Self::trip_when). Failed calls are not recorded, because immediate failures would
+    /// make the dependency appear fast. Costs two clock readings and an atomic addition per call,
+    /// and 8 KiB of memory.
     #[must_use]
     pub fn record_latency(mut self) -> Self {
         self.record_latency = true;
         self
     }
 
-    /// Lets `control` set the mode of the breaker, together with that of others. Default: none.
+    /// Attaches the breaker to `control`, which sets the mode of many breakers. Default: none.
     ///
     /// ```
     /// # use mainstay::breaker::{CircuitBreaker, CircuitBreakerControl};
@@ -440,8 +446,8 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// Sets the source of the jitter of [`open_duration`](Self::open_duration). Default: the
-    /// system's.
+    /// Sets the source of the jitter of [`open_duration`](Self::open_duration). Default:
+    /// [`Random::system`].
     ///
     /// ```
     /// # use mainstay::{breaker::CircuitBreaker, random::Random};
@@ -454,8 +460,8 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// Sets the observer that receives the events of the breaker for as long as it lives. Default:
-    /// none. See [`Transition`](crate::breaker::Transition) and [`event`](crate::event).
+    /// Sets the observer that receives all events of the breaker. Default: none. See
+    /// [`Transition`](crate::breaker::Transition) and [`event`](crate::event).
     ///
     /// ```
     /// # use mainstay::{breaker::CircuitBreaker, event::Event};
@@ -470,11 +476,12 @@ impl CircuitBreakerBuilder {
         self
     }
 
-    /// Builds the breaker, closed.
+    /// Builds the breaker. It starts closed, or in the mode of its [`control`](Self::control).
     ///
     /// # Errors
     ///
-    /// Names the first setting that is out of range, its value, and what is accepted.
+    /// Returns an error that names the first setting out of range, its value and the accepted
+    /// range.
     pub fn build(self) -> Result<CircuitBreaker, ConfigError> {
         let window = self.new_window(WindowMemory::Full)?;
         let config = self.validated()?;

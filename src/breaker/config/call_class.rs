@@ -1,17 +1,16 @@
-//! Thresholds for a class of calls that differ from those of the breaker.
+//! [`CallClass`]: thresholds of some calls that differ from those of their breaker.
 
 use crate::error::ConfigError;
 use std::time::Duration;
 
-/// Thresholds for some of the calls of one breaker.
-///
-/// What is slow for a lookup is fast for a report, and a failed payment is worse than a failed
-/// picture. Calls of all classes count in one window and share one state. How much a single failure
-/// weighs is decided by the classifier: see
+/// Thresholds for some of the calls of one breaker. A duration that is slow for a lookup can be
+/// normal for a report, and a failed payment is worse than a failed image. Calls of all classes
+/// share one window and one state. The weight of a single failure is set by the classifier: see
 /// [`Outcome::WeightedFailure`](crate::outcome::Outcome::WeightedFailure).
 ///
-/// A class decides when a closed breaker opens. A trial is judged by the breaker's own rates,
-/// whichever classes its probes belong to; whether a probe was slow is decided by its own class.
+/// The failure rate of a class applies while the breaker is closed. A trial is judged by the
+/// breaker's own rates, regardless of the classes of its probes. The slow threshold of a class
+/// applies to its probes, too.
 ///
 /// ```
 /// use mainstay::breaker::{CallClass, CircuitBreaker};
@@ -25,9 +24,9 @@ use std::time::Duration;
 /// let payments = shop.for_class(CallClass::new().failure_rate(0.1))?;
 ///
 /// # let (report, pay) = (|| Ok::<(), ()>(()), || Ok::<(), ()>(()));
-/// // Slow only if it takes ten seconds or longer.
+/// // Counts as slow only if it takes ten seconds or longer.
 /// let _ = reports.call_blocking(|| report());
-/// // If it fails, the breaker opens if 10 % of all calls have failed.
+/// // A failed payment opens the breaker if at least 10 % of all calls have failed.
 /// let _ = payments.call_blocking(|| pay());
 /// # Ok::<(), mainstay::error::ConfigError>(())
 /// ```
@@ -40,14 +39,14 @@ pub struct CallClass {
 impl CallClass {
     pub(crate) const DEFAULT: Self = Self::new();
 
-    /// Creates a class with all thresholds of the breaker.
+    /// Creates a class that uses all thresholds of the breaker.
     #[must_use]
     pub const fn new() -> Self {
         Self { failure_rate: None, slow_after: None }
     }
 
     /// Sets the failure rate, above 0 and at most 1, at which a failed call of this class opens the
-    /// breaker. The share is that of all calls in the window, and the breaker's own
+    /// breaker. The rate is that of all calls in the window, of any class, and the breaker's own
     /// [minimum](super::CircuitBreakerBuilder::min_calls) applies. Default: the breaker's rate.
     ///
     /// ```
@@ -63,11 +62,11 @@ impl CallClass {
         self
     }
 
-    /// Sets from when on a call of this class is slow. Default: the breaker's threshold.
+    /// Sets the duration from which a call of this class is slow. Default: the breaker's threshold.
     ///
-    /// Only for breakers that time their calls, because [slow
-    /// calls](super::CircuitBreakerBuilder::slow_calls) count or
-    /// [latencies](super::CircuitBreakerBuilder::record_latency) are recorded. Calls [in
+    /// Requires a breaker that times its calls, by
+    /// [`slow_calls`](super::CircuitBreakerBuilder::slow_calls) or
+    /// [`record_latency`](super::CircuitBreakerBuilder::record_latency). Calls [in
     /// flight](super::CircuitBreakerBuilder::track_in_flight) become overdue by the breaker's own
     /// threshold.
     ///
@@ -83,7 +82,7 @@ impl CallClass {
         self
     }
 
-    /// `timed`: whether the breaker times its calls.
+    /// Validates the thresholds. `timed` is true if the breaker times its calls.
     pub(crate) fn validate(&self, timed: bool) -> Result<(), ConfigError> {
         match (self.failure_rate, self.slow_after) {
             (Some(rate), _) if !(rate > 0.0 && rate <= 1.0) => {

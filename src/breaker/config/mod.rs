@@ -1,4 +1,5 @@
-//! The configuration of a breaker: builder, validation, and the form that decisions read.
+//! The configuration of a breaker: builder, validation, and the validated settings that decisions
+//! read.
 
 mod assemble;
 mod builder;

@@ -1,4 +1,4 @@
-//! The part of a configuration that breakers of one group share: one copy for very many of them.
+//! The part of a configuration that all breakers of one group share in a single copy.
 
 use super::live::Config;
 use super::trip_rule::TripRule;
@@ -8,17 +8,17 @@ use crate::random::Random;
 use crate::sync::{Live, PlainMutex};
 use std::fmt;
 
-/// What decisions read besides the state. One breaker has one by itself; the breakers of a
-/// [`KeyedCircuitBreaker`](crate::breaker::KeyedCircuitBreaker) share one.
+/// The data that decisions read besides the state. A single breaker has its own copy; all breakers
+/// of a [`KeyedCircuitBreaker`](crate::breaker::KeyedCircuitBreaker) share one.
 pub(crate) struct SharedConfig {
     pub(crate) live: Live<{ Config::WORDS }>,
     pub(crate) closures: PlainMutex<Closures>,
     pub(crate) random: Random,
-    /// How many of the breakers may be open at the same time.
+    /// The limit on breakers open at the same time; `None` for a single breaker.
     pub(crate) open_limit: Option<OpenLimit>,
 }
 
-/// The user's functions; never called or dropped under a lock.
+/// The user's closures, which are never called or dropped under a lock.
 #[derive(Clone, Default)]
 pub(crate) struct Closures {
     pub(crate) open_duration: Option<Custom>,

@@ -7,7 +7,8 @@ use crate::error::ConfigError;
 use std::time::Duration;
 
 impl CircuitBreakerBuilder {
-    /// The configuration, if every setting is in range. The window has been validated.
+    /// Returns the configuration if every setting is in range. [`new_window`](Self::new_window)
+    /// validates the window.
     pub(crate) fn validated(&self) -> Result<Config, ConfigError> {
         let min_calls = self.min_calls.unwrap_or(match self.window {
             WindowKind::Count(size) => Self::MIN_CALLS.min(size),
@@ -69,8 +70,8 @@ impl CircuitBreakerBuilder {
         })
     }
 
-    /// The configuration that `new` makes of a breaker that was built by `self`. Settings that are
-    /// fixed at build must be equal.
+    /// Returns the configuration of `new` for a breaker that was built from `self`. Settings that
+    /// are fixed when a breaker is built must be equal.
     pub(crate) fn reconfigured(&self, new: &Self) -> Result<Config, ConfigError> {
         if self.window != new.window {
             let accepted = "the window it was built with";
@@ -108,7 +109,8 @@ impl CircuitBreakerBuilder {
         self.track_in_flight
     }
 
-    /// The fewest consecutive failures that can open the breaker, if failures can.
+    /// Returns the smallest number of consecutive failures that can open the breaker, or `None` if
+    /// failures cannot open it.
     pub(crate) fn min_failures_to_open(&self) -> Option<u32> {
         let config = self.validated().ok()?;
         let by_rate = config.failure_rate.map(|_| config.min_calls);
@@ -157,10 +159,10 @@ mod tests {
     use super::*;
     use crate::backoff::{Backoff, Jitter};
 
-    /// The defaults are defined in `CircuitBreakerBuilder::default` alone; this holds the table of
-    /// the module's documentation against them.
+    /// Compares the table in the module documentation with `CircuitBreakerBuilder::default`, which
+    /// alone defines the defaults.
     #[test]
-    fn the_documented_defaults_are_the_defaults() {
+    fn the_documented_defaults_match_the_builder() {
         let b = CircuitBreakerBuilder::default();
         let config = b.validated().unwrap();
         let WindowKind::Count(calls) = b.window else { panic!("{:?}", b.window) };

@@ -1,4 +1,4 @@
-//! The beginning of a call: admission or rejection.
+//! Admission and rejection of calls.
 
 use super::in_flight::Entered;
 use super::record::Trigger;
@@ -19,7 +19,7 @@ pub(crate) struct Entry {
     pub(crate) change: Change,
 }
 
-/// A rejected call. A retry may be admitted at `retry_at`, if that is known.
+/// The rejection of a call. `retry_at` is the earliest useful retry, if known.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(crate) retry_at: Option<Instant>,
@@ -27,15 +27,15 @@ pub(crate) struct Refusal {
 }
 
 impl Engine {
-    /// Admits a call if nothing is special about the breaker: nearly always, with one load.
+    /// Admits a call if the word is [plain](Word), which is the common case and costs one load.
     #[inline]
     pub(crate) fn try_enter(&self) -> Option<Ticket> {
         let word = self.word();
         word.is_plain().then_some(Ticket::untimed(word))
     }
 
-    /// Admits a call or rejects it. `timed` asks for the time the call takes even if the breaker
-    /// does not need it.
+    /// Admits a call or rejects it. If `timed` is true, the call is timed even if the breaker does
+    /// not need its duration.
     pub(crate) fn enter(&self, timed: bool, reading: &mut Reading<'_>) -> Entry {
         let mut change = Change::None;
         loop {
@@ -92,8 +92,8 @@ impl Engine {
         }
     }
 
-    /// Decides about a call; returns the word for which the decision holds. The configuration is
-    /// read only where it is needed: the rejection by an open breaker does not need it.
+    /// Decides whether to admit a call; returns the word to which the decision applies. The
+    /// configuration is read only if needed: a rejection by an open breaker does not need it.
     fn decide(&self, word: Word, now: Instant) -> (Word, Admission) {
         let admission = match word.phase() {
             Phase::Bypass => Admission::Uncounted,
@@ -107,7 +107,8 @@ impl Engine {
         (word, admission)
     }
 
-    /// Decides about a call to a breaker that is half-open or ramping up. A probe takes its slot.
+    /// Decides about a call to a breaker that is half-open or ramping up. If the call becomes a
+    /// probe, this takes its slot.
     fn decide_by_config(&self, now: Instant) -> (Word, Admission) {
         self.config.live.decide(&self.line.word, |word: Word, config: Config| {
             let admission = match word.phase() {
@@ -141,8 +142,9 @@ impl Engine {
         self.stats.ramp_calls.fetch_add(1, Relaxed)
     }
 
-    /// Counts a call as in flight, if those are tracked. If it is the first of its step of time,
-    /// others may have become overdue in the meantime, and may trip the breaker.
+    /// Counts a call as in flight, if calls in flight are tracked. The first call of a time step
+    /// also evaluates the rules, because calls that have become overdue since the previous step may
+    /// trip the breaker.
     fn enter_in_flight(&self, ticket: &Ticket, reading: &mut Reading<'_>) -> Change {
         let Some(in_flight) = &self.in_flight else { return Change::None };
         let Some(start) = ticket.start(self.slow_after(ticket.admitted)) else {
@@ -166,15 +168,16 @@ impl Engine {
         }
     }
 
-    /// Called before the probe's slot is taken: a thread that finds all slots taken must read the
-    /// deadline of the youngest.
+    /// Moves the probe deadline to one probe timeout after `now`, never to an earlier time. Called
+    /// before the probe's slot is taken, so that a thread that finds all slots taken reads the
+    /// deadline of the youngest probe.
     fn put_off_probe_deadline(&self, now: Instant, config: &Config) {
         self.line.probe_deadline.fetch_max((now + config.probe_timeout).as_nanos(), Relaxed);
     }
 
-    /// Corrects the instant that belongs to the state, if it is further ahead than one that is set
-    /// now would be: then the clock was set back, or the configured timeout of a probe has become
-    /// shorter, and the breaker would stay in its state until then.
+    /// Corrects the instant stored for the current state if it is later than one stored now would
+    /// be. This happens if the clock was set back or the probe timeout was shortened; without the
+    /// correction, the breaker would stay in its state until that instant.
     pub(crate) fn correct_instants(&self, word: Word, now: Instant) {
         let (instant, latest) = match word.phase() {
             Phase::Open if word.overridden() != Override::Fixed => {
@@ -187,15 +190,15 @@ impl Engine {
             _ => return,
         };
         let (ahead, latest) = (instant.load(Relaxed), latest.as_nanos());
-        // The latest word, so that an instant of a later state is not taken for one of this state.
+        // Compares the latest word, so that the instant of a later state is not corrected.
         if ahead > latest && self.latest_word() == word {
-            // If it fails, another thread has written the instant in the meantime.
+            // On failure, another thread has written the instant in the meantime.
             let _ = instant.compare_exchange(ahead, latest, Relaxed, Relaxed);
         }
     }
 
-    /// Gives up the active probes. The next generation makes their own outcomes stale; the trial
-    /// goes on with what is known, unless that decides it.
+    /// Times out the active probes, which `trial` counts as failed. The next generation makes their
+    /// late outcomes stale. The trial continues unless these outcomes decide it.
     fn time_out_probes(&self, word: Word, trial: Trial, now: Instant) -> Change {
         let config = self.config(word);
         match state::judge_trial(&trial, &config) {

@@ -3,22 +3,22 @@
 use crate::share;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-/// Counts the breakers of a group that are open or half-open, and keeps them below a share.
+/// A counter of the open and half-open breakers of a group, which limits them to a share of all.
 ///
-/// If a large share of the breakers opens at once, the fault is probably on this side, and opening
-/// the rest as well would turn a disturbance into an outage.
+/// If a large share of the breakers opens at once, the fault is probably in this process or its
+/// network. Opening the others as well would turn a partial failure into an outage.
 #[derive(Debug)]
 pub(crate) struct OpenLimit {
-    /// The share of the breakers that may be open; one breaker may in any case.
+    /// The share of the breakers that may be open. One breaker may always be open.
     max_share: f64,
     breakers: AtomicUsize,
     open: AtomicUsize,
-    /// How many openings were suppressed because the limit was reached.
+    /// The number of openings suppressed because the limit was reached.
     suppressed: AtomicU64,
 }
 
-// Ordering: relaxed throughout. The counters guard no other data, and a single word has a single
-// order of modifications, which makes the limit exact.
+// Ordering: relaxed throughout. The counters guard no other data. Each counter has a single
+// modification order, which makes the limit exact.
 impl OpenLimit {
     pub(crate) fn new(max_share: f64) -> Self {
         Self {
@@ -59,13 +59,13 @@ impl OpenLimit {
         self.breakers.fetch_sub(1, Relaxed);
     }
 
-    /// Counts one more open breaker; returns false if the limit is reached.
+    /// Increments the number of open breakers; returns false if the limit is reached.
     pub(super) fn try_open(&self) -> bool {
         let one_more = |open| (open < self.max_open()).then(|| open + 1);
         self.open.fetch_update(Relaxed, Relaxed, one_more).is_ok()
     }
 
-    /// Counts one open breaker less.
+    /// Decrements the number of open breakers.
     pub(super) fn release(&self) {
         self.open.fetch_sub(1, Relaxed);
     }

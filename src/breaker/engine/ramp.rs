@@ -1,22 +1,22 @@
-//! Ramping up after a breaker has closed: the share of the calls that is admitted, and which calls.
+//! The ramp after a breaker has closed: the share of admitted calls, and the choice of calls.
 
 use std::time::Duration;
 
-/// The share at the start of a ramp: with ten callers for each probe, it admits as many calls as
+/// The share at the start of a ramp. If ten calls arrive for each probe, it admits as many calls as
 /// there were probes.
 const FIRST_SHARE: f64 = 0.1;
 
-/// The share of the calls to admit when `elapsed` of `duration` has passed; `None` after its end.
+/// Returns the share of calls to admit after `elapsed` of `duration`, or `None` after the ramp.
 pub(super) fn share(elapsed: Duration, duration: Duration) -> Option<f64> {
     let progress = || elapsed.as_secs_f64() / duration.as_secs_f64();
     (elapsed < duration).then(|| FIRST_SHARE + (1.0 - FIRST_SHARE) * progress())
 }
 
-/// Whether the `n`th call is admitted when `share` of all calls is.
+/// Returns true if the `n`th call is admitted when `share` of all calls is to be admitted.
 ///
-/// The choice is not random: the multiples of the golden ratio fall into any part of the unit
-/// interval as evenly as points can (Weyl, Steinhaus). Of any few calls about the share is
-/// admitted, and the same calls are each time.
+/// The choice is deterministic. Successive multiples of the golden ratio are spread as evenly as
+/// possible over the unit interval (Weyl, Steinhaus), so that even a short run of calls is admitted
+/// in about the given share.
 pub(super) fn admits(n: u32, share: f64) -> bool {
     const GOLDEN: u32 = 0x9E37_79B9; // 2^32 / golden ratio
     f64::from(n.wrapping_mul(GOLDEN)) < share * 2_f64.powi(32)
@@ -37,7 +37,7 @@ mod tests {
     }
 
     #[test]
-    fn of_any_few_calls_about_the_share_is_admitted() {
+    fn a_short_run_of_calls_is_admitted_in_about_the_share() {
         for share in [0.1, 0.25, 0.5, 0.9] {
             for first in [0, 1, 77, u32::MAX - 50] {
                 for calls in [20_u32, 100, 1000] {

@@ -1,7 +1,6 @@
-//! The decisions of the breaker as pure functions: what follows from the state, the configuration
-//! and the time.
+//! The decisions of the breaker as pure functions of the state, the configuration and the time.
 //!
-//! There is no clock, no lock and no atomic in this file.
+//! This file uses no clock, no lock and no atomic.
 
 use super::super::config::Config;
 use super::super::transition::TransitionCause;
@@ -12,33 +11,34 @@ use crate::time::Instant;
 use crate::window::WindowCounts;
 use std::time::Duration;
 
-/// What to do with a call that asks to be admitted.
+/// The decision about a call that requests admission.
 #[derive(Debug, PartialEq)]
 pub(super) enum Admission {
-    /// Admit it and count its outcome.
+    /// Admit the call and count its outcome.
     Counted,
-    /// Admit it and count nothing.
+    /// Admit the call and do not count its outcome.
     Uncounted,
-    /// The ramp is over: close for good, then decide again.
+    /// The ramp has ended: leave the ramp, then decide again.
     EndRamp,
-    /// Write this trial, in which the call holds a probe's slot, then admit it.
+    /// Store this trial, in which the call holds a probe's slot, then admit the call.
     Probe(Trial),
     /// The open duration has elapsed: become half-open with this call as the first probe.
     StartTrial,
-    /// The active probes have timed out: write this trial, then decide again.
+    /// The active probes have timed out: store this trial, then decide again.
     TimeOutProbes(Trial),
-    /// The configuration has changed such that the trial is already decided.
+    /// The trial is already decided, because the configuration has changed: apply the verdict, then
+    /// decide again.
     Conclude(Verdict, Trial),
-    /// Reject it until then, or for an unknown time.
+    /// Reject the call. The instant is the earliest useful retry, if known.
     Reject(Option<Instant>),
     /// The state has changed in the meantime: decide again.
     Outdated,
 }
 
-/// Decides about a call that asks an open breaker.
+/// Decides about a call to an open breaker.
 pub(super) fn admit_open(now: Instant, open_until: Instant) -> Admission {
     if open_until == Instant::FAR_FUTURE {
-        // Beyond what the clock counts: no time is known at which a retry would be admitted.
+        // The instant is beyond the range of the clock, so no useful retry time is known.
         Admission::Reject(None)
     } else if now >= open_until {
         Admission::StartTrial
@@ -47,8 +47,7 @@ pub(super) fn admit_open(now: Instant, open_until: Instant) -> Admission {
     }
 }
 
-/// Decides about a call that asks a half-open breaker, whose youngest probe times out at
-/// `probe_deadline`.
+/// Decides about a call to a half-open breaker whose youngest probe times out at `probe_deadline`.
 pub(super) fn admit_half_open(
     trial: Trial,
     now: Instant,
@@ -56,7 +55,7 @@ pub(super) fn admit_half_open(
     config: &Config,
 ) -> Admission {
     match judge_trial(&trial, config) {
-        // No more probes than outcomes are needed: the rest would only load the dependency.
+        // Never more probes than outcomes are still needed: others would only load the dependency.
         Verdict::Undecided
             if trial.active
                 < config.half_open_concurrency.min(config.half_open_calls - trial.total) =>
@@ -79,12 +78,12 @@ pub(super) enum Verdict {
     Open,
 }
 
-/// Judges a trial, as soon as the outcomes still to come cannot change the verdict: if five failed
-/// probes of ten are too many, five failures decide it, and so do six successes.
+/// Returns the verdict on a trial, or `Undecided` while the remaining outcomes can change it. If
+/// five failed probes of ten are too many, five failures or six successes decide the trial.
 pub(super) fn judge_trial(trial: &Trial, config: &Config) -> Verdict {
     let calls = config.half_open_calls.into();
-    // Where no failure rate is set and a run of failures or the user's rule tripped the breaker, a
-    // single failed probe continues what tripped it.
+    // Without a failure rate, consecutive failures or the user's rule have tripped the breaker. A
+    // single failed probe then opens it again.
     let one_failure_is_enough = config.consecutive_failures.is_some() || config.has_trip_rule;
     let failure_rate =
         config.failure_rate.or_else(|| one_failure_is_enough.then_some(f64::MIN_POSITIVE));
@@ -105,7 +104,7 @@ pub(super) fn judge_trial(trial: &Trial, config: &Config) -> Verdict {
     Verdict::Close
 }
 
-/// Decides whether a closed breaker trips; asked after a failed or slow call.
+/// Returns the cause if a closed breaker trips. Called after a failed or slow call.
 pub(super) fn trip_cause(
     counts: &WindowCounts,
     consecutive_failures: u32,
@@ -129,10 +128,10 @@ pub(super) fn trip_cause(
     }
 }
 
-/// The counts as if `overdue` calls had just ended, slow.
+/// Returns the counts as if `overdue` calls had just ended as slow calls.
 ///
-/// In a window of `capacity` calls they displace as many others, of which the same shares failed
-/// and were slow as of the rest.
+/// In a full window of `capacity` calls they displace as many earlier calls. The displaced calls
+/// are assumed to contain the same shares of failed and slow calls as the others.
 pub(super) fn with_overdue(
     counts: WindowCounts,
     overdue: u64,
@@ -146,14 +145,14 @@ pub(super) fn with_overdue(
     WindowCounts { total, failed: share(counts.failed), slow: share(counts.slow) + overdue }
 }
 
-/// What an outcome means to a breaker.
+/// The effect of an outcome on a breaker.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Effect {
     pub(super) failed: bool,
     pub(super) slow: bool,
-    /// As how many calls it counts.
+    /// The number of calls as which the outcome counts.
     pub(super) weight: u8,
-    /// How long the dependency asked not to be called.
+    /// The pause that the dependency requested, if any.
     pub(super) retry_after: Option<Duration>,
 }
 
@@ -161,7 +160,7 @@ impl Effect {
     pub(super) const SUCCESS: Self =
         Self { failed: false, slow: false, weight: 1, retry_after: None };
 
-    /// The effect of `outcome`; `None` if it is not counted.
+    /// Returns the effect of `outcome`, or `None` if it is not counted.
     #[inline]
     pub(super) fn of(outcome: Outcome) -> Option<Self> {
         let success = Self::SUCCESS;

@@ -1,4 +1,4 @@
-//! What an admitted call remembers until it ends.
+//! The ticket that an admitted call holds until it ends.
 
 use super::Engine;
 use super::in_flight::Start;
@@ -7,8 +7,8 @@ use crate::time::{Instant, Reading};
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-/// An instant in eight bytes of which `Option` needs no more, at the cost of one nanosecond at the
-/// far end of the range.
+/// An instant in eight bytes with a niche, so that `Option<PackedInstant>` has the same size. The
+/// last instant of the range is stored one nanosecond early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PackedInstant(NonZeroU64);
 
@@ -22,8 +22,8 @@ impl PackedInstant {
     }
 }
 
-/// The word that admitted a call, and the start of the call if it is timed. Two plain words, so
-/// that a ticket stays in registers.
+/// The word that admitted a call, and the start of the call if it is timed. A ticket is two machine
+/// words, so that it stays in registers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ticket {
     pub(super) admitted: Word,
@@ -36,13 +36,13 @@ impl Ticket {
         Self { admitted, started: None }
     }
 
-    /// Reads the clock if calls that `admitted` admits are timed, or if `timed` asks for it.
+    /// Creates a ticket. Reads the clock if `admitted` times its calls or if `timed` is true.
     pub(super) fn new(admitted: Word, timed: bool, reading: &mut Reading<'_>) -> Self {
         let timed = timed || admitted.is_timed();
         Self { admitted, started: timed.then(|| PackedInstant::new(reading.now())) }
     }
 
-    /// Whether the call holds nothing that must be given back.
+    /// Returns true if the call holds nothing that must be released at its end.
     #[inline]
     pub(crate) const fn is_plain(&self) -> bool {
         self.admitted.is_plain()
@@ -53,34 +53,35 @@ impl Ticket {
         !self.admitted.is_closed() && !self.admitted.is_bypass()
     }
 
-    /// The number of the call among those that a breaker in shadow mode would have rejected, if it
-    /// is one of them.
+    /// Returns the sequence number of the call among those that were admitted only because of
+    /// shadow mode, or `None` for any other call.
     pub(crate) const fn shadow_sequence(&self) -> Option<u64> {
         self.admitted.shadow_sequence()
     }
 
-    /// The time since the call started, if it is timed.
+    /// Returns the time since the call started, if it is timed.
     pub(crate) fn elapsed(&self, reading: &mut Reading<'_>) -> Option<Duration> {
         self.started.map(|started| reading.now() - started.get())
     }
 
-    /// The key under which the call is counted as in flight. `slow_after` is the threshold of the
-    /// configuration that admitted it. `None` if the call is untimed, and so not counted.
+    /// Returns the key under which the call is counted as in flight, or `None` if it is untimed and
+    /// therefore not counted. `slow_after` is the threshold of the configuration that admitted the
+    /// call.
     pub(super) fn start(&self, slow_after: Duration) -> Option<Start> {
         let at = self.started?.get();
         Some(Start { admitted: self.admitted, at, slow_after })
     }
 }
 
-/// Gives back what a call holds (its entry among the calls in flight, a probe's slot) when dropped,
-/// for instance by a panic in the user's code.
+/// A guard that releases what a call holds (its entry among the calls in flight, a probe's slot)
+/// when dropped, for example by a panic in user code.
 pub(super) struct TicketGuard<'a> {
     pub(super) engine: &'a Engine,
     pub(super) ticket: Ticket,
 }
 
 impl TicketGuard<'_> {
-    /// Keeps what the call holds.
+    /// Consumes the guard without releasing anything.
     pub(super) fn disarm(self) {
         std::mem::forget(self);
     }

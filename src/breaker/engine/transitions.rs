@@ -1,4 +1,5 @@
-//! The changes of state. Each is committed under the outbox's lock, together with its event.
+//! The transitions between states. Each is committed under the outbox's lock, together with its
+//! event.
 
 use super::state::Verdict;
 use super::word::{Phase, Trial, Word};
@@ -12,15 +13,15 @@ use crate::time::{Instant, nanos};
 use crate::window::WindowCounts;
 use std::time::Duration;
 
-/// Why a breaker opens.
+/// The reason for which a breaker opens.
 pub(super) struct Opening {
     pub(super) cause: TransitionCause,
     pub(super) counts: WindowCounts,
-    /// How long the dependency asked not to be called, if it did.
+    /// The pause that the dependency requested, if any.
     pub(super) retry_after: Option<Duration>,
 }
 
-/// The verdict on a trial; `bad` is the cause if it opens.
+/// The verdict on a trial; `bad` is the cause that is reported if the breaker opens.
 pub(super) struct Conclusion {
     pub(super) verdict: Verdict,
     pub(super) trial: Trial,
@@ -38,28 +39,28 @@ struct Step {
     on_entry: OnEntry,
 }
 
-/// What is written for a state before the state word names it.
+/// The data to write for a state before the state word changes to it.
 #[derive(Clone, Copy)]
 enum OnEntry {
     Nothing,
-    /// Opens; comes to nothing if the openings are no longer those from which `to` follows.
+    /// Opens the breaker. Fails if the openings are no longer `from`, from which `to` was computed.
     Open {
         from: Openings,
         to: Openings,
     },
-    /// Becomes half-open; the first probe times out after so long.
+    /// Makes the breaker half-open. The first probe times out after this duration.
     StartTrial(Duration),
-    /// Closes with an empty window. The openings stay if it has yet to ramp up.
+    /// Closes the breaker with an empty window. The openings are kept if a ramp follows.
     Close,
-    /// Stays closed, for good.
+    /// Ends a ramp; the breaker stays closed.
     EndRamp,
 }
 
-/// The openings since the breaker was last closed for good.
+/// The openings since the breaker was last closed and not ramping up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Openings {
     count: u32,
-    /// The duration of the latest one, in nanoseconds.
+    /// The duration of the latest opening, in nanoseconds.
     latest: u64,
 }
 
@@ -100,7 +101,8 @@ impl Engine {
         })
     }
 
-    /// Becomes half-open; returns the word in which the caller holds the first probe's slot.
+    /// Makes the breaker half-open. Returns the word in which the caller holds the first probe's
+    /// slot, or `None` if the word has changed.
     pub(super) fn start_trial(&self, word: Word, now: Instant) -> Option<Word> {
         let first = Trial { active: 1, ..Trial::default() };
         let to = word.next_generation(Phase::HalfOpen(first));
@@ -115,7 +117,7 @@ impl Engine {
         change.is_committed().then_some(to)
     }
 
-    /// Ends a trial by its verdict.
+    /// Ends a trial according to its verdict.
     pub(super) fn conclude(
         &self,
         word: Word,
@@ -145,7 +147,7 @@ impl Engine {
         }
     }
 
-    /// Closes for good after a ramp. No event: the state has been closed since the ramp began.
+    /// Ends a ramp. Emits no event, because the state has been closed since the ramp began.
     pub(super) fn end_ramp(&self, word: Word) {
         self.outbox.commit(|_| {
             if self.swap(word, word.without_ramp()) {
@@ -155,7 +157,7 @@ impl Engine {
         });
     }
 
-    /// Closes with an empty window, unless a mode keeps the breaker open or disabled.
+    /// Closes the breaker with an empty window, unless a mode keeps it open or disabled.
     pub(crate) fn close_and_clear(&self, now: Instant) -> Change {
         loop {
             let word = self.word();
@@ -189,7 +191,7 @@ impl Engine {
             let window_is_void =
                 matches!(was, CircuitBreakerMode::ForcedOpen | CircuitBreakerMode::Disabled);
             let (to, on_entry) = match phase {
-                // Openings by the rules are neither counted nor forgotten.
+                // The number of openings by the rules is kept.
                 Some(phase @ (Phase::Open | Phase::Bypass)) => {
                     (word.next_generation(phase), OnEntry::Nothing)
                 }
@@ -197,7 +199,7 @@ impl Engine {
                 Some(_) if !word.is_closed() => {
                     (word.next_generation(Phase::CLOSED), OnEntry::Close)
                 }
-                // Forced closed while closed: the window goes on, and a ramp ends.
+                // A closed breaker is forced closed: the window is kept, and a ramp ends.
                 Some(_) => (word.without_ramp(), OnEntry::EndRamp),
                 None => (word, OnEntry::Nothing),
             };
@@ -215,14 +217,15 @@ impl Engine {
         }
     }
 
-    /// Makes a configuration live. No decision by the one before it comes after this returns.
+    /// Replaces the live configuration. After this returns, no decision uses the previous one.
     pub(crate) fn install(&self, config: &Config, mut closures: Closures) {
         self.outbox.commit(|_| {
-            // A thread that opens reads the configuration first and the closures second, and must
-            // find the same epoch under this lock. So no decision uses the configuration of one
-            // epoch and the closures of another.
+            // A thread that opens the breaker reads the configuration first and the closures
+            // second, and commits only if the epoch is unchanged under this lock. Therefore no
+            // decision uses the configuration of one epoch and the closures of another.
             std::mem::swap(&mut *self.config.closures.lock(), &mut closures);
-            // The lock makes this the only writer; only details of the word change meanwhile.
+            // The lock makes this thread the only writer of the epoch. Other threads may change
+            // only the detail of the word meanwhile.
             let epoch = self.word().epoch() + 1;
             self.config.live.write(epoch, *config);
             loop {
@@ -241,16 +244,17 @@ impl Engine {
                 }
             }
         });
-        drop(closures); // the old ones may run the user's `Drop`: not under the lock
+        // Dropping the old closures may run user code, so it happens outside the lock.
+        drop(closures);
     }
 
     /// Commits a change of state and queues its event in one step, unless the word has changed.
     fn commit(&self, step: Step) -> Change {
         let Step { from, to, now, cause, counts, on_entry } = step;
         let committed = self.outbox.commit(|sequence| {
-            // Every transition holds this lock. So from here on the word may change its detail, or
-            // go on to the next generation of a trial, but not change its phase; and no other
-            // thread reads or writes the data of the coming phase.
+            // Every transition holds this lock. From here on, other threads may change the detail
+            // of the word or start the next generation of a trial, but not change the phase. No
+            // other thread reads or writes the data of the next phase.
             if self.word() != from {
                 return None;
             }
@@ -260,7 +264,7 @@ impl Engine {
             }
             let openings = self.openings().count;
             if !self.swap_within_limit(from, to) {
-                // It must not count, neither as one more opening nor as none.
+                // The failed step must leave the openings unchanged.
                 self.set_openings(before);
                 return None;
             }
@@ -271,7 +275,7 @@ impl Engine {
                 to: CircuitBreakerState::of(to),
                 cause,
                 counts,
-                // Closing clears the count, but its event says how often the breaker had opened.
+                // Closing clears the count, but its event reports the count before.
                 openings: openings.max(before.count),
                 open_duration: self.retry_at(to).map(|until| until - now),
                 mode: to.mode(),
@@ -280,20 +284,22 @@ impl Engine {
         Change::committed_if(committed)
     }
 
-    /// Writes what belongs to the state of `to`; returns false if the step no longer applies.
+    /// Writes the data of the state in `to`; returns false if the step no longer applies.
     fn prepare(&self, to: Word, now: Instant, on_entry: OnEntry) -> bool {
         match on_entry {
             OnEntry::Nothing => {}
             OnEntry::Open { from, to } => {
                 if self.openings() != from {
-                    return false; // read while another transition was about to come to nothing
+                    // `from` was read during a transition that then failed.
+                    return false;
                 }
                 let until = now + Duration::from_nanos(to.latest);
                 self.line.open_until.store(until.as_nanos(), Relaxed);
                 self.set_openings(to);
             }
             OnEntry::StartTrial(probe_timeout) => {
-                // Deadlines of earlier trials, maybe by a clock that was set back since, are void.
+                // Overwrites the deadline of an earlier trial, which is later if the clock was set
+                // back.
                 self.line.probe_deadline.store((now + probe_timeout).as_nanos(), Relaxed);
             }
             OnEntry::Close => {
@@ -313,7 +319,7 @@ impl Engine {
         true
     }
 
-    /// Swaps the word, unless that opens one breaker more than the group may have open.
+    /// Swaps the word, unless that would exceed the group's limit on open breakers.
     fn swap_within_limit(&self, from: Word, to: Word) -> bool {
         let Some(limit) = &self.config.open_limit else { return self.swap(from, to) };
         let opens = !from.is_tripped() && to.is_tripped();

@@ -19,10 +19,11 @@ use std::fmt;
 ///   recognized.
 /// * *Override* says whether a mode other than `Automatic` is set.
 /// * *Timed* and *streaks* repeat two facts of the configuration, so that the path of a success
-///   need not read it.
+///   does not read the configuration.
 ///
 /// A word whose *phase* and *timed* bits are zero is *plain*: its calls are admitted and counted
-/// without a further check. Everything special about a breaker sets one of those four bits.
+/// without a further check. Any condition that requires a further check sets at least one of those
+/// four bits.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Word(u64);
 
@@ -53,7 +54,7 @@ pub(crate) enum Phase {
     Closed {
         /// Failures since the last success.
         consecutive_failures: u32,
-        /// Closed a short while ago: only a share of the calls is admitted.
+        /// True during the ramp after closing: only a share of the calls is admitted.
         ramping: bool,
     },
     /// Calls are rejected.
@@ -69,10 +70,10 @@ impl Phase {
     pub(crate) const RAMPING: Self = Self::Closed { consecutive_failures: 0, ramping: true };
 }
 
-/// Whether a mode other than `Automatic` is set.
+/// The effect of the mode on the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Override {
-    /// No: the rules decide.
+    /// The rules decide.
     None,
     /// The rules decide, and nothing is rejected.
     Shadow,
@@ -92,11 +93,11 @@ pub(crate) struct Trial {
 }
 
 impl Trial {
-    /// The most probes in flight, and the most outcomes, that fit into the word.
+    /// The maximum number of probes in flight, and of outcomes, that fits into the word.
     pub(crate) const MAX: u32 = COUNT_MASK as u32;
 
-    /// The trial after one probe has ended; `None` is an end without an outcome. A probe counts
-    /// once, whatever the weight of its outcome.
+    /// Returns the trial after one probe has ended. `None` means an end without an outcome. A probe
+    /// counts once, whatever the weight of its outcome.
     pub(super) fn with_outcome(self, sample: Option<Sample>) -> Self {
         let ended = Self { active: self.active - 1, ..self };
         match sample {
@@ -110,7 +111,8 @@ impl Trial {
         }
     }
 
-    /// The trial after all active probes have timed out. Each of them counts as failed and slow.
+    /// Returns the trial after all active probes have timed out. Each of them counts as failed and
+    /// slow.
     pub(super) fn with_active_timed_out(self) -> Self {
         let sum = |count: u32| (count + self.active).min(Self::MAX);
         Self { active: 0, total: sum(self.total), failed: sum(self.failed), slow: sum(self.slow) }
@@ -126,19 +128,19 @@ impl Trial {
 }
 
 impl Word {
-    /// The longest run of failures that fits into the word.
+    /// The maximum number of consecutive failures that fits into the word.
     pub(crate) const MAX_CONSECUTIVE_FAILURES: u32 = DETAIL_MASK as u32;
 
-    /// The word that a call remembers which a bypassed breaker admitted.
+    /// The word in the ticket of a call that a bypassed breaker admitted.
     pub(super) const UNCOUNTED: Self = Self(BYPASS << PHASE);
 
-    /// The word that a call remembers which a breaker in shadow mode admitted and would have
-    /// rejected. Such calls are numbered from 1.
+    /// Returns the word for the ticket of a call that was admitted only because of shadow mode.
+    /// Such calls are numbered from 1.
     pub(super) const fn shadowed(sequence: u64) -> Self {
         Self(BYPASS << PHASE | sequence & BELOW_PHASE)
     }
 
-    /// The inverse of [`shadowed`](Self::shadowed).
+    /// Returns the number passed to [`shadowed`](Self::shadowed), or `None` for any other word.
     pub(super) const fn shadow_sequence(self) -> Option<u64> {
         match self.0 & BELOW_PHASE {
             sequence if sequence > 0 && self.is_bypass() => Some(sequence),
@@ -155,20 +157,20 @@ impl Word {
             .with_config(0, config)
     }
 
-    /// Whether it is closed and nothing about it is special: its calls need neither the
-    /// configuration nor the clock.
+    /// Returns true if the word is plain: calls need neither the configuration nor the clock.
     #[inline]
     pub(super) const fn is_plain(self) -> bool {
         self.0 & (PHASE_MASK | TIMED) == 0
     }
 
-    /// Whether it is closed, ramping up or not: its calls are counted in the window.
+    /// Returns true if the breaker is closed, ramping up or not: its calls are counted in the
+    /// window.
     #[inline]
     pub(super) const fn is_closed(self) -> bool {
         matches!((self.0 & PHASE_MASK) >> PHASE, CLOSED | RAMPING)
     }
 
-    /// Whether it is closed and not ramping up.
+    /// Returns true if the breaker is closed and not ramping up.
     #[inline]
     pub(super) const fn admits_all(self) -> bool {
         self.0 & PHASE_MASK == 0
@@ -178,7 +180,7 @@ impl Word {
         (self.0 & PHASE_MASK) >> PHASE == RAMPING
     }
 
-    /// Whether the rules, not a mode, have made it open or half-open.
+    /// Returns true if the rules, not a mode, have made the breaker open or half-open.
     pub(crate) const fn is_tripped(self) -> bool {
         matches!((self.0 & PHASE_MASK) >> PHASE, OPEN | HALF_OPEN)
             && !matches!(self.overridden(), Override::Fixed)
@@ -189,25 +191,25 @@ impl Word {
         (self.0 & PHASE_MASK) >> PHASE == BYPASS
     }
 
-    /// Whether calls must be timed, for slow calls, calls in flight or latencies.
+    /// Returns true if calls must be timed, for slow calls, calls in flight or latencies.
     #[inline]
     pub(crate) const fn is_timed(self) -> bool {
         self.0 & TIMED != 0
     }
 
-    /// Whether consecutive failures are counted.
+    /// Returns true if consecutive failures are counted.
     #[inline]
     pub(super) const fn counts_streaks(self) -> bool {
         self.0 & STREAKS != 0
     }
 
-    /// Whether the last call that counted failed, if consecutive failures are counted.
+    /// Returns true if consecutive failures are counted and the last counted call failed.
     #[inline]
     pub(crate) const fn has_streak(self) -> bool {
         self.counts_streaks() && self.0 & DETAIL_MASK != 0
     }
 
-    /// The number of failures since the last success of a closed breaker, if they are counted.
+    /// Returns the consecutive failures of a closed breaker, or 0 if they are not counted.
     pub(super) fn streak(self) -> u32 {
         match self.phase() {
             Phase::Closed { consecutive_failures, .. } if self.counts_streaks() => {
@@ -258,7 +260,7 @@ impl Word {
         }
     }
 
-    /// The same generation with another phase, or with other data of the phase.
+    /// Returns the word with another phase, or other data of the phase, in the same generation.
     pub(super) fn with_phase(self, phase: Phase) -> Self {
         let (kind, detail) = match phase {
             Phase::Closed { consecutive_failures, ramping } => {
@@ -275,7 +277,7 @@ impl Word {
         Self(self.0 & !(PHASE_MASK | DETAIL_MASK) | kind << PHASE | detail)
     }
 
-    /// The same word, closed for good if it was ramping up.
+    /// Returns the word without the ramp, if it was ramping up.
     pub(super) fn without_ramp(self) -> Self {
         match self.phase() {
             Phase::Closed { consecutive_failures, .. } => {
@@ -285,7 +287,8 @@ impl Word {
         }
     }
 
-    /// `phase` in the next generation, so that calls admitted before the transition are recognized.
+    /// Returns the word with `phase` in the next generation, so that calls admitted before the
+    /// transition are recognized.
     pub(super) fn next_generation(self, phase: Phase) -> Self {
         self.with_generation(self.generation().next()).with_phase(phase)
     }

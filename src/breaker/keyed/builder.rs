@@ -13,7 +13,7 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use std::marker::PhantomData;
 use std::time::Duration;
 
-/// Builds a [`KeyedCircuitBreaker`]; returned by [`KeyedCircuitBreaker::builder`].
+/// A builder of a [`KeyedCircuitBreaker`], returned by [`KeyedCircuitBreaker::builder`].
 pub struct KeyedCircuitBreakerBuilder<K, S = RandomState> {
     each: CircuitBreakerBuilder,
     keys: KeyedConfig<S>,
@@ -35,8 +35,8 @@ impl<K> KeyedCircuitBreakerBuilder<K> {
 }
 
 impl<K, S> KeyedCircuitBreakerBuilder<K, S> {
-    /// Sets the maximum number of keys, 1 to 1,073,741,824; a hard limit. Default: 100,000, so that
-    /// keys chosen by strangers cannot exhaust the memory.
+    /// Sets the maximum number of keys, 1 to 1,073,741,824, which is never exceeded. Default:
+    /// 100,000, so that keys from untrusted input cannot exhaust the memory.
     ///
     /// ```
     /// # use mainstay::breaker::{CircuitBreaker, KeyedCircuitBreaker};
@@ -50,10 +50,10 @@ impl<K, S> KeyedCircuitBreakerBuilder<K, S> {
         self
     }
 
-    /// Sets what happens to a new key when the table is full. Default: it evicts the least recently
-    /// used breaker that is closed, or that was not asked for a probe during the
-    /// [`idle_timeout`](Self::idle_timeout), so that a flood of keys does not lock out every new
-    /// one.
+    /// Sets what happens to a new key when the table is full. Default: the new key evicts the least
+    /// recently used breaker that is closed, or that has received no call that could become a probe
+    /// during the [`idle_timeout`](Self::idle_timeout). A flood of keys then does not block all new
+    /// keys.
     ///
     /// ```
     /// # use mainstay::breaker::{CircuitBreaker, KeyedCircuitBreaker};
@@ -71,11 +71,11 @@ impl<K, S> KeyedCircuitBreakerBuilder<K, S> {
     }
 
     /// Sets the share of the keys, above 0 and at most 1, whose breakers may be open or half-open
-    /// at the same time; one breaker may in any case. Default: 1, no limit (Envoy: 0.1).
+    /// at the same time. One breaker may always be open. Default: 1, no limit (Envoy: 0.1).
     ///
     /// A breaker that would exceed the limit stays closed, goes on counting, and is counted as
-    /// [suppressed](super::KeyedCircuitBreakerSnapshot::suppressed): if most hosts fail at once,
-    /// the fault is probably on this side.
+    /// [suppressed](super::KeyedCircuitBreakerSnapshot::suppressed): if most hosts
+    /// fail at once, the fault is probably in this process or its network.
     ///
     /// ```
     /// # use mainstay::breaker::{CircuitBreaker, KeyedCircuitBreaker};
@@ -89,12 +89,12 @@ impl<K, S> KeyedCircuitBreakerBuilder<K, S> {
         self
     }
 
-    /// Sets the time without use after which a closed breaker is removed. An open one may be
-    /// evicted when it has not been asked for a probe for as long. Default: 10 minutes, longer than
-    /// most pauses between two uses of a key.
+    /// Sets the time without use after which a closed breaker is removed. An open breaker may be
+    /// evicted if it has received no call that could become a probe for as long. Default: 10
+    /// minutes, longer than most pauses between two uses of a key.
     ///
-    /// The time is counted from when the breaker was first found idle, which happens as new keys
-    /// arrive; so it is removed later, never earlier.
+    /// The time starts when the breaker is first found idle, which is checked as new keys arrive. A
+    /// breaker may therefore be removed later, but never earlier.
     ///
     /// ```
     /// # use mainstay::breaker::{CircuitBreaker, KeyedCircuitBreaker};
@@ -111,8 +111,8 @@ impl<K, S> KeyedCircuitBreakerBuilder<K, S> {
         self
     }
 
-    /// Sets the hasher of the keys. Default: that of `std`, whose collisions strangers cannot
-    /// force.
+    /// Sets the hasher of the keys. Default: [`RandomState`], which resists attacks by chosen
+    /// collisions.
     ///
     /// ```
     /// # use mainstay::breaker::{CircuitBreaker, KeyedCircuitBreaker};
@@ -141,11 +141,12 @@ where
     K: Eq + Hash + Send + Sync + 'static,
     S: BuildHasher + Send + Sync + 'static,
 {
-    /// Builds the keyed breaker, without keys.
+    /// Builds the keyed breaker, which starts without keys.
     ///
     /// # Errors
     ///
-    /// Names the first setting that is out of range, its value, and what is accepted.
+    /// Returns an error that names the first setting out of range, its value and the accepted
+    /// range.
     pub fn build(self) -> Result<KeyedCircuitBreaker<K, S>, ConfigError> {
         self.keys.validate()?;
         if !(self.max_open_share > 0.0 && self.max_open_share <= 1.0) {

@@ -27,26 +27,26 @@ use std::future::Future;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
-/// A circuit breaker for each key: host, tenant, shard.
+/// A circuit breaker for each key, such as a host, a tenant or a shard.
 ///
-/// Each key has a [`CircuitBreaker`] with its own window and state. The settings are those of all
-/// keys, and fixed: a breaker refers to one of two live configurations, so one that is held by a
-/// caller while it is removed could not follow a second change. To change the settings, build a new
-/// one.
+/// Each key has a [`CircuitBreaker`] with its own window and state. All keys share the same
+/// settings, which are fixed at build. A breaker refers to one of two live configurations, so a
+/// removed breaker that a caller still holds could not follow a second change. To change the
+/// settings, build a new `KeyedCircuitBreaker`.
 ///
-/// A breaker stays while it is open, half-open or ramping up, while its mode was set, and while a
-/// handle of it exists, and so while one of its calls is in flight. A breaker that was not used for
-/// the [`idle_timeout`](KeyedCircuitBreakerBuilder::idle_timeout), or whose window is empty and
-/// which counts no consecutive failures, is removed. [`keyed`](crate::keyed) describes how keys are
-/// kept.
+/// A breaker is kept while it is open, half-open or ramping up, while a mode is set, and while a
+/// handle to it exists, which includes its calls in flight. Any other breaker is removed if it has
+/// not been used for the [`idle_timeout`](KeyedCircuitBreakerBuilder::idle_timeout), or if its
+/// window is empty and it counts no consecutive failures. [`keyed`](crate::keyed) describes how
+/// keys are stored.
 ///
-/// Hosts that no longer exist do not fill the table: a breaker that would have admitted a probe
-/// (or, half-open, whose last probe timed out) longer than `idle_timeout` ago may be evicted as a
-/// closed one may, and is removed when it has been idle for as long again. If its key returns, it
-/// starts closed.
+/// Open breakers of hosts that no longer exist do not fill the table. A breaker may be evicted like
+/// a closed one if it has been ready to admit a probe for longer than `idle_timeout` (if half-open,
+/// since its last probe timed out). It is removed after another `idle_timeout` without use. If its
+/// key returns, the breaker starts closed.
 ///
-/// There is no breaker over all keys. Where one is needed, put a [`CircuitBreaker`] around this
-/// one.
+/// There is no breaker for all keys together. If one is needed, put a [`CircuitBreaker`] around
+/// this one.
 ///
 /// # Examples
 ///
@@ -67,10 +67,11 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 ///
 /// # Performance
 ///
-/// A call costs, besides that of the breaker, a hash, a lookup under the lock of one of many
-/// shards, and an `Arc` cloned and dropped. A key takes 344 bytes on x86-64 while its calls are
-/// fast and succeed, with a count window of any size; with a failure among them 784 more, for a
-/// window of 100 calls. In addition there are two copies of the key, and its slot in the table.
+/// In addition to the cost of the breaker, a call costs a hash, a lookup under the lock of one of
+/// many shards, and the clone and drop of an `Arc`. A key takes 344 bytes on x86-64 while its calls
+/// are fast and succeed, with a count window of any size. With a failure among them it takes 784
+/// bytes more, for a window of 100 calls. Two copies of the key and its slot in the table are not
+/// included.
 pub struct KeyedCircuitBreaker<K, S = RandomState>(PlainArc<KeyedShared<K, S>>);
 
 struct KeyedShared<K, S> {
@@ -114,8 +115,8 @@ where
     K: Eq + Hash + Send + Sync + 'static,
     S: BuildHasher + Send + Sync + 'static,
 {
-    /// Returns the breaker of `key`, a new one if there is none. It is not removed while the handle
-    /// exists. The key is cloned only if it is new.
+    /// Returns the breaker of `key`, and creates it if there is none. The breaker is not removed
+    /// while the handle exists. The key is cloned only if it is new.
     ///
     /// ```
     /// # use mainstay::breaker::KeyedCircuitBreaker;
@@ -127,7 +128,7 @@ where
     ///
     /// # Errors
     ///
-    /// A [`Rejection`] if there is no room for another key and no breaker can be evicted.
+    /// Returns a [`Rejection`] if the table is full and no breaker can be evicted.
     pub fn breaker<Q>(&self, key: &Q) -> Result<CircuitBreaker, Rejection>
     where
         K: Borrow<Q>,
@@ -146,15 +147,16 @@ where
         let shared = self.0.map.get_or_insert(key, || now, make, |entry| entry.use_breaker());
         let shared = shared.map_err(|Full| Rejection::new(Reason::Exhausted, group.name))?;
         if new && group.control.mode() != mode {
-            // The mode changed before this breaker was in the map, where the change would have
-            // found it.
+            // The mode changed before this breaker was in the map, so the change has not reached
+            // it.
             group.control.apply(&*shared);
         }
         Ok(CircuitBreaker::from_shared(shared))
     }
 
     /// Returns a view of the breaker of `key`, which is a [`Guard`](crate::policy::Guard) for a
-    /// pipeline. It finds the breaker at each call, so that it does not keep it from being removed.
+    /// pipeline. The view looks up the breaker on each call, so that it does not prevent its
+    /// removal.
     ///
     /// ```
     /// use mainstay::{breaker::KeyedCircuitBreaker, pipeline::Pipeline};
@@ -178,7 +180,7 @@ where
     ///
     /// # Errors
     ///
-    /// The error of `op`, or a rejection.
+    /// Returns the error of `op`, or a rejection if `op` was not run.
     pub async fn call<Q, Op, Fut, T, E>(&self, key: &Q, op: Op) -> Result<T, Error<E>>
     where
         K: Borrow<Q>,
@@ -201,7 +203,7 @@ where
     ///
     /// # Errors
     ///
-    /// The error of `op`, or a rejection.
+    /// Returns the error of `op`, or a rejection if `op` was not run.
     pub fn call_blocking<Q, T, E>(
         &self,
         key: &Q,
@@ -241,8 +243,8 @@ where
     /// Passes each event of any of the breakers to `observer` until the subscription is dropped.
     /// See [`CircuitBreaker::observe`].
     ///
-    /// A flat record does not contain the key: the number of keys is unbounded, and that of metric
-    /// labels should not be.
+    /// A flat record does not contain the key, because the number of keys is unbounded and the
+    /// number of metric labels should not be.
     ///
     /// ```
     /// # use mainstay::{breaker::KeyedCircuitBreaker, event::Event};
@@ -254,11 +256,11 @@ where
         self.0.group.listeners.subscribe(observer_listener(self.0.group.name, observer))
     }
 
-    /// Returns all keys with their breakers. It visits one shard at a time, so these are not the
-    /// keys of one moment.
+    /// Returns all keys with their breakers. Visits one shard at a time, so the result is not an
+    /// atomic view of the table.
     ///
-    /// While the handles exist none of these breakers can be removed, and a full table accepts no
-    /// new key: read what you need and drop them.
+    /// None of these breakers can be removed while its handle exists, and a full table then accepts
+    /// no new key. Drop the handles after use.
     #[must_use]
     pub fn breakers(&self) -> Vec<(PlainArc<K>, CircuitBreaker)> {
         let key = |shared: &Shared| shared.key.clone().and_then(|key| key.downcast().ok());
@@ -267,8 +269,7 @@ where
         self.0.all().into_iter().filter_map(with_key).collect()
     }
 
-    /// Returns the sum of all windows, and the number of breakers in each state. It visits every
-    /// key.
+    /// Returns the sum of all windows, and the number of breakers in each state. Visits every key.
     #[must_use]
     pub fn totals(&self) -> KeyedCircuitBreakerTotals {
         let now = self.0.group.clock.now();
@@ -288,7 +289,7 @@ where
         totals
     }
 
-    /// Returns the present figures of the table, without visiting the keys.
+    /// Returns a snapshot of the table, without visiting the keys.
     #[must_use]
     pub fn snapshot(&self) -> KeyedCircuitBreakerSnapshot {
         let KeyedShared { map, shared_config, .. } = &*self.0;
@@ -303,8 +304,8 @@ where
         }
     }
 
-    /// Removes `key`, whatever its state; returns whether it was there. Handles of its breaker stay
-    /// usable, and no longer belong to the key.
+    /// Removes `key` in any state, and returns true if it was present. Existing handles to its
+    /// breaker stay usable, but no longer belong to the key.
     ///
     /// ```
     /// # use mainstay::breaker::KeyedCircuitBreaker;
@@ -345,13 +346,14 @@ impl<K, S> KeyedShared<K, S> {
     }
 }
 
-// As of a single breaker. The map stays whole if `Hash`, `Eq` or `Clone` of a key panics.
+// The same as for a single breaker. The map stays consistent if `Hash`, `Eq` or `Clone` of a key
+// panics.
 impl<K: RefUnwindSafe, S: RefUnwindSafe> UnwindSafe for KeyedShared<K, S> {}
 impl<K: RefUnwindSafe, S: RefUnwindSafe> RefUnwindSafe for KeyedShared<K, S> {}
 
 impl<K: Send + Sync, S: Send + Sync> ModeTarget for KeyedShared<K, S> {
     fn apply_mode(&self, mode: CircuitBreakerMode) {
-        // Observers run here: not under the lock of a shard.
+        // Observers run here, so no lock of a shard is held.
         for_all(self.all(), |breaker| breaker.apply_mode(mode));
     }
 }

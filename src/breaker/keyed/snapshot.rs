@@ -1,8 +1,8 @@
-//! The figures of a keyed breaker at a moment.
+//! The snapshot and the totals of a keyed breaker.
 
 use crate::window::WindowCounts;
 
-/// The figures of a [`KeyedCircuitBreaker`](super::KeyedCircuitBreaker) at a moment.
+/// A snapshot of the table of a [`KeyedCircuitBreaker`](super::KeyedCircuitBreaker).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyedCircuitBreakerSnapshot {
@@ -12,12 +12,12 @@ pub struct KeyedCircuitBreakerSnapshot {
     pub max_keys: usize,
     /// Breakers that are open or half-open by their rules.
     pub open: usize,
-    /// How often a breaker stayed closed because
-    /// [too many](super::KeyedCircuitBreakerBuilder::max_open_share) were open.
+    /// Openings that were suppressed because
+    /// [too many](super::KeyedCircuitBreakerBuilder::max_open_share) breakers were open.
     pub suppressed: u64,
-    /// Keys that were evicted to make room for others.
+    /// Keys that were evicted for new keys.
     pub evicted: u64,
-    /// How often a new key was rejected for lack of room.
+    /// New keys that were rejected because the table was full.
     pub rejected: u64,
 }
 
@@ -27,7 +27,7 @@ pub struct KeyedCircuitBreakerSnapshot {
 pub struct KeyedCircuitBreakerTotals {
     /// The counts of all windows.
     pub counts: WindowCounts,
-    /// Calls that the present breakers have rejected.
+    /// Calls rejected by the breakers that are in the table.
     pub rejected: u64,
     /// Closed breakers.
     pub closed: usize,

@@ -14,7 +14,7 @@ use crate::wait::{QueueOrder, Semaphore};
 use std::fmt;
 use std::time::Duration;
 
-/// Configures an [`AdaptiveLimiter`].
+/// A builder of an [`AdaptiveLimiter`].
 #[must_use = "a builder does nothing until `build`"]
 pub struct AdaptiveLimiterBuilder {
     name: String,
@@ -51,7 +51,7 @@ impl AdaptiveLimiterBuilder {
         self
     }
 
-    /// Sets the rule by which the limit moves. Default [`BaselineController`], which needs no
+    /// Sets the controller, which adjusts the limit. Default [`BaselineController`], which needs no
     /// tuning.
     ///
     /// ```
@@ -68,7 +68,7 @@ impl AdaptiveLimiterBuilder {
         self
     }
 
-    /// Sets the limit to begin with to one that was [learned](AdaptiveLimiter::learned) earlier.
+    /// Sets the initial limit to one that was [learned](AdaptiveLimiter::learned) earlier.
     ///
     /// Default none: the controller's initial limit.
     pub fn learned(mut self, learned: LearnedLimit) -> Self {
@@ -76,8 +76,9 @@ impl AdaptiveLimiterBuilder {
         self
     }
 
-    /// Sets how long a pipeline's call waits for a permit. Default zero: it is rejected
-    /// immediately, since a caller that waits adds to the overload.
+    /// Sets how long [`call`](AdaptiveLimiter::call) and a pipeline wait for a permit. Default
+    /// zero: a call beyond the limit is rejected immediately, because waiting callers add to the
+    /// overload.
     ///
     /// A call never waits beyond its own deadline.
     pub fn max_wait(mut self, max_wait: Duration) -> Self {
@@ -85,30 +86,32 @@ impl AdaptiveLimiterBuilder {
         self
     }
 
-    /// Sets which waiting call is served next. Default [`QueueOrder::Fifo`].
+    /// Sets the order in which waiting calls receive permits. Default [`QueueOrder::Fifo`].
     pub fn queue_order(mut self, order: QueueOrder) -> Self {
         self.queue_order = order;
         self
     }
 
-    /// Sets how many calls may wait, as multiples of the limit: all up to `free` times the limit,
-    /// none beyond `full` times. In between the share that is rejected grows evenly. Default 2 and
-    /// 3: a short burst waits, and the queue never holds more than the work of three latencies.
+    /// Sets how many calls may wait, as multiples of the limit. All calls may wait up to `free`
+    /// times the limit, and none beyond `full` times. In between, the share of rejected calls grows
+    /// linearly. Default 2 and 3: a short burst can wait, and the queue never holds more work than
+    /// the server completes in three latencies.
     pub fn queue_factors(mut self, free: f64, full: f64) -> Self {
         self.queue = (free, full);
         self
     }
 
-    /// Sets the server's own signal of overload, such as a busy processor or a long run queue. It
-    /// is called once per window, by the thread that closes the window. Default none.
+    /// Sets a function that returns true while the server is overloaded, for example while its
+    /// processor is busy or its run queue is long. The function is called once per window, by the
+    /// thread that closes the window. Default none.
     ///
-    /// [`BbrController`](crate::concurrency::BbrController) needs one.
+    /// [`BbrController`](crate::concurrency::BbrController) requires this function.
     pub fn overload_signal(mut self, signal: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         self.overload_signal = Some(PlainArc::new(signal));
         self
     }
 
-    /// Sets the source of randomness for rejections from the queue. Default the system's.
+    /// Sets the source of randomness for rejections from the queue. Default [`Random::system`].
     pub fn random(mut self, random: Random) -> Self {
         self.random = random;
         self
@@ -131,7 +134,8 @@ impl AdaptiveLimiterBuilder {
     ///
     /// # Errors
     ///
-    /// Names the first setting, of the limiter or of its controller, that is out of range.
+    /// Returns an error that names the first setting of the limiter or its controller that is out
+    /// of range.
     pub fn build(self) -> Result<AdaptiveLimiter, ConfigError> {
         let name = policy::name(&self.name)?;
         let mut controller = self.controller;

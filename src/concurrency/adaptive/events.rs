@@ -1,4 +1,4 @@
-//! What a limiter reports to its observer.
+//! The events that a limiter reports to its observer.
 
 use super::POLICY;
 use crate::concurrency::controller::LimitReason;
@@ -8,7 +8,7 @@ use crate::sync::atomic::Ordering::Relaxed;
 use crate::sync::{PlainArc, PlainAtomicU64};
 use crate::time::Instant;
 
-/// Reports rejections (events of kind `rejected`) and new limits (`limit_changed`).
+/// An emitter of rejections (events of kind `rejected`) and new limits (`limit_changed`).
 pub(super) struct Emitter {
     pub(super) name: &'static str,
     observer: Option<PlainArc<dyn Observer>>,
@@ -16,7 +16,7 @@ pub(super) struct Emitter {
     changes: Outbox<LimitChange>,
 }
 
-/// The limit, in whole permits, has moved.
+/// A change of the limit, in whole permits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LimitChange {
     pub(super) sequence: u64,
@@ -51,14 +51,14 @@ impl Emitter {
         self.changes.notify(|| observer.observe(&event), |change| self.emit(change));
     }
 
-    /// Queues a change; to be called in the order of the changes.
+    /// Queues a change. Must be called in the order of the changes.
     pub(super) fn changed(&self, change: LimitChange) {
         if self.observer.is_some() {
             self.changes.commit(|sequence| Some(LimitChange { sequence, ..change }));
         }
     }
 
-    /// Delivers what is queued; outside every lock.
+    /// Delivers the queued changes. Must be called outside every lock.
     pub(super) fn deliver(&self) {
         if self.observer.is_some() {
             self.changes.deliver(|change| self.emit(change));

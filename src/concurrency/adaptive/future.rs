@@ -1,4 +1,4 @@
-//! Waiting for a permit.
+//! The futures that wait for a permit.
 
 use super::AdaptiveLimiter;
 use super::permit::{AdaptiveLimiterPermit, OwnedAdaptiveLimiterPermit};
@@ -17,23 +17,24 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
-/// The future of [`AdaptiveLimiter::acquire`](super::AdaptiveLimiter::acquire).
+/// The future returned by [`AdaptiveLimiter::acquire`](super::AdaptiveLimiter::acquire).
 ///
 /// # Cancel safety
 ///
-/// Dropping it leaves the queue, and releases a permit that was granted meanwhile.
+/// Dropping the future leaves the queue, and releases a permit that was granted meanwhile.
 #[pin_project]
 #[must_use = "futures do nothing unless polled"]
 pub struct AdaptiveLimiterAcquireFuture<'a>(
     #[pin] Acquisition<&'a Shared, SemaphoreAcquireFuture<'a>, SemaphorePermit<'a>>,
 );
 
-/// The future of [`AdaptiveLimiter::acquire_owned`](super::AdaptiveLimiter::acquire_owned); it
-/// keeps the limiter alive.
+/// The future returned by
+/// [`AdaptiveLimiter::acquire_owned`](super::AdaptiveLimiter::acquire_owned), which keeps the
+/// limiter alive.
 ///
 /// # Cancel safety
 ///
-/// Dropping it leaves the queue, and releases a permit that was granted meanwhile.
+/// Dropping the future leaves the queue, and releases a permit that was granted meanwhile.
 #[pin_project]
 #[must_use = "futures do nothing unless polled"]
 pub struct OwnedAdaptiveLimiterAcquireFuture(
@@ -45,7 +46,7 @@ impl<'a> AdaptiveLimiterAcquireFuture<'a> {
         Self(Acquisition::new(shared, shared.semaphore.acquire(), deadline))
     }
 
-    /// Waits on this thread.
+    /// Waits for the permit, blocking this thread.
     pub(super) fn block(self) -> Result<AdaptiveLimiterPermit<'a>, Rejection> {
         let parker = Parker::current();
         let mut cx = Context::from_waker(parker.waker());
@@ -89,7 +90,7 @@ impl Future for OwnedAdaptiveLimiterAcquireFuture {
     }
 }
 
-/// What leads to the shared state.
+/// A handle to the shared state, borrowed or owned.
 trait Handle {
     fn shared(&self) -> &Shared;
 }
@@ -106,15 +107,15 @@ impl Handle for AdaptiveLimiter {
     }
 }
 
-/// One wait: for a permit of the semaphore, then for the end of the pause of a limit below one.
+/// A wait for a permit of the semaphore, then for the end of the pause if the limit is below one.
 #[pin_project(PinnedDrop)]
 struct Acquisition<H: Handle, A, P> {
     limiter: H,
     #[pin]
     acquire: Option<A>,
-    /// The permit, while the pause lasts.
+    /// The granted permit, held during the pause.
     granted: Option<P>,
-    /// Counted among the waiting.
+    /// Whether the call is counted as queued.
     in_queue: bool,
     deadline: Instant,
     #[pin]
@@ -181,7 +182,7 @@ where
                 return Poll::Ready(Ok((permit.expect("was just seen"), now)));
             }
             if next_start < *this.deadline {
-                // The permit is kept meanwhile: nothing else may start.
+                // The permit is held during the pause, so that no other call starts.
                 let mut pause = this.pause.as_mut();
                 if pause.is_none() {
                     pause.set(Some(Expiry::new(next_start)));
@@ -191,7 +192,7 @@ where
                 {
                     return Poll::Pending;
                 }
-                // The pause has become longer, or the clock is behind: look again.
+                // The pause was extended, or the clock is behind the timer: check again.
                 this.pause.set(None);
                 cx.waker().wake_by_ref();
                 return Poll::Pending;

@@ -1,4 +1,4 @@
-//! A concurrency limit that finds itself: [`AdaptiveLimiter`].
+//! A concurrency limit that adapts to the capacity of the server: [`AdaptiveLimiter`].
 
 mod config;
 mod events;
@@ -30,15 +30,15 @@ use std::time::Duration;
 
 const POLICY: &str = "adaptive_limiter";
 
-/// A limit on the number of calls under way that moves with what the server can do.
+/// A limiter of concurrent calls whose limit adapts to the capacity of the server.
 ///
-/// Put it in front of work whose capacity is unknown or changes: in a server, around the handlers;
-/// in a client, around the calls to one server. Calls beyond the limit are rejected immediately, or
-/// wait in a bounded queue. The limit follows the latencies of the calls, by the rule of a
-/// [`LimitController`]. See the [module](super#how-it-works) for how to choose one, and the
-/// [simulator](super::simulator) for what they do.
+/// Use it for work whose capacity is unknown or changes: in a server, around the handlers; in a
+/// client, around the calls to one server. Calls beyond the limit are rejected immediately, or wait
+/// in a bounded queue. A [`LimitController`] adjusts the limit to the latencies of the calls. The
+/// [module documentation](super#how-it-works) explains how to choose a controller, and the
+/// [simulator](super::simulator) compares them.
 ///
-/// Cloning is cheap, and all clones are one limiter.
+/// Cloning is cheap, and all clones share one limit.
 ///
 /// # Examples
 ///
@@ -60,8 +60,8 @@ const POLICY: &str = "adaptive_limiter";
 ///
 /// A call reads the clock twice, takes and releases a permit of a
 /// [`Semaphore`](crate::wait::Semaphore) (one atomic read-modify-write each), and adds one to a
-/// histogram. Nothing is allocated. About once a second one of the calls closes the window, which
-/// takes a few microseconds; the others pass it by.
+/// histogram. Nothing is allocated. About once a second, one call closes the window, which takes a
+/// few microseconds and does not delay other calls.
 #[derive(Clone)]
 pub struct AdaptiveLimiter(PlainArc<Shared>);
 
@@ -84,14 +84,14 @@ impl AdaptiveLimiter {
     /// ```
     /// # use mainstay::concurrency::AdaptiveLimiter;
     /// let limiter = AdaptiveLimiter::builder().build()?;
-    /// let permit = limiter.try_acquire().expect("nothing else is under way");
+    /// let permit = limiter.try_acquire().expect("no other call is in flight");
     /// permit.success();
     /// # Ok::<(), mainstay::error::ConfigError>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// Rejected with [`Reason::ConcurrencyLimited`], or [`Reason::ShutDown`] after
+    /// Returns a rejection with [`Reason::ConcurrencyLimited`], or [`Reason::ShutDown`] after
     /// [`close`](Self::close).
     #[inline]
     pub fn try_acquire(&self) -> Result<AdaptiveLimiterPermit<'_>, Rejection> {
@@ -112,12 +112,11 @@ impl AdaptiveLimiter {
         self.0.reject(reason)
     }
 
-    /// Waits for a permit, in the queue's order.
+    /// Waits for a permit, in the order of the queue.
     ///
     /// # Errors
-    ///
-    /// Rejected with [`Reason::QueueFull`] if too many calls wait already, or [`Reason::ShutDown`]
-    /// after [`close`](Self::close).
+    /// Returns a rejection with [`Reason::QueueFull`] if too many calls are already waiting, or
+    /// [`Reason::ShutDown`] after [`close`](Self::close).
     ///
     /// # Cancel safety
     ///
@@ -143,11 +142,11 @@ impl AdaptiveLimiter {
     ///
     /// # Errors
     ///
-    /// As [`acquire`](Self::acquire), and [`Reason::QueueTimeout`] when the time is over.
+    /// The same as for [`acquire`](Self::acquire), and [`Reason::QueueTimeout`] after `timeout`.
     ///
     /// # Cancel safety
     ///
-    /// As [`acquire`](Self::acquire).
+    /// The same as for [`acquire`](Self::acquire).
     pub fn acquire_timeout(&self, timeout: Duration) -> AdaptiveLimiterAcquireFuture<'_> {
         self.acquire_until(self.0.settings.clock.now() + timeout)
     }
@@ -160,7 +159,7 @@ impl AdaptiveLimiter {
     ///
     /// # Errors
     ///
-    /// As [`acquire`](Self::acquire).
+    /// The same as for [`acquire`](Self::acquire).
     pub fn acquire_blocking(&self) -> Result<AdaptiveLimiterPermit<'_>, Rejection> {
         self.acquire().block()
     }
@@ -169,7 +168,7 @@ impl AdaptiveLimiter {
     ///
     /// # Errors
     ///
-    /// As [`acquire_timeout`](Self::acquire_timeout).
+    /// The same as for [`acquire_timeout`](Self::acquire_timeout).
     pub fn acquire_blocking_timeout(
         &self,
         timeout: Duration,
@@ -181,7 +180,7 @@ impl AdaptiveLimiter {
     ///
     /// # Errors
     ///
-    /// As [`try_acquire`](Self::try_acquire).
+    /// The same as for [`try_acquire`](Self::try_acquire).
     pub fn try_acquire_owned(&self) -> Result<OwnedAdaptiveLimiterPermit, Rejection> {
         self.try_acquire_owned_at(self.0.settings.clock.now())
     }
@@ -199,15 +198,15 @@ impl AdaptiveLimiter {
         }
     }
 
-    /// Waits for a permit that keeps the limiter alive, as the future does.
+    /// Waits for a permit. The permit and the future keep the limiter alive.
     ///
     /// # Errors
     ///
-    /// As [`acquire`](Self::acquire).
+    /// The same as for [`acquire`](Self::acquire).
     ///
     /// # Cancel safety
     ///
-    /// As [`acquire`](Self::acquire).
+    /// The same as for [`acquire`](Self::acquire).
     pub fn acquire_owned(&self) -> OwnedAdaptiveLimiterAcquireFuture {
         OwnedAdaptiveLimiterAcquireFuture::new(self.clone(), Instant::FAR_FUTURE)
     }
@@ -216,11 +215,11 @@ impl AdaptiveLimiter {
     ///
     /// # Errors
     ///
-    /// As [`acquire_timeout`](Self::acquire_timeout).
+    /// The same as for [`acquire_timeout`](Self::acquire_timeout).
     ///
     /// # Cancel safety
     ///
-    /// As [`acquire`](Self::acquire).
+    /// The same as for [`acquire`](Self::acquire).
     pub fn acquire_owned_timeout(&self, timeout: Duration) -> OwnedAdaptiveLimiterAcquireFuture {
         let deadline = self.0.settings.clock.now() + timeout;
         OwnedAdaptiveLimiterAcquireFuture::new(self.clone(), deadline)
@@ -232,7 +231,7 @@ impl AdaptiveLimiter {
     ///
     /// # Errors
     ///
-    /// That of `op`, or the rejection.
+    /// Returns the error of `op`, or the rejection if `op` was not run.
     ///
     /// # Cancel safety
     ///
@@ -251,11 +250,11 @@ impl AdaptiveLimiter {
         result.map_err(Error::Operation)
     }
 
-    /// As [`call`](Self::call), for a closure.
+    /// Runs `op` on this thread if the limit allows it. See [`call`](Self::call).
     ///
     /// # Errors
     ///
-    /// That of `op`, or the rejection.
+    /// Returns the error of `op`, or the rejection if `op` was not run.
     pub fn call_blocking<T, E>(&self, op: impl FnOnce() -> Result<T, E>) -> Result<T, Error<E>> {
         let view = ClassifiedAdaptiveLimiter::from(self);
         let permit = Guard::<(), ()>::admit_blocking(&view, Context::new())?;
@@ -278,7 +277,7 @@ impl AdaptiveLimiter {
     ///
     /// let limiter = AdaptiveLimiter::builder().build()?;
     /// let by_status = limiter.classified_by(|result: &Result<u16, Error<()>>| match result {
-    ///     Ok(429 | 503) => Outcome::Failure, // the server refuses
+    ///     Ok(429 | 503) => Outcome::Failure, // rejected by the server
     ///     Ok(_) => Outcome::Success,
     ///     Err(Error::Timeout(_)) => Outcome::Failure,
     ///     Err(_) => Outcome::Ignore,
@@ -294,7 +293,7 @@ impl AdaptiveLimiter {
 
     /// Replaces the controller while the limiter is in use.
     ///
-    /// The new controller adopts what the old one has [learned](Self::learned). Calls under way
+    /// The new controller adopts what the old one has [learned](Self::learned). Calls in flight
     /// keep their permits.
     ///
     /// ```
@@ -306,7 +305,7 @@ impl AdaptiveLimiter {
     ///
     /// # Errors
     ///
-    /// A setting of the controller is out of range. Then nothing is changed.
+    /// Returns an error if a setting of the controller is out of range. Nothing is changed then.
     pub fn reconfigure(
         &self,
         mut controller: impl LimitController + 'static,
@@ -324,38 +323,37 @@ impl AdaptiveLimiter {
         self.0.latest().learned
     }
 
-    /// Returns the limit in force. Below one, the only slot is paused after each call.
+    /// Returns the current limit. Below one, one call runs at a time, with a pause after each.
     #[must_use]
     pub fn limit(&self) -> f64 {
         self.0.latest().limit
     }
 
-    /// Returns the number of calls under way. After the limit was lowered it can be above the
-    /// limit.
+    /// Returns the number of calls in flight. It can exceed the limit after the limit was lowered.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
         self.0.semaphore.in_use()
     }
 
-    /// Rejects all calls from now on, and those that wait. Calls under way keep their permits.
-    /// Returns false if it was closed before.
+    /// Closes the limiter: rejects new and waiting calls. Calls in flight keep their permits.
+    /// Returns false if the limiter was already closed.
     pub fn close(&self) -> bool {
         self.0.semaphore.close()
     }
 
-    /// Returns whether [`close`](Self::close) was called.
+    /// Returns true if [`close`](Self::close) was called.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.0.semaphore.is_closed()
     }
 
-    /// Returns the name.
+    /// Returns the name given to the builder.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.0.emitter.name
     }
 
-    /// Returns the figures of this moment.
+    /// Returns a snapshot of the limit, the calls and the last window.
     #[must_use]
     pub fn snapshot(&self) -> AdaptiveLimiterSnapshot {
         let Latest { limit, reason, learned, windows, window } = self.0.latest();

@@ -6,18 +6,17 @@ use crate::time::Instant;
 use crate::wait::{OwnedSemaphorePermit, SemaphorePermit};
 use std::fmt;
 
-/// The permit of one call, which also takes its outcome.
+/// A permit for one call, which also records its outcome.
 ///
-/// The limiter learns from [`success`](Self::success) and [`dropped`](Self::dropped). Dropping the
-/// permit releases it without an outcome, which is right for a cancelled call and for a failure
-/// that says nothing about load: a validation error ends quickly, and its latency is not that of
-/// the work.
+/// The controller learns from [`success`](Self::success) and [`dropped`](Self::dropped). Dropping
+/// the permit releases it without an outcome. Drop it for a cancelled call, and for a failure that
+/// is unrelated to load: a validation error, for example, ends too early for a useful latency.
 ///
 /// ```
 /// use mainstay::concurrency::AdaptiveLimiter;
 ///
 /// let limiter = AdaptiveLimiter::builder().build()?;
-/// let permit = limiter.try_acquire().expect("nothing else is under way");
+/// let permit = limiter.try_acquire().expect("no other call is in flight");
 /// # fn send() -> Result<(), std::io::Error> { Ok(()) }
 /// match send() {
 ///     Ok(()) => permit.success(),
@@ -53,8 +52,7 @@ impl<'a> AdaptiveLimiterPermit<'a> {
         self.end(CallEnd::Success);
     }
 
-    /// Releases the permit, and records that the call met an overload: it timed out, or the server
-    /// refused it.
+    /// Releases the permit, and records an overload: the call timed out, or the server rejected it.
     pub fn dropped(self) {
         self.end(CallEnd::Dropped);
     }
@@ -86,8 +84,7 @@ impl OwnedAdaptiveLimiterPermit {
         self.end(CallEnd::Success);
     }
 
-    /// Releases the permit, and records that the call met an overload: it timed out, or the server
-    /// refused it.
+    /// Releases the permit, and records an overload: the call timed out, or the server rejected it.
     pub fn dropped(self) {
         self.end(CallEnd::Dropped);
     }

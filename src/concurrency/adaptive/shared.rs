@@ -1,4 +1,4 @@
-//! The shared state of a limiter: the permits, the meter, the controller.
+//! The shared state of a limiter: permits, meter and controller.
 
 use super::events::{Emitter, LimitChange};
 use crate::concurrency::controller::{
@@ -15,46 +15,45 @@ use std::time::Duration;
 
 pub(super) type OverloadSignal = PlainArc<dyn Fn() -> bool + Send + Sync>;
 
-/// What a limiter and all its permits share.
+/// The state shared by a limiter and its permits.
 ///
-/// Admission is the semaphore's: one compare-and-swap of the word that holds the free permits. A
-/// new limit is an addition to that same word, so no call is admitted by a limit that is no longer
-/// in force.
+/// The semaphore admits calls, by one compare-and-swap of the word that holds the free permits. A
+/// new limit is an addition to the same word, so no call is admitted under an outdated limit.
 pub(super) struct Shared {
     pub(super) semaphore: PlainArc<Semaphore>,
     meter: CachePadded<Meter>,
     pace: Pace,
     control: Mutex<Control>,
-    /// The limit that the semaphore is to have; see [`apply`](Self::apply).
+    /// The limit to which the semaphore is to be resized; see [`apply`](Self::apply).
     target: AtomicU32,
-    /// Waiting calls.
+    /// The number of waiting calls.
     pub(super) queued: AtomicU32,
     pub(super) settings: Settings,
     pub(super) emitter: Emitter,
 }
 
-/// What does not change after the limiter was built.
+/// The settings that are fixed when the limiter is built.
 pub(super) struct Settings {
     pub(super) clock: Clock,
     pub(super) max_wait: Duration,
-    /// As multiples of the limit: waiting calls beyond the first are rejected with a probability
-    /// that grows to one at the second.
+    /// Two queue lengths, as multiples of the limit. From the first to the second, the probability
+    /// that a call is rejected grows from zero to one.
     pub(super) queue: (f64, f64),
     pub(super) overload_signal: Option<OverloadSignal>,
     pub(super) random: Random,
 }
 
-/// The controller and what it said last.
+/// The controller and its latest decision.
 struct Control {
-    /// `None` while a thread runs it, outside the lock: it may be the user's code.
+    /// `None` while a thread runs the controller outside the lock, because it may be user code.
     controller: Option<Box<dyn LimitController>>,
     rule: WindowRule,
-    /// Counts replacements: a thread that comes back with an older controller drops it.
+    /// The number of replacements. A thread that returns with a replaced controller drops it.
     generation: u64,
     latest: Latest,
 }
 
-/// The latest figures, for snapshots.
+/// The data for snapshots, as of the latest decision.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Latest {
     pub(super) limit: f64,
@@ -64,12 +63,13 @@ pub(super) struct Latest {
     pub(super) window: Option<LimitWindow>,
 }
 
-/// Limits below one: the only slot stays unused for a while after each call.
+/// The pause of the only slot after each call, if the limit is below one.
 #[derive(Debug)]
 struct Pace {
-    /// How long, as a multiple of the call, in 1/1024; 0 for limits of one and more.
+    /// The pause as a multiple of the call's duration, in units of 1/1024; 0 from a limit of one
+    /// on.
     factor: AtomicU64,
-    /// When the slot may be used again, in nanoseconds.
+    /// The instant from which the slot may be used again, in nanoseconds.
     next_start: AtomicU64,
 }
 
@@ -84,8 +84,8 @@ impl Pace {
         }
     }
 
-    /// A call that took from `started` to `now` ends. Before its permit is released, so that the
-    /// next holder sees it.
+    /// Starts the pause after a call that lasted from `started` to `now`. Must be called before the
+    /// permit is released, so that its next holder observes the pause.
     #[inline]
     fn ended(&self, started: Instant, now: Instant) {
         let factor = self.factor.load(Relaxed);
@@ -101,7 +101,7 @@ impl Pace {
     }
 }
 
-/// How a call ended.
+/// The outcome of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CallEnd {
     Success,
@@ -155,13 +155,13 @@ impl Shared {
         }
     }
 
-    /// Notes a call that begins.
+    /// Records the start of a call.
     #[inline]
     pub(super) fn started(&self) {
         self.meter.under_way(self.semaphore.in_use());
     }
 
-    /// When the slot of a limit below one may be used again.
+    /// Returns the instant from which the slot of a limit below one may be used again.
     pub(super) fn next_start(&self) -> Instant {
         self.pace.next_start()
     }
@@ -171,7 +171,7 @@ impl Shared {
         self.meter.rejected();
     }
 
-    /// Rejects a call, and reports it.
+    /// Creates a rejection, and reports it to the observer.
     #[cold]
     pub(super) fn reject(&self, reason: Reason) -> Rejection {
         let rejection = Rejection::new(reason, self.emitter.name);
@@ -179,7 +179,7 @@ impl Shared {
         rejection
     }
 
-    /// Adds a waiting call, unless there are too many.
+    /// Counts a waiting call, unless too many calls are waiting.
     pub(super) fn enter_queue(&self) -> Result<(), Reason> {
         let waiting = f64::from(self.queued.fetch_add(1, Relaxed));
         let limit = f64::from(self.semaphore.limit());
@@ -200,7 +200,8 @@ impl Shared {
         self.queued.fetch_sub(1, Relaxed);
     }
 
-    /// Counts a call that took from `started` to `now`; before its permit is released.
+    /// Counts a call that lasted from `started` to `now`. Must be called before its permit is
+    /// released.
     #[inline]
     pub(super) fn count(&self, started: Instant, now: Instant, end: CallEnd) {
         match end {
@@ -210,7 +211,7 @@ impl Shared {
         self.pace.ended(started, now);
     }
 
-    /// Closes the window if its time is over; after the permit was released.
+    /// Closes the window if it is due. Must be called after the permit is released.
     #[inline]
     pub(super) fn after(&self, now: Instant) {
         if self.meter.is_due(now) {
@@ -218,7 +219,7 @@ impl Shared {
         }
     }
 
-    /// Closes the window if it holds enough calls, and moves the limit.
+    /// Closes the window if it holds enough calls, and updates the limit.
     #[cold]
     fn close_window(&self, now: Instant) {
         // The thread that holds the lock closes the window for all others.
@@ -227,7 +228,7 @@ impl Shared {
             return;
         }
         let rule = control.rule;
-        // A first look, before the user's code is asked.
+        // Closes the window before user code is called.
         let Some(mut window) = self.meter.close(now, rule) else { return };
         let Some(controller) = control.controller.take() else { return };
         let generation = control.generation;
@@ -247,9 +248,10 @@ impl Shared {
         }
     }
 
-    /// Gives the semaphore the limit that was decided last.
+    /// Resizes the semaphore to the latest limit.
     ///
-    /// Two threads that decide one after the other may resize in the other order; each looks again.
+    /// Two threads may resize in the reverse order of their decisions, so each reads the target
+    /// again.
     fn apply(&self) {
         loop {
             let target = self.target.load(Relaxed);
@@ -260,7 +262,7 @@ impl Shared {
         }
     }
 
-    /// Writes a decision down; under the lock.
+    /// Stores a decision. Must be called under the lock.
     fn decide(&self, control: &mut Control, update: LimitUpdate, learned: LearnedLimit) {
         let from = std::mem::replace(&mut control.latest.limit, update.limit);
         control.latest.reason = update.reason;
@@ -278,7 +280,7 @@ impl Shared {
         }
     }
 
-    /// Puts another controller into force, at its own limit.
+    /// Replaces the controller, and applies the limit of the new one.
     pub(super) fn replace(&self, controller: Box<dyn LimitController>) {
         let update = LimitUpdate { limit: controller.limit(), reason: LimitReason::Set };
         let (rule, learned) = (controller.window_rule(), controller.learned());
@@ -289,7 +291,7 @@ impl Shared {
             self.decide(&mut control, update, learned);
             control.controller.replace(controller)
         };
-        drop(old); // the user's code
+        drop(old); // may run user code, so outside the lock
         self.apply();
         self.emitter.deliver();
     }
@@ -299,12 +301,13 @@ impl Shared {
     }
 }
 
-/// The permits that a limit stands for: a limit below one still has one.
+/// Returns the number of permits for `limit`, at least one.
 fn whole(limit: f64) -> u32 {
     limit.max(1.0) as u32
 }
 
-/// Holds the controller while it runs outside the lock, and brings it back, also after a panic.
+/// A guard that holds the controller while it runs outside the lock, and puts it back, also after a
+/// panic.
 struct Turn<'a> {
     shared: &'a Shared,
     controller: Option<Box<dyn LimitController>>,
@@ -312,7 +315,7 @@ struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    /// Brings the controller back with what it said; false if another has taken its place.
+    /// Puts the controller back and stores its decision; returns false if it has been replaced.
     fn finish(mut self, update: LimitUpdate, learned: LearnedLimit, window: LimitWindow) -> bool {
         let mut control = self.shared.control.lock();
         if control.generation != self.generation {

@@ -5,11 +5,12 @@ use super::{WindowRule, bounds_setters};
 use crate::error::ConfigError;
 use std::time::Duration;
 
-/// A controller that reacts to dropped calls only: it adds one per window, and multiplies by 0.9 in
-/// a window with a dropped call, as TCP Reno does.
+/// A controller that reacts only to dropped calls. It multiplies the limit by 0.9 after a window
+/// with a dropped call, as TCP Reno does. After any other window it adds one to the limit, if at
+/// least half of the limit was used.
 ///
-/// It needs no latency and no baseline, but it sees an overload only when calls time out or are
-/// refused. Use it where the server refuses work itself.
+/// It needs no latency and no baseline, but detects an overload only when calls time out or are
+/// rejected. Use it if the server itself rejects excess work.
 #[derive(Clone, Debug)]
 pub struct AimdController {
     bounds: Bounds,
@@ -39,7 +40,8 @@ impl AimdController {
         self
     }
 
-    /// Sets the latency from which a successful window counts as dropped, by its p90. Default none.
+    /// Sets the p90 from which a window counts as dropped even if its calls succeeded. Default
+    /// none.
     #[must_use]
     pub const fn latency_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
@@ -71,7 +73,8 @@ impl LimitController for AimdController {
         LimitUpdate { limit: self.limit, reason }
     }
 
-    /// A hundred milliseconds: a decrease is small, so it may come often.
+    /// Returns a rule of at least 100 ms per window. Each decrease is small, so windows can be
+    /// short.
     fn window_rule(&self) -> WindowRule {
         WindowRule { min_duration: Duration::from_millis(100), min_calls: 1, min_latencies: 1 }
     }

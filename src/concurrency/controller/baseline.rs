@@ -1,4 +1,4 @@
-//! The default controller: latency against a baseline that an overload cannot move.
+//! The default controller, which compares latencies with a baseline that an overload cannot move.
 
 use super::bounds_setters;
 use super::smoothing::{Covariance, Ema, Smoother};
@@ -7,53 +7,53 @@ use crate::error::ConfigError;
 use crate::random::Random;
 use std::time::Duration;
 
-/// The default controller: it keeps a short queue in the server, measured against the latency
-/// without load.
+/// The default controller, which keeps a short queue in the server. It derives the queue from the
+/// current latency and the latency without load.
 ///
 /// # How it works
 ///
-/// The latency of a window is its p90. The *baseline* is what the latency is without a queue. Of a
-/// limit `L` that is used up, the part that queues in the server is then
+/// The latency of a window is its p90. The *baseline* is the latency without a queue. If a limit
+/// `L` is used up, the number of calls that queue in the server is
 ///
 /// ```text
 /// queue = L · (1 − baseline / latency)
 /// ```
 ///
-/// The limit grows while the queue is shorter than α = max(3 · log10 L, L / 12), and is cut back to
+/// The limit grows while the queue is shorter than α = max(3 · log10 L, L / 12), and is lowered to
 /// the middle between the thresholds when it is longer than β = max(6 · log10 L, L / 5) for two
 /// windows, or at once if the latency has doubled. The latency is smoothed by a median of five and
-/// an average over five, which begin anew whenever the limit has moved: what was measured under
-/// another limit says nothing about this one.
+/// an average over five, which restart whenever the limit changes, because latencies under another
+/// limit do not apply to the new one.
 ///
-/// All other controllers fail by their baseline: it drifts up in a long overload, until the queue
-/// looks short and the limit grows again. Here the baseline moves
+/// The baseline of all other controllers drifts up in a long overload, until the queue appears
+/// short and the limit grows again. The baseline of this controller moves only
 ///
 /// * down, whenever a window is faster;
-/// * up or down, as an average over ten windows, while the limit is *not* used up: then there is no
-///   queue of the limiter's making;
+/// * up or down, as an average over ten windows, while the limit is *not* used up: then the
+///   limiter's calls cause no queue;
 /// * up after a *probe*, if the server has become slower for all calls alike.
 ///
 /// A probe halves the limit for one window. It is made about every 30 windows while the limit is
 /// used up, and sooner when lowering the limit has not brought the latency down. If half the limit
-/// brings half the latency, the server has a queue, and the baseline stays. If the latency does not
-/// respond, the server is either slower or has a queue of other clients' making. A slower server
-/// stretches all latencies by one factor; a queue adds the same time to each, which moves the
-/// median by a larger factor than the p90. Only in the first case the baseline is raised. (Where
-/// all calls take the same time the two cannot be told apart, and the baseline is raised.) While
-/// the limiter is not saturated it never probes.
+/// halves the latency, the server has a queue, and the baseline is kept. If the latency does not
+/// respond, the server is either slower or has a queue caused by other clients. A slower server
+/// multiplies all latencies by one factor; a queue adds the same time to each, which moves the
+/// median by a larger factor than the p90. The baseline is raised only in the first case. (If all
+/// calls take the same time, the two cases cannot be distinguished, and the baseline is raised.)
+/// The controller does not probe while the limit is not used up.
 ///
 /// # Overload
 ///
 /// * Windows with more than 5 % dropped calls lower the limit once, by a tenth; more than half, by
 ///   30 %.
-/// * A p90 above [`max_healthy_latency`](Self::max_healthy_latency) lowers the limit, whatever the
-///   baseline says.
-/// * If nearly all calls take the same time, and more than twice the usual, they are being timed
-///   out: that lowers the limit too.
+/// * A p90 above [`max_healthy_latency`](Self::max_healthy_latency) lowers the limit, regardless of
+///   the baseline.
+/// * If nearly all calls take the same time, which is more than twice the usual latency, they are
+///   presumed to time out, and the limit is lowered, too.
 ///
-/// After a fall the limit grows by half per window up to four fifths of where the fall began, and
-/// by a tenth per window from there on. The limit never exceeds five times the calls that were
-/// under way at once during the last 30 windows.
+/// After a decrease, the limit grows by half per window up to four fifths of the limit before the
+/// decrease, and then by a tenth per window. A limit above five times the peak number of calls in
+/// flight of the last 30 windows is lowered to that cap, by at most a tenth per window.
 #[derive(Clone, Debug)]
 pub struct BaselineController {
     bounds: Bounds,
@@ -65,32 +65,34 @@ pub struct BaselineController {
     latency: Smoother,
     /// The p90 without load, in seconds.
     baseline: Ema,
-    /// The lowest ratio of median to p90, nearly.
+    /// The approximate minimum of the ratio of median to p90.
     shape: Option<f64>,
     response: Covariance,
     peaks: Peaks,
     phase: Phase,
-    /// The limit at which the last fall began.
+    /// The limit at which the last decrease began.
     ceiling: f64,
-    /// The window before, under the same limit.
+    /// The previous window under the same limit, if any.
     previous: Option<f64>,
-    /// Windows in a row that used up the limit.
+    /// Consecutive windows that used up the limit.
     saturated: u32,
-    /// Windows in a row with a queue above β.
+    /// Consecutive windows with a queue above β.
     queued: u32,
-    /// Windows in a row that lowered the limit.
+    /// Consecutive windows that lowered the limit.
     falling: u32,
-    /// Used-up windows since the last probe, and after how many the next is due.
+    /// Windows that used up the limit since the last probe.
     since_probe: u32,
+    /// The value of `since_probe` at which the next probe is due.
     probe_due: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Phase {
-    /// No congestion was seen yet.
+    /// No congestion has been observed yet.
     SlowStart,
     Steady,
-    /// One window at a lower limit; the limit before, and the p90 and median under it.
+    /// One window at a lower limit. The fields are the limit before, and the p90 and the median
+    /// under it.
     Probing {
         limit: f64,
         p90: f64,
@@ -98,7 +100,7 @@ enum Phase {
     },
 }
 
-/// The largest number of calls under way in each of the last windows.
+/// The peak number of calls in flight in each of the last windows.
 #[derive(Clone, Debug)]
 struct Peaks {
     ring: [u32; Self::SPAN],
@@ -115,17 +117,17 @@ impl Peaks {
     }
 }
 
-/// Used-up windows between probes, on average.
+/// The average number of windows between probes, counting windows that used up the limit.
 const PROBE_INTERVAL: f64 = 30.0;
-/// And at least.
+/// The minimum number of such windows between probes.
 const MIN_PROBE_INTERVAL: u32 = 4;
-/// And while the limit is below half of what it was.
+/// The number of such windows between probes while the limit is below half of its earlier value.
 const FALLEN_INTERVAL: u32 = 6;
-/// A window with a larger share of dropped calls lowers the limit.
+/// The share of dropped calls above which a window lowers the limit.
 const DROP_RATE: f64 = 0.05;
-/// A window that is slower by less than this factor may be so by chance.
+/// The factor of the latency below which a slower window may be due to chance.
 const NOISE: f64 = 1.25;
-/// Calls differ so much in length that a queue changes the ratio of median to p90.
+/// The ratio of median to p90 below which call durations vary enough for a queue to change it.
 const VARIED: f64 = 0.7;
 
 fn ratio(window: &LimitWindow) -> f64 {
@@ -161,25 +163,25 @@ impl BaselineController {
 
     bounds_setters!();
 
-    /// Sets the p90 from which the server is unhealthy, whatever the baseline says. Default none.
+    /// Sets the p90 from which the server is unhealthy, regardless of the baseline. Default none.
     ///
-    /// Set it if there is a latency that no healthy call takes.
+    /// Set it if there is a latency that no healthy call exceeds.
     #[must_use]
     pub const fn max_healthy_latency(mut self, latency: Duration) -> Self {
         self.max_healthy_latency = Some(latency);
         self
     }
 
-    /// Sets the lowest limit of a probe, which is not the lowest limit in force. Default 3: fewer
-    /// calls would make a window long.
+    /// Sets the minimum limit of a probe, which is independent of [`min_limit`](Self::min_limit).
+    /// Default 3: with fewer calls a window would take long.
     #[must_use]
     pub const fn probe_limit(mut self, limit: f64) -> Self {
         self.probe_limit = limit;
         self
     }
 
-    /// Sets how many times the calls under way the limit may be. Default 5: enough for a burst, and
-    /// not so many that the first overload is unlimited.
+    /// Sets the cap of the limit, as a multiple of the peak number of calls in flight. Default 5:
+    /// high enough for a burst, and low enough to limit the first overload.
     #[must_use]
     pub const fn headroom_factor(mut self, factor: f64) -> Self {
         self.headroom = factor;
@@ -226,12 +228,12 @@ impl BaselineController {
                 self.baseline.get().unwrap_or(sample)
             }
         };
-        // Smoothed on the way up. On the way down two windows suffice: capacity that is back is
-        // used.
+        // A rising latency is smoothed. For a falling latency two windows suffice, so that
+        // recovered capacity is used soon.
         let latest = self.previous.replace(sample).map_or(f64::INFINITY, |last| last.max(sample));
         let smoothed = self.latency.add(sample);
         let latency = match self.phase {
-            // The limit doubles: there is no time for an average.
+            // The limit doubles in each window, so an average would lag behind.
             Phase::SlowStart => sample,
             _ => smoothed.min(latest),
         };
@@ -244,7 +246,7 @@ impl BaselineController {
         self.steer(window, baseline, latency)
     }
 
-    /// The queues below and above which `limit` moves.
+    /// Returns the queue below which `limit` grows, and the queue above which it is lowered.
     fn thresholds(limit: f64) -> (f64, f64) {
         let log = limit.max(1.0).log10();
         let alpha = (3.0 * log).max(limit / 12.0).min(0.22 * limit);
@@ -252,8 +254,8 @@ impl BaselineController {
         (alpha, beta)
     }
 
-    /// Moves a limit that is not used up: only down, if there is a queue all the same. Other
-    /// clients make it, and this one does its part to shorten it.
+    /// Adjusts a limit that is not used up. It is only lowered, if there is nevertheless a queue:
+    /// other clients cause the queue, and this client contributes to shortening it.
     fn steer_unsaturated(
         &mut self,
         window: &LimitWindow,
@@ -271,7 +273,7 @@ impl BaselineController {
         (self.limit, LimitReason::ApplicationLimited)
     }
 
-    /// Moves a limit that is used up.
+    /// Adjusts a limit that is used up.
     fn steer(&mut self, window: &LimitWindow, baseline: f64, latency: f64) -> (f64, LimitReason) {
         let limit = self.limit;
         let (alpha, beta) = Self::thresholds(limit);
@@ -282,20 +284,20 @@ impl BaselineController {
             if !doubled && self.queued < 2 && self.phase != Phase::SlowStart {
                 return (limit, LimitReason::Steady);
             }
-            // Lowering the limit has not helped, or throughput follows the limit: perhaps it is the
-            // baseline that is wrong.
+            // If lowering the limit has not helped, or throughput follows the limit, the baseline
+            // may be wrong.
             let follows = self.response.elasticity().is_some_and(|elasticity| elasticity > 0.8);
             if (self.falling >= 2 || follows) && self.since_probe >= MIN_PROBE_INTERVAL {
                 return self.begin_probe(window);
             }
             let target = limit - queue + (alpha + beta) / 2.0;
-            // Below the probe's limit there is nothing left to learn from latencies.
+            // Below the limit of a probe, latencies give no further information.
             let target = target.max(0.7 * limit).max(self.probe_limit.min(limit));
             return self.lower(target, LimitReason::Queueing);
         }
         self.queued = 0;
         self.falling = 0;
-        // A limit that has fallen far may have done so for a wrong baseline.
+        // A wrong baseline may have caused a large decrease.
         let due = if limit < 0.5 * self.ceiling { FALLEN_INTERVAL } else { self.probe_due };
         if self.since_probe >= due && self.phase == Phase::Steady {
             return self.begin_probe(window);
@@ -304,7 +306,7 @@ impl BaselineController {
             self.phase = Phase::Steady;
             return (limit, LimitReason::Steady);
         }
-        // One burst is no reason to go beyond what was good before.
+        // A single burst does not raise the limit beyond its earlier level.
         let known = self.phase == Phase::SlowStart || limit < 0.8 * self.ceiling;
         if !known && self.saturated < 2 {
             return (limit, LimitReason::Steady);
@@ -319,14 +321,14 @@ impl BaselineController {
         }
     }
 
-    /// The limit moves: what was measured under the old one is forgotten.
+    /// Discards the measurements under the previous limit.
     fn moved(&mut self) {
         self.latency.clear();
         self.previous = None;
     }
 
-    /// Whether the window is slower by a time that is the same for all calls, as behind a queue,
-    /// and not by a factor.
+    /// Returns true if the window is slower by the same time for all calls, which indicates a
+    /// queue, and not by the same factor.
     fn is_queued(&self, window: &LimitWindow) -> bool {
         let (Some(baseline), Some(shape)) = (self.baseline.get(), self.shape) else {
             return false;
@@ -335,8 +337,9 @@ impl BaselineController {
         shape < VARIED && slower > 1.1 && ratio(window) > 1.4 * shape
     }
 
-    /// Follows the ratio of median to p90 quickly down, and slowly up. A queue raises it and must
-    /// not become the measure, so it is only raised at latencies near the baseline.
+    /// Adjusts the learned ratio of median to p90, quickly downwards and slowly upwards. A queue
+    /// raises the ratio and must not be learned, so it is raised only at latencies near the
+    /// baseline.
     fn learn_shape(&mut self, window: &LimitWindow) {
         let now = ratio(window);
         let shape = self.shape.get_or_insert(now);
@@ -349,7 +352,7 @@ impl BaselineController {
         };
     }
 
-    /// Takes a window without a queue into the baseline.
+    /// Adds a window without a queue to the baseline.
     fn learn(&mut self, window: &LimitWindow) {
         self.baseline.add(window.p90.as_secs_f64());
     }
@@ -376,7 +379,7 @@ impl BaselineController {
         let (Some(baseline), Some(shape)) = (self.baseline.get(), self.shape) else {
             return false;
         };
-        // The buckets that latencies are counted in are an eighth wide.
+        // The latency buckets are an eighth wide.
         let constant = window.p99.as_secs_f64() <= 1.13 * window.p50.as_secs_f64();
         constant && shape < VARIED && window.p50.as_secs_f64() > 2.0 * baseline
     }
@@ -391,7 +394,7 @@ impl BaselineController {
         ((limit / 2.0).max(self.probe_limit).min(limit), LimitReason::Probe)
     }
 
-    /// Ends a probe that was begun at `limit`, with that p90 and median.
+    /// Ends a probe. `limit` is the limit before it; `before` is the p90 and the median under it.
     fn end_probe(
         &mut self,
         window: &LimitWindow,
@@ -403,7 +406,7 @@ impl BaselineController {
         self.moved();
         let (p90, p50) = (window.p90.as_secs_f64(), window.p50.as_secs_f64());
         let slower = self.baseline.get().map_or(1.0, |baseline| p90 / baseline);
-        // The two figures together are less noisy than the p90 alone.
+        // The p90 and the median together are less noisy than the p90 alone.
         let response = (p90 / before.0 * (p50 / before.1)).sqrt();
         if slower < NOISE {
             self.learn(window);
@@ -413,7 +416,7 @@ impl BaselineController {
             self.falling = 0;
             return (restored, LimitReason::ProbeEnd);
         } else if response < 0.7 {
-            // Half the limit was as good as the whole: the queue was at least as long as the rest.
+            // Half the limit was sufficient, so at least half of the calls were queued.
             return self.lower(self.limit.max(0.6 * limit), LimitReason::Queueing);
         }
         (limit, LimitReason::ProbeEnd)
@@ -436,7 +439,7 @@ impl LimitController for BaselineController {
         let (mut limit, mut reason) = self.decide(window);
         let cap = (self.headroom * f64::from(peak)).max(self.bounds.min);
         if limit > cap {
-            // Towards the cap step by step: the calls under way fluctuate.
+            // Approaches the cap in steps, because the number of calls in flight fluctuates.
             limit = cap.max(0.9 * limit.min(self.limit));
             reason = LimitReason::Headroom;
         }

@@ -1,29 +1,29 @@
-//! BBR: the largest rate times the shortest latency, while the server says that it is overloaded.
+//! BBR: the highest throughput times the lowest latency, while the server is overloaded.
 
 use super::{Bounds, LearnedLimit, LimitController, LimitReason, LimitUpdate, LimitWindow};
 use super::{WindowRule, bounds_setters};
 use crate::error::ConfigError;
 use std::time::Duration;
 
-/// A controller that sheds only while the server's own signal says that it is overloaded, and for a
-/// cool-down of a second after.
+/// A controller that sheds load only while the overload signal is true, and for a cool-down of one
+/// second afterwards.
 ///
-/// Its limit is then the largest rate of the last ten seconds times the shortest mean latency in
-/// them: by Little's law, the calls under way that this rate needs without a queue. At other times
-/// the limit is the highest one. Without a signal it never sheds; see
-/// `AdaptiveLimiterBuilder::overload_signal`.
+/// While it sheds load, its limit is the highest throughput of the last ten seconds times the
+/// lowest mean latency in that time. By Little's law, this is the number of calls in flight that
+/// the throughput requires without a queue. Otherwise the limit is the maximum limit. Without a
+/// signal the controller never sheds load; see `AdaptiveLimiterBuilder::overload_signal`.
 #[derive(Clone, Debug)]
 pub struct BbrController {
     bounds: Bounds,
     limit: f64,
-    /// Throughput and mean latency, both of the same window; a ring.
+    /// A ring of the throughput and the mean latency of each window.
     windows: [Option<(f64, f64)>; WINDOWS],
     next: usize,
     cooling: Duration,
     cool_down: Duration,
 }
 
-/// Ten seconds of windows of a hundred milliseconds.
+/// The number of windows of 100 ms in ten seconds.
 const WINDOWS: usize = 100;
 
 impl BbrController {
@@ -42,14 +42,14 @@ impl BbrController {
 
     bounds_setters!();
 
-    /// Sets for how long calls are still shed after the signal has ended. Default one second.
+    /// Sets how long load is still shed after the signal has ended. Default one second.
     #[must_use]
     pub const fn cool_down_duration(mut self, duration: Duration) -> Self {
         self.cool_down = duration;
         self
     }
 
-    /// The calls under way that the server needs for its best rate.
+    /// Returns the number of calls in flight that the server needs for its highest throughput.
     fn product(&self) -> Option<f64> {
         let known = || self.windows.iter().flatten();
         let rate = known().map(|(rate, _)| *rate).max_by(f64::total_cmp)?;

@@ -1,4 +1,4 @@
-//! Gradient2: the ratio of the long-term latency to the latest one.
+//! Gradient2: the ratio of the long-term latency to the latest latency.
 
 use super::smoothing::Ema;
 use super::{Bounds, LearnedLimit, LimitController, LimitReason, LimitUpdate, LimitWindow};
@@ -14,11 +14,11 @@ use std::time::Duration;
 /// ```
 ///
 /// The long-term latency is an exponential average over 600 windows. It falls by 5 % per window
-/// while it exceeds twice the short one, so that it recovers from an overload. The queue of 4 is
-/// what lets the limit grow; it is added only while the gradient is 1, or else the limit would also
-/// grow under a moderate overload.
+/// while it exceeds twice the short one, so that it recovers from an overload. The queue term of 4
+/// calls lets the limit grow. It is added only while the gradient is 1; otherwise the limit would
+/// also grow under a moderate overload.
 ///
-/// It learns the latency of an overload that lasts, and then grows again.
+/// In a long overload, the long-term latency adapts to the overload, and the limit grows again.
 #[derive(Clone, Debug)]
 pub struct Gradient2Controller {
     bounds: Bounds,
@@ -45,8 +45,8 @@ impl Gradient2Controller {
 
     bounds_setters!();
 
-    /// Sets how much the latency may exceed the long-term latency before the limit falls, from 1.
-    /// Default 1.5.
+    /// Sets the factor, 1 to 10, by which the latency may exceed the long-term latency before the
+    /// limit falls. Default 1.5.
     #[must_use]
     pub const fn tolerance(mut self, tolerance: f64) -> Self {
         self.tolerance = tolerance;

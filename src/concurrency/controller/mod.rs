@@ -1,4 +1,4 @@
-//! The rules by which an adaptive limit moves: [`LimitController`] and what it sees.
+//! The controllers that adjust an adaptive limit, and their input and output.
 
 mod aimd;
 mod baseline;
@@ -20,12 +20,12 @@ use crate::error::ConfigError;
 use std::fmt;
 use std::time::Duration;
 
-/// A rule that moves a concurrency limit, window by window.
+/// A controller that adjusts a concurrency limit after each window of calls.
 ///
 /// A controller is plain state: it reads no clock, takes no lock and never waits. The limiter
-/// closes a window of finished calls, passes its figures to [`update`](Self::update), and applies
-/// the limit that comes back. The same windows give the same limits, so a controller can be tested
-/// with a table, and played in the [simulator](crate::concurrency::simulator).
+/// closes a window of finished calls, passes its statistics to [`update`](Self::update), and
+/// applies the returned limit. The same windows give the same limits, so a controller can be tested
+/// with a table, and run in the [simulator](crate::concurrency::simulator).
 ///
 /// ```
 /// use mainstay::concurrency::{LimitController, LimitReason, LimitUpdate, LimitWindow};
@@ -54,39 +54,40 @@ use std::time::Duration;
 /// assert_eq!(controller.update(&LimitWindow::default()).limit, 9.0);
 /// ```
 pub trait LimitController: Send {
-    /// Returns the limit in force. Before the first [`update`](Self::update) it is the initial
+    /// Returns the current limit. Before the first [`update`](Self::update) it is the initial
     /// limit.
     ///
     /// A limit below one admits one call at a time, with a pause after each: a limit of 0.25 keeps
     /// the only slot busy for a quarter of the time.
     fn limit(&self) -> f64;
 
-    /// Takes the figures of one window, and returns the limit that follows from them.
+    /// Updates the limit from the statistics of one window, and returns the new limit.
     fn update(&mut self, window: &LimitWindow) -> LimitUpdate;
 
-    /// Returns when a window may be closed.
+    /// Returns the rule that determines when a window may be closed.
     fn window_rule(&self) -> WindowRule {
         WindowRule::default()
     }
 
-    /// Adopts a limit that was learned earlier, by another process perhaps.
+    /// Adopts a limit that was learned earlier, possibly by another process.
     ///
-    /// The default ignores it.
+    /// The default implementation ignores it.
     fn adopt(&mut self, learned: LearnedLimit) {
         let _ = learned;
     }
 
-    /// Returns what is worth keeping across a restart: the limit, and the latency without load if
-    /// the controller knows one.
+    /// Returns the state to keep across a restart: the limit, and the latency without load if the
+    /// controller has measured it.
     fn learned(&self) -> LearnedLimit {
         LearnedLimit { limit: self.limit(), baseline: None }
     }
 
-    /// Checks the settings.
+    /// Validates the settings.
     ///
     /// # Errors
     ///
-    /// Names the first setting that is out of range. The limiter's builder returns it.
+    /// Returns an error that names the first setting out of range. The limiter's builder returns
+    /// it.
     fn validate(&self) -> Result<(), ConfigError> {
         Ok(())
     }
@@ -118,22 +119,21 @@ impl<C: LimitController + ?Sized> LimitController for Box<C> {
     }
 }
 
-/// The figures of one window of finished calls.
+/// The statistics of one window of finished calls.
 ///
-/// Latencies are those of successful calls only. A call that the server refuses ends quickly, and
-/// its latency would look like a healthy one. All latencies are zero if no call of the window
-/// succeeded.
+/// Latencies are those of successful calls only. A call that the server rejects ends quickly, and
+/// its latency would appear healthy. All latencies are zero if no call of the window succeeded.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LimitWindow {
     /// How long the window lasted.
     pub duration: Duration,
     /// Calls that succeeded.
     pub succeeded: u64,
-    /// Calls that ended in a way that means overload: a timeout, or a refusal by the server.
+    /// Calls whose end indicates an overload: a timeout, or a rejection by the server.
     pub dropped: u64,
     /// Calls that the limiter rejected, or that had to wait for a permit.
     pub rejected: u64,
-    /// The largest number of calls under way at one time.
+    /// The peak number of calls in flight.
     pub peak_in_flight: u32,
     /// The shortest latency.
     pub min: Duration,
@@ -145,12 +145,12 @@ pub struct LimitWindow {
     pub p90: Duration,
     /// The latency within which 99 calls of 100 ended.
     pub p99: Duration,
-    /// Whether the server's own signal says that it is overloaded; `false` without a signal.
+    /// Whether the overload signal returned true; `false` without a signal.
     pub overloaded: bool,
 }
 
 impl LimitWindow {
-    /// Returns the number of calls that say something about the server.
+    /// Returns the number of calls that succeeded or were dropped.
     #[must_use]
     pub const fn calls(&self) -> u64 {
         self.succeeded + self.dropped
@@ -174,51 +174,53 @@ impl LimitWindow {
         }
     }
 
-    /// Returns the mean number of successful calls under way, by Little's law.
+    /// Returns the mean number of successful calls in flight, by Little's law.
     #[must_use]
     pub fn mean_in_flight(&self) -> f64 {
         self.throughput() * self.mean.as_secs_f64()
     }
 
-    /// Returns whether the window used up `limit`: calls were rejected, or came close to it.
+    /// Returns true if the window used up `limit`: calls were rejected or waited, or the peak
+    /// number of calls in flight was at least 90 % of it.
     ///
-    /// A limit that was not used up says nothing about the server, and must not grow.
+    /// A window that did not use up the limit gives no information about a higher one, so the limit
+    /// must not grow.
     #[must_use]
     pub fn saturates(&self, limit: f64) -> bool {
         self.rejected > 0 || f64::from(self.peak_in_flight) >= 0.9 * limit.floor().max(1.0)
     }
 }
 
-/// When a window may be closed: after both the time and the calls.
+/// The rule that determines when a window may be closed: when all its conditions are met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WindowRule {
     /// The shortest time that a window lasts.
     pub min_duration: Duration,
     /// The smallest number of calls that a window holds.
     pub min_calls: u64,
-    /// How many times the shortest latency a window lasts at least, so that most of its calls also
-    /// began in it.
+    /// The shortest time that a window lasts, as a multiple of the shortest latency, so that most
+    /// of its calls also began in it.
     pub min_latencies: u32,
 }
 
 impl Default for WindowRule {
-    /// One second, twice the shortest latency, and 50 calls: enough for a p90 that five calls
-    /// exceed.
+    /// Returns a rule of one second, twice the shortest latency, and 50 calls, of which five exceed
+    /// the p90.
     fn default() -> Self {
         Self { min_duration: Duration::from_secs(1), min_calls: 50, min_latencies: 2 }
     }
 }
 
-/// A limit, and why it is what it is.
+/// A limit and its reason.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LimitUpdate {
     /// The limit from now on.
     pub limit: f64,
-    /// What moved it, or kept it.
+    /// The reason for which the limit changed or stayed the same.
     pub reason: LimitReason,
 }
 
-/// Why a limit moved, or did not.
+/// The reason for which a limit changed or stayed the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LimitReason {
@@ -228,28 +230,28 @@ pub enum LimitReason {
     Growth,
     /// Latencies lie between the thresholds for growth and decrease.
     Steady,
-    /// The limit was not used up, so the window says nothing about a higher one.
+    /// The limit was not used up, so the window gives no information about a higher one.
     ApplicationLimited,
-    /// The latency says that calls queue in the server.
+    /// The latency indicates that calls queue in the server.
     Queueing,
-    /// Calls timed out or were refused by the server.
+    /// Calls timed out or were rejected by the server.
     Dropped,
     /// The latency exceeds the highest healthy one, or nearly all calls take the same, long time.
     Unhealthy,
     /// The limit is lowered for one window, to measure the latency without a queue.
     Probe,
-    /// The measurement is over.
+    /// The probe has ended.
     ProbeEnd,
-    /// The server's own signal says that it is overloaded.
+    /// The overload signal returned true, or did recently.
     Overloaded,
-    /// The limit is capped at a multiple of the calls that were under way.
+    /// The limit is capped at a multiple of the peak number of calls in flight.
     Headroom,
-    /// The limit was set from outside: restored, or reconfigured.
+    /// The limit was set by the user: initial, restored or reconfigured.
     Set,
 }
 
 impl LimitReason {
-    /// Returns the reason as a word that does not change from release to release.
+    /// Returns the name of the reason, which is stable across releases.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -275,16 +277,16 @@ impl fmt::Display for LimitReason {
     }
 }
 
-/// What a controller has learned, to be kept across a restart.
+/// The learned state of a controller, to be kept across a restart.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LearnedLimit {
     /// The limit.
     pub limit: f64,
-    /// The latency without load, if the controller knows one.
+    /// The latency without load, if the controller has measured it.
     pub baseline: Option<Duration>,
 }
 
-/// The range of a limit, and where it begins.
+/// The range of a limit, and its initial value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Bounds {
     initial: f64,
@@ -296,12 +298,11 @@ impl Bounds {
     const DEFAULT: Self = Self { initial: 20.0, min: 1.0, max: 200.0 };
 
     fn clamp(&self, limit: f64) -> f64 {
-        // Not `clamp`, which panics where the range is empty: an invalid range is an error of
-        // `build`.
+        // Not `f64::clamp`, which panics if the range is empty: `build` reports an invalid range.
         limit.min(self.max).max(self.min)
     }
 
-    /// The smallest accepted limit is one call in a hundred latencies.
+    /// Validates the bounds. The smallest accepted limit admits one call per hundred latencies.
     fn validate(&self) -> Result<(), ConfigError> {
         let limit = |field, value: f64, low: f64, high: f64, accepted| match value >= low
             && value <= high
@@ -321,11 +322,11 @@ impl Bounds {
     }
 }
 
-/// The setters for [`Bounds`] that every controller has.
+/// Defines the setters for [`Bounds`], which every controller has.
 macro_rules! bounds_setters {
     () => {
-        /// Sets the limit to begin with. Default 20: small enough for a server that has just
-        /// started.
+        /// Sets the initial limit. Default 20 (for BBR 200): small enough for a server that has
+        /// just started.
         #[must_use]
         pub const fn initial_limit(mut self, limit: f64) -> Self {
             self.bounds.initial = limit;
@@ -333,15 +334,15 @@ macro_rules! bounds_setters {
             self
         }
 
-        /// Sets the lowest limit. Default 1: something must pass for the limit to be able to
-        /// recover. Below one, the only slot is paused after each call.
+        /// Sets the minimum limit. Default 1: the limit can recover only if calls are admitted.
+        /// Below one, one call runs at a time, with a pause after each.
         #[must_use]
         pub const fn min_limit(mut self, limit: f64) -> Self {
             self.bounds.min = limit;
             self
         }
 
-        /// Sets the highest limit. Default 200: what most servers can hold in memory.
+        /// Sets the maximum limit. Default 200 calls, which most servers can hold in memory.
         #[must_use]
         pub const fn max_limit(mut self, limit: f64) -> Self {
             self.bounds.max = limit;

@@ -1,6 +1,6 @@
-//! Models of the engine: every interleaving of a few calls, on two threads.
+//! Loom models of the engine: all interleavings of a few calls on two threads.
 //!
-//! The time is an argument, so that a model says which duration has elapsed.
+//! The time is an argument, so that each model determines which durations have elapsed.
 
 use crate::backoff::Backoff;
 use crate::breaker::config::{CallClass, CircuitBreakerBuilder, Closures, SharedConfig};
@@ -17,12 +17,13 @@ use loom::sync::Arc;
 use loom::thread;
 use std::time::Duration;
 
-/// The open duration, and the timeout of a probe, in seconds.
+/// The open duration in seconds.
 pub(crate) const OPEN: u64 = 10;
+/// The timeout of a probe in seconds.
 const PROBE: u64 = 100;
 
-/// Trips on a first failure, not on one after a success; one probe at a time, of which two that
-/// agree decide.
+/// Returns a builder of a breaker that trips if the first call fails, but not if one of two calls
+/// fails. It admits one probe at a time, and two equal outcomes decide a trial.
 pub(crate) fn builder() -> CircuitBreakerBuilder {
     CircuitBreakerBuilder::default()
         .count_window(2)
@@ -72,7 +73,7 @@ fn snapshot_at(engine: &Engine, seconds: u64) -> EngineSnapshot {
     engine.snapshot(Instant::ORIGIN + Duration::from_secs(seconds))
 }
 
-/// Opens the engine at the origin.
+/// Opens the breaker at the origin of the clock.
 fn open(engine: &Engine) {
     let ticket = enter(engine, 0).unwrap();
     complete(engine, ticket, Some(true), 0);
@@ -86,7 +87,8 @@ fn trial(engine: &Engine) -> (u32, u32, u32) {
     }
 }
 
-/// A probe succeeds at the moment at which it times out and another call asks to be admitted.
+/// Completes a probe at the moment at which it times out, while another call requests admission.
+/// Returns the result of that call.
 fn next_call_while_a_probe_ends_late(engine: &Arc<Engine>) -> Result<Ticket, Refusal> {
     open(engine);
     let probe = enter(engine, OPEN).unwrap();
@@ -99,9 +101,9 @@ fn next_call_while_a_probe_ends_late(engine: &Arc<Engine>) -> Result<Ticket, Ref
     next
 }
 
-/// A call fails and trips the breaker while another is admitted and succeeds.
+/// A call fails and trips the breaker while another call is admitted and succeeds.
 #[test]
-fn a_success_against_a_failure_that_trips() {
+fn a_concurrent_success_does_not_close_a_tripped_breaker() {
     loom::model(|| {
         let engine = engine(&builder());
         let other = {
@@ -116,19 +118,19 @@ fn a_success_against_a_failure_that_trips() {
         complete(&engine, ticket, Some(true), 0);
         let tripped = engine.state() == State::Open;
         other.join().unwrap();
-        // Whether the failure is one of one call or of two depends on the order. A success that
-        // comes later does not change the state.
+        // The order decides whether the window holds one call or two when the failure is counted. A
+        // later success does not change the state.
         assert_eq!(engine.state() == State::Open, tripped);
-        let figures = snapshot(&engine);
+        let after = snapshot(&engine);
         if tripped {
-            assert_eq!(figures.open_until, Some(Instant::ORIGIN + Duration::from_secs(OPEN)));
+            assert_eq!(after.open_until, Some(Instant::ORIGIN + Duration::from_secs(OPEN)));
         } else {
-            assert_eq!((figures.counts.total, figures.counts.failed), (2, 1));
+            assert_eq!((after.counts.total, after.counts.failed), (2, 1));
         }
     });
 }
 
-/// Two calls after the open duration, and one slot for a probe.
+/// Two calls arrive after the open duration, and one probe slot is free.
 #[test]
 fn one_of_two_callers_becomes_the_probe() {
     loom::model(|| {
@@ -145,9 +147,9 @@ fn one_of_two_callers_becomes_the_probe() {
     });
 }
 
-/// A probe gives up its slot while two calls ask for it.
+/// A probe ends without an outcome while two calls request its slot.
 #[test]
-fn a_slot_is_passed_on_once() {
+fn a_released_slot_is_taken_by_one_call() {
     loom::model(|| {
         let engine = engine(&builder());
         open(&engine);
@@ -170,7 +172,7 @@ fn a_probe_that_ends_as_it_times_out_counts_once() {
     loom::model(|| {
         let engine = engine(&builder());
         let next = next_call_while_a_probe_ends_late(&engine);
-        // The probe ended or timed out, never both.
+        // The probe either ended or timed out, never both.
         assert!(next.is_ok(), "either the slot is free or the probe has timed out");
         assert!(matches!(trial(&engine), (1, 1, 0 | 1)), "{:?}", trial(&engine));
         let stale = snapshot(&engine).stale;
@@ -178,9 +180,10 @@ fn a_probe_that_ends_as_it_times_out_counts_once() {
     });
 }
 
-/// The same with a probe whose success closes the breaker: it closes, or the outcome is stale.
+/// A probe whose success closes the breaker ends at the moment at which it times out: either the
+/// breaker closes, or the outcome is stale.
 #[test]
-fn a_late_probe_decides_or_is_stale() {
+fn a_late_probe_closes_the_breaker_or_is_stale() {
     loom::model(|| {
         let engine = engine(&builder().half_open_calls(2));
         let next = next_call_while_a_probe_ends_late(&engine);
@@ -211,7 +214,7 @@ fn a_probe_that_times_out_is_counted_once() {
     });
 }
 
-/// A call from before the breaker opened fails while a probe decides.
+/// A call that was admitted before the breaker opened fails while the probes decide the trial.
 #[test]
 fn a_call_of_an_earlier_generation_changes_nothing() {
     loom::model(|| {
@@ -227,15 +230,15 @@ fn a_call_of_an_earlier_generation_changes_nothing() {
             complete(&engine, probe, Some(false), OPEN);
         }
         late.join().unwrap();
-        let figures = snapshot(&engine);
+        let after = snapshot(&engine);
         assert_eq!(engine.state(), State::Closed);
-        assert_eq!((figures.counts.total, figures.stale), (0, 1));
+        assert_eq!((after.counts.total, after.stale), (0, 1));
     });
 }
 
 /// Two calls fail at different times, and each would open the breaker.
 #[test]
-fn two_failures_open_once_and_the_event_has_the_duration_in_force() {
+fn two_failures_open_once_and_the_event_reports_the_stored_duration() {
     loom::model(|| {
         let engine = engine(&builder());
         let [first, second] = [(); 2].map(|()| enter(&engine, 0).unwrap());
@@ -253,7 +256,7 @@ fn two_failures_open_once_and_the_event_has_the_duration_in_force() {
     });
 }
 
-/// Two consecutive failures trip, on whichever threads they occur.
+/// Two consecutive failures trip the breaker, even on different threads.
 #[test]
 fn consecutive_failures_are_counted_exactly() {
     loom::model(|| {
@@ -273,8 +276,8 @@ fn consecutive_failures_are_counted_exactly() {
     });
 }
 
-/// Two failures each trip while consecutive failures are counted too: one changes the word while
-/// the other opens. The breaker opens once, with the first open duration.
+/// Each of two failures trips the breaker, and consecutive failures are counted too: one thread
+/// changes the word while the other opens the breaker. It opens once, with the first open duration.
 #[test]
 fn an_opening_that_is_retried_counts_once() {
     loom::model(|| {
@@ -295,10 +298,10 @@ fn an_opening_that_is_retried_counts_once() {
     });
 }
 
-/// A probe that would close ends at the moment at which it times out: if it is too late, nothing of
-/// the closing remains.
+/// A probe whose success closes the breaker ends at the moment at which it times out. If the
+/// timeout comes first, the number of openings is unchanged.
 #[test]
-fn a_closing_that_fails_leaves_the_openings() {
+fn a_failed_close_keeps_the_number_of_openings() {
     loom::model(|| {
         let engine = engine(&builder().half_open_calls(2));
         let _next = next_call_while_a_probe_ends_late(&engine);
@@ -307,7 +310,7 @@ fn a_closing_that_fails_leaves_the_openings() {
     });
 }
 
-/// Two failures trip, in two buckets of a time window: one of the two calls reads both.
+/// Two failures in two buckets of a time window trip the breaker: one of the two calls reads both.
 #[test]
 fn failures_in_two_buckets_trip() {
     loom::model(|| {
@@ -327,10 +330,10 @@ fn failures_in_two_buckets_trip() {
     });
 }
 
-/// A ramp ends while a failure of the same generation trips: the breaker opens once, and the
-/// openings go on only if it had not closed for good before.
+/// A ramp ends while a failure of the same generation trips the breaker. It opens once, and the
+/// number of openings restarts only if the ramp ended first.
 #[test]
-fn the_end_of_a_ramp_against_tripping() {
+fn a_failure_at_the_end_of_a_ramp_opens_once() {
     loom::model(|| {
         let engine =
             engine(&builder().half_open_calls(1).ramp_up_duration(Duration::from_secs(100)));
@@ -354,8 +357,8 @@ fn the_end_of_a_ramp_against_tripping() {
     });
 }
 
-/// A call ends while another reuses its bucket for a later step: it is subtracted where it is
-/// counted.
+/// A call ends while another call reuses its bucket for a later time step. The ended call is
+/// subtracted from the counter that includes it.
 #[test]
 fn a_call_that_ends_while_its_bucket_is_reused_is_subtracted_once() {
     loom::model(|| {
@@ -382,7 +385,7 @@ fn a_call_that_ends_while_its_bucket_is_reused_is_subtracted_once() {
     });
 }
 
-/// Calls of an earlier era start and end after the next era has begun.
+/// Calls of an earlier era start and end while the next era begins.
 #[test]
 fn calls_of_an_earlier_era_change_nothing() {
     loom::model(|| {

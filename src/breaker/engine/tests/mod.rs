@@ -1,4 +1,4 @@
-//! Tests of the engine: its decisions, and models of its interleavings.
+//! Tests of the engine's decisions, and loom models of its interleavings.
 
 #[cfg(mainstay_loom)]
 pub(crate) mod loom;

@@ -1,4 +1,4 @@
-//! The decisions of the breaker, as tables and against models.
+//! Tests of the breaker's decisions, by tables and reference models.
 
 use crate::breaker::CircuitBreaker;
 use crate::breaker::config::{Config, SlowCalls};
@@ -11,9 +11,9 @@ use crate::time::Instant;
 use crate::window::WindowCounts;
 use std::time::Duration;
 
-/// "At least this share", for every share that is a whole number of percent.
+/// A rate means "at least this share", here for every whole percentage.
 #[test]
-fn a_rate_of_n_percent_trips_at_n_of_a_hundred() {
+fn a_rate_of_n_percent_trips_at_n_failures_of_100_calls() {
     for percent in 1..=100_u32 {
         let builder = CircuitBreaker::builder().half_open_calls(100);
         let config = builder.failure_rate(f64::from(percent) / 100.0).validated().unwrap();
@@ -28,17 +28,18 @@ fn a_rate_of_n_percent_trips_at_n_of_a_hundred() {
     }
 }
 
-/// Against a model that completes a trial in every way: it is decided when all ways agree.
+/// Compares the verdict with a model that tries all remaining outcomes of a trial. The trial is
+/// decided if all of them lead to the same verdict.
 #[test]
-fn a_trial_is_decided_when_no_outcome_to_come_can_change_it() {
+fn a_trial_is_decided_once_no_remaining_outcome_can_change_it() {
     let rates = [None, Some(0.2), Some(0.5), Some(1.0)];
     let base = CircuitBreaker::builder().slow_calls(Duration::from_secs(1), 0.5);
     let base = base.validated().unwrap();
-    for (failure_rate, slow_rate, alone) in combinations(&rates, &rates, &[false, true]) {
+    for (failure_rate, slow_rate, has_trip_rule) in combinations(&rates, &rates, &[false, true]) {
         let config = |calls| Config {
             failure_rate,
             slow_calls: slow_rate.map(|rate| SlowCalls { after: Duration::ZERO, rate }),
-            has_trip_rule: alone,
+            has_trip_rule,
             half_open_calls: calls,
             ..base
         };
@@ -48,7 +49,7 @@ fn a_trial_is_decided_when_no_outcome_to_come_can_change_it() {
                 let share = |bad: u32| f64::from(bad) / f64::from(calls);
                 let by_failures = match failure_rate {
                     Some(rate) => share(failed) >= rate,
-                    None => alone && failed > 0,
+                    None => has_trip_rule && failed > 0,
                 };
                 by_failures || slow_rate.is_some_and(|rate| share(slow) >= rate)
             };
@@ -67,7 +68,7 @@ fn a_trial_is_decided_when_no_outcome_to_come_can_change_it() {
     }
 }
 
-/// All combinations of two rates and a flag.
+/// Returns all combinations of two rates and a flag.
 fn combinations<'a>(
     first: &'a [Option<f64>],
     second: &'a [Option<f64>],
@@ -78,7 +79,7 @@ fn combinations<'a>(
         .flat_map(move |a| second.iter().flat_map(move |b| flags.iter().map(move |c| (*a, *b, *c))))
 }
 
-/// All trials of up to five calls: (calls, total, failed, slow).
+/// Returns all trials of up to five calls, as (calls, total, failed, slow).
 fn trials() -> impl Iterator<Item = (u32, u32, u32, u32)> {
     (1..=5).flat_map(|calls| {
         (0..=calls).flat_map(move |total| {
@@ -89,7 +90,7 @@ fn trials() -> impl Iterator<Item = (u32, u32, u32, u32)> {
 }
 
 #[test]
-fn each_rule_trips_alone_and_is_named() {
+fn each_rule_trips_the_breaker_and_is_reported_as_the_cause() {
     let config = Config {
         failure_rate: Some(0.5),
         min_calls: 10,
@@ -155,7 +156,7 @@ fn a_half_open_breaker_admits_rejects_or_times_out_probes() {
     assert_eq!(admit_open(at(99), at(100)), Admission::Reject(Some(at(100))));
     assert_eq!(admit_open(at(100), at(100)), Admission::StartTrial);
     assert_eq!(admit_open(far, at(100)), Admission::StartTrial);
-    assert_eq!(admit_open(far, far), Admission::Reject(None), "open without end");
+    assert_eq!(admit_open(far, far), Admission::Reject(None), "no retry time is known");
 }
 
 #[test]
@@ -167,7 +168,7 @@ fn overdue_calls_count_as_if_they_had_just_ended() {
         (counts(0, 0, 0), 3, None, counts(3, 0, 3)),
         (counts(10, 2, 4), 5, None, counts(15, 2, 9)),
         (counts(10, 2, 4), 5, Some(20), counts(15, 2, 9)),
-        (counts(10, 2, 4), 5, Some(10), counts(10, 1, 7)), // half of the earlier calls slid out
+        (counts(10, 2, 4), 5, Some(10), counts(10, 1, 7)), // half of the earlier calls left
         (counts(10, 2, 4), 50, Some(10), counts(10, 0, 10)),
         (counts(8, 8, 0), 4, Some(10), counts(10, 6, 4)),
     ];
