@@ -1,7 +1,7 @@
-//! A ready future through a stack of policies: what composition costs.
+//! The cost of composition: a ready future through a stack of policies.
 //!
-//! Beside other crates: `benches/peers`, `cargo run --release --bin pipeline`.
-#![allow(missing_docs)] // criterion's macro makes a function without any
+//! For a comparison with other crates, run `cargo run --release --bin pipeline` in `benches/peers`.
+#![allow(missing_docs)] // `criterion_group!` generates a function without docs
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use mainstay::breaker::CircuitBreaker;

@@ -1,4 +1,4 @@
-//! Oneshot: hand one value to a waiting thread or task.
+//! Oneshot: send one value to a waiting thread or task.
 
 use mainstay::oneshot;
 use std::thread;
@@ -10,7 +10,7 @@ async fn main() {
     println!("the task received {}", receiver.await.expect("the sender sends"));
     worker.join().expect("the worker does not panic");
 
-    // A sender that is dropped closes the pair, so a receiver never waits for ever.
+    // Dropping the sender closes the pair: the receiver gets an error and does not wait forever.
     let (sender, receiver) = oneshot::<u32>();
     drop(sender);
     println!("without a sender: {}", receiver.recv_blocking().unwrap_err());

@@ -1,4 +1,4 @@
-//! Retry: run an operation again after a failure that is likely to be short.
+//! Retry: run an operation again after a transient failure.
 
 use mainstay::{Backoff, Retry, RetryDecision};
 use std::cell::Cell;
@@ -11,7 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .backoff(
             Backoff::exponential(Duration::from_millis(10)).max_delay(Duration::from_millis(100)),
         )
-        .assume_idempotent() // running it twice does no harm
+        .assume_idempotent() // the operation may run twice
         .build()?;
 
     // The third attempt succeeds.
@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{} at attempt {}", retry.call_blocking(connect)?, attempts.get());
     assert_eq!(attempts.get(), 3);
 
-    // A rule decides which errors are worth another attempt.
+    // A rule decides which errors are retried.
     let transient = retry.when(|result| match result {
         Err(mainstay::Error::Operation(error)) => RetryDecision::from(is_transient(error)),
         _ => RetryDecision::Stop,

@@ -1,6 +1,7 @@
 //! Delays before another attempt: [`Backoff`], [`Jitter`].
 //!
-//! A retry uses a backoff between its attempts, a breaker for how long it stays open.
+//! A retry uses a backoff for the waits between its attempts. A breaker uses one for the time that
+//! it stays open.
 //!
 //! Jitter spreads callers that failed at the same time. Without it they retry at the same time, and
 //! the server that has just recovered receives all of them in the same millisecond. The kinds of
@@ -27,8 +28,8 @@
 //!
 //! | backoff | `max_delay` | `jitter` |
 //! |---|---|---|
-//! | [`exponential`](Backoff::exponential), factor 2 | 30 s | full; of a breaker equal |
-//! | [`fibonacci`](Backoff::fibonacci) | 30 s | full; of a breaker equal |
+//! | [`exponential`](Backoff::exponential), factor 2 | 30 s | full; in a breaker equal |
+//! | [`fibonacci`](Backoff::fibonacci) | 30 s | full; in a breaker equal |
 //! | [`constant`](Backoff::constant) | none | none |
 //! | [`custom`](Backoff::custom) | none | none |
 
@@ -43,33 +44,33 @@ use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 
-/// A sequence of delays: how it grows, where it ends growing, how it is spread.
+/// A sequence of delays: its growth, its longest delay and its jitter.
 ///
-/// Settings are checked by the builder of the policy that uses it.
+/// The builder of the policy that uses the backoff checks its settings.
 #[derive(Clone)]
 pub struct Backoff {
     formula: Formula,
     custom: Option<Custom>,
-    /// Whether the policy that uses it may choose the jitter.
+    /// Whether the policy that uses the backoff may choose the jitter.
     has_default_jitter: bool,
-    /// A factor that was given to a backoff that has none.
+    /// A factor that was set on a backoff other than exponential.
     unused_factor: Option<f64>,
 }
 
 pub(crate) type Custom = PlainArc<dyn Fn(u32) -> Duration + Send + Sync>;
 
-/// How a delay is spread. `d` is the delay without jitter.
+/// The randomization of a delay. `d` is the delay without jitter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Jitter {
-    /// Exactly `d`. For tests, and for a single caller.
+    /// Exactly `d`: for tests, and for a single caller.
     None,
     /// Between zero and `d`: the widest spread.
     #[default]
     Full,
     /// Between half of `d` and `d`: never an immediate retry.
     Equal,
-    /// Between the initial delay (of a custom backoff: `d`) and three times the delay before,
-    /// however `d` grows.
+    /// Between the initial delay (`d` for a custom backoff) and three times the previous delay,
+    /// regardless of the growth of `d`.
     Decorrelated,
 }
 
@@ -90,12 +91,12 @@ enum Growth {
     Custom,
 }
 
-// A panic of the user's closure leaves a backoff as it was.
+// A panic in the user's closure leaves the backoff unchanged.
 impl UnwindSafe for Backoff {}
 impl RefUnwindSafe for Backoff {}
 
 impl Backoff {
-    /// Half a minute is as long as a caller should be kept from a dependency that has recovered.
+    /// Bounds the time for which a caller does not use a dependency that has recovered.
     const MAX_DELAY: Duration = Duration::from_secs(30);
 
     const fn new(growth: Growth, initial: Duration) -> Self {
@@ -120,8 +121,8 @@ impl Backoff {
         Self::new(Growth::Exponential { factor: 2.0 }, initial)
     }
 
-    /// Creates a backoff of `initial`, which must be above zero, times 1, 1, 2, 3, 5, …, up to 30
-    /// s. It grows more slowly than an exponential one.
+    /// Creates a backoff of `initial`, which must be above zero, times 1, 1, 2, 3, 5, …, up to
+    /// 30 s. It grows more slowly than an exponential backoff.
     ///
     /// ```
     /// # use mainstay::backoff::{Backoff, Jitter};
@@ -155,7 +156,7 @@ impl Backoff {
     ///
     /// # Panics
     ///
-    /// A panic of `delay` unwinds through the call that waits, and leaves its policy as it was.
+    /// A panic of `delay` unwinds through the call that waits, and leaves its policy unchanged.
     #[must_use]
     pub fn custom(delay: impl Fn(u32) -> Duration + Send + Sync + 'static) -> Self {
         let backoff = Self::new(Growth::Custom, Duration::ZERO);
@@ -163,9 +164,9 @@ impl Backoff {
         Self { custom: Some(PlainArc::new(delay)), ..backoff }
     }
 
-    /// Sets by how much an exponential delay grows each time, at least 1. Default: 2.
+    /// Sets the factor by which an exponential delay grows each time, at least 1. Default: 2.
     ///
-    /// The builder of a policy rejects a backoff of another kind with a factor.
+    /// The builder of a policy rejects a factor on any other kind of backoff.
     #[must_use]
     pub const fn factor(mut self, factor: f64) -> Self {
         match self.formula.growth {
@@ -182,8 +183,8 @@ impl Backoff {
         self
     }
 
-    /// Sets how delays are spread. Default: full jitter, which a breaker replaces by equal jitter;
-    /// none for constant and custom delays.
+    /// Sets the jitter. Default: full jitter, which a breaker replaces by equal jitter; none for
+    /// constant and custom delays.
     #[must_use]
     pub const fn jitter(mut self, jitter: Jitter) -> Self {
         self.formula.jitter = jitter;
@@ -230,10 +231,11 @@ impl Backoff {
         self.formula.delay(n, previous, random, self.custom.as_ref())
     }
 
-    /// An upper bound of the sum of the first `n` delays; `None` if there is none.
+    /// Returns an upper bound of the sum of the first `n` delays, or `None` if it exceeds
+    /// [`Duration::MAX`].
     pub(crate) fn max_total(&self, n: u32) -> Option<Duration> {
-        /// How many delays are added one by one. Each after them is taken to be as long as the
-        /// last.
+        /// The number of delays that are added one by one. All later delays are taken to be as
+        /// long as the last.
         const ONE_BY_ONE: u32 = 64;
 
         let Formula { growth, jitter, max_delay, .. } = self.formula;
@@ -304,7 +306,7 @@ impl Formula {
         }
     }
 
-    /// The `n`th delay, without jitter and without `max_delay`.
+    /// Returns the `n`th delay, without jitter and without `max_delay`.
     fn without_jitter(&self, n: u32, custom: Option<&Custom>) -> Duration {
         match self.growth {
             Growth::Constant => self.initial,
@@ -327,7 +329,7 @@ impl Formula {
         }
     }
 
-    /// The formula as four words, for a policy that keeps it in its live configuration.
+    /// Encodes the formula in four words, for a policy that keeps it in its live configuration.
     pub(crate) fn to_words(self) -> [u64; 4] {
         let (growth, factor) = match self.growth {
             Growth::Constant => (0, 0.0),
@@ -366,9 +368,9 @@ impl Formula {
     }
 }
 
-/// The `n`th Fibonacci number, counted from 1; `u128::MAX` where it has more bits.
+/// Returns the `n`th Fibonacci number, counted from 1, or `u128::MAX` if it does not fit.
 fn fibonacci(n: u32) -> u128 {
-    /// The last one that fits.
+    /// The index of the last number that fits.
     const LAST: u32 = 186;
 
     let (mut this, mut next) = (1_u128, 1_u128);

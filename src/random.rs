@@ -1,4 +1,4 @@
-//! Random numbers for jitter and sampling. Not for secrets.
+//! Random numbers for jitter and sampling. They are not cryptographically secure.
 
 use crate::sync::atomic::Ordering;
 use crate::sync::{PlainArc, PlainAtomicU64};
@@ -47,8 +47,9 @@ impl Random {
             // One draw from a generator that is seeded with a counter. wyrand mixes its whole state
             // into every draw, so consecutive seeds give unrelated numbers, and no lock is needed.
             Some(next) => {
-                const ODD: u64 = 0x9E37_79B9_7F4A_7C15; // 2^64 / golden ratio: separates small seeds
-                // Ordering: relaxed; each number only has to be drawn once.
+                // 2^64 / golden ratio: separates small seeds.
+                const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
+                // Ordering: relaxed; each counter value must be drawn only once.
                 fastrand::Rng::with_seed(next.fetch_add(1, Ordering::Relaxed).wrapping_mul(ODD))
                     .f64()
             }
@@ -72,7 +73,7 @@ impl Random {
     }
 }
 
-/// Returns true for one in `n` draws from the generator of this thread, for sampling.
+/// Returns true with probability 1/`n`, from the generator of this thread.
 #[inline(always)]
 pub(crate) fn one_in(n: u64) -> bool {
     fastrand::u64(..).is_multiple_of(n)

@@ -1,25 +1,27 @@
-//! The one rule by which a share of a number becomes a count.
+//! Conversion of a share of a number, such as a failure rate, into a count.
 //!
 //! A share is a floating-point number from 0 to 1, and most decimals are not exact: `0.29 * 100.0`
-//! is slightly below 29, `0.07 * 100.0` slightly above 7. Rounding such a product directly gives 28
-//! and 8. These functions treat a product that differs from an integer only by the error of a few
-//! operations as that integer.
+//! is slightly below 29, `0.07 * 100.0` slightly above 7. Rounding the first down gives 28,
+//! rounding the second up gives 8. A product that differs from an integer only by the error of a
+//! few operations is therefore rounded to that integer first.
 
-/// How far a share may be off by the arithmetic that made it, such as `1.0 - 0.9`.
+/// The largest error of a share from the arithmetic that computed it, such as `1.0 - 0.9`.
 const ERROR: f64 = 8.0 * f64::EPSILON;
 
-/// The largest count that is at most `share` of `of`. A share that is not a number counts as 0.
+/// Returns the largest count that is at most `share` of `of`. A share that is not a number counts
+/// as 0.
 pub(crate) fn at_most(share: f64, of: u64) -> u64 {
     count(share, of, f64::floor)
 }
 
-/// The smallest count that is at least `share` of `of`. A share that is not a number counts as 0.
+/// Returns the smallest count that is at least `share` of `of`. A share that is not a number counts
+/// as 0.
 pub(crate) fn at_least(share: f64, of: u64) -> u64 {
     count(share, of, f64::ceil)
 }
 
-/// Whether `part` of `of` is at least `share`; never if `of` is 0 or the share is not a number or
-/// above 1.
+/// Returns whether `part` of `of` is at least `share`. Returns false if `of` is 0, or if the share
+/// is above 1 or not a number.
 pub(crate) fn reaches(part: u64, of: u64, share: f64) -> bool {
     // `part` is an integer, so the comparison needs no rounding, which is a library call on many
     // processors: no integer lies between the product less the error and the count of `at_least`.
@@ -37,7 +39,7 @@ fn count(share: f64, of: u64, round: fn(f64) -> f64) -> u64 {
     let product = share * of as f64;
     let nearest = product.round();
     let is_exact = (product - nearest).abs() <= ERROR * of as f64;
-    // The cast saturates, and the product of a large number is rounded to above it.
+    // The cast saturates. The product with a large `of` may be rounded to more than `of`.
     (if is_exact { nearest } else { round(product) } as u64).min(of)
 }
 
@@ -48,7 +50,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_decimal_share_is_the_count_that_it_says() {
+    fn a_decimal_share_of_a_power_of_ten_is_exact() {
         for of in [10_u64, 100, 1000, 10_000] {
             for count in 0..=of {
                 let share = count as f64 / of as f64;
@@ -74,14 +76,14 @@ mod tests {
     }
 
     #[test]
-    fn between_two_counts_it_rounds_down_or_up() {
+    fn a_share_between_two_counts_is_rounded_down_or_up() {
         assert_eq!((at_most(0.5, 3), at_least(0.5, 3)), (1, 2));
         assert_eq!((at_most(0.001, 100), at_least(0.001, 100)), (0, 1));
         assert!(reaches(2, 3, 0.5) && !reaches(1, 3, 0.5));
     }
 
     #[test]
-    fn the_ends_are_exact_and_nonsense_is_defined() {
+    fn shares_outside_of_the_range_and_nan_have_defined_counts() {
         for of in [0, 1, 7, u64::from(u32::MAX), u64::MAX] {
             for none in [0.0, -1.0, f64::NEG_INFINITY, f64::NAN] {
                 assert_eq!((at_most(none, of), at_least(none, of)), (0, 0), "{none} of {of}");
@@ -99,6 +101,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_part_reaches_a_share_from_the_smallest_count_on(
+            share in 0.0..=1.0, of in 1_u64..1 << 32, part in 0_u64..1 << 32,
+        ) {
+            let least = at_least(share, of);
+            prop_assert_eq!(reaches(part, of, share), part >= least);
+            prop_assert!(reaches(least, of, share));
+            prop_assert!(least == 0 || !reaches(least - 1, of, share));
+        }
+
         #[test]
         fn both_are_within_one_of_the_product(share in 0.0..=1.0, of in 0_u64..1 << 32) {
             let (low, high) = (at_most(share, of), at_least(share, of));

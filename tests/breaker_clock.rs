@@ -1,5 +1,4 @@
-//! Clocks that are set back or far ahead: no instant that a breaker keeps is waited for longer than
-//! it would be if it were set now.
+//! Clocks that are set back or far ahead: no wait is longer than one that starts now.
 #![cfg(not(mainstay_loom))]
 
 use mainstay::backoff::{Backoff, Jitter};
@@ -12,7 +11,8 @@ use std::time::Duration;
 const SECOND: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
 
-/// Opens for 10 s, then twice as long each time, up to 60 s; two probes at a time, four decide.
+/// Opens for 10 s, then twice as long each time, up to 60 s. Admits two probes at a time;
+/// the outcomes of four decide.
 fn builder(time: &ManualClock) -> CircuitBreakerBuilder {
     CircuitBreaker::builder()
         .clock(time.clock())
@@ -42,14 +42,14 @@ fn calls(breaker: &CircuitBreaker, script: &str) {
 }
 
 #[test]
-fn a_clock_may_be_set_back_or_far_ahead() {
+fn a_breaker_opens_and_closes_when_its_clock_is_set_back_and_far_ahead() {
     let time = ManualClock::new();
     let start = time.now();
     let breaker =
         builder(&time).time_window(10 * SECOND, 10).slow_calls(SECOND, 1.0).build().unwrap();
     let permit = breaker.try_acquire().unwrap();
     time.set(start - 1000 * SECOND);
-    permit.success(); // counts as having taken no time
+    permit.success(); // its duration is taken to be zero
     assert_eq!(breaker.snapshot().counts.slow, 0);
     calls(&breaker, "xxx");
     assert_eq!(breaker.state(), State::Open);
@@ -60,9 +60,8 @@ fn a_clock_may_be_set_back_or_far_ahead() {
     assert_eq!(breaker.state(), State::Closed);
 }
 
-/// Of a clock that stood far ahead, no instant is waited for after the clock was set back.
 #[test]
-fn an_open_duration_is_counted_anew_after_the_clock_was_set_back() {
+fn an_open_duration_restarts_after_the_clock_was_set_back() {
     for pause in [None, Some(30 * SECOND)] {
         let time = ManualClock::new();
         let start = time.now();
@@ -88,7 +87,7 @@ fn an_open_duration_is_counted_anew_after_the_clock_was_set_back() {
 }
 
 #[test]
-fn a_ramp_is_counted_anew_after_the_clock_was_set_back() {
+fn a_ramp_restarts_after_the_clock_was_set_back() {
     let time = ManualClock::new();
     let start = time.now();
     time.advance(1_000_000 * SECOND);
@@ -105,10 +104,10 @@ fn a_ramp_is_counted_anew_after_the_clock_was_set_back() {
     assert!((0..50).all(|_| breaker.try_acquire().is_ok()));
 }
 
-/// The timeout is that of the configuration in force, counted by the clock as it is.
+/// The timeout is that of the current configuration, measured by the current time of the clock.
 #[test]
 fn a_lost_probe_holds_its_slot_for_one_timeout_at_most() {
-    let wedge = |timeout: Duration| {
+    let lose_probe = |timeout: Duration| {
         let time = ManualClock::new();
         let breaker = builder(&time)
             .half_open_concurrency(1)
@@ -130,11 +129,11 @@ fn a_lost_probe_holds_its_slot_for_one_timeout_at_most() {
         breaker.try_acquire().unwrap().success();
     };
 
-    let (time, breaker) = wedge(Duration::MAX);
+    let (time, breaker) = lose_probe(Duration::MAX);
     breaker.reconfigure(breaker.config().probe_timeout(30 * SECOND)).unwrap();
     is_free_after_one_timeout(&time, &breaker);
 
-    let (time, breaker) = wedge(30 * SECOND);
+    let (time, breaker) = lose_probe(30 * SECOND);
     time.set(time.now() - 1000 * SECOND);
     is_free_after_one_timeout(&time, &breaker);
 }
@@ -156,7 +155,7 @@ fn calls_in_flight_are_not_overdue_after_the_clock_was_set_back() {
     let after: Vec<_> = (0..15)
         .map(|_| {
             time.advance(50 * MS);
-            breaker.try_acquire().expect("no call is overdue by the clock as it is now")
+            breaker.try_acquire().expect("no call is overdue at the current time of the clock")
         })
         .collect();
     assert_eq!(breaker.snapshot().overdue, 0);
@@ -164,7 +163,7 @@ fn calls_in_flight_are_not_overdue_after_the_clock_was_set_back() {
         permit.ignore();
     }
     assert_eq!(breaker.snapshot().overdue, 0);
-    // Calls that hang are detected as before.
+    // Calls that hang are still detected.
     let hung: Vec<_> = (0..10).map(|_| breaker.try_acquire().unwrap()).collect();
     time.advance(SECOND);
     assert!(breaker.try_acquire().is_err());

@@ -1,4 +1,4 @@
-//! The configuration of a circuit breaker: validation, defaults, replacement in use.
+//! The configuration of a circuit breaker: validation, and replacement in use.
 #![cfg(not(mainstay_loom))]
 
 use mainstay::backoff::{Backoff, Jitter};
@@ -13,7 +13,8 @@ use std::time::Duration;
 const SECOND: Duration = Duration::from_secs(1);
 const NANO: Duration = Duration::from_nanos(1);
 
-/// Opens for 10 s, then twice as long each time, up to 60 s; two probes at a time, four decide.
+/// Opens for 10 s, then twice as long each time, up to 60 s. Admits two probes at a time;
+/// the outcomes of four decide.
 fn builder(time: &ManualClock) -> CircuitBreakerBuilder {
     CircuitBreaker::builder()
         .clock(time.clock())
@@ -42,7 +43,7 @@ fn calls(breaker: &CircuitBreaker, script: &str) {
     }
 }
 
-/// The setting is named as its builder method, and the value is that of the user.
+/// The error contains the name of the builder method and the value that the caller passed.
 #[test]
 fn an_error_names_the_setting_that_is_out_of_range() {
     let b = CircuitBreaker::builder;
@@ -99,7 +100,7 @@ fn settings_that_need_another_setting_are_checked_together() {
         assert_eq!(class(CallClass::new().failure_rate(rate)), "failure_rate");
     }
     assert_eq!(class(CallClass::new().slow_after(Duration::ZERO)), "slow_after");
-    assert_eq!(class(CallClass::new().slow_after(SECOND)), "slow_after", "it times no calls");
+    assert_eq!(class(CallClass::new().slow_after(SECOND)), "slow_after", "calls are not timed");
     let timed = builder(&time).record_latency().build().unwrap();
     assert!(timed.for_class(CallClass::new().slow_after(SECOND)).is_ok());
     assert_eq!(builder(&time).track_in_flight().build().unwrap_err().field(), "track_in_flight");
@@ -110,7 +111,7 @@ fn settings_that_need_another_setting_are_checked_together() {
         "track_in_flight"
     );
     let alone = builder(&time).failure_rate(None).trip_when(|_| false);
-    assert!(alone.build().is_ok(), "a rule is enough");
+    assert!(alone.build().is_ok(), "a trip rule is enough");
 }
 
 #[test]
@@ -125,7 +126,8 @@ fn a_servers_pause_is_limited_by_max_retry_after() {
         };
         let breaker = breaker.build().unwrap();
         for asked in [Duration::MAX, longest - SECOND, 2 * longest] {
-            breaker.try_acquire().unwrap().record_outcome(Outcome::Unavailable(asked)); // by a call first, then by a probe
+            // The first permit is that of a call, the others are probes.
+            breaker.try_acquire().unwrap().record_outcome(Outcome::Unavailable(asked));
             let wait = asked.min(longest);
             assert_eq!(breaker.history().last().unwrap().open_duration, Some(wait), "{asked:?}");
             time.advance(wait - NANO);
@@ -154,13 +156,13 @@ fn reconfigure_keeps_window_and_state() {
     assert_eq!(
         breaker.try_acquire().unwrap_err().retry_after(),
         Some(10 * SECOND),
-        "as when it opened"
+        "the open duration was set when it opened"
     );
     time.advance(10 * SECOND);
     let probe = breaker.try_acquire().unwrap();
     calls(&breaker, "r");
     probe.failure();
-    // Fewer outcomes are needed now than there are already: the next call decides.
+    // One outcome is enough now, and one is already recorded: the next call decides.
     breaker.reconfigure(breaker.config().half_open_calls(1)).unwrap();
     calls(&breaker, "r");
     assert_eq!(breaker.try_acquire().unwrap_err().retry_after(), Some(SECOND));
@@ -175,7 +177,7 @@ fn reconfigure_turns_rules_on_and_off() {
     calls(&breaker, ".x");
     breaker.reconfigure(breaker.config().failure_rate(None).consecutive_failures(2)).unwrap();
     calls(&breaker, "x");
-    assert_eq!(breaker.state(), State::Closed, "failures are counted from when the rule is set");
+    assert_eq!(breaker.state(), State::Closed, "the run of failures starts when the rule is set");
     calls(&breaker, "x");
     assert_eq!(breaker.state(), State::Open);
 }

@@ -1,4 +1,4 @@
-//! The table "who counts what" of `src/docs/composing.rs`, row by row, with the standard stack.
+//! The table "What each policy counts" of `src/docs/composing.rs`: one test per row.
 #![cfg(not(mainstay_loom))]
 
 use mainstay::backoff::Backoff;
@@ -18,8 +18,8 @@ use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A breaker and the standard stack: three attempts 1 s apart, 2 s for an attempt. Calls of 1 s and
-/// more are slow.
+/// A breaker and the settings of the standard stack: three attempts that are 1 s apart and last 2 s
+/// at most. A call of 1 s or more is slow.
 struct World {
     time: ManualClock,
     clock: Clock,
@@ -85,7 +85,7 @@ impl World {
         result
     }
 
-    /// Returns the result in words, and the seconds that the call took.
+    /// Makes a call. Returns the result in words, and the duration of the call in seconds.
     fn call(&self, limit: u32, seconds: u32, result: Result<(), &'static str>) -> (String, u64) {
         let start = self.time.now();
         let answer = self.time.drive(self.stack(limit).call(|| self.operation(seconds, result)));
@@ -102,8 +102,8 @@ impl World {
         self.attempts.load(Ordering::Relaxed)
     }
 
-    /// Asserts that the only probe was not recorded, and was released.
-    fn assert_untouched(&self) {
+    /// Asserts that the only probe was released and that its outcome was not recorded.
+    fn assert_probe_released(&self) {
         let CircuitBreakerSnapshot { trial, active_probes, stale, .. } = self.breaker.snapshot();
         assert_eq!((trial.total, active_probes, stale), (0, 0, 0));
         assert_eq!(self.time.next_deadline(), None, "timers are disarmed");
@@ -119,7 +119,7 @@ fn words(answer: Result<(), Error<&str>>) -> String {
     }
 }
 
-/// Asserts that the table has the row.
+/// Asserts that the table has a row for `event`.
 fn row(event: &str) {
     let row = format!("//! | {event} |");
     assert!(include_str!("../src/docs/composing.rs").contains(&row), "{row}");
@@ -198,7 +198,7 @@ fn a_rejection_below_the_breaker_is_not_recorded() {
     let answer = world.time.drive(stack.call(|| world.operation(0, Ok(()))));
     assert_eq!((words(answer), world.time.now() - start), ("Some(7s)".into(), Duration::ZERO));
     assert_eq!(world.attempts(), 0);
-    world.assert_untouched();
+    world.assert_probe_released();
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn a_timeout_of_the_call_is_not_recorded() {
     let world = World::half_open();
     assert_eq!(world.call(1, 5, Ok(())), ("timeout of the call".into(), 1));
     assert_eq!(world.attempts(), 1);
-    world.assert_untouched();
+    world.assert_probe_released();
 }
 
 #[test]
@@ -234,7 +234,7 @@ fn a_dropped_call_is_not_recorded() {
         );
         assert_eq!((world.attempts(), world.breaker.snapshot().active_probes), (1, 1));
     }
-    world.assert_untouched();
+    world.assert_probe_released();
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn a_panic_is_not_recorded() {
     let stack = world.stack(10);
     let call = stack.call(|| async { panic!("operation") as Result<(), ()> });
     assert!(catch_unwind(AssertUnwindSafe(|| world.time.drive(call))).is_err());
-    world.assert_untouched();
+    world.assert_probe_released();
 }
 
 #[test]

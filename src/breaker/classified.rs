@@ -1,4 +1,4 @@
-//! A view of a breaker that judges results by a classifier or a class of the user's own.
+//! A view of a breaker with its own classifier or its own class of calls.
 
 use super::CircuitBreaker;
 use super::call::CircuitBreakerCallFuture;
@@ -9,19 +9,19 @@ use crate::outcome::{Classify, FailOnError};
 use std::fmt;
 use std::future::Future;
 
-/// A view of a [`CircuitBreaker`] with a classifier, or a class, of its own; returned by
+/// A view of a [`CircuitBreaker`] with its own classifier or its own [`CallClass`], returned by
 /// [`classified_by`](CircuitBreaker::classified_by),
 /// [`classified_with`](CircuitBreaker::classified_with) and
 /// [`for_class`](CircuitBreaker::for_class).
 ///
-/// All views of a breaker count in the same window and share its state.
+/// All views of a breaker share its state and record outcomes in the same window.
 #[derive(Clone)]
 pub struct ClassifiedCircuitBreaker<C> {
     pub(super) breaker: CircuitBreaker,
     pub(super) judge: Judge<C>,
 }
 
-/// A classifier, and the class of the calls whose results it judges.
+/// A classifier, and the class of the calls whose results it classifies.
 #[derive(Clone)]
 pub struct Judge<C> {
     pub(super) classify: C,
@@ -33,7 +33,8 @@ impl Judge<FailOnError> {
 }
 
 impl<C> Judge<C> {
-    /// Judges a result and records its outcome. If the classifier panics, the permit is dropped.
+    /// Classifies a result and records its outcome. If the classifier panics, the permit is
+    /// dropped.
     #[inline(always)]
     pub(super) fn record<T, E>(
         &self,
@@ -67,7 +68,7 @@ impl<C> Judge<C> {
 }
 
 impl<C> ClassifiedCircuitBreaker<C> {
-    /// Returns the breaker that this is a view of.
+    /// Returns the breaker behind this view.
     pub const fn breaker(&self) -> &CircuitBreaker {
         &self.breaker
     }
@@ -92,19 +93,19 @@ impl<C> ClassifiedCircuitBreaker<C> {
     ///
     /// # Errors
     ///
-    /// A threshold of `class` is out of range, or it sets what is slow and the breaker times no
-    /// calls.
+    /// A threshold of `class` is out of range, or `class` sets
+    /// [`slow_after`](CallClass::slow_after) and the breaker does not time calls.
     pub fn for_class(self, class: CallClass) -> Result<Self, ConfigError> {
         class.validate(self.breaker.shared().engine.word().is_timed())?;
         Ok(Self { judge: Judge { class, ..self.judge }, ..self })
     }
 
-    /// Runs `op` if the breaker admits it, and records its outcome as the classifier judges it. See
+    /// Runs `op` if the breaker admits it, and records the outcome that the classifier returns. See
     /// [`CircuitBreaker::call`].
     ///
     /// # Errors
     ///
-    /// The error of `op`, or a rejection.
+    /// The future returns the error of `op`, or a rejection.
     pub fn call<Op, Fut, T, E>(&self, op: Op) -> CircuitBreakerCallFuture<'_, C, Op, Fut>
     where
         Op: FnOnce() -> Fut,
@@ -114,12 +115,12 @@ impl<C> ClassifiedCircuitBreaker<C> {
         CircuitBreakerCallFuture::new(self.breaker.shared(), &self.judge, C::TIMED, op)
     }
 
-    /// Runs `op` on this thread if the breaker admits it, and records its outcome as the classifier
-    /// judges it. See [`CircuitBreaker::call_blocking`].
+    /// Runs `op` on this thread if the breaker admits it, and records the outcome that the
+    /// classifier returns. See [`CircuitBreaker::call_blocking`].
     ///
     /// # Errors
     ///
-    /// The error of `op`, or a rejection.
+    /// Returns the error of `op`, or a rejection.
     pub fn call_blocking<T, E>(&self, op: impl FnOnce() -> Result<T, E>) -> Result<T, Error<E>>
     where
         C: Classify<T, E>,

@@ -1,4 +1,4 @@
-//! Models of interactions between modes, configurations, events and keys of a breaker.
+//! Loom models of interactions between modes, configurations, events and keys of a breaker.
 
 use super::KeyedCircuitBreaker;
 use super::config::Closures;
@@ -33,11 +33,11 @@ fn no_decision_outlives_its_configuration() {
     });
 }
 
-/// The configuration changes twice during a decision, so that the copy read is a mixture.
+/// The configuration changes twice during a decision, so that the decision may read a mixture.
 #[test]
-fn no_decision_by_a_mixture_of_configurations() {
-    // Bounded, because twelve words are read one by one while twelve are written twice: without a
-    // bound it takes hours.
+fn no_decision_is_made_by_a_mixture_of_configurations() {
+    // Without a bound the model takes hours: twelve words are read one by one while twelve are
+    // written twice.
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(2);
     model.check(|| {
@@ -66,7 +66,7 @@ fn no_decision_by_a_mixture_of_configurations() {
 /// The breaker is forced open and released while a call succeeds: the success counts for the period
 /// before the breaker was forced open.
 #[test]
-fn forced_open_against_a_late_success() {
+fn a_late_success_does_not_count_after_a_forced_open() {
     loom::model(|| {
         let engine = engine(&builder());
         let ticket = enter(&engine, 0).unwrap();
@@ -89,7 +89,7 @@ fn forced_open_against_a_late_success() {
 
 /// The breaker is forced open while a failure trips it: it stays forced open.
 #[test]
-fn forced_open_against_tripping() {
+fn a_breaker_stays_forced_open_if_a_failure_trips_it() {
     loom::model(|| {
         let engine = engine(&builder());
         let ticket = enter(&engine, 0).unwrap();
@@ -103,7 +103,7 @@ fn forced_open_against_tripping() {
     });
 }
 
-/// Two threads set different modes: both events are queued, the mode in force last.
+/// Two threads set different modes: both events are queued, that of the current mode last.
 #[test]
 fn mode_changes_are_reported_in_order() {
     loom::model(|| {
@@ -124,7 +124,7 @@ fn mode_changes_are_reported_in_order() {
 /// Two transitions, an observer that panics, and another thread that delivers: in every order each
 /// transition is delivered once, and none is left in the queue.
 #[test]
-fn delivery_against_an_observer_that_panics() {
+fn each_transition_is_delivered_once_if_an_observer_panics() {
     loom::model(|| {
         let engine = engine(&builder());
         let delivered = Arc::new(crate::sync::Mutex::new(Vec::new()));
@@ -155,10 +155,10 @@ fn delivery_against_an_observer_that_panics() {
     });
 }
 
-/// The breaker of a key opens while another key asks for the only slot of the table: a breaker with
-/// a call in flight, or that is open, stays.
+/// The breaker of a key opens while a call with another key needs the only slot of the table: a
+/// breaker that is open, or has a call in flight, is not evicted.
 #[test]
-fn eviction_against_admission() {
+fn a_breaker_that_is_open_or_in_use_is_not_evicted() {
     loom::model(|| {
         let each = builder().clock(crate::time::ManualClock::new().clock());
         let keyed: KeyedCircuitBreaker<u8, BuildHasherDefault<DefaultHasher>> =

@@ -3,9 +3,9 @@
 //! # The order
 //!
 //! A policy observes only the results of the policies below it. A breaker therefore counts the
-//! timeouts that are set below it, a retry repeats everything below it, and no policy observes a call
-//! that was dropped from above. The following order suits most calls, and [`Pipeline::standard`]
-//! builds it:
+//! timeouts that are set below it, and a retry repeats everything below it. No policy observes the
+//! result of a call that the caller or a policy above it dropped. The following order suits most
+//! calls, and [`Pipeline::standard`] builds it:
 //!
 //! <div>
 #![doc = include_str!("order.svg")]
@@ -34,21 +34,21 @@
 //!
 //! * *Timeout of the call, outermost.* It bounds all attempts and all waits together: the time that
 //!   the caller is willing to wait.
-//! * *Retry above the breaker.* The breaker counts every attempt and opens early. Once it is open,
-//!   its rejection ends the retries, which would only add load.
+//! * *Retry above the breaker.* The breaker counts every attempt and opens early. Once the breaker
+//!   is open, its rejection ends the retries, which would only add load.
 //! * *Breaker above the limits.* A call that the breaker rejects takes no permit of a limit. A
-//!   rejection by a limit says nothing about the dependency, and the breaker does not count it.
+//!   rejection by a limit is no evidence about the dependency, and the breaker does not count it.
 //! * *Limits below the retry.* Every attempt takes a permit, and no permit is held during the wait
 //!   between two attempts.
-//! * *Timeout of one attempt, innermost.* All policies above it observe that the attempt hung. It
-//!   starts with the attempt, not while the call waits for a limit.
+//! * *Timeout of one attempt, innermost.* All policies above it observe that the attempt hung. The
+//!   timeout starts with the attempt, after the call has waited for the limits.
 //!
 //! [`Pipeline::check`] reports the known mistakes in another order; see its [rules](LintRule).
 //!
 //! # What each policy counts
 //!
 //! The table shows the standard order with the default classifier and the default retry rule. "The
-//! slot" is the slot of a probe, if the breaker is half-open.
+//! slot" is the half-open slot of the call, if the breaker is half-open.
 //!
 //! | event | timeout of the attempt | breaker | retry | timeout of the call | the caller receives |
 //! |---|---|---|---|---|---|
@@ -64,9 +64,9 @@
 //! | the operation panics | unwinds | no outcome of this attempt; the slot is released | unwinds | unwinds | the panic |
 //!
 //! The breaker's [classifier](crate::outcome) decides what is a success and what is a failure. The
-//! [rule](crate::retry::Retry::when) of the retry decides what is tried again.
+//! [rule](crate::retry::Retry::when) of the retry decides which results are retried.
 //!
-//! A timeout around a blocking closure interrupts nothing: a late result is passed on as it is.
+//! A timeout does not interrupt a blocking closure: a late result is passed on unchanged.
 //!
 //! [`Operation`]: crate::error::Error::Operation
 //! [`Timeout`]: crate::error::Error::Timeout

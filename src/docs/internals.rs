@@ -17,28 +17,28 @@
 //! # Pure state, thin shell
 //!
 //! A decision is a plain function or state machine. It receives the current instant and returns an
-//! enum; it has no clock, no lock and no await. A shell around it reads the clock once, applies the
-//! decision atomically and then emits events, outside every lock. Decisions are tested with tables of
-//! (instant, input, expected result) on a [`ManualClock`](crate::time::ManualClock).
+//! enum; it has no clock, no lock and no await. The code around it, the *shell*, reads the clock
+//! once, applies the decision atomically and then emits events, outside every lock. Decisions are
+//! tested with tables of (instant, input, expected result) on a
+//! [`ManualClock`](crate::time::ManualClock).
 //!
 //! # One word per decision
 //!
 //! A breaker's state, a limiter's schedule and a semaphore's permits are each one atomic word, so
-//! that a decision is one compare-and-swap. Configuration that can change while it is read is kept in
-//! two slots; some bits of the state word, the *epoch*, select the live slot. A decision that raced
-//! a reconfiguration fails its compare-and-swap and is taken again, so no decision outlives the
-//! configuration that it was taken under.
+//! that a decision is one compare-and-swap. Configuration that can change while it is read is kept
+//! in two slots; some bits of the state word, the *epoch*, select the live slot. A decision that
+//! raced a reconfiguration fails its compare-and-swap and is made again. No decision outlives the
+//! configuration that it was made with.
 //!
-//! An outcome carries the *generation* of the state that admitted its call. An outcome of an earlier
-//! generation is counted as stale and changes nothing: a call that was admitted before a breaker
-//! opened cannot close it.
+//! An outcome carries the *generation* of the state that admitted its call. An outcome of an
+//! earlier generation is counted as stale and changes nothing: a call that was admitted before a
+//! breaker opened cannot close it.
 //!
 //! # Waiting
 //!
 //! Waiters are queued in FIFO order; threads and tasks share one queue. A wake-up is handed to one
-//! waiter instead of being broadcast, and a waiter that gives up passes it on. A flag in the word
-//! that the fast path changes anyway says whether there are waiters, so that the fast path pays
-//! nothing for them.
+//! waiter instead of being broadcast, and a waiter that gives up passes it on. Whether there
+//! are waiters is a flag in the word that the fast path changes anyway, and costs it nothing.
 //!
 //! # User code
 //!
@@ -47,7 +47,7 @@
 //!
 //! # Verification
 //!
-//! Every concurrent structure has [loom](https://docs.rs/loom) models beside its code (`cargo loom`),
-//! a stress test with exact accounts, and a property test against a simple model. Allocation promises
-//! are counted by an allocator in the tests. The models were seen to fail with the line broken that
-//! they guard.
+//! Every concurrent structure has [loom](https://docs.rs/loom) models beside its code, a stress
+//! test that checks exact counts, and a property test against a simple model. `cargo loom` runs
+//! the models. A counting allocator in the tests verifies the promises about allocations. Each
+//! model was seen to fail when the line that it guards was broken.

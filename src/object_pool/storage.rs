@@ -1,4 +1,4 @@
-//! Where idle objects are: in the cache of a thread, or in a shard. Runs no user code.
+//! Storage of idle objects: a cache for each thread, and shared shards. Runs no user code.
 #![allow(unsafe_code)]
 
 use super::shards::Shards;
@@ -11,20 +11,20 @@ use std::time::Duration;
 
 /// The idle objects of a pool: a cache for each thread, and the shards that all threads share.
 ///
-/// `id` is the number of the calling thread; `None` if it has none, because its locals are being
-/// destroyed.
+/// The parameter `id` of a method is the number of the calling thread. It is `None` if the thread
+/// has no number because its thread-locals are being destroyed.
 #[derive(Debug)]
 pub(super) struct Storage<T> {
     slots: Slots<T>,
     shards: Shards<T>,
-    /// How many objects a thread caches.
+    /// The largest number of objects in the cache of a thread.
     thread_cache: usize,
-    /// How many objects a trim leaves in the shards.
+    /// The number of objects that a trim leaves in the shards.
     min_idle: usize,
     trimmed_at: AtomicU64,
-    /// Counts for threads without a number, and so without a slot.
+    /// Counts of threads without a number, which have no slot.
     unnumbered: Stats,
-    /// Objects that were put without having been taken.
+    /// The number of objects that were put without having been taken.
     pub(super) warmed: Counter,
     pub(super) trimmed: Counter,
 }
@@ -59,9 +59,10 @@ impl<T> Storage<T> {
         Some(object)
     }
 
-    /// Takes an object from a shard, and more for the thread's cache. A thread that has just
-    /// received its number tries the cache first, which it may have taken over from an earlier
-    /// thread.
+    /// Takes an object from a shard, and moves more objects into the thread's cache.
+    ///
+    /// Tries the cache first: a thread that has just received its number may have inherited the
+    /// cache of an earlier thread.
     pub(super) fn take_shared(&self, id: Option<&ThreadId>) -> Option<TakenObject<T>> {
         let Some(id) = id else {
             let object = self.shards.take(0, &mut Vec::new(), 0);
@@ -80,7 +81,7 @@ impl<T> Storage<T> {
     }
 
     /// Puts an object into the thread's cache, if there is room: no lock, no read-modify-write.
-    /// Returns how many objects this thread number has put so far.
+    /// Returns the number of objects that were put under this thread number so far.
     #[inline]
     pub(super) fn put_private(
         &self,
@@ -92,8 +93,8 @@ impl<T> Storage<T> {
         unsafe {
             slot.with(|cache| {
                 // Ordering: relaxed; the word guards no data. The capacity is never below the
-                // limit; checking it as well spares the fast path the code that would grow the
-                // vector.
+                // limit. The check of the capacity removes the code that grows the vector from
+                // the fast path.
                 let limit = slot.limit.load(Ordering::Relaxed);
                 if cache.len() < limit && cache.len() < cache.capacity() {
                     cache.push(object);
@@ -119,12 +120,12 @@ impl<T> Storage<T> {
         let make_room = |cache: &mut Cache<T>| {
             let limit = slot.limit.load(Ordering::Relaxed);
             if limit == 0 {
-                // The cache is new or was recalled: all of it moves to the shards. One rule there
-                // finds the idle objects, and the others are taken again.
+                // The cache is new or was recalled: all of it moves to the shards. The trim of
+                // the shards removes the idle objects; the others can be taken again.
                 self.shards.put(first_shard(id), cache, cache.len());
                 cache.reserve_exact(self.thread_cache - cache.len());
-                // Ordering: relaxed, as where it is read. If a trim recalls the cache at this
-                // moment, that has been done.
+                // Ordering: relaxed; the word guards no data. This store may overwrite the recall
+                // of a concurrent trim, whose work is done: the objects have just moved.
                 slot.limit.store(self.thread_cache, Ordering::Relaxed);
             } else if cache.len() >= limit {
                 self.shards.put(first_shard(id), cache, self.batch());
@@ -140,8 +141,8 @@ impl<T> Storage<T> {
         unsafe { slot.with(make_room) }.map(|()| slot.stats.recycled.increment())
     }
 
-    /// How many objects move to or from a shard together: half a cache, so that the thread can take
-    /// or put as many more before it needs a lock again.
+    /// Returns the number of objects that move to or from a shard together: half a cache. The
+    /// thread can then take or put as many more before it needs a lock again.
     fn batch(&self) -> usize {
         (self.thread_cache / 2).max(1)
     }
@@ -153,7 +154,7 @@ impl<T> Storage<T> {
         Ok(())
     }
 
-    /// Whether a trim is due; true for one caller an interval.
+    /// Returns whether a trim is due; returns true to one caller per interval.
     pub(super) fn claim_trim(&self, interval: Duration, now: u64) -> bool {
         // Ordering: relaxed. The word guards nothing: a trim takes the locks it needs.
         let last = self.trimmed_at.load(Ordering::Relaxed);
@@ -164,20 +165,20 @@ impl<T> Storage<T> {
                 .is_ok()
     }
 
-    /// Removes the objects that were idle since the last trim. The caller drops them, where user
-    /// code may run.
+    /// Removes the objects that were idle since the last trim. The caller must drop them, because
+    /// their destructors are user code.
     #[must_use]
     pub(super) fn trim(&self, registry: Option<&ThreadRegistry>) -> Vec<TakenObject<T>> {
         let mut removed = Vec::new();
         for slot in self.slots.all() {
-            // Ordering: relaxed, as where it is read.
+            // Ordering: relaxed; the word guards no data.
             slot.limit.store(0, Ordering::Relaxed);
         }
         if let Some(registry) = registry {
-            // The caches of numbers that no thread holds: none would move its objects.
+            // No thread would move the objects in the caches of unused thread numbers.
             registry.for_each_free(|id| {
                 let Some(slot) = self.slots.get(id) else { return };
-                // SAFETY: the registry lends us the id; this module runs no user code.
+                // SAFETY: no thread uses the id meanwhile; this module runs no user code.
                 unsafe {
                     slot.with(|cache| {
                         self.shards.put(first_shard(id), cache, cache.len());
@@ -191,7 +192,7 @@ impl<T> Storage<T> {
         removed
     }
 
-    /// Adds one to a counter of the thread number, and returns its sum.
+    /// Adds one to a counter of the thread number, and returns the new value.
     pub(super) fn count(&self, id: Option<&ThreadId>, of: fn(&Stats) -> &Counter) -> u64 {
         match id {
             Some(id) => of(&self.slots.get_or_make(id).stats).increment(),
@@ -199,7 +200,7 @@ impl<T> Storage<T> {
         }
     }
 
-    /// The sum of a counter over all threads.
+    /// Returns the sum of a counter over all threads.
     pub(super) fn total(&self, of: fn(&Stats) -> &Counter) -> u64 {
         self.slots
             .all()
@@ -210,7 +211,7 @@ impl<T> Storage<T> {
     }
 }
 
-/// Where a thread's search through the shards begins, modulo their number.
+/// Returns the shard at which a thread's search begins, modulo the number of shards.
 fn first_shard(id: &ThreadId) -> usize {
     id.number() as usize
 }

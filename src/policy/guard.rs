@@ -13,8 +13,8 @@ use std::future::Future;
     note = "a `Guard<T, E>` may require more of `T` and `E`, for example by its classifier"
 )]
 pub trait Guard<T, E>: Policy {
-    /// The permit of an admitted operation. Dropping it releases it without recording an outcome, which
-    /// is how a cancelled call ends.
+    /// The permit of an admitted operation. Dropping the permit releases it without recording an
+    /// outcome, for example when a call is cancelled.
     type Permit<'a>: Send
     where
         Self: 'a;
@@ -22,6 +22,7 @@ pub trait Guard<T, E>: Policy {
     /// Waits for admission.
     ///
     /// # Errors
+    ///
     /// The future returns the rejection if the operation is not admitted.
     fn admit(
         &self,
@@ -31,6 +32,7 @@ pub trait Guard<T, E>: Policy {
     /// Waits for admission, blocking the thread.
     ///
     /// # Errors
+    ///
     /// Returns the rejection if the operation is not admitted.
     fn admit_blocking(&self, cx: Context) -> Result<Self::Permit<'_>, Rejection>;
 
@@ -38,12 +40,12 @@ pub trait Guard<T, E>: Policy {
     fn record<'a>(&'a self, permit: Self::Permit<'a>, result: &Result<T, Error<E>>);
 }
 
-/// A [`Guard`] for futures that borrow nothing, as a Tower service requires: its permits keep the guard
-/// alive, and its admission future is a named type.
+/// A [`Guard`] for futures that borrow nothing, such as those of a Tower service. Its permits keep
+/// the guard alive, and its admission future is a named type.
 ///
 /// Permits and futures need not be `Send`.
 pub trait OwnedGuard<T, E>: Policy + Clone {
-    /// The permit of an admitted operation; as [`Guard::Permit`], but keeps the guard alive.
+    /// The permit of an admitted operation: a [`Guard::Permit`] that keeps the guard alive.
     type OwnedPermit;
 
     /// The future that waits for admission. A guard that never waits uses [`std::future::Ready`].

@@ -1,4 +1,4 @@
-//! The future of a call: attempts, and waits between them.
+//! The future of a retried call: attempts, and waits between them.
 
 use super::config::Config;
 use super::last_error::LastError;
@@ -17,14 +17,15 @@ use std::task::{Context, Poll, ready};
 /// The future of a call through the retry `R`, made by
 /// [`call_owned`](crate::policy::OwnedRepeat::call_owned).
 ///
-/// When the call ends, the future drops the operation immediately, even if the future itself is kept.
+/// When the call ends, the future drops the operation immediately, even if the future itself is
+/// kept.
 #[pin_project]
 #[must_use = "futures do nothing unless polled"]
 pub struct RetryFuture<R, Op, Fut, E> {
     retry: R,
     state: State,
     last_error: LastError<E>,
-    /// `None`: ended.
+    /// `None` after the call has ended.
     op: Option<Op>,
     #[pin]
     step: Step<Fut>,

@@ -4,22 +4,23 @@ use crate::error::Error;
 
 /// The last error of an attempt that was not a rejection.
 ///
-/// A rejection says that an attempt was not made. If one ends a call after its first attempt, the
-/// caller learns more from why the attempts before it failed.
+/// A rejection means that an attempt was not made. If a rejection ends a call after its first
+/// attempt, the call returns the error of the last attempt that ran, which is more useful.
 pub(super) struct LastError<E>(Option<Error<E>>);
 
 impl<E> LastError<E> {
     pub(super) const NONE: Self = Self(None);
 
-    /// Stores the error of an attempt that is followed by another. An `Ok` is dropped: it may hold a
-    /// connection that the next attempt needs.
+    /// Stores the error of an attempt that is followed by another. Drops an `Ok` immediately: its
+    /// value may hold a connection that the next attempt needs.
     pub(super) fn store<T>(&mut self, result: Result<T, Error<E>>) {
         if let Err(error @ (Error::Operation(_) | Error::Timeout(_))) = result {
             self.0 = Some(error);
         }
     }
 
-    /// Returns the result of the call, whose last attempt ended with `result`.
+    /// Returns the result of the call: the stored error if `result` is a rejection, otherwise
+    /// `result`.
     #[inline]
     pub(super) fn or<T>(&mut self, result: Result<T, Error<E>>) -> Result<T, Error<E>> {
         match result {

@@ -1,4 +1,4 @@
-//! The sources of a batch: which iterators can be pushed in one step.
+//! The iterators from which a batch can be sent.
 
 use std::{array, collections::vec_deque, vec};
 
@@ -10,7 +10,7 @@ use std::{array, collections::vec_deque, vec};
 /// that can panic or take long, because that would block other producers and consumers. Collect
 /// items from other iterators first.
 ///
-/// The items of a vector or an array are contiguous in memory, and are moved fastest.
+/// The items of a vector or an array are contiguous in memory and are moved fastest.
 pub trait BatchSource<T>: ExactSizeIterator<Item = T> + sealed::Sealed<T> {}
 
 mod sealed {

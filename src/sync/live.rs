@@ -1,4 +1,4 @@
-//! Configuration that is replaced while other threads decide by it.
+//! A configuration that can be replaced while other threads make decisions with it.
 
 use super::CasBackoff;
 use super::atomic::{AtomicU64, Ordering, fence};
@@ -6,7 +6,7 @@ use super::atomic::{AtomicU64, Ordering, fence};
 /// A value that fits into `N` words.
 ///
 /// Every pattern of words decodes to *some* value: a reader that races a writer may decode a
-/// mixture of two values before it finds out that it must discard it.
+/// mixture of two values, which it discards later.
 pub(crate) trait Words<const N: usize>: Copy {
     fn to_words(self) -> [u64; N];
     fn from_words(words: [u64; N]) -> Self;
@@ -16,11 +16,11 @@ pub(crate) trait Words<const N: usize>: Copy {
 pub(crate) trait EpochWord: Copy {
     fn from_bits(bits: u64) -> Self;
     fn to_bits(self) -> u64;
-    /// Counts the configurations, possibly modulo a power of two.
+    /// Returns the number of configurations so far, possibly modulo a power of two.
     fn epoch(self) -> u64;
 }
 
-/// The result of one look at a state word and the configuration of its epoch.
+/// A decision made from one read of a state word and of the configuration of its epoch.
 #[derive(Debug)]
 pub(crate) enum Decision<W, R> {
     /// Replaces the state word and returns the result, unless the word has changed meanwhile.
@@ -28,12 +28,12 @@ pub(crate) enum Decision<W, R> {
     /// Leaves the state word alone and returns the result, unless the configuration has changed
     /// meanwhile.
     Keep(R),
+    /// Returns the result even if the word has changed: the result does not depend on the
+    /// configuration, or the change was committed by other means.
     #[allow(dead_code)] // not used by every primitive
-    /// Returns the result, whatever has changed: it does not depend on the configuration, or the
-    /// change was committed by other means.
     Done(R),
+    /// Makes the decision again from the start.
     #[allow(dead_code)] // not used by every primitive
-    /// Decides again from the start.
     Retry,
 }
 
@@ -43,11 +43,11 @@ pub(crate) enum Decision<W, R> {
 ///
 /// The owner keeps an *epoch* inside its state word; the epoch selects the live slot. A decision
 /// reads the state word, reads the slot of that word's epoch, and commits with a compare-and-swap
-/// on the same state word. If the configuration changed in between, so did the epoch, and the
-/// decision is taken again. No decision outlives the configuration it was taken under. Readers
+/// on the same state word. If the configuration changed in between, the epoch changed too, and the
+/// decision is made again. No decision outlives the configuration that it was made with. Readers
 /// write nothing and never wait, and a read costs a few plain loads.
 ///
-/// [`decide`](Self::decide) is that loop; [`try_decide`](Self::try_decide) is one round of it.
+/// [`decide`](Self::decide) runs this loop; [`try_decide`](Self::try_decide) makes one attempt.
 ///
 /// The slots hold atomics, not cells, because a reader that was suspended across two changes reads
 /// a slot while it is being rewritten. It reads a mixture, which the check of the epoch discards.
@@ -109,8 +109,8 @@ impl<const N: usize> Live<N> {
         }
     }
 
-    /// Whether the configuration that was read for `word` is still live. If it is not, what was
-    /// read may be a mixture.
+    /// Returns whether the configuration that was read for `word` is still live. If not, the value
+    /// that was read may be a mixture.
     #[inline(always)]
     pub(crate) fn is_current<W: EpochWord>(state: &AtomicU64, word: W) -> bool {
         // Ordering: the acquire fence, with the release fence in `write`: if one of the words read
@@ -129,14 +129,14 @@ impl<const N: usize> Live<N> {
         C::from_words(std::array::from_fn(|i| slot[i].load(Ordering::Relaxed)))
     }
 
-    /// Returns the word at `index` of what [`read`](Self::read) would decode.
+    /// Returns the word at `index` of the configuration of `epoch`, not decoded.
     #[inline]
     pub(crate) fn read_word(&self, epoch: u64, index: usize) -> u64 {
         // Ordering: as in `read`.
         self.slots[(epoch & 1) as usize][index].load(Ordering::Relaxed)
     }
 
-    /// Prepares the configuration of `epoch`, which must be the one after the live epoch.
+    /// Writes the configuration of `epoch`, which must be the epoch after the live one.
     ///
     /// The caller serializes writers, and publishes by storing `epoch` into its state word with at
     /// least release ordering.

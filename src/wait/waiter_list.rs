@@ -1,12 +1,13 @@
-//! A queue whose members can leave from the middle.
+//! A queue from whose middle members can be removed.
 
 /// A doubly linked list in a vector.
 ///
-/// [`push_back`](Self::push_back) returns a [`WaiterKey`] that names the member for good: once the
-/// member is gone the key finds nothing, even if its slot was reused. So a waiter holds no pointer,
-/// need not be pinned, and finds out whether it was served by looking for itself in the list.
+/// [`push_back`](Self::push_back) returns a [`WaiterKey`] that names the member for good: after the
+/// member was removed the key finds nothing, even if its slot was reused. A waiter therefore holds
+/// no pointer and need not be pinned. It was served if its key finds nothing.
 ///
-/// Slots are reused: memory grows to the largest number of members at one time and no further.
+/// Slots are reused: the list allocates no more than the largest number of members at one time
+/// needs.
 /// Every operation is O(1).
 #[derive(Debug)]
 pub(crate) struct WaiterList<T> {
@@ -178,7 +179,8 @@ mod tests {
                     }
                     Step::PopFront => prop_assert_eq!(list.pop_front(), model.pop_front()),
                     Step::Remove(n) if n < keys.len() => {
-                        let expected = model.iter().position(|id| *id == n).and_then(|at| model.remove(at));
+                        let index = model.iter().position(|id| *id == n);
+                        let expected = index.and_then(|index| model.remove(index));
                         prop_assert_eq!(list.get_mut(keys[n]).map(|id| *id), expected);
                         prop_assert_eq!(list.remove(keys[n]), expected);
                     }

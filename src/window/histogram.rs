@@ -1,59 +1,63 @@
-//! Bucket arithmetic of log-linear histograms, and the figures that are read from their counts.
+//! Bucket arithmetic of log-linear histograms, and quantiles of their counts.
 
 use super::LatencySummary;
 use crate::share;
 use crate::time::nanos;
 use std::time::Duration;
 
-/// A range of durations cut into buckets, for as many counts.
+/// A range of durations that is divided into buckets.
 ///
-/// *Log-linear*, as in `HdrHistogram` (Tene): each power of two is cut into eight, so that a bucket
-/// is at most an eighth of its lower bound wide, and its middle at most a sixteenth off any
-/// duration in it. Durations below 16 ns have a bucket for each nanosecond.
+/// The buckets are *log-linear*, as in `HdrHistogram` (Tene): each power of two is divided into
+/// eight. The width of a bucket is at most an eighth of its lower bound. Its middle differs from
+/// any duration in it by at most a sixteenth. Durations below 16 ns have a bucket for each
+/// nanosecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Buckets {
-    /// Index of the first bucket, where bucket 0 begins at zero. What is shorter is in it too.
+    /// The index of the first bucket; the bucket with index 0 begins at zero. Shorter durations
+    /// are counted in the first bucket.
     first: usize,
-    /// What is longer than the last bucket is in it too.
+    /// The number of buckets. Longer durations are counted in the last bucket.
     len: usize,
 }
 
-/// Each power of two is cut into eight.
+/// The binary logarithm of [`EIGHTHS`].
 const SPLIT: u32 = 3;
+/// The number of buckets into which each power of two is divided.
 const EIGHTHS: u64 = 1 << SPLIT;
 
 impl Buckets {
-    /// All durations up to 584 years: 496 buckets.
+    /// The buckets of all durations up to 584 years: 496 buckets.
     pub(crate) const ALL: Self = Self { first: 0, len: index_of(u64::MAX) + 1 };
 
-    /// From 2^`least` to 2^`most` ns.
-    pub(crate) const fn powers(least: u32, most: u32) -> Self {
-        let first = index_of(1 << least);
-        Self { first, len: index_of(1 << most) - first }
+    /// Returns the buckets from 2^`min` to 2^`max` ns.
+    pub(crate) const fn powers(min: u32, max: u32) -> Self {
+        let first = index_of(1 << min);
+        Self { first, len: index_of(1 << max) - first }
     }
 
     pub(crate) const fn len(self) -> usize {
         self.len
     }
 
-    /// The bucket of a duration.
+    /// Returns the bucket of a duration.
     pub(crate) fn of(self, duration: Duration) -> usize {
         index_of(nanos(duration)).saturating_sub(self.first).min(self.len - 1)
     }
 
-    /// Where a bucket begins, in nanoseconds; one past the last bucket, where that ends.
+    /// Returns the start of a bucket in nanoseconds. For the number of buckets, returns the end of
+    /// the last bucket.
     pub(crate) const fn lower_bound(self, bucket: usize) -> u64 {
         lower_bound(self.first + bucket)
     }
 
-    /// The middle of a bucket.
+    /// Returns the middle of a bucket.
     pub(crate) const fn middle(self, bucket: usize) -> Duration {
         let index = self.first + bucket;
         Duration::from_nanos(lower_bound(index) + width(index) / 2)
     }
 
-    /// The duration within which the share `quantile` (from 0 to 1) of what `counts` counts lies.
-    /// `None` if nothing was counted or there is no such quantile.
+    /// Returns the middle of the bucket that contains the `quantile` (from 0 to 1) of the counted
+    /// durations. Returns `None` if all counts are zero or `quantile` is out of range.
     pub(crate) fn quantile(self, counts: &[u64], quantile: f64) -> Option<Duration> {
         let total = counts.iter().sum();
         if total == 0 || !(0.0..=1.0).contains(&quantile) {
@@ -68,7 +72,7 @@ impl Buckets {
         counts.iter().position(reaches).map(|bucket| self.middle(bucket))
     }
 
-    /// The usual figures of what `counts` counts; `None` if nothing was counted.
+    /// Returns the summary of the counted durations, or `None` if all counts are zero.
     pub(crate) fn summary(self, counts: &[u64]) -> Option<LatencySummary> {
         Some(LatencySummary {
             count: counts.iter().sum(),
@@ -79,8 +83,9 @@ impl Buckets {
     }
 }
 
-/// The bucket of `nanos`, where bucket 0 begins at zero: below 8 the number itself; from there on
-/// its power of two, and the three bits after the highest.
+/// Returns the index of the bucket of `nanos`; the bucket with index 0 begins at zero. Below 8 the
+/// index is the number itself. From 8 on it consists of the power of two and the three bits after
+/// the highest.
 const fn index_of(nanos: u64) -> usize {
     if nanos < EIGHTHS {
         return nanos as usize;
@@ -90,7 +95,7 @@ const fn index_of(nanos: u64) -> usize {
     (((power - SPLIT + 1) as u64) << SPLIT | eighth) as usize
 }
 
-/// Where a bucket begins.
+/// Returns the start of a bucket in nanoseconds.
 const fn lower_bound(index: usize) -> u64 {
     let (power, eighth) = (index as u64 >> SPLIT, index as u64 & (EIGHTHS - 1));
     match power {
@@ -110,7 +115,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn buckets_join_without_a_gap() {
+    fn buckets_are_adjacent() {
         let all = Buckets::ALL;
         for bucket in 0..all.len() {
             let (lower, width) = (lower_bound(bucket), width(bucket));
@@ -124,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_takes_what_is_outside_into_its_first_and_last_bucket() {
+    fn durations_outside_of_a_range_are_counted_in_its_first_and_last_bucket() {
         let buckets = Buckets::powers(10, 42);
         assert_eq!(buckets.len(), 256);
         for (nanos, bucket) in [
@@ -143,7 +148,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_middle_is_at_most_a_sixteenth_off(bits in 0_u32..64, nanos in any::<u64>()) {
+        fn the_middle_is_within_a_sixteenth(bits in 0_u32..64, nanos in any::<u64>()) {
             let nanos = nanos >> bits;
             let buckets = Buckets::ALL;
             let middle = buckets.middle(buckets.of(Duration::from_nanos(nanos))).as_nanos() as u64;

@@ -1,4 +1,4 @@
-//! How calls end: completed, dropped, timed out, rejected or panicking, they hold nothing.
+//! Release of resources when a call completes, is dropped, times out, is rejected or panics.
 
 use crate::support::*;
 use mainstay::backoff::Backoff;
@@ -25,11 +25,11 @@ fn a_call_dropped_at_any_poll_records_nothing_and_releases_its_probe() {
         let time = ManualClock::new();
         let clock = time.clock();
         let breaker = half_open(&time);
-        let again =
+        let retry =
             Retry::builder().clock(clock.clone()).backoff(Backoff::constant(Duration::ZERO));
         let pipeline = Pipeline::standard(
             limit(&clock, 99),
-            again.build().unwrap(),
+            retry.build().unwrap(),
             &breaker,
             limit(&clock, 50),
         );
@@ -73,16 +73,16 @@ fn a_wait_for_admission_that_is_dropped_holds_nothing() {
 
 #[test]
 fn an_operation_is_dropped_before_its_permit() {
-    /// Notes how many probes are active when it is dropped.
-    struct Held<'a>(&'a CircuitBreaker, &'a RefCell<Vec<u32>>);
-    impl Drop for Held<'_> {
+    /// Records the number of active probes when it is dropped.
+    struct CountOnDrop<'a>(&'a CircuitBreaker, &'a RefCell<Vec<u32>>);
+    impl Drop for CountOnDrop<'_> {
         fn drop(&mut self) {
             self.1.borrow_mut().push(self.0.snapshot().active_probes);
         }
     }
     /// Holds its value until it is dropped, even after it has completed.
-    struct Holding<'a>(#[allow(dead_code)] Held<'a>, bool);
-    impl Future for Holding<'_> {
+    struct CountingFuture<'a>(#[allow(dead_code)] CountOnDrop<'a>, bool);
+    impl Future for CountingFuture<'_> {
         type Output = Result<(), ()>;
         fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
             if self.1 { Poll::Ready(Ok(())) } else { Poll::Pending }
@@ -94,13 +94,13 @@ fn an_operation_is_dropped_before_its_permit() {
     let seen = RefCell::new(Vec::new());
     let layer = Pipeline::builder().breaker(&breaker).build();
     for ends in [false, true] {
-        let service = service_fn(|(): ()| Holding(Held(&breaker, &seen), ends));
+        let service = service_fn(|(): ()| CountingFuture(CountOnDrop(&breaker, &seen), ends));
         assert_eq!(poll_and_drop(layer.layer(service).call(()), 1), ends.then_some(Ok(())));
     }
     assert_eq!(seen.into_inner(), [1, 1]);
 }
 
-fn panics<R>(f: impl FnOnce() -> R) {
+fn assert_panics<R>(f: impl FnOnce() -> R) {
     assert!(catch_unwind(AssertUnwindSafe(f)).is_err());
 }
 
@@ -108,7 +108,7 @@ fn panics<R>(f: impl FnOnce() -> R) {
 fn a_panic_of_the_service_or_the_classifier_records_nothing_and_releases_its_probe() {
     let time = ManualClock::new();
     let breaker = half_open(&time);
-    let free = || {
+    let assert_released = || {
         let snapshot = breaker.snapshot();
         assert_eq!(
             (snapshot.state, snapshot.active_probes, snapshot.trial.total),
@@ -118,18 +118,18 @@ fn a_panic_of_the_service_or_the_classifier_records_nothing_and_releases_its_pro
     let layer = Pipeline::builder().timeout(SECOND).breaker(&breaker).build();
     let in_call =
         layer.layer(service_fn(|(): ()| -> std::future::Ready<Result<(), ()>> { panic!("call") }));
-    panics(|| now(in_call.clone().oneshot(())));
-    free();
+    assert_panics(|| now(in_call.clone().oneshot(())));
+    assert_released();
     let in_poll = layer.layer(service_fn(|(): ()| async { panic!("poll") as Result<(), ()> }));
-    panics(|| now(in_poll.clone().oneshot(())));
-    free();
+    assert_panics(|| now(in_poll.clone().oneshot(())));
+    assert_released();
     let rule = breaker.classified_by(|_: &Result<(), Error<()>>| -> Outcome { panic!("rule") });
     let layer = Pipeline::builder().breaker(&rule).build();
-    panics(|| now(layer.layer(service_fn(|(): ()| ready(Ok(())))).oneshot(())));
-    free();
+    assert_panics(|| now(layer.layer(service_fn(|(): ()| ready(Ok(())))).oneshot(())));
+    assert_released();
 }
 
-// --- Calls that have ended, whose futures are kept ---
+// --- Futures that are kept after their call has ended ---
 
 /// A guard that rejects after a wait.
 #[derive(Clone)]
@@ -155,10 +155,11 @@ impl<T, E> OwnedGuard<T, E> for LateRejection {
     fn record_owned((): (), _: &Result<T, Error<E>>) {}
 }
 
-/// A number of pending polls that never ends.
+/// The number of pending polls of a future that never completes.
 const HANGS: u32 = u32::MAX;
 
-/// A service whose instances and futures hold a token, as those of a concurrency limit hold a permit.
+/// A service whose instances and futures hold a token, like a concurrency limit that holds a
+/// permit.
 #[derive(Clone)]
 struct TokenService {
     token: Rc<()>,
@@ -198,8 +199,8 @@ impl Service<()> for TokenService {
     }
 }
 
-/// Calls a service in a stack, keeps the future after it has ended, and counts the tokens that are still
-/// held although the service itself has been dropped.
+/// Calls a service through a pipeline, drops the service, and keeps the future after it has ended.
+/// Returns the result and the number of tokens that are still held.
 macro_rules! tokens_held_after {
     ($time:expr, $pipeline:expr, $service:expr) => {{
         let token = Rc::new(());

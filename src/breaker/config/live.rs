@@ -1,11 +1,11 @@
-//! The validated configuration, as decisions read it while it may be replaced.
+//! The validated settings that can be replaced while calls are in flight, and their encoding.
 
 use crate::backoff::Formula;
 use crate::sync::Words;
 use crate::time::nanos;
 use std::time::Duration;
 
-/// The validated settings that may change while calls go on.
+/// The validated settings that can be replaced while calls are in flight.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Config {
     pub(crate) failure_rate: Option<f64>,
@@ -18,17 +18,19 @@ pub(crate) struct Config {
     pub(crate) probe_timeout: Duration,
     pub(crate) open_duration: Formula,
     pub(crate) max_retry_after: Duration,
-    /// Zero is no ramp.
+    /// Zero means no ramp.
     pub(crate) ramp_up_duration: Duration,
     pub(crate) has_trip_rule: bool,
     pub(crate) tracks_in_flight: bool,
     pub(crate) records_latency: bool,
 }
 
-/// From when on a call is slow, and which share of slow calls trips.
+/// The thresholds of the slow-call rule.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct SlowCalls {
+    /// The duration from which on a call is slow.
     pub(crate) after: Duration,
+    /// The share of slow calls that trips the breaker.
     pub(crate) rate: f64,
 }
 
@@ -38,18 +40,18 @@ impl Config {
     /// The index of the word that holds [`slow_after`](Self::slow_after).
     pub(crate) const SLOW_AFTER: usize = 2;
 
-    /// From when on a call is slow.
+    /// Returns the duration from which on a call is slow; `Duration::MAX` without a slow-call rule.
     pub(crate) fn slow_after(&self) -> Duration {
         self.slow_calls.map_or(Duration::MAX, |slow| slow.after)
     }
 
-    /// Whether calls must be timed.
+    /// Returns whether calls must be timed.
     pub(crate) const fn is_timed(&self) -> bool {
         self.slow_calls.is_some() || self.records_latency
     }
 }
 
-// The encoding of "none": an infinite rate, and a run of `u32::MAX` failures.
+// `None` is encoded as an infinite rate, or as `u32::MAX` consecutive failures.
 impl Words<{ Config::WORDS }> for Config {
     fn to_words(self) -> [u64; Self::WORDS] {
         let pair = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);

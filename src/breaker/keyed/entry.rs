@@ -1,4 +1,4 @@
-//! The state of one key, and whether it is worth keeping.
+//! The breaker of one key, and whether it may be evicted.
 
 use crate::breaker::engine::PackedInstant;
 use crate::breaker::shared::Shared;
@@ -10,7 +10,7 @@ use std::cell::Cell;
 /// The breaker of a key.
 pub(super) struct Entry {
     pub(super) breaker: PlainArc<Shared>,
-    /// When the breaker was first found unused; `None` after it has been used.
+    /// The instant at which the breaker was first found unused; `None` after each use.
     idle_since: Cell<Option<PackedInstant>>,
 }
 
@@ -30,14 +30,15 @@ impl KeyState for Entry {
     type Now = Instant;
 
     fn retention(&self, now: Instant) -> Retention {
-        // No handle can be made meanwhile: handles are cloned under the lock that is held here.
+        // The count cannot rise from 1 meanwhile: the handle of the entry is cloned only under the
+        // lock that is held here.
         if PlainArc::strong_count(&self.breaker) > 1 {
             return Retention::Required;
         }
         let (engine, group) = (&self.breaker.engine, &self.breaker.group);
-        // The thread that dropped the last handle did not synchronize with this one.
+        // The drop of the last handle does not synchronize with this thread: read the latest word.
         let word = engine.latest_word();
-        // A new breaker would start in the mode of the control.
+        // A new breaker would start in the mode of the control, and lose its own mode.
         let has_own_mode = word.mode() != group.control.mode();
         if has_own_mode
             || engine.is_ramping(word, now)
@@ -47,7 +48,7 @@ impl KeyState for Entry {
         }
         let idle_since = self.idle_since.get().map_or(now, |since| since.get().min(now));
         self.idle_since.set(Some(PackedInstant::new(idle_since)));
-        // The word remembers a run of failures for longer than a time window does its calls.
+        // The word keeps a run of failures for longer than a time window keeps its calls.
         let is_as_new =
             || !word.is_tripped() && !word.has_streak() && engine.window.counts(now).total == 0;
         match now - idle_since >= group.idle_timeout || is_as_new() {

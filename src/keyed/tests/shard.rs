@@ -1,4 +1,4 @@
-//! The hand of one shard, and how hashes are distributed.
+//! Sweeps and searches of one shard, and the distribution of hashes.
 
 use super::*;
 use crate::keyed::shard::{Hash, Shard};
@@ -6,7 +6,7 @@ use crate::keyed::{KeyOverflowRule, KeyedConfig, Map};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 
-/// A shard of keys whose state is disposable from the second of the same number.
+/// Returns a shard in which the state of key `k` is disposable from second `k` on.
 fn shard(keys: impl IntoIterator<Item = u32>, evictable: bool) -> Shard<u32, Until> {
     let mut shard = Shard::new();
     for key in keys {
@@ -17,7 +17,7 @@ fn shard(keys: impl IntoIterator<Item = u32>, evictable: bool) -> Shard<u32, Unt
     shard
 }
 
-/// Consecutive buckets for consecutive keys.
+/// Returns a hash that puts consecutive keys into consecutive buckets.
 fn hash(key: u32) -> Hash {
     Hash::of(u64::from(key) << 1)
 }
@@ -30,7 +30,7 @@ fn keys(shard: &mut Shard<u32, Until>) -> Vec<u32> {
 }
 
 #[test]
-fn a_sweep_removes_the_disposable_of_the_next_buckets_and_no_others() {
+fn a_sweep_removes_only_disposable_states_in_the_next_buckets() {
     let mut shard = shard(0..28, true);
     let buckets = 32;
     // Two sweeps of 8 cover half of the 32 buckets: those of the keys 0 to 15.
@@ -41,7 +41,7 @@ fn a_sweep_removes_the_disposable_of_the_next_buckets_and_no_others() {
     shard.sweep(at(11), &mut removed);
     assert_eq!(removed.iter().flatten().count(), 4);
     assert_eq!(keys(&mut shard), (12..28).collect::<Vec<_>>());
-    // One round later all are disposable.
+    // At second 99 all are disposable. Four sweeps of 8 cover all buckets.
     for _ in 0..buckets / 8 {
         shard.sweep(at(99), &mut [const { None }; 8]);
     }
@@ -49,7 +49,7 @@ fn a_sweep_removes_the_disposable_of_the_next_buckets_and_no_others() {
 }
 
 #[test]
-fn a_search_examines_each_bucket_once_and_no_more_than_it_is_allowed() {
+fn a_search_examines_each_bucket_once_and_at_most_the_allowed_number() {
     let mut shard = shard(1..28, false);
     for (allowed, left) in [(5, 0), (32, 0), (100, 68)] {
         let mut buckets = allowed;
@@ -63,7 +63,7 @@ fn a_search_prefers_a_disposable_state_to_an_evictable_one() {
     let mut shard = shard(10..20, true);
     // All are marked as used, so the hand has to pass them.
     (10..20).for_each(|key| _ = shard.get(hash(key), |known| *known == key));
-    // Without permission to evict only the disposable one is found.
+    // A search that may not evict finds only the disposable state.
     for evict in [false, true] {
         let now = if evict { 11 } else { 10 };
         assert!(shard.search(at(now), &mut 32, evict).is_some());
@@ -81,7 +81,8 @@ fn a_search_gives_marked_entries_a_second_chance() {
     }
     assert!(shard.search(at(0), &mut 32, true).is_some());
     assert_eq!(keys(&mut shard), [10, 11, 13], "12 was not marked");
-    // The hand has cleared the marks of 10 and 11. It goes on with 13, which is marked, then 10.
+    // The hand has cleared the marks of 10 and 11. It continues at 13, which is marked, and
+    // then finds 10.
     assert!(shard.search(at(0), &mut 32, true).is_some());
     assert_eq!(keys(&mut shard), [11, 13]);
 }
@@ -115,7 +116,7 @@ impl Hasher for Identity {
 /// Hashers that leave half of the bits constant made tables quadratic: 8.5 µs a key at 320,000
 /// keys.
 #[test]
-fn keys_are_distributed_evenly_also_if_half_of_the_hash_is_constant() {
+fn keys_are_distributed_evenly_even_if_half_of_the_hash_is_constant() {
     type Map64 = Map<u64, Until, BuildHasherDefault<Identity>>;
     let config = KeyedConfig {
         max_keys: 1 << 20,
@@ -140,15 +141,15 @@ fn keys_are_distributed_evenly_also_if_half_of_the_hash_is_constant() {
             let address = map.address(&nth(n));
             shards[address.shard] += 1;
             let hash = address.hash.spread();
-            // As hashbrown uses a hash: low bits for the bucket, here of 1,024, the seven highest
-            // as a tag.
+            // hashbrown selects the bucket (here one of 1,024) by the low bits of the hash, and
+            // uses the seven highest bits as a tag.
             *in_bucket.entry((address.shard, hash & 1023)).or_default() += 1;
             tags[(hash >> 57) as usize] += 1;
         }
         let mean = keys as u32 / 64;
         let (least, most) = (shards.iter().min().unwrap(), shards.iter().max().unwrap());
         assert!(*least > mean * 3 / 4 && *most < mean * 5 / 4, "{name}: shards {least}..{most}");
-        // One key a bucket on average. At random the fullest of 65,536 has 8 or 9.
+        // One key per bucket on average. With random hashes the fullest of 65,536 has 8 or 9.
         let fullest = in_bucket.values().max().unwrap();
         assert!(*fullest <= 12, "{name}: {fullest} keys in one bucket");
         assert!(tags.iter().all(|tag| *tag > 0), "{name}: unused tags");

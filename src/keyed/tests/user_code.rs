@@ -1,4 +1,4 @@
-//! Keys whose traits panic, or check that no lock is held.
+//! Keys whose trait methods panic, or check that no lock is held.
 
 use super::*;
 use crate::keyed::{KeyOverflowRule, Map};
@@ -7,7 +7,8 @@ use std::borrow::Borrow;
 use std::cell::Cell;
 use std::hash::{Hash, Hasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-/// A key each of whose traits panics when its fuse is set.
+
+/// A key whose `hash`, `eq` or `drop` panics if [`FUSE`] contains the name of that method.
 #[derive(Debug)]
 struct Fused(u32);
 
@@ -42,7 +43,7 @@ impl Drop for Fused {
     }
 }
 
-/// A key whose `Borrow` panics when its fuse is set.
+/// A key whose `borrow` panics if [`FUSE`] contains `"borrow"`.
 #[derive(Debug, Hash, PartialEq, Eq)]
 struct Wrapped(u32);
 
@@ -54,7 +55,7 @@ impl Borrow<u32> for Wrapped {
 }
 
 #[test]
-fn a_panic_in_user_code_leaves_the_map_whole() {
+fn a_panic_in_user_code_leaves_the_map_usable() {
     let busy = |now: u64| Until { key: 0, busy_until: at(now + 5), reads: 0, evictable: true };
     let map: Map<Fused, Until, _> = map(4, KeyOverflowRule::EvictLeastRecentlyUsed);
     let read = |key: u32, now: u64| {
@@ -97,23 +98,23 @@ fn a_panic_in_user_code_leaves_the_map_whole() {
             }),
         ),
     ];
-    for (fuse, whose, step) in &steps {
+    for (fuse, subject, step) in &steps {
         (0..4).for_each(|key| read(key, 0));
         FUSE.set(Some(fuse));
         let panicked = catch_unwind(AssertUnwindSafe(step)).is_err();
         FUSE.set(None);
-        assert!(panicked, "{fuse} of {whose} was not reached");
-        assert_eq!(map.len(), map.len_and_capacity().0, "{fuse} of {whose}");
-        // Usable, up to the bound and no further.
+        assert!(panicked, "{fuse} of {subject} was not reached");
+        assert_eq!(map.len(), map.len_and_capacity().0, "{fuse} of {subject}");
+        // The map accepts new keys, and holds at most as many as its limit.
         (100..110).for_each(|key| read(key, 90));
-        assert_eq!((map.len(), map.len_and_capacity().0), (4, 4), "{fuse} of {whose}");
+        assert_eq!((map.len(), map.len_and_capacity().0), (4, 4), "{fuse} of {subject}");
         map.clear();
     }
     assert_eq!((wrapped.len(), wrapped.get(&7, |state| state.reads)), (1, Some(0)));
 }
 
 #[test]
-fn hash_clone_and_drop_of_a_key_run_under_no_lock() {
+fn a_key_is_created_hashed_and_dropped_under_no_lock() {
     static MAP: OnceLock<Map<Checking, Until, RandomState>> = OnceLock::new();
     #[derive(PartialEq, Eq)]
     struct Checking(u32);

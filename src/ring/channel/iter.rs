@@ -6,6 +6,8 @@ use std::iter::FusedIterator;
 use super::Receiver;
 
 /// A blocking iterator that borrows a receiver; see [`Receiver::iter`].
+///
+/// It ends when the channel is closed and all items have been received.
 pub struct ReceiverIter<'a, T> {
     receiver: &'a Receiver<T>,
 }

@@ -1,6 +1,6 @@
 //! Batches: several consecutive slots claimed by one compare-and-swap.
 //!
-//! A batch of one item takes the path of a single push or pop, which needs no runs.
+//! A batch of one item uses the code of a single push or pop, which needs no runs.
 #![allow(unsafe_code)]
 
 use std::mem::MaybeUninit;
@@ -42,7 +42,8 @@ impl<T> Core<T> {
         })
     }
 
-    /// Returns how many slots from `position` on, `max` at most, are in `state`, without a gap.
+    /// Returns the number of consecutive slots from `position` on that are in `state`, at most
+    /// `max`.
     #[inline(always)]
     pub(super) fn count(&self, position: u64, max: usize, state: u64) -> usize {
         let run = self.geometry.run(position, max);
@@ -88,7 +89,8 @@ impl<T> Core<T> {
         self.geometry.run(self.geometry.advance(claim.position, run.count), claim.count - run.count)
     }
 
-    /// Empties the claimed slots, in order, into memory that was reserved before the claim.
+    /// Moves the items of the claimed slots, in order, into memory that was reserved before the
+    /// claim.
     #[inline]
     pub(in crate::ring) fn take_batch(&self, claim: &Claim, into: &mut Vec<T>) {
         if claim.count == 1 {
@@ -96,8 +98,8 @@ impl<T> Core<T> {
         }
         let run = self.geometry.run(claim.position, claim.count);
         let free = into.spare_capacity_mut();
-        // Checked before an item is moved: a panic now stalls peers, a later one would also lose
-        // items.
+        // Checked before an item is moved: a panic here stalls other consumers and producers. A
+        // later panic would also lose items.
         assert!(claim.count <= free.len(), "memory was reserved before the claim");
         let (free, free_for_rest) = free.split_at_mut(run.count);
         self.slots.empty_run(run, self.geometry, free);

@@ -1,4 +1,4 @@
-//! A semaphore: a limited number of permits.
+//! A semaphore that limits concurrent access by a number of permits.
 
 mod engine;
 mod error;
@@ -64,7 +64,7 @@ pub enum QueueOrder {
 /// next waiter runs, and waking a parked thread takes thousands of times longer than taking a free
 /// permit. Where more threads than cores compete for a few permits, the queue then never empties.
 /// For this reason a thread in [`acquire_blocking`](Self::acquire_blocking) tries again for about a
-/// microsecond before it enters the queue. It overtakes no waiter of the queue.
+/// microsecond before it enters the queue. It does not overtake queued waiters.
 ///
 /// [`resize`](Self::resize) takes effect immediately. A lower limit revokes no permit: nothing is
 /// granted until enough permits have been released.
@@ -88,14 +88,14 @@ pub struct Semaphore {
     clock: Clock,
 }
 
-// A panic of a waker leaves the queue intact (see `Wakers`), and no other user code runs inside.
+// A panic of a waker leaves the queue intact (see `Wakers`). No other user code runs in a method.
 impl UnwindSafe for Semaphore {}
 impl RefUnwindSafe for Semaphore {}
 
 impl Semaphore {
     /// Creates a semaphore with `limit` permits that serves waiters in order of arrival.
     ///
-    /// A limit of 0 grants nothing until it is raised.
+    /// With a limit of 0 no permit is granted until the limit is raised.
     ///
     /// ```
     /// use mainstay::wait::Semaphore;

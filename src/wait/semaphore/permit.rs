@@ -1,4 +1,4 @@
-//! A permit, which is released when dropped.
+//! A permit that borrows its semaphore.
 
 use std::fmt;
 use std::mem;
@@ -14,7 +14,7 @@ pub struct SemaphorePermit<'a> {
 }
 
 impl<'a> SemaphorePermit<'a> {
-    /// For permits that were taken from the engine.
+    /// Creates the guard of `count` permits, which the caller has taken from the engine.
     #[inline]
     pub(super) fn new(semaphore: &'a Semaphore, count: u32) -> Self {
         Self { semaphore, count }
@@ -27,7 +27,7 @@ impl<'a> SemaphorePermit<'a> {
         OwnedSemaphorePermit::new(PlainArc::clone(semaphore), count)
     }
 
-    /// Returns how many permits this is.
+    /// Returns the number of permits.
     pub fn count(&self) -> u32 {
         self.count
     }

@@ -2,10 +2,14 @@
 //!
 //! ```text
 //! cargo run --release --bin worker_pool                 # all tables
-//! cargo run --release --bin worker_pool throughput      # one of: throughput, round-trip, idle, allocations
-//! strace -fc -e futex target/release/worker_pool futex mainstay 20   # a pool, and the µs a job takes
+//! cargo run --release --bin worker_pool throughput      # one table
+//!
+//! # A pool, and the duration of a job in µs:
+//! strace -fc -e futex target/release/worker_pool futex mainstay 20
 //! ```
-#![allow(unsafe_code)] // An allocator is unsafe to write.
+//!
+//! The tables are `throughput`, `round-trip`, `idle` and `allocations`.
+#![allow(unsafe_code)] // Implementing `GlobalAlloc` is unsafe.
 
 use peers::{Race, on_threads};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -15,26 +19,26 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// The number of processors.
+/// The number of worker threads: one for each processor of the machine.
 const WORKERS: usize = 2;
-/// Of the pools that have a limit: mainstay and the channel.
+/// The capacity of the queue of mainstay and of the channel. The other pools have no limit.
 const CAPACITY: usize = 1024;
 
 struct Counting;
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
-// SAFETY: passes everything on to the system's allocator.
+// SAFETY: all calls are forwarded to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if cfg!(feature = "count") {
             ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
         }
-        // SAFETY: the caller's promise is ours.
+        // SAFETY: the caller upholds the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is ours.
+        // SAFETY: the caller upholds the contract of `dealloc`.
         unsafe { System.dealloc(at, layout) }
     }
 }
@@ -42,7 +46,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Submits a job without a result; waits while the queue is full.
+/// A pool that runs jobs without a result. `submit` waits while the queue is full.
 trait Pool: Sync {
     fn submit(&self, job: impl FnOnce() + Send + 'static);
 }
@@ -159,7 +163,7 @@ impl Pool for Tokio {
     }
 }
 
-/// Keeps a processor busy for this many iterations.
+/// Keeps a processor busy for `spins` iterations.
 #[inline(always)]
 fn work(spins: u64) {
     for spin in 0..spins {
@@ -167,7 +171,7 @@ fn work(spins: u64) {
     }
 }
 
-/// The number of iterations in a microsecond.
+/// Measures the number of iterations in a microsecond.
 fn spins_a_microsecond() -> f64 {
     (0..5)
         .map(|_| {
@@ -178,7 +182,7 @@ fn spins_a_microsecond() -> f64 {
         .fold(0.0, f64::max)
 }
 
-/// `n` jobs, from the first submission to the end of the last.
+/// Measures `n` jobs, from the first submission to the end of the last job.
 fn throughput(pool: &impl Pool, submitters: usize, spins: u64, n: u64) -> Duration {
     // Leaked: cloning an `Arc` for each job would cost more than the job.
     let done: &'static Done = Box::leak(Box::default());
@@ -242,7 +246,8 @@ fn there_and_back(pool: &impl Pool) {
     }
 }
 
-/// From submitting to the beginning of the job, when all workers sleep.
+/// Measures the time from submission to the start of a job, when all workers sleep.
+///
 /// Makes at most 200 starts, because the sleep before each takes a hundred times as long.
 fn idle_to_start(pool: &impl Pool, n: u64) -> Duration {
     let looks = n.min(200);
