@@ -69,8 +69,17 @@ impl Random {
     /// ```
     #[must_use]
     pub fn between(&self, low: Duration, high: Duration) -> Duration {
-        low.saturating_add(high.saturating_sub(low).mul_f64(self.unit()))
+        scale(low, high, self.unit())
     }
+}
+
+/// Returns the duration at `unit`, from 0 up to 1, of the way from `low` to `high`.
+fn scale(low: Duration, high: Duration, unit: f64) -> Duration {
+    let Some(last) = high.saturating_sub(low).checked_sub(Duration::from_nanos(1)) else {
+        return low;
+    };
+    // The product is rounded to the nearest nanosecond, which may be `high`.
+    low + high.saturating_sub(low).mul_f64(unit).min(last)
 }
 
 /// Returns true with probability 1/`n`, from the generator of this thread.
@@ -83,6 +92,21 @@ pub(crate) fn one_in(n: u64) -> bool {
 #[cfg(not(mainstay_loom))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_upper_bound_of_a_duration_is_not_reached() {
+        let ns = Duration::from_nanos;
+        for (low, high, unit, expected) in [
+            (ns(0), ns(1), 0.9, ns(0)),
+            (ns(5), ns(7), 0.9, ns(6)),
+            (ns(7), ns(7), 0.5, ns(7)),
+            (ns(9), ns(7), 0.5, ns(9)),
+            (ns(0), ns(10), 0.3, ns(3)),
+            (Duration::from_secs(1), Duration::from_secs(2), 1.0 - f64::EPSILON, ns(1_999_999_999)),
+        ] {
+            assert_eq!(scale(low, high, unit), expected, "{low:?} to {high:?} at {unit}");
+        }
+    }
 
     #[test]
     fn seeded_draws_are_spread_over_the_range() {
