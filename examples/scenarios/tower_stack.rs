@@ -250,10 +250,8 @@ async fn main() -> Result<(), Failure> {
         );
     }
     println!(
-        "\nEach route has a breaker and a limit of its own: while search hangs, its callers are told so at"
+        "\nWhile search hangs, its breaker rejects most calls and the upstream receives only probes."
     );
-    println!(
-        "once, the upstream is asked only by a probe now and then, and prices are served as ever."
-    );
+    println!("The calls to prices are not affected.");
     Ok(())
 }
