@@ -1,11 +1,11 @@
-//! Limits on the number of calls under way: [`AdaptiveLimiter`]; and on what a client sends to a
-//! dependency that refuses calls: [`Throttle`].
+//! Limits for overload: [`AdaptiveLimiter`] bounds the calls under way, and [`Throttle`] reduces
+//! the calls to a dependency that refuses some of them.
 //!
-//! A server that is offered more than it can do may end up serving none of it: each call that waits
-//! makes all later ones slower, clients give up, and their work is wasted. A limit on the
-//! calls under way keeps the server at its best throughput, and rejects the rest while rejecting is
-//! still cheap. An adaptive limit finds the number by itself, and follows when the server becomes
-//! slower or larger.
+//! An overloaded server may complete no call in time: each waiting call delays all later ones,
+//! clients time out, and the work for them is wasted. A limit on the calls under way keeps the
+//! server at its best throughput and rejects excess calls early, when a rejection is cheap. An
+//! adaptive limiter determines the limit from measurements, and adjusts it when the capacity of the
+//! server changes.
 //!
 //! # Examples
 //!
@@ -28,56 +28,58 @@
 //!
 //! # How it works
 //!
-//! By Little's law the calls under way are throughput times latency. As long as every call has a
-//! worker of the server for itself, a higher limit brings a higher throughput at the same latency.
-//! Beyond that point, the *knee*, it brings nothing but a queue. A limiter cannot see the knee. It
-//! sees how long calls take, and whether they time out.
+//! By Little's law, the number of calls under way is throughput times latency. While the server has
+//! a free worker for every call, a higher limit increases the throughput at the same latency.
+//! Beyond that point, the *knee*, a higher limit only makes the queue longer. A limiter cannot
+//! observe the knee directly. It observes how long calls take, and whether they time out.
 //!
-//! The limiter gathers the latencies of the calls in a histogram. When a window of about a second
-//! is over, the call that ends next closes it, and its [`LimitController`] moves the limit:
+//! The limiter records the latencies of calls in a histogram, one window at a time. A window lasts
+//! about a second; the first call that ends after that closes it. The [`LimitController`] then sets
+//! the limit:
 //!
-//! | controller | lowers the limit when | take it if |
+//! | controller | lowers the limit when | suitable if |
 //! |---|---|---|
-//! | [`BaselineController`], the default | the latency exceeds that without load, calls are dropped, or a bound on the latency is exceeded | you do not know better |
-//! | [`VegasController`] | the mean latency exceeds its minimum | load is short and the server does not change |
-//! | [`Gradient2Controller`] | the latency exceeds its long-term average | overload is short |
-//! | [`AimdController`] | calls are dropped | the server itself refuses what it cannot do |
-//! | [`BbrController`] | the server says that it is overloaded | you have a signal of overload |
+//! | [`BaselineController`], the default | the latency exceeds that without load, calls are dropped, or a bound on the latency is exceeded | no other controller clearly fits |
+//! | [`VegasController`] | the mean latency exceeds its minimum | periods of load are short and the server does not change |
+//! | [`Gradient2Controller`] | the latency exceeds its long-term average | periods of overload are short |
+//! | [`AimdController`] | calls are dropped | the server itself refuses excess calls |
+//! | [`BbrController`] | the server signals that it is overloaded | the server provides such a signal |
 //!
-//! The [`simulator`] shows what each of them makes of ten overloads, with a table. A controller of
-//! your own is a type with two methods.
+//! The [`simulator`] compares the controllers in ten scenarios. A custom controller implements
+//! [`LimitController`], which has two required methods.
 //!
-//! A call has one of three outcomes. A *success* counts with its latency. A *dropped* call, one
-//! that timed out or was refused by the server, counts as overload and its latency is not looked
-//! at. Everything else is *ignored*. In a pipeline a classifier decides; the default is
+//! A call has one of three outcomes. A *success* counts with its latency. A *dropped* call timed
+//! out or was refused by the server; it counts as overload, and its latency is not used. All other
+//! calls are *ignored*. In a pipeline, a classifier determines the outcome; the default is
 //! [`DropOnTimeout`].
 //!
 //! # Overload
 //!
 //! Calls beyond the limit are rejected. With [`max_wait`](AdaptiveLimiterBuilder::max_wait), or
-//! [`acquire`](AdaptiveLimiter::acquire), they wait in a queue of up to twice the limit; from there
-//! to three times the limit a growing share is rejected, and beyond that every call.
+//! [`acquire`](AdaptiveLimiter::acquire), they wait in a queue. Up to a length of twice the
+//! limit, the queue accepts every call; from there to three times the limit, a growing share is
+//! rejected; beyond that, every call.
 //!
-//! A limit of one still admits one call at a time, which can be too much for a server that is
-//! nearly down. A controller with a [`min_limit`](BaselineController::min_limit) below one also
+//! A limit of one still admits one call at a time, which can be too many for a server that is close
+//! to failure. A controller with a [`min_limit`](BaselineController::min_limit) below one also
 //! pauses after each call.
 //!
 //! # Observability
 //!
-//! [`AdaptiveLimiter::snapshot`] has the limit, why it is what it is, and the last window. An
+//! [`AdaptiveLimiter::snapshot`] returns the limit, the reason for it, and the last window. An
 //! [observer](AdaptiveLimiterBuilder::observer) receives each new limit with its reason.
-//! [`AdaptiveLimiter::learned`] is what to keep across a restart.
+//! [`AdaptiveLimiter::learned`] returns the values to store across a restart.
 //!
 //! # Cancel safety
 //!
-//! A call that is dropped, or whose operation panics, releases its permit and counts as ignored.
-//! Note that a timeout *outside* the limiter drops the call, so the limiter does not learn of it:
-//! put the timeout below the limiter.
+//! A call that is dropped, or whose operation panics, releases its permit and counts as ignored. A
+//! timeout *outside* the limiter drops the call, so the limiter ignores that call. Put the timeout
+//! below the limiter, so that it counts as overload.
 //!
 //! # Panics
 //!
 //! When a controller panics, the panic unwinds through the call that closed the window. The limit
-//! stays what it was, and the controller is asked again at the next window.
+//! is unchanged, and the controller is called again with the next window.
 //!
 //! # Performance
 //!

@@ -1,10 +1,11 @@
-//! Averages for controllers: exponential, median of five, covariance of two series.
+//! Statistics for controllers: a moving average, a smoothed median, the elasticity of two series.
 
-/// An exponential moving average; the first values are averaged plainly.
+/// An exponential moving average that starts as the arithmetic mean of the first values.
 #[derive(Clone, Debug)]
 pub(super) struct Ema {
-    /// Over how many values, roughly.
+    /// The approximate number of values that the average covers.
     span: u32,
+    /// The number of values added, at most `span`.
     seen: u32,
     value: f64,
 }
@@ -16,7 +17,8 @@ impl Ema {
 
     pub(super) fn add(&mut self, value: f64) -> f64 {
         self.seen = (self.seen + 1).min(self.span);
-        // While it fills: the plain mean. Then the usual factor of an average over `span` values.
+        // The arithmetic mean of the first `(span + 1) / 2` values; after these, the usual factor
+        // `2 / (span + 1)` of an exponential average.
         let factor = (1.0 / f64::from(self.seen)).max(2.0 / f64::from(self.span + 1));
         self.value += factor * (value - self.value);
         self.value
@@ -36,7 +38,7 @@ impl Ema {
     }
 }
 
-/// The median of the last five values, averaged over five: one outlier leaves no trace.
+/// An exponential average of the median of the last five values. A single outlier has no effect.
 #[derive(Clone, Debug)]
 pub(super) struct Smoother {
     last: [f64; 5],
@@ -55,18 +57,18 @@ impl Smoother {
         let mut sorted = self.last;
         let known = &mut sorted[..self.seen.min(5)];
         known.sort_by(f64::total_cmp);
-        // Of an even number the lower one: the first outlier of two values is ignored.
+        // The lower median of an even number, so that an outlier among two values is ignored.
         self.ema.add(known[(known.len() - 1) / 2])
     }
 
-    /// Forgets everything: what was measured under another limit says nothing about this one.
+    /// Discards all values. Values measured under another limit do not apply to the current one.
     pub(super) fn clear(&mut self) {
         self.seen = 0;
         self.ema.clear();
     }
 }
 
-/// Two series over the last 50 windows.
+/// The values of two series over the last 50 windows.
 #[derive(Clone, Debug)]
 pub(super) struct Covariance {
     pairs: [(f64, f64); Self::SPAN],
@@ -85,8 +87,11 @@ impl Covariance {
         self.seen += 1;
     }
 
-    /// By how many per cent `y` grows where `x` grows by one, from the regression of `y` on `x`;
-    /// `None` if `x` has hardly moved.
+    /// Returns by how many per cent `y` grows when `x` grows by one per cent, from the regression
+    /// of `y` on `x`.
+    ///
+    /// Returns `None` if there are fewer than ten pairs, if a mean is not positive, or if the
+    /// standard deviation of `x` is at most a tenth of its mean.
     pub(super) fn elasticity(&self) -> Option<f64> {
         let pairs = &self.pairs[..self.seen.min(Self::SPAN)];
         let n = pairs.len() as f64;

@@ -1,4 +1,4 @@
-//! Tables for the controllers, and the known faults of others.
+//! Tests of the controllers: tables of windows, and faults reported in other projects.
 
 use super::*;
 use crate::random::Random;
@@ -7,7 +7,7 @@ const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// A second of `calls` that all took about `latency`, with as many under way as the limit allows.
+/// Returns a window of one second with a mean latency of `latency`, in which the limit was used up.
 fn window(latency: Duration, limit: f64) -> LimitWindow {
     LimitWindow {
         duration: Duration::from_secs(1),
@@ -23,7 +23,7 @@ fn window(latency: Duration, limit: f64) -> LimitWindow {
     }
 }
 
-/// The same behind a queue in which every call waits for `wait`.
+/// Returns the same window, with every call delayed by `wait` in a queue.
 fn queued(latency: Duration, wait: Duration, limit: f64) -> LimitWindow {
     let window = window(latency, limit);
     LimitWindow {
@@ -44,7 +44,8 @@ fn baseline() -> BaselineController {
     BaselineController::new().random(Random::seeded(1))
 }
 
-/// Feeds `windows` windows, each made from the limit in force; returns the last update.
+/// Passes `windows` windows to the controller, each made from the current limit. Returns the last
+/// update.
 fn feed(
     controller: &mut impl LimitController,
     windows: u32,
@@ -57,7 +58,8 @@ fn feed(
     last
 }
 
-/// A server with `workers` workers: latency grows when the limit exceeds them.
+/// Returns windows of a server with `workers` workers. The latency grows when the limit exceeds the
+/// number of workers.
 fn server(workers: f64, latency: Duration) -> impl FnMut(f64) -> LimitWindow {
     move |limit| {
         let wait = latency.mul_f64((limit.floor() / workers - 1.0).max(0.0));
@@ -65,7 +67,7 @@ fn server(workers: f64, latency: Duration) -> impl FnMut(f64) -> LimitWindow {
     }
 }
 
-/// A learned state: 20 workers, and a limit that has settled.
+/// Returns a controller whose limit has converged on a server with 20 workers.
 fn settled() -> BaselineController {
     let mut controller = baseline();
     feed(&mut controller, 10, |_| idle(ms(50)));
@@ -74,7 +76,7 @@ fn settled() -> BaselineController {
 }
 
 #[test]
-fn aimd_follows_its_table() {
+fn aimd_adds_one_when_saturated_and_decreases_by_a_tenth_on_drops() {
     let dropped = LimitWindow { dropped: 3, ..window(ms(50), 20.0) };
     let table = [
         (window(ms(50), 20.0), 21.0, LimitReason::Growth),
@@ -129,28 +131,29 @@ fn vegas_keeps_a_short_queue() {
     let mut controller = VegasController::new().random(Random::seeded(1));
     feed(&mut controller, 3, |_| idle(ms(50)));
     let mut server = server(20.0, ms(50));
-    // Few calls per window, so that the baseline is not measured again meanwhile.
+    // Few calls per window, so that the baseline is not measured again during the test.
     feed(&mut controller, 50, |limit| LimitWindow { succeeded: 5, ..server(limit) });
     let queue = controller.limit() - 20.0;
     assert!((2.0..=10.0).contains(&queue), "a queue of {queue}");
 }
 
-/// tower-resilience keeps the smallest latency for ever, and halves the limit at every failure.
+/// tower-resilience never measures the smallest latency again, and halves the limit at every
+/// failure.
 #[test]
-fn vegas_measures_its_baseline_afresh_and_steps_down_once_per_window() {
+fn vegas_measures_its_baseline_again_and_steps_down_once_per_window() {
     let mut controller = VegasController::new().random(Random::seeded(1));
-    controller.update(&window(ms(5), 20.0)); // lucky
+    controller.update(&window(ms(5), 20.0)); // an exceptionally fast window
     feed(&mut controller, 40, |limit| window(ms(50), limit));
     let learned = controller.learned().baseline.unwrap();
-    assert_eq!(learned, ms(50), "30 · 20 calls at most, then it is measured again");
+    assert_eq!(learned, ms(50), "the baseline is measured again after at most 30 · 20 calls");
 
     let before = controller.limit();
     controller.update(&LimitWindow { dropped: 100, ..window(ms(50), before) });
-    assert!(controller.limit() > 0.8 * before, "one step, not 100");
+    assert!(controller.limit() > 0.8 * before, "the limit was lowered by more than one step");
 }
 
-/// Netflix#134: under a moderate overload the queue was added to the limit in each window, which
-/// grew without end.
+/// Netflix#134: under a moderate overload, each window added the queue to the limit, so that the
+/// limit grew without bound.
 #[test]
 fn gradient2_does_not_grow_under_a_moderate_overload() {
     let mut controller = Gradient2Controller::new();
@@ -162,7 +165,7 @@ fn gradient2_does_not_grow_under_a_moderate_overload() {
 }
 
 #[test]
-fn gradient2_forgets_an_overload_when_latency_is_back() {
+fn gradient2_lowers_its_baseline_when_the_latency_recovers() {
     let mut controller = Gradient2Controller::new();
     feed(&mut controller, 700, |limit| window(ms(500), limit));
     feed(&mut controller, 60, |limit| window(ms(50), limit));
@@ -171,7 +174,7 @@ fn gradient2_forgets_an_overload_when_latency_is_back() {
 }
 
 #[test]
-fn bbr_sheds_only_while_the_server_says_so_and_a_second_longer() {
+fn bbr_lowers_the_limit_while_the_server_is_overloaded_and_for_a_second_after() {
     let mut controller = BbrController::new();
     let tenth = |overloaded| LimitWindow {
         duration: ms(100),
@@ -189,12 +192,12 @@ fn bbr_sheds_only_while_the_server_says_so_and_a_second_longer() {
 }
 
 #[test]
-fn the_default_finds_the_workers() {
+fn the_default_limit_converges_on_the_number_of_workers() {
     let limit = settled().limit();
     assert!((20.0..=36.0).contains(&limit), "{limit}");
 }
 
-/// Netflix#37: the fastest call ever seen became the baseline, and the limit fell for good.
+/// Netflix#37: the fastest call of all became the baseline, and the limit fell permanently.
 #[test]
 fn one_fast_window_does_not_move_the_limit() {
     let mut controller = settled();
@@ -205,9 +208,9 @@ fn one_fast_window_does_not_move_the_limit() {
     assert!(after > 0.8 * before, "{before} became {after}");
 }
 
-/// Netflix#176: a call that is refused ends within a millisecond, and pulled the latency down.
+/// Netflix#176: a refused call ends within a millisecond, and lowered the measured latency.
 #[test]
-fn refused_calls_lower_the_limit_and_leave_the_latency_alone() {
+fn refused_calls_lower_the_limit_and_do_not_change_the_baseline() {
     let mut controller = settled();
     let (limit, known) = (controller.limit(), controller.baseline().unwrap());
     let refused = LimitWindow { succeeded: 300, dropped: 100, ..window(ms(50), limit) };
@@ -217,9 +220,9 @@ fn refused_calls_lower_the_limit_and_leave_the_latency_alone() {
     assert_eq!(controller.baseline(), Some(known));
 }
 
-/// A window without a single success moved no limit in go-concurrency-limits#141.
+/// go-concurrency-limits#141: a window without a success did not change the limit.
 #[test]
-fn windows_of_nothing_but_drops_lower_the_limit_once_each() {
+fn each_window_without_a_success_lowers_the_limit_once() {
     let mut controller = settled();
     let before = controller.limit();
     let all = LimitWindow { dropped: 10_000, peak_in_flight: 30, ..LimitWindow::default() };
@@ -231,8 +234,8 @@ fn windows_of_nothing_but_drops_lower_the_limit_once_each() {
     assert_eq!(controller.limit(), 1.0);
 }
 
-/// Netflix#137: when every call takes as long as the client's timeout, the latency does not vary,
-/// and looked healthy.
+/// Netflix#137: when every call took as long as the client's timeout, the constant latency counted
+/// as healthy.
 #[test]
 fn stable_timeouts_are_unhealthy() {
     let mut controller = settled();
@@ -250,12 +253,12 @@ fn stable_timeouts_are_unhealthy() {
     assert_eq!(update.limit, 1.0, "from {before}");
 }
 
-/// failsafe-go#127: in a long overload the baseline drifted up, until the limit grew again.
+/// failsafe-go#127: in a long overload the baseline drifted upwards until the limit grew again.
 #[test]
 fn the_baseline_does_not_drift_in_a_long_overload() {
     let mut controller = settled();
     let known = controller.baseline().unwrap();
-    // Other clients make a queue of ten times the service time, for two hours.
+    // For two hours, other clients cause a queue of ten times the service time.
     let mut highest = 0.0_f64;
     for n in 0..7200 {
         let limit = controller.update(&queued(ms(50), ms(500), controller.limit())).limit;
@@ -269,17 +272,17 @@ fn the_baseline_does_not_drift_in_a_long_overload() {
 }
 
 #[test]
-fn above_the_highest_healthy_latency_the_limit_falls_to_the_floor() {
+fn above_the_maximum_healthy_latency_the_limit_falls_to_its_minimum() {
     let mut controller = settled();
     controller = controller.max_healthy_latency(ms(400)).min_limit(0.25);
-    // Slower for all calls alike: only the absolute bound says that this is not healthy.
+    // All calls are equally slow, so only the absolute bound detects the overload.
     let update = feed(&mut controller, 2000, |limit| window(ms(500), limit));
     assert_eq!((update.limit, update.reason), (0.25, LimitReason::Unhealthy));
 }
 
-/// envoy#38338: a baseline that was once measured too low kept the limit down for good.
+/// envoy#38338: a baseline that was once measured too low kept the limit low permanently.
 #[test]
-fn a_server_that_is_slower_for_good_gets_its_limit_back() {
+fn the_limit_recovers_when_a_server_stays_slower() {
     let mut controller = settled();
     let before = controller.limit();
     feed(&mut controller, 60, server(20.0, ms(500)));
@@ -288,9 +291,9 @@ fn a_server_that_is_slower_for_good_gets_its_limit_back() {
     assert!(controller.baseline().unwrap() > ms(800));
 }
 
-/// envoy#46532: the concurrency of a probe was also the lowest limit.
+/// envoy#46532: one setting was both the limit during a probe and the minimum limit.
 #[test]
-fn the_floor_and_the_limit_of_a_probe_are_two_settings() {
+fn the_minimum_limit_and_the_probe_limit_are_separate_settings() {
     let mut controller = settled().probe_limit(10.0).min_limit(2.0);
     let mut lowest_probe = f64::INFINITY;
     for _ in 0..100 {
@@ -305,7 +308,7 @@ fn the_floor_and_the_limit_of_a_probe_are_two_settings() {
     assert_eq!(feed(&mut controller, 100, |_| all).limit, 2.0);
 }
 
-/// envoy#8337: all clients probed at the same time.
+/// envoy#8337: all clients probed at the same time, because probes had no jitter.
 #[test]
 fn probes_are_jittered() {
     let probes = |seed| {
@@ -323,8 +326,8 @@ fn probes_are_jittered() {
     assert_ne!(one, other);
 }
 
-/// envoy#18152: calls were rejected although the load was far below what the server could do,
-/// because of a probe.
+/// envoy#18152: a probe caused rejections although the load was far below the capacity of the
+/// server.
 #[test]
 fn a_limit_that_is_not_used_up_is_never_lowered_for_a_probe() {
     let mut controller = settled();
@@ -351,7 +354,7 @@ fn the_limit_is_capped_at_five_times_the_calls_under_way() {
 }
 
 #[test]
-fn slow_start_doubles_until_the_first_congestion() {
+fn slow_start_doubles_the_limit_until_the_first_congestion() {
     let mut controller = baseline();
     let mut server = server(160.0, ms(50));
     let mut limits = Vec::new();
@@ -413,9 +416,10 @@ mod properties {
     }
 
     proptest! {
-        /// Whatever comes, the limit is a number within its bounds, and is repeatable.
+        /// For any windows, the limit is finite and within its bounds, and equal controllers return
+        /// equal limits.
         #[test]
-        fn a_limit_is_a_number_within_its_bounds(
+        fn limits_are_deterministic_and_within_their_bounds(
             windows in prop::collection::vec(any_window(), 0..200),
         ) {
             let make = || -> Vec<Box<dyn LimitController>> {

@@ -1,4 +1,4 @@
-//! TCP Vegas: the queue is what the latency exceeds its minimum by.
+//! The Vegas controller: estimates the queue from the latency in excess of its minimum.
 
 use super::{Bounds, LearnedLimit, LimitController, LimitReason, LimitUpdate, LimitWindow};
 use super::{WindowRule, bounds_setters};
@@ -6,14 +6,16 @@ use crate::error::ConfigError;
 use crate::random::Random;
 use std::time::Duration;
 
-/// A controller that keeps a short queue in the server: between `3 · log10 L` and `6 · log10 L`
-/// calls, by steps of `log10 L`.
+/// A controller after TCP Vegas that keeps a short queue in the server.
+///
+/// With `s = max(1, log10 L)` for a limit `L`, it keeps between `3 · s` and `6 · s` calls queued.
+/// It changes the limit by `s`, and by `6 · s` while the queue is at most `s`.
 ///
 /// The queue is estimated as `L · (1 − baseline / latency)` from the mean latency of a window,
-/// where the baseline is the smallest mean seen. A baseline only ever falls, so it is measured
-/// afresh after `U(0.5, 1) · 30 · L` calls. A fresh measurement is of the next window, with
-/// whatever queue there is then: over a long overload the baseline drifts upwards.
-/// [`BaselineController`](super::BaselineController) does not.
+/// where the baseline is the smallest mean so far. A minimum never rises, so the baseline is
+/// measured again after `U(0.5, 1) · 30 · L` calls. The new baseline is the mean of the next window
+/// and includes the queue at that time, so it drifts upwards during a long overload. The baseline
+/// of [`BaselineController`](super::BaselineController) does not drift.
 #[derive(Clone, Debug)]
 pub struct VegasController {
     bounds: Bounds,
@@ -62,7 +64,7 @@ impl LimitController for VegasController {
         self.calls_to_probe -= window.calls() as f64;
         let latency = window.mean.as_secs_f64();
         let (limit, reason) = if window.dropped > 0 {
-            // One step in a window, however many calls were dropped in it.
+            // One step per window, regardless of the number of dropped calls.
             (self.limit - step, LimitReason::Dropped)
         } else if latency <= 0.0 {
             (self.limit, LimitReason::Steady)

@@ -1,4 +1,4 @@
-//! Plays all built-in policies over one trace.
+//! Simulates all built-in policies with one trace.
 
 use super::{ControlledLimit, SimulationResult, Trace, Unlimited, simulate};
 use crate::concurrency::controller::{
@@ -6,8 +6,9 @@ use crate::concurrency::controller::{
 };
 use crate::random::Random;
 
-/// Plays no limit, and every controller with its default settings, over `trace`. The last result is
-/// that of the default controller.
+/// Simulates `trace` without a limit, and with every controller in its default settings.
+///
+/// The last result is that of the default controller.
 ///
 /// ```
 /// use mainstay::concurrency::simulator::{Trace, compare};

@@ -1,18 +1,19 @@
-//! Pictures of simulations: one page of SVG.
+//! Plots of simulations: an HTML page with SVG images.
 
 use super::report::{Point, SimulationResult};
 use std::fmt::Write;
 
-/// The colors of the policies, in order.
+/// The line colors of the policies, in the order of the results.
 const COLORS: [&str; 7] =
     ["#999999", "#d62728", "#ff7f0e", "#9467bd", "#17becf", "#1f77b4", "#2ca02c"];
 const WIDTH: f64 = 900.0;
 const HEIGHT: f64 = 160.0;
-/// More points than this are drawn as the means of several.
+/// The largest number of points of a curve. If there are more, each is the mean of several.
 const POINTS: usize = 450;
 
-/// Returns a page with three pictures for each trace: limit, latency and goodput over time, one
-/// line for each policy. `results` holds the results of each trace.
+/// Returns an HTML page with three plots for each trace: limit, latency and goodput over time.
+///
+/// Each element of `results` holds the results of one trace. Each plot has one line per policy.
 ///
 /// ```
 /// use mainstay::concurrency::simulator::{Trace, compare, html_page};
@@ -63,7 +64,7 @@ pub fn html_page(results: &[Vec<SimulationResult>]) -> String {
     page
 }
 
-/// Appends one picture, clipped at `top`.
+/// Appends one plot, clipped at `top`.
 fn picture(
     page: &mut String,
     results: &[SimulationResult],
@@ -88,7 +89,7 @@ fn picture(
 
 fn line(page: &mut String, points: &[Point], top: f64, stroke: &str, value: fn(&Point) -> f64) {
     if points.iter().any(|point| !value(point).is_finite()) {
-        return; // no limit
+        return; // a policy without a limit has no line
     }
     let step = points.len().div_ceil(POINTS).max(1);
     let _ = write!(page, "<polyline fill=\"none\" stroke=\"{stroke}\" points=\"");

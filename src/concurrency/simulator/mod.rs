@@ -1,12 +1,12 @@
-//! A deterministic simulator of a server under load, on virtual time.
+//! A deterministic simulator of a server under load, in virtual time.
 //!
-//! It answers two questions: where does a concurrency limit settle, and what does it cost? Half an
-//! hour of traffic takes a fraction of a second, and the same [`Trace`] and policy give the same
-//! result every time, so that a limit can be tuned, and tested, without a load generator.
+//! The simulator shows at which value a concurrency limit settles, and how many calls it rejects or
+//! delays. Half an hour of traffic takes a fraction of a second. The same [`Trace`] and policy give
+//! the same result every time, so a limit can be tuned and tested without a load generator.
 //!
 //! # Examples
 //!
-//! Whether a fixed limit of 30 or a controller serves the load of a trace better:
+//! Comparing a fixed limit of 30 with a controller:
 //!
 //! ```
 //! use mainstay::concurrency::BaselineController;
@@ -22,24 +22,24 @@
 //! assert!(controlled.p99 < fixed.p99);
 //! ```
 //!
-//! `examples/scenarios/overload_lab.rs` plays every controller over every trace, prints the table
-//! below and draws the limits, latencies and goodputs.
+//! `examples/scenarios/overload_lab.rs` simulates every controller with every trace, prints the
+//! table below, and plots limit, latency and goodput.
 //!
 //! # How it works
 //!
 //! The server is a queue with several workers (M/G/c). Admitted calls wait for a worker in FIFO
-//! order. When more calls are in the server than twice its workers, each of them makes the service
-//! slower: without a limit the server collapses. A client gives up after a timeout, but the server
-//! still does the work. Arrivals are Poisson. Time is a number that jumps from event to event.
+//! order. Each call in the server beyond twice the number of workers makes the service slower, so a
+//! server without a limit collapses. A client stops waiting after a timeout, but the server still
+//! completes the work. Arrivals form a Poisson process. Virtual time advances from event to event.
 //!
-//! *Goodput* is the share of the calls that succeeded, of those that could have: the smaller of
-//! arrivals and capacity. The optimum is a bound that even the best limit does not reach: calls
-//! come at random, and those that come while the limit is used up are rejected.
+//! *Goodput* is the number of calls that succeeded, divided by the number that could have
+//! succeeded: the smaller of arrivals and capacity. No limit reaches this optimum: calls arrive at
+//! random, and those that arrive while the limit is used up are rejected.
 //!
 //! # Results
 //!
-//! All traces have a server of 20 workers, and the default settings of each controller. `p99` is a
-//! multiple of the 99th percentile without any queue.
+//! The server has 20 workers in every trace, and each controller has its default settings. `p99` is
+//! the 99th percentile of the latency, as a multiple of the 99th percentile without a queue.
 //!
 //! | goodput %, p99 | none | aimd | vegas | gradient2 | bbr | baseline |
 //! |---|---|---|---|---|---|---|
@@ -55,17 +55,17 @@
 //! | `tenant_flood` | 18.9, 1.51 | 56.4, 5.55 | 89.9, 1.01 | 97.8, 1.21 | 88.3, 1.10 | 99.4, 1.25 |
 //!
 //! The default controller, [`BaselineController`](super::BaselineController), was designed with
-//! these traces in view, and the others were not. It is to reach 95 % of the optimal goodput with
-//! less than twice the unloaded p99, and never to be more than 5 % behind the best other
-//! controller. It does, except:
+//! these traces; the others were not. Its goals are 95 % of the optimal goodput, a p99 below twice
+//! the unloaded p99, and a goodput within 5 % of the best other controller. It meets them with
+//! these exceptions:
 //!
-//! - `nine_clients`: nine limiters that share a server, each with the default initial limit of 20,
-//!   which is as much as the whole server can take. A small client sees only that its latency does
-//!   not depend on its own limit. `BbrController` does better, because it reads the server's own
-//!   signal of overload; a limiter in the server does better still. Of the controllers that see
-//!   nothing but latencies, ours is the best on this trace.
+//! - `nine_clients`: nine limiters share a server. Each starts with the default limit of 20, the
+//!   capacity of the whole server. For a small client, the latency hardly depends on its own limit,
+//!   so it cannot measure the effect of a change. `BbrController` reaches a higher goodput, because
+//!   it reads the server's own signal of overload. Of the controllers without that signal,
+//!   `BaselineController` has the highest goodput. Put a single limiter into the server instead.
 //! - With other random seeds, `deploy` reaches 91 to 99 %, and `incident` 94 to 97 %.
-//! - `tenant_flood` is fair to calls, not to tenants: no controller of a single limit can be.
+//! - `tenant_flood`: a single limit is fair to calls and not to tenants, with any controller.
 
 mod compare;
 mod html;

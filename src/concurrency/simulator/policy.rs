@@ -1,4 +1,4 @@
-//! What a simulation plays: a limiter, or none.
+//! The policies that a simulation can run: [`SimulatedPolicy`] and its implementations.
 
 use crate::concurrency::controller::{LimitController, LimitReason};
 use crate::concurrency::meter::Meter;
@@ -7,19 +7,19 @@ use crate::time::Instant;
 /// How a simulated call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallEnd {
-    /// In time.
+    /// The call succeeded before its timeout.
     Success,
-    /// It timed out, or the server refused it.
+    /// The call timed out, or the server refused it.
     Dropped,
 }
 
-/// A limiter as a simulation sees it. Implement it to play a policy of your own.
+/// The interface between a simulation and a limiter. Implement it to simulate a custom policy.
 ///
 /// ```
 /// use mainstay::concurrency::simulator::{CallEnd, SimulatedPolicy, Trace, simulate};
 /// use mainstay::time::Instant;
 ///
-/// /// At most thirty calls at one time.
+/// /// Admits at most thirty calls at a time.
 /// struct Fixed(u32);
 ///
 /// impl SimulatedPolicy for Fixed {
@@ -46,18 +46,20 @@ pub trait SimulatedPolicy {
     /// Records the end of a call that was admitted at `started`.
     fn end(&mut self, started: Instant, now: Instant, end: CallEnd);
 
-    /// Returns the limit in force, for the plot.
+    /// Returns the current limit, for the plot. The default is infinity: no limit.
     fn limit(&self) -> f64 {
         f64::INFINITY
     }
 
     /// Receives the server's own signal of overload, before each [`end`](Self::end).
+    ///
+    /// The default ignores it.
     fn signal(&mut self, overloaded: bool) {
         let _ = overloaded;
     }
 }
 
-/// No limit.
+/// A policy that admits every call.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unlimited;
 
@@ -69,7 +71,7 @@ impl SimulatedPolicy for Unlimited {
     fn end(&mut self, _: Instant, _: Instant, _: CallEnd) {}
 }
 
-/// A limit that does not move.
+/// A policy with a constant limit.
 #[derive(Clone, Copy, Debug)]
 pub struct FixedLimit {
     limit: u32,
@@ -77,7 +79,7 @@ pub struct FixedLimit {
 }
 
 impl FixedLimit {
-    /// Creates a limit of `limit` calls at one time.
+    /// Creates a policy that admits at most `limit` calls at a time.
     #[must_use]
     pub const fn new(limit: u32) -> Self {
         Self { limit, in_flight: 0 }
@@ -100,19 +102,20 @@ impl SimulatedPolicy for FixedLimit {
     }
 }
 
-/// A limit that a [`LimitController`] moves, with the windows of the real limiter.
+/// A policy whose limit is set by a [`LimitController`], with the same windows as
+/// [`AdaptiveLimiter`](crate::concurrency::AdaptiveLimiter).
 #[derive(Debug)]
 pub struct ControlledLimit<C> {
     controller: C,
     meter: Meter,
     in_flight: u32,
     overloaded: bool,
-    /// With a limit below one: when the next call may start.
+    /// The earliest start of the next call, while the limit is below one.
     next_start: Instant,
 }
 
 impl<C: LimitController> ControlledLimit<C> {
-    /// Creates a limiter that begins at time zero.
+    /// Creates a policy whose first window starts at time zero.
     #[must_use]
     pub fn new(controller: C) -> Self {
         let meter = Meter::new(Instant::ORIGIN, controller.window_rule());

@@ -1,19 +1,19 @@
-//! The figures of a simulation.
+//! The results of a simulation.
 
 use super::trace::Trace;
 use std::fmt;
 use std::time::Duration;
 
-/// One second of a simulation.
+/// The figures of one second of a simulation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Point {
-    /// The end of the second.
+    /// The end of the second, less one millisecond.
     pub at: Duration,
-    /// The limit then, of all limiters together.
+    /// The sum of the limits of all limiters at that time.
     pub limit: f64,
-    /// The limit that needs no queue: the number of workers.
+    /// The number of workers, which is the highest limit without a queue.
     pub workers: f64,
-    /// Calls that succeeded in this second.
+    /// The number of calls that succeeded in this second.
     pub goodput: f64,
     /// Calls per second that could have succeeded: the smaller of the load and the capacity.
     pub optimal: f64,
@@ -21,41 +21,44 @@ pub struct Point {
     pub latency: Duration,
 }
 
-/// How a policy did in a scenario.
+/// The result of one policy in one scenario.
 #[derive(Clone, Debug)]
 pub struct SimulationResult {
-    /// The scenario.
+    /// The name of the scenario.
     pub trace: &'static str,
-    /// The policy.
+    /// The name of the policy.
     pub policy: String,
-    /// Calls that succeeded, as a share of what could have: of the smaller of load and capacity, at
-    /// each time.
+    /// The number of calls that succeeded, divided by the number that could have succeeded. The
+    /// latter is the sum, over intervals of ten seconds, of the smaller of arrivals and capacity.
     pub goodput: f64,
     /// The median latency of the calls that succeeded.
     pub p50: Duration,
-    /// Their 99th percentile.
+    /// The 99th percentile of the latency of the calls that succeeded.
     pub p99: Duration,
-    /// The 99th percentile as a multiple of the one without any queue.
+    /// [`p99`](Self::p99) as a multiple of the 99th percentile without a queue.
     pub p99_ratio: f64,
-    /// By how much the limit was off the number of workers, on average (geometric) over the seconds
-    /// in which the load exceeded the capacity; `None` if there was no limit or no such second.
+    /// The relative deviation of the limit from the number of workers: the geometric mean over the
+    /// seconds in which the load exceeded the capacity. `None` without a limit or such a second.
     pub limit_error: Option<f64>,
-    /// Jain's index over the clients' shares of what is fair by max-min: 1 is fair.
+    /// Jain's fairness index of the clients' goodputs, relative to their max-min fair shares. 1 is
+    /// fair.
     pub fairness: f64,
-    /// How long after the last disturbance goodput was back at 95 % of the optimum for five
-    /// seconds; `None` if it never was, or there was none.
+    /// The time from the end of the last disturbance until the goodput was at least about 95 % of
+    /// the optimum for five seconds. `None` if it never was, or without a disturbance.
     pub recovery: Option<Duration>,
-    /// Second by second.
+    /// The figures of each second.
     pub points: Vec<Point>,
 }
 
-/// What a run has measured.
+/// The measurements of one run.
 pub(super) struct Measured {
-    /// Calls that succeeded, by client, and how many could have.
+    /// The number of calls that succeeded, by client.
     pub(super) good: Vec<u64>,
+    /// The number of calls that could have succeeded.
     pub(super) optimal: f64,
-    /// Of the calls that succeeded, in seconds: with and without waiting for a worker.
+    /// The latencies of the calls that succeeded, in seconds.
     pub(super) latencies: Vec<f32>,
+    /// The same latencies without the time in the queue and without contention.
     pub(super) services: Vec<f32>,
     pub(super) points: Vec<Point>,
     pub(super) limit_error: Option<f64>,
@@ -88,7 +91,7 @@ impl SimulationResult {
     }
 }
 
-/// Jain's index of what each client got, as a share of its max-min fair part.
+/// Returns Jain's index of the clients' goodputs, each divided by the client's max-min fair share.
 fn fairness(trace: &Trace, good: &[u64]) -> f64 {
     const STEP: Duration = Duration::from_secs(1);
     let mut fair = vec![0.0; good.len()];
@@ -106,7 +109,8 @@ fn fairness(trace: &Trace, good: &[u64]) -> f64 {
     if squares == 0.0 { 1.0 } else { sum * sum / (good.len() as f64 * squares) }
 }
 
-/// Divides `capacity`: no client gets more than it demands, and the others share the rest evenly.
+/// Returns the max-min fair shares of `capacity`: no client receives more than its demand, and the
+/// remaining clients share the rest evenly.
 fn max_min(demands: &[f64], capacity: f64) -> Vec<f64> {
     let mut order: Vec<usize> = (0..demands.len()).collect();
     order.sort_by(|a, b| demands[*a].total_cmp(&demands[*b]));
@@ -120,8 +124,9 @@ fn max_min(demands: &[f64], capacity: f64) -> Vec<f64> {
     shares
 }
 
-/// How long after the disturbance five seconds in a row are good enough. The noise of one second of
-/// Poisson arrivals is forgiven: each is held against three standard deviations.
+/// Returns the time from the end of the disturbance to the first five consecutive seconds of
+/// sufficient goodput. The threshold is 95 % of the optimum less three standard deviations, which
+/// allows for the noise of Poisson arrivals in one second.
 fn recovery(trace: &Trace, points: &[Point]) -> Option<Duration> {
     let from = trace.recovers_from?;
     let after: Vec<&Point> = points.iter().filter(|point| point.at > from).collect();
@@ -131,7 +136,8 @@ fn recovery(trace: &Trace, points: &[Point]) -> Option<Duration> {
 }
 
 impl fmt::Display for SimulationResult {
-    /// One line of the table: goodput, p50, p99 and its ratio, limit error, fairness, recovery.
+    /// Writes one line of a table: goodput, p50, p99 and its ratio, limit error, fairness,
+    /// recovery.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let percent = |share: f64| format!("{:.1} %", 100.0 * share);
         write!(

@@ -8,10 +8,11 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
-/// Plays `policy` over `trace`, on virtual time, and returns its figures.
+/// Simulates `trace` with a policy, in virtual time, and returns the result.
 ///
-/// `policy` makes one limiter, or one for each client if the trace has it so. The same trace and
-/// policy give the same result on every run.
+/// `policy` is called once, or once for each client if the trace has
+/// [`PerClient`](Limiters::PerClient) limiters. The same trace and policy give the same result on
+/// every run.
 ///
 /// ```
 /// use mainstay::concurrency::BaselineController;
@@ -39,18 +40,19 @@ pub fn simulate<P: SimulatedPolicy>(
     simulation.finish(name)
 }
 
-/// What happens next; equal times come in the order of their numbers.
+/// A scheduled event. Events at the same time are handled in the order in which they were
+/// scheduled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     /// A client makes a call for the first time.
     Arrival(usize),
-    /// A client repeats a call, for the n-th time.
+    /// A client repeats a call that it first made at `first`.
     Retry { client: usize, attempt: u32, first: u64 },
     /// A worker finishes a call.
     Departure(usize),
     /// The server refuses a call.
     Refusal(usize),
-    /// A plot point.
+    /// A second of the simulation ends.
     Tick,
 }
 
@@ -58,13 +60,14 @@ enum Event {
 #[derive(Clone, Copy, Debug)]
 struct Call {
     client: usize,
-    /// When it was admitted, and when the client first made it.
+    /// When the limiter admitted the call.
     started: u64,
+    /// When the client made the first attempt.
     first: u64,
     attempt: u32,
-    /// The limiter knows the end: the call came back, or timed out.
+    /// Whether the end was reported to the limiter: the call returned or timed out.
     ended: bool,
-    /// The server is done with it.
+    /// Whether the server has finished or refused the call.
     left: bool,
     service: f64,
 }
@@ -78,18 +81,18 @@ struct Simulation<'a, P> {
     events: BinaryHeap<Reverse<(u64, u64, Event)>>,
     calls: Vec<Call>,
     free: Vec<usize>,
-    /// By admission, hence by deadline.
+    /// Deadlines and calls in the order of admission, which is also the order of deadlines.
     deadlines: VecDeque<(u64, usize)>,
     queue: VecDeque<usize>,
     busy: u32,
     in_server: u32,
-    /// First attempts in each ten seconds.
+    /// The number of first attempts in each interval of ten seconds.
     arrivals: Vec<u32>,
     good: Vec<u64>,
     latencies: Vec<f32>,
     services: Vec<f32>,
     points: Vec<Point>,
-    /// Since the last plot point.
+    /// The figures since the last tick.
     second: Second,
     limit_error: (f64, u32),
 }
@@ -159,7 +162,8 @@ impl<'a, P: SimulatedPolicy> Simulation<'a, P> {
         match event {
             Event::Arrival(client) => {
                 self.schedule_arrival(client);
-                // The schedule is for the largest rate of the client; most of it is thinned out.
+                // Arrivals are scheduled at the client's highest rate. Accepting each with the
+                // probability `rate / max` gives the current rate (thinning).
                 let rate = &self.trace.clients[client].rate;
                 if self.random.f64() * rate.max() < rate.at(duration(self.now)) {
                     self.arrivals[(self.now / ARRIVAL_BIN) as usize] += 1;
@@ -186,7 +190,7 @@ impl<'a, P: SimulatedPolicy> Simulation<'a, P> {
             }
             Event::Tick => {
                 self.tick();
-                self.dispatch(); // there may be more workers
+                self.dispatch(); // the number of workers may have grown
                 self.schedule(self.now + SECOND, Event::Tick);
             }
         }
@@ -249,7 +253,7 @@ impl<'a, P: SimulatedPolicy> Simulation<'a, P> {
         }
     }
 
-    /// Gives queued calls to idle workers.
+    /// Assigns queued calls to idle workers.
     fn dispatch(&mut self) {
         let now = duration(self.now);
         let workers = self.trace.workers.at(now) as u32;
@@ -268,7 +272,7 @@ impl<'a, P: SimulatedPolicy> Simulation<'a, P> {
         }
     }
 
-    /// When work that begins at `from` and takes `worked` is done.
+    /// Returns when work that starts at `from` and takes `worked`, without pauses, is finished.
     fn after_pauses(&self, from: u64, worked: u64) -> u64 {
         let (mut at, mut left) = (from, worked);
         for (start, length) in &self.trace.pauses {
@@ -285,7 +289,7 @@ impl<'a, P: SimulatedPolicy> Simulation<'a, P> {
         at + left
     }
 
-    /// Ends the calls that time out before `at`.
+    /// Ends the calls whose deadline is before `at`.
     fn expire(&mut self, at: u64) {
         while let Some(&(deadline, id)) = self.deadlines.front()
             && deadline < at
@@ -295,13 +299,13 @@ impl<'a, P: SimulatedPolicy> Simulation<'a, P> {
                 self.now = deadline;
                 self.end(id, CallEnd::Dropped);
             }
-            // From here on nothing but the server knows the call.
+            // The deadline is no longer in the queue of deadlines; see `free_if_done`.
             self.calls[id].started = u64::MAX;
             self.free_if_done(id);
         }
     }
 
-    /// A call's slot can be used again when both the server and the timer are done with it.
+    /// Frees the slot of a call that has left the server and whose deadline has passed.
     fn free_if_done(&mut self, id: usize) {
         if self.calls[id].left && self.calls[id].started == u64::MAX {
             self.free.push(id);
@@ -349,8 +353,8 @@ impl<'a, P: SimulatedPolicy> Simulation<'a, P> {
         });
     }
 
-    /// Calls that could have succeeded: the smaller of those that came and of the capacity, in
-    /// every ten seconds.
+    /// Returns the number of calls that could have succeeded: the sum of the smaller of arrivals
+    /// and capacity over all intervals of ten seconds.
     fn optimal(&self) -> f64 {
         const STEP: Duration = Duration::from_millis(100);
         let bin = |(index, arrivals): (usize, &u32)| {

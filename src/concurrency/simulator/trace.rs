@@ -1,8 +1,8 @@
-//! What happens to a simulated server: its capacity, its faults and its callers, over time.
+//! The scenario of a simulation: the capacity, faults and clients of a server over time.
 
 use std::time::Duration;
 
-/// A value that changes at given times.
+/// A value that changes at given times: a step function.
 ///
 /// ```
 /// use mainstay::concurrency::simulator::Steps;
@@ -16,17 +16,17 @@ use std::time::Duration;
 pub struct Steps(Vec<(Duration, f64)>);
 
 impl Steps {
-    /// Creates a value that holds from the start.
+    /// Creates a step function that has `value` from the start.
     #[must_use]
     pub fn new(value: f64) -> Self {
         Self(vec![(Duration::ZERO, value)])
     }
 
-    /// Sets the value from `at` on. Times must come in order.
+    /// Sets the value from `at` on. Steps must be added in the order of time.
     ///
     /// # Panics
     ///
-    /// If `at` is earlier than the change before it.
+    /// Panics if `at` is earlier than the previous step.
     #[must_use]
     pub fn then(mut self, at: Duration, value: f64) -> Self {
         assert!(self.0.last().is_some_and(|(last, _)| *last <= at), "steps must come in order");
@@ -50,12 +50,12 @@ impl Steps {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum ServiceTime {
-    /// Log-normal, by its mean and the standard deviation of its logarithm: 0.5 is narrow, 0.83 has
-    /// a standard deviation as large as its mean, 1.5 has a heavy tail.
+    /// A log-normal distribution. With a `sigma` of 0.5 it is narrow, with 0.83 its standard
+    /// deviation equals its mean, and with 1.5 it has a heavy tail.
     LogNormal {
-        /// The mean.
+        /// The mean of the time.
         mean: Duration,
-        /// The standard deviation of the logarithm.
+        /// The standard deviation of the logarithm of the time.
         sigma: f64,
     },
 }
@@ -66,7 +66,8 @@ impl ServiceTime {
         mean.as_secs_f64()
     }
 
-    /// A sample from two uniform numbers in (0, 1].
+    /// Returns a sample from two uniform numbers, `u` in (0, 1] and `v` in [0, 1), by the
+    /// Box–Muller transform.
     pub(super) fn sample(self, u: f64, v: f64) -> f64 {
         let Self::LogNormal { mean, sigma } = self;
         let normal = (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos();
@@ -74,14 +75,14 @@ impl ServiceTime {
     }
 }
 
-/// One source of calls, Poisson at a rate that may change.
+/// A source of calls: a Poisson process whose rate may change.
 #[derive(Clone, Debug)]
 pub struct Client {
     /// Calls per second.
     pub rate: Steps,
 }
 
-/// How clients and limiters belong together.
+/// The location of the limiters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limiters {
     /// One limiter in front of the server, for all clients.
@@ -92,46 +93,46 @@ pub enum Limiters {
 
 /// A scenario.
 ///
-/// The server is an M/G/c queue: calls that are admitted wait, first come first served, for one of
-/// `workers`. Beyond a knee it also slows down, so that a server without a limit collapses. A
-/// client gives up after `timeout`, but the server still does the work.
+/// The server is an M/G/c queue: admitted calls wait in FIFO order for one of `workers`. Calls
+/// beyond twice that number make it slower, so that a server without a limit collapses. A client
+/// stops waiting after `timeout`, but the server still completes the work.
 #[derive(Clone, Debug)]
 pub struct Trace {
-    /// A name, without spaces.
+    /// The name of the scenario, without spaces.
     pub name: &'static str,
     /// How long the scenario lasts.
     pub duration: Duration,
-    /// How many calls the server works on at one time.
+    /// The number of calls that the server processes at a time.
     pub workers: Steps,
-    /// How long one takes.
+    /// The time that a worker spends on one call.
     pub service: ServiceTime,
-    /// A factor on the service time.
+    /// A factor by which the service time is multiplied.
     pub slowdown: Steps,
     /// Each call in the server beyond twice its workers makes the service slower by this share.
     pub contention: f64,
-    /// Times during which no work is done: start and length.
+    /// Intervals during which the server does no work: start and length.
     pub pauses: Vec<(Duration, Duration)>,
-    /// Times during which the server refuses all calls within a millisecond.
+    /// Intervals during which the server refuses each call after a millisecond: start and length.
     pub outages: Vec<(Duration, Duration)>,
-    /// When a client gives up.
+    /// The time after which a client stops waiting for a call.
     pub timeout: Duration,
-    /// How often a client repeats a call that was rejected or failed.
+    /// How many times a client repeats a call that was rejected or failed.
     pub retries: u32,
-    /// How long a client waits before it repeats a call, on average.
+    /// The mean time that a client waits before it repeats a call.
     pub retry_delay: Duration,
     /// The sources of calls.
     pub clients: Vec<Client>,
-    /// Where the limiters are.
+    /// The location of the limiters.
     pub limiters: Limiters,
-    /// When the last disturbance is over, if there is one to recover from.
+    /// When the last disturbance ends; `None` if the scenario has no disturbance.
     pub recovers_from: Option<Duration>,
-    /// Seeds all randomness.
+    /// The seed of all random numbers.
     pub seed: u64,
 }
 
 const WORKERS: f64 = 20.0;
 const MEAN: Duration = Duration::from_millis(50);
-/// Calls per second that the server of all traces can do: 400.
+/// The capacity of the server of all traces, in calls per second: `WORKERS / MEAN`.
 const CAPACITY: f64 = 400.0;
 
 const fn secs(seconds: u64) -> Duration {
@@ -139,8 +140,8 @@ const fn secs(seconds: u64) -> Duration {
 }
 
 impl Trace {
-    /// Creates a scenario of a minute: 20 workers, 50 ms a call, and one client that offers `load`
-    /// times what the server can do.
+    /// Creates a scenario of one minute with 20 workers, a mean service time of 50 ms, and one
+    /// client that offers `load` times the capacity of the server.
     #[must_use]
     pub fn new(name: &'static str, load: f64) -> Self {
         Self {
@@ -162,7 +163,7 @@ impl Trace {
         }
     }
 
-    /// Returns the ten scenarios that mainstay's own controller is tested with.
+    /// Returns the ten scenarios with which the built-in controllers are tested.
     #[must_use]
     pub fn all() -> Vec<Self> {
         vec![
@@ -179,7 +180,8 @@ impl Trace {
         ]
     }
 
-    /// Half the capacity, then twice as much for 90 seconds, then half again.
+    /// Returns a scenario with a load of 0.5 times the capacity, 2 times for 90 seconds, and 0.5
+    /// times again.
     #[must_use]
     pub fn step_in_load() -> Self {
         let rate = Steps::new(0.5 * CAPACITY)
@@ -193,7 +195,7 @@ impl Trace {
         }
     }
 
-    /// Half the workers are lost for a minute, under a load of 1.2.
+    /// Returns a scenario that loses half of the workers for a minute, at 1.2 times the capacity.
     #[must_use]
     pub fn step_in_capacity() -> Self {
         Self {
@@ -204,7 +206,8 @@ impl Trace {
         }
     }
 
-    /// One call in a hundred takes twelve times the mean, under a load of 1.5.
+    /// Returns a scenario in which one call in a hundred takes more than ten times the mean, at 1.5
+    /// times the capacity.
     #[must_use]
     pub fn heavy_tail() -> Self {
         Self {
@@ -215,14 +218,16 @@ impl Trace {
         }
     }
 
-    /// The server stands still for 200 ms every ten seconds, under a load of 1.2.
+    /// Returns a scenario in which the server pauses for 200 ms every ten seconds, at 1.2 times the
+    /// capacity.
     #[must_use]
     pub fn gc_pauses() -> Self {
         let pauses = (1..12).map(|n| (secs(10 * n), Duration::from_millis(200))).collect();
         Self { duration: secs(120), pauses, ..Self::new("gc_pauses", 1.2) }
     }
 
-    /// The server is restarted: it refuses calls for two seconds, and is slow for the next ten.
+    /// Returns a scenario in which the server restarts: it refuses calls for two seconds and is
+    /// slow for the next ten, at 0.9 times the capacity.
     #[must_use]
     pub fn deploy() -> Self {
         Self {
@@ -234,7 +239,8 @@ impl Trace {
         }
     }
 
-    /// Most workers are lost for ten seconds, and clients repeat a call up to three times.
+    /// Returns a scenario that loses three quarters of the workers for ten seconds, while clients
+    /// repeat a call up to three times, at 0.9 times the capacity.
     #[must_use]
     pub fn retry_storm() -> Self {
         Self {
@@ -246,7 +252,8 @@ impl Trace {
         }
     }
 
-    /// The server is ten times slower for half an hour.
+    /// Returns a scenario in which the server is ten times slower for half an hour, at half of its
+    /// capacity.
     #[must_use]
     pub fn incident() -> Self {
         Self {
@@ -258,14 +265,15 @@ impl Trace {
         }
     }
 
-    /// Two calls per second for five minutes.
+    /// Returns a scenario with two calls per second for five minutes.
     #[must_use]
     pub fn low_traffic() -> Self {
         Self { duration: secs(300), ..Self::new("low_traffic", 2.0 / CAPACITY) }
     }
 
-    /// Nine clients with a limiter each; together they offer 1.8 times the capacity while all are
-    /// there. One joins every ten seconds, and one leaves every ten seconds after two minutes.
+    /// Returns a scenario with nine clients, each with its own limiter. All together, they offer
+    /// 1.8 times the capacity. One client starts every ten seconds, and after two minutes one stops
+    /// every ten seconds.
     #[must_use]
     pub fn nine_clients() -> Self {
         let client = |n: u64| Client {
@@ -281,7 +289,8 @@ impl Trace {
         }
     }
 
-    /// One tenant of ten sends 25 times as much as each other for a minute.
+    /// Returns a scenario in which one of ten tenants sends, for a minute, 25 times as many calls
+    /// as each of the others.
     #[must_use]
     pub fn tenant_flood() -> Self {
         let quiet = Client { rate: Steps::new(0.06 * CAPACITY) };
@@ -300,7 +309,7 @@ impl Trace {
         }
     }
 
-    /// Returns the calls per second that the server can do at `time`.
+    /// Returns the capacity of the server at `time`, in calls per second.
     #[must_use]
     pub fn capacity(&self, time: Duration) -> f64 {
         let within =
@@ -311,7 +320,7 @@ impl Trace {
         self.workers.at(time) / (self.service.mean() * self.slowdown.at(time))
     }
 
-    /// Returns the calls per second that all clients offer at `time`, repeated calls not included.
+    /// Returns the calls per second that all clients make at `time`, without repeated calls.
     #[must_use]
     pub fn offered(&self, time: Duration) -> f64 {
         self.clients.iter().map(|client| client.rate.at(time)).sum()

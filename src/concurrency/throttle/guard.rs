@@ -1,4 +1,4 @@
-//! The throttle as a policy.
+//! The implementation of the guard traits for throttles: [`ClassifiedThrottle`].
 
 use super::{OwnedThrottlePermit, POLICY, Throttle, ThrottlePermit};
 use crate::error::{Error, Rejection};
@@ -6,8 +6,9 @@ use crate::outcome::{Classify, FailOnError, Outcome};
 use crate::policy::{Admission, Context, Facts, Guard, OwnedGuard, Policy, kind};
 use std::future::Ready;
 
-/// A view of a [`Throttle`] that classifies results by `C`; made by
-/// [`Throttle::classified_by`]. It implements [`Guard`] and [`OwnedGuard`].
+/// A view of a [`Throttle`] that classifies results by `C`.
+///
+/// Created by [`Throttle::classified_by`]. It implements [`Guard`] and [`OwnedGuard`].
 #[derive(Clone, Debug)]
 pub struct ClassifiedThrottle<C> {
     throttle: Throttle,
@@ -25,7 +26,7 @@ impl<C> ClassifiedThrottle<C> {
         &self.throttle
     }
 
-    /// Whether the dependency accepted the call; `None` if that is not known.
+    /// Returns whether the dependency accepted the call, or `None` if the outcome is ignored.
     fn accepted<T, E>(classify: &C, result: &Result<T, Error<E>>) -> Option<bool>
     where
         C: Classify<T, E>,

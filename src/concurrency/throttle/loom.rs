@@ -1,4 +1,4 @@
-//! A model of the throttle: the call that is let through in any case is one.
+//! A loom model of the throttle: at most one call per interval is admitted as a probe.
 
 use super::Throttle;
 use crate::time::ManualClock;
@@ -6,7 +6,7 @@ use loom::thread;
 use std::time::Duration;
 
 #[test]
-fn one_call_per_interval_is_let_through_in_any_case() {
+fn one_call_per_interval_is_admitted_as_a_probe() {
     loom::model(|| {
         let time = ManualClock::new();
         time.advance(Duration::from_secs(10));

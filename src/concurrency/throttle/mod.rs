@@ -19,12 +19,13 @@ use std::fmt;
 
 const POLICY: &str = "throttle";
 
-/// Rejects a share of the calls that grows with the share that the dependency does not accept.
+/// A client-side throttle, which rejects more calls the more calls the dependency refuses.
 ///
-/// It is a client's part in an overload: a server that must refuse most calls spends its time on
-/// refusing. Where a circuit breaker is either open or closed, a throttle lets through about twice
-/// as many calls as the dependency accepts, and so neither flaps nor waits for a probe: it suits a
-/// dependency that accepts *some* of the calls, such as one of many replicas, or one with a quota.
+/// A server that refuses most calls spends its time on refusals, so its clients should send fewer.
+/// A circuit breaker is either open or closed. A throttle instead admits about twice as many calls
+/// as the dependency accepts, so it does not flap and does not depend on the result of a probe. It
+/// suits a dependency that accepts *some* of the calls, such as a service with many replicas or a
+/// quota.
 ///
 /// With `K` the [multiplier](ThrottleBuilder::accept_multiplier) (2), over the last two minutes,
 /// the share of calls that is rejected is
@@ -34,11 +35,11 @@ const POLICY: &str = "throttle";
 /// ```
 ///
 /// (*Handling Overload*, Site Reliability Engineering, 2016.) Rejected calls count as requests that
-/// were not accepted, so that recovery takes about two windows: what is let through doubles as the
-/// accepted calls come in. At most nine calls of ten are rejected, and one call per second is let
-/// through in any case.
+/// were not accepted. Recovery takes about two windows, because the admitted calls can at most
+/// double as accepted calls are recorded. By default, at most nine calls of ten are rejected, and
+/// one call per second is always admitted.
 ///
-/// Cloning is cheap, and all clones are one throttle.
+/// Cloning is cheap, and all clones share one throttle.
 ///
 /// # Examples
 ///
@@ -63,17 +64,17 @@ const POLICY: &str = "throttle";
 #[derive(Clone)]
 pub struct Throttle(PlainArc<Shared>);
 
-/// The figures of a [`Throttle`] at one moment.
+/// The state and the counters of a [`Throttle`] at one moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ThrottleSnapshot {
-    /// Calls in the window, including those that were rejected here.
+    /// The number of calls in the window, including those that the throttle rejected.
     pub requests: u64,
-    /// Calls in the window that the dependency accepted.
+    /// The number of calls in the window that the dependency accepted.
     pub accepts: u64,
-    /// The share of calls that is rejected at present.
+    /// The share of calls that the throttle currently rejects.
     pub rejection_rate: f64,
-    /// Calls that were rejected here since the throttle was built.
+    /// The number of calls that the throttle has rejected since it was built.
     pub rejections: u64,
 }
 
@@ -91,32 +92,34 @@ impl Throttle {
         &self.0
     }
 
-    /// Admits a call, or rejects it with the probability in force. Never waits.
+    /// Admits a call, or rejects it with the current rejection rate as the probability. Never
+    /// waits.
     ///
     /// # Errors
     ///
-    /// Rejected with [`Reason::Shed`](crate::error::Reason::Shed).
+    /// Returns a rejection with [`Reason::Shed`](crate::error::Reason::Shed).
     #[inline]
     pub fn try_acquire(&self) -> Result<ThrottlePermit<'_>, Rejection> {
         self.0.admit(|| self.0.clock.now())?;
         Ok(ThrottlePermit::new(&self.0))
     }
 
-    /// As [`try_acquire`](Self::try_acquire), with a permit that keeps the throttle alive.
+    /// Admits a call as [`try_acquire`](Self::try_acquire) does, with a permit that keeps the
+    /// throttle alive.
     ///
     /// # Errors
     ///
-    /// As [`try_acquire`](Self::try_acquire).
+    /// Returns the same rejection as [`try_acquire`](Self::try_acquire).
     pub fn try_acquire_owned(&self) -> Result<OwnedThrottlePermit, Rejection> {
         self.0.admit(|| self.0.clock.now())?;
         Ok(OwnedThrottlePermit::new(self.clone()))
     }
 
-    /// Runs `op` unless it is rejected. Every error of `op` counts as not accepted.
+    /// Runs `op` unless the throttle rejects the call. Every error of `op` counts as not accepted.
     ///
     /// # Errors
     ///
-    /// That of `op`, or the rejection.
+    /// Returns the error of `op`, or the rejection.
     ///
     /// # Cancel safety
     ///
@@ -132,11 +135,11 @@ impl Throttle {
         result.map_err(Error::Operation)
     }
 
-    /// As [`call`](Self::call), for a closure.
+    /// Runs the closure `op` unless the throttle rejects the call; see [`call`](Self::call).
     ///
     /// # Errors
     ///
-    /// That of `op`, or the rejection.
+    /// Returns the error of `op`, or the rejection.
     pub fn call_blocking<T, E>(&self, op: impl FnOnce() -> Result<T, E>) -> Result<T, Error<E>> {
         let permit = self.try_acquire()?;
         let result = op();
@@ -144,8 +147,8 @@ impl Throttle {
         result.map_err(Error::Operation)
     }
 
-    /// Returns a view for pipelines that classifies results by `classify`: a failure is a call that
-    /// the dependency did not accept.
+    /// Returns a view for pipelines that classifies results by `classify`. A failure counts as a
+    /// call that the dependency did not accept.
     ///
     /// ```
     /// use mainstay::concurrency::Throttle;
@@ -168,8 +171,10 @@ impl Throttle {
         ClassifiedThrottle::new(self.clone(), classify)
     }
 
-    /// Puts the multiplier, the largest share and the smallest number of calls of `config` into
-    /// force, while calls go on. What the window holds is kept; the other settings are fixed.
+    /// Applies the `accept_multiplier`, `max_rejection_rate` and `min_calls` of `config`, while the
+    /// throttle is in use.
+    ///
+    /// The recorded calls are kept. The other settings of `config` are validated and not applied.
     ///
     /// ```
     /// # use mainstay::concurrency::Throttle;
@@ -180,7 +185,7 @@ impl Throttle {
     ///
     /// # Errors
     ///
-    /// A setting is out of range. Then nothing is changed.
+    /// Returns the first setting that is out of range. Then nothing is changed.
     pub fn reconfigure(&self, config: &ThrottleBuilder) -> Result<(), ConfigError> {
         config.validate()?;
         *self.0.strictness.lock() = config.strictness;
@@ -188,13 +193,13 @@ impl Throttle {
         Ok(())
     }
 
-    /// Returns the name.
+    /// Returns the name that was given to the builder.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.0.name
     }
 
-    /// Returns the figures of this moment.
+    /// Returns the current state and counters.
     #[must_use]
     pub fn snapshot(&self) -> ThrottleSnapshot {
         let counts = self.0.counts();

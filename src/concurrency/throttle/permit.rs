@@ -1,12 +1,12 @@
-//! Permits of a throttle.
+//! The permits of a throttle: [`ThrottlePermit`], [`OwnedThrottlePermit`].
 
 use super::Throttle;
 use super::shared::Shared;
 use std::fmt;
 
-/// The permit of one call, which takes its outcome.
+/// A permit for one call, which records the outcome of the call.
 ///
-/// Dropping it records nothing, which is right for a cancelled call.
+/// Dropping the permit records nothing, as is correct for a cancelled call.
 ///
 /// ```
 /// use mainstay::concurrency::Throttle;
