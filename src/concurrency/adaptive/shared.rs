@@ -242,7 +242,7 @@ impl Shared {
         if update.reason == LimitReason::Probe {
             self.meter.ignore_before(now);
         }
-        if turn.finish(update, learned, window) {
+        if turn.finish(update, learned, window, now) {
             self.apply();
             self.emitter.deliver();
         }
@@ -262,8 +262,15 @@ impl Shared {
         }
     }
 
-    /// Stores a decision. Must be called under the lock.
-    fn decide(&self, control: &mut Control, update: LimitUpdate, learned: LearnedLimit) {
+    /// Stores a decision made at `at`. Must be called under the lock, so it does not read the clock,
+    /// which may be user code.
+    fn decide(
+        &self,
+        control: &mut Control,
+        update: LimitUpdate,
+        learned: LearnedLimit,
+        at: Instant,
+    ) {
         let from = std::mem::replace(&mut control.latest.limit, update.limit);
         control.latest.reason = update.reason;
         control.latest.learned = learned;
@@ -275,7 +282,7 @@ impl Shared {
                 from: whole(from),
                 to: whole(update.limit),
                 reason: update.reason,
-                at: self.settings.clock.now(),
+                at,
             });
         }
     }
@@ -284,11 +291,12 @@ impl Shared {
     pub(super) fn replace(&self, controller: Box<dyn LimitController>) {
         let update = LimitUpdate { limit: controller.limit(), reason: LimitReason::Set };
         let (rule, learned) = (controller.window_rule(), controller.learned());
+        let now = self.settings.clock.now();
         let old = {
             let mut control = self.control.lock();
             control.generation += 1;
             control.rule = rule;
-            self.decide(&mut control, update, learned);
+            self.decide(&mut control, update, learned, now);
             control.controller.replace(controller)
         };
         drop(old); // may run user code, so outside the lock
@@ -316,14 +324,20 @@ struct Turn<'a> {
 
 impl Turn<'_> {
     /// Puts the controller back and stores its decision; returns false if it has been replaced.
-    fn finish(mut self, update: LimitUpdate, learned: LearnedLimit, window: LimitWindow) -> bool {
+    fn finish(
+        mut self,
+        update: LimitUpdate,
+        learned: LearnedLimit,
+        window: LimitWindow,
+        now: Instant,
+    ) -> bool {
         let mut control = self.shared.control.lock();
         if control.generation != self.generation {
             return false;
         }
         control.latest.windows += 1;
         control.latest.window = Some(window);
-        self.shared.decide(&mut control, update, learned);
+        self.shared.decide(&mut control, update, learned, now);
         control.controller = self.controller.take();
         true
     }
