@@ -48,12 +48,16 @@
 //! # Panics
 //!
 //! A panic of an operation unwinds through the policies to the caller. Each policy releases what it
-//! holds for the call and counts no outcome. A panic of an observer, a hook or a waker is contained.
+//! holds for the call and counts no outcome.
+//!
+//! A panic of an observer unwinds through the call that delivers the event, after the other observers
+//! have received it. Panics of the hooks, the observers and the wakers of a [`WorkerPool`] are caught,
+//! as are those of wakers on the timer thread.
 //!
 //! # How it is tested
 //!
-//! The tests poll every future *k* times and drop it, for every *k* up to its end, and make every
-//! closure panic that a user can pass. Permits, items and counts are exact afterwards.
+//! The tests poll a future *k* times and drop it, for every *k* up to its end, and make the closures
+//! panic that users pass. Futures of the adaptive limiter are dropped at each of their stages. Permits, items and counts are exact afterwards.
 //!
 //! [`try_send`]: crate::ring::Sender::try_send
 //! [`on_drop`]: crate::worker_pool::WorkerPoolBuilder::on_drop

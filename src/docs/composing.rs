@@ -66,6 +66,9 @@
 //! The breaker's [classifier](crate::outcome) decides what is a success and what is a failure. The
 //! [rule](crate::retry::Retry::when) of the retry decides which results are retried.
 //!
+//! A rejection that follows a failed attempt of the same call ends the retries, and the caller receives
+//! the error of that attempt: the rejection says less about the dependency.
+//!
 //! A timeout does not interrupt a blocking closure: a late result is passed on unchanged.
 //!
 //! [`Operation`]: crate::error::Error::Operation

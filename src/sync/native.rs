@@ -104,7 +104,7 @@ pub(crate) mod thread {
     /// The number of times that a thread yields the processor before it parks.
     pub(crate) const YIELDS: u32 = 1;
 
-    /// Whether a thread retries for about a microsecond: a worker before it sleeps, and the last
+    /// Whether a thread retries for a few microseconds: a worker before it sleeps, and the last
     /// consumer of a ring at a busy slot.
     pub(crate) const LOOKS_AGAIN: bool = true;
 

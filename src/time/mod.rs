@@ -18,7 +18,7 @@
 //! # How it works
 //!
 //! A sleep never ends early. How late it ends depends on the clock. The `futures-timer` thread
-//! wakes the task as soon as the operating system runs that thread, typically within 100 µs.
+//! wakes the task as soon as the operating system runs that thread.
 //! tokio's timer counts milliseconds, and can add up to two milliseconds.
 //!
 //! A child process after `fork` has no `futures-timer` thread: in the child, a [`Sleep`] of the

@@ -10,8 +10,8 @@
 //! other: either the consumer sees the published item, or the producer sees `abandoned`. A full
 //! fence after each publication would nearly double the cost of a send. Instead, the fence is
 //! asymmetric. The producer only keeps its store and its load in program order (`light_fence`). The
-//! consumer retries a busy slot for about a microsecond, which is far longer than a processor
-//! delays a store that it has executed. If the slot is still busy afterwards, the producer has not
+//! consumer retries a busy slot for about as long as a [`SpinWait`] spins, a few microseconds. That
+//! is far longer than a processor delays a store that it has executed. If the slot is still busy afterwards, the producer has not
 //! published yet, and will load `abandoned` after it was set. If a processor delayed a store for
 //! longer, the items would be dropped with the last sender: late, but safely. In the loom models,
 //! `light_fence` is a full fence.

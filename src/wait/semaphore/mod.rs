@@ -239,7 +239,7 @@ impl Semaphore {
         }
     }
 
-    /// Blocks the thread until it has a permit: tries again for about a microsecond, then parks.
+    /// Blocks the thread until it has a permit: tries again for a few microseconds, then parks.
     ///
     /// # Errors
     ///

@@ -16,7 +16,7 @@ const CHECKS_BEFORE_WAKING: u32 = 8;
 
 /// The spin policy of a searcher before it sleeps. It checks the queue every few dozen nanoseconds
 /// for a few microseconds, about as long as it takes to wake a thread. So searching costs at most
-/// twice as much as sleeping immediately. Then it yields a few times.
+/// twice as much as sleeping immediately. Then it yields once.
 struct SearchSpin {
     checks: u32,
     spin: SpinWait,
