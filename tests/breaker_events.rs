@@ -1,7 +1,10 @@
 //! The events of a circuit breaker, and user code that calls back into the breaker.
 #![cfg(not(mainstay_loom))]
 
-use mainstay::backoff::{Backoff, Jitter};
+mod breaker_support;
+
+use breaker_support::{builder, calls};
+use mainstay::backoff::Backoff;
 use mainstay::breaker::{
     CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerCallFuture,
     CircuitBreakerControl as Control, CircuitBreakerMode as Mode, CircuitBreakerPermit,
@@ -9,7 +12,7 @@ use mainstay::breaker::{
     KeyedCircuitBreaker, KeyedCircuitBreakerBuilder, KeyedCircuitBreakerView,
     OwnedCircuitBreakerPermit, Transition, TransitionCause as Cause, TripStats,
 };
-use mainstay::error::{Error, Reason};
+use mainstay::error::Error;
 use mainstay::event::{Event, EventValue};
 use mainstay::outcome::{FailOnError, Outcome};
 use mainstay::time::ManualClock;
@@ -19,35 +22,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// Opens for 10 s, then twice as long each time, up to 60 s; two probes at a time, four decide.
-fn builder(time: &ManualClock) -> CircuitBreakerBuilder {
-    CircuitBreaker::builder()
-        .clock(time.clock())
-        .count_window(10)
-        .min_calls(4)
-        .open_duration(
-            Backoff::exponential(10 * SECOND).max_delay(60 * SECOND).jitter(Jitter::None),
-        )
-        .half_open_concurrency(2)
-        .half_open_calls(4)
-        .probe_timeout(100 * SECOND)
-}
-
-/// Makes calls: `.` succeeds, `x` fails, `i` is ignored, `d` is dropped, `r` is rejected.
-fn calls(breaker: &CircuitBreaker, script: &str) {
-    for (i, call) in script.chars().filter(|c| !c.is_whitespace()).enumerate() {
-        let permit = breaker.try_acquire();
-        match (call, permit) {
-            ('.', Ok(permit)) => permit.success(),
-            ('x', Ok(permit)) => permit.failure(),
-            ('i', Ok(permit)) => permit.ignore(),
-            ('d', Ok(permit)) => drop(permit),
-            ('r', Err(rejection)) => assert_eq!(rejection.reason(), Reason::CircuitOpen),
-            (call, permit) => panic!("call {i} {call:?} of {script:?}: {permit:?} {breaker:?}"),
-        }
-    }
-}
 
 /// Opens for 10 s; a single probe decides.
 fn simple(time: &ManualClock) -> CircuitBreakerBuilder {

@@ -66,7 +66,7 @@ fn a_dependency_that_accepts_nothing_gets_one_call_in_ten() {
 /// A breaker in front of a dependency that accepts a quarter of the calls opens and closes for
 /// ever.
 #[test]
-fn the_share_comes_to_rest_and_does_not_flap() {
+fn the_share_converges_and_does_not_flap() {
     let time = ManualClock::new();
     let throttle = throttle(&time).build().unwrap();
     offer(&throttle, &time, 24_000, 240 * SECOND, 25);
@@ -96,7 +96,7 @@ fn it_recovers_when_the_dependency_does() {
 }
 
 #[test]
-fn one_call_a_second_is_let_through_in_any_case() {
+fn one_call_per_second_is_admitted_as_a_probe() {
     let time = ManualClock::new();
     let throttle = throttle(&time).max_rejection_rate(1.0).build().unwrap();
     offer(&throttle, &time, 100_000, 10 * SECOND, 0);
@@ -105,7 +105,7 @@ fn one_call_a_second_is_let_through_in_any_case() {
 }
 
 #[test]
-fn too_few_calls_say_nothing() {
+fn too_few_calls_reject_nothing() {
     let time = ManualClock::new();
     let throttle = throttle(&time).min_calls(50).build().unwrap();
     assert_eq!(offer(&throttle, &time, 49, 5 * SECOND, 0), 49);

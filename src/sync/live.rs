@@ -30,10 +30,8 @@ pub(crate) enum Decision<W, R> {
     Keep(R),
     /// Returns the result even if the word has changed: the result does not depend on the
     /// configuration, or the change was committed by other means.
-    #[allow(dead_code)] // not used by every primitive
     Done(R),
     /// Makes the decision again from the start.
-    #[allow(dead_code)] // not used by every primitive
     Retry,
 }
 

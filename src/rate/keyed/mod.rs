@@ -3,10 +3,12 @@
 mod access;
 mod config;
 mod policy;
+mod snapshot;
 mod state;
 
 pub use config::KeyedRateLimiterBuilder;
 pub use policy::KeyedRateLimitPolicy;
+pub use snapshot::KeyedRateLimiterSnapshot;
 
 use super::Quota;
 use super::engine::Gcra;
@@ -84,21 +86,6 @@ enum Quotas<K, S> {
 }
 
 type Resolve<K> = Box<dyn Fn(&K) -> Quota + Send + Sync>;
-
-/// The key counts of a keyed limiter at one moment; returned by [`KeyedRateLimiter::snapshot`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct KeyedRateLimiterSnapshot {
-    /// The number of stored keys, including those whose tokens are all available again but which
-    /// have not been removed yet.
-    pub keys: usize,
-    /// The maximum number of keys.
-    pub max_keys: usize,
-    /// The number of keys that were evicted to make room for new keys.
-    pub evicted: u64,
-    /// The number of times that a new key was rejected because the limiter was full.
-    pub rejected: u64,
-}
 
 impl<K> KeyedRateLimiter<K> {
     /// Creates a limiter with the system clock, which gives each key the same `quota`.
