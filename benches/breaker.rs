@@ -5,7 +5,8 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use mainstay::breaker::{
-    CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerMode, KeyedCircuitBreaker, Transition,
+    CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerMode, CircuitBreakerTransition,
+    KeyedCircuitBreaker,
 };
 use mainstay::time::{Clock, ManualClock};
 use mainstay::window::{Sample, Window, WindowGeneration};
@@ -52,7 +53,7 @@ fn closed(c: &mut Criterion) {
     }
     let observed = breaker(|b| b);
     let _subscriptions: Vec<_> =
-        (0..3).map(|_| observed.on_transition(|_: &Transition| ())).collect();
+        (0..3).map(|_| observed.on_transition(|_: &CircuitBreakerTransition| ())).collect();
     group.bench_function("count window, three observers", |b| {
         b.iter(|| observed.call_blocking(|| black_box(Ok::<u64, ()>(1))));
     });
@@ -134,7 +135,7 @@ fn window(c: &mut Criterion) {
         ("time", Window::time_window(Duration::from_secs(10), 10).unwrap()),
     ];
     for (name, window) in &windows {
-        for (kind, sample) in [("success", Sample::OK), ("failure", Sample::FAILED)] {
+        for (kind, sample) in [("success", Sample::SUCCESS), ("failure", Sample::FAILED)] {
             group.bench_function(format!("{name}, {kind}"), |b| {
                 b.iter(|| window.record(WindowGeneration::FIRST, now, black_box(sample)));
             });

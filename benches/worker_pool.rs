@@ -3,7 +3,7 @@
 #![allow(missing_docs)] // `criterion_group` makes a public function.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use mainstay::worker_pool::{Shutdown, WorkerPool};
+use mainstay::worker_pool::{WorkerPool, WorkerPoolShutdown};
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn throughput(c: &mut Criterion) {
         group.bench_function(name, |b| {
             let drained = |pool: WorkerPool| {
                 (0..JOBS).for_each(|_| submit(&pool));
-                pool.shutdown(Shutdown::drain())
+                pool.shutdown(WorkerPoolShutdown::drain())
             };
             b.iter_batched(pool, drained, BatchSize::PerIteration);
         });

@@ -10,7 +10,7 @@ fn main() -> Result<(), mainstay::error::ConfigError> {
     let time = ManualClock::new();
     let throttle = Throttle::builder()
         .name("server")
-        .window(Duration::from_secs(30))
+        .window_duration(Duration::from_secs(30))
         .clock(time.clock())
         .random(Random::seeded(1))
         .build()?;

@@ -10,7 +10,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     for call in 0..100_u64 {
         clock.advance(Duration::from_millis(50));
-        let sample = if call % 4 == 0 { Sample::FAILED } else { Sample::OK };
+        let sample = if call % 4 == 0 { Sample::FAILED } else { Sample::SUCCESS };
         window.record(WindowGeneration::FIRST, clock.now(), sample);
         window.record_latency(clock.now(), Duration::from_millis(call));
     }

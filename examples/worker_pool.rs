@@ -1,6 +1,6 @@
 //! Worker pool: run work on a fixed set of threads, behind a bounded queue.
 
-use mainstay::{JobError, Shutdown, WorkerPool};
+use mainstay::{JobError, WorkerPool, WorkerPoolShutdown};
 use std::time::Duration;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // A job that does not start within 50 ms is dropped.
     pool.start_timeout(Duration::from_millis(50)).try_submit(|| ())?;
-    let report = pool.shutdown(Shutdown::drain());
-    println!("completed {} jobs, {} never started", report.completed, report.jobs.len());
+    let report = pool.shutdown(WorkerPoolShutdown::drain());
+    println!("completed {} jobs, {} never started", report.completed, report.unrun_jobs.len());
     Ok(())
 }

@@ -73,7 +73,8 @@
 //!
 //! # Features
 //!
-//! No feature is enabled by default, and none changes the behavior of code that does not ask for it.
+//! No feature is enabled by default, and none changes the behavior of code that does not ask for
+//! it.
 //!
 //! | feature | adds |
 //! |---|---|
@@ -119,15 +120,16 @@ pub use backoff::{Backoff, Jitter};
 pub use breaker::{
     CallClass, CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerCallFuture,
     CircuitBreakerControl, CircuitBreakerMode, CircuitBreakerPermit, CircuitBreakerSnapshot,
-    CircuitBreakerState, ClassifiedCircuitBreaker, KeyedCircuitBreaker, KeyedCircuitBreakerBuilder,
-    KeyedCircuitBreakerSnapshot, KeyedCircuitBreakerTotals, KeyedCircuitBreakerView,
-    OwnedCircuitBreakerPermit, Transition, TransitionCause, TripStats,
+    CircuitBreakerState, CircuitBreakerTransition, ClassifiedCircuitBreaker, KeyedCircuitBreaker,
+    KeyedCircuitBreakerBuilder, KeyedCircuitBreakerSnapshot, KeyedCircuitBreakerTotals,
+    KeyedCircuitBreakerView, OwnedCircuitBreakerPermit, TransitionCause, TripStats,
 };
 pub use concurrency::{
     AdaptiveLimiter, AdaptiveLimiterAcquireFuture, AdaptiveLimiterBuilder, AdaptiveLimiterPermit,
     AdaptiveLimiterSnapshot, BaselineController, ClassifiedAdaptiveLimiter, ClassifiedThrottle,
-    DropOnTimeout, LimitController, OwnedAdaptiveLimiterAcquireFuture, OwnedAdaptiveLimiterPermit,
-    OwnedThrottlePermit, Throttle, ThrottleBuilder, ThrottlePermit, ThrottleSnapshot,
+    LimitController, OverloadOnTimeout, OwnedAdaptiveLimiterAcquireFuture,
+    OwnedAdaptiveLimiterPermit, OwnedThrottlePermit, Throttle, ThrottleBuilder, ThrottlePermit,
+    ThrottleSnapshot,
 };
 pub use error::{ConfigError, Error, Reason, Rejection, TimedOut};
 pub use event::{Event, EventValue, Observer, Subscription};
@@ -174,9 +176,10 @@ pub use window::{
     WindowGeneration,
 };
 pub use worker_pool::{
-    CallFuture, JobError, JobHandle, JobPanic, JobPriority, OverflowRule, QueuedJob, Shutdown,
-    ShutdownReport, SpawnFuture, SubmitError, SubmitFuture, Submitter, WorkerCount, WorkerPool,
-    WorkerPoolBuilder, WorkerPoolMap, WorkerPoolScope, WorkerPoolSnapshot,
+    CallFuture, JobError, JobHandle, JobPanic, JobPriority, OverflowRule, QueuedJob, SpawnFuture,
+    SubmitError, SubmitFuture, WorkerCount, WorkerPool, WorkerPoolBuilder, WorkerPoolMap,
+    WorkerPoolScope, WorkerPoolShutdown, WorkerPoolShutdownReport, WorkerPoolSnapshot,
+    WorkerPoolSubmitter,
 };
 
 #[cfg(doctest)]

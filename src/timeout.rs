@@ -43,7 +43,7 @@
 //! arms a timer, which reads the clock again and allocates.
 
 use crate::error::{ConfigError, Error, TimedOut};
-use crate::policy::{self, Facts, Limit, Policy, kind};
+use crate::policy::{self, Facts, Policy, TimeLimit, kind};
 use crate::time::{Clock, Expire};
 use std::future::Future;
 use std::time::Duration;
@@ -125,15 +125,15 @@ impl From<&Timeout> for Timeout {
 }
 
 impl Policy for Timeout {
-    type Kind = kind::Limit;
+    type Kind = kind::TimeLimit;
 
     fn facts(&self) -> Facts {
         Facts::new(POLICY, self.name).timeout(self.limit)
     }
 }
 
-impl Limit for Timeout {
-    fn limit(&self) -> Duration {
+impl TimeLimit for Timeout {
+    fn duration(&self) -> Duration {
         self.limit
     }
 

@@ -1,5 +1,5 @@
-//! What is promised about memory, counted: no allocation on the path of success, windows of the stated
-//! size.
+//! What is promised about memory, counted: no allocation on the path of success, windows of the
+//! stated size.
 #![cfg(not(mainstay_loom))]
 
 use mainstay::breaker::{CircuitBreaker, KeyedCircuitBreaker};
@@ -196,7 +196,7 @@ fn recording_and_resetting_allocate_nothing() {
         let mut generation = WindowGeneration::FIRST;
         let records = || {
             for n in 0..1000 {
-                let sample = if n % 2 == 0 { Sample::OK } else { Sample::SLOW_AND_FAILED };
+                let sample = if n % 2 == 0 { Sample::SUCCESS } else { Sample::SLOW_AND_FAILED };
                 window.record(generation, clock.now(), sample);
                 if n % 100 == 0 {
                     generation = generation.next();

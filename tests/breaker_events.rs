@@ -8,9 +8,9 @@ use mainstay::backoff::Backoff;
 use mainstay::breaker::{
     CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerCallFuture,
     CircuitBreakerControl as Control, CircuitBreakerMode as Mode, CircuitBreakerPermit,
-    CircuitBreakerSnapshot, CircuitBreakerState as State, ClassifiedCircuitBreaker,
-    KeyedCircuitBreaker, KeyedCircuitBreakerBuilder, KeyedCircuitBreakerView,
-    OwnedCircuitBreakerPermit, Transition, TransitionCause as Cause, TripStats,
+    CircuitBreakerSnapshot, CircuitBreakerState as State, CircuitBreakerTransition,
+    ClassifiedCircuitBreaker, KeyedCircuitBreaker, KeyedCircuitBreakerBuilder,
+    KeyedCircuitBreakerView, OwnedCircuitBreakerPermit, TransitionCause as Cause, TripStats,
 };
 use mainstay::error::Error;
 use mainstay::event::{Event, EventValue};
@@ -269,7 +269,7 @@ fn the_public_types_are_unwind_safe() {
     safe::<CircuitBreakerCallFuture<'_, FailOnError, fn(), Ready<Result<(), ()>>>>();
     safe::<CircuitBreakerSnapshot>();
     safe::<TripStats>();
-    safe::<Transition>();
+    safe::<CircuitBreakerTransition>();
     safe::<KeyedCircuitBreaker<String>>();
     safe::<KeyedCircuitBreakerBuilder<String>>();
     safe::<KeyedCircuitBreakerView<String>>();

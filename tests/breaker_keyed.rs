@@ -4,7 +4,8 @@
 use mainstay::backoff::Backoff;
 use mainstay::breaker::{
     CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerControl as Control,
-    CircuitBreakerMode as Mode, CircuitBreakerState as State, KeyedCircuitBreaker, Transition,
+    CircuitBreakerMode as Mode, CircuitBreakerState as State, CircuitBreakerTransition,
+    KeyedCircuitBreaker,
 };
 use mainstay::error::Reason;
 use mainstay::event::Event;
@@ -290,9 +291,10 @@ fn a_listener_receives_the_key_of_each_transition() {
         KeyedCircuitBreaker::builder(each(&time).name("hosts")).build().unwrap();
     let received = Arc::new(Mutex::new(Vec::new()));
     let (typed, flat) = (received.clone(), received.clone());
-    let subscription = keyed.on_transition(move |key: &String, transition: &Transition| {
-        typed.lock().unwrap().push(format!("{key} {}", transition.to));
-    });
+    let subscription =
+        keyed.on_transition(move |key: &String, transition: &CircuitBreakerTransition| {
+            typed.lock().unwrap().push(format!("{key} {}", transition.to));
+        });
     let _flat = keyed.observe(move |event: &Event<'_>| {
         assert!(event.keyed);
         flat.lock().unwrap().push(format!("{} #{}", event.name, event.sequence));

@@ -178,8 +178,11 @@ fn a_time_window_loses_nothing_while_it_rotates() {
                 scope.spawn(move || {
                     let mut dice = Dice(seed + round * THREADS);
                     for _ in 0..2_000 {
-                        let sample =
-                            if dice.roll(3) == 0 { Sample::SLOW_AND_FAILED } else { Sample::OK };
+                        let sample = if dice.roll(3) == 0 {
+                            Sample::SLOW_AND_FAILED
+                        } else {
+                            Sample::SUCCESS
+                        };
                         failed.fetch_add(u64::from(sample.failed), Ordering::Relaxed);
                         assert!(window.record(WindowGeneration::FIRST, time.now(), sample));
                         // Well within the span in total, so that no call has slid out at the end.
@@ -214,7 +217,8 @@ fn a_count_window_holds_n_calls_of_its_generation() {
                     let mut dice = Dice(seed);
                     for n in 0..20_000 {
                         let generation = generations[usize::from(second.load(Ordering::Acquire))];
-                        let sample = if dice.roll(2) == 0 { Sample::FAILED } else { Sample::OK };
+                        let sample =
+                            if dice.roll(2) == 0 { Sample::FAILED } else { Sample::SUCCESS };
                         if !window.record(generation, now, sample) {
                             refused.fetch_add(1, Ordering::Relaxed);
                         }
@@ -230,7 +234,7 @@ fn a_count_window_holds_n_calls_of_its_generation() {
         assert_eq!(counts.total, u64::from(size));
         // After it is filled with successes, a failure that is counted but in no slot would remain.
         for _ in 0..2 * size {
-            assert!(window.record(generations[1], now, Sample::OK));
+            assert!(window.record(generations[1], now, Sample::SUCCESS));
         }
         assert_eq!(window.counts(now).failed, 0, "{refused:?} refused");
     }

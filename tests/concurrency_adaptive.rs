@@ -261,8 +261,8 @@ fn a_window_holds_what_was_recorded() {
     assert!(limiter.try_acquire().is_err());
     time.advance(Duration::from_millis(100));
     permits.next().unwrap().success();
-    permits.next().unwrap().dropped();
-    permits.next().unwrap().ignored();
+    permits.next().unwrap().overload();
+    permits.next().unwrap().ignore();
     drop(permits); // not recorded either
     assert!(seen.lock().unwrap().is_empty(), "a second is not over");
     time.advance(Duration::from_millis(900));

@@ -53,7 +53,7 @@ fn neither_calls_nor_windows_allocate() {
                 Err(rejection) => assert!(rejection.retry_after().is_none()),
             }
             let owned = limiter.try_acquire_owned().unwrap();
-            owned.dropped();
+            owned.overload();
             let result = pipeline.call_blocking(|| Ok::<_, ()>(1));
             assert!(result.is_ok());
             let result = futures::executor::block_on(pipeline.call(async || Ok::<_, ()>(1)));

@@ -68,7 +68,7 @@ fn never_more_calls_than_the_limit_and_every_permit_comes_back() {
                         1 => match limiter.acquire_blocking_timeout(Duration::from_millis(50)) {
                             Ok(permit) => {
                                 work(false);
-                                permit.dropped();
+                                permit.overload();
                             }
                             Err(_) => drop(rejected.fetch_add(1, SeqCst)),
                         },

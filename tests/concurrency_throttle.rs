@@ -115,12 +115,12 @@ fn too_few_calls_reject_nothing() {
 #[test]
 fn what_is_older_than_the_window_is_forgotten() {
     let time = ManualClock::new();
-    let throttle = throttle(&time).window(10 * SECOND).build().unwrap();
+    let throttle = throttle(&time).window_duration(10 * SECOND).build().unwrap();
     offer(&throttle, &time, 1000, 5 * SECOND, 0);
     assert!(throttle.snapshot().rejection_rate > 0.8);
     time.advance(11 * SECOND);
     for _ in 0..10 {
-        throttle.try_acquire().expect("an empty window").ignored();
+        throttle.try_acquire().expect("an empty window").ignore();
     }
     assert_eq!(throttle.snapshot().requests, 0);
 }
@@ -143,7 +143,7 @@ fn invalid_settings_name_their_field() {
     assert_eq!(field(Throttle::builder().name("")), "name");
     assert_eq!(field(Throttle::builder().accept_multiplier(f64::NAN)), "accept_multiplier");
     assert_eq!(field(Throttle::builder().max_rejection_rate(0.0)), "max_rejection_rate");
-    assert_eq!(field(Throttle::builder().window(Duration::ZERO)), "window");
+    assert_eq!(field(Throttle::builder().window_duration(Duration::ZERO)), "window_duration");
     assert_eq!(field(Throttle::builder().probe_interval(Duration::ZERO)), "probe_interval");
 }
 
@@ -214,7 +214,7 @@ fn a_panic_or_a_dropped_call_is_not_counted() {
 
 #[test]
 fn eight_threads_count_every_call() {
-    let throttle = Throttle::builder().window(Duration::from_secs(3600)).build().unwrap();
+    let throttle = Throttle::builder().window_duration(Duration::from_secs(3600)).build().unwrap();
     let (sent, rejected) = (AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| {
         for _ in 0..8 {

@@ -8,8 +8,8 @@
 //! | `x_blocking` | blocks the thread |
 //! | `x_blocking_timeout` | blocks the thread for a limited time |
 //!
-//! Suffixes follow the verb in the order `_n`, `_owned`, `_with` or `_once_with`, `_blocking`, `_timeout`.
-//! A missing form does not compile.
+//! Suffixes follow the verb in the order `_n`, `_owned`, `_with` or `_once_with`, `_blocking`,
+//! `_timeout`. A missing form does not compile.
 #![cfg(not(mainstay_loom))]
 
 use mainstay::breaker::{CircuitBreaker, ClassifiedCircuitBreaker};
@@ -22,7 +22,7 @@ use mainstay::retry::{Retry, RetryOnFailure, RetryWhen};
 use mainstay::ring::{Receiver, Ring, Sender};
 use mainstay::timeout::Timeout;
 use mainstay::wait::Semaphore;
-use mainstay::worker_pool::{Submitter, WorkerPool};
+use mainstay::worker_pool::{WorkerPool, WorkerPoolSubmitter};
 use std::future::ready;
 use std::time::Duration;
 
@@ -73,15 +73,15 @@ fn state_is_read_and_changed_by_the_same_names() {
     }
 }
 
-/// Takes one form of a verb. The calls are compiled, but never run: a generic method cannot be named
-/// without its types.
+/// Takes one form of a verb. The calls are compiled, but never run: a generic method cannot be
+/// named without its types.
 fn form<T>(_: T) {}
 
 fn compiles<F>(_: F) {}
 
 #[test]
 fn work_is_submitted_in_all_five_forms() {
-    compiles(|pool: &Submitter| {
+    compiles(|pool: &WorkerPoolSubmitter| {
         let time = Duration::ZERO;
         form(pool.try_submit(|| ()));
         form(pool.submit(|| ()));

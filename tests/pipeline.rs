@@ -381,7 +381,7 @@ fn the_debug_output_lists_the_policies_in_order_with_their_limits() {
         .build();
     assert_eq!(
         format!("{pipeline:?}"),
-        "[timeout limit=2s, retry max_wait=2s max_attempts=3, circuit_breaker \"search\" window=10s]"
+        "[timeout timeout=2s, retry max_wait=2s max_attempts=3, circuit_breaker \"search\" window=10s]"
     );
 }
 

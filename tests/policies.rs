@@ -56,9 +56,9 @@ fn a_primitive_is_a_policy_borrowed_cloned_or_shared() {
     assert_runs!(builder().retry(retry));
 
     let timeout = Timeout::new(SECOND);
-    assert_runs!(builder().limit(&timeout));
-    assert_runs!(builder().limit(timeout.clone()));
-    assert_runs!(builder().limit(Arc::new(timeout.clone())));
+    assert_runs!(builder().time_limit(&timeout));
+    assert_runs!(builder().time_limit(timeout.clone()));
+    assert_runs!(builder().time_limit(Arc::new(timeout.clone())));
     assert_runs!(builder().timeout(&timeout));
     assert_runs!(builder().timeout(timeout));
     assert_runs!(builder().timeout(SECOND));

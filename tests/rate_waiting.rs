@@ -46,7 +46,7 @@ fn waiters_are_granted_tokens_in_fifo_order() {
     time.drive(join4(wait(1, 1), wait(2, 2), wait(3, 1), wait(4, 1)));
     let expected = [(1, 100), (2, 300), (3, 400), (4, 500)].map(|(name, ms)| (name, ms * MS));
     assert_eq!(served.into_inner().unwrap(), expected);
-    assert_eq!(limiter.snapshot().waiting, 0);
+    assert_eq!(limiter.snapshot().waiters, 0);
 }
 
 /// leaky-bucket#39: dropping a future that waits held up the other waiters.
@@ -64,7 +64,7 @@ fn a_dropped_waiter_does_not_hold_up_the_others() {
             assert!(poll(waiter.as_mut()).is_pending());
         }
         assert!(time.drive_for(Duration::ZERO, last.as_mut()).is_pending());
-        assert_eq!(limiter.snapshot().waiting, 3);
+        assert_eq!(limiter.snapshot().waiters, 3);
         if drop_head {
             drop(head);
             drop(middle);
@@ -74,7 +74,7 @@ fn a_dropped_waiter_does_not_hold_up_the_others() {
         }
         time.drive(last).unwrap();
         assert_eq!(time.now(), start + if drop_head { 100 } else { 200 } * MS);
-        assert_eq!((limiter.snapshot().waiting, limiter.snapshot().queued), (0, 0));
+        assert_eq!((limiter.snapshot().waiters, limiter.snapshot().queued_tokens), (0, 0));
         time.advance(100 * MS);
         limiter.try_acquire().unwrap();
     }
@@ -95,7 +95,7 @@ fn requests_that_do_not_wait_are_denied_while_there_are_waiters() {
     assert!(limiter.try_acquire_n(0).is_ok());
     let mut light = pin!(limiter.acquire());
     assert!(poll(light.as_mut()).is_pending());
-    assert_eq!((limiter.snapshot().waiting, limiter.snapshot().queued), (2, 4));
+    assert_eq!((limiter.snapshot().waiters, limiter.snapshot().queued_tokens), (2, 4));
     assert_eq!(limiter.try_acquire().unwrap_err().retry_after(), Some(250 * MS));
     let start = time.now();
     time.drive(try_join(heavy, light)).unwrap();
@@ -123,7 +123,7 @@ fn a_wait_that_cannot_end_in_time_is_denied_immediately() {
     assert!(poll(first.as_mut()).is_pending());
     assert!(matches!(poll(pin!(limiter.acquire_timeout(199 * MS))), Poll::Ready(Err(_))));
     assert!(poll(pin!(limiter.acquire_timeout(200 * MS))).is_pending());
-    assert_eq!(limiter.snapshot().waiting, 1, "the other one was dropped");
+    assert_eq!(limiter.snapshot().waiters, 1, "the other one was dropped");
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn a_time_limit_holds_even_if_it_seemed_sufficient_at_first() {
     assert!(poll(second.as_mut()).is_pending());
     limiter.debit(5);
     let denied = time.drive(second).unwrap_err();
-    assert_eq!((time.now(), limiter.snapshot().waiting), (start + 200 * MS, 1));
+    assert_eq!((time.now(), limiter.snapshot().waiters), (start + 200 * MS, 1));
     assert_eq!(
         denied.retry_after(),
         Some(500 * MS),
@@ -240,7 +240,7 @@ fn threads_and_tasks_wait_in_one_queue() {
     });
     assert_eq!(granted.into_inner(), 160);
     assert!(clock.now() - start >= 159 * SECOND / 2_000);
-    assert_eq!((limiter.snapshot().waiting, limiter.snapshot().queued), (0, 0));
+    assert_eq!((limiter.snapshot().waiters, limiter.snapshot().queued_tokens), (0, 0));
 }
 
 /// Waiters are cancelled at random moments. Each token is granted once, and the queue is empty in
@@ -274,7 +274,7 @@ fn cancelled_waiters_waste_no_tokens() {
         assert!(granted <= 3 + elapsed / 10);
     }
     drop(waiting);
-    assert_eq!((limiter.snapshot().waiting, limiter.snapshot().queued), (0, 0));
+    assert_eq!((limiter.snapshot().waiters, limiter.snapshot().queued_tokens), (0, 0));
     time.advance(SECOND);
     assert_eq!(drain(&limiter), 3);
 }
@@ -289,7 +289,7 @@ fn wakers_may_panic_and_use_the_limiter() {
     }
     impl Drop for Wake {
         fn drop(&mut self) {
-            assert!(self.0.snapshot().waiting < 3);
+            assert!(self.0.snapshot().waiters < 3);
         }
     }
     let time = ManualClock::new();
@@ -305,9 +305,9 @@ fn wakers_may_panic_and_use_the_limiter() {
     assert!(poll_with(first.as_mut(), false), "the old waker is dropped outside the lock");
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(first)));
     assert!(panicked.is_err(), "the next was woken");
-    assert_eq!(limiter.snapshot().waiting, 1);
+    assert_eq!(limiter.snapshot().waiters, 1);
     time.drive(second).unwrap();
-    assert_eq!(limiter.snapshot().waiting, 0);
+    assert_eq!(limiter.snapshot().waiters, 0);
 }
 
 /// Sentinel#1615: rates above 1,000 a second were counted in whole milliseconds.

@@ -44,7 +44,7 @@ fn values_may_cross_catch_unwind() {
     is_unwind_safe::<mainstay::wait::OneshotSender<u8>>();
     is_unwind_safe::<mainstay::wait::OneshotReceiver<u8>>();
     is_unwind_safe::<mainstay::worker_pool::WorkerPool>();
-    is_unwind_safe::<mainstay::worker_pool::Submitter<'static>>();
+    is_unwind_safe::<mainstay::worker_pool::WorkerPoolSubmitter<'static>>();
     is_unwind_safe::<mainstay::worker_pool::JobHandle<u8>>();
     is_unwind_safe::<Backoff>();
     is_unwind_safe::<Jitter>();

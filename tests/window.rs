@@ -51,7 +51,7 @@ fn a_histogram_covers_as_many_calls_as_its_window() {
     assert_eq!(window.latency(now), None);
     let window = window.with_latency();
     for millis in 1..=100 {
-        window.record(WindowGeneration::FIRST, now, Sample::OK);
+        window.record(WindowGeneration::FIRST, now, Sample::SUCCESS);
         window.record_latency(now, millis * MS);
     }
     let latency = window.latency(now).unwrap();

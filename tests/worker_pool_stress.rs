@@ -1,6 +1,6 @@
 //! Every job runs once or is reported once, whatever happens at the same time: submitting by every
-//! method, from outside and from jobs, cancelling, panicking, resizing, shutting down. No thread is left
-//! behind.
+//! method, from outside and from jobs, cancelling, panicking, resizing, shutting down. No thread is
+//! left behind.
 //!
 //! A program instead of a `#[test]`, so that ThreadSanitizer can check it.
 //!
@@ -11,7 +11,7 @@
 //! ```
 
 use mainstay::worker_pool::{
-    JobError, JobHandle, JobPriority, OverflowRule, Shutdown, SubmitError, WorkerPool,
+    JobError, JobHandle, JobPriority, OverflowRule, SubmitError, WorkerPool, WorkerPoolShutdown,
 };
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -273,9 +273,9 @@ fn stress(
             thread::yield_now();
         }
         // Half of the jobs handed back are run here, the others dropped.
-        let report = pool.shutdown(Shutdown::cancel());
+        let report = pool.shutdown(WorkerPoolShutdown::cancel());
         report
-            .jobs
+            .unrun_jobs
             .into_iter()
             .enumerate()
             .filter(|(n, _)| n % 2 == 0)
@@ -284,8 +284,8 @@ fn stress(
     for submitter in submitters {
         submitter.join().unwrap();
     }
-    let report = pool.shutdown(Shutdown::drain());
-    assert_eq!((report.running, report.queued, report.jobs.len()), (0, 0, 0));
+    let report = pool.shutdown(WorkerPoolShutdown::drain());
+    assert_eq!((report.running, report.queued, report.unrun_jobs.len()), (0, 0, 0));
     let snapshot = pool.snapshot();
     assert_eq!(snapshot.workers, 0);
     drop(pool);
@@ -324,8 +324,8 @@ fn stress(
     assert_eq!(left, Some(0), "a thread is still running");
 }
 
-/// While there are always fewer unfinished jobs than the queue can hold, none is evicted, however long a
-/// worker that takes one out is without a processor.
+/// While there are always fewer unfinished jobs than the queue can hold, none is evicted, however
+/// long a worker that takes one out is without a processor.
 fn no_job_is_evicted_from_a_queue_that_is_not_full() {
     const CAPACITY: usize = 8;
     let pool = WorkerPool::builder()
@@ -342,7 +342,7 @@ fn no_job_is_evicted_from_a_queue_that_is_not_full() {
         let end = CountDown(open);
         pool.execute(move || drop(end)).unwrap();
     }
-    let report = pool.shutdown(Shutdown::drain());
+    let report = pool.shutdown(WorkerPoolShutdown::drain());
     assert_eq!((report.completed, pool.snapshot().rejected), (200_000, 0));
 }
 

@@ -6,7 +6,7 @@
 //! submits the targets that became ready, so any number of workers is free of deadlock.
 
 use mainstay::ring::channel;
-use mainstay::worker_pool::{Shutdown, WorkerPool};
+use mainstay::worker_pool::{WorkerPool, WorkerPoolShutdown};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -158,7 +158,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         println!();
     }
-    let report = pool.shutdown(Shutdown::drain());
+    let report = pool.shutdown(WorkerPoolShutdown::drain());
     println!("{} jobs completed", report.completed);
     Ok(())
 }

@@ -21,7 +21,7 @@ use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use mainstay::backoff::Backoff;
-use mainstay::breaker::{CircuitBreaker, CircuitBreakerState, Transition};
+use mainstay::breaker::{CircuitBreaker, CircuitBreakerState, CircuitBreakerTransition};
 use mainstay::pipeline::{BoxPipeline, Pipeline};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
@@ -131,10 +131,11 @@ async fn drill(phase: Duration) -> Result<Vec<String>, Failure> {
     let healthy = Arc::new(Dependency::new("healthy", serve(always).await?)?);
     let failing = Arc::new(Dependency::new("failing", serve(sometimes).await?)?);
     let start = Instant::now();
-    let subscription = failing.breaker.on_transition(move |transition: &Transition| {
-        let (at, cause) = (start.elapsed().as_secs_f64(), transition.cause);
-        println!("{at:6.2} s  failing: {} -> {}, {cause}", transition.from, transition.to);
-    });
+    let subscription =
+        failing.breaker.on_transition(move |transition: &CircuitBreakerTransition| {
+            let (at, cause) = (start.elapsed().as_secs_f64(), transition.cause);
+            println!("{at:6.2} s  failing: {} -> {}, {cause}", transition.from, transition.to);
+        });
 
     let client = HttpClient::builder(TokioExecutor::new()).build_http();
     let both = [healthy.clone(), failing.clone()];

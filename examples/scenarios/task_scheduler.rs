@@ -4,7 +4,7 @@
 
 use mainstay::backoff::Backoff;
 use mainstay::retry::Retry;
-use mainstay::worker_pool::{JobError, JobHandle, Shutdown, WorkerPool};
+use mainstay::worker_pool::{JobError, JobHandle, WorkerPool, WorkerPoolShutdown};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
@@ -162,12 +162,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         thread::sleep(SCAN);
     }
 
-    let report = pool.shutdown(Shutdown::drain().timeout(Duration::from_secs(2)));
+    let report = pool.shutdown(WorkerPoolShutdown::drain().timeout(Duration::from_secs(2)));
     println!(
         "ended: {} jobs completed, {} still running, {} not begun\n",
         report.completed,
         report.running,
-        report.jobs.len()
+        report.unrun_jobs.len()
     );
     drop(report); // the handles of jobs that were not begun resolve
     println!(

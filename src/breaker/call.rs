@@ -1,6 +1,6 @@
 //! The future of a guarded call.
 
-use super::classified::Judge;
+use super::classified::Classifier;
 use super::permit::CircuitBreakerPermit;
 use super::shared::Shared;
 use crate::error::{Error, Rejection};
@@ -24,7 +24,7 @@ use std::task::{Context, Poll};
 pub struct CircuitBreakerCallFuture<'a, C, Op, Fut>(
     #[pin]
     GuardedFuture<
-        JudgeRecorder<'a, C>,
+        ClassifierRecorder<'a, C>,
         CircuitBreakerPermit<'a>,
         AdmitFuture<'a>,
         Operation<Op>,
@@ -34,10 +34,10 @@ pub struct CircuitBreakerCallFuture<'a, C, Op, Fut>(
 
 impl<'a, C, Op, Fut> CircuitBreakerCallFuture<'a, C, Op, Fut> {
     /// Creates the future. If `timed` is true, the call is timed.
-    pub(super) fn new(breaker: &'a Shared, judge: &'a Judge<C>, timed: bool, op: Op) -> Self {
+    pub(super) fn new(breaker: &'a Shared, judge: &'a Classifier<C>, timed: bool, op: Op) -> Self {
         let admission = AdmitFuture { breaker, timed };
         let cx = policy::Context::new();
-        Self(GuardedFuture::new(JudgeRecorder(judge), cx, admission, Operation(op)))
+        Self(GuardedFuture::new(ClassifierRecorder(judge), cx, admission, Operation(op)))
     }
 }
 
@@ -71,9 +71,9 @@ impl<'a> Future for AdmitFuture<'a> {
 }
 
 /// Classifies and records the result of a call.
-struct JudgeRecorder<'a, C>(&'a Judge<C>);
+struct ClassifierRecorder<'a, C>(&'a Classifier<C>);
 
-impl<'a, T, E, C: Classify<T, E>> Recorder<T, E> for JudgeRecorder<'a, C> {
+impl<'a, T, E, C: Classify<T, E>> Recorder<T, E> for ClassifierRecorder<'a, C> {
     type Permit = CircuitBreakerPermit<'a>;
 
     #[inline(always)]

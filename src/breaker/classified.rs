@@ -18,21 +18,21 @@ use std::future::Future;
 #[derive(Clone)]
 pub struct ClassifiedCircuitBreaker<C> {
     pub(super) breaker: CircuitBreaker,
-    pub(super) judge: Judge<C>,
+    pub(super) judge: Classifier<C>,
 }
 
 /// A classifier, and the class of the calls whose results it classifies.
 #[derive(Clone)]
-pub struct Judge<C> {
+pub struct Classifier<C> {
     pub(super) classify: C,
     pub(super) class: CallClass,
 }
 
-impl Judge<FailOnError> {
+impl Classifier<FailOnError> {
     pub(super) const DEFAULT: Self = Self { classify: FailOnError, class: CallClass::DEFAULT };
 }
 
-impl<C> Judge<C> {
+impl<C> Classifier<C> {
     /// Classifies a result and records its outcome. If the classifier panics, the permit is
     /// dropped.
     #[inline(always)]
@@ -97,7 +97,7 @@ impl<C> ClassifiedCircuitBreaker<C> {
     /// [`slow_after`](CallClass::slow_after) and the breaker does not time calls.
     pub fn for_class(self, class: CallClass) -> Result<Self, ConfigError> {
         class.validate(self.breaker.shared().engine.word().is_timed())?;
-        Ok(Self { judge: Judge { class, ..self.judge }, ..self })
+        Ok(Self { judge: Classifier { class, ..self.judge }, ..self })
     }
 
     /// Runs `op` if the breaker admits it, and records the outcome that the classifier returns. See
@@ -143,7 +143,7 @@ impl<C> fmt::Debug for ClassifiedCircuitBreaker<C> {
 
 impl From<CircuitBreaker> for ClassifiedCircuitBreaker<FailOnError> {
     fn from(breaker: CircuitBreaker) -> Self {
-        Self { breaker, judge: Judge::DEFAULT }
+        Self { breaker, judge: Classifier::DEFAULT }
     }
 }
 

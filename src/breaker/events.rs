@@ -3,7 +3,7 @@
 
 use super::POLICY;
 use super::shared::Shared;
-use super::transition::Transition;
+use super::transition::CircuitBreakerTransition;
 use crate::event::{Event, EventValue, Observer};
 use crate::sync::PlainArc;
 use crate::time::{Instant, Reading};
@@ -12,7 +12,7 @@ use std::any::Any;
 /// An event, as the listeners of a breaker receive it.
 pub(crate) enum Notice {
     /// A transition, and the key if the breaker is one of a group.
-    Transition(Transition, Option<Key>),
+    Transition(CircuitBreakerTransition, Option<Key>),
     /// A call that was admitted only because the breaker is in shadow mode.
     WouldReject {
         sequence: u64,
@@ -72,7 +72,7 @@ impl Shared {
         }
     }
 
-    fn emit_transition(&self, transition: Transition) {
+    fn emit_transition(&self, transition: CircuitBreakerTransition) {
         self.group.listeners.emit(&Notice::Transition(transition, self.key.clone()));
     }
 }

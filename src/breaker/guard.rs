@@ -1,6 +1,6 @@
 //! The policy traits of a breaker, by which it guards a pipeline or a Tower service.
 
-use super::classified::{ClassifiedCircuitBreaker, Judge};
+use super::classified::{ClassifiedCircuitBreaker, Classifier};
 use super::permit::{CircuitBreakerPermit, OwnedCircuitBreakerPermit};
 use super::shared::Group;
 use super::{CircuitBreaker, POLICY};
@@ -66,7 +66,7 @@ impl<T: Send, E: Send> Guard<T, E> for CircuitBreaker {
 
     #[inline(always)]
     fn record<'a>(&'a self, permit: CircuitBreakerPermit<'a>, result: &Result<T, Error<E>>) {
-        Judge::DEFAULT.record(permit, result);
+        Classifier::DEFAULT.record(permit, result);
     }
 }
 
@@ -84,7 +84,7 @@ impl<T, E> OwnedGuard<T, E> for CircuitBreaker {
 
     #[inline]
     fn record_owned(permit: OwnedCircuitBreakerPermit, result: &Result<T, Error<E>>) {
-        Judge::DEFAULT.record_owned(permit, result);
+        Classifier::DEFAULT.record_owned(permit, result);
     }
 }
 
@@ -119,7 +119,7 @@ impl<T: Send, E: Send, C: Classify<T, E>> Guard<T, E> for ClassifiedCircuitBreak
 }
 
 impl<T, E, C: Classify<T, E> + Clone> OwnedGuard<T, E> for ClassifiedCircuitBreaker<C> {
-    type OwnedPermit = (OwnedCircuitBreakerPermit, Judge<C>);
+    type OwnedPermit = (OwnedCircuitBreakerPermit, Classifier<C>);
     type AdmitFuture = Ready<Result<Self::OwnedPermit, Rejection>>;
 
     #[inline]

@@ -79,9 +79,9 @@
 //! # Observability
 //!
 //! Observers of the builder, and listeners that [subscribe](CircuitBreaker::on_transition) later,
-//! receive each [`Transition`] with its cause and the counts that led to it. A breaker keeps the
-//! latest of them ([`history`](CircuitBreaker::history)); [`snapshot`](CircuitBreaker::snapshot)
-//! returns the current state and counts.
+//! receive each [`CircuitBreakerTransition`] with its cause and the counts that led to it. A
+//! breaker keeps the latest of them ([`history`](CircuitBreaker::history));
+//! [`snapshot`](CircuitBreaker::snapshot) returns the current state and counts.
 //!
 //! # Cancel safety
 //!
@@ -142,14 +142,14 @@ pub use keyed::{
 pub use mode::{CircuitBreakerControl, CircuitBreakerMode};
 pub use permit::{CircuitBreakerPermit, OwnedCircuitBreakerPermit};
 pub use snapshot::CircuitBreakerSnapshot;
-pub use transition::{CircuitBreakerState, Transition, TransitionCause};
+pub use transition::{CircuitBreakerState, CircuitBreakerTransition, TransitionCause};
 
 use crate::error::{ConfigError, Error, Rejection};
 use crate::event::{Observer, Subscription};
 use crate::outcome::{FailOnError, Outcome};
 use crate::sync::PlainArc;
 use crate::window::LatencyHistogram;
-use classified::Judge;
+use classified::Classifier;
 use events::{Notice, observer_listener};
 use mode::ModeTarget;
 use shared::Shared;
@@ -239,7 +239,7 @@ impl CircuitBreaker {
         Op: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        CircuitBreakerCallFuture::new(&self.0, &const { Judge::DEFAULT }, false, op)
+        CircuitBreakerCallFuture::new(&self.0, &const { Classifier::DEFAULT }, false, op)
     }
 
     /// Runs `op` on this thread if the breaker admits it, and records its outcome: every `Err` of
@@ -296,7 +296,7 @@ impl CircuitBreaker {
     /// ```
     #[must_use]
     pub fn classified_with<C>(&self, classify: C) -> ClassifiedCircuitBreaker<C> {
-        let judge = Judge { classify, class: CallClass::DEFAULT };
+        let judge = Classifier { classify, class: CallClass::DEFAULT };
         ClassifiedCircuitBreaker { breaker: self.clone(), judge }
     }
 
@@ -461,7 +461,7 @@ impl CircuitBreaker {
     /// # Ok::<(), mainstay::error::ConfigError>(())
     /// ```
     #[must_use]
-    pub fn history(&self) -> Vec<Transition> {
+    pub fn history(&self) -> Vec<CircuitBreakerTransition> {
         self.0.engine.outbox.recent()
     }
 
@@ -477,7 +477,7 @@ impl CircuitBreaker {
     /// ```
     pub fn on_transition(
         &self,
-        listener: impl Fn(&Transition) + Send + Sync + 'static,
+        listener: impl Fn(&CircuitBreakerTransition) + Send + Sync + 'static,
     ) -> Subscription {
         self.0.group.listeners.subscribe(move |notice| match notice {
             Notice::Transition(transition, _) => listener(transition),
@@ -485,9 +485,10 @@ impl CircuitBreaker {
         })
     }
 
-    /// Passes each event to `observer` until the subscription is dropped: each [`Transition`], and
-    /// each call that a breaker in [shadow mode](CircuitBreakerMode::Shadow) would have rejected
-    /// (`would_reject`, with the field `state`). [`event`](crate::event) describes the delivery.
+    /// Passes each event to `observer` until the subscription is dropped: each
+    /// [`CircuitBreakerTransition`], and each call that a breaker in [shadow
+    /// mode](CircuitBreakerMode::Shadow) would have rejected (`would_reject`, with the field
+    /// `state`). [`event`](crate::event) describes the delivery.
     ///
     /// For a breaker of a [`KeyedCircuitBreaker`] the observer receives the events of all keys.
     /// Each key has its own sequence numbers.

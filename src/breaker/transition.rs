@@ -44,7 +44,7 @@ impl fmt::Display for CircuitBreakerState {
     }
 }
 
-/// The cause of a [`Transition`].
+/// The cause of a [`CircuitBreakerTransition`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TransitionCause {
@@ -103,7 +103,7 @@ impl fmt::Display for TransitionCause {
 /// `total`, `failed`, `slow`, `openings`, `mode` and, if it opened, `open_duration`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct Transition {
+pub struct CircuitBreakerTransition {
     /// The sequence number of the transition within its breaker, from 1, without gaps.
     pub sequence: u64,
     /// The time of the transition, by the breaker's clock.
@@ -126,7 +126,7 @@ pub struct Transition {
     pub mode: CircuitBreakerMode,
 }
 
-impl Transition {
+impl CircuitBreakerTransition {
     /// Passes the transition to `observe` as a flat record.
     pub(super) fn emit(&self, name: &'static str, keyed: bool, observe: impl FnOnce(&Event<'_>)) {
         let fields = [

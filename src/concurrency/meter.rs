@@ -53,7 +53,7 @@ impl Meter {
     }
 
     /// Counts a call that ended in an overload.
-    pub(super) fn dropped(&self, started: Instant) {
+    pub(super) fn overload(&self, started: Instant) {
         if started.as_nanos() >= self.valid_from.load(Relaxed) {
             self.dropped.fetch_add(1, Relaxed);
         }
@@ -184,7 +184,7 @@ mod tests {
         meter.succeeded(at(0), at(10));
         assert!(!meter.is_due(at(99)) && meter.close(at(99), RULE).is_none());
         assert!(meter.is_due(at(100)) && meter.close(at(100), RULE).is_none(), "two calls");
-        meter.dropped(at(0));
+        meter.overload(at(0));
         let window = meter.close(at(120), RULE).unwrap();
         assert_eq!((window.succeeded, window.dropped, window.duration), (2, 1, at(120) - at(0)));
         assert!(meter.close(at(300), RULE).is_none(), "the next one is empty");
@@ -222,7 +222,7 @@ mod tests {
         let meter = Meter::new(at(0), RULE);
         meter.ignore_before(at(50));
         meter.succeeded(at(49), at(60));
-        meter.dropped(at(49));
+        meter.overload(at(49));
         for _ in 0..3 {
             meter.succeeded(at(50), at(60));
         }

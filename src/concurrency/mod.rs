@@ -51,7 +51,7 @@
 //! A call has one of three outcomes. A *success* counts with its latency. A *dropped* call timed
 //! out or was refused by the server; it counts as overload, and its latency is not used. All other
 //! calls are *ignored*. In a pipeline, a classifier determines the outcome; the default is
-//! [`DropOnTimeout`].
+//! [`OverloadOnTimeout`].
 //!
 //! # Overload
 //!
@@ -99,7 +99,7 @@
 //! | throttle: [`accept_multiplier`](ThrottleBuilder::accept_multiplier) | 2 |
 //! | throttle: [`max_rejection_rate`](ThrottleBuilder::max_rejection_rate) | 0.9 |
 //! | throttle: [`min_calls`](ThrottleBuilder::min_calls) | 10 |
-//! | throttle: [`window`](ThrottleBuilder::window) | 2 min |
+//! | throttle: [`window_duration`](ThrottleBuilder::window_duration) | 2 min |
 //! | throttle: [`probe_interval`](ThrottleBuilder::probe_interval) | 1 s |
 
 mod adaptive;
@@ -110,7 +110,7 @@ mod throttle;
 
 pub use adaptive::{
     AdaptiveLimiter, AdaptiveLimiterAcquireFuture, AdaptiveLimiterBuilder, AdaptiveLimiterPermit,
-    AdaptiveLimiterSnapshot, ClassifiedAdaptiveLimiter, DropOnTimeout,
+    AdaptiveLimiterSnapshot, ClassifiedAdaptiveLimiter, OverloadOnTimeout,
     OwnedAdaptiveLimiterAcquireFuture, OwnedAdaptiveLimiterPermit,
 };
 pub use controller::{

@@ -4,7 +4,7 @@
 //! layer without a move, and the Tower integration can name the type.
 
 use crate::error::{Error, TimedOut};
-use crate::policy::{Context, Limit};
+use crate::policy::{Context, TimeLimit};
 use crate::time::{Deadline, Expiry};
 use pin_project::pin_project;
 use std::future::Future;
@@ -17,7 +17,7 @@ use std::task::{self, Poll, ready};
 #[pin_project]
 #[must_use = "futures do nothing unless polled"]
 #[cfg_attr(not(feature = "tower"), allow(unreachable_pub))] // The Tower futures contain this type.
-pub struct LimitFuture<L, Fut> {
+pub struct TimeLimitFuture<L, Fut> {
     limit: L,
     /// `None` after the operation has ended.
     #[pin]
@@ -26,19 +26,19 @@ pub struct LimitFuture<L, Fut> {
     expiry: Expiry,
 }
 
-impl<L: Limit, Fut> LimitFuture<L, Fut> {
+impl<L: TimeLimit, Fut> TimeLimitFuture<L, Fut> {
     #[inline]
     pub(crate) fn new(limit: L, cx: Context, op: impl FnOnce(Context) -> Fut) -> Self {
         let cx = cx.on(limit.clock());
-        let until = cx.now() + limit.limit();
+        let until = cx.now() + limit.duration();
         let running = Some(op(cx.with_deadline(Deadline::at(until))));
         Self { limit, running, expiry: Expiry::new(until) }
     }
 }
 
-impl<L, Fut, T, E> Future for LimitFuture<L, Fut>
+impl<L, Fut, T, E> Future for TimeLimitFuture<L, Fut>
 where
-    L: Limit,
+    L: TimeLimit,
     Fut: Future<Output = Result<T, Error<E>>>,
 {
     type Output = Result<T, Error<E>>;
@@ -52,7 +52,7 @@ where
             Poll::Ready(result) => result,
             Poll::Pending => {
                 ready!(this.expiry.poll(this.limit.clock(), task));
-                Err(TimedOut::new(this.limit.facts().name, this.limit.limit()).into())
+                Err(TimedOut::new(this.limit.facts().name, this.limit.duration()).into())
             }
         };
         this.running.set(None);

@@ -1,11 +1,11 @@
 //! The layers of a stack, one type per kind of policy. Each layer applies its policy to a future or
 //! a closure.
 
-use super::future::LimitFuture;
+use super::future::TimeLimitFuture;
 use super::stack::{Describe, PipelineLayer, PipelineOnceLayer};
 use crate::error::Error;
 use crate::policy::guarded::{Borrowed, GuardedFuture};
-use crate::policy::{Context, Facts, Guard, Limit, Policy, Repeat};
+use crate::policy::{Context, Facts, Guard, Policy, Repeat, TimeLimit};
 use crate::time::Deadline;
 use std::future::Future;
 
@@ -17,9 +17,9 @@ pub struct GuardLayer<G>(pub(crate) G);
 #[derive(Clone, Copy, Debug)]
 pub struct RepeatLayer<R>(pub(crate) R);
 
-/// A pipeline layer that applies a [`Limit`].
+/// A pipeline layer that applies a [`TimeLimit`].
 #[derive(Clone, Copy, Debug)]
-pub struct LimitLayer<L>(pub(crate) L);
+pub struct TimeLimitLayer<L>(pub(crate) L);
 
 impl<G: Policy> Describe for GuardLayer<G> {
     fn describe(&self, visit: &mut dyn FnMut(Facts)) {
@@ -33,7 +33,7 @@ impl<R: Policy> Describe for RepeatLayer<R> {
     }
 }
 
-impl<L: Policy> Describe for LimitLayer<L> {
+impl<L: Policy> Describe for TimeLimitLayer<L> {
     fn describe(&self, visit: &mut dyn FnMut(Facts)) {
         visit(self.0.facts());
     }
@@ -104,7 +104,7 @@ impl<T: Send, E: Send, R: Repeat<T, E>> PipelineLayer<T, E> for RepeatLayer<R> {
     }
 }
 
-impl<T: Send, E: Send, L: Limit> PipelineLayer<T, E> for LimitLayer<L> {
+impl<T: Send, E: Send, L: TimeLimit> PipelineLayer<T, E> for TimeLimitLayer<L> {
     #[inline]
     fn call<Op, Fut>(&self, cx: Context, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
     where
@@ -123,7 +123,7 @@ impl<T: Send, E: Send, L: Limit> PipelineLayer<T, E> for LimitLayer<L> {
     }
 }
 
-impl<T: Send, E: Send, L: Limit> PipelineOnceLayer<T, E> for LimitLayer<L> {
+impl<T: Send, E: Send, L: TimeLimit> PipelineOnceLayer<T, E> for TimeLimitLayer<L> {
     #[inline]
     fn call_once<Op, Fut>(
         &self,
@@ -134,7 +134,7 @@ impl<T: Send, E: Send, L: Limit> PipelineOnceLayer<T, E> for LimitLayer<L> {
         Op: FnOnce(Context) -> Fut + Send,
         Fut: Future<Output = Result<T, Error<E>>> + Send,
     {
-        LimitFuture::new(&self.0, cx, op)
+        TimeLimitFuture::new(&self.0, cx, op)
     }
 
     #[inline]
@@ -143,6 +143,6 @@ impl<T: Send, E: Send, L: Limit> PipelineOnceLayer<T, E> for LimitLayer<L> {
         Op: FnOnce(Context) -> Result<T, Error<E>>,
     {
         let cx = cx.on(self.0.clock());
-        op(cx.with_deadline(Deadline::after(cx.now(), self.0.limit())))
+        op(cx.with_deadline(Deadline::after(cx.now(), self.0.duration())))
     }
 }

@@ -82,12 +82,12 @@ mod verbs;
 
 pub use boxed::BoxPipeline;
 pub use check::{Lint, LintRule};
-pub use layers::{GuardLayer, LimitLayer, RepeatLayer};
+pub use layers::{GuardLayer, RepeatLayer, TimeLimitLayer};
 pub use stack::{Describe, EmptyStack, PipelineLayer, PipelineOnceLayer, PipelineStack};
 pub use verbs::StandardStack;
 
 #[cfg(feature = "tower")]
-pub(crate) use future::LimitFuture;
+pub(crate) use future::TimeLimitFuture;
 
 use crate::error::Error;
 use crate::policy::guarded::OperationFuture;

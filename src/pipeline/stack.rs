@@ -7,7 +7,7 @@ use std::future::Future;
 /// A layer of a pipeline. The pipeline builder creates one from each policy.
 ///
 /// To add a policy, implement [`Guard`](crate::policy::Guard), [`Repeat`](crate::policy::Repeat) or
-/// [`Limit`](crate::policy::Limit) instead.
+/// [`TimeLimit`](crate::policy::TimeLimit) instead.
 #[diagnostic::on_unimplemented(
     message = "this pipeline cannot run operations that return `Result<{T}, {E}>`",
     note = "a policy in the stack may require other types, for example by its classifier or its rule"

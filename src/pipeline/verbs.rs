@@ -1,6 +1,6 @@
 //! The builder's methods, the only place in the pipeline that names individual policies.
 
-use super::layers::{GuardLayer, LimitLayer, RepeatLayer};
+use super::layers::{GuardLayer, RepeatLayer, TimeLimitLayer};
 use super::stack::{EmptyStack, PipelineStack};
 use super::{Pipeline, PipelineBuilder};
 use crate::breaker::ClassifiedCircuitBreaker;
@@ -13,10 +13,13 @@ use crate::timeout::Timeout;
 /// The stack of [`Pipeline::standard`].
 pub type StandardStack<D, C> = PipelineStack<
     PipelineStack<
-        PipelineStack<PipelineStack<EmptyStack, LimitLayer<Timeout>>, RepeatLayer<RetryWhen<D>>>,
+        PipelineStack<
+            PipelineStack<EmptyStack, TimeLimitLayer<Timeout>>,
+            RepeatLayer<RetryWhen<D>>,
+        >,
         GuardLayer<ClassifiedCircuitBreaker<C>>,
     >,
-    LimitLayer<Timeout>,
+    TimeLimitLayer<Timeout>,
 >;
 
 impl Pipeline<EmptyStack> {
@@ -61,8 +64,8 @@ impl<S> PipelineBuilder<S> {
     pub fn timeout(
         self,
         timeout: impl Into<Timeout>,
-    ) -> PipelineBuilder<PipelineStack<S, LimitLayer<Timeout>>> {
-        self.limit(timeout.into())
+    ) -> PipelineBuilder<PipelineStack<S, TimeLimitLayer<Timeout>>> {
+        self.time_limit(timeout.into())
     }
 
     /// Adds a retry of everything below: a [`Retry`](crate::retry::Retry), or a view of it with a
@@ -136,7 +139,7 @@ impl<S> PipelineBuilder<S> {
     /// use mainstay::{pipeline::Pipeline, timeout::Timeout};
     /// # use std::time::Duration;
     ///
-    /// // A timeout does not admit calls, it limits them: `.limit(..)`.
+    /// // A timeout does not admit calls, it limits them: `.time_limit(..)`.
     /// let pipeline = Pipeline::builder().guard(Timeout::new(Duration::from_secs(1)));
     /// ```
     #[must_use]
@@ -164,20 +167,20 @@ impl<S> PipelineBuilder<S> {
         self.push(RepeatLayer(repeat))
     }
 
-    /// Adds a [`Limit`](crate::policy::Limit): a policy that bounds the time of a call.
+    /// Adds a [`TimeLimit`](crate::policy::TimeLimit): a policy that bounds the time of a call.
     ///
     /// ```compile_fail,E0277
     /// use mainstay::{pipeline::Pipeline, retry::Retry};
     ///
     /// // A retry does not bound the time of a call, it runs it again: `.repeat(..)`.
-    /// let pipeline = Pipeline::builder().limit(Retry::builder().build().unwrap());
+    /// let pipeline = Pipeline::builder().time_limit(Retry::builder().build().unwrap());
     /// ```
     #[must_use]
-    pub fn limit<L>(self, limit: L) -> PipelineBuilder<PipelineStack<S, LimitLayer<L>>>
+    pub fn time_limit<L>(self, limit: L) -> PipelineBuilder<PipelineStack<S, TimeLimitLayer<L>>>
     where
-        L: Policy<Kind: Matches<kind::Limit>>,
+        L: Policy<Kind: Matches<kind::TimeLimit>>,
     {
-        self.push(LimitLayer(limit))
+        self.push(TimeLimitLayer(limit))
     }
 
     fn push<L>(self, inner: L) -> PipelineBuilder<PipelineStack<S, L>> {

@@ -164,7 +164,7 @@ impl fmt::Debug for Facts {
             write!(f, " {:?}", self.name)?;
         }
         let durations =
-            [("limit", self.timeout), ("max_wait", self.max_wait), ("window", self.window)];
+            [("timeout", self.timeout), ("max_wait", self.max_wait), ("window", self.window)];
         for (name, duration) in durations {
             if let Some(duration) = duration {
                 write!(f, " {name}={duration:?}")?;

@@ -9,9 +9,10 @@ pub enum Guard {}
 #[derive(Clone, Copy, Debug)]
 pub enum Repeat {}
 
-/// The kind of a policy that limits the duration of its operation; see [`Limit`](super::Limit).
+/// The kind of a policy that limits the duration of its operation; see
+/// [`TimeLimit`](super::TimeLimit).
 #[derive(Clone, Copy, Debug)]
-pub enum Limit {}
+pub enum TimeLimit {}
 
 /// A bound that is satisfied only if the kind equals `Expected`: every type matches itself.
 ///
@@ -22,7 +23,7 @@ pub enum Limit {}
     label = "not of kind `{Expected}`",
     note = "`.guard(..)` takes policies that admit or reject operations, such as circuit breakers",
     note = "`.repeat(..)` takes policies that run an operation again, such as retries",
-    note = "`.limit(..)` takes policies that bound the time of an operation, such as timeouts"
+    note = "`.time_limit(..)` takes policies that bound the time of an operation, such as timeouts"
 )]
 pub trait Matches<Expected> {}
 

@@ -1,4 +1,4 @@
-//! The traits that policies implement: [`Guard`], [`Repeat`] and [`Limit`].
+//! The traits that policies implement: [`Guard`], [`Repeat`] and [`TimeLimit`].
 //!
 //! - A *guard* admits or rejects an operation and records its outcome: circuit breakers, rate
 //!   limiters, bulkheads.
@@ -75,17 +75,17 @@ mod facts;
 mod guard;
 pub(crate) mod guarded;
 pub mod kind;
-mod limit;
 mod name;
 mod repeat;
 mod shared;
+mod time_limit;
 
 pub use context::Context;
 pub use facts::{Facts, RepeatSafety};
 pub use guard::{Admission, Guard, OwnedGuard};
-pub use limit::Limit;
 pub use name::name;
 pub use repeat::{Attempt, OwnedRepeat, Repeat};
+pub use time_limit::TimeLimit;
 
 /// A policy of any kind.
 ///
@@ -93,11 +93,11 @@ pub use repeat::{Attempt, OwnedRepeat, Repeat};
 /// share its policies.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a policy",
-    note = "a policy implements `Policy` and one of `Guard`, `Repeat` and `Limit`"
+    note = "a policy implements `Policy` and one of `Guard`, `Repeat` and `TimeLimit`"
 )]
 pub trait Policy: Send + Sync {
-    /// The kind of policy: [`kind::Guard`], [`kind::Repeat`] or [`kind::Limit`]. It must match the
-    /// trait that the policy implements.
+    /// The kind of policy: [`kind::Guard`], [`kind::Repeat`] or [`kind::TimeLimit`]. It must match
+    /// the trait that the policy implements.
     type Kind;
 
     /// Returns the static description of the policy.

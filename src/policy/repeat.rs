@@ -55,7 +55,7 @@ pub trait Attempt<T, E> {
     type Future: Future<Output = Result<T, Error<E>>>;
 
     /// Starts an attempt.
-    fn begin(&mut self, cx: Context) -> Self::Future;
+    fn start(&mut self, cx: Context) -> Self::Future;
 }
 
 impl<Op, Fut, T, E> Attempt<T, E> for Op
@@ -66,7 +66,7 @@ where
     type Future = Fut;
 
     #[inline]
-    fn begin(&mut self, cx: Context) -> Fut {
+    fn start(&mut self, cx: Context) -> Fut {
         self(cx)
     }
 }

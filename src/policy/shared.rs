@@ -1,7 +1,7 @@
 //! Implementations of the policy traits for `&P` and `Arc<P>`, which forward to `P`.
 
 use super::{
-    Admission, Attempt, Context, Facts, Guard, Limit, OwnedGuard, OwnedRepeat, Policy, Repeat,
+    Admission, Attempt, Context, Facts, Guard, OwnedGuard, OwnedRepeat, Policy, Repeat, TimeLimit,
 };
 use crate::error::{Error, Rejection};
 use crate::sync::PlainArc;
@@ -92,10 +92,10 @@ macro_rules! forward {
             }
         }
 
-        impl<$P: Limit + ?Sized> Limit for $Pointer {
+        impl<$P: TimeLimit + ?Sized> TimeLimit for $Pointer {
             #[inline]
-            fn limit(&self) -> Duration {
-                (**self).limit()
+            fn duration(&self) -> Duration {
+                (**self).duration()
             }
 
             #[inline]

@@ -503,14 +503,14 @@ impl RateLimiter {
     #[must_use]
     pub fn snapshot(&self) -> RateLimiterSnapshot {
         let status = self.peek();
-        let (waiting, queued) = self.0.engine.queued();
+        let (waiters, queued_tokens) = self.0.engine.queued();
         RateLimiterSnapshot {
             quota: self.quota(),
             limit: status.limit(),
             remaining: status.remaining(),
             reset_after: status.reset_after(),
-            waiting,
-            queued,
+            waiters,
+            queued_tokens,
         }
     }
 }

@@ -17,7 +17,7 @@ pub struct RateLimiterSnapshot {
     /// The time after which the limiter is full again if there are no requests.
     pub reset_after: Duration,
     /// The number of waiters.
-    pub waiting: usize,
+    pub waiters: usize,
     /// The tokens that all waiters together wait for.
-    pub queued: u64,
+    pub queued_tokens: u64,
 }

@@ -89,7 +89,7 @@ impl<R, Op, Fut, E> RetryFuture<R, Op, Fut, E> {
         Fut: Future<Output = Result<T, Error<E>>>,
     {
         let state = State::new(retry.config(), cx);
-        let first = op.begin(state.context(retry.config()));
+        let first = op.start(state.context(retry.config()));
         let step = Step::Attempting(first);
         Self { retry, state, last_error: LastError::NONE, op: Some(op), step }
     }
@@ -128,7 +128,7 @@ where
                     ready!(sleep.poll(task));
                     let cx = this.state.context(this.retry.config());
                     let op = this.op.as_mut().expect(COMPLETED);
-                    this.step.set(Step::Attempting(op.begin(cx)));
+                    this.step.set(Step::Attempting(op.start(cx)));
                 }
                 StepProjection::Ended => panic!("{COMPLETED}"),
             }

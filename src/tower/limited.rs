@@ -1,11 +1,11 @@
 //! The service of a limit: calls the inner service with a time limit.
 
 use super::serve::Serve;
-use crate::pipeline::LimitFuture;
-use crate::policy::{Context, Limit};
+use crate::pipeline::TimeLimitFuture;
+use crate::policy::{Context, TimeLimit};
 use std::task::{self, Poll};
 
-/// A [`Limit`] around a service.
+/// A [`TimeLimit`] around a service.
 #[derive(Clone)]
 pub struct LimitService<L, S> {
     pub(super) limit: L,
@@ -14,12 +14,12 @@ pub struct LimitService<L, S> {
 
 impl<L, S, Request> Serve<Request> for LimitService<L, S>
 where
-    L: Limit + Clone,
+    L: TimeLimit + Clone,
     S: Serve<Request>,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = LimitFuture<L, S::Future>;
+    type Future = TimeLimitFuture<L, S::Future>;
 
     #[inline]
     fn poll_ready(&mut self, task: &mut task::Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -28,6 +28,6 @@ where
 
     #[inline]
     fn serve(&mut self, cx: Context, request: Request) -> Self::Future {
-        LimitFuture::new(self.limit.clone(), cx, |cx| self.service.serve(cx, request))
+        TimeLimitFuture::new(self.limit.clone(), cx, |cx| self.service.serve(cx, request))
     }
 }

@@ -54,7 +54,7 @@ where
     type Future = AttemptFuture<S, Request>;
 
     #[inline]
-    fn begin(&mut self, cx: Context) -> Self::Future {
+    fn start(&mut self, cx: Context) -> Self::Future {
         let request = self.request.clone();
         if std::mem::take(&mut self.is_ready) {
             return AttemptFuture::Running(self.service.serve(cx, request));

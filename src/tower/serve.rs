@@ -4,7 +4,7 @@ use super::guarded::GuardService;
 use super::limited::LimitService;
 use super::repeated::RepeatService;
 use crate::error::Error;
-use crate::pipeline::{EmptyStack, GuardLayer, LimitLayer, PipelineStack, RepeatLayer};
+use crate::pipeline::{EmptyStack, GuardLayer, PipelineStack, RepeatLayer, TimeLimitLayer};
 use crate::policy::Context;
 use crate::policy::guarded::OperationFuture;
 use std::future::Future;
@@ -89,7 +89,7 @@ impl<S, R: Clone> Around<S> for RepeatLayer<R> {
     }
 }
 
-impl<S, L: Clone> Around<S> for LimitLayer<L> {
+impl<S, L: Clone> Around<S> for TimeLimitLayer<L> {
     type Service = LimitService<L, S>;
 
     fn around(&self, service: S) -> Self::Service {

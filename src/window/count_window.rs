@@ -58,7 +58,7 @@ impl CountWindow {
     #[inline]
     pub(super) fn record(&self, generation: WindowGeneration, sample: Sample) -> bool {
         let full = PackedCounts::empty(generation).0.wrapping_add(self.all_successes);
-        if sample == Sample::OK && self.counts.load(Relaxed) == full {
+        if sample == Sample::SUCCESS && self.counts.load(Relaxed) == full {
             return true;
         }
         self.record_in_slot(generation, sample)
@@ -138,7 +138,7 @@ impl CountWindow {
         for slot in &self.slots[..successes as usize] {
             // Ordering: release, as in `replace`; a swap, so that it is ordered after the write of
             // a late thread.
-            slot.swap(Slot::new(generation, Sample::OK).0, Release);
+            slot.swap(Slot::new(generation, Sample::SUCCESS).0, Release);
         }
     }
 

@@ -25,7 +25,7 @@ fn counts_agree_with_the_slots() {
     loom::model(|| {
         let window = Arc::new(CountWindow::new(1));
         window.record(OLD, Sample::SLOW);
-        let threads = [Sample::FAILED, Sample::OK].map(|sample| {
+        let threads = [Sample::FAILED, Sample::SUCCESS].map(|sample| {
             let window = window.clone();
             thread::spawn(move || window.record(OLD, sample))
         });
@@ -50,7 +50,7 @@ fn a_late_sample_does_not_reach_the_next_generation() {
         let new = OLD.next();
         window.reset(new);
         assert!(window.record(new, Sample::SLOW));
-        assert!(window.record(new, Sample::OK));
+        assert!(window.record(new, Sample::SUCCESS));
         late.join().unwrap();
         assert_eq!(window.counts(), window.recount(new));
         assert_eq!(window.counts().failed, 0);
@@ -63,7 +63,7 @@ fn rotation_counts_each_sample_once() {
     loom::model(|| {
         let window = two_buckets();
         window.record(OLD, at(0), Sample::SLOW_AND_FAILED);
-        let threads = [Sample::FAILED, Sample::OK].map(|sample| {
+        let threads = [Sample::FAILED, Sample::SUCCESS].map(|sample| {
             let window = window.clone();
             thread::spawn(move || window.record(OLD, at(2), sample))
         });
@@ -82,7 +82,7 @@ fn a_sample_that_is_one_lap_late_is_counted_at_most_once() {
         let window = two_buckets();
         let early = {
             let window = window.clone();
-            thread::spawn(move || window.record(OLD, at(1), Sample::OK))
+            thread::spawn(move || window.record(OLD, at(1), Sample::SUCCESS))
         };
         assert!(window.record(OLD, at(3), Sample::FAILED));
         assert!(early.join().unwrap());
@@ -96,14 +96,14 @@ fn a_sample_that_is_one_lap_late_is_counted_at_most_once() {
 fn a_late_sample_does_not_reach_the_next_generation_of_a_time_window() {
     loom::model(|| {
         let window = two_buckets();
-        window.record(OLD, at(0), Sample::OK);
+        window.record(OLD, at(0), Sample::SUCCESS);
         let late = {
             let window = window.clone();
             thread::spawn(move || window.record(OLD, at(0), Sample::FAILED))
         };
         let new = OLD.next();
         window.reset(new, at(0));
-        assert!(window.record(new, at(0), Sample::OK));
+        assert!(window.record(new, at(0), Sample::SUCCESS));
         late.join().unwrap();
         assert_eq!(window.counts(at(0)), WindowCounts { total: 1, failed: 0, slow: 0 });
     });
@@ -114,10 +114,10 @@ fn a_late_sample_does_not_reach_the_next_generation_of_a_time_window() {
 fn a_success_concurrent_with_the_first_failure_is_counted() {
     loom::model(|| {
         let window = Arc::new(SparseWindow::new(3));
-        window.record(OLD, Sample::OK);
+        window.record(OLD, Sample::SUCCESS);
         let other = {
             let window = window.clone();
-            thread::spawn(move || window.record(OLD, Sample::OK))
+            thread::spawn(move || window.record(OLD, Sample::SUCCESS))
         };
         assert!(window.record(OLD, Sample::FAILED));
         assert!(other.join().unwrap());
@@ -139,7 +139,7 @@ fn a_late_sample_does_not_reach_the_next_count_window() {
         };
         let new = OLD.next();
         window.reset(new);
-        assert!(window.record(new, Sample::OK));
+        assert!(window.record(new, Sample::SUCCESS));
         assert!(window.record(new, Sample::SLOW));
         late.join().unwrap();
         assert_eq!(window.counts(), window.recount(new));

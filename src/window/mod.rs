@@ -13,7 +13,7 @@
 //! let clock = Clock::system();
 //! let window = Window::count_window(3)?;
 //! let generation = WindowGeneration::FIRST;
-//! for sample in [Sample::FAILED, Sample::OK, Sample::OK, Sample::OK] {
+//! for sample in [Sample::FAILED, Sample::SUCCESS, Sample::SUCCESS, Sample::SUCCESS] {
 //!     window.record(generation, clock.now(), sample);
 //! }
 //! let counts = window.counts(clock.now());
@@ -182,8 +182,8 @@ impl Window {
     #[inline]
     pub(crate) fn try_record_success(&self, generation: WindowGeneration) -> bool {
         match &self.kind {
-            Kind::Count(window) => window.record(generation, Sample::OK),
-            Kind::Sparse(window) => window.record(generation, Sample::OK),
+            Kind::Count(window) => window.record(generation, Sample::SUCCESS),
+            Kind::Sparse(window) => window.record(generation, Sample::SUCCESS),
             Kind::Time(_) => false,
         }
     }
@@ -245,7 +245,7 @@ impl Window {
     /// let (old, new) = (WindowGeneration::FIRST, WindowGeneration::FIRST.next());
     /// window.reset(new, clock.now());
     /// assert!(!window.record(old, clock.now(), Sample::FAILED)); // too late
-    /// assert!(window.record(new, clock.now(), Sample::OK));
+    /// assert!(window.record(new, clock.now(), Sample::SUCCESS));
     /// # Ok::<(), mainstay::error::ConfigError>(())
     /// ```
     pub fn reset(&self, generation: WindowGeneration, now: Instant) {

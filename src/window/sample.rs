@@ -13,7 +13,7 @@ pub struct Sample {
 
 impl Sample {
     /// A fast success.
-    pub const OK: Self = Self { failed: false, slow: false };
+    pub const SUCCESS: Self = Self { failed: false, slow: false };
     /// A fast failure.
     pub const FAILED: Self = Self { failed: true, slow: false };
     /// A slow success.

@@ -67,7 +67,8 @@ impl SparseWindow {
         // Ordering: acquire, pairs with the release in `fill`: a thread that reads FULL also reads
         // the window as it was filled.
         let word = self.word.load(Acquire);
-        word == all_successes && sample == Sample::OK || self.record_in(word, generation, sample)
+        word == all_successes && sample == Sample::SUCCESS
+            || self.record_in(word, generation, sample)
     }
 
     #[inline(never)]
@@ -77,7 +78,7 @@ impl SparseWindow {
                 return false;
             }
             match word >> STATE {
-                SPARSE if sample == Sample::OK => {
+                SPARSE if sample == Sample::SUCCESS => {
                     if successes_of(word) == self.calls {
                         return true;
                     }
@@ -164,7 +165,7 @@ mod tests {
                     dense.reset(generation);
                     prop_assert!(!sparse.record(late, Sample::FAILED));
                 } else {
-                    let sample = [Sample::OK, Sample::FAILED, Sample::SLOW][usize::from(kind)];
+                    let sample = [Sample::SUCCESS, Sample::FAILED, Sample::SLOW][usize::from(kind)];
                     prop_assert!(sparse.record(generation, sample));
                     prop_assert!(dense.record(generation, sample));
                 }

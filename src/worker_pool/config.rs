@@ -7,7 +7,7 @@ use super::queue::codel::CoDel;
 use super::queue::priority_queue::PriorityQueue;
 use super::queue::wait_times::WaitTimes;
 use super::shared::Shared;
-use super::shutdown::Shutdown;
+use super::shutdown::WorkerPoolShutdown;
 use super::stats::Stats;
 use super::workers;
 use super::workers::pool_id::PoolId;
@@ -170,7 +170,7 @@ pub(crate) struct Config {
     pub(crate) on_thread_start: Option<ThreadHook>,
     pub(crate) on_thread_stop: Option<ThreadHook>,
     pub(crate) on_panic: Option<PanicHook>,
-    pub(crate) on_drop: Shutdown,
+    pub(crate) on_drop: WorkerPoolShutdown,
 }
 
 impl Default for WorkerPoolBuilder {
@@ -189,7 +189,7 @@ impl Default for WorkerPoolBuilder {
                 on_thread_start: None,
                 on_thread_stop: None,
                 on_panic: None,
-                on_drop: Shutdown::drain(),
+                on_drop: WorkerPoolShutdown::drain(),
             },
             clock: Clock::system(),
             observer: None,
@@ -303,9 +303,9 @@ impl WorkerPoolBuilder {
         self
     }
 
-    /// Sets how the pool shuts down when its last handle is dropped. Default: [`Shutdown::drain`],
-    /// so that no accepted job is lost.
-    pub fn on_drop(mut self, shutdown: Shutdown) -> Self {
+    /// Sets how the pool shuts down when its last handle is dropped. Default:
+    /// [`WorkerPoolShutdown::drain`], so that no accepted job is lost.
+    pub fn on_drop(mut self, shutdown: WorkerPoolShutdown) -> Self {
         self.config.on_drop = shutdown;
         self
     }
@@ -410,7 +410,7 @@ mod tests {
         let WorkerPoolBuilder { name, queue_capacity, codel, priorities, config, .. } =
             WorkerPoolBuilder::default();
         assert!(codel.is_none() && !priorities);
-        assert_eq!(config.on_drop, Shutdown::drain());
+        assert_eq!(config.on_drop, WorkerPoolShutdown::drain());
         for (setting, default) in [
             ("name", format!("`{name}`")),
             ("workers", "the number of processors".to_owned()),

@@ -11,10 +11,10 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 ///
 /// ```
 /// use mainstay::error::Reason;
-/// use mainstay::worker_pool::{Shutdown, WorkerPool};
+/// use mainstay::worker_pool::{WorkerPoolShutdown, WorkerPool};
 ///
 /// let pool = WorkerPool::new();
-/// pool.shutdown(Shutdown::drain());
+/// pool.shutdown(WorkerPoolShutdown::drain());
 /// let error = pool.try_submit(|| println!("hello")).unwrap_err();
 /// assert_eq!(error.reason(), Reason::ShutDown);
 /// let job = error.into_job();
@@ -83,7 +83,7 @@ pub enum JobError {
     /// The queue was full, or the job was evicted from it to make room for a newer one.
     QueueFull,
     /// The pool was shut down before the job began.
-    Shutdown,
+    ShutDown,
 }
 
 impl JobError {
@@ -94,7 +94,7 @@ impl JobError {
             Self::Expired => Some(Reason::QueueTimeout),
             Self::Shed => Some(Reason::Shed),
             Self::QueueFull => Some(Reason::QueueFull),
-            Self::Shutdown => Some(Reason::ShutDown),
+            Self::ShutDown => Some(Reason::ShutDown),
         }
     }
 }
@@ -107,7 +107,7 @@ impl fmt::Display for JobError {
             Self::Expired => f.write_str("the job's deadline passed before it began"),
             Self::Shed => f.write_str("the job was shed under overload"),
             Self::QueueFull => f.write_str("there was no room in the queue for the job"),
-            Self::Shutdown => f.write_str("the pool was shut down before the job began"),
+            Self::ShutDown => f.write_str("the pool was shut down before the job began"),
         }
     }
 }

@@ -144,9 +144,9 @@ pub use error::{JobError, JobPanic, SubmitError};
 pub use handle::JobHandle;
 pub use inline::map::WorkerPoolMap;
 pub use inline::scope::WorkerPoolScope;
-pub use shutdown::{QueuedJob, Shutdown, ShutdownReport};
+pub use shutdown::{QueuedJob, WorkerPoolShutdown, WorkerPoolShutdownReport};
 pub use snapshot::WorkerPoolSnapshot;
-pub use submit::{CallFuture, JobPriority, SpawnFuture, SubmitFuture, Submitter};
+pub use submit::{CallFuture, JobPriority, SpawnFuture, SubmitFuture, WorkerPoolSubmitter};
 
 use crate::error::ConfigError;
 use crate::sync::PlainArc;
@@ -180,8 +180,8 @@ impl WorkerPool {
     }
 
     #[inline(always)]
-    fn submitter(&self) -> Submitter<'_> {
-        Submitter::new(&self.shared)
+    fn submitter(&self) -> WorkerPoolSubmitter<'_> {
+        WorkerPoolSubmitter::new(&self.shared)
     }
 
     /// Returns a view of the pool whose jobs have a priority, if the pool has
@@ -193,7 +193,7 @@ impl WorkerPool {
     /// pool.priority(JobPriority::Low).try_submit(|| println!("clean up")).unwrap();
     /// ```
     #[must_use]
-    pub fn priority(&self, priority: JobPriority) -> Submitter<'_> {
+    pub fn priority(&self, priority: JobPriority) -> WorkerPoolSubmitter<'_> {
         self.submitter().priority(priority)
     }
 
@@ -206,7 +206,7 @@ impl WorkerPool {
     /// assert_eq!(in_time.call_blocking(|| 6 * 7).unwrap(), 42);
     /// ```
     #[must_use]
-    pub fn start_timeout(&self, timeout: Duration) -> Submitter<'_> {
+    pub fn start_timeout(&self, timeout: Duration) -> WorkerPoolSubmitter<'_> {
         self.submitter().start_timeout(timeout)
     }
 
@@ -220,7 +220,7 @@ impl WorkerPool {
     /// assert_eq!(pool.start_deadline(deadline).call_blocking(|| 6 * 7).unwrap(), 42);
     /// ```
     #[must_use]
-    pub fn start_deadline(&self, deadline: Deadline) -> Submitter<'_> {
+    pub fn start_deadline(&self, deadline: Deadline) -> WorkerPoolSubmitter<'_> {
         self.submitter().start_deadline(deadline)
     }
 
@@ -497,7 +497,7 @@ impl WorkerPool {
     /// Shuts the pool down: no further job is accepted, and queued jobs are run or returned in the
     /// report. Waits until the workers have ended or the timeout has passed; on a worker of the
     /// pool it does not wait. Can be called again with another timeout.
-    pub fn shutdown(&self, shutdown: Shutdown) -> ShutdownReport {
+    pub fn shutdown(&self, shutdown: WorkerPoolShutdown) -> WorkerPoolShutdownReport {
         shutdown::shut_down(&self.shared, shutdown)
     }
 

@@ -62,7 +62,7 @@ impl From<DiscardReason> for JobError {
             DiscardReason::Expired => Self::Expired,
             DiscardReason::Shed => Self::Shed,
             DiscardReason::QueueFull => Self::QueueFull,
-            DiscardReason::ShutDown => Self::Shutdown,
+            DiscardReason::ShutDown => Self::ShutDown,
             DiscardReason::Dropped => Self::Cancelled,
         }
     }

@@ -18,17 +18,17 @@ use std::time::Duration;
 /// How to shut a pool down.
 ///
 /// ```
-/// use mainstay::worker_pool::{Shutdown, WorkerPool};
+/// use mainstay::worker_pool::{WorkerPoolShutdown, WorkerPool};
 /// use std::time::Duration;
 ///
 /// let pool = WorkerPool::new();
 /// pool.try_submit(|| println!("the last job"))?;
-/// let report = pool.shutdown(Shutdown::drain().timeout(Duration::from_secs(5)));
-/// assert_eq!((report.completed, report.running, report.jobs.len()), (1, 0, 0));
+/// let report = pool.shutdown(WorkerPoolShutdown::drain().timeout(Duration::from_secs(5)));
+/// assert_eq!((report.completed, report.running, report.unrun_jobs.len()), (1, 0, 0));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shutdown {
+pub struct WorkerPoolShutdown {
     queued_jobs: QueuedJobs,
     timeout: Option<Duration>,
 }
@@ -39,7 +39,7 @@ enum QueuedJobs {
     HandBack,
 }
 
-impl Shutdown {
+impl WorkerPoolShutdown {
     /// Runs the queued jobs and waits for them.
     #[must_use]
     pub const fn drain() -> Self {
@@ -66,7 +66,7 @@ impl Shutdown {
 /// A report on the jobs of a pool that was [shut down](super::WorkerPool::shutdown).
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct ShutdownReport {
+pub struct WorkerPoolShutdownReport {
     /// The number of jobs that returned, since the pool was built.
     pub completed: u64,
     /// The number of jobs that panicked, since the pool was built.
@@ -77,11 +77,11 @@ pub struct ShutdownReport {
     /// drains the pool, because it cannot wait.
     pub queued: usize,
     /// The number of queued jobs that have a handle and will not be run. Their handles have
-    /// received [`JobError::Shutdown`](super::JobError::Shutdown). Includes items of maps.
+    /// received [`JobError::ShutDown`](super::JobError::ShutDown). Includes items of maps.
     pub cancelled: usize,
     /// The queued jobs that have no handle. They run only if the caller [runs](QueuedJob::run)
     /// them.
-    pub jobs: Vec<QueuedJob>,
+    pub unrun_jobs: Vec<QueuedJob>,
 }
 
 /// A queued job without a handle that a shutdown returned.
@@ -120,7 +120,10 @@ impl fmt::Debug for QueuedJob {
 }
 
 /// Implements [`WorkerPool::shutdown`](super::WorkerPool::shutdown).
-pub(crate) fn shut_down(pool: &PlainArc<Shared>, shutdown: Shutdown) -> ShutdownReport {
+pub(crate) fn shut_down(
+    pool: &PlainArc<Shared>,
+    shutdown: WorkerPoolShutdown,
+) -> WorkerPoolShutdownReport {
     if pool.queue.close() {
         pool.emit(PoolEvent::ShutDown);
     }
@@ -140,7 +143,7 @@ pub(crate) fn shut_down(pool: &PlainArc<Shared>, shutdown: Shutdown) -> Shutdown
     }
     let WorkerPoolSnapshot { completed, panicked, running, queued, .. } =
         WorkerPoolSnapshot::of(pool);
-    ShutdownReport { completed, panicked, running, queued, cancelled, jobs }
+    WorkerPoolShutdownReport { completed, panicked, running, queued, cancelled, unrun_jobs: jobs }
 }
 
 /// Waits until all threads have ended. Returns `false` if they did not end in time.

@@ -84,14 +84,14 @@ fn calls_wait_for_a_limiter_in_order_and_hold_nothing_when_dropped() {
     // It would be admitted after four seconds, and may wait for three.
     assert!(matches!(poll(fourth.as_mut()), Poll::Ready(Err(Error::Rejected(_)))));
     drop(fourth);
-    assert_eq!((limiter.snapshot().waiting, strict.reserved.get()), (3, 3));
+    assert_eq!((limiter.snapshot().waiters, strict.reserved.get()), (3, 3));
     drop(second);
-    assert_eq!((limiter.snapshot().waiting, strict.reserved.get()), (2, 2));
+    assert_eq!((limiter.snapshot().waiters, strict.reserved.get()), (2, 2));
     time.advance(SECOND);
     assert_eq!((poll(third.as_mut()), poll(first.as_mut())), (Poll::Pending, Poll::Ready(Ok(1))));
     time.advance(SECOND);
     assert_eq!(poll(third.as_mut()), Poll::Ready(Ok(3)));
-    assert_eq!((limiter.snapshot().waiting, strict.reserved.get()), (0, 0));
+    assert_eq!((limiter.snapshot().waiters, strict.reserved.get()), (0, 0));
     assert_eq!(rejections.load(Ordering::Relaxed), 1, "a call that waits is not a rejection");
 }
 
@@ -229,7 +229,8 @@ fn a_wait_for_admission_does_not_make_a_call_slow() {
     assert_eq!((counts.total, counts.slow, gate.permits()), (1, 0, 0));
 }
 
-/// tower's own middleware changes the error type to `Box<dyn Error>`, inside and outside of a pipeline.
+/// tower's own middleware changes the error type to `Box<dyn Error>`, inside and outside of a
+/// pipeline.
 #[tokio::test]
 async fn a_retry_and_a_breaker_work_between_layers_that_box_their_errors() {
     use tower::{BoxError, ServiceBuilder};

@@ -3,7 +3,7 @@
 
 use super::{Hold, pool};
 use mainstay::error::Reason;
-use mainstay::worker_pool::{JobHandle, Shutdown, WorkerPool};
+use mainstay::worker_pool::{JobHandle, WorkerPool, WorkerPoolShutdown};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 
@@ -23,7 +23,7 @@ fn a_job_may_spawn_and_join_any_number_of_jobs() {
         (0..5_000).map(|_| inner.try_spawn(|| 1).unwrap().join_blocking().unwrap()).sum::<u32>()
     });
     assert_eq!(sum.unwrap(), 5_000);
-    assert_eq!(pool.shutdown(Shutdown::drain()).completed, 5_001);
+    assert_eq!(pool.shutdown(WorkerPoolShutdown::drain()).completed, 5_001);
 }
 
 #[test]
@@ -78,6 +78,6 @@ fn jobs_keep_their_order_when_cancelled_ones_make_room() {
     }
     assert_eq!(pool.try_submit(|| ()).unwrap_err().reason(), Reason::QueueFull);
     hold.release();
-    pool.shutdown(Shutdown::drain());
+    pool.shutdown(WorkerPoolShutdown::drain());
     assert_eq!(ran.try_iter().collect::<Vec<_>>(), [1, 3, 5, 6, 7, 8]);
 }

@@ -2,7 +2,7 @@
 
 use super::{Bomb, Hold, pool, quiet_panic, wait_until};
 use mainstay::time::ManualClock;
-use mainstay::worker_pool::{Shutdown, WorkerPool};
+use mainstay::worker_pool::{WorkerPool, WorkerPoolShutdown};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,7 +20,7 @@ fn the_snapshot_adds_up() {
         })
         .unwrap();
     }
-    pool.shutdown(Shutdown::drain());
+    pool.shutdown(WorkerPoolShutdown::drain());
     let snapshot = pool.snapshot();
     let counts = (snapshot.completed, snapshot.panicked, snapshot.queued, snapshot.running);
     assert_eq!(counts, (1800, 200, 0, 0));
@@ -87,7 +87,7 @@ fn jobs_of_scopes_and_maps_are_counted_once() {
         inner.map(0..3, item).count()
     })
     .unwrap();
-    pool.shutdown(Shutdown::drain());
+    pool.shutdown(WorkerPoolShutdown::drain());
     // Completed: the hold, the scope's second job, two items, and the call.
     assert_eq!(counts(&pool), (5, 2, 0, 0));
     assert_eq!((pool.snapshot().running, panics.load(Ordering::Relaxed)), (0, 2));
@@ -104,13 +104,13 @@ fn jobs_handed_back_are_counted_when_they_end() {
     }
     // Its ticket stays in the queue.
     pool.scope(|scope| scope.spawn(|| ()));
-    let mut report = pool.shutdown(Shutdown::cancel().timeout(Duration::ZERO));
+    let mut report = pool.shutdown(WorkerPoolShutdown::cancel().timeout(Duration::ZERO));
     assert_eq!(pool.snapshot().cancelled, 0);
-    report.jobs.remove(0).run();
+    report.unrun_jobs.remove(0).run();
     // Two captures panic.
     drop(report);
     hold.release();
-    pool.shutdown(Shutdown::drain());
+    pool.shutdown(WorkerPoolShutdown::drain());
     let snapshot = pool.snapshot();
     assert_eq!((snapshot.completed, snapshot.cancelled, snapshot.panicked), (3, 3, 2));
 }

@@ -4,8 +4,8 @@ use super::{Hold, pool};
 use futures::executor::block_on;
 use mainstay::time::{Deadline, ManualClock};
 use mainstay::worker_pool::{
-    JobError, JobHandle, Shutdown, ShutdownReport, SubmitError, Submitter, WorkerPool,
-    WorkerPoolSnapshot,
+    JobError, JobHandle, SubmitError, WorkerPool, WorkerPoolShutdown, WorkerPoolShutdownReport,
+    WorkerPoolSnapshot, WorkerPoolSubmitter,
 };
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
@@ -67,7 +67,7 @@ fn a_job_whose_deadline_has_passed_is_not_run() {
     assert!(matches!(at_deadline.join_blocking(), Err(JobError::Expired)));
     assert_eq!(in_time.join_blocking().unwrap(), "in time");
     assert_eq!(unlimited.join_blocking().unwrap(), "unlimited");
-    pool.shutdown(Shutdown::drain());
+    pool.shutdown(WorkerPoolShutdown::drain());
     let snapshot = pool.snapshot();
     assert_eq!((snapshot.expired, snapshot.completed), (2, 3));
 }
@@ -85,7 +85,7 @@ fn a_worker_that_joins_a_job_after_its_deadline_does_not_run_it() {
         (in_time, late.join_blocking())
     });
     assert!(matches!(joined, Ok((Ok(1), Err(JobError::Expired)))), "{joined:?}");
-    pool.shutdown(Shutdown::drain());
+    pool.shutdown(WorkerPoolShutdown::drain());
     let snapshot = pool.snapshot();
     assert_eq!((snapshot.completed, snapshot.expired), (2, 1), "each job is counted once");
 }
@@ -95,9 +95,9 @@ fn public_types_can_be_sent_shared_and_used_after_a_panic() {
     fn check<T: Send + Sync + UnwindSafe + RefUnwindSafe>() {}
     check::<WorkerPool>();
     check::<WorkerPoolSnapshot>();
-    check::<Submitter<'static>>();
-    check::<Shutdown>();
-    check::<ShutdownReport>();
+    check::<WorkerPoolSubmitter<'static>>();
+    check::<WorkerPoolShutdown>();
+    check::<WorkerPoolShutdownReport>();
     check::<JobError>();
     check::<JobHandle<u32>>();
     check::<SubmitError<u32>>();

@@ -1,7 +1,7 @@
 //! Scopes and maps, whose jobs the waiting thread may run itself.
 
 use super::{LONG, pool, quiet_panic};
-use mainstay::worker_pool::{JobError, Shutdown};
+use mainstay::worker_pool::{JobError, WorkerPoolShutdown};
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -72,7 +72,7 @@ fn a_scope_waits_for_all_jobs_before_it_panics() {
 #[test]
 fn a_scope_runs_its_jobs_after_a_shutdown() {
     let pool = pool(2, 1);
-    pool.shutdown(Shutdown::cancel());
+    pool.shutdown(WorkerPoolShutdown::cancel());
     let mut sum = 0;
     pool.scope(|scope| scope.spawn(|| sum = 7));
     assert_eq!(sum, 7);
@@ -124,8 +124,8 @@ fn a_map_yields_an_error_for_an_item_that_gave_no_result() {
     let mut half_taken = pool.map(0..1000, |number| number);
     assert_eq!(half_taken.next().unwrap().unwrap(), 0);
     drop(half_taken);
-    pool.shutdown(Shutdown::drain());
-    assert!(matches!(pool.map([1], |number| number).next(), Some(Err(JobError::Shutdown))));
+    pool.shutdown(WorkerPoolShutdown::drain());
+    assert!(matches!(pool.map([1], |number| number).next(), Some(Err(JobError::ShutDown))));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::{Hold, pool};
 use mainstay::error::Reason;
 use mainstay::event::Event;
 use mainstay::time::ManualClock;
-use mainstay::worker_pool::{JobError, JobPriority, OverflowRule, Shutdown, WorkerPool};
+use mainstay::worker_pool::{JobError, JobPriority, OverflowRule, WorkerPool, WorkerPoolShutdown};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -14,8 +14,8 @@ fn pool_with(rule: OverflowRule) -> WorkerPool {
     WorkerPool::builder().workers(1).queue_capacity(2).when_full(rule).build().unwrap()
 }
 
-/// Executes jobs 0, 1 and 2 while the worker is occupied and the queue has two places. Returns which
-/// were accepted and, in order, which ran; a job that ran on the calling thread is 10 more.
+/// Executes jobs 0, 1 and 2 while the worker is occupied and the queue has two places. Returns
+/// which were accepted and, in order, which ran; a job that ran on the calling thread is 10 more.
 fn execute_three(rule: OverflowRule) -> (Vec<bool>, Vec<u32>) {
     let pool = pool_with(rule);
     let hold = Hold::one(&pool);
@@ -31,7 +31,7 @@ fn execute_three(rule: OverflowRule) -> (Vec<bool>, Vec<u32>) {
     });
     let accepted = accepted.collect();
     hold.release();
-    pool.shutdown(Shutdown::drain());
+    pool.shutdown(WorkerPoolShutdown::drain());
     (accepted, ran.try_iter().collect())
 }
 
@@ -57,7 +57,7 @@ fn the_block_rule_waits_until_the_queue_is_not_full() {
         scope.spawn(|| execute(2));
         hold.release();
     });
-    pool.shutdown(Shutdown::drain());
+    pool.shutdown(WorkerPoolShutdown::drain());
     assert_eq!(ran.try_iter().collect::<Vec<_>>(), [0, 1, 2]);
 }
 
@@ -126,11 +126,11 @@ fn a_standing_queue_is_shed() {
     time.advance(ms(20));
     hold.release();
     let ran: Vec<bool> = jobs.into_iter().map(|job| job.join_blocking().is_ok()).collect();
-    // They leave the queue after 20, 40, … ms: above the target for 100 ms since the first. The last
-    // leaves the queue empty.
+    // They leave the queue after 20, 40, … ms: above the target for 100 ms since the first. The
+    // last leaves the queue empty.
     let expected = [true, true, true, true, true, false, false, false, false, false, false, true];
     assert_eq!(ran, expected);
-    pool.shutdown(Shutdown::drain());
+    pool.shutdown(WorkerPoolShutdown::drain());
     assert_eq!(pool.snapshot().shed, 6);
     assert_eq!(*events.lock().unwrap(), [("overloaded", 1), ("recovered", 1), ("shut_down", 1)]);
 }
@@ -148,7 +148,7 @@ fn urgent_jobs_run_first_and_low_ones_do_not_starve() {
         }
     }
     hold.release();
-    pool.shutdown(Shutdown::drain());
+    pool.shutdown(WorkerPoolShutdown::drain());
     let order = order.lock().unwrap();
     let first = |priority| order.iter().position(|ran| *ran == priority).unwrap();
     assert_eq!(order.len(), 96);
@@ -164,7 +164,7 @@ fn a_worker_that_may_block_runs_the_job_instead() {
         let pool = pool.build().unwrap();
         let inner = pool.clone();
         pool.call_blocking(move || (0..10).for_each(|_| inner.execute(|| ()).unwrap())).unwrap();
-        assert_eq!(pool.shutdown(Shutdown::drain()).completed, 11);
+        assert_eq!(pool.shutdown(WorkerPoolShutdown::drain()).completed, 11);
     }
 }
 

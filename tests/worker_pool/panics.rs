@@ -3,7 +3,7 @@
 use super::{Bomb, CountingWaker, Hold, LONG, pool, quiet_panic, wait_until};
 use mainstay::event::Event;
 use mainstay::time::{Clock, TimeSource};
-use mainstay::worker_pool::{JobError, JobPriority, Shutdown, WorkerPool};
+use mainstay::worker_pool::{JobError, JobPriority, WorkerPool, WorkerPoolShutdown};
 use std::any::Any;
 use std::future::Future;
 use std::panic::resume_unwind;
@@ -44,7 +44,7 @@ fn a_panic_ends_the_job_and_not_the_worker() {
     });
     assert!(matches!(capture_of_spawned, Err(JobError::Panicked(_))));
     assert_eq!(pool.call_blocking(|| 5).unwrap(), 5, "the worker is alive");
-    let report = pool.shutdown(Shutdown::drain());
+    let report = pool.shutdown(WorkerPoolShutdown::drain());
     assert_eq!((report.completed, report.panicked), (1, 6));
     assert_eq!(payloads.lock().unwrap()[..2], [Some("first"), Some("second")]);
 }
@@ -93,8 +93,8 @@ fn a_waker_that_panics_does_not_keep_others_from_learning_of_the_shutdown() {
     let woken = Arc::new(CountingWaker::default());
     let mut second = Box::pin(low.submit(|| ()));
     assert!(second.as_mut().poll(&mut Context::from_waker(&woken.clone().into())).is_pending());
-    let report = pool.shutdown(Shutdown::cancel().timeout(Duration::ZERO));
-    assert_eq!((report.running, report.jobs.len()), (1, 2));
+    let report = pool.shutdown(WorkerPoolShutdown::cancel().timeout(Duration::ZERO));
+    assert_eq!((report.running, report.unrun_jobs.len()), (1, 2));
     assert_eq!(woken.count(), 1);
     hold.release();
 }

@@ -1,7 +1,7 @@
 //! Shutting down: draining, handing back, timeouts, dropping the last handle.
 
 use super::{Hold, LONG, pool};
-use mainstay::worker_pool::{JobError, Shutdown, WorkerPool};
+use mainstay::worker_pool::{JobError, WorkerPool, WorkerPoolShutdown};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
@@ -11,14 +11,14 @@ use std::time::Duration;
 fn draining_runs_all_queued_jobs() {
     let pool = pool(2, 256);
     let handles: Vec<_> = (0..200).map(|number| pool.try_spawn(move || number).unwrap()).collect();
-    let report = pool.shutdown(Shutdown::drain());
-    assert_eq!((report.completed, report.running, report.jobs.len()), (200, 0, 0));
+    let report = pool.shutdown(WorkerPoolShutdown::drain());
+    assert_eq!((report.completed, report.running, report.unrun_jobs.len()), (200, 0, 0));
     for (number, job) in handles.into_iter().enumerate() {
         assert_eq!(job.join_blocking().unwrap(), number);
     }
     assert!(pool.is_shut_down());
     assert_eq!(pool.snapshot().workers, 0);
-    assert_eq!(pool.shutdown(Shutdown::drain()).completed, 200, "a second call");
+    assert_eq!(pool.shutdown(WorkerPoolShutdown::drain()).completed, 200, "a second call");
 }
 
 #[test]
@@ -35,17 +35,17 @@ fn jobs_without_a_handle_are_handed_back_and_handles_end() {
     }
     let [spawned, cancelled] = [1, 2].map(|number| pool.try_spawn(move || number).unwrap());
     assert!(cancelled.cancel());
-    let mut report = pool.shutdown(Shutdown::cancel().timeout(Duration::ZERO));
-    let counts = (report.completed, report.running, report.cancelled, report.jobs.len());
+    let mut report = pool.shutdown(WorkerPoolShutdown::cancel().timeout(Duration::ZERO));
+    let counts = (report.completed, report.running, report.cancelled, report.unrun_jobs.len());
     assert_eq!(counts, (0, 1, 1, 2));
-    assert!(matches!(spawned.join_blocking(), Err(JobError::Shutdown)));
+    assert!(matches!(spawned.join_blocking(), Err(JobError::ShutDown)));
     assert!(matches!(cancelled.join_blocking(), Err(JobError::Cancelled)));
-    report.jobs.remove(0).run();
+    report.unrun_jobs.remove(0).run();
     drop(report);
     assert_eq!(Arc::strong_count(&ran), 1, "the other job was dropped");
     assert_eq!(ran.load(Ordering::Relaxed), 1);
     hold.release();
-    let report = pool.shutdown(Shutdown::drain());
+    let report = pool.shutdown(WorkerPoolShutdown::drain());
     assert_eq!((report.completed, report.running), (2, 0));
 }
 
@@ -54,11 +54,11 @@ fn draining_ends_at_its_timeout() {
     let pool = pool(1, 16);
     let hold = Hold::one(&pool);
     let job = pool.try_spawn(|| ()).unwrap();
-    let report = pool.shutdown(Shutdown::drain().timeout(Duration::from_millis(5)));
-    assert_eq!((report.running, report.cancelled, report.jobs.len()), (1, 1, 0));
-    assert!(matches!(job.join_blocking(), Err(JobError::Shutdown)));
+    let report = pool.shutdown(WorkerPoolShutdown::drain().timeout(Duration::from_millis(5)));
+    assert_eq!((report.running, report.cancelled, report.unrun_jobs.len()), (1, 1, 0));
+    assert!(matches!(job.join_blocking(), Err(JobError::ShutDown)));
     hold.release();
-    assert_eq!(pool.shutdown(Shutdown::drain()).running, 0);
+    assert_eq!(pool.shutdown(WorkerPoolShutdown::drain()).running, 0);
 }
 
 #[test]
@@ -66,11 +66,11 @@ fn a_worker_can_shut_its_pool_down() {
     let pool = pool(2, 16);
     let inner = pool.clone();
     let report = pool.call_blocking(move || {
-        let report = inner.shutdown(Shutdown::drain());
-        (report.running, report.jobs.len())
+        let report = inner.shutdown(WorkerPoolShutdown::drain());
+        (report.running, report.unrun_jobs.len())
     });
     assert_eq!(report.unwrap(), (1, 0));
-    assert_eq!(pool.shutdown(Shutdown::drain()).running, 0);
+    assert_eq!(pool.shutdown(WorkerPoolShutdown::drain()).running, 0);
 }
 
 #[test]
@@ -93,13 +93,13 @@ fn dropping_the_last_handle_shuts_the_pool_down() {
 
     let cancelling = WorkerPool::builder()
         .workers(1)
-        .on_drop(Shutdown::cancel().timeout(Duration::ZERO))
+        .on_drop(WorkerPoolShutdown::cancel().timeout(Duration::ZERO))
         .build()
         .unwrap();
     let hold = Hold::one(&cancelling);
     let job = cancelling.try_spawn(|| ()).unwrap();
     drop(cancelling);
-    assert!(matches!(job.join_blocking(), Err(JobError::Shutdown)));
+    assert!(matches!(job.join_blocking(), Err(JobError::ShutDown)));
     hold.release();
 }
 
@@ -126,10 +126,10 @@ fn handles_end_while_the_report_is_alive() {
     let hold = Hold::one(&pool);
     let job = pool.try_spawn(|| ()).unwrap();
     let mut map = pool.map(0..3, |n| n);
-    let report = pool.shutdown(Shutdown::cancel().timeout(Duration::ZERO));
+    let report = pool.shutdown(WorkerPoolShutdown::cancel().timeout(Duration::ZERO));
     let result = job.join_blocking_timeout(Duration::from_millis(100));
-    assert!(matches!(result, Ok(Err(JobError::Shutdown))), "{result:?}");
-    assert!(matches!(map.next(), Some(Err(JobError::Shutdown))));
+    assert!(matches!(result, Ok(Err(JobError::ShutDown))), "{result:?}");
+    assert!(matches!(map.next(), Some(Err(JobError::ShutDown))));
     drop(report);
     hold.release();
 }

@@ -4,7 +4,7 @@ use super::{CountingWaker, Hold, LONG, pool, wait_until};
 use futures::executor::block_on;
 use mainstay::error::Reason;
 use mainstay::time::ManualClock;
-use mainstay::worker_pool::{JobError, Shutdown, SubmitFuture, WorkerPool};
+use mainstay::worker_pool::{JobError, SubmitFuture, WorkerPool, WorkerPoolShutdown};
 use std::collections::HashSet;
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -36,8 +36,11 @@ fn every_method_runs_the_job() {
     block_on(pool.call(job(12))).unwrap();
     pool.call_blocking(job(13)).unwrap();
     pool.scope(|scope| scope.spawn(job(14)));
-    let report = pool.shutdown(Shutdown::drain());
-    assert_eq!((report.panicked, report.running, report.queued, report.jobs.len()), (0, 0, 0, 0));
+    let report = pool.shutdown(WorkerPoolShutdown::drain());
+    assert_eq!(
+        (report.panicked, report.running, report.queued, report.unrun_jobs.len()),
+        (0, 0, 0, 0)
+    );
     assert_eq!(ran.try_iter().collect::<HashSet<_>>(), (1..=14).collect());
 }
 
@@ -115,7 +118,7 @@ fn waiting_submissions_are_served_in_order_and_can_be_dropped() {
         first.await.unwrap();
         third.await.unwrap().await.unwrap();
     });
-    pool.shutdown(Shutdown::drain());
+    pool.shutdown(WorkerPoolShutdown::drain());
     assert_eq!(ran.try_iter().collect::<Vec<_>>(), [0, 1, 3]);
 }
 
@@ -135,13 +138,13 @@ fn a_dropped_call_cancels_its_job() {
         assert_eq!(Arc::strong_count(&ran), 1, "its captures are dropped");
     }
     hold.release();
-    pool.shutdown(Shutdown::drain());
+    pool.shutdown(WorkerPoolShutdown::drain());
     assert_eq!(ran.load(Ordering::Relaxed), 0);
     assert_eq!(pool.snapshot().cancelled, 1);
 }
 
-/// A submission waits on a thread, then is polled on a worker, which runs the job: it must pass on the
-/// wake-up that it received.
+/// A submission waits on a thread, then is polled on a worker, which runs the job: it must pass on
+/// the wake-up that it received.
 #[test]
 fn a_submission_that_moves_to_a_worker_stops_waiting() {
     type Moved = Pin<Box<SubmitFuture<'static, fn()>>>;
@@ -181,8 +184,8 @@ fn a_job_may_submit_to_its_own_pool_and_wait_for_the_result() {
     assert_eq!(sum.unwrap(), 55);
     let inner = pool.clone();
     let ran = pool.call_blocking(move || {
-        // The queue is full from the first submission on. Otherwise `call` would queue its job, and an
-        // executor would block the only worker.
+        // The queue is full from the first submission on. Otherwise `call` would queue its job, and
+        // an executor would block the only worker.
         inner.try_submit(|| ()).unwrap();
         let mut ran = 0;
         for n in 0..5 {
@@ -201,7 +204,7 @@ fn a_job_may_submit_to_its_own_pool_and_wait_for_the_result() {
 #[test]
 fn a_pool_that_is_shut_down_returns_the_job() {
     let pool = pool(1, 4);
-    pool.shutdown(Shutdown::drain());
+    pool.shutdown(WorkerPoolShutdown::drain());
     let reasons = [
         pool.try_submit(|| ()).unwrap_err().reason(),
         block_on(pool.submit(|| ())).unwrap_err().reason(),
@@ -213,7 +216,7 @@ fn a_pool_that_is_shut_down_returns_the_job() {
         pool.execute(|| ()).unwrap_err().reason(),
     ];
     assert_eq!(reasons, [Reason::ShutDown; 8]);
-    assert!(matches!(pool.call_blocking(|| ()), Err(JobError::Shutdown)));
-    assert!(matches!(block_on(pool.call(|| ())), Err(JobError::Shutdown)));
+    assert!(matches!(pool.call_blocking(|| ()), Err(JobError::ShutDown)));
+    assert!(matches!(block_on(pool.call(|| ())), Err(JobError::ShutDown)));
     assert_eq!(pool.snapshot().rejected, 10);
 }

@@ -1,7 +1,7 @@
 //! The number of workers: elastic pools, resizing, hooks.
 
 use super::{Hold, LONG, pool, quiet_panic, wait_until};
-use mainstay::worker_pool::{Shutdown, WorkerPool};
+use mainstay::worker_pool::{WorkerPool, WorkerPoolShutdown};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -71,7 +71,7 @@ fn a_pool_is_resized() {
     assert_eq!(pool.snapshot().workers, 4);
     holds.into_iter().chain(more).for_each(Hold::release);
     assert_eq!(pool.resize(0).unwrap_err().field(), "workers");
-    assert_eq!(pool.shutdown(Shutdown::drain()).running, 0);
+    assert_eq!(pool.shutdown(WorkerPoolShutdown::drain()).running, 0);
     pool.resize(5).unwrap();
     assert_eq!(pool.snapshot().workers, 0, "a resize does not restart the pool");
 }
@@ -105,6 +105,6 @@ fn hooks_run_on_named_threads() {
         .unwrap();
     assert_eq!(pool.name(), "resize");
     assert_eq!(pool.call_blocking(|| 1).unwrap(), 1);
-    pool.shutdown(Shutdown::drain());
+    pool.shutdown(WorkerPoolShutdown::drain());
     assert_eq!(*names.lock().unwrap(), ["start resize-0", "stop resize-0"]);
 }

@@ -461,7 +461,7 @@ impl CircuitBreakerBuilder {
     }
 
     /// Sets the observer that receives all events of the breaker. Default: none. See
-    /// [`Transition`](crate::breaker::Transition) and [`event`](crate::event).
+    /// [`CircuitBreakerTransition`](crate::breaker::CircuitBreakerTransition) and [`event`](crate::event).
     ///
     /// ```
     /// # use mainstay::{breaker::CircuitBreaker, event::Event};

@@ -30,7 +30,7 @@ pub(crate) use word::{Override, Phase, Trial, Word};
 
 use super::config::{Config, SharedConfig};
 use super::mode::CircuitBreakerMode;
-use super::transition::{CircuitBreakerState, Transition};
+use super::transition::{CircuitBreakerState, CircuitBreakerTransition};
 use crate::event::Outbox;
 use crate::sync::atomic::{
     AtomicU32, AtomicU64,
@@ -51,7 +51,7 @@ pub(crate) struct Engine {
     in_flight: Option<Box<InFlight>>,
     config: Arc<SharedConfig>,
     /// Transitions that the observers have not received yet. Each is committed under this lock.
-    pub(super) outbox: Outbox<Transition>,
+    pub(super) outbox: Outbox<CircuitBreakerTransition>,
 }
 
 /// The state word, and the data of the state that does not fit into it.

@@ -75,7 +75,7 @@ impl Engine {
         reading: &mut Reading<'_>,
     ) -> Change {
         let now = if self.window.is_timed() { reading.now() } else { Instant::ORIGIN };
-        if !self.window.record(word.generation(), now, Sample::OK) {
+        if !self.window.record(word.generation(), now, Sample::SUCCESS) {
             self.stats.stale.fetch_add(1, Relaxed);
             return Change::None;
         }
@@ -123,7 +123,7 @@ impl Engine {
         if !sample.failed && self.window.has_latency() {
             self.record_latency(&ticket, reading);
         }
-        if sample != Sample::OK || word.has_streak() {
+        if sample != Sample::SUCCESS || word.has_streak() {
             return self.evaluate(word, Completed { class, effect }, reading);
         }
         Change::None

@@ -6,7 +6,7 @@ use super::word::{Phase, Trial, Word};
 use super::{Change, Engine};
 use crate::breaker::config::{Closures, Config};
 use crate::breaker::mode::CircuitBreakerMode;
-use crate::breaker::transition::{CircuitBreakerState, Transition, TransitionCause};
+use crate::breaker::transition::{CircuitBreakerState, CircuitBreakerTransition, TransitionCause};
 use crate::sync::EpochWord;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::time::{Instant, nanos};
@@ -268,7 +268,7 @@ impl Engine {
                 self.set_openings(before);
                 return None;
             }
-            Some(Transition {
+            Some(CircuitBreakerTransition {
                 sequence,
                 at: now,
                 from: CircuitBreakerState::of(from),

@@ -14,7 +14,7 @@ use super::engine::{Engine, OpenLimit};
 use super::events::{Notice, observer_listener};
 use super::mode::{CircuitBreakerMode, ModeTarget};
 use super::shared::{Group, Shared};
-use super::transition::{CircuitBreakerState, Transition};
+use super::transition::{CircuitBreakerState, CircuitBreakerTransition};
 use super::{CircuitBreaker, CircuitBreakerBuilder};
 use crate::error::{Error, Reason, Rejection};
 use crate::event::{Observer, Subscription, for_all};
@@ -229,7 +229,7 @@ where
     /// ```
     pub fn on_transition(
         &self,
-        listener: impl Fn(&K, &Transition) + Send + Sync + 'static,
+        listener: impl Fn(&K, &CircuitBreakerTransition) + Send + Sync + 'static,
     ) -> Subscription {
         self.0.group.listeners.subscribe(move |notice| {
             if let Notice::Transition(transition, Some(key)) = notice

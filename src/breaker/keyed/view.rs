@@ -2,7 +2,7 @@
 
 use super::KeyedCircuitBreaker;
 use crate::breaker::OwnedCircuitBreakerPermit;
-use crate::breaker::classified::Judge;
+use crate::breaker::classified::Classifier;
 use crate::error::{Error, Rejection};
 use crate::policy::{Admission, Context, Facts, Guard, OwnedGuard, Policy, kind};
 use std::fmt;
@@ -65,7 +65,7 @@ where
     }
 
     fn record(&self, permit: OwnedCircuitBreakerPermit, result: &Result<T, Error<E>>) {
-        Judge::DEFAULT.record_owned(permit, result);
+        Classifier::DEFAULT.record_owned(permit, result);
     }
 }
 
@@ -85,7 +85,7 @@ where
     }
 
     fn record_owned(permit: OwnedCircuitBreakerPermit, result: &Result<T, Error<E>>) {
-        Judge::DEFAULT.record_owned(permit, result);
+        Classifier::DEFAULT.record_owned(permit, result);
     }
 }
 

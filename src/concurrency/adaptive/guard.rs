@@ -15,9 +15,9 @@ use crate::time::Instant;
 /// count a server's rejections as overload, set another classifier with
 /// [`classified_by`](AdaptiveLimiter::classified_by).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DropOnTimeout;
+pub struct OverloadOnTimeout;
 
-impl<T, E> Classify<T, E> for DropOnTimeout {
+impl<T, E> Classify<T, E> for OverloadOnTimeout {
     #[inline]
     fn classify(&self, result: &Result<T, Error<E>>, _: Option<std::time::Duration>) -> Outcome {
         match result {
@@ -54,7 +54,7 @@ impl<C> ClassifiedAdaptiveLimiter<C> {
     {
         match classify.classify(result, None) {
             Outcome::Success | Outcome::Slow => Some(CallEnd::Success),
-            outcome if outcome.is_failure() => Some(CallEnd::Dropped),
+            outcome if outcome.is_failure() => Some(CallEnd::Overload),
             _ => None,
         }
     }
@@ -70,15 +70,15 @@ impl<C> ClassifiedAdaptiveLimiter<C> {
     }
 }
 
-impl From<&AdaptiveLimiter> for ClassifiedAdaptiveLimiter<DropOnTimeout> {
+impl From<&AdaptiveLimiter> for ClassifiedAdaptiveLimiter<OverloadOnTimeout> {
     fn from(limiter: &AdaptiveLimiter) -> Self {
         limiter.clone().into()
     }
 }
 
-impl From<AdaptiveLimiter> for ClassifiedAdaptiveLimiter<DropOnTimeout> {
+impl From<AdaptiveLimiter> for ClassifiedAdaptiveLimiter<OverloadOnTimeout> {
     fn from(limiter: AdaptiveLimiter) -> Self {
-        Self::new(limiter, DropOnTimeout)
+        Self::new(limiter, OverloadOnTimeout)
     }
 }
 

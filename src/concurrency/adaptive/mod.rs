@@ -12,7 +12,7 @@ mod snapshot;
 
 pub use config::AdaptiveLimiterBuilder;
 pub use future::{AdaptiveLimiterAcquireFuture, OwnedAdaptiveLimiterAcquireFuture};
-pub use guard::{ClassifiedAdaptiveLimiter, DropOnTimeout};
+pub use guard::{ClassifiedAdaptiveLimiter, OverloadOnTimeout};
 pub use permit::{AdaptiveLimiterPermit, OwnedAdaptiveLimiterPermit};
 pub use snapshot::AdaptiveLimiterSnapshot;
 

@@ -8,7 +8,7 @@ use std::fmt;
 
 /// A permit for one call, which also records its outcome.
 ///
-/// The controller learns from [`success`](Self::success) and [`dropped`](Self::dropped). Dropping
+/// The controller learns from [`success`](Self::success) and [`overload`](Self::overload). Dropping
 /// the permit releases it without an outcome. Drop it for a cancelled call, and for a failure that
 /// is unrelated to load: a validation error, for example, ends too early for a useful latency.
 ///
@@ -20,8 +20,8 @@ use std::fmt;
 /// # fn send() -> Result<(), std::io::Error> { Ok(()) }
 /// match send() {
 ///     Ok(()) => permit.success(),
-///     Err(error) if error.kind() == std::io::ErrorKind::TimedOut => permit.dropped(),
-///     Err(_) => permit.ignored(),
+///     Err(error) if error.kind() == std::io::ErrorKind::TimedOut => permit.overload(),
+///     Err(_) => permit.ignore(),
 /// }
 /// # Ok::<(), mainstay::error::ConfigError>(())
 /// ```
@@ -53,12 +53,12 @@ impl<'a> AdaptiveLimiterPermit<'a> {
     }
 
     /// Releases the permit, and records an overload: the call timed out, or the server rejected it.
-    pub fn dropped(self) {
-        self.end(CallEnd::Dropped);
+    pub fn overload(self) {
+        self.end(CallEnd::Overload);
     }
 
     /// Releases the permit without an outcome, as dropping it does.
-    pub fn ignored(self) {}
+    pub fn ignore(self) {}
 
     #[inline]
     pub(super) fn end(self, end: CallEnd) {
@@ -85,12 +85,12 @@ impl OwnedAdaptiveLimiterPermit {
     }
 
     /// Releases the permit, and records an overload: the call timed out, or the server rejected it.
-    pub fn dropped(self) {
-        self.end(CallEnd::Dropped);
+    pub fn overload(self) {
+        self.end(CallEnd::Overload);
     }
 
     /// Releases the permit without an outcome, as dropping it does.
-    pub fn ignored(self) {}
+    pub fn ignore(self) {}
 
     pub(super) fn end(self, end: CallEnd) {
         let Self { limiter, permit, started } = self;

@@ -105,7 +105,7 @@ impl Pace {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CallEnd {
     Success,
-    Dropped,
+    Overload,
 }
 
 impl Shared {
@@ -206,7 +206,7 @@ impl Shared {
     pub(super) fn count(&self, started: Instant, now: Instant, end: CallEnd) {
         match end {
             CallEnd::Success => self.meter.succeeded(started, now),
-            CallEnd::Dropped => self.meter.dropped(started),
+            CallEnd::Overload => self.meter.overload(started),
         }
         self.pace.ended(started, now);
     }
@@ -262,8 +262,8 @@ impl Shared {
         }
     }
 
-    /// Stores a decision made at `at`. Must be called under the lock, so it does not read the clock,
-    /// which may be user code.
+    /// Stores a decision made at `at`. Must be called under the lock, so it does not read the
+    /// clock, which may be user code.
     fn decide(
         &self,
         control: &mut Control,

@@ -10,7 +10,7 @@ pub enum CallEnd {
     /// The call succeeded before its timeout.
     Success,
     /// The call timed out, or the server refused it.
-    Dropped,
+    Overload,
 }
 
 /// The interface between a simulation and a limiter. Implement it to simulate a custom policy.
@@ -152,7 +152,7 @@ impl<C: LimitController> SimulatedPolicy for ControlledLimit<C> {
         }
         match end {
             CallEnd::Success => self.meter.succeeded(started, now),
-            CallEnd::Dropped => self.meter.dropped(started),
+            CallEnd::Overload => self.meter.overload(started),
         }
         let rule = self.controller.window_rule();
         if let Some(mut window) = self.meter.close(now, rule) {

@@ -184,7 +184,7 @@ impl<'a, P: SimulatedPolicy> Simulation<'a, P> {
             Event::Refusal(call) => {
                 self.calls[call].left = true;
                 if !self.calls[call].ended {
-                    self.end(call, CallEnd::Dropped);
+                    self.end(call, CallEnd::Overload);
                 }
                 self.free_if_done(call);
             }
@@ -297,7 +297,7 @@ impl<'a, P: SimulatedPolicy> Simulation<'a, P> {
             self.deadlines.pop_front();
             if !self.calls[id].ended {
                 self.now = deadline;
-                self.end(id, CallEnd::Dropped);
+                self.end(id, CallEnd::Overload);
             }
             // The deadline is no longer in the queue of deadlines; see `free_if_done`.
             self.calls[id].started = u64::MAX;
@@ -329,7 +329,7 @@ impl<'a, P: SimulatedPolicy> Simulation<'a, P> {
                 self.latencies.push(latency as f32);
                 self.services.push(service as f32);
             }
-            CallEnd::Dropped => self.retry(client, attempt, first),
+            CallEnd::Overload => self.retry(client, attempt, first),
         }
     }
 

@@ -71,7 +71,7 @@ impl ThrottleBuilder {
     }
 
     /// Sets how far back calls count, from 40 ms to a day. Default two minutes.
-    pub const fn window(mut self, window: Duration) -> Self {
+    pub const fn window_duration(mut self, window: Duration) -> Self {
         self.window = window;
         self
     }
@@ -131,7 +131,7 @@ impl ThrottleBuilder {
             return Err(ConfigError::new("max_rejection_rate", max_rate, accepted));
         }
         if !(Duration::from_millis(40)..=DAY).contains(&self.window) {
-            return Err(ConfigError::new("window", self.window, "40 ms to one day"));
+            return Err(ConfigError::new("window_duration", self.window, "40 ms to one day"));
         }
         match (Duration::from_millis(1)..=DAY).contains(&self.probe_interval) {
             true => Ok(()),
@@ -149,7 +149,7 @@ impl fmt::Debug for ThrottleBuilder {
             .field("accept_multiplier", &self.strictness.multiplier)
             .field("max_rejection_rate", &self.strictness.max_rate)
             .field("min_calls", &self.strictness.min_calls)
-            .field("window", &self.window)
+            .field("window_duration", &self.window)
             .field("probe_interval", &self.probe_interval)
             .finish_non_exhaustive()
     }

@@ -44,7 +44,7 @@ impl<'a> ThrottlePermit<'a> {
     }
 
     /// Records nothing, as dropping the permit does.
-    pub fn ignored(self) {}
+    pub fn ignore(self) {}
 
     pub(super) fn record(self, accepted: bool) {
         self.0.record(accepted);
@@ -67,7 +67,7 @@ impl OwnedThrottlePermit {
     }
 
     /// Records nothing, as dropping the permit does.
-    pub fn ignored(self) {}
+    pub fn ignore(self) {}
 
     pub(super) fn record(self, accepted: bool) {
         self.0.shared().record(accepted);

@@ -89,7 +89,7 @@ impl Shared {
     /// Records whether the dependency accepted a call.
     pub(super) fn record(&self, accepted: bool) {
         let now = self.clock.now();
-        let sample = if accepted { Sample::OK } else { Sample::FAILED };
+        let sample = if accepted { Sample::SUCCESS } else { Sample::FAILED };
         self.window.record(WindowGeneration::FIRST, now, sample);
         self.update_if_due(now);
     }

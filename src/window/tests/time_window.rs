@@ -100,7 +100,7 @@ fn an_idle_gap_of_any_length_leaves_no_counts() {
                 WindowCounts::default(),
                 "before, {buckets} buckets, gap {gap}"
             );
-            window.record(WindowGeneration::FIRST, later, Sample::OK);
+            window.record(WindowGeneration::FIRST, later, Sample::SUCCESS);
             let one = WindowCounts { total: 1, failed: 0, slow: 0 };
             assert_eq!(window.counts(later), one, "after, {buckets} buckets, gap {gap}");
         }
@@ -116,7 +116,7 @@ fn a_bucket_without_records_stays_empty_while_the_tags_repeat() {
         // Each lap records only in the first bucket. If the last bucket kept its tag, the tag
         // would be valid again after 65,536 laps.
         for lap in 1..=70_000 {
-            window.record(WindowGeneration::FIRST, at(size * lap), Sample::OK);
+            window.record(WindowGeneration::FIRST, at(size * lap), Sample::SUCCESS);
             // The window reaches back to just after the first bucket of the lap before.
             let failed = u64::from(lap == 1);
             let counts = WindowCounts { total: 1 + failed, failed, slow: failed };
@@ -140,11 +140,11 @@ fn resets_alone_do_not_bring_old_counts_back() {
 #[test]
 fn a_time_before_the_latest_is_counted_as_the_latest() {
     let window = window(10, 10);
-    window.record(WindowGeneration::FIRST, at(100), Sample::OK);
+    window.record(WindowGeneration::FIRST, at(100), Sample::SUCCESS);
     window.record(WindowGeneration::FIRST, at(3), Sample::FAILED);
     assert_eq!(window.counts(at(100)), WindowCounts { total: 2, failed: 1, slow: 0 });
     assert_eq!(window.counts(at(3)), WindowCounts { total: 2, failed: 1, slow: 0 });
-    assert!(window.record(WindowGeneration::FIRST, Instant::FAR_FUTURE, Sample::OK));
+    assert!(window.record(WindowGeneration::FIRST, Instant::FAR_FUTURE, Sample::SUCCESS));
     assert_eq!(window.counts(Instant::FAR_FUTURE), WindowCounts { total: 1, failed: 0, slow: 0 });
 }
 
@@ -171,11 +171,11 @@ fn a_clock_that_is_set_back_restarts_the_window() {
 #[test]
 fn a_thread_that_is_late_by_a_minute_does_not_restart_the_window() {
     let window = window(10, 10);
-    window.record(WindowGeneration::FIRST, at(60_000), Sample::OK);
-    window.record(WindowGeneration::FIRST, at(0), Sample::OK);
+    window.record(WindowGeneration::FIRST, at(60_000), Sample::SUCCESS);
+    window.record(WindowGeneration::FIRST, at(0), Sample::SUCCESS);
     assert_eq!(window.counts(at(60_000)).total, 2);
-    window.record(WindowGeneration::FIRST, at(60_001), Sample::OK);
-    window.record(WindowGeneration::FIRST, at(0), Sample::OK);
+    window.record(WindowGeneration::FIRST, at(60_001), Sample::SUCCESS);
+    window.record(WindowGeneration::FIRST, at(0), Sample::SUCCESS);
     assert_eq!(window.counts(at(0)).total, 1, "one more millisecond restarts the window");
 }
 
@@ -185,7 +185,7 @@ fn a_reset_moves_back_a_window_that_is_ahead_of_the_clock() {
     window.record(WindowGeneration::FIRST, Instant::FAR_FUTURE, Sample::FAILED);
     let new = WindowGeneration::FIRST.next();
     window.reset(new, at(100));
-    window.record(new, at(100), Sample::OK);
+    window.record(new, at(100), Sample::SUCCESS);
     assert_eq!(window.counts(at(100)).total, 1);
     assert_eq!(window.counts(at(110)).total, 0, "the window slides again");
 }
@@ -197,7 +197,7 @@ fn a_full_bucket_is_halved() {
     record(Sample::SLOW);
     record(Sample::SLOW);
     window.preload(HALF, HALF / 2);
-    record(Sample::OK);
+    record(Sample::SUCCESS);
     let counts = window.counts(at(0));
     assert_eq!((counts.total, counts.failed, counts.slow), (HALF * 3 / 4, HALF / 4, 1));
     window.preload(0, HALF - 1);

@@ -8,7 +8,7 @@ use crate::worker_pool::error::{JobError, JobPanic};
 use crate::worker_pool::job::Job;
 use crate::worker_pool::run::{DiscardReason, JobEnd, QueuedState, Run, RunContext};
 use crate::worker_pool::shared::Shared;
-use crate::worker_pool::submit::Submitter;
+use crate::worker_pool::submit::WorkerPoolSubmitter;
 use crate::worker_pool::workers::current;
 use std::collections::VecDeque;
 use std::fmt;
@@ -175,7 +175,7 @@ where
         });
         self.window.push_back(None);
         let ticket = self.jobs.add(job);
-        match Submitter::new(self.pool).try_queue_ticket(ticket) {
+        match WorkerPoolSubmitter::new(self.pool).try_queue_ticket(ticket) {
             Ok(()) => {}
             Err((Reason::ShutDown, ticket)) => {
                 self.pool.outside.add_end(ticket.discard(DiscardReason::ShutDown));

@@ -5,7 +5,7 @@ use crate::sync::PlainArc;
 use crate::worker_pool::job::{ScopeJobs, run_scope};
 use crate::worker_pool::run::RunContext;
 use crate::worker_pool::shared::Shared;
-use crate::worker_pool::submit::Submitter;
+use crate::worker_pool::submit::WorkerPoolSubmitter;
 use crate::worker_pool::workers::current;
 use std::fmt;
 
@@ -37,7 +37,7 @@ impl<'scope> WorkerPoolScope<'scope, '_> {
     pub fn spawn(&self, job: impl FnOnce() + Send + 'scope) {
         let ticket = self.jobs.add(job);
         // If the queue does not accept the ticket, the waiting thread runs the job.
-        let _ = Submitter::new(self.pool).try_queue_ticket(ticket);
+        let _ = WorkerPoolSubmitter::new(self.pool).try_queue_ticket(ticket);
     }
 }
 

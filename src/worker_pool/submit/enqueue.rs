@@ -1,6 +1,6 @@
 //! Submission of a job: it is queued, or runs in the call that submits it.
 
-use super::{StartLimit, Submitter};
+use super::{StartLimit, WorkerPoolSubmitter};
 use crate::error::{Reason, Rejection};
 use crate::random::one_in;
 use crate::ring::PushError;
@@ -130,7 +130,7 @@ pub(super) type Enqueued<R> = Result<(), (Reason, Envelope<R>)>;
 /// thread that has not finished by then was preempted.
 const BUSY_RETRIES: u32 = 64;
 
-impl<'a> Submitter<'a> {
+impl<'a> WorkerPoolSubmitter<'a> {
     #[inline(always)]
     pub(super) fn envelope<R: Run>(&self, work: R) -> Envelope<R> {
         self.envelope_with(self.limits(), work)

@@ -1,6 +1,6 @@
 //! The futures of submissions that wait while the queue is full.
 
-use super::Submitter;
+use super::WorkerPoolSubmitter;
 use super::enqueue::{BlockingLimit, Enqueued, Envelope};
 use crate::error::Reason;
 use crate::time::{Instant, Sleep};
@@ -19,7 +19,7 @@ use std::time::Duration;
 
 /// A submission that waits, as a task, while the queue is full.
 pub(super) struct Enqueue<'a, R> {
-    submitter: Submitter<'a>,
+    submitter: WorkerPoolSubmitter<'a>,
     wait: Wait<'a, NotFull<'a, Job>>,
     envelope: Option<Envelope<R>>,
     timeout_at: Instant,
@@ -30,7 +30,7 @@ pub(super) struct Enqueue<'a, R> {
 const READY: &str = "a submission was polled after it was ready";
 
 impl<'a, R: Run + 'static> Enqueue<'a, R> {
-    pub(super) fn new(submitter: Submitter<'a>, envelope: Envelope<R>) -> Self {
+    pub(super) fn new(submitter: WorkerPoolSubmitter<'a>, envelope: Envelope<R>) -> Self {
         Self {
             submitter,
             wait: submitter.queue().wait_until_not_full(),
@@ -42,7 +42,7 @@ impl<'a, R: Run + 'static> Enqueue<'a, R> {
 
     /// Creates a submission that waits until `timeout` has passed since this call.
     pub(super) fn with_timeout(
-        submitter: Submitter<'a>,
+        submitter: WorkerPoolSubmitter<'a>,
         envelope: Envelope<R>,
         timeout: Duration,
     ) -> Self {

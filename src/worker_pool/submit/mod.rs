@@ -46,7 +46,7 @@ pub enum JobPriority {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy)]
-pub struct Submitter<'a> {
+pub struct WorkerPoolSubmitter<'a> {
     pool: &'a PlainArc<Shared>,
     priority: JobPriority,
     start_limit: StartLimit,
@@ -60,7 +60,7 @@ enum StartLimit {
     Deadline(Deadline),
 }
 
-impl<'a> Submitter<'a> {
+impl<'a> WorkerPoolSubmitter<'a> {
     #[inline(always)]
     pub(crate) fn new(pool: &'a PlainArc<Shared>) -> Self {
         Self { pool, priority: JobPriority::default(), start_limit: StartLimit::None }
@@ -305,9 +305,9 @@ impl<'a> Submitter<'a> {
     }
 }
 
-impl fmt::Debug for Submitter<'_> {
+impl fmt::Debug for WorkerPoolSubmitter<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Submitter")
+        f.debug_struct("WorkerPoolSubmitter")
             .field("pool", &self.pool.name)
             .field("priority", &self.priority)
             .field("start_limit", &self.start_limit)

@@ -1,6 +1,6 @@
 //! What `execute` does when the queue is full.
 
-use super::Submitter;
+use super::WorkerPoolSubmitter;
 use super::enqueue::{BlockingLimit, Enqueued, Envelope};
 use crate::error::Reason;
 use crate::ring::{PopError, PushError};
@@ -10,7 +10,7 @@ use crate::worker_pool::events::PoolEvent;
 use crate::worker_pool::run::{DiscardReason, JobEnd, Run};
 use crate::worker_pool::workers::current;
 
-impl Submitter<'_> {
+impl WorkerPoolSubmitter<'_> {
     /// Queues the work, and applies the pool's overflow rule if the queue is full.
     #[inline(always)]
     pub(super) fn enqueue_by_rule<R: Run + 'static>(&self, envelope: Envelope<R>) -> Enqueued<R> {

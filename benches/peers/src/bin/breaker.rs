@@ -2,7 +2,7 @@
 //! share it, and rejections by an open one.
 
 use failsafe::{CircuitBreaker as _, Config, backoff, failure_policy};
-use mainstay::breaker::{CircuitBreaker, CircuitBreakerBuilder, KeyedCircuitBreaker, Transition};
+use mainstay::breaker::{CircuitBreaker, CircuitBreakerBuilder, KeyedCircuitBreaker, CircuitBreakerTransition};
 use mainstay::time::Clock;
 use peers::{Race, ready};
 use std::cell::Cell;
@@ -89,7 +89,7 @@ fn main() {
 
     let observed = ours(|b| b);
     let _subscriptions: Vec<_> =
-        (0..3).map(|_| observed.on_transition(|_: &Transition| ())).collect();
+        (0..3).map(|_| observed.on_transition(|_: &CircuitBreakerTransition| ())).collect();
     let latency = ours(|b| b.record_latency().clock(Clock::quanta()));
     let in_flight = ours(|b| {
         b.slow_calls(Duration::from_secs(1), 0.5).track_in_flight().clock(Clock::quanta())

@@ -1,4 +1,4 @@
-//! Policies that limit the duration of an operation: [`Limit`].
+//! Policies that limit the duration of an operation: [`TimeLimit`].
 
 use super::Policy;
 use crate::time::Clock;
@@ -10,9 +10,9 @@ use std::time::Duration;
 /// receives the limit as the deadline of its [`Context`](super::Context), and a result that it
 /// returns after the deadline is returned unchanged. `&L` and `Arc<L>` implement this trait if `L`
 /// does.
-pub trait Limit: Policy {
+pub trait TimeLimit: Policy {
     /// Returns the time limit of an operation that starts now.
-    fn limit(&self) -> Duration;
+    fn duration(&self) -> Duration;
 
     /// Returns the clock that measures the limit.
     fn clock(&self) -> &Clock;
