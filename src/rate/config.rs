@@ -2,8 +2,9 @@
 
 use super::engine::{Engine, Gcra};
 use super::events::Emitter;
+use super::shared::Shared;
 use super::timeline::Timeline;
-use super::{POLICY, Quota, RateLimiter, Shared};
+use super::{POLICY, Quota, RateLimiter};
 use crate::error::ConfigError;
 use crate::event::Observer;
 use crate::policy;

@@ -1,6 +1,7 @@
 //! The use of a limiter as a pipeline policy: [`RateLimitPolicy`].
 
-use super::{Grant, OwnedRateLimiterAcquireFuture, RateLimiter, RateLimiterAcquireFuture, Shared};
+use super::shared::Shared;
+use super::{Grant, OwnedRateLimiterAcquireFuture, RateLimiter, RateLimiterAcquireFuture};
 use crate::error::{Error, Rejection};
 use crate::policy::{Admission, Context, Facts, Guard, OwnedGuard, Policy, kind};
 use crate::time::Instant;
