@@ -161,6 +161,14 @@ impl CircuitBreaker {
 
     /// Returns a view of this breaker that applies the thresholds of `class`. See [`CallClass`].
     ///
+    /// ```
+    /// # use mainstay::{CallClass, CircuitBreaker};
+    /// # let breaker = CircuitBreaker::new();
+    /// let payments = breaker.for_class(CallClass::new().failure_rate(0.1))?;
+    /// assert_eq!(payments.call_blocking(|| Ok::<_, ()>(200)), Ok(200));
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// Returns an error if a threshold of `class` is out of range, or if `class` sets a slow

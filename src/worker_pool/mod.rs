@@ -138,9 +138,10 @@ mod stats;
 mod submit;
 #[cfg(all(test, mainstay_loom))]
 mod tests;
+mod worker_count;
 mod workers;
 
-pub use config::{OverflowRule, WorkerCount, WorkerPoolBuilder};
+pub use config::{OverflowRule, WorkerPoolBuilder};
 pub use error::{JobError, JobPanic, SubmitError};
 pub use handle::JobHandle;
 pub use inline::map::WorkerPoolMap;
@@ -149,3 +150,4 @@ pub use pool::WorkerPool;
 pub use shutdown::{QueuedJob, WorkerPoolShutdown, WorkerPoolShutdownReport};
 pub use snapshot::WorkerPoolSnapshot;
 pub use submit::{CallFuture, JobPriority, SpawnFuture, SubmitFuture, WorkerPoolSubmitter};
+pub use worker_count::WorkerCount;
