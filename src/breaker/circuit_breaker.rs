@@ -198,7 +198,8 @@ impl CircuitBreaker {
         self.0.engine.word().mode()
     }
 
-    /// Sets the mode. A [`CircuitBreakerControl`] sets the mode of many breakers.
+    /// Sets the mode. A [`CircuitBreakerControl`](super::CircuitBreakerControl) sets the mode of
+    /// many breakers.
     ///
     /// ```
     /// use mainstay::breaker::{CircuitBreaker, CircuitBreakerMode};
@@ -272,7 +273,8 @@ impl CircuitBreaker {
     /// * A setting is out of range.
     /// * A setting differs that is fixed at build: the name, the window, the clock, the tracking of
     ///   calls in flight or the recording of latencies.
-    /// * The breaker belongs to a [`KeyedCircuitBreaker`], whose settings are fixed.
+    /// * The breaker belongs to a [`KeyedCircuitBreaker`](super::KeyedCircuitBreaker), whose
+    ///   settings are fixed.
     pub fn reconfigure(&self, config: CircuitBreakerBuilder) -> Result<(), ConfigError> {
         if self.0.key.is_some() {
             let accepted = "a breaker that does not belong to a key";
@@ -357,8 +359,8 @@ impl CircuitBreaker {
     /// mode](CircuitBreakerMode::Shadow) would have rejected (`would_reject`, with the field
     /// `state`). [`event`](crate::event) describes the delivery.
     ///
-    /// For a breaker of a [`KeyedCircuitBreaker`] the observer receives the events of all keys.
-    /// Each key has its own sequence numbers.
+    /// For a breaker of a [`KeyedCircuitBreaker`](super::KeyedCircuitBreaker) the observer receives
+    /// the events of all keys. Each key has its own sequence numbers.
     ///
     /// ```
     /// # use mainstay::{breaker::CircuitBreaker, event::Event};
