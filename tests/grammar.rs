@@ -13,6 +13,7 @@
 #![cfg(not(mainstay_loom))]
 
 use mainstay::breaker::{CircuitBreaker, ClassifiedCircuitBreaker};
+use mainstay::budget::Budget;
 use mainstay::object_pool::ObjectPool;
 use mainstay::outcome::FailOnError;
 use mainstay::pipeline::{BoxPipeline, GuardLayer, Pipeline};
@@ -53,6 +54,7 @@ fn waiting_verbs_have_all_five_forms() {
 #[test]
 fn verbs_that_never_wait_begin_with_try() {
     methods! {
+        Budget: try_acquire, try_acquire_n;
         CircuitBreaker: try_acquire, try_acquire_owned;
         RateLimiterGroup: try_acquire, try_acquire_n;
         Ring<u8>: try_push, try_pop;
@@ -63,6 +65,8 @@ fn verbs_that_never_wait_begin_with_try() {
 fn state_is_read_and_changed_by_the_same_names() {
     methods! {
         CircuitBreaker: name, snapshot, reconfigure, reset;
+        Budget: name, snapshot;
+        Retry: name, snapshot;
         RateLimiter: name, snapshot, reconfigure, refund;
         ObjectPool<u8>: snapshot;
         Semaphore: close, is_closed, available;

@@ -93,7 +93,7 @@ impl<C: Send + Sync> Policy for ClassifiedAdaptiveLimiter<C> {
 
     fn facts(&self) -> Facts {
         let identity = std::ptr::from_ref(self.limiter.shared()).addr();
-        Facts::new(POLICY, self.limiter.name()).records_outcomes().identity(identity)
+        Facts::new(POLICY, self.limiter.name()).records_outcomes().limits_load().identity(identity)
     }
 }
 
