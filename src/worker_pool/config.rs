@@ -202,6 +202,10 @@ impl WorkerPoolBuilder {
     /// Sets how many jobs of each priority can wait; at most 2²⁴. Default: 1024, enough for a
     /// burst.
     ///
+    /// The queue should hold at least 100 µs of work: waking a submitter or a worker takes several
+    /// microseconds. With jobs of 2 µs on two workers, a queue of 16 jobs takes half as much
+    /// processor time again as the jobs themselves, and a queue of 1024 jobs takes 5 %.
+    ///
     /// The queue takes 64 bytes per job, which are allocated when the pool is built. Jobs that
     /// ended while they were queued do not count: jobs that were cancelled, or run by the thread
     /// that waits for their result.
