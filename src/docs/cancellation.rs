@@ -38,10 +38,9 @@
 //! # Timeouts and blocking code
 //!
 //! A [`Timeout`] around a future drops the future when the time is over. The operation observes
-//! this as its own drop, so it has to be cancel-safe to the extent that its caller needs. A
-//! blocking closure cannot be interrupted: it receives its deadline in the
-//! [`Context`](crate::policy::Context) of `call_with_blocking`, and its late result is returned as
-//! it is.
+//! this as its own drop, so it has to be cancel-safe to the extent that its caller needs. A blocking
+//! closure cannot be interrupted: it receives its deadline in the [`Context`](crate::policy::Context)
+//! of `call_with_blocking`, and its late result is returned as it is.
 //!
 //! Work that must not be cancelled belongs in a task or a [`WorkerPool`] job; the caller awaits its
 //! handle, and dropping the handle does not stop the work.
@@ -51,15 +50,14 @@
 //! A panic of an operation unwinds through the policies to the caller. Each policy releases what it
 //! holds for the call and counts no outcome.
 //!
-//! A panic of an observer unwinds through the call that delivers the event, after the other
-//! observers have received it. Panics of the hooks, the observers and the wakers of a
-//! [`WorkerPool`] are caught, as are those of wakers on the timer thread.
+//! A panic of an observer unwinds through the call that delivers the event, after the other observers
+//! have received it. Panics of the hooks, the observers and the wakers of a [`WorkerPool`] are caught,
+//! as are those of wakers on the timer thread.
 //!
 //! # How it is tested
 //!
-//! The tests poll a future *k* times and drop it, for every *k* up to its end, and make the
-//! closures panic that users pass. Futures of the adaptive limiter are dropped at each of their
-//! stages. Permits, items and counts are exact afterwards.
+//! The tests poll a future *k* times and drop it, for every *k* up to its end, and make the closures
+//! panic that users pass. Futures of the adaptive limiter are dropped at each of their stages. Permits, items and counts are exact afterwards.
 //!
 //! [`try_send`]: crate::ring::Sender::try_send
 //! [`on_drop`]: crate::worker_pool::WorkerPoolBuilder::on_drop

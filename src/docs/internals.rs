@@ -43,8 +43,8 @@
 //! # User code
 //!
 //! User code (operations, classifiers, hooks, observers, wakers, destructors) never runs under a
-//! lock. There is one exception: `Eq` and `Borrow` of a key run under the lock of one shard of a
-//! keyed primitive. A panic in it leaves every structure usable and every permit returned.
+//! lock. There is one exception: `Eq` and `Borrow` of a key run under the lock of one shard of a keyed
+//! primitive. A panic in it leaves every structure usable and every permit returned.
 //!
 //! # Verification
 //!

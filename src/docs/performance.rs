@@ -21,11 +21,10 @@
 //! | seatbelt | 110 | 227 | 904 |
 //! | tower-resilience | 226 | 557 | 221,534 |
 //!
-//! While a count window contains only successes, a success is a few loads and writes nothing
-//! shared.
+//! While a count window contains only successes, a success is a few loads and writes nothing shared.
 //!
-//! *Slower:* the rejection of an open breaker takes 35.8 (failsafe 33.4, recloser 30.7), most of it
-//! the clock reading.
+//! *Slower:* the rejection of an open breaker takes 35.8 (failsafe 33.4, recloser 30.7), most of it the
+//! clock reading.
 //!
 //! # Pipeline and Tower
 //!
@@ -76,8 +75,8 @@
 //! Polling an empty ring takes 1.2 (`ArrayQueue` 5.8), pushing into a full one 0.8 (6.1).
 //!
 //! *Slower:* two producers with two consumers are level with crossfire; one round trip between two
-//! threads takes 388 (crossbeam-channel 274); a batch of one costs 1.1 times a single push and pop;
-//! a queue for one producer and one consumer such as rtrb is five times as fast.
+//! threads takes 388 (crossbeam-channel 274); a batch of one costs 1.1 times a single push and pop; a
+//! queue for one producer and one consumer such as rtrb is five times as fast.
 //!
 //! # Semaphore
 //!
@@ -114,5 +113,5 @@
 //!
 //! mainstay allocates nothing per job, the others once.
 //!
-//! *Slower:* with real work in the jobs. A submitter that waits for a full queue competes for the
-//! two cores with the workers; rusty_pool, threadpool and rayon have no bound and never wait.
+//! *Slower:* with real work in the jobs. A submitter that waits for a full queue competes for the two
+//! cores with the workers; rusty_pool, threadpool and rayon have no bound and never wait.

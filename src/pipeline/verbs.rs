@@ -41,8 +41,8 @@ impl Pipeline<EmptyStack> {
     /// # }
     /// ```
     ///
-    /// A retry without a [budget](crate::retry::RetryBuilder::budget) gets one for this pipeline, with
-    /// the defaults: retries may be 20 % of the calls in flight, and at least 3.
+    /// A retry without a [budget](crate::retry::RetryBuilder::budget) gets one for this pipeline,
+    /// with the defaults: retries may be 20 % of the calls in flight, and at least 3.
     ///
     /// Limits of rate or concurrency belong between the breaker and the attempt timeout. Build such
     /// a stack with [`builder`](Self::builder).
