@@ -23,7 +23,7 @@ use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Opens for 10 s; a single probe decides.
+/// Opens for 10 s. The outcome of a single probe closes or reopens the breaker.
 fn simple(time: &ManualClock) -> CircuitBreakerBuilder {
     CircuitBreaker::builder()
         .clock(time.clock())
@@ -101,7 +101,7 @@ fn a_subscription_receives_each_transition_until_it_is_dropped() {
     drop(subscription);
     breaker.reset();
     assert_eq!(received.lock().unwrap().len(), 1);
-    assert_eq!(breaker.history().len(), 2, "the history goes on without subscription");
+    assert_eq!(breaker.history().len(), 2, "the history needs no subscription");
 }
 
 #[test]
