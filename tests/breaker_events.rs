@@ -49,16 +49,16 @@ fn an_observer_receives_each_transition_in_order() {
     let observer = {
         let delivered = delivered.clone();
         move |event: &Event<'_>| {
-            let word = |name| match event.field(name) {
+            let label = |name| match event.field(name) {
                 Some(EventValue::Label(word)) => word,
                 other => panic!("{other:?}"),
             };
             let wait = event.field("open_duration");
             delivered.lock().unwrap().push((
                 event.sequence,
-                word("from"),
-                word("to"),
-                word("cause"),
+                label("from"),
+                label("to"),
+                label("cause"),
                 wait,
             ));
         }

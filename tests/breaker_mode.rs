@@ -83,7 +83,7 @@ fn every_mode_can_follow_every_other() {
             }
             let expected = match to {
                 Mode::ForcedOpen => State::Open,
-                Mode::Automatic | Mode::Shadow if tripped => State::Open, // the rules have opened it
+                Mode::Automatic | Mode::Shadow if tripped => State::Open, // by the rules
                 _ => State::Closed,
             };
             assert_eq!(breaker.state(), expected, "{from} to {to}");

@@ -25,8 +25,8 @@ impl Dice {
     }
 }
 
-/// Calls succeed, fail, are dropped, hang beyond their timeout or panic, while the clock advances, the
-/// configuration changes and the breaker is reset.
+/// Calls succeed, fail, are dropped, hang beyond their timeout or panic, while the clock advances,
+/// the configuration changes and the breaker is reset.
 #[test]
 fn no_more_probes_than_allowed_and_every_outcome_counted_or_stale() {
     const PROBES: u32 = 3;

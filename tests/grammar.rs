@@ -123,7 +123,7 @@ macro_rules! calls {
 }
 
 #[test]
-fn calls_have_a_blocking_form_of_each() {
+fn each_policy_has_the_forms_of_call_that_apply_to_it() {
     compiles(|timeout: &Timeout| calls!(plain: timeout)); // a closure cannot be interrupted
     compiles(|breaker: &CircuitBreaker| calls!(blocking: breaker));
     compiles(|breaker: &ClassifiedCircuitBreaker<FailOnError>| calls!(blocking: breaker));

@@ -11,7 +11,7 @@ use loom::sync::Arc;
 use loom::thread;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 
-/// A failure that trips under the old configuration, against a new one that it does not trip.
+/// A failure trips the breaker under the old configuration, but not under the one that replaces it.
 #[test]
 fn no_decision_outlives_its_configuration() {
     loom::model(|| {

@@ -1,5 +1,5 @@
-//! Models of the map. Keys and states are plain numbers, so that only the locks and the count take
-//! part.
+//! Loom models of the map. Keys and states are plain numbers, so that only the locks and the count
+//! are modelled.
 
 use crate::keyed::{Full, KeyOverflowRule, KeyState, KeyedConfig, Map, Retention};
 use crate::time::Instant;
@@ -7,7 +7,7 @@ use loom::sync::Arc;
 use loom::thread;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 
-/// Counts its reads. Its retention never changes.
+/// A state that counts its reads and has a constant retention.
 #[derive(Debug)]
 struct Reads(u32, Retention);
 
@@ -19,7 +19,7 @@ impl KeyState for Reads {
     }
 }
 
-/// Without random keys: loom must be able to repeat a run.
+/// A hasher without random keys, because loom repeats each run.
 type Hasher = BuildHasherDefault<DefaultHasher>;
 type Counted = Map<u8, Reads, Hasher>;
 
@@ -49,7 +49,7 @@ fn spawn<R: 'static>(
     thread::spawn(move || act(&map))
 }
 
-/// Both read the same state.
+/// Both threads read the same state.
 #[test]
 fn two_threads_insert_one_key() {
     loom::model(|| {
@@ -62,7 +62,7 @@ fn two_threads_insert_one_key() {
     });
 }
 
-/// In different shards, or in one.
+/// The keys are in one shard, or in two.
 #[test]
 fn two_new_keys_compete_for_one_slot() {
     for shards in [1, 2] {
