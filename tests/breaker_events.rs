@@ -138,7 +138,7 @@ fn calls_that_would_be_rejected_are_numbered() {
         "transition" => drop(again.try_acquire().unwrap()),
         _ => events.lock().unwrap().push(event.sequence),
     });
-    assert!(breaker.try_acquire().unwrap().would_reject(), "a probe that timed out opens it");
+    assert!(breaker.try_acquire().unwrap().would_reject(), "a probe that timed out reopens it");
     assert!(breaker.try_acquire().unwrap().would_reject());
     assert_eq!((breaker.snapshot().shadowed, &*received.lock().unwrap()), (3, &vec![1, 3]));
 }
@@ -170,7 +170,7 @@ fn an_observer_that_panics_leaves_the_breaker_usable() {
 
 /// Neither single nor keyed breakers stay in the old mode.
 #[test]
-fn a_control_reaches_all_breakers_although_an_observer_panics() {
+fn a_control_reaches_all_breakers_even_if_an_observer_panics() {
     let control = Control::new();
     let panics = || {
         let observer = |_: &Event<'_>| resume_unwind(Box::new("observer"));

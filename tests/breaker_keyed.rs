@@ -336,8 +336,8 @@ fn an_error_names_the_setting_that_is_out_of_range() {
 fn a_panic_in_user_code_leaves_the_table_usable() {
     use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
     #[derive(PartialEq, Eq, Hash)]
-    struct Touchy(u32);
-    impl Clone for Touchy {
+    struct PanicsOnClone(u32);
+    impl Clone for PanicsOnClone {
         fn clone(&self) -> Self {
             if self.0 == 13 {
                 resume_unwind(Box::new("clone"));
@@ -346,13 +346,13 @@ fn a_panic_in_user_code_leaves_the_table_usable() {
         }
     }
     let time = ManualClock::new();
-    let keyed: KeyedCircuitBreaker<Touchy> =
+    let keyed: KeyedCircuitBreaker<PanicsOnClone> =
         KeyedCircuitBreaker::builder(each(&time)).max_keys(3).build().unwrap();
     for _ in 0..5 {
-        assert!(catch_unwind(AssertUnwindSafe(|| keyed.breaker(&Touchy(13)))).is_err());
+        assert!(catch_unwind(AssertUnwindSafe(|| keyed.breaker(&PanicsOnClone(13)))).is_err());
     }
     for key in 0..10 {
-        assert!(keyed.call_blocking(&Touchy(key), || Ok::<(), ()>(())).is_ok());
+        assert!(keyed.call_blocking(&PanicsOnClone(key), || Ok::<(), ()>(())).is_ok());
     }
     assert_eq!(keyed.snapshot().keys, 3);
 }
@@ -360,7 +360,7 @@ fn a_panic_in_user_code_leaves_the_table_usable() {
 proptest! {
     /// The reference is one plain breaker per key. All keys fit into the table.
     #[test]
-    fn agrees_with_single_breakers(
+    fn keyed_breakers_agree_with_single_breakers(
         steps in prop::collection::vec((0_u32..6, any::<bool>(), prop_oneof![4 => 0_u32..1, 1 => 0_u32..15]), 0..200),
     ) {
         let time = ManualClock::new();

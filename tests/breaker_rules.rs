@@ -133,7 +133,7 @@ fn a_dependency_that_asks_for_a_pause_gets_exactly_that_pause() {
     time.advance(pause - Duration::from_nanos(1));
     assert!(breaker.try_acquire().is_err());
     time.advance(Duration::from_nanos(1));
-    // A probe may be asked for a pause, too.
+    // A probe may report a pause, too.
     outcomes(&breaker, &[Unavailable(3 * pause)]);
     assert_eq!(breaker.try_acquire().unwrap_err().retry_after(), Some(3 * pause));
     assert_eq!(breaker.snapshot().openings, 2);
@@ -294,7 +294,7 @@ fn a_ramp_counts_calls_and_keeps_the_number_of_openings() {
 }
 
 #[test]
-fn no_ramp_follows_a_reset_or_a_mode() {
+fn a_ramp_ends_at_a_reset_a_mode_or_a_reconfiguration() {
     let time = ManualClock::new();
     let breaker = recovered(&time, builder(&time).ramp_up_duration(10 * SECOND));
     breaker.force_close();

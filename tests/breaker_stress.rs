@@ -1,4 +1,4 @@
-//! Many threads on one breaker, with exact counts.
+//! Many threads on one breaker or on one window.
 #![cfg(not(mainstay_loom))]
 
 use mainstay::backoff::{Backoff, Jitter};
@@ -28,7 +28,7 @@ impl Dice {
 /// Calls succeed, fail, are dropped, hang beyond their timeout or panic, while the clock advances,
 /// the configuration changes and the breaker is reset.
 #[test]
-fn no_more_probes_than_allowed_and_every_outcome_counted_or_stale() {
+fn probes_never_exceed_the_limit_and_transitions_are_delivered_in_order() {
     const PROBES: u32 = 3;
     let time = ManualClock::new();
     let transitions = Arc::new(Mutex::new(Vec::new()));

@@ -148,7 +148,7 @@ fn waiting_calls_are_served_in_order() {
     assert_eq!(limiter.snapshot().queued, 2);
     permit.success();
     assert!(poll(&mut second).is_pending());
-    let Poll::Ready(Ok(permit)) = poll(&mut first) else { panic!("the first waiter has no permit") };
+    let Poll::Ready(Ok(permit)) = poll(&mut first) else { panic!("the first still waits") };
     assert!(limiter.try_acquire().is_err(), "the permit belongs to the second waiter");
     permit.success();
     assert!(matches!(poll(&mut second), Poll::Ready(Ok(_))));
@@ -197,7 +197,7 @@ fn the_queue_rejects_no_call_below_twice_the_limit_and_ends_at_three_times() {
             Poll::Pending => waiting.push(wait),
             Poll::Ready(result) => {
                 assert_eq!(result.unwrap_err().reason(), Reason::QueueFull);
-                assert!(waiting.len() >= 20, "rejected behind {}", waiting.len());
+                assert!(waiting.len() >= 20, "rejected while only {} calls waited", waiting.len());
                 rejected += 1;
             }
         }

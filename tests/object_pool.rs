@@ -406,7 +406,7 @@ fn a_burst_is_trimmed_within_the_documented_number_of_intervals() {
 }
 
 #[test]
-fn no_trim_without_an_interval_or_before_it_is_over() {
+fn no_trim_without_an_interval_or_before_it_elapses() {
     let clock = ManualClock::new();
     for (interval, elapsed, trims) in
         [(None, 1000, false), (Some(10), 9, false), (Some(10), 10, true), (Some(10), 1000, true)]

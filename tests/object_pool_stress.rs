@@ -1,9 +1,9 @@
 //! Every object is in one place at a time: many threads, some of them short-lived, get, exchange,
 //! put and trim objects, and each object records whether it is out of the pool.
 //!
-//! The test has its own `main` instead of a `#[test]`, to run under ThreadSanitizer. The precompiled
-//! standard library is not instrumented: ThreadSanitizer would report its mutexes, channels
-//! and `Arc`s, so the test uses none of them.
+//! The test has its own `main`, and no `#[test]`, to run under ThreadSanitizer. The precompiled
+//! standard library is not instrumented: ThreadSanitizer would report its mutexes, channels and
+//! `Arc`s, so the test uses none of them.
 //!
 //! ```text
 //! RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
@@ -113,7 +113,7 @@ fn stress(thread_cache: usize, max_idle: usize) {
     assert_eq!(
         alive.lock().len(),
         snapshot.idle as usize,
-        "objects that are not idle were dropped"
+        "every object that is not idle was dropped"
     );
     assert_eq!(snapshot.created as usize, made.load(Ordering::Relaxed));
     assert_eq!(snapshot.misses, snapshot.created);

@@ -46,8 +46,8 @@ fn the_objects_of_short_lived_threads_are_bounded_and_trimmed() {
         visit(&pool, 2, 8);
         assert!(idle() <= MAX_IDLE + 2 * CACHE, "{}", idle());
     }
-    // A new thread takes over the cache of a thread that has ended. Objects that it moves from the
-    // shards must not make that cache exceed its size.
+    // A new thread may take over the cache of a thread that has ended. Objects that it moves from
+    // the shards must not make that cache exceed its size.
     for _ in 0..20 {
         // On new threads, because this thread would keep its number and the cache of that number.
         let (warmer, taker) = (Arc::clone(&pool), Arc::clone(&pool));
@@ -59,8 +59,8 @@ fn the_objects_of_short_lived_threads_are_bounded_and_trimmed() {
     assert!(idle() <= MAX_IDLE + 100 * CACHE, "{}", idle());
     assert_eq!(idle() as u64, pool.snapshot().idle);
 
-    // No thread is left, so the trim empties their caches: objects for which the shards have no
-    // room are dropped immediately, the rest by halves.
+    // All threads have ended, so a trim empties their caches. Objects that do not fit into the
+    // shards are dropped immediately; of the others, each trim drops half.
     let mut trims = 0;
     while idle() > 0 {
         pool.trim();

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// A manual clock, and functions that create policies on that clock.
 struct World {
     time: ManualClock,
     clock: Clock,

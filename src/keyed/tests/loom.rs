@@ -55,9 +55,9 @@ fn two_threads_insert_one_key() {
     loom::model(|| {
         let map = map(2, 1, KeyOverflowRule::Reject);
         let other = spawn(&map, |map| read(map, 1, Retention::Required).unwrap());
-        let here = read(&map, 1, Retention::Required).unwrap();
-        let there = other.join().unwrap();
-        assert_eq!(here + there, 1 + 2, "each thread read a state of its own");
+        let this_thread = read(&map, 1, Retention::Required).unwrap();
+        let other_thread = other.join().unwrap();
+        assert_eq!(this_thread + other_thread, 1 + 2, "each thread read a state of its own");
         assert_eq!((map.len(), map.len_and_capacity().0), (1, 1));
     });
 }
@@ -69,9 +69,9 @@ fn two_new_keys_compete_for_one_slot() {
         loom::model(move || {
             let map = map(1, shards, KeyOverflowRule::EvictLeastRecentlyUsed);
             let other = spawn(&map, |map| read(map, 1, Retention::Required).is_ok());
-            let here = read(&map, 2, Retention::Required).is_ok();
-            let there = other.join().unwrap();
-            assert!(here != there);
+            let this_thread = read(&map, 2, Retention::Required).is_ok();
+            let other_thread = other.join().unwrap();
+            assert!(this_thread != other_thread);
             assert_eq!((map.len(), map.len_and_capacity().0), (1, 1));
         });
     }
@@ -83,11 +83,11 @@ fn a_key_is_looked_up_while_it_is_evicted() {
         let map = map(1, 1, KeyOverflowRule::EvictLeastRecentlyUsed);
         assert_eq!(read(&map, 1, Retention::Evictable), Ok(1));
         let other = spawn(&map, |map| read(map, 2, Retention::Evictable));
-        let here = map.get(&1, |reads| {
+        let this_thread = map.get(&1, |reads| {
             reads.0 += 1;
             reads.0
         });
-        assert!(matches!(here, None | Some(2)), "{here:?}");
+        assert!(matches!(this_thread, None | Some(2)), "{this_thread:?}");
         assert_eq!(other.join().unwrap(), Ok(1));
         assert_eq!(map.get(&1, |_| ()), None);
         assert_eq!((map.len(), map.len_and_capacity().0, map.evicted()), (1, 1, 1));
@@ -101,14 +101,14 @@ fn two_keys_replace_a_third_and_one_of_them_is_removed() {
         let map = map(1, 1, KeyOverflowRule::Reject);
         assert_eq!(read(&map, 1, Retention::Disposable), Ok(1));
         let other = spawn(&map, |map| {
-            let there = read(map, 2, Retention::Required).is_ok();
-            (there, map.remove(&2))
+            let other_thread = read(map, 2, Retention::Required).is_ok();
+            (other_thread, map.remove(&2))
         });
-        let here = read(&map, 3, Retention::Required).is_ok();
-        let (there, removed) = other.join().unwrap();
-        assert!(here || there);
-        assert_eq!(there, removed);
-        let left = usize::from(here);
+        let this_thread = read(&map, 3, Retention::Required).is_ok();
+        let (other_thread, removed) = other.join().unwrap();
+        assert!(this_thread || other_thread);
+        assert_eq!(other_thread, removed);
+        let left = usize::from(this_thread);
         assert_eq!((map.len(), map.len_and_capacity().0), (left, left));
     });
 }

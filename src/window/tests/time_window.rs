@@ -66,7 +66,7 @@ proptest! {
             // The window begins `buckets - 1` epochs before the current one.
             let begin = (now / width + 1).saturating_sub(u64::from(buckets)) * width;
             prop_assert_eq!(window.counts(at(now)), model.counts(begin), "at {}", now);
-            // That start differs from the exact start by less than one bucket.
+            // That start differs from the exact start by at most one bucket.
             prop_assert!(begin + span > now && begin + span <= now + width);
         }
     }
