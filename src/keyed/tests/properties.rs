@@ -21,8 +21,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// The model is a map that never removes a key by itself. A key that is missing in
-    /// the map under test must have been removable.
+    /// The model is a map that never removes a key by itself. A key that is missing in the map
+    /// under test must have been removable.
     #[test]
     fn only_removable_keys_are_removed(
         steps in proptest::collection::vec(step(), 0..300),
