@@ -1,4 +1,4 @@
-//! The adaptive limiter: admission, waiting, windows, cancellation, panics.
+//! The adaptive limiter: admission, waiting, windows, cancellation.
 #![cfg(not(mainstay_loom))]
 
 use mainstay::concurrency::{
@@ -15,7 +15,6 @@ use mainstay::random::Random;
 use mainstay::time::{Deadline, ManualClock};
 use std::collections::VecDeque;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{self, Poll, Waker};
@@ -443,78 +442,6 @@ fn a_call_waits_no_longer_than_its_own_deadline() {
     let permit = futures::executor::block_on(wait).unwrap();
     record_owned(&view, permit, &Ok(()));
     assert_eq!(limiter.in_flight(), 0);
-}
-
-// Panics
-
-#[test]
-fn a_panic_of_the_operation_releases_its_permit() {
-    let limiter = fixed(1.0).build().unwrap();
-    let call = || limiter.call_blocking(|| -> Result<(), ()> { panic!("operation") });
-    assert!(catch_unwind(AssertUnwindSafe(call)).is_err());
-    assert_eq!(limiter.call_blocking(|| Ok::<_, ()>(7)), Ok(7));
-}
-
-#[test]
-fn a_panic_of_the_controller_leaves_the_limiter_usable() {
-    struct Panics(bool);
-    impl LimitController for Panics {
-        fn limit(&self) -> f64 {
-            2.0
-        }
-        fn update(&mut self, _: &LimitWindow) -> LimitUpdate {
-            assert!(std::mem::replace(&mut self.0, true), "the first time");
-            LimitUpdate { limit: 3.0, reason: LimitReason::Growth }
-        }
-        fn window_rule(&self) -> WindowRule {
-            WindowRule { min_duration: SECOND, min_calls: 1, min_latencies: 0 }
-        }
-    }
-    let time = ManualClock::new();
-    let limiter =
-        AdaptiveLimiter::builder().controller(Panics(false)).clock(time.clock()).build().unwrap();
-    time.advance(SECOND);
-    let permit = limiter.try_acquire().unwrap();
-    assert!(catch_unwind(AssertUnwindSafe(|| permit.success())).is_err());
-    assert_eq!((limiter.in_flight(), limiter.limit()), (0, 2.0));
-    time.advance(SECOND);
-    limiter.try_acquire().unwrap().success();
-    assert_eq!(limiter.limit(), 3.0);
-}
-
-#[test]
-fn a_controller_and_an_observer_may_use_the_limiter() {
-    struct Reentrant(Arc<Mutex<Option<AdaptiveLimiter>>>);
-    impl LimitController for Reentrant {
-        fn limit(&self) -> f64 {
-            2.0
-        }
-        fn update(&mut self, _: &LimitWindow) -> LimitUpdate {
-            let limiter = self.0.lock().unwrap().clone().unwrap();
-            limiter.try_acquire().unwrap().success();
-            assert_eq!(limiter.snapshot().limit, 2.0);
-            LimitUpdate { limit: 9.0, reason: LimitReason::Growth }
-        }
-        fn window_rule(&self) -> WindowRule {
-            WindowRule { min_duration: SECOND, min_calls: 1, min_latencies: 0 }
-        }
-    }
-    let (time, cell) = (ManualClock::new(), Arc::new(Mutex::new(None)));
-    let inside = Arc::clone(&cell);
-    let limiter = AdaptiveLimiter::builder()
-        .controller(Reentrant(Arc::clone(&cell)))
-        .clock(time.clock())
-        .observer(move |_: &Event<'_>| {
-            let limiter: Option<AdaptiveLimiter> = inside.lock().unwrap().clone();
-            limiter.unwrap().try_acquire().unwrap().success();
-        })
-        .build()
-        .unwrap();
-    *cell.lock().unwrap() = Some(limiter.clone());
-    time.advance(SECOND);
-    limiter.try_acquire().unwrap().success();
-    assert_eq!(limiter.limit(), 9.0);
-    *cell.lock().unwrap() = None;
 }
 
 #[test]
