@@ -103,6 +103,7 @@
 //! | throttle: [`probe_interval`](ThrottleBuilder::probe_interval) | 1 s |
 
 mod adaptive;
+mod bulkhead;
 mod controller;
 mod meter;
 pub mod simulator;
@@ -112,6 +113,11 @@ pub use adaptive::{
     AdaptiveLimiter, AdaptiveLimiterAcquireFuture, AdaptiveLimiterBuilder, AdaptiveLimiterPermit,
     AdaptiveLimiterSnapshot, ClassifiedAdaptiveLimiter, OverloadOnTimeout,
     OwnedAdaptiveLimiterAcquireFuture, OwnedAdaptiveLimiterPermit,
+};
+pub use bulkhead::{
+    Bulkhead, BulkheadAcquireFuture, BulkheadBuilder, BulkheadPermit, BulkheadPolicy,
+    BulkheadSnapshot, KeyedBulkhead, KeyedBulkheadBuilder, KeyedBulkheadSnapshot,
+    KeyedBulkheadView, OwnedBulkheadAcquireFuture, OwnedBulkheadPermit,
 };
 pub use controller::{
     AimdController, BaselineController, BbrController, Gradient2Controller, LearnedLimit,
