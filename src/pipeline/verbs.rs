@@ -60,6 +60,13 @@ impl Pipeline<EmptyStack> {
 
 impl<S> PipelineBuilder<S> {
     /// Adds a time limit for everything below: a [`Timeout`] or a `Duration`.
+    ///
+    /// ```
+    /// # use mainstay::Pipeline;
+    /// # use std::time::Duration;
+    /// let pipeline = Pipeline::builder().timeout(Duration::from_secs(1)).build();
+    /// assert_eq!(pipeline.call_blocking(|| Ok::<_, ()>(1)), Ok(1));
+    /// ```
     #[must_use]
     pub fn timeout(
         self,
@@ -70,6 +77,14 @@ impl<S> PipelineBuilder<S> {
 
     /// Adds a retry of everything below: a [`Retry`](crate::retry::Retry), or a view of it with a
     /// [rule](crate::retry::Retry::when). A reference is cloned.
+    ///
+    /// ```
+    /// # use mainstay::{Pipeline, Retry};
+    /// let retry = Retry::builder().max_attempts(2).build()?;
+    /// let pipeline = Pipeline::builder().retry(&retry).build();
+    /// assert_eq!(pipeline.call_blocking(|| Ok::<_, ()>(1)), Ok(1));
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn retry<D>(
         self,
@@ -84,6 +99,13 @@ impl<S> PipelineBuilder<S> {
     /// Adds a circuit breaker: a [`CircuitBreaker`](crate::breaker::CircuitBreaker), or a view of
     /// it with a [classifier](crate::breaker::CircuitBreaker::classified_by). A reference is
     /// cloned.
+    ///
+    /// ```
+    /// # use mainstay::{CircuitBreaker, Pipeline};
+    /// let breaker = CircuitBreaker::new();
+    /// let pipeline = Pipeline::builder().breaker(&breaker).build();
+    /// assert_eq!(pipeline.call_blocking(|| Ok::<_, ()>(1)), Ok(1));
+    /// ```
     #[must_use]
     pub fn breaker<C>(
         self,
@@ -97,6 +119,16 @@ impl<S> PipelineBuilder<S> {
 
     /// Adds a rate limit: a [`RateLimiter`](crate::rate::RateLimiter), or a view of it with a cost
     /// or a maximum wait. A reference is cloned.
+    ///
+    /// ```
+    /// # use mainstay::{Pipeline, Quota, RateLimiter};
+    /// # use std::time::Duration;
+    /// let limiter = RateLimiter::new(Quota::per_second(100))?;
+    /// let patient = limiter.max_wait(Duration::from_millis(50));
+    /// let pipeline = Pipeline::builder().rate_limit(patient).build();
+    /// assert_eq!(pipeline.call_blocking(|| Ok::<_, ()>(1)), Ok(1));
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn rate_limit(
         self,
@@ -120,6 +152,14 @@ impl<S> PipelineBuilder<S> {
     /// Adds an [`AdaptiveLimiter`](crate::concurrency::AdaptiveLimiter), or a view of it with a
     /// [classifier](crate::concurrency::AdaptiveLimiter::classified_by). It rejects calls beyond a
     /// concurrency limit that follows the latencies of the calls below it. A reference is cloned.
+    ///
+    /// ```
+    /// # use mainstay::{AdaptiveLimiter, Pipeline};
+    /// let limiter = AdaptiveLimiter::builder().build()?;
+    /// let pipeline = Pipeline::builder().adaptive_limit(&limiter).build();
+    /// assert_eq!(pipeline.call_blocking(|| Ok::<_, ()>(1)), Ok(1));
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn adaptive_limit<C>(
         self,
@@ -134,6 +174,14 @@ impl<S> PipelineBuilder<S> {
     /// Adds a [`Throttle`](crate::concurrency::Throttle), or one
     /// [`classified_by`](crate::concurrency::Throttle::classified_by) a rule: rejects a share of the
     /// calls that grows with the share that fails below it.
+    ///
+    /// ```
+    /// # use mainstay::{Pipeline, Throttle};
+    /// let throttle = Throttle::builder().build()?;
+    /// let pipeline = Pipeline::builder().throttle(&throttle).build();
+    /// assert_eq!(pipeline.call_blocking(|| Ok::<_, ()>(1)), Ok(1));
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn throttle<C>(
         self,

@@ -52,6 +52,12 @@ impl Default for RetryBuilder {
 impl RetryBuilder {
     /// Sets the name that appears in the lints and the debug output of a pipeline. Default:
     /// `retry`.
+    ///
+    /// ```
+    /// # use mainstay::Retry;
+    /// let built = Retry::builder().name("search").build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
         name.clone_into(&mut self.name);
@@ -62,6 +68,12 @@ impl RetryBuilder {
     ///
     /// Default: 3, as in resilience4j. If two retries fail, more retries rarely succeed, and
     /// attempts multiply if the caller retries as well.
+    ///
+    /// ```
+    /// # use mainstay::Retry;
+    /// let built = Retry::builder().max_attempts(5).build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.config.max_attempts = attempts;
@@ -72,6 +84,13 @@ impl RetryBuilder {
     ///
     /// Default: unlimited, because `max_attempts` and the deadline of an outer timeout already
     /// limit the retry.
+    ///
+    /// ```
+    /// # use mainstay::Retry;
+    /// # use std::time::Duration;
+    /// let built = Retry::builder().max_elapsed(Duration::from_secs(10)).build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn max_elapsed(mut self, elapsed: Duration) -> Self {
         self.config.max_elapsed = Some(elapsed);
@@ -86,6 +105,15 @@ impl RetryBuilder {
     ///
     /// Default: 60 s, which is longer than the wait that most servers request, and about as long as
     /// most callers can wait.
+    ///
+    /// ```
+    /// # use mainstay::Retry;
+    /// # use std::time::Duration;
+    /// let built = Retry::builder()
+    ///     .max_retry_after(Duration::from_secs(5))
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn max_retry_after(mut self, wait: Duration) -> Self {
         self.config.max_retry_after = wait;
@@ -96,6 +124,15 @@ impl RetryBuilder {
     ///
     /// Default: exponential from 100 ms, about the time to reconnect, doubling up to 30 s, with
     /// full jitter.
+    ///
+    /// ```
+    /// # use mainstay::{Backoff, Retry};
+    /// # use std::time::Duration;
+    /// let built = Retry::builder()
+    ///     .backoff(Backoff::constant(Duration::from_secs(1)))
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.config.backoff = backoff;
@@ -115,6 +152,13 @@ impl RetryBuilder {
     }
 
     /// Sets the clock. Default: the system clock.
+    ///
+    /// ```
+    /// # use mainstay::{ManualClock, Retry};
+    /// let time = ManualClock::new();
+    /// let built = Retry::builder().clock(time.clock()).build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.config.clock = clock;
@@ -122,6 +166,12 @@ impl RetryBuilder {
     }
 
     /// Sets the random number generator for the jitter. Default: the generator of the system.
+    ///
+    /// ```
+    /// # use mainstay::{Random, Retry};
+    /// let built = Retry::builder().random(Random::seeded(1)).build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn random(mut self, random: Random) -> Self {
         self.config.random = random;

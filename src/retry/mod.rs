@@ -232,6 +232,13 @@ impl Retry {
 
     /// Returns a view of this retry that retries the results that `classifier` maps to a failure.
     /// The classifier receives no elapsed time.
+    ///
+    /// ```
+    /// # use mainstay::{FailOnError, Retry};
+    /// let retry = Retry::builder().build()?.classified_with(FailOnError);
+    /// assert_eq!(retry.call_blocking(|| Ok::<_, ()>(1)), Ok(1));
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn classified_with<C>(&self, classifier: C) -> RetryWhen<RetryClassified<C>> {
         // A classifier describes the health of the dependency, not whether a second attempt is
@@ -266,6 +273,16 @@ impl Retry {
     /// Runs `op` until it succeeds or the retry stops, and passes it the [`Context`] of each
     /// attempt.
     ///
+    /// ```
+    /// # use mainstay::Retry;
+    /// # let retry = Retry::builder().build()?;
+    /// # futures::executor::block_on(async {
+    /// let attempt = retry.call_with(|cx| async move { Ok::<_, ()>(cx.attempt()) });
+    /// assert_eq!(attempt.await, Ok(1));
+    /// # });
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    ///
     /// # Errors
     /// Returns the error of the last attempt that failed.
     pub async fn call_with<Op, Fut, T, E>(&self, op: Op) -> Result<T, Error<E>>
@@ -277,6 +294,13 @@ impl Retry {
     }
 
     /// Runs the closure `op` until it succeeds or the retry stops, blocking the thread.
+    ///
+    /// ```
+    /// # use mainstay::Retry;
+    /// # let retry = Retry::builder().build()?;
+    /// assert_eq!(retry.call_blocking(|| Ok::<_, ()>(1)), Ok(1));
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     ///
     /// # Errors
     /// Returns the error of the last attempt that failed.

@@ -22,6 +22,15 @@ pub struct RetryWhen<R> {
 impl<R> RetryWhen<R> {
     /// Runs `op` until the rule or a limit ends the retry; see [`Retry::call`].
     ///
+    /// ```
+    /// # use mainstay::Retry;
+    /// let retry = Retry::builder().build()?.when(|result| matches!(result, Ok(503)));
+    /// # futures::executor::block_on(async {
+    /// assert_eq!(retry.call(|| async { Ok::<u16, ()>(200) }).await, Ok(200));
+    /// # });
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    ///
     /// # Errors
     /// Returns the error of the last attempt that failed.
     pub async fn call<Op, Fut, T, E>(&self, op: Op) -> Result<T, Error<E>>
@@ -35,6 +44,16 @@ impl<R> RetryWhen<R> {
 
     /// Runs `op` until the rule or a limit ends the retry, and passes it the [`Context`] of each
     /// attempt; see [`Retry::call_with`].
+    ///
+    /// ```
+    /// # use mainstay::Retry;
+    /// let retry = Retry::builder().build()?.when(|result| matches!(result, Ok(503)));
+    /// # futures::executor::block_on(async {
+    /// let attempt = retry.call_with(|cx| async move { Ok::<_, ()>(cx.attempt()) });
+    /// assert_eq!(attempt.await, Ok(1));
+    /// # });
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     ///
     /// # Errors
     /// Returns the error of the last attempt that failed.
@@ -50,6 +69,13 @@ impl<R> RetryWhen<R> {
     /// Runs the closure `op` until the rule or a limit ends the retry, blocking the thread; see
     /// [`Retry::call_blocking`].
     ///
+    /// ```
+    /// # use mainstay::Retry;
+    /// let retry = Retry::builder().build()?.when(|result| matches!(result, Ok(503)));
+    /// assert_eq!(retry.call_blocking(|| Ok::<u16, ()>(200)), Ok(200));
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    ///
     /// # Errors
     /// Returns the error of the last attempt that failed.
     pub fn call_blocking<T, E>(&self, op: impl Fn() -> Result<T, E>) -> Result<T, Error<E>>
@@ -61,6 +87,13 @@ impl<R> RetryWhen<R> {
 
     /// Runs the closure `op` until the rule or a limit ends the retry, blocking the thread, and
     /// passes it the [`Context`] of each attempt; see [`Retry::call_with_blocking`].
+    ///
+    /// ```
+    /// # use mainstay::Retry;
+    /// let retry = Retry::builder().build()?.when(|result| matches!(result, Ok(503)));
+    /// assert_eq!(retry.call_with_blocking(|cx| Ok::<_, ()>(cx.attempt())), Ok(1));
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     ///
     /// # Errors
     /// Returns the error of the last attempt that failed.

@@ -2,6 +2,7 @@
 
 pub(crate) mod priority_queue;
 pub(crate) mod wait_times;
+mod wake_batch;
 
 use super::workers::idle::{Flags, IdleWorkers, Resize, SleepEnd, WakeUp, Worker};
 use crate::ring::PopError;
