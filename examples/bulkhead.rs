@@ -13,7 +13,8 @@ fn main() -> Result<(), mainstay::error::ConfigError> {
         .build()?;
     let search = Bulkhead::builder().name("search").max_concurrent(2).build()?;
 
-    // Two calls for reports hang. Of six more, two wait in vain, and four are rejected at once.
+    // Two calls for reports hang. Of six more, two wait for 100 ms, and four are rejected
+    // immediately.
     let hung = reports.cost(2);
     let hung = hung.try_acquire().expect("nothing else runs");
     thread::scope(|scope| {

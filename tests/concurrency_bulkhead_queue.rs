@@ -199,10 +199,10 @@ fn a_call_that_would_end_after_its_deadline_is_rejected() {
     let permit = bulkhead.try_acquire().unwrap();
     assert_eq!(enter_until(&bulkhead, &time, 99 * MS).err(), Some(Reason::Shed));
     let mut callers = Callers::default();
-    callers.waits = vec![
+    callers.waits.extend([
         (0, enter_until(&bulkhead, &time, 150 * MS).unwrap()),
         (1, enter_until(&bulkhead, &time, 200 * MS).unwrap()),
-    ];
+    ]);
     time.advance(60 * MS);
     drop(permit);
     assert_eq!(callers.ended(), [(0, Some(Reason::Shed)), (1, None)]);

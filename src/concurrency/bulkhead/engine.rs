@@ -17,8 +17,8 @@ use std::time::Duration;
 /// 1. `WAITING` is set in `permits` whenever the queue has a member. It is set and cleared under
 ///    the lock only. While it is set, permits are taken only under the lock, for a waiter.
 /// 2. A waiter stays in `Queue::waiters` until its owner removes it. It is a member of the queue
-///    while its fate is `Waiting`, and detached afterwards.
-/// 3. A waiter whose fate is `Granted` owns its permits, and its owner gives them back.
+///    while its status is `Waiting`, and detached afterwards.
+/// 3. A waiter whose status is `Granted` owns its permits, and its owner gives them back.
 /// 4. Once `CLOSED` is set, no permit is taken and no waiter enters.
 pub(super) struct Engine {
     permits: Permits,
@@ -45,14 +45,14 @@ struct Queue {
 struct Waiter {
     cost: u32,
     times: WaitTimes,
-    fate: Fate,
-    /// `None` before the first call of `check`, and after the fate was decided.
+    status: WaiterStatus,
+    /// `None` before the first call of `check`, and after the status was decided.
     waker: Option<Waker>,
 }
 
-/// What became of a waiter.
+/// The progress of a waiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum WaiterStatus {
     Waiting,
     /// Granted its permits at this instant.
     Granted(Instant),
@@ -181,57 +181,57 @@ impl Engine {
             TakeOrWait::Closed => return Entry::Rejected(Reason::ShutDown),
             TakeOrWait::Wait => {}
         }
-        let waiter = Waiter { cost, times, fate: Fate::Waiting, waker: None };
+        let waiter = Waiter { cost, times, status: WaiterStatus::Waiting, waker: None };
         let key = queue.waiters.push_back(waiter);
         queue.len += 1;
         let is_next = queue.len > 1 && queue.next(times.since) == Some(key);
         Entry::Queued { key, is_next }
     }
 
-    /// Returns the fate of a waiter. If it still waits, `waker` becomes its waker. If not, the
+    /// Returns the status of a waiter. If it still waits, `waker` becomes its waker. If not, the
     /// waiter is removed.
-    pub(super) fn check(&self, key: WaiterKey, waker: &Waker) -> Fate {
+    pub(super) fn check(&self, key: WaiterKey, waker: &Waker) -> WaiterStatus {
         // Cloning and dropping a waker runs user code, so both happen outside the lock.
         let mut fresh = None;
         loop {
             let mut queue = self.queue.lock();
             let waiter = queue.waiters.get_mut(key).expect("its owner has not removed it");
-            if waiter.fate != Fate::Waiting {
+            if waiter.status != WaiterStatus::Waiting {
                 if fresh.is_some() {
                     drop(queue);
                     fresh = None;
                     continue;
                 }
-                let fate = waiter.fate;
+                let status = waiter.status;
                 queue.waiters.remove(key);
-                return fate;
+                return status;
             }
             if waiter.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
-                return Fate::Waiting;
+                return WaiterStatus::Waiting;
             }
             if let Some(fresh) = fresh.take() {
                 let old = waiter.waker.replace(fresh);
                 drop(queue);
                 drop(old);
-                return Fate::Waiting;
+                return WaiterStatus::Waiting;
             }
             drop(queue);
             fresh = Some(waker.clone());
         }
     }
 
-    /// Removes a waiter, and returns its fate. If it is `Waiting`, the waiter has left the queue,
+    /// Removes a waiter, and returns its status. If it is `Waiting`, the waiter has left the queue,
     /// and the caller must serve the queue. The waker is to be dropped last, because that runs user
     /// code.
     #[cold]
-    pub(super) fn leave(&self, key: WaiterKey) -> (Fate, Option<Waker>) {
+    pub(super) fn leave(&self, key: WaiterKey) -> (WaiterStatus, Option<Waker>) {
         let mut queue = self.queue.lock();
         let waiter = queue.waiters.remove(key).expect("its owner has not removed it");
-        if waiter.fate == Fate::Waiting {
+        if waiter.status == WaiterStatus::Waiting {
             queue.len -= 1;
             self.update_waiting(&queue);
         }
-        (waiter.fate, waiter.waker)
+        (waiter.status, waiter.waker)
     }
 
     /// Serves the queue after permits were returned or a waiter has left. `granted` is the instant
@@ -265,9 +265,9 @@ impl Engine {
         loop {
             while !wakers.is_full()
                 && let Some(key) = queue.next(now)
-                && let Some(fate) = self.decide(&mut queue, key, now)
+                && let Some(status) = self.decide(&mut queue, key, now)
             {
-                queue.end(key, fate).into_iter().for_each(|waker| wakers.push(waker));
+                queue.end(key, status).into_iter().for_each(|waker| wakers.push(waker));
             }
             self.update_waiting(&queue);
             drop(queue);
@@ -279,16 +279,16 @@ impl Engine {
         }
     }
 
-    /// Decides the fate of the next waiter. Returns `None` if it must wait for permits.
-    fn decide(&self, queue: &mut Queue, key: WaiterKey, now: Instant) -> Option<Fate> {
+    /// Decides the status of the next waiter. Returns `None` if it must wait for permits.
+    fn decide(&self, queue: &mut Queue, key: WaiterKey, now: Instant) -> Option<WaiterStatus> {
         let is_last = queue.len == 1;
         let &mut Waiter { cost, times, .. } = queue.waiters.get_mut(key)?;
         if let Some(reason) = times.rejection(now, self.median()) {
-            return Some(Fate::Rejected(reason));
+            return Some(WaiterStatus::Rejected(reason));
         }
         if cost > self.limit() {
             // The limit was lowered. A waiter that can never be served must not hold up others.
-            return Some(Fate::Rejected(Reason::ConcurrencyLimited));
+            return Some(WaiterStatus::Rejected(Reason::ConcurrencyLimited));
         }
         if !self.permits.take_for_waiter(cost) {
             return None;
@@ -297,9 +297,9 @@ impl Engine {
         if queue.shedder.as_mut().is_some_and(|shedder| shedder.sheds(now, waited, is_last)) {
             // `WAITING` is set, but this thread is serving the waiters already.
             let _waiting = self.permits.give_back(cost);
-            return Some(Fate::Rejected(Reason::Shed));
+            return Some(WaiterStatus::Rejected(Reason::Shed));
         }
-        Some(Fate::Granted(now))
+        Some(WaiterStatus::Granted(now))
     }
 
     /// Clears `WAITING` if the queue is empty. Called under the lock.
@@ -342,7 +342,7 @@ impl Engine {
                 && let Some(key) = queue.waiters.front_key()
             {
                 queue
-                    .end(key, Fate::Rejected(reason))
+                    .end(key, WaiterStatus::Rejected(reason))
                     .into_iter()
                     .for_each(|waker| wakers.push(waker));
             }
@@ -365,12 +365,12 @@ impl Queue {
         }
     }
 
-    /// Decides the fate of a waiter, which leaves the queue. Returns its waker.
-    fn end(&mut self, key: WaiterKey, fate: Fate) -> Option<Waker> {
+    /// Decides the status of a waiter, which leaves the queue. Returns its waker.
+    fn end(&mut self, key: WaiterKey, status: WaiterStatus) -> Option<Waker> {
         self.waiters.detach(key);
         self.len -= 1;
         let waiter = self.waiters.get_mut(key)?;
-        waiter.fate = fate;
+        waiter.status = status;
         waiter.waker.take()
     }
 }

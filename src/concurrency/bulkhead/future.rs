@@ -1,7 +1,7 @@
 //! The futures that wait for a permit.
 
 use super::Bulkhead;
-use super::engine::{Entry, Fate};
+use super::engine::{Entry, WaiterStatus};
 use super::permit::{BulkheadPermit, Granted, OwnedBulkheadPermit};
 use super::shared::Shared;
 use super::state::WaitTimes;
@@ -82,7 +82,7 @@ struct Acquisition<H: Handle> {
 
 enum Stage {
     New,
-    /// Entered the queue. The fate may have been decided since the last poll.
+    /// Entered the queue. The status may have been decided since the last poll.
     Queued {
         key: WaiterKey,
         give_up: Instant,
@@ -139,8 +139,8 @@ impl<H: Handle> Acquisition<H> {
             panic!("an acquire future was polled after it was ready")
         };
         match self.handle.shared().engine.check(key, cx.waker()) {
-            Fate::Waiting => Poll::Pending,
-            fate => Poll::Ready(self.end(fate)),
+            WaiterStatus::Waiting => Poll::Pending,
+            status => Poll::Ready(self.end(status)),
         }
     }
 
@@ -150,21 +150,21 @@ impl<H: Handle> Acquisition<H> {
         let Stage::Queued { key, .. } = self.stage else { unreachable!("only waiters expire") };
         self.stage = Stage::Done;
         let shared = self.handle.shared();
-        let (fate, _waker) = shared.engine.leave(key);
-        if fate == Fate::Waiting {
+        let (status, _waker) = shared.engine.leave(key);
+        if status == WaiterStatus::Waiting {
             // The next waiter may need fewer permits than the one that left.
             shared.engine.serve_by(&shared.clock, None);
         }
-        self.end(fate)
+        self.end(status)
     }
 
     /// Ends the acquisition of a waiter that was removed from the queue.
-    fn end(&mut self, fate: Fate) -> Result<Granted, Rejection> {
+    fn end(&mut self, status: WaiterStatus) -> Result<Granted, Rejection> {
         self.stage = Stage::Done;
-        match fate {
-            Fate::Granted(at) => Ok(Granted { cost: self.request.cost, at: Some(at) }),
-            Fate::Rejected(reason) => Err(self.handle.shared().reject(reason)),
-            Fate::Waiting => Err(self.handle.shared().reject(Reason::QueueTimeout)),
+        match status {
+            WaiterStatus::Granted(at) => Ok(Granted { cost: self.request.cost, at: Some(at) }),
+            WaiterStatus::Rejected(reason) => Err(self.handle.shared().reject(reason)),
+            WaiterStatus::Waiting => Err(self.handle.shared().reject(Reason::QueueTimeout)),
         }
     }
 
@@ -187,14 +187,14 @@ impl<H: Handle> Drop for Acquisition<H> {
     fn drop(&mut self) {
         if let Stage::Queued { key, .. } = self.stage {
             let shared = self.handle.shared();
-            let (fate, _waker) = shared.engine.leave(key);
-            match fate {
-                Fate::Granted(_) => {
+            let (status, _waker) = shared.engine.leave(key);
+            match status {
+                WaiterStatus::Granted(_) => {
                     // The call did not run, so its duration says nothing about the service.
                     shared.engine.give_back(self.request.cost, None, &shared.clock);
                 }
-                Fate::Waiting => shared.engine.serve_by(&shared.clock, None),
-                Fate::Rejected(_) => {}
+                WaiterStatus::Waiting => shared.engine.serve_by(&shared.clock, None),
+                WaiterStatus::Rejected(_) => {}
             }
         }
     }

@@ -26,7 +26,6 @@ use future::Request;
 use shared::Shared;
 use std::fmt;
 use std::future::Future;
-use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 
 const POLICY: &str = "bulkhead";
@@ -99,11 +98,6 @@ const POLICY: &str = "bulkhead";
 /// never as many before, or to arm its timer.
 #[derive(Clone)]
 pub struct Bulkhead(PlainArc<Shared>);
-
-// A panic of a waker, a clock or an observer leaves the queue intact. No other user code runs in a
-// method.
-impl UnwindSafe for Bulkhead {}
-impl RefUnwindSafe for Bulkhead {}
 
 impl Bulkhead {
     /// Creates a builder.

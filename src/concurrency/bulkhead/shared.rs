@@ -8,6 +8,7 @@ use crate::error::{Reason, Rejection};
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::sync::{CachePadded, PlainArc};
 use crate::time::Clock;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 
 pub(super) struct Shared {
     pub(super) engine: CachePadded<Engine>,
@@ -19,6 +20,11 @@ pub(super) struct Shared {
     timed_out: AtomicU64,
     shed: AtomicU64,
 }
+
+// A panic of a waker, a clock or an observer leaves the queue intact. No other user code runs in a
+// method.
+impl UnwindSafe for Shared {}
+impl RefUnwindSafe for Shared {}
 
 impl Shared {
     pub(super) fn new(config: Config, clock: Clock, emitter: PlainArc<Emitter>) -> Self {

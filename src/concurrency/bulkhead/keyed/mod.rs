@@ -99,7 +99,6 @@ impl<K: UnwindSafe, S: RefUnwindSafe> RefUnwindSafe for KeyedBulkhead<K, S> {}
 
 impl<K> KeyedBulkhead<K> {
     /// Creates a builder of bulkheads that each have the settings of `each`.
-    #[must_use]
     pub fn builder(each: BulkheadBuilder) -> KeyedBulkheadBuilder<K> {
         KeyedBulkheadBuilder::new(each)
     }
@@ -117,7 +116,7 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedBulkhead<K, S> {
     ///
     /// let tenants = KeyedBulkhead::<String>::builder(Bulkhead::builder()).build()?;
     /// let bulkhead = tenants.bulkhead("tenant-7")?;
-    /// let permit = bulkhead.cost(5).try_acquire()?;
+    /// let permit = bulkhead.try_acquire()?;
     /// # drop(permit);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
