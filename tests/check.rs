@@ -3,6 +3,7 @@
 
 use mainstay::backoff::Backoff;
 use mainstay::breaker::{CircuitBreaker, CircuitBreakerBuilder, TripStats};
+use mainstay::concurrency::{AdaptiveLimiter, Bulkhead};
 use mainstay::error::{Error, Rejection};
 use mainstay::pipeline::{Lint, Pipeline};
 use mainstay::policy::{Context, Facts, Guard, Policy, kind};
@@ -27,6 +28,16 @@ fn unsafe_retry(setup: impl FnOnce(RetryBuilder) -> RetryBuilder) -> Retry {
 
 fn breaker(setup: impl FnOnce(CircuitBreakerBuilder) -> CircuitBreakerBuilder) -> CircuitBreaker {
     setup(CircuitBreaker::builder().name("search")).build().unwrap()
+}
+
+/// A bulkhead whose callers wait for `max_wait` milliseconds; without a queue if that is 0.
+fn bulkhead(max_wait: u32) -> Bulkhead {
+    let queue = Bulkhead::builder().max_queue(max_wait.min(1)).max_wait(max_wait * MS);
+    queue.name("search").build().unwrap()
+}
+
+fn adaptive(max_wait: u32) -> AdaptiveLimiter {
+    AdaptiveLimiter::builder().max_wait(max_wait * MS).build().unwrap()
 }
 
 fn rules(lints: &[Lint]) -> String {
@@ -54,6 +65,7 @@ fn each_rule_reports_only_stacks_that_violate_it() {
     };
     let limiter = || RateLimiter::new(Quota::per_second(10)).unwrap();
     let unnamed = limiter();
+    let limit = adaptive(0);
     let table = stacks![
         // Stacks without faults.
         "": .timeout(2 * SECOND).retry(r()).breaker(b()).timeout(300 * MS);
@@ -86,6 +98,25 @@ fn each_rule_reports_only_stacks_that_violate_it() {
         "no-attempt-timeout": .timeout(SECOND).retry(r());
         "": .timeout(SECOND).retry(r()).timeout(250 * MS);
         "": .timeout(SECOND).retry(retry(|r| r.max_attempts(1)));
+
+        "retry-inside-bulkhead": .bulkhead(bulkhead(0)).retry(r());
+        "": .retry(r()).bulkhead(bulkhead(0));
+        "": .bulkhead(bulkhead(0)).retry(retry(|r| r.max_attempts(1)));
+        // The adaptive limiter also records outcomes.
+        "retry-inside-breaker": .adaptive_limit(adaptive(0)).retry(r());
+
+        "queue-exceeds-timeout": .timeout(100 * MS).bulkhead(bulkhead(100));
+        "": .timeout(101 * MS).bulkhead(bulkhead(100));
+        "": .bulkhead(bulkhead(100)).timeout(100 * MS);
+        "queue-exceeds-timeout": .timeout(SECOND).bulkhead(bulkhead(100).max_wait(2 * SECOND));
+        // Without a queue, a call does not wait.
+        "": .timeout(100 * MS).bulkhead(bulkhead(0).max_wait(SECOND));
+        "queue-exceeds-timeout": .timeout(SECOND).adaptive_limit(adaptive(1000)).timeout(MS);
+
+        "nested-adaptive-limits": .adaptive_limit(adaptive(0)).adaptive_limit(adaptive(0));
+        "nested-adaptive-limits": .adaptive_limit(adaptive(0)).guard(Gate("quota")).adaptive_limit(adaptive(0));
+        "duplicate-policy": .adaptive_limit(&limit).adaptive_limit(&limit);
+        "": .bulkhead(bulkhead(0)).adaptive_limit(adaptive(0));
 
         "nested-retries": .retry(r()).guard(Gate("quota")).retry(r());
         "": .retry(r()).guard(Gate("quota")).retry(retry(|r| r.max_attempts(1)));
@@ -213,6 +244,15 @@ fn each_lint_is_a_sentence_with_names_and_durations() {
         .breaker(breaker(|b| b.time_window(SECOND, 10))).timeout(timeout("call", 2000)):
             "window-too-short: circuit_breaker \"search\" counts calls over 1s, but a call may take 2s: \
              each timeout of timeout \"call\" leaves the window before the next is recorded";
+        .bulkhead(bulkhead(0)).retry(retry(|r| r)):
+            "retry-inside-bulkhead: bulkhead \"search\" holds a permit for all 3 attempts of retry and \
+             for the waits between them: move it below retry";
+        .timeout(timeout("call", 1000)).bulkhead(bulkhead(2000)):
+            "queue-exceeds-timeout: a call may wait 2s in the queue of bulkhead \"search\", but timeout \
+             \"call\" allows 1s: a call that was admitted late has no time left";
+        .adaptive_limit(adaptive(0)).adaptive_limit(adaptive(0)):
+            "nested-adaptive-limits: adaptive_limiter and adaptive_limiter below it both adapt their \
+             limits, and each measures what the other causes: keep one of the two";
         .breaker(search()).breaker(search()):
             "duplicate-policy: circuit_breaker \"search\" is in the pipeline twice, or two policies \
              have its name: each call is counted twice, or errors do not show by which policy";

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["sync", "time", "random", "share"],
     &["wait", "error", "outcome", "event", "policy"],
-    &["window", "backoff", "ring", "keyed"],
+    &["window", "backoff", "ring", "keyed", "codel"],
     PRIMITIVES,
     &["pipeline"],
     &["tower", "telemetry", "docs"],
