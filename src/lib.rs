@@ -48,7 +48,8 @@
 //! Limit:
 //! - [`rate`] limits operations per second, for one key or many.
 //! - [`wait`] limits operations at a time ([`Semaphore`]).
-//! - [`concurrency`] learns how many operations at a time the dependency handles well.
+//! - [`concurrency`] limits calls at a time to a fixed number ([`Bulkhead`], one for each key), or
+//!   learns how many the dependency handles well.
 //!
 //! Run and reuse:
 //! - [`worker_pool`] runs work on a bounded set of threads.
@@ -91,6 +92,7 @@
 pub mod backoff;
 pub mod breaker;
 pub mod budget;
+mod codel;
 pub mod concurrency;
 pub mod docs;
 pub mod error;
@@ -133,10 +135,12 @@ pub use budget::{
 };
 pub use concurrency::{
     AdaptiveLimiter, AdaptiveLimiterAcquireFuture, AdaptiveLimiterBuilder, AdaptiveLimiterPermit,
-    AdaptiveLimiterSnapshot, BaselineController, ClassifiedAdaptiveLimiter, ClassifiedThrottle,
-    LimitController, OverloadOnTimeout, OwnedAdaptiveLimiterAcquireFuture,
-    OwnedAdaptiveLimiterPermit, OwnedThrottlePermit, Throttle, ThrottleBuilder, ThrottlePermit,
-    ThrottleSnapshot,
+    AdaptiveLimiterSnapshot, BaselineController, Bulkhead, BulkheadAcquireFuture, BulkheadBuilder,
+    BulkheadPermit, BulkheadPolicy, BulkheadSnapshot, ClassifiedAdaptiveLimiter,
+    ClassifiedThrottle, KeyedBulkhead, KeyedBulkheadBuilder, KeyedBulkheadSnapshot,
+    KeyedBulkheadView, LimitController, OverloadOnTimeout, OwnedAdaptiveLimiterAcquireFuture,
+    OwnedAdaptiveLimiterPermit, OwnedBulkheadAcquireFuture, OwnedBulkheadPermit,
+    OwnedThrottlePermit, Throttle, ThrottleBuilder, ThrottlePermit, ThrottleSnapshot,
 };
 pub use error::{ConfigError, Error, Reason, Rejection, TimedOut};
 pub use event::{Event, EventValue, Observer, Subscription};

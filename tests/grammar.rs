@@ -14,6 +14,7 @@
 
 use mainstay::breaker::{CircuitBreaker, ClassifiedCircuitBreaker};
 use mainstay::budget::Budget;
+use mainstay::concurrency::{Bulkhead, BulkheadPolicy, KeyedBulkhead};
 use mainstay::object_pool::ObjectPool;
 use mainstay::outcome::FailOnError;
 use mainstay::pipeline::{BoxPipeline, GuardLayer, Pipeline};
@@ -42,6 +43,13 @@ fn waiting_verbs_have_all_five_forms() {
             acquire_owned_blocking_timeout;
         Semaphore: try_acquire_n_owned, acquire_n_owned, acquire_n_owned_timeout,
             acquire_n_owned_blocking, acquire_n_owned_blocking_timeout;
+        Bulkhead: try_acquire, acquire, acquire_timeout, acquire_blocking, acquire_blocking_timeout;
+        Bulkhead: try_acquire_owned, acquire_owned, acquire_owned_timeout, acquire_owned_blocking,
+            acquire_owned_blocking_timeout;
+        BulkheadPolicy: try_acquire, acquire, acquire_timeout, acquire_blocking,
+            acquire_blocking_timeout;
+        BulkheadPolicy: try_acquire_owned, acquire_owned, acquire_owned_timeout,
+            acquire_owned_blocking, acquire_owned_blocking_timeout;
         RateLimiter: try_acquire, acquire, acquire_timeout, acquire_blocking,
             acquire_blocking_timeout;
         RateLimiter: try_acquire_n, acquire_n, acquire_n_timeout, acquire_n_blocking,
@@ -68,6 +76,8 @@ fn state_is_read_and_changed_by_the_same_names() {
         Budget: name, snapshot;
         Retry: name, snapshot;
         RateLimiter: name, snapshot, reconfigure, refund;
+        Bulkhead: name, snapshot, reconfigure, close, is_closed, available;
+        KeyedBulkhead<u8>: name, snapshot, reconfigure;
         ObjectPool<u8>: snapshot;
         Semaphore: close, is_closed, available;
         Ring<u8>: len, capacity, is_empty;
@@ -82,6 +92,20 @@ fn state_is_read_and_changed_by_the_same_names() {
 fn form<T>(_: T) {}
 
 fn compiles<F>(_: F) {}
+
+#[test]
+fn a_keyed_bulkhead_has_all_five_forms() {
+    compiles(|bulkheads: &KeyedBulkhead<u8>| {
+        let time = Duration::ZERO;
+        form(bulkheads.try_acquire(&1));
+        form(bulkheads.acquire(&1));
+        form(bulkheads.acquire_timeout(&1, time));
+        form(bulkheads.acquire_blocking(&1));
+        form(bulkheads.acquire_blocking_timeout(&1, time));
+        form(bulkheads.call(&1, || ready(Ok::<u8, ()>(1))));
+        form(bulkheads.call_blocking(&1, || Ok::<u8, ()>(1)));
+    });
+}
 
 #[test]
 fn work_is_submitted_in_all_five_forms() {
@@ -127,10 +151,11 @@ macro_rules! calls {
 }
 
 #[test]
-fn calls_have_a_blocking_form_of_each() {
+fn each_policy_has_the_forms_of_call_that_apply_to_it() {
     compiles(|timeout: &Timeout| calls!(plain: timeout)); // a closure cannot be interrupted
     compiles(|breaker: &CircuitBreaker| calls!(blocking: breaker));
     compiles(|breaker: &ClassifiedCircuitBreaker<FailOnError>| calls!(blocking: breaker));
+    compiles(|bulkhead: &Bulkhead| calls!(blocking: bulkhead));
     compiles(|retry: &Retry| calls!(with: retry));
     compiles(|retry: &RetryWhen<RetryOnFailure>| calls!(with: retry));
     compiles(|pipeline: &BoxPipeline<u8, ()>| calls!(with: pipeline));

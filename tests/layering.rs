@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["sync", "time", "random", "share"],
     &["wait", "error", "outcome", "event", "policy"],
-    &["window", "backoff", "ring", "keyed", "budget"],
+    &["window", "backoff", "ring", "keyed", "codel", "budget"],
     PRIMITIVES,
     &["pipeline"],
     &["tower", "telemetry", "docs"],

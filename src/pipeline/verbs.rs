@@ -4,7 +4,7 @@ use super::layers::{GuardLayer, RepeatLayer, TimeLimitLayer};
 use super::stack::{EmptyStack, PipelineStack};
 use super::{Pipeline, PipelineBuilder};
 use crate::breaker::ClassifiedCircuitBreaker;
-use crate::concurrency::{ClassifiedAdaptiveLimiter, ClassifiedThrottle};
+use crate::concurrency::{BulkheadPolicy, ClassifiedAdaptiveLimiter, ClassifiedThrottle};
 use crate::fallback::FallbackTo;
 use crate::policy::{Policy, kind, kind::Matches};
 use crate::rate::RateLimitPolicy;
@@ -159,6 +159,18 @@ impl<S> PipelineBuilder<S> {
         limiter: impl Into<RateLimitPolicy>,
     ) -> PipelineBuilder<PipelineStack<S, GuardLayer<RateLimitPolicy>>> {
         self.guard(limiter.into())
+    }
+
+    /// Adds a [`Bulkhead`](crate::concurrency::Bulkhead), or a view of it with a
+    /// [cost](crate::concurrency::Bulkhead::cost) or a
+    /// [maximum wait](crate::concurrency::Bulkhead::max_wait). It rejects or delays calls beyond a
+    /// fixed number of concurrent calls. A reference is cloned.
+    #[must_use]
+    pub fn bulkhead(
+        self,
+        bulkhead: impl Into<BulkheadPolicy>,
+    ) -> PipelineBuilder<PipelineStack<S, GuardLayer<BulkheadPolicy>>> {
+        self.guard(bulkhead.into())
     }
 
     /// Adds an [`AdaptiveLimiter`](crate::concurrency::AdaptiveLimiter), or a view of it with a

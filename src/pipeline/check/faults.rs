@@ -18,6 +18,9 @@ pub(in crate::pipeline) fn check(stack: &[Facts]) -> Vec<Lint> {
         lints.extend(position.retry_is_inside_breaker());
         lints.extend(position.timeout_is_outside_breaker());
         lints.extend(position.window_is_too_short());
+        lints.extend(position.retry_is_inside_bulkhead());
+        lints.extend(position.queue_exceeds_timeout());
+        lints.extend(position.adaptive_limit_is_nested());
         lints.extend(position.policy_is_duplicated());
         lints.extend(position.fallback_hides_failure());
         lints.extend(position.fallback_hides_rejection());
@@ -106,6 +109,26 @@ impl Position<'_> {
         Some(Lint { max_duration: Some(max_duration), ..lint })
     }
 
+    fn retry_is_inside_bulkhead(&self) -> Option<Lint> {
+        let retry = self.below.iter().find(|below| repeats(below))?;
+        // If the policy records outcomes, another rule reports it.
+        let applies = self.policy.limits_concurrency && !self.policy.records_outcomes;
+        applies.then(|| Lint::new(LintRule::RetryInsideBulkhead, self.policy).inside(*retry))
+    }
+
+    fn queue_exceeds_timeout(&self) -> Option<Lint> {
+        let (wait, outer) = (self.policy.max_queue_wait?, self.shortest_timeout_above()?);
+        let lint = Lint::new(LintRule::QueueExceedsTimeout, outer).inside(self.policy);
+        (wait >= outer.timeout?).then_some(Lint { max_duration: Some(wait), ..lint })
+    }
+
+    fn adaptive_limit_is_nested(&self) -> Option<Lint> {
+        let outer = self.above.iter().rfind(|above| above.adapts_limit)?;
+        // If both are one limiter, another rule reports it.
+        let applies = self.policy.adapts_limit && outer.identity != self.policy.identity;
+        applies.then(|| Lint::new(LintRule::NestedAdaptiveLimits, *outer).inside(self.policy))
+    }
+
     fn policy_is_duplicated(&self) -> Option<Lint> {
         let own = self.policy;
         // Other rules report two timeouts and two retries.
@@ -129,7 +152,8 @@ impl Position<'_> {
     }
 
     fn fallback_hides_rejection(&self) -> Option<Lint> {
-        let limiter = self.below.iter().find(|below| below.limits_load)?;
+        let is_limiter = |below: &&Facts| below.limits_load || below.limits_concurrency;
+        let limiter = self.below.iter().find(is_limiter)?;
         self.policy
             .replaces_errors
             .then(|| Lint::new(LintRule::FallbackHidesRejection, self.policy).inside(*limiter))

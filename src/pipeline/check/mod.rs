@@ -59,6 +59,15 @@ pub enum LintRule {
     /// `window-too-short`: a time window shorter than the calls that it counts may take. When a
     /// dependency hangs, each timeout leaves the window before the next is recorded.
     WindowTooShort,
+    /// `retry-inside-bulkhead`: the bulkhead holds a permit for all attempts of a call and for the
+    /// waits between them, although only one attempt runs at a time, or none.
+    RetryInsideBulkhead,
+    /// `queue-exceeds-timeout`: a call may wait in a queue for as long as the timeout around it. A
+    /// call that was admitted late has no time left to run.
+    QueueExceedsTimeout,
+    /// `nested-adaptive-limits`: an adaptive limit inside another. Each measures what the other
+    /// causes: the wait and the rejections of the inner limit lower the outer one.
+    NestedAdaptiveLimits,
     /// `duplicate-policy`: one policy in two places, or two policies with the same name. Each call
     /// is counted or charged twice, or errors do not show by which policy.
     DuplicatePolicy,
@@ -85,6 +94,9 @@ impl LintRule {
             Self::OneCallTripsBreaker => "one-call-trips-breaker",
             Self::TimeoutOutsideBreaker => "timeout-outside-breaker",
             Self::WindowTooShort => "window-too-short",
+            Self::RetryInsideBulkhead => "retry-inside-bulkhead",
+            Self::QueueExceedsTimeout => "queue-exceeds-timeout",
+            Self::NestedAdaptiveLimits => "nested-adaptive-limits",
             Self::DuplicatePolicy => "duplicate-policy",
             Self::FallbackHidesFailure => "fallback-hides-failure",
             Self::FallbackHidesRejection => "fallback-hides-rejection",

@@ -80,6 +80,23 @@ pub(super) fn write(lint: &Lint, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             "{outer} replaces the rejections of {inner}, so callers never learn to slow down: restrict \
              it to other errors",
         ),
+        LintRule::RetryInsideBulkhead => write!(
+            f,
+            "{outer} holds a permit for all {} attempts of {inner} and for the waits between them: \
+             move it below {inner}",
+            inner.attempts(),
+        ),
+        LintRule::QueueExceedsTimeout => write!(
+            f,
+            "a call may wait {max_duration} in the queue of {inner}, but {outer} allows {}: a call that \
+             was admitted late has no time left",
+            outer.timeout(),
+        ),
+        LintRule::NestedAdaptiveLimits => write!(
+            f,
+            "{outer} and {inner} below it both adapt their limits, and each measures what the other \
+             causes: keep one of the two",
+        ),
         LintRule::DuplicatePolicy => write!(
             f,
             "{outer} is in the pipeline twice, or two policies have its name: each call is counted \
