@@ -39,14 +39,17 @@
 //! Protect a call:
 //! - [`breaker`] rejects calls while the dependency fails, and probes it.
 //! - [`retry`] repeats an operation after a failure.
+//! - [`budget`] bounds the load that retries and hedges add.
 //! - [`timeout`] bounds the time of an operation.
+//! - [`fallback`] returns a result in place of an error.
 //! - [`pipeline`] composes policies around a call and checks their order.
 //! - [`policy`] defines the three kinds of policy, for policies of your own.
 //!
 //! Limit:
 //! - [`rate`] limits operations per second, for one key or many.
 //! - [`wait`] limits operations at a time ([`Semaphore`]).
-//! - [`concurrency`] learns how many operations at a time the dependency handles well.
+//! - [`concurrency`] limits calls at a time to a fixed number ([`Bulkhead`], one for each key), or
+//!   learns how many the dependency handles well.
 //!
 //! Run and reuse:
 //! - [`worker_pool`] runs work on a bounded set of threads.
@@ -89,10 +92,13 @@
 
 pub mod backoff;
 pub mod breaker;
+pub mod budget;
+mod codel;
 pub mod concurrency;
 pub mod docs;
 pub mod error;
 pub mod event;
+pub mod fallback;
 pub mod keyed;
 pub mod object_pool;
 pub mod outcome;
@@ -126,15 +132,24 @@ pub use breaker::{
     KeyedCircuitBreakerBuilder, KeyedCircuitBreakerSnapshot, KeyedCircuitBreakerTotals,
     KeyedCircuitBreakerView, OwnedCircuitBreakerPermit, TransitionCause, TripStats,
 };
+pub use budget::{
+    Budget, BudgetBuilder, BudgetCall, BudgetExhausted, BudgetPermit, BudgetSnapshot,
+};
 pub use concurrency::{
     AdaptiveLimiter, AdaptiveLimiterAcquireFuture, AdaptiveLimiterBuilder, AdaptiveLimiterPermit,
-    AdaptiveLimiterSnapshot, BaselineController, ClassifiedAdaptiveLimiter, ClassifiedThrottle,
-    LimitController, OverloadOnTimeout, OwnedAdaptiveLimiterAcquireFuture,
-    OwnedAdaptiveLimiterPermit, OwnedThrottlePermit, Throttle, ThrottleBuilder, ThrottlePermit,
-    ThrottleSnapshot,
+    AdaptiveLimiterSnapshot, BaselineController, Bulkhead, BulkheadAcquireFuture, BulkheadBuilder,
+    BulkheadPermit, BulkheadPolicy, BulkheadSnapshot, ClassifiedAdaptiveLimiter,
+    ClassifiedThrottle, KeyedBulkhead, KeyedBulkheadBuilder, KeyedBulkheadSnapshot,
+    KeyedBulkheadView, LimitController, OverloadOnTimeout, OwnedAdaptiveLimiterAcquireFuture,
+    OwnedAdaptiveLimiterPermit, OwnedBulkheadAcquireFuture, OwnedBulkheadPermit,
+    OwnedThrottlePermit, Throttle, ThrottleBuilder, ThrottlePermit, ThrottleSnapshot,
 };
 pub use error::{ConfigError, Error, Reason, Rejection, TimedOut};
 pub use event::{Event, EventValue, Observer, Subscription};
+pub use fallback::{
+    Fallback, FallbackBuilder, FallbackFuture, FallbackHandler, FallbackSnapshot, FallbackTo,
+    FallbackValue, FallbackWhen,
+};
 pub use keyed::KeyOverflowRule;
 pub use object_pool::{
     ObjectPool, ObjectPoolBuilder, ObjectPoolSnapshot, OwnedPooledObject, PooledObject, Recycle,
@@ -158,7 +173,7 @@ pub use resource_pool::{
 };
 pub use retry::{
     Retry, RetryAttempt, RetryAttemptRule, RetryBuilder, RetryClassified, RetryDecision,
-    RetryFuture, RetryOnFailure, RetryRule, RetryWhen,
+    RetryFuture, RetryOnFailure, RetryRule, RetrySnapshot, RetryWhen,
 };
 pub use ring::{
     BatchSource, ForcePushError, PopError, PushError, Receiver, ReceiverIntoIter, ReceiverIter,

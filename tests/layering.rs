@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["sync", "time", "random", "share"],
     &["wait", "error", "outcome", "event", "policy"],
-    &["window", "backoff", "ring", "keyed"],
+    &["window", "backoff", "ring", "keyed", "codel", "budget"],
     PRIMITIVES,
     &["pipeline"],
     &["tower", "telemetry", "docs"],
@@ -18,6 +18,7 @@ const LAYERS: &[&[&str]] = &[
 const PRIMITIVES: &[&str] = &[
     "breaker",
     "retry",
+    "fallback",
     "timeout",
     "object_pool",
     "worker_pool",

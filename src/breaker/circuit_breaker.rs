@@ -161,6 +161,14 @@ impl CircuitBreaker {
 
     /// Returns a view of this breaker that applies the thresholds of `class`. See [`CallClass`].
     ///
+    /// ```
+    /// # use mainstay::{CallClass, CircuitBreaker};
+    /// # let breaker = CircuitBreaker::new();
+    /// let payments = breaker.for_class(CallClass::new().failure_rate(0.1))?;
+    /// assert_eq!(payments.call_blocking(|| Ok::<_, ()>(200)), Ok(200));
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// Returns an error if a threshold of `class` is out of range, or if `class` sets a slow
@@ -190,7 +198,8 @@ impl CircuitBreaker {
         self.0.engine.word().mode()
     }
 
-    /// Sets the mode. A [`CircuitBreakerControl`] sets the mode of many breakers.
+    /// Sets the mode. A [`CircuitBreakerControl`](super::CircuitBreakerControl) sets the mode of
+    /// many breakers.
     ///
     /// ```
     /// use mainstay::breaker::{CircuitBreaker, CircuitBreakerMode};
@@ -264,7 +273,8 @@ impl CircuitBreaker {
     /// * A setting is out of range.
     /// * A setting differs that is fixed at build: the name, the window, the clock, the tracking of
     ///   calls in flight or the recording of latencies.
-    /// * The breaker belongs to a [`KeyedCircuitBreaker`], whose settings are fixed.
+    /// * The breaker belongs to a [`KeyedCircuitBreaker`](super::KeyedCircuitBreaker), whose
+    ///   settings are fixed.
     pub fn reconfigure(&self, config: CircuitBreakerBuilder) -> Result<(), ConfigError> {
         if self.0.key.is_some() {
             let accepted = "a breaker that does not belong to a key";
@@ -349,8 +359,8 @@ impl CircuitBreaker {
     /// mode](CircuitBreakerMode::Shadow) would have rejected (`would_reject`, with the field
     /// `state`). [`event`](crate::event) describes the delivery.
     ///
-    /// For a breaker of a [`KeyedCircuitBreaker`] the observer receives the events of all keys.
-    /// Each key has its own sequence numbers.
+    /// For a breaker of a [`KeyedCircuitBreaker`](super::KeyedCircuitBreaker) the observer receives
+    /// the events of all keys. Each key has its own sequence numbers.
     ///
     /// ```
     /// # use mainstay::{breaker::CircuitBreaker, event::Event};

@@ -69,7 +69,7 @@
 //! | `recordException`, `ignoreException` | [`classified_by`](CircuitBreaker::classified_by) |
 //! | `METRICS_ONLY`, `FORCED_OPEN`, `DISABLED` | [`CircuitBreakerMode`](crate::breaker::CircuitBreakerMode) |
 //! | `RateLimiter` (`limitForPeriod`, `limitRefreshPeriod`, `timeoutDuration`) | [`RateLimiter`], which has no refresh boundary; [`max_wait`](RateLimiter::max_wait) |
-//! | `SemaphoreBulkhead`, `ThreadPoolBulkhead` | [`Semaphore`], [`WorkerPool`] |
+//! | `SemaphoreBulkhead`, `ThreadPoolBulkhead` | [`Bulkhead`](crate::concurrency::Bulkhead), [`WorkerPool`] |
 //! | `Retry`, `IntervalFunction` | [`Retry`], [`Backoff`] |
 //! | `TimeLimiter` | [`Timeout`] |
 //! | `Decorators.ofSupplier(…)` | [`Pipeline::builder`]: written outermost first, where `Decorators` is innermost first |
@@ -84,7 +84,7 @@
 //! | `AddCircuitBreaker` (`FailureRatio`, `SamplingDuration`, `MinimumThroughput`, `BreakDuration`) | [`CircuitBreaker`] (`failure_rate`, `time_window`, `min_calls`, `open_duration`) |
 //! | `CircuitBreakerManualControl` | [`CircuitBreakerControl`](crate::breaker::CircuitBreakerControl) |
 //! | `AddTimeout` | [`Timeout`] |
-//! | `AddConcurrencyLimiter`, `AddRateLimiter` | [`Semaphore`], [`RateLimiter`] |
+//! | `AddConcurrencyLimiter`, `AddRateLimiter` | [`Bulkhead`](crate::concurrency::Bulkhead), [`RateLimiter`] |
 //! | `ShouldHandle` | [`Retry::when`], [`CircuitBreaker::classified_by`] |
 //! | `TimeProvider`, `FakeTimeProvider` | [`Clock`](crate::time::Clock), [`ManualClock`](crate::time::ManualClock) |
 //!

@@ -163,6 +163,17 @@ impl RateLimiter {
     /// Waits for `n` tokens for at most `timeout`, measured from this call. Otherwise the same as
     /// [`acquire_timeout`](Self::acquire_timeout).
     ///
+    /// ```
+    /// # use mainstay::{Quota, RateLimiter};
+    /// # use std::time::Duration;
+    /// let limiter = RateLimiter::new(Quota::per_second(50))?;
+    /// # futures::executor::block_on(async {
+    /// let granted = limiter.acquire_n_timeout(5, Duration::from_secs(1)).await;
+    /// assert!(granted.is_ok());
+    /// # });
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    ///
     /// # Errors
     /// Completes with an error if `n` exceeds the limit, when the timeout has elapsed, or
     /// immediately if the tokens will not be available in time.
@@ -223,6 +234,14 @@ impl RateLimiter {
 
     /// Waits for `n` tokens for at most `timeout`, blocking the thread. Otherwise the same as
     /// [`acquire_blocking_timeout`](Self::acquire_blocking_timeout).
+    ///
+    /// ```
+    /// # use mainstay::{Quota, RateLimiter};
+    /// # use std::time::Duration;
+    /// let limiter = RateLimiter::new(Quota::per_second(50))?;
+    /// assert!(limiter.acquire_n_blocking_timeout(5, Duration::from_secs(1)).is_ok());
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     ///
     /// # Errors
     /// Returns an error if `n` exceeds the limit, when the timeout has elapsed, or immediately if

@@ -30,6 +30,12 @@ impl Instant {
     pub const FAR_FUTURE: Self = Self(u64::MAX);
 
     /// Creates the instant `nanos` nanoseconds after the origin.
+    ///
+    /// ```
+    /// # use mainstay::time::Instant;
+    /// let instant = Instant::from_nanos(5);
+    /// assert_eq!(instant - Instant::ORIGIN, std::time::Duration::from_nanos(5));
+    /// ```
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)

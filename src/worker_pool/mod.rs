@@ -103,6 +103,7 @@
 //! | a job with a result | one allocation, for the closure and the result |
 //! | a start timeout, or shedding | two clock readings per job |
 //! | waking a worker | a system call, if no worker searches and one sleeps |
+//! | a submitter that waits for a free slot | no spinning; it is woken once half of the queue is free or 250 µs have passed |
 //! | a full queue with cancelled jobs | one search through the queue, which removes them |
 //! | measuring queue waits | two clock readings for one in 64 jobs |
 //!
@@ -138,9 +139,10 @@ mod stats;
 mod submit;
 #[cfg(all(test, mainstay_loom))]
 mod tests;
+mod worker_count;
 mod workers;
 
-pub use config::{OverflowRule, WorkerCount, WorkerPoolBuilder};
+pub use config::{OverflowRule, WorkerPoolBuilder};
 pub use error::{JobError, JobPanic, SubmitError};
 pub use handle::JobHandle;
 pub use inline::map::WorkerPoolMap;
@@ -149,3 +151,4 @@ pub use pool::WorkerPool;
 pub use shutdown::{QueuedJob, WorkerPoolShutdown, WorkerPoolShutdownReport};
 pub use snapshot::WorkerPoolSnapshot;
 pub use submit::{CallFuture, JobPriority, SpawnFuture, SubmitFuture, WorkerPoolSubmitter};
+pub use worker_count::WorkerCount;

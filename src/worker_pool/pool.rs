@@ -100,8 +100,8 @@ impl WorkerPool {
     /// Submits a job, waiting while the queue is full. Waiting submissions are woken in FIFO order.
     ///
     /// The future fails with [`ShutDown`](crate::error::Reason::ShutDown) and the job if the pool
-    /// has been shut down. On a worker of this pool it [runs the job](super#how-it-works), and fails
-    /// with
+    /// has been shut down. On a worker of this pool it [runs the job](super#how-it-works), and
+    /// fails with
     /// [`QueueFull`](crate::error::Reason::QueueFull) if that is nested too deep.
     ///
     /// ```
@@ -119,6 +119,16 @@ impl WorkerPool {
 
     /// Submits a job like [`submit`](Self::submit), but waits for at most `timeout`. The future
     /// then fails with [`QueueTimeout`](crate::error::Reason::QueueTimeout).
+    ///
+    /// ```
+    /// # use mainstay::worker_pool::WorkerPool;
+    /// # use std::time::Duration;
+    /// # let pool = WorkerPool::new();
+    /// # futures::executor::block_on(async {
+    /// pool.submit_timeout(|| println!("a job"), Duration::from_secs(1)).await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
     pub fn submit_timeout<F>(&self, job: F, timeout: Duration) -> SubmitFuture<'_, F>
     where
         F: FnOnce() + Send + 'static,
@@ -149,6 +159,14 @@ impl WorkerPool {
 
     /// Submits a job like [`submit_blocking`](Self::submit_blocking), but waits for at most
     /// `timeout`.
+    ///
+    /// ```
+    /// # use mainstay::worker_pool::WorkerPool;
+    /// # use std::time::Duration;
+    /// # let pool = WorkerPool::new();
+    /// pool.submit_blocking_timeout(|| println!("a job"), Duration::from_secs(1))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// Returns the errors of [`submit_blocking`](Self::submit_blocking), and
@@ -205,6 +223,17 @@ impl WorkerPool {
 
     /// Spawns a job like [`spawn`](Self::spawn), but waits for at most `timeout`. The future then
     /// fails with [`QueueTimeout`](crate::error::Reason::QueueTimeout).
+    ///
+    /// ```
+    /// # use mainstay::worker_pool::WorkerPool;
+    /// # use std::time::Duration;
+    /// # let pool = WorkerPool::new();
+    /// # futures::executor::block_on(async {
+    /// let handle = pool.spawn_timeout(|| 6 * 7, Duration::from_secs(1)).await?;
+    /// assert_eq!(handle.await?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
     pub fn spawn_timeout<F, T>(&self, job: F, timeout: Duration) -> SpawnFuture<'_, F, T>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -234,6 +263,15 @@ impl WorkerPool {
 
     /// Spawns a job like [`spawn_blocking`](Self::spawn_blocking), but waits for at most `timeout`.
     ///
+    /// ```
+    /// # use mainstay::worker_pool::WorkerPool;
+    /// # use std::time::Duration;
+    /// # let pool = WorkerPool::new();
+    /// let handle = pool.spawn_blocking_timeout(|| 6 * 7, Duration::from_secs(1))?;
+    /// assert_eq!(handle.join_blocking()?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// Returns the errors of [`spawn_blocking`](Self::spawn_blocking), and
     /// [`QueueTimeout`](crate::error::Reason::QueueTimeout) after `timeout`.
@@ -251,6 +289,14 @@ impl WorkerPool {
 
     /// Submits a job, and applies the pool's [overflow rule](WorkerPoolBuilder::when_full) if the
     /// queue is full. No other method applies it.
+    ///
+    /// ```
+    /// # use mainstay::worker_pool::WorkerPool;
+    /// # use std::time::Duration;
+    /// # let pool = WorkerPool::new();
+    /// pool.execute(|| println!("a job"))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// Returns the job with [`QueueFull`](crate::error::Reason::QueueFull) if it was neither queued
@@ -285,6 +331,14 @@ impl WorkerPool {
 
     /// Spawns a job, blocking the thread while the queue is full and until the job has ended, and
     /// returns its result.
+    ///
+    /// ```
+    /// # use mainstay::worker_pool::WorkerPool;
+    /// # use std::time::Duration;
+    /// # let pool = WorkerPool::new();
+    /// assert_eq!(pool.call_blocking(|| 6 * 7)?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// Returns the reason why there is no result.
@@ -341,6 +395,14 @@ impl WorkerPool {
     /// Changes the number of workers: `4` is a fixed number, `1..=8` an elastic one. Surplus
     /// workers end after their current job.
     ///
+    /// ```
+    /// # use mainstay::worker_pool::WorkerPool;
+    /// # use std::time::Duration;
+    /// # let pool = WorkerPool::new();
+    /// pool.resize(2..=16)?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    ///
     /// # Errors
     /// Returns an error if the number is out of range, or if workers must be started and no thread
     /// can be started.
@@ -355,6 +417,13 @@ impl WorkerPool {
     /// Shuts the pool down: no further job is accepted, and queued jobs are run or returned in the
     /// report. Waits until the workers have ended or the timeout has passed; on a worker of the
     /// pool it does not wait. Can be called again with another timeout.
+    ///
+    /// ```
+    /// # use mainstay::worker_pool::{WorkerPool, WorkerPoolShutdown};
+    /// # let pool = WorkerPool::new();
+    /// let report = pool.shutdown(WorkerPoolShutdown::drain());
+    /// assert_eq!((report.running, report.queued), (0, 0));
+    /// ```
     pub fn shutdown(&self, shutdown: WorkerPoolShutdown) -> WorkerPoolShutdownReport {
         shutdown::shut_down(&self.shared, shutdown)
     }
