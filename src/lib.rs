@@ -39,7 +39,9 @@
 //! Protect a call:
 //! - [`breaker`] rejects calls while the dependency fails, and probes it.
 //! - [`retry`] repeats an operation after a failure.
+//! - [`budget`] bounds the load that retries and hedges add.
 //! - [`timeout`] bounds the time of an operation.
+//! - [`fallback`] returns a result in place of an error.
 //! - [`pipeline`] composes policies around a call and checks their order.
 //! - [`policy`] defines the three kinds of policy, for policies of your own.
 //!
@@ -89,11 +91,13 @@
 
 pub mod backoff;
 pub mod breaker;
+pub mod budget;
 mod codel;
 pub mod concurrency;
 pub mod docs;
 pub mod error;
 pub mod event;
+pub mod fallback;
 pub mod keyed;
 pub mod object_pool;
 pub mod outcome;
@@ -126,6 +130,9 @@ pub use breaker::{
     KeyedCircuitBreakerBuilder, KeyedCircuitBreakerSnapshot, KeyedCircuitBreakerTotals,
     KeyedCircuitBreakerView, OwnedCircuitBreakerPermit, TransitionCause, TripStats,
 };
+pub use budget::{
+    Budget, BudgetBuilder, BudgetCall, BudgetExhausted, BudgetPermit, BudgetSnapshot,
+};
 pub use concurrency::{
     AdaptiveLimiter, AdaptiveLimiterAcquireFuture, AdaptiveLimiterBuilder, AdaptiveLimiterPermit,
     AdaptiveLimiterSnapshot, BaselineController, Bulkhead, BulkheadAcquireFuture, BulkheadBuilder,
@@ -137,6 +144,10 @@ pub use concurrency::{
 };
 pub use error::{ConfigError, Error, Reason, Rejection, TimedOut};
 pub use event::{Event, EventValue, Observer, Subscription};
+pub use fallback::{
+    Fallback, FallbackBuilder, FallbackFuture, FallbackHandler, FallbackSnapshot, FallbackTo,
+    FallbackValue, FallbackWhen,
+};
 pub use keyed::KeyOverflowRule;
 pub use object_pool::{
     ObjectPool, ObjectPoolBuilder, ObjectPoolSnapshot, OwnedPooledObject, PooledObject, Recycle,
@@ -154,7 +165,7 @@ pub use rate::{
 };
 pub use retry::{
     Retry, RetryAttempt, RetryAttemptRule, RetryBuilder, RetryClassified, RetryDecision,
-    RetryFuture, RetryOnFailure, RetryRule, RetryWhen,
+    RetryFuture, RetryOnFailure, RetryRule, RetrySnapshot, RetryWhen,
 };
 pub use ring::{
     BatchSource, ForcePushError, PopError, PushError, Receiver, ReceiverIntoIter, ReceiverIter,

@@ -13,6 +13,7 @@
 #![cfg(not(mainstay_loom))]
 
 use mainstay::breaker::{CircuitBreaker, ClassifiedCircuitBreaker};
+use mainstay::budget::Budget;
 use mainstay::concurrency::{Bulkhead, BulkheadPolicy, KeyedBulkhead};
 use mainstay::object_pool::ObjectPool;
 use mainstay::outcome::FailOnError;
@@ -61,6 +62,7 @@ fn waiting_verbs_have_all_five_forms() {
 #[test]
 fn verbs_that_never_wait_begin_with_try() {
     methods! {
+        Budget: try_acquire, try_acquire_n;
         CircuitBreaker: try_acquire, try_acquire_owned;
         RateLimiterGroup: try_acquire, try_acquire_n;
         Ring<u8>: try_push, try_pop;
@@ -71,6 +73,8 @@ fn verbs_that_never_wait_begin_with_try() {
 fn state_is_read_and_changed_by_the_same_names() {
     methods! {
         CircuitBreaker: name, snapshot, reconfigure, reset;
+        Budget: name, snapshot;
+        Retry: name, snapshot;
         RateLimiter: name, snapshot, reconfigure, refund;
         Bulkhead: name, snapshot, reconfigure, close, is_closed, available;
         KeyedBulkhead<u8>: name, snapshot, reconfigure;
@@ -147,7 +151,7 @@ macro_rules! calls {
 }
 
 #[test]
-fn calls_have_a_blocking_form_of_each() {
+fn each_policy_has_the_forms_of_call_that_apply_to_it() {
     compiles(|timeout: &Timeout| calls!(plain: timeout)); // a closure cannot be interrupted
     compiles(|breaker: &CircuitBreaker| calls!(blocking: breaker));
     compiles(|breaker: &ClassifiedCircuitBreaker<FailOnError>| calls!(blocking: breaker));
