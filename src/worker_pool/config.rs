@@ -3,7 +3,6 @@
 use super::WorkerPool;
 use super::events::Emitter;
 use super::queue::Queue;
-use super::queue::codel::CoDel;
 use super::queue::priority_queue::PriorityQueue;
 use super::queue::wait_times::WaitTimes;
 use super::shared::Shared;
@@ -12,6 +11,7 @@ use super::stats::Stats;
 use super::worker_count::WorkerCount;
 use super::workers;
 use super::workers::pool_id::PoolId;
+use crate::codel::CoDel;
 use crate::error::ConfigError;
 use crate::event::Observer;
 use crate::policy;

@@ -70,6 +70,33 @@ pub(super) fn write(lint: &Lint, f: &mut fmt::Formatter<'_>) -> fmt::Result {
              leaves the window before the next is recorded",
             Time(outer.0.window),
         ),
+        LintRule::FallbackHidesFailure => write!(
+            f,
+            "{outer} receives a success in place of every failure below {inner}: move {inner} above \
+             it, or restrict it to some errors",
+        ),
+        LintRule::FallbackHidesRejection => write!(
+            f,
+            "{outer} replaces the rejections of {inner}, so callers never learn to slow down: restrict \
+             it to other errors",
+        ),
+        LintRule::RetryInsideBulkhead => write!(
+            f,
+            "{outer} holds a permit for all {} attempts of {inner} and for the waits between them: \
+             move it below {inner}",
+            inner.attempts(),
+        ),
+        LintRule::QueueExceedsTimeout => write!(
+            f,
+            "a call may wait {max_duration} in the queue of {inner}, but {outer} allows {}: a call that \
+             was admitted late has no time left",
+            outer.timeout(),
+        ),
+        LintRule::NestedAdaptiveLimits => write!(
+            f,
+            "{outer} and {inner} below it both adapt their limits, and each measures what the other \
+             causes: keep one of the two",
+        ),
         LintRule::DuplicatePolicy => write!(
             f,
             "{outer} is in the pipeline twice, or two policies have its name: each call is counted \

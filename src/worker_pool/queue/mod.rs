@@ -1,6 +1,5 @@
 //! The path of a job from a submitter to a worker.
 
-pub(crate) mod codel;
 pub(crate) mod priority_queue;
 pub(crate) mod wait_times;
 mod wake_batch;
