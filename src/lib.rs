@@ -40,7 +40,9 @@
 //! - [`breaker`] rejects calls while the dependency fails, and probes it.
 //! - [`retry`] repeats an operation after a failure.
 //! - [`timeout`] bounds the time of an operation.
+//! - [`deadline`] passes deadlines between services, and rejects calls that are too late.
 //! - [`pipeline`] composes policies around a call and checks their order.
+//! - [`coalesce`] lets concurrent calls with the same key share one execution.
 //! - [`policy`] defines the three kinds of policy, for policies of your own.
 //!
 //! Limit:
@@ -89,8 +91,10 @@
 
 pub mod backoff;
 pub mod breaker;
+pub mod coalesce;
 mod codel;
 pub mod concurrency;
+pub mod deadline;
 pub mod docs;
 pub mod error;
 pub mod event;
@@ -126,6 +130,7 @@ pub use breaker::{
     KeyedCircuitBreakerBuilder, KeyedCircuitBreakerSnapshot, KeyedCircuitBreakerTotals,
     KeyedCircuitBreakerView, OwnedCircuitBreakerPermit, TransitionCause, TripStats,
 };
+pub use coalesce::{Coalesce, CoalesceBuilder, CoalesceSnapshot};
 pub use concurrency::{
     AdaptiveLimiter, AdaptiveLimiterAcquireFuture, AdaptiveLimiterBuilder, AdaptiveLimiterPermit,
     AdaptiveLimiterSnapshot, BaselineController, Bulkhead, BulkheadAcquireFuture, BulkheadBuilder,
@@ -135,6 +140,7 @@ pub use concurrency::{
     OwnedAdaptiveLimiterPermit, OwnedBulkheadAcquireFuture, OwnedBulkheadPermit,
     OwnedThrottlePermit, Throttle, ThrottleBuilder, ThrottlePermit, ThrottleSnapshot,
 };
+pub use deadline::{DeadlineGuard, DeadlineGuardBuilder, DeadlineGuardSnapshot};
 pub use error::{ConfigError, Error, Reason, Rejection, TimedOut};
 pub use event::{Event, EventValue, Observer, Subscription};
 pub use keyed::KeyOverflowRule;

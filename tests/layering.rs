@@ -15,8 +15,17 @@ const LAYERS: &[&[&str]] = &[
     &["tower", "telemetry", "docs"],
 ];
 
-const PRIMITIVES: &[&str] =
-    &["breaker", "retry", "timeout", "object_pool", "worker_pool", "rate", "concurrency"];
+const PRIMITIVES: &[&str] = &[
+    "breaker",
+    "retry",
+    "timeout",
+    "object_pool",
+    "worker_pool",
+    "rate",
+    "concurrency",
+    "coalesce",
+    "deadline",
+];
 
 /// Imports allowed between modules of one layer: the importer, the imported, and the reason.
 const ALLOWED_WITHIN_A_LAYER: &[(&str, &str, &str)] = &[
