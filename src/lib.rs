@@ -39,8 +39,10 @@
 //! Protect a call:
 //! - [`breaker`] rejects calls while the dependency fails, and probes it.
 //! - [`retry`] repeats an operation after a failure.
+//! - [`budget`] bounds the load that retries and hedges add.
 //! - [`timeout`] bounds the time of an operation.
 //! - [`deadline`] passes deadlines between services, and rejects calls that are too late.
+//! - [`fallback`] returns a result in place of an error.
 //! - [`pipeline`] composes policies around a call and checks their order.
 //! - [`coalesce`] lets concurrent calls with the same key share one execution.
 //! - [`policy`] defines the three kinds of policy, for policies of your own.
@@ -54,6 +56,7 @@
 //! Run and reuse:
 //! - [`worker_pool`] runs work on a bounded set of threads.
 //! - [`object_pool`] reuses objects that are expensive to create.
+//! - [`resource_pool`] reuses connections and other resources that can break.
 //!
 //! Hand over:
 //! - [`ring`] passes items between threads and tasks: a lock-free queue and a channel.
@@ -91,6 +94,7 @@
 
 pub mod backoff;
 pub mod breaker;
+pub mod budget;
 pub mod coalesce;
 mod codel;
 pub mod concurrency;
@@ -98,6 +102,7 @@ pub mod deadline;
 pub mod docs;
 pub mod error;
 pub mod event;
+pub mod fallback;
 pub mod keyed;
 pub mod object_pool;
 pub mod outcome;
@@ -105,6 +110,7 @@ pub mod pipeline;
 pub mod policy;
 pub mod random;
 pub mod rate;
+pub mod resource_pool;
 pub mod retry;
 pub mod ring;
 mod share;
@@ -130,6 +136,9 @@ pub use breaker::{
     KeyedCircuitBreakerBuilder, KeyedCircuitBreakerSnapshot, KeyedCircuitBreakerTotals,
     KeyedCircuitBreakerView, OwnedCircuitBreakerPermit, TransitionCause, TripStats,
 };
+pub use budget::{
+    Budget, BudgetBuilder, BudgetCall, BudgetExhausted, BudgetPermit, BudgetSnapshot,
+};
 pub use coalesce::{Coalesce, CoalesceBuilder, CoalesceSnapshot};
 pub use concurrency::{
     AdaptiveLimiter, AdaptiveLimiterAcquireFuture, AdaptiveLimiterBuilder, AdaptiveLimiterPermit,
@@ -143,6 +152,10 @@ pub use concurrency::{
 pub use deadline::{DeadlineGuard, DeadlineGuardBuilder, DeadlineGuardSnapshot};
 pub use error::{ConfigError, Error, Reason, Rejection, TimedOut};
 pub use event::{Event, EventValue, Observer, Subscription};
+pub use fallback::{
+    Fallback, FallbackBuilder, FallbackFuture, FallbackHandler, FallbackSnapshot, FallbackTo,
+    FallbackValue, FallbackWhen,
+};
 pub use keyed::KeyOverflowRule;
 pub use object_pool::{
     ObjectPool, ObjectPoolBuilder, ObjectPoolSnapshot, OwnedPooledObject, PooledObject, Recycle,
@@ -158,9 +171,15 @@ pub use rate::{
     RateLimitStatus, RateLimiter, RateLimiterAcquireFuture, RateLimiterBuilder, RateLimiterGroup,
     RateLimiterSnapshot, Reservation,
 };
+pub use resource_pool::{
+    AcquireTimedOut, BlockingResourceManager, CreationError, FromBlocking, PooledResource,
+    RecycleDecision, ResourceCloseCounts, ResourceCloseReason, ResourceManager, ResourcePool,
+    ResourcePoolAcquireFuture, ResourcePoolBuilder, ResourcePoolDrainReport, ResourcePoolError,
+    ResourcePoolMaintenanceFuture, ResourcePoolSettings, ResourcePoolSnapshot, ReuseOrder,
+};
 pub use retry::{
     Retry, RetryAttempt, RetryAttemptRule, RetryBuilder, RetryClassified, RetryDecision,
-    RetryFuture, RetryOnFailure, RetryRule, RetryWhen,
+    RetryFuture, RetryOnFailure, RetryRule, RetrySnapshot, RetryWhen,
 };
 pub use ring::{
     BatchSource, ForcePushError, PopError, PushError, Receiver, ReceiverIntoIter, ReceiverIter,

@@ -55,7 +55,7 @@ macro_rules! stacks {
 }
 
 #[test]
-fn each_rule_reports_what_violates_it_and_nothing_else() {
+fn each_rule_reports_only_stacks_that_violate_it() {
     let r = || retry(|r| r);
     let b = || breaker(|b| b);
     let timed = |span| breaker(|b| b.time_window(span, 10));
@@ -77,7 +77,7 @@ fn each_rule_reports_what_violates_it_and_nothing_else() {
         "": .timeout(SECOND).breaker(b()).timeout(999 * MS);
         // The shortest timeout around it counts.
         "inner-timeout-too-long": .timeout(SECOND).timeout(900 * MS).breaker(b()).timeout(950 * MS);
-        // The consequences for the retry are not reported as well.
+        // The consequence for the attempts of the retry is not reported in addition.
         "inner-timeout-too-long": .timeout(SECOND).retry(r()).timeout(2 * SECOND);
 
         "equal-timeouts": .timeout(SECOND).breaker(b()).timeout(SECOND);
@@ -198,7 +198,7 @@ fn the_standard_order_has_no_faults_with_default_settings() {
     assert_eq!(kinds, ["timeout", "retry", "circuit_breaker", "timeout"]);
 }
 
-/// A stack of one rule's fault, and the sentence of its only lint.
+/// Stacks that violate one rule each, and the message of that lint.
 macro_rules! sentences {
     ($($(.$verb:ident($policy:expr))+: $sentence:expr;)+) => {
         vec![$((Pipeline::builder()$(.$verb($policy))+.build().check(), $sentence)),+]
@@ -206,7 +206,7 @@ macro_rules! sentences {
 }
 
 #[test]
-fn each_lint_is_a_sentence_with_names_and_figures() {
+fn each_lint_is_a_sentence_with_names_and_durations() {
     let timeout = |name: &str, ms: u32| Timeout::new(ms * MS).name(name).unwrap();
     let search = || breaker(|b| b);
     let unbounded = retry(|r| r.name("again").backoff(Backoff::custom(|_| MS)));
@@ -260,14 +260,14 @@ fn each_lint_is_a_sentence_with_names_and_figures() {
     for (lints, sentence) in table {
         assert_eq!(lints.iter().map(ToString::to_string).collect::<Vec<_>>(), [sentence]);
         assert_eq!(format!("{:?}", lints[0]), sentence);
-        // Log lines and lists of rules to ignore use the name.
+        // The name of the rule, which log lines and lists of ignored rules use.
         assert!(sentence.starts_with(&format!("{}: ", lints[0].rule)));
         assert_eq!(lints[0].rule.to_string(), lints[0].rule.as_str());
     }
 }
 
 #[test]
-fn a_lint_names_the_policies_and_the_time_that_it_is_about() {
+fn a_lint_contains_its_policies_and_its_duration() {
     let pipeline =
         Pipeline::builder().timeout(SECOND).retry(retry(|r| r)).timeout(300 * MS).build();
     let (lints, facts) = (pipeline.check(), pipeline.facts());

@@ -30,7 +30,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// The number of allocations of this thread in `work`.
+/// Returns the number of allocations of this thread in `work`.
 fn allocations(work: impl FnOnce()) -> u64 {
     let before = ALLOCATIONS.get();
     work();
@@ -60,7 +60,7 @@ fn neither_calls_nor_windows_allocate() {
             assert!(result.is_ok());
         }
     };
-    work(1); // the executor allocates once a thread
+    work(1); // the executor allocates once per thread
     let counted = allocations(|| work(1000));
     assert!(limiter.snapshot().windows > 5);
     assert_eq!(counted, 0);

@@ -13,6 +13,7 @@
 #![cfg(not(mainstay_loom))]
 
 use mainstay::breaker::{CircuitBreaker, ClassifiedCircuitBreaker};
+use mainstay::budget::Budget;
 use mainstay::coalesce::Coalesce;
 use mainstay::concurrency::{Bulkhead, BulkheadPolicy, KeyedBulkhead};
 use mainstay::deadline::DeadlineGuard;
@@ -21,6 +22,7 @@ use mainstay::outcome::FailOnError;
 use mainstay::pipeline::{BoxPipeline, GuardLayer, Pipeline};
 use mainstay::policy::Context;
 use mainstay::rate::{RateLimiter, RateLimiterGroup};
+use mainstay::resource_pool::{BlockingResourceManager, FromBlocking, ResourcePool};
 use mainstay::retry::{Retry, RetryOnFailure, RetryWhen};
 use mainstay::ring::{Receiver, Ring, Sender};
 use mainstay::timeout::Timeout;
@@ -28,6 +30,18 @@ use mainstay::wait::Semaphore;
 use mainstay::worker_pool::{WorkerPool, WorkerPoolSubmitter};
 use std::future::ready;
 use std::time::Duration;
+
+/// A manager, for the type of its pool.
+struct Numbers;
+
+impl BlockingResourceManager for Numbers {
+    type Resource = u8;
+    type Error = &'static str;
+
+    fn create(&self) -> Result<u8, &'static str> {
+        Ok(1)
+    }
+}
 
 /// Asserts that a type has the methods.
 macro_rules! methods {
@@ -55,6 +69,8 @@ fn waiting_verbs_have_all_five_forms() {
             acquire_blocking_timeout;
         RateLimiter: try_acquire_n, acquire_n, acquire_n_timeout, acquire_n_blocking,
             acquire_n_blocking_timeout;
+        ResourcePool<FromBlocking<Numbers>>: try_acquire, acquire, acquire_timeout, acquire_blocking,
+            acquire_blocking_timeout;
         Sender<u8>: try_send, send, send_timeout, send_blocking, send_blocking_timeout;
         Receiver<u8>: try_recv, recv, recv_timeout, recv_blocking, recv_blocking_timeout;
     }
@@ -63,6 +79,7 @@ fn waiting_verbs_have_all_five_forms() {
 #[test]
 fn verbs_that_never_wait_begin_with_try() {
     methods! {
+        Budget: try_acquire, try_acquire_n;
         CircuitBreaker: try_acquire, try_acquire_owned;
         RateLimiterGroup: try_acquire, try_acquire_n;
         Ring<u8>: try_push, try_pop;
@@ -73,12 +90,15 @@ fn verbs_that_never_wait_begin_with_try() {
 fn state_is_read_and_changed_by_the_same_names() {
     methods! {
         CircuitBreaker: name, snapshot, reconfigure, reset;
+        Budget: name, snapshot;
+        Retry: name, snapshot;
         RateLimiter: name, snapshot, reconfigure, refund;
         Bulkhead: name, snapshot, reconfigure, close, is_closed, available;
         KeyedBulkhead<u8>: name, snapshot, reconfigure;
         Coalesce<u8, u8, ()>: name, snapshot;
         DeadlineGuard: name, snapshot, try_acquire;
         ObjectPool<u8>: snapshot;
+        ResourcePool<FromBlocking<Numbers>>: name, snapshot, reconfigure, close, is_closed;
         Semaphore: close, is_closed, available;
         Ring<u8>: len, capacity, is_empty;
         Sender<u8>: close, is_closed, len, capacity;
@@ -163,7 +183,7 @@ macro_rules! calls {
 }
 
 #[test]
-fn calls_have_a_blocking_form_of_each() {
+fn each_policy_has_the_forms_of_call_that_apply_to_it() {
     compiles(|timeout: &Timeout| calls!(plain: timeout)); // a closure cannot be interrupted
     compiles(|breaker: &CircuitBreaker| calls!(blocking: breaker));
     compiles(|breaker: &ClassifiedCircuitBreaker<FailOnError>| calls!(blocking: breaker));

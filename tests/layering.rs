@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["sync", "time", "random", "share"],
     &["wait", "error", "outcome", "event", "policy"],
-    &["window", "backoff", "ring", "keyed", "codel"],
+    &["window", "backoff", "ring", "keyed", "codel", "budget"],
     PRIMITIVES,
     &["pipeline"],
     &["tower", "telemetry", "docs"],
@@ -18,6 +18,7 @@ const LAYERS: &[&[&str]] = &[
 const PRIMITIVES: &[&str] = &[
     "breaker",
     "retry",
+    "fallback",
     "timeout",
     "object_pool",
     "worker_pool",
@@ -25,6 +26,7 @@ const PRIMITIVES: &[&str] = &[
     "concurrency",
     "coalesce",
     "deadline",
+    "resource_pool",
 ];
 
 /// Imports allowed between modules of one layer: the importer, the imported, and the reason.

@@ -7,7 +7,7 @@ const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// Returns a window of one second with a mean latency of `latency`, in which the limit was used up.
+/// Returns a window of one second with a mean latency of `latency`, in which the limit was reached.
 fn window(latency: Duration, limit: f64) -> LimitWindow {
     LimitWindow {
         duration: Duration::from_secs(1),
@@ -137,7 +137,7 @@ fn vegas_keeps_a_short_queue() {
     assert!((2.0..=10.0).contains(&queue), "a queue of {queue}");
 }
 
-/// tower-resilience never measures the smallest latency again, and halves the limit at every
+/// tower-resilience never measures the minimum latency again, and halves the limit at every
 /// failure.
 #[test]
 fn vegas_measures_its_baseline_again_and_steps_down_once_per_window() {
@@ -237,7 +237,7 @@ fn each_window_without_a_success_lowers_the_limit_once() {
 /// Netflix#137: when every call took as long as the client's timeout, the constant latency counted
 /// as healthy.
 #[test]
-fn stable_timeouts_are_unhealthy() {
+fn a_constant_latency_of_all_calls_at_the_timeout_is_unhealthy() {
     let mut controller = settled();
     let before = controller.limit();
     let constant = |limit: f64| LimitWindow {
@@ -347,7 +347,7 @@ fn a_limit_that_is_not_used_up_does_not_grow() {
 }
 
 #[test]
-fn the_limit_is_capped_at_five_times_the_calls_under_way() {
+fn the_limit_is_capped_at_five_times_the_calls_in_flight() {
     let mut controller = settled();
     let update = feed(&mut controller, 200, |_| LimitWindow { peak_in_flight: 2, ..idle(ms(50)) });
     assert_eq!(update.limit, 10.0);
@@ -394,8 +394,8 @@ mod properties {
     use proptest::prelude::*;
 
     fn any_window() -> impl Strategy<Value = LimitWindow> {
-        let figures = (0_u64..1000, 0_u64..1000, 0_u64..100, 0_u32..300);
-        (figures, 0_u64..10_000_000, 1_u64..4, any::<bool>()).prop_map(
+        let counts = (0_u64..1000, 0_u64..1000, 0_u64..100, 0_u32..300);
+        (counts, 0_u64..10_000_000, 1_u64..4, any::<bool>()).prop_map(
             |((succeeded, dropped, rejected, peak_in_flight), micros, spread, overloaded)| {
                 let p50 = Duration::from_micros(if succeeded == 0 { 0 } else { micros });
                 LimitWindow {
