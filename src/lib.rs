@@ -55,6 +55,7 @@
 //! Run and reuse:
 //! - [`worker_pool`] runs work on a bounded set of threads.
 //! - [`object_pool`] reuses objects that are expensive to create.
+//! - [`resource_pool`] reuses connections and other resources that can break.
 //!
 //! Hand over:
 //! - [`ring`] passes items between threads and tasks: a lock-free queue and a channel.
@@ -107,6 +108,7 @@ pub mod pipeline;
 pub mod policy;
 pub mod random;
 pub mod rate;
+pub mod resource_pool;
 pub mod retry;
 pub mod ring;
 mod share;
@@ -165,6 +167,12 @@ pub use rate::{
     KeyedRateLimiterSnapshot, OwnedRateLimiterAcquireFuture, Quota, RateLimitPolicy,
     RateLimitStatus, RateLimiter, RateLimiterAcquireFuture, RateLimiterBuilder, RateLimiterGroup,
     RateLimiterSnapshot, Reservation,
+};
+pub use resource_pool::{
+    AcquireTimedOut, BlockingResourceManager, CreationError, FromBlocking, PooledResource,
+    RecycleDecision, ResourceCloseCounts, ResourceCloseReason, ResourceManager, ResourcePool,
+    ResourcePoolAcquireFuture, ResourcePoolBuilder, ResourcePoolDrainReport, ResourcePoolError,
+    ResourcePoolMaintenanceFuture, ResourcePoolSettings, ResourcePoolSnapshot, ReuseOrder,
 };
 pub use retry::{
     Retry, RetryAttempt, RetryAttemptRule, RetryBuilder, RetryClassified, RetryDecision,

@@ -22,6 +22,7 @@ use mainstay::outcome::FailOnError;
 use mainstay::pipeline::{BoxPipeline, GuardLayer, Pipeline};
 use mainstay::policy::Context;
 use mainstay::rate::{RateLimiter, RateLimiterGroup};
+use mainstay::resource_pool::{BlockingResourceManager, FromBlocking, ResourcePool};
 use mainstay::retry::{Retry, RetryOnFailure, RetryWhen};
 use mainstay::ring::{Receiver, Ring, Sender};
 use mainstay::timeout::Timeout;
@@ -29,6 +30,18 @@ use mainstay::wait::Semaphore;
 use mainstay::worker_pool::{WorkerPool, WorkerPoolSubmitter};
 use std::future::ready;
 use std::time::Duration;
+
+/// A manager, for the type of its pool.
+struct Numbers;
+
+impl BlockingResourceManager for Numbers {
+    type Resource = u8;
+    type Error = &'static str;
+
+    fn create(&self) -> Result<u8, &'static str> {
+        Ok(1)
+    }
+}
 
 /// Asserts that a type has the methods.
 macro_rules! methods {
@@ -56,6 +69,8 @@ fn waiting_verbs_have_all_five_forms() {
             acquire_blocking_timeout;
         RateLimiter: try_acquire_n, acquire_n, acquire_n_timeout, acquire_n_blocking,
             acquire_n_blocking_timeout;
+        ResourcePool<FromBlocking<Numbers>>: try_acquire, acquire, acquire_timeout, acquire_blocking,
+            acquire_blocking_timeout;
         Sender<u8>: try_send, send, send_timeout, send_blocking, send_blocking_timeout;
         Receiver<u8>: try_recv, recv, recv_timeout, recv_blocking, recv_blocking_timeout;
     }
@@ -83,6 +98,7 @@ fn state_is_read_and_changed_by_the_same_names() {
         Bulkhead: name, snapshot, reconfigure, close, is_closed, available;
         KeyedBulkhead<u8>: name, snapshot, reconfigure;
         ObjectPool<u8>: snapshot;
+        ResourcePool<FromBlocking<Numbers>>: name, snapshot, reconfigure, close, is_closed;
         Semaphore: close, is_closed, available;
         Ring<u8>: len, capacity, is_empty;
         Sender<u8>: close, is_closed, len, capacity;

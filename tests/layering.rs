@@ -25,6 +25,7 @@ const PRIMITIVES: &[&str] = &[
     "worker_pool",
     "rate",
     "concurrency",
+    "resource_pool",
 ];
 
 /// Imports allowed between modules of one layer: the importer, the imported, and the reason.

@@ -38,6 +38,7 @@
 //! |---|---|
 //! | run blocking or CPU-bound work on a fixed number of threads | [`WorkerPool`] |
 //! | reuse objects that are expensive to create: buffers, parsers, compression contexts | [`ObjectPool`] |
+//! | share a limited number of connections, or of other resources that can break | [`ResourcePool`] |
 //!
 //! # Hand over
 //!
@@ -69,6 +70,7 @@ use crate::{
     object_pool::ObjectPool,
     policy::Guard,
     rate::{KeyedRateLimiter, RateLimiter, RateLimiterGroup},
+    resource_pool::ResourcePool,
     retry::Retry,
     ring::Ring,
     time::ManualClock,
