@@ -72,10 +72,11 @@ impl Drop for Running<'_> {
 
 #[test]
 fn the_first_success_wins() {
-    let (two, three): (fn(HedgeBuilder) -> HedgeBuilder, fn(HedgeBuilder) -> HedgeBuilder) =
-        (|hedge| hedge, |hedge| hedge.max_attempts(3));
-    let failures: fn(HedgeBuilder) -> HedgeBuilder = |hedge| hedge.max_attempts(3).hedge_failures();
-    type Row = (fn(HedgeBuilder) -> HedgeBuilder, Script, Result<u32, &'static str>, u128, u32);
+    type Setup = fn(HedgeBuilder) -> HedgeBuilder;
+    let two: Setup = |hedge| hedge;
+    let three: Setup = |hedge| hedge.max_attempts(3);
+    let failures: Setup = |hedge| hedge.max_attempts(3).hedge_failures();
+    type Row = (Setup, Script, Result<u32, &'static str>, u128, u32);
     let table: &[Row] = &[
         //    attempts: time, result                             result, time, started
         (two, &[(0, Ok(1))], Ok(1), 0, 1),
@@ -269,7 +270,7 @@ fn hedges_are_counted_and_reported() {
         .observer(move |event: &Event<'_>| log.lock().unwrap().push(event.to_string()))
         .build()
         .unwrap();
-    run(&hedge, &time, &[(99, Ok(1)), (15, Ok(2))]);
+    assert_eq!(run(&hedge, &time, &[(99, Ok(1)), (15, Ok(2))]).0, Ok(2));
     let expected =
         ["search hedge #1 attempt=2", "search suppressed #1 attempt=3", "search won #1 attempt=2"];
     assert_eq!(*events.lock().unwrap(), expected);
