@@ -5,6 +5,7 @@ use mainstay::backoff::Backoff;
 use mainstay::breaker::{CircuitBreaker, KeyedCircuitBreaker};
 use mainstay::pipeline::Pipeline;
 use mainstay::rate::{self, Quota, RateLimiter, RateLimiterGroup};
+use mainstay::resource_pool::{BlockingResourceManager, FromBlocking, ResourcePool};
 use mainstay::retry::Retry;
 use mainstay::ring::{Ring, channel};
 use mainstay::time::Clock;
@@ -364,4 +365,26 @@ fn a_oneshot_frees_its_allocation() {
         },
     ];
     assert_eq!(ways.map(freed), [1; 6]);
+}
+
+struct Numbers;
+
+impl BlockingResourceManager for Numbers {
+    type Resource = u64;
+    type Error = &'static str;
+
+    fn create(&self) -> Result<u64, &'static str> {
+        Ok(7)
+    }
+}
+
+#[test]
+fn an_idle_resource_is_acquired_and_returned_without_allocation() {
+    let pool = ResourcePool::new(FromBlocking(Numbers));
+    drop(pool.acquire_blocking().unwrap());
+    let allocations = allocated(|| {
+        drop(pool.try_acquire().unwrap());
+        drop(pool.acquire_blocking().unwrap());
+    });
+    assert_eq!(allocations, (0, 0));
 }

@@ -43,7 +43,8 @@
 //! * *Breaker above the limits.* A call that the breaker rejects takes no permit of a limit. A
 //!   rejection by a limit is no evidence about the dependency, and the breaker does not count it.
 //! * *Limits below the retry.* Every attempt takes a permit, and no permit is held during the wait
-//!   between two attempts.
+//!   between two attempts. A bulkhead above the retry would hold its permit for all of them. If a
+//!   limit has a queue, its maximum wait is shorter than the timeout of the call.
 //! * *Timeout of one attempt, innermost.* All policies above it observe that the attempt hung. The
 //!   timeout starts with the attempt, after the call has waited for the limits.
 //!
