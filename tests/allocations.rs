@@ -142,6 +142,20 @@ fn budgets_and_fallbacks_allocate_nothing() {
 }
 
 #[test]
+fn two_attempts_of_a_hedge_allocate_nothing() {
+    let hedge = mainstay::Hedge::builder().hedge_failures().without_budget().build().unwrap();
+    let call = || {
+        // The first attempt fails, so that no timer is needed.
+        let call = hedge.call_with(|cx| async move {
+            if cx.attempt() == 1 { Err(()) } else { Ok(cx.attempt()) }
+        });
+        pin!(call).poll(&mut Context::from_waker(Waker::noop()))
+    };
+    assert_eq!(call(), Poll::Ready(Ok(2)));
+    assert_eq!(allocated(|| assert_eq!(call(), Poll::Ready(Ok(2)))), (0, 0));
+}
+
+#[test]
 fn the_future_of_a_call_is_small() {
     let second = Duration::from_secs(1);
     let breaker = CircuitBreaker::builder().build().unwrap();
