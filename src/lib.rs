@@ -39,10 +39,13 @@
 //! Protect a call:
 //! - [`breaker`] rejects calls while the dependency fails, and probes it.
 //! - [`retry`] repeats an operation after a failure.
+//! - [`hedge`] runs a slow operation a second time and returns the first success.
 //! - [`budget`] bounds the load that retries and hedges add.
 //! - [`timeout`] bounds the time of an operation.
+//! - [`deadline`] passes deadlines between services, and rejects calls that are too late.
 //! - [`fallback`] returns a result in place of an error.
 //! - [`pipeline`] composes policies around a call and checks their order.
+//! - [`coalesce`] lets concurrent calls with the same key share one execution.
 //! - [`policy`] defines the three kinds of policy, for policies of your own.
 //!
 //! Limit:
@@ -93,12 +96,15 @@
 pub mod backoff;
 pub mod breaker;
 pub mod budget;
+pub mod coalesce;
 mod codel;
 pub mod concurrency;
+pub mod deadline;
 pub mod docs;
 pub mod error;
 pub mod event;
 pub mod fallback;
+pub mod hedge;
 pub mod keyed;
 pub mod object_pool;
 pub mod outcome;
@@ -135,6 +141,7 @@ pub use breaker::{
 pub use budget::{
     Budget, BudgetBuilder, BudgetCall, BudgetExhausted, BudgetPermit, BudgetSnapshot,
 };
+pub use coalesce::{Coalesce, CoalesceBuilder, CoalesceSnapshot};
 pub use concurrency::{
     AdaptiveLimiter, AdaptiveLimiterAcquireFuture, AdaptiveLimiterBuilder, AdaptiveLimiterPermit,
     AdaptiveLimiterSnapshot, BaselineController, Bulkhead, BulkheadAcquireFuture, BulkheadBuilder,
@@ -144,12 +151,14 @@ pub use concurrency::{
     OwnedAdaptiveLimiterPermit, OwnedBulkheadAcquireFuture, OwnedBulkheadPermit,
     OwnedThrottlePermit, Throttle, ThrottleBuilder, ThrottlePermit, ThrottleSnapshot,
 };
+pub use deadline::{DeadlineGuard, DeadlineGuardBuilder, DeadlineGuardSnapshot};
 pub use error::{ConfigError, Error, Reason, Rejection, TimedOut};
 pub use event::{Event, EventValue, Observer, Subscription};
 pub use fallback::{
     Fallback, FallbackBuilder, FallbackFuture, FallbackHandler, FallbackSnapshot, FallbackTo,
     FallbackValue, FallbackWhen,
 };
+pub use hedge::{ClassifiedHedge, Hedge, HedgeBuilder, HedgeFuture, HedgeSnapshot};
 pub use keyed::KeyOverflowRule;
 pub use object_pool::{
     ObjectPool, ObjectPoolBuilder, ObjectPoolSnapshot, OwnedPooledObject, PooledObject, Recycle,

@@ -19,11 +19,14 @@ const PRIMITIVES: &[&str] = &[
     "breaker",
     "retry",
     "fallback",
+    "hedge",
     "timeout",
     "object_pool",
     "worker_pool",
     "rate",
     "concurrency",
+    "coalesce",
+    "deadline",
     "resource_pool",
 ];
 
