@@ -13,6 +13,7 @@
 //! | a slow dependency would use up the threads, connections or memory of the whole service | [`Bulkhead`](crate::concurrency::Bulkhead) | excess calls are rejected or wait | `.bulkhead(…)` |
 //! | one tenant would use up the capacity of all | [`KeyedBulkhead`](crate::concurrency::KeyedBulkhead) | a bulkhead per tenant in use | `.guard(tenants.key(&tenant))` |
 //! | the capacity of the dependency, or of your own server, is limited and unknown | [`AdaptiveLimiter`](crate::concurrency::AdaptiveLimiter) | two clock readings; excess calls are rejected or wait | `.adaptive_limit(…)` |
+//! | under overload, important calls must be served before others | [`Prioritizer`](crate::concurrency::Prioritizer), above a limiter | every call needs a priority | `.prioritizer(…)` |
 //! | several rate limits apply to the same call | [`RateLimiterGroup`] | no waiting: a call is granted by all or by none | `.guard(…)` |
 //! | another condition decides | a [`Guard`] that you implement | | `.guard(…)` |
 //!
