@@ -39,7 +39,9 @@
 //! Protect a call:
 //! - [`breaker`] rejects calls while the dependency fails, and probes it.
 //! - [`retry`] repeats an operation after a failure.
+//! - [`budget`] bounds the load that retries and hedges add.
 //! - [`timeout`] bounds the time of an operation.
+//! - [`fallback`] returns a result in place of an error.
 //! - [`pipeline`] composes policies around a call and checks their order.
 //! - [`policy`] defines the three kinds of policy, for policies of your own.
 //!
@@ -52,6 +54,7 @@
 //! Run and reuse:
 //! - [`worker_pool`] runs work on a bounded set of threads.
 //! - [`object_pool`] reuses objects that are expensive to create.
+//! - [`resource_pool`] reuses connections and other resources that can break.
 //!
 //! Hand over:
 //! - [`ring`] passes items between threads and tasks: a lock-free queue and a channel.
@@ -89,11 +92,13 @@
 
 pub mod backoff;
 pub mod breaker;
+pub mod budget;
 mod codel;
 pub mod concurrency;
 pub mod docs;
 pub mod error;
 pub mod event;
+pub mod fallback;
 pub mod keyed;
 pub mod object_pool;
 pub mod outcome;
@@ -101,6 +106,7 @@ pub mod pipeline;
 pub mod policy;
 pub mod random;
 pub mod rate;
+pub mod resource_pool;
 pub mod retry;
 pub mod ring;
 mod share;
@@ -126,6 +132,9 @@ pub use breaker::{
     KeyedCircuitBreakerBuilder, KeyedCircuitBreakerSnapshot, KeyedCircuitBreakerTotals,
     KeyedCircuitBreakerView, OwnedCircuitBreakerPermit, TransitionCause, TripStats,
 };
+pub use budget::{
+    Budget, BudgetBuilder, BudgetCall, BudgetExhausted, BudgetPermit, BudgetSnapshot,
+};
 pub use concurrency::{
     AdaptiveLimiter, AdaptiveLimiterAcquireFuture, AdaptiveLimiterBuilder, AdaptiveLimiterPermit,
     AdaptiveLimiterSnapshot, BaselineController, Bulkhead, BulkheadAcquireFuture, BulkheadBuilder,
@@ -139,6 +148,10 @@ pub use concurrency::{
 };
 pub use error::{ConfigError, Error, Reason, Rejection, TimedOut};
 pub use event::{Event, EventValue, Observer, Subscription};
+pub use fallback::{
+    Fallback, FallbackBuilder, FallbackFuture, FallbackHandler, FallbackSnapshot, FallbackTo,
+    FallbackValue, FallbackWhen,
+};
 pub use keyed::KeyOverflowRule;
 pub use object_pool::{
     ObjectPool, ObjectPoolBuilder, ObjectPoolSnapshot, OwnedPooledObject, PooledObject, Recycle,
@@ -154,9 +167,15 @@ pub use rate::{
     RateLimitStatus, RateLimiter, RateLimiterAcquireFuture, RateLimiterBuilder, RateLimiterGroup,
     RateLimiterSnapshot, Reservation,
 };
+pub use resource_pool::{
+    AcquireTimedOut, BlockingResourceManager, CreationError, FromBlocking, PooledResource,
+    RecycleDecision, ResourceCloseCounts, ResourceCloseReason, ResourceManager, ResourcePool,
+    ResourcePoolAcquireFuture, ResourcePoolBuilder, ResourcePoolDrainReport, ResourcePoolError,
+    ResourcePoolMaintenanceFuture, ResourcePoolSettings, ResourcePoolSnapshot, ReuseOrder,
+};
 pub use retry::{
     Retry, RetryAttempt, RetryAttemptRule, RetryBuilder, RetryClassified, RetryDecision,
-    RetryFuture, RetryOnFailure, RetryRule, RetryWhen,
+    RetryFuture, RetryOnFailure, RetryRule, RetrySnapshot, RetryWhen,
 };
 pub use ring::{
     BatchSource, ForcePushError, PopError, PushError, Receiver, ReceiverIntoIter, ReceiverIter,

@@ -1,6 +1,7 @@
 //! Counts allocations: none on the success path, and structures of the documented size.
 #![cfg(not(mainstay_loom))]
 
+use mainstay::backoff::Backoff;
 use mainstay::breaker::{CircuitBreaker, KeyedCircuitBreaker};
 use mainstay::pipeline::Pipeline;
 use mainstay::rate::{self, Quota, RateLimiter, RateLimiterGroup};
@@ -128,6 +129,18 @@ fn tower_layers_allocate_nothing() {
 }
 
 #[test]
+fn budgets_and_fallbacks_allocate_nothing() {
+    let budget = mainstay::Budget::builder().build().unwrap();
+    let retry = Retry::builder().max_attempts(2).backoff(Backoff::constant(Duration::ZERO));
+    let stack = Pipeline::builder()
+        .fallback(mainstay::Fallback::new().value(1))
+        .retry(retry.budget(&budget).build().unwrap())
+        .build();
+    let call = |result: Result<u64, ()>| stack.call_blocking(|| result);
+    assert_eq!(allocated(|| assert_eq!((call(Ok(7)), call(Err(()))), (Ok(7), Ok(1)))), (0, 0));
+}
+
+#[test]
 fn the_future_of_a_call_is_small() {
     let second = Duration::from_secs(1);
     let breaker = CircuitBreaker::builder().build().unwrap();
@@ -138,7 +151,7 @@ fn the_future_of_a_call_is_small() {
         .build();
     let call = stack.call(|| async { Ok::<(), ()>(()) });
     #[cfg(target_pointer_width = "64")]
-    assert!(size_of_val(&call) <= 312, "{} bytes", size_of_val(&call));
+    assert!(size_of_val(&call) <= 336, "{} bytes", size_of_val(&call));
 }
 
 #[test]

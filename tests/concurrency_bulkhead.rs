@@ -274,7 +274,9 @@ fn callers_that_give_up_leave_the_queue() {
 
 #[test]
 fn a_call_dropped_after_any_number_of_polls_leaves_nothing() {
-    for polls in 0..6 {
+    // The permit is released after `waits` polls: after as many polls as there are, the call is
+    // granted the permit and dropped before it is polled again.
+    for (polls, waits) in (0..6).flat_map(|polls| (0..=polls).map(move |waits| (polls, waits))) {
         let time = ManualClock::new();
         let bulkhead = bulkhead(&time).max_concurrent(1).max_queue(2).build().unwrap();
         let mut permit = Some(bulkhead.try_acquire().unwrap());
@@ -286,20 +288,20 @@ fn a_call_dropped_after_any_number_of_polls_leaves_nothing() {
             })
             .await
         }));
-        for n in 0..polls {
-            if n == 2 {
-                permit = None; // granted, and not yet polled
+        for poll_number in 0..polls {
+            if poll_number == waits {
+                permit = None;
             }
             if poll(&mut call).is_ready() {
                 break;
             }
         }
-        drop(call);
         drop(permit);
+        drop(call);
         let snapshot = bulkhead.snapshot();
-        assert_eq!((snapshot.in_flight, snapshot.queued), (0, 0), "{polls} polls");
-        assert_eq!(bulkhead.available(), 1, "{polls} polls");
-        assert_eq!(time.next_deadline(), None, "{polls} polls: a timer is armed");
+        assert_eq!((snapshot.in_flight, snapshot.queued), (0, 0), "{polls} polls, {waits} waits");
+        assert_eq!(bulkhead.available(), 1, "{polls} polls, {waits} waits");
+        assert_eq!(time.next_deadline(), None, "{polls} polls, {waits} waits: a timer is armed");
     }
 }
 

@@ -13,12 +13,14 @@
 #![cfg(not(mainstay_loom))]
 
 use mainstay::breaker::{CircuitBreaker, ClassifiedCircuitBreaker};
+use mainstay::budget::Budget;
 use mainstay::concurrency::{Bulkhead, BulkheadPolicy, KeyedBulkhead};
 use mainstay::object_pool::ObjectPool;
 use mainstay::outcome::FailOnError;
 use mainstay::pipeline::{BoxPipeline, GuardLayer, Pipeline};
 use mainstay::policy::Context;
 use mainstay::rate::{RateLimiter, RateLimiterGroup};
+use mainstay::resource_pool::{BlockingResourceManager, FromBlocking, ResourcePool};
 use mainstay::retry::{Retry, RetryOnFailure, RetryWhen};
 use mainstay::ring::{Receiver, Ring, Sender};
 use mainstay::timeout::Timeout;
@@ -26,6 +28,18 @@ use mainstay::wait::Semaphore;
 use mainstay::worker_pool::{WorkerPool, WorkerPoolSubmitter};
 use std::future::ready;
 use std::time::Duration;
+
+/// A manager, for the type of its pool.
+struct Numbers;
+
+impl BlockingResourceManager for Numbers {
+    type Resource = u8;
+    type Error = &'static str;
+
+    fn create(&self) -> Result<u8, &'static str> {
+        Ok(1)
+    }
+}
 
 /// Asserts that a type has the methods.
 macro_rules! methods {
@@ -53,6 +67,8 @@ fn waiting_verbs_have_all_five_forms() {
             acquire_blocking_timeout;
         RateLimiter: try_acquire_n, acquire_n, acquire_n_timeout, acquire_n_blocking,
             acquire_n_blocking_timeout;
+        ResourcePool<FromBlocking<Numbers>>: try_acquire, acquire, acquire_timeout, acquire_blocking,
+            acquire_blocking_timeout;
         Sender<u8>: try_send, send, send_timeout, send_blocking, send_blocking_timeout;
         Receiver<u8>: try_recv, recv, recv_timeout, recv_blocking, recv_blocking_timeout;
     }
@@ -61,6 +77,7 @@ fn waiting_verbs_have_all_five_forms() {
 #[test]
 fn verbs_that_never_wait_begin_with_try() {
     methods! {
+        Budget: try_acquire, try_acquire_n;
         CircuitBreaker: try_acquire, try_acquire_owned;
         RateLimiterGroup: try_acquire, try_acquire_n;
         Ring<u8>: try_push, try_pop;
@@ -71,10 +88,13 @@ fn verbs_that_never_wait_begin_with_try() {
 fn state_is_read_and_changed_by_the_same_names() {
     methods! {
         CircuitBreaker: name, snapshot, reconfigure, reset;
+        Budget: name, snapshot;
+        Retry: name, snapshot;
         RateLimiter: name, snapshot, reconfigure, refund;
         Bulkhead: name, snapshot, reconfigure, close, is_closed, available;
         KeyedBulkhead<u8>: name, snapshot, reconfigure;
         ObjectPool<u8>: snapshot;
+        ResourcePool<FromBlocking<Numbers>>: name, snapshot, reconfigure, close, is_closed;
         Semaphore: close, is_closed, available;
         Ring<u8>: len, capacity, is_empty;
         Sender<u8>: close, is_closed, len, capacity;

@@ -29,6 +29,7 @@ fn values_may_cross_catch_unwind() {
     is_unwind_safe::<mainstay::breaker::ClassifiedCircuitBreaker<FailOnError>>();
     is_unwind_safe::<mainstay::breaker::KeyedCircuitBreaker<String>>();
     is_unwind_safe::<mainstay::breaker::OwnedCircuitBreakerPermit>();
+    is_unwind_safe::<mainstay::budget::Budget>();
     is_unwind_safe::<mainstay::concurrency::Bulkhead>();
     is_unwind_safe::<mainstay::concurrency::BulkheadPolicy>();
     is_unwind_safe::<mainstay::concurrency::BulkheadPermit<'static>>();

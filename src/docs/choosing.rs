@@ -6,6 +6,8 @@
 //! |---|---|---|---|
 //! | a response may never arrive | [`Timeout`] | one clock reading | `.timeout(…)` |
 //! | a call fails at random and succeeds the next time | [`Retry`], if the operation may run twice | additional load on the dependency; put a breaker below it | `.retry(…)` |
+//! | retries of many callers would overload a dependency that fails | [`Budget`](crate::budget::Budget), shared by its retries | two atomic operations; some retries are suppressed | a setting of the retry |
+//! | an older or simpler result is better than an error | [`Fallback`](crate::fallback::Fallback) | callers receive degraded results; put it outermost | `.fallback(…)` |
 //! | the dependency is down or slow for seconds or minutes | [`CircuitBreaker`] | some calls that might have succeeded are rejected | `.breaker(…)` |
 //! | the dependency refuses a part of the calls, for minutes | [`Throttle`](crate::concurrency::Throttle) | some calls that might have succeeded are rejected | `.throttle(…)` |
 //! | one of many hosts is down | [`KeyedCircuitBreaker`] | a breaker per host | `.guard(hosts.key(&host))` |
@@ -36,6 +38,7 @@
 //! |---|---|
 //! | run blocking or CPU-bound work on a fixed number of threads | [`WorkerPool`] |
 //! | reuse objects that are expensive to create: buffers, parsers, compression contexts | [`ObjectPool`] |
+//! | share a limited number of connections, or of other resources that can break | [`ResourcePool`] |
 //!
 //! # Hand over
 //!
@@ -67,6 +70,7 @@ use crate::{
     object_pool::ObjectPool,
     policy::Guard,
     rate::{KeyedRateLimiter, RateLimiter, RateLimiterGroup},
+    resource_pool::ResourcePool,
     retry::Retry,
     ring::Ring,
     time::ManualClock,

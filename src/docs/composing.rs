@@ -32,6 +32,8 @@
 //! # }
 //! ```
 //!
+//! * *Fallback, if there is one, above all others.* Every policy below it observes the failure that
+//!   it replaces.
 //! * *Timeout of the call, outermost.* It bounds all attempts and all waits together: the time that
 //!   the caller is willing to wait.
 //! * *Retry above the breaker.* The breaker counts every attempt and opens early. Once the breaker
@@ -66,8 +68,8 @@
 //! The breaker's [classifier](crate::outcome) decides what is a success and what is a failure. The
 //! [rule](crate::retry::Retry::when) of the retry decides which results are retried.
 //!
-//! A rejection that follows a failed attempt of the same call ends the retries, and the caller receives
-//! the error of that attempt: the rejection says less about the dependency.
+//! A rejection that follows a failed attempt of the same call ends the retries, and the caller
+//! receives the error of that attempt: the rejection says less about the dependency.
 //!
 //! A timeout does not interrupt a blocking closure: a late result is passed on unchanged.
 //!

@@ -5,6 +5,7 @@
 //! | in Go | here |
 //! |---|---|
 //! | `sync.Pool` | [`ObjectPool`]: per-thread caches too, but bounded, and recycling is a rule of the pool |
+//! | the connection pool of `database/sql` | [`ResourcePool`]: for any client, with a time limit for each wait, and few connects at a time |
 //! | `make(chan T, n)` | [`channel`](crate::ring::channel()): also between threads and tasks, with batches |
 //! | `make(chan struct{}, n)` as a semaphore | [`Semaphore`]: FIFO, weights, resizable |
 //! | a buffered channel with worker goroutines | [`WorkerPool`] |
@@ -107,6 +108,7 @@ use crate::{
     pipeline::Pipeline,
     policy::Context,
     rate::{KeyedRateLimiter, RateLimiter},
+    resource_pool::ResourcePool,
     retry::Retry,
     timeout::Timeout,
     wait::Semaphore,

@@ -7,6 +7,7 @@ use crate::breaker::ClassifiedCircuitBreaker;
 use crate::concurrency::{
     BulkheadPolicy, ClassifiedAdaptiveLimiter, ClassifiedThrottle, Prioritizer,
 };
+use crate::fallback::FallbackTo;
 use crate::policy::{Policy, kind, kind::Matches};
 use crate::rate::RateLimitPolicy;
 use crate::retry::RetryWhen;
@@ -42,6 +43,9 @@ impl Pipeline<EmptyStack> {
     /// # }
     /// ```
     ///
+    /// A retry without a [budget](crate::retry::RetryBuilder::budget) gets one for this pipeline,
+    /// with the defaults: retries may be 20 % of the calls in flight, and at least 3.
+    ///
     /// Limits of rate or concurrency belong between the breaker and the attempt timeout. Build such
     /// a stack with [`builder`](Self::builder).
     #[must_use]
@@ -53,7 +57,7 @@ impl Pipeline<EmptyStack> {
     ) -> Pipeline<StandardStack<D, C>> {
         Self::builder()
             .timeout(call_timeout)
-            .retry(retry)
+            .retry(retry.into().with_default_budget())
             .breaker(breaker)
             .timeout(attempt_timeout)
             .build()
@@ -96,6 +100,26 @@ impl<S> PipelineBuilder<S> {
         D: Send + Sync,
     {
         self.repeat(retry.into())
+    }
+
+    /// Adds a fallback for errors of everything below: a
+    /// [`Fallback`](crate::fallback::Fallback) with a [value](crate::fallback::Fallback::value) or
+    /// a [function](crate::fallback::Fallback::handle). A reference is cloned.
+    ///
+    /// ```
+    /// # use mainstay::{Fallback, Pipeline};
+    /// let pipeline = Pipeline::builder().fallback(Fallback::new().value(0)).build();
+    /// assert_eq!(pipeline.call_blocking(|| Err::<u32, _>("down")), Ok(0));
+    /// ```
+    #[must_use]
+    pub fn fallback<H>(
+        self,
+        fallback: impl Into<FallbackTo<H>>,
+    ) -> PipelineBuilder<PipelineStack<S, RepeatLayer<FallbackTo<H>>>>
+    where
+        H: Send + Sync,
+    {
+        self.repeat(fallback.into())
     }
 
     /// Adds a circuit breaker: a [`CircuitBreaker`](crate::breaker::CircuitBreaker), or a view of

@@ -44,6 +44,12 @@ pub struct Facts {
     pub records_outcomes: bool,
     /// Whether the policy detects operations that never complete.
     pub detects_hangs: bool,
+    /// Whether the policy rejects calls to limit their rate, or sheds them under overload.
+    pub limits_load: bool,
+    /// Whether the policy replaces every error with a value.
+    pub replaces_errors: bool,
+    /// Whether the attempts of the policy run at the same time, not one after another.
+    pub has_concurrent_attempts: bool,
     /// Whether the policy limits how many calls run at the same time, and so holds a permit while
     /// everything below it runs.
     pub limits_concurrency: bool,
@@ -88,6 +94,9 @@ impl Facts {
             trips_after: None,
             records_outcomes: false,
             detects_hangs: false,
+            limits_load: false,
+            replaces_errors: false,
+            has_concurrent_attempts: false,
             limits_concurrency: false,
             adapts_limit: false,
             max_queue_wait: None,
@@ -155,6 +164,27 @@ impl Facts {
     #[must_use]
     pub const fn detects_hangs(mut self) -> Self {
         self.detects_hangs = true;
+        self
+    }
+
+    /// Declares that the policy rejects calls to limit their rate, or sheds them under overload.
+    #[must_use]
+    pub const fn limits_load(mut self) -> Self {
+        self.limits_load = true;
+        self
+    }
+
+    /// Declares that the policy replaces every error with a value.
+    #[must_use]
+    pub const fn replaces_errors(mut self) -> Self {
+        self.replaces_errors = true;
+        self
+    }
+
+    /// Declares that the attempts of the policy run at the same time, not one after another.
+    #[must_use]
+    pub const fn concurrent_attempts(mut self) -> Self {
+        self.has_concurrent_attempts = true;
         self
     }
 

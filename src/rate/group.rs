@@ -161,7 +161,7 @@ impl Policy for RateLimiterGroup {
     type Kind = kind::Guard;
 
     fn facts(&self) -> Facts {
-        Facts::new(POLICY, "rate_limiter_group")
+        Facts::new(POLICY, "rate_limiter_group").limits_load()
     }
 }
 

@@ -149,7 +149,8 @@ impl Shared {
     }
 
     fn facts(&self) -> Facts {
-        Facts::new(POLICY, self.emitter.name).identity(std::ptr::from_ref(self).addr())
+        let identity = std::ptr::from_ref(self).addr();
+        Facts::new(POLICY, self.emitter.name).limits_load().identity(identity)
     }
 }
 

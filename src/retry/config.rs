@@ -1,34 +1,46 @@
 //! The builder of a retry, with validation and defaults: [`RetryBuilder`].
 
 use super::Retry;
+use super::events::Emitter;
 use crate::backoff::Backoff;
+use crate::budget::Budget;
 use crate::error::ConfigError;
+use crate::event::Observer;
 use crate::policy::{self, Facts, RepeatSafety};
 use crate::random::Random;
 use crate::sync::PlainArc;
 use crate::time::Clock;
+use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 
-const POLICY: &str = "retry";
+pub(super) const POLICY: &str = "retry";
 
 /// A builder of a [`Retry`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RetryBuilder {
     name: String,
     config: Config,
+    observer: Option<PlainArc<dyn Observer>>,
 }
+
+// A builder calls no observer.
+impl UnwindSafe for RetryBuilder {}
+impl RefUnwindSafe for RetryBuilder {}
 
 /// The settings of a retry.
 #[derive(Clone, Debug)]
 pub(super) struct Config {
-    name: &'static str,
+    pub(super) name: &'static str,
     pub(super) max_attempts: u32,
     pub(super) max_elapsed: Option<Duration>,
     pub(super) max_retry_after: Duration,
     pub(super) backoff: Backoff,
-    is_idempotent: bool,
+    pub(super) is_idempotent: bool,
     pub(super) clock: Clock,
     pub(super) random: Random,
+    pub(super) budget: Option<Budget>,
+    pub(super) emitter: PlainArc<Emitter>,
 }
 
 impl Default for RetryBuilder {
@@ -44,7 +56,10 @@ impl Default for RetryBuilder {
                 is_idempotent: false,
                 clock: Clock::system(),
                 random: Random::system(),
+                budget: None,
+                emitter: PlainArc::new(Emitter::new(None)),
             },
+            observer: None,
         }
     }
 }
@@ -178,6 +193,41 @@ impl RetryBuilder {
         self
     }
 
+    /// Sets the budget that every retry draws from, after the rule has decided to retry.
+    ///
+    /// If the budget is exhausted, the retry stops and returns the result of the last attempt. A
+    /// retry that waits holds its place in the budget. Share one budget among all retries and
+    /// hedges of one dependency. Default: none; [`Pipeline::standard`] adds one.
+    ///
+    /// ```
+    /// # use mainstay::{Budget, Retry};
+    /// let budget = Budget::builder().build()?;
+    /// let built = Retry::builder().budget(&budget).build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    ///
+    /// [`Pipeline::standard`]: crate::pipeline::Pipeline::standard
+    #[must_use]
+    pub fn budget(mut self, budget: impl Into<Budget>) -> Self {
+        self.config.budget = Some(budget.into());
+        self
+    }
+
+    /// Sets the observer of retries; see [Observability](super#observability). Default: none.
+    ///
+    /// ```
+    /// # use mainstay::{Event, Retry};
+    /// let built = Retry::builder()
+    ///     .observer(|event: &Event<'_>| eprintln!("{event}"))
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observer = Some(PlainArc::new(observer));
+        self
+    }
+
     /// Builds the retry.
     ///
     /// # Errors
@@ -189,7 +239,8 @@ impl RetryBuilder {
             return Err(ConfigError::new("max_attempts", 0, "at least 1 attempt"));
         }
         self.config.backoff.validate("backoff")?;
-        Ok(Retry(PlainArc::new(Config { name, ..self.config })))
+        let emitter = PlainArc::new(Emitter::new(self.observer));
+        Ok(Retry(PlainArc::new(Config { name, emitter, ..self.config })))
     }
 }
 
@@ -213,5 +264,14 @@ impl Config {
             repeat_safety: (self.max_attempts > 1).then_some(safety),
             ..Facts::new(POLICY, self.name)
         }
+    }
+}
+
+impl fmt::Debug for RetryBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RetryBuilder")
+            .field("name", &self.name)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }

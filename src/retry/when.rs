@@ -20,6 +20,11 @@ pub struct RetryWhen<R> {
 }
 
 impl<R> RetryWhen<R> {
+    /// Returns this view with a budget: that of the retry, or a new one with the defaults.
+    pub(crate) fn with_default_budget(self) -> Self {
+        Self { retry: self.retry.with_default_budget(), ..self }
+    }
+
     /// Runs `op` until the rule or a limit ends the retry; see [`Retry::call`].
     ///
     /// ```
@@ -33,10 +38,10 @@ impl<R> RetryWhen<R> {
     ///
     /// # Errors
     /// Returns the error of the last attempt that failed.
-    pub async fn call<Op, Fut, T, E>(&self, op: Op) -> Result<T, Error<E>>
+    pub async fn call<Op, Fut, T, E>(&self, mut op: Op) -> Result<T, Error<E>>
     where
         R: RetryRule<T, E>,
-        Op: Fn() -> Fut,
+        Op: FnMut() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
         self.call_with(|_| op()).await
@@ -57,10 +62,10 @@ impl<R> RetryWhen<R> {
     ///
     /// # Errors
     /// Returns the error of the last attempt that failed.
-    pub async fn call_with<Op, Fut, T, E>(&self, op: Op) -> Result<T, Error<E>>
+    pub async fn call_with<Op, Fut, T, E>(&self, mut op: Op) -> Result<T, Error<E>>
     where
         R: RetryRule<T, E>,
-        Op: Fn(Context) -> Fut,
+        Op: FnMut(Context) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
         self.retry.run(Context::new(), &self.rule, |cx| OperationFuture(op(cx))).await
@@ -78,7 +83,7 @@ impl<R> RetryWhen<R> {
     ///
     /// # Errors
     /// Returns the error of the last attempt that failed.
-    pub fn call_blocking<T, E>(&self, op: impl Fn() -> Result<T, E>) -> Result<T, Error<E>>
+    pub fn call_blocking<T, E>(&self, mut op: impl FnMut() -> Result<T, E>) -> Result<T, Error<E>>
     where
         R: RetryRule<T, E>,
     {
@@ -99,7 +104,7 @@ impl<R> RetryWhen<R> {
     /// Returns the error of the last attempt that failed.
     pub fn call_with_blocking<T, E>(
         &self,
-        op: impl Fn(Context) -> Result<T, E>,
+        mut op: impl FnMut(Context) -> Result<T, E>,
     ) -> Result<T, Error<E>>
     where
         R: RetryRule<T, E>,

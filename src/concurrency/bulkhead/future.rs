@@ -212,16 +212,24 @@ impl Shared {
     }
 
     /// Acquires permits, blocking the thread.
+    #[inline]
     pub(super) fn block(&self, request: Request) -> Result<BulkheadPermit<'_>, Rejection> {
         block(self, request).map(|granted| BulkheadPermit::new(self, granted))
     }
 }
 
 /// Acquires permits, blocking the thread.
+#[inline]
 pub(super) fn block<H: Handle>(handle: H, request: Request) -> Result<Granted, Rejection> {
-    if let Ok(granted) = handle.shared().take(&request) {
-        return Ok(granted);
+    match handle.shared().take(&request) {
+        Ok(granted) => Ok(granted),
+        Err(_) => enter_and_block(handle, request),
     }
+}
+
+/// Rejects the request or enters the queue, and blocks the thread.
+#[cold]
+fn enter_and_block<H: Handle>(handle: H, request: Request) -> Result<Granted, Rejection> {
     let parker = Parker::current();
     let mut cx = Context::from_waker(parker.waker());
     let mut acquisition = Acquisition { handle, request, stage: Stage::New };

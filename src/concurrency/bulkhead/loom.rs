@@ -136,13 +136,22 @@ fn a_release_against_a_cancellation() {
     });
 }
 
-/// A permit is released while the queue changes to LIFO order and the oldest waiter's time is over.
-/// One of the two waiters gets the permit, and the other is told why it does not, or waits.
 #[test]
 fn a_switch_to_lifo_order_against_a_timeout() {
-    loom::model(|| {
+    release_against_timeout(5 * MS);
+}
+
+#[test]
+fn a_grant_in_fifo_order_against_a_timeout() {
+    release_against_timeout(Duration::MAX);
+}
+
+/// A permit is released when the time of the oldest waiter is over. In either order, the newest
+/// waiter is granted the permit, and the oldest is rejected.
+fn release_against_timeout(lifo_after: Duration) {
+    loom::model(move || {
         let time = ManualClock::new();
-        let bulkhead = settings(1, &time).lifo_after(5 * MS).build().unwrap();
+        let bulkhead = settings(1, &time).lifo_after(lifo_after).build().unwrap();
         let permit = bulkhead.try_acquire_owned().unwrap();
         let (old, young) = (Arc::new(Woken::default()), Arc::new(Woken::default()));
         let mut oldest = Box::pin(bulkhead.acquire_timeout(10 * MS));

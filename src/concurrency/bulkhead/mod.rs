@@ -185,6 +185,22 @@ impl Bulkhead {
     /// Waits for a permit, for at most `timeout` instead of `max_wait`. The timeout counts from the
     /// first poll.
     ///
+    /// ```
+    /// use mainstay::concurrency::Bulkhead;
+    /// use mainstay::error::Reason;
+    /// use std::time::Duration;
+    ///
+    /// # futures::executor::block_on(async {
+    /// let bulkhead = Bulkhead::builder().max_concurrent(1).max_queue(1).build()?;
+    /// let permit = bulkhead.acquire().await?;
+    /// let timeout = Duration::from_millis(1);
+    /// let rejection = bulkhead.acquire_timeout(timeout).await.unwrap_err();
+    /// assert_eq!(rejection.reason(), Reason::QueueTimeout);
+    /// # drop(permit);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
     /// # Errors
     ///
     /// The same as for [`acquire`](Self::acquire).
@@ -206,6 +222,15 @@ impl Bulkhead {
     }
 
     /// Waits for a permit, blocking the thread for at most `timeout` instead of `max_wait`.
+    ///
+    /// ```
+    /// # use mainstay::concurrency::Bulkhead;
+    /// # use std::time::Duration;
+    /// # let bulkhead = Bulkhead::builder().build()?;
+    /// let permit = bulkhead.acquire_blocking_timeout(Duration::from_millis(50));
+    /// assert!(permit.is_ok());
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -275,6 +300,17 @@ impl Bulkhead {
 
     /// Runs `op` with a permit, for which it waits as [`acquire`](Self::acquire) does.
     ///
+    /// ```
+    /// # use mainstay::concurrency::Bulkhead;
+    /// # futures::executor::block_on(async {
+    /// let bulkhead = Bulkhead::new(4)?;
+    /// # async fn search() -> Result<u32, std::io::Error> { Ok(42) }
+    /// let found = bulkhead.call(|| search()).await?;
+    /// # assert_eq!(found, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
     /// # Errors
     ///
     /// Returns the error of `op`, or the rejection if `op` was not run.
@@ -303,12 +339,31 @@ impl Bulkhead {
     }
 
     /// Returns a view whose calls take `permits` permits each.
+    ///
+    /// ```
+    /// # use mainstay::concurrency::Bulkhead;
+    /// let bulkhead = Bulkhead::new(10)?;
+    /// let export = bulkhead.cost(4);
+    /// assert_eq!(export.try_acquire().map(|permit| permit.cost()), Ok(4));
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
     pub fn cost(&self, permits: u32) -> BulkheadPolicy {
         BulkheadPolicy::new(self.clone()).cost(permits)
     }
 
     /// Returns a view whose calls wait for at most `max_wait`. Without a
     /// [queue](BulkheadBuilder::max_queue), they do not wait.
+    ///
+    /// ```
+    /// # use mainstay::{concurrency::Bulkhead, pipeline::Pipeline};
+    /// # use std::time::Duration;
+    /// let bulkhead = Bulkhead::builder().max_queue(10).build()?;
+    /// let pages = Pipeline::builder()
+    ///     .bulkhead(bulkhead.max_wait(Duration::from_millis(50)))
+    ///     .build();
+    /// assert_eq!(pages.call_blocking(|| Ok::<_, ()>(7)), Ok(7));
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
     pub fn max_wait(&self, max_wait: Duration) -> BulkheadPolicy {
         BulkheadPolicy::new(self.clone()).max_wait(max_wait)
     }

@@ -70,6 +70,16 @@ pub(super) fn write(lint: &Lint, f: &mut fmt::Formatter<'_>) -> fmt::Result {
              leaves the window before the next is recorded",
             Time(outer.0.window),
         ),
+        LintRule::FallbackHidesFailure => write!(
+            f,
+            "{outer} receives a success in place of every failure below {inner}: move {inner} above \
+             it, or restrict it to some errors",
+        ),
+        LintRule::FallbackHidesRejection => write!(
+            f,
+            "{outer} replaces the rejections of {inner}, so callers never learn to slow down: restrict \
+             it to other errors",
+        ),
         LintRule::RetryInsideBulkhead => write!(
             f,
             "{outer} holds a permit for all {} attempts of {inner} and for the waits between them: \

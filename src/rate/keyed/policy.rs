@@ -57,7 +57,7 @@ where
     type Kind = kind::Guard;
 
     fn facts(&self) -> Facts {
-        Facts::new(POLICY, self.limiter.name())
+        Facts::new(POLICY, self.limiter.name()).limits_load()
     }
 }
 
