@@ -39,6 +39,7 @@
 //! Protect a call:
 //! - [`breaker`] rejects calls while the dependency fails, and probes it.
 //! - [`retry`] repeats an operation after a failure.
+//! - [`hedge`] runs a slow operation a second time and returns the first success.
 //! - [`budget`] bounds the load that retries and hedges add.
 //! - [`timeout`] bounds the time of an operation.
 //! - [`fallback`] returns a result in place of an error.
@@ -99,6 +100,7 @@ pub mod docs;
 pub mod error;
 pub mod event;
 pub mod fallback;
+pub mod hedge;
 pub mod keyed;
 pub mod object_pool;
 pub mod outcome;
@@ -152,6 +154,7 @@ pub use fallback::{
     Fallback, FallbackBuilder, FallbackFuture, FallbackHandler, FallbackSnapshot, FallbackTo,
     FallbackValue, FallbackWhen,
 };
+pub use hedge::{ClassifiedHedge, Hedge, HedgeBuilder, HedgeFuture, HedgeSnapshot};
 pub use keyed::KeyOverflowRule;
 pub use object_pool::{
     ObjectPool, ObjectPoolBuilder, ObjectPoolSnapshot, OwnedPooledObject, PooledObject, Recycle,

@@ -5,6 +5,7 @@ use mainstay::backoff::Backoff;
 use mainstay::breaker::{CircuitBreaker, KeyedCircuitBreaker};
 use mainstay::pipeline::Pipeline;
 use mainstay::rate::{self, Quota, RateLimiter, RateLimiterGroup};
+use mainstay::resource_pool::{BlockingResourceManager, FromBlocking, ResourcePool};
 use mainstay::retry::Retry;
 use mainstay::ring::{Ring, channel};
 use mainstay::time::Clock;
@@ -138,6 +139,20 @@ fn budgets_and_fallbacks_allocate_nothing() {
         .build();
     let call = |result: Result<u64, ()>| stack.call_blocking(|| result);
     assert_eq!(allocated(|| assert_eq!((call(Ok(7)), call(Err(()))), (Ok(7), Ok(1)))), (0, 0));
+}
+
+#[test]
+fn two_attempts_of_a_hedge_allocate_nothing() {
+    let hedge = mainstay::Hedge::builder().hedge_failures().without_budget().build().unwrap();
+    let call = || {
+        // The first attempt fails, so that no timer is needed.
+        let call = hedge.call_with(|cx| async move {
+            if cx.attempt() == 1 { Err(()) } else { Ok(cx.attempt()) }
+        });
+        pin!(call).poll(&mut Context::from_waker(Waker::noop()))
+    };
+    assert_eq!(call(), Poll::Ready(Ok(2)));
+    assert_eq!(allocated(|| assert_eq!(call(), Poll::Ready(Ok(2)))), (0, 0));
 }
 
 #[test]
@@ -350,4 +365,26 @@ fn a_oneshot_frees_its_allocation() {
         },
     ];
     assert_eq!(ways.map(freed), [1; 6]);
+}
+
+struct Numbers;
+
+impl BlockingResourceManager for Numbers {
+    type Resource = u64;
+    type Error = &'static str;
+
+    fn create(&self) -> Result<u64, &'static str> {
+        Ok(7)
+    }
+}
+
+#[test]
+fn an_idle_resource_is_acquired_and_returned_without_allocation() {
+    let pool = ResourcePool::new(FromBlocking(Numbers));
+    drop(pool.acquire_blocking().unwrap());
+    let allocations = allocated(|| {
+        drop(pool.try_acquire().unwrap());
+        drop(pool.acquire_blocking().unwrap());
+    });
+    assert_eq!(allocations, (0, 0));
 }

@@ -15,6 +15,8 @@
 use mainstay::breaker::{CircuitBreaker, ClassifiedCircuitBreaker};
 use mainstay::budget::Budget;
 use mainstay::concurrency::{Bulkhead, BulkheadPolicy, KeyedBulkhead};
+use mainstay::fallback::{Fallback, FallbackTo, FallbackValue};
+use mainstay::hedge::Hedge;
 use mainstay::object_pool::ObjectPool;
 use mainstay::outcome::FailOnError;
 use mainstay::pipeline::{BoxPipeline, GuardLayer, Pipeline};
@@ -89,6 +91,8 @@ fn state_is_read_and_changed_by_the_same_names() {
     methods! {
         CircuitBreaker: name, snapshot, reconfigure, reset;
         Budget: name, snapshot;
+        Hedge: name, snapshot;
+        Fallback: name, snapshot;
         Retry: name, snapshot;
         RateLimiter: name, snapshot, reconfigure, refund;
         Bulkhead: name, snapshot, reconfigure, close, is_closed, available;
@@ -172,6 +176,8 @@ fn each_policy_has_the_forms_of_call_that_apply_to_it() {
     compiles(|breaker: &CircuitBreaker| calls!(blocking: breaker));
     compiles(|breaker: &ClassifiedCircuitBreaker<FailOnError>| calls!(blocking: breaker));
     compiles(|bulkhead: &Bulkhead| calls!(blocking: bulkhead));
+    compiles(|fallback: &FallbackTo<FallbackValue<u8>>| calls!(blocking: fallback));
+    compiles(|hedge: &Hedge| calls!(plain: hedge)); // two closures cannot run at the same time
     compiles(|retry: &Retry| calls!(with: retry));
     compiles(|retry: &RetryWhen<RetryOnFailure>| calls!(with: retry));
     compiles(|pipeline: &BoxPipeline<u8, ()>| calls!(with: pipeline));

@@ -19,6 +19,7 @@ const PRIMITIVES: &[&str] = &[
     "breaker",
     "retry",
     "fallback",
+    "hedge",
     "timeout",
     "object_pool",
     "worker_pool",

@@ -117,6 +117,17 @@ fn each_half_of_the_window_grants_its_reserve_once() {
 }
 
 #[test]
+fn a_call_that_reads_the_clock_late_does_not_grant_a_reserve_again() {
+    let rule = Rule::Deposits { percent: 1, reserve: REPEAT, half_nanos: 5_000_000_000 };
+    let mut word = rule.start_call(rule.initial(at(0)), at(5));
+    while let Some(next) = rule.start_repeat(word, at(5), 1) {
+        word = next;
+    }
+    word = rule.start_call(word, at(4));
+    assert_eq!(rule.available(word, at(5)), 0);
+}
+
+#[test]
 fn a_clock_that_is_set_back_far_grants_nothing_until_the_next_half() {
     let rule = Rule::Deposits { percent: 100, reserve: REPEAT, half_nanos: 5_000_000_000 };
     let word = rule.start_call(rule.initial(at(1_000_000)), at(1_000_000));

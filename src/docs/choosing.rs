@@ -7,6 +7,7 @@
 //! | a response may never arrive | [`Timeout`] | one clock reading | `.timeout(…)` |
 //! | a call fails at random and succeeds the next time | [`Retry`], if the operation may run twice | additional load on the dependency; put a breaker below it | `.retry(…)` |
 //! | retries of many callers would overload a dependency that fails | [`Budget`](crate::budget::Budget), shared by its retries | two atomic operations; some retries are suppressed | a setting of the retry |
+//! | a few calls take much longer than most, and the operation only reads | [`Hedge`](crate::hedge::Hedge) | up to 5 % more calls | `.hedge(…)` |
 //! | an older or simpler result is better than an error | [`Fallback`](crate::fallback::Fallback) | callers receive degraded results; put it outermost | `.fallback(…)` |
 //! | the dependency is down or slow for seconds or minutes | [`CircuitBreaker`] | some calls that might have succeeded are rejected | `.breaker(…)` |
 //! | the dependency refuses a part of the calls, for minutes | [`Throttle`](crate::concurrency::Throttle) | some calls that might have succeeded are rejected | `.throttle(…)` |

@@ -8,6 +8,7 @@ use crate::concurrency::{
     BulkheadPolicy, ClassifiedAdaptiveLimiter, ClassifiedThrottle, Prioritizer,
 };
 use crate::fallback::FallbackTo;
+use crate::hedge::ClassifiedHedge;
 use crate::policy::{Policy, kind, kind::Matches};
 use crate::rate::RateLimitPolicy;
 use crate::retry::RetryWhen;
@@ -120,6 +121,30 @@ impl<S> PipelineBuilder<S> {
         H: Send + Sync,
     {
         self.repeat(fallback.into())
+    }
+
+    /// Adds a [`Hedge`](crate::hedge::Hedge), or a view of it with a
+    /// [classifier](crate::hedge::Hedge::classified_by). It runs everything below a second time
+    /// while the first attempt is slow, and returns the first success. A reference is cloned.
+    ///
+    /// ```
+    /// # use mainstay::{Hedge, Pipeline};
+    /// let hedge = Hedge::builder().assume_idempotent().build()?;
+    /// let pipeline = Pipeline::builder().hedge(&hedge).build();
+    /// # futures::executor::block_on(async {
+    /// assert_eq!(pipeline.call(|| async { Ok::<_, ()>(1) }).await, Ok(1));
+    /// # });
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn hedge<C>(
+        self,
+        hedge: impl Into<ClassifiedHedge<C>>,
+    ) -> PipelineBuilder<PipelineStack<S, RepeatLayer<ClassifiedHedge<C>>>>
+    where
+        C: Send + Sync,
+    {
+        self.repeat(hedge.into())
     }
 
     /// Adds a circuit breaker: a [`CircuitBreaker`](crate::breaker::CircuitBreaker), or a view of

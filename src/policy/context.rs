@@ -187,6 +187,16 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
+    fn a_reading_is_reused_only_for_the_clock_that_it_is_of() {
+        let (one, other) = (ManualClock::new(), ManualClock::new());
+        other.advance(5 * SECOND);
+        let (one, other) = (one.clock(), other.clock());
+        let cx = Context::new().on(&one);
+        assert_eq!(cx.reading(&other).now(), other.now());
+        assert_eq!(cx.reading(&one).now(), cx.now());
+    }
+
+    #[test]
     fn the_clock_is_read_again_only_after_a_policy_waits() {
         let time = ManualClock::new();
         let clock = time.clock();

@@ -129,6 +129,8 @@ mod config;
 mod engine;
 mod error;
 mod events;
+#[cfg(all(test, mainstay_loom))]
+mod loom;
 mod manager;
 mod pool;
 mod pooled;

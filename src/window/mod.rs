@@ -71,7 +71,7 @@ pub use sample::{Sample, WindowCounts, WindowGeneration};
 use crate::error::ConfigError;
 use crate::time::Instant;
 use count_window::CountWindow;
-use latency_window::LatencyWindow;
+pub(crate) use latency_window::LatencyWindow;
 use sparse_window::SparseWindow;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;

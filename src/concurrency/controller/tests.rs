@@ -389,6 +389,60 @@ fn an_adopted_limit_is_clamped() {
     }
 }
 
+#[test]
+fn the_figures_of_a_window_follow_from_its_counts() {
+    let window = LimitWindow {
+        duration: Duration::from_secs(2),
+        succeeded: 300,
+        dropped: 100,
+        mean: ms(20),
+        ..LimitWindow::default()
+    };
+    assert_eq!((window.calls(), window.drop_rate()), (400, 0.25));
+    assert_eq!((window.throughput(), window.mean_in_flight()), (150.0, 3.0));
+    let empty = LimitWindow::default();
+    assert_eq!((empty.drop_rate(), empty.throughput(), empty.mean_in_flight()), (0.0, 0.0, 0.0));
+}
+
+#[test]
+fn a_window_saturates_a_limit_if_calls_waited_or_nine_tenths_were_in_flight() {
+    for (rejected, peak_in_flight, limit, saturates) in [
+        (0, 17, 20.0, false),
+        (0, 18, 20.0, true),
+        (1, 0, 20.0, true),
+        (0, 0, 0.25, false),
+        (0, 1, 0.25, true),
+    ] {
+        let window = LimitWindow { rejected, peak_in_flight, ..LimitWindow::default() };
+        assert_eq!(window.saturates(limit), saturates, "{rejected} {peak_in_flight} {limit}");
+    }
+}
+
+#[test]
+fn a_controller_of_the_user_has_the_documented_defaults_boxed_or_not() {
+    struct Fixed;
+    impl LimitController for Fixed {
+        fn limit(&self) -> f64 {
+            8.0
+        }
+
+        fn update(&mut self, _: &LimitWindow) -> LimitUpdate {
+            LimitUpdate { limit: 8.0, reason: LimitReason::Steady }
+        }
+    }
+
+    fn check(mut controller: impl LimitController) {
+        let rule = WindowRule { min_duration: ms(1000), min_calls: 50, min_latencies: 2 };
+        assert_eq!(controller.window_rule(), rule);
+        controller.adopt(LearnedLimit { limit: 99.0, baseline: None });
+        assert_eq!(controller.learned(), LearnedLimit { limit: 8.0, baseline: None });
+        assert_eq!(controller.validate(), Ok(()));
+    }
+    check(Fixed);
+    check(Box::new(Fixed));
+    assert_eq!(LimitReason::SlowStart.to_string(), "slow_start");
+}
+
 mod properties {
     use super::*;
     use proptest::prelude::*;

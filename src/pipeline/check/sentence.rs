@@ -41,6 +41,11 @@ pub(super) fn write(lint: &Lint, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             "{outer} around {inner} makes up to {} attempts: keep one of the two",
             outer.attempts() * inner.attempts(),
         ),
+        LintRule::RetrySafetyUnknown if outer.0.has_concurrent_attempts => write!(
+            f,
+            "{outer} runs the operation a second time at the same time: declare the operation \
+             idempotent, or do not hedge it",
+        ),
         LintRule::RetrySafetyUnknown => write!(
             f,
             "{outer} repeats every failure, although an attempt that failed may have done its work: \

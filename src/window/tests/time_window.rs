@@ -222,3 +222,34 @@ fn a_sample_of_an_earlier_generation_is_not_recorded() {
     assert!(!window.record(old, at(1), Sample::FAILED));
     assert_eq!(window.counts(at(1)), WindowCounts::default());
 }
+
+#[test]
+fn a_sample_that_is_slightly_late_does_not_restart_a_window_of_a_large_time() {
+    let window = window(10, 10);
+    window.record(WindowGeneration::FIRST, at(1_000_000), Sample::SUCCESS);
+    window.record(WindowGeneration::FIRST, at(999_995), Sample::FAILED);
+    assert_eq!(window.counts(at(1_000_000)), WindowCounts { total: 2, failed: 1, slow: 0 });
+}
+
+#[test]
+fn a_reset_begins_the_window_at_its_own_time() {
+    let window = window(10, 10);
+    let new = WindowGeneration::FIRST.next();
+    window.reset(new, at(100));
+    // Late by one epoch, so it is counted at 100 ms.
+    window.record(new, at(99), Sample::SUCCESS);
+    assert_eq!(window.counts(at(109)).total, 1);
+    assert_eq!(window.counts(at(110)).total, 0);
+}
+
+#[test]
+fn a_bucket_of_a_later_lap_is_never_moved_back() {
+    for (tag, lap, before) in
+        [(4, 5, true), (5, 5, false), (6, 5, false), (u16::MAX, 0, true), (0, u16::MAX, false)]
+    {
+        assert_eq!(is_before(tag, lap), before, "{tag} before {lap}");
+    }
+    let bucket = Bucket { calls: AtomicU64::new(empty(6)), slow: AtomicU64::new(empty(6)) };
+    assert!(!bucket.add_success(5) && !bucket.add_failure(5));
+    assert_eq!(bucket.calls.into_inner(), empty(6));
+}

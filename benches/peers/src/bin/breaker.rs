@@ -2,7 +2,9 @@
 //! share it, and rejections by an open one.
 
 use failsafe::{CircuitBreaker as _, Config, backoff, failure_policy};
-use mainstay::breaker::{CircuitBreaker, CircuitBreakerBuilder, KeyedCircuitBreaker, CircuitBreakerTransition};
+use mainstay::breaker::{
+    CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerTransition, KeyedCircuitBreaker,
+};
 use mainstay::time::Clock;
 use peers::{Race, ready};
 use std::cell::Cell;

@@ -22,7 +22,11 @@ fn ours(quota: Quota, clock: &Clock) -> RateLimiter {
 }
 
 fn keyed(clock: &Clock) -> KeyedRateLimiter<u64> {
-    KeyedRateLimiter::builder(Quota::per_minute(MANY)).max_keys(1 << 21).clock(clock.clone()).build().unwrap()
+    KeyedRateLimiter::builder(Quota::per_minute(MANY))
+        .max_keys(1 << 21)
+        .clock(clock.clone())
+        .build()
+        .unwrap()
 }
 
 fn many() -> GovernorQuota {

@@ -28,11 +28,10 @@ use std::time::Duration;
 /// All keys have the same settings. There is no limit for all keys together; if one is needed, put
 /// a [`Bulkhead`] around this one.
 ///
-/// A key is kept while a call runs or waits, or a handle to its bulkhead exists. It then costs
-/// nothing to keep the limit exact: no key in use is ever removed, and a key that is not in use
-/// equals a new one. If [`max_keys`](KeyedBulkheadBuilder::max_keys) keys are in use, calls with
-/// other keys are rejected with [`Reason::Exhausted`]. [`keyed`](crate::keyed) describes how keys
-/// are stored.
+/// A key is kept while a call runs or waits, or a handle to its bulkhead exists. So the limit of a
+/// key is never exceeded, although keys are removed: a key that is not in use equals a new one. If
+/// [`max_keys`](KeyedBulkheadBuilder::max_keys) keys are in use, calls with other keys are rejected
+/// with [`Reason::Exhausted`]. [`keyed`](crate::keyed) describes how keys are stored.
 ///
 /// # Examples
 ///
