@@ -7,7 +7,7 @@ use std::hint::black_box;
 use criterion::{Criterion, criterion_group, criterion_main};
 use futures::executor::block_on;
 use mainstay::concurrency::simulator::{ControlledLimit, Trace, simulate};
-use mainstay::concurrency::{AdaptiveLimiter, BaselineController};
+use mainstay::concurrency::{AdaptiveLimiter, BaselineController, Bulkhead, KeyedBulkhead};
 use mainstay::time::Clock;
 use mainstay::wait::Semaphore;
 
@@ -16,6 +16,20 @@ fn concurrency(c: &mut Criterion) {
     c.bench_function("clock, twice", |b| b.iter(|| black_box((clock.now(), clock.now()))));
     let semaphore = Semaphore::new(8);
     c.bench_function("semaphore/try_acquire + release", |b| b.iter(|| semaphore.try_acquire()));
+
+    let bulkhead = Bulkhead::new(8).expect("valid");
+    c.bench_function("bulkhead/try_acquire + release", |b| b.iter(|| bulkhead.try_acquire()));
+    c.bench_function("bulkhead/block_on(acquire) + release", |b| {
+        b.iter(|| block_on(bulkhead.acquire()));
+    });
+    c.bench_function("bulkhead/rejection", |b| {
+        let all: Vec<_> = std::iter::from_fn(|| bulkhead.try_acquire().ok()).collect();
+        b.iter(|| bulkhead.try_acquire().is_err());
+        drop(all);
+    });
+    let keyed = KeyedBulkhead::<u64>::builder(Bulkhead::builder()).build().expect("valid");
+    let _known = keyed.bulkhead(&7).expect("there is room");
+    c.bench_function("keyed bulkhead/try_acquire + release", |b| b.iter(|| keyed.try_acquire(&7)));
 
     let limiter = AdaptiveLimiter::builder().build().expect("valid");
     c.bench_function("adaptive/try_acquire + success", |b| {

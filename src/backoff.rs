@@ -140,6 +140,12 @@ impl Backoff {
     }
 
     /// Creates a backoff that is always `delay`, which may be zero.
+    ///
+    /// ```
+    /// # use mainstay::Backoff;
+    /// # use std::time::Duration;
+    /// let backoff = Backoff::constant(Duration::from_millis(250));
+    /// ```
     #[must_use]
     pub const fn constant(delay: Duration) -> Self {
         Self::new(Growth::Constant, delay).jitter(Jitter::None).max_delay(Duration::MAX)
@@ -167,6 +173,12 @@ impl Backoff {
     /// Sets the factor by which an exponential delay grows each time, at least 1. Default: 2.
     ///
     /// The builder of a policy rejects a factor on any other kind of backoff.
+    ///
+    /// ```
+    /// # use mainstay::Backoff;
+    /// # use std::time::Duration;
+    /// let backoff = Backoff::exponential(Duration::from_millis(100)).factor(1.5);
+    /// ```
     #[must_use]
     pub const fn factor(mut self, factor: f64) -> Self {
         match self.formula.growth {
@@ -177,6 +189,13 @@ impl Backoff {
     }
 
     /// Sets the longest delay. Default: 30 s if delays grow, otherwise none.
+    ///
+    /// ```
+    /// # use mainstay::Backoff;
+    /// # use std::time::Duration;
+    /// let backoff = Backoff::exponential(Duration::from_millis(100))
+    ///     .max_delay(Duration::from_secs(5));
+    /// ```
     #[must_use]
     pub const fn max_delay(mut self, max_delay: Duration) -> Self {
         self.formula.max_delay = max_delay;
@@ -185,6 +204,12 @@ impl Backoff {
 
     /// Sets the jitter. Default: full jitter, which a breaker replaces by equal jitter; none for
     /// constant and custom delays.
+    ///
+    /// ```
+    /// # use mainstay::{Backoff, Jitter};
+    /// # use std::time::Duration;
+    /// let backoff = Backoff::constant(Duration::from_secs(1)).jitter(Jitter::Equal);
+    /// ```
     #[must_use]
     pub const fn jitter(mut self, jitter: Jitter) -> Self {
         self.formula.jitter = jitter;

@@ -39,18 +39,23 @@
 //! Protect a call:
 //! - [`breaker`] rejects calls while the dependency fails, and probes it.
 //! - [`retry`] repeats an operation after a failure.
+//! - [`hedge`] runs a slow operation a second time and returns the first success.
+//! - [`budget`] bounds the load that retries and hedges add.
 //! - [`timeout`] bounds the time of an operation.
+//! - [`fallback`] returns a result in place of an error.
 //! - [`pipeline`] composes policies around a call and checks their order.
 //! - [`policy`] defines the three kinds of policy, for policies of your own.
 //!
 //! Limit:
 //! - [`rate`] limits operations per second, for one key or many.
 //! - [`wait`] limits operations at a time ([`Semaphore`]).
-//! - [`concurrency`] learns how many operations at a time the dependency handles well.
+//! - [`concurrency`] limits calls at a time to a fixed number ([`Bulkhead`], one for each key), or
+//!   learns how many the dependency handles well.
 //!
 //! Run and reuse:
 //! - [`worker_pool`] runs work on a bounded set of threads.
 //! - [`object_pool`] reuses objects that are expensive to create.
+//! - [`resource_pool`] reuses connections and other resources that can break.
 //!
 //! Hand over:
 //! - [`ring`] passes items between threads and tasks: a lock-free queue and a channel.
@@ -88,10 +93,14 @@
 
 pub mod backoff;
 pub mod breaker;
+pub mod budget;
+mod codel;
 pub mod concurrency;
 pub mod docs;
 pub mod error;
 pub mod event;
+pub mod fallback;
+pub mod hedge;
 pub mod keyed;
 pub mod object_pool;
 pub mod outcome;
@@ -99,6 +108,7 @@ pub mod pipeline;
 pub mod policy;
 pub mod random;
 pub mod rate;
+pub mod resource_pool;
 pub mod retry;
 pub mod ring;
 mod share;
@@ -124,15 +134,25 @@ pub use breaker::{
     KeyedCircuitBreakerBuilder, KeyedCircuitBreakerSnapshot, KeyedCircuitBreakerTotals,
     KeyedCircuitBreakerView, OwnedCircuitBreakerPermit, TransitionCause, TripStats,
 };
+pub use budget::{
+    Budget, BudgetBuilder, BudgetCall, BudgetExhausted, BudgetPermit, BudgetSnapshot,
+};
 pub use concurrency::{
     AdaptiveLimiter, AdaptiveLimiterAcquireFuture, AdaptiveLimiterBuilder, AdaptiveLimiterPermit,
-    AdaptiveLimiterSnapshot, BaselineController, ClassifiedAdaptiveLimiter, ClassifiedThrottle,
-    LimitController, OverloadOnTimeout, OwnedAdaptiveLimiterAcquireFuture,
-    OwnedAdaptiveLimiterPermit, OwnedThrottlePermit, Throttle, ThrottleBuilder, ThrottlePermit,
-    ThrottleSnapshot,
+    AdaptiveLimiterSnapshot, BaselineController, Bulkhead, BulkheadAcquireFuture, BulkheadBuilder,
+    BulkheadPermit, BulkheadPolicy, BulkheadSnapshot, ClassifiedAdaptiveLimiter,
+    ClassifiedThrottle, KeyedBulkhead, KeyedBulkheadBuilder, KeyedBulkheadSnapshot,
+    KeyedBulkheadView, LimitController, OverloadOnTimeout, OwnedAdaptiveLimiterAcquireFuture,
+    OwnedAdaptiveLimiterPermit, OwnedBulkheadAcquireFuture, OwnedBulkheadPermit,
+    OwnedThrottlePermit, Throttle, ThrottleBuilder, ThrottlePermit, ThrottleSnapshot,
 };
 pub use error::{ConfigError, Error, Reason, Rejection, TimedOut};
 pub use event::{Event, EventValue, Observer, Subscription};
+pub use fallback::{
+    Fallback, FallbackBuilder, FallbackFuture, FallbackHandler, FallbackSnapshot, FallbackTo,
+    FallbackValue, FallbackWhen,
+};
+pub use hedge::{ClassifiedHedge, Hedge, HedgeBuilder, HedgeFuture, HedgeSnapshot};
 pub use keyed::KeyOverflowRule;
 pub use object_pool::{
     ObjectPool, ObjectPoolBuilder, ObjectPoolSnapshot, OwnedPooledObject, PooledObject, Recycle,
@@ -148,9 +168,15 @@ pub use rate::{
     RateLimitStatus, RateLimiter, RateLimiterAcquireFuture, RateLimiterBuilder, RateLimiterGroup,
     RateLimiterSnapshot, Reservation,
 };
+pub use resource_pool::{
+    AcquireTimedOut, BlockingResourceManager, CreationError, FromBlocking, PooledResource,
+    RecycleDecision, ResourceCloseCounts, ResourceCloseReason, ResourceManager, ResourcePool,
+    ResourcePoolAcquireFuture, ResourcePoolBuilder, ResourcePoolDrainReport, ResourcePoolError,
+    ResourcePoolMaintenanceFuture, ResourcePoolSettings, ResourcePoolSnapshot, ReuseOrder,
+};
 pub use retry::{
     Retry, RetryAttempt, RetryAttemptRule, RetryBuilder, RetryClassified, RetryDecision,
-    RetryFuture, RetryOnFailure, RetryRule, RetryWhen,
+    RetryFuture, RetryOnFailure, RetryRule, RetrySnapshot, RetryWhen,
 };
 pub use ring::{
     BatchSource, ForcePushError, PopError, PushError, Receiver, ReceiverIntoIter, ReceiverIter,

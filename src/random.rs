@@ -119,6 +119,23 @@ mod tests {
     }
 
     #[test]
+    fn the_same_seed_gives_the_same_sequence() {
+        let draws = |seed| {
+            let random = Random::seeded(seed);
+            [random.unit(), random.unit(), random.unit()]
+        };
+        assert_eq!(draws(7), draws(7));
+        assert_ne!(draws(7), draws(8));
+    }
+
+    #[test]
+    fn one_in_n_is_true_for_about_every_nth_call() {
+        let hits = (0..10_000).filter(|_| one_in(10)).count();
+        assert!((700..1300).contains(&hits), "{hits}");
+        assert!((0..100).all(|_| one_in(1)));
+    }
+
+    #[test]
     fn extremes_are_defined() {
         let random = Random::seeded(1);
         let drawn = random.between(Duration::ZERO, Duration::MAX);

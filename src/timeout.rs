@@ -63,6 +63,12 @@ impl Timeout {
     ///
     /// With a limit of zero, only operations that are ready at their first poll succeed. A limit of
     /// more than 584 years never ends an operation.
+    ///
+    /// ```
+    /// # use mainstay::Timeout;
+    /// # use std::time::Duration;
+    /// let timeout = Timeout::new(Duration::from_millis(300));
+    /// ```
     #[must_use]
     pub const fn new(limit: Duration) -> Self {
         Self { limit, name: POLICY, clock: Clock::system() }
@@ -87,6 +93,13 @@ impl Timeout {
     }
 
     /// Sets the clock. Default: the system clock.
+    ///
+    /// ```
+    /// # use mainstay::{ManualClock, Timeout};
+    /// # use std::time::Duration;
+    /// let time = ManualClock::new();
+    /// let timeout = Timeout::new(Duration::from_millis(300)).clock(time.clock());
+    /// ```
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
@@ -94,6 +107,15 @@ impl Timeout {
     }
 
     /// Runs `op`, and drops its future when the limit is reached.
+    ///
+    /// ```
+    /// # use mainstay::Timeout;
+    /// # use std::time::Duration;
+    /// let timeout = Timeout::new(Duration::from_millis(300));
+    /// # futures::executor::block_on(async {
+    /// assert_eq!(timeout.call(|| async { Ok::<_, ()>(1) }).await, Ok(1));
+    /// # });
+    /// ```
     ///
     /// # Errors
     ///

@@ -1,10 +1,11 @@
-//! What is promised about memory, counted: no allocation on the path of success, windows of the
-//! stated size.
+//! Counts allocations: none on the success path, and structures of the documented size.
 #![cfg(not(mainstay_loom))]
 
+use mainstay::backoff::Backoff;
 use mainstay::breaker::{CircuitBreaker, KeyedCircuitBreaker};
 use mainstay::pipeline::Pipeline;
 use mainstay::rate::{self, Quota, RateLimiter, RateLimiterGroup};
+use mainstay::resource_pool::{BlockingResourceManager, FromBlocking, ResourcePool};
 use mainstay::retry::Retry;
 use mainstay::ring::{Ring, channel};
 use mainstay::time::Clock;
@@ -21,23 +22,23 @@ use std::time::Duration;
 struct Counting;
 
 thread_local! {
-    /// Allocations and bytes of this thread: libtest's own threads must not be counted.
+    /// The allocations and bytes of this thread. Those of libtest's threads must not be counted.
     static ALLOCATED: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
     static FREED: Cell<u64> = const { Cell::new(0) };
 }
 
 #[allow(unsafe_code)]
-// SAFETY: hands every call on to the system's allocator as it came.
+// SAFETY: forwards every call unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATED.set((ALLOCATED.get().0 + 1, ALLOCATED.get().1 + layout.size() as u64));
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller upholds the contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
         FREED.set(FREED.get() + 1);
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller upholds the contract.
         unsafe { System.dealloc(memory, layout) }
     }
 }
@@ -45,7 +46,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// Allocations and bytes of one run of `f`.
+/// Returns the number of allocations and of bytes in one run of `f`.
 fn allocated<R>(f: impl FnOnce() -> R) -> (u64, u64) {
     let before = ALLOCATED.get();
     black_box(f());
@@ -54,7 +55,7 @@ fn allocated<R>(f: impl FnOnce() -> R) -> (u64, u64) {
 }
 
 #[test]
-fn the_counter_counts() {
+fn the_allocator_counts_allocations_and_bytes() {
     assert_eq!(allocated(|| Box::new([0_u8; 100])), (1, 100));
 }
 
@@ -67,7 +68,7 @@ fn a_limiter_allocates_nothing() {
     let both = RateLimiterGroup::new([&limiter, &limiter]);
     let calls = || {
         for _ in 0..1000 {
-            // Granted at first, refused later.
+            // Granted at first, rejected later.
             let _ = limiter.try_acquire().map_err(|refused| refused.retry_after());
             let _ = (keyed.try_acquire("known"), both.try_acquire(), limiter.reserve().map(drop));
             let acquire = pin!(limiter.acquire_timeout(Duration::ZERO));
@@ -94,12 +95,12 @@ fn calls_allocate_nothing() {
             .build();
         let calls = || {
             for n in 0..1000 {
-                // One failure in four: recorded, and not tripping.
+                // One call in four fails: it is recorded, and does not open the breaker.
                 let result = if n % 4 == 3 { Err(()) } else { Ok(()) };
                 let _ = breaker.call_blocking(|| result);
                 let call = pin!(pipeline.call(|| async { Ok::<(), ()>(()) }));
                 let Poll::Ready(Ok(())) = call.poll(&mut Context::from_waker(Waker::noop())) else {
-                    panic!("a ready future is ready");
+                    panic!("the call did not complete at its first poll");
                 };
             }
         };
@@ -129,6 +130,32 @@ fn tower_layers_allocate_nothing() {
 }
 
 #[test]
+fn budgets_and_fallbacks_allocate_nothing() {
+    let budget = mainstay::Budget::builder().build().unwrap();
+    let retry = Retry::builder().max_attempts(2).backoff(Backoff::constant(Duration::ZERO));
+    let stack = Pipeline::builder()
+        .fallback(mainstay::Fallback::new().value(1))
+        .retry(retry.budget(&budget).build().unwrap())
+        .build();
+    let call = |result: Result<u64, ()>| stack.call_blocking(|| result);
+    assert_eq!(allocated(|| assert_eq!((call(Ok(7)), call(Err(()))), (Ok(7), Ok(1)))), (0, 0));
+}
+
+#[test]
+fn two_attempts_of_a_hedge_allocate_nothing() {
+    let hedge = mainstay::Hedge::builder().hedge_failures().without_budget().build().unwrap();
+    let call = || {
+        // The first attempt fails, so that no timer is needed.
+        let call = hedge.call_with(|cx| async move {
+            if cx.attempt() == 1 { Err(()) } else { Ok(cx.attempt()) }
+        });
+        pin!(call).poll(&mut Context::from_waker(Waker::noop()))
+    };
+    assert_eq!(call(), Poll::Ready(Ok(2)));
+    assert_eq!(allocated(|| assert_eq!(call(), Poll::Ready(Ok(2)))), (0, 0));
+}
+
+#[test]
 fn the_future_of_a_call_is_small() {
     let second = Duration::from_secs(1);
     let breaker = CircuitBreaker::builder().build().unwrap();
@@ -139,7 +166,7 @@ fn the_future_of_a_call_is_small() {
         .build();
     let call = stack.call(|| async { Ok::<(), ()>(()) });
     #[cfg(target_pointer_width = "64")]
-    assert!(size_of_val(&call) <= 312, "{} bytes", size_of_val(&call));
+    assert!(size_of_val(&call) <= 336, "{} bytes", size_of_val(&call));
 }
 
 #[test]
@@ -150,7 +177,7 @@ fn rejections_allocate_nothing() {
 }
 
 #[test]
-fn windows_take_the_memory_they_say() {
+fn windows_allocate_the_documented_size() {
     // On x86-64; elsewhere cache lines are padded to other sizes.
     #[cfg(target_arch = "x86_64")]
     for calls in [1, 100, 32_768] {
@@ -167,7 +194,7 @@ fn windows_take_the_memory_they_say() {
 }
 
 #[test]
-fn a_keyed_breaker_takes_the_memory_it_says() {
+fn a_key_of_a_breaker_allocates_the_documented_size() {
     let keyed: KeyedCircuitBreaker<u64> =
         KeyedCircuitBreaker::builder(CircuitBreaker::builder()).build().unwrap();
     let call = |key: u64| {
@@ -175,13 +202,13 @@ fn a_keyed_breaker_takes_the_memory_it_says() {
             keyed.call_blocking(&key, || Ok::<(), ()>(())).unwrap();
         }
     };
-    // The table grows now and then: the least that a key takes is what it takes by itself.
+    // Some keys also grow the table; the smallest size is that of a key alone.
     let least = (0..2000).map(|key| allocated(|| call(key)).1).min().unwrap();
     #[cfg(target_arch = "x86_64")]
-    assert_eq!(least, 344); // and the key, its place in the table, and four bytes
-    // One that fails makes its window.
-    let sick = keyed.breaker(&1).unwrap();
-    let (_, bytes) = allocated(|| sick.call_blocking(|| Err::<(), ()>(())));
+    assert_eq!(least, 344); // without the key and its entry in the table
+    // The first failure of a key allocates its window.
+    let failing = keyed.breaker(&1).unwrap();
+    let (_, bytes) = allocated(|| failing.call_blocking(|| Err::<(), ()>(())));
     #[cfg(target_arch = "x86_64")]
     assert_eq!(bytes, 384 + 4 * 100);
 }
@@ -241,14 +268,14 @@ fn pending(future: impl Future) {
 fn ready<F: Future>(future: F) -> F::Output {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,
-        Poll::Pending => panic!("it was to be ready"),
+        Poll::Pending => panic!("the future did not complete at its first poll"),
     }
 }
 
 #[test]
 fn a_channel_allocates_for_its_first_waiters_only() {
     let (count, _) = allocated(|| channel::<u64>(10));
-    assert_eq!(count, 2, "the slots, and what both ends share");
+    assert_eq!(count, 2, "one for the slots, one for the state shared by both ends");
     let (sender, receiver) = channel(10);
     let work = || {
         for item in 0..1000_u64 {
@@ -260,8 +287,8 @@ fn a_channel_allocates_for_its_first_waiters_only() {
     };
     assert_eq!(allocated(work), (0, 0));
     let wait = || pending(receiver.recv());
-    assert_eq!(allocated(wait).0, 1, "a place in the queue");
-    assert_eq!(allocated(|| (0..1000).for_each(|_| wait())), (0, 0), "which is used again");
+    assert_eq!(allocated(wait).0, 1, "one for the waiter in the queue");
+    assert_eq!(allocated(|| (0..1000).for_each(|_| wait())), (0, 0), "the waiter is reused");
 }
 
 #[test]
@@ -283,24 +310,24 @@ fn a_semaphore_allocates_for_its_first_waiters_only() {
         pending(semaphore.acquire());
         drop(permit);
     };
-    assert_eq!(allocated(wait).0, 1, "a place in the queue");
-    assert_eq!(allocated(|| (0..1000).for_each(|_| wait())), (0, 0), "which is used again");
+    assert_eq!(allocated(wait).0, 1, "one for the waiter in the queue");
+    assert_eq!(allocated(|| (0..1000).for_each(|_| wait())), (0, 0), "the waiter is reused");
 }
 
 #[test]
 fn a_oneshot_is_one_allocation() {
-    let there_and_back = || {
+    let send_and_receive = || {
         let (sender, mut receiver) = oneshot();
         pending(&mut receiver);
         sender.send(7_u64).unwrap();
         ready(receiver).unwrap()
     };
-    assert_eq!(allocated(there_and_back).0, 1);
+    assert_eq!(allocated(send_and_receive).0, 1);
 }
 
 /// Every allocation is freed, whichever handle is dropped last.
 #[test]
-fn a_oneshot_frees_what_it_allocated() {
+fn a_oneshot_frees_its_allocation() {
     let freed = |f: fn()| {
         let before = FREED.get();
         assert_eq!(allocated(f).0, 1);
@@ -338,4 +365,26 @@ fn a_oneshot_frees_what_it_allocated() {
         },
     ];
     assert_eq!(ways.map(freed), [1; 6]);
+}
+
+struct Numbers;
+
+impl BlockingResourceManager for Numbers {
+    type Resource = u64;
+    type Error = &'static str;
+
+    fn create(&self) -> Result<u64, &'static str> {
+        Ok(7)
+    }
+}
+
+#[test]
+fn an_idle_resource_is_acquired_and_returned_without_allocation() {
+    let pool = ResourcePool::new(FromBlocking(Numbers));
+    drop(pool.acquire_blocking().unwrap());
+    let allocations = allocated(|| {
+        drop(pool.try_acquire().unwrap());
+        drop(pool.acquire_blocking().unwrap());
+    });
+    assert_eq!(allocations, (0, 0));
 }

@@ -26,7 +26,7 @@ fn open_breaker(time: &ManualClock) -> CircuitBreaker {
 // Closed
 
 #[test]
-fn it_opens_by_its_rules() {
+fn a_breaker_opens_by_its_rules() {
     type Setup = fn(CircuitBreakerBuilder) -> CircuitBreakerBuilder;
     let rate: Setup = |b| b;
     let run: Setup = |b| b.failure_rate(None).consecutive_failures(3);
@@ -113,7 +113,7 @@ fn a_time_window_forgets_old_failures() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// The verdict of a time window is within one bucket of that of a model that stores every call.
+    /// The verdict of a time window differs from an exact model by at most one bucket.
     #[test]
     fn a_time_window_opens_within_one_bucket_of_the_exact_answer(
         buckets in 1_u32..8,
@@ -169,7 +169,7 @@ fn a_window_smaller_than_the_minimum_is_evaluated_when_it_is_full() {
 // Open
 
 #[test]
-fn it_rejects_for_the_open_duration_which_grows_with_each_opening() {
+fn an_open_breaker_rejects_for_a_duration_that_grows_with_each_opening() {
     let time = ManualClock::new();
     let breaker = open_breaker(&time);
     for wait in [10, 20, 40, 60, 60] {
@@ -180,7 +180,7 @@ fn it_rejects_for_the_open_duration_which_grows_with_each_opening() {
         assert_eq!(rejection.retry_after(), Some(Duration::from_nanos(1)));
         time.advance(Duration::from_nanos(1));
         assert_eq!(breaker.snapshot().retry_after, Some(Duration::ZERO));
-        calls(&breaker, "xx"); // two of four are half
+        calls(&breaker, "xx"); // two failures of four calls are half
     }
     assert_eq!(breaker.snapshot().openings, 6);
     time.advance(60 * SECOND);
@@ -239,11 +239,11 @@ fn reset_closes_and_empties_the_window() {
 // Half-open
 
 #[test]
-fn a_trial_ends_when_the_outcomes_to_come_cannot_change_it() {
+fn a_trial_ends_when_the_remaining_outcomes_cannot_change_its_result() {
     use State::{Closed, HalfOpen, Open};
     //  calls, state after each
     let table: &[(&str, &[State])] = &[
-        ("...", &[HalfOpen, HalfOpen, Closed]), // the fourth could not make it half
+        ("...", &[HalfOpen, HalfOpen, Closed]), // a fourth call could only make it a quarter
         ("xx", &[HalfOpen, Open]),
         ("x..x", &[HalfOpen, HalfOpen, HalfOpen, Open]),
         ("x...", &[HalfOpen, HalfOpen, HalfOpen, Closed]),
@@ -261,7 +261,7 @@ fn a_trial_ends_when_the_outcomes_to_come_cannot_change_it() {
 }
 
 #[test]
-fn slow_probes_count_against_a_slow_rate() {
+fn slow_probes_count_towards_the_slow_call_rate() {
     let time = ManualClock::new();
     let breaker = builder(&time).failure_rate(None).slow_calls(SECOND, 0.5).build().unwrap();
     let slow = |permit: Permit<'_>| {
@@ -279,7 +279,7 @@ fn slow_probes_count_against_a_slow_rate() {
 }
 
 #[test]
-fn one_failed_probe_opens_if_only_consecutive_failures_do() {
+fn one_failed_probe_opens_a_breaker_that_has_no_failure_rate() {
     let time = ManualClock::new();
     let breaker = builder(&time).failure_rate(None).consecutive_failures(2).build().unwrap();
     calls(&breaker, "xx");
@@ -323,7 +323,7 @@ fn probes_that_hang_time_out_and_open_the_breaker() {
     time.advance(100 * SECOND - Duration::from_nanos(1));
     calls(&breaker, "r");
     time.advance(Duration::from_nanos(1));
-    // Both probes have timed out: two of four are half, so the breaker opens again.
+    // Both probes have timed out. Two failures of four calls are half: the breaker opens again.
     assert_eq!(breaker.try_acquire().unwrap_err().retry_after(), Some(20 * SECOND));
     let [first, second] = hung;
     first.success();
@@ -361,7 +361,7 @@ fn a_probe_that_times_out_frees_its_slot() {
     drop(young);
     let younger = breaker.try_acquire().unwrap();
     time.advance(99 * SECOND);
-    // The youngest probe counts: none is given up before its own timeout.
+    // The timeout runs from the admission of the newest probe, so no probe times out early.
     calls(&breaker, "r");
     time.advance(SECOND);
     // One success, two probes that timed out.
@@ -374,7 +374,7 @@ fn a_probe_that_times_out_frees_its_slot() {
 // Late outcomes
 
 #[test]
-fn a_call_admitted_while_closed_does_not_count_later() {
+fn a_call_admitted_while_closed_does_not_count_in_a_later_state() {
     let time = ManualClock::new();
     let breaker = builder(&time).build().unwrap();
     let early: Vec<_> = (0..8).map(|_| breaker.try_acquire().unwrap()).collect();

@@ -1,4 +1,5 @@
-//! Clocks that are set back or far ahead: no wait is longer than one that starts now.
+//! Clocks that are set back or far ahead: the remaining time of a wait never exceeds its full
+//! duration.
 #![cfg(not(mainstay_loom))]
 
 mod breaker_support;
@@ -76,7 +77,7 @@ fn a_ramp_restarts_after_the_clock_was_set_back() {
     assert!((0..50).all(|_| breaker.try_acquire().is_ok()));
 }
 
-/// The timeout is that of the current configuration, measured by the current time of the clock.
+/// The timeout is that of the current configuration, even after the clock was set back.
 #[test]
 fn a_lost_probe_holds_its_slot_for_one_timeout_at_most() {
     let lose_probe = |timeout: Duration| {

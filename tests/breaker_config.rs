@@ -1,4 +1,4 @@
-//! The configuration of a circuit breaker: validation, and replacement in use.
+//! The configuration of a circuit breaker: validation, and `reconfigure`.
 #![cfg(not(mainstay_loom))]
 
 mod breaker_support;
@@ -85,7 +85,7 @@ fn settings_that_need_another_setting_are_checked_together() {
 }
 
 #[test]
-fn a_servers_pause_is_limited_by_max_retry_after() {
+fn a_pause_requested_by_a_server_is_limited_by_max_retry_after() {
     let hour = 3600 * SECOND;
     for (setup, longest) in [(None, hour), (Some(60 * SECOND), 60 * SECOND)] {
         let time = ManualClock::new();
@@ -96,7 +96,7 @@ fn a_servers_pause_is_limited_by_max_retry_after() {
         };
         let breaker = breaker.build().unwrap();
         for asked in [Duration::MAX, longest - SECOND, 2 * longest] {
-            // The first permit is that of a call, the others are probes.
+            // The first permit belongs to a normal call, the others belong to probes.
             breaker.try_acquire().unwrap().record_outcome(Outcome::Unavailable(asked));
             let wait = asked.min(longest);
             assert_eq!(breaker.history().last().unwrap().open_duration, Some(wait), "{asked:?}");
@@ -126,13 +126,13 @@ fn reconfigure_keeps_window_and_state() {
     assert_eq!(
         breaker.try_acquire().unwrap_err().retry_after(),
         Some(10 * SECOND),
-        "the open duration was set when it opened"
+        "the duration is fixed when the breaker opens"
     );
     time.advance(10 * SECOND);
     let probe = breaker.try_acquire().unwrap();
     calls(&breaker, "r");
     probe.failure();
-    // One outcome is enough now, and one is already recorded: the next call decides.
+    // One outcome is enough now, and one is recorded: the next call ends the trial.
     breaker.reconfigure(breaker.config().half_open_calls(1)).unwrap();
     calls(&breaker, "r");
     assert_eq!(breaker.try_acquire().unwrap_err().retry_after(), Some(SECOND));

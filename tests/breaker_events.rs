@@ -23,7 +23,7 @@ use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Opens for 10 s; a single probe decides.
+/// Opens for 10 s. The outcome of a single probe closes or reopens the breaker.
 fn simple(time: &ManualClock) -> CircuitBreakerBuilder {
     CircuitBreaker::builder()
         .clock(time.clock())
@@ -49,16 +49,16 @@ fn an_observer_receives_each_transition_in_order() {
     let observer = {
         let delivered = delivered.clone();
         move |event: &Event<'_>| {
-            let word = |name| match event.field(name) {
+            let label = |name| match event.field(name) {
                 Some(EventValue::Label(word)) => word,
                 other => panic!("{other:?}"),
             };
             let wait = event.field("open_duration");
             delivered.lock().unwrap().push((
                 event.sequence,
-                word("from"),
-                word("to"),
-                word("cause"),
+                label("from"),
+                label("to"),
+                label("cause"),
                 wait,
             ));
         }
@@ -101,7 +101,7 @@ fn a_subscription_receives_each_transition_until_it_is_dropped() {
     drop(subscription);
     breaker.reset();
     assert_eq!(received.lock().unwrap().len(), 1);
-    assert_eq!(breaker.history().len(), 2, "the history goes on without subscription");
+    assert_eq!(breaker.history().len(), 2, "the history needs no subscription");
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn calls_that_would_be_rejected_are_numbered() {
         "transition" => drop(again.try_acquire().unwrap()),
         _ => events.lock().unwrap().push(event.sequence),
     });
-    assert!(breaker.try_acquire().unwrap().would_reject(), "a probe that timed out opens it");
+    assert!(breaker.try_acquire().unwrap().would_reject(), "a probe that timed out reopens it");
     assert!(breaker.try_acquire().unwrap().would_reject());
     assert_eq!((breaker.snapshot().shadowed, &*received.lock().unwrap()), (3, &vec![1, 3]));
 }
@@ -170,7 +170,7 @@ fn an_observer_that_panics_leaves_the_breaker_usable() {
 
 /// Neither single nor keyed breakers stay in the old mode.
 #[test]
-fn a_control_reaches_all_breakers_although_an_observer_panics() {
+fn a_control_reaches_all_breakers_even_if_an_observer_panics() {
     let control = Control::new();
     let panics = || {
         let observer = |_: &Event<'_>| resume_unwind(Box::new("observer"));

@@ -1,4 +1,4 @@
-//! Calls in flight, latencies, and what calls hold when user code panics.
+//! Calls in flight, latencies, and the release of slots when user code panics.
 #![cfg(not(mainstay_loom))]
 
 use mainstay::backoff::Backoff;
@@ -50,11 +50,11 @@ fn a_dependency_that_hangs_opens_the_breaker_before_any_call_ends() {
     drop(breaker.try_acquire());
     assert_eq!((breaker.state(), breaker.snapshot().overdue), (State::Closed, 0));
     time.advance(201 * MS);
-    // The next call finds that those before it hang.
+    // The next admission detects that the earlier calls are overdue.
     assert!(breaker.try_acquire().is_err());
     assert_eq!((breaker.state(), breaker.history()[0].cause), (State::Open, Cause::SlowRate));
     assert_eq!(breaker.history()[0].counts.slow, 4);
-    // When they end, they are stale.
+    // Their outcomes are stale.
     drop(hung);
     time.advance(10 * SECOND);
     outcomes(&breaker, &[Success]);
@@ -64,7 +64,7 @@ fn a_dependency_that_hangs_opens_the_breaker_before_any_call_ends() {
 }
 
 #[test]
-fn a_trip_rule_is_asked_at_an_admission_only_while_calls_are_overdue() {
+fn a_trip_rule_is_evaluated_at_an_admission_only_while_calls_are_overdue() {
     let time = ManualClock::new();
     let breaker = tracking(&time).trip_when(|_| true).build().unwrap();
     let hangs = breaker.try_acquire().expect("no call has failed or is slow");
@@ -132,7 +132,7 @@ fn a_call_is_in_flight_until_it_ends_in_any_way() {
 }
 
 #[test]
-fn reconfigure_forgets_the_calls_in_flight() {
+fn reconfigure_stops_tracking_the_calls_in_flight() {
     let time = ManualClock::new();
     let breaker = tracking(&time).build().unwrap();
     let hung: Vec<_> = (0..3).map(|_| breaker.try_acquire().unwrap()).collect();
@@ -152,7 +152,7 @@ fn reconfigure_forgets_the_calls_in_flight() {
 }
 
 #[test]
-fn latencies_are_those_of_successes_and_slide_with_the_window() {
+fn latencies_include_only_successes_and_slide_with_the_window() {
     let time = ManualClock::new();
     let breaker = builder(&time).count_window(100).min_calls(50).record_latency().build().unwrap();
     assert_eq!((breaker.snapshot().latency, breaker.quantile(0.5)), (None, None));
@@ -189,9 +189,9 @@ fn latencies_are_those_of_successes_and_slide_with_the_window() {
     assert_eq!((off.latency(), off.quantile(0.5)), (None, None));
 }
 
-/// Neither an entry among the calls in flight nor a probe's slot is lost.
+/// The entry of a call in flight is removed, and the slot of a probe is released.
 #[test]
-fn a_panic_in_a_rule_or_a_backoff_gives_back_what_the_call_held() {
+fn a_panic_in_a_rule_or_a_backoff_releases_the_slot_of_the_call() {
     let panics = |act: &dyn Fn()| assert!(catch_unwind(AssertUnwindSafe(act)).is_err());
     let time = ManualClock::new();
     let breaker = builder(&time)

@@ -1,4 +1,4 @@
-//! A breaker for each key.
+//! Keyed circuit breakers: one breaker per key, eviction, and the share of open breakers.
 #![cfg(not(mainstay_loom))]
 
 use mainstay::backoff::Backoff;
@@ -62,7 +62,7 @@ fn each_key_has_a_breaker_of_its_own() {
 }
 
 #[test]
-fn a_breaker_that_is_open_in_use_or_in_a_mode_is_not_removed() {
+fn a_breaker_that_is_open_or_in_use_or_has_its_own_mode_is_not_evicted() {
     let time = ManualClock::new();
     let keyed: KeyedCircuitBreaker<u32> = KeyedCircuitBreaker::builder(each(&time))
         .max_keys(4)
@@ -83,11 +83,11 @@ fn a_breaker_that_is_open_in_use_or_in_a_mode_is_not_removed() {
     time.advance(10 * SECOND);
     assert!(succeed(&ramping, 1));
     (10..30).for_each(|key| assert!(succeed(&ramping, key)));
-    assert_eq!(ramping.breaker(&1).unwrap().snapshot().openings, 1, "not closed for good");
+    assert_eq!(ramping.breaker(&1).unwrap().snapshot().openings, 1, "the ramp has not ended");
     keyed.breaker(&1).unwrap().reset();
     fail(&keyed, 1);
     for new in 100..300 {
-        assert!(succeed(&keyed, new), "it evicts the only breaker that may be evicted");
+        assert!(succeed(&keyed, new), "the only breaker that may be evicted is evicted");
         time.advance(SECOND);
         assert_eq!(keyed.snapshot().keys, 4);
     }
@@ -121,7 +121,7 @@ fn an_idle_breaker_is_removed_and_a_used_one_is_not() {
     assert_eq!(
         keyed.breaker(&77).unwrap_err().reason(),
         Reason::Exhausted,
-        "none is idle for long enough"
+        "no key has reached the idle timeout"
     );
     for _ in 0..3 {
         time.advance(59 * SECOND);
@@ -129,9 +129,9 @@ fn an_idle_breaker_is_removed_and_a_used_one_is_not() {
         let _ = keyed.breaker(&1000);
     }
     assert!(succeed(&keyed, 1000));
-    assert!(keyed.breakers().iter().any(|(key, _)| **key == 7), "in use all the time");
+    assert!(keyed.breakers().iter().any(|(key, _)| **key == 7), "a key in use is not idle");
     assert_eq!(keyed.breaker(&7).unwrap().snapshot().counts.total, 4);
-    // A mode of all keys is no reason to keep any of them.
+    // A mode that a control sets for all keys protects none of them from eviction.
     let control = Control::new();
     let keyed: KeyedCircuitBreaker<u32> =
         KeyedCircuitBreaker::builder(each(&time).control(&control)).max_keys(5).build().unwrap();
@@ -151,14 +151,14 @@ fn a_run_of_failures_outlasts_the_window() {
     for round in 0..3 {
         let _ = keyed.call_blocking(&0, || Err::<(), ()>(()));
         time.advance(20 * SECOND);
-        // The table looks for keys to remove.
+        // New keys make the table search for keys to evict.
         (1..2000).for_each(|key| assert!(succeed(&keyed, round * 10_000 + key)));
     }
     assert_eq!(keyed.breaker(&0).unwrap().state(), State::Open);
 }
 
 #[test]
-fn a_ramp_that_is_over_keeps_no_breaker() {
+fn a_breaker_may_be_evicted_after_the_end_of_its_ramp() {
     let time = ManualClock::new();
     let keyed: KeyedCircuitBreaker<u32> =
         KeyedCircuitBreaker::builder(each(&time).ramp_up_duration(60 * SECOND))
@@ -171,7 +171,7 @@ fn a_ramp_that_is_over_keeps_no_breaker() {
         assert!(succeed(&keyed, key), "the probe");
     }
     time.advance(49 * SECOND);
-    assert!(keyed.breaker(&9).is_err(), "the first ramp has a second to go");
+    assert!(keyed.breaker(&9).is_err(), "the first ramp ends in a second");
     time.advance(SECOND);
     assert!(keyed.breaker(&9).is_ok());
     let mut known: Vec<u32> = keyed.breakers().iter().map(|(key, _)| **key).collect();
@@ -179,9 +179,9 @@ fn a_ramp_that_is_over_keeps_no_breaker() {
     assert_eq!(known, [1, 9]);
 }
 
-/// Hosts that failed and are never called again: open, or half-open with a probe that timed out.
+/// A key that fails and is never called again stays open, or half-open after its probe timed out.
 #[test]
-fn a_breaker_that_no_call_has_probed_for_long_is_evicted() {
+fn an_open_breaker_without_calls_is_evicted_after_the_idle_timeout() {
     let time = ManualClock::new();
     let timeout = 30 * SECOND;
     for (when_full, half_open) in [KeyOverflowRule::EvictLeastRecentlyUsed, KeyOverflowRule::Reject]
@@ -205,7 +205,7 @@ fn a_breaker_that_no_call_has_probed_for_long_is_evicted() {
         time.advance(SECOND);
         assert_eq!(keyed.breaker(&9).is_ok(), when_full != KeyOverflowRule::Reject);
         time.advance(60 * SECOND);
-        assert!(keyed.breaker(&10).is_ok(), "idle for as long again");
+        assert!(keyed.breaker(&10).is_ok(), "another idle timeout has elapsed");
         assert_eq!(keyed.snapshot().open, keyed.totals().open + keyed.totals().half_open);
     }
 }
@@ -227,7 +227,7 @@ fn an_open_breaker_is_evicted_in_time_after_the_clock_was_set_back() {
 }
 
 #[test]
-fn no_more_than_a_share_is_open_at_the_same_time() {
+fn max_open_share_limits_the_breakers_that_are_open_at_once() {
     let time = ManualClock::new();
     let keyed: KeyedCircuitBreaker<u32> =
         KeyedCircuitBreaker::builder(each(&time)).max_open_share(0.3).build().unwrap();
@@ -244,26 +244,26 @@ fn no_more_than_a_share_is_open_at_the_same_time() {
     assert_eq!(
         keyed.breaker(&9).unwrap().snapshot().counts.failed,
         4,
-        "suppressed, and goes on counting"
+        "the opening is suppressed, and calls are still counted"
     );
     // A breaker that closes lets another open.
     time.advance(10 * SECOND);
     assert!(succeed(&keyed, 0));
     fail(&keyed, 9);
     assert_eq!((keyed.breaker(&9).unwrap().state(), keyed.snapshot().open), (State::Open, 3));
-    // So does one that a mode is forced on, and one that is removed.
+    // A breaker that is forced into a mode or removed no longer counts as open.
     keyed.breaker(&9).unwrap().force_open();
     assert_eq!(keyed.snapshot().open, 2);
     keyed.breaker(&1).unwrap().force_close();
     assert!(keyed.remove(&2) && !keyed.remove(&2));
     assert_eq!(keyed.snapshot().open, 0);
-    // A share is a count without rounding errors.
+    // The share is converted to a count without rounding errors.
     let exact = KeyedCircuitBreaker::<u32>::builder(each(&time)).max_open_share(0.29);
     let exact = exact.build().unwrap();
     (0..100).for_each(|key| assert!(succeed(&exact, key)));
     (0..100).for_each(|key| fail(&exact, key));
     assert_eq!(exact.snapshot().open, 29);
-    // One breaker may open in any case.
+    // One breaker may always open.
     let alone: KeyedCircuitBreaker<u32> =
         KeyedCircuitBreaker::builder(each(&time)).max_open_share(0.01).build().unwrap();
     fail(&alone, 1);
@@ -336,8 +336,8 @@ fn an_error_names_the_setting_that_is_out_of_range() {
 fn a_panic_in_user_code_leaves_the_table_usable() {
     use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
     #[derive(PartialEq, Eq, Hash)]
-    struct Touchy(u32);
-    impl Clone for Touchy {
+    struct PanicsOnClone(u32);
+    impl Clone for PanicsOnClone {
         fn clone(&self) -> Self {
             if self.0 == 13 {
                 resume_unwind(Box::new("clone"));
@@ -346,21 +346,21 @@ fn a_panic_in_user_code_leaves_the_table_usable() {
         }
     }
     let time = ManualClock::new();
-    let keyed: KeyedCircuitBreaker<Touchy> =
+    let keyed: KeyedCircuitBreaker<PanicsOnClone> =
         KeyedCircuitBreaker::builder(each(&time)).max_keys(3).build().unwrap();
     for _ in 0..5 {
-        assert!(catch_unwind(AssertUnwindSafe(|| keyed.breaker(&Touchy(13)))).is_err());
+        assert!(catch_unwind(AssertUnwindSafe(|| keyed.breaker(&PanicsOnClone(13)))).is_err());
     }
     for key in 0..10 {
-        assert!(keyed.call_blocking(&Touchy(key), || Ok::<(), ()>(())).is_ok());
+        assert!(keyed.call_blocking(&PanicsOnClone(key), || Ok::<(), ()>(())).is_ok());
     }
     assert_eq!(keyed.snapshot().keys, 3);
 }
 
 proptest! {
-    /// Compares with one single breaker per key, with room for all keys.
+    /// The reference is one plain breaker per key. All keys fit into the table.
     #[test]
-    fn agrees_with_single_breakers(
+    fn keyed_breakers_agree_with_single_breakers(
         steps in prop::collection::vec((0_u32..6, any::<bool>(), prop_oneof![4 => 0_u32..1, 1 => 0_u32..15]), 0..200),
     ) {
         let time = ManualClock::new();

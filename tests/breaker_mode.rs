@@ -1,4 +1,4 @@
-//! The modes of a circuit breaker, and controls that set the mode of many.
+//! The modes of a circuit breaker, and controls that set the mode of several breakers.
 #![cfg(not(mainstay_loom))]
 
 use mainstay::backoff::Backoff;
@@ -36,7 +36,7 @@ fn fail(breaker: &CircuitBreaker, times: usize) {
 }
 
 #[test]
-fn each_mode_rejects_counts_and_opens_as_its_table_says() {
+fn each_mode_rejects_counts_and_opens_as_documented() {
     //  mode, passes, counts, trips
     let table = [
         (Mode::Automatic, true, true, true),
@@ -63,7 +63,7 @@ fn each_mode_rejects_counts_and_opens_as_its_table_says() {
     }
 }
 
-/// Every change of mode ends in the state of the new mode, and is one event.
+/// Every change of mode leads to the state of the new mode and is one transition.
 #[test]
 fn every_mode_can_follow_every_other() {
     for from in MODES {
@@ -83,7 +83,7 @@ fn every_mode_can_follow_every_other() {
             }
             let expected = match to {
                 Mode::ForcedOpen => State::Open,
-                Mode::Automatic | Mode::Shadow if tripped => State::Open, // the state by its own rules
+                Mode::Automatic | Mode::Shadow if tripped => State::Open, // by the rules
                 _ => State::Closed,
             };
             assert_eq!(breaker.state(), expected, "{from} to {to}");
@@ -123,7 +123,7 @@ fn forced_open_stays_open_without_a_retry_time() {
 }
 
 #[test]
-fn forced_closed_ends_an_opening_and_goes_on_counting() {
+fn forced_closed_closes_an_open_breaker_and_continues_to_count() {
     let time = ManualClock::new();
     let breaker = builder(&time).build().unwrap();
     fail(&breaker, 4);
@@ -210,7 +210,7 @@ fn a_control_sets_the_mode_of_present_and_later_breakers() {
     breakers.push(builder(&time).control(&control).build().unwrap());
     assert!(breakers.iter().all(|breaker| breaker.try_acquire().is_err()));
     assert!(alone.try_acquire().is_ok());
-    assert!(breakers[3].history().is_empty(), "it started in that mode");
+    assert!(breakers[3].history().is_empty(), "starting in a mode is no transition");
     breakers[0].set_mode(Mode::Disabled);
     assert!(breakers[0].try_acquire().is_ok() && breakers[1].try_acquire().is_err());
     drop(breakers.split_off(2));

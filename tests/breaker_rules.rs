@@ -57,7 +57,7 @@ fn a_trip_rule_opens_the_breaker() {
     assert_eq!((breaker.state(), &*seen.lock().unwrap()), (State::Closed, &vec![(1, 1), (2, 1)]));
     outcomes(&breaker, &[Failure]);
     assert_eq!((breaker.state(), last_cause(&breaker)), (State::Open, Cause::TripRule));
-    // Without a rate, one failed probe is enough.
+    // Without a rate, one failed probe reopens the breaker.
     time.advance(10 * SECOND);
     outcomes(&breaker, &[Failure]);
     assert_eq!(breaker.state(), State::Open);
@@ -133,14 +133,14 @@ fn a_dependency_that_asks_for_a_pause_gets_exactly_that_pause() {
     time.advance(pause - Duration::from_nanos(1));
     assert!(breaker.try_acquire().is_err());
     time.advance(Duration::from_nanos(1));
-    // The probe is asked for a pause too.
+    // A probe may report a pause, too.
     outcomes(&breaker, &[Unavailable(3 * pause)]);
     assert_eq!(breaker.try_acquire().unwrap_err().retry_after(), Some(3 * pause));
     assert_eq!(breaker.snapshot().openings, 2);
     time.advance(3 * pause);
     outcomes(&breaker, &[Success]);
     assert_eq!(breaker.state(), State::Closed);
-    // A pause asked for by a call from before an opening changes nothing.
+    // A pause is ignored if its call was admitted before the breaker opened.
     let late = breaker.try_acquire().unwrap();
     breaker.force_open();
     late.record_outcome(Unavailable(SECOND));
@@ -160,7 +160,7 @@ fn a_classifier_may_limit_the_pause_of_a_server() {
 }
 
 #[test]
-fn a_classifier_sees_the_ok_value_and_the_elapsed_time() {
+fn a_classifier_receives_the_ok_value_and_the_elapsed_time() {
     let time = ManualClock::new();
     let breaker = builder(&time).build().unwrap();
     let by_status = breaker.classified_by(|result: &Result<u16, Error<()>>| match result {
@@ -263,7 +263,7 @@ fn a_ramp_admits_a_growing_share_of_the_calls() {
 }
 
 #[test]
-fn a_ramp_counts_calls_and_is_not_closed_for_good() {
+fn a_ramp_counts_calls_and_keeps_the_number_of_openings() {
     let time = ManualClock::new();
     let wait = Backoff::exponential(10 * SECOND).jitter(mainstay::backoff::Jitter::None);
     let breaker = recovered(
@@ -288,13 +288,13 @@ fn a_ramp_counts_calls_and_is_not_closed_for_good() {
     drop(breaker.try_acquire());
     assert_eq!(breaker.snapshot().openings, 0);
     early.failure();
-    assert_eq!(breaker.snapshot().counts.failed, 1, "one window during the ramp and after it");
+    assert_eq!(breaker.snapshot().counts.failed, 1, "the window is kept when the ramp ends");
     outcomes(&breaker, &[Failure; 3]);
     assert_eq!(breaker.snapshot().retry_after, Some(10 * SECOND), "the first duration");
 }
 
 #[test]
-fn no_ramp_follows_a_reset_or_a_mode() {
+fn a_ramp_ends_at_a_reset_a_mode_or_a_reconfiguration() {
     let time = ManualClock::new();
     let breaker = recovered(&time, builder(&time).ramp_up_duration(10 * SECOND));
     breaker.force_close();

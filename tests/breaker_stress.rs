@@ -1,4 +1,4 @@
-//! Many threads on one breaker, with exact counts.
+//! Many threads on one breaker or on one window.
 #![cfg(not(mainstay_loom))]
 
 use mainstay::backoff::{Backoff, Jitter};
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 const THREADS: u64 = 8;
 
-/// A small generator of random numbers, reproducible for each thread.
+/// A pseudo-random number generator, seeded per thread.
 struct Dice(u64);
 
 impl Dice {
@@ -25,10 +25,10 @@ impl Dice {
     }
 }
 
-/// Calls succeed, fail, are dropped, hang beyond their timeout or panic, while the clock runs, the
-/// configuration changes and the breaker is reset.
+/// Calls succeed, fail, are dropped, hang beyond their timeout or panic, while the clock advances,
+/// the configuration changes and the breaker is reset.
 #[test]
-fn no_more_probes_than_allowed_and_every_outcome_counted_or_stale() {
+fn probes_never_exceed_the_limit_and_transitions_are_delivered_in_order() {
     const PROBES: u32 = 3;
     let time = ManualClock::new();
     let transitions = Arc::new(Mutex::new(Vec::new()));
@@ -125,7 +125,7 @@ fn no_more_probes_than_allowed_and_every_outcome_counted_or_stale() {
     }
 }
 
-/// Threads that hold probes count each other: the limit applies to calls that overlap.
+/// The threads count the probes that overlap.
 #[test]
 fn calls_that_overlap_while_half_open_never_exceed_the_limit() {
     let time = ManualClock::new();
@@ -163,7 +163,7 @@ fn calls_that_overlap_while_half_open_never_exceed_the_limit() {
     assert_eq!((breaker.state(), breaker.snapshot().active_probes), (State::HalfOpen, 0));
 }
 
-/// A time window holds what all threads recorded while it rotates.
+/// A time window that rotates holds the records of all threads.
 #[test]
 fn a_time_window_loses_nothing_while_it_rotates() {
     for round in 0..20 {
@@ -185,7 +185,7 @@ fn a_time_window_loses_nothing_while_it_rotates() {
                         };
                         failed.fetch_add(u64::from(sample.failed), Ordering::Relaxed);
                         assert!(window.record(WindowGeneration::FIRST, time.now(), sample));
-                        // Well within the span in total, so that no call has slid out at the end.
+                        // The clock advances by less than the span in total, so no call slides out.
                         if dice.roll(40) == 0 && time.now() - start < span / 2 {
                             time.advance(Duration::from_millis(1));
                         }
@@ -232,7 +232,7 @@ fn a_count_window_holds_n_calls_of_its_generation() {
         });
         let counts = window.counts(now);
         assert_eq!(counts.total, u64::from(size));
-        // After it is filled with successes, a failure that is counted but in no slot would remain.
+        // Successes overwrite every slot. A failure that was counted but never stored would remain.
         for _ in 0..2 * size {
             assert!(window.record(generations[1], now, Sample::SUCCESS));
         }

@@ -1,5 +1,5 @@
-//! Futures dropped at every await point, and panics of every closure of the user: only what happened is
-//! recorded, and every permit is released.
+//! Futures dropped at every await point, and panics in every user closure: only completed outcomes
+//! are recorded, and every permit is released.
 #![cfg(not(mainstay_loom))]
 
 use mainstay::backoff::{Backoff, Jitter};
@@ -49,7 +49,7 @@ fn poll_and_drop<F: Future>(future: F, polls: u32) -> Option<F::Output> {
     None
 }
 
-/// A half-open breaker that admits one probe at a time, and closes after three.
+/// Returns a half-open breaker that admits one probe at a time, and closes after three successes.
 fn half_open(time: &ManualClock) -> CircuitBreaker {
     let breaker = CircuitBreaker::builder()
         .clock(time.clock())
@@ -248,12 +248,12 @@ fn a_panicking_observer_changes_no_count() {
 fn panicking_retry_closures_unwind_and_leave_the_retry_usable() {
     let time = ManualClock::new();
     let retry = |backoff| Retry::builder().clock(time.clock()).backoff(backoff).build().unwrap();
-    let ok = retry(Backoff::custom(|_| panic!("wait")).jitter(Jitter::None));
-    panics(|| ok.call_blocking(|| Err::<(), ()>(())));
-    assert_eq!(ok.call_blocking(|| Ok::<(), ()>(())), Ok(()));
+    let policy = retry(Backoff::custom(|_| panic!("wait")).jitter(Jitter::None));
+    panics(|| policy.call_blocking(|| Err::<(), ()>(())));
+    assert_eq!(policy.call_blocking(|| Ok::<(), ()>(())), Ok(()));
 
-    let ok = retry(Backoff::constant(Duration::ZERO));
-    let view = ok.when(|result: &Result<u8, Error<()>>| match result {
+    let policy = retry(Backoff::constant(Duration::ZERO));
+    let view = policy.when(|result: &Result<u8, Error<()>>| match result {
         Ok(0) => panic!("decide"),
         _ => RetryDecision::Stop,
     });

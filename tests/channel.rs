@@ -1,4 +1,4 @@
-//! The channel: closing, timeouts, stream and sink, accounting.
+//! The channel: closing, timeouts, stream and sink, and no lost items.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -15,7 +15,7 @@ fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
 }
 
 #[test]
-fn waits_with_a_timeout_end() {
+fn waits_end_at_their_timeout() {
     let (sender, receiver) = channel(1);
     assert_eq!(
         receiver.recv_blocking_timeout(Duration::from_millis(1)),
@@ -32,7 +32,7 @@ fn waits_with_a_timeout_end() {
 }
 
 #[test]
-fn the_last_peer_to_go_closes_the_channel() {
+fn dropping_the_last_peer_closes_the_channel() {
     let (sender, receiver) = channel(2);
     let second = sender.clone();
     sender.try_send(1).unwrap();
@@ -56,7 +56,7 @@ fn the_last_peer_to_go_closes_the_channel() {
 }
 
 #[test]
-fn a_stream_and_a_sink() {
+fn a_stream_receives_the_items_of_a_sink() {
     let (sender, receiver) = channel(2);
     let feed = thread::spawn(move || {
         block_on(async {
@@ -80,7 +80,7 @@ fn a_stream_and_a_sink() {
 
 /// No item is lost or received twice, and the items of one producer keep their order.
 #[test]
-fn four_producers_and_four_consumers_account_for_everything() {
+fn four_producers_and_four_consumers_lose_and_duplicate_nothing() {
     const EACH: u64 = 20_000;
     const PRODUCERS: u64 = 4;
     for capacity in [1, 3, 64] {
@@ -113,8 +113,8 @@ fn four_producers_and_four_consumers_account_for_everything() {
                                 0 => receiver.recv_blocking().map(|item| got.push(item)).is_ok(),
                                 1 => block_on(receiver.recv()).map(|item| got.push(item)).is_ok(),
                                 2 => receiver.recv_batch_blocking(&mut got, 16).is_ok(),
-                                // Cancelled after one poll: that must cost no other receiver an
-                                // item.
+                                // Cancelled after one poll. A cancelled receive must not lose an
+                                // item that another receiver could take.
                                 _ => {
                                     let _ = poll(&mut receiver.recv()).map(|item| got.extend(item));
                                     !(receiver.is_closed() && receiver.is_empty())

@@ -3,6 +3,7 @@
 
 use mainstay::backoff::Backoff;
 use mainstay::breaker::{CircuitBreaker, CircuitBreakerBuilder, TripStats};
+use mainstay::concurrency::{AdaptiveLimiter, Bulkhead};
 use mainstay::error::{Error, Rejection};
 use mainstay::pipeline::{Lint, Pipeline};
 use mainstay::policy::{Context, Facts, Guard, Policy, kind};
@@ -29,6 +30,16 @@ fn breaker(setup: impl FnOnce(CircuitBreakerBuilder) -> CircuitBreakerBuilder) -
     setup(CircuitBreaker::builder().name("search")).build().unwrap()
 }
 
+/// A bulkhead whose callers wait for `max_wait` milliseconds; without a queue if that is 0.
+fn bulkhead(max_wait: u32) -> Bulkhead {
+    let queue = Bulkhead::builder().max_queue(max_wait.min(1)).max_wait(max_wait * MS);
+    queue.name("search").build().unwrap()
+}
+
+fn adaptive(max_wait: u32) -> AdaptiveLimiter {
+    AdaptiveLimiter::builder().max_wait(max_wait * MS).build().unwrap()
+}
+
 fn rules(lints: &[Lint]) -> String {
     lints.iter().map(|lint| lint.rule.as_str()).collect::<Vec<_>>().join(" ")
 }
@@ -44,7 +55,7 @@ macro_rules! stacks {
 }
 
 #[test]
-fn each_rule_reports_what_violates_it_and_nothing_else() {
+fn each_rule_reports_only_stacks_that_violate_it() {
     let r = || retry(|r| r);
     let b = || breaker(|b| b);
     let timed = |span| breaker(|b| b.time_window(span, 10));
@@ -54,6 +65,7 @@ fn each_rule_reports_what_violates_it_and_nothing_else() {
     };
     let limiter = || RateLimiter::new(Quota::per_second(10)).unwrap();
     let unnamed = limiter();
+    let limit = adaptive(0);
     let table = stacks![
         // Stacks without faults.
         "": .timeout(2 * SECOND).retry(r()).breaker(b()).timeout(300 * MS);
@@ -65,7 +77,7 @@ fn each_rule_reports_what_violates_it_and_nothing_else() {
         "": .timeout(SECOND).breaker(b()).timeout(999 * MS);
         // The shortest timeout around it counts.
         "inner-timeout-too-long": .timeout(SECOND).timeout(900 * MS).breaker(b()).timeout(950 * MS);
-        // The consequences for the retry are not reported as well.
+        // The consequence for the attempts of the retry is not reported in addition.
         "inner-timeout-too-long": .timeout(SECOND).retry(r()).timeout(2 * SECOND);
 
         "equal-timeouts": .timeout(SECOND).breaker(b()).timeout(SECOND);
@@ -86,6 +98,25 @@ fn each_rule_reports_what_violates_it_and_nothing_else() {
         "no-attempt-timeout": .timeout(SECOND).retry(r());
         "": .timeout(SECOND).retry(r()).timeout(250 * MS);
         "": .timeout(SECOND).retry(retry(|r| r.max_attempts(1)));
+
+        "retry-inside-bulkhead": .bulkhead(bulkhead(0)).retry(r());
+        "": .retry(r()).bulkhead(bulkhead(0));
+        "": .bulkhead(bulkhead(0)).retry(retry(|r| r.max_attempts(1)));
+        // The adaptive limiter also records outcomes.
+        "retry-inside-breaker": .adaptive_limit(adaptive(0)).retry(r());
+
+        "queue-exceeds-timeout": .timeout(100 * MS).bulkhead(bulkhead(100));
+        "": .timeout(101 * MS).bulkhead(bulkhead(100));
+        "": .bulkhead(bulkhead(100)).timeout(100 * MS);
+        "queue-exceeds-timeout": .timeout(SECOND).bulkhead(bulkhead(100).max_wait(2 * SECOND));
+        // Without a queue, a call does not wait.
+        "": .timeout(100 * MS).bulkhead(bulkhead(0).max_wait(SECOND));
+        "queue-exceeds-timeout": .timeout(SECOND).adaptive_limit(adaptive(1000)).timeout(MS);
+
+        "nested-adaptive-limits": .adaptive_limit(adaptive(0)).adaptive_limit(adaptive(0));
+        "nested-adaptive-limits": .adaptive_limit(adaptive(0)).guard(Gate("quota")).adaptive_limit(adaptive(0));
+        "duplicate-policy": .adaptive_limit(&limit).adaptive_limit(&limit);
+        "": .bulkhead(bulkhead(0)).adaptive_limit(adaptive(0));
 
         "nested-retries": .retry(r()).guard(Gate("quota")).retry(r());
         "": .retry(r()).guard(Gate("quota")).retry(retry(|r| r.max_attempts(1)));
@@ -167,7 +198,7 @@ fn the_standard_order_has_no_faults_with_default_settings() {
     assert_eq!(kinds, ["timeout", "retry", "circuit_breaker", "timeout"]);
 }
 
-/// A stack of one rule's fault, and the sentence of its only lint.
+/// Stacks that violate one rule each, and the message of that lint.
 macro_rules! sentences {
     ($($(.$verb:ident($policy:expr))+: $sentence:expr;)+) => {
         vec![$((Pipeline::builder()$(.$verb($policy))+.build().check(), $sentence)),+]
@@ -175,7 +206,7 @@ macro_rules! sentences {
 }
 
 #[test]
-fn each_lint_is_a_sentence_with_names_and_figures() {
+fn each_lint_is_a_sentence_with_names_and_durations() {
     let timeout = |name: &str, ms: u32| Timeout::new(ms * MS).name(name).unwrap();
     let search = || breaker(|b| b);
     let unbounded = retry(|r| r.name("again").backoff(Backoff::custom(|_| MS)));
@@ -213,6 +244,15 @@ fn each_lint_is_a_sentence_with_names_and_figures() {
         .breaker(breaker(|b| b.time_window(SECOND, 10))).timeout(timeout("call", 2000)):
             "window-too-short: circuit_breaker \"search\" counts calls over 1s, but a call may take 2s: \
              each timeout of timeout \"call\" leaves the window before the next is recorded";
+        .bulkhead(bulkhead(0)).retry(retry(|r| r)):
+            "retry-inside-bulkhead: bulkhead \"search\" holds a permit for all 3 attempts of retry and \
+             for the waits between them: move it below retry";
+        .timeout(timeout("call", 1000)).bulkhead(bulkhead(2000)):
+            "queue-exceeds-timeout: a call may wait 2s in the queue of bulkhead \"search\", but timeout \
+             \"call\" allows 1s: a call that was admitted late has no time left";
+        .adaptive_limit(adaptive(0)).adaptive_limit(adaptive(0)):
+            "nested-adaptive-limits: adaptive_limiter and adaptive_limiter below it both adapt their \
+             limits, and each measures what the other causes: keep one of the two";
         .breaker(search()).breaker(search()):
             "duplicate-policy: circuit_breaker \"search\" is in the pipeline twice, or two policies \
              have its name: each call is counted twice, or errors do not show by which policy";
@@ -220,14 +260,14 @@ fn each_lint_is_a_sentence_with_names_and_figures() {
     for (lints, sentence) in table {
         assert_eq!(lints.iter().map(ToString::to_string).collect::<Vec<_>>(), [sentence]);
         assert_eq!(format!("{:?}", lints[0]), sentence);
-        // Log lines and lists of rules to ignore use the name.
+        // The name of the rule, which log lines and lists of ignored rules use.
         assert!(sentence.starts_with(&format!("{}: ", lints[0].rule)));
         assert_eq!(lints[0].rule.to_string(), lints[0].rule.as_str());
     }
 }
 
 #[test]
-fn a_lint_names_the_policies_and_the_time_that_it_is_about() {
+fn a_lint_contains_its_policies_and_its_duration() {
     let pipeline =
         Pipeline::builder().timeout(SECOND).retry(retry(|r| r)).timeout(300 * MS).build();
     let (lints, facts) = (pipeline.check(), pipeline.facts());

@@ -1,4 +1,4 @@
-//! The clocks beside the time they represent. These tests let a few milliseconds of real time pass.
+//! Compares the clocks with real time. The tests sleep for a few milliseconds.
 #![cfg(not(mainstay_loom))]
 
 use mainstay::time::{Clock, Instant, ManualClock, TimeSource};
@@ -99,8 +99,7 @@ fn a_source_that_stands_still_does_not_block_the_thread() {
 }
 
 /// tokio makes a task yield after a number of operations, by reporting that its own futures are
-/// pending. A timer of tokio's does the same, so that it cannot be relied on to fire in the same
-/// poll.
+/// pending. tokio's timers do the same, so a timer that has elapsed may not fire in the same poll.
 #[cfg(feature = "tokio")]
 #[tokio::test]
 async fn a_timeout_fires_around_an_operation_that_is_always_ready() {

@@ -259,7 +259,7 @@ fn a_blocking_closure_is_not_interrupted() {
 }
 
 #[test]
-fn every_row_has_its_test() {
+fn every_row_of_the_table_has_a_test() {
     let table = include_str!("../src/docs/composing.rs").split("| event |").nth(1).unwrap();
     let rows = table.lines().skip(2).take_while(|line| line.starts_with("//! |")).count();
     let tested =

@@ -1,4 +1,4 @@
-//! The adaptive limiter: admission, waiting, windows, cancellation, panics.
+//! The adaptive limiter: admission, waiting, windows, cancellation.
 #![cfg(not(mainstay_loom))]
 
 use mainstay::concurrency::{
@@ -15,7 +15,6 @@ use mainstay::random::Random;
 use mainstay::time::{Deadline, ManualClock};
 use std::collections::VecDeque;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{self, Poll, Waker};
@@ -23,7 +22,7 @@ use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Plays a list of limits, and notes the windows.
+/// A controller that returns a list of limits and records the windows.
 struct Script {
     limit: f64,
     next: VecDeque<(f64, LimitReason)>,
@@ -76,7 +75,7 @@ fn take(limiter: &AdaptiveLimiter, n: usize) -> Vec<AdaptiveLimiterPermit<'_>> {
 // Admission
 
 #[test]
-fn as_many_calls_as_the_limit_says_are_admitted() {
+fn calls_are_admitted_up_to_the_limit() {
     let limiter = fixed(3.0).name("search").build().unwrap();
     let mut permits = take(&limiter, 3);
     let rejection = limiter.try_acquire().unwrap_err();
@@ -86,8 +85,7 @@ fn as_many_calls_as_the_limit_says_are_admitted() {
     assert!(limiter.try_acquire().is_ok());
 }
 
-/// Netflix#234, and over-admission in general when the limit shrinks: what is under way counts
-/// against the new limit.
+/// Netflix#234: when the limit shrinks, calls in flight count against the new limit.
 #[test]
 fn a_lower_limit_admits_nothing_until_enough_calls_have_ended() {
     let time = ManualClock::new();
@@ -102,13 +100,13 @@ fn a_lower_limit_admits_nothing_until_enough_calls_have_ended() {
     assert_eq!((limiter.limit(), limiter.in_flight()), (2.0, 3));
     assert!(limiter.try_acquire().is_err());
     permits.pop();
-    assert!(limiter.try_acquire().is_err(), "two are still under way");
+    assert!(limiter.try_acquire().is_err(), "two calls are still in flight");
     permits.pop();
     assert!(limiter.try_acquire().is_ok());
 }
 
 #[test]
-fn a_limit_below_one_pauses_its_slot_after_each_call() {
+fn a_limit_below_one_delays_the_next_call() {
     let time = ManualClock::new();
     let limiter = fixed(0.25).clock(time.clock()).build().unwrap();
     assert_eq!(limiter.limit(), 0.25);
@@ -116,7 +114,7 @@ fn a_limit_below_one_pauses_its_slot_after_each_call() {
     assert!(limiter.try_acquire().is_err(), "one at a time");
     time.advance(SECOND);
     permit.success();
-    // A quarter of the time: three seconds of pause after one of work.
+    // Calls may run for a quarter of the time: one second of work, then three seconds of pause.
     time.advance(Duration::from_millis(2999));
     assert!(limiter.try_acquire().is_err());
     let mut waiting = Box::pin(limiter.acquire());
@@ -149,8 +147,8 @@ fn waiting_calls_are_served_in_order() {
     assert_eq!(limiter.snapshot().queued, 2);
     permit.success();
     assert!(poll(&mut second).is_pending());
-    let Poll::Ready(Ok(permit)) = poll(&mut first) else { panic!("it is its turn") };
-    assert!(limiter.try_acquire().is_err(), "nothing overtakes the second");
+    let Poll::Ready(Ok(permit)) = poll(&mut first) else { panic!("the first still waits") };
+    assert!(limiter.try_acquire().is_err(), "the permit belongs to the second waiter");
     permit.success();
     assert!(matches!(poll(&mut second), Poll::Ready(Ok(_))));
     assert_eq!((limiter.in_flight(), limiter.snapshot().queued), (0, 0));
@@ -164,14 +162,14 @@ fn a_wait_ends_with_its_timeout() {
     let mut waiting = Box::pin(limiter.acquire_timeout(SECOND));
     assert!(poll(&mut waiting).is_pending());
     time.advance(SECOND);
-    let Poll::Ready(Err(rejection)) = poll(&mut waiting) else { panic!("its time is over") };
+    let Poll::Ready(Err(rejection)) = poll(&mut waiting) else { panic!("the timeout has elapsed") };
     assert_eq!(rejection.reason(), Reason::QueueTimeout);
     drop(permit);
     assert!(limiter.try_acquire().is_ok());
 }
 
 #[test]
-fn a_thread_waits_until_a_permit_is_free_or_its_time_is_over() {
+fn a_thread_waits_for_a_permit_until_its_timeout_elapses() {
     let limiter = fixed(1.0).build().unwrap();
     let permit = limiter.try_acquire().unwrap();
     let rejection = limiter.acquire_blocking_timeout(Duration::from_millis(5)).unwrap_err();
@@ -187,7 +185,7 @@ fn a_thread_waits_until_a_permit_is_free_or_its_time_is_over() {
 }
 
 #[test]
-fn the_queue_is_free_to_twice_the_limit_and_ends_at_three_times() {
+fn the_queue_rejects_no_call_below_twice_the_limit_and_ends_at_three_times() {
     let limiter = fixed(10.0).random(Random::seeded(1)).build().unwrap();
     let _permits = take(&limiter, 10);
     let mut waiting = Vec::new();
@@ -198,7 +196,7 @@ fn the_queue_is_free_to_twice_the_limit_and_ends_at_three_times() {
             Poll::Pending => waiting.push(wait),
             Poll::Ready(result) => {
                 assert_eq!(result.unwrap_err().reason(), Reason::QueueFull);
-                assert!(waiting.len() >= 20, "rejected behind {}", waiting.len());
+                assert!(waiting.len() >= 20, "rejected while only {} calls waited", waiting.len());
                 rejected += 1;
             }
         }
@@ -207,9 +205,9 @@ fn the_queue_is_free_to_twice_the_limit_and_ends_at_three_times() {
     assert_eq!(limiter.snapshot().queued, 30);
 }
 
-/// cockatiel#112: waiting calls that were aborted kept their places, and starved the rest.
+/// cockatiel#112: aborted waiters stayed in the queue and starved the other waiters.
 #[test]
-fn a_cancelled_wait_frees_its_place() {
+fn a_cancelled_waiter_leaves_the_queue() {
     let limiter = fixed(1.0).queue_factors(2.0, 2.0).build().unwrap();
     let permit = limiter.try_acquire().unwrap();
     for _ in 0..10 {
@@ -224,19 +222,19 @@ fn a_cancelled_wait_frees_its_place() {
 }
 
 #[test]
-fn a_granted_permit_comes_back_when_its_wait_is_dropped() {
+fn a_granted_permit_is_released_when_its_waiter_is_dropped() {
     let limiter = fixed(1.0).build().unwrap();
     let permit = limiter.try_acquire().unwrap();
     let mut waiting = Box::pin(limiter.acquire_owned());
     assert!(poll(&mut waiting).is_pending());
     permit.success();
-    assert_eq!(limiter.in_flight(), 1, "granted, and not yet taken");
+    assert_eq!(limiter.in_flight(), 1, "granted, and not yet received");
     drop(waiting);
     assert_eq!((limiter.in_flight(), limiter.snapshot().queued), (0, 0));
 }
 
 #[test]
-fn a_closed_limiter_rejects_those_who_come_and_those_who_wait() {
+fn a_closed_limiter_rejects_new_and_waiting_calls() {
     let limiter = fixed(1.0).build().unwrap();
     let permit = limiter.try_acquire().unwrap();
     let mut waiting = Box::pin(limiter.acquire());
@@ -252,7 +250,7 @@ fn a_closed_limiter_rejects_those_who_come_and_those_who_wait() {
 // Windows
 
 #[test]
-fn a_window_holds_what_was_recorded() {
+fn a_window_contains_the_recorded_outcomes() {
     let time = ManualClock::new();
     let (controller, seen) = Script::new(4.0, &[]);
     let limiter =
@@ -264,7 +262,7 @@ fn a_window_holds_what_was_recorded() {
     permits.next().unwrap().overload();
     permits.next().unwrap().ignore();
     drop(permits); // not recorded either
-    assert!(seen.lock().unwrap().is_empty(), "a second is not over");
+    assert!(seen.lock().unwrap().is_empty(), "the window has not lasted one second");
     time.advance(Duration::from_millis(900));
     let permit = limiter.try_acquire().unwrap();
     time.advance(Duration::from_millis(100));
@@ -279,7 +277,7 @@ fn a_window_holds_what_was_recorded() {
     assert_eq!(snapshot.reason, LimitReason::Steady);
 }
 
-/// envoy#11579: calls from before a probe carried the latency of the higher limit into it.
+/// envoy#11579: calls that began before a probe added the latency of the higher limit to it.
 #[test]
 fn calls_that_began_before_a_probe_do_not_count_in_it() {
     let time = ManualClock::new();
@@ -346,14 +344,14 @@ fn changes_and_rejections_are_reported_in_order() {
         [
             "adaptive_limiter rejected #1 reason=concurrency limited limit=2",
             "adaptive_limiter limit_changed #1 from=2 limit=5 reason=growth",
-            // 5.5 permits are 5
+            // A limit of 5.5 admits five calls, so it is no change.
             "adaptive_limiter limit_changed #2 from=5 limit=1 reason=growth",
         ]
     );
 }
 
 #[test]
-fn another_controller_takes_over_what_was_learned() {
+fn a_new_controller_takes_over_the_learned_limit() {
     let limiter = AdaptiveLimiter::builder()
         .learned(LearnedLimit { limit: 37.0, baseline: Some(Duration::from_millis(20)) })
         .build()
@@ -389,12 +387,12 @@ fn a_pipeline_records_successes_and_timeouts() {
     ];
     assert_eq!(results[..3], [Ok(1), Err(Error::Operation("no such row")), Ok(2)]);
     let window = seen.lock().unwrap()[0];
-    assert_eq!((window.succeeded, window.dropped), (2, 0), "the error says nothing about load");
+    assert_eq!((window.succeeded, window.dropped), (2, 0), "an operation error is no overload");
     assert_eq!(limiter.in_flight(), 0);
 }
 
 #[test]
-fn a_classifier_says_what_is_an_overload() {
+fn a_classifier_decides_which_results_are_overload() {
     let time = ManualClock::new();
     let (controller, seen) = Script::new(4.0, &[]);
     let limiter =
@@ -430,7 +428,7 @@ fn a_call_waits_no_longer_than_its_own_deadline() {
     let cx = cx.with_deadline(Deadline::after(cx.now(), SECOND));
     let permit = limiter.try_acquire().unwrap();
     let Admission::Waiting(wait) = OwnedGuard::<(), ()>::admit_owned(&view, cx) else {
-        panic!("the limit is used up")
+        panic!("expected a waiter: the limit is reached")
     };
     let mut wait = Box::pin(wait);
     assert!(poll(&mut wait).is_pending());
@@ -439,83 +437,11 @@ fn a_call_waits_no_longer_than_its_own_deadline() {
     assert_eq!(rejection.reason(), Reason::QueueTimeout);
     drop(permit);
     let Admission::Waiting(wait) = OwnedGuard::<(), ()>::admit_owned(&view, cx) else {
-        panic!("it waits")
+        panic!("expected a waiter")
     };
     let permit = futures::executor::block_on(wait).unwrap();
     record_owned(&view, permit, &Ok(()));
     assert_eq!(limiter.in_flight(), 0);
-}
-
-// Panics
-
-#[test]
-fn a_panic_of_the_operation_releases_its_permit() {
-    let limiter = fixed(1.0).build().unwrap();
-    let call = || limiter.call_blocking(|| -> Result<(), ()> { panic!("operation") });
-    assert!(catch_unwind(AssertUnwindSafe(call)).is_err());
-    assert_eq!(limiter.call_blocking(|| Ok::<_, ()>(7)), Ok(7));
-}
-
-#[test]
-fn a_panic_of_the_controller_leaves_the_limiter_usable() {
-    struct Panics(bool);
-    impl LimitController for Panics {
-        fn limit(&self) -> f64 {
-            2.0
-        }
-        fn update(&mut self, _: &LimitWindow) -> LimitUpdate {
-            assert!(std::mem::replace(&mut self.0, true), "the first time");
-            LimitUpdate { limit: 3.0, reason: LimitReason::Growth }
-        }
-        fn window_rule(&self) -> WindowRule {
-            WindowRule { min_duration: SECOND, min_calls: 1, min_latencies: 0 }
-        }
-    }
-    let time = ManualClock::new();
-    let limiter =
-        AdaptiveLimiter::builder().controller(Panics(false)).clock(time.clock()).build().unwrap();
-    time.advance(SECOND);
-    let permit = limiter.try_acquire().unwrap();
-    assert!(catch_unwind(AssertUnwindSafe(|| permit.success())).is_err());
-    assert_eq!((limiter.in_flight(), limiter.limit()), (0, 2.0));
-    time.advance(SECOND);
-    limiter.try_acquire().unwrap().success();
-    assert_eq!(limiter.limit(), 3.0);
-}
-
-#[test]
-fn a_controller_and_an_observer_may_use_the_limiter() {
-    struct Curious(Arc<Mutex<Option<AdaptiveLimiter>>>);
-    impl LimitController for Curious {
-        fn limit(&self) -> f64 {
-            2.0
-        }
-        fn update(&mut self, _: &LimitWindow) -> LimitUpdate {
-            let limiter = self.0.lock().unwrap().clone().unwrap();
-            limiter.try_acquire().unwrap().success();
-            assert_eq!(limiter.snapshot().limit, 2.0);
-            LimitUpdate { limit: 9.0, reason: LimitReason::Growth }
-        }
-        fn window_rule(&self) -> WindowRule {
-            WindowRule { min_duration: SECOND, min_calls: 1, min_latencies: 0 }
-        }
-    }
-    let (time, cell) = (ManualClock::new(), Arc::new(Mutex::new(None)));
-    let inside = Arc::clone(&cell);
-    let limiter = AdaptiveLimiter::builder()
-        .controller(Curious(Arc::clone(&cell)))
-        .clock(time.clock())
-        .observer(move |_: &Event<'_>| {
-            let limiter: Option<AdaptiveLimiter> = inside.lock().unwrap().clone();
-            limiter.unwrap().try_acquire().unwrap().success();
-        })
-        .build()
-        .unwrap();
-    *cell.lock().unwrap() = Some(limiter.clone());
-    time.advance(SECOND);
-    limiter.try_acquire().unwrap().success();
-    assert_eq!(limiter.limit(), 9.0);
-    *cell.lock().unwrap() = None;
 }
 
 #[test]

@@ -2,7 +2,7 @@
 #![cfg(not(mainstay_loom))]
 #![allow(unsafe_code)] // An allocator is unsafe to write.
 
-use mainstay::concurrency::{AdaptiveLimiter, Throttle};
+use mainstay::concurrency::{AdaptiveLimiter, Bulkhead, KeyedBulkhead, Throttle};
 use mainstay::pipeline::Pipeline;
 use mainstay::time::ManualClock;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -30,7 +30,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// The number of allocations of this thread in `work`.
+/// Returns the number of allocations of this thread in `work`.
 fn allocations(work: impl FnOnce()) -> u64 {
     let before = ALLOCATIONS.get();
     work();
@@ -60,8 +60,35 @@ fn neither_calls_nor_windows_allocate() {
             assert!(result.is_ok());
         }
     };
-    work(1); // the executor allocates once a thread
+    work(1); // the executor allocates once per thread
     let counted = allocations(|| work(1000));
     assert!(limiter.snapshot().windows > 5);
     assert_eq!(counted, 0);
+}
+
+#[test]
+fn calls_through_a_bulkhead_do_not_allocate() {
+    let each = Bulkhead::builder().max_concurrent(1).max_queue(2);
+    let bulkhead = each.clone().build().unwrap();
+    let tenants = KeyedBulkhead::<u32>::builder(each).build().unwrap();
+    let _known = tenants.bulkhead(&7).unwrap();
+    let pipeline = Pipeline::builder().bulkhead(&bulkhead).build();
+    let work = |rounds| {
+        for _ in 0..rounds {
+            let permit = bulkhead.try_acquire().unwrap();
+            assert!(bulkhead.try_acquire_owned().is_err());
+            // Enters the queue and leaves it; its timer is not armed.
+            let mut wait = std::pin::pin!(bulkhead.max_wait(Duration::MAX).acquire_owned());
+            let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+            assert!(wait.as_mut().poll(&mut cx).is_pending());
+            drop(permit);
+            assert!(matches!(wait.as_mut().poll(&mut cx), std::task::Poll::Ready(Ok(_))));
+            drop(bulkhead.acquire_blocking().unwrap());
+            drop(tenants.try_acquire(&7).unwrap());
+            assert!(pipeline.call_blocking(|| Ok::<_, ()>(1)).is_ok());
+            assert!(futures::executor::block_on(pipeline.call(async || Ok::<_, ()>(1))).is_ok());
+        }
+    };
+    work(1); // the queue allocates once
+    assert_eq!(allocations(|| work(1000)), 0);
 }

@@ -1,4 +1,4 @@
-//! Clocks of users that call back into the adaptive limiter.
+//! Custom clocks that call back into the adaptive limiter.
 #![cfg(not(mainstay_loom))]
 
 use mainstay::concurrency::{
@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// A clock that moves by a second at each reading, and reads the figures of the limiter that it
-/// belongs to. That takes the limiter's lock.
+/// A clock that advances by one second at each reading. Each reading also takes a snapshot of the
+/// limiter that uses the clock, which acquires the limiter's lock.
 #[derive(Debug, Default)]
 struct ReadingClock {
     seconds: AtomicU64,

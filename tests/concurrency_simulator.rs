@@ -1,4 +1,4 @@
-//! The promises of the default controller, held against the simulator's traces.
+//! The documented guarantees of the default controller, checked on the traces of the simulator.
 
 use mainstay::concurrency::BaselineController;
 use mainstay::concurrency::simulator::{
@@ -13,11 +13,12 @@ fn ours(trace: &Trace) -> SimulationResult {
     })
 }
 
-/// Many small limiters in front of one server are beyond what latencies alone can tell.
+/// A trace with many small limiters in front of one server. Latencies alone do not show that
+/// overload, so weaker bounds apply.
 const EXCEPTION: &str = "nine_clients";
 
 #[test]
-fn the_default_controller_keeps_its_promises_on_every_trace() {
+fn the_default_controller_keeps_its_guarantees_on_every_trace() {
     for trace in Trace::all() {
         let results = compare(&trace);
         let [others @ .., ours] = &results[..] else { unreachable!() };
@@ -36,7 +37,7 @@ fn the_default_controller_keeps_its_promises_on_every_trace() {
 }
 
 #[test]
-fn no_seed_is_far_from_the_promises() {
+fn every_seed_nearly_keeps_the_guarantees() {
     for mut trace in Trace::all().into_iter().filter(|trace| trace.name != EXCEPTION) {
         for seed in 2..6 {
             trace.seed = seed;
@@ -57,7 +58,7 @@ fn the_limit_is_back_within_ten_windows_of_a_long_incident() {
 }
 
 #[test]
-fn a_simulation_repeats_itself() {
+fn a_simulation_with_the_same_seed_has_the_same_result() {
     let trace = Trace::deploy();
     let (one, other) = (ours(&trace), ours(&trace));
     assert_eq!(one.points, other.points);
@@ -67,13 +68,13 @@ fn a_simulation_repeats_itself() {
     assert_ne!(ours(&reseeded).points, one.points);
 }
 
-/// The simulator against queueing theory: a limit of as many calls as workers is an Erlang loss
-/// system.
+/// Compares the simulator with queueing theory: a limit that equals the number of workers is an
+/// Erlang loss system.
 #[test]
-fn a_loss_system_loses_what_erlang_says() {
+fn a_loss_system_rejects_the_share_of_the_erlang_b_formula() {
     let trace = Trace { duration: Duration::from_secs(600), ..Trace::new("loss", 1.0) };
     let result = simulate(&trace, "fixed", || FixedLimit::new(20));
-    // B(20 servers, 20 erlang) by its recursion.
+    // The Erlang B formula for 20 servers and 20 erlang, by recursion.
     let blocked = (1..=20).fold(1.0, |b: f64, n| 20.0 * b / (f64::from(n) + 20.0 * b));
     assert!((result.goodput - (1.0 - blocked)).abs() < 0.01, "{result}, lost {blocked}");
     assert!((result.p99_ratio - 1.0).abs() < 0.01, "nothing queues: {result}");

@@ -1,5 +1,5 @@
-//! Eight threads on one adaptive limiter, with a limit that moves, waits that are given up and
-//! calls that panic: never more calls under way than the limit, and every permit comes back.
+//! Eight threads on one adaptive limiter, with a limit that changes, waits that are cancelled and
+//! calls that panic. The calls in flight never exceed the limit, and every permit is released.
 #![cfg(not(mainstay_loom))]
 
 use mainstay::concurrency::{
@@ -16,7 +16,7 @@ const THREADS: u64 = 8;
 const CALLS: u64 = 20_000;
 const MAX: i64 = 6;
 
-/// Jumps about between one and six.
+/// A controller whose limit changes at every window, between one and six.
 struct Jumps(u32);
 
 impl LimitController for Jumps {
@@ -36,17 +36,17 @@ impl LimitController for Jumps {
 }
 
 #[test]
-fn never_more_calls_than_the_limit_and_every_permit_comes_back() {
+fn calls_never_exceed_the_limit_and_every_permit_is_released() {
     let limiter = AdaptiveLimiter::builder().controller(Jumps(0)).build().unwrap();
-    let (under_way, highest) = (AtomicI64::new(0), AtomicI64::new(0));
-    let (admitted, rejected, given_up) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let (running, highest) = (AtomicI64::new(0), AtomicI64::new(0));
+    let (admitted, rejected, cancelled) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     let quiet = Mutex::new(());
     let work = |panics: bool| {
-        let now = under_way.fetch_add(1, SeqCst) + 1;
+        let now = running.fetch_add(1, SeqCst) + 1;
         highest.fetch_max(now, SeqCst);
         admitted.fetch_add(1, SeqCst);
         std::hint::spin_loop();
-        under_way.fetch_sub(1, SeqCst);
+        running.fetch_sub(1, SeqCst);
         if panics {
             std::panic::resume_unwind(Box::new("operation"));
         }
@@ -54,7 +54,7 @@ fn never_more_calls_than_the_limit_and_every_permit_comes_back() {
     thread::scope(|scope| {
         for thread in 0..THREADS {
             let (limiter, work, quiet) = (&limiter, &work, &quiet);
-            let (rejected, given_up) = (&rejected, &given_up);
+            let (rejected, cancelled) = (&rejected, &cancelled);
             scope.spawn(move || {
                 for call in 0..CALLS {
                     match (thread + call) % 5 {
@@ -81,7 +81,7 @@ fn never_more_calls_than_the_limit_and_every_permit_comes_back() {
                                     work(false);
                                     permit.success();
                                 }
-                                _ => drop(given_up.fetch_add(1, SeqCst)),
+                                _ => drop(cancelled.fetch_add(1, SeqCst)),
                             }
                         }
                         3 if call % 100 == 0 => {
@@ -108,9 +108,9 @@ fn never_more_calls_than_the_limit_and_every_permit_comes_back() {
             });
         }
     });
-    let total = [&admitted, &rejected, &given_up].map(|count| count.load(SeqCst));
+    let total = [&admitted, &rejected, &cancelled].map(|count| count.load(SeqCst));
     assert_eq!(total.iter().sum::<u64>(), THREADS * CALLS, "{total:?}");
-    assert!(highest.load(SeqCst) <= MAX, "{highest:?} calls at one time");
+    assert!(highest.load(SeqCst) <= MAX, "{highest:?} calls at the same time");
     let snapshot = limiter.snapshot();
     assert_eq!((snapshot.in_flight, snapshot.queued), (0, 0), "{snapshot:?}");
     assert!(snapshot.windows > 10, "{snapshot:?}");

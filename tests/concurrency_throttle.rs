@@ -63,10 +63,9 @@ fn a_dependency_that_accepts_nothing_gets_one_call_in_ten() {
     assert_eq!(throttle.snapshot().requests, 11_000, "rejected calls are requests too");
 }
 
-/// A breaker in front of a dependency that accepts a quarter of the calls opens and closes for
-/// ever.
+/// The dependency accepts a quarter of the calls. A circuit breaker would open and close forever.
 #[test]
-fn the_share_converges_and_does_not_flap() {
+fn the_rejection_rate_converges_and_does_not_oscillate() {
     let time = ManualClock::new();
     let throttle = throttle(&time).build().unwrap();
     offer(&throttle, &time, 24_000, 240 * SECOND, 25);
@@ -79,17 +78,17 @@ fn the_share_converges_and_does_not_flap() {
     let (low, high) = rates
         .iter()
         .fold((1.0, 0.0), |(low, high), rate| (f64::min(low, *rate), f64::max(high, *rate)));
-    // Let through: 1 - r. Accepted: (1 - r) / 4. At rest r = 1 - 2 (1 - r) / 4, which is r = 1.
+    // Admitted: 1 - r. Accepted: (1 - r) / 4. The fixed point r = 1 - 2 (1 - r) / 4 is r = 1.
     // The cap keeps it at 0.9.
     assert!(low > 0.8 && high - low < 0.1, "{rates:?}");
 }
 
 #[test]
-fn it_recovers_when_the_dependency_does() {
+fn a_throttle_recovers_with_its_dependency() {
     let time = ManualClock::new();
     let throttle = throttle(&time).build().unwrap();
     offer(&throttle, &time, 12_000, 120 * SECOND, 0);
-    // The window still holds the outage; what is let through doubles meanwhile.
+    // The window still contains the outage; meanwhile the admitted calls double.
     offer(&throttle, &time, 30_000, 300 * SECOND, 100);
     let sent = offer(&throttle, &time, 1000, 10 * SECOND, 100);
     assert_eq!((sent, throttle.snapshot().rejection_rate), (1000, 0.0));
@@ -113,7 +112,7 @@ fn too_few_calls_reject_nothing() {
 }
 
 #[test]
-fn what_is_older_than_the_window_is_forgotten() {
+fn calls_older_than_the_window_do_not_count() {
     let time = ManualClock::new();
     let throttle = throttle(&time).window_duration(10 * SECOND).build().unwrap();
     offer(&throttle, &time, 1000, 5 * SECOND, 0);
@@ -126,7 +125,7 @@ fn what_is_older_than_the_window_is_forgotten() {
 }
 
 #[test]
-fn other_settings_are_in_force_immediately() {
+fn new_settings_apply_immediately() {
     let time = ManualClock::new();
     let throttle = throttle(&time).build().unwrap();
     offer(&throttle, &time, 10_000, 60 * SECOND, 40);
@@ -173,7 +172,7 @@ fn rejections_carry_their_reason_and_are_reported() {
 }
 
 #[test]
-fn a_pipeline_records_what_its_classifier_says() {
+fn a_pipeline_records_the_outcome_of_its_classifier() {
     let time = ManualClock::new();
     let throttle = throttle(&time).build().unwrap();
     let view = throttle.classified_by(|result: &Result<u16, Error<()>>| match result {
@@ -186,7 +185,7 @@ fn a_pipeline_records_what_its_classifier_says() {
         let _ = pipeline.call_blocking(|| status);
         let _ = futures::executor::block_on(pipeline.call(async || status));
         let admitted = OwnedGuard::<u16, ()>::admit_owned(&view, Context::new());
-        let Admission::Admitted(permit) = admitted else { panic!("healthy") };
+        let Admission::Admitted(permit) = admitted else { panic!("expected a permit") };
         record_owned(&view, permit, &status.map_err(Error::Operation));
     }
     let snapshot = throttle.snapshot();

@@ -28,7 +28,7 @@ fn failed() -> Failed {
     Failed(std::io::Error::other("no route"))
 }
 
-/// `?` in a function that returns a boxed error.
+/// Converts `error` with `?` in a function that returns a boxed error.
 fn boxed<E>(error: Error<E>) -> BoxError
 where
     Error<E>: StdError + Send + Sync + 'static,
@@ -43,7 +43,7 @@ where
     call(error).unwrap_err()
 }
 
-/// `?` in a function that returns `anyhow::Result`.
+/// Converts `error` with `?` in a function that returns `anyhow::Result`.
 fn any<E>(error: Error<E>) -> anyhow::Error
 where
     Error<E>: StdError + Send + Sync + 'static,
@@ -111,7 +111,7 @@ fn into_boxed_keeps_the_chain_of_causes() {
 /// pipeline.
 #[cfg(feature = "tower")]
 #[tokio::test]
-async fn a_pipeline_stands_between_layers_that_box_their_errors() {
+async fn a_pipeline_works_between_layers_that_box_their_errors() {
     use mainstay::pipeline::Pipeline;
     use tower::{ServiceBuilder, ServiceExt, service_fn};
 

@@ -12,14 +12,14 @@ type Seen = Arc<Mutex<Vec<(&'static str, u64)>>>;
 /// A policy that its own observer can reach, once it is built.
 type Own<P> = Arc<OnceLock<P>>;
 
-/// An observer that records each event, then uses the policy.
+/// Returns an observer that records each event, then uses the policy.
 fn observer<P: Send + Sync + 'static>(
     seen: &Seen,
     own: &Own<P>,
     act: impl Fn(&P, &Event<'_>) + Send + Sync + 'static,
 ) -> impl Fn(&Event<'_>) + Send + Sync + 'static {
     let (seen, own) = (seen.clone(), own.clone());
-    // Held during the call: an observer that is called again on its thread would not return.
+    // Locked during the call, so that a recursive call fails.
     let running = Mutex::new(());
     move |event: &Event<'_>| {
         let _running = running.try_lock().expect("called again before it returned");
@@ -60,7 +60,7 @@ fn breaker(
 }
 
 #[test]
-fn an_observer_that_is_denied_by_the_limiter_it_observes_is_not_called_for_that() {
+fn an_observer_that_is_denied_by_its_own_limiter_is_not_called_recursively() {
     let (limiter, seen) = limiter(|limiter, _| assert!(limiter.try_acquire().is_err()));
     for _ in 0..3 {
         assert!(limiter.try_acquire().is_err());
@@ -71,7 +71,7 @@ fn an_observer_that_is_denied_by_the_limiter_it_observes_is_not_called_for_that(
 }
 
 #[test]
-fn a_limiter_that_its_observer_reconfigures_reports_that_afterwards() {
+fn a_reconfiguration_by_an_observer_is_reported_after_the_observer_returns() {
     let (limiter, seen) = limiter(|limiter, event| {
         if event.kind == "denied" {
             limiter.reconfigure(Quota::per_minute(10)).unwrap();
@@ -86,7 +86,7 @@ fn a_limiter_that_its_observer_reconfigures_reports_that_afterwards() {
 fn an_observer_that_reconfigures_at_every_event_is_stopped() {
     let (limiter, seen) = limiter(|limiter, _| limiter.reconfigure(Quota::per_minute(10)).unwrap());
     limiter.reconfigure(Quota::per_minute(20)).unwrap();
-    assert_eq!(seen.lock().unwrap().len(), 17, "the first, and a chain of 16");
+    assert_eq!(seen.lock().unwrap().len(), 17, "the first event, and a chain of 16");
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn an_observer_that_opens_and_closes_the_breaker_receives_each_transition_in_ord
 }
 
 #[test]
-fn an_observer_that_calls_a_breaker_in_shadow_mode_is_not_called_for_that() {
+fn an_observer_that_calls_a_breaker_in_shadow_mode_is_not_called_recursively() {
     let (breaker, seen) = breaker(CircuitBreakerMode::Shadow, |breaker, event| {
         if event.kind == "would_reject" {
             assert!(breaker.try_acquire().unwrap().would_reject());

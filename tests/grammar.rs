@@ -13,11 +13,16 @@
 #![cfg(not(mainstay_loom))]
 
 use mainstay::breaker::{CircuitBreaker, ClassifiedCircuitBreaker};
+use mainstay::budget::Budget;
+use mainstay::concurrency::{Bulkhead, BulkheadPolicy, KeyedBulkhead};
+use mainstay::fallback::{Fallback, FallbackTo, FallbackValue};
+use mainstay::hedge::Hedge;
 use mainstay::object_pool::ObjectPool;
 use mainstay::outcome::FailOnError;
 use mainstay::pipeline::{BoxPipeline, GuardLayer, Pipeline};
 use mainstay::policy::Context;
 use mainstay::rate::{RateLimiter, RateLimiterGroup};
+use mainstay::resource_pool::{BlockingResourceManager, FromBlocking, ResourcePool};
 use mainstay::retry::{Retry, RetryOnFailure, RetryWhen};
 use mainstay::ring::{Receiver, Ring, Sender};
 use mainstay::timeout::Timeout;
@@ -25,6 +30,18 @@ use mainstay::wait::Semaphore;
 use mainstay::worker_pool::{WorkerPool, WorkerPoolSubmitter};
 use std::future::ready;
 use std::time::Duration;
+
+/// A manager, for the type of its pool.
+struct Numbers;
+
+impl BlockingResourceManager for Numbers {
+    type Resource = u8;
+    type Error = &'static str;
+
+    fn create(&self) -> Result<u8, &'static str> {
+        Ok(1)
+    }
+}
 
 /// Asserts that a type has the methods.
 macro_rules! methods {
@@ -41,10 +58,19 @@ fn waiting_verbs_have_all_five_forms() {
             acquire_owned_blocking_timeout;
         Semaphore: try_acquire_n_owned, acquire_n_owned, acquire_n_owned_timeout,
             acquire_n_owned_blocking, acquire_n_owned_blocking_timeout;
+        Bulkhead: try_acquire, acquire, acquire_timeout, acquire_blocking, acquire_blocking_timeout;
+        Bulkhead: try_acquire_owned, acquire_owned, acquire_owned_timeout, acquire_owned_blocking,
+            acquire_owned_blocking_timeout;
+        BulkheadPolicy: try_acquire, acquire, acquire_timeout, acquire_blocking,
+            acquire_blocking_timeout;
+        BulkheadPolicy: try_acquire_owned, acquire_owned, acquire_owned_timeout,
+            acquire_owned_blocking, acquire_owned_blocking_timeout;
         RateLimiter: try_acquire, acquire, acquire_timeout, acquire_blocking,
             acquire_blocking_timeout;
         RateLimiter: try_acquire_n, acquire_n, acquire_n_timeout, acquire_n_blocking,
             acquire_n_blocking_timeout;
+        ResourcePool<FromBlocking<Numbers>>: try_acquire, acquire, acquire_timeout, acquire_blocking,
+            acquire_blocking_timeout;
         Sender<u8>: try_send, send, send_timeout, send_blocking, send_blocking_timeout;
         Receiver<u8>: try_recv, recv, recv_timeout, recv_blocking, recv_blocking_timeout;
     }
@@ -53,6 +79,7 @@ fn waiting_verbs_have_all_five_forms() {
 #[test]
 fn verbs_that_never_wait_begin_with_try() {
     methods! {
+        Budget: try_acquire, try_acquire_n;
         CircuitBreaker: try_acquire, try_acquire_owned;
         RateLimiterGroup: try_acquire, try_acquire_n;
         Ring<u8>: try_push, try_pop;
@@ -63,8 +90,15 @@ fn verbs_that_never_wait_begin_with_try() {
 fn state_is_read_and_changed_by_the_same_names() {
     methods! {
         CircuitBreaker: name, snapshot, reconfigure, reset;
+        Budget: name, snapshot;
+        Hedge: name, snapshot;
+        Fallback: name, snapshot;
+        Retry: name, snapshot;
         RateLimiter: name, snapshot, reconfigure, refund;
+        Bulkhead: name, snapshot, reconfigure, close, is_closed, available;
+        KeyedBulkhead<u8>: name, snapshot, reconfigure;
         ObjectPool<u8>: snapshot;
+        ResourcePool<FromBlocking<Numbers>>: name, snapshot, reconfigure, close, is_closed;
         Semaphore: close, is_closed, available;
         Ring<u8>: len, capacity, is_empty;
         Sender<u8>: close, is_closed, len, capacity;
@@ -78,6 +112,20 @@ fn state_is_read_and_changed_by_the_same_names() {
 fn form<T>(_: T) {}
 
 fn compiles<F>(_: F) {}
+
+#[test]
+fn a_keyed_bulkhead_has_all_five_forms() {
+    compiles(|bulkheads: &KeyedBulkhead<u8>| {
+        let time = Duration::ZERO;
+        form(bulkheads.try_acquire(&1));
+        form(bulkheads.acquire(&1));
+        form(bulkheads.acquire_timeout(&1, time));
+        form(bulkheads.acquire_blocking(&1));
+        form(bulkheads.acquire_blocking_timeout(&1, time));
+        form(bulkheads.call(&1, || ready(Ok::<u8, ()>(1))));
+        form(bulkheads.call_blocking(&1, || Ok::<u8, ()>(1)));
+    });
+}
 
 #[test]
 fn work_is_submitted_in_all_five_forms() {
@@ -123,10 +171,13 @@ macro_rules! calls {
 }
 
 #[test]
-fn calls_have_a_blocking_form_of_each() {
+fn each_policy_has_the_forms_of_call_that_apply_to_it() {
     compiles(|timeout: &Timeout| calls!(plain: timeout)); // a closure cannot be interrupted
     compiles(|breaker: &CircuitBreaker| calls!(blocking: breaker));
     compiles(|breaker: &ClassifiedCircuitBreaker<FailOnError>| calls!(blocking: breaker));
+    compiles(|bulkhead: &Bulkhead| calls!(blocking: bulkhead));
+    compiles(|fallback: &FallbackTo<FallbackValue<u8>>| calls!(blocking: fallback));
+    compiles(|hedge: &Hedge| calls!(plain: hedge)); // two closures cannot run at the same time
     compiles(|retry: &Retry| calls!(with: retry));
     compiles(|retry: &RetryWhen<RetryOnFailure>| calls!(with: retry));
     compiles(|pipeline: &BoxPipeline<u8, ()>| calls!(with: pipeline));

@@ -9,14 +9,24 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["sync", "time", "random", "share"],
     &["wait", "error", "outcome", "event", "policy"],
-    &["window", "backoff", "ring", "keyed"],
+    &["window", "backoff", "ring", "keyed", "codel", "budget"],
     PRIMITIVES,
     &["pipeline"],
     &["tower", "telemetry", "docs"],
 ];
 
-const PRIMITIVES: &[&str] =
-    &["breaker", "retry", "timeout", "object_pool", "worker_pool", "rate", "concurrency"];
+const PRIMITIVES: &[&str] = &[
+    "breaker",
+    "retry",
+    "fallback",
+    "hedge",
+    "timeout",
+    "object_pool",
+    "worker_pool",
+    "rate",
+    "concurrency",
+    "resource_pool",
+];
 
 /// Imports allowed between modules of one layer: the importer, the imported, and the reason.
 const ALLOWED_WITHIN_A_LAYER: &[(&str, &str, &str)] = &[

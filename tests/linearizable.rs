@@ -81,9 +81,9 @@ fn the_checker_rejects_histories_that_no_queue_produces() {
     // Popped twice.
     let twice = [one(), event(2, 5, Action::Pop(Ok(1))), event(3, 4, Action::Pop(Ok(1)))];
     assert!(!is_linearizable(&twice, 2));
-    // "Empty" after a push that had ended, and before any pop.
+    // "Empty" after a push has ended and before any pop.
     assert!(!is_linearizable(&[one(), event(2, 3, Action::Pop(Err(Failure::FullOrEmpty)))], 2));
-    // The same answer during the push.
+    // The same result while the push is still running.
     assert!(is_linearizable(&[one(), event(0, 3, Action::Pop(Err(Failure::FullOrEmpty)))], 2));
     // Out of order.
     let overtaken = [one(), event(2, 3, Action::Push(2, Ok(()))), event(4, 5, Action::Pop(Ok(2)))];

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Numbers objects as they are made, and counts those that have not been dropped.
+/// A factory that numbers its objects and counts those that have not been dropped.
 #[derive(Clone, Default)]
 struct Factory {
     made: Arc<AtomicUsize>,
@@ -37,7 +37,8 @@ impl Factory {
         self.made.load(Ordering::Relaxed)
     }
 
-    /// Objects that were not dropped yet, plus one factory and one maker.
+    /// Returns the number of objects that have not been dropped. Subtracts the references of one
+    /// factory and one maker.
     fn alive(&self) -> usize {
         Arc::strong_count(&self.alive) - 2
     }
@@ -123,7 +124,7 @@ fn containers_are_cleared_and_keep_their_capacity() {
 }
 
 #[test]
-fn a_buffer_without_further_settings_never_shows_the_bytes_of_its_last_user() {
+fn a_reused_buffer_is_empty_by_default() {
     let buffers = ObjectPool::new(Vec::new);
     buffers.get().extend_from_slice(b"secret");
     assert_eq!(buffers.snapshot().idle, 1);
@@ -164,7 +165,7 @@ fn a_factory_that_panics_leaves_the_pool_usable() {
 }
 
 #[test]
-fn a_rule_that_panics_costs_only_its_object() {
+fn a_rule_that_panics_discards_only_its_object() {
     let factory = Factory::default();
     let pool = ObjectPool::builder(factory.maker())
         .recycle(|object| {
@@ -199,7 +200,7 @@ fn an_object_returned_by_an_unwinding_thread_is_dropped_unless_configured() {
     }
 }
 
-/// Panics when it is dropped, if armed.
+/// A value that panics when it is dropped, if it contains `true`.
 struct Explosive(bool);
 
 impl Drop for Explosive {
@@ -312,7 +313,7 @@ fn idle_objects_are_bounded() {
         let bound = max_idle + thread_cache;
         assert_eq!(pool.snapshot().idle, bound as u64, "{max_idle} + {thread_cache}");
         assert_eq!(factory.alive(), bound);
-        // Also what was never taken counts.
+        // Objects that were not taken from the pool count, too.
         for _ in 0..300 {
             pool.put(factory.maker()());
         }
@@ -321,7 +322,7 @@ fn idle_objects_are_bounded() {
 }
 
 #[test]
-fn objects_put_elsewhere_obey_the_same_bound() {
+fn objects_put_by_another_thread_obey_the_same_bound() {
     let factory = Factory::default();
     let pool = ObjectPool::builder(factory.maker()).max_idle(32).thread_cache(8).build().unwrap();
     std::thread::scope(|scope| {
@@ -370,7 +371,7 @@ fn objects_made_together_share_no_cache_line() {
 }
 
 #[test]
-fn a_burst_is_gone_after_the_stated_number_of_intervals() {
+fn a_burst_is_trimmed_within_the_documented_number_of_intervals() {
     let clock = ManualClock::new();
     let factory = Factory::default();
     let interval = Duration::from_secs(10);
@@ -394,7 +395,8 @@ fn a_burst_is_gone_after_the_stated_number_of_intervals() {
         idle.push(factory.alive());
     }
     assert!(idle.is_sorted_by(|a, b| a >= b), "{idle:?}");
-    // The minimum in the shards, and the one object in use: the thread moved the rest of its cache.
+    // The minimum in the shards, and one object in the cache of this thread, which moved the rest
+    // to the shards.
     assert_eq!(*idle.last().unwrap(), 5 + 1, "{idle:?}");
     let made = factory.made();
     for _ in 0..1000 {
@@ -404,7 +406,7 @@ fn a_burst_is_gone_after_the_stated_number_of_intervals() {
 }
 
 #[test]
-fn no_trim_without_an_interval_or_before_it_is_over() {
+fn no_trim_without_an_interval_or_before_it_elapses() {
     let clock = ManualClock::new();
     for (interval, elapsed, trims) in
         [(None, 1000, false), (Some(10), 9, false), (Some(10), 10, true), (Some(10), 1000, true)]
@@ -456,7 +458,7 @@ fn the_pool_works_while_thread_locals_are_destroyed() {
     assert_eq!(snapshot.idle as usize, factory.alive());
     assert!(
         snapshot.hits > 20 * 3,
-        "a thread finds the objects of threads that have ended: {snapshot:?}"
+        "a thread reuses the objects of threads that have ended: {snapshot:?}"
     );
 }
 

@@ -28,7 +28,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// The number of allocations of this thread in `work`.
+/// Returns the number of allocations of this thread in `work`.
 fn allocations(work: impl FnOnce()) -> u64 {
     let before = ALLOCATIONS.get();
     work();
@@ -65,14 +65,14 @@ fn a_steady_state_allocates_nothing() {
 #[test]
 fn passing_objects_to_another_thread_allocates_nothing() {
     let pool = pool(16);
-    let (there, arrived) = sync_channel::<Vec<_>>(0);
-    let (back, empties) = sync_channel(0);
+    let (filled_sender, filled) = sync_channel::<Vec<_>>(0);
+    let (empty_sender, emptied) = sync_channel(0);
     let consumer = std::thread::spawn(move || {
         let mut counted = 0;
-        for (round, mut batch) in arrived.into_iter().enumerate() {
+        for (round, mut batch) in filled.into_iter().enumerate() {
             let allocations = allocations(|| batch.clear());
             counted += if round < 50 { 0 } else { allocations };
-            back.send(batch).unwrap();
+            empty_sender.send(batch).unwrap();
         }
         counted
     });
@@ -81,9 +81,9 @@ fn passing_objects_to_another_thread_allocates_nothing() {
     for round in 0..500 {
         let allocations = allocations(|| batch.extend((0..100).map(|_| pool.get_owned())));
         counted += if round < 50 { 0 } else { allocations };
-        there.send(batch).unwrap();
-        batch = empties.recv().unwrap();
+        filled_sender.send(batch).unwrap();
+        batch = emptied.recv().unwrap();
     }
-    drop(there);
+    drop(filled_sender);
     assert_eq!((counted, consumer.join().unwrap()), (0, 0));
 }

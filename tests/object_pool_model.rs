@@ -39,7 +39,7 @@ impl Drop for Numbered {
 
 proptest! {
     #[test]
-    fn every_object_is_in_one_place(
+    fn every_object_is_either_in_use_or_idle_or_removed(
         steps in proptest::collection::vec(step(), 0..200),
         max_idle in 0_usize..12,
         thread_cache in 0_usize..6,
@@ -60,13 +60,13 @@ proptest! {
             .trim_interval(None)
             .build()
             .unwrap();
-        let room = max_idle + thread_cache;
+        let capacity = max_idle + thread_cache;
 
         let mut out = Vec::new();
         let mut idle = BTreeSet::new();
         let mut removed = HashSet::new();
         let put = |number: u32, idle: &mut BTreeSet<u32>, removed: &mut HashSet<u32>| {
-            if number % rejected != 1 && idle.len() < room {
+            if number % rejected != 1 && idle.len() < capacity {
                 idle.insert(number);
             } else {
                 removed.insert(number);
@@ -78,7 +78,7 @@ proptest! {
                     let fresh = next.load(Ordering::Relaxed);
                     let object = pool.get();
                     if idle.is_empty() {
-                        prop_assert_eq!(object.0, fresh, "a miss makes one");
+                        prop_assert_eq!(object.0, fresh, "a miss creates an object");
                     } else {
                         prop_assert!(idle.remove(&object.0), "{} was not idle", object.0);
                     }
@@ -121,7 +121,7 @@ proptest! {
             }
             prop_assert_eq!(&*dropped.lock().unwrap(), &removed);
             prop_assert_eq!(pool.snapshot().idle as usize, idle.len());
-            prop_assert!(idle.len() <= room);
+            prop_assert!(idle.len() <= capacity);
         }
         let made = next.load(Ordering::Relaxed) as usize;
         drop(out);

@@ -1,9 +1,9 @@
 //! Every object is in one place at a time: many threads, some of them short-lived, get, exchange,
 //! put and trim objects, and each object records whether it is out of the pool.
 //!
-//! A program and not a `#[test]`, so that it can run under ThreadSanitizer. The standard library
-//! that comes with the compiler is not instrumented: its mutexes, channels and `Arc`s would be
-//! reported, so there are none here.
+//! The test has its own `main`, and no `#[test]`, to run under ThreadSanitizer. The precompiled
+//! standard library is not instrumented: ThreadSanitizer would report its mutexes, channels and
+//! `Arc`s, so the test uses none of them.
 //!
 //! ```text
 //! RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
@@ -66,8 +66,8 @@ fn work(pool: &'static ObjectPool<Token>, mailbox: &Mutex<Vec<Batch>>, seed: usi
             _ => drop(batch),
         }
         let oldest = {
-            let mut batchs = mailbox.lock();
-            if batchs.is_empty() { Vec::new() } else { batchs.remove(0) }
+            let mut batches = mailbox.lock();
+            if batches.is_empty() { Vec::new() } else { batches.remove(0) }
         };
         drop(oldest);
     }
@@ -88,7 +88,7 @@ fn stress(thread_cache: usize, max_idle: usize) {
         }
     };
     let builder = ObjectPool::builder(new).recycle(|token| {
-        assert!(token.taken.swap(false, Ordering::Relaxed), "{} came back twice", token.number);
+        assert!(token.taken.swap(false, Ordering::Relaxed), "{} was returned twice", token.number);
         token.number % 17 != 16
     });
     let pool = Box::into_raw(Box::new(
@@ -113,7 +113,7 @@ fn stress(thread_cache: usize, max_idle: usize) {
     assert_eq!(
         alive.lock().len(),
         snapshot.idle as usize,
-        "objects that are not idle were dropped"
+        "every object that is not idle was dropped"
     );
     assert_eq!(snapshot.created as usize, made.load(Ordering::Relaxed));
     assert_eq!(snapshot.misses, snapshot.created);

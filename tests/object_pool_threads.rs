@@ -1,5 +1,5 @@
-//! Threads that start and end. The only test of its program, because thread numbers are those of
-//! the process: another test would hold some.
+//! Threads that start and end. This is the only test of its program: thread numbers are unique in
+//! the process, and the threads of another test would use some of them.
 
 use mainstay::object_pool::ObjectPool;
 use std::sync::Arc;
@@ -8,7 +8,8 @@ use std::thread;
 type Pool = Arc<ObjectPool<Arc<()>>>;
 
 /// Runs `threads` threads at the same time, each of which takes `objects` objects and returns them.
-/// All have ended when this returns, including the destructors of their locals.
+/// All of them have ended when the function returns, including the destructors of their
+/// thread-locals.
 fn visit(pool: &Pool, threads: usize, objects: usize) {
     let visitor = || {
         let pool = Arc::clone(pool);
@@ -45,10 +46,10 @@ fn the_objects_of_short_lived_threads_are_bounded_and_trimmed() {
         visit(&pool, 2, 8);
         assert!(idle() <= MAX_IDLE + 2 * CACHE, "{}", idle());
     }
-    // A thread may begin by taking from the cache that it takes over from an earlier thread: the
-    // objects from the shards must not make the cache grow beyond its size.
+    // A new thread may take over the cache of a thread that has ended. Objects that it moves from
+    // the shards must not make that cache exceed its size.
     for _ in 0..20 {
-        // On new threads, because this one would keep a number, and the cache that belongs to it.
+        // On new threads, because this thread would keep its number and the cache of that number.
         let (warmer, taker) = (Arc::clone(&pool), Arc::clone(&pool));
         thread::spawn(move || warmer.warm(MAX_IDLE)).join().unwrap();
         thread::spawn(move || drop(taker.take())).join().unwrap();
@@ -58,8 +59,8 @@ fn the_objects_of_short_lived_threads_are_bounded_and_trimmed() {
     assert!(idle() <= MAX_IDLE + 100 * CACHE, "{}", idle());
     assert_eq!(idle() as u64, pool.snapshot().idle);
 
-    // No thread is left, so the trim empties their caches: objects for which the shards have no
-    // room are dropped immediately, the rest by halves.
+    // All threads have ended, so a trim empties their caches. Objects that do not fit into the
+    // shards are dropped immediately; of the others, each trim drops half.
     let mut trims = 0;
     while idle() > 0 {
         pool.trim();

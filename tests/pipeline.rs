@@ -18,6 +18,7 @@ use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// A manual clock, and functions that create policies on that clock.
 struct World {
     time: ManualClock,
     clock: Clock,
@@ -162,7 +163,7 @@ fn a_breaker_inside_a_retry_counts_attempts_and_its_rejection_ends_the_retry() {
             ready(Err::<(), ()>(()))
         }))
     });
-    // The rejection ended the retry, but the failure before it says more.
+    // The rejection ends the retry. The result is the failure before it, which is the cause.
     assert_eq!(result, Err(Error::Operation(())));
     assert_eq!((attempts.load(Ordering::Relaxed), took), (3, 3));
     let result = world.time.drive(pipeline.call(|| ready(Ok::<(), ()>(()))));
@@ -183,7 +184,7 @@ fn a_breaker_around_a_retry_counts_calls() {
 }
 
 #[test]
-fn a_breaker_sees_the_timeouts_below_it_and_not_those_above() {
+fn a_breaker_records_the_timeouts_below_it_and_not_those_above() {
     let world = World::new();
     let breaker = world.breaker(|b| b);
     let below = Pipeline::builder().breaker(&breaker).timeout(world.timeout(1)).build();
@@ -257,10 +258,10 @@ fn an_operation_receives_its_attempt_number_and_remaining_time() {
         .timeout(world.timeout(4))
         .build();
     let seen_blocking = RefCell::new(Vec::new());
-    let look = |cx: Context| (cx.attempt(), cx.remaining().map(|left| left.as_secs()));
+    let describe = |cx: Context| (cx.attempt(), cx.remaining().map(|left| left.as_secs()));
     let seen = Mutex::new(Vec::new());
     let result = world.time.drive(pipeline.call_with(|cx| {
-        seen.lock().unwrap().push(look(cx));
+        seen.lock().unwrap().push(describe(cx));
         pending::<Result<(), ()>>()
     }));
     assert!(result.unwrap_err().is_timeout());
@@ -268,7 +269,7 @@ fn an_operation_receives_its_attempt_number_and_remaining_time() {
     assert_eq!(seen.into_inner().unwrap(), [(1, Some(4)), (2, Some(4))]);
 
     let _ = pipeline.call_with_blocking(|cx| {
-        seen_blocking.borrow_mut().push(look(cx));
+        seen_blocking.borrow_mut().push(describe(cx));
         world.clock.sleep_blocking(6 * SECOND); // too long, but not interrupted
         Err::<(), ()>(())
     });
@@ -289,7 +290,7 @@ fn a_late_ok_of_a_blocking_closure_is_returned_and_recorded_as_slow() {
 }
 
 #[test]
-fn an_operation_that_runs_once_can_give_away_what_it_owns() {
+fn an_operation_that_runs_once_may_move_its_captured_values() {
     let world = World::new();
     let breaker = world.breaker(|b| b);
     let pipeline = Pipeline::builder().breaker(&breaker).timeout(world.timeout(1)).build();
@@ -385,12 +386,12 @@ fn the_debug_output_lists_the_policies_in_order_with_their_limits() {
     );
 }
 
-/// On tokio, an operation that is always ready uses up the task's cooperative budget in each poll. A timer
-/// polled after it is pending even though its time has come.
+/// On tokio, an operation that is always ready uses up the task's cooperative budget in each poll.
+/// A timer that is polled after it is pending, even if it has elapsed.
 #[cfg(feature = "tokio")]
 #[tokio::test]
 async fn a_timeout_on_tokio_ends_an_operation_that_is_always_ready() {
-    /// Never ends by itself within a minute, so that a failure does not hang the test.
+    /// Runs for one minute unless it is cancelled, so that a failing test ends.
     async fn busy() -> Result<(), ()> {
         let start = std::time::Instant::now();
         while start.elapsed() < 60 * SECOND {

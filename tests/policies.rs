@@ -15,7 +15,7 @@ use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Calls a pipeline as a future and as a closure.
+/// Asserts that a pipeline runs a future and a closure.
 macro_rules! assert_runs {
     ($pipeline:expr) => {{
         let pipeline = $pipeline.build();
@@ -65,7 +65,7 @@ fn a_primitive_is_a_policy_borrowed_cloned_or_shared() {
 }
 
 #[test]
-fn a_reference_states_the_facts_of_its_policy() {
+fn a_reference_returns_the_facts_of_its_policy() {
     let timeout = Timeout::new(SECOND).name("call").unwrap();
     let facts = Facts::new("timeout", "call").timeout(SECOND);
     assert_eq!([timeout.facts(), (&&timeout).facts(), Arc::new(timeout).facts()], [facts; 3]);
@@ -136,7 +136,7 @@ impl<T: Send, E: Send> Repeat<T, E> for Twice {
 }
 
 #[test]
-fn a_guard_of_the_user_rejects_with_its_own_name() {
+fn a_user_defined_guard_rejects_with_its_own_name() {
     let guard = Closed::new("nightly backup").unwrap();
     let pipeline = Pipeline::builder().guard(&guard).build();
     let error = pipeline.call_blocking(|| Ok::<(), std::fmt::Error>(())).unwrap_err();
@@ -145,7 +145,7 @@ fn a_guard_of_the_user_rejects_with_its_own_name() {
 }
 
 #[test]
-fn a_repeat_of_the_user_runs_shared_and_borrowed() {
+fn a_user_defined_repeat_runs_shared_and_borrowed() {
     let twice = Twice::default();
     assert_runs!(Pipeline::builder().repeat(&twice));
     assert_runs!(Pipeline::builder().repeat(Arc::new(twice.clone())));
@@ -155,7 +155,7 @@ fn a_repeat_of_the_user_runs_shared_and_borrowed() {
 }
 
 #[test]
-fn owned_policies_are_owned_policies_when_shared() {
+fn an_owned_policy_may_be_borrowed_or_shared() {
     fn run<R: OwnedRepeat<u32, ()>>(repeat: &R) -> Result<u32, Error<()>> {
         let op = |cx: Context| std::future::ready(Ok(cx.attempt()));
         fn call<R: OwnedRepeat<u32, ()>, A: Attempt<u32, ()>>(

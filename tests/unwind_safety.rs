@@ -29,6 +29,16 @@ fn values_may_cross_catch_unwind() {
     is_unwind_safe::<mainstay::breaker::ClassifiedCircuitBreaker<FailOnError>>();
     is_unwind_safe::<mainstay::breaker::KeyedCircuitBreaker<String>>();
     is_unwind_safe::<mainstay::breaker::OwnedCircuitBreakerPermit>();
+    is_unwind_safe::<mainstay::budget::Budget>();
+    is_unwind_safe::<mainstay::fallback::Fallback>();
+    is_unwind_safe::<mainstay::hedge::Hedge>();
+    is_unwind_safe::<mainstay::hedge::HedgeBuilder>();
+    is_unwind_safe::<mainstay::concurrency::Bulkhead>();
+    is_unwind_safe::<mainstay::concurrency::BulkheadPolicy>();
+    is_unwind_safe::<mainstay::concurrency::BulkheadPermit<'static>>();
+    is_unwind_safe::<mainstay::concurrency::OwnedBulkheadPermit>();
+    is_unwind_safe::<mainstay::concurrency::BulkheadSnapshot>();
+    is_unwind_safe::<mainstay::concurrency::KeyedBulkhead<String>>();
     is_unwind_safe::<mainstay::rate::RateLimiter>();
     is_unwind_safe::<mainstay::rate::RateLimiterGroup>();
     is_unwind_safe::<mainstay::rate::RateLimitPolicy>();

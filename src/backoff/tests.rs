@@ -174,3 +174,12 @@ fn a_formula_survives_a_round_trip_through_words() {
         }
     }
 }
+
+#[test]
+fn debug_shows_the_settings() {
+    let shown = format!("{:?}", Backoff::fibonacci(3 * MS).jitter(Jitter::Equal));
+    assert!(
+        ["Fibonacci", "Equal", "3ms", "30s"].iter().all(|part| shown.contains(part)),
+        "{shown}"
+    );
+}

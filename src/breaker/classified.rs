@@ -103,6 +103,19 @@ impl<C> ClassifiedCircuitBreaker<C> {
     /// Runs `op` if the breaker admits it, and records the outcome that the classifier returns. See
     /// [`CircuitBreaker::call`].
     ///
+    /// ```
+    /// # use mainstay::{CircuitBreaker, Outcome};
+    /// # let breaker = CircuitBreaker::new();
+    /// let breaker = breaker.classified_by(|result| match result {
+    ///     Ok(500..) | Err(_) => Outcome::Failure,
+    ///     Ok(_) => Outcome::Success,
+    /// });
+    /// # futures::executor::block_on(async {
+    /// assert_eq!(breaker.call(|| async { Ok::<u16, ()>(503) }).await, Ok(503));
+    /// # });
+    /// assert_eq!(breaker.breaker().snapshot().counts.failed, 1);
+    /// ```
+    ///
     /// # Errors
     ///
     /// The future returns the error of `op`, or a rejection.
@@ -117,6 +130,17 @@ impl<C> ClassifiedCircuitBreaker<C> {
 
     /// Runs `op` on this thread if the breaker admits it, and records the outcome that the
     /// classifier returns. See [`CircuitBreaker::call_blocking`].
+    ///
+    /// ```
+    /// # use mainstay::{CircuitBreaker, Outcome};
+    /// # let breaker = CircuitBreaker::new();
+    /// let breaker = breaker.classified_by(|result| match result {
+    ///     Ok(500..) | Err(_) => Outcome::Failure,
+    ///     Ok(_) => Outcome::Success,
+    /// });
+    /// assert_eq!(breaker.call_blocking(|| Ok::<u16, ()>(503)), Ok(503));
+    /// assert_eq!(breaker.breaker().snapshot().counts.failed, 1);
+    /// ```
     ///
     /// # Errors
     ///

@@ -11,9 +11,9 @@ use loom::sync::Arc;
 use loom::thread;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 
-/// A failure that trips under the old configuration, against a new one that it does not trip.
+/// A failure trips the breaker under the old configuration, but not under the one that replaces it.
 #[test]
-fn no_decision_outlives_its_configuration() {
+fn no_decision_by_a_replaced_configuration_is_applied() {
     loom::model(|| {
         let engine = engine(&builder());
         let calls = {

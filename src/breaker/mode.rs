@@ -124,6 +124,15 @@ impl CircuitBreakerControl {
     /// When this returns, all breakers are in that mode, unless another thread has set another mode
     /// since, or a breaker's mode was [set individually](super::CircuitBreaker::set_mode).
     ///
+    /// ```
+    /// # use mainstay::{CircuitBreaker, CircuitBreakerControl, CircuitBreakerMode};
+    /// let control = CircuitBreakerControl::new();
+    /// let breaker = CircuitBreaker::builder().control(&control).build()?;
+    /// control.set_mode(CircuitBreakerMode::ForcedOpen);
+    /// assert!(breaker.try_acquire().is_err());
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    ///
     /// # Panics
     ///
     /// Panics if an observer panics. The panic unwinds after the mode of all breakers has been set.

@@ -201,11 +201,27 @@ impl OwnedCircuitBreakerPermit {
 
     /// Records a success if `result` is `Ok`, and a failure otherwise, as
     /// [`CircuitBreakerPermit::record`] does.
+    ///
+    /// ```
+    /// # use mainstay::{CircuitBreaker, Outcome};
+    /// # let breaker = CircuitBreaker::new();
+    /// let permit = breaker.try_acquire_owned()?;
+    /// permit.record(&"42".parse::<u32>());
+    /// # Ok::<(), mainstay::Rejection>(())
+    /// ```
     pub fn record<T, E>(self, result: &Result<T, E>) {
         self.record_outcome(if result.is_ok() { Outcome::Success } else { Outcome::Failure });
     }
 
     /// Records `outcome`, as [`CircuitBreakerPermit::record_outcome`] does.
+    ///
+    /// ```
+    /// # use mainstay::{CircuitBreaker, Outcome};
+    /// # let breaker = CircuitBreaker::new();
+    /// let permit = breaker.try_acquire_owned()?;
+    /// permit.record_outcome(Outcome::WeightedFailure(5));
+    /// # Ok::<(), mainstay::Rejection>(())
+    /// ```
     pub fn record_outcome(mut self, outcome: Outcome) {
         if let Some(permit) = self.take() {
             permit.record_outcome(outcome);

@@ -1,11 +1,11 @@
-//! Limits for overload: [`AdaptiveLimiter`] bounds the calls under way, and [`Throttle`] reduces
-//! the calls to a dependency that refuses some of them.
+//! Limits for overload: [`Bulkhead`] and [`AdaptiveLimiter`] bound the calls under way, and
+//! [`Throttle`] reduces the calls to a dependency that refuses some of them.
 //!
 //! An overloaded server may complete no call in time: each waiting call delays all later ones,
 //! clients time out, and the work for them is wasted. A limit on the calls under way keeps the
-//! server at its best throughput and rejects excess calls early, when a rejection is cheap. An
-//! adaptive limiter determines the limit from measurements, and adjusts it when the capacity of the
-//! server changes.
+//! server at its best throughput and rejects excess calls early, when a rejection is cheap. A
+//! bulkhead has a fixed limit, for all calls or [for each key](KeyedBulkhead). An adaptive limiter
+//! determines the limit from measurements, and adjusts it when the capacity of the server changes.
 //!
 //! # Examples
 //!
@@ -55,7 +55,8 @@
 //!
 //! # Overload
 //!
-//! Calls beyond the limit are rejected. With [`max_wait`](AdaptiveLimiterBuilder::max_wait), or
+//! Calls beyond the limit of an adaptive limiter are rejected. With
+//! [`max_wait`](AdaptiveLimiterBuilder::max_wait), or
 //! [`acquire`](AdaptiveLimiter::acquire), they wait in a queue. Up to a length of twice the
 //! limit, the queue accepts every call; from there to three times the limit, a growing share is
 //! rejected; beyond that, every call.
@@ -83,12 +84,17 @@
 //!
 //! # Performance
 //!
-//! See [`AdaptiveLimiter`].
+//! See [`Bulkhead`], [`AdaptiveLimiter`] and [`Throttle`].
 //!
 //! # Defaults
 //!
 //! | setting | default |
 //! |---|---|
+//! | bulkhead: [`max_concurrent`](BulkheadBuilder::max_concurrent) | 25 |
+//! | bulkhead: [`max_queue`](BulkheadBuilder::max_queue) | 0 |
+//! | bulkhead: [`max_wait`](BulkheadBuilder::max_wait) | 1 s, if there is a queue |
+//! | bulkhead: [`lifo_after`](BulkheadBuilder::lifo_after) | 100 ms |
+//! | bulkhead: [`codel`](BulkheadBuilder::codel) | off |
 //! | [`controller`](AdaptiveLimiterBuilder::controller) | [`BaselineController`] |
 //! | [`initial_limit`](BaselineController::initial_limit) | 20 |
 //! | [`min_limit`](BaselineController::min_limit), [`max_limit`](BaselineController::max_limit) | 1, 200 |
@@ -103,6 +109,7 @@
 //! | throttle: [`probe_interval`](ThrottleBuilder::probe_interval) | 1 s |
 
 mod adaptive;
+mod bulkhead;
 mod controller;
 mod meter;
 pub mod simulator;
@@ -112,6 +119,11 @@ pub use adaptive::{
     AdaptiveLimiter, AdaptiveLimiterAcquireFuture, AdaptiveLimiterBuilder, AdaptiveLimiterPermit,
     AdaptiveLimiterSnapshot, ClassifiedAdaptiveLimiter, OverloadOnTimeout,
     OwnedAdaptiveLimiterAcquireFuture, OwnedAdaptiveLimiterPermit,
+};
+pub use bulkhead::{
+    Bulkhead, BulkheadAcquireFuture, BulkheadBuilder, BulkheadPermit, BulkheadPolicy,
+    BulkheadSnapshot, KeyedBulkhead, KeyedBulkheadBuilder, KeyedBulkheadSnapshot,
+    KeyedBulkheadView, OwnedBulkheadAcquireFuture, OwnedBulkheadPermit,
 };
 pub use controller::{
     AimdController, BaselineController, BbrController, Gradient2Controller, LearnedLimit,

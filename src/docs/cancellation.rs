@@ -29,6 +29,7 @@
 //! | [`SemaphorePermit`](crate::wait::SemaphorePermit) | released to the next waiter |
 //! | [`Reservation`](crate::rate::Reservation) | refunded while its time has not come; used up afterwards |
 //! | [`PooledObject`](crate::object_pool::PooledObject) | recycled and returned to the pool |
+//! | [`PooledResource`](crate::resource_pool::PooledResource) | recycled and handed to the next caller, or closed if the thread unwinds |
 //! | [`JobHandle`](crate::worker_pool::JobHandle) | the job runs on without it |
 //! | [`Subscription`](crate::event::Subscription) | ends; [`detach`](crate::event::Subscription::detach) keeps it |
 //! | the last [`Receiver`] of a channel | closes the channel and drops the items in it |

@@ -6,10 +6,15 @@
 //! |---|---|---|---|
 //! | a response may never arrive | [`Timeout`] | one clock reading | `.timeout(…)` |
 //! | a call fails at random and succeeds the next time | [`Retry`], if the operation may run twice | additional load on the dependency; put a breaker below it | `.retry(…)` |
+//! | retries of many callers would overload a dependency that fails | [`Budget`](crate::budget::Budget), shared by its retries | two atomic operations; some retries are suppressed | a setting of the retry |
+//! | a few calls take much longer than most, and the operation only reads | [`Hedge`](crate::hedge::Hedge) | up to 5 % more calls | `.hedge(…)` |
+//! | an older or simpler result is better than an error | [`Fallback`](crate::fallback::Fallback) | callers receive degraded results; put it outermost | `.fallback(…)` |
 //! | the dependency is down or slow for seconds or minutes | [`CircuitBreaker`] | some calls that might have succeeded are rejected | `.breaker(…)` |
 //! | the dependency refuses a part of the calls, for minutes | [`Throttle`](crate::concurrency::Throttle) | some calls that might have succeeded are rejected | `.throttle(…)` |
 //! | one of many hosts is down | [`KeyedCircuitBreaker`] | a breaker per host | `.guard(hosts.key(&host))` |
 //! | the dependency accepts, or you have paid for, a limited rate | [`RateLimiter`] | calls wait or are rejected | `.rate_limit(…)` |
+//! | a slow dependency would use up the threads, connections or memory of the whole service | [`Bulkhead`](crate::concurrency::Bulkhead) | excess calls are rejected or wait | `.bulkhead(…)` |
+//! | one tenant would use up the capacity of all | [`KeyedBulkhead`](crate::concurrency::KeyedBulkhead) | a bulkhead per tenant in use | `.guard(tenants.key(&tenant))` |
 //! | the capacity of the dependency, or of your own server, is limited and unknown | [`AdaptiveLimiter`](crate::concurrency::AdaptiveLimiter) | two clock readings; excess calls are rejected or wait | `.adaptive_limit(…)` |
 //! | several rate limits apply to the same call | [`RateLimiterGroup`] | no waiting: a call is granted by all or by none | `.guard(…)` |
 //! | another condition decides | a [`Guard`] that you implement | | `.guard(…)` |
@@ -33,6 +38,7 @@
 //! |---|---|
 //! | run blocking or CPU-bound work on a fixed number of threads | [`WorkerPool`] |
 //! | reuse objects that are expensive to create: buffers, parsers, compression contexts | [`ObjectPool`] |
+//! | share a limited number of connections, or of other resources that can break | [`ResourcePool`] |
 //!
 //! # Hand over
 //!
@@ -64,6 +70,7 @@ use crate::{
     object_pool::ObjectPool,
     policy::Guard,
     rate::{KeyedRateLimiter, RateLimiter, RateLimiterGroup},
+    resource_pool::ResourcePool,
     retry::Retry,
     ring::Ring,
     time::ManualClock,

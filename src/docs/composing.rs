@@ -32,14 +32,19 @@
 //! # }
 //! ```
 //!
+//! * *Fallback, if there is one, above all others.* Every policy below it observes the failure that
+//!   it replaces.
 //! * *Timeout of the call, outermost.* It bounds all attempts and all waits together: the time that
 //!   the caller is willing to wait.
 //! * *Retry above the breaker.* The breaker counts every attempt and opens early. Once the breaker
 //!   is open, its rejection ends the retries, which would only add load.
+//! * *Hedge, if there is one, in place of the retry or directly below it.* Each of its attempts
+//!   passes the policies below it: a breaker counts them, and a timeout bounds them, one by one.
 //! * *Breaker above the limits.* A call that the breaker rejects takes no permit of a limit. A
 //!   rejection by a limit is no evidence about the dependency, and the breaker does not count it.
 //! * *Limits below the retry.* Every attempt takes a permit, and no permit is held during the wait
-//!   between two attempts.
+//!   between two attempts. A bulkhead above the retry would hold its permit for all of them. If a
+//!   limit has a queue, its maximum wait is shorter than the timeout of the call.
 //! * *Timeout of one attempt, innermost.* All policies above it observe that the attempt hung. The
 //!   timeout starts with the attempt, after the call has waited for the limits.
 //!
@@ -66,8 +71,8 @@
 //! The breaker's [classifier](crate::outcome) decides what is a success and what is a failure. The
 //! [rule](crate::retry::Retry::when) of the retry decides which results are retried.
 //!
-//! A rejection that follows a failed attempt of the same call ends the retries, and the caller receives
-//! the error of that attempt: the rejection says less about the dependency.
+//! A rejection that follows a failed attempt of the same call ends the retries, and the caller
+//! receives the error of that attempt: the rejection says less about the dependency.
 //!
 //! A timeout does not interrupt a blocking closure: a late result is passed on unchanged.
 //!

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | 5 integration | `tower`, `telemetry` |
 //! | 4 composition | [`pipeline`](crate::pipeline) |
-//! | 3 primitives | [`breaker`](crate::breaker), [`rate`](crate::rate), [`concurrency`](crate::concurrency), [`retry`](crate::retry), [`timeout`](crate::timeout), [`worker_pool`](crate::worker_pool), [`object_pool`](crate::object_pool) |
+//! | 3 primitives | [`breaker`](crate::breaker), [`rate`](crate::rate), [`concurrency`](crate::concurrency), [`retry`](crate::retry), [`timeout`](crate::timeout), [`worker_pool`](crate::worker_pool), [`object_pool`](crate::object_pool), [`resource_pool`](crate::resource_pool) |
 //! | 2 building blocks | [`backoff`](crate::backoff), [`window`](crate::window), [`ring`](crate::ring), [`keyed`](crate::keyed) |
 //! | 1 vocabulary | [`error`](crate::error), [`outcome`](crate::outcome), [`event`](crate::event), [`policy`](crate::policy), [`wait`](crate::wait) |
 //! | 0 platform | `sync` (std and parking_lot, or loom), [`time`](crate::time), [`random`](crate::random) |

@@ -5,6 +5,7 @@
 //! | in Go | here |
 //! |---|---|
 //! | `sync.Pool` | [`ObjectPool`]: per-thread caches too, but bounded, and recycling is a rule of the pool |
+//! | the connection pool of `database/sql` | [`ResourcePool`]: for any client, with a time limit for each wait, and few connects at a time |
 //! | `make(chan T, n)` | [`channel`](crate::ring::channel()): also between threads and tasks, with batches |
 //! | `make(chan struct{}, n)` as a semaphore | [`Semaphore`]: FIFO, weights, resizable |
 //! | a buffered channel with worker goroutines | [`WorkerPool`] |
@@ -68,7 +69,7 @@
 //! | `recordException`, `ignoreException` | [`classified_by`](CircuitBreaker::classified_by) |
 //! | `METRICS_ONLY`, `FORCED_OPEN`, `DISABLED` | [`CircuitBreakerMode`](crate::breaker::CircuitBreakerMode) |
 //! | `RateLimiter` (`limitForPeriod`, `limitRefreshPeriod`, `timeoutDuration`) | [`RateLimiter`], which has no refresh boundary; [`max_wait`](RateLimiter::max_wait) |
-//! | `SemaphoreBulkhead`, `ThreadPoolBulkhead` | [`Semaphore`], [`WorkerPool`] |
+//! | `SemaphoreBulkhead`, `ThreadPoolBulkhead` | [`Bulkhead`](crate::concurrency::Bulkhead), [`WorkerPool`] |
 //! | `Retry`, `IntervalFunction` | [`Retry`], [`Backoff`] |
 //! | `TimeLimiter` | [`Timeout`] |
 //! | `Decorators.ofSupplier(…)` | [`Pipeline::builder`]: written outermost first, where `Decorators` is innermost first |
@@ -83,7 +84,7 @@
 //! | `AddCircuitBreaker` (`FailureRatio`, `SamplingDuration`, `MinimumThroughput`, `BreakDuration`) | [`CircuitBreaker`] (`failure_rate`, `time_window`, `min_calls`, `open_duration`) |
 //! | `CircuitBreakerManualControl` | [`CircuitBreakerControl`](crate::breaker::CircuitBreakerControl) |
 //! | `AddTimeout` | [`Timeout`] |
-//! | `AddConcurrencyLimiter`, `AddRateLimiter` | [`Semaphore`], [`RateLimiter`] |
+//! | `AddConcurrencyLimiter`, `AddRateLimiter` | [`Bulkhead`](crate::concurrency::Bulkhead), [`RateLimiter`] |
 //! | `ShouldHandle` | [`Retry::when`], [`CircuitBreaker::classified_by`] |
 //! | `TimeProvider`, `FakeTimeProvider` | [`Clock`](crate::time::Clock), [`ManualClock`](crate::time::ManualClock) |
 //!
@@ -107,6 +108,7 @@ use crate::{
     pipeline::Pipeline,
     policy::Context,
     rate::{KeyedRateLimiter, RateLimiter},
+    resource_pool::ResourcePool,
     retry::Retry,
     timeout::Timeout,
     wait::Semaphore,

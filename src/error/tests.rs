@@ -40,3 +40,43 @@ fn a_long_value_is_shortened_and_control_characters_are_escaped() {
     let error = ConfigError::new("name", Raw("a\nb\u{1b}[31m"), "");
     assert_eq!(error.value(), "a\\nb\\u{1b}[31m");
 }
+
+#[test]
+fn each_kind_of_error_is_told_from_the_others() {
+    let timed_out = TimedOut::new("fetch", Duration::from_millis(1500));
+    let rejection = Rejection::new(Reason::ShutDown, "search");
+    for (error, is_rejected, is_timeout) in [
+        (Error::Operation(()), false, false),
+        (Error::Timeout(timed_out), false, true),
+        (Error::Rejected(rejection), true, false),
+    ] {
+        assert_eq!((error.is_rejected(), error.is_timeout()), (is_rejected, is_timeout));
+    }
+    assert_eq!(timed_out.to_string(), "timed out after 1.5s (fetch)");
+}
+
+#[test]
+fn the_retry_time_of_a_rejection_is_rounded_up_to_seconds() {
+    let rejection = Rejection::new(Reason::CircuitOpen, "search");
+    assert_eq!(rejection.retry_after_secs(), None);
+    for (nanos, seconds) in [(0, 0), (1, 1), (1_000_000_000, 1), (1_000_000_001, 2)] {
+        let rejection = rejection.with_retry_after(Duration::from_nanos(nanos));
+        assert_eq!(rejection.retry_after_secs(), Some(seconds), "{nanos} ns");
+        assert_eq!(Error::<()>::from(rejection).retry_after_secs(), Some(seconds), "{nanos} ns");
+    }
+}
+
+#[test]
+fn debug_of_a_rejection_shows_the_time_as_a_duration() {
+    let rejection =
+        Rejection::new(Reason::ShutDown, "search").with_retry_after(Duration::from_secs(2));
+    let expected = r#"Rejection { reason: ShutDown, policy: "search", retry_after: Some(2s) }"#;
+    assert_eq!(format!("{rejection:?}"), expected);
+}
+
+#[test]
+fn a_config_error_displays_the_setting_its_value_and_the_accepted_values() {
+    let error = ConfigError::new("max_idle", 0, "at least 1");
+    assert_eq!(error.accepted(), "at least 1");
+    assert_eq!(error.to_string(), "max_idle is 0; accepted: at least 1");
+}

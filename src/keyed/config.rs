@@ -111,4 +111,12 @@ mod tests {
         assert_eq!((shards(1), shards(127), shards(128)), (1, 1, 2));
         assert!(shards(1_000_000).is_power_of_two());
     }
+
+    #[test]
+    fn many_keys_are_stored_in_sixteen_shards_for_each_processor() {
+        let config = KeyedConfig { max_keys: 1 << 30, ..KeyedConfig::default() };
+        let processors = plain_thread::available_parallelism().map_or(1, usize::from);
+        let expected = (16 * processors).next_power_of_two().min(4096);
+        assert_eq!(config.shard_count(), expected);
+    }
 }

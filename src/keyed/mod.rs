@@ -2,9 +2,10 @@
 //!
 //! A rate limit for each tenant or a circuit breaker for each host needs one state per key. The
 //! keys come from requests, so an unbounded map is a way to exhaust memory. This map has a hard
-//! bound that is exact at every moment. [`KeyedRateLimiter`] and [`KeyedCircuitBreaker`] are built
-//! on it; this page describes what they have in common.
+//! bound that is exact at every moment. [`KeyedRateLimiter`], [`KeyedCircuitBreaker`] and
+//! [`KeyedBulkhead`] are built on it; this page describes what they have in common.
 //!
+//! [`KeyedBulkhead`]: crate::concurrency::KeyedBulkhead
 //! [`KeyedRateLimiter`]: crate::rate::KeyedRateLimiter
 //! [`KeyedCircuitBreaker`]: crate::breaker::KeyedCircuitBreaker
 //!
@@ -16,10 +17,10 @@
 //! ## Removal
 //!
 //! A state that equals the state of a new key is *disposable*: a rate limiter that is full again, a
-//! breaker that has been closed for a long time. It is removed whatever the settings are. There is
-//! no background thread: each new key checks the next 8 buckets of its shard, so no call pays for
-//! all keys. When a shard's table grows or shrinks, one call moves all entries of that shard under
-//! its lock.
+//! breaker that has been closed for a long time, a bulkhead without calls. It is removed whatever
+//! the settings are. There is no background thread: each new key checks the next 8 buckets of its
+//! shard, so no call pays for all keys. When a shard's table grows or shrinks, one call moves all
+//! entries of that shard under its lock.
 //!
 //! ## Keys and user code
 //!

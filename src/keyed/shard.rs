@@ -104,6 +104,11 @@ impl<K, V> Shard<K, V> {
     }
 
     #[cfg(test)]
+    pub(super) fn buckets(&self) -> usize {
+        self.table.num_buckets()
+    }
+
+    #[cfg(test)]
     pub(super) fn len_and_capacity(&self) -> (usize, usize) {
         (self.table.len(), self.table.capacity())
     }
@@ -179,7 +184,9 @@ impl<K, V: KeyState> Shard<K, V> {
     fn shrink_if_sparse(&mut self) {
         const SPARSE: usize = 4;
         const SMALL: usize = 64;
-        if self.table.capacity() > SMALL && self.table.len() * SPARSE < self.table.capacity() {
+        // Not `capacity()`, which shrinks with every removal that leaves a tombstone.
+        let capacity = self.table.num_buckets() / 8 * 7;
+        if capacity > SMALL && self.table.len() * SPARSE < capacity {
             self.table.shrink_to(self.table.len() * 2, Entry::hash);
             self.hand = 0;
         }

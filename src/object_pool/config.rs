@@ -143,6 +143,14 @@ impl<T, R> ObjectPoolBuilder<T, R> {
 
     /// Sets how many objects the shards hold at most. Default: 1024, more than most services use at
     /// the same time. The caches of the threads hold objects in addition; 0 leaves only these.
+    ///
+    /// ```
+    /// # use mainstay::ObjectPool;
+    /// let pool = ObjectPool::builder(|| vec![0u8; 4096])
+    ///     .max_idle(64)
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     pub fn max_idle(mut self, objects: usize) -> Self {
         self.max_idle = objects;
         self
@@ -150,6 +158,14 @@ impl<T, R> ObjectPoolBuilder<T, R> {
 
     /// Sets how many objects a trim leaves in the shards, at most [`max_idle`](Self::max_idle).
     /// Default: 0, so that an unused pool becomes empty.
+    ///
+    /// ```
+    /// # use mainstay::ObjectPool;
+    /// let pool = ObjectPool::builder(|| vec![0u8; 4096])
+    ///     .min_idle(4)
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     pub fn min_idle(mut self, objects: usize) -> Self {
         self.min_idle = objects;
         self
@@ -160,6 +176,14 @@ impl<T, R> ObjectPoolBuilder<T, R> {
     ///
     /// 0 is for objects so big that no thread may keep some: every get and put then tries a lock,
     /// and goes on without an idle object if another thread holds it.
+    ///
+    /// ```
+    /// # use mainstay::ObjectPool;
+    /// let pool = ObjectPool::builder(|| vec![0u8; 4096])
+    ///     .thread_cache(2)
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     pub fn thread_cache(mut self, objects: usize) -> Self {
         self.thread_cache = objects;
         self
@@ -167,6 +191,15 @@ impl<T, R> ObjectPoolBuilder<T, R> {
 
     /// Sets how often puts trim the pool. Default: 10 s, so that a burst is gone within two
     /// minutes. `None`: only [`trim`](ObjectPool::trim) does.
+    ///
+    /// ```
+    /// # use mainstay::ObjectPool;
+    /// # use std::time::Duration;
+    /// let pool = ObjectPool::builder(|| vec![0u8; 4096])
+    ///     .trim_interval(Duration::from_secs(60))
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     pub fn trim_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.trim_interval = interval.into();
         self
@@ -182,6 +215,13 @@ impl<T, R> ObjectPoolBuilder<T, R> {
     }
 
     /// Sets the clock by which trims are due. Default: [`Clock::system`].
+    ///
+    /// ```
+    /// # use mainstay::{ManualClock, ObjectPool};
+    /// let time = ManualClock::new();
+    /// let pool = ObjectPool::builder(String::new).clock(time.clock()).build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self

@@ -18,11 +18,11 @@ type DynOperation<'a, T, E> =
 
 /// A pipeline whose stack is not part of its type; made by [`Pipeline::boxed`].
 ///
-/// A call allocates twice, and twice more for each further attempt: for the attempt and for the timer of
-/// the wait before it. All operations return the same type. Clones share the stack.
+/// A call allocates twice, and twice more for each further attempt: for the attempt and for the
+/// timer of the wait before it. All operations return the same type. Clones share the stack.
 ///
-/// It has no `call_once`: the erased stack may contain a retry, so the operation must be repeatable. To
-/// give away what the operation owns, keep the typed [`Pipeline`].
+/// It has no `call_once`: the erased stack may contain a retry, so the operation must be
+/// repeatable. To give away what the operation owns, keep the typed [`Pipeline`].
 pub struct BoxPipeline<T, E> {
     stack: PlainArc<dyn Erased<T, E>>,
 }
@@ -49,6 +49,16 @@ impl<T: Send, E: Send> BoxPipeline<T, E> {
 
     /// Runs `op` through all policies; see [`Pipeline::call`].
     ///
+    /// ```
+    /// # use mainstay::{BoxPipeline, Pipeline};
+    /// # use std::time::Duration;
+    /// let pipeline: BoxPipeline<u32, std::io::Error> =
+    ///     Pipeline::builder().timeout(Duration::from_secs(1)).build().boxed();
+    /// # futures::executor::block_on(async {
+    /// assert_eq!(pipeline.call(|| async { Ok(1) }).await.unwrap(), 1);
+    /// # });
+    /// ```
+    ///
     /// # Errors
     /// As [`Pipeline::call`].
     pub async fn call<Op, Fut>(&self, op: Op) -> Result<T, Error<E>>
@@ -61,6 +71,17 @@ impl<T: Send, E: Send> BoxPipeline<T, E> {
 
     /// Runs `op` through all policies, passing it the [`Context`] of each attempt; see
     /// [`Pipeline::call_with`].
+    ///
+    /// ```
+    /// # use mainstay::{BoxPipeline, Pipeline};
+    /// # use std::time::Duration;
+    /// let pipeline: BoxPipeline<u32, std::io::Error> =
+    ///     Pipeline::builder().timeout(Duration::from_secs(1)).build().boxed();
+    /// # futures::executor::block_on(async {
+    /// let attempt = pipeline.call_with(|cx| async move { Ok(cx.attempt()) });
+    /// assert_eq!(attempt.await.unwrap(), 1);
+    /// # });
+    /// ```
     ///
     /// # Errors
     /// As [`Pipeline::call`].
@@ -76,14 +97,30 @@ impl<T: Send, E: Send> BoxPipeline<T, E> {
     /// Runs the closure `op` through all policies, blocking the thread; see
     /// [`Pipeline::call_blocking`].
     ///
+    /// ```
+    /// # use mainstay::{BoxPipeline, Pipeline};
+    /// # use std::time::Duration;
+    /// let pipeline: BoxPipeline<u32, std::io::Error> =
+    ///     Pipeline::builder().timeout(Duration::from_secs(1)).build().boxed();
+    /// assert_eq!(pipeline.call_blocking(|| Ok(1)).unwrap(), 1);
+    /// ```
+    ///
     /// # Errors
     /// As [`Pipeline::call_blocking`].
     pub fn call_blocking(&self, op: impl Fn() -> Result<T, E>) -> Result<T, Error<E>> {
         self.call_with_blocking(|_| op())
     }
 
-    /// Runs the closure `op` through all policies, blocking the thread and passing it the [`Context`] of
-    /// each attempt; see [`Pipeline::call_with_blocking`].
+    /// Runs the closure `op` through all policies, blocking the thread and passing it the
+    /// [`Context`] of each attempt; see [`Pipeline::call_with_blocking`].
+    ///
+    /// ```
+    /// # use mainstay::{BoxPipeline, Pipeline};
+    /// # use std::time::Duration;
+    /// let pipeline: BoxPipeline<u32, std::io::Error> =
+    ///     Pipeline::builder().timeout(Duration::from_secs(1)).build().boxed();
+    /// assert_eq!(pipeline.call_with_blocking(|cx| Ok(cx.attempt())).unwrap(), 1);
+    /// ```
     ///
     /// # Errors
     /// As [`Pipeline::call_blocking`].

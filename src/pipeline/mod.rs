@@ -121,6 +121,15 @@ impl<S> Pipeline<S> {
     /// `op` is called once per attempt, so it must not consume the values it captures. If the stack
     /// contains no retry, [`call_once`](Self::call_once) accepts an operation that does.
     ///
+    /// ```
+    /// # use mainstay::Pipeline;
+    /// # use std::time::Duration;
+    /// let pipeline = Pipeline::builder().timeout(Duration::from_secs(1)).build();
+    /// # futures::executor::block_on(async {
+    /// assert_eq!(pipeline.call(|| async { Ok::<_, ()>(1) }).await, Ok(1));
+    /// # });
+    /// ```
+    ///
     /// # Errors
     /// Returns [`Error::Operation`] if the operation fails, or the error of the policy that ended
     /// the call.
@@ -202,6 +211,17 @@ impl<S> Pipeline<S> {
     /// Runs `op` at most once, through all policies, and passes it the [`Context`] of the call. The
     /// stack must not contain a retry.
     ///
+    /// ```
+    /// # use mainstay::Pipeline;
+    /// # use std::time::Duration;
+    /// let pipeline = Pipeline::builder().timeout(Duration::from_secs(1)).build();
+    /// # futures::executor::block_on(async {
+    /// let text = String::from("moved into the call");
+    /// let length = pipeline.call_once_with(|_| async move { Ok::<_, ()>(text.len()) });
+    /// assert_eq!(length.await, Ok(19));
+    /// # });
+    /// ```
+    ///
     /// # Errors
     /// Returns the same errors as [`call`](Self::call).
     pub async fn call_once_with<Op, Fut, T, E>(&self, op: Op) -> Result<T, Error<E>>
@@ -239,6 +259,13 @@ impl<S> Pipeline<S> {
     /// Runs the closure `op` through all policies, blocking the thread, and passes it the
     /// [`Context`] of each attempt.
     ///
+    /// ```
+    /// # use mainstay::Pipeline;
+    /// # use std::time::Duration;
+    /// let pipeline = Pipeline::builder().timeout(Duration::from_secs(1)).build();
+    /// assert_eq!(pipeline.call_with_blocking(|cx| Ok::<_, ()>(cx.attempt())), Ok(1));
+    /// ```
+    ///
     /// # Errors
     /// Returns the same errors as [`call_blocking`](Self::call_blocking).
     pub fn call_with_blocking<T, E>(
@@ -256,6 +283,14 @@ impl<S> Pipeline<S> {
     /// Runs the closure `op` at most once, through all policies, blocking the thread. The stack
     /// must not contain a retry.
     ///
+    /// ```
+    /// # use mainstay::Pipeline;
+    /// # use std::time::Duration;
+    /// let pipeline = Pipeline::builder().timeout(Duration::from_secs(1)).build();
+    /// let text = String::from("moved into the call");
+    /// assert_eq!(pipeline.call_once_blocking(|| Ok::<_, ()>(text.len())), Ok(19));
+    /// ```
+    ///
     /// # Errors
     /// Returns the same errors as [`call_blocking`](Self::call_blocking).
     pub fn call_once_blocking<T, E>(&self, op: impl FnOnce() -> Result<T, E>) -> Result<T, Error<E>>
@@ -269,6 +304,15 @@ impl<S> Pipeline<S> {
 
     /// Runs the closure `op` at most once, through all policies, blocking the thread, and passes it
     /// the [`Context`] of the call. The stack must not contain a retry.
+    ///
+    /// ```
+    /// # use mainstay::Pipeline;
+    /// # use std::time::Duration;
+    /// let pipeline = Pipeline::builder().timeout(Duration::from_secs(1)).build();
+    /// let text = String::from("moved into the call");
+    /// let length = pipeline.call_once_with_blocking(|_| Ok::<_, ()>(text.len()));
+    /// assert_eq!(length, Ok(19));
+    /// ```
     ///
     /// # Errors
     /// Returns the same errors as [`call_blocking`](Self::call_blocking).

@@ -4,7 +4,9 @@ use super::layers::{GuardLayer, RepeatLayer, TimeLimitLayer};
 use super::stack::{EmptyStack, PipelineStack};
 use super::{Pipeline, PipelineBuilder};
 use crate::breaker::ClassifiedCircuitBreaker;
-use crate::concurrency::{ClassifiedAdaptiveLimiter, ClassifiedThrottle};
+use crate::concurrency::{BulkheadPolicy, ClassifiedAdaptiveLimiter, ClassifiedThrottle};
+use crate::fallback::FallbackTo;
+use crate::hedge::ClassifiedHedge;
 use crate::policy::{Policy, kind, kind::Matches};
 use crate::rate::RateLimitPolicy;
 use crate::retry::RetryWhen;
@@ -40,6 +42,9 @@ impl Pipeline<EmptyStack> {
     /// # }
     /// ```
     ///
+    /// A retry without a [budget](crate::retry::RetryBuilder::budget) gets one for this pipeline,
+    /// with the defaults: retries may be 20 % of the calls in flight, and at least 3.
+    ///
     /// Limits of rate or concurrency belong between the breaker and the attempt timeout. Build such
     /// a stack with [`builder`](Self::builder).
     #[must_use]
@@ -51,7 +56,7 @@ impl Pipeline<EmptyStack> {
     ) -> Pipeline<StandardStack<D, C>> {
         Self::builder()
             .timeout(call_timeout)
-            .retry(retry)
+            .retry(retry.into().with_default_budget())
             .breaker(breaker)
             .timeout(attempt_timeout)
             .build()
@@ -60,6 +65,13 @@ impl Pipeline<EmptyStack> {
 
 impl<S> PipelineBuilder<S> {
     /// Adds a time limit for everything below: a [`Timeout`] or a `Duration`.
+    ///
+    /// ```
+    /// # use mainstay::Pipeline;
+    /// # use std::time::Duration;
+    /// let pipeline = Pipeline::builder().timeout(Duration::from_secs(1)).build();
+    /// assert_eq!(pipeline.call_blocking(|| Ok::<_, ()>(1)), Ok(1));
+    /// ```
     #[must_use]
     pub fn timeout(
         self,
@@ -70,6 +82,14 @@ impl<S> PipelineBuilder<S> {
 
     /// Adds a retry of everything below: a [`Retry`](crate::retry::Retry), or a view of it with a
     /// [rule](crate::retry::Retry::when). A reference is cloned.
+    ///
+    /// ```
+    /// # use mainstay::{Pipeline, Retry};
+    /// let retry = Retry::builder().max_attempts(2).build()?;
+    /// let pipeline = Pipeline::builder().retry(&retry).build();
+    /// assert_eq!(pipeline.call_blocking(|| Ok::<_, ()>(1)), Ok(1));
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn retry<D>(
         self,
@@ -81,9 +101,60 @@ impl<S> PipelineBuilder<S> {
         self.repeat(retry.into())
     }
 
+    /// Adds a fallback for errors of everything below: a
+    /// [`Fallback`](crate::fallback::Fallback) with a [value](crate::fallback::Fallback::value) or
+    /// a [function](crate::fallback::Fallback::handle). A reference is cloned.
+    ///
+    /// ```
+    /// # use mainstay::{Fallback, Pipeline};
+    /// let pipeline = Pipeline::builder().fallback(Fallback::new().value(0)).build();
+    /// assert_eq!(pipeline.call_blocking(|| Err::<u32, _>("down")), Ok(0));
+    /// ```
+    #[must_use]
+    pub fn fallback<H>(
+        self,
+        fallback: impl Into<FallbackTo<H>>,
+    ) -> PipelineBuilder<PipelineStack<S, RepeatLayer<FallbackTo<H>>>>
+    where
+        H: Send + Sync,
+    {
+        self.repeat(fallback.into())
+    }
+
+    /// Adds a [`Hedge`](crate::hedge::Hedge), or a view of it with a
+    /// [classifier](crate::hedge::Hedge::classified_by). It runs everything below a second time
+    /// while the first attempt is slow, and returns the first success. A reference is cloned.
+    ///
+    /// ```
+    /// # use mainstay::{Hedge, Pipeline};
+    /// let hedge = Hedge::builder().assume_idempotent().build()?;
+    /// let pipeline = Pipeline::builder().hedge(&hedge).build();
+    /// # futures::executor::block_on(async {
+    /// assert_eq!(pipeline.call(|| async { Ok::<_, ()>(1) }).await, Ok(1));
+    /// # });
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn hedge<C>(
+        self,
+        hedge: impl Into<ClassifiedHedge<C>>,
+    ) -> PipelineBuilder<PipelineStack<S, RepeatLayer<ClassifiedHedge<C>>>>
+    where
+        C: Send + Sync,
+    {
+        self.repeat(hedge.into())
+    }
+
     /// Adds a circuit breaker: a [`CircuitBreaker`](crate::breaker::CircuitBreaker), or a view of
     /// it with a [classifier](crate::breaker::CircuitBreaker::classified_by). A reference is
     /// cloned.
+    ///
+    /// ```
+    /// # use mainstay::{CircuitBreaker, Pipeline};
+    /// let breaker = CircuitBreaker::new();
+    /// let pipeline = Pipeline::builder().breaker(&breaker).build();
+    /// assert_eq!(pipeline.call_blocking(|| Ok::<_, ()>(1)), Ok(1));
+    /// ```
     #[must_use]
     pub fn breaker<C>(
         self,
@@ -97,6 +168,16 @@ impl<S> PipelineBuilder<S> {
 
     /// Adds a rate limit: a [`RateLimiter`](crate::rate::RateLimiter), or a view of it with a cost
     /// or a maximum wait. A reference is cloned.
+    ///
+    /// ```
+    /// # use mainstay::{Pipeline, Quota, RateLimiter};
+    /// # use std::time::Duration;
+    /// let limiter = RateLimiter::new(Quota::per_second(100))?;
+    /// let patient = limiter.max_wait(Duration::from_millis(50));
+    /// let pipeline = Pipeline::builder().rate_limit(patient).build();
+    /// assert_eq!(pipeline.call_blocking(|| Ok::<_, ()>(1)), Ok(1));
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn rate_limit(
         self,
@@ -105,9 +186,29 @@ impl<S> PipelineBuilder<S> {
         self.guard(limiter.into())
     }
 
+    /// Adds a [`Bulkhead`](crate::concurrency::Bulkhead), or a view of it with a
+    /// [cost](crate::concurrency::Bulkhead::cost) or a
+    /// [maximum wait](crate::concurrency::Bulkhead::max_wait). It rejects or delays calls beyond a
+    /// fixed number of concurrent calls. A reference is cloned.
+    #[must_use]
+    pub fn bulkhead(
+        self,
+        bulkhead: impl Into<BulkheadPolicy>,
+    ) -> PipelineBuilder<PipelineStack<S, GuardLayer<BulkheadPolicy>>> {
+        self.guard(bulkhead.into())
+    }
+
     /// Adds an [`AdaptiveLimiter`](crate::concurrency::AdaptiveLimiter), or a view of it with a
     /// [classifier](crate::concurrency::AdaptiveLimiter::classified_by). It rejects calls beyond a
     /// concurrency limit that follows the latencies of the calls below it. A reference is cloned.
+    ///
+    /// ```
+    /// # use mainstay::{AdaptiveLimiter, Pipeline};
+    /// let limiter = AdaptiveLimiter::builder().build()?;
+    /// let pipeline = Pipeline::builder().adaptive_limit(&limiter).build();
+    /// assert_eq!(pipeline.call_blocking(|| Ok::<_, ()>(1)), Ok(1));
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn adaptive_limit<C>(
         self,
@@ -122,6 +223,14 @@ impl<S> PipelineBuilder<S> {
     /// Adds a [`Throttle`](crate::concurrency::Throttle), or one
     /// [`classified_by`](crate::concurrency::Throttle::classified_by) a rule: rejects a share of the
     /// calls that grows with the share that fails below it.
+    ///
+    /// ```
+    /// # use mainstay::{Pipeline, Throttle};
+    /// let throttle = Throttle::builder().build()?;
+    /// let pipeline = Pipeline::builder().throttle(&throttle).build();
+    /// assert_eq!(pipeline.call_blocking(|| Ok::<_, ()>(1)), Ok(1));
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn throttle<C>(
         self,

@@ -58,6 +58,13 @@ impl Context {
     /// Policies that share a clock therefore read it once per call. If `clock` differs from the
     /// last clock, the deadline is converted: the remaining time as of the last reading stays the
     /// same.
+    ///
+    /// ```
+    /// # use mainstay::{Clock, policy::Context};
+    /// let clock = Clock::system();
+    /// let cx = Context::new().on(&clock);
+    /// assert!(cx.now() <= clock.now());
+    /// ```
     #[inline]
     #[must_use]
     pub fn on(mut self, clock: &Clock) -> Self {
@@ -112,6 +119,11 @@ impl Context {
     }
 
     /// Returns the context with the attempt number `attempt`.
+    ///
+    /// ```
+    /// # use mainstay::policy::Context;
+    /// assert_eq!(Context::new().with_attempt(2).attempt(), 2);
+    /// ```
     #[inline]
     #[must_use]
     pub fn with_attempt(mut self, attempt: u32) -> Self {
@@ -120,6 +132,14 @@ impl Context {
     }
 
     /// Returns the context with the earlier of `deadline` and its current deadline.
+    ///
+    /// ```
+    /// # use mainstay::{Clock, Deadline, policy::Context};
+    /// # use std::time::Duration;
+    /// let cx = Context::new().on(&Clock::system());
+    /// let cx = cx.with_deadline(Deadline::after(cx.now(), Duration::from_secs(1)));
+    /// assert_eq!(cx.remaining(), Some(Duration::from_secs(1)));
+    /// ```
     #[inline]
     #[must_use]
     pub fn with_deadline(mut self, deadline: Deadline) -> Self {
@@ -141,6 +161,16 @@ mod tests {
     use crate::time::ManualClock;
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_reading_is_reused_only_for_the_clock_that_it_is_of() {
+        let (one, other) = (ManualClock::new(), ManualClock::new());
+        other.advance(5 * SECOND);
+        let (one, other) = (one.clock(), other.clock());
+        let cx = Context::new().on(&one);
+        assert_eq!(cx.reading(&other).now(), other.now());
+        assert_eq!(cx.reading(&one).now(), cx.now());
+    }
 
     #[test]
     fn the_clock_is_read_again_only_after_a_policy_waits() {

@@ -44,6 +44,19 @@ pub struct Facts {
     pub records_outcomes: bool,
     /// Whether the policy detects operations that never complete.
     pub detects_hangs: bool,
+    /// Whether the policy rejects calls to limit their rate, or sheds them under overload.
+    pub limits_load: bool,
+    /// Whether the policy replaces every error with a value.
+    pub replaces_errors: bool,
+    /// Whether the attempts of the policy run at the same time, not one after another.
+    pub has_concurrent_attempts: bool,
+    /// Whether the policy limits how many calls run at the same time, and so holds a permit while
+    /// everything below it runs.
+    pub limits_concurrency: bool,
+    /// Whether the policy adapts its limit to what it measures below it.
+    pub adapts_limit: bool,
+    /// The maximum time that a call waits in the policy's queue. `None` if it has no queue.
+    pub max_queue_wait: Option<Duration>,
     /// A number that identifies the policy: all clones share it, and no other policy has it. 0 if
     /// unknown. The number is not stable between runs of the program.
     pub identity: usize,
@@ -81,6 +94,12 @@ impl Facts {
             trips_after: None,
             records_outcomes: false,
             detects_hangs: false,
+            limits_load: false,
+            replaces_errors: false,
+            has_concurrent_attempts: false,
+            limits_concurrency: false,
+            adapts_limit: false,
+            max_queue_wait: None,
             identity: 0,
         }
     }
@@ -145,6 +164,48 @@ impl Facts {
     #[must_use]
     pub const fn detects_hangs(mut self) -> Self {
         self.detects_hangs = true;
+        self
+    }
+
+    /// Declares that the policy rejects calls to limit their rate, or sheds them under overload.
+    #[must_use]
+    pub const fn limits_load(mut self) -> Self {
+        self.limits_load = true;
+        self
+    }
+
+    /// Declares that the policy replaces every error with a value.
+    #[must_use]
+    pub const fn replaces_errors(mut self) -> Self {
+        self.replaces_errors = true;
+        self
+    }
+
+    /// Declares that the attempts of the policy run at the same time, not one after another.
+    #[must_use]
+    pub const fn concurrent_attempts(mut self) -> Self {
+        self.has_concurrent_attempts = true;
+        self
+    }
+
+    /// Declares that the policy limits how many calls run at the same time.
+    #[must_use]
+    pub const fn limits_concurrency(mut self) -> Self {
+        self.limits_concurrency = true;
+        self
+    }
+
+    /// Declares that the policy adapts its limit to what it measures below it.
+    #[must_use]
+    pub const fn adapts_limit(mut self) -> Self {
+        self.adapts_limit = true;
+        self
+    }
+
+    /// Sets the maximum time that a call waits in the policy's queue.
+    #[must_use]
+    pub const fn max_queue_wait(mut self, wait: Duration) -> Self {
+        self.max_queue_wait = Some(wait);
         self
     }
 

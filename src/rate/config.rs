@@ -2,8 +2,9 @@
 
 use super::engine::{Engine, Gcra};
 use super::events::Emitter;
+use super::shared::Shared;
 use super::timeline::Timeline;
-use super::{POLICY, Quota, RateLimiter, Shared};
+use super::{POLICY, Quota, RateLimiter};
 use crate::error::ConfigError;
 use crate::event::Observer;
 use crate::policy;
@@ -29,6 +30,12 @@ impl RateLimiterBuilder {
     /// control characters. Default: `rate_limiter`.
     ///
     /// Names are never freed. Use a fixed name per limit, not a name per request.
+    ///
+    /// ```
+    /// # use mainstay::{Quota, RateLimiter};
+    /// let limiter = RateLimiter::builder(Quota::per_second(50)).name("mail").build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
@@ -44,6 +51,15 @@ impl RateLimiterBuilder {
     /// A limiter measures time for at least thirteen years after it was built. After that no tokens
     /// become available: the limiter grants the remaining tokens of its burst and then denies every
     /// request.
+    ///
+    /// ```
+    /// # use mainstay::{ManualClock, Quota, RateLimiter};
+    /// let time = ManualClock::new();
+    /// let limiter = RateLimiter::builder(Quota::per_second(50))
+    ///     .clock(time.clock())
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;

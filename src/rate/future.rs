@@ -1,7 +1,8 @@
 //! Asynchronous and blocking waits for tokens.
 
 use super::engine::{Engine, EngineRef, Waiter, WaiterPoll};
-use super::{Denied, Grant, RateLimiter, Shared};
+use super::shared::Shared;
+use super::{Denied, Grant, RateLimiter};
 use crate::error::Rejection;
 use crate::sync::thread::Parker;
 use crate::time::{Instant, Sleep};

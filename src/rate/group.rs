@@ -56,6 +56,15 @@ const MAX_ROUNDS: usize = 16;
 impl RateLimiterGroup {
     /// Creates a group of `limiters`. The limiters may also be used on their own and in other
     /// groups. An empty group grants every request.
+    ///
+    /// ```
+    /// # use mainstay::{Quota, RateLimiter, RateLimiterGroup};
+    /// let per_second = RateLimiter::new(Quota::per_second(5))?;
+    /// let per_hour = RateLimiter::new(Quota::per_hour(1000))?;
+    /// let both = RateLimiterGroup::new([&per_second, &per_hour]);
+    /// assert!(both.try_acquire().is_ok());
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn new<'a>(limiters: impl IntoIterator<Item = &'a RateLimiter>) -> Self {
         let mut members: Vec<Member> = Vec::new();
@@ -152,7 +161,7 @@ impl Policy for RateLimiterGroup {
     type Kind = kind::Guard;
 
     fn facts(&self) -> Facts {
-        Facts::new(POLICY, "rate_limiter_group")
+        Facts::new(POLICY, "rate_limiter_group").limits_load()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The use of a limiter as a pipeline policy: [`RateLimitPolicy`].
 
-use super::{Grant, OwnedRateLimiterAcquireFuture, RateLimiter, RateLimiterAcquireFuture, Shared};
+use super::shared::Shared;
+use super::{Grant, OwnedRateLimiterAcquireFuture, RateLimiter, RateLimiterAcquireFuture};
 use crate::error::{Error, Rejection};
 use crate::policy::{Admission, Context, Facts, Guard, OwnedGuard, Policy, kind};
 use crate::time::Instant;
@@ -78,6 +79,14 @@ impl RateLimitPolicy {
     }
 
     /// Sets the number of tokens that each call takes. Default: 1.
+    ///
+    /// ```
+    /// # use mainstay::{Quota, RateLimiter};
+    /// # use std::time::Duration;
+    /// let limiter = RateLimiter::new(Quota::per_second(5))?;
+    /// let policy = limiter.max_wait(Duration::from_secs(1)).cost(3);
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub const fn cost(mut self, tokens: u32) -> Self {
         self.cost = tokens;
@@ -86,6 +95,14 @@ impl RateLimitPolicy {
 
     /// Sets the maximum time that a call waits for its tokens; see [`RateLimiter::max_wait`].
     /// Default: zero, which rejects the call without waiting.
+    ///
+    /// ```
+    /// # use mainstay::{Quota, RateLimiter};
+    /// # use std::time::Duration;
+    /// let limiter = RateLimiter::new(Quota::per_second(5))?;
+    /// let policy = limiter.cost(3).max_wait(Duration::from_secs(1));
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub const fn max_wait(mut self, max_wait: Duration) -> Self {
         self.max_wait = max_wait;
@@ -132,7 +149,8 @@ impl Shared {
     }
 
     fn facts(&self) -> Facts {
-        Facts::new(POLICY, self.emitter.name).identity(std::ptr::from_ref(self).addr())
+        let identity = std::ptr::from_ref(self).addr();
+        Facts::new(POLICY, self.emitter.name).limits_load().identity(identity)
     }
 }
 

@@ -48,24 +48,44 @@ const SECOND: Duration = Duration::from_secs(1);
 
 impl Quota {
     /// Creates a quota of `count` tokens per second. A count of 0 grants nothing.
+    ///
+    /// ```
+    /// # use mainstay::Quota;
+    /// let quota = Quota::per_second(50);
+    /// ```
     #[must_use]
     pub const fn per_second(count: u32) -> Self {
         Self::per(count, SECOND)
     }
 
     /// Creates a quota of `count` tokens per minute. A count of 0 grants nothing.
+    ///
+    /// ```
+    /// # use mainstay::Quota;
+    /// let quota = Quota::per_minute(50);
+    /// ```
     #[must_use]
     pub const fn per_minute(count: u32) -> Self {
         Self::per(count, Duration::from_secs(60))
     }
 
     /// Creates a quota of `count` tokens per hour. A count of 0 grants nothing.
+    ///
+    /// ```
+    /// # use mainstay::Quota;
+    /// let quota = Quota::per_hour(50);
+    /// ```
     #[must_use]
     pub const fn per_hour(count: u32) -> Self {
         Self::per(count, Duration::from_secs(3600))
     }
 
     /// Creates a quota of `count` tokens per 24 hours. A count of 0 grants nothing.
+    ///
+    /// ```
+    /// # use mainstay::Quota;
+    /// let quota = Quota::per_day(50);
+    /// ```
     #[must_use]
     pub const fn per_day(count: u32) -> Self {
         Self::per(count, Duration::from_secs(24 * 3600))
@@ -86,6 +106,13 @@ impl Quota {
     }
 
     /// Creates a quota of one token per `period`, with a burst of 1.
+    ///
+    /// ```
+    /// # use mainstay::Quota;
+    /// # use std::time::Duration;
+    /// // One token every 100 ms, at most one at once.
+    /// let quota = Quota::with_period(Duration::from_millis(100));
+    /// ```
     #[must_use]
     pub const fn with_period(period: Duration) -> Self {
         Self::per(1, period)

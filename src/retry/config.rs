@@ -1,34 +1,46 @@
 //! The builder of a retry, with validation and defaults: [`RetryBuilder`].
 
 use super::Retry;
+use super::events::Emitter;
 use crate::backoff::Backoff;
+use crate::budget::Budget;
 use crate::error::ConfigError;
+use crate::event::Observer;
 use crate::policy::{self, Facts, RepeatSafety};
 use crate::random::Random;
 use crate::sync::PlainArc;
 use crate::time::Clock;
+use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 
-const POLICY: &str = "retry";
+pub(super) const POLICY: &str = "retry";
 
 /// A builder of a [`Retry`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RetryBuilder {
     name: String,
     config: Config,
+    observer: Option<PlainArc<dyn Observer>>,
 }
+
+// A builder calls no observer.
+impl UnwindSafe for RetryBuilder {}
+impl RefUnwindSafe for RetryBuilder {}
 
 /// The settings of a retry.
 #[derive(Clone, Debug)]
 pub(super) struct Config {
-    name: &'static str,
+    pub(super) name: &'static str,
     pub(super) max_attempts: u32,
     pub(super) max_elapsed: Option<Duration>,
     pub(super) max_retry_after: Duration,
     pub(super) backoff: Backoff,
-    is_idempotent: bool,
+    pub(super) is_idempotent: bool,
     pub(super) clock: Clock,
     pub(super) random: Random,
+    pub(super) budget: Option<Budget>,
+    pub(super) emitter: PlainArc<Emitter>,
 }
 
 impl Default for RetryBuilder {
@@ -44,7 +56,10 @@ impl Default for RetryBuilder {
                 is_idempotent: false,
                 clock: Clock::system(),
                 random: Random::system(),
+                budget: None,
+                emitter: PlainArc::new(Emitter::new(None)),
             },
+            observer: None,
         }
     }
 }
@@ -52,6 +67,12 @@ impl Default for RetryBuilder {
 impl RetryBuilder {
     /// Sets the name that appears in the lints and the debug output of a pipeline. Default:
     /// `retry`.
+    ///
+    /// ```
+    /// # use mainstay::Retry;
+    /// let built = Retry::builder().name("search").build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
         name.clone_into(&mut self.name);
@@ -62,6 +83,12 @@ impl RetryBuilder {
     ///
     /// Default: 3, as in resilience4j. If two retries fail, more retries rarely succeed, and
     /// attempts multiply if the caller retries as well.
+    ///
+    /// ```
+    /// # use mainstay::Retry;
+    /// let built = Retry::builder().max_attempts(5).build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.config.max_attempts = attempts;
@@ -72,6 +99,13 @@ impl RetryBuilder {
     ///
     /// Default: unlimited, because `max_attempts` and the deadline of an outer timeout already
     /// limit the retry.
+    ///
+    /// ```
+    /// # use mainstay::Retry;
+    /// # use std::time::Duration;
+    /// let built = Retry::builder().max_elapsed(Duration::from_secs(10)).build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn max_elapsed(mut self, elapsed: Duration) -> Self {
         self.config.max_elapsed = Some(elapsed);
@@ -86,6 +120,15 @@ impl RetryBuilder {
     ///
     /// Default: 60 s, which is longer than the wait that most servers request, and about as long as
     /// most callers can wait.
+    ///
+    /// ```
+    /// # use mainstay::Retry;
+    /// # use std::time::Duration;
+    /// let built = Retry::builder()
+    ///     .max_retry_after(Duration::from_secs(5))
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn max_retry_after(mut self, wait: Duration) -> Self {
         self.config.max_retry_after = wait;
@@ -96,6 +139,15 @@ impl RetryBuilder {
     ///
     /// Default: exponential from 100 ms, about the time to reconnect, doubling up to 30 s, with
     /// full jitter.
+    ///
+    /// ```
+    /// # use mainstay::{Backoff, Retry};
+    /// # use std::time::Duration;
+    /// let built = Retry::builder()
+    ///     .backoff(Backoff::constant(Duration::from_secs(1)))
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.config.backoff = backoff;
@@ -115,6 +167,13 @@ impl RetryBuilder {
     }
 
     /// Sets the clock. Default: the system clock.
+    ///
+    /// ```
+    /// # use mainstay::{ManualClock, Retry};
+    /// let time = ManualClock::new();
+    /// let built = Retry::builder().clock(time.clock()).build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.config.clock = clock;
@@ -122,9 +181,50 @@ impl RetryBuilder {
     }
 
     /// Sets the random number generator for the jitter. Default: the generator of the system.
+    ///
+    /// ```
+    /// # use mainstay::{Random, Retry};
+    /// let built = Retry::builder().random(Random::seeded(1)).build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn random(mut self, random: Random) -> Self {
         self.config.random = random;
+        self
+    }
+
+    /// Sets the budget that every retry draws from, after the rule has decided to retry.
+    ///
+    /// If the budget is exhausted, the retry stops and returns the result of the last attempt. A
+    /// retry that waits holds its place in the budget. Share one budget among all retries and
+    /// hedges of one dependency. Default: none; [`Pipeline::standard`] adds one.
+    ///
+    /// ```
+    /// # use mainstay::{Budget, Retry};
+    /// let budget = Budget::builder().build()?;
+    /// let built = Retry::builder().budget(&budget).build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    ///
+    /// [`Pipeline::standard`]: crate::pipeline::Pipeline::standard
+    #[must_use]
+    pub fn budget(mut self, budget: impl Into<Budget>) -> Self {
+        self.config.budget = Some(budget.into());
+        self
+    }
+
+    /// Sets the observer of retries; see [Observability](super#observability). Default: none.
+    ///
+    /// ```
+    /// # use mainstay::{Event, Retry};
+    /// let built = Retry::builder()
+    ///     .observer(|event: &Event<'_>| eprintln!("{event}"))
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observer = Some(PlainArc::new(observer));
         self
     }
 
@@ -139,7 +239,8 @@ impl RetryBuilder {
             return Err(ConfigError::new("max_attempts", 0, "at least 1 attempt"));
         }
         self.config.backoff.validate("backoff")?;
-        Ok(Retry(PlainArc::new(Config { name, ..self.config })))
+        let emitter = PlainArc::new(Emitter::new(self.observer));
+        Ok(Retry(PlainArc::new(Config { name, emitter, ..self.config })))
     }
 }
 
@@ -163,5 +264,14 @@ impl Config {
             repeat_safety: (self.max_attempts > 1).then_some(safety),
             ..Facts::new(POLICY, self.name)
         }
+    }
+}
+
+impl fmt::Debug for RetryBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RetryBuilder")
+            .field("name", &self.name)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }

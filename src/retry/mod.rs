@@ -72,10 +72,23 @@
 //! was rejected and an earlier one failed, the caller receives that failure, because it contains
 //! more information about the operation.
 //!
+//! ## Budget
+//!
+//! Retries multiply the load of a dependency that fails every call. A
+//! [`budget`](RetryBuilder::budget), shared by all retries and hedges of the dependency, bounds them
+//! to a share of the calls. If it is exhausted, the caller receives the result of the last attempt.
+//!
+//! # Observability
+//!
+//! An [observer](RetryBuilder::observer) receives an event of kind `retry` for each retry, with the
+//! number of the `attempt` that has ended, its `result` (`ok`, `operation`, `timeout` or
+//! `rejected`), and the `wait` that follows; and an event of kind `suppressed` for each retry that
+//! the budget did not cover. [`snapshot`](Retry::snapshot) returns their numbers.
+//!
 //! # Cancel safety
 //!
-//! Dropping the future of a call drops the current attempt or wait. The future holds no other
-//! resources.
+//! Dropping the future of a call drops the current attempt or wait, and returns its place in the
+//! budget. The future holds no other resources.
 //!
 //! # Performance
 //!
@@ -90,8 +103,10 @@
 //! | [`backoff`](RetryBuilder::backoff) | 100 ms, doubling up to 30 s, full jitter |
 //! | [`max_elapsed`](RetryBuilder::max_elapsed) | unlimited |
 //! | [`max_retry_after`](RetryBuilder::max_retry_after) | 60 s |
+//! | [`budget`](RetryBuilder::budget) | none; in [`Pipeline::standard`](crate::pipeline::Pipeline::standard) 20 % of the calls in flight, at least 3 |
 
 mod config;
+mod events;
 mod future;
 mod last_error;
 mod policy;
@@ -109,6 +124,7 @@ pub use rule::{
 };
 pub use when::RetryWhen;
 
+use crate::budget::Budget;
 use crate::error::Error;
 #[cfg(doc)]
 use crate::outcome::Classify;
@@ -127,6 +143,16 @@ use std::future::Future;
 /// Clones share their settings.
 #[derive(Clone, Debug)]
 pub struct Retry(PlainArc<Config>);
+
+/// The counters of a [`Retry`] at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RetrySnapshot {
+    /// The number of retries since the retry was built. First attempts are not counted.
+    pub retries: u64,
+    /// The number of retries that the budget did not cover.
+    pub suppressed: u64,
+}
 
 impl Retry {
     /// Creates a builder with the [defaults](self#defaults).
@@ -232,6 +258,13 @@ impl Retry {
 
     /// Returns a view of this retry that retries the results that `classifier` maps to a failure.
     /// The classifier receives no elapsed time.
+    ///
+    /// ```
+    /// # use mainstay::{FailOnError, Retry};
+    /// let retry = Retry::builder().build()?.classified_with(FailOnError);
+    /// assert_eq!(retry.call_blocking(|| Ok::<_, ()>(1)), Ok(1));
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn classified_with<C>(&self, classifier: C) -> RetryWhen<RetryClassified<C>> {
         // A classifier describes the health of the dependency, not whether a second attempt is
@@ -255,9 +288,9 @@ impl Retry {
     ///
     /// # Errors
     /// Returns the error of the last attempt that failed.
-    pub async fn call<Op, Fut, T, E>(&self, op: Op) -> Result<T, Error<E>>
+    pub async fn call<Op, Fut, T, E>(&self, mut op: Op) -> Result<T, Error<E>>
     where
-        Op: Fn() -> Fut,
+        Op: FnMut() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
         self.call_with(|_| op()).await
@@ -266,11 +299,21 @@ impl Retry {
     /// Runs `op` until it succeeds or the retry stops, and passes it the [`Context`] of each
     /// attempt.
     ///
+    /// ```
+    /// # use mainstay::Retry;
+    /// # let retry = Retry::builder().build()?;
+    /// # futures::executor::block_on(async {
+    /// let attempt = retry.call_with(|cx| async move { Ok::<_, ()>(cx.attempt()) });
+    /// assert_eq!(attempt.await, Ok(1));
+    /// # });
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    ///
     /// # Errors
     /// Returns the error of the last attempt that failed.
-    pub async fn call_with<Op, Fut, T, E>(&self, op: Op) -> Result<T, Error<E>>
+    pub async fn call_with<Op, Fut, T, E>(&self, mut op: Op) -> Result<T, Error<E>>
     where
-        Op: Fn(Context) -> Fut,
+        Op: FnMut(Context) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
         self.run(Context::new(), &RetryOnFailure, |cx| OperationFuture(op(cx))).await
@@ -278,9 +321,16 @@ impl Retry {
 
     /// Runs the closure `op` until it succeeds or the retry stops, blocking the thread.
     ///
+    /// ```
+    /// # use mainstay::Retry;
+    /// # let retry = Retry::builder().build()?;
+    /// assert_eq!(retry.call_blocking(|| Ok::<_, ()>(1)), Ok(1));
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    ///
     /// # Errors
     /// Returns the error of the last attempt that failed.
-    pub fn call_blocking<T, E>(&self, op: impl Fn() -> Result<T, E>) -> Result<T, Error<E>> {
+    pub fn call_blocking<T, E>(&self, mut op: impl FnMut() -> Result<T, E>) -> Result<T, Error<E>> {
         self.call_with_blocking(|_| op())
     }
 
@@ -299,9 +349,33 @@ impl Retry {
     /// Returns the error of the last attempt that failed.
     pub fn call_with_blocking<T, E>(
         &self,
-        op: impl Fn(Context) -> Result<T, E>,
+        mut op: impl FnMut(Context) -> Result<T, E>,
     ) -> Result<T, Error<E>> {
         self.run_blocking(Context::new(), &RetryOnFailure, |cx| op(cx).map_err(Error::Operation))
+    }
+
+    /// Returns the name that was given to the builder.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.0.name
+    }
+
+    /// Returns the counters. Clones and views of a retry share them.
+    #[must_use]
+    pub fn snapshot(&self) -> RetrySnapshot {
+        let emitter = &self.0.emitter;
+        RetrySnapshot { retries: emitter.retries(), suppressed: emitter.suppressions() }
+    }
+
+    /// Returns this retry with a budget: its own, or a new one with the defaults.
+    pub(crate) fn with_default_budget(self) -> Self {
+        match self.0.budget {
+            Some(_) => self,
+            None => {
+                let budget = Some(Budget::default());
+                Self(PlainArc::new(Config { budget, ..Config::clone(&self.0) }))
+            }
+        }
     }
 
     #[inline]
@@ -318,10 +392,10 @@ impl Retry {
         RetryFuture::new(BorrowedRetry { retry: self, rule }, cx, op)
     }
 
-    fn run_blocking<R, Op, T, E>(&self, cx: Context, rule: &R, op: Op) -> Result<T, Error<E>>
+    fn run_blocking<R, Op, T, E>(&self, cx: Context, rule: &R, mut op: Op) -> Result<T, Error<E>>
     where
         R: RetryRule<T, E>,
-        Op: Fn(Context) -> Result<T, Error<E>>,
+        Op: FnMut(Context) -> Result<T, Error<E>>,
     {
         let mut state = State::new(&self.0, cx);
         let mut last_error = LastError::NONE;

@@ -2,6 +2,7 @@
 
 use super::config::Config;
 use super::rule::{RetryAttempt, RetryDecision, RetryRule};
+use crate::budget::{Budget, BudgetCall, BudgetPermit};
 use crate::error::Error;
 use crate::policy::Context;
 use crate::time::Instant;
@@ -15,6 +16,9 @@ pub(super) struct State {
     /// The start of the first attempt. Only meaningful if `max_elapsed` is set.
     started: Instant,
     previous_backoff: Duration,
+    /// The place of the call in the budget, and that of the retry that waits or runs.
+    call: Option<BudgetCall>,
+    permit: Option<BudgetPermit>,
 }
 
 impl State {
@@ -23,7 +27,13 @@ impl State {
         // The clock is read only if `max_elapsed` or a deadline applies.
         let limited = config.max_elapsed.is_some() || cx.remaining().is_some();
         let cx = if limited { cx.on(&config.clock) } else { cx };
-        Self { cx: cx.with_attempt(1), started: cx.now(), previous_backoff: Duration::ZERO }
+        Self {
+            cx: cx.with_attempt(1),
+            started: cx.now(),
+            previous_backoff: Duration::ZERO,
+            call: config.budget.as_ref().map(Budget::start_call),
+            permit: None,
+        }
     }
 
     /// Returns the context of the next attempt.
@@ -43,6 +53,22 @@ impl State {
         rule: &impl RetryRule<T, E>,
         config: &Config,
     ) -> Option<Duration> {
+        // The attempt has ended.
+        self.permit = None;
+        let wait = self.decide(result, rule, config);
+        if wait.is_none() {
+            self.call = None;
+        }
+        wait
+    }
+
+    #[inline]
+    fn decide<T, E>(
+        &mut self,
+        result: &Result<T, Error<E>>,
+        rule: &impl RetryRule<T, E>,
+        config: &Config,
+    ) -> Option<Duration> {
         if self.cx.attempt() >= config.max_attempts {
             return None;
         }
@@ -51,7 +77,8 @@ impl State {
             // budget.
             Err(Error::Operation(_) | Error::Timeout(_)) => {
                 let next = self.next_attempt(config)?;
-                self.follow(rule.decide(result, self.attempt(config)), next, config)
+                let decision = rule.decide(result, self.attempt(config));
+                self.follow(decision, next, result, config)
             }
             // The rule is called first, because most of these results are final and reading the
             // clock is expensive.
@@ -59,7 +86,7 @@ impl State {
                 RetryDecision::Stop => None,
                 decision => {
                     let next = self.next_attempt(config)?;
-                    self.follow(decision, next, config)
+                    self.follow(decision, next, result, config)
                 }
             },
         }
@@ -80,10 +107,11 @@ impl State {
 
     /// Applies `decision`. Returns the wait before the next attempt, or `None` if the retry stops.
     #[cold]
-    fn follow(
+    fn follow<T, E>(
         &mut self,
         decision: RetryDecision,
         next: NextAttempt,
+        result: &Result<T, Error<E>>,
         config: &Config,
     ) -> Option<Duration> {
         let wait = match decision {
@@ -98,9 +126,23 @@ impl State {
                 wait
             }
         };
+        self.withdraw(result, config)?;
+        let Config { name, emitter, clock, .. } = config;
+        emitter.retrying(name, clock, self.cx.attempt(), result, wait);
         self.previous_backoff = next.backoff;
         self.cx = self.cx.after_waiting().with_attempt(self.cx.attempt() + 1);
         Some(wait)
+    }
+
+    /// Withdraws the next attempt from the budget, or returns `None` if it is exhausted.
+    fn withdraw<T, E>(&mut self, result: &Result<T, Error<E>>, config: &Config) -> Option<()> {
+        let Some(budget) = &config.budget else { return Some(()) };
+        self.permit = budget.try_acquire_n(budget.cost_after(result)).ok();
+        if self.permit.is_none() {
+            let Config { name, emitter, clock, .. } = config;
+            emitter.suppressed(name, clock, self.cx.attempt(), result);
+        }
+        self.permit.as_ref().map(|_| ())
     }
 
     /// Returns whether an attempt at `begin` satisfies `max_elapsed` and the deadline.

@@ -20,14 +20,28 @@ pub struct RetryWhen<R> {
 }
 
 impl<R> RetryWhen<R> {
+    /// Returns this view with a budget: that of the retry, or a new one with the defaults.
+    pub(crate) fn with_default_budget(self) -> Self {
+        Self { retry: self.retry.with_default_budget(), ..self }
+    }
+
     /// Runs `op` until the rule or a limit ends the retry; see [`Retry::call`].
+    ///
+    /// ```
+    /// # use mainstay::Retry;
+    /// let retry = Retry::builder().build()?.when(|result| matches!(result, Ok(503)));
+    /// # futures::executor::block_on(async {
+    /// assert_eq!(retry.call(|| async { Ok::<u16, ()>(200) }).await, Ok(200));
+    /// # });
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     ///
     /// # Errors
     /// Returns the error of the last attempt that failed.
-    pub async fn call<Op, Fut, T, E>(&self, op: Op) -> Result<T, Error<E>>
+    pub async fn call<Op, Fut, T, E>(&self, mut op: Op) -> Result<T, Error<E>>
     where
         R: RetryRule<T, E>,
-        Op: Fn() -> Fut,
+        Op: FnMut() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
         self.call_with(|_| op()).await
@@ -36,12 +50,22 @@ impl<R> RetryWhen<R> {
     /// Runs `op` until the rule or a limit ends the retry, and passes it the [`Context`] of each
     /// attempt; see [`Retry::call_with`].
     ///
+    /// ```
+    /// # use mainstay::Retry;
+    /// let retry = Retry::builder().build()?.when(|result| matches!(result, Ok(503)));
+    /// # futures::executor::block_on(async {
+    /// let attempt = retry.call_with(|cx| async move { Ok::<_, ()>(cx.attempt()) });
+    /// assert_eq!(attempt.await, Ok(1));
+    /// # });
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    ///
     /// # Errors
     /// Returns the error of the last attempt that failed.
-    pub async fn call_with<Op, Fut, T, E>(&self, op: Op) -> Result<T, Error<E>>
+    pub async fn call_with<Op, Fut, T, E>(&self, mut op: Op) -> Result<T, Error<E>>
     where
         R: RetryRule<T, E>,
-        Op: Fn(Context) -> Fut,
+        Op: FnMut(Context) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
         self.retry.run(Context::new(), &self.rule, |cx| OperationFuture(op(cx))).await
@@ -50,9 +74,16 @@ impl<R> RetryWhen<R> {
     /// Runs the closure `op` until the rule or a limit ends the retry, blocking the thread; see
     /// [`Retry::call_blocking`].
     ///
+    /// ```
+    /// # use mainstay::Retry;
+    /// let retry = Retry::builder().build()?.when(|result| matches!(result, Ok(503)));
+    /// assert_eq!(retry.call_blocking(|| Ok::<u16, ()>(200)), Ok(200));
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    ///
     /// # Errors
     /// Returns the error of the last attempt that failed.
-    pub fn call_blocking<T, E>(&self, op: impl Fn() -> Result<T, E>) -> Result<T, Error<E>>
+    pub fn call_blocking<T, E>(&self, mut op: impl FnMut() -> Result<T, E>) -> Result<T, Error<E>>
     where
         R: RetryRule<T, E>,
     {
@@ -62,11 +93,18 @@ impl<R> RetryWhen<R> {
     /// Runs the closure `op` until the rule or a limit ends the retry, blocking the thread, and
     /// passes it the [`Context`] of each attempt; see [`Retry::call_with_blocking`].
     ///
+    /// ```
+    /// # use mainstay::Retry;
+    /// let retry = Retry::builder().build()?.when(|result| matches!(result, Ok(503)));
+    /// assert_eq!(retry.call_with_blocking(|cx| Ok::<_, ()>(cx.attempt())), Ok(1));
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    ///
     /// # Errors
     /// Returns the error of the last attempt that failed.
     pub fn call_with_blocking<T, E>(
         &self,
-        op: impl Fn(Context) -> Result<T, E>,
+        mut op: impl FnMut(Context) -> Result<T, E>,
     ) -> Result<T, Error<E>>
     where
         R: RetryRule<T, E>,

@@ -112,12 +112,16 @@ impl Geometry {
         position + self.mask + STEP
     }
 
+    /// Returns the number of items before the position of `word`.
+    #[inline]
+    pub(super) fn items_before(self, word: u64) -> u64 {
+        word / (self.mask + STEP) * self.capacity() as u64 + self.index(word) as u64
+    }
+
     /// Returns the number of items between two positions, or 0 if `to` is behind `from`.
     #[inline]
     pub(super) fn distance(self, from: u64, to: u64) -> usize {
-        let laps = |word: u64| word / (self.mask + STEP);
-        let count = |word: u64| laps(word) * self.capacity() as u64 + self.index(word) as u64;
-        count(to).saturating_sub(count(from)) as usize
+        self.items_before(to).saturating_sub(self.items_before(from)) as usize
     }
 }
 

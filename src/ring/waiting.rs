@@ -24,17 +24,14 @@ impl<T> Ring<T> {
         }
     }
 
-    /// Pops an item and passes it to `act`. The second argument is the index of the freed slot if
-    /// producers wait for a slot, and `None` otherwise. A closure moves a large item less often
-    /// than a returned `Result` does.
+    /// Pops an item and passes it to `act`. If producers wait for a slot, the second argument is the
+    /// number of items that were popped before this one, and otherwise `None`. A closure moves a
+    /// large item less often than a returned `Result` does.
     #[inline(always)]
-    pub(crate) fn pop_with<R>(
-        &self,
-        act: impl FnOnce(T, Option<usize>) -> R,
-    ) -> Result<R, PopError> {
+    pub(crate) fn pop_with<R>(&self, act: impl FnOnce(T, Option<u64>) -> R) -> Result<R, PopError> {
         let claim = self.core.claim_pop()?;
         let item = self.core.take(&claim);
-        Ok(act(item, claim.has_waiters.then(|| self.core.index(&claim))))
+        Ok(act(item, claim.has_waiters.then(|| self.core.items_before(&claim))))
     }
 
     /// Removes the items that `keep` rejects from a full ring; the others keep their order. Returns

@@ -80,6 +80,11 @@ pub(crate) mod thread {
         }
     }
 
+    /// Returns a constant, because loom has no time.
+    pub(crate) fn uptime_nanos() -> u64 {
+        1
+    }
+
     /// One yield is enough for loom to run the other threads first.
     pub(crate) const YIELDS: u32 = 1;
 

@@ -26,8 +26,8 @@ pub(crate) mod hint {
 
 pub(crate) mod thread {
     use std::cell::OnceCell;
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicU8, Ordering};
+    use std::sync::{Arc, OnceLock};
     use std::task::{Wake, Waker};
     use std::time::{Duration, Instant};
 
@@ -99,6 +99,13 @@ pub(crate) mod thread {
         pub(crate) fn after(timeout: Duration) -> Self {
             Self { end: Instant::now().checked_add(timeout) }
         }
+    }
+
+    /// Returns the nanoseconds since the first call of this function, which returns 1.
+    pub(crate) fn uptime_nanos() -> u64 {
+        static ORIGIN: OnceLock<Instant> = OnceLock::new();
+        let elapsed = ORIGIN.get_or_init(Instant::now).elapsed();
+        u64::try_from(elapsed.as_nanos() + 1).unwrap_or(u64::MAX)
     }
 
     /// The number of times that a thread yields the processor before it parks.

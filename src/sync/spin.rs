@@ -23,6 +23,11 @@ impl SpinWait {
         Self { step: 0 }
     }
 
+    /// Advises to park immediately, for a wait that usually takes longer than a spin.
+    pub(crate) fn none() -> Self {
+        Self { step: u32::MAX }
+    }
+
     /// Skips the shorter steps, for a wait on a buffer of `capacity` items.
     ///
     /// A consumer that finds a large buffer empty and tries again immediately gets one item and

@@ -30,6 +30,12 @@ impl Instant {
     pub const FAR_FUTURE: Self = Self(u64::MAX);
 
     /// Creates the instant `nanos` nanoseconds after the origin.
+    ///
+    /// ```
+    /// # use mainstay::time::Instant;
+    /// let instant = Instant::from_nanos(5);
+    /// assert_eq!(instant - Instant::ORIGIN, std::time::Duration::from_nanos(5));
+    /// ```
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
@@ -223,6 +229,30 @@ impl fmt::Debug for Deadline {
 #[cfg(not(mainstay_loom))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_are_added_and_subtracted() {
+        let five = Duration::from_nanos(5);
+        let mut instant = Instant::from_nanos(7);
+        assert_eq!(instant - five, Instant::from_nanos(2));
+        instant += five;
+        assert_eq!(instant, Instant::from_nanos(12));
+    }
+
+    #[test]
+    fn seconds_are_rounded_up() {
+        for (nanos, expected) in [(0, 0), (1, 1), (1_000_000_000, 1), (1_000_000_001, 2)] {
+            assert_eq!(seconds(Duration::from_nanos(nanos)), expected, "{nanos} ns");
+        }
+        assert_eq!(seconds(Duration::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn debug_of_a_deadline_shows_its_instant_or_never() {
+        let instant = Instant::from_nanos(5);
+        assert_eq!(format!("{:?}", Deadline::at(instant)), format!("Deadline({instant:?})"));
+        assert_eq!(format!("{:?}", Deadline::NEVER), "Deadline::NEVER");
+    }
 
     #[test]
     fn arithmetic_saturates_at_the_origin_and_the_far_future() {

@@ -15,6 +15,7 @@
 //! woke it, after the shared state is consistent again.
 
 mod oneshot;
+mod permits;
 mod semaphore;
 mod wait_queue;
 mod waiter_list;
@@ -24,6 +25,7 @@ mod waiter_list;
 mod loom;
 
 pub use oneshot::{OneshotClosed, OneshotReceiver, OneshotSender, oneshot};
+pub(crate) use permits::{Permits, TakeOrWait};
 pub use semaphore::{
     OwnedSemaphoreAcquireFuture, OwnedSemaphorePermit, QueueOrder, Semaphore,
     SemaphoreAcquireFuture, SemaphoreClosed, SemaphoreError, SemaphorePermit,

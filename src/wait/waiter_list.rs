@@ -71,9 +71,20 @@ impl<T> WaiterList<T> {
         key.index == self.front && self.nodes[key.index as usize].insertion == key.insertion
     }
 
+    pub(crate) fn front_key(&self) -> Option<WaiterKey> {
+        self.key(self.front)
+    }
+
+    pub(crate) fn back_key(&self) -> Option<WaiterKey> {
+        self.key(self.back)
+    }
+
+    fn key(&self, index: u32) -> Option<WaiterKey> {
+        Some(WaiterKey { index, insertion: self.nodes.get(index as usize)?.insertion })
+    }
+
     pub(crate) fn pop_front(&mut self) -> Option<T> {
-        let insertion = self.nodes.get(self.front as usize)?.insertion;
-        self.remove(WaiterKey { index: self.front, insertion })
+        self.remove(self.front_key()?)
     }
 
     pub(crate) fn get_mut(&mut self, key: WaiterKey) -> Option<&mut T> {
@@ -93,10 +104,24 @@ impl<T> WaiterList<T> {
         }
         let item = node.item.take()?;
         let (prev, next) = (node.prev, node.next);
-        node.next = self.vacant;
-        self.vacant = key.index;
         self.join(prev, next);
+        self.nodes[key.index as usize].next = self.vacant;
+        self.vacant = key.index;
         Some(item)
+    }
+
+    /// Takes a member out of the queue. Its key finds it until it is [removed](Self::remove).
+    pub(crate) fn detach(&mut self, key: WaiterKey) {
+        if self.get_mut(key).is_none() {
+            return;
+        }
+        let node = &mut self.nodes[key.index as usize];
+        let (prev, next) = (node.prev, node.next);
+        // A queue of its own: to remove it later joins it to itself.
+        (node.prev, node.next) = (key.index, key.index);
+        if (prev, next) != (key.index, key.index) {
+            self.join(prev, next);
+        }
     }
 
     /// Stores `item` in a node that is not linked yet.
@@ -148,6 +173,8 @@ mod tests {
         PopFront,
         /// Removes by the n-th key that was ever returned, whether or not its member is gone.
         Remove(usize),
+        /// Detaches by the n-th key.
+        Detach(usize),
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -156,6 +183,7 @@ mod tests {
             1 => Just(Step::PushFront),
             1 => Just(Step::PopFront),
             2 => (0usize..64).prop_map(Step::Remove),
+            1 => (0usize..64).prop_map(Step::Detach),
         ]
     }
 
@@ -164,6 +192,7 @@ mod tests {
         fn behaves_like_a_deque(steps in proptest::collection::vec(step(), 0..200)) {
             let mut list = WaiterList::new();
             let mut model: VecDeque<usize> = VecDeque::new();
+            let mut detached: Vec<usize> = Vec::new();
             let mut keys: Vec<WaiterKey> = Vec::new();
             let mut most = 0;
             for step in steps {
@@ -180,13 +209,23 @@ mod tests {
                     Step::PopFront => prop_assert_eq!(list.pop_front(), model.pop_front()),
                     Step::Remove(n) if n < keys.len() => {
                         let index = model.iter().position(|id| *id == n);
-                        let expected = index.and_then(|index| model.remove(index));
+                        let queued = index.and_then(|index| model.remove(index));
+                        let index = detached.iter().position(|id| *id == n);
+                        let expected = queued.or(index.map(|index| detached.swap_remove(index)));
                         prop_assert_eq!(list.get_mut(keys[n]).map(|id| *id), expected);
                         prop_assert_eq!(list.remove(keys[n]), expected);
                     }
-                    Step::Remove(_) => {}
+                    Step::Detach(n) if n < keys.len() => {
+                        list.detach(keys[n]);
+                        if let Some(index) = model.iter().position(|id| *id == n) {
+                            detached.extend(model.remove(index));
+                        }
+                    }
+                    Step::Remove(_) | Step::Detach(_) => {}
                 }
-                most = most.max(model.len());
+                most = most.max(model.len() + detached.len());
+                prop_assert_eq!(list.back_key().map(|key| key.insertion as usize - 1),
+                    model.back().copied());
                 prop_assert_eq!(list.front(), model.front());
                 prop_assert_eq!(list.is_empty(), model.is_empty());
                 prop_assert_eq!(list.front_mut().copied(), model.front().copied());

@@ -64,6 +64,32 @@ impl LatencyHistogram {
         BUCKETS.quantile(&self.counts, quantile)
     }
 
+    /// Returns the `quantile` of durations of which some are only known to be longer than what was
+    /// measured: this histogram holds those that were measured in full, `censored` the others.
+    /// Returns `None` if the quantile exceeds all that is known.
+    ///
+    /// This is the product-limit estimator (Kaplan and Meier, 1958). A censored duration counts as
+    /// at risk in each bucket up to its own.
+    pub(crate) fn quantile_with_censored(
+        &self,
+        censored: &Self,
+        quantile: f64,
+    ) -> Option<Duration> {
+        let mut at_risk = self.count() + censored.count();
+        let mut surviving = 1.0;
+        for (bucket, (ended, censored)) in self.counts.iter().zip(censored.counts).enumerate() {
+            if *ended > 0 {
+                surviving *= 1.0 - *ended as f64 / at_risk as f64;
+                // The product of many fractions is not exact.
+                if surviving <= 1.0 - quantile + 1e-9 {
+                    return Some(BUCKETS.middle(bucket));
+                }
+            }
+            at_risk -= ended + censored;
+        }
+        None
+    }
+
     /// Returns the count, the median, and the 90th and 99th percentiles; `None` if there are no
     /// calls.
     #[must_use]
@@ -108,4 +134,54 @@ pub trait LatencyQuantiles: Send + Sync {
     /// Returns the duration that the fraction `quantile` (from 0 to 1) of the latest calls did not
     /// exceed; `None` if it is not known.
     fn quantile(&self, quantile: f64) -> Option<Duration>;
+}
+
+#[cfg(test)]
+#[cfg(not(mainstay_loom))]
+mod tests {
+    use super::*;
+
+    /// A histogram of calls of so many milliseconds.
+    fn histogram(millis: impl IntoIterator<Item = u64>) -> LatencyHistogram {
+        let mut counts = [0; BUCKETS.len()];
+        for millis in millis {
+            counts[BUCKETS.of(Duration::from_millis(millis))] += 1;
+        }
+        LatencyHistogram::new(counts)
+    }
+
+    #[test]
+    fn censored_durations_raise_the_quantile_instead_of_lowering_it() {
+        let bucket = |millis| BUCKETS.middle(BUCKETS.of(Duration::from_millis(millis)));
+        let none = || histogram([]);
+        //     measured, censored, quantile, expected
+        let table = [
+            // Without censored durations, it is the plain quantile.
+            (histogram(1..=100), none(), 0.95, Some(bucket(95))),
+            (histogram(1..=100), none(), 0.5, Some(bucket(50))),
+            (none(), none(), 0.95, None),
+            // Nothing is known above what was measured.
+            (none(), histogram([10; 100]), 0.95, None),
+            (histogram([10; 90]), histogram([20; 10]), 0.95, None),
+            (histogram([10; 96]), histogram([20; 4]), 0.95, Some(bucket(10))),
+            // Half of the calls were cut off at 10 ms; of the others, all that took longer than
+            // that took 50 ms.
+            (
+                histogram([vec![5; 40], vec![50; 10]].concat()),
+                histogram([10; 50]),
+                0.95,
+                Some(bucket(50)),
+            ),
+            // Ignoring the ones that were cut off, the quantile would be 5 ms.
+            (
+                histogram([vec![5; 96], vec![50; 4]].concat()),
+                histogram([10; 50]),
+                0.95,
+                Some(bucket(50)),
+            ),
+        ];
+        for (i, (measured, censored, quantile, expected)) in table.into_iter().enumerate() {
+            assert_eq!(measured.quantile_with_censored(&censored, quantile), expected, "row {i}");
+        }
+    }
 }

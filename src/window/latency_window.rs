@@ -16,7 +16,7 @@ use std::time::Duration;
 ///
 /// Ordering: relaxed throughout. The cells are independent of each other.
 #[derive(Debug)]
-pub(super) struct LatencyWindow {
+pub(crate) struct LatencyWindow {
     pace: Pace,
     /// The number of laps skipped by resets, plus the first round.
     skipped: AtomicU64,
@@ -43,7 +43,7 @@ const QUARTERS: u64 = 1;
 const LATE: RangeInclusive<i32> = -(QUARTERS as i32)..=0;
 
 impl LatencyWindow {
-    pub(super) fn over_time(span: Duration) -> Self {
+    pub(crate) fn over_time(span: Duration) -> Self {
         Self::new(Pace::Time { quarter: nanos(span).div_ceil(QUARTERS).max(1) })
     }
 
@@ -67,7 +67,7 @@ impl LatencyWindow {
         passed + self.skipped.load(Relaxed)
     }
 
-    pub(super) fn record(&self, now: Instant, elapsed: Duration) {
+    pub(crate) fn record(&self, now: Instant, elapsed: Duration) {
         if let Pace::Calls { recorded, .. } = &self.pace {
             recorded.fetch_add(1, Relaxed);
         }
@@ -95,7 +95,7 @@ impl LatencyWindow {
         self.skipped.fetch_add(QUARTERS, Relaxed);
     }
 
-    pub(super) fn histogram(&self, now: Instant) -> LatencyHistogram {
+    pub(crate) fn histogram(&self, now: Instant) -> LatencyHistogram {
         let lap = self.lap(now);
         let mut counts = [0; BUCKETS.len()];
         for back in 0..QUARTERS {

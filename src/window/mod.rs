@@ -71,7 +71,7 @@ pub use sample::{Sample, WindowCounts, WindowGeneration};
 use crate::error::ConfigError;
 use crate::time::Instant;
 use count_window::CountWindow;
-use latency_window::LatencyWindow;
+pub(crate) use latency_window::LatencyWindow;
 use sparse_window::SparseWindow;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
@@ -106,6 +106,13 @@ impl Window {
     pub const MIN_BUCKET: Duration = Duration::from_millis(1);
 
     /// Creates a window over the last `calls` calls.
+    ///
+    /// ```
+    /// # use mainstay::Window;
+    /// let window = Window::count_window(100)?;
+    /// assert_eq!(window.calls(), Some(100));
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -168,6 +175,15 @@ impl Window {
 
     /// Records a call that ended at `now`. Returns `false`, and changes no count, if the window is
     /// in another generation.
+    ///
+    /// ```
+    /// # use mainstay::{Clock, Sample, Window, WindowGeneration};
+    /// # let now = Clock::system().now();
+    /// let window = Window::count_window(100)?;
+    /// window.record(WindowGeneration::FIRST, now, Sample::FAILED);
+    /// assert_eq!(window.counts(now).failed, 1);
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[inline]
     pub fn record(&self, generation: WindowGeneration, now: Instant, sample: Sample) -> bool {
         match &self.kind {
@@ -216,12 +232,31 @@ impl Window {
     }
 
     /// Returns the histogram of call durations at `now`; `None` if the window has none.
+    ///
+    /// ```
+    /// # use mainstay::{Clock, Sample, Window, WindowGeneration};
+    /// # let now = Clock::system().now();
+    /// # use std::time::Duration;
+    /// let window = Window::count_window(100)?.with_latency();
+    /// window.record_latency(now, Duration::from_millis(20));
+    /// assert_eq!(window.latency(now).map(|latencies| latencies.count()), Some(1));
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn latency(&self, now: Instant) -> Option<LatencyHistogram> {
         self.latencies.as_ref().map(|latencies| latencies.histogram(now))
     }
 
     /// Returns the counts at `now`.
+    ///
+    /// ```
+    /// # use mainstay::{Clock, Sample, Window, WindowGeneration};
+    /// # let now = Clock::system().now();
+    /// let window = Window::count_window(100)?;
+    /// window.record(WindowGeneration::FIRST, now, Sample::SLOW);
+    /// assert_eq!((window.counts(now).total, window.counts(now).slow), (1, 1));
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn counts(&self, now: Instant) -> WindowCounts {
         match &self.kind {

@@ -97,3 +97,24 @@ impl fmt::Debug for WindowGeneration {
         write!(f, "WindowGeneration({})", self.0)
     }
 }
+
+#[cfg(test)]
+#[cfg(not(mainstay_loom))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_shares_of_the_total() {
+        let counts = WindowCounts { total: 8, failed: 2, slow: 6 };
+        assert_eq!((counts.failure_rate(), counts.slow_rate()), (0.25, 0.75));
+        let all = WindowCounts { total: 8, failed: 8, slow: 8 };
+        assert_eq!((all.failure_rate(), all.slow_rate()), (1.0, 1.0));
+        let empty = WindowCounts::default();
+        assert_eq!((empty.failure_rate(), empty.slow_rate()), (0.0, 0.0));
+    }
+
+    #[test]
+    fn debug_of_a_generation_shows_its_number() {
+        assert_eq!(format!("{:?}", WindowGeneration::FIRST.next()), "WindowGeneration(2)");
+    }
+}

@@ -145,6 +145,18 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[test]
+    fn a_window_of_successes_never_allocates_its_slots() {
+        let window = SparseWindow::new(3);
+        for _ in 0..10 {
+            assert!(window.record(WindowGeneration::FIRST, Sample::SUCCESS));
+        }
+        assert!(window.full.get().is_none());
+        assert_eq!(window.size(), 3);
+        window.record(WindowGeneration::FIRST, Sample::SLOW);
+        assert!(window.full.get().is_some());
+    }
+
     proptest! {
         /// A sparse window always has the counts of a count window with the same samples.
         #[test]

@@ -3,9 +3,9 @@
 use super::error::JobError;
 use super::events::PoolEvent;
 use super::panics::{Payload, drop_quietly, quietly};
-use super::queue::codel::Verdict;
 use super::shared::Shared;
 use super::stats::{Recorder, SAMPLE_INTERVAL};
+use crate::codel::Verdict;
 use crate::time::{Deadline, Instant};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -56,6 +56,14 @@ impl WorkerPoolShutdown {
     /// Sets how long to wait. By default the wait is not limited. Jobs that are still queued after
     /// `timeout` are treated as by [`cancel`](Self::cancel). Jobs that are still running continue,
     /// and their threads end after them.
+    ///
+    /// ```
+    /// # use mainstay::worker_pool::{WorkerPool, WorkerPoolShutdown};
+    /// # use std::time::Duration;
+    /// # let pool = WorkerPool::new();
+    /// let shutdown = WorkerPoolShutdown::drain().timeout(Duration::from_secs(5));
+    /// assert_eq!(pool.shutdown(shutdown).running, 0);
+    /// ```
     #[must_use]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);

@@ -1,4 +1,4 @@
-//! A configuration and scripts of calls, for the tests of the circuit breaker.
+//! A breaker configuration and scripts of calls, shared by the tests of the circuit breaker.
 
 use mainstay::backoff::{Backoff, Jitter};
 use mainstay::breaker::{CircuitBreaker, CircuitBreakerBuilder};
@@ -8,8 +8,8 @@ use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Opens for 10 s, then twice as long each time, up to 60 s. Admits two probes at a time;
-/// the outcomes of four decide.
+/// Returns a configuration that opens for 10 s, then for twice as long each time, up to 60 s. It
+/// admits two probes at a time, and four outcomes end a trial.
 pub(crate) fn builder(time: &ManualClock) -> CircuitBreakerBuilder {
     CircuitBreaker::builder()
         .clock(time.clock())

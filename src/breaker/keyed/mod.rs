@@ -84,6 +84,13 @@ struct KeyedShared<K, S> {
 
 impl<K> KeyedCircuitBreaker<K> {
     /// Creates a builder of breakers that each have the settings of `each`.
+    ///
+    /// ```
+    /// # use mainstay::{CircuitBreaker, KeyedCircuitBreaker};
+    /// let each = CircuitBreaker::builder().min_calls(10);
+    /// let hosts = KeyedCircuitBreaker::<String>::builder(each).max_keys(1_000).build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn builder(each: CircuitBreakerBuilder) -> KeyedCircuitBreakerBuilder<K> {
         KeyedCircuitBreakerBuilder::new(each)
@@ -177,6 +184,14 @@ where
 
     /// Runs `op` if the breaker of `key` admits it, and records its outcome. See
     /// [`CircuitBreaker::call`].
+    ///
+    /// ```
+    /// # use mainstay::KeyedCircuitBreaker;
+    /// let hosts = KeyedCircuitBreaker::<String>::new();
+    /// # futures::executor::block_on(async {
+    /// assert_eq!(hosts.call("a.example", || async { Ok::<_, ()>(200) }).await, Ok(200));
+    /// # });
+    /// ```
     ///
     /// # Errors
     ///

@@ -45,14 +45,20 @@ impl AdaptiveLimiterBuilder {
         }
     }
 
-    /// Sets the name that rejections and events carry. Default `adaptive_limiter`.
+    /// Sets the name that rejections and events carry. Default: `adaptive_limiter`.
+    ///
+    /// ```
+    /// # use mainstay::AdaptiveLimiter;
+    /// let built = AdaptiveLimiter::builder().name("search").build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// Sets the controller, which adjusts the limit. Default [`BaselineController`], which needs no
-    /// tuning.
+    /// Sets the controller, which adjusts the limit. Default: [`BaselineController`], which needs
+    /// no tuning.
     ///
     /// ```
     /// use mainstay::concurrency::{AdaptiveLimiter, AimdController};
@@ -70,7 +76,16 @@ impl AdaptiveLimiterBuilder {
 
     /// Sets the initial limit to one that was [learned](AdaptiveLimiter::learned) earlier.
     ///
-    /// Default none: the controller's initial limit.
+    /// Default: the controller's initial limit.
+    ///
+    /// ```
+    /// # use mainstay::AdaptiveLimiter;
+    /// let before = AdaptiveLimiter::builder().build()?;
+    /// // After a restart:
+    /// let after = AdaptiveLimiter::builder().learned(before.learned()).build()?;
+    /// assert_eq!(after.limit(), before.limit());
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     pub fn learned(mut self, learned: LearnedLimit) -> Self {
         self.learned = Some(learned);
         self
@@ -81,12 +96,29 @@ impl AdaptiveLimiterBuilder {
     /// overload.
     ///
     /// A call never waits beyond its own deadline.
+    ///
+    /// ```
+    /// # use mainstay::AdaptiveLimiter;
+    /// # use std::time::Duration;
+    /// let built = AdaptiveLimiter::builder()
+    ///     .max_wait(Duration::from_millis(50))
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     pub fn max_wait(mut self, max_wait: Duration) -> Self {
         self.max_wait = max_wait;
         self
     }
 
-    /// Sets the order in which waiting calls receive permits. Default [`QueueOrder::Fifo`].
+    /// Sets the order in which waiting calls receive permits. Default: [`QueueOrder::Fifo`].
+    ///
+    /// ```
+    /// # use mainstay::{AdaptiveLimiter, QueueOrder};
+    /// let built = AdaptiveLimiter::builder()
+    ///     .queue_order(QueueOrder::Lifo)
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     pub fn queue_order(mut self, order: QueueOrder) -> Self {
         self.queue_order = order;
         self
@@ -94,8 +126,14 @@ impl AdaptiveLimiterBuilder {
 
     /// Sets how many calls may wait, as multiples of the limit. All calls may wait up to `free`
     /// times the limit, and none beyond `full` times. In between, the share of rejected calls grows
-    /// linearly. Default 2 and 3: a short burst can wait, and the queue never holds more work than
-    /// the server completes in three latencies.
+    /// linearly. Default: 2 and 3, so that a short burst can wait and the queue never holds more
+    /// work than the server completes in three latencies.
+    ///
+    /// ```
+    /// # use mainstay::AdaptiveLimiter;
+    /// let built = AdaptiveLimiter::builder().queue_factors(1.0, 2.0).build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     pub fn queue_factors(mut self, free: f64, full: f64) -> Self {
         self.queue = (free, full);
         self
@@ -103,28 +141,61 @@ impl AdaptiveLimiterBuilder {
 
     /// Sets a function that returns true while the server is overloaded, for example while its
     /// processor is busy or its run queue is long. The function is called once per window, by the
-    /// thread that closes the window. Default none.
+    /// thread that closes the window. Default: none.
     ///
     /// [`BbrController`](crate::concurrency::BbrController) requires this function.
+    ///
+    /// ```
+    /// # use mainstay::AdaptiveLimiter;
+    /// use std::sync::atomic::{AtomicBool, Ordering};
+    ///
+    /// static CPU_IS_BUSY: AtomicBool = AtomicBool::new(false);
+    ///
+    /// let limiter = AdaptiveLimiter::builder()
+    ///     .overload_signal(|| CPU_IS_BUSY.load(Ordering::Relaxed))
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     pub fn overload_signal(mut self, signal: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         self.overload_signal = Some(PlainArc::new(signal));
         self
     }
 
-    /// Sets the source of randomness for rejections from the queue. Default [`Random::system`].
+    /// Sets the source of randomness for rejections from the queue. Default: [`Random::system`].
+    ///
+    /// ```
+    /// # use mainstay::{AdaptiveLimiter, Random};
+    /// let built = AdaptiveLimiter::builder().random(Random::seeded(1)).build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     pub fn random(mut self, random: Random) -> Self {
         self.random = random;
         self
     }
 
-    /// Sets the clock. Default the system clock.
+    /// Sets the clock. Default: the system clock.
+    ///
+    /// ```
+    /// # use mainstay::{AdaptiveLimiter, ManualClock};
+    /// let time = ManualClock::new();
+    /// let built = AdaptiveLimiter::builder().clock(time.clock()).build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
     /// Sets the observer of rejections (events of kind `rejected`, with `reason` and `limit`) and
-    /// of new limits (`limit_changed`, with `from`, `limit` and `reason`). Default none.
+    /// of new limits (`limit_changed`, with `from`, `limit` and `reason`). Default: none.
+    ///
+    /// ```
+    /// # use mainstay::{AdaptiveLimiter, Event};
+    /// let built = AdaptiveLimiter::builder()
+    ///     .observer(|event: &Event<'_>| eprintln!("{event}"))
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.observer = Some(PlainArc::new(observer));
         self

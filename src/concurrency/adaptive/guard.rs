@@ -7,6 +7,7 @@ use crate::error::{Error, Rejection};
 use crate::outcome::{Classify, Outcome};
 use crate::policy::{Admission, Context, Facts, Guard, OwnedGuard, Policy, kind};
 use crate::time::Instant;
+use std::time::Duration;
 
 /// The default classifier of an adaptive limiter: it records a success as a success and a timeout
 /// as an overload, and ignores every other result.
@@ -19,7 +20,7 @@ pub struct OverloadOnTimeout;
 
 impl<T, E> Classify<T, E> for OverloadOnTimeout {
     #[inline]
-    fn classify(&self, result: &Result<T, Error<E>>, _: Option<std::time::Duration>) -> Outcome {
+    fn classify(&self, result: &Result<T, Error<E>>, _: Option<Duration>) -> Outcome {
         match result {
             Ok(_) => Outcome::Success,
             Err(Error::Timeout(_)) => Outcome::Failure,
@@ -93,7 +94,15 @@ impl<C: Send + Sync> Policy for ClassifiedAdaptiveLimiter<C> {
 
     fn facts(&self) -> Facts {
         let identity = std::ptr::from_ref(self.limiter.shared()).addr();
-        Facts::new(POLICY, self.limiter.name()).records_outcomes().identity(identity)
+        let facts = Facts::new(POLICY, self.limiter.name())
+            .records_outcomes()
+            .limits_concurrency()
+            .adapts_limit()
+            .identity(identity);
+        match self.limiter.shared().settings.max_wait {
+            Duration::ZERO => facts,
+            max_wait => facts.max_queue_wait(max_wait),
+        }
     }
 }
 

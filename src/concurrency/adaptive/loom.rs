@@ -1,4 +1,5 @@
-//! Models of the adaptive limiter: limit updates against admission, release against cancellation.
+//! Loom models of the adaptive limiter: limit updates during admission, releases during
+//! cancellation.
 
 use super::shared::CallEnd;
 use super::{AdaptiveLimiter, AdaptiveLimiterPermit};
@@ -55,9 +56,9 @@ impl InFlight {
     }
 }
 
-/// A window closes and the limit grows while another call asks for admission.
+/// A window closes and the limit grows while another call requests admission.
 #[test]
-fn a_growing_limit_against_admission() {
+fn a_limit_that_grows_during_an_admission_is_not_exceeded() {
     loom::model(|| {
         let time = ManualClock::new();
         let limiter = limiter(1.0, 2.0, &time);
@@ -81,9 +82,9 @@ fn a_growing_limit_against_admission() {
 }
 
 /// A window closes and the limit shrinks. The calls in flight never exceed the old limit. Once the
-/// new limit is in force, new calls do not exceed it either.
+/// new limit applies, new calls do not exceed it either.
 #[test]
-fn a_shrinking_limit_against_admission() {
+fn a_limit_that_shrinks_during_an_admission_is_not_exceeded() {
     loom::model(|| {
         let time = ManualClock::new();
         let limiter = limiter(2.0, 1.0, &time);
@@ -110,7 +111,7 @@ fn a_shrinking_limit_against_admission() {
 }
 
 #[test]
-fn a_release_against_a_cancelled_wait() {
+fn a_release_during_a_cancelled_wait_loses_no_permit() {
     loom::model(|| {
         let time = ManualClock::new();
         let limiter = limiter(1.0, 1.0, &time);
@@ -132,7 +133,7 @@ fn a_release_against_a_cancelled_wait() {
 
 /// The last decision of a replaced controller does not overwrite the limit of the new controller.
 #[test]
-fn a_replacement_against_a_closing_window() {
+fn a_replaced_controller_does_not_overwrite_the_limit_of_the_new_one() {
     loom::model(|| {
         let time = ManualClock::new();
         let limiter = limiter(2.0, 3.0, &time);

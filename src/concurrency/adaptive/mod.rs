@@ -166,6 +166,15 @@ impl AdaptiveLimiter {
 
     /// Waits for a permit, blocking the thread for at most `timeout`.
     ///
+    /// ```
+    /// # use mainstay::AdaptiveLimiter;
+    /// # use std::{sync::Arc, time::Duration};
+    /// let limiter = AdaptiveLimiter::builder().build()?;
+    /// let permit = limiter.acquire_blocking_timeout(Duration::from_millis(50))?;
+    /// permit.success();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// The same as for [`acquire_timeout`](Self::acquire_timeout).
@@ -213,6 +222,18 @@ impl AdaptiveLimiter {
 
     /// Waits for a permit that keeps the limiter alive, for at most `timeout`.
     ///
+    /// ```
+    /// # use mainstay::AdaptiveLimiter;
+    /// # use std::{sync::Arc, time::Duration};
+    /// let limiter = AdaptiveLimiter::builder().build()?;
+    /// # futures::executor::block_on(async {
+    /// let permit = limiter.acquire_owned_timeout(Duration::from_millis(50)).await?;
+    /// permit.success();
+    /// # Ok::<(), mainstay::Rejection>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// The same as for [`acquire_timeout`](Self::acquire_timeout).
@@ -228,6 +249,16 @@ impl AdaptiveLimiter {
     /// Runs `op` if the limit allows it, waiting for up to
     /// [`max_wait`](AdaptiveLimiterBuilder::max_wait). Only successes are recorded; to record
     /// overload, [classify](Self::classified_by) results in a pipeline, or use a permit.
+    ///
+    /// ```
+    /// # use mainstay::AdaptiveLimiter;
+    /// # use std::{sync::Arc, time::Duration};
+    /// let limiter = AdaptiveLimiter::builder().build()?;
+    /// # futures::executor::block_on(async {
+    /// assert_eq!(limiter.call(|| async { Ok::<_, ()>(200) }).await, Ok(200));
+    /// # });
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -251,6 +282,14 @@ impl AdaptiveLimiter {
     }
 
     /// Runs `op` on this thread if the limit allows it. See [`call`](Self::call).
+    ///
+    /// ```
+    /// # use mainstay::AdaptiveLimiter;
+    /// # use std::{sync::Arc, time::Duration};
+    /// let limiter = AdaptiveLimiter::builder().build()?;
+    /// assert_eq!(limiter.call_blocking(|| Ok::<_, ()>(200)), Ok(200));
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     ///
     /// # Errors
     ///

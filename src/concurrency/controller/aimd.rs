@@ -33,7 +33,13 @@ impl AimdController {
 
     bounds_setters!();
 
-    /// Sets the factor of a decrease, above 0 and below 1. Default 0.9.
+    /// Sets the factor of a decrease, above 0 and below 1. Default: 0.9.
+    ///
+    /// ```
+    /// use mainstay::concurrency::AimdController;
+    ///
+    /// let controller = AimdController::new().decrease_factor(0.8);
+    /// ```
     #[must_use]
     pub const fn decrease_factor(mut self, factor: f64) -> Self {
         self.decrease = factor;
@@ -42,6 +48,13 @@ impl AimdController {
 
     /// Sets the p90 from which a window counts as dropped even if its calls succeeded. Default
     /// none.
+    ///
+    /// ```
+    /// use mainstay::concurrency::AimdController;
+    /// # use std::time::Duration;
+    ///
+    /// let controller = AimdController::new().latency_timeout(Duration::from_secs(1));
+    /// ```
     #[must_use]
     pub const fn latency_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);

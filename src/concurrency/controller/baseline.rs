@@ -163,9 +163,16 @@ impl BaselineController {
 
     bounds_setters!();
 
-    /// Sets the p90 from which the server is unhealthy, regardless of the baseline. Default none.
+    /// Sets the p90 from which the server is unhealthy, regardless of the baseline. Default: none.
     ///
     /// Set it if there is a latency that no healthy call exceeds.
+    ///
+    /// ```
+    /// use mainstay::concurrency::BaselineController;
+    /// # use std::time::Duration;
+    ///
+    /// let controller = BaselineController::new().max_healthy_latency(Duration::from_millis(300));
+    /// ```
     #[must_use]
     pub const fn max_healthy_latency(mut self, latency: Duration) -> Self {
         self.max_healthy_latency = Some(latency);
@@ -173,15 +180,25 @@ impl BaselineController {
     }
 
     /// Sets the minimum limit of a probe, which is independent of [`min_limit`](Self::min_limit).
-    /// Default 3: with fewer calls a window would take long.
+    /// Default: 3, because with fewer calls a window would take long.
+    ///
+    /// ```
+    /// # use mainstay::concurrency::BaselineController;
+    /// let controller = BaselineController::new().probe_limit(5.0);
+    /// ```
     #[must_use]
     pub const fn probe_limit(mut self, limit: f64) -> Self {
         self.probe_limit = limit;
         self
     }
 
-    /// Sets the cap of the limit, as a multiple of the peak number of calls in flight. Default 5:
+    /// Sets the cap of the limit, as a multiple of the peak number of calls in flight. Default: 5,
     /// high enough for a burst, and low enough to limit the first overload.
+    ///
+    /// ```
+    /// # use mainstay::concurrency::BaselineController;
+    /// let controller = BaselineController::new().headroom_factor(3.0);
+    /// ```
     #[must_use]
     pub const fn headroom_factor(mut self, factor: f64) -> Self {
         self.headroom = factor;
@@ -190,6 +207,12 @@ impl BaselineController {
 
     /// Sets the source of the jitter between probes, which keeps many clients of one server from
     /// probing together.
+    ///
+    /// ```
+    /// use mainstay::concurrency::BaselineController;
+    /// # use mainstay::Random;
+    /// let controller = BaselineController::new().random(Random::seeded(1));
+    /// ```
     #[must_use]
     pub fn random(mut self, random: Random) -> Self {
         self.random = random;

@@ -42,7 +42,14 @@ impl BbrController {
 
     bounds_setters!();
 
-    /// Sets how long load is still shed after the signal has ended. Default one second.
+    /// Sets how long load is still shed after the signal has ended. Default: one second.
+    ///
+    /// ```
+    /// use mainstay::concurrency::BbrController;
+    /// # use std::time::Duration;
+    ///
+    /// let controller = BbrController::new().cool_down_duration(Duration::from_secs(2));
+    /// ```
     #[must_use]
     pub const fn cool_down_duration(mut self, duration: Duration) -> Self {
         self.cool_down = duration;

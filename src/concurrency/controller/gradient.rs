@@ -46,14 +46,26 @@ impl Gradient2Controller {
     bounds_setters!();
 
     /// Sets the factor, 1 to 10, by which the latency may exceed the long-term latency before the
-    /// limit falls. Default 1.5.
+    /// limit falls. Default: 1.5.
+    ///
+    /// ```
+    /// use mainstay::concurrency::Gradient2Controller;
+    ///
+    /// let controller = Gradient2Controller::new().tolerance(2.0);
+    /// ```
     #[must_use]
     pub const fn tolerance(mut self, tolerance: f64) -> Self {
         self.tolerance = tolerance;
         self
     }
 
-    /// Sets the number of calls that may queue in the server. Default 4.
+    /// Sets the number of calls that may queue in the server. Default: 4.
+    ///
+    /// ```
+    /// use mainstay::concurrency::Gradient2Controller;
+    ///
+    /// let controller = Gradient2Controller::new().queue(8.0);
+    /// ```
     #[must_use]
     pub const fn queue(mut self, calls: f64) -> Self {
         self.queue = calls;

@@ -325,7 +325,7 @@ impl Bounds {
 /// Defines the setters for [`Bounds`], which every controller has.
 macro_rules! bounds_setters {
     () => {
-        /// Sets the initial limit. Default 20 (for BBR 200): small enough for a server that has
+        /// Sets the initial limit. Default: 20 (for BBR 200), small enough for a server that has
         /// just started.
         #[must_use]
         pub const fn initial_limit(mut self, limit: f64) -> Self {
@@ -334,15 +334,15 @@ macro_rules! bounds_setters {
             self
         }
 
-        /// Sets the minimum limit. Default 1: the limit can recover only if calls are admitted.
-        /// Below one, one call runs at a time, with a pause after each.
+        /// Sets the minimum limit. Default: 1, because the limit can recover only if calls are
+        /// admitted. Below one, one call runs at a time, with a pause after each.
         #[must_use]
         pub const fn min_limit(mut self, limit: f64) -> Self {
             self.bounds.min = limit;
             self
         }
 
-        /// Sets the maximum limit. Default 200 calls, which most servers can hold in memory.
+        /// Sets the maximum limit. Default: 200 calls, which most servers can hold in memory.
         #[must_use]
         pub const fn max_limit(mut self, limit: f64) -> Self {
             self.bounds.max = limit;

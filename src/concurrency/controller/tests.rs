@@ -7,7 +7,7 @@ const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// Returns a window of one second with a mean latency of `latency`, in which the limit was used up.
+/// Returns a window of one second with a mean latency of `latency`, in which the limit was reached.
 fn window(latency: Duration, limit: f64) -> LimitWindow {
     LimitWindow {
         duration: Duration::from_secs(1),
@@ -137,7 +137,7 @@ fn vegas_keeps_a_short_queue() {
     assert!((2.0..=10.0).contains(&queue), "a queue of {queue}");
 }
 
-/// tower-resilience never measures the smallest latency again, and halves the limit at every
+/// tower-resilience never measures the minimum latency again, and halves the limit at every
 /// failure.
 #[test]
 fn vegas_measures_its_baseline_again_and_steps_down_once_per_window() {
@@ -237,7 +237,7 @@ fn each_window_without_a_success_lowers_the_limit_once() {
 /// Netflix#137: when every call took as long as the client's timeout, the constant latency counted
 /// as healthy.
 #[test]
-fn stable_timeouts_are_unhealthy() {
+fn a_constant_latency_of_all_calls_at_the_timeout_is_unhealthy() {
     let mut controller = settled();
     let before = controller.limit();
     let constant = |limit: f64| LimitWindow {
@@ -347,7 +347,7 @@ fn a_limit_that_is_not_used_up_does_not_grow() {
 }
 
 #[test]
-fn the_limit_is_capped_at_five_times_the_calls_under_way() {
+fn the_limit_is_capped_at_five_times_the_calls_in_flight() {
     let mut controller = settled();
     let update = feed(&mut controller, 200, |_| LimitWindow { peak_in_flight: 2, ..idle(ms(50)) });
     assert_eq!(update.limit, 10.0);
@@ -389,13 +389,67 @@ fn an_adopted_limit_is_clamped() {
     }
 }
 
+#[test]
+fn the_figures_of_a_window_follow_from_its_counts() {
+    let window = LimitWindow {
+        duration: Duration::from_secs(2),
+        succeeded: 300,
+        dropped: 100,
+        mean: ms(20),
+        ..LimitWindow::default()
+    };
+    assert_eq!((window.calls(), window.drop_rate()), (400, 0.25));
+    assert_eq!((window.throughput(), window.mean_in_flight()), (150.0, 3.0));
+    let empty = LimitWindow::default();
+    assert_eq!((empty.drop_rate(), empty.throughput(), empty.mean_in_flight()), (0.0, 0.0, 0.0));
+}
+
+#[test]
+fn a_window_saturates_a_limit_if_calls_waited_or_nine_tenths_were_in_flight() {
+    for (rejected, peak_in_flight, limit, saturates) in [
+        (0, 17, 20.0, false),
+        (0, 18, 20.0, true),
+        (1, 0, 20.0, true),
+        (0, 0, 0.25, false),
+        (0, 1, 0.25, true),
+    ] {
+        let window = LimitWindow { rejected, peak_in_flight, ..LimitWindow::default() };
+        assert_eq!(window.saturates(limit), saturates, "{rejected} {peak_in_flight} {limit}");
+    }
+}
+
+#[test]
+fn a_controller_of_the_user_has_the_documented_defaults_boxed_or_not() {
+    struct Fixed;
+    impl LimitController for Fixed {
+        fn limit(&self) -> f64 {
+            8.0
+        }
+
+        fn update(&mut self, _: &LimitWindow) -> LimitUpdate {
+            LimitUpdate { limit: 8.0, reason: LimitReason::Steady }
+        }
+    }
+
+    fn check(mut controller: impl LimitController) {
+        let rule = WindowRule { min_duration: ms(1000), min_calls: 50, min_latencies: 2 };
+        assert_eq!(controller.window_rule(), rule);
+        controller.adopt(LearnedLimit { limit: 99.0, baseline: None });
+        assert_eq!(controller.learned(), LearnedLimit { limit: 8.0, baseline: None });
+        assert_eq!(controller.validate(), Ok(()));
+    }
+    check(Fixed);
+    check(Box::new(Fixed));
+    assert_eq!(LimitReason::SlowStart.to_string(), "slow_start");
+}
+
 mod properties {
     use super::*;
     use proptest::prelude::*;
 
     fn any_window() -> impl Strategy<Value = LimitWindow> {
-        let figures = (0_u64..1000, 0_u64..1000, 0_u64..100, 0_u32..300);
-        (figures, 0_u64..10_000_000, 1_u64..4, any::<bool>()).prop_map(
+        let counts = (0_u64..1000, 0_u64..1000, 0_u64..100, 0_u32..300);
+        (counts, 0_u64..10_000_000, 1_u64..4, any::<bool>()).prop_map(
             |((succeeded, dropped, rejected, peak_in_flight), micros, spread, overloaded)| {
                 let p50 = Duration::from_micros(if succeeded == 0 { 0 } else { micros });
                 LimitWindow {

@@ -41,6 +41,13 @@ impl VegasController {
     bounds_setters!();
 
     /// Sets the source of the jitter between measurements of the baseline.
+    ///
+    /// ```
+    /// use mainstay::concurrency::VegasController;
+    /// # use mainstay::Random;
+    ///
+    /// let controller = VegasController::new().random(Random::seeded(1));
+    /// ```
     #[must_use]
     pub fn random(mut self, random: Random) -> Self {
         self.random = random;

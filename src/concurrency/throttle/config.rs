@@ -43,60 +43,123 @@ impl ThrottleBuilder {
         }
     }
 
-    /// Sets the name that rejections and events carry. Default `throttle`.
+    /// Sets the name that rejections and events carry. Default: `throttle`.
+    ///
+    /// ```
+    /// # use mainstay::Throttle;
+    /// let built = Throttle::builder().name("search").build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
     /// Sets how many calls are admitted for each call that the dependency accepts, from 1 to 100.
-    /// Default 2: a dependency that accepts at least half of the calls is not throttled. The
-    /// throttle detects a recovery quickly, at the cost of one wasted call per accepted call.
+    /// Default: 2, so that a dependency that accepts at least half of the calls is not throttled.
+    /// The throttle detects a recovery quickly, at the cost of one wasted call per accepted call.
+    ///
+    /// ```
+    /// # use mainstay::Throttle;
+    /// let built = Throttle::builder().accept_multiplier(1.5).build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     pub const fn accept_multiplier(mut self, multiplier: f64) -> Self {
         self.strictness.multiplier = multiplier;
         self
     }
 
-    /// Sets the largest share of calls that is rejected, above 0 and at most 1. Default 0.9: one
-    /// call in ten tests whether the dependency has recovered.
+    /// Sets the largest share of calls that is rejected, above 0 and at most 1. Default: 0.9, so
+    /// that one call in ten tests whether the dependency has recovered.
+    ///
+    /// ```
+    /// # use mainstay::Throttle;
+    /// let built = Throttle::builder().max_rejection_rate(0.95).build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     pub const fn max_rejection_rate(mut self, rate: f64) -> Self {
         self.strictness.max_rate = rate;
         self
     }
 
-    /// Sets how many calls the window must hold before any is rejected. Default 10.
+    /// Sets how many calls the window must hold before any is rejected. Default: 10.
+    ///
+    /// ```
+    /// # use mainstay::Throttle;
+    /// let built = Throttle::builder().min_calls(50).build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     pub const fn min_calls(mut self, calls: u64) -> Self {
         self.strictness.min_calls = calls;
         self
     }
 
-    /// Sets how far back calls count, from 40 ms to a day. Default two minutes.
+    /// Sets how far back calls count, from 40 ms to a day. Default: two minutes.
+    ///
+    /// ```
+    /// # use mainstay::Throttle;
+    /// # use std::time::Duration;
+    /// let built = Throttle::builder()
+    ///     .window_duration(Duration::from_secs(30))
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     pub const fn window_duration(mut self, window: Duration) -> Self {
         self.window = window;
         self
     }
 
     /// Sets the interval at which one call is admitted at any rejection rate, from 1 ms to a day.
-    /// Default one second: with little traffic, one call in ten can be a long wait.
+    /// Default: one second, because with little traffic, one call in ten can be a long wait.
+    ///
+    /// ```
+    /// # use mainstay::Throttle;
+    /// # use std::time::Duration;
+    /// let built = Throttle::builder()
+    ///     .probe_interval(Duration::from_millis(250))
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     pub const fn probe_interval(mut self, interval: Duration) -> Self {
         self.probe_interval = interval;
         self
     }
 
-    /// Sets the clock. Default the system clock.
+    /// Sets the clock. Default: the system clock.
+    ///
+    /// ```
+    /// # use mainstay::{ManualClock, Throttle};
+    /// let time = ManualClock::new();
+    /// let built = Throttle::builder().clock(time.clock()).build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Sets the source of randomness. Default the system's.
+    /// Sets the source of randomness. Default: the system's.
+    ///
+    /// ```
+    /// # use mainstay::{Random, Throttle};
+    /// let built = Throttle::builder().random(Random::seeded(1)).build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     pub fn random(mut self, random: Random) -> Self {
         self.random = random;
         self
     }
 
     /// Sets the observer of rejections: events of kind `rejected`, with `rejection_percent`.
-    /// Default none.
+    /// Default: none.
+    ///
+    /// ```
+    /// # use mainstay::{Event, Throttle};
+    /// let built = Throttle::builder()
+    ///     .observer(|event: &Event<'_>| eprintln!("{event}"))
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.observer = Some(PlainArc::new(observer));
         self

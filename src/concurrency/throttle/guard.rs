@@ -62,7 +62,7 @@ impl<C: Send + Sync> Policy for ClassifiedThrottle<C> {
 
     fn facts(&self) -> Facts {
         let identity = std::ptr::from_ref(self.throttle.shared()).addr();
-        Facts::new(POLICY, self.throttle.name()).records_outcomes().identity(identity)
+        Facts::new(POLICY, self.throttle.name()).records_outcomes().limits_load().identity(identity)
     }
 }
 

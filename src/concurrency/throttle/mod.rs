@@ -117,6 +117,15 @@ impl Throttle {
 
     /// Runs `op` unless the throttle rejects the call. Every error of `op` counts as not accepted.
     ///
+    /// ```
+    /// # use mainstay::Throttle;
+    /// let throttle = Throttle::builder().build()?;
+    /// # futures::executor::block_on(async {
+    /// assert_eq!(throttle.call(|| async { Ok::<_, ()>(200) }).await, Ok(200));
+    /// # });
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// Returns the error of `op`, or the rejection.
@@ -136,6 +145,13 @@ impl Throttle {
     }
 
     /// Runs the closure `op` unless the throttle rejects the call; see [`call`](Self::call).
+    ///
+    /// ```
+    /// # use mainstay::Throttle;
+    /// let throttle = Throttle::builder().build()?;
+    /// assert_eq!(throttle.call_blocking(|| Ok::<_, ()>(200)), Ok(200));
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! Models of the map. Keys and states are plain numbers, so that only the locks and the count take
-//! part.
+//! Loom models of the map. Keys and states are plain numbers, so that only the locks and the count
+//! are modelled.
 
 use crate::keyed::{Full, KeyOverflowRule, KeyState, KeyedConfig, Map, Retention};
 use crate::time::Instant;
@@ -7,7 +7,7 @@ use loom::sync::Arc;
 use loom::thread;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 
-/// Counts its reads. Its retention never changes.
+/// A state that counts its reads and has a constant retention.
 #[derive(Debug)]
 struct Reads(u32, Retention);
 
@@ -19,7 +19,7 @@ impl KeyState for Reads {
     }
 }
 
-/// Without random keys: loom must be able to repeat a run.
+/// A hasher without random keys, because loom repeats each run.
 type Hasher = BuildHasherDefault<DefaultHasher>;
 type Counted = Map<u8, Reads, Hasher>;
 
@@ -49,29 +49,29 @@ fn spawn<R: 'static>(
     thread::spawn(move || act(&map))
 }
 
-/// Both read the same state.
+/// Both threads read the same state.
 #[test]
 fn two_threads_insert_one_key() {
     loom::model(|| {
         let map = map(2, 1, KeyOverflowRule::Reject);
         let other = spawn(&map, |map| read(map, 1, Retention::Required).unwrap());
-        let here = read(&map, 1, Retention::Required).unwrap();
-        let there = other.join().unwrap();
-        assert_eq!(here + there, 1 + 2, "each thread read a state of its own");
+        let this_thread = read(&map, 1, Retention::Required).unwrap();
+        let other_thread = other.join().unwrap();
+        assert_eq!(this_thread + other_thread, 1 + 2, "each thread read a state of its own");
         assert_eq!((map.len(), map.len_and_capacity().0), (1, 1));
     });
 }
 
-/// In different shards, or in one.
+/// The keys are in one shard, or in two.
 #[test]
 fn two_new_keys_compete_for_one_slot() {
     for shards in [1, 2] {
         loom::model(move || {
             let map = map(1, shards, KeyOverflowRule::EvictLeastRecentlyUsed);
             let other = spawn(&map, |map| read(map, 1, Retention::Required).is_ok());
-            let here = read(&map, 2, Retention::Required).is_ok();
-            let there = other.join().unwrap();
-            assert!(here != there);
+            let this_thread = read(&map, 2, Retention::Required).is_ok();
+            let other_thread = other.join().unwrap();
+            assert!(this_thread != other_thread);
             assert_eq!((map.len(), map.len_and_capacity().0), (1, 1));
         });
     }
@@ -83,11 +83,11 @@ fn a_key_is_looked_up_while_it_is_evicted() {
         let map = map(1, 1, KeyOverflowRule::EvictLeastRecentlyUsed);
         assert_eq!(read(&map, 1, Retention::Evictable), Ok(1));
         let other = spawn(&map, |map| read(map, 2, Retention::Evictable));
-        let here = map.get(&1, |reads| {
+        let this_thread = map.get(&1, |reads| {
             reads.0 += 1;
             reads.0
         });
-        assert!(matches!(here, None | Some(2)), "{here:?}");
+        assert!(matches!(this_thread, None | Some(2)), "{this_thread:?}");
         assert_eq!(other.join().unwrap(), Ok(1));
         assert_eq!(map.get(&1, |_| ()), None);
         assert_eq!((map.len(), map.len_and_capacity().0, map.evicted()), (1, 1, 1));
@@ -101,14 +101,14 @@ fn two_keys_replace_a_third_and_one_of_them_is_removed() {
         let map = map(1, 1, KeyOverflowRule::Reject);
         assert_eq!(read(&map, 1, Retention::Disposable), Ok(1));
         let other = spawn(&map, |map| {
-            let there = read(map, 2, Retention::Required).is_ok();
-            (there, map.remove(&2))
+            let other_thread = read(map, 2, Retention::Required).is_ok();
+            (other_thread, map.remove(&2))
         });
-        let here = read(&map, 3, Retention::Required).is_ok();
-        let (there, removed) = other.join().unwrap();
-        assert!(here || there);
-        assert_eq!(there, removed);
-        let left = usize::from(here);
+        let this_thread = read(&map, 3, Retention::Required).is_ok();
+        let (other_thread, removed) = other.join().unwrap();
+        assert!(this_thread || other_thread);
+        assert_eq!(other_thread, removed);
+        let left = usize::from(this_thread);
         assert_eq!((map.len(), map.len_and_capacity().0), (left, left));
     });
 }

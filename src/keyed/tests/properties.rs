@@ -1,4 +1,4 @@
-//! The map against a simple model.
+//! The map compared with a simple model.
 
 use super::*;
 use crate::keyed::{Full, KeyOverflowRule, KeyState, Retention};
@@ -21,8 +21,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// The model is a map that never removes a key by itself. A key that is missing here must have
-    /// been removable.
+    /// The model is a map that never removes a key by itself. A key that is missing in the map
+    /// under test must have been removable.
     #[test]
     fn only_removable_keys_are_removed(
         steps in proptest::collection::vec(step(), 0..300),
@@ -71,14 +71,14 @@ proptest! {
             }
             let full = model.len() > bound;
             let mut evicted = 0;
-            let there: HashSet<u32> = (0..24).filter(|key| {
+            let present: HashSet<u32> = (0..24).filter(|key| {
                 // Not by `get`, which would mark the key as used.
                 let mut found = false;
                 map.for_each(|state| found |= state.key == *key);
                 found
             }).collect();
             model.retain(|key, state| {
-                if there.contains(key) {
+                if present.contains(key) {
                     return true;
                 }
                 match state.retention(at(now)) {

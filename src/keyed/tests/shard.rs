@@ -95,6 +95,33 @@ fn a_search_that_finds_only_marked_entries_takes_the_first() {
     assert_eq!(keys(&mut shard), [11, 12, 13]);
 }
 
+/// Returns the number of buckets of a shard that had `before` keys, after all but `kept` have been removed
+/// and `swept` buckets swept.
+fn buckets_after_a_sweep(before: u32, kept: u32, swept: usize) -> usize {
+    let mut shard = shard(1_000..1_000 + before, false);
+    for key in 1_000 + kept..1_000 + before {
+        shard.remove(hash(key), |known| *known == key).unwrap();
+    }
+    (0..swept).for_each(|_| shard.sweep(at(0), &mut [const { None }; 1]));
+    shard.buckets()
+}
+
+#[test]
+fn a_table_less_than_a_quarter_full_is_shrunk_to_twice_its_keys() {
+    for (before, kept, buckets) in
+        [(112, 28, 128), (112, 27, 64), (112, 20, 64), (112, 3, 8), (56, 3, 64)]
+    {
+        let after = buckets_after_a_sweep(before, kept, 128);
+        assert_eq!(after, buckets, "{kept} of {before} keys");
+    }
+}
+
+#[test]
+fn a_table_is_shrunk_once_the_hand_has_passed_its_last_bucket() {
+    assert_eq!(buckets_after_a_sweep(112, 3, 127), 128);
+    assert_eq!(buckets_after_a_sweep(112, 3, 128), 8);
+}
+
 /// Returns the key itself as its hash.
 #[derive(Default)]
 struct Identity(u64);

@@ -78,7 +78,7 @@ fn a_panic_in_user_code_leaves_the_map_usable() {
         ("drop", "an evicted key", Box::new(|| read(9, 1))),
         ("eq", "a key that is removed", Box::new(|| assert!(map.remove(&Fused(1))))),
         ("drop", "a removed key", Box::new(|| assert!(map.remove(&Fused(1))))),
-        ("drop", "one of all keys, cleared", Box::new(|| map.clear())),
+        ("drop", "a key of a cleared map", Box::new(|| map.clear())),
         ("borrow", "a key that is found", Box::new(|| wrapped.get(&7, |_| ()).unwrap())),
         (
             "make",
@@ -114,7 +114,7 @@ fn a_panic_in_user_code_leaves_the_map_usable() {
 }
 
 #[test]
-fn a_key_is_created_hashed_and_dropped_under_no_lock() {
+fn no_lock_is_held_while_a_key_is_created_hashed_or_dropped() {
     static MAP: OnceLock<Map<Checking, Until, RandomState>> = OnceLock::new();
     #[derive(PartialEq, Eq)]
     struct Checking(u32);

@@ -18,7 +18,12 @@ pub(in crate::pipeline) fn check(stack: &[Facts]) -> Vec<Lint> {
         lints.extend(position.retry_is_inside_breaker());
         lints.extend(position.timeout_is_outside_breaker());
         lints.extend(position.window_is_too_short());
+        lints.extend(position.retry_is_inside_bulkhead());
+        lints.extend(position.queue_exceeds_timeout());
+        lints.extend(position.adaptive_limit_is_nested());
         lints.extend(position.policy_is_duplicated());
+        lints.extend(position.fallback_hides_failure());
+        lints.extend(position.fallback_hides_rejection());
     }
     lints
 }
@@ -42,7 +47,9 @@ impl Position<'_> {
     }
 
     fn retry_exceeds_timeout(&self) -> Option<Lint> {
-        let outer = self.shortest_timeout_above().filter(|_| repeats(&self.policy))?;
+        // A timeout around concurrent attempts ends them all, and a hung one delays no other.
+        let is_sequential = repeats(&self.policy) && !self.policy.has_concurrent_attempts;
+        let outer = self.shortest_timeout_above().filter(|_| is_sequential)?;
         let lint = |rule| Lint::new(rule, outer).inside(self.policy);
         let Some(attempt) = max_duration(self.below) else {
             return Some(lint(LintRule::NoAttemptTimeout));
@@ -57,7 +64,12 @@ impl Position<'_> {
     }
 
     fn retry_is_nested(&self) -> Option<Lint> {
-        let outer = self.above.iter().rfind(|above| repeats(above))?;
+        let mut outer = self.above.iter().rev().filter(|above| repeats(above));
+        let nearest = outer.next()?;
+        // A hedge may be inside one retry: it guards against slowness, the retry against failure.
+        let is_hedge = |facts: &Facts| facts.has_concurrent_attempts;
+        let is_allowed = is_hedge(&self.policy) && !is_hedge(nearest);
+        let outer = if is_allowed { outer.next()? } else { nearest };
         repeats(&self.policy)
             .then(|| Lint::new(LintRule::NestedRetries, *outer).inside(self.policy))
     }
@@ -97,6 +109,26 @@ impl Position<'_> {
         Some(Lint { max_duration: Some(max_duration), ..lint })
     }
 
+    fn retry_is_inside_bulkhead(&self) -> Option<Lint> {
+        let retry = self.below.iter().find(|below| repeats(below))?;
+        // If the policy records outcomes, another rule reports it.
+        let applies = self.policy.limits_concurrency && !self.policy.records_outcomes;
+        applies.then(|| Lint::new(LintRule::RetryInsideBulkhead, self.policy).inside(*retry))
+    }
+
+    fn queue_exceeds_timeout(&self) -> Option<Lint> {
+        let (wait, outer) = (self.policy.max_queue_wait?, self.shortest_timeout_above()?);
+        let lint = Lint::new(LintRule::QueueExceedsTimeout, outer).inside(self.policy);
+        (wait >= outer.timeout?).then_some(Lint { max_duration: Some(wait), ..lint })
+    }
+
+    fn adaptive_limit_is_nested(&self) -> Option<Lint> {
+        let outer = self.above.iter().rfind(|above| above.adapts_limit)?;
+        // If both are one limiter, another rule reports it.
+        let applies = self.policy.adapts_limit && outer.identity != self.policy.identity;
+        applies.then(|| Lint::new(LintRule::NestedAdaptiveLimits, *outer).inside(self.policy))
+    }
+
     fn policy_is_duplicated(&self) -> Option<Lint> {
         let own = self.policy;
         // Other rules report two timeouts and two retries.
@@ -110,6 +142,21 @@ impl Position<'_> {
         };
         let outer = self.above.iter().rfind(is_same)?;
         Some(Lint::new(LintRule::DuplicatePolicy, *outer).inside(own))
+    }
+
+    fn fallback_hides_failure(&self) -> Option<Lint> {
+        let reads_results = self.policy.records_outcomes || repeats(&self.policy);
+        let fallback = self.below.iter().find(|below| below.replaces_errors)?;
+        reads_results
+            .then(|| Lint::new(LintRule::FallbackHidesFailure, self.policy).inside(*fallback))
+    }
+
+    fn fallback_hides_rejection(&self) -> Option<Lint> {
+        let is_limiter = |below: &&Facts| below.limits_load || below.limits_concurrency;
+        let limiter = self.below.iter().find(is_limiter)?;
+        self.policy
+            .replaces_errors
+            .then(|| Lint::new(LintRule::FallbackHidesRejection, self.policy).inside(*limiter))
     }
 
     fn shortest_timeout_above(&self) -> Option<Facts> {
@@ -129,13 +176,16 @@ fn max_duration(stack: &[Facts]) -> Option<Duration> {
     max_duration_of(outermost, max_duration(below))
 }
 
-/// Returns how long a call through `policy` may take if a call through the policies below it may take
-/// `below`.
+/// Returns how long a call through `policy` may take if a call through the policies below it may
+/// take `below`.
 fn max_duration_of(policy: &Facts, below: Option<Duration>) -> Option<Duration> {
     if let Some(timeout) = policy.timeout {
         return Some(below.map_or(timeout, |below| below.min(timeout)));
     }
     let Some(attempts) = policy.max_attempts else { return below };
+    if policy.has_concurrent_attempts {
+        return below?.checked_add(policy.max_elapsed.unwrap_or_default());
+    }
     let by_attempts = || below?.checked_mul(attempts)?.checked_add(policy.max_wait?);
     let by_elapsed = || below?.checked_add(policy.max_elapsed?);
     by_attempts().into_iter().chain(by_elapsed()).min()

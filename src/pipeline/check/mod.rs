@@ -32,22 +32,23 @@ pub struct Lint {
 pub enum LintRule {
     /// `inner-timeout-too-long`: a timeout inside a shorter one. It never takes effect.
     InnerTimeoutTooLong,
-    /// `equal-timeouts`: a timeout inside one of the same length. The outer one starts earlier, so the
-    /// inner one never takes effect, and the policies between them never see a timeout.
+    /// `equal-timeouts`: a timeout inside one of the same length. The outer one starts earlier, so
+    /// the inner one never takes effect, and the policies between them never see a timeout.
     EqualTimeouts,
     /// `attempts-exceed-timeout`: all attempts and waits together may take longer than the timeout
     /// around them. The last attempts are cut short or never made.
     AttemptsExceedTimeout,
-    /// `no-attempt-timeout`: a timeout around a retry, but none around its attempts. One attempt that
-    /// hangs uses all the time, and there is no second one.
+    /// `no-attempt-timeout`: a timeout around a retry, but none around its attempts. One attempt
+    /// that hangs uses all the time, and there is no second one.
     NoAttemptTimeout,
-    /// `nested-retries`: a retry inside a retry. Three attempts of three attempts each are nine.
+    /// `nested-retries`: a retry inside a retry or a hedge. Three attempts of three attempts each
+    /// are nine. A hedge may be inside one retry.
     NestedRetries,
     /// `retry-safety-unknown`: a retry that repeats every failure, although the operation was not
     /// declared idempotent.
     RetrySafetyUnknown,
-    /// `retry-inside-breaker`: the breaker records a call only after its last attempt. It opens late,
-    /// and cannot stop the attempts of a call that it has admitted.
+    /// `retry-inside-breaker`: the breaker records a call only after its last attempt. It opens
+    /// late, and cannot stop the attempts of a call that it has admitted.
     RetryInsideBreaker,
     /// `one-call-trips-breaker`: a retry around a breaker makes enough attempts to open it with a
     /// single call.
@@ -58,9 +59,24 @@ pub enum LintRule {
     /// `window-too-short`: a time window shorter than the calls that it counts may take. When a
     /// dependency hangs, each timeout leaves the window before the next is recorded.
     WindowTooShort,
-    /// `duplicate-policy`: one policy in two places, or two policies with the same name. Each call is
-    /// counted or charged twice, or errors do not show by which policy.
+    /// `retry-inside-bulkhead`: the bulkhead holds a permit for all attempts of a call and for the
+    /// waits between them, although only one attempt runs at a time, or none.
+    RetryInsideBulkhead,
+    /// `queue-exceeds-timeout`: a call may wait in a queue for as long as the timeout around it. A
+    /// call that was admitted late has no time left to run.
+    QueueExceedsTimeout,
+    /// `nested-adaptive-limits`: an adaptive limit inside another. Each measures what the other
+    /// causes: the wait and the rejections of the inner limit lower the outer one.
+    NestedAdaptiveLimits,
+    /// `duplicate-policy`: one policy in two places, or two policies with the same name. Each call
+    /// is counted or charged twice, or errors do not show by which policy.
     DuplicatePolicy,
+    /// `fallback-hides-failure`: a fallback for all errors below a breaker, limiter or retry that
+    /// reads the results of calls. It receives a success in place of every failure.
+    FallbackHidesFailure,
+    /// `fallback-hides-rejection`: a fallback for all errors around a limiter. An overloaded
+    /// service answers with degraded results, and its callers never learn to slow down.
+    FallbackHidesRejection,
 }
 
 impl LintRule {
@@ -78,7 +94,12 @@ impl LintRule {
             Self::OneCallTripsBreaker => "one-call-trips-breaker",
             Self::TimeoutOutsideBreaker => "timeout-outside-breaker",
             Self::WindowTooShort => "window-too-short",
+            Self::RetryInsideBulkhead => "retry-inside-bulkhead",
+            Self::QueueExceedsTimeout => "queue-exceeds-timeout",
+            Self::NestedAdaptiveLimits => "nested-adaptive-limits",
             Self::DuplicatePolicy => "duplicate-policy",
+            Self::FallbackHidesFailure => "fallback-hides-failure",
+            Self::FallbackHidesRejection => "fallback-hides-rejection",
         }
     }
 }

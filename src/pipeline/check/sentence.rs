@@ -41,6 +41,11 @@ pub(super) fn write(lint: &Lint, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             "{outer} around {inner} makes up to {} attempts: keep one of the two",
             outer.attempts() * inner.attempts(),
         ),
+        LintRule::RetrySafetyUnknown if outer.0.has_concurrent_attempts => write!(
+            f,
+            "{outer} runs the operation a second time at the same time: declare the operation \
+             idempotent, or do not hedge it",
+        ),
         LintRule::RetrySafetyUnknown => write!(
             f,
             "{outer} repeats every failure, although an attempt that failed may have done its work: \
@@ -69,6 +74,33 @@ pub(super) fn write(lint: &Lint, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             "{outer} counts calls over {}, but a call may take {max_duration}: each timeout of {inner} \
              leaves the window before the next is recorded",
             Time(outer.0.window),
+        ),
+        LintRule::FallbackHidesFailure => write!(
+            f,
+            "{outer} receives a success in place of every failure below {inner}: move {inner} above \
+             it, or restrict it to some errors",
+        ),
+        LintRule::FallbackHidesRejection => write!(
+            f,
+            "{outer} replaces the rejections of {inner}, so callers never learn to slow down: restrict \
+             it to other errors",
+        ),
+        LintRule::RetryInsideBulkhead => write!(
+            f,
+            "{outer} holds a permit for all {} attempts of {inner} and for the waits between them: \
+             move it below {inner}",
+            inner.attempts(),
+        ),
+        LintRule::QueueExceedsTimeout => write!(
+            f,
+            "a call may wait {max_duration} in the queue of {inner}, but {outer} allows {}: a call that \
+             was admitted late has no time left",
+            outer.timeout(),
+        ),
+        LintRule::NestedAdaptiveLimits => write!(
+            f,
+            "{outer} and {inner} below it both adapt their limits, and each measures what the other \
+             causes: keep one of the two",
         ),
         LintRule::DuplicatePolicy => write!(
             f,

@@ -69,6 +69,14 @@ impl<K, S> KeyedRateLimiterBuilder<K, S> {
 
     /// Sets the maximum number of keys, 1 to 1,073,741,824. Default: 100,000, which occupy a few
     /// megabytes if the keys are small.
+    ///
+    /// ```
+    /// # use mainstay::{KeyedRateLimiter, Quota};
+    /// let limiter = KeyedRateLimiter::<u64>::builder(Quota::per_second(5))
+    ///     .max_keys(10_000)
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn max_keys(mut self, keys: usize) -> Self {
         self.keys.max_keys = keys;
@@ -78,6 +86,14 @@ impl<K, S> KeyedRateLimiterBuilder<K, S> {
     /// Sets what happens to a new key at [`max_keys`](Self::max_keys). Default: the least recently
     /// used key is evicted, so that a flood of new keys does not cause all later new keys to be
     /// rejected.
+    ///
+    /// ```
+    /// # use mainstay::{KeyOverflowRule, KeyedRateLimiter, Quota};
+    /// let limiter = KeyedRateLimiter::<u64>::builder(Quota::per_second(5))
+    ///     .when_full(KeyOverflowRule::Reject)
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn when_full(mut self, rule: KeyOverflowRule) -> Self {
         self.keys.when_full = rule;
@@ -86,6 +102,14 @@ impl<K, S> KeyedRateLimiterBuilder<K, S> {
 
     /// Sets the number of shards, each of which has its own lock: a power of two, at most 4,096.
     /// Default: 16 per processor, rounded up to a power of two; fewer if `max_keys` is small.
+    ///
+    /// ```
+    /// # use mainstay::{KeyedRateLimiter, Quota};
+    /// let limiter = KeyedRateLimiter::<u64>::builder(Quota::per_second(5))
+    ///     .shards(16)
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn shards(mut self, shards: usize) -> Self {
         self.keys.shards = Some(shards);
@@ -94,6 +118,14 @@ impl<K, S> KeyedRateLimiterBuilder<K, S> {
 
     /// Sets the hasher of keys. Default: [`RandomState`], which prevents clients from choosing keys
     /// that collide. A hasher that does not use all 64 bits is accepted.
+    ///
+    /// ```
+    /// # use mainstay::{KeyedRateLimiter, Quota};
+    /// let limiter = KeyedRateLimiter::<u64>::builder(Quota::per_second(5))
+    ///     .hasher(std::hash::RandomState::new())
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn hasher<H: BuildHasher>(self, hasher: H) -> KeyedRateLimiterBuilder<K, H> {
         let Self { quota, resolve, keys, name, clock, observer } = self;
@@ -103,6 +135,14 @@ impl<K, S> KeyedRateLimiterBuilder<K, S> {
 
     /// Sets the name of the limiter, which appears in the errors and events of all keys: 1 to 128
     /// bytes without control characters. Default: `rate_limiter`.
+    ///
+    /// ```
+    /// # use mainstay::{KeyedRateLimiter, Quota};
+    /// let limiter = KeyedRateLimiter::<u64>::builder(Quota::per_second(5))
+    ///     .name("tenants")
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
@@ -110,6 +150,15 @@ impl<K, S> KeyedRateLimiterBuilder<K, S> {
     }
 
     /// Sets the clock. Default: [`Clock::system`], which works under every runtime.
+    ///
+    /// ```
+    /// # use mainstay::{KeyedRateLimiter, ManualClock, Quota};
+    /// let time = ManualClock::new();
+    /// let limiter = KeyedRateLimiter::<u64>::builder(Quota::per_second(5))
+    ///     .clock(time.clock())
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
@@ -121,6 +170,14 @@ impl<K, S> KeyedRateLimiterBuilder<K, S> {
     ///
     /// Events do not contain the key, because the number of keys is not limited and metric labels
     /// should have few values.
+    ///
+    /// ```
+    /// # use mainstay::{Event, KeyedRateLimiter, Quota};
+    /// let limiter = KeyedRateLimiter::<u64>::builder(Quota::per_second(5))
+    ///     .observer(|event: &Event<'_>| eprintln!("{event}"))
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.observer = Some(PlainArc::new(observer));

@@ -34,6 +34,13 @@ impl<'a, K, Q: ?Sized, S> KeyedRateLimitPolicy<'a, K, Q, S> {
     }
 
     /// Sets the number of tokens that each call takes. Default: 1.
+    ///
+    /// ```
+    /// # use mainstay::{KeyedRateLimiter, Quota};
+    /// let limiter = KeyedRateLimiter::<String>::new(Quota::per_second(5))?;
+    /// let policy = limiter.key("tenant").cost(3);
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
     #[must_use]
     pub const fn cost(mut self, tokens: u32) -> Self {
         self.cost = tokens;
@@ -50,7 +57,7 @@ where
     type Kind = kind::Guard;
 
     fn facts(&self) -> Facts {
-        Facts::new(POLICY, self.limiter.name())
+        Facts::new(POLICY, self.limiter.name()).limits_load()
     }
 }
 

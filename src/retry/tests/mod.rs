@@ -21,6 +21,21 @@ fn rejection() -> Rejection {
 }
 
 #[test]
+fn a_retry_of_one_attempt_repeats_nothing() {
+    for (max_attempts, repeats) in [(1, false), (2, true)] {
+        let retry = Retry::builder().max_attempts(max_attempts).build().unwrap();
+        let facts = crate::policy::Policy::facts(&retry);
+        assert_eq!(facts.repeat_safety.is_some(), repeats, "{max_attempts}");
+    }
+}
+
+#[test]
+fn debug_of_a_classified_retry_shows_its_settings() {
+    let retry = Retry::builder().name("mail").build().unwrap().when(|_: &Outcome| true);
+    assert!(format!("{retry:?}").contains("mail"), "{retry:?}");
+}
+
+#[test]
 fn settings_out_of_range_are_rejected() {
     let field = |builder: super::RetryBuilder| builder.build().unwrap_err().field();
     assert_eq!(field(Retry::builder().max_attempts(0)), "max_attempts");

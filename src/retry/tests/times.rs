@@ -129,3 +129,14 @@ fn a_wait_shortens_the_remaining_time_on_every_clock() {
     let each = [2000, 1100, 200].map(|ms| Some(ms * MS));
     assert_eq!(left.into_inner(), [each, each].concat());
 }
+
+#[test]
+fn a_servers_wait_up_to_max_retry_after_is_followed() {
+    let time = ManualClock::new();
+    let retry = Retry::builder().clock(time.clock()).max_attempts(2);
+    let retry = retry.max_retry_after(90_000 * MS).build().unwrap();
+    for (wait, expected) in [(90_000, &[0, 90_000][..]), (90_001, &[0])] {
+        let rule = |_: &Outcome| RetryDecision::RetryAfter(wait * MS);
+        assert_eq!(attempts(&time, &retry, NEVER, rule), expected, "{wait}");
+    }
+}

@@ -1,5 +1,4 @@
-//! Models of waiting on a channel under every interleaving that loom distinguishes, within a bound
-//! on preemptions.
+//! Loom models of waiting on a channel. Most of them bound the number of preemptions.
 
 use std::future::Future;
 use std::pin::pin;
@@ -82,8 +81,8 @@ impl<F: Future + Unpin> Watched<F> {
         }
     }
 
-    /// Returns the output; `polled` is the result of the last poll. Called after all other threads
-    /// have ended.
+    /// Returns the output; `polled` is the result of the last poll. All other threads must have
+    /// ended.
     fn finish(mut self, polled: Option<F::Output>) -> F::Output {
         polled.unwrap_or_else(|| {
             assert!(self.woken.0.load(std::sync::atomic::Ordering::SeqCst), "not woken");
@@ -133,7 +132,7 @@ fn two_sends_serve_two_receivers() {
     });
 }
 
-/// Runs without a bound on preemptions, because loom finds the lost wake-up only then.
+/// Runs without a bound on preemptions: with a bound, loom does not find a lost wake-up here.
 #[test]
 fn the_wake_up_of_a_cancelled_receive_goes_to_the_next_waiter() {
     loom::model(|| {

@@ -210,10 +210,9 @@ impl<T> Core<T> {
         self.slots.fill(self.geometry.index(claim.position), claim.position, value);
     }
 
-    /// Returns the index of the claimed slot, below the capacity.
-    #[inline(always)]
-    pub(super) fn index(&self, claim: &Claim) -> usize {
-        self.geometry.index(claim.position)
+    /// Returns how many items were claimed before the claimed item.
+    pub(super) fn items_before(&self, claim: &Claim) -> u64 {
+        self.geometry.items_before(claim.position)
     }
 
     /// Empties the claimed slot.

@@ -1,4 +1,4 @@
-//! Models of compacting a ring while peers push and pop.
+//! Loom models of compacting a ring while other threads push and pop.
 
 use loom::sync::Arc;
 use loom::thread::{spawn, yield_now};

@@ -1,4 +1,4 @@
-//! Models of the ring under every interleaving that loom distinguishes.
+//! Loom models of the ring, under every interleaving that loom distinguishes.
 //!
 //! Some models bound the number of preemptions; the stress tests cover further schedules.
 
@@ -113,7 +113,7 @@ fn two_consumers_share_the_items_of_one_producer() {
 /// With two free slots, neither of two pushes finds the ring full. After both pushes, neither of
 /// two pops finds it empty.
 #[test]
-fn full_and_empty_are_returned_only_if_they_are_true() {
+fn a_push_returns_full_and_a_pop_returns_empty_only_if_that_is_true() {
     loom::model(|| {
         let ring = Arc::new(Ring::new(2));
         let attempt = |value| {

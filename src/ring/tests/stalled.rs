@@ -1,4 +1,4 @@
-//! The results that peers get while another thread has claimed a slot and is suspended.
+//! The results of operations while another thread has claimed a slot and is suspended.
 
 use crate::ring::core::Core;
 use crate::ring::error::{ForcePushError, PopError, PushError};

@@ -51,6 +51,14 @@ impl Semaphore {
     /// Acquires a permit that keeps the semaphore alive, if one is available and there are no
     /// waiters.
     ///
+    /// ```
+    /// # use mainstay::Semaphore;
+    /// # use std::sync::Arc;
+    /// let semaphore = Arc::new(Semaphore::new(1));
+    /// let permit = semaphore.try_acquire_owned().unwrap();
+    /// assert!(semaphore.try_acquire_owned().is_err());
+    /// ```
+    ///
     /// # Errors
     /// Returns the same errors as [`try_acquire`](Self::try_acquire).
     #[inline]
@@ -85,6 +93,16 @@ impl Semaphore {
 
     /// Waits for a permit that keeps the semaphore alive. The future keeps it alive as well, so
     /// that both can be moved into a spawned task.
+    ///
+    /// ```
+    /// # use mainstay::Semaphore;
+    /// # use std::sync::Arc;
+    /// let semaphore = Arc::new(Semaphore::new(1));
+    /// # futures::executor::block_on(async {
+    /// let permit = semaphore.acquire_owned().await.unwrap();
+    /// assert_eq!(semaphore.available(), 0);
+    /// # });
+    /// ```
     ///
     /// # Errors
     ///
@@ -173,6 +191,15 @@ impl Semaphore {
 
     /// Blocks the thread until it has a permit that keeps the semaphore alive, as
     /// [`acquire_blocking`](Self::acquire_blocking) does.
+    ///
+    /// ```
+    /// # use mainstay::Semaphore;
+    /// # use std::sync::Arc;
+    /// let semaphore = Arc::new(Semaphore::new(1));
+    /// let permit = semaphore.acquire_owned_blocking().unwrap();
+    /// std::thread::spawn(move || drop(permit)).join().unwrap();
+    /// assert_eq!(semaphore.available(), 1);
+    /// ```
     ///
     /// # Errors
     /// Returns [`SemaphoreClosed`] if the semaphore is closed.

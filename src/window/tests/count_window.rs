@@ -67,7 +67,7 @@ proptest! {
     }
 
     #[test]
-    fn packed_counts_survive_borrowing(total in 0_i64..32768, failed in -64_i64..32768, slow in -64_i64..32768,
+    fn packed_counts_may_be_negative(total in 0_i64..32768, failed in -64_i64..32768, slow in -64_i64..32768,
                                generation in 1_u32..1 << 24) {
         let generation = WindowGeneration::from_bits(generation);
         let word = [(total, PackedCounts::TOTAL), (failed, PackedCounts::FAILED), (slow, PackedCounts::SLOW)]

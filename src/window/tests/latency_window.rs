@@ -12,7 +12,7 @@ fn at(ms: u64) -> Instant {
 proptest! {
     /// Compares quantiles of random durations with those of the sorted list.
     #[test]
-    fn a_quantile_is_a_sixteenth_off_at_most(
+    fn a_quantile_is_within_a_sixteenth_of_the_exact_value(
         mut took in prop::collection::vec(1024_u64..1 << 42, 1..200),
         quantile in 0.0_f64..=1.0,
     ) {
@@ -86,7 +86,7 @@ fn a_call_that_is_one_round_late_is_counted_in_the_current_round() {
 }
 
 #[test]
-fn an_empty_histogram_and_an_invalid_quantile_give_none() {
+fn an_empty_histogram_and_an_invalid_quantile_return_none() {
     let latencies = LatencyWindow::over_calls(4);
     assert_eq!(latencies.histogram(at(0)).quantile(0.5), None);
     latencies.record(at(0), 10 * MS);
@@ -108,7 +108,7 @@ fn a_clock_that_jumps_causes_no_panic() {
 fn a_quarter_of_calls_ends_with_its_last_call() {
     let latencies = LatencyWindow::over_calls(8);
     let count = || latencies.histogram(at(0)).count();
-    // Quarters of two calls: the ninth call begins the fifth quarter, and the first quarter leaves.
+    // Quarters of two calls: the ninth call begins the fifth quarter and removes the first.
     let counts: Vec<_> = (0..11)
         .map(|_| {
             latencies.record(at(0), MS);

@@ -66,7 +66,7 @@ proptest! {
             // The window begins `buckets - 1` epochs before the current one.
             let begin = (now / width + 1).saturating_sub(u64::from(buckets)) * width;
             prop_assert_eq!(window.counts(at(now)), model.counts(begin), "at {}", now);
-            // This is within one bucket of the exact begin.
+            // That start differs from the exact start by at most one bucket.
             prop_assert!(begin + span > now && begin + span <= now + width);
         }
     }
@@ -117,7 +117,7 @@ fn a_bucket_without_records_stays_empty_while_the_tags_repeat() {
         // would be valid again after 65,536 laps.
         for lap in 1..=70_000 {
             window.record(WindowGeneration::FIRST, at(size * lap), Sample::SUCCESS);
-            // The window reaches back to just after the first bucket of the lap before.
+            // The window begins directly after the first bucket of the previous lap.
             let failed = u64::from(lap == 1);
             let counts = WindowCounts { total: 1 + failed, failed, slow: failed };
             assert_eq!(window.counts(at(size * lap)), counts, "{buckets} buckets, lap {lap}");
@@ -126,7 +126,7 @@ fn a_bucket_without_records_stays_empty_while_the_tags_repeat() {
 }
 
 #[test]
-fn resets_alone_do_not_bring_old_counts_back() {
+fn resets_without_records_do_not_restore_old_counts() {
     let window = window(10, 10);
     let mut generation = WindowGeneration::FIRST;
     window.record(generation, at(5), Sample::FAILED);
@@ -206,7 +206,7 @@ fn a_full_bucket_is_halved() {
 }
 
 #[test]
-fn a_reader_between_the_two_words_of_a_slow_call_sees_no_more_slow_calls_than_calls() {
+fn a_reader_between_the_two_words_of_a_slow_call_reads_no_more_slow_calls_than_calls() {
     let window = window(10, 10);
     window.record(WindowGeneration::FIRST, at(0), Sample::SLOW);
     window.preload(0, 0);
@@ -221,4 +221,35 @@ fn a_sample_of_an_earlier_generation_is_not_recorded() {
     window.reset(old.next(), at(0));
     assert!(!window.record(old, at(1), Sample::FAILED));
     assert_eq!(window.counts(at(1)), WindowCounts::default());
+}
+
+#[test]
+fn a_sample_that_is_slightly_late_does_not_restart_a_window_of_a_large_time() {
+    let window = window(10, 10);
+    window.record(WindowGeneration::FIRST, at(1_000_000), Sample::SUCCESS);
+    window.record(WindowGeneration::FIRST, at(999_995), Sample::FAILED);
+    assert_eq!(window.counts(at(1_000_000)), WindowCounts { total: 2, failed: 1, slow: 0 });
+}
+
+#[test]
+fn a_reset_begins_the_window_at_its_own_time() {
+    let window = window(10, 10);
+    let new = WindowGeneration::FIRST.next();
+    window.reset(new, at(100));
+    // Late by one epoch, so it is counted at 100 ms.
+    window.record(new, at(99), Sample::SUCCESS);
+    assert_eq!(window.counts(at(109)).total, 1);
+    assert_eq!(window.counts(at(110)).total, 0);
+}
+
+#[test]
+fn a_bucket_of_a_later_lap_is_never_moved_back() {
+    for (tag, lap, before) in
+        [(4, 5, true), (5, 5, false), (6, 5, false), (u16::MAX, 0, true), (0, u16::MAX, false)]
+    {
+        assert_eq!(is_before(tag, lap), before, "{tag} before {lap}");
+    }
+    let bucket = Bucket { calls: AtomicU64::new(empty(6)), slow: AtomicU64::new(empty(6)) };
+    assert!(!bucket.add_success(5) && !bucket.add_failure(5));
+    assert_eq!(bucket.calls.into_inner(), empty(6));
 }

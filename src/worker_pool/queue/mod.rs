@@ -1,8 +1,8 @@
 //! The path of a job from a submitter to a worker.
 
-pub(crate) mod codel;
 pub(crate) mod priority_queue;
 pub(crate) mod wait_times;
+mod wake_batch;
 
 use super::workers::idle::{Flags, IdleWorkers, Resize, SleepEnd, WakeUp, Worker};
 use crate::ring::PopError;

@@ -1,9 +1,10 @@
 //! Bounded queues, one for each priority, and the order in which workers take from them.
 
+use super::wake_batch::WakeBatch;
 use crate::error::ConfigError;
 use crate::ring::{PopError, Ring};
 use crate::sync::atomic::Ordering::{Acquire, Release};
-use crate::sync::{PlainAtomicBool, PlainMutex};
+use crate::sync::{PlainAtomicBool, PlainMutex, SpinWait, thread};
 use crate::wait::{Condition, Wait, WaitQueue};
 use crate::worker_pool::panics::quietly;
 use crate::worker_pool::workers::pool_id::PoolId;
@@ -27,14 +28,10 @@ pub(crate) struct Compaction<J> {
 pub(crate) struct BoundedQueue<J> {
     ring: Ring<J>,
     submitters: WaitQueue,
-    /// The number of slots that are freed before the same number of waiting submitters is woken.
-    wake_batch: usize,
+    wake_batch: WakeBatch,
     /// Whether the queue may hold jobs that have ended.
     may_hold_ended: PlainAtomicBool,
 }
-
-/// With jobs of 2 µs on one worker, a batch is woken every 128 µs.
-const MAX_WAKE_BATCH: usize = 64;
 
 /// The [`Condition`] of a waiting submitter: the ring is not full.
 pub(crate) struct NotFull<'a, J>(&'a Ring<J>);
@@ -46,6 +43,12 @@ impl<J> Condition for NotFull<'_, J> {
 
     fn clear_waiting(&self) {
         self.0.clear_waiting_producers();
+    }
+
+    /// A submitter that spins until one slot is free takes a core from the workers, and spins again
+    /// after one job.
+    fn spin_wait(&self) -> SpinWait {
+        SpinWait::none()
     }
 }
 
@@ -62,28 +65,19 @@ impl<J> BoundedQueue<J> {
     #[inline(always)]
     pub(crate) fn pop<R>(&self, act: impl FnOnce(J) -> R) -> Result<R, PopError> {
         self.ring.pop_with(|job, awaited_slot| {
-            if let Some(index) = awaited_slot {
-                self.slot_freed(index);
+            if let Some(number) = awaited_slot {
+                self.slot_freed(number);
             }
             act(job)
         })
     }
 
-    /// Wakes a batch of waiting submitters if the freed slot is the last of a batch.
-    ///
-    /// Waking a thread costs several microseconds, and a submitter that is woken for one slot waits
-    /// again after one job.
-    ///
-    /// Every waiting submitter is woken. The ring is full when a submitter begins to wait, so each
-    /// slot will be freed once more, including the last slot of each batch. Each freed batch wakes
-    /// one submitter per slot. These submitters queue as many jobs, whose slots will be freed in
-    /// turn. A submitter that is woken and finds the ring full again returns to the front of its
-    /// queue.
+    /// Wakes waiting submitters if enough slots have been freed for them.
     #[cold]
-    fn slot_freed(&self, index: usize) {
-        let is_last = index + 1 == self.ring.capacity();
-        if is_last || (index + 1).is_multiple_of(self.wake_batch) {
-            self.notify(index % self.wake_batch + 1);
+    fn slot_freed(&self, number: u64) {
+        match self.wake_batch.slot_freed(number, thread::uptime_nanos) {
+            0 => {}
+            count => self.notify(count),
         }
     }
 
@@ -118,7 +112,7 @@ impl<J> PriorityQueue<J> {
             let ring = Ring::try_new(capacity)
                 .map_err(|error| ConfigError::new("queue_capacity", capacity, error.accepted()))?;
             let may_hold_ended = PlainAtomicBool::new(false);
-            let wake_batch = (capacity / 4).clamp(1, MAX_WAKE_BATCH);
+            let wake_batch = WakeBatch::new(capacity);
             Ok(BoundedQueue { ring, submitters: WaitQueue::new(), wake_batch, may_hold_ended })
         };
         let queues = (0..count).map(queue).collect::<Result<_, _>>()?;

@@ -67,6 +67,15 @@ impl<'a> WorkerPoolSubmitter<'a> {
     }
 
     /// Sets the priority. See [`WorkerPool::priority`](super::WorkerPool::priority).
+    ///
+    /// ```
+    /// # use mainstay::worker_pool::{JobPriority, WorkerPool};
+    /// # use std::time::Duration;
+    /// # let pool = WorkerPool::new();
+    /// let urgent = pool.start_timeout(Duration::from_secs(1)).priority(JobPriority::High);
+    /// urgent.try_submit(|| println!("urgent"))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn priority(mut self, priority: JobPriority) -> Self {
         self.priority = priority;
@@ -75,6 +84,15 @@ impl<'a> WorkerPoolSubmitter<'a> {
 
     /// Sets how long after its submission a job must have begun. See
     /// [`WorkerPool::start_timeout`](super::WorkerPool::start_timeout).
+    ///
+    /// ```
+    /// # use mainstay::worker_pool::{JobPriority, WorkerPool};
+    /// # let pool = WorkerPool::new();
+    /// # let urgent = pool.priority(JobPriority::High);
+    /// # use std::time::Duration;
+    /// let urgent = urgent.start_timeout(Duration::from_secs(1));
+    /// assert_eq!(urgent.call_blocking(|| 6 * 7).unwrap(), 42);
+    /// ```
     #[must_use]
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
         self.start_limit = StartLimit::Timeout(timeout);
@@ -83,6 +101,17 @@ impl<'a> WorkerPoolSubmitter<'a> {
 
     /// Sets the instant by which a job must have begun. See
     /// [`WorkerPool::start_deadline`](super::WorkerPool::start_deadline).
+    ///
+    /// ```
+    /// # use mainstay::worker_pool::{JobPriority, WorkerPool};
+    /// # let pool = WorkerPool::new();
+    /// # let urgent = pool.priority(JobPriority::High);
+    /// use mainstay::time::{Clock, Deadline};
+    ///
+    /// let now = Clock::system().now();
+    /// let deadline = Deadline::after(now, std::time::Duration::from_secs(1));
+    /// assert_eq!(urgent.start_deadline(deadline).call_blocking(|| 6 * 7).unwrap(), 42);
+    /// ```
     #[must_use]
     pub fn start_deadline(mut self, deadline: Deadline) -> Self {
         self.start_limit = StartLimit::Deadline(deadline);
@@ -91,6 +120,14 @@ impl<'a> WorkerPoolSubmitter<'a> {
 
     /// Submits a job if the queue is not full. See
     /// [`WorkerPool::try_submit`](super::WorkerPool::try_submit).
+    ///
+    /// ```
+    /// # use mainstay::worker_pool::{JobPriority, WorkerPool};
+    /// # let pool = WorkerPool::new();
+    /// # let urgent = pool.priority(JobPriority::High);
+    /// urgent.try_submit(|| println!("urgent"))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -103,12 +140,33 @@ impl<'a> WorkerPoolSubmitter<'a> {
 
     /// Submits a job, waiting while the queue is full. See
     /// [`WorkerPool::submit`](super::WorkerPool::submit).
+    ///
+    /// ```
+    /// # use mainstay::worker_pool::{JobPriority, WorkerPool};
+    /// # let pool = WorkerPool::new();
+    /// # let urgent = pool.priority(JobPriority::High);
+    /// # futures::executor::block_on(async {
+    /// urgent.submit(|| println!("urgent")).await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
     pub fn submit<F: FnOnce() + Send + 'static>(&self, job: F) -> SubmitFuture<'a, F> {
         SubmitFuture::new(Enqueue::new(*self, self.envelope(Closure(job))))
     }
 
     /// Submits a job, waiting for at most `timeout`. See
     /// [`WorkerPool::submit_timeout`](super::WorkerPool::submit_timeout).
+    ///
+    /// ```
+    /// # use mainstay::worker_pool::{JobPriority, WorkerPool};
+    /// # let pool = WorkerPool::new();
+    /// # let urgent = pool.priority(JobPriority::High);
+    /// # use std::time::Duration;
+    /// # futures::executor::block_on(async {
+    /// urgent.submit_timeout(|| println!("urgent"), Duration::from_secs(1)).await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
     pub fn submit_timeout<F>(&self, job: F, timeout: Duration) -> SubmitFuture<'a, F>
     where
         F: FnOnce() + Send + 'static,
@@ -118,6 +176,14 @@ impl<'a> WorkerPoolSubmitter<'a> {
 
     /// Submits a job, blocking the thread while the queue is full. See
     /// [`WorkerPool::submit_blocking`](super::WorkerPool::submit_blocking).
+    ///
+    /// ```
+    /// # use mainstay::worker_pool::{JobPriority, WorkerPool};
+    /// # let pool = WorkerPool::new();
+    /// # let urgent = pool.priority(JobPriority::High);
+    /// urgent.submit_blocking(|| println!("urgent"))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -132,6 +198,15 @@ impl<'a> WorkerPoolSubmitter<'a> {
 
     /// Submits a job, blocking the thread for at most `timeout`. See
     /// [`WorkerPool::submit_blocking_timeout`](super::WorkerPool::submit_blocking_timeout).
+    ///
+    /// ```
+    /// # use mainstay::worker_pool::{JobPriority, WorkerPool};
+    /// # let pool = WorkerPool::new();
+    /// # let urgent = pool.priority(JobPriority::High);
+    /// # use std::time::Duration;
+    /// urgent.submit_blocking_timeout(|| println!("urgent"), Duration::from_secs(1))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -151,6 +226,15 @@ impl<'a> WorkerPoolSubmitter<'a> {
     /// Spawns a job if the queue is not full. See
     /// [`WorkerPool::try_spawn`](super::WorkerPool::try_spawn).
     ///
+    /// ```
+    /// # use mainstay::worker_pool::{JobPriority, WorkerPool};
+    /// # let pool = WorkerPool::new();
+    /// # let urgent = pool.priority(JobPriority::High);
+    /// let handle = urgent.try_spawn(|| 6 * 7)?;
+    /// assert_eq!(handle.join_blocking()?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// Returns the job with `QueueFull` or `ShutDown`.
@@ -169,6 +253,17 @@ impl<'a> WorkerPoolSubmitter<'a> {
 
     /// Spawns a job, waiting while the queue is full. See
     /// [`WorkerPool::spawn`](super::WorkerPool::spawn).
+    ///
+    /// ```
+    /// # use mainstay::worker_pool::{JobPriority, WorkerPool};
+    /// # let pool = WorkerPool::new();
+    /// # let urgent = pool.priority(JobPriority::High);
+    /// # futures::executor::block_on(async {
+    /// let handle = urgent.spawn(|| 6 * 7).await?;
+    /// assert_eq!(handle.await?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
     pub fn spawn<F, T>(&self, job: F) -> SpawnFuture<'a, F, T>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -180,6 +275,18 @@ impl<'a> WorkerPoolSubmitter<'a> {
 
     /// Spawns a job, waiting for at most `timeout`. See
     /// [`WorkerPool::spawn_timeout`](super::WorkerPool::spawn_timeout).
+    ///
+    /// ```
+    /// # use mainstay::worker_pool::{JobPriority, WorkerPool};
+    /// # let pool = WorkerPool::new();
+    /// # let urgent = pool.priority(JobPriority::High);
+    /// # use std::time::Duration;
+    /// # futures::executor::block_on(async {
+    /// let handle = urgent.spawn_timeout(|| 6 * 7, Duration::from_secs(1)).await?;
+    /// assert_eq!(handle.await?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
     pub fn spawn_timeout<F, T>(&self, job: F, timeout: Duration) -> SpawnFuture<'a, F, T>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -191,6 +298,15 @@ impl<'a> WorkerPoolSubmitter<'a> {
 
     /// Spawns a job, blocking the thread while the queue is full. See
     /// [`WorkerPool::spawn_blocking`](super::WorkerPool::spawn_blocking).
+    ///
+    /// ```
+    /// # use mainstay::worker_pool::{JobPriority, WorkerPool};
+    /// # let pool = WorkerPool::new();
+    /// # let urgent = pool.priority(JobPriority::High);
+    /// let handle = urgent.spawn_blocking(|| 6 * 7)?;
+    /// assert_eq!(handle.join_blocking()?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -206,6 +322,16 @@ impl<'a> WorkerPoolSubmitter<'a> {
 
     /// Spawns a job, blocking the thread for at most `timeout`. See
     /// [`WorkerPool::spawn_blocking_timeout`](super::WorkerPool::spawn_blocking_timeout).
+    ///
+    /// ```
+    /// # use mainstay::worker_pool::{JobPriority, WorkerPool};
+    /// # let pool = WorkerPool::new();
+    /// # let urgent = pool.priority(JobPriority::High);
+    /// # use std::time::Duration;
+    /// let handle = urgent.spawn_blocking_timeout(|| 6 * 7, Duration::from_secs(1))?;
+    /// assert_eq!(handle.join_blocking()?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -226,6 +352,14 @@ impl<'a> WorkerPoolSubmitter<'a> {
     /// Submits a job and applies the pool's overflow rule if the queue is full. See
     /// [`WorkerPool::execute`](super::WorkerPool::execute).
     ///
+    /// ```
+    /// # use mainstay::worker_pool::{JobPriority, WorkerPool};
+    /// # let pool = WorkerPool::new();
+    /// # let urgent = pool.priority(JobPriority::High);
+    /// urgent.execute(|| println!("urgent"))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// Returns the job with `QueueFull` or `ShutDown`.
@@ -236,6 +370,15 @@ impl<'a> WorkerPoolSubmitter<'a> {
     }
 
     /// Spawns a job and waits for its result. See [`WorkerPool::call`](super::WorkerPool::call).
+    ///
+    /// ```
+    /// # use mainstay::worker_pool::{JobPriority, WorkerPool};
+    /// # let pool = WorkerPool::new();
+    /// # let urgent = pool.priority(JobPriority::High);
+    /// # futures::executor::block_on(async {
+    /// assert_eq!(urgent.call(|| 6 * 7).await.unwrap(), 42);
+    /// # });
+    /// ```
     pub fn call<F, T>(&self, job: F) -> CallFuture<'a, F, T>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -247,6 +390,13 @@ impl<'a> WorkerPoolSubmitter<'a> {
 
     /// Spawns a job and blocks the thread until it has ended. See
     /// [`WorkerPool::call_blocking`](super::WorkerPool::call_blocking).
+    ///
+    /// ```
+    /// # use mainstay::worker_pool::{JobPriority, WorkerPool};
+    /// # let pool = WorkerPool::new();
+    /// # let urgent = pool.priority(JobPriority::High);
+    /// assert_eq!(urgent.call_blocking(|| 6 * 7).unwrap(), 42);
+    /// ```
     ///
     /// # Errors
     ///

@@ -313,9 +313,7 @@ fn round_trips() {
         .run();
 
     Race::new("with a result: submit, and block until it is there")
-        .each("mainstay call_blocking", || {
-            assert_eq!(ours.0.call_blocking(|| 7).unwrap(), 7)
-        })
+        .each("mainstay call_blocking", || assert_eq!(ours.0.call_blocking(|| 7).unwrap(), 7))
         .each("mainstay scope", || {
             let mut answer = 0;
             ours.0.scope(|scope| scope.spawn(|| answer = 7));

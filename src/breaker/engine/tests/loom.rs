@@ -140,9 +140,9 @@ fn one_of_two_callers_becomes_the_probe() {
             let engine = engine.clone();
             thread::spawn(move || enter(&engine, OPEN).is_ok())
         };
-        let here = enter(&engine, OPEN).is_ok();
-        let there = other.join().unwrap();
-        assert!(here != there);
+        let this_thread = enter(&engine, OPEN).is_ok();
+        let other_thread = other.join().unwrap();
+        assert!(this_thread != other_thread);
         assert_eq!(trial(&engine), (1, 0, 0));
     });
 }
@@ -159,9 +159,9 @@ fn a_released_slot_is_taken_by_one_call() {
             thread::spawn(move || enter(&engine, OPEN).is_ok())
         };
         complete(&engine, probe, None, OPEN);
-        let here = enter(&engine, OPEN).is_ok();
-        let there = other.join().unwrap();
-        assert!(here != there);
+        let this_thread = enter(&engine, OPEN).is_ok();
+        let other_thread = other.join().unwrap();
+        assert!(this_thread != other_thread);
         assert_eq!(trial(&engine), (1, 0, 0));
     });
 }
@@ -207,9 +207,9 @@ fn a_probe_that_times_out_is_counted_once() {
             let engine = engine.clone();
             thread::spawn(move || enter(&engine, OPEN + PROBE).is_ok())
         };
-        let here = enter(&engine, OPEN + PROBE).is_ok();
-        let there = other.join().unwrap();
-        assert!(here != there);
+        let this_thread = enter(&engine, OPEN + PROBE).is_ok();
+        let other_thread = other.join().unwrap();
+        assert!(this_thread != other_thread);
         assert_eq!(trial(&engine), (1, 1, 1));
     });
 }
@@ -312,7 +312,7 @@ fn a_failed_close_keeps_the_number_of_openings() {
 
 /// Two failures in two buckets of a time window trip the breaker: one of the two calls reads both.
 #[test]
-fn failures_in_two_buckets_trip() {
+fn failures_in_two_buckets_trip_the_breaker() {
     loom::model(|| {
         let window = Window::time_window(Duration::from_secs(2), 2).unwrap();
         let engine = engine_with(window, &builder().min_calls(2));

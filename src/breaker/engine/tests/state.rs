@@ -53,8 +53,8 @@ fn a_trial_is_decided_once_no_remaining_outcome_can_change_it() {
                 };
                 by_failures || slow_rate.is_some_and(|rate| share(slow) >= rate)
             };
-            let to_come = calls - total;
-            let ways = (0..=to_come).flat_map(|f| (0..=to_come).map(move |s| (f, s)));
+            let remaining = calls - total;
+            let ways = (0..=remaining).flat_map(|f| (0..=remaining).map(move |s| (f, s)));
             let results: Vec<_> = ways.map(|(f, s)| opens(failed + f, slow + s)).collect();
             let expected = match (results.contains(&true), results.contains(&false)) {
                 (true, true) => Verdict::Undecided,

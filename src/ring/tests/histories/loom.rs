@@ -14,8 +14,8 @@ use crate::ring::Ring;
 const KINDS: [Kind; 6] =
     [Kind::Push, Kind::Pop, Kind::ForcePush, Kind::PushBatch, Kind::PopBatch, Kind::Close];
 
-/// Runs the program of one thread and records its events. The ticks are read-modify-writes: an
-/// operation that ended before another one began also happened before it.
+/// Runs the program of one thread and records its events. The ticks are read-modify-writes, so
+/// an operation that ends before another one begins also happens before it.
 fn run(ring: &Ring<u64>, clock: &AtomicU64, program: &[Kind], first: u64) -> Vec<Event> {
     let tick = || clock.fetch_add(1, Ordering::AcqRel);
     let mut events = Vec::new();

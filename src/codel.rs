@@ -3,7 +3,7 @@
 use crate::time::Instant;
 use std::time::Duration;
 
-/// The decision about a job that was taken from the queue.
+/// The decision about a job or a caller that was taken from the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Run,
@@ -12,7 +12,8 @@ pub(crate) enum Verdict {
 
 /// The estimator of CoDel ([RFC 8289](https://www.rfc-editor.org/rfc/rfc8289)). The queue is
 /// *standing* if, for a whole `interval`, every job that left it had waited for at least `target`.
-/// It stops standing when a job that waited for less leaves it, or when the last job leaves it.
+/// It stops standing when a job that waited for less leaves it, or when the last job leaves it. (A
+/// job is anything that waits: in a bulkhead, a caller.)
 ///
 /// The reaction is not that of the RFC, which drops single packets at shorter and shorter intervals
 /// and relies on senders that slow down when a packet is lost. Submitters do not slow down: at

@@ -1,0 +1,167 @@
+//! The settings of a bulkhead and its builder.
+
+use super::events::Emitter;
+use super::shared::Shared;
+use super::{Bulkhead, POLICY};
+use crate::codel::CoDel;
+use crate::error::ConfigError;
+use crate::event::Observer;
+use crate::policy;
+use crate::sync::PlainArc;
+use crate::time::Clock;
+use std::fmt;
+use std::time::Duration;
+
+/// A builder of a [`Bulkhead`].
+#[derive(Clone)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct BulkheadBuilder {
+    name: String,
+    config: Config,
+    clock: Clock,
+    observer: Option<PlainArc<dyn Observer>>,
+}
+
+/// The settings that [`Bulkhead::reconfigure`] replaces.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Config {
+    pub(super) max_concurrent: u32,
+    pub(super) max_queue: u32,
+    pub(super) max_wait: Duration,
+    pub(super) lifo_after: Duration,
+    /// The target and the interval.
+    pub(super) codel: Option<(Duration, Duration)>,
+}
+
+/// The longest queue: waiters take memory.
+const MAX_QUEUE: u32 = 1_000_000;
+
+impl BulkheadBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            name: POLICY.into(),
+            config: Config {
+                max_concurrent: 25,
+                max_queue: 0,
+                max_wait: Duration::from_secs(1),
+                lifo_after: CoDel::INTERVAL,
+                codel: None,
+            },
+            clock: Clock::system(),
+            observer: None,
+        }
+    }
+
+    /// Sets the name that rejections and events carry. Default `bulkhead`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Sets how many calls may run at the same time, at least 1. Default 25, which isolates a
+    /// dependency without limiting it in normal operation: 25 calls of 100 ms are 250 per second.
+    pub const fn max_concurrent(mut self, calls: u32) -> Self {
+        self.config.max_concurrent = calls;
+        self
+    }
+
+    /// Sets how many callers may wait, up to 1,000,000. Default 0: a call beyond the limit is
+    /// rejected immediately, because waiting callers add to an overload.
+    pub const fn max_queue(mut self, callers: u32) -> Self {
+        self.config.max_queue = callers;
+        self
+    }
+
+    /// Sets how long a caller waits if there is a [queue](Self::max_queue). Default one second. It
+    /// should be shorter than the time limit around the bulkhead. A call never waits beyond its own
+    /// deadline.
+    pub const fn max_wait(mut self, max_wait: Duration) -> Self {
+        self.config.max_wait = max_wait;
+        self
+    }
+
+    /// Sets the age of the oldest waiting caller above which the newest caller is served first.
+    /// Default 100 ms. [`Duration::MAX`] serves all callers in order of arrival.
+    ///
+    /// While the queue moves, the order of arrival is fair. Once callers have waited for long, they
+    /// are likely to give up, and serving them first would complete no call in time.
+    pub const fn lifo_after(mut self, age: Duration) -> Self {
+        self.config.lifo_after = age;
+        self
+    }
+
+    /// Sheds callers while CoDel detects a standing queue: a queue in which, for a whole
+    /// `interval`, no caller waited for less than `target`. Callers that have waited for more than
+    /// twice `target` are then rejected with [`Reason::Shed`](crate::error::Reason::Shed), except
+    /// for the first of each interval. Off by default.
+    ///
+    /// A target far below the duration of a call sheds callers that could have been served in time.
+    pub const fn codel(mut self, target: Duration, interval: Duration) -> Self {
+        self.config.codel = Some((target, interval));
+        self
+    }
+
+    /// Enables [`codel`](Self::codel) with a target of 5 ms and an interval of 100 ms, as
+    /// recommended by [RFC 8289](https://www.rfc-editor.org/rfc/rfc8289). Suitable for calls of a
+    /// few milliseconds.
+    pub const fn shed_standing_queue(self) -> Self {
+        self.codel(CoDel::TARGET, CoDel::INTERVAL)
+    }
+
+    /// Sets the clock. Default the system clock.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Sets the observer of rejections (events of kind `rejected`, with `reason`, `limit`,
+    /// `in_flight` and `queued`) and of new settings (`reconfigured`, with `limit` and
+    /// `max_queue`). Default none.
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observer = Some(PlainArc::new(observer));
+        self
+    }
+
+    /// Builds the bulkhead.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error that names the first setting that is out of range.
+    pub fn build(self) -> Result<Bulkhead, ConfigError> {
+        let config = self.validate()?;
+        let (emitter, clock) = self.into_parts(false)?;
+        Ok(Bulkhead::from_shared(Shared::new(config, clock, PlainArc::new(emitter))))
+    }
+
+    /// Returns the emitter and the clock. `keyed` says whether there is a bulkhead for each key.
+    pub(super) fn into_parts(self, keyed: bool) -> Result<(Emitter, Clock), ConfigError> {
+        let name = policy::name(&self.name)?;
+        Ok((Emitter::new(name, keyed, self.observer), self.clock))
+    }
+
+    pub(super) fn validate(&self) -> Result<Config, ConfigError> {
+        let config = self.config;
+        if config.max_concurrent == 0 {
+            return Err(ConfigError::new("max_concurrent", 0, "at least 1"));
+        }
+        if config.max_queue > MAX_QUEUE {
+            return Err(ConfigError::new("max_queue", config.max_queue, "0 to 1000000"));
+        }
+        if let Some((target, interval)) = config.codel
+            && (target.is_zero() || interval < target || interval > CoDel::MAX_INTERVAL)
+        {
+            let accepted = "a target above zero, and an interval from the target to one hour";
+            return Err(ConfigError::new("codel", (target, interval), accepted));
+        }
+        Ok(config)
+    }
+}
+
+impl fmt::Debug for BulkheadBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BulkheadBuilder")
+            .field("name", &self.name)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}

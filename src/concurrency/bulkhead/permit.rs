@@ -1,0 +1,88 @@
+//! Permits of a bulkhead.
+
+use super::Bulkhead;
+use super::shared::Shared;
+use crate::time::Instant;
+use std::fmt;
+
+/// A permit for one call of a [`Bulkhead`], released when dropped.
+#[must_use = "a permit is released when dropped"]
+pub struct BulkheadPermit<'a> {
+    shared: &'a Shared,
+    granted: Granted,
+}
+
+/// A [`BulkheadPermit`] that keeps its bulkhead alive, so that it can be moved into another task or
+/// thread.
+#[must_use = "a permit is released when dropped"]
+pub struct OwnedBulkheadPermit {
+    bulkhead: Bulkhead,
+    granted: Granted,
+}
+
+/// What the holder of a permit owns.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Granted {
+    pub(super) cost: u32,
+    /// When a waiting caller was granted the permit; `None` if the caller did not wait.
+    pub(super) at: Option<Instant>,
+}
+
+impl Granted {
+    #[inline]
+    pub(super) fn release(self, shared: &Shared) {
+        shared.engine.give_back(self.cost, self.at, &shared.clock);
+    }
+}
+
+impl<'a> BulkheadPermit<'a> {
+    #[inline]
+    pub(super) const fn new(shared: &'a Shared, granted: Granted) -> Self {
+        Self { shared, granted }
+    }
+
+    /// Returns the number of permits that this one stands for.
+    #[must_use]
+    pub const fn cost(&self) -> u32 {
+        self.granted.cost
+    }
+}
+
+impl OwnedBulkheadPermit {
+    #[inline]
+    pub(super) const fn new(bulkhead: Bulkhead, granted: Granted) -> Self {
+        Self { bulkhead, granted }
+    }
+
+    /// Returns the number of permits that this one stands for.
+    #[must_use]
+    pub const fn cost(&self) -> u32 {
+        self.granted.cost
+    }
+}
+
+impl Drop for BulkheadPermit<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.granted.release(self.shared);
+    }
+}
+
+impl Drop for OwnedBulkheadPermit {
+    #[inline]
+    fn drop(&mut self) {
+        self.granted.release(self.bulkhead.shared());
+    }
+}
+
+impl fmt::Debug for BulkheadPermit<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BulkheadPermit").field("cost", &self.cost()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for OwnedBulkheadPermit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnedBulkheadPermit").field("cost", &self.cost()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,200 @@
+//! The decisions of the queue as pure functions of the time: order, deadlines, shedding.
+
+use crate::codel::{CoDel, Verdict};
+use crate::error::Reason;
+use crate::time::{Instant, nanos};
+use crate::wait::QueueOrder;
+use std::time::Duration;
+
+/// The times of one waiting caller.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WaitTimes {
+    /// When the caller entered the queue.
+    pub(super) since: Instant,
+    /// When the caller stops waiting, at the latest at `deadline`.
+    pub(super) give_up: Instant,
+    /// When the whole call must be complete.
+    pub(super) deadline: Instant,
+}
+
+impl WaitTimes {
+    /// Returns why a caller must not be granted a permit at `now`, although one is free. `median`
+    /// is the median service time, if it is known.
+    pub(super) fn rejection(&self, now: Instant, median: Option<Duration>) -> Option<Reason> {
+        if now >= self.give_up {
+            return Some(Reason::QueueTimeout);
+        }
+        let ends = now + median?;
+        (ends > self.deadline).then_some(Reason::Shed)
+    }
+}
+
+/// Returns the order in which callers are served at `now`, if the oldest has waited since `oldest`.
+///
+/// The criterion is age, not length: a long queue that is served quickly is fair to all, and in a
+/// short queue that is not served, the oldest callers have given up first.
+pub(super) fn order(now: Instant, oldest: Instant, lifo_after: Duration) -> QueueOrder {
+    match now.since(oldest) > lifo_after {
+        true => QueueOrder::Lifo,
+        false => QueueOrder::Fifo,
+    }
+}
+
+/// Sheds callers from a standing queue, but never all of an interval.
+#[derive(Debug)]
+pub(super) struct Shedder {
+    codel: CoDel,
+    interval: Duration,
+    /// From this instant on, the next caller that would be shed is granted its permit.
+    spare_from: Instant,
+}
+
+impl Shedder {
+    pub(super) const fn new((target, interval): (Duration, Duration)) -> Self {
+        let codel = CoDel::new(target, interval);
+        Self { codel, interval, spare_from: Instant::ORIGIN }
+    }
+
+    /// Decides whether a caller that is next after it has `waited` is shed. `is_last` is true if the
+    /// queue is empty without it.
+    ///
+    /// As in folly's `Codel`, the first of an interval is never shed: one call at a time that
+    /// succeeds is how the queue notices that the overload is over.
+    pub(super) fn sheds(&mut self, now: Instant, waited: Duration, is_last: bool) -> bool {
+        let shed = self.codel.dequeue(now, waited, is_last) == Verdict::Shed;
+        let spared = shed && now >= self.spare_from;
+        if spared {
+            self.spare_from = now + self.interval;
+        }
+        shed && !spared
+    }
+}
+
+/// The durations of the latest calls that had to wait for their permits.
+///
+/// Other calls are not measured, so that they need no reading of the clock. While the queue is not
+/// empty, every call has waited.
+#[derive(Debug)]
+pub(super) struct ServiceTimes {
+    latest: [u64; Self::KEPT],
+    recorded: usize,
+}
+
+impl ServiceTimes {
+    const KEPT: usize = 31;
+    /// With fewer calls the median is unknown.
+    const MIN: usize = 5;
+
+    pub(super) const fn new() -> Self {
+        Self { latest: [0; Self::KEPT], recorded: 0 }
+    }
+
+    pub(super) fn record(&mut self, time: Duration) {
+        self.latest[self.recorded % Self::KEPT] = nanos(time);
+        self.recorded += 1;
+    }
+
+    pub(super) fn median(&self) -> Option<Duration> {
+        let mut latest = self.latest;
+        let known = &mut latest[..self.recorded.min(Self::KEPT)];
+        if known.len() < Self::MIN {
+            return None;
+        }
+        let middle = known.len() / 2;
+        let (_, median, _) = known.select_nth_unstable(middle);
+        Some(Duration::from_nanos(*median))
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(mainstay_loom))]
+mod tests {
+    use super::*;
+
+    const fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    fn at(millis: u64) -> Instant {
+        Instant::ORIGIN + ms(millis)
+    }
+
+    #[test]
+    fn no_caller_is_granted_a_permit_too_late() {
+        const NEVER: u64 = u64::MAX;
+        for (give_up, deadline, now, median, expected) in [
+            (100, NEVER, 99, None, None),
+            (100, NEVER, 100, None, Some(Reason::QueueTimeout)),
+            (100, NEVER, 101, Some(1), Some(Reason::QueueTimeout)),
+            (100, NEVER, 99, Some(1000), None), // a wait is limited, but not the call
+            (100, 200, 99, None, None),
+            (100, 200, 99, Some(101), None),
+            (100, 200, 99, Some(102), Some(Reason::Shed)),
+            (200, 200, 200, Some(0), Some(Reason::QueueTimeout)),
+            (NEVER, NEVER, 1 << 40, Some(1), None),
+        ] {
+            let instant = |millis| if millis == NEVER { Instant::FAR_FUTURE } else { at(millis) };
+            let (give_up, deadline) = (instant(give_up), instant(deadline));
+            let times = WaitTimes { since: at(0), give_up, deadline };
+            assert_eq!(times.rejection(at(now), median.map(ms)), expected, "{times:?} at {now}");
+        }
+    }
+
+    #[test]
+    fn the_order_follows_the_age_of_the_oldest() {
+        for (now, oldest, after, expected) in [
+            (100, 0, ms(100), QueueOrder::Fifo),
+            (101, 0, ms(100), QueueOrder::Lifo),
+            (101, 50, ms(100), QueueOrder::Fifo),
+            (1, 0, Duration::ZERO, QueueOrder::Lifo),
+            (1 << 40, 0, Duration::MAX, QueueOrder::Fifo),
+            (0, 50, ms(100), QueueOrder::Fifo), // the clock was set back
+        ] {
+            assert_eq!(order(at(now), at(oldest), after), expected, "{now} {oldest} {after:?}");
+        }
+    }
+
+    /// Rows of (time, waited, is last, is shed), in milliseconds.
+    fn check(rows: &[(u64, u64, bool, bool)]) {
+        let mut shedder = Shedder::new((ms(5), ms(100)));
+        for &(now, waited, is_last, expected) in rows {
+            assert_eq!(shedder.sheds(at(now), ms(waited), is_last), expected, "at {now}");
+        }
+    }
+
+    #[test]
+    fn a_standing_queue_sheds_all_but_the_first_of_each_interval() {
+        check(&[
+            (1000, 50, false, false),
+            (1099, 50, false, false),
+            (1100, 50, false, false), // standing: the first of the interval
+            (1101, 50, false, true),
+            (1199, 50, false, true),
+            (1200, 10, false, false), // within twice the target
+            (1201, 50, false, false), // the first of the next interval
+            (1202, 50, false, true),
+            (1203, 4, false, false), // ends the standing queue
+            (1204, 50, false, false),
+        ]);
+    }
+
+    #[test]
+    fn the_last_caller_in_the_queue_is_not_shed() {
+        check(&[(0, 50, false, false), (100, 50, false, false), (101, 50, true, false)]);
+    }
+
+    #[test]
+    fn the_median_is_that_of_the_latest_calls() {
+        let mut times = ServiceTimes::new();
+        for millis in [1, 2, 3, 4] {
+            times.record(ms(millis));
+            assert_eq!(times.median(), None);
+        }
+        times.record(ms(5));
+        assert_eq!(times.median(), Some(ms(3)));
+        for _ in 0..ServiceTimes::KEPT {
+            times.record(ms(70));
+        }
+        assert_eq!(times.median(), Some(ms(70)));
+    }
+}

@@ -1,0 +1,61 @@
+//! Counts and reports degraded results: [`Emitter`].
+
+use super::POLICY;
+use crate::error::Error;
+use crate::event::{Event, EventValue, Observer, Outbox};
+use crate::sync::{Counter, PlainArc};
+use crate::time::Clock;
+use std::convert::Infallible;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+
+/// The counter of degraded results, and the emitter of events of kind `degraded`.
+pub(super) struct Emitter {
+    pub(super) name: &'static str,
+    clock: Clock,
+    observer: Option<PlainArc<dyn Observer>>,
+    degraded: Counter,
+    outbox: Outbox<Infallible>,
+}
+
+// An observer that panics leaves the counter as it was.
+impl UnwindSafe for Emitter {}
+impl RefUnwindSafe for Emitter {}
+
+impl Emitter {
+    pub(super) fn new(
+        name: &'static str,
+        clock: Clock,
+        observer: Option<PlainArc<dyn Observer>>,
+    ) -> Self {
+        Self { name, clock, observer, degraded: Counter::default(), outbox: Outbox::new() }
+    }
+
+    /// Reports that a fallback replaced an error with the label `cause`.
+    pub(super) fn degraded(&self, cause: &'static str) {
+        let sequence = self.degraded.add(1);
+        let Some(observer) = &self.observer else { return };
+        let event = Event {
+            policy: POLICY,
+            name: self.name,
+            kind: "degraded",
+            keyed: false,
+            sequence,
+            at: self.clock.now(),
+            fields: &[("cause", EventValue::Label(cause))],
+        };
+        self.outbox.notify(|| observer.observe(&event), |never| match never {});
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.degraded.get()
+    }
+}
+
+/// Returns the error as a label with few values.
+pub(super) const fn cause<E>(error: &Error<E>) -> &'static str {
+    match error {
+        Error::Operation(_) => "operation",
+        Error::Timeout(_) => "timeout",
+        Error::Rejected(rejection) => rejection.reason().as_str(),
+    }
+}

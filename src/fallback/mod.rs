@@ -1,0 +1,221 @@
+//! Results in place of errors: [`Fallback`].
+//!
+//! # Examples
+//!
+//! ```
+//! use mainstay::error::Error;
+//! use mainstay::fallback::Fallback;
+//! use mainstay::pipeline::Pipeline;
+//! use std::time::Duration;
+//!
+//! # #[derive(Clone, Debug, PartialEq)]
+//! # struct Prices(u32);
+//! # async fn fetch() -> Result<Prices, std::io::Error> { Err(std::io::Error::other("down")) }
+//! # fn main() -> Result<(), mainstay::error::ConfigError> {
+//! let fallback = Fallback::builder().name("prices").build()?;
+//! let pipeline = Pipeline::builder()
+//!     .fallback(fallback.value(Prices(100))) // yesterday's
+//!     .timeout(Duration::from_secs(1))
+//!     .build();
+//! # futures::executor::block_on(async {
+//! let prices = pipeline.call(|| async { fetch().await }).await;
+//! assert_eq!(prices.unwrap(), Prices(100));
+//! assert_eq!(fallback.snapshot().degraded, 1);
+//! # });
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # How it works
+//!
+//! A fallback runs the operation once. It passes on a success, and replaces an error with a
+//! [`value`](Fallback::value), or with the result of a function of the error
+//! ([`handle`](Fallback::handle)). [`when`](FallbackTo::when) selects the errors. An error that is
+//! not selected, or that the function returns, is passed on. Fallbacks chain: the outer one
+//! replaces what the inner one passes on.
+//!
+//! A fallback belongs at the top of a pipeline. Policies above it receive a success in place of
+//! the failure: a breaker would never open, a retry would never retry.
+//! [`Pipeline::check`](crate::pipeline::Pipeline::check) reports this, and a fallback for all errors
+//! around a limiter: an overloaded service then answers with degraded results in place of telling
+//! its callers to slow down.
+//!
+//! # Observability
+//!
+//! A degraded result has the type of any other. To mark it, return a type that can say so from
+//! [`handle`](Fallback::handle). [`FallbackSnapshot::degraded`] counts degraded results, and an
+//! [observer](FallbackBuilder::observer) receives an event of kind `degraded` for each, with its
+//! `cause`: `operation`, `timeout` or the reason of the rejection.
+//!
+//! # Performance
+//!
+//! A success costs nothing but a branch.
+
+mod events;
+mod handler;
+mod policy;
+
+pub use handler::{FallbackHandler, FallbackValue, FallbackWhen};
+pub use policy::{FallbackFuture, FallbackTo};
+
+use crate::error::{ConfigError, Error};
+use crate::event::Observer;
+use crate::sync::PlainArc;
+use crate::time::Clock;
+use events::Emitter;
+use std::fmt;
+
+const POLICY: &str = "fallback";
+
+/// A fallback, which returns a result in place of an error. See the [module](self).
+///
+/// Clones and the values that [`value`](Self::value) and [`handle`](Self::handle) return share one
+/// counter.
+#[derive(Clone)]
+pub struct Fallback(PlainArc<Emitter>);
+
+/// The counter of a [`Fallback`] at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FallbackSnapshot {
+    /// The number of errors that were replaced since the fallback was built.
+    pub degraded: u64,
+}
+
+/// Configures a [`Fallback`].
+#[derive(Clone)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct FallbackBuilder {
+    name: String,
+    clock: Clock,
+    observer: Option<PlainArc<dyn Observer>>,
+}
+
+impl Fallback {
+    /// Creates a fallback with the name `fallback` and without an observer.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(PlainArc::new(Emitter::new(POLICY, Clock::system(), None)))
+    }
+
+    /// Creates a builder.
+    pub fn builder() -> FallbackBuilder {
+        FallbackBuilder { name: POLICY.into(), clock: Clock::system(), observer: None }
+    }
+
+    /// Replaces every error with a clone of `value`.
+    ///
+    /// ```
+    /// # use mainstay::Fallback;
+    /// let fallback = Fallback::new().value(0);
+    /// assert_eq!(fallback.call_blocking(|| Err::<u32, _>("down")), Ok(0));
+    /// ```
+    #[must_use]
+    pub fn value<T>(&self, value: T) -> FallbackTo<FallbackValue<T>> {
+        let handler = FallbackValue(value);
+        FallbackTo { fallback: self.clone(), handler, replaces_all: true }
+    }
+
+    /// Replaces an error with the result of `handler`, which may return the error.
+    ///
+    /// ```
+    /// # use mainstay::{Error, Fallback};
+    /// let fallback = Fallback::new().handle(|error| match error {
+    ///     Error::Operation(404) => Ok("not found"),
+    ///     error => Err(error),
+    /// });
+    /// assert_eq!(fallback.call_blocking(|| Err(404)), Ok("not found"));
+    /// assert!(fallback.call_blocking(|| Err(500)).is_err());
+    /// ```
+    #[must_use]
+    pub fn handle<T, E, F>(&self, handler: F) -> FallbackTo<F>
+    where
+        F: Fn(Error<E>) -> Result<T, Error<E>> + Send + Sync,
+    {
+        FallbackTo { fallback: self.clone(), handler, replaces_all: false }
+    }
+
+    /// Returns the name that was given to the builder.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.0.name
+    }
+
+    /// Returns the counter.
+    #[must_use]
+    pub fn snapshot(&self) -> FallbackSnapshot {
+        FallbackSnapshot { degraded: self.0.count() }
+    }
+}
+
+impl Default for Fallback {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl FallbackBuilder {
+    /// Sets the name that events and lints carry. Default: `fallback`.
+    ///
+    /// ```
+    /// # use mainstay::Fallback;
+    /// let built = Fallback::builder().name("prices").build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Sets the clock, which only dates events. Default: the system clock.
+    ///
+    /// ```
+    /// # use mainstay::{Fallback, ManualClock};
+    /// let built = Fallback::builder().clock(ManualClock::new().clock()).build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Sets the observer of degraded results: events of kind `degraded`, with `cause`. Default:
+    /// none.
+    ///
+    /// ```
+    /// # use mainstay::{Event, Fallback};
+    /// let built = Fallback::builder()
+    ///     .observer(|event: &Event<'_>| eprintln!("{event}"))
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observer = Some(PlainArc::new(observer));
+        self
+    }
+
+    /// Builds the fallback.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`ConfigError`] if the name is not valid.
+    pub fn build(self) -> Result<Fallback, ConfigError> {
+        let name = crate::policy::name(&self.name)?;
+        Ok(Fallback(PlainArc::new(Emitter::new(name, self.clock, self.observer))))
+    }
+}
+
+impl fmt::Debug for Fallback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fallback")
+            .field("name", &self.name())
+            .field("snapshot", &self.snapshot())
+            .finish()
+    }
+}
+
+impl fmt::Debug for FallbackBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FallbackBuilder").field("name", &self.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,269 @@
+//! The builder of a hedge, with validation and defaults: [`HedgeBuilder`].
+
+use super::delay::Delay;
+use super::events::Emitter;
+use super::{Hedge, POLICY, Shared};
+use crate::budget::Budget;
+use crate::error::ConfigError;
+use crate::event::Observer;
+use crate::policy;
+use crate::sync::PlainArc;
+use crate::time::Clock;
+use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::time::Duration;
+
+/// Configures a [`Hedge`].
+#[derive(Clone)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct HedgeBuilder {
+    name: String,
+    delay: DelaySetting,
+    min_delay: Duration,
+    max_attempts: u32,
+    hedges_failures: bool,
+    is_idempotent: bool,
+    budget: BudgetSetting,
+    clock: Clock,
+    observer: Option<PlainArc<dyn Observer>>,
+}
+
+// A builder calls no observer.
+impl UnwindSafe for HedgeBuilder {}
+impl RefUnwindSafe for HedgeBuilder {}
+
+#[derive(Clone, Copy, Debug)]
+enum DelaySetting {
+    Fixed(Duration),
+    Quantile { quantile: f64, initial: Duration },
+}
+
+#[derive(Clone)]
+enum BudgetSetting {
+    Default,
+    Given(Budget),
+    Unlimited,
+}
+
+const MAX_ATTEMPTS: u32 = 10;
+
+impl HedgeBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            name: POLICY.into(),
+            delay: DelaySetting::Quantile { quantile: 0.95, initial: Duration::from_millis(100) },
+            min_delay: Duration::from_millis(1),
+            max_attempts: 2,
+            hedges_failures: false,
+            is_idempotent: false,
+            budget: BudgetSetting::Default,
+            clock: Clock::system(),
+            observer: None,
+        }
+    }
+
+    /// Sets the name that events and lints carry. Default: `hedge`.
+    ///
+    /// ```
+    /// # use mainstay::Hedge;
+    /// let built = Hedge::builder().name("search").build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Sets a fixed delay before each further attempt.
+    ///
+    /// Default: [`delay_quantile(0.95, 100 ms)`](Self::delay_quantile).
+    ///
+    /// ```
+    /// # use mainstay::Hedge;
+    /// # use std::time::Duration;
+    /// let built = Hedge::builder().delay(Duration::from_millis(50)).build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub const fn delay(mut self, delay: Duration) -> Self {
+        self.delay = DelaySetting::Fixed(delay);
+        self
+    }
+
+    /// Sets the delay to the latency that the fraction `quantile` of the attempts of the last 30 s
+    /// did not exceed; until 20 attempts are known, to `initial_delay`.
+    ///
+    /// Default: 0.95 and 100 ms. One call in twenty is then hedged, which adds 5 % to the load.
+    ///
+    /// ```
+    /// # use mainstay::Hedge;
+    /// # use std::time::Duration;
+    /// let built = Hedge::builder()
+    ///     .delay_quantile(0.99, Duration::from_millis(200))
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub const fn delay_quantile(mut self, quantile: f64, initial_delay: Duration) -> Self {
+        self.delay = DelaySetting::Quantile { quantile, initial: initial_delay };
+        self
+    }
+
+    /// Sets the minimum of a delay that is computed from latencies. Default: 1 ms, the resolution
+    /// of most timers.
+    ///
+    /// ```
+    /// # use mainstay::Hedge;
+    /// # use std::time::Duration;
+    /// let built = Hedge::builder().min_delay(Duration::from_millis(5)).build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub const fn min_delay(mut self, delay: Duration) -> Self {
+        self.min_delay = delay;
+        self
+    }
+
+    /// Sets the maximum number of attempts, including the first, from 1 to 10. Default: 2. A third
+    /// attempt rarely is faster than both others.
+    ///
+    /// ```
+    /// # use mainstay::Hedge;
+    /// let built = Hedge::builder().max_attempts(3).build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub const fn max_attempts(mut self, attempts: u32) -> Self {
+        self.max_attempts = attempts;
+        self
+    }
+
+    /// Starts the next attempt immediately when an attempt fails. Default: a failure starts no
+    /// attempt, and ends the call if no other attempt runs.
+    ///
+    /// ```
+    /// # use mainstay::Hedge;
+    /// let built = Hedge::builder().hedge_failures().build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub const fn hedge_failures(mut self) -> Self {
+        self.hedges_failures = true;
+        self
+    }
+
+    /// Declares that the operation may safely run more than once, and at the same time: for
+    /// example, it only reads data.
+    ///
+    /// The declaration affects only the lints of
+    /// [`Pipeline::check`](crate::pipeline::Pipeline::check). Default: not declared.
+    ///
+    /// ```
+    /// # use mainstay::Hedge;
+    /// let built = Hedge::builder().assume_idempotent().build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub const fn assume_idempotent(mut self) -> Self {
+        self.is_idempotent = true;
+        self
+    }
+
+    /// Sets the budget that every further attempt draws from.
+    ///
+    /// Default: a budget of this hedge, of 5 % of all calls and a capacity of 10. Without a limit,
+    /// a dependency that becomes slow for all calls would receive twice its load. If the budget is
+    /// exhausted, the next attempt is suppressed; attempts that run are not affected.
+    ///
+    /// ```
+    /// # use mainstay::{Budget, Hedge};
+    /// let budget = Budget::builder().build()?;
+    /// let built = Hedge::builder().budget(&budget).build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub fn budget(mut self, budget: impl Into<Budget>) -> Self {
+        self.budget = BudgetSetting::Given(budget.into());
+        self
+    }
+
+    /// Removes the budget: every call may use all attempts. See [`budget`](Self::budget).
+    ///
+    /// ```
+    /// # use mainstay::Hedge;
+    /// let built = Hedge::builder().without_budget().build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub fn without_budget(mut self) -> Self {
+        self.budget = BudgetSetting::Unlimited;
+        self
+    }
+
+    /// Sets the clock. Default: the system clock.
+    ///
+    /// ```
+    /// # use mainstay::{Hedge, ManualClock};
+    /// let time = ManualClock::new();
+    /// let built = Hedge::builder().clock(time.clock()).build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Sets the observer; see [Observability](super#observability). Default: none.
+    ///
+    /// ```
+    /// # use mainstay::{Event, Hedge};
+    /// let built = Hedge::builder()
+    ///     .observer(|event: &Event<'_>| eprintln!("{event}"))
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observer = Some(PlainArc::new(observer));
+        self
+    }
+
+    /// Builds the hedge.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`ConfigError`] that names the first setting that is out of range.
+    pub fn build(self) -> Result<Hedge, ConfigError> {
+        let name = policy::name(&self.name)?;
+        if !(1..=MAX_ATTEMPTS).contains(&self.max_attempts) {
+            return Err(ConfigError::new("max_attempts", self.max_attempts, "1 to 10"));
+        }
+        let delay = match self.delay {
+            DelaySetting::Fixed(delay) => Delay::Fixed(delay),
+            DelaySetting::Quantile { quantile, initial } if quantile > 0.0 && quantile < 1.0 => {
+                Delay::measured(quantile, initial, self.min_delay)
+            }
+            DelaySetting::Quantile { quantile, .. } => {
+                let accepted = "a share above 0 and below 1";
+                return Err(ConfigError::new("delay_quantile", quantile, accepted));
+            }
+        };
+        let budget = match self.budget {
+            BudgetSetting::Given(budget) => Some(budget),
+            BudgetSetting::Unlimited => None,
+            BudgetSetting::Default => {
+                Some(Budget::builder().name(name).percent(5).of_all_calls(10).build()?)
+            }
+        };
+        Ok(Hedge(PlainArc::new(Shared {
+            max_attempts: self.max_attempts,
+            hedges_failures: self.hedges_failures,
+            is_idempotent: self.is_idempotent,
+            delay,
+            budget,
+            clock: self.clock,
+            emitter: Emitter::new(name, self.observer),
+        })))
+    }
+}
+
+impl fmt::Debug for HedgeBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HedgeBuilder")
+            .field("name", &self.name)
+            .field("delay", &self.delay)
+            .field("max_attempts", &self.max_attempts)
+            .finish_non_exhaustive()
+    }
+}

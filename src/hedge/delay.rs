@@ -1,0 +1,177 @@
+//! The delay before the next attempt: fixed, or a quantile of the measured latencies.
+
+use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::time::{Instant, nanos};
+use crate::window::LatencyWindow;
+use std::time::Duration;
+
+/// The delay of a hedge.
+#[derive(Debug)]
+pub(super) enum Delay {
+    Fixed(Duration),
+    Measured(Box<Measured>),
+}
+
+/// A delay that follows the latencies of the attempts.
+#[derive(Debug)]
+pub(super) struct Measured {
+    quantile: f64,
+    min: Duration,
+    /// Attempts that succeeded, and attempts that were dropped before their end.
+    completed: LatencyWindow,
+    censored: LatencyWindow,
+    /// The delay in force and the time of its next update, in nanoseconds. Ordering: relaxed. No
+    /// other memory depends on them.
+    delay: AtomicU64,
+    update_at: AtomicU64,
+}
+
+/// How an attempt ended, as far as its latency is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AttemptEnd {
+    /// It succeeded after this time.
+    Success(Duration),
+    /// It was dropped after this time, and would have taken at least as long.
+    Dropped(Duration),
+}
+
+/// How long latencies count.
+const WINDOW: Duration = Duration::from_secs(30);
+const UPDATE_INTERVAL: Duration = Duration::from_secs(3);
+/// With fewer attempts in the window, the delay is not computed.
+const MIN_SAMPLES: u64 = 20;
+
+impl Delay {
+    pub(super) fn measured(quantile: f64, initial: Duration, min: Duration) -> Self {
+        Self::Measured(Box::new(Measured {
+            quantile,
+            min,
+            completed: LatencyWindow::over_time(WINDOW),
+            censored: LatencyWindow::over_time(WINDOW),
+            delay: AtomicU64::new(nanos(initial.max(min))),
+            update_at: AtomicU64::new(0),
+        }))
+    }
+
+    /// Returns the delay in force.
+    pub(super) fn get(&self) -> Duration {
+        match self {
+            Self::Fixed(delay) => *delay,
+            Self::Measured(measured) => Duration::from_nanos(measured.delay.load(Relaxed)),
+        }
+    }
+
+    /// Records the end of an attempt, and updates the delay if it is due.
+    pub(super) fn record(&self, now: Instant, end: AttemptEnd) {
+        let Self::Measured(measured) = self else { return };
+        match end {
+            AttemptEnd::Success(elapsed) => measured.completed.record(now, elapsed),
+            AttemptEnd::Dropped(elapsed) => measured.censored.record(now, elapsed),
+        }
+        measured.update_if_due(now);
+    }
+}
+
+impl Measured {
+    fn update_if_due(&self, now: Instant) {
+        let due = self.update_at.load(Relaxed);
+        let next = (now + UPDATE_INTERVAL).as_nanos();
+        // A due time further away than an interval is of a clock that was set back.
+        let is_due = now.as_nanos() >= due || due > next;
+        // Of the attempts that find it due, the exchange selects one.
+        if is_due && self.update_at.compare_exchange(due, next, Relaxed, Relaxed).is_ok() {
+            self.update(now);
+        }
+    }
+
+    /// Computes the delay. Keeps the previous one if too little is known.
+    fn update(&self, now: Instant) {
+        let (completed, censored) = (self.completed.histogram(now), self.censored.histogram(now));
+        if completed.count() + censored.count() < MIN_SAMPLES {
+            return;
+        }
+        if let Some(delay) = completed.quantile_with_censored(&censored, self.quantile) {
+            self.delay.store(nanos(delay.max(self.min)), Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(mainstay_loom))]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn delay() -> Delay {
+        Delay::measured(0.95, 100 * MS, MS)
+    }
+
+    fn at(seconds: u64) -> Instant {
+        Instant::ORIGIN + Duration::from_secs(seconds)
+    }
+
+    fn close(actual: Duration, expected: Duration) -> bool {
+        actual.abs_diff(expected) <= expected / 16
+    }
+
+    #[test]
+    fn the_delay_is_static_until_there_are_enough_attempts() {
+        let delay = delay();
+        let success = AttemptEnd::Success(10 * MS);
+        (0..18).for_each(|_| delay.record(at(100), success));
+        delay.record(at(103), success); // an update is due: 19 attempts
+        assert_eq!(delay.get(), 100 * MS);
+        delay.record(at(106), success);
+        assert!(close(delay.get(), 10 * MS), "{delay:?}");
+    }
+
+    #[test]
+    fn the_delay_is_updated_every_three_seconds() {
+        let delay = delay();
+        (0..99).for_each(|_| delay.record(at(100), AttemptEnd::Success(10 * MS)));
+        assert_eq!(delay.get(), 100 * MS);
+        delay.record(at(103), AttemptEnd::Success(10 * MS));
+        assert!(close(delay.get(), 10 * MS));
+        (0..999).for_each(|_| delay.record(at(105), AttemptEnd::Success(20 * MS)));
+        assert!(close(delay.get(), 10 * MS));
+        delay.record(at(106), AttemptEnd::Success(20 * MS));
+        assert!(close(delay.get(), 20 * MS));
+    }
+
+    /// tower and rhedge forget the attempts that lost: the quantile then is that of the winners,
+    /// and the delay creeps down until every call is hedged.
+    #[test]
+    fn attempts_that_lost_do_not_let_the_delay_creep_down() {
+        let delay = delay();
+        for second in 100..160 {
+            // One call in ten takes long: its first attempt is dropped when the hedge wins.
+            (0..45).for_each(|_| delay.record(at(second), AttemptEnd::Success(10 * MS)));
+            for _ in 0..5 {
+                let waited = delay.get();
+                delay.record(at(second), AttemptEnd::Success(10 * MS));
+                delay.record(at(second), AttemptEnd::Dropped(waited + 10 * MS));
+            }
+        }
+        // 1 attempt in 11 takes longer than what is known, so the 95th percentile is not known.
+        assert_eq!(delay.get(), 100 * MS);
+    }
+
+    #[test]
+    fn the_delay_is_at_least_the_minimum() {
+        let delay = Delay::measured(0.95, Duration::ZERO, 5 * MS);
+        assert_eq!(delay.get(), 5 * MS);
+        (0..99).for_each(|_| delay.record(at(100), AttemptEnd::Success(MS / 10)));
+        delay.record(at(103), AttemptEnd::Success(MS / 10));
+        assert_eq!(delay.get(), 5 * MS);
+    }
+
+    #[test]
+    fn attempts_leave_the_window_after_thirty_seconds() {
+        let delay = delay();
+        (0..100).for_each(|_| delay.record(at(100), AttemptEnd::Success(500 * MS)));
+        (0..100).for_each(|_| delay.record(at(140), AttemptEnd::Success(10 * MS)));
+        delay.record(at(143), AttemptEnd::Success(10 * MS));
+        assert!(close(delay.get(), 10 * MS));
+    }
+}

@@ -1,0 +1,261 @@
+//! A second attempt while the first is slow: [`Hedge`].
+//!
+//! A call that takes much longer than most often hit a replica that pauses, or a packet that was
+//! lost. A second attempt then is likely to return earlier than the first. (*The Tail at Scale*,
+//! Dean and Barroso, 2013.)
+//!
+//! # Examples
+//!
+//! ```
+//! use mainstay::hedge::Hedge;
+//! use mainstay::pipeline::Pipeline;
+//! use std::time::Duration;
+//!
+//! # async fn get(_replica: u32) -> Result<&'static str, std::io::Error> { Ok("found") }
+//! # fn main() -> Result<(), mainstay::error::ConfigError> {
+//! let hedge = Hedge::builder().name("search").assume_idempotent().build()?;
+//! let pipeline = Pipeline::builder()
+//!     .timeout(Duration::from_secs(1))
+//!     .hedge(&hedge)
+//!     .build();
+//! # futures::executor::block_on(async {
+//! // The second attempt goes to another replica.
+//! let result = pipeline.call_with(|cx| async move { get(cx.attempt() % 2).await });
+//! # assert!(result.await.is_ok());
+//! # });
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # How it works
+//!
+//! If an attempt has not ended after the [delay](HedgeBuilder::delay_quantile), the next one
+//! starts, up to [`max_attempts`](HedgeBuilder::max_attempts). Each attempt receives its number in
+//! the
+//! [`Context`].
+//!
+//! The first *success* is the result of the call. The other attempts are dropped before it is
+//! returned. A failure never ends the call while another attempt runs. If all attempts fail, the
+//! caller receives the result of the first.
+//!
+//! All attempts run within the future of the call, on the task of the caller. They run at the same
+//! time only while they wait.
+//!
+//! ## The delay
+//!
+//! By default, the delay is the 95th percentile of the latencies of successful attempts in the last
+//! 30 s, computed every 3 s. An attempt that was dropped counts as well: it would have taken *at
+//! least* as long as it ran. Without these attempts, the slowest ones would be missing from the
+//! distribution, and the delay would become shorter and shorter. If so many attempts were dropped
+//! that the percentile cannot be known, the delay stays as it is.
+//!
+//! ## Load
+//!
+//! Every further attempt draws from a [`budget`](HedgeBuilder::budget), by default 5 % of the
+//! calls. Hedge only operations that may run twice, and at the same time. A hedge may be inside one
+//! retry.
+//! [`Pipeline::check`](crate::pipeline::Pipeline::check) reports operations that were not declared
+//! idempotent, and deeper nesting.
+//!
+//! ## Blocking calls
+//!
+//! A blocking call runs the operation once, because one thread cannot run two closures at the same
+//! time.
+//!
+//! # Observability
+//!
+//! An [observer](HedgeBuilder::observer) receives events of the kinds `hedge` (a further attempt
+//! begins), `won` (a further attempt returned the result) and `suppressed` (the budget did not
+//! cover an attempt), with the number of the `attempt`. [`Hedge::snapshot`] returns their numbers.
+//!
+//! # Cancel safety
+//!
+//! Dropping the future of a call drops all its attempts, and returns their places in the budget.
+//!
+//! # Performance
+//!
+//! A call reads the clock once, or twice if the delay is measured. The timer is armed only if the
+//! first attempt is pending. The first two attempts are stored in the future of the call; each
+//! further attempt allocates.
+//!
+//! # Defaults
+//!
+//! | setting | default |
+//! |---|---|
+//! | [`delay_quantile`](HedgeBuilder::delay_quantile) | 0.95; 100 ms until 20 attempts are known |
+//! | [`min_delay`](HedgeBuilder::min_delay) | 1 ms |
+//! | [`max_attempts`](HedgeBuilder::max_attempts) | 2 |
+//! | [`budget`](HedgeBuilder::budget) | 5 % of all calls, capacity 10 |
+
+mod config;
+mod delay;
+mod events;
+mod future;
+mod policy;
+
+pub use config::HedgeBuilder;
+pub use future::HedgeFuture;
+pub use policy::ClassifiedHedge;
+
+use crate::budget::Budget;
+use crate::error::Error;
+use crate::outcome::FailOnError;
+use crate::policy::Context;
+use crate::policy::guarded::OperationFuture;
+use crate::sync::PlainArc;
+use crate::time::Clock;
+use delay::Delay;
+use events::Emitter;
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+const POLICY: &str = "hedge";
+
+/// A hedge, which runs a slow operation a second time and returns the first success. See the
+/// [module](self).
+///
+/// Clones and views share one state.
+#[derive(Clone)]
+pub struct Hedge(PlainArc<Shared>);
+
+/// The settings and the state of a hedge.
+struct Shared {
+    max_attempts: u32,
+    hedges_failures: bool,
+    is_idempotent: bool,
+    delay: Delay,
+    budget: Option<Budget>,
+    clock: Clock,
+    emitter: Emitter,
+}
+
+impl Shared {
+    const fn measures_latency(&self) -> bool {
+        matches!(self.delay, Delay::Measured(_))
+    }
+}
+
+/// The state and the counters of a [`Hedge`] at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HedgeSnapshot {
+    /// The current delay before a further attempt.
+    pub delay: Duration,
+    /// The number of further attempts since the hedge was built. First attempts are not counted.
+    pub hedges: u64,
+    /// The number of calls whose result was that of a further attempt.
+    pub wins: u64,
+    /// The number of further attempts that the budget did not cover.
+    pub suppressed: u64,
+}
+
+impl Hedge {
+    /// Creates a builder with the [defaults](self#defaults).
+    pub fn builder() -> HedgeBuilder {
+        HedgeBuilder::new()
+    }
+
+    /// Returns a view for pipelines that classifies results by `classify`. An `Ok` that is
+    /// classified as a failure does not win.
+    ///
+    /// ```
+    /// use mainstay::error::Error;
+    /// use mainstay::hedge::Hedge;
+    /// use mainstay::outcome::Outcome;
+    /// use mainstay::pipeline::Pipeline;
+    ///
+    /// let hedge = Hedge::builder().assume_idempotent().build()?;
+    /// let by_status = hedge.classified_by(|result: &Result<u16, Error<()>>| match result {
+    ///     Ok(503) => Outcome::Failure,
+    ///     _ => Outcome::Success,
+    /// });
+    /// let pipeline = Pipeline::builder().hedge(by_status).build();
+    /// # futures::executor::block_on(async {
+    /// assert_eq!(pipeline.call(|| async { Ok(200) }).await, Ok(200));
+    /// # });
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn classified_by<C>(&self, classify: C) -> ClassifiedHedge<C> {
+        ClassifiedHedge { hedge: self.clone(), classify }
+    }
+
+    /// Runs `op`, and runs it again while it is slow.
+    ///
+    /// ```
+    /// # use mainstay::Hedge;
+    /// let hedge = Hedge::builder().build()?;
+    /// # futures::executor::block_on(async {
+    /// assert_eq!(hedge.call(|| async { Ok::<_, ()>(1) }).await, Ok(1));
+    /// # });
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the first attempt, if all attempts fail.
+    pub async fn call<Op, Fut, T, E>(&self, mut op: Op) -> Result<T, Error<E>>
+    where
+        Op: FnMut() -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        self.call_with(|_| op()).await
+    }
+
+    /// Runs `op`, and runs it again while it is slow, and passes it the [`Context`] of each
+    /// attempt.
+    ///
+    /// ```
+    /// # use mainstay::Hedge;
+    /// let hedge = Hedge::builder().build()?;
+    /// # futures::executor::block_on(async {
+    /// let attempt = hedge.call_with(|cx| async move { Ok::<_, ()>(cx.attempt()) });
+    /// assert_eq!(attempt.await, Ok(1));
+    /// # });
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the first attempt, if all attempts fail.
+    pub async fn call_with<Op, Fut, T, E>(&self, mut op: Op) -> Result<T, Error<E>>
+    where
+        Op: FnMut(Context) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        let hedge = self.classified_by(FailOnError);
+        HedgeFuture::new(hedge, Context::new(), |cx| OperationFuture(op(cx))).await
+    }
+
+    /// Returns the name that was given to the builder.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.0.emitter.name
+    }
+
+    /// Returns the current state and counters.
+    #[must_use]
+    pub fn snapshot(&self) -> HedgeSnapshot {
+        let emitter = &self.0.emitter;
+        HedgeSnapshot {
+            delay: self.0.delay.get(),
+            hedges: emitter.hedges.get(),
+            wins: emitter.wins.get(),
+            suppressed: emitter.suppressed.get(),
+        }
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Hedge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hedge")
+            .field("name", &self.name())
+            .field("snapshot", &self.snapshot())
+            .finish()
+    }
+}

@@ -1,0 +1,299 @@
+//! The builder: settings, their defaults and their limits.
+
+use super::engine::Shared;
+use super::{POLICY, ResourceManager, ResourcePool};
+use crate::backoff::{Backoff, Jitter};
+use crate::error::ConfigError;
+use crate::event::Observer;
+use crate::policy;
+use crate::random::Random;
+use crate::sync::PlainArc;
+use crate::time::{Clock, Instant};
+use std::fmt;
+use std::time::Duration;
+
+/// The settings that [`ResourcePool::reconfigure`] can replace.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Config {
+    pub(super) max_size: usize,
+    pub(super) min_idle: usize,
+    pub(super) reuse_order: ReuseOrder,
+    pub(super) acquire_timeout: Duration,
+    pub(super) create_timeout: Duration,
+    pub(super) check_timeout: Duration,
+    pub(super) close_timeout: Duration,
+    pub(super) idle_timeout: Option<Duration>,
+    pub(super) max_lifetime: Option<Duration>,
+    pub(super) check_after: Duration,
+    pub(super) max_creating: usize,
+    pub(super) maintenance_interval: Duration,
+}
+
+/// Which idle resource is used next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReuseOrder {
+    /// The one returned last: few resources are in use, and the others reach their idle timeout.
+    #[default]
+    Lifo,
+    /// The one idle for the longest time: all resources are used in turn.
+    Fifo,
+}
+
+const CONFIG: Config = Config {
+    max_size: 10,
+    min_idle: 0,
+    reuse_order: ReuseOrder::Lifo,
+    acquire_timeout: Duration::from_secs(5),
+    create_timeout: Duration::from_secs(3),
+    check_timeout: Duration::from_secs(1),
+    close_timeout: Duration::from_secs(1),
+    idle_timeout: Some(Duration::from_secs(600)),
+    max_lifetime: Some(Duration::from_secs(1800)),
+    check_after: Duration::from_millis(500),
+    max_creating: 2,
+    maintenance_interval: Duration::from_secs(30),
+};
+const DAY: Duration = Duration::from_secs(86_400);
+/// The largest size. Also bounds the memory of a pool with a wrong setting.
+const MAX_SIZE: usize = 1 << 20;
+/// The part of the lifetime that is subtracted at random, so that resources created together are
+/// not replaced together.
+const LIFETIME_JITTER: f64 = 0.025;
+
+/// Configures a [`ResourcePool`].
+#[must_use = "a builder does nothing until `build`"]
+pub struct ResourcePoolBuilder<M> {
+    manager: M,
+    settings: ResourcePoolSettings,
+    name: String,
+    creation_backoff: Backoff,
+    clock: Clock,
+    random: Random,
+    observer: Option<PlainArc<dyn Observer>>,
+}
+
+/// The settings of a pool that can be replaced while it is in use, for
+/// [`ResourcePool::reconfigure`]. A builder has the same methods.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct ResourcePoolSettings(Config);
+
+impl Default for ResourcePoolSettings {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Defines each setter for the settings and for the builder.
+macro_rules! setters {
+    ($($(#[$doc:meta])* $name:ident($field:ident: $Type:ty) $(via $convert:ident)?;)+) => {
+        impl ResourcePoolSettings {
+            $($(#[$doc])* pub fn $name(mut self, $field: $Type) -> Self {
+                self.0.$field = $field $(.$convert())?;
+                self
+            })+
+        }
+
+        impl<M: ResourceManager> ResourcePoolBuilder<M> {
+            $($(#[$doc])* pub fn $name(mut self, $field: $Type) -> Self {
+                self.settings = self.settings.$name($field);
+                self
+            })+
+        }
+    };
+}
+
+setters! {
+    /// Sets the largest number of resources, from 1 to 1,048,576. Default 10: more connections
+    /// than a server has cores rarely make it faster.
+    max_size(max_size: usize);
+
+    /// Sets how many idle resources [maintenance](ResourcePool::maintenance) keeps ready, at most
+    /// `max_size`. They are exempt from the idle timeout. Default 0.
+    min_idle(min_idle: usize);
+
+    /// Sets which idle resource is used next. Default LIFO.
+    reuse_order(reuse_order: ReuseOrder);
+
+    /// Sets for how long [`acquire`](ResourcePool::acquire) waits, up to a day. Default 5 s: a
+    /// caller that waits longer has usually been given up by its own caller.
+    acquire_timeout(acquire_timeout: Duration);
+
+    /// Sets how long a creation may take, from 1 ms to a day. Default 3 s: below the acquire
+    /// timeout, so that a caller receives the cause.
+    create_timeout(create_timeout: Duration);
+
+    /// Sets how long a check may take, from 1 ms to a day. Default 1 s.
+    check_timeout(check_timeout: Duration);
+
+    /// Sets how long closing may take, from 1 ms to a day. Default 1 s. The resource is dropped
+    /// after that.
+    close_timeout(close_timeout: Duration);
+
+    /// Sets for how long a resource may be idle before it is closed, at least 1 ms. Default 10
+    /// minutes: below the limit of most servers and firewalls. `None`: no limit.
+    idle_timeout(idle_timeout: impl Into<Option<Duration>>) via into;
+
+    /// Sets how old a resource may become, at least 1 ms. Default 30 minutes, minus up to 2.5 % at
+    /// random: connections then follow changes of DNS and of load balancers. `None`: no limit.
+    /// A resource in use is closed when it returns.
+    max_lifetime(max_lifetime: impl Into<Option<Duration>>) via into;
+
+    /// Sets the idle time after which a resource is checked before its next use. Default 500 ms: a
+    /// busy pool makes no checks. Zero: always.
+    check_after(check_after: Duration);
+
+    /// Sets how many resources are created at a time, at least 1. Default 2: a server that has
+    /// restarted does not receive all connections at the same time.
+    max_creating(max_creating: usize);
+
+    /// Sets how often [maintenance](ResourcePool::maintenance) runs and checks idle resources, from
+    /// 1 ms to a day. Default 30 s.
+    maintenance_interval(maintenance_interval: Duration);
+}
+
+impl ResourcePoolSettings {
+    /// Creates the default settings.
+    pub const fn new() -> Self {
+        Self(CONFIG)
+    }
+
+    pub(super) const fn of(config: Config) -> Self {
+        Self(config)
+    }
+
+    pub(super) fn validate(self) -> Result<Config, ConfigError> {
+        let Config { max_size, min_idle, max_creating, .. } = self.0;
+        if !(1..=MAX_SIZE).contains(&max_size) {
+            return Err(ConfigError::new("max_size", max_size, "1 to 1,048,576 resources"));
+        }
+        if min_idle > max_size {
+            return Err(ConfigError::new("min_idle", min_idle, "0 to max_size resources"));
+        }
+        if max_creating == 0 {
+            return Err(ConfigError::new("max_creating", max_creating, "at least 1"));
+        }
+        if self.0.acquire_timeout > DAY {
+            let timeout = self.0.acquire_timeout;
+            return Err(ConfigError::new("acquire_timeout", timeout, "up to one day"));
+        }
+        for (field, duration) in [
+            ("create_timeout", self.0.create_timeout),
+            ("check_timeout", self.0.check_timeout),
+            ("close_timeout", self.0.close_timeout),
+            ("maintenance_interval", self.0.maintenance_interval),
+        ] {
+            if !(Duration::from_millis(1)..=DAY).contains(&duration) {
+                return Err(ConfigError::new(field, duration, "1 ms to one day"));
+            }
+        }
+        for (field, limit) in
+            [("idle_timeout", self.0.idle_timeout), ("max_lifetime", self.0.max_lifetime)]
+        {
+            if let Some(limit) = limit.filter(|limit| *limit < Duration::from_millis(1)) {
+                return Err(ConfigError::new(field, limit, "at least 1 ms, or none"));
+            }
+        }
+        Ok(self.0)
+    }
+}
+
+impl Config {
+    /// Returns the instant at which a resource created at `now` is too old. `unit` is from 0 to 1.
+    pub(super) fn expires_at(&self, now: Instant, unit: f64) -> Instant {
+        match self.max_lifetime {
+            None => Instant::FAR_FUTURE,
+            Some(lifetime) => {
+                let jitter = lifetime.min(365 * DAY).mul_f64(LIFETIME_JITTER * unit);
+                now + lifetime.saturating_sub(jitter)
+            }
+        }
+    }
+}
+
+impl<M: ResourceManager> ResourcePoolBuilder<M> {
+    pub(super) fn new(manager: M) -> Self {
+        Self {
+            manager,
+            settings: ResourcePoolSettings::new(),
+            name: POLICY.into(),
+            creation_backoff: Backoff::exponential(Duration::from_millis(100)),
+            clock: Clock::system(),
+            random: Random::system(),
+            observer: None,
+        }
+    }
+
+    /// Sets the name that events carry. Default `resource_pool`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Sets the wait after a failed creation. The whole pool shares it, so that many callers do not
+    /// send many attempts to a server that is down. Default exponential from 100 ms to 30 s, with
+    /// equal jitter.
+    pub fn creation_backoff(mut self, backoff: Backoff) -> Self {
+        self.creation_backoff = backoff;
+        self
+    }
+
+    /// Sets the clock. Default the system clock.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Sets the source of randomness. Default the system's.
+    pub fn random(mut self, random: Random) -> Self {
+        self.random = random;
+        self
+    }
+
+    /// Sets the observer of events; see the [module](super#observability). Default none.
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observer = Some(PlainArc::new(observer));
+        self
+    }
+
+    /// Builds the pool. Creates no resource yet.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`ConfigError`] that names the first setting that is out of range.
+    pub fn build(self) -> Result<ResourcePool<M>, ConfigError> {
+        let name = policy::name(&self.name)?;
+        let config = self.settings.validate()?;
+        self.creation_backoff.validate("creation_backoff")?;
+        Ok(ResourcePool::from_shared(Shared::new(
+            self.manager,
+            config,
+            Fixed {
+                name,
+                backoff: self.creation_backoff.default_jitter(Jitter::Equal),
+                clock: self.clock,
+                random: self.random,
+                observer: self.observer,
+            },
+        )))
+    }
+}
+
+/// The settings that cannot be replaced.
+pub(super) struct Fixed {
+    pub(super) name: &'static str,
+    pub(super) backoff: Backoff,
+    pub(super) clock: Clock,
+    pub(super) random: Random,
+    pub(super) observer: Option<PlainArc<dyn Observer>>,
+}
+
+impl<M> fmt::Debug for ResourcePoolBuilder<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResourcePoolBuilder")
+            .field("name", &self.name)
+            .field("settings", &self.settings)
+            .field("creation_backoff", &self.creation_backoff)
+            .finish_non_exhaustive()
+    }
+}

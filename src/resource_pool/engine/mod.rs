@@ -1,0 +1,419 @@
+//! The shell around the state: applies each decision under the lock, and runs user code outside it.
+
+pub(in crate::resource_pool) mod driver;
+mod jobs;
+mod run;
+pub(super) mod state;
+
+use super::ResourceManager;
+use super::config::{Config, Fixed};
+use super::error::AcquireTimedOut;
+use super::events::{Emitter, PoolEvent};
+use super::pooled::Lease;
+use super::snapshot::{ResourceCloseReason, ResourcePoolSnapshot};
+use crate::backoff::Backoff;
+use crate::error::ConfigError;
+use crate::random::Random;
+use crate::sync::{Mutex, PlainArc, discard_panic};
+use crate::time::{Clock, Instant};
+use crate::wait::{OneshotSender, WaiterKey};
+use crate::window::LatencyBuckets;
+use jobs::{JobKind, JobOutput};
+use state::{Entry, Failure, State, Step, Waiter};
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::task::Waker;
+use std::time::Duration;
+
+/// What all handles of a pool share.
+pub(super) struct Shared<M: ResourceManager> {
+    manager: PlainArc<M>,
+    pub(super) clock: Clock,
+    backoff: Backoff,
+    random: Random,
+    emitter: Emitter,
+    state: Mutex<State<M>>,
+}
+
+/// A resource, boxed once when it is created.
+type BoxedEntry<M> = Box<Entry<<M as ResourceManager>::Resource>>;
+
+/// The key of a waiter, and what it must do next.
+pub(super) enum Enqueued<M: ResourceManager> {
+    Taken(Box<Entry<M::Resource>>),
+    Queued(WaiterKey),
+    Closed,
+}
+
+impl<M: ResourceManager> Shared<M> {
+    pub(super) fn new(manager: M, config: Config, fixed: Fixed) -> Self {
+        Self {
+            manager: PlainArc::new(manager),
+            clock: fixed.clock,
+            backoff: fixed.backoff,
+            random: fixed.random,
+            emitter: Emitter::new(fixed.name, fixed.observer),
+            state: Mutex::new(State::new(config)),
+        }
+    }
+
+    pub(super) fn manager(&self) -> &M {
+        &self.manager
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        self.emitter.name()
+    }
+
+    pub(super) fn acquire_timeout(&self) -> Duration {
+        self.state.lock().config.acquire_timeout
+    }
+
+    /// Takes an idle resource that needs no check.
+    ///
+    /// # Errors
+    ///
+    /// Returns whether the pool is closed.
+    #[inline]
+    pub(super) fn try_take(&self, now: Instant) -> Result<Option<BoxedEntry<M>>, Failure<M>> {
+        let mut state = self.state.lock();
+        match state.take(now) {
+            Some(entry) => {
+                state.stats.acquired += 1;
+                Ok(Some(entry))
+            }
+            None if state.closed => Err(Failure::<M>::Closed),
+            None => Ok(None),
+        }
+    }
+
+    /// Takes an idle resource, after a check that ends at its first poll if it needs one.
+    #[cold]
+    pub(super) fn try_check(
+        self: &PlainArc<Self>,
+        now: Instant,
+    ) -> Result<Option<BoxedEntry<M>>, Failure<M>> {
+        let mut state = self.state.lock();
+        let Some(entry) = state.take_stale(now) else { return Ok(None) };
+        let key = self.start_check(&mut state, entry);
+        drop(state);
+        let mut panic = None;
+        keep_panic(&mut panic, || self.poll_job(key));
+        let now = self.clock.now();
+        self.settle_with(now, panic);
+        self.try_take(now)
+    }
+
+    /// Enters the queue, unless a resource has become idle meanwhile.
+    #[cold]
+    pub(super) fn enqueue(
+        self: &PlainArc<Self>,
+        now: Instant,
+        sender: OneshotSender<Result<Lease<M>, Failure<M>>>,
+        waker: Waker,
+    ) -> Enqueued<M> {
+        let mut unused = None;
+        let mut state = self.state.lock();
+        let enqueued = if state.closed {
+            unused = Some((sender, waker));
+            Enqueued::Closed
+        } else if let Some(entry) = state.take(now) {
+            state.stats.acquired += 1;
+            unused = Some((sender, waker));
+            Enqueued::Taken(entry)
+        } else {
+            Enqueued::Queued(state.enqueue(Waiter { sender, waker: Some(waker) }))
+        };
+        drop(state);
+        drop(unused);
+        if let Enqueued::Queued(_) = enqueued {
+            self.settle(now);
+        }
+        enqueued
+    }
+
+    /// Replaces the waker of a waiter.
+    pub(super) fn set_waker(&self, key: WaiterKey, waker: Waker) {
+        let before = self.state.lock().set_waker(key, waker);
+        drop(before);
+    }
+
+    /// Leaves the queue. Another caller polls the jobs from now on.
+    #[cold]
+    pub(super) fn leave(&self, key: WaiterKey) {
+        let mut state = self.state.lock();
+        let waiter = state.dequeue(key);
+        let driver = state.take_driver();
+        drop(state);
+        // Wakes first: dropping the waker of this waiter may unwind.
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+        drop(waiter);
+    }
+
+    /// Records a wait that has ended with a resource.
+    pub(super) fn waited(&self, waited: Duration) {
+        let mut state = self.state.lock();
+        state.stats.acquired += 1;
+        state.stats.waits[LatencyBuckets::ALL.of(waited)] += 1;
+    }
+
+    /// Composes the error of a caller that has waited for `waited`.
+    #[cold]
+    pub(super) fn timed_out(&self, waited: Duration, now: Instant) -> Failure<M> {
+        let mut state = self.state.lock();
+        state.stats.timed_out += 1;
+        let last = state.last_error.as_ref();
+        let timed_out = AcquireTimedOut {
+            waited,
+            max_size: state.config.max_size,
+            in_use: state.in_use(),
+            waiting: state.waiting,
+            creating: state.creating,
+            last_creation_error: last.map(|last| (last.error.clone(), now - last.at)),
+        };
+        drop(state);
+        let (in_use, waiting) = (timed_out.in_use, timed_out.waiting);
+        self.emitter.emit(PoolEvent::TimedOut { waited, in_use, waiting }, now);
+        Failure::<M>::TimedOut(timed_out)
+    }
+
+    /// Takes a resource back that its holder has used.
+    #[inline]
+    pub(super) fn recycle(
+        self: &PlainArc<Self>,
+        mut entry: Box<Entry<M::Resource>>,
+        must_check: bool,
+    ) {
+        let now = self.clock.now();
+        entry.returned(now, must_check);
+        self.place(entry, now);
+    }
+
+    /// Takes a resource back that was not used.
+    pub(super) fn put_back(self: &PlainArc<Self>, entry: Box<Entry<M::Resource>>) {
+        self.place(entry, self.clock.now());
+    }
+
+    #[inline]
+    fn place(self: &PlainArc<Self>, entry: Box<Entry<M::Resource>>, now: Instant) {
+        let mut state = self.state.lock();
+        if let Some(reason) = state.unfit(&entry, now) {
+            drop(state);
+            return self.close_entry(entry, reason);
+        }
+        state.idle.push_back(entry);
+        if state.is_unsettled(now) {
+            drop(state);
+            self.settle(now);
+        }
+    }
+
+    /// Closes a resource that its holder does not return.
+    #[cold]
+    pub(super) fn close_entry(
+        self: &PlainArc<Self>,
+        entry: Box<Entry<M::Resource>>,
+        reason: ResourceCloseReason,
+    ) {
+        let now = self.clock.now();
+        let mut panic = None;
+        self.close_now(entry, reason, now, &mut panic);
+        self.settle_with(now, panic);
+    }
+
+    /// Removes a resource that its holder keeps.
+    #[cold]
+    pub(super) fn detach(self: &PlainArc<Self>) {
+        let mut state = self.state.lock();
+        state.size -= 1;
+        state.stats.closed.count(ResourceCloseReason::Detached);
+        drop(state);
+        self.settle(self.clock.now());
+    }
+
+    /// Starts to close a resource and polls the job once: most resources are closed by that.
+    fn close_now(
+        self: &PlainArc<Self>,
+        entry: Box<Entry<M::Resource>>,
+        reason: ResourceCloseReason,
+        now: Instant,
+        panic: &mut Option<Box<dyn Any + Send>>,
+    ) {
+        let age = now - entry.created_at;
+        let mut state = self.state.lock();
+        state.count_closing(reason);
+        let timeout = state.config.close_timeout;
+        let future = JobOutput::close(self.manager.clone(), self.clock.clone(), entry, timeout);
+        let key = state.start(self, JobKind::Close, future);
+        drop(state);
+        discard_panic(|| self.poll_job(key));
+        keep_panic(panic, || self.emitter.emit(PoolEvent::Closed { reason, age }, now));
+    }
+
+    /// Takes all steps that the state allows, then wakes a caller if a job must be polled.
+    #[cold]
+    pub(super) fn settle(self: &PlainArc<Self>, now: Instant) {
+        self.settle_with(now, None);
+    }
+
+    /// Settles, then resumes `panic` or the first panic of user code.
+    fn settle_with(self: &PlainArc<Self>, now: Instant, mut panic: Option<Box<dyn Any + Send>>) {
+        loop {
+            let mut state = self.state.lock();
+            match state.next_step(now) {
+                Step::Deliver(waiter, entry) => {
+                    drop(state);
+                    self.deliver(waiter, entry, &mut panic);
+                }
+                Step::Fail(waiter, failure) => {
+                    drop(state);
+                    keep_panic(&mut panic, || drop(waiter.sender.send(Err(failure))));
+                    keep_panic(&mut panic, || drop(waiter.waker));
+                }
+                Step::Close(entry, reason) => {
+                    drop(state);
+                    self.close_now(entry, reason, now, &mut panic);
+                }
+                Step::Check(entry) => {
+                    self.start_check(&mut state, entry);
+                }
+                Step::Create => {
+                    let (generation, timeout) = (state.generation, state.config.create_timeout);
+                    let starts_at = match state.failures {
+                        0 => Instant::ORIGIN,
+                        _ => state.retry_at,
+                    };
+                    let (manager, clock) = (self.manager.clone(), self.clock.clone());
+                    let future = JobOutput::create(manager, clock, starts_at, timeout);
+                    let starts_at = starts_at.max(now);
+                    state.start(self, JobKind::Create { generation, starts_at }, future);
+                }
+                Step::Nothing => {
+                    let driver = state.take_driver();
+                    drop(state);
+                    keep_panic(&mut panic, || driver.into_iter().for_each(Waker::wake));
+                    break;
+                }
+            }
+        }
+        if let Some(panic) = panic {
+            resume_unwind(panic);
+        }
+    }
+
+    fn start_check(
+        self: &PlainArc<Self>,
+        state: &mut State<M>,
+        entry: Box<Entry<M::Resource>>,
+    ) -> WaiterKey {
+        let timeout = state.config.check_timeout;
+        let future = JobOutput::check(self.manager.clone(), self.clock.clone(), entry, timeout);
+        state.start(self, JobKind::Check, future)
+    }
+
+    fn deliver(
+        self: &PlainArc<Self>,
+        waiter: Waiter<M>,
+        entry: Box<Entry<M::Resource>>,
+        panic: &mut Option<Box<dyn Any + Send>>,
+    ) {
+        let Waiter { sender, waker } = waiter;
+        let lease = Lease::new(self.clone(), entry);
+        keep_panic(panic, || {
+            // The waiter has left meanwhile: the next step finds the resource idle.
+            if let Err(Ok(mut lease)) = sender.send(Ok(lease))
+                && let Some(entry) = lease.take()
+            {
+                self.state.lock().idle.push_back(entry);
+            }
+        });
+        keep_panic(panic, || drop(waker));
+    }
+
+    /// Replaces the configuration by that which `change` returns.
+    pub(super) fn configure(
+        self: &PlainArc<Self>,
+        change: impl FnOnce(&Config) -> Result<Config, ConfigError>,
+    ) -> Result<(), ConfigError> {
+        let mut state = self.state.lock();
+        state.config = change(&state.config)?;
+        state.evicting = true; // examines all idle resources again
+        drop(state);
+        self.settle(self.clock.now());
+        Ok(())
+    }
+
+    pub(super) fn pause(self: &PlainArc<Self>, paused: bool) {
+        self.state.lock().paused = paused;
+        self.settle(self.clock.now());
+    }
+
+    pub(super) fn evict(self: &PlainArc<Self>) {
+        let mut state = self.state.lock();
+        state.generation += 1;
+        state.evicting = true;
+        // The new generation may succeed where the old one failed.
+        state.failures = 0;
+        drop(state);
+        self.settle(self.clock.now());
+    }
+
+    /// Closes the pool. Returns `false` if it was closed before.
+    pub(super) fn close(self: &PlainArc<Self>) -> bool {
+        let was_closed = std::mem::replace(&mut self.state.lock().closed, true);
+        self.settle(self.clock.now());
+        !was_closed
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.state.lock().closed
+    }
+
+    pub(super) fn snapshot(&self) -> ResourcePoolSnapshot {
+        let state = self.state.lock();
+        let stats = &state.stats;
+        ResourcePoolSnapshot {
+            max_size: state.config.max_size,
+            size: state.size,
+            idle: state.idle.len(),
+            in_use: state.in_use(),
+            creating: state.creating,
+            checking: state.checking,
+            closing: state.closing,
+            waiting: state.waiting,
+            is_paused: state.paused,
+            is_closed: state.closed,
+            acquired: stats.acquired,
+            timed_out: stats.timed_out,
+            created: stats.created,
+            create_failures: stats.create_failures,
+            closed: stats.closed,
+            waits: LatencyBuckets::ALL.summary(&stats.waits),
+        }
+    }
+}
+
+impl<M: ResourceManager> Drop for Shared<M> {
+    /// Ends the futures of maintenance.
+    fn drop(&mut self) {
+        loop {
+            let driver = self.state.lock().drivers.pop_front();
+            match driver {
+                Some(waker) => discard_panic(|| waker.into_iter().for_each(Waker::wake)),
+                None => return,
+            }
+        }
+    }
+}
+
+/// Runs user code, and keeps its panic unless there was one before.
+fn keep_panic(panic: &mut Option<Box<dyn Any + Send>>, f: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
+        match panic {
+            None => *panic = Some(payload),
+            Some(_) => discard_panic(|| drop(payload)),
+        }
+    }
+}

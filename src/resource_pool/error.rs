@@ -1,0 +1,87 @@
+//! Why a caller got no resource.
+
+use crate::sync::PlainArc;
+use std::fmt::{self, Debug, Display};
+use std::time::Duration;
+
+/// The error of acquiring a resource; `E` is the error of the manager.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ResourcePoolError<E> {
+    /// No resource became available in time.
+    TimedOut(AcquireTimedOut<E>),
+    /// A resource could not be created, and another attempt would fail in the same way.
+    CreationFailed(PlainArc<CreationError<E>>),
+    /// No idle resource is available now. Only `try_acquire` returns this error.
+    Exhausted,
+    /// The pool is closed.
+    Closed,
+}
+
+/// The state of the pool when an acquisition timed out.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct AcquireTimedOut<E> {
+    /// How long the caller waited.
+    pub waited: Duration,
+    /// The largest number of resources.
+    pub max_size: usize,
+    /// The number of resources in use.
+    pub in_use: usize,
+    /// The number of callers that were waiting, without this one.
+    pub waiting: usize,
+    /// The number of creations under way, or waiting for their next attempt.
+    pub creating: usize,
+    /// The error of the last creation, and how long ago it failed, if no creation has succeeded
+    /// since.
+    pub last_creation_error: Option<(PlainArc<CreationError<E>>, Duration)>,
+}
+
+/// Why a creation failed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum CreationError<E> {
+    /// The manager returned this error.
+    Failed(E),
+    /// The manager did not return within this time.
+    TimedOut(Duration),
+}
+
+impl<E: Display> Display for CreationError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(error) => Display::fmt(error, f),
+            Self::TimedOut(timeout) => write!(f, "creation timed out after {timeout:?}"),
+        }
+    }
+}
+
+impl<E: Display> Display for AcquireTimedOut<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { waited, max_size, in_use, waiting, creating, .. } = self;
+        write!(
+            f,
+            "no resource within {waited:?}: {in_use} of {max_size} in use, {creating} being \
+             created, {waiting} other callers waiting"
+        )?;
+        match &self.last_creation_error {
+            Some((error, ago)) => write!(f, "; last creation failed {ago:?} ago: {error}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<E: Display> Display for ResourcePoolError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TimedOut(timed_out) => timed_out.fmt(f),
+            Self::CreationFailed(error) => write!(f, "no resource could be created: {error}"),
+            Self::Exhausted => f.write_str("no idle resource is available"),
+            Self::Closed => f.write_str("the pool is closed"),
+        }
+    }
+}
+
+impl<E: Debug + Display> std::error::Error for CreationError<E> {}
+impl<E: Debug + Display> std::error::Error for AcquireTimedOut<E> {}
+impl<E: Debug + Display> std::error::Error for ResourcePoolError<E> {}

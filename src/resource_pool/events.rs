@@ -1,0 +1,83 @@
+//! The events that a pool reports to its observer.
+
+use super::POLICY;
+use super::snapshot::ResourceCloseReason;
+use crate::event::{Event, EventValue, Observer, Outbox};
+use crate::sync::atomic::Ordering::Relaxed;
+use crate::sync::{PlainArc, PlainAtomicU64};
+use crate::time::Instant;
+use std::convert::Infallible;
+use std::time::Duration;
+
+/// Reports events on the thread that causes them, in no particular order.
+pub(super) struct Emitter {
+    name: &'static str,
+    observer: Option<PlainArc<dyn Observer>>,
+    sequences: [PlainAtomicU64; 4],
+    outbox: Outbox<Infallible>,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum PoolEvent {
+    Created { took: Duration },
+    CreationFailed { took: Duration },
+    Closed { reason: ResourceCloseReason, age: Duration },
+    TimedOut { waited: Duration, in_use: usize, waiting: usize },
+}
+
+impl Emitter {
+    pub(super) fn new(name: &'static str, observer: Option<PlainArc<dyn Observer>>) -> Self {
+        let sequences = [const { PlainAtomicU64::new(0) }; 4];
+        Self { name, observer, sequences, outbox: Outbox::new() }
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Must be called outside every lock.
+    pub(super) fn emit(&self, event: PoolEvent, at: Instant) {
+        let Some(observer) = &self.observer else { return };
+        let count = |n: usize| EventValue::Count(n as u64);
+        match event {
+            PoolEvent::Created { took } => {
+                self.notify(observer, 0, "created", at, &[("took", EventValue::Duration(took))]);
+            }
+            PoolEvent::CreationFailed { took } => {
+                let fields = [("took", EventValue::Duration(took))];
+                self.notify(observer, 1, "creation_failed", at, &fields);
+            }
+            PoolEvent::Closed { reason, age } => {
+                let fields = [
+                    ("reason", EventValue::Label(reason.as_str())),
+                    ("age", EventValue::Duration(age)),
+                ];
+                self.notify(observer, 2, "closed", at, &fields);
+            }
+            PoolEvent::TimedOut { waited, in_use, waiting } => {
+                let fields = [
+                    ("waited", EventValue::Duration(waited)),
+                    ("in_use", count(in_use)),
+                    ("waiting", count(waiting)),
+                ];
+                self.notify(observer, 3, "timed_out", at, &fields);
+            }
+        }
+    }
+
+    fn notify(
+        &self,
+        observer: &PlainArc<dyn Observer>,
+        sequence: usize,
+        kind: &'static str,
+        at: Instant,
+        fields: &[(&'static str, EventValue)],
+    ) {
+        // Ordering: relaxed; the number must only be unique.
+        let sequence = self.sequences[sequence].fetch_add(1, Relaxed) + 1;
+        let name = self.name;
+        let event = Event { policy: POLICY, name, kind, keyed: false, sequence, at, fields };
+        self.outbox.notify(|| observer.observe(&event), |never| match never {});
+    }
+}

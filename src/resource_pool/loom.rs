@@ -1,0 +1,225 @@
+//! Models of the pool under every interleaving that loom distinguishes.
+
+use super::{PooledResource, ResourceManager, ResourcePool, ResourcePoolError};
+use crate::backoff::Backoff;
+use crate::sync::thread::Parker;
+use crate::sync::{Mutex, block_on};
+use crate::time::ManualClock;
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use loom::thread::spawn;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+/// No time limit: loom has no time.
+const FOREVER: Duration = Duration::MAX;
+
+fn model(preemptions: usize, body: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(body);
+}
+
+/// A server whose connections can be made to wait for [`open`](Server::open).
+#[derive(Clone)]
+struct Server(Arc<Gate>);
+
+struct Gate {
+    /// Whether creations end, and the waker of the one that waits.
+    state: Mutex<(bool, Option<Waker>)>,
+    attempts: AtomicUsize,
+    /// How many creations fail first.
+    failures: usize,
+}
+
+/// Loom reports a connection that is leaked.
+type Connection = loom::alloc::Track<()>;
+
+impl Server {
+    fn new(is_open: bool, failures: usize) -> Self {
+        let state = Mutex::new((is_open, None));
+        Self(Arc::new(Gate { state, attempts: AtomicUsize::new(0), failures }))
+    }
+
+    fn open(&self) {
+        let waker = {
+            let mut state = self.0.state.lock();
+            state.0 = true;
+            state.1.take()
+        };
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    fn attempts(&self) -> usize {
+        self.0.attempts.load(SeqCst)
+    }
+}
+
+impl ResourceManager for Server {
+    type Resource = Connection;
+    type Error = &'static str;
+
+    async fn create(&self) -> Result<Connection, &'static str> {
+        let attempt = self.0.attempts.fetch_add(1, SeqCst);
+        poll_fn(|cx| {
+            let mut state = self.0.state.lock();
+            if state.0 {
+                return Poll::Ready(());
+            }
+            state.1 = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+        if attempt < self.0.failures { Err("refused") } else { Ok(Connection::new(())) }
+    }
+}
+
+fn pool(server: &Server, max_size: usize) -> ResourcePool<Server> {
+    ResourcePool::builder(server.clone())
+        .max_size(max_size)
+        .max_creating(1)
+        .clock(ManualClock::new().clock())
+        .creation_backoff(Backoff::constant(Duration::ZERO))
+        .build()
+        .unwrap()
+}
+
+fn acquire(pool: &ResourcePool<Server>) -> Acquired {
+    block_on(pool.acquire_timeout(FOREVER))
+}
+
+type Acquired = Result<PooledResource<Server>, ResourcePoolError<&'static str>>;
+
+/// Polls an acquisition once, with a waker for which no thread waits, and drops it.
+fn poll_and_drop(pool: &ResourcePool<Server>) -> bool {
+    let future = pin!(pool.acquire_timeout(FOREVER));
+    future.poll(&mut Context::from_waker(Parker::current().waker())).is_ready()
+}
+
+fn assert_idle(pool: &ResourcePool<Server>, idle: usize) {
+    let snapshot = pool.snapshot();
+    assert_eq!((snapshot.size, snapshot.idle, snapshot.waiting), (idle, idle, 0), "{snapshot:?}");
+}
+
+/// bb8#122.
+#[test]
+fn an_acquire_that_races_with_a_return_gets_the_resource() {
+    model(3, || {
+        let pool = pool(&Server::new(true, 0), 1);
+        let held = acquire(&pool).unwrap();
+        let waiter = spawn({
+            let pool = pool.clone();
+            move || drop(acquire(&pool).unwrap())
+        });
+        drop(held);
+        waiter.join().unwrap();
+        assert_idle(&pool, 1);
+    });
+}
+
+#[test]
+fn a_hand_over_that_races_with_a_cancellation_loses_no_resource() {
+    model(3, || {
+        let pool = pool(&Server::new(true, 0), 1);
+        let held = acquire(&pool).unwrap();
+        let cancelled = spawn({
+            let pool = pool.clone();
+            move || poll_and_drop(&pool)
+        });
+        let waiter = spawn({
+            let pool = pool.clone();
+            move || drop(acquire(&pool).unwrap())
+        });
+        drop(held);
+        cancelled.join().unwrap();
+        waiter.join().unwrap();
+        assert_idle(&pool, 1);
+    });
+}
+
+#[test]
+fn an_acquire_that_races_with_a_close_is_served_or_rejected() {
+    model(3, || {
+        let pool = pool(&Server::new(true, 0), 1);
+        let held = acquire(&pool).unwrap();
+        let waiter = spawn({
+            let pool = pool.clone();
+            move || match acquire(&pool) {
+                Ok(resource) => drop(resource),
+                Err(error) => assert!(matches!(error, ResourcePoolError::Closed)),
+            }
+        });
+        let closer = spawn({
+            let pool = pool.clone();
+            move || assert!(pool.close())
+        });
+        drop(held);
+        waiter.join().unwrap();
+        closer.join().unwrap();
+        assert_idle(&pool, 0);
+    });
+}
+
+#[test]
+fn a_creation_that_fails_is_attempted_again_for_all_waiters() {
+    model(3, || {
+        let server = Server::new(true, 1);
+        let pool = pool(&server, 1);
+        let other = spawn({
+            let pool = pool.clone();
+            move || drop(acquire(&pool).unwrap())
+        });
+        drop(acquire(&pool).unwrap());
+        other.join().unwrap();
+        assert_idle(&pool, 1);
+        assert_eq!(server.attempts(), 2);
+    });
+}
+
+/// The caller that polls the creation gives up while the creation wakes.
+#[test]
+fn a_creation_is_continued_by_the_next_waiter() {
+    model(3, || {
+        let server = Server::new(false, 0);
+        let pool = pool(&server, 1);
+        let waiter = spawn({
+            let pool = pool.clone();
+            move || drop(acquire(&pool).unwrap())
+        });
+        let opener = spawn({
+            let server = server.clone();
+            move || server.open()
+        });
+        poll_and_drop(&pool);
+        waiter.join().unwrap();
+        opener.join().unwrap();
+        assert_idle(&pool, 1);
+        assert_eq!(server.attempts(), 1);
+    });
+}
+
+#[test]
+fn a_creation_that_races_with_a_return_serves_the_waiter_once() {
+    model(3, || {
+        let server = Server::new(true, 0);
+        let pool = pool(&server, 2);
+        let held = acquire(&pool).unwrap();
+        server.0.state.lock().0 = false;
+        let waiter = spawn({
+            let pool = pool.clone();
+            move || drop(acquire(&pool).unwrap())
+        });
+        let opener = spawn({
+            let server = server.clone();
+            move || server.open()
+        });
+        drop(held);
+        waiter.join().unwrap();
+        opener.join().unwrap();
+        let report = block_on(pool.drain_timeout(FOREVER));
+        assert!(report.is_complete());
+        assert_idle(&pool, 0);
+    });
+}

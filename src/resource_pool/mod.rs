@@ -1,0 +1,148 @@
+//! A pool of resources that are expensive to create and can break, such as connections:
+//! [`ResourcePool`].
+//!
+//! A [`ResourceManager`] creates, checks and closes the resources. The pool bounds their number,
+//! reuses them, replaces them when they are old or broken, and serves callers in order.
+//!
+//! For objects that cannot break, such as buffers, an [object pool](crate::object_pool) is faster.
+//!
+//! # Examples
+//!
+//! ```
+//! use mainstay::resource_pool::{ResourceManager, ResourcePool, ResourcePoolError};
+//!
+//! # #[derive(Debug)] struct Connection;
+//! # impl Connection {
+//! #     async fn open() -> std::io::Result<Self> { Ok(Self) }
+//! #     async fn query(&mut self) -> std::io::Result<u32> { Ok(42) }
+//! # }
+//! struct Database;
+//!
+//! impl ResourceManager for Database {
+//!     type Resource = Connection;
+//!     type Error = std::io::Error;
+//!
+//!     async fn create(&self) -> std::io::Result<Connection> {
+//!         Connection::open().await
+//!     }
+//! }
+//!
+//! # futures::executor::block_on(async {
+//! let pool = ResourcePool::builder(Database).name("orders").build()?;
+//! match pool.acquire().await {
+//!     Ok(mut connection) => println!("{}", connection.query().await?),
+//!     Err(ResourcePoolError::TimedOut(timed_out)) => println!("{timed_out}"),
+//!     Err(error) => println!("{error}"),
+//! }
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! # }).unwrap();
+//! ```
+//!
+//! # How it works
+//!
+//! A caller takes an idle resource if there is one, the one returned last by default. Otherwise it
+//! enters a FIFO queue. A returned resource goes to the first caller of the queue, and a later
+//! caller cannot take it first. While fewer resources exist than the maximum, the pool creates
+//! resources for the queue, at most [`max_creating`](ResourcePoolBuilder::max_creating) at a time.
+//! A new resource and a returned one race: the first serves the caller, the other becomes idle.
+//!
+//! Creations, checks and closings belong to the pool, not to the caller that started them. The pool
+//! has no thread and spawns no task: callers in the queue poll them. When such a future wakes, the
+//! pool wakes the first caller of the queue, which polls it. When that caller leaves, the next one
+//! takes over. A caller that gives up therefore wastes no work, and a slow server is not connected
+//! to again and again by callers whose time limits are short. If no caller is left, the next one
+//! continues, or [`maintenance`](ResourcePool::maintenance), if it runs.
+//!
+//! A resource counts towards the maximum from the start of its creation until its closing has
+//! ended.
+//!
+//! ## Failed creations
+//!
+//! After a failed creation, the pool waits before the next attempt, on behalf of all callers; the
+//! wait grows with each failure. Meanwhile callers stay in the queue, where returned resources
+//! serve them. An error for which [`ResourceManager::is_permanent`] returns true is returned to the
+//! first caller, or to all callers if no resource is open.
+//!
+//! ## Health
+//!
+//! A resource that was idle for [`check_after`](ResourcePoolBuilder::check_after) is checked before
+//! its next use. A resource is closed if a check fails or times out, if the manager does not
+//! recycle it, or if its guard is dropped by a panic. The user closes it by
+//! [`PooledResource::discard`].
+//!
+//! # Overload
+//!
+//! A caller waits for at most the acquire timeout. [`ResourcePoolError::TimedOut`] then contains
+//! the figures of the pool and the last error of a creation.
+//!
+//! # Shutdown
+//!
+//! [`ResourcePool::close`] returns immediately. [`ResourcePool::drain_timeout`] also waits for the
+//! resources in use and reports what is left. If all handles and guards are dropped without a
+//! close, the resources are dropped, and [`ResourceManager::close`] is not called.
+//!
+//! # Observability
+//!
+//! [`ResourcePool::snapshot`] returns all figures of one moment. An
+//! [observer](ResourcePoolBuilder::observer) receives these events:
+//!
+//! | kind | fields |
+//! |---|---|
+//! | `created`, `creation_failed` | `took` |
+//! | `closed` | `reason`, `age` |
+//! | `timed_out` | `waited`, `in_use`, `waiting` |
+//!
+//! # Cancel safety
+//!
+//! An acquire future can be dropped at any time: it leaves the queue, and a resource that was
+//! handed to it goes to the next caller. A future of a task that is not polled any more, and not
+//! dropped, keeps the resource that was handed to it, and can delay creations that it was woken to
+//! poll.
+//!
+//! # Panics
+//!
+//! A panic in [`create`](ResourceManager::create) or [`check`](ResourceManager::check) unwinds
+//! through the caller that polls it; the resource is lost, and the pool creates another. A panic in
+//! [`recycle`](ResourceManager::recycle) unwinds through the drop of the guard. A panic in
+//! [`close`](ResourceManager::close) is discarded. None leaves the pool with a wrong count.
+//!
+//! # Defaults
+//!
+//! | setting | default | others |
+//! |---|---|---|
+//! | [`max_size`](ResourcePoolBuilder::max_size) | 10 | HikariCP, sqlx, bb8 10; deadpool by cores; go-redis 10 per core; `database/sql` unlimited |
+//! | [`min_idle`](ResourcePoolBuilder::min_idle) | 0 | HikariCP `max_size`; the others 0 |
+//! | [`reuse_order`](ResourcePoolBuilder::reuse_order) | LIFO | `database/sql`, go-redis LIFO; deadpool FIFO; bb8 FIFO |
+//! | [`acquire_timeout`](ResourcePoolBuilder::acquire_timeout) | 5 s | sqlx, HikariCP, bb8 30 s; go-redis 4 s; deadpool, `database/sql` unlimited |
+//! | [`create_timeout`](ResourcePoolBuilder::create_timeout) | 3 s | go-redis 5 s; deadpool unlimited; the others count it as acquisition |
+//! | [`check_timeout`](ResourcePoolBuilder::check_timeout) | 1 s | HikariCP 5 s |
+//! | [`close_timeout`](ResourcePoolBuilder::close_timeout) | 1 s | |
+//! | [`idle_timeout`](ResourcePoolBuilder::idle_timeout) | 10 min | HikariCP, sqlx, bb8 10 min; go-redis 30 min; `database/sql` none |
+//! | [`max_lifetime`](ResourcePoolBuilder::max_lifetime) | 30 min − 2.5 % | HikariCP, sqlx, bb8 30 min; `database/sql`, go-redis none |
+//! | [`check_after`](ResourcePoolBuilder::check_after) | 500 ms | HikariCP 500 ms; bb8, sqlx always; `database/sql` never |
+//! | [`max_creating`](ResourcePoolBuilder::max_creating) | 2 | HikariCP 1 while the pool fills; most others unlimited |
+//! | [`creation_backoff`](ResourcePoolBuilder::creation_backoff) | 100 ms to 30 s | |
+//! | [`maintenance_interval`](ResourcePoolBuilder::maintenance_interval) | 30 s | HikariCP, bb8 30 s |
+
+mod acquire;
+mod config;
+mod engine;
+mod error;
+mod events;
+#[cfg(all(test, mainstay_loom))]
+mod loom;
+mod manager;
+mod pool;
+mod pooled;
+mod snapshot;
+
+pub use acquire::ResourcePoolAcquireFuture;
+pub use config::{ResourcePoolBuilder, ResourcePoolSettings, ReuseOrder};
+pub use engine::driver::{ResourcePoolDrainReport, ResourcePoolMaintenanceFuture};
+pub use error::{AcquireTimedOut, CreationError, ResourcePoolError};
+pub use manager::{BlockingResourceManager, FromBlocking, RecycleDecision, ResourceManager};
+pub use pool::ResourcePool;
+pub use pooled::PooledResource;
+pub use snapshot::{ResourceCloseCounts, ResourceCloseReason, ResourcePoolSnapshot};
+
+const POLICY: &str = "resource_pool";

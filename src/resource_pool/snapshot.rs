@@ -1,0 +1,113 @@
+//! The figures of a pool at one moment.
+
+use crate::window::LatencySummary;
+
+/// The figures of a [`ResourcePool`](super::ResourcePool) at one moment, all of the same moment.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct ResourcePoolSnapshot {
+    /// The largest number of resources.
+    pub max_size: usize,
+    /// The number of resources that exist, are being created or are being closed. Never above
+    /// `max_size`, except after a resize.
+    pub size: usize,
+    /// The number of resources that are ready for use.
+    pub idle: usize,
+    /// The number of resources that callers hold.
+    pub in_use: usize,
+    /// The number of creations under way, or waiting for their next attempt.
+    pub creating: usize,
+    /// The number of resources that are being checked.
+    pub checking: usize,
+    /// The number of resources that are being closed.
+    pub closing: usize,
+    /// The number of callers that wait.
+    pub waiting: usize,
+    /// Whether the pool is paused.
+    pub is_paused: bool,
+    /// Whether the pool is closed.
+    pub is_closed: bool,
+    /// The number of resources handed to callers since the pool was built.
+    pub acquired: u64,
+    /// The number of acquisitions that timed out.
+    pub timed_out: u64,
+    /// The number of resources created.
+    pub created: u64,
+    /// The number of creations that failed or timed out.
+    pub create_failures: u64,
+    /// The number of resources that left the pool, by reason.
+    pub closed: ResourceCloseCounts,
+    /// The times that callers waited that did not find an idle resource. `None` if there were none.
+    pub waits: Option<LatencySummary>,
+}
+
+/// Why a resource left the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ResourceCloseReason {
+    /// It was idle for longer than the idle timeout.
+    Idle,
+    /// It reached the end of its lifetime.
+    Lifetime,
+    /// It failed a check.
+    CheckFailed,
+    /// The manager did not recycle it, or a panic unwound while it was in use.
+    Broken,
+    /// Its holder discarded it.
+    Discarded,
+    /// Its holder detached it.
+    Detached,
+    /// It was created before the last [`evict`](super::ResourcePool::evict).
+    Evicted,
+    /// The pool was resized.
+    Resized,
+    /// The pool was closed.
+    PoolClosed,
+}
+
+impl ResourceCloseReason {
+    /// Returns the reason as a short word, such as `lifetime`, for the label of a metric.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Lifetime => "lifetime",
+            Self::CheckFailed => "check_failed",
+            Self::Broken => "broken",
+            Self::Discarded => "discarded",
+            Self::Detached => "detached",
+            Self::Evicted => "evicted",
+            Self::Resized => "resized",
+            Self::PoolClosed => "pool_closed",
+        }
+    }
+}
+
+/// The number of resources that left the pool, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ResourceCloseCounts([u64; 9]);
+
+impl ResourceCloseCounts {
+    /// Returns the number of resources that left the pool for `reason`.
+    ///
+    /// ```
+    /// use mainstay::resource_pool::{ResourceCloseCounts, ResourceCloseReason};
+    ///
+    /// let counts = ResourceCloseCounts::default();
+    /// assert_eq!(counts.of(ResourceCloseReason::Idle), 0);
+    /// ```
+    #[must_use]
+    pub const fn of(&self, reason: ResourceCloseReason) -> u64 {
+        self.0[reason as usize]
+    }
+
+    /// Returns the number of resources that left the pool.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    pub(super) fn count(&mut self, reason: ResourceCloseReason) {
+        self.0[reason as usize] += 1;
+    }
+}

@@ -1,0 +1,268 @@
+//! Budgets in retries: what is suppressed, what the caller receives, and exact accounts under
+//! concurrency.
+#![cfg(not(mainstay_loom))]
+
+use mainstay::backoff::Backoff;
+use mainstay::budget::{Budget, BudgetBuilder};
+use mainstay::error::Error;
+use mainstay::event::Event;
+use mainstay::pipeline::Pipeline;
+use mainstay::retry::{Retry, RetryDecision};
+use mainstay::time::ManualClock;
+use mainstay::timeout::Timeout;
+use std::cell::Cell;
+use std::future::{Future, pending};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier, Mutex};
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn budget(min_repeats: u32) -> BudgetBuilder {
+    Budget::builder().of_calls_in_flight(min_repeats)
+}
+
+/// Up to three attempts, one second apart.
+fn retry(time: &ManualClock, budget: &Budget) -> Retry {
+    let builder = Retry::builder().clock(time.clock()).backoff(Backoff::constant(SECOND));
+    builder.budget(budget).build().unwrap()
+}
+
+fn is_pending<F: Future>(future: &mut Pin<Box<F>>) -> bool {
+    future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending()
+}
+
+#[test]
+fn an_exhausted_budget_returns_the_error_of_the_operation() {
+    let time = ManualClock::new();
+    let budget = budget(0).build().unwrap();
+    let retry = retry(&time, &budget);
+    let attempts = Cell::new(0);
+    let result = time.drive(retry.call(|| async {
+        attempts.set(attempts.get() + 1);
+        Err::<(), _>(attempts.get())
+    }));
+    assert_eq!(result, Err(Error::Operation(1)));
+    assert_eq!((budget.snapshot().denials, retry.snapshot().suppressed), (1, 1));
+    assert_eq!(retry.snapshot().retries, 0);
+}
+
+#[test]
+fn a_retry_that_waits_holds_its_place() {
+    // envoy#30205: only retries that ran were counted, so a backlog of waiting retries could start
+    // together.
+    let time = ManualClock::new();
+    let budget = budget(1).build().unwrap();
+    let retry = retry(&time, &budget);
+    let fail = || async { Err::<(), _>("refused") };
+    let mut waiting = pin!(retry.call(fail));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(waiting.as_mut().poll(&mut cx).is_pending());
+    assert_eq!(budget.snapshot().available, 0);
+    // The second call fails at the same time, and is not retried.
+    assert_eq!(time.drive(retry.call(fail)), Err(Error::Operation("refused")));
+    assert_eq!(retry.snapshot().suppressed, 1);
+    // The first retries twice, with the same place.
+    assert_eq!(time.drive(waiting), Err(Error::Operation("refused")));
+    assert_eq!((budget.snapshot().available, budget.snapshot().grants), (1, 2));
+}
+
+/// envoy-mobile#811: the requests under way were counted, so the share shrank with each call that
+/// waited for its retry.
+#[test]
+fn a_call_that_waits_for_its_retry_counts_as_in_flight() {
+    let time = ManualClock::new();
+    let clock = time.clock();
+    let budget = budget(0).percent(50).build().unwrap();
+    let retry = retry(&time, &budget);
+    let call = || {
+        Box::pin(retry.call(|| async {
+            clock.sleep(SECOND).await;
+            Err::<(), _>(())
+        }))
+    };
+    let mut calls: Vec<_> = (0..10).map(|_| call()).collect();
+    assert_eq!(calls.iter_mut().map(is_pending).filter(|pending| *pending).count(), 10);
+    time.advance(SECOND);
+    assert_eq!(calls.iter_mut().map(is_pending).filter(|pending| *pending).count(), 5);
+    drop(calls);
+    let held: Vec<_> = (0..4).map(|_| budget.start_call()).collect();
+    assert_eq!(budget.snapshot().available, 2); // no place leaked
+    drop(held);
+}
+
+#[test]
+fn dropping_a_call_at_any_point_returns_its_places() {
+    let time = ManualClock::new();
+    let budget = budget(3).build().unwrap();
+    let retry = retry(&time, &budget);
+    for polls in 0..8 {
+        let attempts = Cell::new(0);
+        let call = retry.call(|| {
+            attempts.set(attempts.get() + 1);
+            let attempt = attempts.get();
+            async move {
+                if attempt == 3 {
+                    pending::<()>().await;
+                }
+                Err::<(), _>(())
+            }
+        });
+        {
+            let mut call = pin!(call);
+            for _ in 0..polls {
+                let poll = call.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                assert!(poll.is_pending());
+                time.advance(SECOND);
+            }
+        }
+        assert_eq!(budget.snapshot().available, 3, "{polls} polls");
+    }
+}
+
+#[test]
+fn a_panic_of_the_operation_returns_the_places() {
+    let budget = budget(1).build().unwrap();
+    let retry = Retry::builder().backoff(Backoff::constant(Duration::ZERO)).budget(&budget);
+    let retry = retry.build().unwrap();
+    let attempts = Cell::new(0);
+    let call = std::panic::AssertUnwindSafe(|| {
+        retry.call_blocking(|| {
+            attempts.set(attempts.get() + 1);
+            assert!(attempts.get() < 2, "in the retry");
+            Err::<(), _>(())
+        })
+    });
+    assert!(std::panic::catch_unwind(call).is_err());
+    assert_eq!(budget.snapshot().available, 1);
+}
+
+#[test]
+fn a_retry_after_a_timeout_costs_more() {
+    let time = ManualClock::new();
+    for (places, attempts) in [(1, 1), (2, 3)] {
+        let budget = budget(places).timeout_cost(2).build().unwrap();
+        let pipeline = Pipeline::builder()
+            .retry(retry(&time, &budget))
+            .timeout(Timeout::new(SECOND).clock(time.clock()))
+            .build();
+        let started = AtomicU64::new(0);
+        let result = time.drive(pipeline.call(|| {
+            started.fetch_add(1, Ordering::Relaxed);
+            pending::<Result<(), ()>>()
+        }));
+        assert!(result.unwrap_err().is_timeout());
+        assert_eq!(started.into_inner(), attempts, "{places}");
+    }
+}
+
+#[test]
+fn the_rule_decides_before_the_budget_is_charged() {
+    let budget = budget(1).build().unwrap();
+    let retry = Retry::builder().budget(&budget).build().unwrap();
+    let never = retry.when(|_: &Result<(), Error<()>>| RetryDecision::Stop);
+    assert!(never.call_blocking(|| Err(())).is_err());
+    assert_eq!((budget.snapshot().grants, budget.snapshot().denials), (0, 0));
+}
+
+#[test]
+fn retries_and_denials_are_reported() {
+    let time = ManualClock::new();
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let observer = || {
+        let events = events.clone();
+        move |event: &Event<'_>| events.lock().unwrap().push(event.to_string())
+    };
+    let budget = Budget::builder().of_all_calls(1).observer(observer()).build().unwrap();
+    let retry = Retry::builder()
+        .name("search")
+        .clock(time.clock())
+        .backoff(Backoff::constant(SECOND))
+        .budget(&budget)
+        .observer(observer())
+        .build()
+        .unwrap();
+    _ = time.drive(retry.call(|| async { Err::<(), _>(()) }));
+    let expected = [
+        "search retry #1 attempt=1 result=operation wait=1s",
+        "budget exhausted #1 cost=1",
+        "search suppressed #1 attempt=2 result=operation",
+    ];
+    assert_eq!(*events.lock().unwrap(), expected);
+}
+
+#[test]
+fn the_standard_pipeline_has_a_budget() {
+    let breaker =
+        mainstay::CircuitBreaker::builder().count_window(100).min_calls(100).build().unwrap();
+    let retry = Retry::builder().clock(ManualClock::new().clock()).assume_idempotent();
+    let retry = retry.build().unwrap();
+    let pipeline = Pipeline::standard(9 * SECOND, &retry, &breaker, SECOND);
+    let mut calls: Vec<_> =
+        (0..10).map(|_| Box::pin(pipeline.call(|| async { Err::<(), _>(()) }))).collect();
+    let waiting = calls.iter_mut().map(is_pending).filter(|pending| *pending).count();
+    assert_eq!(waiting, 3);
+    assert_eq!(retry.snapshot().suppressed, 7);
+}
+
+/// tower#857: `TpsBudget` reads the balance and then withdraws, so concurrent retries overspend.
+#[test]
+fn concurrent_repeats_never_exceed_the_budget() {
+    const THREADS: u64 = 8;
+    const CALLS: u64 = 5_000;
+    let budget = Budget::builder().percent(60).of_all_calls(100).build().unwrap();
+    let granted = AtomicU64::new(0);
+    let barrier = Barrier::new(THREADS as usize);
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                barrier.wait();
+                for _ in 0..CALLS {
+                    let _call = budget.start_call();
+                    // Two attempts to repeat each call.
+                    let first = budget.try_acquire().is_ok();
+                    let second = budget.try_acquire().is_ok();
+                    granted.fetch_add(u64::from(first) + u64::from(second), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    let granted = granted.into_inner();
+    let snapshot = budget.snapshot();
+    assert_eq!((snapshot.grants, snapshot.denials), (granted, 2 * THREADS * CALLS - granted));
+    // Exactly the initial balance and 60 % of the calls, in hundredths, less what was deposited
+    // while the bucket was full.
+    assert!(granted <= 100 + THREADS * CALLS * 60 / 100, "{granted}");
+    assert!(granted >= THREADS * CALLS * 60 / 100, "{granted}");
+}
+
+#[test]
+fn repeats_in_flight_never_exceed_their_share() {
+    const THREADS: usize = 8;
+    let budget = budget(2).percent(25).build().unwrap();
+    let (repeats, most) = (AtomicU64::new(0), AtomicU64::new(0));
+    let barrier = Barrier::new(THREADS);
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                barrier.wait();
+                for _ in 0..10_000 {
+                    let _call = budget.start_call();
+                    if let Ok(permit) = budget.try_acquire() {
+                        most.fetch_max(
+                            repeats.fetch_add(1, Ordering::SeqCst) + 1,
+                            Ordering::SeqCst,
+                        );
+                        repeats.fetch_sub(1, Ordering::SeqCst);
+                        drop(permit);
+                    }
+                }
+            });
+        }
+    });
+    // 25 % of 8 calls are 2, the minimum.
+    assert!(most.into_inner() <= 2);
+    assert_eq!(budget.snapshot().available, 2);
+}
