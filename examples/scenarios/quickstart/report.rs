@@ -47,7 +47,7 @@ impl Observer for BreakerLog {
             "failure rate" => format!("{} of {} attempts failed", field("failed"), field("total")),
             other => other.to_string(),
         };
-        let wait = match event.field("wait") {
+        let wait = match event.field("open_duration") {
             Some(EventValue::Duration(wait)) => format!("; probes in {}", rounded(wait)),
             _ => String::new(),
         };
