@@ -21,7 +21,7 @@
 //! | another condition decides | a [`Guard`] that you implement | | `.guard(…)` |
 //!
 //! Start with two timeouts: one for a single attempt and one for the whole call. Without a timeout
-//! no other policy ever learns that a call hangs. Add a breaker as soon as callers wait for a
+//! no other policy observes that a call hangs. Add a breaker as soon as callers wait for a
 //! dependency. Add a retry last, and only where failures are short and the operation may run twice.
 //! The guide [`composing`](super::composing) explains the order.
 //!
