@@ -244,11 +244,15 @@ pub enum Reason {
     CircuitOpen,
     /// A concurrency limit is used up.
     ConcurrencyLimited,
+    /// The deadline of the call has passed, or leaves too little time.
+    DeadlineExceeded,
     /// A bounded resource other than a queue is exhausted, such as the number of keys.
     Exhausted,
     /// A setting that is checked only when it is used, such as the quota of one key, is out of
     /// range.
     Misconfigured,
+    /// The operation of another call, whose result this call waited for, panicked.
+    Panicked,
     /// A rate limiter has too few tokens, or other callers wait for them.
     RateLimited,
     /// A queue is full.
@@ -268,8 +272,10 @@ impl Reason {
         match self {
             Self::CircuitOpen => "circuit open",
             Self::ConcurrencyLimited => "concurrency limited",
+            Self::DeadlineExceeded => "deadline exceeded",
             Self::Exhausted => "exhausted",
             Self::Misconfigured => "misconfigured",
+            Self::Panicked => "the shared operation panicked",
             Self::RateLimited => "rate limited",
             Self::QueueFull => "queue full",
             Self::QueueTimeout => "waited too long",

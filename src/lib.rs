@@ -42,8 +42,10 @@
 //! - [`hedge`] runs a slow operation a second time and returns the first success.
 //! - [`budget`] bounds the load that retries and hedges add.
 //! - [`timeout`] bounds the time of an operation.
+//! - [`deadline`] passes deadlines between services, and rejects calls that are too late.
 //! - [`fallback`] returns a result in place of an error.
 //! - [`pipeline`] composes policies around a call and checks their order.
+//! - [`coalesce`] lets concurrent calls with the same key share one execution.
 //! - [`policy`] defines the three kinds of policy, for policies of your own.
 //!
 //! Limit:
@@ -94,8 +96,10 @@
 pub mod backoff;
 pub mod breaker;
 pub mod budget;
+pub mod coalesce;
 mod codel;
 pub mod concurrency;
+pub mod deadline;
 pub mod docs;
 pub mod error;
 pub mod event;
@@ -137,6 +141,7 @@ pub use breaker::{
 pub use budget::{
     Budget, BudgetBuilder, BudgetCall, BudgetExhausted, BudgetPermit, BudgetSnapshot,
 };
+pub use coalesce::{Coalesce, CoalesceBuilder, CoalesceSnapshot};
 pub use concurrency::{
     AdaptiveLimiter, AdaptiveLimiterAcquireFuture, AdaptiveLimiterBuilder, AdaptiveLimiterPermit,
     AdaptiveLimiterSnapshot, BaselineController, Bulkhead, BulkheadAcquireFuture, BulkheadBuilder,
@@ -148,6 +153,7 @@ pub use concurrency::{
     PrioritizerBuilder, PrioritizerPermit, PrioritizerSnapshot, Throttle, ThrottleBuilder,
     ThrottlePermit, ThrottleSnapshot,
 };
+pub use deadline::{DeadlineGuard, DeadlineGuardBuilder, DeadlineGuardSnapshot};
 pub use error::{ConfigError, Error, Reason, Rejection, TimedOut};
 pub use event::{Event, EventValue, Observer, Subscription};
 pub use fallback::{

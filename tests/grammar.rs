@@ -14,7 +14,9 @@
 
 use mainstay::breaker::{CircuitBreaker, ClassifiedCircuitBreaker};
 use mainstay::budget::Budget;
+use mainstay::coalesce::Coalesce;
 use mainstay::concurrency::{Bulkhead, BulkheadPolicy, KeyedBulkhead};
+use mainstay::deadline::DeadlineGuard;
 use mainstay::fallback::{Fallback, FallbackTo, FallbackValue};
 use mainstay::hedge::Hedge;
 use mainstay::object_pool::ObjectPool;
@@ -97,6 +99,8 @@ fn state_is_read_and_changed_by_the_same_names() {
         RateLimiter: name, snapshot, reconfigure, refund;
         Bulkhead: name, snapshot, reconfigure, close, is_closed, available;
         KeyedBulkhead<u8>: name, snapshot, reconfigure;
+        Coalesce<u8, u8, ()>: name, snapshot;
+        DeadlineGuard: name, snapshot, try_acquire;
         ObjectPool<u8>: snapshot;
         ResourcePool<FromBlocking<Numbers>>: name, snapshot, reconfigure, close, is_closed;
         Semaphore: close, is_closed, available;
@@ -124,6 +128,18 @@ fn a_keyed_bulkhead_has_all_five_forms() {
         form(bulkheads.acquire_blocking_timeout(&1, time));
         form(bulkheads.call(&1, || ready(Ok::<u8, ()>(1))));
         form(bulkheads.call_blocking(&1, || Ok::<u8, ()>(1)));
+    });
+}
+
+#[test]
+fn a_coalesced_call_has_all_four_forms() {
+    compiles(|group: &Coalesce<u8, u8, ()>| {
+        let time = Duration::ZERO;
+        form(group.call(&1, || ready(Ok(1))));
+        form(group.call_timeout(&1, || ready(Ok(1)), time));
+        form(group.call_blocking(&1, || Ok(1)));
+        form(group.call_blocking_timeout(&1, || Ok(1), time));
+        form(group.remove(&1));
     });
 }
 

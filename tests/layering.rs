@@ -25,6 +25,8 @@ const PRIMITIVES: &[&str] = &[
     "worker_pool",
     "rate",
     "concurrency",
+    "coalesce",
+    "deadline",
     "resource_pool",
 ];
 

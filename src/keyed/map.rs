@@ -241,8 +241,24 @@ impl<K: Eq, V, S: BuildHasher> Map<K, V, S> {
         K: Borrow<Q>,
         Q: std::hash::Hash + Eq + ?Sized,
     {
+        self.remove_if(key, |_| true)
+    }
+
+    /// Removes `key` if `select` returns true for its state, under the lock; returns whether it was
+    /// removed.
+    pub(crate) fn remove_if<Q>(&self, key: &Q, select: impl Fn(&V) -> bool) -> bool
+    where
+        K: Borrow<Q>,
+        Q: std::hash::Hash + Eq + ?Sized,
+    {
         let at = self.address(key);
-        let removed = self.shards[at.shard].lock().remove(at.hash, |known| known.borrow() == key);
+        let mut shard = self.shards[at.shard].lock();
+        let is_key = |known: &K| known.borrow() == key;
+        let removed = match shard.get(at.hash, is_key) {
+            Some(state) if select(state) => shard.remove(at.hash, is_key),
+            _ => None,
+        };
+        drop(shard);
         self.capacity.release(usize::from(removed.is_some()));
         removed.is_some()
     }

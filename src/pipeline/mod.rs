@@ -75,6 +75,7 @@
 
 mod boxed;
 mod check;
+mod deadline;
 mod future;
 mod layers;
 mod stack;
@@ -82,6 +83,7 @@ mod verbs;
 
 pub use boxed::BoxPipeline;
 pub use check::{Lint, LintRule};
+pub use deadline::DeadlineLayer;
 pub use layers::{GuardLayer, RepeatLayer, TimeLimitLayer};
 pub use stack::{Describe, EmptyStack, PipelineLayer, PipelineOnceLayer, PipelineStack};
 pub use verbs::StandardStack;
@@ -92,6 +94,7 @@ pub(crate) use future::TimeLimitFuture;
 use crate::error::Error;
 use crate::policy::guarded::OperationFuture;
 use crate::policy::{Context, Facts};
+use crate::time::{Clock, Deadline};
 use std::fmt;
 use std::future::Future;
 
@@ -326,6 +329,34 @@ impl<S> Pipeline<S> {
         E: Send,
     {
         self.stack.call_once_blocking(Context::new(), |cx| op(cx).map_err(Error::Operation))
+    }
+
+    /// Returns a view of this pipeline whose calls have `deadline`, measured by `clock`.
+    ///
+    /// A call that is still running at the deadline is dropped and returns [`Error::Timeout`]. A
+    /// blocking closure is not interrupted. A call that starts after the deadline is rejected with
+    /// [`Reason::DeadlineExceeded`](crate::error::Reason::DeadlineExceeded). The policies and the
+    /// operation receive the deadline in their [`Context`].
+    ///
+    /// ```
+    /// use mainstay::{Clock, Deadline, Pipeline};
+    /// use std::time::Duration;
+    ///
+    /// let clock = Clock::system();
+    /// let pipeline = Pipeline::builder().timeout(Duration::from_secs(10)).build();
+    /// let deadline = Deadline::after(clock.now(), Duration::from_secs(2));
+    /// let left = pipeline
+    ///     .with_deadline(deadline, &clock)
+    ///     .call_with_blocking(|cx| Ok::<_, ()>(cx.remaining()));
+    /// assert!(left.unwrap().unwrap() <= Duration::from_secs(2));
+    /// ```
+    #[must_use]
+    pub fn with_deadline(
+        &self,
+        deadline: Deadline,
+        clock: &Clock,
+    ) -> Pipeline<DeadlineLayer<'_, S>> {
+        Pipeline { stack: DeadlineLayer { stack: &self.stack, deadline, clock: clock.clone() } }
     }
 
     /// Erases the type of the stack, so that a struct can name the pipeline.

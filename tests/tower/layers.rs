@@ -5,6 +5,7 @@ use mainstay::backoff::Backoff;
 use mainstay::breaker::CircuitBreaker;
 use mainstay::error::Error;
 use mainstay::event::Event;
+use mainstay::hedge::Hedge;
 use mainstay::outcome::Outcome;
 use mainstay::pipeline::Pipeline;
 use mainstay::rate::{Quota, RateLimiter, RateLimiterGroup};
@@ -260,4 +261,25 @@ async fn a_retry_and_a_breaker_work_between_layers_that_box_their_errors() {
     assert_eq!(calls.load(Ordering::Relaxed), 2);
     let error: BoxError = service.oneshot(()).await.unwrap_err();
     assert!(error.downcast::<Error<BoxError>>().unwrap().is_rejected());
+}
+
+/// tower's hedge waits until both of its services are ready; here, the second attempt alone waits
+/// for the readiness of its clone.
+#[test]
+fn each_attempt_of_a_hedge_calls_a_clone_of_the_service() {
+    let time = ManualClock::new();
+    let hedge = Hedge::builder().delay(Duration::from_millis(10)).clock(time.clock());
+    let stack = Pipeline::builder().hedge(hedge.build().unwrap()).build();
+    let calls = AtomicU32::new(0);
+    let mut service = stack.layer(service_fn(|request: u32| {
+        let first = calls.fetch_add(1, Ordering::Relaxed) == 0;
+        async move {
+            if first {
+                pending::<()>().await;
+            }
+            Ok::<_, ()>(request)
+        }
+    }));
+    assert_eq!(time.drive(service.call(7)), Ok(7));
+    assert_eq!(calls.into_inner(), 2);
 }

@@ -1,0 +1,235 @@
+//! One shared execution: the future of the operation, the participants that wait for it, and its
+//! result.
+
+use super::{Ending, Pending};
+use crate::sync::{Mutex, MutexGuard, OnceLock, PlainArc, Wakers};
+use crate::time::Instant;
+use crate::wait::{WaiterKey, WaiterList};
+use std::task::{Wake, Waker};
+
+/// The execution for one key.
+///
+/// # Invariants
+///
+/// 1. A participant polls the future only after it has taken it out of the state, so no two poll it
+///    at the same time, and no lock is held meanwhile.
+/// 2. While `woken` is set and the future is in the state, at least one participant is out of the
+///    list: it was woken and has not been polled since, or is being polled. If it is dropped
+///    instead, it passes the wake-up on. So a wake-up of the operation is not lost.
+/// 3. Every participant in the list is woken when the flight ends.
+pub(super) struct Flight<T, E> {
+    state: Mutex<State<T, E>>,
+    /// Written once, before the stage becomes [`Stage::Ended`].
+    ending: OnceLock<Ending<T, E>>,
+}
+
+struct State<T, E> {
+    stage: Stage<T, E>,
+    /// The wakers of the participants that wait. The first is woken when the operation can make
+    /// progress.
+    waiters: WaiterList<Waker>,
+    participants: usize,
+    /// Whether the operation has been woken, or not yet polled, since its last poll started.
+    woken: bool,
+}
+
+enum Stage<T, E> {
+    /// The leader calls the closure of the operation.
+    Starting,
+    /// The future of the operation is not being polled.
+    Waiting(Pending<T, E>),
+    /// A participant polls the future.
+    Polling,
+    /// The result is in `ending`.
+    Ended,
+    /// All participants were dropped before the operation completed.
+    Abandoned,
+}
+
+/// What a participant that is polled has to do.
+pub(super) enum Turn<T, E> {
+    /// Poll the future.
+    Poll(Pending<T, E>),
+    /// Wait: its waker is in the list.
+    Wait,
+    /// Read the result.
+    Ended,
+}
+
+/// What happens to the operation when a participant leaves.
+pub(super) enum Departure<T, E> {
+    /// Other participants remain, or the flight has ended.
+    Nothing,
+    /// The leader left before the operation started: its closure has panicked.
+    NotStarted,
+    /// The last participant left. The future, if there is one, is to be dropped.
+    Abandoned(Option<Pending<T, E>>),
+}
+
+impl<T, E> Flight<T, E> {
+    /// Creates a flight with one participant, the leader, which starts the operation.
+    pub(super) fn new() -> Self {
+        let state = State {
+            stage: Stage::Starting,
+            waiters: WaiterList::new(),
+            participants: 1,
+            woken: false,
+        };
+        Self { state: Mutex::new(state), ending: OnceLock::new() }
+    }
+
+    #[inline]
+    pub(super) fn ending(&self) -> Option<&Ending<T, E>> {
+        self.ending.get()
+    }
+
+    /// Returns whether the result may be reused at `now`; `None` if the flight has not ended.
+    pub(super) fn is_reusable(&self, now: Instant) -> Option<bool> {
+        self.ending.get().map(|ending| now < ending.reusable_until)
+    }
+
+    /// Adds a participant, unless the flight has ended or was abandoned.
+    pub(super) fn join(&self) -> bool {
+        let mut state = self.state.lock();
+        let open = !matches!(state.stage, Stage::Ended | Stage::Abandoned);
+        state.participants += usize::from(open);
+        open
+    }
+
+    /// Stores the future of the operation.
+    pub(super) fn start(&self, future: Pending<T, E>) {
+        let mut state = self.state.lock();
+        state.stage = Stage::Waiting(future);
+        state.woken = true;
+    }
+
+    /// Takes the future if it has to be polled; otherwise adds the participant to the list.
+    pub(super) fn turn(&self, waiting: &mut Option<WaiterKey>, waker: &Waker) -> Turn<T, E> {
+        // Cloning and dropping a waker runs user code. Both happen outside the lock, because the
+        // guard is declared after the waker and is dropped before it.
+        let mut waker = Some(waker.clone());
+        let mut state = self.state.lock();
+        match state.stage {
+            Stage::Ended | Stage::Abandoned => return Turn::Ended,
+            Stage::Waiting(_) if state.woken => {
+                if let Stage::Waiting(future) = std::mem::replace(&mut state.stage, Stage::Polling)
+                {
+                    state.woken = false;
+                    waker = waiting.take().and_then(|key| state.waiters.remove(key));
+                    drop(state);
+                    drop(waker);
+                    return Turn::Poll(future);
+                }
+            }
+            Stage::Starting | Stage::Polling | Stage::Waiting(_) => {}
+        }
+        let known = waiting.and_then(|key| state.waiters.get_mut(key));
+        match known {
+            Some(known) => waker = waker.map(|new| std::mem::replace(known, new)),
+            None => *waiting = waker.take().map(|new| state.waiters.push_back(new)),
+        }
+        drop(state);
+        drop(waker);
+        Turn::Wait
+    }
+
+    /// Puts the future back after it returned `Pending`. The participant that polled it stays the
+    /// one that is woken first, so that the others need not be polled.
+    ///
+    /// Returns `false` if the operation was woken meanwhile: the participant must be polled again.
+    pub(super) fn put_back(
+        &self,
+        future: Pending<T, E>,
+        waiting: &mut Option<WaiterKey>,
+        waker: &Waker,
+    ) -> bool {
+        let waker = waker.clone();
+        let mut state = self.state.lock();
+        state.stage = Stage::Waiting(future);
+        if state.woken {
+            drop(state);
+            drop(waker);
+            return false;
+        }
+        *waiting = Some(state.waiters.push_front(waker));
+        true
+    }
+
+    /// Publishes the result and wakes all participants.
+    pub(super) fn end(&self, ending: Ending<T, E>) {
+        // A flight ends once: the participant that ends it has taken the future or is the leader
+        // that starts it.
+        let _ = self.ending.set(ending);
+        let mut wakers = Wakers::new();
+        let mut state = self.state.lock();
+        state.stage = Stage::Ended;
+        loop {
+            while !wakers.is_full()
+                && let Some(waker) = state.waiters.pop_front()
+            {
+                wakers.push(waker);
+            }
+            let more = !state.waiters.is_empty();
+            drop(state);
+            if !more {
+                return wakers.finish();
+            }
+            wakers.wake_all();
+            state = self.state.lock();
+        }
+    }
+
+    /// Removes a participant.
+    pub(super) fn leave(&self, waiting: Option<WaiterKey>, is_leader: bool) -> Departure<T, E> {
+        let mut state = self.state.lock();
+        let own = waiting.and_then(|key| state.waiters.remove(key));
+        state.participants -= 1;
+        let departure = match state.stage {
+            Stage::Ended | Stage::Abandoned => Departure::Nothing,
+            Stage::Starting if is_leader && state.participants > 0 => Departure::NotStarted,
+            _ if state.participants == 0 => {
+                match std::mem::replace(&mut state.stage, Stage::Abandoned) {
+                    Stage::Waiting(future) => Departure::Abandoned(Some(future)),
+                    _ => Departure::Abandoned(None),
+                }
+            }
+            _ => Departure::Nothing,
+        };
+        // A participant that is not in the list may have been woken to poll the operation.
+        let next = if own.is_none() { Self::next(&mut state) } else { None };
+        drop(state);
+        drop(own);
+        if let Some(next) = next {
+            next.wake();
+        }
+        departure
+    }
+
+    /// Removes the participant that is to poll the operation from the list, if the operation has to
+    /// be polled.
+    fn next(state: &mut MutexGuard<'_, State<T, E>>) -> Option<Waker> {
+        match state.stage {
+            Stage::Waiting(_) if state.woken => state.waiters.pop_front(),
+            _ => None,
+        }
+    }
+}
+
+/// The waker that the operation receives. It stays valid when the operation is handed over.
+impl<T: Send + Sync + 'static, E: Send + Sync + 'static> Wake for Flight<T, E> {
+    fn wake(self: PlainArc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &PlainArc<Self>) {
+        let mut state = self.state.lock();
+        if std::mem::replace(&mut state.woken, true) {
+            return; // a participant has been woken already
+        }
+        let next = Self::next(&mut state);
+        drop(state);
+        if let Some(next) = next {
+            next.wake();
+        }
+    }
+}

@@ -1,0 +1,474 @@
+//! Calls with the same key that share one execution (*singleflight*): [`Coalesce`].
+//!
+//! When a popular cache entry expires, a thousand requests can ask the database for the same row at
+//! the same time. Coalescing sends one query, and all thousand receive its result.
+//!
+//! # Examples
+//!
+//! ```
+//! use mainstay::coalesce::Coalesce;
+//!
+//! # async fn load(id: u64) -> Result<String, String> { Ok(format!("user {id}")) }
+//! # futures::executor::block_on(async {
+//! let users = Coalesce::<u64, String, String>::builder().name("users").build()?;
+//! let (one, other) = futures::join!(
+//!     users.call(&7, || load(7)),
+//!     users.call(&7, || load(7)), // receives the result of the first
+//! );
+//! assert_eq!(one, other);
+//! assert_eq!(users.snapshot().started, 1);
+//! # Ok::<(), mainstay::ConfigError>(())
+//! # })?;
+//! # Ok::<(), mainstay::ConfigError>(())
+//! ```
+//!
+//! # How it works
+//!
+//! The execution for one key is a *flight*. The first call with a key is its *leader*: its closure
+//! creates the operation. Calls that arrive before the operation ends are *followers*: their
+//! closures are dropped without being called. A call that arrives later starts a new flight, unless
+//! [`reuse_duration`](CoalesceBuilder::reuse_duration) lets it use the last result.
+//!
+//! The flight owns the future of the operation, and gives it a waker of its own. One participant
+//! polls the future: the leader, as long as it lives. The other participants are woken once, when
+//! the flight ends. While they wait, they are not polled.
+//!
+//! If the polling participant is dropped, another one continues with the *same* future. The
+//! operation is neither restarted nor lost. A task that holds a call but does not poll it, such as
+//! the idle branch of a `select!` loop, delays the operation until any other participant is polled.
+//!
+//! An operation that calls the same key waits for itself, and never ends.
+//!
+//! ## Errors
+//!
+//! All participants receive a clone of the operation's error, as [`Error::Operation`]. Put an error
+//! that is not `Clone`, such as `std::io::Error`, in an `Arc`. The same applies to values that are
+//! expensive to clone.
+//!
+//! If the operation panics, the panic unwinds the leader's call if that call polled the operation.
+//! Every other participant receives [`Error::Rejected`] with [`Reason::Panicked`]: its own operation
+//! did not start.
+//!
+//! # Cancel safety
+//!
+//! Dropping a call leaves the flight. When the last participant is dropped, the operation is
+//! dropped, and the next call starts a new one. Each call has its own time limit:
+//! [`call_timeout`](Coalesce::call_timeout) ends the wait of one call and not the operation.
+//!
+//! A blocking leader runs its closure on its thread, and cannot be cancelled.
+//!
+//! # Performance
+//!
+//! A flight makes two allocations: the flight and its future. (One cannot hold both without unsafe
+//! code, because the future is polled in place.) A follower clones one `Arc`, and locks a shard of
+//! the map and the flight. The list of followers grows with their largest number.
+
+mod builder;
+mod flight;
+#[cfg(all(test, mainstay_loom))]
+mod loom;
+mod participant;
+
+pub use builder::CoalesceBuilder;
+
+use crate::error::{Error, Reason, Rejection, TimedOut};
+use crate::keyed::{Full, KeyState, Map, Retention};
+use crate::sync::{Counter, PlainArc, block_on};
+use crate::time::{Clock, Instant};
+use flight::Flight;
+use participant::{Participant, Pending};
+use std::borrow::Borrow;
+use std::fmt;
+use std::future::Future;
+use std::hash::Hash;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::time::Duration;
+
+const POLICY: &str = "coalesce";
+
+/// A group of calls in which concurrent calls with the same key share one execution. See the
+/// [module documentation](self).
+///
+/// `K` is the key, `T` the value and `E` the error of the operation. Cloning is cheap, and all
+/// clones share the same flights.
+pub struct Coalesce<K, T, E>(PlainArc<Shared<K, T, E>>);
+
+/// The counters of a [`Coalesce`] at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CoalesceSnapshot {
+    /// The number of keys with an operation that runs or a result that is kept.
+    pub keys: usize,
+    /// The number of calls that started an operation.
+    pub started: u64,
+    /// The number of calls that joined an operation that another call had started.
+    pub shared: u64,
+    /// The number of calls that received a result that had been kept.
+    pub reused: u64,
+    /// The number of calls that were rejected because too many keys were in use.
+    pub rejected: u64,
+}
+
+struct Shared<K, T, E> {
+    map: Map<K, Entry<T, E>, std::hash::RandomState>,
+    name: &'static str,
+    clock: Clock,
+    reuse: Reuse,
+    shared: Counter,
+    started: Counter,
+    reused: Counter,
+}
+
+/// Which results are kept after their flight, and how long.
+#[derive(Clone, Copy, Debug)]
+struct Reuse {
+    duration: Duration,
+    errors: bool,
+}
+
+/// The result of a flight. `reusable_until` is the origin if later calls must not use it.
+struct Ending<T, E> {
+    result: Result<T, Error<E>>,
+    reusable_until: Instant,
+}
+
+/// A flight that runs, or whose result is kept.
+struct Entry<T, E>(PlainArc<Flight<T, E>>);
+
+impl<T, E> KeyState for Entry<T, E> {
+    type Now = Instant;
+
+    fn retention(&self, now: Instant) -> Retention {
+        match self.0.is_reusable(now) {
+            None => Retention::Required,
+            Some(true) => Retention::Evictable,
+            Some(false) => Retention::Disposable,
+        }
+    }
+}
+
+/// How a call takes part.
+enum Joined<'a, K: Borrow<Q> + Eq, Q: Hash + Eq + ?Sized, T, E> {
+    Leader(Participant<'a, K, Q, T, E>),
+    Follower(Participant<'a, K, Q, T, E>),
+    Reused(Result<T, Error<E>>),
+}
+
+// A panic of user code leaves every flight usable or ended.
+impl<K, T, E> UnwindSafe for Coalesce<K, T, E> {}
+impl<K, T, E> RefUnwindSafe for Coalesce<K, T, E> {}
+
+impl<K, T, E> Coalesce<K, T, E>
+where
+    K: Eq + Hash,
+    T: Clone + Send + Sync + 'static,
+    E: Clone + Send + Sync + 'static,
+{
+    /// Creates a builder.
+    pub fn builder() -> CoalesceBuilder<K, T, E> {
+        CoalesceBuilder::new()
+    }
+
+    /// Returns the result of `op`, or of the operation that another call with an equal key is
+    /// running.
+    ///
+    /// The key is cloned if the call starts an operation. The future of `op` must be `'static`,
+    /// because another call may continue it.
+    ///
+    /// ```
+    /// # use mainstay::Coalesce;
+    /// let pages = Coalesce::<String, u32, ()>::builder().build()?;
+    /// # futures::executor::block_on(async {
+    /// assert_eq!(pages.call("/home", || async { Ok(200) }).await, Ok(200));
+    /// # });
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::Operation`] with a clone of the operation's error, or [`Error::Rejected`]
+    /// with [`Reason::Exhausted`] if too many keys are in use, or with [`Reason::Panicked`] if the
+    /// operation of another call panicked.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `op`, or its future while this call polls it, panics.
+    pub async fn call<Q, Op, Fut>(&self, key: &Q, op: Op) -> Result<T, Error<E>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+        Op: FnOnce() -> Fut,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        let participant = match self.0.join(key)? {
+            Joined::Reused(result) => return result,
+            Joined::Follower(participant) => {
+                drop(op);
+                participant
+            }
+            Joined::Leader(participant) => {
+                participant.flight.start(Box::pin(op()));
+                participant
+            }
+        };
+        participant.await
+    }
+
+    /// Calls as [`call`](Self::call) does, and waits for at most `timeout`.
+    ///
+    /// The time limit ends this call only. The operation continues if other calls wait for it;
+    /// otherwise it is dropped.
+    ///
+    /// ```
+    /// # use mainstay::Coalesce;
+    /// # use std::time::Duration;
+    /// let pages = Coalesce::<String, u32, ()>::builder().build()?;
+    /// # futures::executor::block_on(async {
+    /// let second = Duration::from_secs(1);
+    /// let page = pages.call_timeout("/home", || async { Ok(200) }, second);
+    /// assert_eq!(page.await, Ok(200));
+    /// # });
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::Timeout`] after `timeout`, and the errors of [`call`](Self::call).
+    pub async fn call_timeout<Q, Op, Fut>(
+        &self,
+        key: &Q,
+        op: Op,
+        timeout: Duration,
+    ) -> Result<T, Error<E>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+        Op: FnOnce() -> Fut,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        let result = self.0.clock.timeout(timeout, self.call(key, op)).await;
+        result.unwrap_or_else(|| Err(TimedOut::new(self.0.name, timeout).into()))
+    }
+
+    /// Returns the result of the closure `op`, or of the operation that another call with an equal
+    /// key is running. Blocks the thread.
+    ///
+    /// A follower polls the future of an asynchronous operation, if it has to be polled, on its
+    /// thread.
+    ///
+    /// ```
+    /// # use mainstay::Coalesce;
+    /// let pages = Coalesce::<String, u32, ()>::builder().build()?;
+    /// assert_eq!(pages.call_blocking("/home", || Ok(200)), Ok(200));
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`call`](Self::call).
+    ///
+    /// # Panics
+    ///
+    /// Panics if `op` panics.
+    pub fn call_blocking<Q>(
+        &self,
+        key: &Q,
+        op: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, Error<E>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        self.block(key, op, block_on)
+    }
+
+    /// Calls as [`call_blocking`](Self::call_blocking) does, and waits for the operation of another
+    /// call for at most `timeout`.
+    ///
+    /// The time limit does not interrupt `op`, if this call runs it.
+    ///
+    /// ```
+    /// # use mainstay::Coalesce;
+    /// # use std::time::Duration;
+    /// let pages = Coalesce::<String, u32, ()>::builder().build()?;
+    /// let second = Duration::from_secs(1);
+    /// let page = pages.call_blocking_timeout("/home", || Ok(200), second);
+    /// assert_eq!(page, Ok(200));
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::Timeout`] after `timeout`, and the errors of [`call`](Self::call).
+    ///
+    /// # Panics
+    ///
+    /// Panics if `op` panics.
+    pub fn call_blocking_timeout<Q>(
+        &self,
+        key: &Q,
+        op: impl FnOnce() -> Result<T, E>,
+        timeout: Duration,
+    ) -> Result<T, Error<E>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        self.block(key, op, |mut participant| {
+            let result = self.0.clock.block_on_timeout(&mut participant, timeout);
+            result.unwrap_or_else(|| Err(TimedOut::new(self.0.name, timeout).into()))
+        })
+    }
+
+    fn block<'a, Q>(
+        &'a self,
+        key: &'a Q,
+        op: impl FnOnce() -> Result<T, E>,
+        wait: impl FnOnce(Participant<'a, K, Q, T, E>) -> Result<T, Error<E>>,
+    ) -> Result<T, Error<E>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        match self.0.join(key)? {
+            Joined::Reused(result) => result,
+            Joined::Follower(participant) => {
+                drop(op);
+                wait(participant)
+            }
+            Joined::Leader(participant) => {
+                // If `op` panics, dropping the participant ends the flight.
+                let result = op().map_err(Error::Operation);
+                participant.end(result.clone());
+                result
+            }
+        }
+    }
+
+    /// Forgets the operation and the kept result of `key`, and returns whether there was one.
+    ///
+    /// The next call starts a new operation. Calls that already wait receive the result of theirs.
+    ///
+    /// ```
+    /// # use mainstay::Coalesce;
+    /// # use std::time::Duration;
+    /// let pages = Coalesce::<String, u32, ()>::builder()
+    ///     .reuse_duration(Duration::from_secs(1))
+    ///     .build()?;
+    /// assert_eq!(pages.call_blocking("/home", || Ok(200)), Ok(200));
+    /// assert_eq!(pages.call_blocking("/home", || Ok(500)), Ok(200)); // reused
+    /// assert!(pages.remove("/home"));
+    /// assert_eq!(pages.call_blocking("/home", || Ok(500)), Ok(500));
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub fn remove<Q>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.0.map.remove(key)
+    }
+}
+
+impl<K, T, E> Coalesce<K, T, E> {
+    /// Returns the name that was given to the builder.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.0.name
+    }
+
+    /// Returns the current counters.
+    #[must_use]
+    pub fn snapshot(&self) -> CoalesceSnapshot {
+        let Shared { map, started, shared, reused, .. } = &*self.0;
+        CoalesceSnapshot {
+            keys: map.len(),
+            started: started.get(),
+            shared: shared.get(),
+            reused: reused.get(),
+            rejected: map.rejected(),
+        }
+    }
+}
+
+impl<K, T, E> Clone for Coalesce<K, T, E> {
+    fn clone(&self) -> Self {
+        Self(PlainArc::clone(&self.0))
+    }
+}
+
+impl<K, T, E> fmt::Debug for Coalesce<K, T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Coalesce")
+            .field("name", &self.name())
+            .field("snapshot", &self.snapshot())
+            .finish()
+    }
+}
+
+impl<K: Eq, T, E> Shared<K, T, E> {
+    /// Returns the time until which later calls may use `result`, or the origin.
+    fn reusable_until(&self, result: &Result<T, Error<E>>) -> Instant {
+        let keep = match result {
+            Ok(_) => true,
+            Err(Error::Operation(_)) => self.reuse.errors,
+            Err(_) => false,
+        };
+        match keep && !self.reuse.duration.is_zero() {
+            true => self.clock.now() + self.reuse.duration,
+            false => Instant::ORIGIN,
+        }
+    }
+
+    /// Removes `flight` from the map, unless another one has taken its place.
+    fn remove<Q>(&self, key: &Q, flight: &PlainArc<Flight<T, E>>)
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.map.remove_if(key, |entry| PlainArc::ptr_eq(&entry.0, flight));
+    }
+}
+
+impl<K: Eq, T: Clone, E: Clone> Shared<K, T, E> {
+    fn join<'a, Q>(&'a self, key: &'a Q) -> Result<Joined<'a, K, Q, T, E>, Rejection>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let participant =
+            |flight, is_leader| Participant { shared: self, key, flight, waiting: None, is_leader };
+        loop {
+            // If the insertion panics, dropping the leader ends its flight.
+            let mut leader = None;
+            let make = || {
+                let key = key.to_owned();
+                let flight = PlainArc::new(Flight::new());
+                leader = Some(participant(PlainArc::clone(&flight), true));
+                (key, Entry(flight))
+            };
+            let find = |entry: &mut Entry<T, E>| PlainArc::clone(&entry.0);
+            let found = self.map.get_or_insert(key, || self.clock.now(), make, find);
+            let flight = found.map_err(|Full| Rejection::new(Reason::Exhausted, self.name))?;
+            if let Some(leader) = leader
+                && PlainArc::ptr_eq(&leader.flight, &flight)
+            {
+                self.started.add(1);
+                return Ok(Joined::Leader(leader));
+            }
+            if let Some(ending) = flight.ending() {
+                if ending.reusable_until != Instant::ORIGIN
+                    && self.clock.now() < ending.reusable_until
+                {
+                    self.reused.add(1);
+                    return Ok(Joined::Reused(ending.result.clone()));
+                }
+            } else if flight.join() {
+                self.shared.add(1);
+                return Ok(Joined::Follower(participant(flight, false)));
+            }
+            // The flight has ended or was abandoned. Another thread may be about to remove it.
+            self.remove(key, &flight);
+        }
+    }
+}

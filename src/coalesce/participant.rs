@@ -1,0 +1,157 @@
+//! One call that takes part in a flight, and the removal of flights that end.
+
+use super::flight::{Departure, Flight, Turn};
+use super::{Ending, Shared};
+use crate::error::{Error, Reason, Rejection};
+use crate::sync::{PlainArc, discard_panic};
+use crate::time::Instant;
+use crate::wait::WaiterKey;
+use std::any::Any;
+use std::borrow::Borrow;
+use std::future::Future;
+use std::hash::Hash;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+/// The future of an operation. Its flight owns it, so it borrows nothing from the call that created
+/// it.
+pub(super) type Pending<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
+
+/// A call that waits for the result of a flight, and polls the operation when it has to be polled.
+/// Dropping it leaves the flight.
+pub(super) struct Participant<'a, K, Q, T, E>
+where
+    K: Borrow<Q> + Eq,
+    Q: Hash + Eq + ?Sized,
+{
+    pub(super) shared: &'a Shared<K, T, E>,
+    pub(super) key: &'a Q,
+    pub(super) flight: PlainArc<Flight<T, E>>,
+    pub(super) waiting: Option<WaiterKey>,
+    pub(super) is_leader: bool,
+}
+
+impl<K, Q, T, E> Participant<'_, K, Q, T, E>
+where
+    K: Borrow<Q> + Eq,
+    Q: Hash + Eq + ?Sized,
+{
+    /// Ends the flight with `result`.
+    pub(super) fn end(&self, result: Result<T, Error<E>>) {
+        // The flight is removed first, so that a later call does not find a result that it may not
+        // use. This runs the user's `Hash`, `Eq` and clock. The flight must end even if they panic.
+        let until = catch_unwind(AssertUnwindSafe(|| {
+            let until = self.shared.reusable_until(&result);
+            if until == Instant::ORIGIN {
+                self.remove();
+            }
+            until
+        }));
+        let (until, panic) = match until {
+            Ok(until) => (until, None),
+            Err(panic) => (Instant::ORIGIN, Some(panic)),
+        };
+        self.flight.end(Ending { result, reusable_until: until });
+        if let Some(panic) = panic {
+            resume_unwind(panic);
+        }
+    }
+
+    fn end_panicked(&self) {
+        let rejection = Rejection::new(Reason::Panicked, self.shared.name);
+        self.end(Err(rejection.into()));
+    }
+
+    /// Removes the flight from the map, unless another one has taken its place.
+    fn remove(&self) {
+        self.shared.remove(self.key, &self.flight);
+    }
+}
+
+impl<K, Q, T, E> Participant<'_, K, Q, T, E>
+where
+    K: Borrow<Q> + Eq,
+    Q: Hash + Eq + ?Sized,
+    T: Clone + Send + Sync + 'static,
+    E: Clone + Send + Sync + 'static,
+{
+    fn poll_operation(&mut self, cx: &Context<'_>, mut future: Pending<T, E>) -> Poll<()> {
+        let waker = Waker::from(PlainArc::clone(&self.flight));
+        let mut operation_cx = Context::from_waker(&waker);
+        let poll = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut operation_cx)));
+        match poll {
+            Ok(Poll::Pending) => {
+                if !self.flight.put_back(future, &mut self.waiting, cx.waker()) {
+                    cx.waker().wake_by_ref();
+                }
+                return Poll::Pending;
+            }
+            // The operation ends when its future has been dropped.
+            Ok(Poll::Ready(result)) => match catch_unwind(AssertUnwindSafe(|| drop(future))) {
+                Ok(()) => self.end(result.map_err(Error::Operation)),
+                Err(panic) => self.panicked(panic),
+            },
+            Err(panic) => {
+                discard_panic(|| drop(future));
+                self.panicked(panic);
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn panicked(&self, panic: Box<dyn Any + Send>) {
+        self.end_panicked();
+        match self.is_leader {
+            true => resume_unwind(panic),
+            false => discard_panic(|| drop(panic)),
+        }
+    }
+}
+
+impl<K, Q, T, E> Future for Participant<'_, K, Q, T, E>
+where
+    K: Borrow<Q> + Eq,
+    Q: Hash + Eq + ?Sized,
+    T: Clone + Send + Sync + 'static,
+    E: Clone + Send + Sync + 'static,
+{
+    type Output = Result<T, Error<E>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        loop {
+            if let Some(ending) = this.flight.ending() {
+                return Poll::Ready(ending.result.clone());
+            }
+            match this.flight.turn(&mut this.waiting, cx.waker()) {
+                Turn::Wait => return Poll::Pending,
+                Turn::Ended => {}
+                Turn::Poll(future) => {
+                    if this.poll_operation(cx, future).is_pending() {
+                        return Poll::Pending;
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<K, Q, T, E> Drop for Participant<'_, K, Q, T, E>
+where
+    K: Borrow<Q> + Eq,
+    Q: Hash + Eq + ?Sized,
+{
+    fn drop(&mut self) {
+        match self.flight.leave(self.waiting.take(), self.is_leader) {
+            Departure::Nothing => {}
+            // The leader's closure is unwinding. A second panic, of the key's `Hash`, would abort.
+            Departure::NotStarted => discard_panic(|| self.end_panicked()),
+            Departure::Abandoned(future) => {
+                // If the removal panics, the next call with the key removes the flight.
+                discard_panic(|| self.remove());
+                drop(future);
+            }
+        }
+    }
+}

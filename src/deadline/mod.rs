@@ -1,0 +1,338 @@
+//! Deadlines between services: header fields that carry them, and a guard of a server that rejects
+//! calls which cannot be served in time: [`DeadlineGuard`].
+//!
+//! # Examples
+//!
+//! A server reads the deadline of a request, rejects it if it is too late, and bounds the call:
+//!
+//! ```
+//! use mainstay::deadline::{self, DeadlineGuard};
+//! use mainstay::{Clock, Deadline, Pipeline};
+//! use std::time::Duration;
+//!
+//! let clock = Clock::system();
+//! let guard =
+//!     DeadlineGuard::builder().min_remaining(Duration::from_millis(20)).build()?;
+//! let pipeline = Pipeline::builder().guard(&guard).build();
+//!
+//! let serve = |grpc_timeout: &str| {
+//!     let remaining = deadline::from_grpc_timeout(grpc_timeout);
+//!     let deadline = remaining.map_or(Deadline::NEVER, |remaining| {
+//!         Deadline::after(clock.now(), remaining)
+//!     });
+//!     let call = pipeline.with_deadline(deadline, &clock);
+//!     call.call_with_blocking(|cx| {
+//!         // The time that the next service gets.
+//!         Ok::<_, ()>(cx.remaining().map(deadline::to_grpc_timeout))
+//!     })
+//! };
+//! assert!(serve("5S").is_ok());
+//! assert!(serve("1m").unwrap_err().is_rejected());
+//! # Ok::<(), mainstay::ConfigError>(())
+//! ```
+//!
+//! # How it works
+//!
+//! A field with a duration (`grpc-timeout`, `X-Request-Timeout`) becomes a
+//! [`Deadline`](crate::Deadline) when the request arrives. The time on the way does not count. A
+//! field with an instant (`X-Timeout-At`) includes it, but depends on both machines' clocks.
+//!
+//! `Pipeline::with_deadline` starts one call of a built pipeline with a deadline. Retries start no
+//! attempt after it, and the [`Context`] tells the operation how much time is left.
+
+mod headers;
+
+pub use headers::{
+    from_grpc_timeout, from_request_timeout, from_timeout_at, to_grpc_timeout, to_request_timeout,
+    to_timeout_at,
+};
+
+use crate::error::{ConfigError, Error, Reason, Rejection};
+use crate::policy::{self, Admission, Context, Facts, Guard, OwnedGuard, Policy, kind};
+use crate::sync::{Counter, PlainArc};
+use crate::time::{Clock, Deadline, Instant};
+use std::fmt;
+use std::future::{Ready, ready};
+use std::time::Duration;
+
+const POLICY: &str = "deadline";
+
+/// A guard that rejects calls whose deadline has passed or cannot be met.
+///
+/// A server that is behind spends its time on requests whose clients have given up. Such a request
+/// costs nothing if it is rejected before it starts. The guard rejects a call if less than
+/// [`min_remaining`](DeadlineGuardBuilder::min_remaining) is left. Calls without a deadline are
+/// admitted.
+///
+/// Cloning is cheap, and all clones share their counters. The
+/// [module documentation](crate::deadline) has an example.
+///
+/// # Performance
+///
+/// A call with a deadline reads the clock once, unless a policy above it has just read it.
+#[derive(Clone)]
+pub struct DeadlineGuard(PlainArc<Shared>);
+
+/// Configures a [`DeadlineGuard`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct DeadlineGuardBuilder {
+    name: String,
+    min_remaining: Duration,
+    clock: Clock,
+    is_shadow: bool,
+}
+
+/// The counters of a [`DeadlineGuard`] at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeadlineGuardSnapshot {
+    /// The number of calls whose deadline had passed.
+    pub passed: u64,
+    /// The number of calls whose deadline had not passed, but left too little time.
+    pub too_short: u64,
+}
+
+struct Shared {
+    name: &'static str,
+    min_remaining: Duration,
+    clock: Clock,
+    is_shadow: bool,
+    passed: Counter,
+    too_short: Counter,
+}
+
+/// Whether a call can meet its deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    InTime,
+    TooShort,
+    Passed,
+}
+
+impl Verdict {
+    fn of(deadline: Deadline, now: Instant, min_remaining: Duration) -> Self {
+        match deadline.remaining(now) {
+            Some(Duration::ZERO) => Self::Passed,
+            Some(remaining) if remaining < min_remaining => Self::TooShort,
+            _ => Self::InTime,
+        }
+    }
+}
+
+impl DeadlineGuard {
+    /// Creates a builder.
+    pub fn builder() -> DeadlineGuardBuilder {
+        DeadlineGuardBuilder {
+            name: POLICY.into(),
+            min_remaining: Duration::ZERO,
+            clock: Clock::system(),
+            is_shadow: false,
+        }
+    }
+
+    /// Returns an error if a call with `deadline` cannot be served in time.
+    ///
+    /// ```
+    /// use mainstay::deadline::DeadlineGuard;
+    /// use mainstay::{Clock, Deadline};
+    ///
+    /// let guard = DeadlineGuard::builder().build()?;
+    /// assert!(guard.try_acquire(Deadline::NEVER).is_ok());
+    /// assert!(guard.try_acquire(Deadline::at(Clock::system().now())).is_err());
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns a rejection with [`Reason::DeadlineExceeded`].
+    pub fn try_acquire(&self, deadline: Deadline) -> Result<(), Rejection> {
+        match deadline {
+            Deadline::NEVER => Ok(()),
+            _ => self.0.admit(deadline, self.0.clock.now()),
+        }
+    }
+
+    /// Returns the name that was given to the builder.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.0.name
+    }
+
+    /// Returns the current counters. In shadow mode, they count the calls that would have been
+    /// rejected.
+    #[must_use]
+    pub fn snapshot(&self) -> DeadlineGuardSnapshot {
+        DeadlineGuardSnapshot { passed: self.0.passed.get(), too_short: self.0.too_short.get() }
+    }
+
+    fn admit(&self, cx: Context) -> Result<(), Rejection> {
+        if cx.deadline() == Deadline::NEVER {
+            return Ok(());
+        }
+        let cx = cx.on(&self.0.clock);
+        self.0.admit(cx.deadline(), cx.now())
+    }
+}
+
+impl Shared {
+    fn admit(&self, deadline: Deadline, now: Instant) -> Result<(), Rejection> {
+        match Verdict::of(deadline, now, self.min_remaining) {
+            Verdict::InTime => return Ok(()),
+            Verdict::TooShort => self.too_short.add(1),
+            Verdict::Passed => self.passed.add(1),
+        };
+        match self.is_shadow {
+            true => Ok(()),
+            false => Err(Rejection::new(Reason::DeadlineExceeded, self.name)),
+        }
+    }
+}
+
+impl DeadlineGuardBuilder {
+    /// Sets the name that rejections carry. Default: `deadline`.
+    ///
+    /// ```
+    /// # use mainstay::DeadlineGuard;
+    /// let built = DeadlineGuard::builder().name("search").build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Sets the least time that must be left when a call starts. Default: zero, so that only calls
+    /// whose deadline has passed are rejected. A good value is the time that the fastest calls
+    /// take.
+    ///
+    /// ```
+    /// # use mainstay::DeadlineGuard;
+    /// # use std::time::Duration;
+    /// let built = DeadlineGuard::builder()
+    ///     .min_remaining(Duration::from_millis(20))
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub const fn min_remaining(mut self, remaining: Duration) -> Self {
+        self.min_remaining = remaining;
+        self
+    }
+
+    /// Admits every call, and only counts those that would be rejected. Default: off. Use it to
+    /// check the deadlines of clients before they are enforced.
+    ///
+    /// ```
+    /// # use mainstay::DeadlineGuard;
+    /// let built = DeadlineGuard::builder().shadow().build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub const fn shadow(mut self) -> Self {
+        self.is_shadow = true;
+        self
+    }
+
+    /// Sets the clock. Default: the system clock.
+    ///
+    /// ```
+    /// # use mainstay::{DeadlineGuard, ManualClock};
+    /// let time = ManualClock::new();
+    /// let built = DeadlineGuard::builder().clock(time.clock()).build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Builds the guard.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the name is empty, longer than 128 bytes, or contains a control
+    /// character.
+    pub fn build(self) -> Result<DeadlineGuard, ConfigError> {
+        Ok(DeadlineGuard(PlainArc::new(Shared {
+            name: policy::name(&self.name)?,
+            min_remaining: self.min_remaining,
+            clock: self.clock,
+            is_shadow: self.is_shadow,
+            passed: Counter::default(),
+            too_short: Counter::default(),
+        })))
+    }
+}
+
+impl fmt::Debug for DeadlineGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeadlineGuard")
+            .field("name", &self.0.name)
+            .field("min_remaining", &self.0.min_remaining)
+            .field("snapshot", &self.snapshot())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Policy for DeadlineGuard {
+    type Kind = kind::Guard;
+
+    fn facts(&self) -> Facts {
+        Facts::new(POLICY, self.0.name).identity(PlainArc::as_ptr(&self.0).addr())
+    }
+}
+
+impl<T: Send, E: Send> Guard<T, E> for DeadlineGuard {
+    type Permit<'a> = ();
+
+    fn admit(&self, cx: Context) -> impl Future<Output = Result<(), Rejection>> + Send {
+        ready(DeadlineGuard::admit(self, cx))
+    }
+
+    fn admit_blocking(&self, cx: Context) -> Result<(), Rejection> {
+        DeadlineGuard::admit(self, cx)
+    }
+
+    fn record(&self, (): (), _: &Result<T, Error<E>>) {}
+}
+
+impl<T, E> OwnedGuard<T, E> for DeadlineGuard {
+    type OwnedPermit = ();
+    type AdmitFuture = Ready<Result<(), Rejection>>;
+
+    fn admit_owned(&self, cx: Context) -> Admission<(), Self::AdmitFuture> {
+        match self.admit(cx) {
+            Ok(()) => Admission::Admitted(()),
+            Err(rejection) => Admission::Rejected(rejection),
+        }
+    }
+
+    fn record_owned((): (), _: &Result<T, Error<E>>) {}
+}
+
+#[cfg(test)]
+#[cfg(not(mainstay_loom))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_needs_the_minimum_of_time_before_its_deadline() {
+        use Verdict::{InTime, Passed, TooShort};
+        let at = |millis| Instant::ORIGIN + Duration::from_millis(millis);
+        //     now, deadline, minimum, verdict
+        let table = [
+            (0, 10, 0, InTime),
+            (9, 10, 0, InTime),
+            (10, 10, 0, Passed),
+            (11, 10, 0, Passed),
+            (5, 10, 5, InTime),
+            (6, 10, 5, TooShort),
+            (10, 10, 5, Passed),
+        ];
+        for (now, deadline, min, expected) in table {
+            let verdict =
+                Verdict::of(Deadline::at(at(deadline)), at(now), Duration::from_millis(min));
+            assert_eq!(verdict, expected, "now {now}, deadline {deadline}, minimum {min}");
+        }
+        assert_eq!(Verdict::of(Deadline::NEVER, Instant::FAR_FUTURE, Duration::MAX), InTime);
+    }
+}

@@ -1,0 +1,98 @@
+//! Deadlines of single calls, and the guard that rejects calls which cannot meet theirs.
+#![cfg(not(mainstay_loom))]
+
+use mainstay::backoff::Backoff;
+use mainstay::deadline::DeadlineGuard;
+use mainstay::error::{Error, Reason};
+use mainstay::pipeline::Pipeline;
+use mainstay::retry::Retry;
+use mainstay::time::{Deadline, ManualClock};
+use std::future::{pending, ready};
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn is_exceeded<T, E>(result: &Result<T, Error<E>>) -> bool {
+    matches!(result, Err(Error::Rejected(error)) if error.reason() == Reason::DeadlineExceeded)
+}
+
+#[test]
+fn an_operation_receives_the_deadline_and_is_dropped_when_it_passes() {
+    let time = ManualClock::new();
+    let clock = time.clock();
+    let pipeline = Pipeline::builder().timeout(10 * SECOND).build();
+    let deadline = Deadline::after(clock.now(), 2 * SECOND);
+    let limited = pipeline.with_deadline(deadline, &clock);
+    let remaining = time.drive(limited.call_with(|cx| ready(Ok::<_, ()>(cx.remaining()))));
+    assert_eq!(remaining.unwrap().unwrap().as_secs_f64().round(), 2.0);
+
+    let result = time.drive(limited.call_once(pending::<Result<(), ()>>));
+    assert!(matches!(result, Err(Error::Timeout(_))));
+    assert_eq!(deadline.remaining(time.now()), Some(Duration::ZERO));
+
+    let started = AtomicU32::new(0);
+    let count = || Ok::<_, ()>(started.fetch_add(1, SeqCst));
+    assert!(is_exceeded(&limited.call_blocking(count)));
+    assert!(is_exceeded(&limited.call_once_blocking(count)));
+    assert!(is_exceeded(&time.drive(limited.call(|| ready(count())))));
+    assert!(is_exceeded(&time.drive(limited.call_once(|| ready(count())))));
+    assert_eq!(started.load(SeqCst), 0);
+}
+
+#[test]
+fn a_call_without_a_deadline_is_not_limited() {
+    let time = ManualClock::new();
+    let pipeline = Pipeline::builder().build();
+    let limited = pipeline.with_deadline(Deadline::NEVER, &time.clock());
+    let remaining = limited.call_with_blocking(|cx| Ok::<_, ()>(cx.remaining()));
+    assert_eq!(remaining, Ok(None));
+}
+
+#[test]
+fn a_retry_starts_no_attempt_that_the_deadline_does_not_allow() {
+    let time = ManualClock::new();
+    let clock = time.clock();
+    let retry = Retry::builder()
+        .clock(clock.clone())
+        .backoff(Backoff::constant(SECOND))
+        .max_attempts(10)
+        .build()
+        .unwrap();
+    let pipeline = Pipeline::builder().retry(retry).build();
+    let attempts = AtomicU32::new(0);
+    let deadline = Deadline::after(clock.now(), 3 * SECOND - SECOND / 2);
+    let result = time.drive(pipeline.with_deadline(deadline, &clock).call(|| {
+        attempts.fetch_add(1, SeqCst);
+        ready(Err::<(), _>("down"))
+    }));
+    assert_eq!(result, Err(Error::Operation("down")));
+    assert_eq!(attempts.load(SeqCst), 3, "at 0, 1 and 2 s");
+    assert_eq!(Deadline::NEVER.remaining(time.now()), None);
+}
+
+#[test]
+fn the_guard_rejects_calls_that_cannot_meet_their_deadline() {
+    let time = ManualClock::new();
+    let clock = time.clock();
+    let builder = DeadlineGuard::builder().clock(clock.clone()).min_remaining(SECOND);
+    let (guard, shadow) = (builder.clone().build().unwrap(), builder.shadow().build().unwrap());
+    //     time left, rejected
+    for (left, rejected) in [(3 * SECOND, false), (SECOND, false), (SECOND / 2, true)] {
+        let deadline = Deadline::after(time.now(), left);
+        let run = |guard: &DeadlineGuard| {
+            let pipeline = Pipeline::builder().guard(guard).build();
+            let limited = pipeline.with_deadline(deadline, &clock);
+            let blocking = limited.call_blocking(|| Ok::<_, ()>(1));
+            assert_eq!(time.drive(limited.call(|| ready(Ok::<_, ()>(1)))), blocking);
+            blocking
+        };
+        assert_eq!(is_exceeded(&run(&guard)), rejected);
+        assert_eq!(run(&shadow), Ok(1));
+        assert_eq!(guard.try_acquire(deadline).is_err(), rejected);
+    }
+    assert!(guard.try_acquire(Deadline::at(time.now())).is_err());
+    assert!(guard.try_acquire(Deadline::NEVER).is_ok());
+    assert_eq!((guard.snapshot().too_short, guard.snapshot().passed), (3, 1));
+    assert_eq!((shadow.snapshot().too_short, shadow.snapshot().passed), (2, 0));
+}
