@@ -1,4 +1,4 @@
-//! What a layer shares, returns and requires.
+//! Layers: shared policies, returned errors, and requirements on services and requests.
 
 use crate::support::*;
 use mainstay::backoff::Backoff;
@@ -82,7 +82,7 @@ fn calls_wait_for_a_limiter_in_order_and_hold_nothing_when_dropped() {
     for waiting in [&mut first, &mut second, &mut third] {
         assert!(poll(waiting.as_mut()).is_pending());
     }
-    // It would be admitted after four seconds, and may wait for three.
+    // The fourth call would be admitted after four seconds, but may wait for three.
     assert!(matches!(poll(fourth.as_mut()), Poll::Ready(Err(Error::Rejected(_)))));
     drop(fourth);
     assert_eq!((limiter.snapshot().waiters, strict.reserved.get()), (3, 3));
@@ -119,7 +119,7 @@ fn rejections_are_returned_by_the_call() {
 }
 
 #[test]
-fn nothing_needs_to_be_send_or_static() {
+fn services_requests_and_responses_need_not_be_send_or_static() {
     let time = ManualClock::new();
     let clock = time.clock();
     let word = String::from("mast");
