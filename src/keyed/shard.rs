@@ -103,7 +103,7 @@ impl<K, V> Shard<K, V> {
         std::mem::take(&mut self.table)
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, not(mainstay_loom)))]
     pub(super) fn buckets(&self) -> usize {
         self.table.num_buckets()
     }
