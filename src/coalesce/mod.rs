@@ -8,13 +8,17 @@
 //! ```
 //! use mainstay::coalesce::Coalesce;
 //!
-//! # async fn load(id: u64) -> Result<String, String> { Ok(format!("user {id}")) }
+//! # async fn load(id: u64) -> Result<String, String> {
+//! #     mainstay::Clock::system().sleep(std::time::Duration::from_millis(1)).await;
+//! #     Ok(format!("user {id}"))
+//! # }
 //! # futures::executor::block_on(async {
 //! let users = Coalesce::<u64, String, String>::builder().name("users").build()?;
-//! let (one, other) = futures::join!(
+//! let (one, other) = futures::future::join(
 //!     users.call(&7, || load(7)),
 //!     users.call(&7, || load(7)), // receives the result of the first
-//! );
+//! )
+//! .await;
 //! assert_eq!(one, other);
 //! assert_eq!(users.snapshot().started, 1);
 //! # Ok::<(), mainstay::ConfigError>(())

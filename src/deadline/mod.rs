@@ -34,7 +34,7 @@
 //! # How it works
 //!
 //! A field with a duration (`grpc-timeout`, `X-Request-Timeout`) becomes a
-//! [`Deadline`](crate::Deadline) when the request arrives. The time on the way does not count. A
+//! [`Deadline`] when the request arrives. The time on the way does not count. A
 //! field with an instant (`X-Timeout-At`) includes it, but depends on both machines' clocks.
 //!
 //! `Pipeline::with_deadline` starts one call of a built pipeline with a deadline. Retries start no
