@@ -1,22 +1,23 @@
 //! Loom models of the hand-over: whichever participant is dropped, the operation is not lost.
 
 use super::Coalesce;
+use crate::error::Error;
 use crate::sync::block_on;
-use crate::wait::oneshot;
+use crate::wait::{OneshotReceiver, oneshot};
 use loom::thread::spawn;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 type Group = Coalesce<u8, u8, ()>;
-type Call = Pin<Box<dyn Future<Output = Result<u8, crate::error::Error<()>>> + Send>>;
+type Call = Pin<Box<dyn Future<Output = Result<u8, Error<()>>> + Send>>;
 
 fn group() -> Group {
     Coalesce::builder().max_keys(1).build().unwrap()
 }
 
 /// Calls with the key 1 an operation that receives its value from `receiver`.
-fn call(group: &Group, receiver: Option<crate::wait::OneshotReceiver<u8>>) -> Call {
+fn call(group: &Group, receiver: Option<OneshotReceiver<u8>>) -> Call {
     let group = group.clone();
     let op = || {
         let receiver = receiver.expect("the operation starts once");
@@ -54,23 +55,5 @@ fn two_participants_poll_an_operation_one_after_the_other() {
         sender.send(7).unwrap();
         assert_eq!(block_on(leader), Ok(7));
         assert_eq!(other.join().unwrap(), Ok(7));
-    });
-}
-
-#[test]
-fn a_call_that_meets_an_abandoned_flight_starts_another() {
-    loom::model(|| {
-        let group = group();
-        let (sender, receiver) = oneshot();
-        let leader = call(&group, Some(receiver));
-        let drops = spawn(move || drop(leader));
-        // Joins the first flight, whose future then receives the value, or starts its own.
-        let own = block_on(group.call(&1, || {
-            assert!(sender.send(7).is_err(), "the first operation was dropped");
-            std::future::ready(Ok(9))
-        }));
-        drops.join().unwrap();
-        assert_eq!(own, Ok(9));
-        assert_eq!(group.snapshot().keys, 0);
     });
 }
