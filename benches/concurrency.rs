@@ -1,6 +1,6 @@
-//! Concurrency limits by themselves. Beside other crates: `benches/peers`.
+//! Concurrency limits. `benches/peers` compares them with other crates.
 
-#![allow(missing_docs)] // criterion's macro makes a function without any
+#![allow(missing_docs)] // criterion's macro generates a function without docs
 
 use std::hint::black_box;
 
@@ -33,11 +33,11 @@ fn concurrency(c: &mut Criterion) {
 
     let limiter = AdaptiveLimiter::builder().build().expect("valid");
     c.bench_function("adaptive/try_acquire + success", |b| {
-        b.iter(|| limiter.try_acquire().expect("nothing else is under way").success());
+        b.iter(|| limiter.try_acquire().expect("no other call is in flight").success());
     });
     c.bench_function("adaptive/try_acquire + drop", |b| b.iter(|| limiter.try_acquire().is_ok()));
     c.bench_function("adaptive/block_on(acquire) + success", |b| {
-        b.iter(|| block_on(limiter.acquire()).expect("nothing else is under way").success());
+        b.iter(|| block_on(limiter.acquire()).expect("no other call is in flight").success());
     });
     c.bench_function("adaptive/rejection", |b| {
         let all: Vec<_> = std::iter::from_fn(|| limiter.try_acquire().ok()).collect();

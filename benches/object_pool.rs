@@ -1,6 +1,6 @@
-//! The object pool by itself; `benches/peers` compares it with others.
+//! The object pool. `benches/peers` compares it with other crates.
 
-#![allow(missing_docs)] // `criterion_group` makes a public function.
+#![allow(missing_docs)] // criterion's macro generates a function without docs
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use mainstay::object_pool::ObjectPool;

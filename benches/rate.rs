@@ -1,7 +1,7 @@
-//! One token: granted, refused, by key, through a pipeline.
+//! The cost of acquiring one token: granted, denied, by key, and through a pipeline.
 //!
-//! Beside other crates: `benches/peers`, `cargo run --release --bin rate`.
-#![allow(missing_docs)] // criterion's macro makes a function without any
+//! For a comparison with other crates, run `cargo run --release --bin rate` in `benches/peers`.
+#![allow(missing_docs)] // criterion's macro generates a function without docs
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use mainstay::pipeline::Pipeline;
@@ -11,7 +11,7 @@ use std::hint::black_box;
 use std::thread;
 use std::time::Instant;
 
-/// Enough for every round.
+/// A quota that no round exhausts.
 const MANY: Quota = Quota::per_minute(u32::MAX);
 
 fn limiter(quota: Quota, clock: &Clock) -> RateLimiter {
@@ -29,16 +29,16 @@ fn direct(c: &mut Criterion) {
         });
         group.bench_function(format!("granted, figures read, {name}"), |b| {
             b.iter(|| {
-                granting.try_acquire().map(|answer| (answer.remaining(), answer.reset_after())).ok()
+                granting.try_acquire().map(|grant| (grant.remaining(), grant.reset_after())).ok()
             });
         });
-        let refusing = limiter(Quota::per_hour(1), &clock);
-        refusing.try_acquire().unwrap();
+        let denying = limiter(Quota::per_hour(1), &clock);
+        denying.try_acquire().unwrap();
         group.bench_function(format!("refused, {name}"), |b| {
-            b.iter(|| refusing.try_acquire().is_err());
+            b.iter(|| denying.try_acquire().is_err());
         });
         group.bench_function(format!("refused, retry_after read, {name}"), |b| {
-            b.iter(|| refusing.try_acquire().map_err(|refused| refused.retry_after()).err());
+            b.iter(|| denying.try_acquire().map_err(|denied| denied.retry_after()).err());
         });
         group.bench_function(format!("reserved and dropped, {name}"), |b| {
             b.iter(|| granting.reserve().map(drop).is_ok());

@@ -1,6 +1,6 @@
 //! Benchmarks of the ring and the channel. `benches/peers` compares them with other crates.
 
-#![allow(missing_docs)] // criterion's macro makes a function without documentation
+#![allow(missing_docs)] // criterion's macro generates a function without docs
 
 use std::hint::black_box;
 

@@ -1,7 +1,8 @@
 //! The cost of observers.
 //!
 //! Measures a call that changes no state, and two changes of state (a breaker opens and is reset).
-//! Each runs without an observer and with each observer, which has a recorder or subscriber or not.
+//! Each runs without an observer and with each observer, the latter both with and without a
+//! recorder or subscriber.
 #![allow(missing_docs)] // `criterion_group!` generates a function without docs
 
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -16,7 +17,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-/// A recorder whose counters and gauges are atomics, the cheapest that count.
+/// A recorder whose counters and gauges are atomics: the cheapest one that counts.
 struct Atomics;
 
 impl Recorder for Atomics {

@@ -1,7 +1,7 @@
-//! One call through Tower layers around a service that is ready at once.
+//! One call through Tower layers around a service that is always ready.
 //!
-//! Beside other crates: `benches/peers`, `cargo run --release --bin tower`.
-#![allow(missing_docs)] // criterion's macro makes a function without any
+//! For a comparison with other crates, run `cargo run --release --bin tower` in `benches/peers`.
+#![allow(missing_docs)] // criterion's macro generates a function without docs
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use mainstay::breaker::CircuitBreaker;
@@ -17,7 +17,7 @@ fn call<S: Service<u64>>(service: &mut S) -> Result<S::Response, S::Error> {
     let mut task = Context::from_waker(Waker::noop());
     let Poll::Ready(Ok(())) = service.poll_ready(&mut task) else { panic!("not ready") };
     match pin!(service.call(7)).poll(&mut task) {
-        Poll::Ready(answer) => answer,
+        Poll::Ready(result) => result,
         Poll::Pending => panic!("not ready"),
     }
 }
@@ -44,8 +44,8 @@ fn layers(c: &mut Criterion) {
 
     let open = CircuitBreaker::builder().min_calls(1).build().unwrap();
     open.try_acquire().unwrap().failure();
-    let mut refused = Pipeline::builder().breaker(&open).build().layer(service);
-    group.bench_function("open breaker, a refusal", |b| b.iter(|| call(&mut refused)));
+    let mut rejected = Pipeline::builder().breaker(&open).build().layer(service);
+    group.bench_function("open breaker, a refusal", |b| b.iter(|| call(&mut rejected)));
     group.finish();
 }
 

@@ -1,6 +1,6 @@
-//! Semaphore and oneshot channel. Comparisons with other crates: `benches/peers`.
+//! Semaphore and oneshot channel. `benches/peers` compares them with other crates.
 
-#![allow(missing_docs)] // criterion's macro makes a function without any
+#![allow(missing_docs)] // criterion's macro generates a function without docs
 
 use std::hint::black_box;
 

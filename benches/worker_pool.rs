@@ -1,6 +1,6 @@
-//! The worker pool by itself. How it compares with others: `benches/peers`.
+//! The worker pool. `benches/peers` compares it with other crates.
 
-#![allow(missing_docs)] // `criterion_group` makes a public function.
+#![allow(missing_docs)] // criterion's macro generates a function without docs
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use mainstay::worker_pool::{WorkerPool, WorkerPoolShutdown};
@@ -13,7 +13,7 @@ fn pool() -> WorkerPool {
     WorkerPool::builder().workers(2).build().unwrap()
 }
 
-/// Many jobs, from the first submission until the pool has drained.
+/// Measures many jobs, from the first submission until the pool has drained.
 fn throughput(c: &mut Criterion) {
     let mut group = c.benchmark_group("worker_pool, a job of many");
     group.throughput(Throughput::Elements(JOBS)).sample_size(20);

@@ -1,5 +1,4 @@
-//! A limit on concurrent calls that finds itself: what does a server with 8 workers get when 64
-//! threads call it at once?
+//! Adaptive limiter: find the concurrency limit of a server with 8 workers that 64 threads call.
 
 use mainstay::concurrency::{AdaptiveLimiter, BaselineController};
 use mainstay::wait::Semaphore;
@@ -23,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                             drop(worker);
                             permit.success();
                         }
-                        Err(_) => sleep(Duration::from_millis(2)), // overloaded: come back later
+                        Err(_) => sleep(Duration::from_millis(2)), // at the limit: retry later
                     }
                 }
             });
@@ -31,7 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         while Instant::now() < end {
             sleep(Duration::from_secs(1));
             let now = limiter.snapshot();
-            println!("limit {:.0} ({}), {} under way", now.limit, now.reason, now.in_flight);
+            println!("limit {:.0} ({}), {} in flight", now.limit, now.reason, now.in_flight);
         }
     });
     assert_eq!(limiter.in_flight(), 0);

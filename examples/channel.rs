@@ -1,4 +1,4 @@
-//! Channel: a bounded queue whose senders and receivers wait, threads and tasks alike.
+//! Channel: a bounded queue on which threads and tasks wait to send and to receive.
 
 use mainstay::channel;
 use std::thread;
@@ -10,7 +10,7 @@ async fn main() {
     // A thread sends and blocks while the channel is full; a task receives and waits.
     let producer = thread::spawn(move || {
         for n in 1..=100 {
-            sender.send_blocking(n).expect("the receiver lives");
+            sender.send_blocking(n).expect("the receiver is alive");
         }
     });
     let mut sum = 0;
@@ -21,13 +21,13 @@ async fn main() {
     println!("received numbers with the sum {sum}; the channel closed with its last sender");
     assert_eq!(sum, 5050);
 
-    // Batches: one wake-up and one claim for many items.
+    // A batch moves many items with one wake-up and one claim of slots.
     let (sender, receiver) = channel(256);
     let mut items = (0..200).collect::<Vec<_>>().into_iter();
-    sender.send_batch(&mut items).await.expect("the receiver lives");
+    sender.send_batch(&mut items).await.expect("the receiver is alive");
     let mut received = Vec::new();
     while received.len() < 200 {
-        receiver.recv_batch(&mut received, 64).await.expect("the sender lives");
+        receiver.recv_batch(&mut received, 64).await.expect("the sender is alive");
     }
     println!("received {} items in batches of at most 64", received.len());
 }

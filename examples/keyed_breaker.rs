@@ -1,4 +1,5 @@
-//! Keyed circuit breaker: one breaker per host, with limits on hosts and on open breakers.
+//! Keyed circuit breaker: one breaker per host, with limits on the number of hosts and of open
+//! breakers.
 
 use mainstay::{CircuitBreaker, Error, KeyedCircuitBreaker};
 

@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     assert!(result.unwrap_err().is_timeout());
     assert_eq!(clock.now() - started, Duration::from_secs(30));
 
-    // Waits of 1, 2 and 4 s between four attempts, in no time.
+    // The waits of 1, 2 and 4 s between four attempts take no real time.
     let backoff = Backoff::exponential(Duration::from_secs(1)).jitter(Jitter::None);
     let retry = Retry::builder().max_attempts(4).backoff(backoff).clock(clock.clock()).build()?;
     let started = clock.now();

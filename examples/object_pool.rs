@@ -1,4 +1,4 @@
-//! Object pool: reuse buffers instead of allocating them, on every thread at once.
+//! Object pool: reuse buffers instead of allocating them, from several threads.
 
 use mainstay::ObjectPool;
 use std::fmt::Write;
@@ -15,7 +15,7 @@ fn main() {
                 for line in 0..1000 {
                     let mut buffer = buffers.get();
                     assert!(buffer.is_empty());
-                    write!(buffer, "worker {worker}, line {line}").expect("a String accepts it");
+                    write!(buffer, "worker {worker}, line {line}").expect("a String is writable");
                 } // the buffer returns to the pool here
             });
         }

@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("20 more took {:?}", started.elapsed());
     assert!(started.elapsed() > Duration::from_millis(150));
 
-    // Or wait no longer than a limit.
+    // Or wait with a timeout: a wait that cannot end in time is denied immediately.
     let denied = limiter.acquire_n_timeout(10, Duration::from_millis(20)).await.unwrap_err();
     println!("ten more within 20 ms: {denied}");
     Ok(())

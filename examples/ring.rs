@@ -15,7 +15,7 @@ fn main() {
     println!("1,000 numbers passed through a ring of {}: sum {sum}", ring.capacity());
     assert_eq!(sum, 999 * 1000 / 2);
 
-    // Keep the newest: the oldest item is evicted and returned.
+    // Keep the newest items: a push into a full ring evicts the oldest item and returns it.
     let latest = Ring::new(3);
     let evicted: Vec<_> = (1..=5).filter_map(|n| latest.force_push(n).ok().flatten()).collect();
     println!("kept {:?}, evicted {evicted:?}", latest.drain().collect::<Vec<_>>());

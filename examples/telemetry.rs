@@ -4,7 +4,7 @@ use mainstay::event::{Event, Observer};
 use mainstay::{CircuitBreaker, MetricsObserver, TracingObserver};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let metrics = MetricsObserver::new(); // records with the recorder that the `metrics` crate has
+    let metrics = MetricsObserver::new(); // uses the current recorder of the `metrics` crate
     let breaker = CircuitBreaker::builder()
         .name("search")
         .consecutive_failures(3)
@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for _ in 0..3 {
         let _ = breaker.call_blocking(|| Err::<(), _>("connection refused"));
     }
-    // Figures at any time, for a dashboard or a health endpoint.
+    // A snapshot is available at any time, for a dashboard or a health endpoint.
     let snapshot = breaker.snapshot();
     println!("{snapshot:?}");
     assert_eq!(breaker.history().len(), 1);

@@ -1,4 +1,5 @@
-//! A client that sends less to a server that refuses most calls, and recovers with it.
+//! Throttle: a client sends fewer calls while its server fails, and all of them after the server
+//! has recovered.
 
 use mainstay::concurrency::Throttle;
 use mainstay::random::Random;

@@ -1,4 +1,4 @@
-//! Timeout: bound the time of an operation; the future is dropped when the time is over.
+//! Timeout: limit the duration of an operation; its future is dropped when the timeout elapses.
 
 use mainstay::{Error, Timeout};
 use std::time::Duration;

@@ -94,7 +94,7 @@ impl<E> Error<E> {
         matches!(self, Self::Timeout(_))
     }
 
-    /// Returns after which time a retry can succeed, if the policy that rejected the call knows.
+    /// Returns the delay after which a retry can succeed, if the policy that rejected the call knows.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -257,13 +257,13 @@ pub enum Reason {
     RateLimited,
     /// A queue is full.
     QueueFull,
-    /// The time limit for waiting was over, in a queue or for room in it.
+    /// The call waited too long in a queue, or for a free slot of a full queue.
     QueueTimeout,
     /// Work was dropped under overload, so that the rest is served in time.
     Shed,
     /// A pool, a queue or a ring has been shut down.
     ShutDown,
-    /// A policy written by the user rejected the call; its name says which.
+    /// A policy written by the user rejected the call. [`Rejection::policy`] returns its name.
     Custom,
 }
 
@@ -344,7 +344,7 @@ impl Rejection {
         self.policy
     }
 
-    /// Returns after which time a retry can succeed, if the policy knows. Other callers may still
+    /// Returns the delay after which a retry can succeed, if the policy knows. Other callers may still
     /// be served first.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
@@ -402,8 +402,8 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// Creates the error of a setting named `field`, which is `value`, and for which only what
-    /// `accepted` describes is allowed.
+    /// Creates the error for the setting `field`, whose value `value` is not accepted. `accepted`
+    /// describes the values that are.
     ///
     /// The value is shortened to 128 characters, and control characters in it are escaped.
     ///
@@ -416,7 +416,7 @@ impl ConfigError {
     #[must_use]
     pub fn new(field: &'static str, value: impl fmt::Debug, accepted: &'static str) -> Self {
         let mut shown = ShownValue { text: String::new(), left: ShownValue::MAX_CHARS };
-        // Fails as soon as the value is too long, and leaves its beginning.
+        // Fails at the maximum length; `shown` then holds the beginning of the value.
         if write!(shown, "{value:?}").is_err() {
             shown.text.push('…');
         }

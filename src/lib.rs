@@ -147,9 +147,11 @@ pub use concurrency::{
     AdaptiveLimiterSnapshot, BaselineController, Bulkhead, BulkheadAcquireFuture, BulkheadBuilder,
     BulkheadPermit, BulkheadPolicy, BulkheadSnapshot, ClassifiedAdaptiveLimiter,
     ClassifiedThrottle, KeyedBulkhead, KeyedBulkheadBuilder, KeyedBulkheadSnapshot,
-    KeyedBulkheadView, LimitController, OverloadOnTimeout, OwnedAdaptiveLimiterAcquireFuture,
-    OwnedAdaptiveLimiterPermit, OwnedBulkheadAcquireFuture, OwnedBulkheadPermit,
-    OwnedThrottlePermit, Throttle, ThrottleBuilder, ThrottlePermit, ThrottleSnapshot,
+    KeyedBulkheadView, LimitController, LimitSource, OverloadOnTimeout,
+    OwnedAdaptiveLimiterAcquireFuture, OwnedAdaptiveLimiterPermit, OwnedBulkheadAcquireFuture,
+    OwnedBulkheadPermit, OwnedPrioritizerPermit, OwnedThrottlePermit, Prioritizer,
+    PrioritizerBuilder, PrioritizerPermit, PrioritizerSnapshot, Throttle, ThrottleBuilder,
+    ThrottlePermit, ThrottleSnapshot,
 };
 pub use deadline::{DeadlineGuard, DeadlineGuardBuilder, DeadlineGuardSnapshot};
 pub use error::{ConfigError, Error, Reason, Rejection, TimedOut};
@@ -166,7 +168,7 @@ pub use object_pool::{
 };
 pub use outcome::{Classify, FailOnError, Outcome, TimedClassifier};
 pub use pipeline::{BoxPipeline, Lint, LintRule, Pipeline, PipelineBuilder};
-pub use policy::{Facts, Policy};
+pub use policy::{Facts, Policy, Priority, PriorityClass};
 pub use random::Random;
 pub use rate::{
     Denied, Grant, KeyedRateLimitPolicy, KeyedRateLimiter, KeyedRateLimiterBuilder,

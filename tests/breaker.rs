@@ -396,3 +396,13 @@ fn a_call_admitted_while_closed_does_not_count_in_a_later_state() {
     assert_eq!(breaker.snapshot().counts.total, 0);
     assert_eq!(breaker.snapshot().stale, 7);
 }
+
+#[test]
+fn a_success_of_before_a_reset_is_not_counted() {
+    let breaker = CircuitBreaker::builder().build().unwrap();
+    let permit = breaker.try_acquire().unwrap();
+    breaker.reset();
+    permit.success();
+    let snapshot = breaker.snapshot();
+    assert_eq!((snapshot.counts.total, snapshot.stale), (0, 1));
+}

@@ -1,4 +1,4 @@
-//! The rate limiter: decisions and figures on a manual clock.
+//! The rate limiter: decisions and reported status on a manual clock.
 
 use mainstay::error::{Error, Reason, Rejection};
 use mainstay::rate::{Quota, RateLimiter};
@@ -29,7 +29,7 @@ fn drain(limiter: &RateLimiter) -> u32 {
 }
 
 #[test]
-fn the_status_is_as_in_the_table() {
+fn the_status_reports_the_remaining_tokens_and_the_waits() {
     let time = ManualClock::new();
     let limiter = limiter(&time, Quota::per_second(10).burst(3));
     //     at ms, wanted, granted, remaining, retry ms, reset ms
@@ -87,7 +87,7 @@ fn a_denial_converts_to_a_rejection_with_the_time_to_retry() {
 
 #[test]
 fn whole_seconds_are_rounded_up() {
-    //     debt, ms later, seconds until the next, until all are back
+    //     debt, ms later, seconds until the next token, until the bucket is full
     let table =
         [(0, 0, 1, 1), (0, 1, 1, 1), (2, 0, 2, 2), (2, 499, 2, 2), (2, 500, 1, 1), (2, 999, 1, 1)];
     for (debt, later, retry, reset) in table {
@@ -106,7 +106,7 @@ fn whole_seconds_are_rounded_up() {
     }
 }
 
-/// As the documentation of `Quota` states for a day.
+/// The example of a day in the documentation of `Quota`.
 #[test]
 fn an_idle_limiter_grants_less_than_twice_the_count_in_a_period() {
     for (quota, granted) in [(Quota::per_day(1000), 1999), (Quota::per_day(1000).burst(100), 1099)]
@@ -173,7 +173,7 @@ fn requests_above_the_limit_are_denied_and_change_nothing() {
     }
 }
 
-/// The clock moves in steps that each bring a known number of tokens.
+/// Each step of the clock makes a known number of tokens available.
 #[test]
 fn eight_threads_are_granted_exactly_the_tokens_available() {
     let time = ManualClock::new();
@@ -237,7 +237,7 @@ fn futures_are_send_and_grants_are_small() {
 }
 
 #[test]
-fn a_panic_cannot_break_a_limiter() {
+fn limiters_and_their_types_are_unwind_safe() {
     fn check<T: UnwindSafe + RefUnwindSafe>() {}
     check::<RateLimiter>();
     check::<mainstay::rate::RateLimiterGroup>();

@@ -1,4 +1,4 @@
-//! Changes of the quota, and what they race with.
+//! Changes of the quota, and calls that race with a change.
 
 use mainstay::rate::{KeyedRateLimiter, Quota, RateLimiter};
 use mainstay::time::{Clock, Instant, ManualClock, TimeSource};
@@ -61,7 +61,7 @@ impl TimeSource for MeanwhileClock {
 }
 
 #[test]
-fn a_grant_made_after_a_change_read_the_clock_is_not_credited_by_the_new_rate() {
+fn a_grant_made_during_a_change_is_not_refilled_for_the_time_before_it() {
     let time = MeanwhileClock::default();
     time.advance(SECOND);
     let limiter = RateLimiter::builder(Quota::per_second(1).burst(10))
@@ -81,9 +81,9 @@ fn a_grant_made_after_a_change_read_the_clock_is_not_credited_by_the_new_rate() 
     assert_eq!(limiter.peek().remaining(), 10);
 }
 
-/// With one quota for all keys, and with one for each.
+/// The test above, for one quota of all keys and for one quota per key.
 #[test]
-fn a_grant_to_a_key_made_after_a_change_read_the_clock_is_not_credited_by_the_new_rate() {
+fn a_grant_to_a_key_made_during_a_change_is_not_refilled_for_the_time_before_it() {
     for own in [false, true] {
         let time = MeanwhileClock::default();
         time.advance(SECOND);
@@ -108,16 +108,16 @@ fn a_grant_to_a_key_made_after_a_change_read_the_clock_is_not_credited_by_the_ne
             true => limits.refresh_quota(&1).unwrap(),
             false => limits.reconfigure(quota(1000)).unwrap(),
         }
-        // The part of a token that has become available is rounded down.
+        // The fraction of a token that has become available is rounded down.
         assert_eq!(limits.peek(&1).remaining(), 0, "{own}");
         time.advance(10 * MS);
         assert_eq!(limits.peek(&1).remaining(), 10, "{own}");
     }
 }
 
-/// A custom clock is user code: it may use the key that the call is about.
+/// A custom clock is user code: it may use the key of the call.
 #[test]
-fn the_clock_is_read_under_no_lock_of_a_shard() {
+fn the_clock_is_read_without_the_lock_of_a_shard() {
     let time = MeanwhileClock::default();
     let limits: KeyedRateLimiter<u32> = KeyedRateLimiter::builder(Quota::per_second(10))
         .clock(Clock::custom(time.clone()))
@@ -147,9 +147,9 @@ fn the_clock_is_read_under_no_lock_of_a_shard() {
     assert_eq!(readings.load(Ordering::Relaxed), 5);
 }
 
-/// For any number of changes: the epoch in the state word recurs after eight.
+/// After any number of changes: the epoch in the state word repeats after eight.
 #[test]
-fn a_grant_from_before_a_change_returns_nothing() {
+fn a_refund_of_a_grant_from_before_a_change_returns_nothing() {
     for changes in 1..=40 {
         let time = ManualClock::at(Instant::ORIGIN);
         let limiter = limiter(&time, Quota::per_second(10));
@@ -162,7 +162,7 @@ fn a_grant_from_before_a_change_returns_nothing() {
         limiter.refund(&grant, 6);
         drop(reservation);
         assert_eq!(limiter.peek().remaining(), 2, "after {changes}");
-        // Nor tokens that have become available again, in other units.
+        // Nor does it return tokens that have become available again under a new token period.
         limiter.reconfigure(Quota::with_period(100 * MS).burst(10)).unwrap();
         time.advance(100 * SECOND);
         assert_eq!(limiter.try_acquire_n(10).unwrap().remaining(), 0);
@@ -181,7 +181,7 @@ impl<F: Fn() + Send + Sync> Wake for Woken<F> {
 }
 
 #[test]
-fn a_change_wakes_a_waiter_when_it_is_complete_and_under_no_lock() {
+fn a_completed_change_wakes_a_waiter_without_a_lock() {
     let time = ManualClock::new();
     let limiter = limiter(&time, Quota::per_second(1));
     limiter.try_acquire().unwrap();
@@ -225,7 +225,7 @@ fn a_new_quota_keeps_used_tokens_used() {
         assert_eq!(status.reset_after(), expected, "{quota:?}");
         assert_eq!(limiter.snapshot().quota, quota);
     }
-    // A quota of zero stops time as well.
+    // No tokens become available while the quota is zero.
     limiter.try_acquire_n(10).unwrap();
     limiter.reconfigure(Quota::per_second(0)).unwrap();
     time.advance(3600 * SECOND);
@@ -234,8 +234,8 @@ fn a_new_quota_keeps_used_tokens_used() {
 }
 
 proptest! {
-    /// In any window that ends under some quota: its burst, and each rate for as long as it was in
-    /// force.
+    /// Every window contains at most the burst of the quota at its end plus the tokens that each
+    /// quota earned while it was in force.
     #[test]
     fn a_change_of_the_quota_never_grants_more_than_each_quota_allows(
         steps in proptest::collection::vec(

@@ -44,7 +44,7 @@ fn a_clock_that_jumps_back_and_forth_does_not_refill_the_bucket() {
 }
 
 #[test]
-fn a_limiter_does_not_wait_for_a_time_from_which_the_clock_was_set_back() {
+fn a_limiter_does_not_wait_for_the_former_time_after_the_clock_was_set_back() {
     let time = ManualClock::new();
     let limiter = limiter(&time, Quota::per_second(10).burst(5));
     let now = time.now();
@@ -56,13 +56,13 @@ fn a_limiter_does_not_wait_for_a_time_from_which_the_clock_was_set_back() {
         assert_eq!((denied.retry_after(), denied.reset_after()), (Some(100 * MS), 500 * MS));
         assert_eq!((limiter.peek().remaining(), limiter.peek().reset_after()), (0, 500 * MS));
     }
-    // It counts on by the earlier time.
+    // The limiter continues from the earlier time.
     time.advance(300 * MS);
     assert_eq!(drain(&limiter), 3);
     assert_eq!(limiter.reserve().unwrap().delay(), 100 * MS);
     time.advance(HOUR);
     assert_eq!(limiter.debit(7).reset_after(), 700 * MS);
-    // And by the later time, if the clock returns to it: those tokens were granted.
+    // If the clock returns to the later time, the tokens granted there still count as used.
     time.set(now + 100_000 * HOUR);
     assert_eq!((limiter.peek().remaining(), drain(&limiter)), (0, 0));
     time.advance(100 * MS);
@@ -72,7 +72,7 @@ fn a_limiter_does_not_wait_for_a_time_from_which_the_clock_was_set_back() {
 }
 
 #[test]
-fn waiters_do_not_wait_for_a_time_from_which_the_clock_was_set_back() {
+fn waiters_do_not_wait_for_the_former_time_after_the_clock_was_set_back() {
     let time = ManualClock::new();
     let limiter = limiter(&time, Quota::per_second(10).burst(1));
     let now = time.now();
@@ -81,7 +81,7 @@ fn waiters_do_not_wait_for_a_time_from_which_the_clock_was_set_back() {
     let mut first = pin!(limiter.acquire());
     assert!(poll(first.as_mut()).is_pending());
     time.set(now);
-    // The next to ask notices, and the first waiter is due in 100 ms.
+    // The next request detects the change, and the first waiter is due in 100 ms.
     assert_eq!(limiter.try_acquire().unwrap_err().retry_after(), Some(200 * MS));
     assert!(poll(first.as_mut()).is_pending());
     time.drive(first).unwrap();
@@ -91,7 +91,7 @@ fn waiters_do_not_wait_for_a_time_from_which_the_clock_was_set_back() {
 }
 
 #[test]
-fn debts_and_reservations_are_not_taken_for_a_clock_that_was_set_back() {
+fn debts_and_reservations_are_not_mistaken_for_a_clock_that_was_set_back() {
     let time = ManualClock::new();
     let limiter = limiter(&time, Quota::per_second(1).burst(2));
     let keyed: KeyedRateLimiter<u32> = KeyedRateLimiter::builder(Quota::per_second(1).burst(2))
@@ -109,13 +109,13 @@ fn debts_and_reservations_are_not_taken_for_a_clock_that_was_set_back() {
     assert_eq!(limiter.try_acquire().unwrap_err().retry_after(), Some(110 * HOUR));
     keyed.reconfigure(Quota::per_hour(1)).unwrap();
     assert_eq!(keyed.try_acquire(&1).unwrap_err().retry_after(), Some(100 * HOUR));
-    // After the clock was set back, no more than that.
+    // Setting the clock back does not lengthen the wait.
     time.set(Instant::ORIGIN);
     assert_eq!(limiter.try_acquire().unwrap_err().retry_after(), Some(110 * HOUR));
 }
 
 #[test]
-fn a_key_does_not_wait_for_a_time_from_which_the_clock_was_set_back() {
+fn a_key_does_not_wait_for_the_former_time_after_the_clock_was_set_back() {
     for own in [false, true] {
         let time = ManualClock::new();
         let quota = Quota::per_second(10).burst(5);
@@ -135,11 +135,11 @@ fn a_key_does_not_wait_for_a_time_from_which_the_clock_was_set_back() {
     }
 }
 
-/// A clock whose first reading is older than what other threads read meanwhile.
+/// A clock that can return one reading that is older than those of other threads.
 #[derive(Clone, Debug, Default)]
 struct StaleClock {
     nanos: Arc<AtomicU64>,
-    /// To be returned once.
+    /// The old reading, which is returned once.
     stale: Arc<Mutex<Option<u64>>>,
 }
 
@@ -155,7 +155,7 @@ impl TimeSource for StaleClock {
 }
 
 #[test]
-fn an_old_reading_of_the_clock_is_not_taken_for_a_clock_that_was_set_back() {
+fn an_old_reading_of_the_clock_is_not_mistaken_for_a_clock_that_was_set_back() {
     let clock = StaleClock::default();
     let quota = Quota::per_second(1).burst(10);
     let builder = RateLimiter::builder(quota).clock(Clock::custom(clock.clone()));

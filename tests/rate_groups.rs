@@ -20,7 +20,7 @@ fn a_limiter_that_is_in_a_group_twice_is_charged_twice() {
     let (twice, once) =
         (limiter(&time, Quota::per_second(5)), limiter(&time, Quota::per_second(10)));
     let group = RateLimiterGroup::new([&twice, &once, &twice.clone()]);
-    // asked, granted, left of the one and of the other
+    // requested, granted, remaining tokens of `twice` and of `once`
     for (n, granted, left) in
         [(1, true, (3, 9)), (2, false, (3, 9)), (1, true, (1, 8)), (1, false, (1, 8))]
     {
@@ -29,7 +29,7 @@ fn a_limiter_that_is_in_a_group_twice_is_charged_twice() {
     }
     let denied = group.try_acquire().unwrap_err();
     assert_eq!(denied.retry_after(), Some(Duration::from_millis(200)));
-    // Never granted, and no product wraps to a smaller one.
+    // Never granted, and twice the number does not wrap around to a smaller one.
     for n in [3, 1 << 31, u32::MAX] {
         assert_eq!(group.try_acquire_n(n).unwrap_err().retry_after(), None);
     }
@@ -37,7 +37,7 @@ fn a_limiter_that_is_in_a_group_twice_is_charged_twice() {
     assert!(RateLimiterGroup::new([&free, &free]).try_acquire_n(u32::MAX).is_ok());
 }
 
-/// Nothing is granted twice. A refund that meets another may return less.
+/// No token is granted twice. A refund that races with another may return fewer tokens.
 #[test]
 fn groups_that_take_from_two_limiters_in_opposite_order_terminate() {
     let time = ManualClock::new();
@@ -81,13 +81,13 @@ fn a_request_that_one_limiter_denies_takes_nothing_from_the_others() {
     let denied = limits.try_acquire().unwrap_err();
     assert_eq!((denied.policy(), denied.retry_after()), ("day", Some(7199 * SECOND)));
     assert_eq!((second.peek().remaining(), shared.peek().remaining()), (8, 998));
-    // Two deny: the error names the one with the longer wait.
+    // Two limiters deny: the error names the one with the longer wait.
     assert!(shared.try_acquire_n(998).is_ok() && second.try_acquire_n(8).is_ok());
     assert_eq!(limits.try_acquire().unwrap_err().policy(), "day");
     assert!(RateLimiterGroup::new([]).try_acquire().is_ok());
 }
 
-/// The groups overlap. No limiter grants more than it has, whatever is undone.
+/// The groups overlap. No limiter grants more tokens than it has, although groups return tokens.
 #[test]
 fn groups_that_race_take_from_all_members_or_from_none() {
     let time = ManualClock::new();
@@ -112,10 +112,10 @@ fn groups_that_race_take_from_all_members_or_from_none() {
     });
     let [ab, bc, ca] = took.map(|took| u32::try_from(took.into_inner()).unwrap());
     let left = [&a, &b, &c].map(|limiter| limiter.peek().remaining());
-    // A refund that met another may have returned less, but never more.
+    // A refund that raced with another may have returned fewer tokens, but never more.
     for (left, granted) in left.iter().zip([300 - ab - ca, 200 - ab - bc, 250 - bc - ca]) {
         assert!(*left <= granted, "{left} of {granted}");
     }
-    // No tokens are left that a group could have taken.
+    // At most one limiter has tokens left, so no group could have taken more.
     assert!(left.iter().filter(|left| **left == 0).count() >= 2, "{left:?}");
 }

@@ -118,14 +118,14 @@ fn keys_that_are_full_again_are_removed() {
         time.advance(MS);
         most = most.max(limits.snapshot().keys);
     }
-    // A hundred keys at a time are not full. A sweep finds the others soon enough that few more are
-    // stored.
+    // About a hundred keys are not full at any time. Sweeps remove full keys early enough that few
+    // of them are stored.
     assert!(most < 2_000, "{most}");
     assert_eq!((limits.snapshot().evicted, limits.snapshot().rejected), (0, 0));
 }
 
 #[test]
-fn at_the_bound_new_keys_are_rejected_or_old_keys_evicted() {
+fn at_max_keys_new_keys_are_rejected_or_old_keys_evicted() {
     for when_full in [KeyOverflowRule::Reject, KeyOverflowRule::EvictLeastRecentlyUsed] {
         let time = ManualClock::new();
         let limits = builder(&time, Quota::per_second(1).burst(2))
@@ -149,7 +149,7 @@ fn at_the_bound_new_keys_are_rejected_or_old_keys_evicted() {
                 assert_eq!((limits.snapshot().evicted, limits.peek(&3).remaining()), (1, 2));
             }
         }
-        // Known keys are served in any case. A key that is full again makes room.
+        // Stored keys are served in any case. A key that is full again is removed for a new one.
         assert_eq!([1, 2].map(|key| limits.peek(&key).remaining()), [0, 0]);
         time.advance(2 * SECOND);
         limits.try_acquire(&5).unwrap();
@@ -199,7 +199,7 @@ fn eight_threads_are_granted_exactly_the_tokens_of_each_key() {
     }
 }
 
-/// In the end the tokens granted are those of the last burst.
+/// In total, each key is granted the tokens of the last burst.
 #[test]
 fn a_quota_changes_under_load() {
     let time = ManualClock::new();
@@ -230,13 +230,14 @@ fn a_quota_changes_under_load() {
     assert!((5 * 59..=5 * 60).contains(&granted), "{granted}");
 }
 
-/// A grant or the status of a denial: the names of the limiters differ.
+/// Replaces a denial by its status, because denials contain the names of the limiters, which
+/// differ.
 fn status(result: Result<Grant, Denied>) -> Result<Grant, RateLimitStatus> {
     result.map_err(|denied| denied.status())
 }
 
 proptest! {
-    /// As long as the map has room.
+    /// The map is never full, so no key is evicted.
     #[test]
     fn each_key_behaves_like_a_plain_limiter(
         steps in proptest::collection::vec((0_u32..5, 0_u32..6, 0_u64..300, 0_u32..8), 1..200),

@@ -1,5 +1,4 @@
-//! Waiters whose timers are late: they receive the full rate, and never more than the limit by
-//! their schedule.
+//! Waiters whose timers fire late receive the full rate, and no token before it is available.
 
 use mainstay::rate::{Quota, RateLimiter, RateLimiterAcquireFuture};
 use mainstay::time::{Clock, ManualClock};
@@ -51,7 +50,7 @@ impl<'a> Tasks<'a> {
     }
 }
 
-/// With a burst of 1 and a tick of 1 ms, 10,000 a second became 1,000.
+/// Without catching up, a burst of 1 and a tick of 1 ms would reduce 10,000 a second to 1,000.
 #[test]
 fn waiters_receive_the_full_rate_although_their_timers_tick_coarsely() {
     for tasks in [1, 3, 16] {
@@ -66,7 +65,7 @@ fn waiters_receive_the_full_rate_although_their_timers_tick_coarsely() {
                 let now = tasks.poll();
                 granted += now;
                 most = most.max(now);
-                // Never before their tokens are available.
+                // No waiter is granted tokens before they are available.
                 let elapsed = u64::from(ticks * tick);
                 assert!(
                     u64::from(granted) * 1000
@@ -81,24 +80,24 @@ fn waiters_receive_the_full_rate_although_their_timers_tick_coarsely() {
 }
 
 #[test]
-fn a_delay_of_more_than_20_ms_is_made_up_for_in_part() {
+fn waiters_catch_up_on_at_most_20_ms_of_a_delay() {
     let time = ManualClock::new();
     let limiter = limiter(&time, Quota::per_second(1_000).burst(1));
     let mut tasks = Tasks::new(&limiter, 500);
     assert_eq!(tasks.poll(), 1);
     time.advance(200 * MS);
-    assert_eq!(tasks.poll(), 21, "those of 20 ms, and the burst");
+    assert_eq!(tasks.poll(), 21, "the tokens of 20 ms and of the burst");
 }
 
 #[test]
-fn nothing_is_made_up_for_after_a_pause() {
+fn no_request_catches_up_after_a_pause() {
     let time = ManualClock::new();
     let limiter = limiter(&time, Quota::per_second(1_000).burst(1));
     let mut tasks = Tasks::new(&limiter, 1);
     assert_eq!(tasks.poll(), 1);
     time.advance(5 * MS);
     drop(tasks);
-    // The waiter has left: what it did not take is lost.
+    // The waiter was dropped: the tokens that it did not take are lost.
     assert!(limiter.try_acquire().is_ok() && limiter.try_acquire().is_err());
     // A waiter that was granted its token late, and then no request for more than 20 ms.
     let mut first = Box::pin(limiter.acquire());
@@ -111,7 +110,7 @@ fn nothing_is_made_up_for_after_a_pause() {
 }
 
 #[test]
-fn a_request_that_does_not_wait_shares_in_what_is_made_up_for() {
+fn a_request_that_does_not_wait_may_take_tokens_that_a_late_waiter_left() {
     let time = ManualClock::new();
     let limiter = limiter(&time, Quota::per_second(1_000).burst(1));
     limiter.try_acquire().unwrap();

@@ -1,4 +1,4 @@
-//! The limiter in pipelines, and its events.
+//! The limiter as a policy in pipelines, and its events.
 
 use mainstay::error::Error;
 use mainstay::pipeline::Pipeline;
@@ -32,7 +32,7 @@ fn a_pipeline_rejects_or_waits() {
     assert_eq!(time.now() - start, 200 * MS);
     limiter.debit(1);
     assert_eq!(call(waiting.call_blocking(|| Ok(3))), Err(Some(200 * MS)));
-    // No longer than the call's own deadline.
+    // A call does not wait beyond its own deadline.
     let limited = Pipeline::builder()
         .timeout(mainstay::timeout::Timeout::new(50 * MS).clock(time.clock()))
         .rate_limit(limiter.max_wait(SECOND))
@@ -100,7 +100,7 @@ fn an_observer_receives_denials_and_changes() {
     assert_eq!(*seen.lock().unwrap(), expected.map(|event| (event.to_owned(), now)));
 }
 
-/// An observer that uses the limiter it observes overflowed the stack.
+/// Regression: an observer that used its own limiter overflowed the stack.
 #[test]
 fn an_observer_of_a_keyed_limiter_may_use_it() {
     let own: Arc<Mutex<Option<KeyedRateLimiter<u32>>>> = Arc::default();

@@ -23,23 +23,23 @@ fn a_dropped_reservation_returns_all_of_its_tokens_or_none() {
     assert_eq!((first.delay(), second.delay()), (Duration::ZERO, 200 * MS));
     drop(second);
     assert_eq!(limiter.peek().reset_after(), 200 * MS);
-    // A later reservation depends on the second: nothing is returned, or two would have the same
-    // time.
+    // The third reservation depends on the second, so the second returns nothing: otherwise two
+    // reservations would have the same time.
     let second = limiter.reserve().unwrap();
     let third = limiter.reserve().unwrap();
     drop(second);
     assert_eq!(limiter.peek().reset_after(), 400 * MS);
     assert_eq!(third.delay(), 200 * MS);
-    // The last can be undone, until its time.
+    // The last reservation returns its tokens until it is ready.
     time.advance(150 * MS);
     drop(third);
     assert_eq!(limiter.peek().reset_after(), 150 * MS);
     drop(first);
     assert_eq!(limiter.peek().reset_after(), 150 * MS);
-    // Not after it was committed.
+    // A committed reservation returns nothing.
     limiter.reserve().unwrap().commit();
     assert_eq!(limiter.peek().reset_after(), 250 * MS);
-    // One that is long past returns nothing.
+    // A reservation that was ready long ago returns nothing.
     let old = limiter.reserve().unwrap();
     time.advance(10 * SECOND);
     limiter.try_acquire().unwrap();
@@ -50,7 +50,7 @@ fn a_dropped_reservation_returns_all_of_its_tokens_or_none() {
 /// The idiom of Go's x/time/rate: reserve, sleep for the delay, act. The reservation is dropped at
 /// the end of the scope.
 #[test]
-fn a_reservation_counts_as_used_from_its_time_on() {
+fn a_reservation_counts_as_used_once_it_is_ready() {
     let time = ManualClock::new();
     let limiter = limiter(&time, Quota::per_second(10).burst(1));
     let start = time.now();
@@ -60,7 +60,7 @@ fn a_reservation_counts_as_used_from_its_time_on() {
     }
     assert_eq!(time.now() - start, 19 * 100 * MS);
     assert_eq!(limiter.peek().remaining(), 0);
-    // A nanosecond before its time it is returned.
+    // A nanosecond before it is ready, its token is returned.
     let reservation = limiter.reserve().unwrap();
     time.advance(reservation.delay() - Duration::from_nanos(1));
     drop(reservation);
@@ -99,7 +99,7 @@ fn a_reservation_can_be_waited_for_and_cancelled_meanwhile() {
 }
 
 #[test]
-fn a_refund_returns_what_was_taken_and_is_not_yet_available_again() {
+fn a_refund_returns_only_taken_tokens_that_are_not_yet_available_again() {
     let time = ManualClock::new();
     let limiter = limiter(&time, Quota::per_second(10).burst(10));
     let first = limiter.try_acquire_n(8).unwrap();
@@ -107,13 +107,13 @@ fn a_refund_returns_what_was_taken_and_is_not_yet_available_again() {
     assert_eq!(limiter.peek().remaining(), 5);
     limiter.refund(&first, u32::MAX); // the rest, and no more
     assert_eq!(limiter.peek().remaining(), 10);
-    // Available again with time: nothing is returned.
+    // All tokens have become available again, so nothing is returned.
     let old = limiter.try_acquire_n(10).unwrap();
     time.advance(SECOND);
     limiter.try_acquire_n(10).unwrap();
     limiter.refund(&old, 10);
     assert_eq!(limiter.peek().remaining(), 0);
-    // Nor for a grant from before a change of the quota.
+    // A grant from before a change of the quota returns nothing either.
     time.advance(SECOND);
     let before = limiter.try_acquire_n(4).unwrap();
     limiter.reconfigure(Quota::per_second(10).burst(10)).unwrap();
@@ -127,8 +127,8 @@ fn a_debit_never_shortens_a_debt() {
     let limiter = limiter(&time, Quota::per_second(1).burst(1));
     let longest = limiter.debit(u32::MAX).reset_after();
     time.advance(SECOND);
-    // By now the debt is a second shorter than the longest; by the clock a second ago it is the
-    // longest.
+    // The second debit reaches the maximum as of this time, which exceeds the maximum as of the
+    // earlier time by a second.
     limiter.debit(u32::MAX);
     time.set(time.now() - SECOND);
     assert_eq!(limiter.debit(1).reset_after(), longest + SECOND);

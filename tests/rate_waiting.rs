@@ -1,4 +1,4 @@
-//! Waiting for tokens, as tasks and as threads.
+//! Tasks and threads that wait for tokens.
 
 use futures::future::{join4, try_join};
 use mainstay::rate::{Quota, RateLimiter, RateLimiterAcquireFuture};
@@ -123,11 +123,11 @@ fn a_wait_that_cannot_end_in_time_is_denied_immediately() {
     assert!(poll(first.as_mut()).is_pending());
     assert!(matches!(poll(pin!(limiter.acquire_timeout(199 * MS))), Poll::Ready(Err(_))));
     assert!(poll(pin!(limiter.acquire_timeout(200 * MS))).is_pending());
-    assert_eq!(limiter.snapshot().waiters, 1, "the other one was dropped");
+    assert_eq!(limiter.snapshot().waiters, 1, "the second future was dropped");
 }
 
 #[test]
-fn a_time_limit_holds_even_if_it_seemed_sufficient_at_first() {
+fn a_wait_ends_at_its_timeout_even_if_a_later_debit_lengthens_it() {
     let time = ManualClock::new();
     let limiter = limiter(&time, Quota::per_second(10).burst(1));
     drain(&limiter);
@@ -142,7 +142,7 @@ fn a_time_limit_holds_even_if_it_seemed_sufficient_at_first() {
     assert_eq!(
         denied.retry_after(),
         Some(500 * MS),
-        "five, the first waiter, and this one, less the time that has passed"
+        "the debit, the first waiter's token and this one's, minus the time that has passed"
     );
     time.drive(head).unwrap();
     assert_eq!(time.now(), start + 600 * MS);
@@ -177,7 +177,7 @@ fn waiters_follow_a_new_quota() {
     assert!(poll(heavy.as_mut()).is_pending());
     assert!(poll(light.as_mut()).is_pending());
     limiter.reconfigure(Quota::per_second(10).burst(3)).unwrap();
-    let Poll::Ready(Err(denied)) = poll(heavy.as_mut()) else { panic!("4 of 3") };
+    let Poll::Ready(Err(denied)) = poll(heavy.as_mut()) else { panic!("granted 4 of 3") };
     assert_eq!(denied.retry_after(), None);
     time.drive(light).unwrap();
     // Without a limit the waiter is granted its tokens.
@@ -304,7 +304,7 @@ fn wakers_may_panic_and_use_the_limiter() {
     assert!(poll_with(first.as_mut(), false) && poll_with(second.as_mut(), true));
     assert!(poll_with(first.as_mut(), false), "the old waker is dropped outside the lock");
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(first)));
-    assert!(panicked.is_err(), "the next was woken");
+    assert!(panicked.is_err(), "the waker of the next waiter was called");
     assert_eq!(limiter.snapshot().waiters, 1);
     time.drive(second).unwrap();
     assert_eq!(limiter.snapshot().waiters, 0);
@@ -312,7 +312,7 @@ fn wakers_may_panic_and_use_the_limiter() {
 
 /// Sentinel#1615: rates above 1,000 a second were counted in whole milliseconds.
 #[test]
-fn rates_above_a_thousand_a_second_are_even() {
+fn rates_above_a_thousand_a_second_are_exact() {
     for rate in [1_500, 7_000, 333_333] {
         let time = ManualClock::new();
         let limiter = limiter(&time, Quota::per_second(rate).burst(1));

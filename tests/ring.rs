@@ -41,9 +41,12 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// On one thread the ring is a queue, at every capacity, and never busy.
+    /// On one thread, the ring behaves like a bounded queue of any capacity and is never busy.
     #[test]
-    fn behaves_like_a_queue(capacity in 1usize..10, steps in proptest::collection::vec(step(), 0..300)) {
+    fn the_ring_behaves_like_a_queue(
+        capacity in 1usize..10,
+        steps in proptest::collection::vec(step(), 0..300),
+    ) {
         let ring = Ring::new(capacity);
         let mut model: VecDeque<usize> = VecDeque::new();
         let mut closed = false;
@@ -101,7 +104,7 @@ proptest! {
 }
 
 #[test]
-fn a_capacity_of_zero_counts_as_one_where_it_is_not_an_error() {
+fn the_infallible_constructors_treat_a_capacity_of_zero_as_one() {
     let ring = Ring::new(0);
     assert_eq!(ring.capacity(), 1);
     ring.try_push(1).unwrap();
@@ -133,7 +136,7 @@ fn the_infallible_constructors_panic_if_the_memory_cannot_be_allocated() {
 }
 
 #[test]
-fn items_of_no_size_of_many_bytes_and_of_large_alignment_are_moved_intact() {
+fn zero_sized_large_and_highly_aligned_items_are_moved_intact() {
     let nothings = Ring::new(3);
     while nothings.try_push(()).is_ok() {}
     assert_eq!(nothings.drain().count(), 3);
@@ -229,8 +232,8 @@ fn items_of_a_batch_that_do_not_fit_stay_in_their_source() {
     assert_eq!(array.len(), 2);
 }
 
-/// Every item has one owner at all times, for every source and every position of the end of the
-/// ring.
+/// Every item has one owner at all times, for every type of source and every position at which a
+/// batch wraps around.
 #[test]
 fn items_of_a_batch_are_moved_once() {
     fn check(
@@ -346,7 +349,7 @@ fn a_panic_of_an_item_during_unwinding_does_not_abort_the_process() {
     assert_eq!(counts.dropped.load(Ordering::Relaxed), 1);
 }
 
-/// An item that owns handles of its own channel, and uses them when it is dropped.
+/// An item that owns a sender of its own channel, and uses it when it is dropped.
 struct Handles(Sender<Option<Box<Handles>>>);
 
 impl Drop for Handles {
@@ -409,7 +412,7 @@ fn futures_with_a_timeout_end_with_the_item_the_timeout_or_the_close() {
 }
 
 #[test]
-fn a_receive_that_timed_out_leaves_the_queue_and_passes_its_wake_up_on() {
+fn a_receive_that_timed_out_leaves_the_wait_queue() {
     let (sender, receiver) = channel(1);
     let mut context = Context::from_waker(Waker::noop());
     let mut first = receiver.recv_timeout(Duration::ZERO);
@@ -454,10 +457,10 @@ fn a_receiver_is_a_blocking_iterator() {
 }
 
 #[test]
-fn rings_and_channels_are_unwind_safe_and_cross_threads() {
+fn rings_and_channels_are_unwind_safe_send_and_sync() {
     fn unwind_safe<T: UnwindSafe + RefUnwindSafe>() {}
-    fn crosses_threads<T: Send + Sync>() {}
-    // Neither of the two, and not to be shared between threads.
+    fn send_and_sync<T: Send + Sync>() {}
+    // `Send`, but neither `Sync` nor unwind safe.
     type Item = Cell<Box<dyn FnMut() + Send>>;
     unwind_safe::<Ring<Item>>();
     unwind_safe::<Sender<Item>>();
@@ -472,7 +475,7 @@ fn rings_and_channels_are_unwind_safe_and_cross_threads() {
     unwind_safe::<SenderSink<String>>();
     unwind_safe::<SendFuture<'_, String>>();
     unwind_safe::<SendTimeoutFuture<'_, String>>();
-    crosses_threads::<Ring<Item>>();
-    crosses_threads::<Sender<Item>>();
-    crosses_threads::<Receiver<Item>>();
+    send_and_sync::<Ring<Item>>();
+    send_and_sync::<Sender<Item>>();
+    send_and_sync::<Receiver<Item>>();
 }

@@ -103,7 +103,7 @@ fn permits_reserved_for_a_waiter_are_not_available() {
     let mut many = semaphore.acquire_n(2);
     assert_pending(&mut many);
     assert_eq!((semaphore.available(), semaphore.in_use()), (0, 2));
-    assert!(semaphore.try_acquire().is_err(), "what `available` says");
+    assert!(semaphore.try_acquire().is_err(), "`available` returned 0");
     drop(many);
     assert_eq!(semaphore.available(), 1);
     drop(held);
@@ -211,7 +211,7 @@ fn closing_ends_all_waits_and_revokes_nothing() {
     let semaphore = Semaphore::new(1);
     let held = semaphore.try_acquire().unwrap();
     let woken = Arc::new(Count::default());
-    // More than one batch of wakers.
+    // The close calls wakers in batches; these are more than one batch.
     let mut waiters: Vec<_> = (0..40).map(|_| semaphore.acquire()).collect();
     for waiter in &mut waiters {
         assert!(poll_counting(waiter, &woken).is_pending());
@@ -274,7 +274,7 @@ fn an_owned_permit_keeps_its_semaphore_alive() {
 }
 
 #[test]
-fn every_form_of_acquire_returns_the_permits_it_says() {
+fn every_acquire_method_returns_the_requested_number_of_permits() {
     let semaphore = Arc::new(Semaphore::new(3));
     let timeout = Duration::from_secs(60);
     let mut counts = Vec::new();
@@ -319,12 +319,12 @@ fn a_wait_with_a_timeout_ends_by_the_clock_of_the_semaphore() {
     let result = time.drive(semaphore.acquire_timeout(HOUR));
     assert_eq!(result.unwrap_err(), SemaphoreError::Exhausted);
     assert_eq!(time.now() - before, HOUR);
-    assert!(!semaphore.has_waiters(), "it left the queue");
+    assert!(!semaphore.has_waiters(), "the waiter left the queue");
 
     let result = semaphore.acquire_blocking_timeout(HOUR);
     assert_eq!(result.unwrap_err(), SemaphoreError::Exhausted);
     assert_eq!(time.now() - before, 2 * HOUR);
-    assert!(!semaphore.has_waiters(), "it left the queue");
+    assert!(!semaphore.has_waiters(), "the waiter left the queue");
 }
 
 #[test]
@@ -352,7 +352,7 @@ impl Wake for PanicsOnWake {
 }
 
 #[test]
-fn a_waker_that_panics_keeps_no_other_waiter_asleep() {
+fn a_waker_that_panics_does_not_prevent_other_wake_ups() {
     let semaphore = Semaphore::new(0);
     let woken = Arc::new(Count::default());
     let mut waiters: Vec<_> = (0..40).map(|_| semaphore.acquire()).collect();
@@ -369,7 +369,7 @@ fn a_waker_that_panics_keeps_no_other_waiter_asleep() {
     assert_eq!(semaphore.in_use(), 0);
 }
 
-/// A waker that panics in its destructor, as long as it is told to.
+/// A waker that panics in its destructor while it is armed.
 #[allow(unsafe_code)]
 mod panics_on_drop {
     use std::ptr;
@@ -380,7 +380,7 @@ mod panics_on_drop {
         RawWakerVTable::new(|data| RawWaker::new(data, &VTABLE), |_| (), |_| (), drop);
 
     unsafe fn drop(data: *const ()) {
-        // SAFETY: the pointer comes from `waker`, which borrows for ever.
+        // SAFETY: the pointer comes from `waker`, whose argument is a `&'static AtomicBool`.
         let armed = unsafe { &*data.cast::<AtomicBool>() };
         assert!(!armed.load(Ordering::SeqCst), "a waker that panics when it is dropped");
     }
@@ -484,7 +484,7 @@ fn waits_with_a_timeout_end() {
     let semaphore = Semaphore::new(0);
     let error = semaphore.acquire_blocking_timeout(TIMEOUT).unwrap_err();
     assert_eq!(error, SemaphoreError::Exhausted);
-    assert!(!semaphore.has_waiters(), "it left the queue");
+    assert!(!semaphore.has_waiters(), "the waiter left the queue");
 
     let (sender, mut receiver) = oneshot::<u8>();
     assert_eq!(receiver.recv_blocking_timeout(TIMEOUT), Ok(None));

@@ -22,8 +22,8 @@ use mainstay::wait::{Semaphore, oneshot};
 
 const ITEMS: u64 = 5_000;
 
-/// Runs the closures in parallel and joins each thread: the sanitizer sees a join, but not the end
-/// of a scope.
+/// Runs the closures in parallel and joins each thread: the sanitizer recognizes a join as
+/// synchronization, but not the end of a scope.
 fn in_parallel<'a>(work: Vec<Box<dyn FnOnce() + Send + 'a>>) {
     thread::scope(|scope| {
         let threads: Vec<_> = work.into_iter().map(|work| scope.spawn(work)).collect();
@@ -154,7 +154,7 @@ fn last_receiver_dropped() {
     }
 }
 
-/// The permit protects a load and a store, which are not atomic together.
+/// The permit protects a load followed by a store.
 fn semaphore() {
     let semaphore = Semaphore::new(1);
     let count = AtomicU64::new(0);
@@ -168,8 +168,8 @@ fn semaphore() {
     assert_eq!(count.into_inner(), 4 * ITEMS);
 }
 
-/// A holder of a permit is not disturbed by the close, no waiter gets a permit after it, and no
-/// permit is lost.
+/// A close does not affect the holder of a permit. No waiter receives a permit after the close, and
+/// no permit is lost.
 fn closing() {
     for _ in 0..50 {
         let semaphore = Semaphore::new(1);

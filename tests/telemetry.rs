@@ -135,10 +135,12 @@ mod metrics {
             store.values.lock().unwrap().iter().map(|(k, v)| (k.clone(), v.len())).collect();
         let count = |words| {
             format!(
-                "mainstay_events_total{{policy=circuit_breaker,name=hosts,kind=transition,{words},mode=automatic}}"
+                "mainstay_events_total{{policy=circuit_breaker,name=hosts,kind=transition,\
+                 {words},mode=automatic}}"
             )
         };
-        let waits = "mainstay_event_seconds{policy=circuit_breaker,name=hosts,kind=transition,field=open_duration}";
+        let waits = "mainstay_event_seconds{policy=circuit_breaker,name=hosts,kind=transition,\
+                     field=open_duration}";
         let expected = [
             (waits.to_owned(), 3),
             (count("from=closed,to=open,cause=failure rate"), 3),
@@ -154,13 +156,29 @@ mod metrics {
             open_and_close("search", MetricsObserver::new());
         });
         let expected: BTreeMap<String, Vec<f64>> = [
-            ("mainstay_events_total{policy=circuit_breaker,name=search,kind=transition,from=closed,to=open,cause=failure rate,mode=automatic}", vec![1.0]),
-            ("mainstay_events_total{policy=circuit_breaker,name=search,kind=transition,from=open,to=half-open,cause=open duration elapsed,mode=automatic}", vec![1.0]),
-            ("mainstay_events_total{policy=circuit_breaker,name=search,kind=transition,from=half-open,to=closed,cause=probes succeeded,mode=automatic}", vec![1.0]),
+            (
+                "mainstay_events_total{policy=circuit_breaker,name=search,kind=transition,\
+                 from=closed,to=open,cause=failure rate,mode=automatic}",
+                vec![1.0],
+            ),
+            (
+                "mainstay_events_total{policy=circuit_breaker,name=search,kind=transition,\
+                 from=open,to=half-open,cause=open duration elapsed,mode=automatic}",
+                vec![1.0],
+            ),
+            (
+                "mainstay_events_total{policy=circuit_breaker,name=search,kind=transition,\
+                 from=half-open,to=closed,cause=probes succeeded,mode=automatic}",
+                vec![1.0],
+            ),
             ("mainstay_state{policy=circuit_breaker,name=search,state=closed}", vec![0.0, 1.0]),
             ("mainstay_state{policy=circuit_breaker,name=search,state=open}", vec![1.0, 0.0]),
             ("mainstay_state{policy=circuit_breaker,name=search,state=half-open}", vec![1.0, 0.0]),
-            ("mainstay_event_seconds{policy=circuit_breaker,name=search,kind=transition,field=open_duration}", vec![2.0]),
+            (
+                "mainstay_event_seconds{policy=circuit_breaker,name=search,kind=transition,\
+                 field=open_duration}",
+                vec![2.0],
+            ),
         ]
         .map(|(key, values)| (key.to_owned(), values))
         .into();

@@ -1,5 +1,5 @@
-//! `Clock::tokio()` with a runtime whose time was moved before the clock was first used. A file of
-//! one test, because the first use in the process matters.
+//! `Clock::tokio()` with a runtime whose time was advanced before the first use of the clock. The
+//! file contains one test, because the result depends on the first use in the process.
 #![cfg(all(feature = "tokio", not(mainstay_loom)))]
 
 use mainstay::time::Clock;

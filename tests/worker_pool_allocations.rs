@@ -1,4 +1,4 @@
-//! How often the worker pool allocates.
+//! Counts the allocations of the worker pool.
 #![allow(unsafe_code)] // An allocator is unsafe to write.
 
 use mainstay::worker_pool::WorkerPool;
@@ -11,16 +11,16 @@ struct Counting;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
-// SAFETY: passes everything on to the system's allocator.
+// SAFETY: every call is forwarded to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise is ours.
+        // SAFETY: the caller upholds the contract of `GlobalAlloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is ours.
+        // SAFETY: the caller upholds the contract of `GlobalAlloc`.
         unsafe { System.dealloc(at, layout) }
     }
 }
@@ -29,10 +29,10 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 const JOBS: u64 = 10_000;
-/// What the lists of sleepers and waiters allocate once.
+/// The maximum number of allocations that the lists of sleepers and waiters make once.
 const ONCE: u64 = 32;
 
-/// The number of allocations of all threads for `JOBS` jobs.
+/// Returns the number of allocations of all threads for `JOBS` jobs.
 fn allocations(pool: &WorkerPool, submit: impl Fn(&WorkerPool)) -> u64 {
     let rounds = || {
         (0..JOBS).for_each(|_| submit(pool));
@@ -46,7 +46,7 @@ fn allocations(pool: &WorkerPool, submit: impl Fn(&WorkerPool)) -> u64 {
 
 /// One test, because the counter counts for the whole process.
 #[test]
-fn jobs_allocate_as_promised() {
+fn small_jobs_do_not_allocate_and_other_jobs_allocate_once() {
     let pool = WorkerPool::builder().workers(2).build().unwrap();
     let small = allocations(&pool, |pool| {
         let captured = black_box([1u64; 6]);

@@ -21,12 +21,12 @@ use std::time::Duration;
 const SUBMITTERS: usize = 3;
 const JOBS: usize = 3_000;
 
-/// What became of each job. The closure records that it ran and that it was dropped, the submitter
+/// The outcome of each job. The closure records that it ran and that it was dropped; the submitter
 /// records the rest.
 struct Ledger {
     ran: Vec<AtomicU8>,
     dropped: Vec<AtomicU8>,
-    /// An error has said that the job was not run.
+    /// An error reported that the job did not run.
     reported: Vec<AtomicU8>,
     /// The job had a handle, which was joined.
     joined: Vec<AtomicU8>,
@@ -80,7 +80,7 @@ impl Ledger {
     }
 }
 
-/// What the submitters have counted.
+/// The counts of the submitters.
 #[derive(Default)]
 struct Known {
     submitted: AtomicUsize,
@@ -151,7 +151,7 @@ fn submit(pool: &WorkerPool, ledger: &'static Ledger, known: &'static Known, see
                 }),
             ),
             5 => {
-                // Does not fit into a slot.
+                // Too large for a slot of the queue.
                 let large = [seed; 20];
                 known.submitted(
                     ledger,
@@ -297,10 +297,10 @@ fn stress(
     let [joined, panicked, not_run] = [&known.results, &known.panicked, &known.not_run]
         .map(|count| count.load(Ordering::Relaxed));
     println!(
-        "{workers:?} workers, {capacity:>4} places, {rule:?}: {made} made, {ran} ran; handles: {joined} \
-         results, {panicked} panics, {not_run} not run; {snapshot:?}"
+        "{workers:?} workers, capacity {capacity:>4}, {rule:?}: {made} jobs, {ran} ran; handles: \
+         {joined} results, {panicked} panics, {not_run} not run; {snapshot:?}"
     );
-    // No job ran twice, or ran after an error had said that it did not.
+    // No job ran twice, or ran although an error reported that it did not.
     for job in 0..made {
         let [ran, reported, joined] = [&ledger.ran, &ledger.reported, &ledger.joined]
             .map(|counts| counts[job].load(Ordering::Relaxed));
@@ -311,7 +311,7 @@ fn stress(
     let not_run = known.submitted.load(Ordering::Relaxed) - ran;
     let counted = (snapshot.rejected + snapshot.cancelled + snapshot.expired) as usize;
     if early_end || rule == OverflowRule::DropOldest {
-        // This includes tickets of scopes and maps, whose jobs may have run.
+        // The counters include tickets of scopes and maps, whose jobs may have run.
         assert!(
             not_run <= counted + known.errors.load(Ordering::Relaxed),
             "{not_run} of {counted}"
@@ -324,8 +324,8 @@ fn stress(
     assert_eq!(left, Some(0), "a thread is still running");
 }
 
-/// While there are always fewer unfinished jobs than the queue can hold, none is evicted, however
-/// long a worker that takes one out is without a processor.
+/// While there are always fewer unfinished jobs than the queue can hold, none is evicted, even
+/// if a worker is preempted while it takes a job from the queue.
 fn no_job_is_evicted_from_a_queue_that_is_not_full() {
     const CAPACITY: usize = 8;
     let pool = WorkerPool::builder()

@@ -49,7 +49,7 @@ impl Limits {
         })
     }
 
-    /// Takes a token of both limits, or of none.
+    /// Takes one token from each of the two limiters, or from neither.
     fn admit(&self, tenant: &str) -> Result<Grant, Denied> {
         let grant = self.tenants.try_acquire(tenant)?;
         if let Err(denied) = self.total.try_acquire() {
@@ -124,7 +124,8 @@ async fn main() -> Result<(), Failure> {
         vec![("gold-1".to_owned(), 150), ("gold-2".to_owned(), 60), ("pro-1".to_owned(), 200)];
     tenants.extend((1..=20).map(|i| (format!("free-{i}"), 10)));
     println!(
-        "all tenants together: at most {TOTAL} per second\n\ntenant    offered/s    plan/s granted/s  denied/s"
+        "all tenants together: at most {TOTAL} per second\n\n\
+         tenant    offered/s    plan/s granted/s  denied/s"
     );
     let mut callers = Vec::new();
     for (tenant, rate) in tenants {

@@ -37,7 +37,7 @@ enum State {
     Running,
     Built(Duration),
     Failed(String),
-    /// Because this target failed.
+    /// Not built, because the dependency with this name failed.
     Cancelled(&'static str),
 }
 
@@ -107,7 +107,7 @@ impl Build {
 
 fn run(pool: &WorkerPool, failing: Option<&str>) -> Build {
     let mut build = Build::new();
-    // With capacity for all results, so that sending one never waits.
+    // The capacity is sufficient for all results, so a send never waits.
     let (results, finished) = channel(TARGETS.len());
     let mut running = 0;
     loop {

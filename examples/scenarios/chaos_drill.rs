@@ -9,8 +9,8 @@
 //!
 //! The drill passes if the failing server's breaker opens, calls to the healthy server take less
 //! than 20 % longer while it is open than before, and the breaker closes after the server has
-//! recovered. Otherwise the program reports what failed and exits with 1: use your own settings and
-//! run it in CI.
+//! recovered. Otherwise the program reports what failed and exits with 1. To test
+//! your own settings, change the builder in `Dependency::new` and run the drill in CI.
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -65,7 +65,7 @@ async fn respond(
     "a page"
 }
 
-/// A server as its callers use it.
+/// A server, the breaker and pipeline for calls to it, and the results of those calls.
 struct Dependency {
     address: SocketAddr,
     breaker: CircuitBreaker,
@@ -104,7 +104,7 @@ impl Dependency {
         }
     }
 
-    /// Returns the median duration of the calls that started in the span, and their number.
+    /// Returns the median duration and the number of the calls that started in the span.
     fn median(&self, from: Instant, to: Instant) -> Option<(Duration, usize)> {
         let calls = self.calls.lock().expect("no panic under the lock");
         let mut took: Vec<_> =

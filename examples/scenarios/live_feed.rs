@@ -145,7 +145,7 @@ fn main() {
             let _ = std::io::stdout().flush();
         }
         stop.store(true, Ordering::Relaxed);
-        // The last producer closes the channel; the consumers drain it and return.
+        // The last producer that ends closes the channel; the consumers drain it and return.
         consumers
             .into_iter()
             .map(|consumer| consumer.join().expect("consumers do not panic"))

@@ -117,7 +117,8 @@ where
             }
         });
 
-        // Serialize. The entries were taken on one thread and return on this one.
+        // Serialize. The entries were taken from the pool on the parser's thread and return on this
+        // one.
         let serializer = scope.spawn(|| -> Result<(), Failure> {
             let full = full;
             let mut batch = buffer();
@@ -133,7 +134,7 @@ where
             Ok(())
         });
 
-        // Write. The buffers were taken on another thread, too.
+        // Write. The buffers were taken on the serializer's thread.
         let mut file = File::create(&target.0)?;
         for mut batch in to_write {
             file.write_all(batch.bytes())?;
@@ -151,7 +152,7 @@ struct Entry {
     fields: Vec<(Range<usize>, Range<usize>)>,
 }
 
-/// Clears each part; the entry is kept if every part is worth keeping.
+/// Clears both fields. The larger of their capacities decides whether the pool keeps the entry.
 impl Recycle for Entry {
     fn recycle(&mut self) {
         self.line.clear();
@@ -245,7 +246,8 @@ impl Input {
                 "--short" => input.short = true,
                 "--help" => {
                     println!(
-                        "--short: a tenth of the records, one round\n--file PATH: your own logfmt lines"
+                        "--short: a tenth of the records, one round\n\
+                         --file PATH: your own logfmt lines"
                     );
                     std::process::exit(0);
                 }
@@ -258,7 +260,7 @@ impl Input {
         Ok(input)
     }
 
-    /// Opens the file, or a socket whose peer logs as fast as it can.
+    /// Opens the file, or a socket whose peer sends log lines as fast as it can.
     fn open(&self) -> Result<Box<dyn Read + Send>, Failure> {
         if let Some(path) = &self.file {
             return Ok(Box::new(File::open(path)?));
@@ -278,8 +280,8 @@ fn log_to(collector: std::net::SocketAddr, blocks: usize) {
     for i in 0_usize..2_000 {
         let (level, message) = (["info", "info", "warn", "debug"][i % 4], MESSAGES[i / 3 % 4]);
         block += &format!(
-            "time=2026-01-01T12:{:02}:{:02}.{:03}Z level={level} target=shop.checkout message=\"{message}\" \
-             order={} customer={} amount={}.{:02} latency_ms={}\n",
+            "time=2026-01-01T12:{:02}:{:02}.{:03}Z level={level} target=shop.checkout \
+             message=\"{message}\" order={} customer={} amount={}.{:02} latency_ms={}\n",
             i / 60 % 60,
             i % 60,
             i * 7 % 1000,

@@ -1,8 +1,8 @@
 //! Scenario: twice as many jobs as the workers can complete, for a few seconds. Compares a plain
 //! bounded queue, one with deadlines, and one with deadlines and load shedding.
 //!
-//! A job is useful only if it completes within 50 ms of its submission; its caller has timed out
-//! afterwards. A job sleeps for 2 ms, as if it waited for a database.
+//! A job is useful only if it completes within 50 ms of its submission, because its caller times
+//! out then. A job sleeps for 2 ms, as if it waited for a database.
 
 use mainstay::worker_pool::WorkerPool;
 use std::sync::{Arc, Mutex};
@@ -66,7 +66,8 @@ fn main() {
     let time = Duration::from_millis(if short { 1000 } else { 5000 });
     let capacity = capacity();
     println!(
-        "{WORKERS} workers complete {capacity:.0} jobs per second; {:.0} are submitted, for {time:?}.",
+        "{WORKERS} workers complete {capacity:.0} jobs per second; {:.0} are submitted, for \
+         {time:?}.",
         2.0 * capacity
     );
     println!("A job is useful if it completes within {TIMEOUT:?}.\n");

@@ -2,7 +2,8 @@
 //! Which limit does each find, and what does it cost in goodput and latency?
 //!
 //! Prints a table, and writes pictures of limit, latency and goodput over time to
-//! `target/overload_lab.html`. The name of a trace plays only that one.
+//! `target/overload_lab.html`. With the name of a trace as argument, the program runs
+//! only that trace.
 //!
 //! Run with: cargo run --release --example overload_lab [trace]
 
@@ -29,7 +30,7 @@ fn main() -> std::io::Result<()> {
     for results in &all {
         let [others @ .., ours] = &results[..] else { continue };
         let best = others.iter().map(|other| other.goodput).fold(0.0, f64::max);
-        // Many small limiters in front of one server are beyond what latencies alone can tell.
+        // Latency alone cannot show a client its share if many small limiters use one server.
         if ours.trace != "nine_clients" {
             assert!(ours.goodput > 0.95 && ours.goodput > best - 0.05, "{ours}");
             assert!(ours.p99_ratio < 2.0, "{ours}");

@@ -58,7 +58,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let served: Vec<u64> = served.iter().map(|served| served.load(Ordering::Relaxed)).collect();
     println!("\ncalls by worker, served in order of arrival: {served:?}");
 
-    // A call whose cost is known afterwards: take an estimate, refund the rest.
+    // The cost of a call is known only afterwards: take an estimate and refund the rest.
     let tokens = RateLimiter::new(Quota::per_minute(60_000).burst(4_000))?;
     let estimate = tokens.try_acquire_n(3_000)?;
     let used = 1_200;

@@ -7,8 +7,8 @@
 //! cargo run --release --example per_host -- --seconds 10
 //! ```
 //!
-//! Each host has a listener of its own and speaks HTTP over TCP; all figures are measured.
-//! `Crawler` shows what a crawler has to do.
+//! Each host that accepts connections has its own listener and speaks HTTP over TCP. All figures
+//! are measured. `Crawler` contains the code that a real crawler needs.
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -181,7 +181,7 @@ impl Crawler {
     }
 }
 
-/// Fetches from host after host until the deadline.
+/// Fetches a page from each host in turn until the deadline.
 async fn crawl(crawler: Crawler, hosts: Arc<[Host]>, first: usize, until: Instant) {
     let mut next = first;
     while Instant::now() < until {
@@ -271,7 +271,7 @@ fn main() -> ExitCode {
         _ => None,
     };
     let Some(length) = length.map(Duration::from_secs) else {
-        eprintln!("not understood; --help lists the options");
+        eprintln!("unknown arguments; --help lists the options");
         return ExitCode::from(2);
     };
     let runtime =

@@ -4,8 +4,8 @@
 //! the results.
 //!
 //! ```sh
-//! cargo run --release --features tower --example tower_stack        # three phases of 2 s
-//! cargo run --release --features tower --example tower_stack 0.5    # of half a second
+//! cargo run --release --features tower --example tower_stack        # phases of 2 s
+//! cargo run --release --features tower --example tower_stack 0.5    # phases of 0.5 s
 //! ```
 
 use axum::Router;
@@ -100,7 +100,10 @@ async fn into_response(error: Error<Infallible>) -> Response {
             (StatusCode::GATEWAY_TIMEOUT, timed_out.to_string()).into_response()
         }
         error => {
-            let limited = matches!(&error, Error::Rejected(rejection) if rejection.reason() == Reason::RateLimited);
+            let limited = matches!(
+                &error,
+                Error::Rejected(rejection) if rejection.reason() == Reason::RateLimited
+            );
             let status = if limited {
                 StatusCode::TOO_MANY_REQUESTS
             } else {
@@ -234,7 +237,8 @@ async fn main() -> Result<(), Failure> {
 
     println!();
     println!(
-        "phase         route    calls    200  504 timeout  503 open  429 limited  other  upstream    median"
+        "phase         route    calls    200  504 timeout  503 open  429 limited  \
+         other  upstream    median"
     );
     for (phase, route, results, reached) in rows {
         println!(
@@ -250,7 +254,8 @@ async fn main() -> Result<(), Failure> {
         );
     }
     println!(
-        "\nWhile search hangs, its breaker rejects most calls and the upstream receives only probes."
+        "\nWhile search hangs, its breaker rejects most calls and the upstream receives only \
+         probes."
     );
     println!("The calls to prices are not affected.");
     Ok(())

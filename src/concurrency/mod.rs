@@ -112,6 +112,7 @@ mod adaptive;
 mod bulkhead;
 mod controller;
 mod meter;
+mod prioritizer;
 pub mod simulator;
 mod throttle;
 
@@ -128,6 +129,10 @@ pub use bulkhead::{
 pub use controller::{
     AimdController, BaselineController, BbrController, Gradient2Controller, LearnedLimit,
     LimitController, LimitReason, LimitUpdate, LimitWindow, VegasController, WindowRule,
+};
+pub use prioritizer::{
+    LimitSource, OwnedPrioritizerPermit, Prioritizer, PrioritizerBuilder, PrioritizerPermit,
+    PrioritizerSnapshot,
 };
 pub use throttle::{
     ClassifiedThrottle, OwnedThrottlePermit, Throttle, ThrottleBuilder, ThrottlePermit,

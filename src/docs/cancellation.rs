@@ -27,10 +27,10 @@
 //! |---|---|
 //! | [`CircuitBreakerPermit`](crate::breaker::CircuitBreakerPermit) | released without an outcome: nothing is counted |
 //! | [`SemaphorePermit`](crate::wait::SemaphorePermit) | released to the next waiter |
-//! | [`Reservation`](crate::rate::Reservation) | refunded while its time has not come; used up afterwards |
+//! | [`Reservation`](crate::rate::Reservation) | refunded if dropped before its start time; used up afterwards |
 //! | [`PooledObject`](crate::object_pool::PooledObject) | recycled and returned to the pool |
 //! | [`PooledResource`](crate::resource_pool::PooledResource) | recycled and handed to the next caller, or closed if the thread unwinds |
-//! | [`JobHandle`](crate::worker_pool::JobHandle) | the job runs on without it |
+//! | [`JobHandle`](crate::worker_pool::JobHandle) | the job keeps running |
 //! | [`Subscription`](crate::event::Subscription) | ends; [`detach`](crate::event::Subscription::detach) keeps it |
 //! | the last [`Receiver`] of a channel | closes the channel and drops the items in it |
 //! | the last [`Sender`] of a channel | closes the channel; receivers take the remaining items |
@@ -57,8 +57,9 @@
 //!
 //! # How it is tested
 //!
-//! The tests poll a future *k* times and drop it, for every *k* up to its end, and make the closures
-//! panic that users pass. Futures of the adaptive limiter are dropped at each of their stages. Permits, items and counts are exact afterwards.
+//! The tests poll a future *k* times and drop it, for every *k* up to its end, and make every
+//! user closure panic. Futures of the adaptive limiter are dropped at each of their stages. Permits,
+//! items and counts are exact afterwards.
 //!
 //! [`try_send`]: crate::ring::Sender::try_send
 //! [`on_drop`]: crate::worker_pool::WorkerPoolBuilder::on_drop

@@ -16,13 +16,14 @@
 //! | a slow dependency would use up the threads, connections or memory of the whole service | [`Bulkhead`](crate::concurrency::Bulkhead) | excess calls are rejected or wait | `.bulkhead(…)` |
 //! | one tenant would use up the capacity of all | [`KeyedBulkhead`](crate::concurrency::KeyedBulkhead) | a bulkhead per tenant in use | `.guard(tenants.key(&tenant))` |
 //! | the capacity of the dependency, or of your own server, is limited and unknown | [`AdaptiveLimiter`](crate::concurrency::AdaptiveLimiter) | two clock readings; excess calls are rejected or wait | `.adaptive_limit(…)` |
+//! | under overload, important calls must be served before others | [`Prioritizer`](crate::concurrency::Prioritizer), above a limiter | every call needs a priority | `.prioritizer(…)` |
 //! | many callers ask for the same thing at the same time | [`Coalesce`](crate::coalesce::Coalesce) | callers share one result; it must be `Clone` | around a pipeline, not in it |
 //! | requests arrive whose callers have given up, or soon will | [`DeadlineGuard`](crate::deadline::DeadlineGuard) | one clock reading | `.guard(&deadlines)` |
 //! | several rate limits apply to the same call | [`RateLimiterGroup`] | no waiting: a call is granted by all or by none | `.guard(…)` |
 //! | another condition decides | a [`Guard`] that you implement | | `.guard(…)` |
 //!
 //! Start with two timeouts: one for a single attempt and one for the whole call. Without a timeout
-//! no other policy ever learns that a call hangs. Add a breaker as soon as callers wait for a
+//! no other policy observes that a call hangs. Add a breaker as soon as callers wait for a
 //! dependency. Add a retry last, and only where failures are short and the operation may run twice.
 //! The guide [`composing`](super::composing) explains the order.
 //!

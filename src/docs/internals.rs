@@ -37,14 +37,15 @@
 //! # Waiting
 //!
 //! Waiters are queued in FIFO order; threads and tasks share one queue. A wake-up is handed to one
-//! waiter instead of being broadcast, and a waiter that gives up passes it on. Whether there
-//! are waiters is a flag in the word that the fast path changes anyway, and costs it nothing.
+//! waiter instead of being broadcast, and a waiter that gives up passes it on. A flag in
+//! the state word records whether there are waiters. The fast path changes this word anyway, so the
+//! flag adds no cost.
 //!
 //! # User code
 //!
 //! User code (operations, classifiers, hooks, observers, wakers, destructors) never runs under a
-//! lock. There is one exception: `Eq` and `Borrow` of a key run under the lock of one shard of a keyed
-//! primitive. A panic in it leaves every structure usable and every permit returned.
+//! lock. There is one exception: `Eq` and `Borrow` of a key run under the lock of one shard of a
+//! keyed primitive. A panic in it leaves every structure usable and every permit returned.
 //!
 //! # Verification
 //!

@@ -1,4 +1,5 @@
-//! Loom models of the storage: objects move between threads, slots between their holders.
+//! Loom models of the storage: objects move between threads, and a new thread takes over the cache
+//! of one that has ended.
 //!
 //! An object is a token with a cell that loom checks, and every holder writes to it: a transfer
 //! without a happens-before edge, or a token in two places, fails the model. At the end of each
@@ -22,8 +23,8 @@ impl Token {
 
     #[allow(unsafe_code)]
     fn hold(&self) {
-        // SAFETY: the holder of a token has it alone. This is what the models are about, and loom
-        // checks it.
+        // SAFETY: the holder of a token has exclusive access. The models verify this, because loom
+        // checks every access to the cell.
         self.writes.with_mut(|writes| unsafe { *writes += 1 });
     }
 }
@@ -44,7 +45,7 @@ impl Scene {
         })
     }
 
-    /// Acquires an id, acts, and releases the id.
+    /// Acquires an id, runs `act`, and releases the id. Returns the tokens that are still held.
     fn act(&self, act: impl FnOnce(&Self, &ThreadId, &mut Held)) -> Held {
         let mut held = Vec::new();
         let id = self.registry.acquire();
@@ -61,7 +62,7 @@ impl Scene {
         held.extend(token);
     }
 
-    /// A token for which there is no room stays with the thread.
+    /// Puts a token into the cache or a shard. A rejected token is added to `held`.
     fn put(&self, id: &ThreadId, token: TakenObject<Token>, held: &mut Held) {
         token.hold();
         let rejected = self
@@ -71,7 +72,8 @@ impl Scene {
         held.extend(rejected.err());
     }
 
-    /// After all threads: the tokens 1 to `count` are each in one place.
+    /// Asserts, after all threads have ended, that each token from 1 to `count` is in exactly one
+    /// place.
     fn assert_each_once(&self, count: u32, held: impl IntoIterator<Item = Held>) {
         let mut found: Held = held.into_iter().flatten().collect();
         // The trim moves the caches of free ids to the shards.
@@ -93,9 +95,10 @@ fn spawn(
     thread::spawn(move || scene.act(act))
 }
 
-/// Without caches all tokens pass through the shards, and each thread may end with the other's.
+/// Without caches all tokens pass through the shards, and each thread may take the other's
+/// token.
 #[test]
-fn puts_and_takes_through_the_shards() {
+fn two_threads_put_and_take_through_the_shards() {
     loom::model(|| {
         let scene = Scene::new(2, 0);
         let other = spawn(&scene, |scene, id, held| {
@@ -120,7 +123,7 @@ fn a_new_thread_takes_over_a_cache() {
         let third = scene.act(|scene, id, held| scene.take(id, held));
         scene.assert_each_once(2, [first.join().unwrap(), second.join().unwrap(), third]);
 
-        // Both have ended: the next thread has the slot of one of them.
+        // Both threads have ended, so the next thread takes over the slot of one of them.
         let first = scene.act(|scene, id, held| {
             assert_eq!(id.number(), 0);
             scene.put(id, Token::new(1), held);
@@ -131,9 +134,9 @@ fn a_new_thread_takes_over_a_cache() {
     });
 }
 
-/// Two ids of one bucket make it at the same time.
+/// Two threads whose ids share a bucket of caches allocate the bucket at the same time.
 #[test]
-fn one_bucket_for_two_threads() {
+fn two_threads_allocate_their_common_bucket_at_the_same_time() {
     loom::model(|| {
         let scene = Scene::new(1, 1);
         // The first id is alone in its bucket.
@@ -157,7 +160,7 @@ fn one_bucket_for_two_threads() {
 /// A trim empties the caches of free ids while a thread acquires one of them, and the shards while
 /// the thread takes from them.
 #[test]
-fn trim_against_get() {
+fn a_trim_that_races_with_a_take_loses_no_object() {
     loom::model(|| {
         let scene = Scene::new(1, 2);
         let past = scene.act(|scene, id, held| {
@@ -177,7 +180,7 @@ fn trim_against_get() {
 
 /// Two threads put into a shard with room for one object.
 #[test]
-fn a_full_shard() {
+fn a_full_shard_rejects_an_object() {
     loom::model(|| {
         let scene = Scene::new(1, 0);
         let other = spawn(&scene, |scene, id, held| scene.put(id, Token::new(1), held));
@@ -190,7 +193,7 @@ fn a_full_shard() {
 
 /// Two threads with full caches put into a shard with room for one object.
 #[test]
-fn full_caches() {
+fn full_caches_and_a_full_shard_reject_an_object() {
     loom::model(|| {
         let scene = Scene::new(1, 1);
         let other = spawn(&scene, |scene, id, held| {
@@ -212,7 +215,7 @@ fn full_caches() {
 
 /// A full cache moves half to a shard and an empty one takes half, while a trim recalls all caches.
 #[test]
-fn batches_through_a_shard() {
+fn batches_move_through_a_shard_during_a_trim() {
     loom::model(|| {
         let scene = Scene::new(4, 2);
         let other = spawn(&scene, |scene, id, held| {

@@ -4,7 +4,9 @@ use super::layers::{GuardLayer, RepeatLayer, TimeLimitLayer};
 use super::stack::{EmptyStack, PipelineStack};
 use super::{Pipeline, PipelineBuilder};
 use crate::breaker::ClassifiedCircuitBreaker;
-use crate::concurrency::{BulkheadPolicy, ClassifiedAdaptiveLimiter, ClassifiedThrottle};
+use crate::concurrency::{
+    BulkheadPolicy, ClassifiedAdaptiveLimiter, ClassifiedThrottle, Prioritizer,
+};
 use crate::fallback::FallbackTo;
 use crate::hedge::ClassifiedHedge;
 use crate::policy::{Policy, kind, kind::Matches};
@@ -240,6 +242,27 @@ impl<S> PipelineBuilder<S> {
         C: Send + Sync,
     {
         self.guard(throttle.into())
+    }
+
+    /// Adds a [`Prioritizer`], which rejects the least important calls under overload. The priority
+    /// of a call is that of its [`Context`](crate::policy::Context). It belongs above the limiters
+    /// that it observes.
+    ///
+    /// ```
+    /// # use mainstay::{Bulkhead, Pipeline, Prioritizer};
+    /// let bulkhead = Bulkhead::builder().build()?;
+    /// let prioritizer = Prioritizer::builder().limiter(bulkhead.clone()).build()?;
+    /// let pipeline =
+    ///     Pipeline::builder().prioritizer(&prioritizer).bulkhead(&bulkhead).build();
+    /// assert_eq!(pipeline.call_blocking(|| Ok::<_, ()>(1)), Ok(1));
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn prioritizer(
+        self,
+        prioritizer: &Prioritizer,
+    ) -> PipelineBuilder<PipelineStack<S, GuardLayer<Prioritizer>>> {
+        self.guard(prioritizer.clone())
     }
 
     /// Adds a [`Guard`](crate::policy::Guard): a policy that admits or rejects calls.

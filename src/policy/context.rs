@@ -1,9 +1,11 @@
 //! The state that is passed from policy to policy during a call: [`Context`].
 
+use super::{Priority, PriorityClass};
 use crate::time::{Clock, ClockId, Deadline, Instant, Reading};
 use std::time::Duration;
 
-/// The state of one call: its attempt number, its deadline and the last reading of the clock.
+/// The state of one call: its attempt number, its deadline, its priority and the last reading of
+/// the clock.
 ///
 /// A `Context` is small and `Copy`. Each policy passes an adjusted copy to the policies below it.
 /// An operation receives it through `call_with`, for example to forward the remaining time to a
@@ -15,6 +17,7 @@ pub struct Context {
     deadline: Deadline,
     clock: ClockId,
     attempt: u32,
+    priority: Priority,
     /// Whether `now` is current: no policy has waited since the clock was read.
     fresh: bool,
 }
@@ -29,6 +32,7 @@ impl Context {
             deadline: Deadline::NEVER,
             clock: ClockId::SYSTEM,
             attempt: 1,
+            priority: Priority::new(PriorityClass::Medium, 50),
             fresh: false,
         }
     }
@@ -37,6 +41,12 @@ impl Context {
     #[must_use]
     pub const fn attempt(&self) -> u32 {
         self.attempt
+    }
+
+    /// Returns the importance of the call.
+    #[must_use]
+    pub const fn priority(&self) -> Priority {
+        self.priority
     }
 
     /// Returns the time from the last reading of the clock to the deadline, or `None` if there is
@@ -128,6 +138,20 @@ impl Context {
     #[must_use]
     pub fn with_attempt(mut self, attempt: u32) -> Self {
         self.attempt = attempt;
+        self
+    }
+
+    /// Returns the context with another importance of the call.
+    ///
+    /// ```
+    /// # use mainstay::policy::{Context, PriorityClass};
+    /// let cx = Context::new().with_priority(PriorityClass::High);
+    /// assert_eq!(cx.priority(), PriorityClass::High.into());
+    /// ```
+    #[inline]
+    #[must_use]
+    pub fn with_priority(mut self, priority: impl Into<Priority>) -> Self {
+        self.priority = priority.into();
         self
     }
 

@@ -76,6 +76,7 @@ mod guard;
 pub(crate) mod guarded;
 pub mod kind;
 mod name;
+mod priority;
 mod repeat;
 mod shared;
 mod time_limit;
@@ -84,6 +85,7 @@ pub use context::Context;
 pub use facts::{Facts, RepeatSafety};
 pub use guard::{Admission, Guard, OwnedGuard};
 pub use name::name;
+pub use priority::{Priority, PriorityClass};
 pub use repeat::{Attempt, OwnedRepeat, Repeat};
 pub use time_limit::TimeLimit;
 

@@ -1,5 +1,5 @@
 //! Loom models of the limiter. Each explores the interleavings of a few calls on the engine. The
-//! time is an argument.
+//! models pass the time as an argument, without a clock.
 
 use super::engine::{Engine, Gcra, Waiter, WaiterPoll};
 use super::grant::{Grant, RateLimitStatus};

@@ -1,4 +1,4 @@
-//! Models of waiting under every interleaving that loom distinguishes.
+//! Loom models of the semaphore and the oneshot channel.
 
 use std::future::Future;
 use std::pin::pin;
@@ -50,7 +50,7 @@ struct Guarded {
     cell: UnsafeCell<u32>,
 }
 
-// SAFETY: the cell is accessed with a permit only; the models check that this is enough.
+// SAFETY: the cell is accessed only with a permit; the models check that this is sufficient.
 unsafe impl Sync for Guarded {}
 // SAFETY: as above.
 unsafe impl Send for Guarded {}

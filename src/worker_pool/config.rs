@@ -462,6 +462,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_bounds_of_codel_are_accepted() {
+        let (ms, hour) = (Duration::from_millis(1), CoDel::MAX_INTERVAL);
+        let ns = Duration::from_nanos(1);
+        for (target, interval, accepted) in [
+            (ms, ms, true),
+            (ms, ms - ns, false),
+            (ms, hour, true),
+            (ms, hour + ns, false),
+            (Duration::ZERO, ms, false),
+        ] {
+            let builder = WorkerPoolBuilder::default().codel(target, interval);
+            assert_eq!(builder.validate().is_ok(), accepted, "{target:?} {interval:?}");
+        }
+    }
+
+    #[test]
+    fn debug_of_the_builder_shows_its_name() {
+        let builder = WorkerPoolBuilder::default().name("images");
+        assert!(format!("{builder:?}").contains("images"), "{builder:?}");
+    }
+
+    #[test]
     fn the_docs_list_the_defaults() {
         let docs = include_str!("mod.rs");
         let WorkerPoolBuilder { name, queue_capacity, codel, priorities, config, .. } =

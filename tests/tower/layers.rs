@@ -1,10 +1,11 @@
-//! What a layer shares, returns and requires.
+//! Layers: shared policies, returned errors, and requirements on services and requests.
 
 use crate::support::*;
 use mainstay::backoff::Backoff;
 use mainstay::breaker::CircuitBreaker;
 use mainstay::error::Error;
 use mainstay::event::Event;
+use mainstay::hedge::Hedge;
 use mainstay::outcome::Outcome;
 use mainstay::pipeline::Pipeline;
 use mainstay::rate::{Quota, RateLimiter, RateLimiterGroup};
@@ -81,7 +82,7 @@ fn calls_wait_for_a_limiter_in_order_and_hold_nothing_when_dropped() {
     for waiting in [&mut first, &mut second, &mut third] {
         assert!(poll(waiting.as_mut()).is_pending());
     }
-    // It would be admitted after four seconds, and may wait for three.
+    // The fourth call would be admitted after four seconds, but may wait for three.
     assert!(matches!(poll(fourth.as_mut()), Poll::Ready(Err(Error::Rejected(_)))));
     drop(fourth);
     assert_eq!((limiter.snapshot().waiters, strict.reserved.get()), (3, 3));
@@ -118,7 +119,7 @@ fn rejections_are_returned_by_the_call() {
 }
 
 #[test]
-fn nothing_needs_to_be_send_or_static() {
+fn services_requests_and_responses_need_not_be_send_or_static() {
     let time = ManualClock::new();
     let clock = time.clock();
     let word = String::from("mast");
@@ -260,4 +261,25 @@ async fn a_retry_and_a_breaker_work_between_layers_that_box_their_errors() {
     assert_eq!(calls.load(Ordering::Relaxed), 2);
     let error: BoxError = service.oneshot(()).await.unwrap_err();
     assert!(error.downcast::<Error<BoxError>>().unwrap().is_rejected());
+}
+
+/// tower's hedge waits until both of its services are ready; here, the second attempt alone waits
+/// for the readiness of its clone.
+#[test]
+fn each_attempt_of_a_hedge_calls_a_clone_of_the_service() {
+    let time = ManualClock::new();
+    let hedge = Hedge::builder().delay(Duration::from_millis(10)).clock(time.clock());
+    let stack = Pipeline::builder().hedge(hedge.build().unwrap()).build();
+    let calls = AtomicU32::new(0);
+    let mut service = stack.layer(service_fn(|request: u32| {
+        let first = calls.fetch_add(1, Ordering::Relaxed) == 0;
+        async move {
+            if first {
+                pending::<()>().await;
+            }
+            Ok::<_, ()>(request)
+        }
+    }));
+    assert_eq!(time.drive(service.call(7)), Ok(7));
+    assert_eq!(calls.into_inner(), 2);
 }

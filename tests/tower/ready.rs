@@ -1,4 +1,4 @@
-//! Readiness: which instance is called, and what a ready instance has reserved.
+//! Readiness: the instance that is called, and the reservation that a ready instance holds.
 
 use crate::support::*;
 use mainstay::breaker::CircuitBreaker;

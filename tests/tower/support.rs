@@ -19,7 +19,7 @@ use tower::Service;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
-/// How long an open breaker stays open.
+/// The open duration of a breaker.
 pub(crate) const OPEN: Duration = Duration::from_secs(60);
 
 /// A breaker that opens after two failures. It admits one probe at a time, and closes after three.
@@ -94,12 +94,12 @@ impl<T: Unpin> Future for Steps<T> {
     }
 }
 
-/// A service that checks Tower's contract: a caller must call the instance that was ready, and not its
-/// clone. A ready instance holds a reservation until it is called or dropped.
+/// A service that checks Tower's contract: a caller must call the instance that was ready, and not
+/// its clone. A ready instance holds a reservation until it is called or dropped.
 pub(crate) struct Strict {
     pub(crate) reserved: Rc<Cell<u32>>,
     ready: bool,
-    /// How often `poll_ready` returns `Pending` first.
+    /// The number of times that `poll_ready` returns `Pending` first.
     pending: u32,
     fails: bool,
 }

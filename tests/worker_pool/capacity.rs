@@ -27,7 +27,7 @@ fn a_job_may_spawn_and_join_any_number_of_jobs() {
 }
 
 #[test]
-fn jobs_of_ended_scopes_and_maps_take_no_place() {
+fn jobs_of_ended_scopes_and_maps_do_not_occupy_the_queue() {
     let pool = pool(1, 8);
     let hold = Hold::one(&pool);
     let ran = AtomicUsize::new(0);
@@ -45,7 +45,7 @@ fn jobs_of_ended_scopes_and_maps_take_no_place() {
 }
 
 #[test]
-fn cancelled_jobs_take_no_place() {
+fn cancelled_jobs_do_not_occupy_the_queue() {
     let pool = pool(1, 4);
     let hold = Hold::one(&pool);
     for _ in 0..3 {
@@ -59,7 +59,7 @@ fn cancelled_jobs_take_no_place() {
 }
 
 #[test]
-fn jobs_keep_their_order_when_cancelled_ones_make_room() {
+fn jobs_keep_their_order_when_cancelled_jobs_are_replaced() {
     let pool = pool(1, 6);
     let hold = Hold::one(&pool);
     let (sender, ran) = channel();

@@ -1,4 +1,4 @@
-//! What the builder accepts.
+//! The settings that the builder accepts and rejects.
 
 use super::LONG;
 use mainstay::worker_pool::{WorkerPool, WorkerPoolBuilder};

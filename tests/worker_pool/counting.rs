@@ -1,4 +1,4 @@
-//! Every job is counted once for how it ended.
+//! Every job is counted once, by its outcome.
 
 use super::{Bomb, Hold, pool, quiet_panic, wait_until};
 use mainstay::time::ManualClock;
@@ -10,7 +10,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 #[test]
-fn the_snapshot_adds_up() {
+fn a_snapshot_counts_all_jobs() {
     let pool = pool(2, 4096);
     for number in 0..2000 {
         pool.submit_blocking(move || {
@@ -24,7 +24,7 @@ fn the_snapshot_adds_up() {
     let snapshot = pool.snapshot();
     let counts = (snapshot.completed, snapshot.panicked, snapshot.queued, snapshot.running);
     assert_eq!(counts, (1800, 200, 0, 0));
-    let waits = snapshot.queue_wait.expect("one in 64 jobs is a sample");
+    let waits = snapshot.queue_wait.expect("one in 64 jobs is sampled");
     assert!(waits.count > 0 && waits.p50 <= waits.p90 && waits.p90 <= waits.p99);
 }
 
@@ -102,7 +102,7 @@ fn jobs_handed_back_are_counted_when_they_end() {
     for bomb in [Bomb, Bomb] {
         pool.try_submit(move || drop(bomb)).unwrap();
     }
-    // Its ticket stays in the queue.
+    // The ticket of the scope's job stays in the queue.
     pool.scope(|scope| scope.spawn(|| ()));
     let mut report = pool.shutdown(WorkerPoolShutdown::cancel().timeout(Duration::ZERO));
     assert_eq!(pool.snapshot().cancelled, 0);

@@ -113,7 +113,7 @@ fn a_map_makes_progress_on_a_worker_and_with_a_full_queue() {
 }
 
 #[test]
-fn a_map_yields_an_error_for_an_item_that_gave_no_result() {
+fn a_map_yields_an_error_for_an_item_without_a_result() {
     let pool = pool(2, 16);
     let results: Vec<_> = pool
         .map(0..4, |number| if number == 2 { quiet_panic("two") } else { number })

@@ -33,7 +33,7 @@ struct Hold {
 }
 
 impl Hold {
-    /// Returns once the job runs.
+    /// Submits the job and returns once it runs.
     fn one(pool: &WorkerPool) -> Self {
         let (release, released) = channel::<()>();
         let (begun, has_begun) = channel();
@@ -51,12 +51,12 @@ impl Hold {
     }
 }
 
-/// A panic that prints nothing.
+/// Panics without printing a message.
 fn quiet_panic(text: &'static str) -> ! {
     resume_unwind(Box::new(text))
 }
 
-/// Panics when dropped.
+/// A value that panics when it is dropped.
 struct Bomb;
 
 impl Drop for Bomb {

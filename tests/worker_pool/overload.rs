@@ -14,8 +14,9 @@ fn pool_with(rule: OverflowRule) -> WorkerPool {
     WorkerPool::builder().workers(1).queue_capacity(2).when_full(rule).build().unwrap()
 }
 
-/// Executes jobs 0, 1 and 2 while the worker is occupied and the queue has two places. Returns
-/// which were accepted and, in order, which ran; a job that ran on the calling thread is 10 more.
+/// Executes jobs 0, 1 and 2 while the worker is occupied and the queue has a capacity of two.
+/// Returns whether each was accepted, and the numbers of the jobs that ran, in order. The number of
+/// a job that ran on the calling thread is increased by 10.
 fn execute_three(rule: OverflowRule) -> (Vec<bool>, Vec<u32>) {
     let pool = pool_with(rule);
     let hold = Hold::one(&pool);
@@ -36,7 +37,7 @@ fn execute_three(rule: OverflowRule) -> (Vec<bool>, Vec<u32>) {
 }
 
 #[test]
-fn each_overflow_rule_does_what_it_says() {
+fn each_overflow_rule_rejects_runs_or_evicts_the_documented_job() {
     assert_eq!(execute_three(OverflowRule::Reject), (vec![true, true, false], vec![0, 1]));
     assert_eq!(execute_three(OverflowRule::CallerRuns), (vec![true; 3], vec![12, 0, 1]));
     assert_eq!(execute_three(OverflowRule::DropOldest), (vec![true; 3], vec![1, 2]));
@@ -126,8 +127,9 @@ fn a_standing_queue_is_shed() {
     time.advance(ms(20));
     hold.release();
     let ran: Vec<bool> = jobs.into_iter().map(|job| job.join_blocking().is_ok()).collect();
-    // They leave the queue after 20, 40, … ms: above the target for 100 ms since the first. The
-    // last leaves the queue empty.
+    // The jobs leave the queue after 20, 40, … ms. From the sixth on they are shed, because the
+    // wait has been above the target for 100 ms. The last job is not shed, because it leaves the
+    // queue empty.
     let expected = [true, true, true, true, true, false, false, false, false, false, false, true];
     assert_eq!(ran, expected);
     pool.shutdown(WorkerPoolShutdown::drain());
@@ -136,7 +138,7 @@ fn a_standing_queue_is_shed() {
 }
 
 #[test]
-fn urgent_jobs_run_first_and_low_ones_do_not_starve() {
+fn high_priority_jobs_run_first_and_low_priority_jobs_do_not_starve() {
     let pool = WorkerPool::builder().workers(1).priorities().build().unwrap();
     let hold = Hold::one(&pool);
     let order = Arc::new(Mutex::new(Vec::new()));
@@ -158,7 +160,7 @@ fn urgent_jobs_run_first_and_low_ones_do_not_starve() {
 }
 
 #[test]
-fn a_worker_that_may_block_runs_the_job_instead() {
+fn a_worker_runs_a_job_that_it_submits_to_a_full_queue() {
     for rule in [OverflowRule::Block, OverflowRule::CallerRuns] {
         let pool = WorkerPool::builder().workers(1).queue_capacity(1).when_full(rule);
         let pool = pool.build().unwrap();

@@ -68,7 +68,7 @@ fn a_waker_that_panics_ends_neither_worker_nor_job() {
     assert!(waiting.as_mut().poll(&mut cx).is_pending());
     hold.release();
     let result = queued.join_blocking_timeout(LONG).unwrap();
-    assert_eq!(result.unwrap(), 7, "taking it out woke the waiting submission");
+    assert_eq!(result.unwrap(), 7, "removing it from the queue woke the waiting submission");
     drop(waiting);
 
     let hold = Hold::one(&pool);
@@ -81,7 +81,7 @@ fn a_waker_that_panics_ends_neither_worker_nor_job() {
 }
 
 #[test]
-fn a_waker_that_panics_does_not_keep_others_from_learning_of_the_shutdown() {
+fn a_waker_that_panics_does_not_prevent_other_wake_ups_of_a_shutdown() {
     let pool = WorkerPool::builder().workers(1).queue_capacity(1).priorities().build().unwrap();
     let hold = Hold::one(&pool);
     let (high, low) = (pool.priority(JobPriority::High), pool.priority(JobPriority::Low));
@@ -107,7 +107,7 @@ fn the_text_of_nested_panics_does_not_grow_exponentially() {
         }
         let inner = pool.clone();
         if let Err(error) = pool.call_blocking(move || nest(&inner, depth - 1)) {
-            // What `unwrap` would panic with.
+            // The message with which `unwrap` would panic.
             resume_unwind(Box::new(format!("{error:?}")));
         }
     }
@@ -121,7 +121,7 @@ fn the_text_of_nested_panics_does_not_grow_exponentially() {
     assert!(format!("{panic:?}").len() < 4_000);
 }
 
-/// A clock that panics while it is told to.
+/// A clock that panics while its flag is set.
 #[derive(Clone, Debug, Default)]
 struct PanickingClock(Arc<AtomicBool>);
 

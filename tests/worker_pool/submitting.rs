@@ -165,11 +165,11 @@ fn a_submission_that_moves_to_a_worker_stops_waiting() {
     let mut behind = Box::pin(pool.submit(|| ()));
     assert!(behind.as_mut().poll(&mut Context::from_waker(&woken.clone().into())).is_pending());
     to_worker.send(moved).unwrap();
-    // Kept alive, as a part of a larger future is.
+    // The future is kept alive, like a part of a larger future.
     let (_moved, ready) = from_worker.recv().unwrap();
     assert!(ready);
     wait_until(|| pool.snapshot().completed == 3);
-    assert_eq!(woken.count(), 1, "the queue was not full any more");
+    assert_eq!(woken.count(), 1, "the next submission is woken, because the queue is not full");
 }
 
 #[test]

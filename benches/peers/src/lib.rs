@@ -24,12 +24,12 @@ pub struct Race<'a> {
 }
 
 impl<'a> Race<'a> {
-    /// Creates a table whose figures are nanoseconds per operation.
+    /// Creates an empty table whose figures are nanoseconds per operation.
     pub fn new(title: impl Into<String>) -> Self {
         Self { title: title.into(), unit: "ns/op", contestants: Vec::new() }
     }
 
-    /// Adds a contestant that performs one operation a call.
+    /// Adds a contestant that performs one operation per call.
     pub fn each(self, name: &str, mut op: impl FnMut() + 'a) -> Self {
         self.lap(name, move |n| {
             let start = Instant::now();
@@ -41,7 +41,8 @@ impl<'a> Race<'a> {
     }
 
     /// Adds a contestant that performs `n` operations on each of `threads` threads at once; the
-    /// time is that of the slowest, so that figures are nanoseconds per operation *of one thread*.
+    /// time is from the first start to the last end. Figures are nanoseconds per operation *of one
+    /// thread*.
     pub fn threads(self, name: &str, threads: usize, op: impl Fn() + Sync + 'a) -> Self {
         self.lap(name, move |n| on_threads(threads, n, &op))
     }

@@ -20,8 +20,9 @@ pub(crate) struct Figures {
     pub(crate) ok: usize,
     pub(crate) failed: usize,
     pub(crate) rejected: usize,
-    /// The time that callers waited, whatever the result.
+    /// The median time that callers waited, whatever the result.
     pub(crate) p50: Duration,
+    /// The 99th percentile of that time.
     pub(crate) p99: Duration,
     /// The number of attempts that reached the server.
     pub(crate) reached: usize,
@@ -45,8 +46,8 @@ impl Side {
         }
     }
 
-    /// Returns the time from the server's recovery to the first call from which on 95 % of half a
-    /// second's calls succeed; `None` if that does not happen before the end.
+    /// Returns the time from the server's recovery to the start of the first half second in which
+    /// at least 95 % of the calls succeed, or `None` if there is none before the end of the run.
     pub(crate) fn recovery(&self, schedule: Schedule) -> Option<Duration> {
         const SPAN: Duration = Duration::from_millis(500);
         let recovered = schedule.begin(Phase::Recovered);

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
-/// A later rejection was not immediate: an attempt preceded it and the breaker rejected the next.
-/// The caller had to wait for it, so it counts as failed.
+/// The maximum duration of an immediate rejection. A slower rejection follows an attempt that
+/// failed: the caller had to wait, so the call counts as failed.
 const IMMEDIATE: Duration = Duration::from_millis(5);
 
-/// The result of a call from its caller's view.
+/// The result of a call as its caller receives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CallResult {
     Ok,
@@ -18,7 +18,7 @@ pub(crate) enum CallResult {
     Rejected,
 }
 
-/// One call from its caller's view.
+/// One call as its caller measures it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call {
     /// The time at which the call was offered.
@@ -56,9 +56,9 @@ impl Journal {
     }
 }
 
-/// Starts a call every `1 / rps` seconds, whether earlier calls have ended or not, as independent
-/// users do: a load that waits for slow responses would relieve the server in the phases that
-/// matter. Returns when all calls have ended.
+/// Starts a call every `1 / rps` seconds, whether earlier calls have ended or not. The load is
+/// open-loop, like that of independent users: clients that wait for slow responses would send less
+/// in the phases that matter. Returns when all calls have ended.
 pub(crate) async fn offer<F, Fut>(schedule: Schedule, rps: u32, journal: &Journal, call: F)
 where
     F: Fn() -> Fut,

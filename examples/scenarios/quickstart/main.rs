@@ -1,5 +1,6 @@
-//! What do I gain? A service calls a server that turns slow, then failing, then dead, then healthy
-//! again: once with a plain loop of three attempts, and once through a mainstay pipeline.
+//! What does a pipeline gain over a retry loop? A service calls a server that turns slow, then
+//! failing, then dead, then healthy again: once with a plain loop of three attempts, and once
+//! through a mainstay pipeline.
 //!
 //! ```sh
 //! cargo run --release --example quickstart
@@ -8,7 +9,7 @@
 //!
 //! HTTP servers and clients run over real sockets on loopback, and all figures are measured. Both
 //! clients offer the same calls at the same times, each to a server of its own, so that they do not
-//! affect each other. This file has the pipeline; `server.rs` has the server's phases.
+//! affect each other. This file contains the pipeline; `server.rs` contains the server's phases.
 
 mod client;
 mod figures;
@@ -56,11 +57,11 @@ async fn without_mainstay(client: Client) -> CallResult {
     CallResult::Failed
 }
 
-/// Gets a page through the pipeline: one line, and one more result to handle.
+/// Gets a page through the pipeline: one call, and one more kind of result to handle.
 async fn with_mainstay(pipeline: BoxPipeline<StatusCode, Failure>, client: Client) -> CallResult {
     match pipeline.call(|| client.get()).await {
         Ok(status) if status.is_success() => CallResult::Ok,
-        // Known immediately: the service has time to respond with a cached page, say.
+        // The rejection is immediate, so the service has time to respond with, say, a cached page.
         Err(Error::Rejected(_)) => CallResult::Rejected,
         Ok(_) | Err(_) => CallResult::Failed,
     }

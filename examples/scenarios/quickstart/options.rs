@@ -8,8 +8,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 const HELP: &str = "\
-What do I gain? An HTTP server turns slow, failing, dead and healthy again. Two clients call it, one
-with a plain loop of three attempts, one through a mainstay pipeline.
+What does a pipeline gain over a retry loop? An HTTP server turns slow, failing, dead and healthy
+again. Two clients call it, one with a plain loop of three attempts, one through a mainstay
+pipeline.
 
 Usage: cargo run --release --example quickstart -- [options]
 
@@ -41,7 +42,7 @@ impl Options {
         }
     }
 
-    /// Returns `None` if help is requested.
+    /// Parses the arguments; returns `None` if they ask for help.
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
         let mut options = Self {
             length: Duration::from_secs(15),

@@ -11,7 +11,8 @@ use std::{fs, io};
 const WIDTH: f64 = 1200.0;
 const LEFT: f64 = 68.0;
 const RIGHT: f64 = 1176.0;
-/// Heights of the three charts of a client and of the space between them.
+// The heights of the results, of the two small charts, of the gaps between them, and of the strip
+// with the breaker's states.
 const RESULTS: f64 = 140.0;
 const SMALL: f64 = 58.0;
 const GAP: f64 = 26.0;

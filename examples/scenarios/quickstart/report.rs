@@ -40,14 +40,14 @@ impl Observer for BreakerLog {
         let Some(EventValue::Label(to)) = event.field("to") else { return };
         self.transitions.lock().expect("no panic under the lock").push(Transition { at, to });
         if to == "half-open" {
-            return; // the line for the result of the probes follows
+            return; // the transition that ends the probes prints a line
         }
         let field = |name| event.field(name).map(|value| value.to_string()).unwrap_or_default();
         let cause = match field("cause").as_str() {
             "failure rate" => format!("{} of {} attempts failed", field("failed"), field("total")),
             other => other.to_string(),
         };
-        let wait = match event.field("wait") {
+        let wait = match event.field("open_duration") {
             Some(EventValue::Duration(wait)) => format!("; probes in {}", rounded(wait)),
             _ => String::new(),
         };
@@ -62,12 +62,14 @@ Two clients offer {rps} calls per second for {seconds} s, each to an HTTP server
 Both servers go through the same phases at the same times:
 
   healthy   a request takes {WORK:?}; capacity for {healthy:.0} per second
-  slow      a request takes {SLOW_WORK:?}, less than a client waits; capacity for {slow:.0} per second
+  slow      a request takes {SLOW_WORK:?}, less than a client waits; capacity for \
+{slow:.0} per second
   failing   responds 503 immediately
   dead      accepts requests and never responds
 
   without   {ATTEMPTS} attempts of {ATTEMPT_LIMIT:?}, one after the other
-  mainstay  timeout {CALL_LIMIT:?} > retry, {ATTEMPTS} attempts > circuit breaker > timeout {ATTEMPT_LIMIT:?}
+  mainstay  timeout {CALL_LIMIT:?} > retry, {ATTEMPTS} attempts > circuit breaker \
+> timeout {ATTEMPT_LIMIT:?}
 
                          without          with mainstay
    time  server         ok   failed        ok   failed   rejected",
@@ -78,7 +80,7 @@ Both servers go through the same phases at the same times:
     );
 }
 
-/// Prints one line per second: how many calls ended in it, by result.
+/// Prints one line per second with the number of calls that ended in it, by result.
 pub(crate) async fn progress(schedule: Schedule, plain: &Journal, guarded: &Journal) {
     let step = Duration::from_secs(1).min(schedule.length() / 8);
     let mut from = Duration::ZERO;
@@ -132,7 +134,8 @@ fn row(phase: &str, client: &str, figures: Figures) {
     let Figures { offered, ok, failed, rejected, p50, p99, reached } = figures;
     let (p50, p99) = (rounded(p50), rounded(p99));
     println!(
-        "{phase:<10}  {client:<8} {offered:>8} {ok:>6} {failed:>7} {rejected:>9} {p50:>8} {p99:>8} {reached:>8}"
+        "{phase:<10}  {client:<8} {offered:>8} {ok:>6} {failed:>7} {rejected:>9} {p50:>8} {p99:>8} \
+         {reached:>8}"
     );
 }
 

@@ -28,7 +28,7 @@ impl Phase {
         }
     }
 
-    /// Returns the begin and the end in fifteenths of the run.
+    /// Returns the start and the end in fifteenths of the run.
     const fn fifteenths(self) -> (u32, u32) {
         match self {
             Self::Healthy => (0, 2),
@@ -40,7 +40,7 @@ impl Phase {
     }
 }
 
-/// The time table of the phases; times are relative to its start.
+/// The timetable of the phases. Times are relative to the start of the run.
 #[derive(Clone, Copy)]
 pub(crate) struct Schedule {
     started: Instant,

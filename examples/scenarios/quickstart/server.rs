@@ -2,7 +2,7 @@
 //!
 //! It has a fixed number of workers and a queue in front of them, as servers do. It does not notice
 //! that a caller has stopped waiting, so it also processes requests whose callers have timed out.
-//! This alone makes the difference between the two clients.
+//! This wasted work alone makes the difference between the two clients.
 
 use crate::schedule::{Phase, Schedule};
 use axum::Router;
@@ -21,8 +21,9 @@ use tokio::task::JoinHandle;
 pub(crate) const WORK: Duration = Duration::from_millis(10);
 /// The same while the server is slow: less than the attempt timeout of both clients.
 pub(crate) const SLOW_WORK: Duration = Duration::from_millis(100);
-/// The capacity of a healthy server, as a multiple of the offered load. A slow server then has four
-/// fifths of the offered load: so little short of enough that only repeated attempts overload it.
+/// The capacity of a healthy server, as a multiple of the offered load. The capacity of a
+/// slow server is then four fifths of the offered load: a small deficit, which repeated attempts
+/// turn into a large overload.
 const HEADROOM: u32 = 8;
 
 pub(crate) struct Server {
@@ -65,7 +66,7 @@ impl Server {
         self.address
     }
 
-    /// Returns the requests per second that it can answer if one takes `work`.
+    /// Returns the number of requests per second that the server can process if each takes `work`.
     pub(crate) fn capacity(&self, work: Duration) -> f64 {
         f64::from(self.workers) / work.as_secs_f64()
     }
@@ -81,7 +82,8 @@ impl Server {
 
 async fn answer(State(site): State<Arc<Site>>) -> StatusCode {
     site.reached.lock().expect("no panic under the lock").push(site.schedule.elapsed());
-    // A separate task: when the caller hangs up, this handler is dropped, but the work continues.
+    // A separate task: when the caller disconnects, this handler is dropped, but the work
+    // continues.
     tokio::spawn(async move { site.work().await })
         .await
         .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)

@@ -159,6 +159,41 @@ mod tests {
     use super::*;
     use crate::backoff::{Backoff, Jitter};
 
+    #[test]
+    fn a_pipeline_reads_the_window_and_the_failures_that_open_the_breaker() {
+        let b = CircuitBreakerBuilder::default;
+        let span = Duration::from_secs(10);
+        assert_eq!(b().count_window(100).window_span(), None);
+        assert_eq!(b().time_window(span, 10).window_span(), Some(span));
+        assert!(b().slow_calls(span, 0.5).track_in_flight().tracks_in_flight());
+        assert!(!b().tracks_in_flight());
+        let base = b().failure_rate(0.5).min_calls(20);
+        assert_eq!(base.clone().min_failures_to_open(), Some(20));
+        assert_eq!(base.clone().consecutive_failures(5).min_failures_to_open(), Some(5));
+        assert_eq!(base.consecutive_failures(30).min_failures_to_open(), Some(20));
+    }
+
+    #[test]
+    fn slow_calls_can_be_removed_without_a_change_of_other_settings() {
+        let b = CircuitBreakerBuilder::default().name("search");
+        let b = b.slow_calls(Duration::from_secs(1), 0.5).without_slow_calls();
+        let b = b.random(crate::random::Random::seeded(1));
+        assert!(b.validated().unwrap().slow_calls.is_none());
+        assert_eq!(b.name, "search");
+        assert!(format!("{b:?}").contains("search"), "{b:?}");
+    }
+
+    #[test]
+    fn a_class_is_slow_only_after_more_than_zero() {
+        let class = |threshold| crate::breaker::CallClass::new().slow_after(threshold);
+        for timed in [false, true] {
+            let error = class(Duration::ZERO).validate(timed).unwrap_err();
+            assert_eq!(error.field(), "slow_after");
+            let accepted = class(Duration::from_nanos(1)).validate(timed).is_ok();
+            assert_eq!(accepted, timed);
+        }
+    }
+
     /// Compares the table in the module documentation with `CircuitBreakerBuilder::default`, which
     /// alone defines the defaults.
     #[test]

@@ -70,3 +70,20 @@ impl OpenLimit {
         self.open.fetch_sub(1, Relaxed);
     }
 }
+
+#[cfg(test)]
+#[cfg(not(mainstay_loom))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_than_the_share_of_the_breakers_is_open() {
+        let limit = OpenLimit::new(0.5);
+        (0..4).for_each(|_| limit.add_breaker());
+        assert!(limit.try_open() && limit.try_open());
+        assert!(limit.is_reached() && !limit.try_open());
+        limit.release();
+        assert!(!limit.is_reached() && limit.try_open());
+        assert_eq!(limit.open(), 2);
+    }
+}

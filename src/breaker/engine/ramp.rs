@@ -37,6 +37,11 @@ mod tests {
     }
 
     #[test]
+    fn a_share_of_zero_admits_no_call() {
+        assert!(!admits(0, 0.0) && admits(0, f64::EPSILON));
+    }
+
+    #[test]
     fn a_short_run_of_calls_is_admitted_in_about_the_share() {
         for share in [0.1, 0.25, 0.5, 0.9] {
             for first in [0, 1, 77, u32::MAX - 50] {

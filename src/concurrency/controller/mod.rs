@@ -8,6 +8,10 @@ mod smoothing;
 #[cfg(test)]
 #[cfg(not(mainstay_loom))]
 mod tests;
+#[cfg(test)]
+#[cfg(not(mainstay_loom))]
+#[path = "tests/traces.rs"]
+mod traces;
 mod vegas;
 
 pub use aimd::AimdController;

@@ -253,3 +253,14 @@ fn a_bucket_of_a_later_lap_is_never_moved_back() {
     assert!(!bucket.add_success(5) && !bucket.add_failure(5));
     assert_eq!(bucket.calls.into_inner(), empty(6));
 }
+
+#[test]
+fn the_oldest_buckets_leave_the_window_as_time_passes_without_records() {
+    let window = window(10, 10);
+    for (ms, sample) in [(100, Sample::FAILED), (103, Sample::SUCCESS), (105, Sample::SUCCESS)] {
+        window.record(WindowGeneration::FIRST, at(ms), sample);
+    }
+    for (ms, total, failed) in [(109, 3, 1), (110, 2, 0), (112, 2, 0), (113, 1, 0), (115, 0, 0)] {
+        assert_eq!(window.counts(at(ms)), WindowCounts { total, failed, slow: 0 }, "{ms}");
+    }
+}

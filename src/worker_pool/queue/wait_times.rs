@@ -54,6 +54,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_counts_are_halved_with_the_last_sample_that_fits() {
+        let waits = WaitTimes::new();
+        for expected in [MAX_SAMPLES - 1, MAX_SAMPLES / 2] {
+            while waits.samples.load(Ordering::Relaxed) != expected {
+                waits.record(Duration::from_millis(1));
+            }
+            assert_eq!(waits.summary().map(|s| s.count), Some(expected.into()));
+        }
+    }
+
+    #[test]
     fn the_summary_is_that_of_recent_samples() {
         let waits = WaitTimes::new();
         assert_eq!(waits.summary(), None);

@@ -1,6 +1,6 @@
 //! Models of a job's path from a submitter to a worker.
 //!
-//! A lost job leaves a worker asleep forever. Loom reports that as a deadlock, so the models need
+//! A lost job leaves a worker asleep forever. Loom reports this as a deadlock, so the models need
 //! few assertions.
 
 use super::worker_to_the_end;
@@ -14,7 +14,7 @@ use std::sync::Arc as StdArc;
 use std::task::Poll;
 
 #[test]
-fn submit_against_sleep() {
+fn a_job_submitted_while_the_worker_falls_asleep_runs() {
     model(3, || {
         let queue = fixed_queue(1, 1);
         let worker = worker(&queue, 1);
@@ -24,7 +24,7 @@ fn submit_against_sleep() {
 }
 
 #[test]
-fn two_submits_against_sleep() {
+fn two_jobs_submitted_while_the_worker_falls_asleep_run() {
     model(2, || {
         let queue = fixed_queue(1, 1);
         let worker = worker(&queue, 2);
@@ -34,9 +34,10 @@ fn two_submits_against_sleep() {
     });
 }
 
-/// With priorities there is a flag for each queue, raised one after the other.
+/// With priorities each queue has a flag. A worker sets the flags one after the other before it
+/// sleeps.
 #[test]
-fn submit_against_sleep_with_priorities() {
+fn a_job_of_any_priority_submitted_while_the_worker_falls_asleep_runs() {
     for index in [0, 2] {
         model(2, move || {
             let queue = fixed_queue(3, 1);
@@ -48,7 +49,7 @@ fn submit_against_sleep_with_priorities() {
 }
 
 #[test]
-fn two_submitters_and_one_worker() {
+fn the_jobs_of_two_submitters_run_on_one_worker() {
     model(2, || {
         let queue = fixed_queue(1, 1);
         let worker = worker(&queue, 2);
@@ -74,7 +75,7 @@ fn run_dependent_job(job: u32, second_has_run: &Notify) {
 /// A worker that takes one job must ensure that another worker takes the other. The submitter is
 /// the second worker.
 #[test]
-fn jobs_that_need_two_workers() {
+fn two_dependent_jobs_run_on_two_workers() {
     model(2, || {
         let queue = fixed_queue(1, 2);
         let second_has_run = StdArc::new(Notify::new());
@@ -188,7 +189,7 @@ fn a_worker_runs_the_jobs_while_a_new_thread_is_not_ready() {
 
 /// An accepted job is run, a rejected job is not, and all workers end.
 #[test]
-fn submit_against_close() {
+fn a_job_submitted_during_a_close_runs_or_is_rejected() {
     model(2, || {
         let queue = fixed_queue(1, 1);
         let worker = worker_to_the_end(&queue);

@@ -98,7 +98,7 @@ fn main() {
     });
     let few = keyed(10);
     let many = keyed(100_000);
-    Race::new("what costs something when it is switched on, one call that succeeds, 1 thread")
+    Race::new("optional features of a closed breaker, one call that succeeds, 1 thread")
         .each("mainstay, count window", || drop(black_box(count.call_blocking(ok))))
         .each("+ three observers", || drop(black_box(observed.call_blocking(ok))))
         .each("+ slow calls, quanta", || drop(black_box(slow_quanta.call_blocking(ok))))
@@ -110,7 +110,7 @@ fn main() {
 
     let shared = AtomicU64::new(0);
     for threads in [2, 8] {
-        Race::new(format!("the same, shared by {threads} threads; per call of one thread"))
+        Race::new(format!("closed breaker, shared by {threads} threads; per call of one thread"))
             .threads("mainstay, count window", threads, || drop(black_box(count.call_blocking(ok))))
             .threads("(one shared fetch_add)", threads, || {
                 black_box(shared.fetch_add(1, Ordering::Relaxed));
@@ -122,8 +122,7 @@ fn main() {
                 drop(black_box(failsafe_rate.call(ok)))
             })
             .threads("tower-resilience (count 100)", threads, || {
-                // Its lock is asynchronous: a call that has to wait for it is not ready
-                // immediately.
+                // Its lock is asynchronous: a call that waits for the lock is pending at first.
                 let mut tower = tower.clone();
                 drop(black_box(futures::executor::block_on(tower.call(()))));
             })
@@ -172,7 +171,7 @@ fn main() {
         .run();
 }
 
-/// Calls `keys` breakers in turn, in an order that caches cannot predict.
+/// Calls `keys` breakers in turn, with a stride that separates successive keys.
 fn keyed(keys: u64) -> impl FnMut() {
     let keyed: KeyedCircuitBreaker<u64> =
         KeyedCircuitBreaker::builder(CircuitBreaker::builder()).max_keys(200_000).build().unwrap();
@@ -181,8 +180,7 @@ fn keyed(keys: u64) -> impl FnMut() {
         key = (key + 7919) % keys;
         drop(black_box(keyed.call_blocking(&key, ok)));
     };
-    // Every window is full, with 100 calls for each key; for many keys it holds fewer, so that the
-    // setup ends in reasonable time.
+    // Fills every window with 100 calls per key, up to ten million calls in total.
     (0..100 * keys).take(10_000_000).for_each(|_| call());
     call
 }

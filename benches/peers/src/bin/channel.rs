@@ -114,7 +114,7 @@ fn flows<T: Copy + Default + Send + Sync + Unpin + 'static>(p: u64, c: u64, what
     let thing = thingbuf::ThingBuf::<T>::new(CAPACITY);
     let (thing_in, thing_out) = thingbuf::mpsc::blocking::channel::<T>(CAPACITY);
     let (rtrb_in, rtrb_out) = rtrb::RingBuffer::<T>::new(CAPACITY);
-    // Each is locked once, by the thread that uses it.
+    // Each end is locked once per lap, by the thread that uses it.
     let (rtrb_in, rtrb_out) = (Mutex::new(rtrb_in), Mutex::new(rtrb_out));
     let mut race = Race::new(format!("{p}P{c}C of {what}, waiting; per item"))
         .lap("mainstay channel", |n| {

@@ -1,7 +1,7 @@
-//! Concurrency limits beside tokio's semaphore, which most services use for one.
+//! Compares concurrency limits with tokio's semaphore, which most services use as their limit.
 //!
-//! An adaptive limiter reads the clock twice per call, which the others do not; `clock, twice` is
-//! what that costs.
+//! An adaptive limiter reads the clock twice per call, which the others do not. The row
+//! `clock, twice` shows the cost of the two readings.
 
 use std::hint::black_box;
 

@@ -1,8 +1,8 @@
-//! The object pool beside other pools, a bare thread-local and plain allocation.
+//! Compares the object pool with other pools, a bare thread-local and plain allocation.
 //!
 //! ```text
 //! cargo run --release --bin object_pool              # every table
-//! cargo run --release --bin object_pool -- threads   # only those with the word in their title
+//! cargo run --release --bin object_pool -- threads   # tables with this word in their title
 //! ```
 
 use crossbeam_queue::ArrayQueue;
@@ -16,7 +16,7 @@ use std::sync::Mutex;
 
 const KIB: usize = 1024;
 
-/// A buffer of 4 KiB in ours, with and without a rule, in every peer, and from the allocator.
+/// The pools: mainstay with and without a recycle rule, and the peers. Their objects are buffers.
 struct Contestants {
     ours: ObjectPool<Vec<u8>>,
     ours_plain: ObjectPool<Vec<u8>>,
@@ -45,7 +45,7 @@ fn ours(size: usize) -> ObjectPool<Vec<u8>> {
     ObjectPool::builder(move || Vec::<u8>::with_capacity(size)).max_capacity(size).build().unwrap()
 }
 
-/// What a user does with a buffer: little, so that the pool is measured.
+/// Uses a buffer as a caller does, with so little work that the cost of the pool dominates.
 fn touch(buffer: &mut Vec<u8>) {
     buffer.push(1);
     black_box(buffer.as_mut_ptr());
@@ -126,12 +126,12 @@ impl Contestants {
 }
 
 /// `get` on one thread, `put` on another. The objects pass through a queue in batches of 512, so
-/// that the transfer costs little compared with the pool; the first contestant uses one thread, the
-/// last no pool.
+/// that the transfer costs little compared with the pool; the first contestant uses one
+/// thread, and the last two use no pool.
 fn across_threads(title: &str, size: usize) {
     let new = move || Vec::<u8>::with_capacity(size);
     let same_thread = ours(size);
-    // As many objects as are in transfer here.
+    // These pools keep as many idle objects as can be in transfer.
     let in_transfer = || ObjectPool::builder(new).max_capacity(size).max_idle(8192);
     let other_thread = in_transfer().build().unwrap();
     let [small_cache, big_cache] =
@@ -199,7 +199,7 @@ fn transfer<T: Send>(
     start.elapsed()
 }
 
-/// Several objects out at once on each thread, as in code that nests.
+/// Takes several objects at once on each thread, as nested code does.
 fn nested(title: &str, threads: usize, depth: usize, size: usize) {
     let pool = ours(size);
     let big_cache = ObjectPool::builder(move || Vec::<u8>::with_capacity(size))
@@ -219,7 +219,7 @@ fn nested(title: &str, threads: usize, depth: usize, size: usize) {
     ) -> std::time::Duration {
         const DEEPEST: usize = 100;
         on_threads(threads, n.div_ceil(depth as u64), &|| {
-            // On the stack, or an allocation would be measured too.
+            // The guards are on the stack, so that no other allocation is measured.
             let mut out: [MaybeUninit<T>; DEEPEST] = [const { MaybeUninit::uninit() }; DEEPEST];
             for guard in &mut out[..depth] {
                 guard.write(get());

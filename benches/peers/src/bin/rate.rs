@@ -1,5 +1,5 @@
-//! One token from a rate limiter: granted and refused, alone and shared, directly and by key; and what a
-//! million keys take.
+//! Compares rate limiters: one token, granted and denied, on one thread and on several, with and
+//! without keys; and the memory of up to a million keys.
 
 use governor::clock::{Clock as _, FakeRelativeClock, MonotonicClock, QuantaClock};
 use governor::middleware::NoOpMiddleware;
@@ -14,7 +14,7 @@ use std::hint::black_box;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-/// Enough for every round: what is measured is being granted.
+/// A limit that no round reaches, so that every request is granted.
 const MANY: u32 = u32::MAX;
 
 fn ours(quota: Quota, clock: &Clock) -> RateLimiter {
@@ -50,7 +50,7 @@ fn governor_keyed<C: governor::clock::Clock>(clock: C) -> ByKey<C> {
     Governor::new(many(), DashMapStateStore::default(), clock)
 }
 
-/// A key out of `keys`, in no order.
+/// Returns a pseudorandom key below `keys`.
 fn key(keys: u64) -> u64 {
     thread_local!(static STATE: Cell<u64> = const { Cell::new(88_172_645_463_325_252) });
     let mut x = STATE.get();
@@ -144,7 +144,7 @@ fn main() {
         leaky_bucket::RateLimiter::builder().initial(0).interval(Duration::from_secs(3600)).build();
     for threads in [1, 8] {
         Race::new(format!(
-            "one token, refused, {threads} threads share it; per call of one thread"
+            "one token, denied by a limiter of {threads} threads; per call of one thread"
         ))
         .threads("mainstay, still clock", threads, || {
             let _ = black_box(a.try_acquire().is_err());
@@ -156,13 +156,13 @@ fn main() {
             let _ = black_box(b.try_acquire().is_err());
         })
         .threads("mainstay, std, reads retry_after", threads, || {
-            let _ = black_box(b.try_acquire().map_err(|refused| refused.retry_after()));
+            let _ = black_box(b.try_acquire().map_err(|denied| denied.retry_after()));
         })
         .threads("governor, std clock", threads, || {
             let _ = black_box(gb.check().is_err());
         })
         .threads("governor, std, reads wait_time", threads, || {
-            let _ = black_box(gb.check().map_err(|not| not.wait_time_from(mono.now())));
+            let _ = black_box(gb.check().map_err(|denied| denied.wait_time_from(mono.now())));
         })
         .threads("mainstay, quanta clock", threads, || {
             let _ = black_box(c.try_acquire().is_err());
@@ -240,22 +240,22 @@ mod allocator {
     #[global_allocator]
     static ALLOCATOR: Counting = Counting;
 
-    /// Bytes in use.
+    /// Returns the number of allocated bytes.
     pub(super) fn held() -> usize {
         HELD.load(Relaxed)
     }
 
-    // SAFETY: passes everything on to the system's allocator.
+    // SAFETY: every call is forwarded to the system's allocator.
     unsafe impl GlobalAlloc for Counting {
         unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
             HELD.fetch_add(layout.size(), Relaxed);
-            // SAFETY: the caller's promise is ours.
+            // SAFETY: the caller upholds the contract of `GlobalAlloc`.
             unsafe { System.alloc(layout) }
         }
 
         unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
             HELD.fetch_sub(layout.size(), Relaxed);
-            // SAFETY: the caller's promise is ours.
+            // SAFETY: the caller upholds the contract of `GlobalAlloc`.
             unsafe { System.dealloc(at, layout) }
         }
     }

@@ -25,7 +25,7 @@ fn main() {
     race("batch", || [1, 4, 16, 64, 32].into_iter().for_each(batch));
 }
 
-/// Push and pop one item on a ring that is otherwise empty.
+/// Pushes and pops one item on a queue that is otherwise empty.
 fn pair<T: Copy + Send + Unpin + 'static>(what: &str, item: T) {
     let ring = Ring::new(CAPACITY);
     let array = crossbeam_queue::ArrayQueue::new(CAPACITY);
@@ -150,7 +150,7 @@ fn full() {
         .run();
 }
 
-/// Push and pop `size` items; figures are per item.
+/// Pushes and pops `size` items; figures are per item.
 fn batch(size: usize) {
     let ring = Ring::new(CAPACITY);
     let single = Ring::new(CAPACITY);

@@ -1,4 +1,4 @@
-//! One successful call through Tower layers: what each crate's layers cost around the same service.
+//! Compares the cost of Tower layers: one successful call through the layers of each crate.
 
 use mainstay::breaker::CircuitBreaker;
 use mainstay::pipeline::Pipeline;
@@ -29,15 +29,15 @@ async fn ok() -> Answer {
     black_box(Ok(1))
 }
 
-/// One call by the contract: found ready, then called.
+/// Calls a service as Tower's contract requires: first `poll_ready`, then `call`.
 fn call<S: Service<u64>>(service: &mut S) {
     let mut task = std::task::Context::from_waker(std::task::Waker::noop());
     let std::task::Poll::Ready(Ok(())) = service.poll_ready(&mut task) else { panic!("not ready") };
     drop(black_box(ready(service.call(7))));
 }
 
-/// The same with a clone of its own, as a connection has it; some peers are not ready at once when they
-/// are shared, so that these futures are driven.
+/// Calls a new clone of a service, as each connection does. An executor drives the futures, because
+/// some peers are not immediately ready when they are shared.
 fn call_clone<S: Service<u64> + Clone>(service: &S) {
     let mut service = service.clone();
     drop(black_box(futures::executor::block_on(async {

@@ -1,10 +1,10 @@
-//! A race of worker pools: the cost of a job from its submission to its end.
+//! Compares worker pools: the cost of a job from its submission to its end.
 //!
 //! ```text
 //! cargo run --release --bin worker_pool                 # all tables
 //! cargo run --release --bin worker_pool throughput      # one table
 //!
-//! # A pool, and the duration of a job in µs:
+//! # The arguments of `futex` are a pool and the duration of a job in µs:
 //! strace -fc -e futex target/release/worker_pool futex mainstay 20
 //! ```
 //!
@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// The number of worker threads: one for each processor of the machine.
+/// The number of worker threads, for a machine with two processors.
 const WORKERS: usize = 2;
 /// The capacity of the queue of mainstay and of the channel. The other pools have no limit.
 const CAPACITY: usize = 1024;
@@ -71,7 +71,7 @@ impl Pool for Mainstay {
     }
 }
 
-/// The usual pool without a library: threads that receive boxes from a channel.
+/// A pool without a pool library: threads that receive boxed jobs from a channel.
 struct Channel {
     sender: Option<crossbeam_channel::Sender<Box<dyn FnOnce() + Send>>>,
     threads: Vec<JoinHandle<()>>,
@@ -115,7 +115,8 @@ impl Pool for Rusty {
     }
 }
 
-/// Its sender is not `Sync`. Other programs clone it for each thread; here it is behind a lock.
+/// The sender of this pool is not `Sync`. Programs usually clone it for each thread; here a lock
+/// protects it.
 struct ThreadPool(parking_lot::Mutex<threadpool::ThreadPool>);
 
 impl ThreadPool {
@@ -203,7 +204,7 @@ fn throughput(pool: &impl Pool, submitters: usize, spins: u64, n: u64) -> Durati
     start.elapsed()
 }
 
-/// Counts on a cache line for each thread: one counter would cost more than the jobs.
+/// Counters on separate cache lines for the threads: one counter would cost more than the jobs.
 #[derive(Default)]
 struct Done {
     counts: [Line; 16],
@@ -225,10 +226,10 @@ impl Done {
     }
 
     fn wait(&self, all: u64) {
-        let mut looks = 0u32;
+        let mut polls = 0u32;
         while self.counts.iter().map(|line| line.0.load(Ordering::Acquire)).sum::<u64>() < all {
-            looks += 1;
-            if looks.is_multiple_of(64) {
+            polls += 1;
+            if polls.is_multiple_of(64) {
                 thread::yield_now();
             }
             spin_loop();
@@ -250,9 +251,9 @@ fn there_and_back(pool: &impl Pool) {
 ///
 /// Makes at most 200 starts, because the sleep before each takes a hundred times as long.
 fn idle_to_start(pool: &impl Pool, n: u64) -> Duration {
-    let looks = n.min(200);
+    let starts = n.min(200);
     let mut sum = Duration::ZERO;
-    for _ in 0..looks {
+    for _ in 0..starts {
         thread::sleep(Duration::from_micros(300));
         let begun = Arc::new(AtomicU64::new(0));
         let there = Arc::clone(&begun);
@@ -263,7 +264,7 @@ fn idle_to_start(pool: &impl Pool, n: u64) -> Duration {
         }
         sum += Duration::from_nanos(begun.load(Ordering::Acquire));
     }
-    sum.mul_f64(n as f64 / looks as f64)
+    sum.mul_f64(n as f64 / starts as f64)
 }
 
 fn throughputs() {
@@ -372,7 +373,7 @@ fn allocations() {
     count("tokio spawn_blocking", &Tokio::new());
 }
 
-/// For `strace`: 100 000 jobs of one pool.
+/// Runs 100,000 jobs, or the number in the fourth argument, on one pool, for `strace`.
 fn futex(name: &str, micros: f64) {
     fn run(pool: &impl Pool, micros: f64) {
         throughput(

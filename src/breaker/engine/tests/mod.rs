@@ -4,3 +4,5 @@
 pub(crate) mod loom;
 #[cfg(not(mainstay_loom))]
 mod state;
+#[cfg(not(mainstay_loom))]
+mod word;

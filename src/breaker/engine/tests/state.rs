@@ -176,3 +176,10 @@ fn overdue_calls_count_as_if_they_had_just_ended() {
         assert_eq!(with_overdue(before, overdue, capacity), expected, "{before:?} {overdue}");
     }
 }
+
+#[test]
+fn slow_calls_without_a_failure_do_not_meet_a_tiny_failure_rate() {
+    let config = CircuitBreaker::builder().failure_rate(1e-300).validated().unwrap();
+    let counts = WindowCounts { total: 100, failed: 0, slow: 100 };
+    assert_eq!(trip_cause(&counts, 0, &config), None);
+}

@@ -1,4 +1,4 @@
-//! Tests of the algorithm, without threads and clocks.
+//! Tests of the GCRA computations, without threads or clocks.
 
 use super::*;
 use proptest::prelude::*;
@@ -184,7 +184,7 @@ proptest! {
     fn the_clock_is_scaled_to_units((quota, gcra) in quotas(), nanos in 0_u64..1 << 58) {
         let rate = quota.rate.unwrap();
         let (count, period) = (u128::from(rate.count), rate.period.as_nanos());
-        // Rounded up, by less than the last place.
+        // The scale is rounded up, by less than one unit in the last place.
         let scaled = count << (gcra.token_bits + FRACTION_BITS);
         let exact = u128::from(gcra.scale) * period;
         prop_assert!(exact >= scaled && exact - scaled < period);
@@ -290,7 +290,7 @@ proptest! {
         let gcra = Gcra::new(&quota(1, 16, 8)).unwrap();
         let mut now = 0;
         let (mut tat, mut refunded) = (0, 0);
-        // For each grant: its time and its tokens; and its TAT and the refunds before it.
+        // The time and the tokens of each grant, and its TAT and the refunds before it.
         let mut grants: Vec<(u64, u32)> = Vec::new();
         let mut grant_states: Vec<(u64, u64)> = Vec::new();
         for (step, n, refund, index, returned) in steps {

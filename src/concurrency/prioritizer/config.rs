@@ -1,0 +1,161 @@
+//! The settings of a prioritizer: [`PrioritizerBuilder`].
+
+use super::shared::{Parts, Shared};
+use super::{LimitSource, POLICY, Prioritizer};
+use crate::error::ConfigError;
+use crate::event::Observer;
+use crate::policy;
+use crate::random::Random;
+use crate::sync::PlainArc;
+use crate::time::Clock;
+use std::fmt;
+use std::time::Duration;
+
+/// Builds a [`Prioritizer`].
+#[must_use]
+pub struct PrioritizerBuilder {
+    name: String,
+    limiters: Vec<Box<dyn LimitSource>>,
+    update_interval: Duration,
+    clock: Clock,
+    random: Random,
+    observer: Option<PlainArc<dyn Observer>>,
+}
+
+impl PrioritizerBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            name: POLICY.into(),
+            limiters: Vec::new(),
+            update_interval: Duration::from_millis(500),
+            clock: Clock::system(),
+            random: Random::system(),
+            observer: None,
+        }
+    }
+
+    /// Sets the name that rejections and events carry. Default: `prioritizer`.
+    ///
+    /// ```
+    /// # use mainstay::{Bulkhead, Prioritizer};
+    /// # let bulkhead = Bulkhead::builder().build()?;
+    /// let built = Prioritizer::builder().limiter(bulkhead).name("api").build()?;
+    /// assert_eq!(built.name(), "api");
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Adds a limiter that limits the calls below the prioritizer. At least one is required: its
+    /// free permits show when fewer calls need to be rejected.
+    ///
+    /// ```
+    /// # use mainstay::{AdaptiveLimiter, Prioritizer};
+    /// let limiter = AdaptiveLimiter::builder().build()?;
+    /// let prioritizer = Prioritizer::builder().limiter(limiter.clone()).build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub fn limiter(mut self, limiter: impl LimitSource + 'static) -> Self {
+        self.limiters.push(Box::new(limiter));
+        self
+    }
+
+    /// Sets how often the share of rejected calls is computed, from 10 ms to one minute. Default:
+    /// 500 ms, which is long enough to complete many calls and short enough to react to a burst.
+    ///
+    /// ```
+    /// # use mainstay::{Bulkhead, Prioritizer};
+    /// # let bulkhead = Bulkhead::builder().build()?;
+    /// let built = Prioritizer::builder()
+    ///     .limiter(bulkhead)
+    ///     .update_interval(std::time::Duration::from_millis(100))
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub fn update_interval(mut self, interval: Duration) -> Self {
+        self.update_interval = interval;
+        self
+    }
+
+    /// Sets the clock. Default: the system clock.
+    ///
+    /// ```
+    /// # use mainstay::{Bulkhead, ManualClock, Prioritizer};
+    /// # let bulkhead = Bulkhead::builder().build()?;
+    /// let time = ManualClock::new();
+    /// let built = Prioritizer::builder().limiter(bulkhead).clock(time.clock()).build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Sets the source of randomness, which selects among calls of one priority. Default: the
+    /// system's.
+    ///
+    /// ```
+    /// # use mainstay::{Bulkhead, Prioritizer, Random};
+    /// # let bulkhead = Bulkhead::builder().build()?;
+    /// let built = Prioritizer::builder().limiter(bulkhead).random(Random::seeded(1)).build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub fn random(mut self, random: Random) -> Self {
+        self.random = random;
+        self
+    }
+
+    /// Sets the observer of rejections: events of kind `rejected`, with `class`, `level` and
+    /// `rejection_percent`. Default: none.
+    ///
+    /// ```
+    /// # use mainstay::{Bulkhead, Event, Prioritizer};
+    /// # let bulkhead = Bulkhead::builder().build()?;
+    /// let built = Prioritizer::builder()
+    ///     .limiter(bulkhead)
+    ///     .observer(|event: &Event<'_>| eprintln!("{event}"))
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observer = Some(PlainArc::new(observer));
+        self
+    }
+
+    /// Builds the prioritizer.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`ConfigError`] that names the first setting that is missing or out of range.
+    pub fn build(self) -> Result<Prioritizer, ConfigError> {
+        let name = policy::name(&self.name)?;
+        if self.limiters.is_empty() {
+            return Err(ConfigError::new("limiter", "none", "at least one limiter"));
+        }
+        let accepted = Duration::from_millis(10)..=Duration::from_secs(60);
+        if !accepted.contains(&self.update_interval) {
+            let accepted = "10 ms to one minute";
+            return Err(ConfigError::new("update_interval", self.update_interval, accepted));
+        }
+        Ok(Prioritizer(PlainArc::new(Shared::new(Parts {
+            name,
+            limiters: self.limiters,
+            update_interval: self.update_interval,
+            clock: self.clock,
+            random: self.random,
+            observer: self.observer,
+        }))))
+    }
+}
+
+impl fmt::Debug for PrioritizerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PrioritizerBuilder")
+            .field("name", &self.name)
+            .field("limiters", &self.limiters.len())
+            .field("update_interval", &self.update_interval)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,32 @@
+//! The limiters whose load a prioritizer observes: [`LimitSource`].
+
+use crate::concurrency::{AdaptiveLimiter, Bulkhead};
+
+/// A limit on concurrent calls, as a [`Prioritizer`](super::Prioritizer) observes it.
+pub trait LimitSource: Send + Sync {
+    /// Returns the maximum number of calls in flight.
+    fn limit(&self) -> f64;
+
+    /// Returns the number of calls in flight.
+    fn in_flight(&self) -> u32;
+}
+
+impl LimitSource for AdaptiveLimiter {
+    fn limit(&self) -> f64 {
+        Self::limit(self)
+    }
+
+    fn in_flight(&self) -> u32 {
+        Self::in_flight(self)
+    }
+}
+
+impl LimitSource for Bulkhead {
+    fn limit(&self) -> f64 {
+        f64::from(self.snapshot().max_concurrent)
+    }
+
+    fn in_flight(&self) -> u32 {
+        Self::in_flight(self)
+    }
+}
