@@ -275,6 +275,23 @@ fn a_closure_that_panics_leaves_the_key_free() {
 }
 
 #[test]
+fn a_blocking_closure_that_panics_reaches_its_followers_as_an_error() {
+    let users = group();
+    let follower = RefCell::new(None);
+    let leader = || {
+        users.call_blocking("a", || {
+            *follower.borrow_mut() = Some(Task::new(users.call("a", || ready(Ok(9)))).polled());
+            panic!("running")
+        })
+    };
+    assert!(catch_unwind(AssertUnwindSafe(leader)).is_err());
+    let mut follower = follower.into_inner().unwrap();
+    assert_eq!(follower.woken.take(), 1);
+    assert!(matches!(follower.poll(), Poll::Ready(result) if panicked(&result)));
+    assert_eq!(users.snapshot().keys, 0);
+}
+
+#[test]
 fn each_call_has_its_own_time_limit() {
     let time = ManualClock::new();
     let users: Group = Coalesce::builder().clock(time.clock()).build().unwrap();

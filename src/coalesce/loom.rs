@@ -13,7 +13,8 @@ type Group = Coalesce<u8, u8, ()>;
 type Call = Pin<Box<dyn Future<Output = Result<u8, Error<()>>> + Send>>;
 
 fn group() -> Group {
-    Coalesce::builder().max_keys(1).build().unwrap()
+    // One more than in use: a key that is being removed counts.
+    Coalesce::builder().max_keys(2).build().unwrap()
 }
 
 /// Calls with the key 1 an operation that receives its value from `receiver`.
@@ -55,5 +56,27 @@ fn two_participants_poll_an_operation_one_after_the_other() {
         sender.send(7).unwrap();
         assert_eq!(block_on(leader), Ok(7));
         assert_eq!(other.join().unwrap(), Ok(7));
+    });
+}
+
+#[test]
+fn a_call_that_meets_an_abandoned_flight_starts_another() {
+    loom::model(|| {
+        let group = group();
+        let (sender, receiver) = oneshot();
+        let leader = call(&group, Some(receiver));
+        let drops = spawn(move || drop(leader));
+        // The call starts an operation, or joins the first flight. In that case its closure is
+        // dropped with the sender, and the first operation fails.
+        let own = block_on(group.call(&1, || {
+            drop(sender);
+            std::future::ready(Ok(9))
+        }));
+        drops.join().unwrap();
+        match group.snapshot().started {
+            1 => assert_eq!(own, Err(Error::Operation(()))),
+            _ => assert_eq!(own, Ok(9)),
+        }
+        assert_eq!(group.snapshot().keys, 0);
     });
 }

@@ -11,12 +11,10 @@
 //! # async fn load(id: u64) -> Result<String, String> { Ok(format!("user {id}")) }
 //! # futures::executor::block_on(async {
 //! let users = Coalesce::<u64, String, String>::builder().name("users").build()?;
-//! let (one, other) = futures::join!(
-//!     users.call(&7, || load(7)),
-//!     users.call(&7, || load(7)), // receives the result of the first
-//! );
-//! assert_eq!(one, other);
-//! assert_eq!(users.snapshot().started, 1);
+//! let first = users.call(&7, || load(7));
+//! let second = users.call(&7, || load(7)); // can share the query of the first
+//! let (first, second) = futures::future::join(first, second).await;
+//! assert_eq!(first, second);
 //! # Ok::<(), mainstay::ConfigError>(())
 //! # })?;
 //! # Ok::<(), mainstay::ConfigError>(())
