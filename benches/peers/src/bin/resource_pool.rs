@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
 use mainstay::resource_pool::{ResourceManager, ResourcePool};
+use mainstay::time::Clock;
 use peers::Race;
 
 #[derive(Clone, Copy, Debug)]
@@ -90,6 +91,11 @@ fn main() {
         .expect("a runtime can be built");
     let _entered = runtime.enter();
     let ours = ResourcePool::builder(Numbers).max_size(SIZE as usize).build().expect("valid");
+    let on_tokio = ResourcePool::builder(Numbers)
+        .max_size(SIZE as usize)
+        .clock(Clock::tokio())
+        .build()
+        .expect("valid");
     let deadpool = deadpool::managed::Pool::<Numbers>::builder(Numbers)
         .max_size(SIZE as usize)
         .build()
@@ -137,6 +143,16 @@ fn main() {
         Race::new(format!("{tasks} tasks on {SIZE} resources, each held over one yield"))
             .lap("mainstay", |n| {
                 let pool = ours.clone();
+                on_tasks(&runtime, tasks, n, move || {
+                    let pool = pool.clone();
+                    async move {
+                        let _held = pool.acquire().await.expect("served in time");
+                        tokio::task::yield_now().await;
+                    }
+                })
+            })
+            .lap("mainstay, tokio's clock", |n| {
+                let pool = on_tokio.clone();
                 on_tasks(&runtime, tasks, n, move || {
                     let pool = pool.clone();
                     async move {
