@@ -22,10 +22,11 @@
 //! | seatbelt | 110 | 227 | 904 |
 //! | tower-resilience | 226 | 557 | 221,534 |
 //!
-//! While a count window contains only successes, a success is a few loads and writes nothing shared.
+//! While a count window contains only successes, a success is a few loads and writes nothing
+//! shared.
 //!
-//! *Slower:* the rejection of an open breaker takes 35.8 (failsafe 33.4, recloser 30.7), most of it the
-//! clock reading.
+//! *Slower:* the rejection of an open breaker takes 35.8 (failsafe 33.4, recloser 30.7), most of it
+//! the clock reading.
 //!
 //! # Pipeline and Tower
 //!
@@ -76,8 +77,8 @@
 //! Polling an empty ring takes 1.2 (`ArrayQueue` 5.8), pushing into a full one 0.8 (6.1).
 //!
 //! *Slower:* two producers with two consumers are level with crossfire; one round trip between two
-//! threads takes 388 (crossbeam-channel 274); a batch of one costs 1.1 times a single push and pop; a
-//! queue for one producer and one consumer such as rtrb is five times as fast.
+//! threads takes 388 (crossbeam-channel 274); a batch of one costs 1.1 times a single push and pop;
+//! a queue for one producer and one consumer such as rtrb is five times as fast.
 //!
 //! # Semaphore
 //!
@@ -114,14 +115,15 @@
 //! | 20 µs | 10,092 | 9,978 | 19,806 (10,049) | 16,702 (9,832) | 19,638 (9,871) | 10,305 |
 //! | 2 µs, two submitting threads | 1,121 | 1,693 | 1,089 | 1,164 | 1,156 | 2,195 |
 //!
-//! rusty_pool, threadpool and rayon have no bound. Their submitter never waits; it then polls for the
-//! end of the jobs on one of the two cores, which doubles most rounds. Their best round is in
+//! rusty_pool, threadpool and rayon have no bound. Their submitter never waits; it then polls for
+//! the end of the jobs on one of the two cores, which doubles most rounds. Their best round is in
 //! parentheses.
 //!
 //! mainstay allocates nothing per job, the others once.
 //!
-//! With a queue of 64 jobs of 2 µs, the processor time per job is 16 % above the work; with 16 jobs it
-//! is half as much again, because every few jobs a submitter must be woken. With 1,024 jobs it is 5 %.
+//! With a queue of 64 jobs of 2 µs, the processor time per job is 16 % above the work; with 16 jobs
+//! it is half as much again, because every few jobs a submitter must be woken. With 1,024 jobs it
+//! is 5 %.
 //!
 //! # Bulkhead and adaptive limiter
 //!
@@ -141,5 +143,6 @@
 //! | the same, tokio's clock | 617 | | |
 //!
 //! Get and put read the clock twice, which takes half of the time. *Slower:* when tasks wait. Each
-//! wait allocates the channel through which it receives its resource, and arms a timer for the acquire
-//! timeout; a timer of the system clock wakes the timer thread. deadpool has no timeout by default.
+//! wait allocates the channel through which it receives its resource, and arms a timer for the
+//! acquire timeout; a timer of the system clock wakes the timer thread. deadpool has no timeout by
+//! default.
