@@ -10,6 +10,7 @@ use loom::thread;
 mod handle_loom;
 mod queue_loom;
 mod resize_loom;
+mod submit_loom;
 
 /// Runs a model with at most `preemptions` preemptions.
 fn model(preemptions: usize, body: impl Fn() + Send + Sync + 'static) {
