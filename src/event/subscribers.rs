@@ -1,9 +1,9 @@
 //! The observers of a policy, which come and go while it is in use.
 
 use crate::sync::atomic::Ordering::Relaxed;
-use crate::sync::{PlainArc, PlainAtomicU64, PlainMutex, PlainWeak};
+use crate::sync::{PlainArc, PlainAtomicU64, PlainMutex, PlainWeak, keep_panic};
 use std::fmt;
-use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{RefUnwindSafe, UnwindSafe, resume_unwind};
 
 type ObserverFn<E> = PlainArc<dyn Fn(&E) + Send + Sync>;
 
@@ -64,8 +64,7 @@ impl<E: 'static> Subscribers<E> {
 pub(crate) fn for_all<T>(all: impl IntoIterator<Item = T>, mut act: impl FnMut(T)) {
     let mut panic = None;
     for each in all {
-        let acted = catch_unwind(AssertUnwindSafe(|| act(each)));
-        panic = panic.or(acted.err());
+        keep_panic(&mut panic, || act(each));
     }
     if let Some(panic) = panic {
         resume_unwind(panic);
@@ -146,6 +145,7 @@ impl fmt::Debug for Subscription {
 mod tests {
     use super::*;
     use crate::sync::PlainMutex;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
 
     type Seen = PlainArc<PlainMutex<Vec<(char, u32)>>>;
 

@@ -1,7 +1,7 @@
 //! The delay before the next attempt: fixed, or a quantile of the measured latencies.
 
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use crate::time::{Instant, nanos};
+use crate::time::{Instant, Periodic, nanos};
 use crate::window::LatencyWindow;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(super) struct Measured {
     /// The delay in force and the time of its next update, in nanoseconds. Ordering: relaxed. No
     /// other memory depends on them.
     delay: AtomicU64,
-    update_at: AtomicU64,
+    update_at: Periodic,
 }
 
 /// How an attempt ended, as far as its latency is concerned.
@@ -49,7 +49,7 @@ impl Delay {
             completed: LatencyWindow::over_time(WINDOW),
             censored: LatencyWindow::over_time(WINDOW),
             delay: AtomicU64::new(nanos(initial.max(min))),
-            update_at: AtomicU64::new(0),
+            update_at: Periodic::new(Instant::ORIGIN),
         }))
     }
 
@@ -68,22 +68,13 @@ impl Delay {
             AttemptEnd::Success(elapsed) => measured.completed.record(now, elapsed),
             AttemptEnd::Dropped(elapsed) => measured.censored.record(now, elapsed),
         }
-        measured.update_if_due(now);
+        if measured.update_at.take(now, UPDATE_INTERVAL) {
+            measured.update(now);
+        }
     }
 }
 
 impl Measured {
-    fn update_if_due(&self, now: Instant) {
-        let due = self.update_at.load(Relaxed);
-        let next = (now + UPDATE_INTERVAL).as_nanos();
-        // A due time further away than an interval is of a clock that was set back.
-        let is_due = now.as_nanos() >= due || due > next;
-        // Of the attempts that find it due, the exchange selects one.
-        if is_due && self.update_at.compare_exchange(due, next, Relaxed, Relaxed).is_ok() {
-            self.update(now);
-        }
-    }
-
     /// Computes the delay. Keeps the previous one if too little is known.
     fn update(&self, now: Instant) {
         let (completed, censored) = (self.completed.histogram(now), self.censored.histogram(now));

@@ -37,7 +37,7 @@ pub(crate) use counter::Counter;
 pub(crate) use crossbeam_utils::CachePadded;
 pub(crate) use intern::intern;
 pub(crate) use live::{Decision, EpochWord, Live, Words};
-pub(crate) use panics::discard_panic;
+pub(crate) use panics::{discard_panic, keep_panic};
 #[allow(unused_imports)]
 pub(crate) use platform::{
     Arc, Mutex, MutexGuard, UnsafeCell, atomic, heap, hint, thread, thread_id,

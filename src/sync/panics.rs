@@ -1,5 +1,6 @@
-//! Panics of user code that must not propagate.
+//! Panics of user code that must not propagate, or not yet.
 
+use std::any::Any;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -10,5 +11,15 @@ pub(crate) fn discard_panic(f: impl FnOnce()) {
         && let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload)))
     {
         mem::forget(second);
+    }
+}
+
+/// Runs `f`. If it panics, keeps the payload in `first`, or discards it if there is one already.
+pub(crate) fn keep_panic(first: &mut Option<Box<dyn Any + Send>>, f: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
+        match first {
+            None => *first = Some(payload),
+            Some(_) => discard_panic(|| drop(payload)),
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! A batch of wakers, collected under a lock and called outside it.
 
-use super::discard_panic;
+use super::keep_panic;
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 use std::task::Waker;
 
 /// Wakers taken out of a queue under its lock, to be called after the lock is released.
@@ -36,12 +36,7 @@ impl Wakers {
     /// and the first panic is kept until [`finish`](Self::finish).
     pub(crate) fn wake_all(&mut self) {
         for waker in self.taken[..self.count].iter_mut().filter_map(Option::take) {
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
-                match self.panic {
-                    None => self.panic = Some(panic),
-                    Some(_) => discard_panic(|| drop(panic)),
-                }
-            }
+            keep_panic(&mut self.panic, || waker.wake());
         }
         self.count = 0;
     }

@@ -30,6 +30,7 @@
 
 mod instant;
 mod manual;
+mod periodic;
 #[cfg(feature = "quanta")]
 mod quanta;
 mod sleep;
@@ -41,6 +42,7 @@ mod tokio;
 pub use instant::{Deadline, Instant};
 pub(crate) use instant::{nanos, seconds};
 pub use manual::ManualClock;
+pub(crate) use periodic::Periodic;
 pub use sleep::Sleep;
 use system_timer::SystemTimer;
 pub(crate) use timeout::{Expire, Expiry};

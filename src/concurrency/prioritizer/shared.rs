@@ -8,7 +8,7 @@ use crate::policy::Priority;
 use crate::random::Random;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use crate::sync::{CachePadded, PlainArc, PlainMutex};
-use crate::time::{Clock, Instant};
+use crate::time::{Clock, Instant, Periodic};
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -22,8 +22,7 @@ pub(super) struct Shared {
     outbox: Outbox<Infallible>,
     /// The [`Threshold`] in force. 0 while no call is rejected.
     threshold: CachePadded<AtomicU64>,
-    /// The time of the next update, in nanoseconds.
-    update_at: AtomicU64,
+    update_at: Periodic,
     /// Recently offered calls, by the index of their priority.
     offered: Box<[AtomicU32]>,
     calls: CachePadded<Calls>,
@@ -66,7 +65,7 @@ const RECENT_CALLS: u64 = 1000;
 impl Shared {
     pub(super) fn new(parts: Parts) -> Self {
         let Parts { name, limiters, update_interval, clock, random, observer } = parts;
-        let update_at = AtomicU64::new((clock.now() + update_interval).as_nanos());
+        let update_at = Periodic::new(clock.now() + update_interval);
         Self {
             name,
             clock,
@@ -93,7 +92,9 @@ impl Shared {
         // Ordering: relaxed, here and below. The counters protect no other data, and the threshold
         // may be slightly stale.
         self.offered[priority.index()].fetch_add(1, Relaxed);
-        self.update_if_due(now);
+        if self.update_at.take(now, self.update_interval) {
+            self.update();
+        }
         let bits = self.threshold.load(Relaxed);
         if bits != 0 && Threshold::from_bits(bits).rejects(priority, || self.random.unit()) {
             return Err(self.rejected(priority, now));
@@ -108,16 +109,6 @@ impl Shared {
             self.calls.completed.fetch_add(1, Relaxed);
         }
         self.calls.ended.fetch_add(1, Relaxed);
-    }
-
-    fn update_if_due(&self, now: Instant) {
-        let due = self.update_at.load(Relaxed);
-        let next = (now + self.update_interval).as_nanos();
-        // A due time further away than an interval is of a clock that was set back.
-        let is_due = now.as_nanos() >= due || due > next;
-        if is_due && self.update_at.compare_exchange(due, next, Relaxed, Relaxed).is_ok() {
-            self.update();
-        }
     }
 
     #[cold]

@@ -7,7 +7,7 @@ use crate::event::{Event, EventValue, Observer, Outbox};
 use crate::random::Random;
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::sync::{PlainArc, PlainMutex};
-use crate::time::{Clock, Instant};
+use crate::time::{Clock, Instant, Periodic};
 use crate::window::{Sample, Window, WindowCounts, WindowGeneration};
 use std::convert::Infallible;
 use std::time::Duration;
@@ -20,9 +20,9 @@ pub(super) struct Shared {
     window: Window,
     /// The rejection rate in force, as the bits of an `f64`. While it is 0, a call costs one load.
     rate: AtomicU64,
-    /// The times of the next update of the rate and of the next probe, in nanoseconds.
-    update_at: AtomicU64,
-    probe_at: AtomicU64,
+    /// The next update of the rate, and the next probe.
+    update_at: Periodic,
+    probe_at: Periodic,
     pub(super) strictness: PlainMutex<Strictness>,
     probe_interval: Duration,
     random: Random,
@@ -53,8 +53,8 @@ impl Shared {
             clock,
             window,
             rate: AtomicU64::new(0),
-            update_at: AtomicU64::new(0),
-            probe_at: AtomicU64::new(0),
+            update_at: Periodic::new(Instant::ORIGIN),
+            probe_at: Periodic::new(Instant::ORIGIN),
             strictness: PlainMutex::new(strictness),
             probe_interval,
             random,
@@ -96,20 +96,11 @@ impl Shared {
 
     /// Returns whether this call is the probe of the interval, which is admitted at any rate.
     pub(super) fn take_probe(&self, now: Instant) -> bool {
-        let due = self.probe_at.load(Relaxed);
-        let next = (now + self.probe_interval).as_nanos();
-        // A due time further away than an interval is of a clock that was set back.
-        let is_due = now.as_nanos() >= due || due > next;
-        // Ordering: relaxed; of the calls that find it due, the exchange picks one.
-        is_due && self.probe_at.compare_exchange(due, next, Relaxed, Relaxed).is_ok()
+        self.probe_at.take(now, self.probe_interval)
     }
 
     fn update_if_due(&self, now: Instant) {
-        let due = self.update_at.load(Relaxed);
-        let next = (now + UPDATE_INTERVAL).as_nanos();
-        // A due time further away than an interval is of a clock that was set back.
-        let is_due = now.as_nanos() >= due || due > next;
-        if is_due && self.update_at.compare_exchange(due, next, Relaxed, Relaxed).is_ok() {
+        if self.update_at.take(now, UPDATE_INTERVAL) {
             self.update(now);
         }
     }

@@ -14,14 +14,14 @@ use super::snapshot::{ResourceCloseReason, ResourcePoolSnapshot};
 use crate::backoff::Backoff;
 use crate::error::ConfigError;
 use crate::random::Random;
-use crate::sync::{Mutex, PlainArc, discard_panic};
+use crate::sync::{Mutex, PlainArc, discard_panic, keep_panic};
 use crate::time::{Clock, Instant};
 use crate::wait::{OneshotSender, WaiterKey};
 use crate::window::LatencyBuckets;
 use jobs::{JobKind, JobOutput};
 use state::{Entry, Failure, State, Step, Waiter};
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -404,16 +404,6 @@ impl<M: ResourceManager> Drop for Shared<M> {
                 Some(waker) => discard_panic(|| waker.into_iter().for_each(Waker::wake)),
                 None => return,
             }
-        }
-    }
-}
-
-/// Runs user code, and keeps its panic unless there was one before.
-fn keep_panic(panic: &mut Option<Box<dyn Any + Send>>, f: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
-        match panic {
-            None => *panic = Some(payload),
-            Some(_) => discard_panic(|| drop(payload)),
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Polling of jobs, and what follows their results.
 
+use super::Shared;
 use super::jobs::{JobKind, JobOutput};
 use super::state::{Entry, LastError};
-use super::{Shared, keep_panic};
 use crate::resource_pool::ResourceManager;
 use crate::resource_pool::error::CreationError;
 use crate::resource_pool::events::PoolEvent;
 use crate::resource_pool::snapshot::ResourceCloseReason;
-use crate::sync::PlainArc;
+use crate::sync::{PlainArc, keep_panic};
 use crate::time::Instant;
 use crate::wait::WaiterKey;
 use std::task::{Context, Poll};

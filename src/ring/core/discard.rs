@@ -17,12 +17,12 @@
 //! `light_fence` is a full fence.
 
 use std::mem::needs_drop;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 
 use super::Core;
 use crate::ring::error::PopError;
 use crate::sync::atomic::{Ordering, fence, light_fence};
-use crate::sync::{SpinWait, thread};
+use crate::sync::{SpinWait, keep_panic, thread};
 
 impl<T> Core<T> {
     /// Discards all items in the ring, and makes producers discard later ones. Called by the last
@@ -75,9 +75,7 @@ impl<T> Core<T> {
             match self.claim_pop() {
                 Ok(claim) => {
                     let item = self.take(&claim);
-                    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(item))) {
-                        first_panic.get_or_insert(panic);
-                    }
+                    keep_panic(&mut first_panic, || drop(item));
                 }
                 Err(PopError::Busy) if retry() => {}
                 Err(_) => break,
