@@ -104,51 +104,51 @@ macro_rules! setters {
 }
 
 setters! {
-    /// Sets the largest number of resources, from 1 to 1,048,576. Default 10: more connections
-    /// than a server has cores rarely make it faster.
+    /// Sets the largest number of resources, from 1 to 1,048,576. Default: 10, because more
+    /// connections than a server has cores rarely make it faster.
     max_size(max_size: usize);
 
     /// Sets how many idle resources [maintenance](ResourcePool::maintenance) keeps ready, at most
-    /// `max_size`. They are exempt from the idle timeout. Default 0.
+    /// `max_size`. They are exempt from the idle timeout. Default: 0.
     min_idle(min_idle: usize);
 
-    /// Sets which idle resource is used next. Default LIFO.
+    /// Sets which idle resource is used next. Default: LIFO.
     reuse_order(reuse_order: ReuseOrder);
 
-    /// Sets for how long [`acquire`](ResourcePool::acquire) waits, up to a day. Default 5 s: a
-    /// caller that waits longer has usually been given up by its own caller.
+    /// Sets for how long [`acquire`](ResourcePool::acquire) waits, up to a day. Default: 5 s,
+    /// because a caller that waits longer has usually been given up by its own caller.
     acquire_timeout(acquire_timeout: Duration);
 
-    /// Sets how long a creation may take, from 1 ms to a day. Default 3 s: below the acquire
+    /// Sets how long a creation may take, from 1 ms to a day. Default: 3 s, below the acquire
     /// timeout, so that a caller receives the cause.
     create_timeout(create_timeout: Duration);
 
-    /// Sets how long a check may take, from 1 ms to a day. Default 1 s.
+    /// Sets how long a check may take, from 1 ms to a day. Default: 1 s.
     check_timeout(check_timeout: Duration);
 
-    /// Sets how long closing may take, from 1 ms to a day. Default 1 s. The resource is dropped
+    /// Sets how long closing may take, from 1 ms to a day. Default: 1 s. The resource is dropped
     /// after that.
     close_timeout(close_timeout: Duration);
 
-    /// Sets for how long a resource may be idle before it is closed, at least 1 ms. Default 10
-    /// minutes: below the limit of most servers and firewalls. `None`: no limit.
+    /// Sets for how long a resource may be idle before it is closed, at least 1 ms. Default: 10
+    /// minutes, below the limit of most servers and firewalls. `None`: no limit.
     idle_timeout(idle_timeout: impl Into<Option<Duration>>) via into;
 
-    /// Sets how old a resource may become, at least 1 ms. Default 30 minutes, minus up to 2.5 % at
+    /// Sets how old a resource may become, at least 1 ms. Default: 30 minutes, minus up to 2.5 % at
     /// random: connections then follow changes of DNS and of load balancers. `None`: no limit.
     /// A resource in use is closed when it returns.
     max_lifetime(max_lifetime: impl Into<Option<Duration>>) via into;
 
-    /// Sets the idle time after which a resource is checked before its next use. Default 500 ms: a
-    /// busy pool makes no checks. Zero: always.
+    /// Sets the idle time after which a resource is checked before its next use. Default: 500 ms,
+    /// so that a busy pool makes no checks. Zero: always.
     check_after(check_after: Duration);
 
-    /// Sets how many resources are created at a time, at least 1. Default 2: a server that has
-    /// restarted does not receive all connections at the same time.
+    /// Sets how many resources are created at a time, at least 1. Default: 2, so that a server that
+    /// has restarted does not receive all connections at the same time.
     max_creating(max_creating: usize);
 
     /// Sets how often [maintenance](ResourcePool::maintenance) runs and checks idle resources, from
-    /// 1 ms to a day. Default 30 s.
+    /// 1 ms to a day. Default: 30 s.
     maintenance_interval(maintenance_interval: Duration);
 }
 
@@ -224,7 +224,7 @@ impl<M: ResourceManager> ResourcePoolBuilder<M> {
         }
     }
 
-    /// Sets the name that events carry. Default `resource_pool`.
+    /// Sets the name that events carry. Default: `resource_pool`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
@@ -238,19 +238,19 @@ impl<M: ResourceManager> ResourcePoolBuilder<M> {
         self
     }
 
-    /// Sets the clock. Default the system clock.
+    /// Sets the clock. Default: the system clock.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Sets the source of randomness. Default the system's.
+    /// Sets the source of randomness. Default: the system's.
     pub fn random(mut self, random: Random) -> Self {
         self.random = random;
         self
     }
 
-    /// Sets the observer of events; see the [module](super#observability). Default none.
+    /// Sets the observer of events; see the [module](super#observability). Default: none.
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.observer = Some(PlainArc::new(observer));
         self

@@ -1,4 +1,4 @@
-//! The permits of a limit in one atomic word, with a flag for waiters and one for the end.
+//! The permits of a limit in one atomic word, with flags for waiters and for closing.
 
 use super::SemaphoreError;
 use crate::sync::atomic::{AtomicU64, Ordering};

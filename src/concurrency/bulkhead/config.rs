@@ -52,27 +52,27 @@ impl BulkheadBuilder {
         }
     }
 
-    /// Sets the name that rejections and events carry. Default `bulkhead`.
+    /// Sets the name that rejections and events carry. Default: `bulkhead`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// Sets how many calls may run at the same time, at least 1. Default 25, which isolates a
+    /// Sets how many calls may run at the same time, at least 1. Default: 25, which isolates a
     /// dependency without limiting it in normal operation: 25 calls of 100 ms are 250 per second.
     pub const fn max_concurrent(mut self, calls: u32) -> Self {
         self.config.max_concurrent = calls;
         self
     }
 
-    /// Sets how many callers may wait, up to 1,000,000. Default 0: a call beyond the limit is
-    /// rejected immediately, because waiting callers add to an overload.
+    /// Sets how many callers may wait, up to 1,000,000. Default: 0: a call beyond the
+    /// limit is rejected immediately, because waiting callers add to an overload.
     pub const fn max_queue(mut self, callers: u32) -> Self {
         self.config.max_queue = callers;
         self
     }
 
-    /// Sets how long a caller waits if there is a [queue](Self::max_queue). Default one second. It
+    /// Sets how long a caller waits if there is a [queue](Self::max_queue). Default: one second. It
     /// should be shorter than the time limit around the bulkhead. A call never waits beyond its own
     /// deadline.
     pub const fn max_wait(mut self, max_wait: Duration) -> Self {
@@ -81,7 +81,7 @@ impl BulkheadBuilder {
     }
 
     /// Sets the age of the oldest waiting caller above which the newest caller is served first.
-    /// Default 100 ms. [`Duration::MAX`] serves all callers in order of arrival.
+    /// Default: 100 ms. [`Duration::MAX`] serves all callers in order of arrival.
     ///
     /// While the queue moves, the order of arrival is fair. Once callers have waited for long, they
     /// are likely to give up, and serving them first would complete no call in time.
@@ -108,7 +108,7 @@ impl BulkheadBuilder {
         self.codel(CoDel::TARGET, CoDel::INTERVAL)
     }
 
-    /// Sets the clock. Default the system clock.
+    /// Sets the clock. Default: the system clock.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
@@ -116,7 +116,7 @@ impl BulkheadBuilder {
 
     /// Sets the observer of rejections (events of kind `rejected`, with `reason`, `limit`,
     /// `in_flight` and `queued`) and of new settings (`reconfigured`, with `limit` and
-    /// `max_queue`). Default none.
+    /// `max_queue`). Default: none.
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.observer = Some(PlainArc::new(observer));
         self

@@ -39,7 +39,7 @@ impl BulkheadPolicy {
         Self { bulkhead, cost: 1, max_wait: None }
     }
 
-    /// Sets the number of permits that each call takes. Default 1. A call is rejected if it costs
+    /// Sets the number of permits that each call takes. Default: 1. A call is rejected if it costs
     /// more than `max_concurrent` permits.
     pub const fn cost(mut self, permits: u32) -> Self {
         self.cost = permits;

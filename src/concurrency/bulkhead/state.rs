@@ -55,11 +55,11 @@ impl Shedder {
         Self { codel, interval, spare_from: Instant::ORIGIN }
     }
 
-    /// Decides whether a caller that is next after it has `waited` is shed. `is_last` is true if the
-    /// queue is empty without it.
+    /// Decides whether a caller that is next after it has `waited` is shed. `is_last` is true if
+    /// the queue is empty without it.
     ///
     /// As in folly's `Codel`, the first of an interval is never shed: one call at a time that
-    /// succeeds is how the queue notices that the overload is over.
+    /// succeeds shows that the overload has ended.
     pub(super) fn sheds(&mut self, now: Instant, waited: Duration, is_last: bool) -> bool {
         let shed = self.codel.dequeue(now, waited, is_last) == Verdict::Shed;
         let spared = shed && now >= self.spare_from;

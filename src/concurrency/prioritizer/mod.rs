@@ -59,7 +59,7 @@ const POLICY: &str = "prioritizer";
 /// ```
 ///
 /// As a guard in a pipeline, it reads the priority from the
-/// [`Context`](crate::policy::Context), and tells rejected calls from completed ones itself.
+/// [`Context`](crate::policy::Context), and distinguishes rejected calls from completed ones.
 ///
 /// # Performance
 ///

@@ -25,7 +25,7 @@ use std::panic::resume_unwind;
 use std::task::Waker;
 use std::time::Duration;
 
-/// What all handles of a pool share.
+/// The state that all handles of a pool share.
 pub(super) struct Shared<M: ResourceManager> {
     manager: PlainArc<M>,
     pub(super) clock: Clock,

@@ -32,13 +32,13 @@ impl<K, S> KeyedBulkheadBuilder<K, S> {
     }
 
     /// Sets the number of shards, each of which has its own lock: a power of two, at most 4,096.
-    /// Default 16 per processor, rounded up to a power of two; fewer if `max_keys` is small.
+    /// Default: 16 per processor, rounded up to a power of two; fewer if `max_keys` is small.
     pub fn shards(mut self, shards: usize) -> Self {
         self.keys.shards = Some(shards);
         self
     }
 
-    /// Sets the hasher of keys. Default [`RandomState`], which prevents clients from choosing keys
+    /// Sets the hasher of keys. Default: [`RandomState`], which prevents clients from choosing keys
     /// that collide. A hasher that does not use all 64 bits is accepted.
     pub fn hasher<H: BuildHasher>(self, hasher: H) -> KeyedBulkheadBuilder<K, H> {
         let keys = self.keys.with_hasher(hasher);
