@@ -52,9 +52,8 @@
 //! woken, the pool wakes the first caller of the queue, which polls it. When that caller leaves,
 //! the next one takes over. A caller that times out therefore wastes no work, and callers with
 //! short time limits do not open one connection after another to a slow server. While the queue is
-//! empty,
-//! [`maintenance`](ResourcePool::maintenance) polls the futures if it runs; otherwise the next
-//! caller continues them.
+//! empty, [`maintenance`](ResourcePool::maintenance) polls the futures if it runs; otherwise the
+//! next caller continues them.
 //!
 //! A resource counts towards the maximum from the start of its creation until its closing has
 //! ended.
