@@ -1,4 +1,4 @@
-//! A hundred requests that ask for the same user send one query.
+//! Coalesce: a hundred concurrent requests for the same user send one query.
 
 use mainstay::{Coalesce, ConfigError};
 use std::sync::atomic::{AtomicU32, Ordering};

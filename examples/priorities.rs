@@ -1,4 +1,4 @@
-//! A server at twice its capacity that serves the important calls.
+//! Priorities: a server at twice its capacity rejects unimportant calls and serves important ones.
 
 use mainstay::concurrency::{Bulkhead, Prioritizer};
 use mainstay::policy::PriorityClass::{High, Low};
@@ -13,7 +13,7 @@ fn main() -> Result<(), mainstay::error::ConfigError> {
     let prioritizer =
         Prioritizer::builder().limiter(bulkhead.clone()).clock(time.clock()).build()?;
 
-    // 2,000 calls per second arrive, every other of them important.
+    // 2,000 calls arrive per second. Every second one is important.
     let mut running: VecDeque<(Instant, _, _)> = VecDeque::new();
     for second in 0..6 {
         let mut served = [0, 0];

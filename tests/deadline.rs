@@ -1,4 +1,4 @@
-//! Deadlines of single calls, and the guard that rejects calls which cannot meet theirs.
+//! Calls with a deadline, and the guard that rejects calls that cannot meet their deadline.
 #![cfg(not(mainstay_loom))]
 
 use mainstay::backoff::Backoff;
@@ -50,7 +50,7 @@ fn a_call_without_a_deadline_is_not_limited() {
 }
 
 #[test]
-fn a_retry_starts_no_attempt_that_the_deadline_does_not_allow() {
+fn a_retry_starts_no_attempt_after_the_deadline() {
     let time = ManualClock::new();
     let clock = time.clock();
     let retry = Retry::builder()
