@@ -93,6 +93,6 @@ fn the_guard_rejects_calls_that_cannot_meet_their_deadline() {
     }
     assert!(guard.try_acquire(Deadline::at(time.now())).is_err());
     assert!(guard.try_acquire(Deadline::NEVER).is_ok());
-    assert_eq!((guard.snapshot().too_short, guard.snapshot().passed), (3, 1));
-    assert_eq!((shadow.snapshot().too_short, shadow.snapshot().passed), (2, 0));
+    assert_eq!((guard.snapshot().too_short, guard.snapshot().expired), (3, 1));
+    assert_eq!((shadow.snapshot().too_short, shadow.snapshot().expired), (2, 0));
 }

@@ -234,7 +234,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("{THREADS} threads, at most {MAX_SIZE} connections");
         println!(
             "{:<18} {:>9} {:>8} {:>8} {:>7} {:>9} {:>8} {:>9}",
-            "server", "answered", "reused", "failed", "no conn", "accepted", "refused", "in use"
+            "server", "answered", "reused", "failed", "waited", "accepted", "unopened", "in use"
         );
         let mut last = [0; 4];
         let mut before = (0, 0);

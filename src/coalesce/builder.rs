@@ -118,7 +118,7 @@ impl<K, T, E> CoalesceBuilder<K, T, E> {
             name,
             clock: self.clock,
             reuse: self.reuse,
-            shared: Counter::default(),
+            joined: Counter::default(),
             started: Counter::default(),
             reused: Counter::default(),
         })))

@@ -106,7 +106,7 @@ pub struct CoalesceSnapshot {
     /// The number of calls that started an operation.
     pub started: u64,
     /// The number of calls that joined an operation that another call had started.
-    pub shared: u64,
+    pub joined: u64,
     /// The number of calls that received a kept result.
     pub reused: u64,
     /// The number of calls that were rejected because too many keys were in use.
@@ -118,7 +118,7 @@ struct Shared<K, T, E> {
     name: &'static str,
     clock: Clock,
     reuse: Reuse,
-    shared: Counter,
+    joined: Counter,
     started: Counter,
     reused: Counter,
 }
@@ -386,11 +386,11 @@ impl<K, T, E> Coalesce<K, T, E> {
     /// Returns the current counters.
     #[must_use]
     pub fn snapshot(&self) -> CoalesceSnapshot {
-        let Shared { map, started, shared, reused, .. } = &*self.0;
+        let Shared { map, started, joined, reused, .. } = &*self.0;
         CoalesceSnapshot {
             keys: map.len(),
             started: started.get(),
-            shared: shared.get(),
+            joined: joined.get(),
             reused: reused.get(),
             rejected: map.rejected(),
         }
@@ -471,7 +471,7 @@ impl<K: Eq, T: Clone, E: Clone> Shared<K, T, E> {
                     return Ok(Joined::Reused(ending.result.clone()));
                 }
             } else if flight.join() {
-                self.shared.add(1);
+                self.joined.add(1);
                 return Ok(Joined::Follower(participant(flight, false)));
             }
             // The flight has ended or was abandoned. Another thread may be about to remove it.

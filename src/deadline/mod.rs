@@ -89,7 +89,7 @@ pub struct DeadlineGuardBuilder {
 #[non_exhaustive]
 pub struct DeadlineGuardSnapshot {
     /// The number of calls whose deadline had passed.
-    pub passed: u64,
+    pub expired: u64,
     /// The number of calls whose deadline had not passed, but left too little time.
     pub too_short: u64,
 }
@@ -99,7 +99,7 @@ struct Shared {
     min_remaining: Duration,
     clock: Clock,
     is_shadow: bool,
-    passed: Counter,
+    expired: Counter,
     too_short: Counter,
 }
 
@@ -164,7 +164,7 @@ impl DeadlineGuard {
     /// rejected.
     #[must_use]
     pub fn snapshot(&self) -> DeadlineGuardSnapshot {
-        DeadlineGuardSnapshot { passed: self.0.passed.get(), too_short: self.0.too_short.get() }
+        DeadlineGuardSnapshot { expired: self.0.expired.get(), too_short: self.0.too_short.get() }
     }
 
     fn admit(&self, cx: Context) -> Result<(), Rejection> {
@@ -181,7 +181,7 @@ impl Shared {
         match Verdict::of(deadline, now, self.min_remaining) {
             Verdict::InTime => return Ok(()),
             Verdict::TooShort => self.too_short.add(1),
-            Verdict::Passed => self.passed.add(1),
+            Verdict::Passed => self.expired.add(1),
         };
         match self.is_shadow {
             true => Ok(()),
@@ -258,7 +258,7 @@ impl DeadlineGuardBuilder {
             min_remaining: self.min_remaining,
             clock: self.clock,
             is_shadow: self.is_shadow,
-            passed: Counter::default(),
+            expired: Counter::default(),
             too_short: Counter::default(),
         })))
     }

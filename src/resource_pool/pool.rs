@@ -240,7 +240,8 @@ impl<M: ResourceManager> ResourcePool<M> {
 
     /// Replaces all settings of [`ResourcePoolSettings`]. A new lifetime applies to resources
     /// created after this call, and the timeouts of acquisitions, creations, checks and closings to
-    /// those that start after it. All other settings apply immediately.
+    /// those that start after it. A new maintenance interval applies after the current one has
+    /// ended. All other settings apply immediately.
     ///
     /// # Errors
     ///

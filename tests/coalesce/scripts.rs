@@ -164,7 +164,7 @@ fn blocking_calls_share_one_execution() {
         let leader = scope.spawn(|| {
             users.call_blocking("a", || {
                 inside.wait();
-                while users.snapshot().shared < u64::from(THREADS) {
+                while users.snapshot().joined < u64::from(THREADS) {
                     thread::yield_now();
                 }
                 Ok(started.fetch_add(1, SeqCst))
@@ -234,5 +234,5 @@ fn calls_of_eight_threads_are_all_counted_and_never_poll_an_operation_at_once() 
     let (answered, cancelled) = (answered.into_inner() as u64, cancelled.into_inner() as u64);
     assert_eq!(answered + cancelled, THREADS * CALLS);
     assert_eq!(snapshot.started, executions.into_inner() as u64);
-    assert_eq!((snapshot.started + snapshot.shared, snapshot.keys), (THREADS * CALLS, 0));
+    assert_eq!((snapshot.started + snapshot.joined, snapshot.keys), (THREADS * CALLS, 0));
 }

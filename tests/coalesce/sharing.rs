@@ -24,7 +24,7 @@ fn concurrent_calls_share_one_execution() {
         assert_eq!(task.poll(), Poll::Ready(Ok(7)));
     }
     let snapshot = users.snapshot();
-    assert_eq!((snapshot.started, snapshot.shared, snapshot.keys), (1, 2, 0));
+    assert_eq!((snapshot.started, snapshot.joined, snapshot.keys), (1, 2, 0));
 }
 
 #[test]
