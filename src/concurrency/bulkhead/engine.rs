@@ -38,7 +38,7 @@ struct Queue {
     lifo_after: Duration,
     shedder: Option<Shedder>,
     service_times: ServiceTimes,
-    /// The latest known time, for the case that the clock panics.
+    /// The latest known time, which is used if the clock panics.
     now: Instant,
 }
 
@@ -154,8 +154,8 @@ impl Engine {
         })
     }
 
-    /// Returns permits. `granted` is the instant at which they were granted to a waiter; it is
-    /// `None` if the caller did not wait for them.
+    /// Releases permits. `granted` is the instant at which they were granted to a waiter, or `None`
+    /// if the caller did not wait for them.
     #[inline]
     pub(super) fn give_back(&self, cost: u32, granted: Option<Instant>, clock: &Clock) {
         if self.permits.give_back(cost) || granted.is_some() {
@@ -221,8 +221,8 @@ impl Engine {
     }
 
     /// Removes a waiter, and returns its status. If it is `Waiting`, the waiter has left the queue,
-    /// and the caller must serve the queue. The waker is to be dropped last, because that runs user
-    /// code.
+    /// and the caller must serve the queue. The caller must drop the waker last, because dropping
+    /// it runs user code.
     #[cold]
     pub(super) fn leave(&self, key: WaiterKey) -> (WaiterStatus, Option<Waker>) {
         let mut queue = self.queue.lock();
@@ -234,8 +234,9 @@ impl Engine {
         (waiter.status, waiter.waker)
     }
 
-    /// Serves the queue after permits were returned or a waiter has left. `granted` is the instant
-    /// at which the returned permits were granted to a waiter.
+    /// Serves the queue after permits were released or a waiter has left. `granted` is the instant
+    /// at which the released permits were granted to a waiter; the time since then is recorded as a
+    /// service time.
     #[cold]
     pub(super) fn serve_by(&self, clock: &Clock, granted: Option<Instant>) {
         struct OnPanic<'a>(&'a Engine);
@@ -244,7 +245,8 @@ impl Engine {
                 discard_panic(|| self.0.serve(None, None));
             }
         }
-        // The clock may be user code. If it panics, the waiters are served by the last known time.
+        // The clock may be user code. If it panics, the queue is served as of the latest known
+        // time.
         let on_panic = OnPanic(self);
         let now = clock.now();
         std::mem::forget(on_panic);
@@ -325,8 +327,9 @@ impl Engine {
     /// Closes the bulkhead and rejects all waiters. Returns `true` if this call closed it.
     pub(super) fn close(&self) -> bool {
         let closed = self.permits.close();
-        // A waiter that enters the queue before this has set WAITING in the same word. If it still
-        // holds the lock, `reject_all` waits for the lock.
+        // A waiter that entered the queue before `CLOSED` was set has set `WAITING` in the same
+        // word, so `closed` is `Some(true)`. If its thread still holds the lock, `reject_all` waits
+        // for it.
         if closed == Some(true) {
             self.reject_all(Reason::ShutDown);
         }
@@ -365,7 +368,7 @@ impl Queue {
         }
     }
 
-    /// Decides the status of a waiter, which leaves the queue. Returns its waker.
+    /// Sets the final status of a waiter and removes it from the queue. Returns its waker.
     fn end(&mut self, key: WaiterKey, status: WaiterStatus) -> Option<Waker> {
         self.waiters.detach(key);
         self.len -= 1;

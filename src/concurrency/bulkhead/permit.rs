@@ -20,7 +20,7 @@ pub struct OwnedBulkheadPermit {
     granted: Granted,
 }
 
-/// What the holder of a permit owns.
+/// The permits that a caller was granted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Granted {
     pub(super) cost: u32,
@@ -41,7 +41,7 @@ impl<'a> BulkheadPermit<'a> {
         Self { shared, granted }
     }
 
-    /// Returns the number of permits that this one stands for.
+    /// Returns how many of the bulkhead's permits this permit holds.
     #[must_use]
     pub const fn cost(&self) -> u32 {
         self.granted.cost
@@ -54,7 +54,7 @@ impl OwnedBulkheadPermit {
         Self { bulkhead, granted }
     }
 
-    /// Returns the number of permits that this one stands for.
+    /// Returns how many of the bulkhead's permits this permit holds.
     #[must_use]
     pub const fn cost(&self) -> u32 {
         self.granted.cost
