@@ -258,7 +258,7 @@ fn a_standing_queue_is_shed_except_for_the_first_of_each_interval() {
 }
 
 #[test]
-fn a_waiter_that_can_never_be_served_does_not_hold_up_others() {
+fn a_waiter_that_can_never_be_served_does_not_block_the_others() {
     let time = ManualClock::new();
     let bulkhead = bulkhead(&time).max_concurrent(4).build().unwrap();
     let permit = bulkhead.cost(4).try_acquire_owned().unwrap();

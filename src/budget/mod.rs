@@ -2,7 +2,8 @@
 //!
 //! A retry adds load to a dependency at the moment when it fails. With three attempts per call, a
 //! dependency that fails every call receives three times its usual load, and cannot recover. A
-//! budget bounds this factor for all callers together: repeats are a share of the calls.
+//! budget bounds this factor for all callers together: it limits the *repeats*, that is, retries
+//! and hedges, to a share of the calls.
 //!
 //! # Examples
 //!

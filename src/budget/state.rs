@@ -39,7 +39,8 @@ const MAX_LATE: u64 = 1024;
 const _: () = assert!(MAX_BALANCE * REPEAT < 1 << BALANCE_BITS);
 const _: () = assert!(HALF_BITS + 2 * BALANCE_BITS == 64);
 
-/// The two balances of a budget of deposits, and the half of the window that they belong to.
+/// The number of the current half of the window, and the balances of the previous and the current
+/// half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Balances {
     half: u64,

@@ -16,8 +16,8 @@ use std::time::Duration;
 ///
 /// 1. `WAITING` is set in `permits` whenever the queue has a member. It is set and cleared under
 ///    the lock only. While it is set, permits are taken only under the lock, for a waiter.
-/// 2. A waiter stays in `Queue::waiters` until its owner removes it. It is a member of the queue
-///    while its status is `Waiting`, and detached afterwards.
+/// 2. A waiter stays in `Queue::waiters` until its owner, the acquisition, removes it. It is a
+///    member of the queue while its status is `Waiting`, and detached afterwards.
 /// 3. A waiter whose status is `Granted` owns its permits, and its owner gives them back.
 /// 4. Once `CLOSED` is set, no permit is taken and no waiter enters.
 pub(super) struct Engine {
@@ -61,7 +61,7 @@ pub(super) enum WaiterStatus {
 
 /// The result of entering the queue.
 pub(super) enum Entry {
-    /// Permits were free after all.
+    /// The permits were free, and were taken without waiting.
     Granted,
     Rejected(Reason),
     /// In the queue. The caller must serve the queue if `is_next`.
@@ -253,7 +253,8 @@ impl Engine {
         self.serve(Some(now), granted.map(|granted| now.since(granted)));
     }
 
-    /// Grants free permits to the next waiters or rejects them, and wakes them.
+    /// Grants free permits to the next waiters, rejects the waiters that must not be served, and
+    /// wakes both. Ends when the next waiter must wait for permits.
     pub(super) fn serve(&self, now: Option<Instant>, service_time: Option<Duration>) {
         let mut wakers = Wakers::new();
         let mut queue = self.queue.lock();
@@ -289,7 +290,7 @@ impl Engine {
             return Some(WaiterStatus::Rejected(reason));
         }
         if cost > self.limit() {
-            // The limit was lowered. A waiter that can never be served must not hold up others.
+            // The limit was lowered. A waiter that can never be served must not block the others.
             return Some(WaiterStatus::Rejected(Reason::ConcurrencyLimited));
         }
         if !self.permits.take_for_waiter(cost) {

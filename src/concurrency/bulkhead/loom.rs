@@ -74,7 +74,7 @@ fn two_threads_share_one_permit() {
 
 /// The limit shrinks from two to one while a call is admitted.
 #[test]
-fn a_lower_limit_holds_for_concurrent_acquisitions() {
+fn a_lowered_limit_admits_no_further_call() {
     loom::model(|| {
         let time = ManualClock::new();
         let bulkhead = settings(2, &time).build().unwrap();

@@ -245,7 +245,8 @@ impl Bulkhead {
         self.0.block(Request::new(1, Some(timeout)))
     }
 
-    /// Acquires a permit that keeps the bulkhead alive, as [`try_acquire`](Self::try_acquire) does.
+    /// Acquires a permit as [`try_acquire`](Self::try_acquire) does. The permit keeps the bulkhead
+    /// alive.
     ///
     /// # Errors
     ///

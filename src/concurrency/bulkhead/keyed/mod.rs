@@ -29,7 +29,7 @@ use std::time::Duration;
 /// a [`Bulkhead`] above this one.
 ///
 /// A key is kept while a call runs or waits, or a handle to its bulkhead exists. So removing keys
-/// never lets a key exceed its limit: a key that is not in use has no calls in flight, as a new
+/// never lets a key exceed its limit: a key that is not in use has no calls in flight, like a new
 /// key. If [`max_keys`](KeyedBulkheadBuilder::max_keys) keys are in use, calls with other keys are
 /// rejected with [`Reason::Exhausted`]. [`keyed`](crate::keyed) describes how keys are stored.
 ///
