@@ -74,9 +74,10 @@
 //! for [`min_idle`](ObjectPoolBuilder::min_idle) objects in the shards, and the caches of live
 //! threads that put no more objects.
 //!
-//! A put trims the pool once per [`trim_interval`](ObjectPoolBuilder::trim_interval): each thread
-//! reads the clock at every 64th put, and trims if the interval has passed. There is no background
-//! thread, so a pool that is not used keeps its objects until [`trim`](ObjectPool::trim) is called.
+//! Puts trim the pool, at most once per [`trim_interval`](ObjectPoolBuilder::trim_interval): each
+//! thread reads the clock at every 64th put, and trims the pool if the interval has passed. There
+//! is no background thread, so a pool that is not used keeps its objects until
+//! [`trim`](ObjectPool::trim) is called.
 //!
 //! # Panics
 //!

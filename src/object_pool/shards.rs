@@ -105,7 +105,7 @@ impl<T> Shards<T> {
     /// Moves idle objects to `removed`, as many of each shard as [`trim::surplus`] returns. Leaves
     /// at least `min_idle` objects.
     ///
-    /// Skips a shard that another thread has locked, because that thread is using it.
+    /// Skips a shard that another thread has locked: that shard is in use.
     pub(super) fn trim(&self, min_idle: usize, removed: &mut Vec<TakenObject<T>>) {
         // Ordering: relaxed; the sum is an estimate. Each shard's length is exact under its lock.
         let len: usize = self.shards.iter().map(|shard| shard.len.load(Ordering::Relaxed)).sum();
