@@ -47,7 +47,9 @@ impl State {
     }
 
     /// Returns how long to wait before the next attempt, or `None` if `result` is final.
-    #[inline]
+    // A successful call takes a few instructions here, but `#[inline]` alone leaves a function call
+    // in deep stacks. What a failure needs is outlined.
+    #[inline(always)]
     pub(super) fn wait_after<T, E>(
         &mut self,
         result: &Result<T, Error<E>>,
@@ -63,7 +65,7 @@ impl State {
         wait
     }
 
-    #[inline]
+    #[inline(always)]
     fn decide<T, E>(
         &mut self,
         result: &Result<T, Error<E>>,
