@@ -9,7 +9,15 @@
 //! use mainstay::coalesce::Coalesce;
 //!
 //! # async fn load(id: u64) -> Result<String, String> {
-//! #     mainstay::Clock::system().sleep(std::time::Duration::from_millis(1)).await;
+//! #     let mut polled = false;
+//! #     std::future::poll_fn(|task| match std::mem::replace(&mut polled, true) {
+//! #         true => std::task::Poll::Ready(()),
+//! #         false => {
+//! #             task.waker().wake_by_ref();
+//! #             std::task::Poll::Pending
+//! #         }
+//! #     })
+//! #     .await;
 //! #     Ok(format!("user {id}"))
 //! # }
 //! # futures::executor::block_on(async {
