@@ -93,7 +93,7 @@ impl<C> ClassifiedCircuitBreaker<C> {
     ///
     /// # Errors
     ///
-    /// A threshold of `class` is out of range, or `class` sets
+    /// Returns an error if a threshold of `class` is out of range, or if `class` sets
     /// [`slow_after`](CallClass::slow_after) and the breaker does not time calls.
     pub fn for_class(self, class: CallClass) -> Result<Self, ConfigError> {
         class.validate(self.breaker.shared().engine.word().is_timed())?;

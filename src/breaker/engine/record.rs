@@ -147,8 +147,8 @@ impl Engine {
         }
     }
 
-    /// Evaluates the rules after a failed or slow call, or a success after failures, of a closed
-    /// breaker.
+    /// Updates the consecutive failures of a closed breaker. If the call failed or was slow, also
+    /// evaluates the rules.
     #[cold]
     fn evaluate(&self, seen: Word, completed: Completed<'_>, reading: &mut Reading<'_>) -> Change {
         let streak = self.count_streak(seen, completed.effect);
