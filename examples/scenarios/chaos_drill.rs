@@ -31,7 +31,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 const HELP: &str = "\
-Does one failing dependency slow down calls to the others? Exits with 1 if it does.
+Does one failing dependency slow down calls to the others? Exits with 1 if the drill fails.
 
 Usage: cargo run --release --example chaos_drill -- [--short]";
 

@@ -74,7 +74,7 @@ impl CircuitBreakerBuilder {
     /// are fixed when a breaker is built must be equal.
     pub(crate) fn reconfigured(&self, new: &Self) -> Result<Config, ConfigError> {
         if self.window != new.window {
-            let accepted = "the window it was built with";
+            let accepted = "the window that the breaker was built with";
             return Err(match new.window {
                 WindowKind::Count(calls) => ConfigError::new("count_window", calls, accepted),
                 WindowKind::Time(span, buckets) => {
@@ -83,9 +83,13 @@ impl CircuitBreakerBuilder {
             });
         }
         if self.name != new.name {
-            return Err(ConfigError::new("name", &new.name, "the name it was built with"));
+            return Err(ConfigError::new(
+                "name",
+                &new.name,
+                "the name that the breaker was built with",
+            ));
         }
-        let fixed = "the setting it was built with";
+        let fixed = "the setting that the breaker was built with";
         if self.track_in_flight != new.track_in_flight {
             return Err(ConfigError::new("track_in_flight", new.track_in_flight, fixed));
         }
@@ -93,7 +97,11 @@ impl CircuitBreakerBuilder {
             return Err(ConfigError::new("record_latency", new.record_latency, fixed));
         }
         if self.clock.id() != new.clock.id() {
-            return Err(ConfigError::new("clock", &new.clock, "the clock it was built with"));
+            return Err(ConfigError::new(
+                "clock",
+                &new.clock,
+                "the clock that the breaker was built with",
+            ));
         }
         new.validated()
     }

@@ -81,8 +81,8 @@ impl Engine {
                     continue;
                 }
                 Admission::Conclude(verdict, trial) => {
-                    let bad = TransitionCause::ProbesFailed;
-                    let conclusion = Conclusion { verdict, trial, bad };
+                    let open_cause = TransitionCause::ProbesFailed;
+                    let conclusion = Conclusion { verdict, trial, open_cause };
                     change = change.or(self.conclude(word, now, &conclusion, &self.config(word)));
                     continue;
                 }
@@ -202,14 +202,14 @@ impl Engine {
     /// the probes stale.
     fn time_out_probes(&self, word: Word, trial: Trial, now: Instant) -> Change {
         let config = self.config(word);
-        match state::judge_trial(&trial, &config) {
+        match state::decide_trial(&trial, &config) {
             Verdict::Undecided => {
                 self.swap(word, word.next_generation(Phase::HalfOpen(trial)));
                 Change::None
             }
             verdict => {
-                let bad = TransitionCause::ProbesTimedOut;
-                self.conclude(word, now, &Conclusion { verdict, trial, bad }, &config)
+                let open_cause = TransitionCause::ProbesTimedOut;
+                self.conclude(word, now, &Conclusion { verdict, trial, open_cause }, &config)
             }
         }
     }

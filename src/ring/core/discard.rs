@@ -36,7 +36,7 @@ impl<T> Core<T> {
         // A loom model does not retry: each retry yields, so the producer would always finish
         // first, and the model would never explore the case in which the slot stays busy.
         let mut spin = SpinWait::new();
-        self.discard_while(|| thread::LOOKS_AGAIN && spin.spin());
+        self.discard_while(|| thread::RETRIES && spin.spin());
     }
 
     /// Discards all items if no consumer is left. Called by a producer after it has published.
