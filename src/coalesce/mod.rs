@@ -34,8 +34,8 @@
 //! [`reuse_duration`](CoalesceBuilder::reuse_duration) lets it use the last result.
 //!
 //! The flight owns the future of the operation, and gives it a waker of its own. One participant
-//! polls the future: the leader, as long as it lives. The other participants are woken once, when
-//! the flight ends. While they wait, they are not polled.
+//! polls the future: the leader, until its call is dropped. Each other participant is woken once,
+//! when the flight ends. Before that, it does not have to be polled.
 //!
 //! If the polling participant is dropped, another one continues with the *same* future. The
 //! operation is neither restarted nor lost. A task that holds a call but does not poll it, such as
@@ -50,8 +50,8 @@
 //! expensive to clone.
 //!
 //! If the operation panics, the panic unwinds the leader's call if that call polled the operation.
-//! Every other participant receives [`Error::Rejected`] with [`Reason::Panicked`]: its own operation
-//! did not start.
+//! Every other participant receives [`Error::Rejected`] with [`Reason::Panicked`]: its own
+//! operation did not start.
 //!
 //! # Cancel safety
 //!
@@ -65,7 +65,7 @@
 //!
 //! A flight makes two allocations: the flight and its future. (One cannot hold both without unsafe
 //! code, because the future is polled in place.) A follower clones one `Arc`, and locks a shard of
-//! the map and the flight. The list of followers grows with their largest number.
+//! the map and the flight. The memory of a flight grows with the number of its followers.
 
 mod builder;
 #[cfg(all(test, mainstay_loom))]
@@ -99,13 +99,13 @@ pub struct Coalesce<K, T, E>(PlainArc<Group<K, T, E>>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CoalesceSnapshot {
-    /// The number of keys with an operation that runs or a result that is kept.
+    /// The number of keys with a running operation or a kept result.
     pub keys: usize,
     /// The number of calls that started an operation.
     pub started: u64,
     /// The number of calls that joined an operation that another call had started.
-    pub shared: u64,
-    /// The number of calls that received a result that had been kept.
+    pub joined: u64,
+    /// The number of calls that received a kept result.
     pub reused: u64,
     /// The number of calls that were rejected because too many keys were in use.
     pub rejected: u64,
@@ -210,7 +210,7 @@ where
     /// Returns the result of the closure `op`, or of the operation that another call with an equal
     /// key is running. Blocks the thread.
     ///
-    /// A follower polls the future of an asynchronous operation, if it has to be polled, on its
+    /// If the operation of the other call is asynchronous, this call may poll its future, on this
     /// thread.
     ///
     /// ```
@@ -302,9 +302,10 @@ where
         }
     }
 
-    /// Forgets the operation and the kept result of `key`, and returns whether there was one.
+    /// Removes `key` with its operation or kept result, and returns whether there was one.
     ///
-    /// The next call starts a new operation. Calls that already wait receive the result of theirs.
+    /// The next call starts a new operation. Calls that already wait receive the result of the
+    /// removed one.
     ///
     /// ```
     /// # use mainstay::Coalesce;
@@ -337,8 +338,8 @@ impl<K, T, E> Coalesce<K, T, E> {
     /// Returns the current counters.
     #[must_use]
     pub fn snapshot(&self) -> CoalesceSnapshot {
-        let GroupCounts { keys, started, shared, reused, rejected } = self.0.counts();
-        CoalesceSnapshot { keys, started, shared, reused, rejected }
+        let GroupCounts { keys, started, joined, reused, rejected } = self.0.counts();
+        CoalesceSnapshot { keys, started, joined, reused, rejected }
     }
 }
 

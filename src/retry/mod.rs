@@ -397,7 +397,8 @@ impl Retry {
         R: RetryRule<T, E>,
         Op: FnMut(Context) -> Result<T, Error<E>>,
     {
-        let mut state = State::new(&self.0, cx);
+        let cx = State::first_context(&self.0, cx);
+        let mut state = State::new(cx, self.0.budget.as_ref().map(Budget::start_call));
         let mut last_error = LastError::NONE;
         loop {
             let result = op(state.context(&self.0));

@@ -2,7 +2,7 @@
 
 use super::config::Config;
 use super::rule::{RetryAttempt, RetryDecision, RetryRule};
-use crate::budget::{Budget, BudgetCall, BudgetPermit};
+use crate::budget::{BudgetCall, BudgetPermit};
 use crate::error::Error;
 use crate::policy::Context;
 use crate::time::Instant;
@@ -22,18 +22,19 @@ pub(super) struct State {
 }
 
 impl State {
+    /// Returns the context of the first attempt.
     #[inline]
-    pub(super) fn new(config: &Config, cx: Context) -> Self {
+    pub(super) fn first_context(config: &Config, cx: Context) -> Context {
         // The clock is read only if `max_elapsed` or a deadline applies.
         let limited = config.max_elapsed.is_some() || cx.remaining().is_some();
         let cx = if limited { cx.on(&config.clock) } else { cx };
-        Self {
-            cx: cx.with_attempt(1),
-            started: cx.now(),
-            previous_backoff: Duration::ZERO,
-            call: config.budget.as_ref().map(Budget::start_call),
-            permit: None,
-        }
+        cx.with_attempt(1)
+    }
+
+    /// Creates the state of a call whose first attempt has the context `cx`.
+    #[inline]
+    pub(super) fn new(cx: Context, call: Option<BudgetCall>) -> Self {
+        Self { cx, started: cx.now(), previous_backoff: Duration::ZERO, call, permit: None }
     }
 
     /// Returns the context of the next attempt.
@@ -46,7 +47,9 @@ impl State {
     }
 
     /// Returns how long to wait before the next attempt, or `None` if `result` is final.
-    #[inline]
+    // A successful call takes a few instructions here, but `#[inline]` alone leaves a function call
+    // in deep stacks. What a failure needs is outlined.
+    #[inline(always)]
     pub(super) fn wait_after<T, E>(
         &mut self,
         result: &Result<T, Error<E>>,
@@ -62,7 +65,7 @@ impl State {
         wait
     }
 
-    #[inline]
+    #[inline(always)]
     fn decide<T, E>(
         &mut self,
         result: &Result<T, Error<E>>,

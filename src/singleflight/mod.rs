@@ -29,7 +29,7 @@ pub(crate) struct Group<K, T, E, M = ()> {
     pub(crate) clock: Clock,
     reuse: Reuse,
     started: Counter,
-    shared: Counter,
+    joined: Counter,
     reused: Counter,
 }
 
@@ -37,25 +37,26 @@ pub(crate) struct Group<K, T, E, M = ()> {
 pub(crate) struct GroupCounts {
     pub(crate) keys: usize,
     pub(crate) started: u64,
-    pub(crate) shared: u64,
+    pub(crate) joined: u64,
     pub(crate) reused: u64,
     pub(crate) rejected: u64,
 }
 
-/// Which results are kept after their flight, and how long.
+/// Which results are kept after their flight, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reuse {
     pub(crate) duration: Duration,
     pub(crate) errors: bool,
 }
 
-/// The result of a flight. `reusable_until` is the origin if later calls must not use it.
+/// The result of a flight. `reusable_until` is [`Instant::ORIGIN`] if later calls must not use the
+/// result.
 struct Ending<T, E> {
     result: Result<T, Error<E>>,
     reusable_until: Instant,
 }
 
-/// A flight that runs, or whose result is kept.
+/// A running flight, or one whose result is kept.
 struct Entry<T, E, M> {
     flight: PlainArc<Flight<T, E>>,
     mark: M,
@@ -73,7 +74,7 @@ impl<T, E, M> KeyState for Entry<T, E, M> {
     }
 }
 
-/// How a call takes part.
+/// How a call obtains its result.
 pub(crate) enum Joined<'a, K: Borrow<Q> + Eq, Q: Hash + Eq + ?Sized, T, E, M> {
     /// The call starts the operation.
     Leader(Participant<'a, K, Q, T, E, M>),
@@ -105,7 +106,7 @@ impl<K, T, E, M> Group<K, T, E, M> {
             clock,
             reuse,
             started: Counter::default(),
-            shared: Counter::default(),
+            joined: Counter::default(),
             reused: Counter::default(),
         }
     }
@@ -114,7 +115,7 @@ impl<K, T, E, M> Group<K, T, E, M> {
         GroupCounts {
             keys: self.map.len(),
             started: self.started.get(),
-            shared: self.shared.get(),
+            joined: self.joined.get(),
             reused: self.reused.get(),
             rejected: self.map.rejected(),
         }
@@ -122,7 +123,8 @@ impl<K, T, E, M> Group<K, T, E, M> {
 }
 
 impl<K: Eq, T, E, M> Group<K, T, E, M> {
-    /// Returns the time until which later calls may use `result`, or the origin.
+    /// Returns the time until which later calls may use `result`, or [`Instant::ORIGIN`] if they
+    /// must not use it.
     fn reusable_until(&self, result: &Result<T, Error<E>>) -> Instant {
         let keep = match result {
             Ok(_) => true,
@@ -177,7 +179,7 @@ impl<K: Eq, T: Clone, E: Clone, M> Group<K, T, E, M> {
         Ok(match self.find(key, mark, Flight::join)? {
             Found::Leader(leader) => Joined::Leader(leader),
             Found::Running(flight) => {
-                self.shared.add(1);
+                self.joined.add(1);
                 Joined::Follower(Participant::follower(self, key, flight))
             }
             Found::Reusable(result) => {

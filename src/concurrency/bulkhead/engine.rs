@@ -154,13 +154,20 @@ impl Engine {
         })
     }
 
-    /// Returns permits. `granted` is the instant at which they were granted to a waiter; it is
-    /// `None` if the caller did not wait for them.
+    /// Returns permits that were granted without a wait.
     #[inline]
-    pub(super) fn give_back(&self, cost: u32, granted: Option<Instant>, clock: &Clock) {
-        if self.permits.give_back(cost) || granted.is_some() {
-            self.serve_by(clock, granted);
+    pub(super) fn give_back(&self, cost: u32, clock: &Clock) {
+        if self.permits.give_back(cost) {
+            self.serve_by(clock, None);
         }
+    }
+
+    /// Returns permits that were granted to a waiter at the instant `granted`.
+    #[cold]
+    pub(super) fn give_back_later(&self, cost: u32, granted: Instant, clock: &Clock) {
+        // The queue is served in any case, because that records the duration of the call.
+        let _waiting = self.permits.give_back(cost);
+        self.serve_by(clock, Some(granted));
     }
 
     /// Enters the queue, unless permits can be taken now.

@@ -120,7 +120,7 @@ impl<H: Handle> Acquisition<H> {
         match shared.engine.enter(cost, WaitTimes { since, give_up, deadline }) {
             Entry::Granted => {
                 self.stage = Stage::Done;
-                Poll::Ready(Ok(Granted { cost, at: None }))
+                Poll::Ready(Ok(Granted::Immediately { cost }))
             }
             Entry::Rejected(reason) => self.reject(reason),
             Entry::Queued { key, is_next } => {
@@ -162,7 +162,7 @@ impl<H: Handle> Acquisition<H> {
     fn end(&mut self, status: WaiterStatus) -> Result<Granted, Rejection> {
         self.stage = Stage::Done;
         match status {
-            WaiterStatus::Granted(at) => Ok(Granted { cost: self.request.cost, at: Some(at) }),
+            WaiterStatus::Granted(at) => Ok(Granted::Later { cost: self.request.cost, at }),
             WaiterStatus::Rejected(reason) => Err(self.handle.shared().reject(reason)),
             WaiterStatus::Waiting => Err(self.handle.shared().reject(Reason::QueueTimeout)),
         }
@@ -182,20 +182,28 @@ impl<H: Handle> Acquisition<H> {
     }
 }
 
+impl<H: Handle> Acquisition<H> {
+    /// Leaves the queue. Returns a permit that was granted meanwhile.
+    #[cold]
+    fn abandon(&self, key: WaiterKey) {
+        let shared = self.handle.shared();
+        let (status, _waker) = shared.engine.leave(key);
+        match status {
+            // The call did not run, so its duration says nothing about the service.
+            WaiterStatus::Granted(_) => {
+                shared.engine.give_back(self.request.cost, &shared.clock);
+            }
+            WaiterStatus::Waiting => shared.engine.serve_by(&shared.clock, None),
+            WaiterStatus::Rejected(_) => {}
+        }
+    }
+}
+
 impl<H: Handle> Drop for Acquisition<H> {
     #[inline]
     fn drop(&mut self) {
         if let Stage::Queued { key, .. } = self.stage {
-            let shared = self.handle.shared();
-            let (status, _waker) = shared.engine.leave(key);
-            match status {
-                WaiterStatus::Granted(_) => {
-                    // The call did not run, so its duration says nothing about the service.
-                    shared.engine.give_back(self.request.cost, None, &shared.clock);
-                }
-                WaiterStatus::Waiting => shared.engine.serve_by(&shared.clock, None),
-                WaiterStatus::Rejected(_) => {}
-            }
+            self.abandon(key);
         }
     }
 }
@@ -208,7 +216,7 @@ impl Shared {
             return Err(Reason::QueueTimeout);
         }
         self.engine.take(request.cost)?;
-        Ok(Granted { cost: request.cost, at: None })
+        Ok(Granted::Immediately { cost: request.cost })
     }
 
     /// Acquires permits, blocking the thread.
@@ -260,7 +268,19 @@ impl<H: Handle> Acquire<H> {
         Self { acquisition: Acquisition { handle, request, stage: Stage::New }, expiry: None }
     }
 
+    /// Takes the permits at the first poll if they are free. Returns whether they were taken.
     #[inline]
+    fn takes_immediately(self: Pin<&mut Self>) -> bool {
+        let acquisition = self.project().acquisition;
+        let taken = matches!(acquisition.stage, Stage::New)
+            && acquisition.handle.shared().take(&acquisition.request).is_ok();
+        if taken {
+            acquisition.stage = Stage::Done;
+        }
+        taken
+    }
+
+    #[cold]
     fn poll_granted(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -304,6 +324,11 @@ impl<'a> Future for BulkheadAcquireFuture<'a> {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut acquire = self.project().0;
+        if acquire.as_mut().takes_immediately() {
+            let Acquisition { handle, request, .. } = &acquire.acquisition;
+            let granted = Granted::Immediately { cost: request.cost };
+            return Poll::Ready(Ok(BulkheadPermit::new(handle, granted)));
+        }
         let granted = acquire.as_mut().poll_granted(cx);
         granted.map_ok(|granted| BulkheadPermit::new(acquire.acquisition.handle, granted))
     }
@@ -318,6 +343,11 @@ impl Future for OwnedBulkheadAcquireFuture {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut acquire = self.project().0;
+        if acquire.as_mut().takes_immediately() {
+            let Acquisition { handle, request, .. } = &acquire.acquisition;
+            let granted = Granted::Immediately { cost: request.cost };
+            return Poll::Ready(Ok(OwnedBulkheadPermit::new(handle.clone(), granted)));
+        }
         let granted = acquire.as_mut().poll_granted(cx);
         granted
             .map_ok(|granted| OwnedBulkheadPermit::new(acquire.acquisition.handle.clone(), granted))

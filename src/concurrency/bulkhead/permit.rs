@@ -22,16 +22,31 @@ pub struct OwnedBulkheadPermit {
 
 /// What the holder of a permit owns.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Granted {
-    pub(super) cost: u32,
-    /// When a waiting caller was granted the permit; `None` if the caller did not wait.
-    pub(super) at: Option<Instant>,
+pub(super) enum Granted {
+    Immediately {
+        cost: u32,
+    },
+    /// After a wait that ended at the instant `at`.
+    Later {
+        cost: u32,
+        at: Instant,
+    },
 }
 
 impl Granted {
     #[inline]
+    pub(super) const fn cost(self) -> u32 {
+        match self {
+            Self::Immediately { cost } | Self::Later { cost, .. } => cost,
+        }
+    }
+
+    #[inline]
     pub(super) fn release(self, shared: &Shared) {
-        shared.engine.give_back(self.cost, self.at, &shared.clock);
+        match self {
+            Self::Immediately { cost } => shared.engine.give_back(cost, &shared.clock),
+            Self::Later { cost, at } => shared.engine.give_back_later(cost, at, &shared.clock),
+        }
     }
 }
 
@@ -44,7 +59,7 @@ impl<'a> BulkheadPermit<'a> {
     /// Returns the number of permits that this one stands for.
     #[must_use]
     pub const fn cost(&self) -> u32 {
-        self.granted.cost
+        self.granted.cost()
     }
 }
 
@@ -57,7 +72,7 @@ impl OwnedBulkheadPermit {
     /// Returns the number of permits that this one stands for.
     #[must_use]
     pub const fn cost(&self) -> u32 {
-        self.granted.cost
+        self.granted.cost()
     }
 }
 
