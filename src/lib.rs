@@ -146,7 +146,8 @@ pub use budget::{
     Budget, BudgetBuilder, BudgetCall, BudgetExhausted, BudgetPermit, BudgetSnapshot,
 };
 pub use cache::{
-    CacheEntry, CacheStore, Cached, CachedBuilder, CachedSnapshot, OperationResult, SingleValueStore,
+    CacheEntry, CacheStore, Cached, CachedBuilder, CachedSnapshot, OperationResult,
+    SingleValueStore,
 };
 pub use coalesce::{Coalesce, CoalesceBuilder, CoalesceSnapshot};
 pub use concurrency::{

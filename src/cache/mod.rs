@@ -391,11 +391,7 @@ where
     }
 
     /// Runs the closure, if the call is the leader.
-    fn start_blocking<'a, R>(
-        &'a self,
-        key: &'a K,
-        op: impl FnOnce() -> R,
-    ) -> Started<'a, K, T, E>
+    fn start_blocking<'a, R>(&'a self, key: &'a K, op: impl FnOnce() -> R) -> Started<'a, K, T, E>
     where
         R: OperationResult<T, E>,
     {

@@ -144,9 +144,7 @@ impl<K: Hash + Eq + Clone, T: Clone, E: Clone> Shared<K, T, E> {
         let revocation = OnceCell::new();
         let mark = || Revocation::clone(revocation.get_or_init(Revocation::default));
         match self.group.join(key, mark) {
-            Ok(Joined::Leader(leader)) => {
-                self.lead(key, leader, old, mark(), &self.emitter.misses)
-            }
+            Ok(Joined::Leader(leader)) => self.lead(key, leader, old, mark(), &self.emitter.misses),
             Ok(Joined::Follower(follower)) => {
                 self.emitter.misses.add(1);
                 Entered::Follower(follower, old)

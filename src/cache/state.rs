@@ -48,12 +48,7 @@ pub(super) enum Freshness {
 impl Times {
     /// Returns the times of a value that the operation returned at `now`, after `cost`. `unit` is a
     /// random number from 0 up to 1.
-    pub(super) fn of_value(
-        lifetimes: &Lifetimes,
-        now: Instant,
-        cost: Duration,
-        unit: f64,
-    ) -> Self {
+    pub(super) fn of_value(lifetimes: &Lifetimes, now: Instant, cost: Duration, unit: f64) -> Self {
         let fresh_until = now + jittered(lifetimes.ttl, lifetimes.jitter, unit);
         let stale_until = fresh_until + lifetimes.stale_while_revalidate;
         let usable_until = stale_until.max(fresh_until + lifetimes.stale_on_error);
@@ -183,11 +178,9 @@ mod tests {
     fn an_error_expires_without_a_stale_time() {
         let times = Times::of_error(&lifetimes(), at(0), 0.5);
         let ns = Duration::from_nanos(1);
-        for (now, expected) in [
-            (at(0), Freshness::Fresh),
-            (at(2) - ns, Freshness::Fresh),
-            (at(2), Freshness::Expired),
-        ] {
+        for (now, expected) in
+            [(at(0), Freshness::Fresh), (at(2) - ns, Freshness::Fresh), (at(2), Freshness::Expired)]
+        {
             assert_eq!(times.freshness(now, Instant::ORIGIN, 1.0, || 0.0), expected);
         }
     }

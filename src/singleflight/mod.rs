@@ -94,12 +94,7 @@ enum Found<'a, K: Borrow<Q> + Eq, Q: Hash + Eq + ?Sized, T, E, M> {
 
 impl<K, T, E, M> Group<K, T, E, M> {
     /// The configuration has been validated.
-    pub(crate) fn new(
-        name: &'static str,
-        keyed: KeyedConfig,
-        clock: Clock,
-        reuse: Reuse,
-    ) -> Self {
+    pub(crate) fn new(name: &'static str, keyed: KeyedConfig, clock: Clock, reuse: Reuse) -> Self {
         Self {
             map: Map::new(keyed),
             name,
