@@ -1,4 +1,4 @@
-//! One slow dependency does not use up the whole service: a bulkhead for each of two backends.
+//! Bulkhead: a slow backend does not occupy the whole service, because each backend has a limit.
 
 use mainstay::concurrency::Bulkhead;
 use std::thread;
@@ -22,7 +22,7 @@ fn main() -> Result<(), mainstay::error::ConfigError> {
             scope.spawn(|| println!("{:?}", reports.call_blocking(|| Ok::<_, ()>("report"))));
         }
     });
-    // All other requests are served as before.
+    // Searches are served as before.
     println!("{:?}", search.call_blocking(|| Ok::<_, ()>("found")));
 
     let snapshot = reports.snapshot();

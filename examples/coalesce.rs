@@ -1,4 +1,4 @@
-//! A hundred requests that ask for the same user send one query.
+//! Coalesce: a hundred concurrent requests for the same user send one query.
 
 use mainstay::{Coalesce, ConfigError};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,7 +10,7 @@ fn main() -> Result<(), ConfigError> {
     let queries = AtomicU32::new(0);
     let query = || {
         queries.fetch_add(1, Ordering::Relaxed);
-        while users.snapshot().shared < 99 {
+        while users.snapshot().joined < 99 {
             thread::sleep(Duration::from_millis(1)); // a slow database
         }
         Ok(42)

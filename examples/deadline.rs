@@ -1,5 +1,5 @@
-//! A service reads the deadline of a request, rejects it if it is too late, and passes the rest of
-//! the time on.
+//! Deadline: a service reads the deadline of a request, rejects the request if too little time is
+//! left, and passes the remaining time to the next service.
 
 use mainstay::deadline::{self, DeadlineGuard};
 use mainstay::error::{ConfigError, Error};

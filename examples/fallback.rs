@@ -10,7 +10,7 @@ enum Prices {
 
 fn main() -> Result<(), mainstay::ConfigError> {
     let breaker = CircuitBreaker::builder().name("prices").build()?;
-    // The type of the result says that it is degraded; the counter says how often.
+    // The result shows whether it is degraded; the fallback counts how often.
     let fallback = Fallback::builder().name("cached prices").build()?;
     let cached = fallback.value(Prices::Cached(99)).when(|error| match error {
         Error::Operation(message) => *message != "no such item",

@@ -6,7 +6,7 @@ use std::time::Duration;
 const MS: Duration = Duration::from_millis(1);
 
 fn main() -> Result<(), mainstay::ConfigError> {
-    let time = ManualClock::new(); // moves only when the program waits
+    let time = ManualClock::new(); // advances only while the program waits
     let clock = time.clock();
     let hedge = Hedge::builder()
         .name("search")

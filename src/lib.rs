@@ -146,12 +146,12 @@ pub use concurrency::{
     AdaptiveLimiter, AdaptiveLimiterAcquireFuture, AdaptiveLimiterBuilder, AdaptiveLimiterPermit,
     AdaptiveLimiterSnapshot, BaselineController, Bulkhead, BulkheadAcquireFuture, BulkheadBuilder,
     BulkheadPermit, BulkheadPolicy, BulkheadSnapshot, ClassifiedAdaptiveLimiter,
-    ClassifiedThrottle, KeyedBulkhead, KeyedBulkheadBuilder, KeyedBulkheadSnapshot,
-    KeyedBulkheadView, LimitController, LimitSource, OverloadOnTimeout,
-    OwnedAdaptiveLimiterAcquireFuture, OwnedAdaptiveLimiterPermit, OwnedBulkheadAcquireFuture,
-    OwnedBulkheadPermit, OwnedPrioritizerPermit, OwnedThrottlePermit, Prioritizer,
-    PrioritizerBuilder, PrioritizerPermit, PrioritizerSnapshot, Throttle, ThrottleBuilder,
-    ThrottlePermit, ThrottleSnapshot,
+    ClassifiedThrottle, CpuLoad, CpuLoadBuilder, CpuLoadSnapshot, KeyedBulkhead,
+    KeyedBulkheadBuilder, KeyedBulkheadSnapshot, KeyedBulkheadView, LimitController, LimitSource,
+    OverloadOnTimeout, OwnedAdaptiveLimiterAcquireFuture, OwnedAdaptiveLimiterPermit,
+    OwnedBulkheadAcquireFuture, OwnedBulkheadPermit, OwnedPrioritizerPermit, OwnedThrottlePermit,
+    Prioritizer, PrioritizerBuilder, PrioritizerPermit, PrioritizerSnapshot, Throttle,
+    ThrottleBuilder, ThrottlePermit, ThrottleSnapshot,
 };
 pub use deadline::{DeadlineGuard, DeadlineGuardBuilder, DeadlineGuardSnapshot};
 pub use error::{ConfigError, Error, Reason, Rejection, TimedOut};

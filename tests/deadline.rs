@@ -1,4 +1,4 @@
-//! Deadlines of single calls, and the guard that rejects calls which cannot meet theirs.
+//! Calls with a deadline, and the guard that rejects calls that cannot meet their deadline.
 #![cfg(not(mainstay_loom))]
 
 use mainstay::backoff::Backoff;
@@ -50,7 +50,7 @@ fn a_call_without_a_deadline_is_not_limited() {
 }
 
 #[test]
-fn a_retry_starts_no_attempt_that_the_deadline_does_not_allow() {
+fn a_retry_starts_no_attempt_after_the_deadline() {
     let time = ManualClock::new();
     let clock = time.clock();
     let retry = Retry::builder()
@@ -93,6 +93,6 @@ fn the_guard_rejects_calls_that_cannot_meet_their_deadline() {
     }
     assert!(guard.try_acquire(Deadline::at(time.now())).is_err());
     assert!(guard.try_acquire(Deadline::NEVER).is_ok());
-    assert_eq!((guard.snapshot().too_short, guard.snapshot().passed), (3, 1));
-    assert_eq!((shadow.snapshot().too_short, shadow.snapshot().passed), (2, 0));
+    assert_eq!((guard.snapshot().too_short, guard.snapshot().expired), (3, 1));
+    assert_eq!((shadow.snapshot().too_short, shadow.snapshot().expired), (2, 0));
 }

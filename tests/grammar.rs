@@ -15,7 +15,7 @@
 use mainstay::breaker::{CircuitBreaker, ClassifiedCircuitBreaker};
 use mainstay::budget::Budget;
 use mainstay::coalesce::Coalesce;
-use mainstay::concurrency::{Bulkhead, BulkheadPolicy, KeyedBulkhead};
+use mainstay::concurrency::{Bulkhead, BulkheadPolicy, CpuLoad, KeyedBulkhead};
 use mainstay::deadline::DeadlineGuard;
 use mainstay::fallback::{Fallback, FallbackTo, FallbackValue};
 use mainstay::hedge::Hedge;
@@ -99,6 +99,7 @@ fn state_is_read_and_changed_by_the_same_names() {
         RateLimiter: name, snapshot, reconfigure, refund;
         Bulkhead: name, snapshot, reconfigure, close, is_closed, available;
         KeyedBulkhead<u8>: name, snapshot, reconfigure;
+        CpuLoad: snapshot;
         Coalesce<u8, u8, ()>: name, snapshot;
         DeadlineGuard: name, snapshot, try_acquire;
         ObjectPool<u8>: snapshot;

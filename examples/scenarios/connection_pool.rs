@@ -2,8 +2,8 @@
 //!
 //! The server speaks a line protocol on a loopback port. Threads send requests through one pool
 //! while the server runs through its phases. For each phase, the scenario prints the answers, the
-//! connections created and the errors by cause. It fails if the pool exceeds its size, or does not
-//! serve all requests once the server is healthy again.
+//! connections created and the errors by cause. It fails if the pool exceeds its maximum size, or
+//! serves no request after the restart of the server.
 //!
 //! ```text
 //! cargo run --release --example connection_pool -- [--phase-ms N]
@@ -26,7 +26,7 @@ const MAX_SIZE: usize = 8;
 /// The limit of the client for one answer.
 const READ_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// What the server does, by phase.
+/// The phases of the scenario, and the mode of the server in each.
 const PHASES: [(&str, Mode); 6] = [
     ("healthy", Mode::Serve),
     ("drops connections", Mode::Drop),
@@ -44,7 +44,7 @@ enum Mode {
     Drop,
     /// Accepts requests and does not answer.
     Hang,
-    /// Closes every connection, old and new, at once.
+    /// Closes every connection, old and new, immediately.
     Refuse,
 }
 
@@ -234,7 +234,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("{THREADS} threads, at most {MAX_SIZE} connections");
         println!(
             "{:<18} {:>9} {:>8} {:>8} {:>7} {:>9} {:>8} {:>9}",
-            "server", "answered", "reused", "failed", "no conn", "accepted", "refused", "in use"
+            "server", "answered", "reused", "failed", "waited", "accepted", "unopened", "in use"
         );
         let mut last = [0; 4];
         let mut before = (0, 0);
@@ -254,7 +254,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 snapshot.in_use,
             );
             before = (accepted, snapshot.create_failures);
-            // A bar of the answers per millisecond.
+            // One `#` for each answer per millisecond.
             let rate = answered as f64 / start.elapsed().as_millis() as f64;
             println!("{:<18} {}", "", "#".repeat((rate as usize).min(70)));
         }

@@ -69,7 +69,7 @@ impl CircuitBreaker {
     ///
     /// # Errors
     ///
-    /// The same as for [`try_acquire`](Self::try_acquire).
+    /// Returns the errors of [`try_acquire`](Self::try_acquire).
     #[inline]
     pub fn try_acquire_owned(&self) -> Result<OwnedCircuitBreakerPermit, Rejection> {
         self.try_acquire().map(|permit| OwnedCircuitBreakerPermit::new(self, permit))
@@ -77,8 +77,8 @@ impl CircuitBreaker {
 
     /// Runs `op` if the breaker admits it, and records its outcome: every `Err` is a failure.
     ///
-    /// `op` runs at most once, so it may consume what it captures. The future is `Send` if that of
-    /// `op` is, and cancel-safe: see [`CircuitBreakerCallFuture`].
+    /// `op` runs at most once, so it may consume what it captures. The returned future is `Send` if
+    /// `op` and its future are, and cancel-safe: see [`CircuitBreakerCallFuture`].
     ///
     /// ```
     /// # use mainstay::breaker::CircuitBreaker;

@@ -59,8 +59,8 @@ impl<K, T, E> CoalesceBuilder<K, T, E> {
         self
     }
 
-    /// Sets how long a value is kept for later calls after its operation ended. Default: zero, so
-    /// that no call receives a result that is older than the call.
+    /// Sets for how long a value is kept for later calls after its operation has ended. Default:
+    /// zero, so that no call receives a result of an operation that ended before the call.
     ///
     /// ```
     /// # use mainstay::Coalesce;
@@ -109,7 +109,7 @@ impl<K, T, E> CoalesceBuilder<K, T, E> {
     ///
     /// # Errors
     ///
-    /// Returns the first setting that is out of range.
+    /// Returns a [`ConfigError`] that names the first setting that is out of range.
     pub fn build(self) -> Result<Coalesce<K, T, E>, ConfigError> {
         let name = policy::name(&self.name)?;
         self.keyed.validate()?;
@@ -118,7 +118,7 @@ impl<K, T, E> CoalesceBuilder<K, T, E> {
             name,
             clock: self.clock,
             reuse: self.reuse,
-            shared: Counter::default(),
+            joined: Counter::default(),
             started: Counter::default(),
             reused: Counter::default(),
         })))

@@ -12,10 +12,10 @@ use std::task::{Wake, Waker};
 /// # Invariants
 ///
 /// 1. A participant polls the future only after it has taken it out of the state, so no two poll it
-///    at the same time, and no lock is held meanwhile.
-/// 2. While `woken` is set and the future is in the state, at least one participant is out of the
-///    list: it was woken and has not been polled since, or is being polled. If it is dropped
-///    instead, it passes the wake-up on. So a wake-up of the operation is not lost.
+///    at the same time, and no lock is held during the poll.
+/// 2. While `woken` is set and the future is in the state, at least one participant is not in the
+///    list: it was woken and has not been polled since, or it is being polled. If it is dropped
+///    before it polls the future, it wakes another one. No wake-up of the operation is lost.
 /// 3. Every participant in the list is woken when the flight ends.
 pub(super) struct Flight<T, E> {
     state: Mutex<State<T, E>>,
@@ -29,7 +29,8 @@ struct State<T, E> {
     /// progress.
     waiters: WaiterList<Waker>,
     participants: usize,
-    /// Whether the operation has been woken, or not yet polled, since its last poll started.
+    /// Whether the operation must be polled: it has never been polled, or was woken after its last
+    /// poll started.
     woken: bool,
 }
 
@@ -46,7 +47,7 @@ enum Stage<T, E> {
     Abandoned,
 }
 
-/// What a participant that is polled has to do.
+/// What a participant must do when it is polled.
 pub(super) enum Turn<T, E> {
     /// Poll the future.
     Poll(Pending<T, E>),
@@ -62,7 +63,7 @@ pub(super) enum Departure<T, E> {
     Nothing,
     /// The leader left before the operation started: its closure has panicked.
     NotStarted,
-    /// The last participant left. The future, if there is one, is to be dropped.
+    /// The last participant left. The caller drops the future, if there is one.
     Abandoned(Option<Pending<T, E>>),
 }
 
@@ -103,7 +104,8 @@ impl<T, E> Flight<T, E> {
         state.woken = true;
     }
 
-    /// Takes the future if it has to be polled; otherwise adds the participant to the list.
+    /// Takes the future if it must be polled; otherwise adds the participant to the list, or
+    /// replaces its waker there.
     pub(super) fn turn(&self, waiting: &mut Option<WaiterKey>, waker: &Waker) -> Turn<T, E> {
         // Cloning and dropping a waker runs user code. Both happen outside the lock, because the
         // guard is declared after the waker and is dropped before it.
@@ -133,10 +135,11 @@ impl<T, E> Flight<T, E> {
         Turn::Wait
     }
 
-    /// Puts the future back after it returned `Pending`. The participant that polled it stays the
-    /// one that is woken first, so that the others need not be polled.
+    /// Puts the future back after it returned `Pending`. Adds the participant to the front of the
+    /// list, so that the same participant polls the future again and the others need not be polled.
     ///
-    /// Returns `false` if the operation was woken meanwhile: the participant must be polled again.
+    /// Returns `false` if the operation was woken meanwhile. The participant must then be polled
+    /// again.
     pub(super) fn put_back(
         &self,
         future: Pending<T, E>,
@@ -157,8 +160,8 @@ impl<T, E> Flight<T, E> {
 
     /// Publishes the result and wakes all participants.
     pub(super) fn end(&self, ending: Ending<T, E>) {
-        // A flight ends once: the participant that ends it has taken the future or is the leader
-        // that starts it.
+        // A flight ends once, because only two participants can end it: the one that has taken the
+        // future, or the leader while the stage is `Starting`.
         let _ = self.ending.set(ending);
         let mut wakers = Wakers::new();
         let mut state = self.state.lock();
@@ -205,8 +208,8 @@ impl<T, E> Flight<T, E> {
         departure
     }
 
-    /// Removes the participant that is to poll the operation from the list, if the operation has to
-    /// be polled.
+    /// If the operation must be polled, removes the first participant from the list and returns its
+    /// waker.
     fn next(state: &mut MutexGuard<'_, State<T, E>>) -> Option<Waker> {
         match state.stage {
             Stage::Waiting(_) if state.woken => state.waiters.pop_front(),
@@ -215,7 +218,7 @@ impl<T, E> Flight<T, E> {
     }
 }
 
-/// The waker that the operation receives. It stays valid when the operation is handed over.
+/// The waker of the operation. It stays valid when another participant continues the operation.
 impl<T: Send + Sync + 'static, E: Send + Sync + 'static> Wake for Flight<T, E> {
     fn wake(self: PlainArc<Self>) {
         self.wake_by_ref();

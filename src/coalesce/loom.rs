@@ -1,4 +1,4 @@
-//! Loom models of the hand-over: whichever participant is dropped, the operation is not lost.
+//! Loom models of the hand-over: the operation is not lost if its leader is dropped.
 
 use super::Coalesce;
 use crate::error::Error;
@@ -13,11 +13,11 @@ type Group = Coalesce<u8, u8, ()>;
 type Call = Pin<Box<dyn Future<Output = Result<u8, Error<()>>> + Send>>;
 
 fn group() -> Group {
-    // One more than in use: a key that is being removed counts.
+    // One more than the number of keys in use, because a key that is being removed counts.
     Coalesce::builder().max_keys(2).build().unwrap()
 }
 
-/// Calls with the key 1 an operation that receives its value from `receiver`.
+/// Starts a call with key 1 and polls it once. Its operation receives its value from `receiver`.
 fn call(group: &Group, receiver: Option<OneshotReceiver<u8>>) -> Call {
     let group = group.clone();
     let op = || {
@@ -60,7 +60,7 @@ fn two_participants_poll_an_operation_one_after_the_other() {
 }
 
 #[test]
-fn a_call_that_meets_an_abandoned_flight_starts_another() {
+fn a_call_that_races_with_the_drop_of_the_leader_joins_the_flight_or_starts_another() {
     loom::model(|| {
         let group = group();
         let (sender, receiver) = oneshot();

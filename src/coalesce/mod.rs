@@ -34,8 +34,8 @@
 //! [`reuse_duration`](CoalesceBuilder::reuse_duration) lets it use the last result.
 //!
 //! The flight owns the future of the operation, and gives it a waker of its own. One participant
-//! polls the future: the leader, as long as it lives. The other participants are woken once, when
-//! the flight ends. While they wait, they are not polled.
+//! polls the future: the leader, until its call is dropped. Each other participant is woken once,
+//! when the flight ends. Before that, it does not have to be polled.
 //!
 //! If the polling participant is dropped, another one continues with the *same* future. The
 //! operation is neither restarted nor lost. A task that holds a call but does not poll it, such as
@@ -50,8 +50,8 @@
 //! expensive to clone.
 //!
 //! If the operation panics, the panic unwinds the leader's call if that call polled the operation.
-//! Every other participant receives [`Error::Rejected`] with [`Reason::Panicked`]: its own operation
-//! did not start.
+//! Every other participant receives [`Error::Rejected`] with [`Reason::Panicked`]: its own
+//! operation did not start.
 //!
 //! # Cancel safety
 //!
@@ -65,7 +65,7 @@
 //!
 //! A flight makes two allocations: the flight and its future. (One cannot hold both without unsafe
 //! code, because the future is polled in place.) A follower clones one `Arc`, and locks a shard of
-//! the map and the flight. The list of followers grows with their largest number.
+//! the map and the flight. The memory of a flight grows with the number of its followers.
 
 mod builder;
 mod flight;
@@ -101,13 +101,13 @@ pub struct Coalesce<K, T, E>(PlainArc<Shared<K, T, E>>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CoalesceSnapshot {
-    /// The number of keys with an operation that runs or a result that is kept.
+    /// The number of keys with a running operation or a kept result.
     pub keys: usize,
     /// The number of calls that started an operation.
     pub started: u64,
     /// The number of calls that joined an operation that another call had started.
-    pub shared: u64,
-    /// The number of calls that received a result that had been kept.
+    pub joined: u64,
+    /// The number of calls that received a kept result.
     pub reused: u64,
     /// The number of calls that were rejected because too many keys were in use.
     pub rejected: u64,
@@ -118,25 +118,26 @@ struct Shared<K, T, E> {
     name: &'static str,
     clock: Clock,
     reuse: Reuse,
-    shared: Counter,
+    joined: Counter,
     started: Counter,
     reused: Counter,
 }
 
-/// Which results are kept after their flight, and how long.
+/// Which results are kept after their flight, and for how long.
 #[derive(Clone, Copy, Debug)]
 struct Reuse {
     duration: Duration,
     errors: bool,
 }
 
-/// The result of a flight. `reusable_until` is the origin if later calls must not use it.
+/// The result of a flight. `reusable_until` is [`Instant::ORIGIN`] if later calls must not use the
+/// result.
 struct Ending<T, E> {
     result: Result<T, Error<E>>,
     reusable_until: Instant,
 }
 
-/// A flight that runs, or whose result is kept.
+/// A running flight, or one whose result is kept.
 struct Entry<T, E>(PlainArc<Flight<T, E>>);
 
 impl<T, E> KeyState for Entry<T, E> {
@@ -151,7 +152,7 @@ impl<T, E> KeyState for Entry<T, E> {
     }
 }
 
-/// How a call takes part.
+/// How a call obtains its result.
 enum Joined<'a, K: Borrow<Q> + Eq, Q: Hash + Eq + ?Sized, T, E> {
     Leader(Participant<'a, K, Q, T, E>),
     Follower(Participant<'a, K, Q, T, E>),
@@ -257,7 +258,7 @@ where
     /// Returns the result of the closure `op`, or of the operation that another call with an equal
     /// key is running. Blocks the thread.
     ///
-    /// A follower polls the future of an asynchronous operation, if it has to be polled, on its
+    /// If the operation of the other call is asynchronous, this call may poll its future, on this
     /// thread.
     ///
     /// ```
@@ -349,9 +350,10 @@ where
         }
     }
 
-    /// Forgets the operation and the kept result of `key`, and returns whether there was one.
+    /// Removes `key` with its operation or kept result, and returns whether there was one.
     ///
-    /// The next call starts a new operation. Calls that already wait receive the result of theirs.
+    /// The next call starts a new operation. Calls that already wait receive the result of the
+    /// removed one.
     ///
     /// ```
     /// # use mainstay::Coalesce;
@@ -384,11 +386,11 @@ impl<K, T, E> Coalesce<K, T, E> {
     /// Returns the current counters.
     #[must_use]
     pub fn snapshot(&self) -> CoalesceSnapshot {
-        let Shared { map, started, shared, reused, .. } = &*self.0;
+        let Shared { map, started, joined, reused, .. } = &*self.0;
         CoalesceSnapshot {
             keys: map.len(),
             started: started.get(),
-            shared: shared.get(),
+            joined: joined.get(),
             reused: reused.get(),
             rejected: map.rejected(),
         }
@@ -411,7 +413,8 @@ impl<K, T, E> fmt::Debug for Coalesce<K, T, E> {
 }
 
 impl<K: Eq, T, E> Shared<K, T, E> {
-    /// Returns the time until which later calls may use `result`, or the origin.
+    /// Returns the time until which later calls may use `result`, or [`Instant::ORIGIN`] if they
+    /// must not use it.
     fn reusable_until(&self, result: &Result<T, Error<E>>) -> Instant {
         let keep = match result {
             Ok(_) => true,
@@ -468,7 +471,7 @@ impl<K: Eq, T: Clone, E: Clone> Shared<K, T, E> {
                     return Ok(Joined::Reused(ending.result.clone()));
                 }
             } else if flight.join() {
-                self.shared.add(1);
+                self.joined.add(1);
                 return Ok(Joined::Follower(participant(flight, false)));
             }
             // The flight has ended or was abandoned. Another thread may be about to remove it.

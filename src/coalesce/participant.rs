@@ -1,4 +1,4 @@
-//! One call that takes part in a flight, and the removal of flights that end.
+//! A call that takes part in a flight, and the removal of flights that have ended.
 
 use super::flight::{Departure, Flight, Turn};
 use super::{Ending, Shared};
@@ -18,7 +18,7 @@ use std::task::{Context, Poll, Waker};
 /// it.
 pub(super) type Pending<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 
-/// A call that waits for the result of a flight, and polls the operation when it has to be polled.
+/// A call that waits for the result of a flight, and polls the operation when it must be polled.
 /// Dropping it leaves the flight.
 pub(super) struct Participant<'a, K, Q, T, E>
 where
@@ -39,8 +39,9 @@ where
 {
     /// Ends the flight with `result`.
     pub(super) fn end(&self, result: Result<T, Error<E>>) {
-        // The flight is removed first, so that a later call does not find a result that it may not
-        // use. This runs the user's `Hash`, `Eq` and clock. The flight must end even if they panic.
+        // A flight whose result is not kept is removed before it ends, so that no later call finds
+        // the result. The removal runs the user's `Hash`, `Eq` and clock. The flight must end even
+        // if they panic.
         let until = catch_unwind(AssertUnwindSafe(|| {
             let until = self.shared.reusable_until(&result);
             if until == Instant::ORIGIN {
@@ -87,7 +88,7 @@ where
                 }
                 return Poll::Pending;
             }
-            // The operation ends when its future has been dropped.
+            // The flight ends after the future has been dropped, because the drop may panic.
             Ok(Poll::Ready(result)) => match catch_unwind(AssertUnwindSafe(|| drop(future))) {
                 Ok(()) => self.end(result.map_err(Error::Operation)),
                 Err(panic) => self.panicked(panic),
@@ -145,7 +146,8 @@ where
     fn drop(&mut self) {
         match self.flight.leave(self.waiting.take(), self.is_leader) {
             Departure::Nothing => {}
-            // The leader's closure is unwinding. A second panic, of the key's `Hash`, would abort.
+            // The leader's closure is unwinding. A second panic, in `Hash` or `Eq` of the key,
+            // would abort the process.
             Departure::NotStarted => discard_panic(|| self.end_panicked()),
             Departure::Abandoned(future) => {
                 // If the removal panics, the next call with the key removes the flight.

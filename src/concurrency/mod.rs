@@ -43,7 +43,7 @@
 //! | [`VegasController`] | the mean latency exceeds its minimum | periods of load are short and the server does not change |
 //! | [`Gradient2Controller`] | the latency exceeds its long-term average | periods of overload are short |
 //! | [`AimdController`] | calls are dropped | the server itself refuses excess calls |
-//! | [`BbrController`] | the server signals that it is overloaded | the server provides such a signal |
+//! | [`BbrController`] | the server signals that it is overloaded | the server provides such a signal, or runs in this process ([`CpuLoad`]) |
 //!
 //! The [`simulator`] compares the controllers in ten scenarios. A custom controller implements
 //! [`LimitController`], which has two required methods.
@@ -102,6 +102,9 @@
 //! | [`max_wait`](AdaptiveLimiterBuilder::max_wait) | zero |
 //! | [`queue_order`](AdaptiveLimiterBuilder::queue_order) | FIFO |
 //! | [`queue_factors`](AdaptiveLimiterBuilder::queue_factors) | 2, 3 |
+//! | processor load: [`max_usage`](CpuLoadBuilder::max_usage) | 0.8 |
+//! | processor load: [`max_pressure`](CpuLoadBuilder::max_pressure) | none |
+//! | processor load: [`interval`](CpuLoadBuilder::interval) | 500 ms |
 //! | throttle: [`accept_multiplier`](ThrottleBuilder::accept_multiplier) | 2 |
 //! | throttle: [`max_rejection_rate`](ThrottleBuilder::max_rejection_rate) | 0.9 |
 //! | throttle: [`min_calls`](ThrottleBuilder::min_calls) | 10 |
@@ -111,6 +114,7 @@
 mod adaptive;
 mod bulkhead;
 mod controller;
+mod cpu;
 mod meter;
 mod prioritizer;
 pub mod simulator;
@@ -130,6 +134,7 @@ pub use controller::{
     AimdController, BaselineController, BbrController, Gradient2Controller, LearnedLimit,
     LimitController, LimitReason, LimitUpdate, LimitWindow, VegasController, WindowRule,
 };
+pub use cpu::{CpuLoad, CpuLoadBuilder, CpuLoadSnapshot};
 pub use prioritizer::{
     LimitSource, OwnedPrioritizerPermit, Prioritizer, PrioritizerBuilder, PrioritizerPermit,
     PrioritizerSnapshot,

@@ -1,5 +1,5 @@
-//! The remaining time in the header fields of requests: `grpc-timeout`, `X-Request-Timeout` and
-//! `X-Timeout-At`.
+//! The header fields that carry the remaining time of a request: `grpc-timeout`,
+//! `X-Request-Timeout` and `X-Timeout-At`.
 
 use std::time::{Duration, SystemTime};
 
@@ -36,8 +36,8 @@ pub fn to_grpc_timeout(remaining: Duration) -> String {
     format!("{}{letter}", (nanos / unit).min(GRPC_MAX))
 }
 
-/// Returns the time that a `grpc-timeout` field states, or `None` if the value does not have one to
-/// eight digits and a unit.
+/// Returns the time that a `grpc-timeout` field states, or `None` if the value is not one to eight
+/// digits and a unit.
 ///
 /// ```
 /// use mainstay::deadline;
@@ -73,8 +73,8 @@ pub fn to_request_timeout(remaining: Duration) -> String {
     remaining.as_millis().to_string()
 }
 
-/// Returns the time that an `X-Request-Timeout` field states in milliseconds, or `None` if the value
-/// is not a number of at most 20 digits that fits into 64 bits.
+/// Returns the time that an `X-Request-Timeout` field states in milliseconds, or `None` if the
+/// value is not a decimal number that fits into 64 bits.
 ///
 /// ```
 /// use mainstay::deadline;
@@ -88,12 +88,12 @@ pub fn from_request_timeout(value: &str) -> Option<Duration> {
     digits_only(value).map(Duration::from_millis)
 }
 
-/// Returns the value of an `X-Timeout-At` field for a deadline `remaining` after `now`: milliseconds
-/// since the Unix epoch, rounded down. Returns `None` if that time is before the epoch or does not
-/// fit into 64 bits.
+/// Returns the value of an `X-Timeout-At` field for a deadline `remaining` after `now`:
+/// milliseconds since the Unix epoch, rounded down. Returns `None` if that time is before the epoch
+/// or does not fit into 64 bits.
 ///
-/// The value is an instant, so the time that the request spends on the way counts. It depends on
-/// the clocks of both machines; between machines whose clocks differ, use a duration.
+/// The value is an instant, so the transit time of the request counts. It depends on the clocks of
+/// both machines; between machines whose clocks differ, use a duration.
 ///
 /// ```
 /// use mainstay::deadline;
@@ -113,7 +113,8 @@ pub fn to_timeout_at(remaining: Duration, now: SystemTime) -> Option<String> {
 }
 
 /// Returns the time from `now` to the instant that an `X-Timeout-At` field states, or zero if that
-/// instant has passed. Returns `None` if the value is not a number of milliseconds.
+/// instant has passed. Returns `None` if the value is not a decimal number of milliseconds that
+/// fits into 64 bits.
 ///
 /// ```
 /// use mainstay::deadline;
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_values_are_refused() {
+    fn malformed_values_are_rejected() {
         for value in ["", "n", "1", "1x", "+1n", "-1n", "1.5S", "100000000n", " 1n", "1n ", "1µ"] {
             assert_eq!(from_grpc_timeout(value), None, "{value:?}");
         }
@@ -172,7 +173,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_value_that_was_written_is_read_back_no_longer_and_nearly_as_long(
+        fn a_time_that_is_written_and_read_back_is_rounded_down_by_little(
             nanos in 0_u64.., shift in 0_u32..64,
         ) {
             let remaining = Duration::from_nanos(nanos >> shift);
@@ -184,7 +185,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_panics(text in ".{0,12}") {
+        fn no_text_makes_a_parser_panic(text in ".{0,12}") {
             let _ = (from_grpc_timeout(&text), from_request_timeout(&text));
             let _ = from_timeout_at(&text, SystemTime::UNIX_EPOCH);
         }

@@ -1,9 +1,10 @@
-//! Deadlines between services: header fields that carry them, and a guard of a server that rejects
-//! calls which cannot be served in time: [`DeadlineGuard`].
+//! Deadlines between services: the header fields that carry them, and [`DeadlineGuard`], with which
+//! a server rejects calls that cannot be served in time.
 //!
 //! # Examples
 //!
-//! A server reads the deadline of a request, rejects it if it is too late, and bounds the call:
+//! A server reads the deadline of a request, rejects the request if too little time is left, and
+//! bounds the call:
 //!
 //! ```
 //! use mainstay::deadline::{self, DeadlineGuard};
@@ -22,7 +23,7 @@
 //!     });
 //!     let call = pipeline.with_deadline(deadline, &clock);
 //!     call.call_with_blocking(|cx| {
-//!         // The time that the next service gets.
+//!         // The field for the request to the next service.
 //!         Ok::<_, ()>(cx.remaining().map(deadline::to_grpc_timeout))
 //!     })
 //! };
@@ -33,12 +34,12 @@
 //!
 //! # How it works
 //!
-//! A field with a duration (`grpc-timeout`, `X-Request-Timeout`) becomes a
-//! [`Deadline`] when the request arrives. The time on the way does not count. A
-//! field with an instant (`X-Timeout-At`) includes it, but depends on both machines' clocks.
+//! A field with a duration (`grpc-timeout`, `X-Request-Timeout`) becomes a [`Deadline`] when the
+//! request arrives, so the transit time of the request does not count. With a field that states an
+//! instant (`X-Timeout-At`) it counts, but the result depends on the clocks of both machines.
 //!
 //! `Pipeline::with_deadline` starts one call of a built pipeline with a deadline. Retries start no
-//! attempt after it, and the [`Context`] tells the operation how much time is left.
+//! attempt after the deadline, and the operation reads the remaining time from its [`Context`].
 
 mod headers;
 
@@ -59,8 +60,8 @@ const POLICY: &str = "deadline";
 
 /// A guard that rejects calls whose deadline has passed or cannot be met.
 ///
-/// A server that is behind spends its time on requests whose clients have given up. Such a request
-/// costs nothing if it is rejected before it starts. The guard rejects a call if less than
+/// An overloaded server spends its time on requests whose clients have given up. Such a request
+/// costs almost nothing if it is rejected before it starts. The guard rejects a call if less than
 /// [`min_remaining`](DeadlineGuardBuilder::min_remaining) is left. Calls without a deadline are
 /// admitted.
 ///
@@ -69,7 +70,7 @@ const POLICY: &str = "deadline";
 ///
 /// # Performance
 ///
-/// A call with a deadline reads the clock once, unless a policy above it has just read it.
+/// A call with a deadline reads the clock once, unless an outer policy has just read it.
 #[derive(Clone)]
 pub struct DeadlineGuard(PlainArc<Shared>);
 
@@ -88,7 +89,7 @@ pub struct DeadlineGuardBuilder {
 #[non_exhaustive]
 pub struct DeadlineGuardSnapshot {
     /// The number of calls whose deadline had passed.
-    pub passed: u64,
+    pub expired: u64,
     /// The number of calls whose deadline had not passed, but left too little time.
     pub too_short: u64,
 }
@@ -98,7 +99,7 @@ struct Shared {
     min_remaining: Duration,
     clock: Clock,
     is_shadow: bool,
-    passed: Counter,
+    expired: Counter,
     too_short: Counter,
 }
 
@@ -163,7 +164,7 @@ impl DeadlineGuard {
     /// rejected.
     #[must_use]
     pub fn snapshot(&self) -> DeadlineGuardSnapshot {
-        DeadlineGuardSnapshot { passed: self.0.passed.get(), too_short: self.0.too_short.get() }
+        DeadlineGuardSnapshot { expired: self.0.expired.get(), too_short: self.0.too_short.get() }
     }
 
     fn admit(&self, cx: Context) -> Result<(), Rejection> {
@@ -180,7 +181,7 @@ impl Shared {
         match Verdict::of(deadline, now, self.min_remaining) {
             Verdict::InTime => return Ok(()),
             Verdict::TooShort => self.too_short.add(1),
-            Verdict::Passed => self.passed.add(1),
+            Verdict::Passed => self.expired.add(1),
         };
         match self.is_shadow {
             true => Ok(()),
@@ -257,7 +258,7 @@ impl DeadlineGuardBuilder {
             min_remaining: self.min_remaining,
             clock: self.clock,
             is_shadow: self.is_shadow,
-            passed: Counter::default(),
+            expired: Counter::default(),
             too_short: Counter::default(),
         })))
     }

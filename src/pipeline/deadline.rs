@@ -1,4 +1,4 @@
-//! A pipeline that starts its calls with a deadline: [`DeadlineLayer`].
+//! A stack whose calls have a deadline: [`DeadlineLayer`].
 
 use super::stack::{Describe, PipelineLayer, PipelineOnceLayer};
 use crate::error::{Error, Reason, Rejection, TimedOut};
@@ -7,10 +7,10 @@ use crate::time::{Clock, Deadline, Expire};
 use std::future::Future;
 use std::time::Duration;
 
-/// The name in the errors of a deadline.
+/// The policy name in the errors of this layer.
 const POLICY: &str = "deadline";
 
-/// A stack whose calls have a deadline. Created by
+/// A pipeline stack whose calls have a deadline. Created by
 /// [`Pipeline::with_deadline`](super::Pipeline::with_deadline).
 #[derive(Clone, Debug)]
 pub struct DeadlineLayer<'a, S> {
@@ -20,7 +20,8 @@ pub struct DeadlineLayer<'a, S> {
 }
 
 impl<S> DeadlineLayer<'_, S> {
-    /// Returns the context of a call that starts now, and the time until its deadline.
+    /// Returns the context of a call that starts now, and the time until its deadline. Rejects the
+    /// call if the deadline has passed.
     fn start(&self, cx: Context) -> Result<(Context, Duration), Rejection> {
         if self.deadline == Deadline::NEVER {
             return Ok((cx, Duration::MAX));

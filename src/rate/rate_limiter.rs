@@ -253,7 +253,8 @@ impl RateLimiter {
 
     /// Reserves one token for use at the time at which it will be available.
     ///
-    /// The [`Reservation`] returns that time. Later requests are granted only tokens after it.
+    /// The [`Reservation`] contains that time. Later requests receive only tokens that become
+    /// available after it.
     /// Dropping the reservation before its time returns the token if nothing else was taken since.
     ///
     /// # Errors
@@ -331,7 +332,7 @@ impl RateLimiter {
         self.0.engine.refund(grant, n, || self.0.timeline.now());
     }
 
-    /// Returns the status as if one token had been requested and denied, without taking any.
+    /// Returns the current status, as a denied request for one token would. Takes no token.
     #[must_use]
     pub fn peek(&self) -> RateLimitStatus {
         self.0.engine.peek(1, self.0.checked_now())
@@ -369,9 +370,9 @@ impl RateLimiter {
             // The clock is read after the word and outside of any lock, as in `Engine::refund`.
             let now = shared.timeline.now();
             // The lock serializes changes, so that the stored quota is always that of the engine.
-            let mut present = shared.quota.lock();
+            let mut current = shared.quota.lock();
             if let Some(first_waiter) = shared.engine.reconfigure(word, gcra, now) {
-                *present = quota;
+                *current = quota;
                 break first_waiter;
             }
         };

@@ -24,7 +24,7 @@ use std::time::Duration;
 #[must_use = "futures do nothing unless polled"]
 pub struct ResourcePoolAcquireFuture<'a, M: ResourceManager> {
     pool: &'a PlainArc<Shared<M>>,
-    /// `None`: that of the pool.
+    /// `None`: the acquire timeout of the pool.
     timeout: Option<Duration>,
     stage: Stage<M>,
     #[pin]
@@ -85,7 +85,7 @@ impl<'a, M: ResourceManager> ResourcePoolAcquireFuture<'a, M> {
                 return Poll::Pending;
             }
             pool.leave(key);
-            // It may have been delivered meanwhile.
+            // A resource or an error may have been delivered meanwhile.
             delivery = receiver.try_recv().unwrap_or(None);
         }
         let now = pool.clock.now();

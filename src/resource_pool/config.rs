@@ -1,4 +1,4 @@
-//! The builder: settings, their defaults and their limits.
+//! The builder, and the settings with their defaults and limits.
 
 use super::engine::Shared;
 use super::{POLICY, ResourceManager, ResourcePool};
@@ -29,13 +29,14 @@ pub(super) struct Config {
     pub(super) maintenance_interval: Duration,
 }
 
-/// Which idle resource is used next.
+/// The order in which idle resources are reused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReuseOrder {
-    /// The one returned last: few resources are in use, and the others reach their idle timeout.
+    /// The one returned last is reused first: few resources are used, and the others reach their
+    /// idle timeout.
     #[default]
     Lifo,
-    /// The one idle for the longest time: all resources are used in turn.
+    /// The one idle for the longest time is reused first: all resources are used in turn.
     Fifo,
 }
 
@@ -56,8 +57,8 @@ const CONFIG: Config = Config {
 const DAY: Duration = Duration::from_secs(86_400);
 /// The largest size. Also bounds the memory of a pool with a wrong setting.
 const MAX_SIZE: usize = 1 << 20;
-/// The part of the lifetime that is subtracted at random, so that resources created together are
-/// not replaced together.
+/// The largest fraction of the lifetime that is subtracted at random, so that resources created at
+/// the same time are not replaced at the same time.
 const LIFETIME_JITTER: f64 = 0.025;
 
 /// Configures a [`ResourcePool`].
@@ -116,7 +117,7 @@ setters! {
     reuse_order(reuse_order: ReuseOrder);
 
     /// Sets for how long [`acquire`](ResourcePool::acquire) waits, up to a day. Default: 5 s,
-    /// because a caller that waits longer has usually been given up by its own caller.
+    /// because after a longer wait the client that sent the request has usually given up.
     acquire_timeout(acquire_timeout: Duration);
 
     /// Sets how long a creation may take, from 1 ms to a day. Default: 3 s, below the acquire
@@ -126,8 +127,8 @@ setters! {
     /// Sets how long a check may take, from 1 ms to a day. Default: 1 s.
     check_timeout(check_timeout: Duration);
 
-    /// Sets how long closing may take, from 1 ms to a day. Default: 1 s. The resource is dropped
-    /// after that.
+    /// Sets how long a closing may take, from 1 ms to a day. After that time the resource is
+    /// dropped. Default: 1 s.
     close_timeout(close_timeout: Duration);
 
     /// Sets for how long a resource may be idle before it is closed, at least 1 ms. Default: 10
@@ -140,7 +141,7 @@ setters! {
     max_lifetime(max_lifetime: impl Into<Option<Duration>>) via into;
 
     /// Sets the idle time after which a resource is checked before its next use. Default: 500 ms,
-    /// so that a busy pool makes no checks. Zero: always.
+    /// so that a busy pool makes no checks. Zero: before every use.
     check_after(check_after: Duration);
 
     /// Sets how many resources are created at a time, at least 1. Default: 2, so that a server that
@@ -199,7 +200,8 @@ impl ResourcePoolSettings {
 }
 
 impl Config {
-    /// Returns the instant at which a resource created at `now` is too old. `unit` is from 0 to 1.
+    /// Returns the instant at which a resource created at `now` is too old. `unit` is a random
+    /// number from 0 to 1.
     pub(super) fn expires_at(&self, now: Instant, unit: f64) -> Instant {
         match self.max_lifetime {
             None => Instant::FAR_FUTURE,
@@ -231,7 +233,7 @@ impl<M: ResourceManager> ResourcePoolBuilder<M> {
     }
 
     /// Sets the wait after a failed creation. The whole pool shares it, so that many callers do not
-    /// send many attempts to a server that is down. Default exponential from 100 ms to 30 s, with
+    /// send many attempts to a server that is down. Default: exponential from 100 ms to 30 s, with
     /// equal jitter.
     pub fn creation_backoff(mut self, backoff: Backoff) -> Self {
         self.creation_backoff = backoff;

@@ -1,4 +1,4 @@
-//! Why a caller got no resource.
+//! The errors of acquiring and of creating a resource.
 
 use crate::sync::PlainArc;
 use std::fmt::{self, Debug, Display};
@@ -28,7 +28,7 @@ pub struct AcquireTimedOut<E> {
     pub max_size: usize,
     /// The number of resources in use.
     pub in_use: usize,
-    /// The number of callers that were waiting, without this one.
+    /// The number of other callers that were waiting.
     pub waiting: usize,
     /// The number of creations under way, or waiting for their next attempt.
     pub creating: usize,

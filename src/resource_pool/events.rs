@@ -9,15 +9,16 @@ use crate::time::Instant;
 use std::convert::Infallible;
 use std::time::Duration;
 
-/// Reports events on the thread that causes them, in no particular order.
+/// Reports events to the observer, on the threads that cause them and in no particular order.
 pub(super) struct Emitter {
     name: &'static str,
     observer: Option<PlainArc<dyn Observer>>,
+    /// The number of events reported, for each kind.
     sequences: [PlainAtomicU64; 4],
     outbox: Outbox<Infallible>,
 }
 
-/// What happened.
+/// An event of a pool.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum PoolEvent {
     Created { took: Duration },
@@ -36,7 +37,7 @@ impl Emitter {
         self.name
     }
 
-    /// Must be called outside every lock.
+    /// Reports an event. Must not be called under a lock.
     pub(super) fn emit(&self, event: PoolEvent, at: Instant) {
         let Some(observer) = &self.observer else { return };
         let count = |n: usize| EventValue::Count(n as u64);

@@ -1,4 +1,4 @@
-//! Models of the pool under every interleaving that loom distinguishes.
+//! Loom models of the pool.
 
 use super::{PooledResource, ResourceManager, ResourcePool, ResourcePoolError};
 use crate::backoff::Backoff;
@@ -22,15 +22,15 @@ fn model(preemptions: usize, body: impl Fn() + Send + Sync + 'static) {
     builder.check(body);
 }
 
-/// A server whose connections can be made to wait for [`open`](Server::open).
+/// A server whose creations complete immediately, or wait for [`open`](Server::open).
 #[derive(Clone)]
 struct Server(Arc<Gate>);
 
 struct Gate {
-    /// Whether creations end, and the waker of the one that waits.
+    /// Whether creations complete, and the waker of the creation that waits.
     state: Mutex<(bool, Option<Waker>)>,
     attempts: AtomicUsize,
-    /// How many creations fail first.
+    /// The number of creations that fail before the first success.
     failures: usize,
 }
 
@@ -178,7 +178,7 @@ fn a_creation_that_fails_is_attempted_again_for_all_waiters() {
     });
 }
 
-/// The caller that polls the creation gives up while the creation wakes.
+/// The caller that polls the creation is dropped while the creation is woken.
 #[test]
 fn a_creation_is_continued_by_the_next_waiter() {
     model(3, || {

@@ -1,4 +1,4 @@
-//! What the user provides: how a resource is created, checked, recycled and closed.
+//! The traits that a user implements to create, check, recycle and close resources.
 
 use std::fmt::{Debug, Display};
 use std::future::{Future, ready};
@@ -62,8 +62,8 @@ pub trait ResourceManager: Send + Sync + 'static {
     /// Decides what happens to a resource that was returned. The default keeps it.
     ///
     /// It runs when the guard is dropped, so it must not block. Work that takes time, such as a
-    /// rollback, belongs to [`check`](Self::check), which [`RecycleDecision::Check`] demands before
-    /// the next use.
+    /// rollback, belongs in [`check`](Self::check): [`RecycleDecision::Check`] causes a check
+    /// before the next use.
     fn recycle(&self, resource: &mut Self::Resource) -> RecycleDecision {
         let _ = resource;
         RecycleDecision::Keep
@@ -72,27 +72,29 @@ pub trait ResourceManager: Send + Sync + 'static {
     /// Closes a resource. Bounded by
     /// [`close_timeout`](super::ResourcePoolBuilder::close_timeout). The default drops it.
     ///
-    /// The pool counts the resource as open until this future ends. A panic is discarded.
+    /// The resource counts towards the maximum until this future ends. A panic is discarded.
     fn close(&self, resource: Self::Resource) -> impl Future<Output = ()> + Send {
         drop(resource);
         ready(())
     }
 
     /// Returns whether another attempt would fail with the same error, such as a wrong password.
-    /// The pool then does not retry: waiters receive the error. The default is false.
+    /// The first waiter then receives the error, or all waiters if no resource is open. The default
+    /// is false.
     fn is_permanent(&self, error: &Self::Error) -> bool {
         let _ = error;
         false
     }
 }
 
-/// What happens to a resource that was returned to its pool.
+/// What the pool does with a returned resource.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RecycleDecision {
     /// It can be used again.
     #[default]
     Keep,
-    /// It must pass a check before its next use, however short it was idle.
+    /// It must pass a check before its next use, even if it was idle for less than
+    /// [`check_after`](super::ResourcePoolBuilder::check_after).
     Check,
     /// It is broken and is closed.
     Close,
@@ -141,7 +143,7 @@ pub trait BlockingResourceManager: Send + Sync + 'static {
     }
 }
 
-/// Makes a manager of a [`BlockingResourceManager`].
+/// An adapter that makes a [`ResourceManager`] of a [`BlockingResourceManager`].
 ///
 /// Its methods run on the thread that polls the pool. A pool cannot interrupt them, so their
 /// timeouts must be set on the resource, such as a read timeout of a socket.

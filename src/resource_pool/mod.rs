@@ -44,14 +44,16 @@
 //! enters a FIFO queue. A returned resource goes to the first caller of the queue, and a later
 //! caller cannot take it first. While fewer resources exist than the maximum, the pool creates
 //! resources for the queue, at most [`max_creating`](ResourcePoolBuilder::max_creating) at a time.
-//! A new resource and a returned one race: the first serves the caller, the other becomes idle.
+//! The caller receives whichever is available first, a new resource or a returned one; the other
+//! becomes idle.
 //!
 //! Creations, checks and closings belong to the pool, not to the caller that started them. The pool
-//! has no thread and spawns no task: callers in the queue poll them. When such a future wakes, the
-//! pool wakes the first caller of the queue, which polls it. When that caller leaves, the next one
-//! takes over. A caller that gives up therefore wastes no work, and a slow server is not connected
-//! to again and again by callers whose time limits are short. If no caller is left, the next one
-//! continues, or [`maintenance`](ResourcePool::maintenance), if it runs.
+//! has no thread and spawns no task: callers in the queue poll these futures. When one of them is
+//! woken, the pool wakes the first caller of the queue, which polls it. When that caller leaves,
+//! the next one takes over. A caller that times out therefore wastes no work, and callers with
+//! short time limits do not open one connection after another to a slow server. While the queue is
+//! empty, [`maintenance`](ResourcePool::maintenance) polls the futures if it runs; otherwise the
+//! next caller continues them.
 //!
 //! A resource counts towards the maximum from the start of its creation until its closing has
 //! ended.
@@ -66,14 +68,14 @@
 //! ## Health
 //!
 //! A resource that was idle for [`check_after`](ResourcePoolBuilder::check_after) is checked before
-//! its next use. A resource is closed if a check fails or times out, if the manager does not
-//! recycle it, or if its guard is dropped by a panic. The user closes it by
-//! [`PooledResource::discard`].
+//! its next use. A resource is closed if a check fails or times out, if
+//! [`recycle`](ResourceManager::recycle) returns [`RecycleDecision::Close`], if a panic drops its
+//! guard, or if its holder calls [`PooledResource::discard`].
 //!
 //! # Overload
 //!
 //! A caller waits for at most the acquire timeout. [`ResourcePoolError::TimedOut`] then contains
-//! the figures of the pool and the last error of a creation.
+//! the counts of the pool and the error of the last failed creation.
 //!
 //! # Shutdown
 //!
@@ -83,7 +85,7 @@
 //!
 //! # Observability
 //!
-//! [`ResourcePool::snapshot`] returns all figures of one moment. An
+//! [`ResourcePool::snapshot`] returns the counts of one moment. An
 //! [observer](ResourcePoolBuilder::observer) receives these events:
 //!
 //! | kind | fields |
@@ -95,16 +97,16 @@
 //! # Cancel safety
 //!
 //! An acquire future can be dropped at any time: it leaves the queue, and a resource that was
-//! handed to it goes to the next caller. A future of a task that is not polled any more, and not
-//! dropped, keeps the resource that was handed to it, and can delay creations that it was woken to
-//! poll.
+//! handed to it goes to the next caller. A future that is neither polled nor dropped keeps the
+//! resource that was handed to it, and can delay a creation that it was woken to poll.
 //!
 //! # Panics
 //!
 //! A panic in [`create`](ResourceManager::create) or [`check`](ResourceManager::check) unwinds
 //! through the caller that polls it; the resource is lost, and the pool creates another. A panic in
 //! [`recycle`](ResourceManager::recycle) unwinds through the drop of the guard. A panic in
-//! [`close`](ResourceManager::close) is discarded. None leaves the pool with a wrong count.
+//! [`close`](ResourceManager::close) is discarded. After each of these panics, the counts of the
+//! pool are correct.
 //!
 //! # Defaults
 //!

@@ -75,8 +75,8 @@ impl<M: ResourceManager> ResourcePool<M> {
 
     /// Takes an idle resource, unless there are waiters. Never waits, and creates no resource.
     ///
-    /// If the resource must be checked, the check is polled once. If it does not end by that, it is
-    /// continued by the next caller.
+    /// If the resource must be checked, the check is polled once. If the check is then still
+    /// pending, this call returns `Exhausted`, and the next caller continues the check.
     ///
     /// # Errors
     ///
@@ -99,7 +99,7 @@ impl<M: ResourceManager> ResourcePool<M> {
     /// the order of their first poll.
     ///
     /// The future resolves to a [`ResourcePoolError`] if there is no resource in time, if a
-    /// creation fails for good, or if the pool is closed.
+    /// creation fails with a permanent error, or if the pool is closed.
     ///
     /// # Cancel safety
     ///
@@ -139,8 +139,8 @@ impl<M: ResourceManager> ResourcePool<M> {
     ///
     /// # Errors
     ///
-    /// Returns a [`ResourcePoolError`] if there is no resource in time, if a creation fails for
-    /// good, or if the pool is closed.
+    /// Returns a [`ResourcePoolError`] if there is no resource in time, if a creation fails with
+    /// a permanent error, or if the pool is closed.
     pub fn acquire_blocking(&self) -> Result<PooledResource<M>, ResourcePoolError<M::Error>> {
         block_on(self.acquire())
     }
@@ -175,37 +175,38 @@ impl<M: ResourceManager> ResourcePool<M> {
         block_on(self.acquire_timeout(timeout))
     }
 
-    /// Returns a future that maintains the pool, for the caller to spawn. A pool needs no
-    /// maintenance, but has no thread of its own, so that without it some work waits for the next
-    /// call.
+    /// Returns a future that maintains the pool, for the caller to spawn. Maintenance is optional.
+    /// Because the pool has no thread of its own, expired resources and unfinished creations and
+    /// closings wait for the next call if maintenance does not run.
     ///
     /// At every [`maintenance_interval`](ResourcePoolBuilder::maintenance_interval) it closes
     /// resources that are idle for too long or too old, creates resources up to
-    /// [`min_idle`](ResourcePoolBuilder::min_idle), and checks resources that were idle since the
-    /// last time. Between these, it polls creations and closings that no caller waits for.
+    /// [`min_idle`](ResourcePoolBuilder::min_idle), and checks resources that were idle for a
+    /// whole interval. In between, it polls creations and closings for which no caller waits.
     ///
     /// The future does not keep the pool open. It ends when the pool is closed and empty, and, at
     /// its next wake-up, when the last handle is dropped.
     ///
     /// # Panics
     ///
-    /// A panic of the manager unwinds through the future if it polls the manager at that moment.
+    /// A panic of the manager unwinds through the future that polls the manager.
     pub fn maintenance(&self) -> ResourcePoolMaintenanceFuture<M> {
         ResourcePoolMaintenanceFuture::new(&self.0)
     }
 
-    /// Closes the idle resources, and those in use when they return. For use after a failover, or
-    /// after a password was changed.
+    /// Closes the idle resources now, and those in use when they return. Call it after a failover
+    /// or a change of the password.
     pub fn evict(&self) {
         self.0.evict();
     }
 
-    /// Stops handing out resources and creating them: callers wait, up to their time limits.
+    /// Pauses the pool: it hands out and creates no resources. Callers wait, up to their time
+    /// limits.
     pub fn pause(&self) {
         self.0.pause(true);
     }
 
-    /// Serves the callers that wait since [`pause`](Self::pause).
+    /// Ends a [`pause`](Self::pause) and serves the callers that wait.
     pub fn resume(&self) {
         self.0.pause(false);
     }
@@ -237,8 +238,10 @@ impl<M: ResourceManager> ResourcePool<M> {
         })
     }
 
-    /// Replaces all settings of [`ResourcePoolSettings`]. A lifetime applies to resources created
-    /// after that, all other settings immediately.
+    /// Replaces all settings of [`ResourcePoolSettings`]. A new lifetime applies to resources
+    /// created after this call, and the timeouts of acquisitions, creations, checks and closings to
+    /// those that start after it. A new maintenance interval applies after the current one has
+    /// ended. All other settings apply immediately.
     ///
     /// # Errors
     ///
@@ -276,7 +279,8 @@ impl<M: ResourceManager> ResourcePool<M> {
         self.0.is_closed()
     }
 
-    /// Closes the pool and waits, for at most `timeout`, until all resources are closed.
+    /// Closes the pool and waits until all resources are closed, for at most `timeout` from this
+    /// call.
     ///
     /// # Cancel safety
     ///

@@ -11,7 +11,7 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-/// A resource on its way from the pool to its holder. Dropping it returns the resource unused.
+/// A resource that is being handed to a caller. Dropping the lease returns the resource unused.
 pub(super) struct Lease<M: ResourceManager> {
     pool: PlainArc<Shared<M>>,
     entry: Option<Box<Entry<M::Resource>>>,
@@ -49,8 +49,8 @@ const HELD: &str = "a resource is present until its guard is dropped";
 /// The guard of a resource in use, which keeps the pool alive.
 ///
 /// Dropping the guard returns the resource, which goes to the caller that has waited for the
-/// longest time, or becomes idle. If the thread is unwinding then, the resource is closed, because
-/// the panic may have left it in any state.
+/// longest time, or becomes idle. If a panic drops the guard, the resource is closed, because the
+/// panic may have left it in any state.
 ///
 /// The functions of the guard are associated functions, so that they do not hide methods of the
 /// resource.
@@ -172,7 +172,8 @@ impl<M: ResourceManager> Drop for PooledResource<M> {
     }
 }
 
-/// A resource that is being recycled. It is closed if the manager panics or finds it broken.
+/// A resource that is being recycled. Dropping this closes the resource, because the manager has
+/// panicked or has decided to close it.
 struct Recycling<'a, M: ResourceManager> {
     pool: &'a PlainArc<Shared<M>>,
     entry: Option<Box<Entry<M::Resource>>>,

@@ -1,8 +1,8 @@
-//! The figures of a pool at one moment.
+//! The state and the counters of a pool at one moment.
 
 use crate::window::LatencySummary;
 
-/// The figures of a [`ResourcePool`](super::ResourcePool) at one moment, all of the same moment.
+/// The state and the counters of a [`ResourcePool`](super::ResourcePool), all of the same moment.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ResourcePoolSnapshot {
@@ -37,7 +37,7 @@ pub struct ResourcePoolSnapshot {
     pub create_failures: u64,
     /// The number of resources that left the pool, by reason.
     pub closed: ResourceCloseCounts,
-    /// The times that callers waited that did not find an idle resource. `None` if there were none.
+    /// How long callers waited in the queue before they received a resource. `None` if none did.
     pub waits: Option<LatencySummary>,
 }
 
@@ -49,9 +49,9 @@ pub enum ResourceCloseReason {
     Idle,
     /// It reached the end of its lifetime.
     Lifetime,
-    /// It failed a check.
+    /// It failed a check, or the check timed out.
     CheckFailed,
-    /// The manager did not recycle it, or a panic unwound while it was in use.
+    /// The manager decided to close it when it was returned, or a panic dropped its guard.
     Broken,
     /// Its holder discarded it.
     Discarded,
@@ -59,14 +59,14 @@ pub enum ResourceCloseReason {
     Detached,
     /// It was created before the last [`evict`](super::ResourcePool::evict).
     Evicted,
-    /// The pool was resized.
+    /// A resize left the pool with too many resources.
     Resized,
     /// The pool was closed.
     PoolClosed,
 }
 
 impl ResourceCloseReason {
-    /// Returns the reason as a short word, such as `lifetime`, for the label of a metric.
+    /// Returns a name for the label of a metric, such as `lifetime`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

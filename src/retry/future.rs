@@ -5,6 +5,7 @@ use super::last_error::LastError;
 use super::rule::RetryRule;
 use super::state::State;
 use super::{Retry, RetryWhen};
+use crate::budget::Budget;
 use crate::error::Error;
 use crate::policy::Attempt;
 use crate::time::Sleep;
@@ -14,7 +15,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-/// The future of a call through the retry `R`, made by
+/// The future of a call through the retry `R`, returned by
 /// [`call_owned`](crate::policy::OwnedRepeat::call_owned).
 ///
 /// When the call ends, the future drops the operation immediately, even if the future itself is
@@ -88,9 +89,13 @@ impl<R, Op, Fut, E> RetryFuture<R, Op, Fut, E> {
         Op: Attempt<T, E, Future = Fut>,
         Fut: Future<Output = Result<T, Error<E>>>,
     {
-        let state = State::new(retry.config(), cx);
-        let first = op.start(state.context(retry.config()));
-        let step = Step::Attempting(first);
+        let config = retry.config();
+        let cx = State::first_context(config, cx);
+        let budget_call = config.budget.as_ref().map(Budget::start_call);
+        let step = Step::Attempting(op.start(cx));
+        // The state is built last: built before `start`, which may panic, it would have to be
+        // dropped there, and would be written to memory and copied from there. That costs 14 ns.
+        let state = State::new(cx, budget_call);
         Self { retry, state, last_error: LastError::NONE, op: Some(op), step }
     }
 }

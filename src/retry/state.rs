@@ -1,8 +1,8 @@
-//! The state of one call, which decides whether and when the next attempt begins: [`State`].
+//! The state of one call, with the decision whether and when the next attempt begins: [`State`].
 
 use super::config::Config;
 use super::rule::{RetryAttempt, RetryDecision, RetryRule};
-use crate::budget::{Budget, BudgetCall, BudgetPermit};
+use crate::budget::{BudgetCall, BudgetPermit};
 use crate::error::Error;
 use crate::policy::Context;
 use crate::time::Instant;
@@ -16,37 +16,40 @@ pub(super) struct State {
     /// The start of the first attempt. Only meaningful if `max_elapsed` is set.
     started: Instant,
     previous_backoff: Duration,
-    /// The place of the call in the budget, and that of the retry that waits or runs.
+    /// The call and the current retry, as the budget counts them.
     call: Option<BudgetCall>,
     permit: Option<BudgetPermit>,
 }
 
 impl State {
+    /// Returns the context of the first attempt.
     #[inline]
-    pub(super) fn new(config: &Config, cx: Context) -> Self {
+    pub(super) fn first_context(config: &Config, cx: Context) -> Context {
         // The clock is read only if `max_elapsed` or a deadline applies.
         let limited = config.max_elapsed.is_some() || cx.remaining().is_some();
         let cx = if limited { cx.on(&config.clock) } else { cx };
-        Self {
-            cx: cx.with_attempt(1),
-            started: cx.now(),
-            previous_backoff: Duration::ZERO,
-            call: config.budget.as_ref().map(Budget::start_call),
-            permit: None,
-        }
+        cx.with_attempt(1)
+    }
+
+    /// Creates the state of a call whose first attempt has the context `cx`.
+    #[inline]
+    pub(super) fn new(cx: Context, call: Option<BudgetCall>) -> Self {
+        Self { cx, started: cx.now(), previous_backoff: Duration::ZERO, call, permit: None }
     }
 
     /// Returns the context of the next attempt.
     #[inline]
     pub(super) fn context(&self, config: &Config) -> Context {
-        // A policy below may use another clock. The wait before this attempt was measured only by
-        // this clock, so this clock must be read again before the remaining time is passed on.
-        // Before the first attempt the reading is still current.
+        // A policy below may use another clock, which has not measured the wait before this
+        // attempt. So this clock is read again to compute the remaining time for that policy. The
+        // reading before the first attempt is still current, and is reused.
         if self.cx.remaining().is_some() { self.cx.on(&config.clock) } else { self.cx }
     }
 
     /// Returns how long to wait before the next attempt, or `None` if `result` is final.
-    #[inline]
+    // A successful call takes a few instructions here, but `#[inline]` alone leaves a function call
+    // in deep stacks. What a failure needs is outlined.
+    #[inline(always)]
     pub(super) fn wait_after<T, E>(
         &mut self,
         result: &Result<T, Error<E>>,
@@ -62,7 +65,7 @@ impl State {
         wait
     }
 
-    #[inline]
+    #[inline(always)]
     fn decide<T, E>(
         &mut self,
         result: &Result<T, Error<E>>,
@@ -96,7 +99,7 @@ impl State {
         RetryAttempt { number: self.cx.attempt(), max_attempts: config.max_attempts }
     }
 
-    /// Returns the next attempt after the backoff, or `None` if it would begin too late.
+    /// Returns the time and the backoff, or `None` if the next attempt would begin too late.
     #[cold]
     fn next_attempt(&self, config: &Config) -> Option<NextAttempt> {
         let backoff =
@@ -134,7 +137,8 @@ impl State {
         Some(wait)
     }
 
-    /// Withdraws the next attempt from the budget, or returns `None` if it is exhausted.
+    /// Acquires the permit of the next attempt from the budget. Reports the retry as suppressed and
+    /// returns `None` if the budget is exhausted.
     fn withdraw<T, E>(&mut self, result: &Result<T, Error<E>>, config: &Config) -> Option<()> {
         let Some(budget) = &config.budget else { return Some(()) };
         self.permit = budget.try_acquire_n(budget.cost_after(result)).ok();

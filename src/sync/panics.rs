@@ -1,4 +1,4 @@
-//! Panics of user code that must not propagate, or not yet.
+//! Panics of user code that are discarded, or are resumed later.
 
 use std::any::Any;
 use std::mem;

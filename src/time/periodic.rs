@@ -45,7 +45,7 @@ mod tests {
             (10_000, false),
             (10_999, false),
             (11_000, true),
-            (20_000, true), // not once for each interval that has passed
+            (20_000, true), // once, although several intervals have passed
             (20_999, false),
             (20_000, false), // a thread that is late
             (5_000, true),   // the clock was set back

@@ -90,8 +90,9 @@ impl WorkerPool {
     /// ```
     ///
     /// # Errors
-    /// Returns the job with [`QueueFull`](crate::error::Reason::QueueFull), also if a thread that
-    /// was taking a job out was preempted, or with [`ShutDown`](crate::error::Reason::ShutDown).
+    /// Returns the job with [`QueueFull`](crate::error::Reason::QueueFull) if the queue is full, or
+    /// if a thread was preempted while it took a job out of the queue. Returns the job with
+    /// [`ShutDown`](crate::error::Reason::ShutDown) if the pool has been shut down.
     #[inline]
     pub fn try_submit<F: FnOnce() + Send + 'static>(&self, job: F) -> Result<(), SubmitError<F>> {
         self.submitter().try_submit(job)
@@ -100,9 +101,9 @@ impl WorkerPool {
     /// Submits a job, waiting while the queue is full. Waiting submissions are woken in FIFO order.
     ///
     /// The future fails with [`ShutDown`](crate::error::Reason::ShutDown) and the job if the pool
-    /// has been shut down. On a worker of this pool it [runs the job](super#how-it-works), and
-    /// fails with
-    /// [`QueueFull`](crate::error::Reason::QueueFull) if that is nested too deep.
+    /// has been shut down. On a worker of this pool the future [runs the job](super#how-it-works),
+    /// and fails with [`QueueFull`](crate::error::Reason::QueueFull) if such calls are nested too
+    /// deeply.
     ///
     /// ```
     /// # let pool = mainstay::worker_pool::WorkerPool::new();
@@ -149,7 +150,7 @@ impl WorkerPool {
     ///
     /// # Errors
     /// Returns the job with [`ShutDown`](crate::error::Reason::ShutDown), or on a worker of this
-    /// pool with [`QueueFull`](crate::error::Reason::QueueFull) if calls are nested too deep.
+    /// pool with [`QueueFull`](crate::error::Reason::QueueFull) if calls are nested too deeply.
     pub fn submit_blocking<F>(&self, job: F) -> Result<(), SubmitError<F>>
     where
         F: FnOnce() + Send + 'static,
@@ -341,7 +342,7 @@ impl WorkerPool {
     /// ```
     ///
     /// # Errors
-    /// Returns the reason why there is no result.
+    /// Returns a [`JobError`] if the job was not run or panicked.
     pub fn call_blocking<F, T>(&self, job: F) -> Result<T, JobError>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -375,7 +376,7 @@ impl WorkerPool {
         inline::scope::scope(&self.shared, body)
     }
 
-    /// Applies `function` to each item, on all workers, and returns an iterator over the results in
+    /// Applies `function` to each item on the workers, and returns an iterator over the results in
     /// the order of the items.
     ///
     /// ```
@@ -392,8 +393,8 @@ impl WorkerPool {
         WorkerPoolMap::new(&self.shared, items.into_iter(), function)
     }
 
-    /// Changes the number of workers: `4` is a fixed number, `1..=8` an elastic one. Surplus
-    /// workers end after their current job.
+    /// Changes the number of workers: `4` is a fixed number; with `1..=8` the pool adapts the
+    /// number within the range. Surplus workers end after their current job.
     ///
     /// ```
     /// # use mainstay::worker_pool::WorkerPool;

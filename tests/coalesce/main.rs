@@ -1,4 +1,4 @@
-//! Calls with the same key share one execution, whichever of them is cancelled.
+//! Calls with the same key share one execution, even if some of them are cancelled.
 #![cfg(not(mainstay_loom))]
 
 mod scripts;

@@ -1,4 +1,4 @@
-//! Scripts of joins, polls and cancellations, and calls from many threads.
+//! Generated sequences of joins, polls and cancellations, and calls from many threads.
 
 use crate::support::*;
 use mainstay::coalesce::Coalesce;
@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-/// What a test does to one of several calls, or to the operation.
+/// An action of a test on one of its calls, or on the operation.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Join,
@@ -33,7 +33,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Runs `steps`, then polls only the calls that were woken until none is left, as an executor does.
+/// Runs `steps`, then polls the calls that are woken, as an executor does, until all have ended.
 fn run(steps: &[Step]) {
     let users = group();
     let remotes = RefCell::new(Vec::<Arc<Remote>>::new());
@@ -78,14 +78,14 @@ fn run(steps: &[Step]) {
     current().iter().for_each(|remote| remote.complete(Ok(7)));
     while !tasks.is_empty() {
         let i = tasks.iter().position(|task| task.woken.take() > 0);
-        let i = i.expect("a call waits and none was woken");
+        let i = i.expect("calls wait, but none was woken");
         if answered(&mut tasks[i]) {
             tasks.remove(i);
         }
     }
     for remote in remotes.borrow().iter() {
         let counts = (remote.started.load(SeqCst), remote.dropped.load(SeqCst));
-        assert_eq!(counts, (1, 1), "one execution per flight, and none is lost");
+        assert_eq!(counts, (1, 1), "each operation is started once and dropped once");
     }
     let snapshot = users.snapshot();
     assert_eq!((snapshot.started, snapshot.keys), (u64::from(flights), 0));
@@ -93,7 +93,7 @@ fn run(steps: &[Step]) {
 
 proptest! {
     #[test]
-    fn every_call_is_answered_once_whichever_are_cancelled(
+    fn every_call_that_is_not_dropped_is_answered(
         steps in proptest::collection::vec(step(), 0..40)
     ) {
         run(&steps);
@@ -101,7 +101,7 @@ proptest! {
 }
 
 #[test]
-fn all_short_scripts_of_cancellation_end_with_every_call_answered() {
+fn every_call_is_answered_after_all_short_sequences_of_steps() {
     const STEPS: [Step; 7] = [
         Step::Drop(0),
         Step::Drop(1),
@@ -119,7 +119,7 @@ fn all_short_scripts_of_cancellation_end_with_every_call_answered() {
 }
 
 #[test]
-fn a_call_dropped_after_any_number_of_polls_hands_over_or_cleans_up() {
+fn a_leader_dropped_after_any_number_of_polls_hands_over_or_removes_its_key() {
     for polls in 0..6 {
         let users = group();
         let started = AtomicU32::new(0);
@@ -164,7 +164,7 @@ fn blocking_calls_share_one_execution() {
         let leader = scope.spawn(|| {
             users.call_blocking("a", || {
                 inside.wait();
-                while users.snapshot().shared < u64::from(THREADS) {
+                while users.snapshot().joined < u64::from(THREADS) {
                     thread::yield_now();
                 }
                 Ok(started.fetch_add(1, SeqCst))
@@ -185,7 +185,7 @@ fn blocking_calls_share_one_execution() {
 }
 
 #[test]
-fn eight_threads_account_for_every_call_and_every_execution() {
+fn calls_of_eight_threads_are_all_counted_and_never_poll_an_operation_at_once() {
     const THREADS: u64 = 8;
     const CALLS: u64 = 3000;
     let users = Coalesce::<u64, u64, ()>::builder().build().unwrap();
@@ -234,5 +234,5 @@ fn eight_threads_account_for_every_call_and_every_execution() {
     let (answered, cancelled) = (answered.into_inner() as u64, cancelled.into_inner() as u64);
     assert_eq!(answered + cancelled, THREADS * CALLS);
     assert_eq!(snapshot.started, executions.into_inner() as u64);
-    assert_eq!((snapshot.started + snapshot.shared, snapshot.keys), (THREADS * CALLS, 0));
+    assert_eq!((snapshot.started + snapshot.joined, snapshot.keys), (THREADS * CALLS, 0));
 }

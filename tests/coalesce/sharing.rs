@@ -24,11 +24,11 @@ fn concurrent_calls_share_one_execution() {
         assert_eq!(task.poll(), Poll::Ready(Ok(7)));
     }
     let snapshot = users.snapshot();
-    assert_eq!((snapshot.started, snapshot.shared, snapshot.keys), (1, 2, 0));
+    assert_eq!((snapshot.started, snapshot.joined, snapshot.keys), (1, 2, 0));
 }
 
 #[test]
-fn calls_with_different_keys_and_later_calls_start_their_own() {
+fn calls_with_different_keys_and_later_calls_start_their_own_operations() {
     let users = group();
     let first = futures::executor::block_on(users.call("a", || ready(Ok(1))));
     let second = futures::executor::block_on(users.call("a", || ready(Ok(2))));
@@ -48,8 +48,8 @@ fn an_error_reaches_every_call() {
     }
 }
 
-// async_singleflight#12: a dropped leader elected several leaders, each of which started the work
-// again.
+// async_singleflight#12: when a leader was dropped, several followers became leaders, and each
+// started the operation again.
 #[test]
 fn a_dropped_leader_hands_the_same_future_to_one_follower() {
     let (users, remote) = (group(), Remote::new());
@@ -104,7 +104,7 @@ fn when_the_last_call_is_dropped_the_operation_and_the_key_are_dropped() {
     assert_eq!(next.poll(), Poll::Ready(Ok(1)));
 }
 
-// moka#467: a panic of the initializer reached the callers that waited for it as a hang.
+// moka#467: after a panic of the initializer, the callers that waited for it hung.
 #[test]
 fn a_panic_unwinds_the_leader_and_reaches_every_follower_as_an_error() {
     let users = group();
@@ -136,7 +136,7 @@ fn a_panic_unwinds_the_leader_and_reaches_every_follower_as_an_error() {
 }
 
 #[test]
-fn a_panic_in_a_follower_that_continues_the_operation_is_an_error_too() {
+fn a_panic_while_a_follower_polls_the_operation_reaches_every_follower_as_an_error() {
     let users = group();
     let remote = Remote::new();
     let operation = || {
@@ -153,7 +153,7 @@ fn a_panic_in_a_follower_that_continues_the_operation_is_an_error_too() {
 }
 
 #[test]
-fn a_closure_that_panics_leaves_the_key_free() {
+fn a_closure_that_panics_removes_its_key() {
     let users = group();
     let call =
         users.call("a", || -> std::future::Ready<Result<u32, String>> { panic!("starting") });
@@ -182,7 +182,7 @@ fn a_blocking_closure_that_panics_reaches_its_followers_as_an_error() {
 }
 
 #[test]
-fn each_call_has_its_own_time_limit() {
+fn each_call_has_its_own_timeout() {
     let time = ManualClock::new();
     let users: Group = Coalesce::builder().clock(time.clock()).build().unwrap();
     let remote = Remote::new();
@@ -199,9 +199,9 @@ fn each_call_has_its_own_time_limit() {
 }
 
 #[test]
-fn results_are_reused_for_as_long_as_configured() {
+fn results_are_reused_for_the_reuse_duration() {
     let second = Duration::from_secs(1);
-    //     errors kept, first result, at, second result
+    //     errors are kept, first result, seconds, second result
     let table = [
         (false, Ok(1), 0, Ok(1)),
         (false, Ok(1), 1, Ok(1)),
@@ -237,7 +237,7 @@ fn a_removed_flight_still_answers_its_calls() {
 }
 
 #[test]
-fn a_new_key_is_rejected_while_as_many_as_allowed_are_running() {
+fn a_new_key_is_rejected_while_max_keys_are_running() {
     let users: Group = Coalesce::builder().max_keys(1).build().unwrap();
     let running = Task::new(users.call("a", pending)).polled();
     let rejected = users.call_blocking("b", || Ok(1)).unwrap_err();

@@ -1,4 +1,4 @@
-//! An operation that a test completes, and calls with wakers that count.
+//! An operation that a test completes, and calls whose wake-ups are counted.
 
 use mainstay::coalesce::Coalesce;
 use mainstay::error::{Error, Reason};
@@ -15,7 +15,7 @@ pub(crate) fn group() -> Group {
     Coalesce::builder().name("users").build().unwrap()
 }
 
-/// A waker that counts.
+/// A waker that counts its wake-ups.
 #[derive(Default)]
 pub(crate) struct Woken(pub(crate) AtomicUsize);
 
@@ -31,7 +31,7 @@ impl Woken {
     }
 }
 
-/// An operation that the test steps: each step is one pending poll that is woken.
+/// An operation that is pending until the test completes it, and that the test can wake.
 #[derive(Default)]
 pub(crate) struct Remote {
     pub(crate) started: AtomicU32,

@@ -1,4 +1,4 @@
-//! Sharing: reuse, order, limits and errors.
+//! Acquiring: reuse, order, limits, errors and events.
 
 use crate::server::*;
 use mainstay::event::Event;
@@ -40,9 +40,9 @@ fn idle_resources_are_reused_in_the_chosen_order() {
     }
 }
 
-/// bb8#122, bb8#67: a return between the look at the idle stack and the entry into the queue was
-/// lost. Here, both are one step, and the loom model checks it. Go#31708: waiters were served in
-/// random order.
+/// bb8#122, bb8#67: a resource that was returned after a caller had found no idle one, and before
+/// the caller entered the queue, was not delivered. Here, both steps are under one lock, and a loom
+/// model covers the race. Go#31708: waiters were served in random order.
 #[test]
 fn a_returned_resource_goes_to_the_longest_waiter() {
     let (server, time) = (Server::new(1), ManualClock::new());
@@ -51,7 +51,7 @@ fn a_returned_resource_goes_to_the_longest_waiter() {
     let mut waiters: Vec<_> = (0..3).map(|_| Task::new(pool.acquire())).collect();
     assert!(waiters.iter_mut().all(|waiter| waiter.run().is_pending()));
     drop(held);
-    // It is handed over, so a later caller cannot take it first.
+    // The resource is handed to the first waiter, so a later caller cannot take it.
     assert!(matches!(pool.try_acquire(), Err(ResourcePoolError::Exhausted)));
     assert!(waiters[1].poll().is_pending());
     for mut waiter in waiters {
@@ -94,7 +94,7 @@ fn the_size_never_exceeds_the_maximum() {
 }
 
 #[test]
-fn a_timeout_reports_the_figures_of_the_pool() {
+fn a_timeout_reports_the_counts_of_the_pool() {
     let (server, time) = (Server::new(2), ManualClock::new());
     let pool = builder(&server, &time).max_size(2).build().unwrap();
     let held = pool.acquire_blocking().unwrap();
@@ -161,7 +161,7 @@ fn the_last_guard_keeps_the_pool_alive() {
 }
 
 #[test]
-fn a_detached_resource_makes_room() {
+fn a_detached_resource_is_replaced_for_a_waiter() {
     let (server, time) = (Server::new(2), ManualClock::new());
     let pool = builder(&server, &time).max_size(1).build().unwrap();
     let held = pool.acquire_blocking().unwrap();

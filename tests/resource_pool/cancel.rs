@@ -1,4 +1,4 @@
-//! Acquire futures dropped after each number of polls, at every stage of a creation, a check and a
+//! Acquire futures that are dropped after every number of polls, during a creation, a check and a
 //! closing.
 
 use crate::server::*;
@@ -6,13 +6,13 @@ use mainstay::resource_pool::{PooledResource, ResourcePool};
 use mainstay::time::ManualClock;
 use std::task::Poll;
 
-/// Polls an acquisition `polls` times and drops it. Returns whether it had ended.
+/// Polls an acquire future up to `polls` times and drops it. Returns whether it was ready.
 fn poll_and_drop(pool: &ResourcePool<Server>, polls: u32) -> bool {
     let mut task = Task::new(pool.acquire());
     (0..polls).any(|_| task.poll().is_ready())
 }
 
-/// Asserts that the pool serves as many callers at a time as before.
+/// Asserts that the pool serves `max_size` callers at a time, and no more.
 fn assert_works(server: &Server, pool: &ResourcePool<Server>, max_size: usize) {
     server.resume();
     let mut tasks: Vec<_> = (0..max_size).map(|_| Task::new(pool.acquire())).collect();
@@ -32,7 +32,7 @@ fn assert_works(server: &Server, pool: &ResourcePool<Server>, max_size: usize) {
 }
 
 #[test]
-fn at_every_poll_of_a_creation() {
+fn a_drop_at_any_poll_of_a_creation_loses_no_creation() {
     let mut polls_to_end = None;
     for polls in 0..10 {
         let (server, time) = (Server::new(2), ManualClock::new());
@@ -43,13 +43,13 @@ fn at_every_poll_of_a_creation() {
         }
         assert_eq!(pool.snapshot().waiting, 0);
         assert_works(&server, &pool, 2);
-        assert_eq!(server.attempts(), 2, "the first creation was continued");
+        assert_eq!(server.attempts(), 2, "the first creation is continued");
     }
     assert_eq!(polls_to_end, Some(5), "every await point was visited");
 }
 
 #[test]
-fn at_every_poll_of_a_check() {
+fn a_drop_at_any_poll_of_a_check_loses_no_check() {
     let mut polls_to_end = None;
     for polls in 0..10 {
         let (server, time) = (Server::new(1), ManualClock::new());
@@ -67,7 +67,7 @@ fn at_every_poll_of_a_check() {
 }
 
 #[test]
-fn at_every_poll_of_a_failed_check_a_closing_and_a_creation() {
+fn a_drop_at_any_poll_of_a_failed_check_a_closing_and_a_creation_loses_no_slot() {
     let mut polls_to_end = None;
     for polls in 0..20 {
         let (server, time) = (Server::new(1), ManualClock::new());
@@ -90,7 +90,7 @@ fn at_every_poll_of_a_failed_check_a_closing_and_a_creation() {
 }
 
 #[test]
-fn at_every_poll_of_the_wait_after_a_failure() {
+fn a_drop_at_any_poll_of_the_wait_after_a_failure_loses_no_slot() {
     for polls in 0..6 {
         let (server, time) = (Server::new(1), ManualClock::new());
         let pool = builder(&server, &time).max_size(1).build().unwrap();
@@ -105,7 +105,7 @@ fn at_every_poll_of_the_wait_after_a_failure() {
 }
 
 #[test]
-fn after_the_hand_over() {
+fn a_drop_after_the_hand_over_gives_the_resource_to_the_next_waiter() {
     let (server, time) = (Server::new(1), ManualClock::new());
     let pool = builder(&server, &time).max_size(1).build().unwrap();
     let held = pool.acquire_blocking().unwrap();
@@ -130,7 +130,7 @@ fn a_storm_of_cancelled_callers_wastes_no_resource() {
         let mut tasks: Vec<_> = (0..20).map(|_| Task::new(pool.acquire())).collect();
         assert!(tasks.iter_mut().all(|task| task.run().is_pending()));
         drop(held.pop());
-        // All but one give up, among them the one to which the resource was handed.
+        // All waiters but one are dropped, often including the one that was handed the resource.
         let mut survivor = tasks.swap_remove(round % 20);
         drop(tasks);
         let Poll::Ready(Ok(resource)) = survivor.run() else { panic!("not served") };

@@ -1,4 +1,4 @@
-//! Changes while the pool is in use: size, settings, generations, pauses, draining, maintenance.
+//! Changes while the pool is in use: size, settings, eviction, pauses, draining and maintenance.
 
 use crate::server::*;
 use mainstay::resource_pool::{
@@ -22,7 +22,7 @@ fn a_larger_size_serves_waiters() {
     drop(held);
 }
 
-/// deadpool#380: a resize while resources were in use made the size wrap.
+/// deadpool#380: after a resize while resources were in use, the size underflowed.
 #[test]
 fn a_smaller_size_closes_resources_as_they_become_idle() {
     let (server, time) = (Server::new(4), ManualClock::new());
@@ -34,7 +34,7 @@ fn a_smaller_size_closes_resources_as_they_become_idle() {
     let mut waiter = Task::new(pool.acquire());
     assert!(waiter.run().is_pending());
     drop(held.pop());
-    assert!(waiter.run().is_pending(), "one too many is closed");
+    assert!(waiter.run().is_pending(), "a resource in excess is closed");
     drop(held.pop());
     assert!(waiter.run().is_ready());
     for size in [1, 5, 2, 1] {
@@ -48,7 +48,7 @@ fn a_smaller_size_closes_resources_as_they_become_idle() {
 }
 
 #[test]
-fn other_settings_are_in_force_immediately() {
+fn a_new_idle_timeout_applies_immediately() {
     let (server, time) = (Server::new(2), ManualClock::new());
     let pool = builder(&server, &time).build().unwrap();
     drop(pool.acquire_blocking().unwrap());
@@ -65,9 +65,9 @@ fn an_eviction_closes_all_resources_created_before_it() {
     let pool = builder(&server, &time).build().unwrap();
     let [a, b, c] = [(); 3].map(|()| pool.acquire_blocking().unwrap());
     server.hang();
-    let mut half_made = Task::new(pool.acquire());
-    assert!(half_made.run().is_pending());
-    pool.pause(); // keeps what is returned from the waiter
+    let mut unfinished = Task::new(pool.acquire());
+    assert!(unfinished.run().is_pending());
+    pool.pause(); // so that the waiter does not receive the returned resources
     drop((a, b));
     assert_eq!(pool.snapshot().idle, 2);
     pool.evict();
@@ -75,8 +75,8 @@ fn an_eviction_closes_all_resources_created_before_it() {
     pool.resume();
     drop(c);
     server.resume();
-    let Poll::Ready(Ok(resource)) = half_made.run() else { panic!("not served") };
-    assert_eq!(resource.id, 4, "the half-made one was of the old generation");
+    let Poll::Ready(Ok(resource)) = unfinished.run() else { panic!("not served") };
+    assert_eq!(resource.id, 4, "the unfinished one was of the old generation");
     drop(resource);
     let snapshot = pool.snapshot();
     assert_eq!((snapshot.size, snapshot.closed.of(ResourceCloseReason::Evicted)), (1, 4));
@@ -117,7 +117,7 @@ fn a_drain_waits_for_the_resources_in_use_and_reports() {
 }
 
 #[test]
-fn a_drain_ends_at_its_limit() {
+fn a_drain_ends_at_its_timeout() {
     let (server, time) = (Server::new(1), ManualClock::new());
     let pool = builder(&server, &time).build().unwrap();
     let held = pool.acquire_blocking().unwrap();
@@ -128,7 +128,7 @@ fn a_drain_ends_at_its_limit() {
 }
 
 #[test]
-fn a_drain_ends_half_made_resources() {
+fn a_drain_finishes_and_closes_unfinished_creations() {
     let (server, time) = (Server::new(1), ManualClock::new());
     let pool = builder(&server, &time).build().unwrap();
     server.faults().steps = 5;
@@ -140,7 +140,7 @@ fn a_drain_ends_half_made_resources() {
 }
 
 #[test]
-fn maintenance_keeps_the_smallest_idle_number() {
+fn maintenance_keeps_min_idle_resources() {
     let (server, time) = (Server::new(10), ManualClock::new());
     let pool = builder(&server, &time).min_idle(3).idle_timeout(60 * SECOND).build().unwrap();
     let mut maintenance = Task::new(pool.maintenance());

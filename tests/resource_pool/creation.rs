@@ -7,8 +7,8 @@ use mainstay::time::ManualClock;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Poll;
 
-/// sqlx#3513, sqlx#4369: a cancelled or timed-out acquire aborted the connect, so that a server
-/// slower than the time limit of the callers was never connected to.
+/// sqlx#3513, sqlx#4369: an acquire that was cancelled or timed out aborted its connection attempt,
+/// so that no connection to a server slower than the callers' time limit was ever opened.
 #[test]
 fn a_creation_outlives_the_callers_that_poll_it() {
     let (server, time) = (Server::new(1), ManualClock::new());
@@ -16,7 +16,7 @@ fn a_creation_outlives_the_callers_that_poll_it() {
     server.faults().steps = 5;
     let mut polls = 0;
     let resource = loop {
-        // Each caller gives up after one poll.
+        // Each caller is dropped after one poll.
         polls += 1;
         if let Poll::Ready(resource) = Task::new(pool.acquire()).poll() {
             break resource.unwrap();
@@ -39,7 +39,7 @@ fn a_creation_survives_the_timeouts_of_its_callers() {
 }
 
 #[test]
-fn the_next_waiter_is_woken_for_the_creation_of_a_waiter_that_leaves() {
+fn the_next_waiter_is_woken_for_a_creation_if_the_woken_waiter_leaves() {
     let (server, time) = (Server::new(1), ManualClock::new());
     let pool = builder(&server, &time).max_size(1).build().unwrap();
     server.hang();
@@ -56,7 +56,7 @@ fn the_next_waiter_is_woken_for_the_creation_of_a_waiter_that_leaves() {
 }
 
 #[test]
-fn a_creation_races_a_returned_resource() {
+fn a_waiter_receives_a_resource_returned_before_its_creation_ends() {
     let (server, time) = (Server::new(2), ManualClock::new());
     let pool = builder(&server, &time).max_size(2).build().unwrap();
     let held = pool.acquire_blocking().unwrap();
@@ -64,10 +64,10 @@ fn a_creation_races_a_returned_resource() {
     let mut waiter = Task::new(pool.acquire());
     assert!(waiter.run().is_pending());
     drop(held);
-    let Poll::Ready(Ok(resource)) = waiter.run() else { panic!("the return serves it") };
+    let Poll::Ready(Ok(resource)) = waiter.run() else { panic!("not served") };
     assert_eq!(resource.id, 0);
     server.resume();
-    // The next caller continues the creation, and gets its resource.
+    // The next caller continues the creation and receives its resource.
     assert_eq!(
         Task::new(pool.acquire()).run().map(|resource| resource.unwrap().id),
         Poll::Ready(1)
@@ -79,7 +79,7 @@ fn a_creation_races_a_returned_resource() {
 
 /// Go#57248, Hikari#379: a restart of the server caused a storm of connections.
 #[test]
-fn few_resources_are_created_at_a_time() {
+fn at_most_two_resources_are_created_at_a_time_by_default() {
     let (server, time) = (Server::new(50), ManualClock::new());
     let pool = builder(&server, &time).max_size(50).build().unwrap();
     server.hang();
@@ -168,13 +168,13 @@ fn a_permanent_error_is_returned_to_one_caller_while_a_resource_is_open() {
     let mut first = Task::new(pool.acquire());
     assert!(matches!(first.run(), Poll::Ready(Err(ResourcePoolError::CreationFailed(_)))));
     let mut second = Task::new(pool.acquire());
-    assert!(second.run().is_pending(), "waits for the return, or the next attempt");
+    assert!(second.run().is_pending(), "waits for a returned resource or the next attempt");
     drop(held);
     assert!(matches!(second.run(), Poll::Ready(Ok(_))));
 }
 
 #[test]
-fn a_panic_in_a_creation_unwinds_and_loses_nothing() {
+fn a_panic_in_a_creation_unwinds_and_loses_no_slot() {
     let (server, time) = (Server::new(1), ManualClock::new());
     let pool = builder(&server, &time).max_size(1).build().unwrap();
     server.hang();
@@ -194,7 +194,7 @@ fn a_panic_in_a_creation_unwinds_and_loses_nothing() {
 }
 
 #[test]
-fn a_backoff_that_panics_loses_nothing() {
+fn a_backoff_that_panics_loses_no_slot() {
     let (server, time) = (Server::new(1), ManualClock::new());
     let backoff = Backoff::custom(|_| panic!("backoff"));
     let pool = builder(&server, &time).max_size(1).creation_backoff(backoff).build().unwrap();

@@ -25,7 +25,7 @@ fn a_resource_is_checked_only_after_500_ms_idle() {
 }
 
 #[test]
-fn every_use_is_checked_if_so_configured() {
+fn a_check_after_of_zero_checks_a_resource_before_every_use() {
     let (server, time) = (Server::new(1), ManualClock::new());
     let pool = builder(&server, &time).check_after(std::time::Duration::ZERO).build().unwrap();
     drop(pool.acquire_blocking().unwrap());
@@ -87,7 +87,7 @@ fn try_acquire_polls_a_check_once() {
 
 /// bb8#167: when every returned connection was broken, all later callers timed out.
 #[test]
-fn broken_resources_make_room_for_waiters() {
+fn broken_resources_are_replaced_for_waiters() {
     let (server, time) = (Server::new(2), ManualClock::new());
     let pool = builder(&server, &time).max_size(2).build().unwrap();
     server.faults().recycle = RecycleDecision::Close;
@@ -100,7 +100,7 @@ fn broken_resources_make_room_for_waiters() {
 }
 
 #[test]
-fn the_manager_can_demand_a_check_or_close() {
+fn the_manager_can_request_a_check_or_a_closing() {
     let (server, time) = (Server::new(1), ManualClock::new());
     let pool = builder(&server, &time).max_size(1).build().unwrap();
     server.faults().recycle = RecycleDecision::Check;
@@ -114,7 +114,7 @@ fn the_manager_can_demand_a_check_or_close() {
     assert_eq!(pool.snapshot().closed.of(ResourceCloseReason::Broken), 1);
 }
 
-/// A pool must not hand a connection to the next caller that was in the middle of a protocol.
+/// A panic may leave a connection in the middle of a protocol, so the next caller must not get it.
 #[test]
 fn a_panic_while_held_closes_the_resource() {
     let (server, time) = (Server::new(1), ManualClock::new());
@@ -129,7 +129,7 @@ fn a_panic_while_held_closes_the_resource() {
 }
 
 #[test]
-fn panics_of_recycle_and_close_leave_the_counts_right() {
+fn panics_of_recycle_and_close_leave_the_counts_correct() {
     let (server, time) = (Server::new(1), ManualClock::new());
     let pool = builder(&server, &time).max_size(1).build().unwrap();
     let held = pool.acquire_blocking().unwrap();
@@ -165,7 +165,7 @@ fn a_resource_idle_for_too_long_is_closed() {
     let pool = builder(&server, &time).build().unwrap();
     let held: Vec<_> = (0..3).map(|_| pool.acquire_blocking().unwrap()).collect();
     drop(held);
-    // One remains in use, on top of the stack; the others reach their limit.
+    // The resource on top of the stack is reused; the others reach their idle timeout.
     for _ in 0..10 {
         time.advance(60 * SECOND);
         drop(pool.acquire_blocking().unwrap());
@@ -195,7 +195,7 @@ fn lifetimes_end_between_97_and_100_percent() {
 }
 
 #[test]
-fn a_resource_too_old_is_closed_when_it_returns() {
+fn an_expired_resource_is_closed_when_it_returns() {
     let (server, time) = (Server::new(1), ManualClock::new());
     let pool = builder(&server, &time).max_size(1).build().unwrap();
     let held = pool.acquire_blocking().unwrap();
@@ -203,18 +203,18 @@ fn a_resource_too_old_is_closed_when_it_returns() {
     assert!(waiter.run().is_pending());
     time.advance(1800 * SECOND);
     drop(held);
-    let Poll::Ready(Ok(resource)) = waiter.run() else { panic!("a new one is created") };
+    let Poll::Ready(Ok(resource)) = waiter.run() else { panic!("not served") };
     assert_eq!(resource.id, 1);
 }
 
 #[test]
-fn a_closing_that_takes_time_holds_its_place() {
+fn a_resource_counts_towards_the_maximum_until_it_is_closed() {
     let (server, time) = (Server::new(1), ManualClock::new());
     let pool = builder(&server, &time).max_size(1).build().unwrap();
     server.faults().close_steps = 3;
     PooledResource::discard(pool.acquire_blocking().unwrap());
     assert_eq!((pool.snapshot().closing, server.open()), (1, 1));
-    // The next caller ends the closing, then creates.
+    // The next caller finishes the closing, then creates a resource.
     assert_eq!(
         Task::new(pool.acquire()).run().map(|resource| resource.unwrap().id),
         Poll::Ready(1)

@@ -1,4 +1,4 @@
-//! The resource pool: sharing, creation, health, changes while in use, cancellation, a model, and
+//! The resource pool: acquiring, creation, health, changes while in use, cancellation, a model and
 //! stress.
 #![cfg(not(mainstay_loom))]
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 enum Step {
     Acquire,
     TryAcquire,
-    /// Runs the n-th waiter, woken or not.
+    /// Runs the n-th waiter if it is woken.
     Run(usize),
     Cancel(usize),
     Return(usize),
@@ -59,7 +59,7 @@ struct Model<'a> {
     held: Vec<PooledResource<Server>>,
     next: u32,
     last_served: u32,
-    /// The largest size that is allowed now: above the maximum only after a resize.
+    /// The largest size that is allowed now. Above `max_size` only after a resize.
     allowed: usize,
     max_size: usize,
     refuses: bool,
@@ -116,7 +116,7 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// Polls the n-th waiter until it is no longer woken.
+    /// Polls the n-th waiter while it is woken.
     fn run(&mut self, n: usize) {
         match self.waiters[n].1.run() {
             Poll::Pending => {}
@@ -152,7 +152,7 @@ impl<'a> Model<'a> {
         assert_eq!(snapshot.waiting, self.waiters.len(), "{snapshot:?}");
         assert!(snapshot.creating <= 2, "{snapshot:?}");
         assert!(self.server.open() <= snapshot.size, "{snapshot:?}");
-        // In order: no caller before the last one served waits.
+        // FIFO order: every waiter came after the last one that was served.
         assert!(self.waiters.iter().all(|(number, _)| *number > self.last_served));
         if !self.waiters.is_empty() && !self.paused {
             // No resource is idle while callers wait, unless its check is under way.
@@ -197,7 +197,7 @@ proptest! {
             model.apply(step);
             model.check();
         }
-        // Everyone who still waits is served once the server is healthy, in order.
+        // When the server is healthy again, every remaining waiter is served, in order.
         for step in [Step::Resume, Step::Unhealthy(false), Step::Serve] {
             model.apply(&step);
         }

@@ -1,4 +1,4 @@
-//! A server in memory, with faults on demand, and tasks that are polled by the test.
+//! A server in memory that fails on demand, and tasks that a test polls.
 
 use mainstay::resource_pool::{
     RecycleDecision, ResourceManager, ResourcePool, ResourcePoolBuilder, ResourcePoolSnapshot,
@@ -26,7 +26,7 @@ pub(crate) enum Mode {
 
 pub(crate) struct Faults {
     pub(crate) mode: Mode,
-    /// How many polls of a creation, a check and a closing are pending.
+    /// The number of pending polls of a creation, a check and a closing.
     pub(crate) steps: u32,
     pub(crate) check_steps: u32,
     pub(crate) close_steps: u32,
@@ -39,7 +39,7 @@ pub(crate) struct Faults {
     wakers: Vec<Waker>,
 }
 
-/// Creates connections to itself.
+/// A server and the manager of the connections to it.
 #[derive(Clone)]
 pub(crate) struct Server(Arc<Inner>);
 
@@ -50,10 +50,10 @@ struct Inner {
     attempts: AtomicUsize,
     checks: AtomicUsize,
     closed: AtomicUsize,
-    most: usize,
+    max_connections: usize,
 }
 
-/// Counts towards the connections that the server has.
+/// A connection, which the server counts until it is dropped.
 pub(crate) struct Connection {
     pub(crate) id: usize,
     server: Server,
@@ -69,9 +69,9 @@ impl std::fmt::Display for Refused {
 }
 
 impl Server {
-    /// A server that accepts `most` connections, those being created included; one more fails the
-    /// test.
-    pub(crate) fn new(most: usize) -> Self {
+    /// Creates a server that fails the test if it has more than `max_connections`, those being
+    /// created included.
+    pub(crate) fn new(max_connections: usize) -> Self {
         Self(Arc::new(Inner {
             faults: Mutex::new(Faults {
                 mode: Mode::Serve,
@@ -90,7 +90,7 @@ impl Server {
             attempts: AtomicUsize::new(0),
             checks: AtomicUsize::new(0),
             closed: AtomicUsize::new(0),
-            most,
+            max_connections,
         }))
     }
 
@@ -107,7 +107,7 @@ impl Server {
         self.faults().hangs = true;
     }
 
-    /// Ends the hang.
+    /// Lets creations and checks continue.
     pub(crate) fn resume(&self) {
         let mut faults = self.faults();
         faults.hangs = false;
@@ -139,10 +139,14 @@ impl Server {
     fn connect(&self) -> Connection {
         let open = self.0.open.fetch_add(1, SeqCst) + 1;
         self.0.max_open.fetch_max(open, SeqCst);
-        // Dropped by a panic, too.
+        // Created before the assertion, so that a panic drops it.
         let connection =
             Connection { id: self.0.attempts.fetch_add(1, SeqCst), server: self.clone() };
-        assert!(open <= self.0.most, "{open} connections to a server for {}", self.0.most);
+        assert!(
+            open <= self.0.max_connections,
+            "{open} connections to a server for {}",
+            self.0.max_connections
+        );
         connection
     }
 
@@ -171,7 +175,7 @@ impl ResourceManager for Server {
     type Error = Refused;
 
     async fn create(&self) -> Result<Connection, Refused> {
-        // The server counts half-open connections.
+        // Counts from the start: a server also counts connections that are being opened.
         let connection = self.connect();
         let steps = self.faults().steps;
         self.wait(steps).await;
@@ -231,7 +235,7 @@ impl Future for Steps {
     }
 }
 
-/// A builder on a manual clock, whose lifetimes do not end during a test.
+/// Returns a builder with a manual clock and a seeded source of random numbers.
 pub(crate) fn builder(server: &Server, time: &ManualClock) -> ResourcePoolBuilder<Server> {
     ResourcePool::builder(server.clone())
         .clock(time.clock())
@@ -269,7 +273,7 @@ impl<F: Future> Task<F> {
         self.wakes.0.load(SeqCst) > 0
     }
 
-    /// Polls the future for as long as it is woken, as an executor does.
+    /// Polls the future while it is woken, as an executor does.
     pub(crate) fn run(&mut self) -> Poll<F::Output> {
         for _ in 0..1000 {
             if !self.is_woken() {
@@ -279,11 +283,11 @@ impl<F: Future> Task<F> {
                 return Poll::Ready(output);
             }
         }
-        panic!("the future is woken for ever");
+        panic!("the future wakes itself forever");
     }
 }
 
-/// Asserts that the pool holds nothing but idle resources, and that the server agrees.
+/// Asserts that all resources of the pool are idle, and that the server counts as many.
 pub(crate) fn assert_settled(server: &Server, snapshot: &ResourcePoolSnapshot) {
     assert_eq!(snapshot.size, snapshot.idle, "{snapshot:?}");
     assert_eq!(snapshot.waiting, 0, "{snapshot:?}");

@@ -1,4 +1,4 @@
-//! Eight threads with random faults, and exact accounts.
+//! Eight threads and random faults: every resource and every acquisition is counted once.
 
 use mainstay::backoff::Backoff;
 use mainstay::resource_pool::{
@@ -33,7 +33,7 @@ impl Drop for Connection {
     }
 }
 
-async fn yield_once() {
+async fn yield_at_random() {
     crate::server::Steps(fastrand::u32(..3)).await;
 }
 
@@ -45,7 +45,7 @@ impl ResourceManager for Faulty {
         let open = self.0.open.fetch_add(1, SeqCst) + 1;
         let connection = Connection { in_use: AtomicBool::new(false), counts: self.0.clone() };
         assert!(open <= MAX_SIZE, "{open} connections");
-        yield_once().await;
+        yield_at_random().await;
         if fastrand::u32(..5) == 0 {
             self.0.failed.fetch_add(1, SeqCst);
             return Err("refused");
@@ -55,7 +55,7 @@ impl ResourceManager for Faulty {
     }
 
     async fn check(&self, _: &mut Connection) -> Result<(), &'static str> {
-        yield_once().await;
+        yield_at_random().await;
         if fastrand::u32(..10) == 0 { Err("unhealthy") } else { Ok(()) }
     }
 
@@ -68,7 +68,7 @@ impl ResourceManager for Faulty {
     }
 
     async fn close(&self, connection: Connection) {
-        yield_once().await;
+        yield_at_random().await;
         self.0.closed.fetch_add(1, SeqCst);
         drop(connection);
     }
@@ -79,7 +79,7 @@ fn work(pool: &ResourcePool<Faulty>, acquired: &AtomicU64) {
         let resource = match fastrand::u32(..10) {
             0 => pool.try_acquire(),
             1 => {
-                // Given up after one poll.
+                // Dropped after one poll.
                 let mut acquire = Box::pin(pool.acquire());
                 let _ =
                     acquire.as_mut().poll(&mut Context::from_waker(Waker::noop())).map(|ended| {
@@ -98,7 +98,7 @@ fn work(pool: &ResourcePool<Faulty>, acquired: &AtomicU64) {
             Err(error) => panic!("{error}"),
         };
         acquired.fetch_add(1, SeqCst);
-        assert!(!resource.in_use.swap(true, SeqCst), "in two places");
+        assert!(!resource.in_use.swap(true, SeqCst), "two callers hold the resource");
         if fastrand::u32(..4) == 0 {
             std::thread::yield_now();
         }
@@ -107,7 +107,7 @@ fn work(pool: &ResourcePool<Faulty>, acquired: &AtomicU64) {
             0 => PooledResource::discard(resource),
             1 => pool.evict(),
             2 => {
-                // A panic without a message from the hook.
+                // A panic that does not run the panic hook.
                 let unwound = catch_unwind(AssertUnwindSafe(|| {
                     let _held = resource;
                     std::panic::resume_unwind(Box::new(()));

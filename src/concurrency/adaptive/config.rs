@@ -143,7 +143,8 @@ impl AdaptiveLimiterBuilder {
     /// processor is busy or its run queue is long. The function is called once per window, by the
     /// thread that closes the window. Default: none.
     ///
-    /// [`BbrController`](crate::concurrency::BbrController) requires this function.
+    /// [`BbrController`](crate::concurrency::BbrController) requires this function. For a server in
+    /// this process, use [`CpuLoad`](crate::concurrency::CpuLoad).
     ///
     /// ```
     /// # use mainstay::AdaptiveLimiter;

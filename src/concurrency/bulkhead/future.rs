@@ -35,7 +35,7 @@ pub struct BulkheadAcquireFuture<'a>(#[pin] Acquire<&'a Shared>);
 #[must_use = "futures do nothing unless polled"]
 pub struct OwnedBulkheadAcquireFuture(#[pin] Acquire<Bulkhead>);
 
-/// What a caller asks for.
+/// The permits that a caller requests, and the limits on its wait.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Request {
     pub(super) cost: u32,
@@ -106,7 +106,7 @@ impl<H: Handle> Acquisition<H> {
         self.check(cx)
     }
 
-    /// Enters the queue after the permits could not be taken for `reason`.
+    /// Enters the queue or rejects the request. `reason` is why the permits could not be taken.
     #[cold]
     fn enter(&mut self, reason: Reason, cx: &mut Context<'_>) -> Poll<Result<Granted, Rejection>> {
         let shared = self.handle.shared();
@@ -120,11 +120,12 @@ impl<H: Handle> Acquisition<H> {
         match shared.engine.enter(cost, WaitTimes { since, give_up, deadline }) {
             Entry::Granted => {
                 self.stage = Stage::Done;
-                Poll::Ready(Ok(Granted { cost, at: None }))
+                Poll::Ready(Ok(Granted::Immediately { cost }))
             }
             Entry::Rejected(reason) => self.reject(reason),
             Entry::Queued { key, is_next } => {
-                // Before user code is called, so that the waiter leaves the queue if that panics.
+                // Set before user code is called, so that the waiter leaves the queue if that code
+                // panics.
                 self.stage = Stage::Queued { key, give_up };
                 if is_next {
                     self.handle.shared().engine.serve(Some(since), None);
@@ -144,7 +145,8 @@ impl<H: Handle> Acquisition<H> {
         }
     }
 
-    /// Ends a wait whose time is over. A permit that was granted meanwhile is used.
+    /// Ends a wait at its `give_up` time. If the permits were granted before, the acquisition
+    /// succeeds.
     #[cold]
     fn expire(&mut self) -> Result<Granted, Rejection> {
         let Stage::Queued { key, .. } = self.stage else { unreachable!("only waiters expire") };
@@ -162,7 +164,7 @@ impl<H: Handle> Acquisition<H> {
     fn end(&mut self, status: WaiterStatus) -> Result<Granted, Rejection> {
         self.stage = Stage::Done;
         match status {
-            WaiterStatus::Granted(at) => Ok(Granted { cost: self.request.cost, at: Some(at) }),
+            WaiterStatus::Granted(at) => Ok(Granted::Later { cost: self.request.cost, at }),
             WaiterStatus::Rejected(reason) => Err(self.handle.shared().reject(reason)),
             WaiterStatus::Waiting => Err(self.handle.shared().reject(Reason::QueueTimeout)),
         }
@@ -173,7 +175,7 @@ impl<H: Handle> Acquisition<H> {
         Poll::Ready(Err(self.handle.shared().reject(reason)))
     }
 
-    /// Returns the instant at which the wait ends.
+    /// Returns the instant at which the caller stops waiting.
     fn give_up(&self) -> Instant {
         match self.stage {
             Stage::Queued { give_up, .. } => give_up,
@@ -182,33 +184,41 @@ impl<H: Handle> Acquisition<H> {
     }
 }
 
+impl<H: Handle> Acquisition<H> {
+    /// Leaves the queue. Returns a permit that was granted meanwhile.
+    #[cold]
+    fn abandon(&self, key: WaiterKey) {
+        let shared = self.handle.shared();
+        let (status, _waker) = shared.engine.leave(key);
+        match status {
+            // The operation did not run, so the time since the grant is not a service time.
+            WaiterStatus::Granted(_) => {
+                shared.engine.give_back(self.request.cost, &shared.clock);
+            }
+            WaiterStatus::Waiting => shared.engine.serve_by(&shared.clock, None),
+            WaiterStatus::Rejected(_) => {}
+        }
+    }
+}
+
 impl<H: Handle> Drop for Acquisition<H> {
     #[inline]
     fn drop(&mut self) {
         if let Stage::Queued { key, .. } = self.stage {
-            let shared = self.handle.shared();
-            let (status, _waker) = shared.engine.leave(key);
-            match status {
-                WaiterStatus::Granted(_) => {
-                    // The call did not run, so its duration says nothing about the service.
-                    shared.engine.give_back(self.request.cost, None, &shared.clock);
-                }
-                WaiterStatus::Waiting => shared.engine.serve_by(&shared.clock, None),
-                WaiterStatus::Rejected(_) => {}
-            }
+            self.abandon(key);
         }
     }
 }
 
 impl Shared {
-    /// Takes the permits of a request if they are free and its deadline has not passed.
+    /// Takes the requested permits if they are free and the deadline has not passed.
     #[inline]
     pub(super) fn take(&self, request: &Request) -> Result<Granted, Reason> {
         if request.now.is_some_and(|now| now >= request.deadline) {
             return Err(Reason::QueueTimeout);
         }
         self.engine.take(request.cost)?;
-        Ok(Granted { cost: request.cost, at: None })
+        Ok(Granted::Immediately { cost: request.cost })
     }
 
     /// Acquires permits, blocking the thread.
@@ -260,7 +270,19 @@ impl<H: Handle> Acquire<H> {
         Self { acquisition: Acquisition { handle, request, stage: Stage::New }, expiry: None }
     }
 
+    /// Takes the permits at the first poll if they are free. Returns whether they were taken.
     #[inline]
+    fn takes_immediately(self: Pin<&mut Self>) -> bool {
+        let acquisition = self.project().acquisition;
+        let taken = matches!(acquisition.stage, Stage::New)
+            && acquisition.handle.shared().take(&acquisition.request).is_ok();
+        if taken {
+            acquisition.stage = Stage::Done;
+        }
+        taken
+    }
+
+    #[cold]
     fn poll_granted(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -304,6 +326,11 @@ impl<'a> Future for BulkheadAcquireFuture<'a> {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut acquire = self.project().0;
+        if acquire.as_mut().takes_immediately() {
+            let Acquisition { handle, request, .. } = &acquire.acquisition;
+            let granted = Granted::Immediately { cost: request.cost };
+            return Poll::Ready(Ok(BulkheadPermit::new(handle, granted)));
+        }
         let granted = acquire.as_mut().poll_granted(cx);
         granted.map_ok(|granted| BulkheadPermit::new(acquire.acquisition.handle, granted))
     }
@@ -318,6 +345,11 @@ impl Future for OwnedBulkheadAcquireFuture {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut acquire = self.project().0;
+        if acquire.as_mut().takes_immediately() {
+            let Acquisition { handle, request, .. } = &acquire.acquisition;
+            let granted = Granted::Immediately { cost: request.cost };
+            return Poll::Ready(Ok(OwnedBulkheadPermit::new(handle.clone(), granted)));
+        }
         let granted = acquire.as_mut().poll_granted(cx);
         granted
             .map_ok(|granted| OwnedBulkheadPermit::new(acquire.acquisition.handle.clone(), granted))

@@ -20,18 +20,33 @@ pub struct OwnedBulkheadPermit {
     granted: Granted,
 }
 
-/// What the holder of a permit owns.
+/// The permits that a caller was granted.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Granted {
-    pub(super) cost: u32,
-    /// When a waiting caller was granted the permit; `None` if the caller did not wait.
-    pub(super) at: Option<Instant>,
+pub(super) enum Granted {
+    Immediately {
+        cost: u32,
+    },
+    /// After a wait that ended at the instant `at`.
+    Later {
+        cost: u32,
+        at: Instant,
+    },
 }
 
 impl Granted {
     #[inline]
+    pub(super) const fn cost(self) -> u32 {
+        match self {
+            Self::Immediately { cost } | Self::Later { cost, .. } => cost,
+        }
+    }
+
+    #[inline]
     pub(super) fn release(self, shared: &Shared) {
-        shared.engine.give_back(self.cost, self.at, &shared.clock);
+        match self {
+            Self::Immediately { cost } => shared.engine.give_back(cost, &shared.clock),
+            Self::Later { cost, at } => shared.engine.give_back_later(cost, at, &shared.clock),
+        }
     }
 }
 
@@ -41,10 +56,10 @@ impl<'a> BulkheadPermit<'a> {
         Self { shared, granted }
     }
 
-    /// Returns the number of permits that this one stands for.
+    /// Returns how many of the bulkhead's permits this permit holds.
     #[must_use]
     pub const fn cost(&self) -> u32 {
-        self.granted.cost
+        self.granted.cost()
     }
 }
 
@@ -54,10 +69,10 @@ impl OwnedBulkheadPermit {
         Self { bulkhead, granted }
     }
 
-    /// Returns the number of permits that this one stands for.
+    /// Returns how many of the bulkhead's permits this permit holds.
     #[must_use]
     pub const fn cost(&self) -> u32 {
-        self.granted.cost
+        self.granted.cost()
     }
 }
 

@@ -11,7 +11,9 @@ use std::time::Duration;
 /// While it sheds load, its limit is the highest throughput of the last ten seconds times the
 /// lowest mean latency in that time. By Little's law, this is the number of calls in flight that
 /// the throughput requires without a queue. Otherwise the limit is the maximum limit. Without a
-/// signal the controller never sheds load; see `AdaptiveLimiterBuilder::overload_signal`.
+/// signal the controller never sheds load; see
+/// [`overload_signal`](crate::concurrency::AdaptiveLimiterBuilder::overload_signal). For a server
+/// in this process, [`CpuLoad`](crate::concurrency::CpuLoad) is such a signal.
 #[derive(Clone, Debug)]
 pub struct BbrController {
     bounds: Bounds,

@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 impl<M: ResourceManager> Shared<M> {
-    /// Registers a task that polls jobs, or replaces its waker.
+    /// Registers a future as a driver, which polls jobs, or replaces its waker.
     fn register(&self, key: &mut Option<WaiterKey>, waker: Waker) {
         let mut state = self.state.lock();
         let before = match key {
@@ -38,7 +38,8 @@ impl<M: ResourceManager> Shared<M> {
         drop(waker);
     }
 
-    /// Starts the checks of idle resources that are due, and settles.
+    /// Starts the checks of idle resources that are due, and settles. If `examine_all`, closes
+    /// every idle resource that must be closed.
     fn maintain(self: &PlainArc<Self>, examine_all: bool) {
         let now = self.clock.now();
         let mut state = self.state.lock();
@@ -59,8 +60,8 @@ impl<M: ResourceManager> Shared<M> {
 ///
 /// # Cancel safety
 ///
-/// Dropping the future ends maintenance. The creations and checks under way are continued by the
-/// callers that wait.
+/// Dropping the future ends maintenance. Waiting callers continue the creations and checks under
+/// way.
 #[must_use = "futures do nothing unless polled"]
 pub struct ResourcePoolMaintenanceFuture<M: ResourceManager> {
     pool: PlainWeak<Shared<M>>,
@@ -116,7 +117,7 @@ impl<M: ResourceManager> Drop for ResourcePoolMaintenanceFuture<M> {
     }
 }
 
-/// A report on a pool that was [drained](super::super::ResourcePool::drain_timeout).
+/// The result of [draining](super::super::ResourcePool::drain_timeout) a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ResourcePoolDrainReport {

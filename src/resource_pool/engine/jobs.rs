@@ -19,7 +19,7 @@ pub(super) struct Job<M: ResourceManager> {
     /// `None` while a caller polls it.
     pub(super) future: Option<JobFuture<M>>,
     pub(super) waker: Option<Waker>,
-    /// Whether it is in the ready queue, or will be after the poll that is under way.
+    /// Whether the job is in the ready queue, or enters it after the poll that is under way.
     pub(super) woken: bool,
 }
 
@@ -27,7 +27,8 @@ pub(super) type JobFuture<M> = Pin<Box<dyn Future<Output = JobOutput<M>> + Send>
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum JobKind {
-    /// A creation that begins at an instant, after the wait that follows a failure.
+    /// A creation that begins at `starts_at`: immediately, or after the wait that follows a
+    /// failure.
     Create {
         generation: u64,
         starts_at: Instant,
@@ -89,7 +90,7 @@ impl<M: ResourceManager> JobOutput<M> {
 }
 
 impl<M: ResourceManager> State<M> {
-    /// Adds a job, which is ready.
+    /// Adds a job to the ready queue.
     pub(super) fn start(
         &mut self,
         pool: &PlainArc<Shared<M>>,
@@ -113,7 +114,7 @@ impl<M: ResourceManager> State<M> {
     }
 }
 
-/// The waker of a job: queues the job, and wakes a caller that polls it.
+/// The waker of a job: adds the job to the ready queue, and wakes a caller to poll it.
 struct JobWaker<M: ResourceManager> {
     pool: PlainWeak<Shared<M>>,
     key: WaiterKey,

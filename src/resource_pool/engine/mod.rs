@@ -1,4 +1,5 @@
-//! The shell around the state: applies each decision under the lock, and runs user code outside it.
+//! The shell around the state: applies decisions under the lock, and runs user code outside the
+//! lock.
 
 pub(in crate::resource_pool) mod driver;
 mod jobs;
@@ -35,10 +36,10 @@ pub(super) struct Shared<M: ResourceManager> {
     state: Mutex<State<M>>,
 }
 
-/// A resource, boxed once when it is created.
+/// A resource, which is boxed when it is created.
 type BoxedEntry<M> = Box<Entry<<M as ResourceManager>::Resource>>;
 
-/// The key of a waiter, and what it must do next.
+/// The result of [`Shared::enqueue`].
 pub(super) enum Enqueued<M: ResourceManager> {
     Taken(Box<Entry<M::Resource>>),
     Queued(WaiterKey),
@@ -73,7 +74,7 @@ impl<M: ResourceManager> Shared<M> {
     ///
     /// # Errors
     ///
-    /// Returns whether the pool is closed.
+    /// Returns the error `Closed` if the pool is closed.
     #[inline]
     pub(super) fn try_take(&self, now: Instant) -> Result<Option<BoxedEntry<M>>, Failure<M>> {
         let mut state = self.state.lock();
@@ -87,7 +88,7 @@ impl<M: ResourceManager> Shared<M> {
         }
     }
 
-    /// Takes an idle resource, after a check that ends at its first poll if it needs one.
+    /// Takes an idle resource. If it must be checked, polls the check once.
     #[cold]
     pub(super) fn try_check(
         self: &PlainArc<Self>,
@@ -104,7 +105,7 @@ impl<M: ResourceManager> Shared<M> {
         self.try_take(now)
     }
 
-    /// Enters the queue, unless a resource has become idle meanwhile.
+    /// Takes a resource that has become idle meanwhile, or adds a waiter to the queue.
     #[cold]
     pub(super) fn enqueue(
         self: &PlainArc<Self>,
@@ -138,7 +139,7 @@ impl<M: ResourceManager> Shared<M> {
         drop(before);
     }
 
-    /// Leaves the queue. Another caller polls the jobs from now on.
+    /// Removes a waiter from the queue, and wakes another one if a job is ready.
     #[cold]
     pub(super) fn leave(&self, key: WaiterKey) {
         let mut state = self.state.lock();
@@ -179,7 +180,7 @@ impl<M: ResourceManager> Shared<M> {
         Failure::<M>::TimedOut(timed_out)
     }
 
-    /// Takes a resource back that its holder has used.
+    /// Takes back a resource that was used.
     #[inline]
     pub(super) fn recycle(
         self: &PlainArc<Self>,
@@ -191,7 +192,7 @@ impl<M: ResourceManager> Shared<M> {
         self.place(entry, now);
     }
 
-    /// Takes a resource back that was not used.
+    /// Takes back a resource that was not used.
     pub(super) fn put_back(self: &PlainArc<Self>, entry: Box<Entry<M::Resource>>) {
         self.place(entry, self.clock.now());
     }
@@ -223,7 +224,7 @@ impl<M: ResourceManager> Shared<M> {
         self.settle_with(now, panic);
     }
 
-    /// Removes a resource that its holder keeps.
+    /// Removes a detached resource from the counts.
     #[cold]
     pub(super) fn detach(self: &PlainArc<Self>) {
         let mut state = self.state.lock();
@@ -233,7 +234,7 @@ impl<M: ResourceManager> Shared<M> {
         self.settle(self.clock.now());
     }
 
-    /// Starts to close a resource and polls the job once: most resources are closed by that.
+    /// Starts to close a resource and polls the job once: most closings end at their first poll.
     fn close_now(
         self: &PlainArc<Self>,
         entry: Box<Entry<M::Resource>>,
@@ -252,7 +253,7 @@ impl<M: ResourceManager> Shared<M> {
         keep_panic(panic, || self.emitter.emit(PoolEvent::Closed { reason, age }, now));
     }
 
-    /// Takes all steps that the state allows, then wakes a caller if a job must be polled.
+    /// Takes all steps that the state allows, then wakes a caller if a job is ready.
     #[cold]
     pub(super) fn settle(self: &PlainArc<Self>, now: Instant) {
         self.settle_with(now, None);
@@ -322,7 +323,7 @@ impl<M: ResourceManager> Shared<M> {
         let Waiter { sender, waker } = waiter;
         let lease = Lease::new(self.clone(), entry);
         keep_panic(panic, || {
-            // The waiter has left meanwhile: the next step finds the resource idle.
+            // If the waiter has left meanwhile, the resource becomes idle for the next step.
             if let Err(Ok(mut lease)) = sender.send(Ok(lease))
                 && let Some(entry) = lease.take()
             {
@@ -332,7 +333,7 @@ impl<M: ResourceManager> Shared<M> {
         keep_panic(panic, || drop(waker));
     }
 
-    /// Replaces the configuration by that which `change` returns.
+    /// Replaces the configuration with the one that `change` returns.
     pub(super) fn configure(
         self: &PlainArc<Self>,
         change: impl FnOnce(&Config) -> Result<Config, ConfigError>,
@@ -396,7 +397,7 @@ impl<M: ResourceManager> Shared<M> {
 }
 
 impl<M: ResourceManager> Drop for Shared<M> {
-    /// Ends the futures of maintenance.
+    /// Wakes the maintenance futures, which then end.
     fn drop(&mut self) {
         loop {
             let driver = self.state.lock().drivers.pop_front();

@@ -1,4 +1,4 @@
-//! Polling of jobs, and what follows their results.
+//! Polling jobs and applying their results.
 
 use super::Shared;
 use super::jobs::{JobKind, JobOutput};
@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 impl<M: ResourceManager> Shared<M> {
-    /// Polls each job that is ready now once.
+    /// Polls once each job that is ready now.
     pub(in crate::resource_pool) fn poll_ready(self: &PlainArc<Self>) {
         let jobs = self.state.lock().ready.len();
         for _ in 0..jobs {
@@ -39,11 +39,12 @@ impl<M: ResourceManager> Shared<M> {
         }
     }
 
-    /// Polls a job once, unless another thread does. The caller settles after that.
+    /// Polls a job once, unless another thread is polling it. The caller must settle afterwards.
     pub(super) fn poll_job(self: &PlainArc<Self>, key: WaiterKey) {
         let mut state = self.state.lock();
         let Some(job) = state.jobs.get_mut(key) else { return };
-        // Declared before the future: if the poll unwinds, the resource is dropped first.
+        // Declared before the future: if the poll unwinds, the future is dropped before the counts
+        // change, and the resource with it.
         let running = Running { pool: self, key, kind: job.kind };
         let (future, waker) = (job.future.take(), job.waker.clone());
         if future.is_some() {
@@ -74,7 +75,8 @@ impl<M: ResourceManager> Shared<M> {
         }
     }
 
-    /// Decides when a creation is attempted again. Runs user code, before the state changes.
+    /// Decides when a creation is attempted again. Runs user code, so it is called before the state
+    /// changes.
     fn retry(&self, output: &JobOutput<M>) -> Retry {
         let JobOutput::Created(Err(error)) = output else { return Retry::Never };
         if let CreationError::Failed(error) = error
@@ -173,7 +175,7 @@ impl<M: ResourceManager> Shared<M> {
         state.retry_at = now + delay;
         let before = state.last_error.replace(LastError { error: PlainArc::new(error), at: now });
         if is_permanent {
-            // While other resources are open, their return serves the other waiters.
+            // If other resources are open, the other waiters receive those when they return.
             let all = state.size == state.creating + state.closing;
             state.failing = if all { state.waiting } else { state.waiting.min(1) };
         }
@@ -181,7 +183,7 @@ impl<M: ResourceManager> Shared<M> {
         drop((job, before));
     }
 
-    /// Removes a job that has ended without a resource.
+    /// Removes a job that has ended without a resource: a closing, or a job that panicked.
     fn lost(&self, key: WaiterKey, kind: JobKind) {
         let mut state = self.state.lock();
         let job = state.jobs.remove(key);
@@ -196,8 +198,7 @@ impl<M: ResourceManager> Shared<M> {
     }
 }
 
-/// A job that is being polled. Dropped only if the poll unwinds: the job has ended without a
-/// resource.
+/// A job that is being polled. It is dropped only if the poll unwinds, and then removes the job.
 struct Running<'a, M: ResourceManager> {
     pool: &'a PlainArc<Shared<M>>,
     key: WaiterKey,
@@ -210,12 +211,13 @@ impl<M: ResourceManager> Drop for Running<'_, M> {
     }
 }
 
-/// What follows a creation.
+/// When the next creation is attempted.
 #[derive(Clone, Copy, Debug)]
 enum Retry {
-    /// It did not fail.
+    /// The creation did not fail.
     Never,
     After(Duration),
-    /// Waiters receive the error; the next caller causes an attempt after the delay.
+    /// The error is permanent and waiters receive it. The next attempt starts after the delay, if
+    /// there is a waiter.
     Permanent(Duration),
 }

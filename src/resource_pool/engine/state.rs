@@ -1,4 +1,5 @@
-//! The state of a pool under its lock, and the decisions on it: no clock, no user code.
+//! The state of a pool, which its lock protects, and the decisions. Reads no clock, and runs no
+//! user code.
 
 use super::jobs::Job;
 use crate::resource_pool::ResourceManager;
@@ -14,22 +15,22 @@ use std::collections::VecDeque;
 use std::task::Waker;
 use std::time::Duration;
 
-/// A resource and what the pool knows about it.
+/// A resource with its times, its generation and its number of uses.
 pub(in crate::resource_pool) struct Entry<R> {
     pub(in crate::resource_pool) resource: R,
     pub(in crate::resource_pool) created_at: Instant,
     expires_at: Instant,
-    /// When it was returned.
+    /// When it was last returned, or created.
     idle_since: Instant,
     /// When it was last known to be healthy: created, returned or checked.
     healthy_at: Instant,
     pub(in crate::resource_pool) uses: u64,
     generation: u64,
-    /// Whether it must be checked however short it was idle.
+    /// Whether it must be checked even if it was idle for less than `check_after`.
     must_check: bool,
 }
 
-/// Whether an idle resource can be used.
+/// Whether an idle resource can be used, must be checked first, or must be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fitness {
     Fresh,
@@ -69,7 +70,7 @@ impl<R> Entry<R> {
         if is_spare && config.idle_timeout.is_some_and(|limit| now - self.idle_since >= limit) {
             return Fitness::Unfit(ResourceCloseReason::Idle);
         }
-        // A resource that has passed a check now is fresh, even if each use requires a check.
+        // A resource that passed a check at `now` is fresh, even if `check_after` is zero.
         let since = now - self.healthy_at;
         match self.must_check || (since >= config.check_after && !since.is_zero()) {
             true => Fitness::Stale,
@@ -84,7 +85,7 @@ pub(in crate::resource_pool) type Failure<M> = ResourcePoolError<<M as ResourceM
 /// A caller in the queue.
 pub(super) struct Waiter<M: ResourceManager> {
     pub(super) sender: OneshotSender<Result<Lease<M>, Failure<M>>>,
-    /// `None` once it was woken to poll a job, until its next poll.
+    /// `None` from its wake-up until its next poll.
     pub(super) waker: Option<Waker>,
 }
 
@@ -93,22 +94,22 @@ pub(super) struct LastError<E> {
     pub(super) at: Instant,
 }
 
+/// The state of a pool.
+///
 /// # Invariants
 ///
-/// 1. `size` counts each resource once: idle, in use, in a job, or in a oneshot on its way to a
-///    waiter.
+/// 1. `size` counts each resource once: idle, in use, in a job, or in the oneshot of a waiter.
 /// 2. `size` is raised only by [`next_step`](Self::next_step), and only below the maximum.
 /// 3. After [`Shared::settle`](super::Shared::settle), [`next_step`](Self::next_step) has nothing
 ///    left to do.
-/// 4. If a job is ready, a waiter or another driver has been woken that will poll it, provided that
-///    there is one.
+/// 4. If a job is ready, and there is a waiter or a driver, one of them has been woken to poll it.
 pub(super) struct State<M: ResourceManager> {
     pub(super) config: Config,
-    /// The resource that was returned first is at the front.
+    /// In the order of their return: the one idle for the longest time is at the front.
     pub(super) idle: VecDeque<Box<Entry<M::Resource>>>,
     waiters: WaiterList<Waiter<M>>,
     pub(super) waiting: usize,
-    /// Maintenance and drains, which poll jobs while there is no waiter.
+    /// The wakers of maintenance and drains, which poll jobs while there is no waiter.
     pub(super) drivers: WaiterList<Option<Waker>>,
     pub(super) jobs: WaiterList<Job<M>>,
     /// The jobs to poll.
@@ -122,14 +123,15 @@ pub(super) struct State<M: ResourceManager> {
     pub(super) closed: bool,
     /// The number of maintenance futures. While there is one, `min_idle` resources are kept.
     pub(super) maintainers: usize,
-    /// Whether idle resources of an earlier generation may be left.
+    /// Whether all idle resources must be examined, because the settings or the generation changed.
     pub(super) evicting: bool,
-    /// The number of failed creations since the last success, and the wait after the latest.
+    /// The number of failed creations since the last success.
     pub(super) failures: u32,
+    /// The wait after the last failed creation.
     pub(super) delay: Duration,
     pub(super) retry_at: Instant,
     pub(super) last_error: Option<LastError<M::Error>>,
-    /// How many waiters receive the last error, which is permanent.
+    /// The number of waiters that are still to receive the last error, which is permanent.
     pub(super) failing: usize,
     pub(super) stats: Stats,
 }
@@ -143,7 +145,7 @@ pub(super) struct Stats {
     pub(super) waits: Box<[u64]>,
 }
 
-/// What the shell must do next.
+/// The next action of the shell.
 pub(super) enum Step<M: ResourceManager> {
     Deliver(Waiter<M>, Box<Entry<M::Resource>>),
     Fail(Waiter<M>, Failure<M>),
@@ -237,7 +239,7 @@ impl<M: ResourceManager> State<M> {
         entry.fitness(now, &self.config, self.generation, is_spare)
     }
 
-    /// Returns why a resource that comes back must be closed.
+    /// Returns the reason why a returned resource must be closed, if there is one.
     pub(super) fn unfit(
         &self,
         entry: &Entry<M::Resource>,
@@ -301,7 +303,7 @@ impl<M: ResourceManager> State<M> {
                         return Step::Deliver(waiter, entry);
                     }
                 }
-                // No more checks than callers that need one.
+                // At most one check for each waiter.
                 Fitness::Stale if self.checking < self.waiting => {
                     if let Some(entry) = self.pop_idle() {
                         self.checking += 1;
@@ -316,8 +318,8 @@ impl<M: ResourceManager> State<M> {
                 }
             }
         }
-        let wanted = self.waiting + if self.maintainers > 0 { self.config.min_idle } else { 0 };
-        if self.idle.len() + self.checking + self.creating < wanted
+        let needed = self.waiting + if self.maintainers > 0 { self.config.min_idle } else { 0 };
+        if self.idle.len() + self.checking + self.creating < needed
             && self.creating < self.config.max_creating
             && self.size < self.config.max_size
         {
@@ -339,8 +341,8 @@ impl<M: ResourceManager> State<M> {
         }
     }
 
-    /// Takes an idle resource that must be closed. Only after an eviction are all examined,
-    /// otherwise only the one that was idle for the longest time.
+    /// Takes an idle resource that must be closed. Examines all idle resources while `evicting` is
+    /// set, and otherwise only the one that was idle for the longest time.
     fn take_unfit(
         &mut self,
         now: Instant,
@@ -360,8 +362,8 @@ impl<M: ResourceManager> State<M> {
         None
     }
 
-    /// Takes an idle resource that was not known to be healthy for `interval`, for a check by
-    /// maintenance.
+    /// Takes an idle resource for a check by maintenance, if its last return or check is at least
+    /// `interval` ago.
     pub(super) fn take_for_check(
         &mut self,
         now: Instant,
@@ -394,13 +396,13 @@ impl<M: ResourceManager> State<M> {
         }
     }
 
-    /// Returns whether the pool is closed and all its resources are.
+    /// Returns whether the pool is closed and has no resources left.
     pub(super) fn is_drained(&self) -> bool {
         self.closed && self.size == 0
     }
 
-    /// Returns the waker of the task that should poll the ready jobs, or receives that the pool is
-    /// drained. Returns `None` if there is nothing to do, or that task has been woken already.
+    /// Takes the waker of the task that must poll the ready jobs, or that waits until the pool is
+    /// drained. Returns `None` if there is nothing to do, or if that task has been woken already.
     pub(super) fn take_driver(&mut self) -> Option<Waker> {
         if self.ready.is_empty() && !self.is_drained() {
             return None;

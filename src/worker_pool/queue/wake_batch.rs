@@ -7,34 +7,36 @@ use crate::sync::atomic::Ordering::Relaxed;
 /// Decides which freed slots wake submitters.
 ///
 /// Waking a thread costs several microseconds, and a submitter that is woken for one slot waits
-/// again after one job. So submitters are woken when half of the queue has been freed, or when no
-/// submitter has been woken for [`MAX_DELAY_NANOS`]. If jobs take longer than that, each freed slot
-/// wakes a submitter.
+/// again after one job. Submitters are therefore woken in batches: when half of the queue has been
+/// freed, or when no submitter has been woken for [`MAX_DELAY_NANOS`]. If jobs take longer than
+/// that, each freed slot wakes a submitter.
 ///
-/// Every waiting submitter is woken. Consider the number of queued jobs, of woken submitters that
-/// have not submitted yet, and of freed slots that have woken no submitter. A submitter begins to
-/// wait only if the queue is full, so the sum is then at least the capacity. It does not fall while
-/// submitters wait: a woken submitter submits a job, passes the wake-up on, or finds that others
-/// have filled the queue again. So when no job is queued and no woken submitter is left, as many
-/// slots as the capacity have woken no submitter. But one slot in [`slots`](Self::slots) wakes
-/// submitters for all of them.
+/// No submitter waits forever. Consider the sum of three numbers: the queued jobs, the woken
+/// submitters that have not submitted yet, and the freed slots for which no submitter has been
+/// woken. A submitter begins to wait only if the queue is full, so the sum is then at least the
+/// capacity. It does not fall below the capacity while submitters wait, because a woken submitter
+/// submits a job, passes the wake-up on, or finds that others have filled the queue again. If no
+/// job were queued and no woken submitter were left, the third number alone would be at least the
+/// capacity. This is impossible, because after every [`slots`](Self::slots) freed slots, half of
+/// the capacity, submitters are woken for all of them.
 pub(crate) struct WakeBatch {
     /// The number of freed slots, since the creation of the queue, for which submitters have been
     /// woken.
     woken_for: AtomicU64,
     /// When submitters were last woken, in nanoseconds. 0 if never.
     woken_at: PlainAtomicU64,
-    /// The clock is read for one slot in so many.
+    /// The clock is read once per this number of freed slots.
     clock_interval: PlainAtomicU64,
-    /// One slot in so many wakes submitters without regard to the time.
+    /// The size of a batch: after this number of freed slots, submitters are woken regardless of
+    /// the time.
     slots: u64,
 }
 
-/// With jobs of 2 µs on two workers, 250 slots are freed in this time. An idle submitter does not
-/// notice such a delay.
+/// The time since the last wake-up after which a freed slot wakes submitters. With jobs of 2 µs on
+/// two workers, 250 slots are freed in this time. For a waiting submitter, the delay is negligible.
 const MAX_DELAY_NANOS: u64 = 250_000;
-/// The number of slots per wake-up from which jobs are so short that reading the clock for each
-/// would slow them down.
+/// The number of slots per wake-up from which jobs count as short: reading the clock for each freed
+/// slot would then reduce the throughput.
 const SHORT_JOBS: u64 = 16;
 const CLOCK_INTERVAL_OF_SHORT_JOBS: u64 = 4;
 
@@ -58,12 +60,12 @@ impl WakeBatch {
             return 0;
         }
         let (now, woken_at) = (now(), self.woken_at.load(Relaxed));
-        let woken_lately = woken_at != 0 && now.saturating_sub(woken_at) < MAX_DELAY_NANOS;
-        if !ends_batch && woken_lately {
+        let woken_recently = woken_at != 0 && now.saturating_sub(woken_at) < MAX_DELAY_NANOS;
+        if !ends_batch && woken_recently {
             return 0;
         }
-        // Ordering: relaxed; the number protects no other memory. Each slot wakes one submitter,
-        // because the maximum returns every number once.
+        // Ordering: relaxed; the number protects no other memory. `fetch_max` counts each freed
+        // slot once, so each slot wakes one submitter.
         let woken = freed.saturating_sub(self.woken_for.fetch_max(freed, Relaxed));
         let interval = if woken >= SHORT_JOBS { CLOCK_INTERVAL_OF_SHORT_JOBS } else { 1 };
         self.clock_interval.store(interval, Relaxed);
@@ -88,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn each_slot_that_long_jobs_free_wakes_one_submitter() {
+    fn each_slot_freed_by_a_long_job_wakes_one_submitter() {
         let batch = WakeBatch::new(1024);
         assert_eq!(free(&batch, 0, 5, START, MAX_DELAY_NANOS), [1; 5]);
     }
@@ -110,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn submitters_wait_no_longer_than_the_delay_for_jobs_in_between() {
+    fn jobs_of_medium_length_wake_submitters_after_the_maximum_delay() {
         let batch = WakeBatch::new(1024);
         assert_eq!(batch.slot_freed(0, || START), 1);
         let woken = free(&batch, 1, 13, START + 20 * MICRO, 20 * MICRO);
@@ -128,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_that_is_counted_late_wakes_no_submitter_again() {
+    fn a_slot_that_is_reported_late_wakes_no_second_submitter() {
         let batch = WakeBatch::new(1024);
         assert_eq!(batch.slot_freed(7, || START), 8);
         assert_eq!(batch.slot_freed(5, || START + MAX_DELAY_NANOS), 0);
