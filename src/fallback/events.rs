@@ -16,7 +16,7 @@ pub(super) struct Emitter {
     outbox: Outbox<Infallible>,
 }
 
-// An observer that panics leaves the counter as it was.
+// The counter is changed before an observer is called, so a panic of the observer leaves it valid.
 impl UnwindSafe for Emitter {}
 impl RefUnwindSafe for Emitter {}
 
