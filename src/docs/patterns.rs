@@ -17,11 +17,7 @@
 //! | `alibaba/sentinel-golang` | a [`Pipeline`] of breaker and limiters; [`KeyedRateLimiter`] for hot parameters |
 //! | `uber-go/ratelimit` (leaky bucket) | [`RateLimiter`] with a burst of 1 |
 //! | `time.After` in a `select` | the `_timeout` form of each waiting method |
-<<<<<<< HEAD
-//! | `golang.org/x/sync/singleflight` | [`Coalesce`](crate::coalesce::Coalesce): a call that is dropped hands the work on |
-=======
 //! | `golang.org/x/sync/singleflight` | [`Coalesce`](crate::coalesce::Coalesce) |
->>>>>>> main
 //!
 //! The semaphore pattern:
 //!
