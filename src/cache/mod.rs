@@ -56,7 +56,7 @@
 //! An error is returned to the calls that wait for it, unless a stored value can replace it. It is
 //! not stored, unless a [`negative_ttl`](CachedBuilder::negative_ttl) is set. Timeouts, rejections
 //! and panics are never stored. If a refresh fails, the stored value stays; with a `negative_ttl`,
-//! the refresh is not repeated during that time.
+//! the refresh is not repeated during that time, as long as the value may be used.
 //!
 //! ## Five minutes fresh, a day stale
 //!

@@ -28,7 +28,9 @@ fn step() -> impl Strategy<Value = Step> {
 struct Model {
     now: u32,
     value: Option<(u32, u32)>,
-    error: Option<u32>,
+    /// The time of the last error, and whether a value replaced it. Such an error is not stored: it
+    /// suppresses operations only while the value may be used.
+    error: Option<(u32, bool)>,
 }
 
 impl Model {
@@ -42,12 +44,17 @@ impl Model {
         {
             return (Ok(value), false);
         }
-        if self.error.is_some_and(|at| self.now < at + negative_ttl) {
+        let suppressed = |(at, replaced): (u32, bool)| {
+            self.now < at + negative_ttl && (!replaced || old.is_some())
+        };
+        if self.error.is_some_and(suppressed) {
             return (old.map_or(down, Ok), false);
         }
         match result {
             Ok(value) => (self.value, self.error) = (Some((value, self.now)), None),
-            Err(Error::Operation(_)) => self.error = Some(self.now),
+            Err(Error::Operation(_)) => {
+                self.error = Some((self.now, old.is_some()));
+            }
             Err(_) => {}
         }
         (result.or_else(|error| old.ok_or(error)), true)
