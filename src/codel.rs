@@ -1,4 +1,5 @@
-//! Controlled delay: distinguishes a queue that absorbs a burst from one that only adds delay.
+//! Controlled delay, which distinguishes a queue that absorbs a burst from one that only adds
+//! delay: [`CoDel`].
 
 use crate::time::Instant;
 use std::time::Duration;
@@ -15,9 +16,9 @@ pub(crate) enum Verdict {
 /// It stops standing when a job that waited for less leaves it, or when the last job leaves it. (A
 /// job is anything that waits: in a bulkhead, a caller.)
 ///
-/// The reaction is not that of the RFC, which drops single packets at shorter and shorter intervals
+/// The reaction differs from the RFC, which drops single packets at shorter and shorter intervals,
 /// and relies on senders that slow down when a packet is lost. Submitters do not slow down: at
-/// twice the capacity half of all jobs must be dropped, immediately. So while the queue is
+/// twice the capacity, half of all jobs must be dropped immediately. So while the queue is
 /// standing, every job that has waited for more than twice the target is shed, as in Facebook's
 /// adaptation ([*Fail at Scale*](https://queue.acm.org/detail.cfm?id=2839461)). The backlog is
 /// dropped at once, and waits stay at twice the target for as long as the overload lasts.
@@ -50,8 +51,8 @@ impl CoDel {
         Self { target, interval, delay: Delay::BelowTarget }
     }
 
-    /// Decides whether to run or shed a job that leaves the queue after it has `waited`. `is_last`
-    /// is true if the queue is empty without the job.
+    /// Decides whether to run or shed a job that leaves the queue after it has waited for `waited`.
+    /// `is_last` is `true` if the job leaves the queue empty.
     pub(crate) fn dequeue(&mut self, now: Instant, waited: Duration, is_last: bool) -> Verdict {
         self.delay = match self.delay {
             _ if waited < self.target || is_last => Delay::BelowTarget,

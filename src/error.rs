@@ -27,15 +27,15 @@ use std::time::Duration;
 ///
 /// # As `std::error::Error`
 ///
-/// `Error<E>` implements [`std::error::Error`] for every `E` that has `Debug` and `Display`. So `?`
-/// converts it into `anyhow::Error` or `Box<dyn Error>` also where `E` is such a type itself, as in
-/// a Tower stack or an application that uses `anyhow`. (These types do not implement
-/// `std::error::Error`, so the implementation cannot require it of `E`.)
+/// `Error<E>` implements [`std::error::Error`] for every `E` that implements `Debug` and `Display`.
+/// The bound is not `E: std::error::Error`, because `anyhow::Error` and `Box<dyn Error>` do not
+/// implement that trait. So `?` converts an `Error<E>` into either of these types, even if `E` is
+/// one of them, as in a Tower stack or an application that uses `anyhow`.
 ///
-/// It displays as the operation's error does, and [`source`](std::error::Error::source) returns
-/// `None`: the chain of causes belongs to the operation's error. Get it from
-/// [`operation`](Self::operation), or convert with [`into_boxed`](Self::into_boxed), which keeps
-/// the chain:
+/// An `Error::Operation` displays as the operation's error. Its
+/// [`source`](std::error::Error::source) is `None`, because the bound gives no access to the causes
+/// of `E`. To read the causes, call [`operation`](Self::operation), or convert with
+/// [`into_boxed`](Self::into_boxed), which keeps them:
 ///
 /// ```
 /// use mainstay::error::Error;
@@ -94,7 +94,7 @@ impl<E> Error<E> {
         matches!(self, Self::Timeout(_))
     }
 
-    /// Returns the delay after which a retry can succeed, if the policy that rejected the call knows.
+    /// Returns the delay after which a retry can succeed, if the rejecting policy stated one.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -127,8 +127,8 @@ impl<E> Error<E> {
         }
     }
 
-    /// Converts into a boxed error: the operation's error with its chain of causes, or the
-    /// [`TimedOut`] or [`Rejection`].
+    /// Converts this error into a boxed error: the operation's error with its chain of causes, or
+    /// the [`TimedOut`] or [`Rejection`].
     ///
     /// ```
     /// use mainstay::error::{Error, Reason, Rejection};
@@ -152,7 +152,7 @@ impl<E> Error<E> {
 }
 
 impl<E> Error<Error<E>> {
-    /// Joins the errors of a pipeline inside a pipeline.
+    /// Flattens the error of a pipeline that runs inside another pipeline.
     ///
     /// ```
     /// use mainstay::error::Error;
@@ -190,10 +190,10 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
     }
 }
 
-// Without `source`: see the type's documentation.
+// `source` is not implemented: see the documentation of the type.
 impl<E: fmt::Debug + fmt::Display> std::error::Error for Error<E> {}
 
-/// An operation exceeded a time limit.
+/// The error of an operation that exceeded a time limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimedOut {
     policy: &'static str,
@@ -201,7 +201,7 @@ pub struct TimedOut {
 }
 
 impl TimedOut {
-    /// Creates the error of the timeout named `policy`, with its limit.
+    /// Creates the error of the timeout named `policy`, whose time limit is `limit`.
     ///
     /// ```
     /// use mainstay::error::TimedOut;
@@ -221,7 +221,7 @@ impl TimedOut {
         self.policy
     }
 
-    /// Returns the limit.
+    /// Returns the time limit.
     #[must_use]
     pub const fn limit(&self) -> Duration {
         self.limit
@@ -236,13 +236,13 @@ impl fmt::Display for TimedOut {
 
 impl std::error::Error for TimedOut {}
 
-/// Why a policy rejected a call.
+/// The reason why a policy rejected a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
-    /// A circuit breaker is open, or half-open with as many probes running as it admits.
+    /// A circuit breaker is open, or is half-open and already runs its maximum number of probes.
     CircuitOpen,
-    /// A concurrency limit is used up.
+    /// A concurrency limit is reached.
     ConcurrencyLimited,
     /// The deadline of the call has passed, or leaves too little time.
     DeadlineExceeded,
@@ -253,13 +253,13 @@ pub enum Reason {
     Misconfigured,
     /// The operation of another call, whose result this call waited for, panicked.
     Panicked,
-    /// A rate limiter has too few tokens, or other callers wait for them.
+    /// A rate limiter has too few tokens, or other callers are queued for them.
     RateLimited,
     /// A queue is full.
     QueueFull,
     /// The call waited too long in a queue, or for a free slot of a full queue.
     QueueTimeout,
-    /// Work was dropped under overload, so that the rest is served in time.
+    /// The call was dropped under overload, so that other calls are served in time.
     Shed,
     /// A pool, a queue or a ring has been shut down.
     ShutDown,
@@ -344,8 +344,8 @@ impl Rejection {
         self.policy
     }
 
-    /// Returns the delay after which a retry can succeed, if the policy knows. Other callers may still
-    /// be served first.
+    /// Returns the delay after which a retry can succeed, if the policy stated one. Other callers
+    /// may still be served first.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         match self.retry_after_nanos {
@@ -402,8 +402,8 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// Creates the error for the setting `field`, whose value `value` is not accepted. `accepted`
-    /// describes the values that are.
+    /// Creates the error for the setting `field` with the rejected value `value`. `accepted`
+    /// describes the values that are accepted.
     ///
     /// The value is shortened to 128 characters, and control characters in it are escaped.
     ///
@@ -423,7 +423,7 @@ impl ConfigError {
         Self { field, value: shown.text, accepted }
     }
 
-    /// Returns the name of the setting, which is that of the builder's method.
+    /// Returns the name of the setting, which is the name of the builder's method.
     #[must_use]
     pub const fn field(&self) -> &'static str {
         self.field
@@ -435,7 +435,7 @@ impl ConfigError {
         &self.value
     }
 
-    /// Returns which values are accepted.
+    /// Returns a description of the accepted values.
     #[must_use]
     pub const fn accepted(&self) -> &'static str {
         self.accepted
@@ -453,7 +453,7 @@ impl std::error::Error for ConfigError {}
 /// The text of a rejected value: short, and on one line.
 struct ShownValue {
     text: String,
-    /// How many more characters fit.
+    /// The number of characters that still fit.
     left: usize,
 }
 

@@ -1,5 +1,5 @@
-//! Budgets in retries: what is suppressed, what the caller receives, and exact accounts under
-//! concurrency.
+//! Budgets in retries: which retries are suppressed, what the caller receives, and exact counts
+//! under concurrency.
 #![cfg(not(mainstay_loom))]
 
 use mainstay::backoff::Backoff;
@@ -24,7 +24,7 @@ fn budget(min_repeats: u32) -> BudgetBuilder {
     Budget::builder().of_calls_in_flight(min_repeats)
 }
 
-/// Up to three attempts, one second apart.
+/// A retry with up to three attempts and a backoff of one second.
 fn retry(time: &ManualClock, budget: &Budget) -> Retry {
     let builder = Retry::builder().clock(time.clock()).backoff(Backoff::constant(SECOND));
     builder.budget(budget).build().unwrap()
@@ -50,9 +50,9 @@ fn an_exhausted_budget_returns_the_error_of_the_operation() {
 }
 
 #[test]
-fn a_retry_that_waits_holds_its_place() {
-    // envoy#30205: only retries that ran were counted, so a backlog of waiting retries could start
-    // together.
+fn a_waiting_retry_counts_as_in_flight() {
+    // envoy#30205: only running retries were counted, so a backlog of waiting retries could start
+    // at the same time.
     let time = ManualClock::new();
     let budget = budget(1).build().unwrap();
     let retry = retry(&time, &budget);
@@ -64,13 +64,13 @@ fn a_retry_that_waits_holds_its_place() {
     // The second call fails at the same time, and is not retried.
     assert_eq!(time.drive(retry.call(fail)), Err(Error::Operation("refused")));
     assert_eq!(retry.snapshot().suppressed, 1);
-    // The first retries twice, with the same place.
+    // The first call retries twice, one retry at a time.
     assert_eq!(time.drive(waiting), Err(Error::Operation("refused")));
     assert_eq!((budget.snapshot().available, budget.snapshot().grants), (1, 2));
 }
 
-/// envoy-mobile#811: the requests under way were counted, so the share shrank with each call that
-/// waited for its retry.
+/// envoy-mobile#811: only running attempts were counted as calls, so the limit decreased with each
+/// call that waited for its retry.
 #[test]
 fn a_call_that_waits_for_its_retry_counts_as_in_flight() {
     let time = ManualClock::new();
@@ -89,12 +89,12 @@ fn a_call_that_waits_for_its_retry_counts_as_in_flight() {
     assert_eq!(calls.iter_mut().map(is_pending).filter(|pending| *pending).count(), 5);
     drop(calls);
     let held: Vec<_> = (0..4).map(|_| budget.start_call()).collect();
-    assert_eq!(budget.snapshot().available, 2); // no place leaked
+    assert_eq!(budget.snapshot().available, 2); // no call or permit has leaked
     drop(held);
 }
 
 #[test]
-fn dropping_a_call_at_any_point_returns_its_places() {
+fn dropping_a_call_at_any_point_releases_its_permits() {
     let time = ManualClock::new();
     let budget = budget(3).build().unwrap();
     let retry = retry(&time, &budget);
@@ -123,7 +123,7 @@ fn dropping_a_call_at_any_point_returns_its_places() {
 }
 
 #[test]
-fn a_panic_of_the_operation_returns_the_places() {
+fn a_panic_of_the_operation_releases_the_permits() {
     let budget = budget(1).build().unwrap();
     let retry = Retry::builder().backoff(Backoff::constant(Duration::ZERO)).budget(&budget);
     let retry = retry.build().unwrap();
@@ -142,8 +142,8 @@ fn a_panic_of_the_operation_returns_the_places() {
 #[test]
 fn a_retry_after_a_timeout_costs_more() {
     let time = ManualClock::new();
-    for (places, attempts) in [(1, 1), (2, 3)] {
-        let budget = budget(places).timeout_cost(2).build().unwrap();
+    for (min_repeats, attempts) in [(1, 1), (2, 3)] {
+        let budget = budget(min_repeats).timeout_cost(2).build().unwrap();
         let pipeline = Pipeline::builder()
             .retry(retry(&time, &budget))
             .timeout(Timeout::new(SECOND).clock(time.clock()))
@@ -154,12 +154,12 @@ fn a_retry_after_a_timeout_costs_more() {
             pending::<Result<(), ()>>()
         }));
         assert!(result.unwrap_err().is_timeout());
-        assert_eq!(started.into_inner(), attempts, "{places}");
+        assert_eq!(started.into_inner(), attempts, "{min_repeats}");
     }
 }
 
 #[test]
-fn the_rule_decides_before_the_budget_is_charged() {
+fn a_retry_that_the_rule_stops_withdraws_nothing() {
     let budget = budget(1).build().unwrap();
     let retry = Retry::builder().budget(&budget).build().unwrap();
     let never = retry.when(|_: &Result<(), Error<()>>| RetryDecision::Stop);
@@ -207,7 +207,8 @@ fn the_standard_pipeline_has_a_budget() {
     assert_eq!(retry.snapshot().suppressed, 7);
 }
 
-/// tower#857: `TpsBudget` reads the balance and then withdraws, so concurrent retries overspend.
+/// tower#857: `TpsBudget` reads the balance and then withdraws, so concurrent retries exceed the
+/// budget.
 #[test]
 fn concurrent_repeats_never_exceed_the_budget() {
     const THREADS: u64 = 8;
@@ -221,7 +222,7 @@ fn concurrent_repeats_never_exceed_the_budget() {
                 barrier.wait();
                 for _ in 0..CALLS {
                     let _call = budget.start_call();
-                    // Two attempts to repeat each call.
+                    // Request two repeats of each call.
                     let first = budget.try_acquire().is_ok();
                     let second = budget.try_acquire().is_ok();
                     granted.fetch_add(u64::from(first) + u64::from(second), Ordering::Relaxed);
@@ -232,8 +233,8 @@ fn concurrent_repeats_never_exceed_the_budget() {
     let granted = granted.into_inner();
     let snapshot = budget.snapshot();
     assert_eq!((snapshot.grants, snapshot.denials), (granted, 2 * THREADS * CALLS - granted));
-    // Exactly the initial balance and 60 % of the calls, in hundredths, less what was deposited
-    // while the bucket was full.
+    // At most the initial balance of 100 and 60 % of the calls. Deposits into the full bucket are
+    // discarded.
     assert!(granted <= 100 + THREADS * CALLS * 60 / 100, "{granted}");
     assert!(granted >= THREADS * CALLS * 60 / 100, "{granted}");
 }
@@ -262,7 +263,7 @@ fn repeats_in_flight_never_exceed_their_share() {
             });
         }
     });
-    // 25 % of 8 calls are 2, the minimum.
+    // 25 % of 8 calls are 2, which is also the minimum.
     assert!(most.into_inner() <= 2);
     assert_eq!(budget.snapshot().available, 2);
 }

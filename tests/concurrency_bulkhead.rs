@@ -1,4 +1,4 @@
-//! The bulkhead: what it admits, rejects and reports, live changes, cancellation and panics.
+//! The bulkhead: admission, rejections, events, reconfiguration, cancellation and panics.
 #![cfg(not(mainstay_loom))]
 
 use mainstay::concurrency::{Bulkhead, BulkheadBuilder, BulkheadPermit};
@@ -25,6 +25,7 @@ fn poll<F: Future + ?Sized>(future: &mut Pin<Box<F>>) -> Poll<F::Output> {
     future.as_mut().poll(&mut Context::from_waker(Waker::noop()))
 }
 
+/// Polls the future of a caller. Returns whether the caller no longer waits.
 fn is_granted<F>(future: &mut Pin<Box<F>>) -> bool
 where
     F: Future<Output: std::fmt::Debug> + ?Sized,
@@ -54,7 +55,7 @@ fn by_default_the_26th_call_is_rejected_immediately() {
 }
 
 #[test]
-fn a_full_queue_rejects_and_says_so() {
+fn a_full_queue_rejects_calls_and_reports_the_rejections() {
     let time = ManualClock::new();
     let events = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&events);
@@ -86,7 +87,7 @@ fn a_full_queue_rejects_and_says_so() {
 }
 
 #[test]
-fn a_cost_takes_as_many_permits() {
+fn a_call_takes_as_many_permits_as_its_cost() {
     let time = ManualClock::new();
     let bulkhead = bulkhead(&time).max_concurrent(4).max_queue(9).build().unwrap();
     let view = bulkhead.cost(3);
@@ -96,12 +97,13 @@ fn a_cost_takes_as_many_permits() {
     let too_many = bulkhead.cost(5);
     assert_eq!(reason(too_many.acquire_blocking()), Reason::ConcurrencyLimited);
 
-    // The next caller needs two permits, and the one behind it does not overtake.
+    // The caller at the front needs two permits. The caller behind it needs one, which is free, but
+    // does not overtake.
     let two = bulkhead.cost(2);
     let (mut heavy, mut light) = (Box::pin(two.acquire()), Box::pin(bulkhead.acquire()));
     assert!(!is_granted(&mut heavy) && !is_granted(&mut light));
     drop(heavy);
-    assert!(is_granted(&mut light), "it was behind a caller that left");
+    assert!(is_granted(&mut light), "the caller ahead of it has left the queue");
     drop(three);
     assert_eq!((bulkhead.in_flight(), bulkhead.snapshot().queued), (0, 0));
 }
@@ -171,12 +173,12 @@ fn a_closed_bulkhead_rejects_new_and_waiting_calls() {
     let time = ManualClock::new();
     let bulkhead = bulkhead(&time).max_concurrent(1).max_queue(40).build().unwrap();
     let permit = bulkhead.try_acquire().unwrap();
-    // More than are woken in one batch.
+    // More callers than are woken in one batch.
     let mut waiting: Vec<_> = (0..40).map(|_| Box::pin(bulkhead.acquire_owned())).collect();
     assert!(waiting.iter_mut().all(|wait| !is_granted(wait)));
     assert!(bulkhead.close() && !bulkhead.close() && bulkhead.is_closed());
     for wait in &mut waiting {
-        let Poll::Ready(result) = poll(wait) else { panic!("is rejected") };
+        let Poll::Ready(result) = poll(wait) else { panic!("the caller must be rejected") };
         assert_eq!(reason(result), Reason::ShutDown);
     }
     drop(permit);
@@ -254,7 +256,7 @@ fn a_call_that_does_not_wait_reads_no_clock() {
     assert_eq!(readings.load(SeqCst), 0);
 }
 
-// cockatiel#112: waiting calls that were aborted kept their places, and starved the rest.
+// cockatiel#112: waiting calls that were aborted stayed in the queue and starved the others.
 #[test]
 fn callers_that_give_up_leave_the_queue() {
     let time = ManualClock::new();
@@ -273,9 +275,9 @@ fn callers_that_give_up_leave_the_queue() {
 }
 
 #[test]
-fn a_call_dropped_after_any_number_of_polls_leaves_nothing() {
-    // The permit is released after `waits` polls: after as many polls as there are, the call is
-    // granted the permit and dropped before it is polled again.
+fn a_call_dropped_after_any_number_of_polls_holds_no_permit_and_no_timer() {
+    // The permit is released after `waits` polls of the call. If `waits` equals `polls`, the call
+    // is granted the permit after its last poll, and dropped without another one.
     for (polls, waits) in (0..6).flat_map(|polls| (0..=polls).map(move |waits| (polls, waits))) {
         let time = ManualClock::new();
         let bulkhead = bulkhead(&time).max_concurrent(1).max_queue(2).build().unwrap();
@@ -368,7 +370,7 @@ fn a_panic_of_the_clock_loses_no_permit() {
     broken.store(true, SeqCst);
     panics(|| drop(permit));
     broken.store(false, SeqCst);
-    assert!(is_granted(&mut waiting), "the waiter was served nevertheless");
+    assert!(is_granted(&mut waiting), "the waiter was served despite the panic");
     drop(waiting);
     assert_eq!(bulkhead.available(), 1);
 }

@@ -1,4 +1,4 @@
-//! The keyed bulkhead: one limit per key, a bound on keys, and no key in use that is removed.
+//! The keyed bulkhead: one limit per key, a maximum number of keys, and no removal of a key in use.
 #![cfg(not(mainstay_loom))]
 
 use mainstay::concurrency::{Bulkhead, BulkheadBuilder, KeyedBulkhead};
@@ -39,7 +39,7 @@ fn each_key_has_its_own_limit() {
 }
 
 #[test]
-fn all_forms_take_a_permit_of_the_key() {
+fn all_forms_of_a_call_take_a_permit_of_the_key() {
     let tenants = keyed(each().max_queue(1), 100);
     let running = || Ok::<_, ()>(tenants.snapshot().in_flight);
     let block_on = futures::executor::block_on::<std::pin::Pin<&mut dyn Future<Output = u64>>>;
@@ -69,7 +69,7 @@ fn all_forms_take_a_permit_of_the_key() {
 fn a_key_in_use_is_never_removed() {
     let tenants = keyed(each(), 2);
     let in_use = tenants.try_acquire(&0).unwrap();
-    // Keys that are not in use make room for others.
+    // Keys that are not in use are removed when a new key needs space.
     for key in 1..100 {
         tenants.try_acquire(&key).map(drop).unwrap();
     }
@@ -132,7 +132,7 @@ fn invalid_settings_name_their_field() {
 }
 
 #[test]
-fn eight_threads_never_exceed_the_limit_of_a_key_while_keys_come_and_go() {
+fn eight_threads_never_exceed_the_limit_of_a_key_while_keys_are_added_and_removed() {
     const KEYS: u32 = 8;
     let tenants = keyed(each(), 4);
     let running: HashMap<u32, AtomicI32> = (0..KEYS).map(|key| (key, AtomicI32::new(0))).collect();

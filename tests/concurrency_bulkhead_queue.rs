@@ -1,5 +1,5 @@
-//! The queue of a bulkhead: order, limits in time, deadlines, shedding, and a comparison with a
-//! simple model.
+//! The queue of a bulkhead: order, timeouts, deadlines, shedding, and a comparison with a simple
+//! model.
 #![cfg(not(mainstay_loom))]
 
 use mainstay::concurrency::{Bulkhead, BulkheadBuilder, OwnedBulkheadAcquireFuture};
@@ -34,12 +34,12 @@ fn enter(bulkhead: &Bulkhead) -> Wait {
     wait
 }
 
-/// Enters the queue with a deadline, or returns why the call is rejected.
+/// Enters the queue with a deadline `left` from now, or returns the reason of the rejection.
 fn enter_until(bulkhead: &Bulkhead, time: &ManualClock, left: Duration) -> Result<Wait, Reason> {
     let cx = CallContext::new().on(&time.clock());
     let cx = cx.with_deadline(Deadline::after(time.now(), left));
     let Admission::Waiting(wait) = OwnedGuard::<(), ()>::admit_owned(bulkhead, cx) else {
-        panic!("no permit is free")
+        panic!("the call must wait: no permit is free")
     };
     let mut wait = Box::pin(wait);
     match poll(&mut wait) {
@@ -60,8 +60,8 @@ impl Callers {
         self.waits.push((number, enter(bulkhead)));
     }
 
-    /// Polls all waiting callers. Returns the numbers of those that no longer wait, and why: `None`
-    /// if they were granted a permit.
+    /// Polls all waiting callers. Returns the numbers of those that no longer wait, with the reason
+    /// of the rejection, or `None` if they were granted a permit.
     fn ended(&mut self) -> Vec<(usize, Option<Reason>)> {
         let mut ended = Vec::new();
         self.waits.retain_mut(|(number, wait)| {
@@ -95,7 +95,7 @@ fn callers_are_served_in_order_of_arrival() {
 }
 
 #[test]
-fn while_the_oldest_caller_is_old_the_newest_is_served_first() {
+fn once_the_oldest_caller_has_waited_for_long_the_newest_is_served_first() {
     let time = ManualClock::new();
     let bulkhead = bulkhead(&time).lifo_after(100 * MS).build().unwrap();
     let mut callers = Callers::default();
@@ -111,7 +111,8 @@ fn while_the_oldest_caller_is_old_the_newest_is_served_first() {
     assert_eq!(callers.ended(), [(2, None)]);
     callers.enter(&bulkhead, 3);
 
-    // The oldest gives up. The others are young, and are served in order of arrival.
+    // The oldest caller gives up. The others have not waited for long, and are served in order of
+    // arrival.
     drop(callers.waits.remove(0));
     assert_eq!(bulkhead.snapshot().order, QueueOrder::Fifo);
     for number in [1, 3] {
@@ -121,7 +122,7 @@ fn while_the_oldest_caller_is_old_the_newest_is_served_first() {
 }
 
 #[test]
-fn a_caller_waits_for_as_long_as_it_may() {
+fn a_caller_waits_until_its_timeout_or_its_deadline() {
     let time = ManualClock::new();
     let bulkhead = bulkhead(&time).max_wait(30 * MS).build().unwrap();
     let _permit = bulkhead.try_acquire().unwrap();
@@ -138,7 +139,7 @@ fn a_caller_waits_for_as_long_as_it_may() {
     // A wait does not exceed the deadline of the call.
     assert_eq!(outcome(enter_until(&bulkhead, &time, 20 * MS).unwrap()), timeout(20));
 
-    // The same for a thread, whose sleep advances the clock.
+    // The same for a blocking call, which advances the manual clock while it waits.
     let before = time.now();
     assert_eq!(bulkhead.acquire_blocking().unwrap_err().reason(), Reason::QueueTimeout);
     assert_eq!(time.now() - before, 30 * MS);
@@ -177,13 +178,14 @@ fn a_permit_is_never_granted_after_the_deadline() {
     assert_eq!(bulkhead.in_flight(), 1);
 }
 
-/// Lets five calls wait and take `service` each, so that the median is known.
+/// Runs five calls that wait for a permit and then take `service` each, so that the median is
+/// known.
 fn measure(bulkhead: &Bulkhead, time: &ManualClock, service: Duration) {
     let mut permit = Some(bulkhead.try_acquire_owned().unwrap());
     for _ in 0..5 {
         let mut wait = enter(bulkhead);
         permit.take();
-        let Poll::Ready(granted) = poll(&mut wait) else { panic!("is next") };
+        let Poll::Ready(granted) = poll(&mut wait) else { panic!("no grant") };
         permit = Some(granted.unwrap());
         time.advance(service);
     }
@@ -226,7 +228,8 @@ fn a_standing_queue_is_shed_except_for_the_first_of_each_interval() {
     let queue = bulkhead(&time).max_queue(1000).lifo_after(Duration::MAX);
     let bulkhead = queue.shed_standing_queue().build().unwrap();
     let mut permit = Some(bulkhead.try_acquire_owned().unwrap());
-    // Ten callers each 10 ms, of which one is served: a queue that only grows.
+    // Every 10 ms, ten callers enter the queue and one is served. Without shedding, the queue would
+    // only grow.
     let mut waits: VecDeque<Wait> = VecDeque::new();
     let (mut served, mut shed) = (Vec::new(), 0);
     for round in 0..40_u32 {
@@ -249,13 +252,13 @@ fn a_standing_queue_is_shed_except_for_the_first_of_each_interval() {
     }
     assert_eq!(served.len(), 40, "the queue is never empty, so a call is served each 10 ms");
     assert!(shed > 200, "{shed}");
-    // A backlog of 40 callers at the most, where 400 came.
+    // Without shedding, 360 of the 400 callers would be in the queue.
     assert!(bulkhead.snapshot().queued < 120, "{:?}", bulkhead.snapshot());
     assert_eq!(bulkhead.snapshot().rejected_shed, shed);
 }
 
 #[test]
-fn a_waiter_that_can_never_be_served_does_not_hold_up_others() {
+fn a_waiter_that_can_never_be_served_does_not_block_the_others() {
     let time = ManualClock::new();
     let bulkhead = bulkhead(&time).max_concurrent(4).build().unwrap();
     let permit = bulkhead.cost(4).try_acquire_owned().unwrap();
@@ -292,7 +295,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The rules of the queue, as simple as possible.
+/// A simple model of a bulkhead and its queue.
 struct Model {
     limit: i64,
     free: i64,
@@ -354,7 +357,7 @@ impl Model {
         self.ended.push((number, end));
     }
 
-    /// Polls a waiter, which ends if its time is over.
+    /// Polls a waiter, which is rejected if its timeout has passed. Returns how its wait ended.
     fn poll(&mut self, number: usize) -> Option<Result<u32, Reason>> {
         let expired = |waiter: &&(usize, u32, u64, u64)| waiter.0 == number && waiter.3 <= self.now;
         if self.queue.iter().any(|waiter| expired(&waiter)) {
@@ -381,7 +384,7 @@ impl Model {
 
 proptest! {
     #[test]
-    fn the_bulkhead_equals_its_model(steps in proptest::collection::vec(step(), 0..200)) {
+    fn the_bulkhead_behaves_as_its_model(steps in proptest::collection::vec(step(), 0..200)) {
         let time = ManualClock::new();
         let settings = |limit| {
             let queue = Bulkhead::builder().max_concurrent(limit).max_queue(MAX_QUEUE as u32);
@@ -459,7 +462,7 @@ proptest! {
 }
 
 #[test]
-fn a_borrowed_permit_is_released_as_an_owned_one_is() {
+fn dropping_a_borrowed_permit_serves_the_next_caller() {
     let time = ManualClock::new();
     let bulkhead = bulkhead(&time).build().unwrap();
     let permit: BulkheadPermit<'_> = bulkhead.try_acquire().unwrap();

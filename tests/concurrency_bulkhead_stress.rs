@@ -1,5 +1,5 @@
-//! Eight threads on one bulkhead, with a limit that changes, waits that are given up and calls that
-//! panic: never more calls than the limit, and every permit comes back.
+//! Eight threads on one bulkhead, with a limit that changes, callers that give up and calls that
+//! panic: the limit is never exceeded, and every permit is released.
 #![cfg(not(mainstay_loom))]
 
 use mainstay::concurrency::Bulkhead;
@@ -16,7 +16,7 @@ const MAX: i64 = 6;
 
 // Netflix#234: several threads that saw the last free permit each took one.
 #[test]
-fn never_more_calls_than_the_limit_and_every_permit_comes_back() {
+fn the_limit_is_never_exceeded_and_every_permit_is_released() {
     let settings = |limit: u32| {
         let queue = Bulkhead::builder().max_concurrent(limit).max_queue(4);
         queue.max_wait(Duration::from_millis(20)).lifo_after(Duration::from_micros(50))
@@ -55,7 +55,8 @@ fn never_more_calls_than_the_limit_and_every_permit_comes_back() {
                             run(2, permit.is_ok());
                         }
                         3 => {
-                            // Polled once, then dropped, granted or not.
+                            // The future is polled once and then dropped, whether or not it was
+                            // granted a permit.
                             let mut wait = Box::pin(bulkhead.acquire_owned());
                             match wait.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
                                 Poll::Ready(permit) => run(1, permit.is_ok()),

@@ -1,4 +1,4 @@
-//! The prioritizer: which calls it rejects under overload, and how it recovers.
+//! The prioritizer: the calls that it rejects during and after an overload.
 #![cfg(not(mainstay_loom))]
 
 use mainstay::concurrency::{Bulkhead, BulkheadPermit, Prioritizer, PrioritizerBuilder};
@@ -99,18 +99,19 @@ fn without_overload_no_call_is_rejected() {
 fn under_overload_the_important_calls_are_served() {
     let server = Server::new();
     let classes = [class(PriorityClass::High), class(PriorityClass::Low)];
-    // Twice the capacity, half of it important.
+    // The load is twice the capacity, and half of the calls are important.
     server.offer(MS / 2, 5_000 * MS, classes);
     let [high, low] = server.offer(MS / 2, 20_000 * MS, classes);
     assert!(high.share() > 0.97, "{high:?} {low:?}");
-    // The unimportant calls get the capacity that is left, and the server is not idle.
+    // The unimportant calls use the remaining capacity, so that the server is not idle.
     let served = f64::from(high.served + low.served);
     assert!(served > 0.95 * 20_000.0, "{high:?} {low:?}");
     assert!(server.prioritizer.snapshot().threshold >= Some(class(PriorityClass::Low)));
 }
 
 #[test]
-fn without_a_prioritizer_both_classes_suffer_alike() {
+fn without_a_threshold_both_classes_are_rejected_alike() {
+    // The first update is due after the end of the test, so that the prioritizer rejects no call.
     let server = Server::with(|builder| builder.update_interval(Duration::from_secs(60)));
     let classes = [class(PriorityClass::High), class(PriorityClass::Low)];
     let [high, low] = server.offer(MS / 2, 20_000 * MS, classes);
@@ -125,13 +126,13 @@ fn levels_within_a_class_are_ordered_too() {
     let levels = [90, 50, 10].map(|level| Priority::new(PriorityClass::Medium, level));
     server.offer(MS / 2, 5_000 * MS, levels);
     let [first, second, third] = server.offer(MS / 2, 20_000 * MS, levels);
-    // Each level takes two thirds of the capacity.
+    // Calls of each level need two thirds of the capacity.
     assert!(first.share() > 0.95, "{first:?}");
     assert!((0.3..0.6).contains(&second.share()) && third.share() < 0.05, "{second:?} {third:?}");
 }
 
 #[test]
-fn calls_of_one_priority_are_rejected_by_chance() {
+fn calls_of_one_priority_are_rejected_at_random() {
     let server = Server::new();
     server.offer(MS / 2, 5_000 * MS, [Priority::default()]);
     let [calls] = server.offer(MS / 2, 20_000 * MS, [Priority::default()]);
@@ -140,7 +141,7 @@ fn calls_of_one_priority_are_rejected_by_chance() {
 }
 
 #[test]
-fn it_recovers_when_the_overload_ends() {
+fn the_rejection_rate_falls_to_zero_after_an_overload() {
     let server = Server::new();
     server.offer(MS / 10, 10_000 * MS, [Priority::default()]);
     assert!(server.prioritizer.snapshot().rejection_rate > 0.8);
@@ -169,7 +170,7 @@ fn rejections_are_counted_and_reported() {
 }
 
 #[test]
-fn as_a_guard_it_reads_the_priority_of_the_context() {
+fn the_guard_reads_the_priority_of_the_context() {
     let server = Server::new();
     server.offer(MS / 10, 10_000 * MS, [class(PriorityClass::Low)]);
     let prioritizer = &server.prioritizer;

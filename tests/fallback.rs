@@ -1,4 +1,4 @@
-//! Fallbacks: which errors are replaced, by what, and what is counted.
+//! Fallbacks: the errors that are replaced, their replacements, and the counters.
 #![cfg(not(mainstay_loom))]
 
 use mainstay::breaker::CircuitBreaker;
@@ -54,12 +54,12 @@ fn the_handler_decides_which_errors_are_replaced() {
         assert_eq!(run(&failures, result), by_rule);
         assert_eq!(run(&function, result), by_function);
     }
-    // Each runs twice; an error that is passed on is not degraded.
+    // `run` runs each policy twice. An error that the handler returns is not counted.
     assert_eq!(fallback.snapshot().degraded, 2 * (3 + 2 + 1));
 }
 
 #[test]
-fn fallbacks_chain() {
+fn an_outer_fallback_replaces_the_errors_that_an_inner_one_returns() {
     let (outer, inner) = (Fallback::new(), Fallback::new());
     let pipeline = Pipeline::builder()
         .fallback(outer.value(2))

@@ -1,4 +1,5 @@
-//! Hedges: which attempts start and when, which one wins, and what happens to the others.
+//! Hedges: which attempts start and when, which one returns the result, and when the others are
+//! dropped.
 #![cfg(not(mainstay_loom))]
 
 use mainstay::breaker::CircuitBreaker;
@@ -22,16 +23,16 @@ use std::time::Duration;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// A second attempt after 10 ms.
+/// A hedge that starts the second attempt after 10 ms.
 fn builder(time: &ManualClock) -> HedgeBuilder {
     Hedge::builder().delay(10 * MS).without_budget().clock(time.clock()).assume_idempotent()
 }
 
-/// How long each attempt takes, in milliseconds, and its result.
+/// The duration of each attempt in milliseconds, and its result.
 type Script = &'static [(u32, Result<u32, &'static str>)];
 
-/// Runs a script. Returns the result, the time that the call took in milliseconds, the number of
-/// attempts that started, and the number of those that run on.
+/// Runs a script. Returns the result, the time that the call took in milliseconds, and the number
+/// of attempts that started.
 fn run(
     hedge: &Hedge,
     time: &ManualClock,
@@ -50,7 +51,7 @@ fn run(
             result
         }
     }));
-    assert_eq!(running.load(Ordering::Relaxed), 0, "losers are dropped first");
+    assert_eq!(running.load(Ordering::Relaxed), 0, "all attempts are dropped");
     let result = result.map_err(|error| *error.operation().unwrap());
     (result, (time.now() - start).as_millis(), started.into_inner())
 }
@@ -89,19 +90,19 @@ fn the_first_success_wins() {
         (three, &[(99, Ok(1)), (15, Ok(2)), (99, Ok(3))], Ok(2), 25, 3),
         // A failure before the delay ends the call.
         (two, &[(5, Err("a"))], Err("a"), 5, 1),
-        // tower's hedge returns the first result, and so the error: an error never wins while
-        // another attempt runs.
+        // tower's hedge returns the first result, even an error. Here, an error never ends the call
+        // while another attempt runs.
         (two, &[(15, Err("a")), (30, Ok(2))], Ok(2), 40, 2),
         (two, &[(60, Ok(1)), (5, Err("b"))], Ok(1), 60, 2),
         // If all fail, the first attempt's error is returned.
         (two, &[(60, Err("a")), (5, Err("b"))], Err("a"), 60, 2),
         (two, &[(12, Err("a")), (50, Err("b"))], Err("a"), 60, 2),
         (three, &[(25, Err("a")), (0, Err("b")), (9, Err("c"))], Err("a"), 29, 3),
-        // The option: the next attempt starts when one fails.
+        // With `hedge_failures`, the next attempt starts when one fails.
         (failures, &[(5, Err("a")), (5, Ok(2))], Ok(2), 10, 2),
         (failures, &[(5, Err("a")), (5, Err("b")), (5, Err("c"))], Err("a"), 15, 3),
         (failures, &[(99, Ok(1)), (5, Err("b")), (5, Ok(3))], Ok(3), 20, 3),
-        // The delay counts from the last start.
+        // The delay counts from the latest start of an attempt.
         (failures, &[(5, Err("a")), (99, Ok(2)), (5, Ok(3))], Ok(3), 20, 3),
     ];
     for (i, (setup, script, result, millis, started)) in table.iter().enumerate() {
@@ -128,7 +129,7 @@ fn an_exhausted_budget_suppresses_only_the_next_attempt() {
     let script = &[(35, Ok(1)), (99, Ok(2))];
     assert_eq!(run(&hedge, &time, script), (Ok(1), 35, 2));
     assert_eq!((hedge.snapshot().hedges, hedge.snapshot().suppressed), (1, 1));
-    // The next call gets none, and still succeeds.
+    // The next call is not hedged, and still succeeds.
     assert_eq!(run(&hedge, &time, script), (Ok(1), 35, 1));
     assert_eq!(hedge.snapshot().suppressed, 3);
 }
@@ -141,7 +142,7 @@ fn a_failure_is_final_if_the_budget_suppresses_its_replacement() {
     assert_eq!(run(&hedge, &time, &[(5, Err("a"))]), (Err("a"), 5, 1));
 }
 
-/// failsafe-go#106: a share of the calls in flight never allows a hedge if there are few.
+/// failsafe-go#106: with few calls in flight, a share of them never allows a hedge.
 #[test]
 fn by_default_one_call_in_twenty_is_hedged() {
     let time = ManualClock::new();
@@ -177,7 +178,7 @@ fn an_ok_that_is_classified_as_a_failure_does_not_win() {
 }
 
 #[test]
-fn dropping_a_call_after_any_poll_drops_its_attempts_and_returns_its_places() {
+fn dropping_a_call_after_any_poll_drops_its_attempts_and_permits() {
     let time = ManualClock::new();
     let budget = Budget::builder().of_calls_in_flight(3).build().unwrap();
     let hedge = builder(&time).max_attempts(4).budget(&budget).build().unwrap();
@@ -204,7 +205,7 @@ fn dropping_a_call_after_any_poll_drops_its_attempts_and_returns_its_places() {
 }
 
 #[test]
-fn a_panic_of_an_attempt_or_a_classifier_returns_the_places() {
+fn a_panic_of_an_attempt_or_a_classifier_releases_the_permits() {
     let time = ManualClock::new();
     let budget = Budget::builder().of_calls_in_flight(1).build().unwrap();
     let hedge = builder(&time).budget(&budget).build().unwrap();

@@ -11,7 +11,7 @@ use crate::time::{Clock, nanos};
 use std::fmt;
 use std::time::Duration;
 
-/// Configures a [`Budget`].
+/// A builder of a [`Budget`].
 #[derive(Clone)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct BudgetBuilder {
@@ -23,7 +23,7 @@ pub struct BudgetBuilder {
     observer: Option<PlainArc<dyn Observer>>,
 }
 
-/// What the percentage refers to.
+/// The kind of a budget: the calls of which the repeats are a share.
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     InFlight { min_repeats: u32 },
@@ -72,8 +72,9 @@ impl BudgetBuilder {
         self
     }
 
-    /// Limits the repeats in flight to a share of the calls in flight, but never below
-    /// `min_repeats`. This is the default, with 3: a client with few calls may still retry.
+    /// Limits the repeats in flight to a share of the calls in flight, but not below `min_repeats`
+    /// (at most 40,000). This is the default, with a minimum of 3, so that a client with few calls
+    /// may retry.
     ///
     /// ```
     /// # use mainstay::Budget;
@@ -85,10 +86,12 @@ impl BudgetBuilder {
         self
     }
 
-    /// Limits the repeats to a share of the calls of about the last `window` (from 100 ms to an
-    /// hour), plus a reserve of `reserve_per_second` repeats.
+    /// Limits the repeats to a share of the calls of about the last `window` (from 100 ms to one
+    /// hour), plus a reserve of `reserve_per_second` repeats per second (at most 80,000 per
+    /// window).
     ///
-    /// Finagle uses 10 s and 10 per second. Suits clients with few calls in flight at a time.
+    /// Finagle uses 10 s and 10 per second. This kind suits clients with few calls in flight at a
+    /// time.
     ///
     /// ```
     /// # use mainstay::Budget;
@@ -103,10 +106,11 @@ impl BudgetBuilder {
         self
     }
 
-    /// Limits the repeats to a share of all calls, plus `capacity`. Unused shares accumulate up to
-    /// `capacity`, and the budget starts with all of it.
+    /// Limits the repeats to a share of all calls, plus `capacity` (at least 1). Unused repeats
+    /// accumulate up to `capacity`, and the budget starts with `capacity` repeats.
     ///
-    /// Needs no clock. Suits hedges: a share of 5 % and a capacity of 10.
+    /// This kind does not read the clock. It suits hedges, for example with 5 % and a capacity of
+    /// 10.
     ///
     /// ```
     /// # use mainstay::Budget;
@@ -118,7 +122,7 @@ impl BudgetBuilder {
         self
     }
 
-    /// Sets the cost of a repeat after a timeout, from 1 to 1000. After another failure, a repeat
+    /// Sets the cost of a repeat after a timeout, from 1 to 1000. A repeat after any other failure
     /// costs 1.
     ///
     /// Default: 2. A timeout has occupied the dependency for as long as the caller was willing to

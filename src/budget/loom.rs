@@ -4,7 +4,7 @@ use super::Budget;
 use loom::thread;
 
 #[test]
-fn of_two_repeats_for_one_place_one_is_granted() {
+fn only_one_of_two_concurrent_repeats_is_granted_the_last_permit() {
     loom::model(|| {
         let budget = Budget::builder().of_calls_in_flight(1).build().unwrap();
         let other = thread::spawn({
@@ -20,7 +20,7 @@ fn of_two_repeats_for_one_place_one_is_granted() {
 }
 
 #[test]
-fn a_deposit_that_meets_a_withdrawal_is_not_lost() {
+fn a_deposit_concurrent_with_a_withdrawal_does_not_exceed_the_capacity() {
     loom::model(|| {
         let budget = Budget::builder().percent(100).of_all_calls(1).build().unwrap();
         let other = thread::spawn({
@@ -29,7 +29,7 @@ fn a_deposit_that_meets_a_withdrawal_is_not_lost() {
         });
         let spent = budget.try_acquire().is_ok();
         other.join().unwrap();
-        // The deposit fits only after the withdrawal; before, the bucket was full.
+        // A deposit before the withdrawal is discarded, because the bucket is full.
         let left = budget.snapshot().available;
         assert!(spent && left <= 1, "{left}");
     });

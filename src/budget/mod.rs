@@ -2,7 +2,8 @@
 //!
 //! A retry adds load to a dependency at the moment when it fails. With three attempts per call, a
 //! dependency that fails every call receives three times its usual load, and cannot recover. A
-//! budget bounds this factor for all callers together: repeats are a share of the calls.
+//! budget bounds this factor for all callers together: it limits the *repeats*, that is, retries
+//! and hedges, to a share of the calls.
 //!
 //! # Examples
 //!
@@ -28,16 +29,17 @@
 //! | [`of_all_calls`](BudgetBuilder::of_all_calls) | a share of all calls, plus a capacity | no |
 //!
 //! A call is in flight from its first attempt until the caller has the result, including the waits
-//! between attempts. A retry that waits in its backoff holds its place, so a backlog of waiting
+//! between attempts. A retry counts as in flight during its backoff, so that a backlog of waiting
 //! retries cannot start at the same time.
 //!
-//! An exhausted budget suppresses the next repeat. It stops no attempt that runs. The caller
-//! receives the operation's own error. The denial is counted in [`BudgetSnapshot::denials`] and
+//! An exhausted budget suppresses the next repeat. It does not stop a running attempt. The caller
+//! receives the error of the operation. The denial is counted in [`BudgetSnapshot::denials`] and
 //! reported as an event.
 //!
-//! With `of_recent_calls`, the window consists of two halves. A deposit expires at the end of the
-//! half after the one in which it was made, so it can be used for half a window to a whole window.
-//! Each half holds at most 40,000 repeats.
+//! With `of_recent_calls`, each call makes a deposit, and each repeat is a withdrawal. The window
+//! consists of two halves. A deposit expires at the end of the half after the one in which it was
+//! made, so it can be used for half a window to a whole window. Each half holds at most 40,000
+//! repeats.
 //!
 //! # Observability
 //!
@@ -45,13 +47,14 @@
 //!
 //! # Cancel safety
 //!
-//! Dropping the future of a call returns its place in a budget of calls in flight.
+//! In a budget of calls in flight, dropping the future of a call ends the call and its repeats. In
+//! the other kinds of budget, the withdrawals are not refunded.
 //!
 //! # Performance
 //!
-//! The state is one word of 64 bits. A call changes it twice (once if the budget does not count
-//! calls in flight), and a repeat changes it twice. A check and its withdrawal are one atomic step,
-//! so concurrent repeats never exceed the budget.
+//! The state is one word of 64 bits. In a budget of calls in flight, each call and each repeat
+//! changes it at its start and at its end; in the other kinds, only at its start. The check and the
+//! withdrawal are one atomic step, so concurrent repeats never exceed the budget.
 
 mod config;
 #[cfg(all(test, mainstay_loom))]
@@ -81,7 +84,8 @@ const POLICY: &str = "budget";
 #[derive(Clone)]
 pub struct Budget(PlainArc<Shared>);
 
-// An observer that panics leaves the state as it was.
+// The state and the counters are changed before an observer is called, so its panic leaves them
+// valid.
 impl UnwindSafe for Budget {}
 impl RefUnwindSafe for Budget {}
 
@@ -103,7 +107,8 @@ impl Budget {
         BudgetBuilder::new()
     }
 
-    /// Counts a call. Retries and hedges with this budget do so themselves.
+    /// Starts a call, which the budget counts. Retries and hedges with this budget call this method
+    /// themselves.
     ///
     /// ```
     /// # use mainstay::Budget;
@@ -119,7 +124,7 @@ impl Budget {
         BudgetCall::new(self.clone())
     }
 
-    /// Withdraws one repeat. Never waits.
+    /// Acquires a permit for one repeat. Never waits.
     ///
     /// ```
     /// # use mainstay::Budget;
@@ -138,7 +143,7 @@ impl Budget {
         self.try_acquire_n(1)
     }
 
-    /// Withdraws one repeat that costs as much as `cost` others. Never waits.
+    /// Acquires a permit for one repeat that counts as `cost` repeats. Never waits.
     ///
     /// ```
     /// # use mainstay::Budget;

@@ -6,15 +6,16 @@ use std::fmt;
 /// A call that a [`Budget`] counts; returned by [`Budget::start_call`].
 ///
 /// Hold it until the caller has its result. A budget of calls in flight counts the call until the
-/// guard is dropped; the other kinds have counted it when it started.
+/// guard is dropped; the other kinds count it when it starts, and do not change when the guard is
+/// dropped.
 #[must_use = "a call is counted only while it is held"]
 pub struct BudgetCall(Budget);
 
 /// The permit of one repeat; returned by [`Budget::try_acquire`].
 ///
 /// Hold it from the decision to repeat, including a wait before the repeat, until the repeat has
-/// ended. A budget of calls in flight gets its place back when the permit is dropped; the other
-/// kinds keep the withdrawal.
+/// ended. A budget of calls in flight counts the repeat until the permit is dropped. The other
+/// kinds withdraw the cost when the permit is acquired, and do not refund it.
 #[must_use = "a permit is returned when it is dropped"]
 pub struct BudgetPermit {
     budget: Budget,

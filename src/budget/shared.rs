@@ -84,7 +84,7 @@ impl Shared {
         self.denials.get()
     }
 
-    /// Returns the time if the rule depends on it.
+    /// Returns the current time if the rule depends on it, otherwise an arbitrary instant.
     fn now(&self) -> Instant {
         if self.rule.needs_time() { self.clock.now() } else { Instant::ORIGIN }
     }

@@ -8,7 +8,7 @@ use crate::time::Instant;
 /// How a budget decides whether a repeat may run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rule {
-    /// Repeats under way may be `percent` of the calls under way, and always `min`.
+    /// The repeats in flight may be `percent` % of the calls in flight, or `min` if that is more.
     ///
     /// The word is `[calls 32 | repeats 32]`.
     InFlight { percent: u32, min: u32 },
@@ -32,14 +32,15 @@ pub(super) const MAX_BALANCE: u64 = 40_000;
 const ONE_CALL: u64 = 1 << 32;
 const HALF_BITS: u32 = 20;
 const BALANCE_BITS: u32 = 22;
-/// A clock that is set back by more than this number of halves is followed; below, the reading may
-/// be one of a thread that is late.
+/// A reading that lags by less than this number of halves is taken for that of a delayed thread,
+/// and is ignored. If a reading lags by more, the clock was set back, and the balances follow it.
 const MAX_LATE: u64 = 1024;
 
 const _: () = assert!(MAX_BALANCE * REPEAT < 1 << BALANCE_BITS);
 const _: () = assert!(HALF_BITS + 2 * BALANCE_BITS == 64);
 
-/// The two balances of a budget of deposits, and the half of the window that they belong to.
+/// The number of the current half of the window, and the balances of the previous and the current
+/// half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Balances {
     half: u64,
@@ -67,10 +68,11 @@ impl Balances {
         match to.wrapping_sub(self.half) % halves {
             0 => self,
             1 => Self { half: to, previous: self.current, current: reserve },
-            // The reading is late: nothing changes, so the reserve of a half is granted once.
+            // The reading is that of a delayed thread. Nothing changes, so that the reserve of a
+            // half is granted only once.
             steps if steps > halves - MAX_LATE => self,
-            // The clock was set back by a lot, or the budget was idle for days. The next half
-            // grants the reserve.
+            // The clock was set back far, or the budget was unused for more than half of the range
+            // of `half`. The reserve is granted only in the next half.
             steps if steps > halves / 2 => Self { half: to, previous: 0, current: 0 },
             _ => Self { half: to, previous: reserve, current: reserve },
         }
@@ -163,7 +165,7 @@ impl Rule {
     }
 }
 
-/// Returns the repeats under way, and the limit on them.
+/// Returns the number of repeats in flight, and the limit on it.
 fn in_flight(word: u64, percent: u32, min: u32) -> (u64, u64) {
     let (calls, repeats) = (word >> 32, word & (ONE_CALL - 1));
     (repeats, (calls * u64::from(percent) / 100).max(min.into()))

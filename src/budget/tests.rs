@@ -24,7 +24,7 @@ fn repeats_in_flight_are_a_share_of_the_calls_in_flight_and_at_least_the_minimum
     let table = [
         (20, 3, 0, 3),
         (20, 3, 15, 3),
-        (20, 3, 19, 3), // failsafe-go#139: the minimum counts
+        (20, 3, 19, 3), // failsafe-go#139: the minimum applies
         (20, 3, 20, 4),
         (20, 3, 24, 4),
         (20, 3, 25, 5),
@@ -199,9 +199,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    /// The model holds every deposit with its half in a list, oldest first.
+    /// The model is a list of all deposits, each with its half of the window, oldest first.
     #[test]
-    fn deposits_behave_like_a_list_of_deposits(
+    fn two_balances_behave_like_a_list_of_deposits(
         steps in steps(), percent in 1_u32..=100, reserve in 0_u64..5
     ) {
         let reserve = reserve * REPEAT;

@@ -1,16 +1,17 @@
 //! What happens when a future, a permit or a handle is dropped.
 //!
 //! Every future of this crate may be dropped at every await point. It then releases everything that
-//! it holds: permits, slots of probes, positions in wait queues. No wake-up is lost: a waiter that
-//! was granted a permit and is dropped before it takes it passes the permit to the next waiter.
+//! it holds: permits, half-open slots of a breaker, positions in wait queues. No wake-up is lost: a
+//! waiter that is dropped after it was granted a permit, and before it has returned the permit to
+//! its caller, passes it to the next waiter.
 //!
 //! # Futures
 //!
 //! | future | when it is dropped before it is ready |
 //! |---|---|
 //! | [`Pipeline::call`] | the operation is dropped; no policy counts an outcome of the attempt |
-//! | [`CircuitBreaker::call`] | the operation is dropped; the slot of a probe is released; nothing is counted |
-//! | [`Retry::call`], [`Timeout::call`] | the attempt or the wait under way is dropped |
+//! | [`CircuitBreaker::call`] | the operation is dropped; the half-open slot, if any, is released; no outcome is counted |
+//! | [`Retry::call`], [`Timeout::call`] | the running attempt or wait is dropped |
 //! | [`RateLimiter::acquire`] | leaves the wait queue; takes no token |
 //! | [`Semaphore::acquire`] | leaves the wait queue; a permit granted meanwhile goes to the next waiter |
 //! | [`Sender::send`] | the item is dropped and was not sent; use [`try_send`] to keep it |
@@ -34,14 +35,14 @@
 //! | [`Subscription`](crate::event::Subscription) | ends; [`detach`](crate::event::Subscription::detach) keeps it |
 //! | the last [`Receiver`] of a channel | closes the channel and drops the items in it |
 //! | the last [`Sender`] of a channel | closes the channel; receivers take the remaining items |
-//! | the last handle of a [`WorkerPool`] | shuts the pool down as [`on_drop`] says |
+//! | the last handle of a [`WorkerPool`] | shuts the pool down as configured by [`on_drop`] |
 //!
 //! # Timeouts and blocking code
 //!
-//! A [`Timeout`] around a future drops the future when the time is over. The operation observes
-//! this as its own drop, so it has to be cancel-safe to the extent that its caller needs. A blocking
-//! closure cannot be interrupted: it receives its deadline in the [`Context`](crate::policy::Context)
-//! of `call_with_blocking`, and its late result is returned as it is.
+//! A [`Timeout`] around a future drops the future when the time is over. The operation receives no
+//! other signal, so it must be as cancel-safe as its caller requires. A blocking closure cannot be
+//! interrupted: it receives its deadline in the [`Context`](crate::policy::Context) of
+//! `call_with_blocking`, and a late result is returned unchanged.
 //!
 //! Work that must not be cancelled belongs in a task or a [`WorkerPool`] job; the caller awaits its
 //! handle, and dropping the handle does not stop the work.
@@ -51,15 +52,15 @@
 //! A panic of an operation unwinds through the policies to the caller. Each policy releases what it
 //! holds for the call and counts no outcome.
 //!
-//! A panic of an observer unwinds through the call that delivers the event, after the other observers
-//! have received it. Panics of the hooks, the observers and the wakers of a [`WorkerPool`] are caught,
-//! as are those of wakers on the timer thread.
+//! A panic of an observer unwinds through the call that delivers the event, after the other
+//! observers have received the event. Two kinds of panics are caught: those of the hooks, observers
+//! and wakers of a [`WorkerPool`], and those of wakers on the timer thread.
 //!
-//! # How it is tested
+//! # Tests
 //!
-//! The tests poll a future *k* times and drop it, for every *k* up to its end, and make every
-//! user closure panic. Futures of the adaptive limiter are dropped at each of their stages. Permits,
-//! items and counts are exact afterwards.
+//! For every *k* up to completion, the tests poll each future *k* times and then drop it. They also
+//! make every user closure panic. Futures of the adaptive limiter are dropped at each of their
+//! stages. The tests then assert the exact numbers of permits, items and counted outcomes.
 //!
 //! [`try_send`]: crate::ring::Sender::try_send
 //! [`on_drop`]: crate::worker_pool::WorkerPoolBuilder::on_drop

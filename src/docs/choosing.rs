@@ -5,7 +5,7 @@
 //! | problem | policy | cost | in a pipeline |
 //! |---|---|---|---|
 //! | a response may never arrive | [`Timeout`] | one clock reading | `.timeout(…)` |
-//! | a call fails at random and succeeds the next time | [`Retry`], if the operation may run twice | additional load on the dependency; put a breaker below it | `.retry(…)` |
+//! | a call fails for a short time and succeeds when it is repeated | [`Retry`], if the operation may run twice | additional load on the dependency; put a breaker below it | `.retry(…)` |
 //! | retries of many callers would overload a dependency that fails | [`Budget`](crate::budget::Budget), shared by its retries | two atomic operations; some retries are suppressed | a setting of the retry |
 //! | a few calls take much longer than most, and the operation only reads | [`Hedge`](crate::hedge::Hedge) | up to 5 % more calls | `.hedge(…)` |
 //! | an older or simpler result is better than an error | [`Fallback`](crate::fallback::Fallback) | callers receive degraded results; put it outermost | `.fallback(…)` |
@@ -20,13 +20,13 @@
 //! | under overload, important calls must be served before others | [`Prioritizer`](crate::concurrency::Prioritizer), above a limiter | every call needs a priority | `.prioritizer(…)` |
 //! | many callers ask for the same thing at the same time | [`Coalesce`](crate::coalesce::Coalesce) | callers share one result; it must be `Clone` | around a pipeline, not in it |
 //! | requests arrive whose callers have given up, or soon will | [`DeadlineGuard`](crate::deadline::DeadlineGuard) | one clock reading | `.guard(&deadlines)` |
-//! | several rate limits apply to the same call | [`RateLimiterGroup`] | no waiting: a call is granted by all or by none | `.guard(…)` |
-//! | another condition decides | a [`Guard`] that you implement | | `.guard(…)` |
+//! | several rate limits apply to the same call | [`RateLimiterGroup`] | no waiting: a call is granted by all limiters or by none | `.guard(…)` |
+//! | calls are admitted by a condition of your own | a [`Guard`] that you implement | | `.guard(…)` |
 //!
-//! Start with two timeouts: one for a single attempt and one for the whole call. Without a timeout
+//! Start with two timeouts: one for a single attempt and one for the whole call. Without a timeout,
 //! no other policy observes that a call hangs. Add a breaker as soon as callers wait for a
-//! dependency. Add a retry last, and only where failures are short and the operation may run twice.
-//! The guide [`composing`](super::composing) explains the order.
+//! dependency. Add a retry last, and only where failures are transient and the operation may run
+//! twice. The guide [`composing`](super::composing) explains the order.
 //!
 //! # Limit
 //!
@@ -56,7 +56,7 @@
 //!
 //! | problem | primitive |
 //! |---|---|
-//! | waits that grow, with jitter | [`Backoff`] |
+//! | delays between attempts that grow, with jitter | [`Backoff`] |
 //! | failure rate and latency quantiles over a sliding window | [`Window`] |
 //! | tests of timing rules, exact and without sleeping | [`ManualClock`] |
 //!

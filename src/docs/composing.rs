@@ -2,10 +2,10 @@
 //!
 //! # The order
 //!
-//! A policy observes only the results of the policies below it. A breaker therefore counts the
-//! timeouts that are set below it, and a retry repeats everything below it. No policy observes the
-//! result of a call that the caller or a policy above it dropped. The following order suits most
-//! calls, and [`Pipeline::standard`] builds it:
+//! A policy observes only the results of the policies below it. A breaker therefore counts a
+//! timeout only if the timeout policy is below it, and a retry repeats everything below it. No
+//! policy observes the result of a call that the caller or a policy above it dropped. The following
+//! order suits most calls, and [`Pipeline::standard`] builds it:
 //!
 //! <div>
 #![doc = include_str!("order.svg")]
@@ -39,16 +39,18 @@
 //! * *Retry above the breaker.* The breaker counts every attempt and opens early. Once the breaker
 //!   is open, its rejection ends the retries, which would only add load.
 //! * *Hedge, if there is one, in place of the retry or directly below it.* Each of its attempts
-//!   passes the policies below it: a breaker counts them, and a timeout bounds them, one by one.
+//!   passes through the policies below it: a breaker counts each attempt, and a timeout bounds each
+//!   attempt.
 //! * *Breaker above the limits.* A call that the breaker rejects takes no permit of a limit. A
 //!   rejection by a limit is no evidence about the dependency, and the breaker does not count it.
 //! * *Limits below the retry.* Every attempt takes a permit, and no permit is held during the wait
 //!   between two attempts. A bulkhead above the retry would hold its permit for all of them. If a
-//!   limit has a queue, its maximum wait is shorter than the timeout of the call.
+//!   limit has a queue, set its maximum wait below the timeout of the call.
 //! * *Timeout of one attempt, innermost.* All policies above it observe that the attempt hung. The
 //!   timeout starts with the attempt, after the call has waited for the limits.
 //!
-//! [`Pipeline::check`] reports the known mistakes in another order; see its [rules](LintRule).
+//! [`Pipeline::check`] reports known mistakes in the order and the settings of a stack; see its
+//! [rules](LintRule).
 //!
 //! # What each policy counts
 //!
@@ -71,8 +73,8 @@
 //! The breaker's [classifier](crate::outcome) decides what is a success and what is a failure. The
 //! [rule](crate::retry::Retry::when) of the retry decides which results are retried.
 //!
-//! A rejection that follows a failed attempt of the same call ends the retries, and the caller
-//! receives the error of that attempt: the rejection says less about the dependency.
+//! If an attempt fails and the next one is rejected, the retries end. The caller receives the error
+//! of the failed attempt, because it says more about the dependency than the rejection.
 //!
 //! A timeout does not interrupt a blocking closure: a late result is passed on unchanged.
 //!

@@ -4,10 +4,10 @@
 //!
 //! | in Go | here |
 //! |---|---|
-//! | `sync.Pool` | [`ObjectPool`]: per-thread caches too, but bounded, and recycling is a rule of the pool |
-//! | the connection pool of `database/sql` | [`ResourcePool`]: for any client, with a time limit for each wait, and few connects at a time |
-//! | `make(chan T, n)` | [`channel`](crate::ring::channel()): also between threads and tasks, with batches |
-//! | `make(chan struct{}, n)` as a semaphore | [`Semaphore`]: FIFO, weights, resizable |
+//! | `sync.Pool` | [`ObjectPool`]: also with a cache per thread, but bounded; the pool resets returned objects |
+//! | the connection pool of `database/sql` | [`ResourcePool`]: for any client, with a time limit for each wait and a limit on concurrent connects |
+//! | `make(chan T, n)` | [`channel`](crate::ring::channel()): for threads and tasks, with batches |
+//! | `make(chan struct{}, n)` as a semaphore | [`Semaphore`]: in FIFO order, with weights, resizable |
 //! | a buffered channel with worker goroutines | [`WorkerPool`] |
 //! | `errgroup.Group`, `sync.WaitGroup` | [`WorkerPool::scope`], [`WorkerPool::map`] |
 //! | `golang.org/x/time/rate` | [`RateLimiter`]: `Allow` is `try_acquire`, `Wait` is `acquire`, `Reserve` is `reserve` |
@@ -17,7 +17,7 @@
 //! | `alibaba/sentinel-golang` | a [`Pipeline`] of breaker and limiters; [`KeyedRateLimiter`] for hot parameters |
 //! | `uber-go/ratelimit` (leaky bucket) | [`RateLimiter`] with a burst of 1 |
 //! | `time.After` in a `select` | the `_timeout` form of each waiting method |
-//! | `golang.org/x/sync/singleflight` | none yet |
+//! | `golang.org/x/sync/singleflight` | [`Coalesce`](crate::coalesce::Coalesce) |
 //!
 //! The semaphore pattern:
 //!
@@ -72,14 +72,14 @@
 //! | `SemaphoreBulkhead`, `ThreadPoolBulkhead` | [`Bulkhead`](crate::concurrency::Bulkhead), [`WorkerPool`] |
 //! | `Retry`, `IntervalFunction` | [`Retry`], [`Backoff`] |
 //! | `TimeLimiter` | [`Timeout`] |
-//! | `Decorators.ofSupplier(…)` | [`Pipeline::builder`]: written outermost first, where `Decorators` is innermost first |
+//! | `Decorators.ofSupplier(…)` | [`Pipeline::builder`]: outermost policy first; with `Decorators`, innermost first |
 //! | `EventPublisher` | [`Observer`](crate::event::Observer), `on_transition` |
 //!
 //! # .NET: Polly
 //!
 //! | Polly | here |
 //! |---|---|
-//! | `ResiliencePipelineBuilder` | [`Pipeline::builder`]: both are written outermost first |
+//! | `ResiliencePipelineBuilder` | [`Pipeline::builder`]: both begin with the outermost policy |
 //! | `AddRetry`, `DelayBackoffType`, `UseJitter` | [`Retry`], [`Backoff`], [`Jitter`](crate::backoff::Jitter) |
 //! | `AddCircuitBreaker` (`FailureRatio`, `SamplingDuration`, `MinimumThroughput`, `BreakDuration`) | [`CircuitBreaker`] (`failure_rate`, `time_window`, `min_calls`, `open_duration`) |
 //! | `CircuitBreakerManualControl` | [`CircuitBreakerControl`](crate::breaker::CircuitBreakerControl) |
@@ -92,7 +92,7 @@
 //!
 //! | crate | here |
 //! |---|---|
-//! | `governor` | [`RateLimiter`], [`KeyedRateLimiter`]: with waiting in order, and a bound on keys |
+//! | `governor` | [`RateLimiter`], [`KeyedRateLimiter`]: with a FIFO queue, and a bound on keys |
 //! | `backon`, `tokio-retry` | [`Retry`], [`Backoff`] |
 //! | `failsafe`, `recloser` | [`CircuitBreaker`] |
 //! | `crossbeam::queue::ArrayQueue` | [`Ring`](crate::ring::Ring), whose operations never wait for a stalled peer |

@@ -1,17 +1,17 @@
-//! Measured costs beside those of other crates, and where mainstay is slower.
+//! Measured costs compared with other crates, and where mainstay is slower.
 //!
 //! All figures are medians of 15 interleaved rounds in one process, in nanoseconds per operation of
-//! one thread, on a 2-core AMD EPYC on which one reading of the system clock takes 20 to 24 ns. Compare
-//! ratios within a table only: figures of two and more threads vary by half between runs. The
-//! programs are in the repository: `cd benches/peers && cargo run --release --bin breaker` (or
+//! one thread, on a 2-core AMD EPYC on which one reading of the system clock takes 20 to 24 ns.
+//! Compare ratios within a table only: figures of two and more threads vary by half between runs.
+//! The programs are in the repository: `cd benches/peers && cargo run --release --bin breaker` (or
 //! `rate`, `ring`, `channel`, `wait`, `concurrency`, `object_pool`, `resource_pool`, `worker_pool`,
 //! `pipeline`, `tower`).
 //!
 //! # Circuit breaker
 //!
-//! One successful call of a closed breaker:
+//! One successful call of a closed breaker, which all threads share:
 //!
-//! | | 1 thread | 2 share it | 8 share it |
+//! | | 1 thread | 2 threads | 8 threads |
 //! |---|---|---|---|
 //! | **mainstay**, count window | 3.3 | 3.6 | 14 |
 //! | **mainstay**, one call in 100 fails | 8.7 | 26 | 125 |
@@ -22,8 +22,8 @@
 //! | seatbelt | 107 | 212 | 2,830 |
 //! | tower-resilience | 214 | 67,727 | 279,156 |
 //!
-//! While a count window contains only successes, a success is a few loads and writes nothing
-//! shared.
+//! While a count window contains only successes, recording a success takes a few loads and writes
+//! no shared memory.
 //!
 //! *Slower:* the rejection of an open breaker takes 32.2 (failsafe 30.6, recloser 28.3), most of it
 //! the clock reading.
@@ -36,32 +36,35 @@
 //! | the same, boxed | 78 | |
 //! | a breaker as a Tower layer | 26 | seatbelt 111, tower-resilience 220 |
 //! | timeout, retry, breaker as Tower layers | 101 | seatbelt 209, tower-resilience 489 |
-//! | the breaker's layer, 2 clones / 8 clones on as many threads | 103 / 434 | seatbelt 262 / 1,077 |
+//! | the breaker's layer, 2 / 8 clones on 2 / 8 threads | 103 / 434 | seatbelt 262 / 1,077 |
 //!
-//! *Slower:* timeout and retry alone as Tower layers take 59.8, tower's own 48.9. The place in a budget that a
-//! retry holds costs a pipeline with a timeout about 20, even if the retry has no budget.
+//! *Slower:* timeout and retry alone as Tower layers take 59.8, tower's own 48.9. The field for a
+//! budget permit in the future of a retry costs a pipeline with a timeout about 20, even if the
+//! retry has no budget.
 //!
 //! # Rate limiter
 //!
 //! | | mainstay | governor | leaky-bucket |
 //! |---|---|---|---|
 //! | granted, system clock, 1 / 8 threads | 30.4 / 295 | 32.0 / 213 | 40 / 333 |
-//! | granted, clock that stands still, 1 / 8 threads | 6.9 / 171 | 7.7 / 165 | |
+//! | granted, manual clock, 1 / 8 threads | 6.9 / 171 | 7.7 / 165 | |
 //! | granted, `quanta` clock, 1 / 8 threads | 10.3 / 229 | 9.6 / 181 | |
-//! | denied, system clock; the wait read | 26.6; 33.1 | 26.8; 53.6 | 39 |
-//! | denied, clock that stands still | 5.6 | 3.3 | |
+//! | denied, system clock; the same, and reading the wait | 26.6; 33.1 | 26.8; 53.6 | 39 |
+//! | denied, manual clock | 5.6 | 3.3 | |
 //! | one of 1,000 keys, system clock | 47 | 49 | |
 //! | one of 1,000,000 keys, system clock, 1 / 8 threads | 262 / 608 | 251 / 642 | |
-//! | one of 1,000,000 keys, clock that stands still | 248 | 137 | |
+//! | one of 1,000,000 keys, manual clock | 248 | 137 | |
 //! | bytes per key of 8 bytes, 1,000,000 keys | 52 | 36 | |
 //!
-//! *Slower:* shared by 8 threads, wherever the clock is left out, denials without the clock, and a million keys on one
-//! thread. A key takes 52 bytes, because the number of keys is bounded and keys are forgotten.
+//! *Slower:* one limiter shared by 8 threads; grants with a `quanta` clock; denials with a manual
+//! clock; a million keys on one thread. A key takes more memory, because the number of keys is
+//! bounded and unused keys are removed.
 //!
 //! # Ring and channel
 //!
-//! A queue of 1,024 `u64`; one thread that pushes and pops, then threads that wait (queues that
-//! cannot wait yield):
+//! A queue of 1,024 `u64`. The first column is one thread that pushes and pops. In the others
+//! (1P1C: one producer, one consumer) the threads wait; with a queue that cannot wait, they yield
+//! in a loop:
 //!
 //! | | push + pop | 1P1C | 2P2C | 4P4C |
 //! |---|---|---|---|---|
@@ -77,9 +80,10 @@
 //!
 //! Polling an empty ring takes 1.0 (`ArrayQueue` 5.6), pushing into a full one 0.8 (5.9).
 //!
-//! *Slower:* a ring under a loop that yields, beside `ArrayQueue`; one round trip between two threads
-//! takes 358 (crossbeam-channel 266); a batch of one costs 1.1 times a single push and pop; a queue
-//! for one producer and one consumer such as rtrb is five times as fast on one thread.
+//! *Slower:* a `Ring` whose threads yield in a loop, compared with `ArrayQueue`; one round trip
+//! between two threads takes 358 (crossbeam-channel 266); a batch of one costs 1.1 times a single
+//! push and pop; a queue for one producer and one consumer such as rtrb is five times as fast on
+//! one thread.
 //!
 //! # Semaphore
 //!
@@ -102,29 +106,29 @@
 //! | sharded-slab | 29.2 | 31 | 119 |
 //! | plain allocation | 28.8 | 30 | 116 |
 //!
-//! *Slower:* objects taken on one thread and returned on another take 33.8, 11.3 in the best round
-//! (`ArrayQueue` 20.5 and 7.0).
+//! *Slower:* an object that is taken on one thread and returned on another takes 33.8 (`ArrayQueue`
+//! 20.5). In the best round it takes 11.3 (`ArrayQueue` 7.0).
 //!
 //! # Worker pool
 //!
 //! Two workers, one submitting thread, a queue of 1,024 jobs, from submission to completion:
 //!
-//! | work in a job | mainstay | channel + threads | rusty_pool | threadpool | rayon `spawn` | tokio `spawn_blocking` |
+//! | work per job | mainstay | channel + threads | rusty_pool | threadpool | rayon `spawn` | tokio `spawn_blocking` |
 //! |---|---|---|---|---|---|---|
 //! | none | 48.9 | 84 | 117 | 131 | 186 | 350 |
 //! | 0.2 µs | 152 | 299 | 266 (best 173) | 299 (221) | 310 (209) | 514 |
 //! | 2 µs | 1,225 | 1,854 | 2,213 (1,212) | 1,413 (1,282) | 1,329 (1,290) | 2,575 |
 //! | 20 µs | 10,665 | 10,512 | 11,960 (10,409) | 12,344 (10,482) | 10,624 (10,497) | 18,966 |
 //!
-//! rusty_pool, threadpool and rayon have no bound. Their submitter never waits; it then polls for
-//! the end of the jobs on one of the two cores, which slows some rounds. Their best round is in
-//! parentheses.
+//! rusty_pool, threadpool and rayon have unbounded queues. Their submitter never waits for room; it
+//! then polls for the completion of the jobs on one of the two cores, which slows some rounds.
+//! Their best round is in parentheses.
 //!
 //! mainstay allocates nothing per job, the others once.
 //!
-//! With a queue of 64 jobs of 2 µs, the processor time per job is 16 % above the work; with 16 jobs
-//! it is half as much again, because every few jobs a submitter must be woken. With 1,024 jobs it
-//! is 5 %.
+//! With jobs of 2 µs and a queue of 1,024, the processor time per job exceeds the work by 5 %; with
+//! a queue of 64, by 16 %; with a queue of 16, by half, because every few jobs a submitter must be
+//! woken.
 //!
 //! # Bulkhead and adaptive limiter
 //!
@@ -143,7 +147,7 @@
 //! | 32 tasks on 16 resources, each held over one yield | 889 | 299 | 330 |
 //! | the same, tokio's clock | 637 | | |
 //!
-//! Get and put read the clock twice, which takes half of the time. *Slower:* when tasks wait. Each
-//! wait allocates the channel through which it receives its resource, and arms a timer for the
-//! acquire timeout; a timer of the system clock wakes the timer thread. deadpool has no timeout by
+//! A get and a put read the clock twice, which takes half of the time. *Slower:* when tasks wait.
+//! Each wait allocates the channel through which it receives its resource, and arms a timer for the
+//! acquire timeout. A timer of the system clock wakes the timer thread. deadpool has no timeout by
 //! default.

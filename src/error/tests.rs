@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn rejections_stay_small() {
+fn a_rejection_takes_32_bytes() {
     assert_eq!(size_of::<Rejection>(), 32);
     assert_eq!(size_of::<Result<(), Rejection>>(), 32);
 }
@@ -42,7 +42,7 @@ fn a_long_value_is_shortened_and_control_characters_are_escaped() {
 }
 
 #[test]
-fn each_kind_of_error_is_told_from_the_others() {
+fn is_rejected_and_is_timeout_identify_the_kind_of_error() {
     let timed_out = TimedOut::new("fetch", Duration::from_millis(1500));
     let rejection = Rejection::new(Reason::ShutDown, "search");
     for (error, is_rejected, is_timeout) in [

@@ -1,4 +1,4 @@
-//! Events that policies report: [`Event`], [`Observer`].
+//! Events that policies report to observers: [`Event`], [`Observer`].
 //!
 //! Each policy has typed events of its own. An observer receives all of them as one flat record, so
 //! that a log line, a metric or a test needs no knowledge of the policy.
@@ -19,40 +19,40 @@
 //!
 //! # How it works
 //!
-//! *Changes of state* (a breaker that opens) are rare and ordered. Each is committed and queued in
-//! one step, and one thread at a time delivers, outside every lock. So an observer receives the
-//! changes of one policy in order and each once, perhaps on another thread than the one whose call
-//! caused it, and perhaps shortly after that call returned.
+//! *Changes of state* (a breaker that opens) are rare and ordered. A change is committed and its
+//! event is queued in one atomic step. One thread at a time delivers the queued events, without
+//! holding a lock. So an observer receives the changes of one policy in order, and each at most
+//! once. The delivery may run on another thread than the call that caused the change, and may end
+//! shortly after that call has returned. All observers of a policy receive one change before any
+//! receives the next.
 //!
 //! *Rejections* (a rate limiter that denies a request) are frequent. Each is delivered by the
 //! thread whose call was rejected, in no particular order.
-//!
-//! All observers of a policy receive one event before any receives the next.
 //!
 //! An observer given to a builder is called for as long as the policy lives. An observer added
 //! later is called until its [`Subscription`] is dropped.
 //!
 //! ## Observers that use the policy
 //!
-//! An observer may use the policy that it observes. It is not called again on its thread until it
-//! has returned. An event that it causes meanwhile is treated by its kind:
+//! An observer may use the policy that it observes. It is never called recursively on one thread.
+//! An event that it causes while it runs is handled by kind:
 //!
-//! - A change of state is queued, and delivered after the observer has returned. A chain in which
-//!   each event is caused by the observer of the one before it ends after 16 further events; the
-//!   next is dropped.
+//! - A change of state is queued, and delivered after the observer has returned. If the observer of
+//!   that event causes another, and so on, at most 16 further events of this chain are delivered.
+//!   The rest are dropped.
 //! - A rejection is dropped.
 //!
 //! # Overload
 //!
-//! At most 256 changes of state of one policy wait for delivery. While an observer does not return,
-//! the oldest beyond these are dropped. An event that is dropped keeps its
-//! [`sequence`](Event::sequence), so an observer can count what it missed.
+//! At most 256 changes of state of one policy are queued for delivery. If an observer blocks and
+//! more are queued, the oldest are dropped. The [`sequence`](Event::sequence) number of a dropped
+//! event is not used again, so an observer can count the dropped events.
 //!
 //! # Panics
 //!
 //! When an observer panics, the other observers still receive the event; then the panic unwinds
-//! through the call that was delivering. The event counts as delivered. Events queued behind it are
-//! delivered with the next change of state.
+//! through the call that delivers it. The event is not delivered again. The events queued after it
+//! are delivered with the policy's next event.
 
 mod nesting;
 mod outbox;
@@ -67,7 +67,7 @@ use crate::time::Instant;
 use std::fmt;
 use std::time::Duration;
 
-/// Something that happened to a policy, as a flat record.
+/// An event of a policy, as a flat record.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Event<'a> {
@@ -77,13 +77,14 @@ pub struct Event<'a> {
     pub name: &'static str,
     /// What happened, such as `transition`.
     pub kind: &'static str,
-    /// Whether it happened to one of many keyed policies that share the name, such as a breaker of
-    /// a [keyed breaker](crate::breaker). The record does not contain the key.
+    /// Whether the policy is one of many keyed policies that share the name, such as a breaker of a
+    /// [keyed breaker](crate::breaker). The record does not contain the key.
     pub keyed: bool,
-    /// Numbers the policy's events of this kind, from 1; of keyed policies, those of one key. A gap
-    /// means that events were dropped, see the [module](self#overload).
+    /// The sequence number of the event among the policy's events of this kind, starting at 1.
+    /// Keyed policies count each key separately. A gap means that events were dropped; see the
+    /// [module](self#overload).
     pub sequence: u64,
-    /// When it happened, by the policy's clock.
+    /// The time of the event, by the policy's clock.
     pub at: Instant,
     /// Details, by name, in a fixed order.
     pub fields: &'a [(&'static str, EventValue)],
@@ -119,7 +120,7 @@ impl fmt::Display for Event<'_> {
 pub enum EventValue {
     /// One of a small fixed set of words, such as a state. Suitable as the label of a metric.
     Label(&'static str),
-    /// A number of things.
+    /// A number, such as the number of failed calls.
     Count(u64),
     /// A length of time.
     Duration(Duration),
@@ -138,8 +139,8 @@ impl fmt::Display for EventValue {
 /// Receives events. Closures that take `&Event` are observers.
 ///
 /// An observer runs inside the calls that use the policy, so it should be quick: log, count, or
-/// pass the event on to another thread. An observer that blocks keeps the thread that delivers to
-/// it, and changes of state wait behind it; see the [module](self#overload).
+/// pass the event on to another thread. An observer that blocks also blocks the call that delivers
+/// the event, and delays later changes of state; see the [module](self#overload).
 ///
 /// ```
 /// use mainstay::event::{Event, Observer};

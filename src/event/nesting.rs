@@ -1,19 +1,19 @@
-//! Which observers the current thread is inside of: an observer is never called again before it has
-//! returned.
+//! A record of the observers that run on the current thread, so that none is called recursively.
 
 use std::cell::Cell;
 
-/// How many observers of different policies may be running on one thread, each called because of
-/// what the one before it did. Beyond that a thread counts as being inside all of them.
+/// The maximum number of nested observers, of different policies, on one thread. At this depth no
+/// further observer is called.
 const MAX_NESTED: usize = 8;
 
-/// Under loom all threads of a model are one thread of the operating system and would share the
-/// record below, so there is none. No model has an observer that causes events.
+/// Whether calls are recorded in [`RUNNING`]. Under loom all threads of a model run on one OS
+/// thread and would share the record, so calls are not recorded. No model has an observer that
+/// causes events.
 const RECORDS: bool = !cfg!(mainstay_loom);
 
-/// The calls of observers that are running on this thread, outermost first.
+/// The calls of observers that have not returned on this thread, outermost first.
 ///
-/// Plain data, so that it can be used while the thread's locals are being destroyed.
+/// It has no destructor, so it can be used while the thread-locals are being destroyed.
 #[derive(Clone, Copy)]
 struct Running {
     calls: [Call; MAX_NESTED],
@@ -40,8 +40,8 @@ thread_local! {
     static RUNNING: Cell<Running> = const { Cell::new(Running::NONE) };
 }
 
-/// The depth of an event that is caused now: 0 if no observer of `outbox` is running on this
-/// thread, otherwise one more than the depth of the event that the observer was called with.
+/// Returns the depth of an event that is caused now: 0 if no observer of `outbox` is running on
+/// this thread, otherwise one more than the depth of the event that the observer received.
 pub(super) fn depth<T>(outbox: &T) -> u8 {
     let running = RUNNING.get();
     let outbox = address(outbox);
@@ -49,8 +49,8 @@ pub(super) fn depth<T>(outbox: &T) -> u8 {
     call.map_or(0, |call| call.depth.saturating_add(1))
 }
 
-/// Calls an observer of `outbox`, with an event of the given depth; false, and nothing is done, if
-/// one is running on this thread already.
+/// Runs `call`, which calls the observers of `outbox` with an event of the given depth. Returns
+/// false without running it if [`can_enter`] is false.
 pub(super) fn enter<T>(outbox: &T, depth: u8, call: impl FnOnce()) -> bool {
     /// Ends the call when it returns or panics.
     struct Leave;
@@ -78,7 +78,8 @@ pub(super) fn enter<T>(outbox: &T, depth: u8, call: impl FnOnce()) -> bool {
     true
 }
 
-/// Whether [`enter`] would call.
+/// Returns whether [`enter`] would run its `call`: no observer of `outbox` is running on this
+/// thread, and fewer than [`MAX_NESTED`] others are.
 pub(super) fn can_enter<T>(outbox: &T) -> bool {
     let running = RUNNING.get();
     let outbox = address(outbox);
@@ -96,7 +97,7 @@ mod tests {
     use std::panic::catch_unwind;
 
     #[test]
-    fn an_outbox_is_entered_once_a_thread() {
+    fn an_outbox_is_not_entered_recursively_on_one_thread() {
         let (a, b) = (1_u32, 2_u32);
         assert_eq!(depth(&a), 0);
         let entered = enter(&a, 3, || {
@@ -114,14 +115,14 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_leaves_as_a_return_does() {
+    fn an_outbox_can_be_entered_again_after_a_panic() {
         let a = 1_u32;
         assert!(catch_unwind(|| enter(&a, 0, || panic!("observer"))).is_err());
         assert!(can_enter(&a));
     }
 
     #[test]
-    fn more_than_eight_are_not_entered() {
+    fn at_most_eight_outboxes_are_entered_on_one_thread() {
         let outboxes = [0_u32; MAX_NESTED + 1];
         fn all(outboxes: &[u32]) -> usize {
             let Some((first, rest)) = outboxes.split_first() else { return 0 };

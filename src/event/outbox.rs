@@ -1,4 +1,5 @@
-//! Events on their way to the observers of one policy: in order, outside every lock, never nested.
+//! The queue of events between a policy and its observers. Delivery is ordered, holds no lock and
+//! is never nested.
 
 use super::nesting;
 use crate::sync::Mutex;
@@ -7,18 +8,17 @@ use std::collections::VecDeque;
 /// The events of one policy that have been committed and not yet delivered, in the order in which
 /// they were committed; and the latest events, for later queries.
 ///
-/// Two ways of reporting:
+/// There are two ways to report an event:
 ///
 /// - [`commit`](Self::commit) then [`deliver`](Self::deliver), for changes of state. One thread at
 ///   a time delivers; events keep their order.
 /// - [`notify`](Self::notify), for frequent events without an order, such as rejections. Each
 ///   thread delivers its own.
 ///
-/// Either way an observer is never called on a thread on which it has not returned yet. What it
-/// causes while it runs is queued, up to [`MAX_DEPTH`](Self::MAX_DEPTH), or is dropped if it is a
-/// notification.
+/// Neither calls an observer recursively on one thread. An event that an observer commits while it
+/// runs is queued, up to [`MAX_DEPTH`](Self::MAX_DEPTH); a notification is dropped.
 ///
-/// Takes two words until the first event: of many thousand policies, most never have one.
+/// An outbox takes two words until its first event: of many thousand policies, most never have one.
 #[derive(Debug)]
 pub(crate) struct Outbox<E> {
     queue: Mutex<Option<Box<Queue<E>>>>,
@@ -26,13 +26,14 @@ pub(crate) struct Outbox<E> {
 
 #[derive(Debug)]
 struct Queue<E> {
-    /// With the depth of each event; see [`nesting::depth`].
+    /// The events to deliver, oldest first, each with its depth; see [`nesting::depth`].
     waiting: VecDeque<(u8, E)>,
     /// The latest events, delivered or not, oldest first.
     recent: VecDeque<E>,
-    /// How many events there have been.
+    /// The number of events committed so far.
     sequence: u64,
-    /// Whether a thread is delivering. It is the only one, and checks for more before it ends.
+    /// Whether a thread is delivering. No other thread delivers meanwhile, and this thread
+    /// continues until the queue is empty.
     delivering: bool,
 }
 
@@ -60,22 +61,22 @@ impl<E> Default for Queue<E> {
 }
 
 impl<E: Clone> Outbox<E> {
-    /// How many of the latest events are kept for [`recent`](Self::recent).
+    /// The number of latest events kept for [`recent`](Self::recent).
     pub(crate) const REMEMBERED: usize = 16;
-    /// How many events wait at most. The oldest is dropped to make room: the latest says which
-    /// state a policy is in.
+    /// The maximum number of queued events. The oldest is dropped first, because the latest one
+    /// contains the current state of the policy.
     pub(crate) const MAX_WAITING: usize = 256;
-    /// How long a chain of events may be in which an observer, called with one, causes the next. It
-    /// ends observers that change the state at every change of the state.
+    /// The maximum length of a chain of events in which the observer of each event causes the next.
+    /// It stops an observer that changes the state at every change of state.
     pub(crate) const MAX_DEPTH: u8 = 16;
 
     pub(crate) fn new() -> Self {
         Self { queue: Mutex::new(None) }
     }
 
-    /// Runs `commit` under the outbox's lock, with the sequence number that its event would have,
-    /// and queues the event if there is one; returns whether there is. The change that `commit`
-    /// makes and its event are one step for all threads that commit through this outbox.
+    /// Runs `commit` under the outbox's lock, passes it the next sequence number, and queues the
+    /// event that it returns. Returns whether it returned one. The change that `commit` makes and
+    /// its event are one atomic step for all threads that commit through this outbox.
     pub(crate) fn commit(&self, commit: impl FnOnce(u64) -> Option<E>) -> bool {
         let mut queue = self.queue.lock();
         let event = commit(queue.as_ref().map_or(0, |queue| queue.sequence) + 1);
@@ -86,7 +87,7 @@ impl<E: Clone> Outbox<E> {
         committed
     }
 
-    /// The latest events, oldest first.
+    /// Returns the latest events, oldest first.
     pub(crate) fn recent(&self) -> Vec<E> {
         self.queue
             .lock()
@@ -94,14 +95,15 @@ impl<E: Clone> Outbox<E> {
             .map_or_else(Vec::new, |queue| queue.recent.iter().cloned().collect())
     }
 
-    /// Delivers what is queued. Does nothing if another thread is delivering, which then delivers
-    /// these events too, or if this thread is inside an observer of this outbox, which is followed
-    /// by a delivery.
+    /// Delivers the queued events. Does nothing if another thread is delivering: that thread
+    /// delivers these events too. Does nothing if an observer of this outbox is running on this
+    /// thread: its caller delivers these events after it has returned. Does nothing either if too
+    /// many observers are nested on this thread: the events stay queued until the next event.
     pub(crate) fn deliver(&self, mut observe: impl FnMut(E)) {
-        struct Turn<'a, E: Clone>(&'a Outbox<E>);
-        impl<E: Clone> Drop for Turn<'_, E> {
+        struct Delivery<'a, E: Clone>(&'a Outbox<E>);
+        impl<E: Clone> Drop for Delivery<'_, E> {
             fn drop(&mut self) {
-                // Only reached when an observer panics. Without this no thread would deliver again.
+                // Runs only when an observer panics. Without this, no thread would deliver again.
                 if let Some(queue) = &mut *self.0.queue.lock() {
                     queue.delivering = false;
                 }
@@ -117,16 +119,16 @@ impl<E: Clone> Outbox<E> {
             }
             _ => return,
         }
-        let turn = Turn(self);
+        let delivery = Delivery(self);
         while let Some((depth, event)) = self.next() {
             nesting::enter(self, depth, || observe(event));
         }
-        std::mem::forget(turn);
+        std::mem::forget(delivery);
     }
 
-    /// Calls observers with an event that is not queued, by `notify`; then delivers what they
-    /// caused. Returns false, and drops the event, if this thread is inside an observer of this
-    /// outbox.
+    /// Runs `notify`, which calls the observers with an event that is not queued; then delivers the
+    /// events that they committed. Returns false without running it if an observer of this outbox
+    /// is running on this thread.
     pub(crate) fn notify(&self, notify: impl FnOnce(), observe: impl FnMut(E)) -> bool {
         let notified = nesting::enter(self, 0, notify);
         if notified {
@@ -135,7 +137,7 @@ impl<E: Clone> Outbox<E> {
         notified
     }
 
-    /// The next event for the thread that delivers, or the end of its turn.
+    /// Returns the next event for the delivering thread. If there is none, ends the delivery.
     fn next(&self) -> Option<(u8, E)> {
         let mut queue = self.queue.lock();
         let queue = queue.as_mut()?;
@@ -188,10 +190,10 @@ mod tests {
         });
         assert_eq!((seen[0], *seen.last().unwrap()), (0, Outbox::<u32>::MAX_DEPTH.into()));
         assert!(seen.len() <= 1 + 16 * Outbox::<u32>::MAX_WAITING, "{}", seen.len());
-        assert_eq!(outbox.recent().last(), Some(&17), "dropped, and yet remembered");
+        assert_eq!(outbox.recent().last(), Some(&17), "remembered although it was dropped");
 
         commit(&outbox, 100);
-        assert_eq!(delivered(&outbox), [100], "an event of the next chain");
+        assert_eq!(delivered(&outbox), [100], "an event that starts a new chain");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The observers of a policy, which come and go while it is in use.
+//! The observers of a policy, which are added and removed while the policy is in use.
 
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::sync::{PlainArc, PlainAtomicU64, PlainMutex, PlainWeak, keep_panic};
@@ -11,11 +11,11 @@ type ObserverFn<E> = PlainArc<dyn Fn(&E) + Send + Sync>;
 /// unsubscribe, and use the policy.
 pub(crate) struct Subscribers<E> {
     list: PlainMutex<List<E>>,
-    /// The length of the list, so that an event that has no observer need not be made.
+    /// The length of the list. No event is created while it is 0.
     len: PlainAtomicU64,
 }
 
-/// Copied on each change, which is rare, so that an event costs one clone of an `Arc`.
+/// The list, copied on each change. Changes are rare, and an event costs one clone of an `Arc`.
 struct List<E> {
     observers: PlainArc<[(u64, ObserverFn<E>)]>,
     next_id: u64,
@@ -47,11 +47,11 @@ impl<E: 'static> Subscribers<E> {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        // Ordering: relaxed. An observer that is being added may miss an event of the same moment.
+        // Ordering: relaxed. An observer that is being added may miss a concurrent event.
         self.len.load(Relaxed) == 0
     }
 
-    /// Calls every observer. If some panic, the first of their panics unwinds from here after all
+    /// Calls every observer. If any of them panics, the first panic unwinds from here after all
     /// have been called.
     pub(crate) fn emit(&self, event: &E) {
         let observers = self.list.lock().observers.clone();
@@ -59,8 +59,8 @@ impl<E: 'static> Subscribers<E> {
     }
 }
 
-/// Calls `act` with each item, also after one for which it panics. The first panic unwinds from
-/// here after the last item.
+/// Calls `act` with each item, even after it has panicked for an earlier one. The first panic
+/// unwinds from here after the last item.
 pub(crate) fn for_all<T>(all: impl IntoIterator<Item = T>, mut act: impl FnMut(T)) {
     let mut panic = None;
     for each in all {
@@ -77,7 +77,7 @@ impl<E> fmt::Debug for Subscribers<E> {
     }
 }
 
-/// A [`Subscribers`] of any type of event.
+/// A [`Subscribers`] whose event type is erased.
 trait Unsubscribe: Send + Sync {
     fn unsubscribe(&self, id: u64);
 }
@@ -91,15 +91,15 @@ impl<E: 'static> Unsubscribe for Subscribers<E> {
             self.len.store(rest.len() as u64, Relaxed);
             std::mem::replace(&mut list.observers, rest)
         };
-        // The last reference to the observer, perhaps, and so user code: not under the lock.
+        // Dropped outside the lock: this may drop the observer, which runs user code.
         drop(before);
     }
 }
 
 /// Keeps an observer subscribed; dropping it unsubscribes the observer.
 ///
-/// An event that is being delivered by another thread at that moment may still reach the observer.
-/// A subscription does not keep the policy alive, and may outlive it.
+/// An event that another thread is delivering at that moment may still reach the observer. A
+/// subscription does not keep the policy alive, and may outlive it.
 ///
 /// ```
 /// use mainstay::breaker::CircuitBreaker;
@@ -113,7 +113,7 @@ impl<E: 'static> Unsubscribe for Subscribers<E> {
 #[must_use = "the observer is unsubscribed when the subscription is dropped"]
 pub struct Subscription(Option<(PlainWeak<dyn Unsubscribe>, u64)>);
 
-// An observer that panics leaves the list of observers as it was.
+// A panic in an observer does not change the list of observers.
 impl UnwindSafe for Subscription {}
 impl RefUnwindSafe for Subscription {}
 

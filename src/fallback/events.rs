@@ -17,7 +17,7 @@ pub(super) struct Emitter {
     outbox: Outbox<Infallible>,
 }
 
-// An observer that panics leaves the counter as it was.
+// The counter is changed before an observer is called, so a panic of the observer leaves it valid.
 impl UnwindSafe for Emitter {}
 impl RefUnwindSafe for Emitter {}
 
@@ -51,7 +51,7 @@ impl Emitter {
     }
 }
 
-/// Returns the error as a label with few values.
+/// Returns the kind of the error, or the reason of the rejection, as a label.
 pub(super) const fn cause<E>(error: &Error<E>) -> &'static str {
     match error {
         Error::Operation(_) => "operation",

@@ -1,11 +1,11 @@
-//! What a fallback returns in place of an error: [`FallbackHandler`] and its implementations.
+//! The handlers that replace errors: [`FallbackHandler`] and its implementations.
 
 use crate::error::Error;
 
 /// Replaces an error with a result.
 ///
-/// Closures from an error to a result implement it. A handler that returns the error, or another
-/// one, does not degrade the call.
+/// Closures that map an [`Error`] to a `Result` implement this trait. A result is counted as
+/// degraded only if the handler returns `Ok`.
 pub trait FallbackHandler<T, E>: Send + Sync {
     /// Returns the result of a call that failed with `error`.
     ///

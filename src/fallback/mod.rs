@@ -28,28 +28,29 @@
 //!
 //! # How it works
 //!
-//! A fallback runs the operation once. It passes on a success, and replaces an error with a
+//! A fallback runs the operation once. It returns a success unchanged, and replaces an error with a
 //! [`value`](Fallback::value), or with the result of a function of the error
-//! ([`handle`](Fallback::handle)). [`when`](FallbackTo::when) selects the errors. An error that is
-//! not selected, or that the function returns, is passed on. Fallbacks chain: the outer one
-//! replaces what the inner one passes on.
+//! ([`handle`](Fallback::handle)). [`when`](FallbackTo::when) selects the errors. The caller
+//! receives an error that is not selected, or that the function returns. Fallbacks can be nested:
+//! the outer one replaces the errors that the inner one returns.
 //!
-//! A fallback belongs at the top of a pipeline. Policies above it receive a success in place of
-//! the failure: a breaker would never open, a retry would never retry.
-//! [`Pipeline::check`](crate::pipeline::Pipeline::check) reports this, and a fallback for all errors
-//! around a limiter: an overloaded service then answers with degraded results in place of telling
-//! its callers to slow down.
+//! A fallback belongs at the top of a pipeline. Policies above it receive a success in place of the
+//! failure: a breaker would never open, a retry would never retry.
+//! [`Pipeline::check`](crate::pipeline::Pipeline::check) reports this. It also reports a fallback
+//! for all errors above a limiter, with which an overloaded service returns degraded results
+//! instead of rejections, so that its callers do not slow down.
 //!
 //! # Observability
 //!
-//! A degraded result has the type of any other. To mark it, return a type that can say so from
-//! [`handle`](Fallback::handle). [`FallbackSnapshot::degraded`] counts degraded results, and an
+//! The caller cannot distinguish a degraded result from another one by its type. To mark degraded
+//! results, return a value that contains such a mark from [`handle`](Fallback::handle).
+//! [`FallbackSnapshot::degraded`] counts degraded results, and an
 //! [observer](FallbackBuilder::observer) receives an event of kind `degraded` for each, with its
 //! `cause`: `operation`, `timeout` or the reason of the rejection.
 //!
 //! # Performance
 //!
-//! A success costs nothing but a branch.
+//! A success costs one branch.
 
 mod events;
 mod handler;
@@ -69,8 +70,8 @@ const POLICY: &str = "fallback";
 
 /// A fallback, which returns a result in place of an error. See the [module](self).
 ///
-/// Clones and the values that [`value`](Self::value) and [`handle`](Self::handle) return share one
-/// counter.
+/// Clones, and the policies that [`value`](Self::value) and [`handle`](Self::handle) return, share
+/// one counter.
 #[derive(Clone)]
 pub struct Fallback(PlainArc<Emitter>);
 
@@ -82,7 +83,7 @@ pub struct FallbackSnapshot {
     pub degraded: u64,
 }
 
-/// Configures a [`Fallback`].
+/// A builder of a [`Fallback`].
 #[derive(Clone)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct FallbackBuilder {
@@ -103,7 +104,7 @@ impl Fallback {
         FallbackBuilder { name: POLICY.into(), clock: Clock::system(), observer: None }
     }
 
-    /// Replaces every error with a clone of `value`.
+    /// Returns a fallback that replaces every error with a clone of `value`.
     ///
     /// ```
     /// # use mainstay::Fallback;
@@ -116,7 +117,8 @@ impl Fallback {
         FallbackTo { fallback: self.clone(), handler, replaces_all: true }
     }
 
-    /// Replaces an error with the result of `handler`, which may return the error.
+    /// Returns a fallback that replaces an error with the result of `handler`, which may return the
+    /// error unchanged.
     ///
     /// ```
     /// # use mainstay::{Error, Fallback};
@@ -167,7 +169,7 @@ impl FallbackBuilder {
         self
     }
 
-    /// Sets the clock, which only dates events. Default: the system clock.
+    /// Sets the clock, which is used only for the time of events. Default: the system clock.
     ///
     /// ```
     /// # use mainstay::{Fallback, ManualClock};

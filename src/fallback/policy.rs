@@ -24,7 +24,7 @@ pub struct FallbackTo<H> {
 }
 
 impl<H> FallbackTo<H> {
-    /// Restricts the fallback to the errors for which `rule` returns true. Other errors are
+    /// Restricts the fallback to the errors for which `rule` returns `true`. Other errors are
     /// returned unchanged.
     ///
     /// ```
@@ -41,7 +41,7 @@ impl<H> FallbackTo<H> {
         FallbackTo { fallback: self.fallback, handler, replaces_all: false }
     }
 
-    /// Returns the fallback, for its counters.
+    /// Returns the fallback, which has the counter.
     #[must_use]
     pub const fn fallback(&self) -> &Fallback {
         &self.fallback
@@ -87,7 +87,7 @@ impl<H> FallbackTo<H> {
         self.apply(op().map_err(Error::Operation))
     }
 
-    /// Returns the result of the handler, and counts it if it is a success.
+    /// Returns the result of the handler, and reports it as degraded if it is a success.
     #[cold]
     fn replace<T, E>(&self, error: Error<E>) -> Result<T, Error<E>>
     where

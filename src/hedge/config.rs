@@ -13,7 +13,7 @@ use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 
-/// Configures a [`Hedge`].
+/// A builder of a [`Hedge`].
 #[derive(Clone)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct HedgeBuilder {
@@ -89,10 +89,12 @@ impl HedgeBuilder {
         self
     }
 
-    /// Sets the delay to the latency that the fraction `quantile` of the attempts of the last 30 s
-    /// did not exceed; until 20 attempts are known, to `initial_delay`.
+    /// Sets the delay to a quantile of the latencies of the attempts of the last 30 s: the fraction
+    /// `quantile` of them, above 0 and below 1, took at most as long. Until 20 attempts have been
+    /// measured, the delay is `initial_delay`.
     ///
-    /// Default: 0.95 and 100 ms. One call in twenty is then hedged, which adds 5 % to the load.
+    /// Default: 0.95 and 100 ms. About one call in twenty is then hedged, which adds 5 % to the
+    /// load.
     ///
     /// ```
     /// # use mainstay::Hedge;
@@ -122,7 +124,7 @@ impl HedgeBuilder {
     }
 
     /// Sets the maximum number of attempts, including the first, from 1 to 10. Default: 2. A third
-    /// attempt rarely is faster than both others.
+    /// attempt is rarely faster than both others.
     ///
     /// ```
     /// # use mainstay::Hedge;
@@ -134,8 +136,8 @@ impl HedgeBuilder {
         self
     }
 
-    /// Starts the next attempt immediately when an attempt fails. Default: a failure starts no
-    /// attempt, and ends the call if no other attempt runs.
+    /// Makes a failure of an attempt start the next attempt immediately. By default, a failure
+    /// starts no attempt, and ends the call if no other attempt runs.
     ///
     /// ```
     /// # use mainstay::Hedge;
@@ -147,8 +149,8 @@ impl HedgeBuilder {
         self
     }
 
-    /// Declares that the operation may safely run more than once, and at the same time: for
-    /// example, it only reads data.
+    /// Declares that the operation may safely run several times concurrently: for example, it only
+    /// reads data.
     ///
     /// The declaration affects only the lints of
     /// [`Pipeline::check`](crate::pipeline::Pipeline::check). Default: not declared.
@@ -165,9 +167,9 @@ impl HedgeBuilder {
 
     /// Sets the budget that every further attempt draws from.
     ///
-    /// Default: a budget of this hedge, of 5 % of all calls and a capacity of 10. Without a limit,
-    /// a dependency that becomes slow for all calls would receive twice its load. If the budget is
-    /// exhausted, the next attempt is suppressed; attempts that run are not affected.
+    /// Default: a budget for this hedge alone, of 5 % of all calls and a capacity of 10. Without a
+    /// budget, a dependency that becomes slow for all calls would receive twice its usual load. If
+    /// the budget is exhausted, the next attempt is suppressed; attempts that run are not affected.
     ///
     /// ```
     /// # use mainstay::{Budget, Hedge};
@@ -180,7 +182,8 @@ impl HedgeBuilder {
         self
     }
 
-    /// Removes the budget: every call may use all attempts. See [`budget`](Self::budget).
+    /// Removes the budget: every call may start up to `max_attempts` attempts. See
+    /// [`budget`](Self::budget).
     ///
     /// ```
     /// # use mainstay::Hedge;

@@ -17,16 +17,16 @@ pub(super) enum Delay {
 pub(super) struct Measured {
     quantile: f64,
     min: Duration,
-    /// Attempts that succeeded, and attempts that were dropped before their end.
+    /// The latencies of the attempts that succeeded.
     completed: LatencyWindow,
+    /// Lower bounds of the latencies of the attempts that were dropped (right-censored values).
     censored: LatencyWindow,
-    /// The delay in force and the time of its next update, in nanoseconds. Ordering: relaxed. No
-    /// other memory depends on them.
+    /// The current delay in nanoseconds. Ordering: relaxed. No other memory depends on it.
     delay: AtomicU64,
     update_at: Periodic,
 }
 
-/// How an attempt ended, as far as its latency is concerned.
+/// The end of an attempt whose latency is recorded. Failed attempts are not recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AttemptEnd {
     /// It succeeded after this time.
@@ -35,7 +35,7 @@ pub(super) enum AttemptEnd {
     Dropped(Duration),
 }
 
-/// How long latencies count.
+/// How long a latency stays in the window.
 const WINDOW: Duration = Duration::from_secs(30);
 const UPDATE_INTERVAL: Duration = Duration::from_secs(3);
 /// With fewer attempts in the window, the delay is not computed.
@@ -75,7 +75,8 @@ impl Delay {
 }
 
 impl Measured {
-    /// Computes the delay. Keeps the previous one if too little is known.
+    /// Computes the delay. Keeps the previous one if there are too few attempts, or if too many of
+    /// them were dropped.
     fn update(&self, now: Instant) {
         let (completed, censored) = (self.completed.histogram(now), self.censored.histogram(now));
         if completed.count() + censored.count() < MIN_SAMPLES {
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn the_delay_is_static_until_there_are_enough_attempts() {
+    fn the_initial_delay_is_used_until_there_are_enough_attempts() {
         let delay = delay();
         let success = AttemptEnd::Success(10 * MS);
         (0..18).for_each(|_| delay.record(at(100), success));
@@ -130,10 +131,10 @@ mod tests {
         assert!(close(delay.get(), 20 * MS));
     }
 
-    /// tower and rhedge forget the attempts that lost: the quantile then is that of the winners,
-    /// and the delay creeps down until every call is hedged.
+    /// tower and rhedge discard the latencies of attempts that were dropped. The quantile is then
+    /// that of the winners, and the delay decreases until every call is hedged.
     #[test]
-    fn attempts_that_lost_do_not_let_the_delay_creep_down() {
+    fn attempts_that_were_dropped_do_not_shorten_the_delay() {
         let delay = delay();
         for second in 100..160 {
             // One call in ten takes long: its first attempt is dropped when the hedge wins.
@@ -144,7 +145,7 @@ mod tests {
                 delay.record(at(second), AttemptEnd::Dropped(waited + 10 * MS));
             }
         }
-        // 1 attempt in 11 takes longer than what is known, so the 95th percentile is not known.
+        // 1 attempt in 11 was dropped and has no known latency, so the 95th percentile is unknown.
         assert_eq!(delay.get(), 100 * MS);
     }
 

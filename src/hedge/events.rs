@@ -17,7 +17,7 @@ pub(super) struct Emitter {
     outbox: Outbox<Infallible>,
 }
 
-// An observer that panics leaves the counters as they were.
+// A counter is changed before an observer is called, so a panic of the observer leaves it valid.
 impl UnwindSafe for Emitter {}
 impl RefUnwindSafe for Emitter {}
 
@@ -33,7 +33,7 @@ impl Emitter {
         }
     }
 
-    /// Reports that the attempt `number` begins while, or after, others run.
+    /// Reports that the further attempt `number` starts.
     pub(super) fn hedged(&self, number: u32, now: Instant) {
         self.emit("hedge", self.hedges.add(1), number, now);
     }

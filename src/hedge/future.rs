@@ -1,4 +1,4 @@
-//! The future of a hedged call: attempts that run at the same time, and the timer of the next.
+//! The future of a hedged call: the running attempts, and the timer that starts the next one.
 
 use super::delay::AttemptEnd;
 use super::{ClassifiedHedge, Hedge};
@@ -30,18 +30,18 @@ pub struct HedgeFuture<H: HedgeParts, Op, Fut, T, E> {
     timer: Option<Sleep>,
     /// The number of attempts that were started.
     started: u32,
-    /// The number of attempts that were started or suppressed.
+    /// The number of attempts that were started, suppressed, or skipped after the deadline.
     considered: u32,
-    /// When the last of them was.
+    /// The time at which the latest of these attempts was started, suppressed or skipped.
     considered_at: Instant,
     /// The result of the first attempt, if it failed.
     first_failure: Option<Result<T, Error<E>>>,
-    /// The place of the call in the budget.
+    /// The call as the budget counts it; `None` after the call has ended.
     call: Option<BudgetCall>,
 }
 
 /// A hedge and its classifier, borrowed or owned.
-#[allow(unreachable_pub)] // The future names this trait.
+#[allow(unreachable_pub)] // `HedgeFuture` has a bound on this trait.
 pub trait HedgeParts {
     type Classifier;
     fn hedge(&self) -> &Hedge;
@@ -155,7 +155,7 @@ impl<Fut> Running<Fut> {
         None
     }
 
-    /// Calls `visit` with the start of each attempt.
+    /// Calls `visit` with the start time of each attempt.
     fn for_each(&self, mut visit: impl FnMut(Instant)) {
         let slots = self.first.iter().chain(&self.second);
         slots.chain(self.more.iter().map(|attempt| &**attempt)).for_each(|a| visit(a.started));
@@ -198,7 +198,7 @@ impl<H: HedgeParts, Op, Fut, T, E> HedgeFuture<H, Op, Fut, T, E> {
         }
     }
 
-    /// Records the attempts that run as dropped, and drops them.
+    /// Drops the attempts that still run, and records how long they ran.
     fn end(self: Pin<&mut Self>) {
         let mut this = self.project();
         *this.op = None;
@@ -284,7 +284,7 @@ where
         // The number of the first attempt to poll.
         let mut from = 1;
         loop {
-            // The cost of the attempt that replaces one that failed.
+            // The budget cost of the attempt that replaces a failed one.
             let mut replacement = None;
             while let Some(ended) = self.as_mut().project().running.poll(from, task) {
                 let Ended { number, started, result } = ended;
@@ -302,7 +302,8 @@ where
                 from = number + 1;
             }
             if self.considered < self.parts.hedge().shared().max_attempts {
-                // The attempts that were polled are pending; only a new one is polled again.
+                // All attempts so far have been polled and are pending; only a new attempt is
+                // polled next.
                 from = self.started + 1;
                 let cost = match replacement {
                     Some(cost) => Some(cost),

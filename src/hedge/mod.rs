@@ -1,7 +1,7 @@
 //! A second attempt while the first is slow: [`Hedge`].
 //!
-//! A call that takes much longer than most often hit a replica that pauses, or a packet that was
-//! lost. A second attempt then is likely to return earlier than the first. (*The Tail at Scale*,
+//! If a call takes much longer than most calls do, the likely cause is a paused replica or a lost
+//! packet. A second attempt is then likely to return earlier than the first. (*The Tail at Scale*,
 //! Dean and Barroso, 2013.)
 //!
 //! # Examples
@@ -31,31 +31,29 @@
 //!
 //! If an attempt has not ended after the [delay](HedgeBuilder::delay_quantile), the next one
 //! starts, up to [`max_attempts`](HedgeBuilder::max_attempts). Each attempt receives its number in
-//! the
-//! [`Context`].
+//! the [`Context`].
 //!
 //! The first *success* is the result of the call. The other attempts are dropped before it is
 //! returned. A failure never ends the call while another attempt runs. If all attempts fail, the
 //! caller receives the result of the first.
 //!
-//! All attempts run within the future of the call, on the task of the caller. They run at the same
-//! time only while they wait.
+//! All attempts run within the future of the call, on the task of the caller. They are polled one
+//! after the other, so that only their waits overlap.
 //!
 //! ## The delay
 //!
 //! By default, the delay is the 95th percentile of the latencies of successful attempts in the last
-//! 30 s, computed every 3 s. An attempt that was dropped counts as well: it would have taken *at
-//! least* as long as it ran. Without these attempts, the slowest ones would be missing from the
+//! 30 s, computed every 3 s. Attempts that were dropped are included: such an attempt would have
+//! taken *at least* as long as it ran. Without them, the slowest attempts would be missing from the
 //! distribution, and the delay would become shorter and shorter. If so many attempts were dropped
-//! that the percentile cannot be known, the delay stays as it is.
+//! that the percentile is unknown, the delay is not changed.
 //!
 //! ## Load
 //!
 //! Every further attempt draws from a [`budget`](HedgeBuilder::budget), by default 5 % of the
-//! calls. Hedge only operations that may run twice, and at the same time. A hedge may be inside one
-//! retry.
-//! [`Pipeline::check`](crate::pipeline::Pipeline::check) reports operations that were not declared
-//! idempotent, and deeper nesting.
+//! calls. Hedge only operations that may safely run several times concurrently, and place a hedge
+//! inside at most one retry. [`Pipeline::check`](crate::pipeline::Pipeline::check) reports a hedge
+//! of an operation that was not declared idempotent, and deeper nesting.
 //!
 //! ## Blocking calls
 //!
@@ -65,24 +63,25 @@
 //! # Observability
 //!
 //! An [observer](HedgeBuilder::observer) receives events of the kinds `hedge` (a further attempt
-//! begins), `won` (a further attempt returned the result) and `suppressed` (the budget did not
-//! cover an attempt), with the number of the `attempt`. [`Hedge::snapshot`] returns their numbers.
+//! starts), `won` (a further attempt returned the result of the call) and `suppressed` (the budget
+//! did not cover an attempt), with the number of the `attempt`. [`Hedge::snapshot`] counts the
+//! events of each kind.
 //!
 //! # Cancel safety
 //!
-//! Dropping the future of a call drops all its attempts, and returns their places in the budget.
+//! Dropping the future of a call drops all its attempts and their permits of the budget.
 //!
 //! # Performance
 //!
-//! A call reads the clock once, or twice if the delay is measured. The timer is armed only if the
-//! first attempt is pending. The first two attempts are stored in the future of the call; each
-//! further attempt allocates.
+//! A call without a further attempt reads the clock once, or twice if the delay is measured. The
+//! timer is armed only if the first attempt is pending. The first two attempts are stored in the
+//! future of the call; each further attempt allocates.
 //!
 //! # Defaults
 //!
 //! | setting | default |
 //! |---|---|
-//! | [`delay_quantile`](HedgeBuilder::delay_quantile) | 0.95; 100 ms until 20 attempts are known |
+//! | [`delay_quantile`](HedgeBuilder::delay_quantile) | 0.95; 100 ms until 20 attempts have been measured |
 //! | [`min_delay`](HedgeBuilder::min_delay) | 1 ms |
 //! | [`max_attempts`](HedgeBuilder::max_attempts) | 2 |
 //! | [`budget`](HedgeBuilder::budget) | 5 % of all calls, capacity 10 |
@@ -115,7 +114,7 @@ const POLICY: &str = "hedge";
 /// A hedge, which runs a slow operation a second time and returns the first success. See the
 /// [module](self).
 ///
-/// Clones and views share one state.
+/// Clones and views share the settings and the state.
 #[derive(Clone)]
 pub struct Hedge(PlainArc<Shared>);
 
@@ -144,7 +143,7 @@ pub struct HedgeSnapshot {
     pub delay: Duration,
     /// The number of further attempts since the hedge was built. First attempts are not counted.
     pub hedges: u64,
-    /// The number of calls whose result was that of a further attempt.
+    /// The number of calls that returned the result of a further attempt.
     pub wins: u64,
     /// The number of further attempts that the budget did not cover.
     pub suppressed: u64,
@@ -157,7 +156,7 @@ impl Hedge {
     }
 
     /// Returns a view for pipelines that classifies results by `classify`. An `Ok` that is
-    /// classified as a failure does not win.
+    /// classified as a failure does not end the call while another attempt runs.
     ///
     /// ```
     /// use mainstay::error::Error;
@@ -181,7 +180,7 @@ impl Hedge {
         ClassifiedHedge { hedge: self.clone(), classify }
     }
 
-    /// Runs `op`, and runs it again while it is slow.
+    /// Runs `op`, and starts it again if it has not ended after the delay.
     ///
     /// ```
     /// # use mainstay::Hedge;
@@ -203,8 +202,7 @@ impl Hedge {
         self.call_with(|_| op()).await
     }
 
-    /// Runs `op`, and runs it again while it is slow, and passes it the [`Context`] of each
-    /// attempt.
+    /// Runs `op` as [`call`](Self::call) does, and passes it the [`Context`] of each attempt.
     ///
     /// ```
     /// # use mainstay::Hedge;

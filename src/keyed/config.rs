@@ -10,10 +10,10 @@ use std::hash::RandomState;
 pub enum KeyOverflowRule {
     /// Rejects the new key. Known keys are served and no state is lost.
     Reject,
-    /// Evicts the least recently used key, approximately, of those that the owner of the map allows
-    /// to be evicted. If there is none, the new key is rejected.
+    /// Evicts approximately the least recently used key among those that the primitive allows to be
+    /// evicted. If there is none, the new key is rejected.
     ///
-    /// The default: a flood of new keys must not lock out all other new keys.
+    /// This is the default, because a flood of new keys must not exclude all other new keys.
     #[default]
     EvictLeastRecentlyUsed,
 }
@@ -24,7 +24,7 @@ pub enum KeyOverflowRule {
 pub(crate) struct KeyedConfig<S = RandomState> {
     pub(crate) max_keys: usize,
     pub(crate) when_full: KeyOverflowRule,
-    /// `None`: by the number of processors.
+    /// `None`: the number depends on the processors; see [`shard_count`](Self::shard_count).
     pub(crate) shards: Option<usize>,
     pub(crate) hasher: S,
 }
@@ -42,11 +42,12 @@ impl Default for KeyedConfig {
 }
 
 impl<S> KeyedConfig<S> {
-    /// With more keys the tables of the smallest number of shards would exceed 2^24 buckets, for
-    /// which the bits of a hash that an entry keeps do not suffice.
+    /// A single shard of this many keys has a table of 2^31 buckets, as many as the 31 bits of a
+    /// hash that an entry keeps can select.
     const MAX_KEYS: usize = 1 << 30;
     const MAX_SHARDS: usize = 1 << 12;
-    /// With fewer keys, the least recently used key of a shard says little about all keys.
+    /// In a shard with fewer keys, the least recently used key is a poor estimate of the least
+    /// recently used of all keys.
     const MIN_KEYS_PER_SHARD: usize = 64;
 
     pub(crate) fn with_hasher<H>(self, hasher: H) -> KeyedConfig<H> {
@@ -54,8 +55,10 @@ impl<S> KeyedConfig<S> {
         KeyedConfig { max_keys, when_full, shards, hasher }
     }
 
+    /// Checks that each setting is in range.
+    ///
     /// # Errors
-    /// The first setting that is out of range.
+    /// Returns the first setting that is out of range.
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         if !(1..=Self::MAX_KEYS).contains(&self.max_keys) {
             return Err(ConfigError::new("max_keys", self.max_keys, "1 to 1073741824 keys"));
@@ -68,8 +71,9 @@ impl<S> KeyedConfig<S> {
         }
     }
 
-    /// By default sixteen for each processor: threads rarely use the same shard, even when one is
-    /// interrupted while it holds a lock. Fewer for few keys.
+    /// Returns the number of shards. The default is 16 per processor, so that threads rarely use
+    /// the same shard, even when one is interrupted while it holds a lock. A map of few keys has
+    /// fewer.
     pub(super) fn shard_count(&self) -> usize {
         self.shards.unwrap_or_else(|| {
             let processors = plain_thread::available_parallelism().map_or(1, usize::from);

@@ -21,7 +21,8 @@ type Locked<K, V> = CachePadded<Mutex<Shard<K, V>>>;
 /// How many keys are stored, and how many may be.
 #[derive(Debug)]
 struct Capacity {
-    /// Keys in the shards, being inserted or being removed: never more than `max`.
+    /// The number of keys that are in the shards, being inserted or being removed. Never exceeds
+    /// `max`.
     used: AtomicUsize,
     max: usize,
     evicted: AtomicU64,
@@ -35,27 +36,28 @@ struct SlotReservation<'a>(&'a Capacity);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Full;
 
-/// Where a key belongs.
+/// The shard of a key, and its hash within the shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Address {
     pub(super) shard: usize,
     pub(super) hash: Hash,
 }
 
-/// How many buckets a new key sweeps. If every key is disposable soon after it was inserted, this
-/// leaves one bucket in eight occupied, few enough for the shard to shrink.
+/// The number of buckets that the insertion of a key sweeps. If every key becomes disposable soon
+/// after its insertion, one bucket in eight stays occupied, few enough for the shard to shrink.
 const SWEEP: usize = 8;
 
-/// How many buckets a new key searches for an entry to replace when the map is full.
+/// The number of buckets that an insertion into a full map searches for an entry to replace.
 const SEARCH: usize = 128;
 
 /// Distributes the information of `hash` over all 64 bits, by one multiplication whose halves are
-/// combined (the "folded multiply" of wyhash and foldhash). The shard is selected by other bits
-/// than the bucket, and a fast hasher may leave either set of bits constant: the identity leaves
-/// the high half zero.
+/// combined (the "folded multiply" of wyhash and foldhash). The shard and the bucket are selected
+/// by different bits, and a fast hasher may leave either set of bits constant: an identity hash of
+/// small numbers leaves the high half zero.
 #[inline(always)]
 const fn mix(hash: u64) -> u64 {
-    // The first digits of pi: bits without a pattern, about half of them set, the multiplier odd.
+    // The first digits of pi: the bits have no pattern, about half of them are set, and the
+    // multiplier is odd.
     const OFFSET: u64 = 0x243f_6a88_85a3_08d3;
     const MULTIPLIER: u64 = 0x1319_8a2e_0370_7345;
     let product = (hash ^ OFFSET) as u128 * MULTIPLIER as u128;
@@ -63,7 +65,7 @@ const fn mix(hash: u64) -> u64 {
 }
 
 impl<K, V, S> Map<K, V, S> {
-    /// The configuration has been validated.
+    /// Creates a map from a configuration that has been validated.
     pub(crate) fn new(config: KeyedConfig<S>) -> Self {
         let shard = |_| CachePadded::new(Mutex::new(Shard::new()));
         Self {
@@ -79,7 +81,7 @@ impl<K, V, S> Map<K, V, S> {
         }
     }
 
-    /// The number of keys, including those being inserted; never more than
+    /// Returns the number of keys, including those being inserted. Never exceeds
     /// [`max_keys`](Self::max_keys).
     pub(crate) fn len(&self) -> usize {
         self.capacity.used.load(Ordering::Relaxed)
@@ -89,12 +91,12 @@ impl<K, V, S> Map<K, V, S> {
         self.capacity.max
     }
 
-    /// How many keys were removed to make room for others.
+    /// Returns how many keys were removed to make room for others.
     pub(crate) fn evicted(&self) -> u64 {
         self.capacity.evicted.load(Ordering::Relaxed)
     }
 
-    /// How many times a new key was rejected.
+    /// Returns how many times a new key was rejected.
     pub(crate) fn rejected(&self) -> u64 {
         self.capacity.rejected.load(Ordering::Relaxed)
     }
@@ -145,8 +147,9 @@ impl<K: Eq, V, S: BuildHasher> Map<K, V, S> {
         self.shards[at.shard].lock().get(at.hash, |known| known.borrow() == key).map(read)
     }
 
-    /// Calls `read` with the state of `key`, under the lock. An unknown key is inserted with what
-    /// `make` returns. `make` and `now` are called only in that case, and under no lock.
+    /// Calls `read` with the state of `key`, under the lock. An unknown key is inserted first:
+    /// `make` returns the key and its state. `make` and `now` are called only for an unknown key,
+    /// and under no lock.
     ///
     /// # Errors
     /// The map is full, and no key could be evicted.
@@ -195,8 +198,8 @@ impl<K: Eq, V, S: BuildHasher> Map<K, V, S> {
         let made = make();
         let mut removed = [const { None }; SWEEP];
         let mut shard = self.shards[at.shard].lock();
-        // When the map is full, `make_room` has moved the hand already. Moving it twice for each
-        // new key would clear marks too early for a second chance.
+        // When the map is full, `make_room` has already moved the hand. Moving it twice per new key
+        // would clear marks so early that entries lose their second chance.
         if sweep {
             shard.sweep(now, &mut removed);
             self.capacity.release(removed.iter().flatten().count());
@@ -221,7 +224,7 @@ impl<K: Eq, V, S: BuildHasher> Map<K, V, S> {
             // One lock at a time.
             let evicted = shard.lock().search(now, &mut buckets, evict);
             if let Some(entry) = evicted {
-                // Before the entry is dropped, which may panic.
+                // Reserved before the entry is dropped, because the drop may panic.
                 let slot = SlotReservation(&self.capacity);
                 self.capacity.evicted.fetch_add(1, Ordering::Relaxed);
                 drop(entry);
@@ -281,7 +284,7 @@ impl Capacity {
 }
 
 impl SlotReservation<'_> {
-    /// The slot now belongs to a stored key.
+    /// Leaves the slot to a key that is now stored.
     fn keep(self) {
         std::mem::forget(self);
     }

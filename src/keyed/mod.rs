@@ -17,10 +17,10 @@
 //! ## Removal
 //!
 //! A state that equals the state of a new key is *disposable*: a rate limiter that is full again, a
-//! breaker that has been closed for a long time, a bulkhead without calls. It is removed whatever
-//! the settings are. There is no background thread: each new key checks the next 8 buckets of its
-//! shard, so no call pays for all keys. When a shard's table grows or shrinks, one call moves all
-//! entries of that shard under its lock.
+//! breaker that has been closed for a long time, a bulkhead without calls. Disposable states are
+//! removed under all settings. There is no background thread: each insertion of a new key sweeps
+//! the next 8 buckets of its shard, so no call scans all keys. When a shard's table grows or
+//! shrinks, one call moves all entries of that shard under its lock.
 //!
 //! ## Keys and user code
 //!
@@ -28,29 +28,30 @@
 //! The state of a new key is created before the shard is locked. If two threads create the same key
 //! at once, the second discards its own.
 //!
-//! So `Hash`, `Clone` and `Drop` of a key, and quota resolvers, run under no lock. **`Eq` and
-//! `Borrow` run under the lock of a shard.** An `Eq` or `Borrow` that uses the same keyed primitive
-//! may deadlock.
+//! So `Hash`, `Clone` and `Drop` of a key, and the functions that select a key's settings, run
+//! under no lock. **`Eq` and `Borrow` run under the lock of a shard.** An `Eq` or `Borrow` that
+//! uses the same keyed primitive may deadlock.
 //!
 //! ## Hashing
 //!
 //! Keys come from requests, so by default they are hashed with [`RandomState`] (SipHash with random
-//! keys): a client cannot choose keys that collide. For keys of your own, a faster `BuildHasher`
-//! can be set. Its hashes are mixed once more, so it may leave some of the 64 bits unused: identity
-//! hashes and 32-bit hashes are fine.
+//! keys): a client cannot choose keys that collide. If clients cannot choose the keys, a faster
+//! `BuildHasher` can be set. Its hashes are mixed once more, so it may leave some of the 64 bits
+//! unused: identity hashes and 32-bit hashes are fine.
 //!
 //! # Overload
 //!
 //! At `max_keys`, a new key replaces a disposable state if one of the next 128 buckets holds one.
 //! If none does, [`KeyOverflowRule`] applies: the new key is rejected, or the least recently used
-//! key is evicted, if its owner allows that. (A breaker that is open is not evicted, for instance.)
+//! key is evicted, if the primitive allows it. (An open breaker, for instance, is never evicted.)
 //!
 //! The least recently used key is found by the CLOCK algorithm, also called second chance (F. J.
 //! Corbató, "A Paging Experiment with the Multics System", 1968). The buckets of a shard form a
-//! circle with one *hand*. A lookup marks its entry as used. To evict, the hand moves forward: it
-//! clears the mark of an entry that is marked, and evicts the first that is not. So keys that are
-//! used once replace one another, and keys that are used repeatedly stay. Up to some hundred keys
-//! the search covers all of them; beyond that it is an approximation.
+//! circle with one *hand*. A lookup marks its entry as used. To evict a key, the hand moves
+//! forward. It clears the mark of each marked entry that it passes, and evicts the first unmarked
+//! entry. So keys that are used once replace one another, and keys that are used repeatedly stay.
+//! With up to about a hundred keys the search covers all of them. With more keys the result is an
+//! approximation.
 //!
 //! # Panics
 //!
@@ -60,8 +61,8 @@
 //! # Performance
 //!
 //! A lookup costs a hash and the lock of one shard. An entry takes the key, its state and 4 bytes;
-//! a bucket takes one byte more. A table has up to 2.3 buckets for each entry. A shard that has
-//! become nearly empty releases memory.
+//! a bucket takes one byte more. A table that has just grown has up to 2.3 buckets for each entry.
+//! A table that is less than a quarter full is shrunk.
 
 mod config;
 mod map;

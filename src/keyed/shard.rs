@@ -4,11 +4,11 @@ use hashbrown::HashTable;
 
 /// The state stored for a key.
 pub(crate) trait KeyState {
-    /// The time, in the form in which the state can judge it.
+    /// The representation of the current time that [`retention`](Self::retention) receives.
     type Now: Copy;
 
-    /// Returns whether the state must be kept at `now`. Called under the lock of a shard, so it
-    /// must not call user code.
+    /// Returns whether the state may be removed at `now`. It is called under the lock of a shard,
+    /// so it must not call user code.
     fn retention(&self, now: Self::Now) -> Retention;
 }
 
@@ -34,8 +34,8 @@ pub(super) struct Shard<K, V> {
 pub(super) struct Entry<K, V> {
     key: K,
     state: V,
-    /// 31 bits of the key's hash, and [`USED`]. The hash is kept so that a table that grows need
-    /// not hash the key again, which would call user code in the middle of a move.
+    /// 31 bits of the key's hash, and [`USED`]. The hash is kept because a table that grows must
+    /// not hash the keys again: that would call user code in the middle of a move.
     mark: u32,
 }
 
@@ -70,11 +70,12 @@ impl<K, V> Shard<K, V> {
         Self { table: HashTable::new(), hand: 0 }
     }
 
-    /// The state of the key that `eq` accepts, which is marked as used.
+    /// Returns the state of the key that `eq` accepts, and marks its entry as used.
     #[inline(always)]
     pub(super) fn get(&mut self, hash: Hash, eq: impl Fn(&K) -> bool) -> Option<&mut V> {
         let entry = self.table.find_mut(hash.spread(), |entry| eq(&entry.key))?;
-        // Written only if it changes: other threads may be reading the cache line for other keys.
+        // Written only if it changes, so that a mere lookup does not invalidate the cache line in
+        // other processors.
         if entry.mark & USED == 0 {
             entry.mark |= USED;
         }
@@ -125,8 +126,8 @@ impl<K, V> Shard<K, V> {
 }
 
 impl<K, V: KeyState> Shard<K, V> {
-    /// Moves the hand by as many buckets as `removed` has elements, and takes out the disposable
-    /// entries. The caller drops them outside the lock.
+    /// Moves the hand by `N` buckets, and moves the disposable entries in them to `removed`. The
+    /// caller drops these outside the lock.
     pub(super) fn sweep<const N: usize>(
         &mut self,
         now: V::Now,
@@ -144,8 +145,9 @@ impl<K, V: KeyState> Shard<K, V> {
     }
 
     /// Takes out a disposable entry or, if `evict` is set, one that is evictable and not marked as
-    /// used. Examines each bucket at most once and at most `buckets` of them, and subtracts how
-    /// many it was. If all evictable entries are marked, takes out the first of them.
+    /// used. Examines each bucket at most once and at most `buckets` of them, and subtracts the
+    /// number examined from `buckets`. If all evictable entries are marked, takes out the first of
+    /// them.
     pub(super) fn search(
         &mut self,
         now: V::Now,
@@ -180,11 +182,11 @@ impl<K, V: KeyState> Shard<K, V> {
         self.table.get_bucket_entry(bucket).ok().map(|entry| entry.remove().0)
     }
 
-    /// Halves a table, at least, that is less than a quarter full.
+    /// Shrinks a table that is less than a quarter full to at most half its size.
     fn shrink_if_sparse(&mut self) {
         const SPARSE: usize = 4;
         const SMALL: usize = 64;
-        // Not `capacity()`, which shrinks with every removal that leaves a tombstone.
+        // Not `capacity()`, which is lower by one after each removal that leaves a tombstone.
         let capacity = self.table.num_buckets() / 8 * 7;
         if capacity > SMALL && self.table.len() * SPARSE < capacity {
             self.table.shrink_to(self.table.len() * 2, Entry::hash);

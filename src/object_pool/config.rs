@@ -8,13 +8,15 @@ use crate::time::Clock;
 use std::fmt;
 use std::time::Duration;
 
-/// As many objects as a busy service uses at the same time; more are left over from a burst.
+/// A busy service uses at most about this many objects at the same time. More are idle only after a
+/// burst.
 const MAX_IDLE: usize = 1024;
 const MIN_IDLE: usize = 0;
-/// Objects move between threads by half a cache: sixteen objects share the cost of a lock and of
-/// its cache misses, which keeps it within four times the cost on one thread.
+/// Objects move between threads in batches of half a cache, so that 16 objects share the cost of a
+/// lock and of its cache misses.
 const THREAD_CACHE: usize = 32;
-/// Longer than a pause between two requests, short enough that a burst is gone within two minutes.
+/// Longer than a usual pause between two requests, and short enough to drop the objects of a burst
+/// in about two minutes.
 const TRIM_INTERVAL: Duration = Duration::from_secs(10);
 
 const MAX_THREAD_CACHE: usize = 4096;
@@ -22,7 +24,7 @@ const MAX_SHARDS: usize = 16;
 
 /// A builder for an [`ObjectPool`].
 ///
-/// `R` is where the pool takes the recycle rule from: the object's [`Recycle`], unless
+/// `R` is the source of the recycle rule: the object's [`Recycle`], unless
 /// [`recycle`](Self::recycle) or [`keep_contents`](Self::keep_contents) is called.
 #[must_use]
 pub struct ObjectPoolBuilder<T, R = ByTrait> {
@@ -50,7 +52,7 @@ impl<T> ObjectPoolBuilder<T, ByTrait> {
         }
     }
 
-    /// Sets the capacity, in elements (of a string, bytes), beyond which a returned object is
+    /// Sets the capacity, in elements (in bytes for a string), beyond which a returned object is
     /// dropped instead of recycled. Default: no limit.
     ///
     /// Without a limit, a few huge requests can make every buffer of a busy pool huge.
@@ -73,10 +75,10 @@ impl<T> ObjectPoolBuilder<T, ByTrait> {
 }
 
 impl<T, R> ObjectPoolBuilder<T, R> {
-    /// Sets the rule by which a returned object is recycled: it resets the object and returns true,
-    /// or returns false to have it dropped. Default: the object's [`Recycle`].
+    /// Sets the rule that recycles returned objects. The rule resets the object and returns true,
+    /// or returns false to have the object dropped. Default: the object's [`Recycle`].
     ///
-    /// The rule runs at every put, on the thread that puts, so it should be quick.
+    /// The rule runs at every put, on the thread that returns the object, so it should be quick.
     ///
     /// ```
     /// # use mainstay::object_pool::ObjectPool;
@@ -104,8 +106,8 @@ impl<T, R> ObjectPoolBuilder<T, R> {
 
     /// Keeps every returned object as its user left it.
     ///
-    /// The next user of a buffer then finds the data of the last. For objects without state, or
-    /// whose users reset them first.
+    /// The next user of a buffer then finds the data of its previous user. Use this for objects
+    /// without state, or for objects that their users reset.
     ///
     /// ```
     /// # use mainstay::object_pool::ObjectPool;
@@ -141,8 +143,9 @@ impl<T, R> ObjectPoolBuilder<T, R> {
         }
     }
 
-    /// Sets how many objects the shards hold at most. Default: 1024, more than most services use at
-    /// the same time. The caches of the threads hold objects in addition; 0 leaves only these.
+    /// Sets the maximum number of objects in the shards. Default: 1024, more than most services use
+    /// at the same time. The caches of the threads hold objects in addition. With 0 there are only
+    /// the caches.
     ///
     /// ```
     /// # use mainstay::ObjectPool;
@@ -156,8 +159,8 @@ impl<T, R> ObjectPoolBuilder<T, R> {
         self
     }
 
-    /// Sets how many objects a trim leaves in the shards, at most [`max_idle`](Self::max_idle).
-    /// Default: 0, so that an unused pool becomes empty.
+    /// Sets the number of objects that a trim leaves in the shards, at most
+    /// [`max_idle`](Self::max_idle). Default: 0, so that trims empty an unused pool.
     ///
     /// ```
     /// # use mainstay::ObjectPool;
@@ -171,11 +174,12 @@ impl<T, R> ObjectPoolBuilder<T, R> {
         self
     }
 
-    /// Sets how many objects each thread caches, at most 4096. Default: 32, half of which move to
-    /// or from a shard at a time.
+    /// Sets the maximum number of objects in the cache of each thread, up to 4096. Default: 32,
+    /// half of which move to or from a shard at a time.
     ///
-    /// 0 is for objects so big that no thread may keep some: every get and put then tries a lock,
-    /// and goes on without an idle object if another thread holds it.
+    /// Use 0 for objects that are too large for a cache per thread. Every get and put then tries
+    /// the locks of the shards. If other threads hold all of them, a get creates an object, and a
+    /// put drops its object.
     ///
     /// ```
     /// # use mainstay::ObjectPool;
@@ -189,8 +193,9 @@ impl<T, R> ObjectPoolBuilder<T, R> {
         self
     }
 
-    /// Sets how often puts trim the pool. Default: 10 s, so that a burst is gone within two
-    /// minutes. `None`: only [`trim`](ObjectPool::trim) does.
+    /// Sets the interval between automatic trims, which run as part of a put. Default: 10 s, so
+    /// that the objects of a burst are dropped in about two minutes. With `None`, only
+    /// [`trim`](ObjectPool::trim) trims the pool.
     ///
     /// ```
     /// # use mainstay::ObjectPool;
@@ -208,13 +213,13 @@ impl<T, R> ObjectPoolBuilder<T, R> {
     /// Recycles an object whose guard is dropped while its thread unwinds. Default: such an object
     /// is dropped, because the panic may have left it in any state.
     ///
-    /// For rules that repair every state.
+    /// Use this only if the recycle rule can repair every state.
     pub fn keep_on_unwind(mut self) -> Self {
         self.keep_on_unwind = true;
         self
     }
 
-    /// Sets the clock by which trims are due. Default: [`Clock::system`].
+    /// Sets the clock that decides when a trim is due. Default: [`Clock::system`].
     ///
     /// ```
     /// # use mainstay::{ManualClock, ObjectPool};

@@ -157,8 +157,8 @@ fn two_threads_allocate_their_common_bucket_at_the_same_time() {
     });
 }
 
-/// A trim empties the caches of free ids while a thread acquires one of them, and the shards while
-/// the thread takes from them.
+/// A trim empties the caches of free ids and the shards, while a thread acquires one of these ids
+/// and takes from the shards.
 #[test]
 fn a_trim_that_races_with_a_take_loses_no_object() {
     loom::model(|| {
@@ -186,7 +186,7 @@ fn a_full_shard_rejects_an_object() {
         let other = spawn(&scene, |scene, id, held| scene.put(id, Token::new(1), held));
         let own = scene.act(|scene, id, held| scene.put(id, Token::new(2), held));
         let other = other.join().unwrap();
-        assert!(own.len() + other.len() >= 1, "more in the shard than it has room for");
+        assert!(own.len() + other.len() >= 1, "the shard holds more than it has room for");
         scene.assert_each_once(2, [own, other]);
     });
 }
@@ -207,7 +207,7 @@ fn full_caches_and_a_full_shard_reject_an_object() {
         let other = other.join().unwrap();
         assert!(
             own.len() + other.len() >= 1,
-            "more idle than one shard and two caches have room for"
+            "the shard and the caches hold more than they have room for"
         );
         scene.assert_each_once(4, [own, other]);
     });

@@ -1,19 +1,19 @@
 //! An object pool: reuses objects that are expensive to create, without contention between threads.
 //!
-//! A buffer of a few kilobytes costs the allocator several times what it costs to reuse one; a
-//! large buffer costs page faults as well, and a parser, a compressor or a hash map that has grown
-//! costs more. But a pool behind one lock, or one atomic word, is slower than the allocator from
-//! the second thread on. This pool is built like Go's `sync.Pool`: each thread has a cache of
-//! objects, and takes from it and puts into it without a lock and without an atomic
-//! read-modify-write.
+//! Allocating a buffer of a few kilobytes costs several times as much as reusing one. Allocating a
+//! large buffer also causes page faults, and creating a parser, a compressor or a large hash map
+//! costs even more. But a pool behind one lock, or one atomic word, is slower than the allocator as
+//! soon as two threads use it. This pool is built like Go's `sync.Pool`: each thread has a cache of
+//! objects, and uses it without a lock and without an atomic read-modify-write.
 //!
 //! Do not use an object pool for
 //!
 //! - *small and simple objects*. An allocator allocates and frees 64 bytes in about the time of two
-//!   rounds through a pool. An object in a pool takes whole cache lines, 128 bytes or more on most
-//!   processors. Measure; `benches/peers` in the repository compares both.
+//!   gets and puts. An object in a pool takes whole cache lines, 128 bytes or more on most
+//!   processors. Measure both; see `benches/peers` in the repository.
 //! - *objects that are limited in number* or must be released: connections, licenses, handles. An
-//!   object pool never waits, creates an object at every miss, and drops idle objects.
+//!   object pool never waits, creates an object at every miss, and drops idle objects. Use a
+//!   [resource pool](crate::resource_pool).
 //!
 //! # Examples
 //!
@@ -53,49 +53,52 @@
 //!
 //! [`get`](ObjectPool::get) takes the newest object of the thread's *cache*. If the cache is empty,
 //! it takes half a cache of objects from a *shard*. If there are none, or all shards are locked, it
-//! creates an object. Returning an object goes the other way, and drops it if there is no room.
-//! Nothing waits.
+//! creates an object. A returned object goes into the cache. If the cache is full, half of it moves
+//! to a shard first. If there is no room anywhere, the returned object is dropped. No operation
+//! waits.
 //!
-//! Caches belong to small numbers that threads hold while they run: a new thread takes over the
-//! number, and with it the cache, of a thread that has ended. So ten thousand short-lived threads
-//! fill one cache. At most `max_idle` + `thread_cache` × *threads* objects are idle, where
-//! *threads* is the highest number of threads at the same time. For objects so big that this is too
-//! much, set [`thread_cache`](ObjectPoolBuilder::thread_cache) to 0: then `max_idle` is the bound.
+//! Each thread has a small number while it runs, and each cache belongs to a number. A new thread
+//! takes over the number of a thread that has ended, and with it the cache. So ten thousand threads
+//! that run one after another use one cache. At most `max_idle` + `thread_cache` × *threads*
+//! objects are idle, where *threads* is the highest number of threads at the same time. If this is
+//! too much for large objects, set [`thread_cache`](ObjectPoolBuilder::thread_cache) to 0: the
+//! bound is then `max_idle`.
 //!
 //! ## Trimming
 //!
-//! A *trim* drops idle objects that were not needed: of each shard, half of the smallest number
-//! that it held at any time since the trim before, oldest first. It also recalls the caches: each
-//! thread moves its cache to the shards at its next put, because no other thread may touch it; the
-//! trim does so for threads that have ended. So a burst of *n* objects is gone after log₂ *n* + 3
-//! trims, except for [`min_idle`](ObjectPoolBuilder::min_idle) objects in the shards, and the cache
-//! of each live thread that puts no more objects.
+//! A *trim* drops objects that have been idle since the previous trim. From each shard, it drops
+//! half of the smallest number of objects that the shard held in that time, oldest objects first. A
+//! trim also recalls the caches. Each thread moves the objects of its cache to the shards at its
+//! next put, because no other thread may access the cache. For threads that have ended, the trim
+//! itself moves them. So the objects of a burst of *n* are dropped after log₂ *n* + 3 trims, except
+//! for [`min_idle`](ObjectPoolBuilder::min_idle) objects in the shards, and the caches of live
+//! threads that put no more objects.
 //!
-//! Trims happen once a [`trim_interval`](ObjectPoolBuilder::trim_interval), caused by puts: each
-//! thread reads the clock at every 64th put, and the put that finds the interval over drops the
-//! objects. There is no background thread, so a pool that is not used keeps its objects until
+//! Puts trim the pool, at most once per [`trim_interval`](ObjectPoolBuilder::trim_interval): each
+//! thread reads the clock at every 64th put, and trims the pool if the interval has passed. There
+//! is no background thread, so a pool that is not used keeps its objects until
 //! [`trim`](ObjectPool::trim) is called.
 //!
 //! # Panics
 //!
 //! The factory, the recycle rule and the destructors of objects run outside of all locks and
-//! borrows: they may panic, and they may use the pool. A panic costs the object at hand and leaves
-//! the pool as it was. If an object is returned while its thread unwinds already, a second panic is
-//! caught, because it would abort the process. The pool also works in destructors of thread-locals,
-//! without a cache there.
+//! borrows: they may panic, and they may use the pool. If they panic, the object that they received
+//! is dropped, and the pool stays usable. If an object is returned while its thread is already
+//! unwinding, a second panic is caught, because it would abort the process. The pool can also be
+//! used in destructors of thread-locals, which use no cache.
 //!
 //! # Performance
 //!
 //! | operation | cost |
 //! |---|---|
 //! | a get and a put, through the thread's cache | no lock, no atomic read-modify-write, no clock, no allocation; one indirect call to recycle |
-//! | beyond the cache, either way | a try-lock for every half cache of objects |
+//! | gets with an empty cache, puts with a full one | a try-lock per half a cache of objects |
 //! | [`get_owned`](ObjectPool::get_owned) | an increment and a decrement of the `Arc` in addition |
-//! | a miss | the factory, and a box |
+//! | a get that creates an object | the factory and one allocation |
 //! | every 64th put of a thread | one reading of the clock, if there is a `trim_interval` |
 //!
-//! Memory: 128 bytes for each thread number (rounded up to a power of two) and a few hundred for
-//! the pool, besides the objects.
+//! Memory, besides the objects: a few hundred bytes for the pool, and 128 bytes for each thread
+//! number, whose count is rounded up to a power of two.
 //!
 //! # Defaults
 //!
@@ -138,14 +141,14 @@ use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::time::Duration;
 use storage::Storage;
 
-/// How many puts of a thread pass between two readings of the clock, which costs as much as a few
-/// gets and puts.
+/// The number of puts of a thread per reading of the clock. A reading costs as much as a few gets
+/// and puts.
 const PUTS_PER_CLOCK_READING: u64 = 64;
 
 /// A pool of objects that are expensive to create.
 ///
-/// It is shared by reference or in an `Arc`. Each object stays in one box from its creation to its
-/// end, so that a `T` of any size never moves; see [`TakenObject`].
+/// It is shared by reference or in an `Arc`. Each object stays in one box until it is dropped, so
+/// that the pool never moves a `T`, whatever its size; see [`TakenObject`].
 ///
 /// See the [module documentation](self) for how it works.
 pub struct ObjectPool<T> {
@@ -160,13 +163,13 @@ pub struct ObjectPool<T> {
 
 type Make<T> = Box<dyn Fn() -> T + Send + Sync>;
 
-// A panic in a closure of the pool's leaves it as it was.
+// A panic in the factory or in the recycle rule leaves the pool usable.
 impl<T> UnwindSafe for ObjectPool<T> {}
 impl<T> RefUnwindSafe for ObjectPool<T> {}
 
 impl<T> ObjectPool<T> {
-    /// Creates a pool with default settings. Objects come from `make`, and are [recycled](Recycle)
-    /// when they are returned.
+    /// Creates a pool with default settings. `make` creates the objects, which are
+    /// [recycled](Recycle) when they are returned.
     ///
     /// ```
     /// use mainstay::object_pool::ObjectPool;
@@ -183,7 +186,7 @@ impl<T> ObjectPool<T> {
         Self::builder(make).build().expect("the defaults are accepted")
     }
 
-    /// Creates a builder for a pool whose objects come from `make`.
+    /// Creates a builder for a pool whose objects `make` creates.
     ///
     /// A type that does not implement [`Recycle`] needs a rule:
     /// [`recycle`](ObjectPoolBuilder::recycle) or
@@ -247,7 +250,8 @@ impl<T> ObjectPool<T> {
         }
     }
 
-    /// Puts an object into the pool, or drops it if there is no room.
+    /// Recycles an object and puts it into the pool. Drops it if the recycle rule rejects it, or if
+    /// there is no room.
     ///
     /// The object may come from [`take`](Self::take) or from elsewhere; a `T` is put into a box
     /// first.
@@ -269,9 +273,10 @@ impl<T> ObjectPool<T> {
         self.recycle_and_keep(object.into());
     }
 
-    /// Creates `n` objects ahead of need, or as many as the shards have room for. Returns how many.
+    /// Creates `n` objects in advance, or as many as the shards have room for. Returns how many
+    /// were added.
     ///
-    /// Objects that are not used are trimmed like others, down to
+    /// Trims drop these objects like others if they stay idle, down to
     /// [`min_idle`](ObjectPoolBuilder::min_idle).
     ///
     /// ```
@@ -283,7 +288,7 @@ impl<T> ObjectPool<T> {
     ///
     /// # Panics
     ///
-    /// Panics if the factory does; the objects created before stay in the pool.
+    /// Panics if the factory does. Objects that were created before the panic stay in the pool.
     pub fn warm(&self, n: usize) -> usize {
         for warmed in 0..n {
             if let Err(surplus) = self.storage.warm(self.create()) {
@@ -297,8 +302,8 @@ impl<T> ObjectPool<T> {
     /// Drops half of the objects that have been idle since the last trim, and recalls the caches of
     /// the threads.
     ///
-    /// Takes time in proportion to the number of threads and of dropped objects. A shard that is in
-    /// use at that moment is skipped: it is not idle.
+    /// Takes time in proportion to the number of threads and of dropped objects. Skips a shard that
+    /// another thread is using.
     ///
     /// # Panics
     ///
@@ -308,7 +313,7 @@ impl<T> ObjectPool<T> {
         for_all(self.storage.trim(thread_id::registry()), drop);
     }
 
-    /// Returns the current figures. Reads a few words for each thread.
+    /// Returns the counts of this pool. Reads a few words for each thread.
     #[must_use]
     pub fn snapshot(&self) -> ObjectPoolSnapshot {
         ObjectPoolSnapshot::of(&self.storage)
@@ -382,8 +387,8 @@ impl<T> ObjectPool<T> {
         self.storage.count(thread_id::current().as_ref(), |stats| &stats.discarded)
     }
 
-    /// Trims at every 64th put of a thread, if the interval is over. `count` is the number of the
-    /// put.
+    /// Trims the pool if the trim interval has passed. Reads the clock only at every 64th put of a
+    /// thread: `count` is the number of puts so far.
     #[inline]
     fn count_put(&self, count: u64) {
         if count.is_multiple_of(PUTS_PER_CLOCK_READING) {
@@ -408,7 +413,7 @@ struct Recycling<'a, T> {
 }
 
 impl<T> Recycling<'_, T> {
-    /// The rule has returned.
+    /// Returns the object after the rule has returned.
     #[inline]
     #[allow(unsafe_code)]
     fn finish(self) -> TakenObject<T> {
@@ -419,7 +424,7 @@ impl<T> Recycling<'_, T> {
 }
 
 impl<T> Drop for Recycling<'_, T> {
-    /// The rule has panicked: the object is lost with it.
+    /// Drops the object, whose rule has panicked.
     #[allow(unsafe_code)]
     fn drop(&mut self) {
         self.pool.count_discarded();

@@ -1,4 +1,4 @@
-//! The guards of objects that go back to their pool.
+//! Guards that return an object to its pool when they are dropped.
 #![allow(unsafe_code)]
 
 use super::{ObjectPool, TakenObject};
@@ -36,9 +36,9 @@ macro_rules! guard {
                 Self { object: ManuallyDrop::new(object), pool }
             }
 
-            /// Removes the object from the pool for good.
+            /// Takes the object out of its guard. It does not go back to the pool.
             ///
-            /// An associated function, so that it does not hide a method of the object.
+            /// This is an associated function so that it does not hide a method of the object.
             ///
             /// ```
             /// use mainstay::object_pool::{ObjectPool, PooledObject};

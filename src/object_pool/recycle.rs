@@ -1,4 +1,4 @@
-//! How a returned object is prepared for its next use.
+//! How returned objects are prepared for their next use: [`Recycle`].
 
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque};
 use std::ffi::OsString;
@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 /// An object that can be reset for another use.
 ///
-/// A pool recycles each object that is returned to it. Implement it for your own types by recycling
-/// each part:
+/// A pool recycles each object that is returned to it. To implement this trait for a type, recycle
+/// each of its fields:
 ///
 /// ```
 /// use mainstay::object_pool::{ObjectPool, Recycle};
@@ -43,9 +43,9 @@ pub trait Recycle {
     /// Resets the object to the state of a new one. Memory may be kept.
     fn recycle(&mut self);
 
-    /// Returns how many elements (of a string, bytes) the object has memory for. An object with
-    /// more than [`max_capacity`](super::ObjectPoolBuilder::max_capacity) is dropped instead of
-    /// recycled. Default: 0.
+    /// Returns the number of elements (of bytes for a string) that the object has memory for. An
+    /// object with more than [`max_capacity`](super::ObjectPoolBuilder::max_capacity) is dropped
+    /// instead of recycled. Default: 0.
     fn capacity(&self) -> usize {
         0
     }
@@ -102,23 +102,24 @@ impl<T: Recycle + ?Sized> Recycle for Box<T> {
     }
 }
 
-/// Prepares an object for its next use, or returns false to have it dropped.
+/// A closure that prepares an object for its next use and returns true, or returns false to have
+/// the object dropped.
 pub(super) type Rule<T> = Box<dyn Fn(&mut T) -> bool + Send + Sync>;
 
-/// Where a builder takes the rule of its pool from.
+/// A source of the recycle rule of a pool.
 pub trait RuleSource<T> {
-    /// `None`: objects are kept as they are.
+    /// Returns the rule. `None`: objects are kept unchanged.
     #[doc(hidden)]
     fn into_rule(self) -> Option<Rule<T>>;
 }
 
-/// From the [`Recycle`] of the object.
+/// The rule of the object's [`Recycle`] implementation.
 #[derive(Debug)]
 pub struct ByTrait {
     pub(super) max_capacity: usize,
 }
 
-/// A closure, or none.
+/// A closure as the rule, or no rule: objects are kept unchanged.
 pub struct ByRule<T>(pub(super) Option<Rule<T>>);
 
 impl<T: Recycle> RuleSource<T> for ByTrait {

@@ -1,5 +1,5 @@
-//! The idle objects that all threads share: a few stacks, each behind a lock that no thread waits
-//! for.
+//! The idle objects that all threads share: a few stacks, each behind a try-lock, so that no thread
+//! waits.
 
 use super::{TakenObject, trim};
 use crate::sync::atomic::{AtomicUsize, Ordering};
@@ -12,10 +12,10 @@ pub(super) struct Shards<T> {
 
 #[derive(Debug)]
 struct Shard<T> {
-    /// The number of objects, written under the lock, so that a shard that is empty or full is
-    /// skipped without touching the lock.
+    /// The number of objects. It is written under the lock and read without it, so that an empty or
+    /// full shard is skipped without touching the lock.
     len: AtomicUsize,
-    /// How many objects it may hold.
+    /// The maximum number of objects.
     capacity: usize,
     idle: Mutex<Idle<T>>,
 }
@@ -29,7 +29,7 @@ struct Idle<T> {
 }
 
 impl<T> Shards<T> {
-    /// At most `count` shards, for `capacity` objects together.
+    /// Creates at most `count` shards, with room for `capacity` objects in total.
     pub(super) fn new(count: usize, capacity: usize) -> Self {
         let count = count.clamp(1, capacity.max(1));
         let shard = |i| Shard {
@@ -40,8 +40,8 @@ impl<T> Shards<T> {
         Self { shards: (0..count).map(|i| CachePadded::new(shard(i))).collect() }
     }
 
-    /// Takes one object for the caller, and up to `more` of the newest into `cache`, all from one
-    /// shard.
+    /// Takes and returns one object, and moves up to `more` of the newest others into `cache`, all
+    /// from one shard. The search begins at shard `first`.
     pub(super) fn take(
         &self,
         first: usize,
@@ -62,7 +62,7 @@ impl<T> Shards<T> {
         })
     }
 
-    /// Moves up to `count` of the oldest of `objects` to the shards, as many as there is room for.
+    /// Moves up to `count` of the oldest `objects` to the shards, if there is room for them.
     pub(super) fn put(&self, first: usize, objects: &mut Vec<TakenObject<T>>, mut count: usize) {
         for shard in self.from(first) {
             if count == 0 {
@@ -102,12 +102,12 @@ impl<T> Shards<T> {
         object.map_or(Ok(()), Err)
     }
 
-    /// Removes the objects that were idle since the last call, by the rule in `trim`, and leaves
-    /// `min_idle`.
+    /// Moves idle objects to `removed`, as many of each shard as [`trim::surplus`] returns. Leaves
+    /// at least `min_idle` objects.
     ///
-    /// A shard that is in use at this moment is not idle: it is left for the next call.
+    /// Skips a shard that another thread has locked: that shard is in use.
     pub(super) fn trim(&self, min_idle: usize, removed: &mut Vec<TakenObject<T>>) {
-        // Ordering: relaxed; an estimate. Each length is read again under its lock.
+        // Ordering: relaxed; the sum is an estimate. Each shard's length is exact under its lock.
         let len: usize = self.shards.iter().map(|shard| shard.len.load(Ordering::Relaxed)).sum();
         let mut droppable = len.saturating_sub(min_idle);
         for shard in &self.shards {
@@ -127,7 +127,7 @@ impl<T> Shards<T> {
         }
     }
 
-    /// Each shard once, beginning with the caller's.
+    /// Returns each shard once, beginning with shard `first`, modulo the number of shards.
     fn from(&self, first: usize) -> impl Iterator<Item = &Shard<T>> {
         let (before, after) = self.shards.split_at(first % self.shards.len());
         after.iter().chain(before).map(|shard| &**shard)
@@ -135,8 +135,8 @@ impl<T> Shards<T> {
 }
 
 impl<T> Shard<T> {
-    /// Calls `f` if the length passes `is_useful` and the lock is free. `f` runs under the lock: it
-    /// moves objects and runs no user code.
+    /// Calls `f` if `is_useful` returns true for the length and the lock is free. `f` runs under
+    /// the lock, so it must not run user code.
     fn try_with<R>(
         &self,
         is_useful: impl FnOnce(usize) -> bool,

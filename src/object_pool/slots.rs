@@ -1,4 +1,4 @@
-//! One slot for each thread number: a cache that only its thread touches, and counters.
+//! One slot for each thread number: a cache that only its thread accesses, and counters.
 #![allow(unsafe_code)]
 
 use super::TakenObject;
@@ -12,11 +12,11 @@ use std::slice;
 /// The slot of one thread number.
 #[derive(Debug)]
 pub(super) struct Slot<T> {
-    /// *Invariant:* touched only by the holder of the `ThreadId` of this slot.
+    /// *Invariant:* only the holder of this slot's `ThreadId` accesses it.
     cache: UnsafeCell<Cache<T>>,
-    /// How many objects the cache may hold now. Zero until the owner first puts, and again when a
-    /// trim recalls the cache: one comparison at every put detects a cache that is full, new or
-    /// recalled.
+    /// The number of objects that the cache may hold now. It is 0 until the first put of its
+    /// thread, and after a trim has recalled the cache. So one comparison at every put detects a
+    /// cache that is full, new or recalled.
     pub(super) limit: AtomicUsize,
     pub(super) stats: Stats,
 }
@@ -24,15 +24,15 @@ pub(super) struct Slot<T> {
 /// The objects of one thread, newest last.
 pub(super) type Cache<T> = Vec<TakenObject<T>>;
 
-/// The slots by thread number. They never move, so that one is found without a lock.
+/// The slots, by thread number. They never move, so that a lookup needs no lock.
 #[derive(Debug)]
 pub(super) struct Slots<T> {
-    /// Null until an id of the bucket is first used, then fixed for the life of the table. Bucket
-    /// `b` holds `2^b` slots.
+    /// The buckets of slots. Bucket `b` has `2^b` slots. It is null until one of its ids is first
+    /// used, and then stays the same for the life of the table.
     buckets: [AtomicPtr<CachePadded<Slot<T>>>; BUCKETS],
 }
 
-/// Models have few threads, and every atomic makes them slower.
+/// The number of buckets. Loom models have few threads, and every atomic makes them slower.
 const BUCKETS: usize = if cfg!(mainstay_loom) { 2 } else { ThreadId::BUCKETS };
 
 // SAFETY: the table owns its objects, and nothing else moves to another thread with it.
@@ -48,7 +48,7 @@ impl<T> Slots<T> {
         Self { buckets: array::from_fn(|_| AtomicPtr::new(ptr::null_mut())) }
     }
 
-    /// The slot of `id`, if an id of its bucket has been used.
+    /// Returns the slot of `id`, if an id of its bucket has been used.
     #[inline]
     pub(super) fn get(&self, id: &ThreadId) -> Option<&Slot<T>> {
         // Ordering: acquire, pairs with the release in `grow`: the slots are seen initialised.
@@ -65,7 +65,7 @@ impl<T> Slots<T> {
         })
     }
 
-    /// The slots of every id whose bucket has been used.
+    /// Returns the slots of all buckets that have been used.
     pub(super) fn all(&self) -> impl Iterator<Item = &Slot<T>> {
         self.buckets.iter().enumerate().flat_map(|(bucket, slots)| {
             // Ordering: acquire, as in `get`.
@@ -85,8 +85,8 @@ impl<T> Slots<T> {
         let slots: Box<[_]> =
             (0..1_usize << bucket).map(|_| CachePadded::new(Slot::<T>::new())).collect();
         let slots = Box::into_raw(slots).cast::<CachePadded<Slot<T>>>();
-        // Ordering: release publishes the slots to the acquire in `get`; a thread that fails reads
-        // nothing here.
+        // Ordering: release publishes the slots to the acquire in `get`; a thread whose exchange
+        // fails reads none of them.
         let made = self.buckets[bucket].compare_exchange(
             ptr::null_mut(),
             slots,

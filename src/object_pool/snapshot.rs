@@ -1,12 +1,12 @@
-//! The figures of a pool at one moment.
+//! The counts of a pool at one moment.
 
 use super::storage::Storage;
 
-/// The figures of an [`ObjectPool`](super::ObjectPool), counted since it was built.
+/// The counts of an [`ObjectPool`](super::ObjectPool) since it was built.
 ///
-/// Each count is exact. They are read one after another while other threads count, so they agree
-/// with each other only while the pool is not in use. Then `idle` = `recycled` + warmed objects −
-/// `hits` − `trimmed`.
+/// Each count is exact. The counts are read one after another, so they are consistent with each
+/// other only while no thread uses the pool. Then `idle` = `recycled` + warmed objects − `hits` −
+/// `trimmed`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ObjectPoolSnapshot {
@@ -29,7 +29,7 @@ pub struct ObjectPoolSnapshot {
 
 impl ObjectPoolSnapshot {
     pub(super) fn of<T>(storage: &Storage<T>) -> Self {
-        // What has left is read before what has come, so that a race never makes `idle` negative.
+        // Removals are read before insertions, so that a race never makes `idle` negative.
         let hits = storage.total(|stats| &stats.hits);
         let trimmed = storage.trimmed.get();
         let warmed = storage.warmed.get();

@@ -24,7 +24,7 @@ pub(super) struct Storage<T> {
     trimmed_at: AtomicU64,
     /// Counts of threads without a number, which have no slot.
     unnumbered: Stats,
-    /// The number of objects that were put without having been taken.
+    /// The number of objects that [`warm`](Self::warm) has added.
     pub(super) warmed: Counter,
     pub(super) trimmed: Counter,
 }
@@ -49,7 +49,8 @@ impl<T> Storage<T> {
         }
     }
 
-    /// Takes an object from the thread's cache, if there is one: no lock, no read-modify-write.
+    /// Takes an object from the thread's cache, if it has one. Uses no lock and no
+    /// read-modify-write.
     #[inline]
     pub(super) fn take_private(&self, id: Option<&ThreadId>) -> Option<TakenObject<T>> {
         let slot = self.slots.get(id?)?;
@@ -80,8 +81,9 @@ impl<T> Storage<T> {
         object
     }
 
-    /// Puts an object into the thread's cache, if there is room: no lock, no read-modify-write.
-    /// Returns the number of objects that were put under this thread number so far.
+    /// Puts an object into the thread's cache, if there is room. Uses no lock and no
+    /// read-modify-write. Returns the number of objects that were put under this thread number so
+    /// far.
     #[inline]
     pub(super) fn put_private(
         &self,
@@ -125,7 +127,8 @@ impl<T> Storage<T> {
                 self.shards.put(first_shard(id), cache, cache.len());
                 cache.reserve_exact(self.thread_cache - cache.len());
                 // Ordering: relaxed; the word guards no data. This store may overwrite the recall
-                // of a concurrent trim, whose work is done: the objects have just moved.
+                // of a concurrent trim. That is harmless, because the objects have just moved to
+                // the shards.
                 slot.limit.store(self.thread_cache, Ordering::Relaxed);
             } else if cache.len() >= limit {
                 self.shards.put(first_shard(id), cache, self.batch());
@@ -142,7 +145,7 @@ impl<T> Storage<T> {
     }
 
     /// Returns the number of objects that move to or from a shard together: half a cache. The
-    /// thread can then take or put as many more before it needs a lock again.
+    /// thread can then take or put half a cache of objects before it needs a lock again.
     fn batch(&self) -> usize {
         (self.thread_cache / 2).max(1)
     }
@@ -154,7 +157,7 @@ impl<T> Storage<T> {
         Ok(())
     }
 
-    /// Returns whether a trim is due; returns true to one caller per interval.
+    /// Returns true to one caller per interval, which must then trim.
     pub(super) fn claim_trim(&self, interval: Duration, now: u64) -> bool {
         // Ordering: relaxed. The word guards nothing: a trim takes the locks it needs.
         let last = self.trimmed_at.load(Ordering::Relaxed);
@@ -165,8 +168,8 @@ impl<T> Storage<T> {
                 .is_ok()
     }
 
-    /// Removes the objects that were idle since the last trim. The caller must drop them, because
-    /// their destructors are user code.
+    /// Removes idle objects from the shards and recalls the caches. The caller must drop the
+    /// objects, because their destructors are user code.
     #[must_use]
     pub(super) fn trim(&self, registry: Option<&ThreadRegistry>) -> Vec<TakenObject<T>> {
         let mut removed = Vec::new();
@@ -175,7 +178,8 @@ impl<T> Storage<T> {
             slot.limit.store(0, Ordering::Relaxed);
         }
         if let Some(registry) = registry {
-            // No thread would move the objects in the caches of unused thread numbers.
+            // No thread puts into the caches of free thread numbers, so the trim moves their
+            // objects.
             registry.for_each_free(|id| {
                 let Some(slot) = self.slots.get(id) else { return };
                 // SAFETY: no thread uses the id meanwhile; this module runs no user code.

@@ -4,16 +4,16 @@ use crate::sync::CachePadded;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-/// An object outside of its pool: what [`take`](super::ObjectPool::take) returns and
-/// [`put`](super::ObjectPool::put) accepts.
+/// An object outside of its pool, without a guard. [`take`](super::ObjectPool::take) returns it,
+/// and [`put`](super::ObjectPool::put) accepts it.
 ///
-/// It is a box, as large as a pointer. The object in it shares no cache line with others: objects
-/// that were allocated one after another and are used by different threads would otherwise slow
-/// each other down.
+/// It is a box, as large as a pointer. The object in it shares no cache line with others. Otherwise
+/// objects that were allocated one after another and are used by different threads would cause
+/// false sharing.
 pub struct TakenObject<T>(Box<CachePadded<T>>);
 
 impl<T> TakenObject<T> {
-    /// Returns the object, out of its box.
+    /// Moves the object out of its box.
     #[must_use]
     pub fn into_inner(self) -> T {
         CachePadded::into_inner(*self.0)

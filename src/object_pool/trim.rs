@@ -1,17 +1,19 @@
-//! When to drop idle objects, and how many.
+//! The decisions of a trim: when it is due, and how many objects it drops.
 
 use std::time::Duration;
 
-/// How many objects a trim drops. `min_len` is the smallest number that was idle at any time since
-/// the last trim, `droppable` how many there are beyond the configured minimum.
+/// Returns how many objects of a shard a trim drops. `min_len` is the smallest number of objects
+/// that the shard has held since the last trim. `droppable` is the number of idle objects in all
+/// shards beyond the configured minimum.
 ///
-/// Half of `min_len`, rounded up: a burst of `n` objects is gone after `log2(n) + 1` trims, and a
-/// pause of one interval costs a busy pool at most half of what it did not use.
+/// The result is at most half of `min_len`, rounded up: `n` objects are dropped after `log2(n) + 1`
+/// trims, and a pause of one interval makes a busy pool drop at most half of its idle objects.
 pub(super) fn surplus(min_len: usize, droppable: usize) -> usize {
     min_len.div_ceil(2).min(droppable)
 }
 
-/// Whether the interval is over. A time before `last` counts as no time.
+/// Returns whether `interval` has passed since `last`. If `now` is before `last`, no time has
+/// passed.
 pub(super) fn is_due(last: u64, interval: Duration, now: u64) -> bool {
     u128::from(now.saturating_sub(last)) >= interval.as_nanos()
 }

@@ -22,7 +22,7 @@ type DynOperation<'a, T, E> =
 /// timer of the wait before it. All operations return the same type. Clones share the stack.
 ///
 /// It has no `call_once`: the erased stack may contain a retry, so the operation must be
-/// repeatable. To give away what the operation owns, keep the typed [`Pipeline`].
+/// repeatable. For an operation that consumes the values it captures, keep the typed [`Pipeline`].
 pub struct BoxPipeline<T, E> {
     stack: PlainArc<dyn Erased<T, E>>,
 }
@@ -60,7 +60,7 @@ impl<T: Send, E: Send> BoxPipeline<T, E> {
     /// ```
     ///
     /// # Errors
-    /// As [`Pipeline::call`].
+    /// Returns the same errors as [`Pipeline::call`].
     pub async fn call<Op, Fut>(&self, op: Op) -> Result<T, Error<E>>
     where
         Op: Fn() -> Fut + Send + Sync,
@@ -84,7 +84,7 @@ impl<T: Send, E: Send> BoxPipeline<T, E> {
     /// ```
     ///
     /// # Errors
-    /// As [`Pipeline::call`].
+    /// Returns the same errors as [`Pipeline::call`].
     pub async fn call_with<Op, Fut>(&self, op: Op) -> Result<T, Error<E>>
     where
         Op: Fn(Context) -> Fut + Send + Sync,
@@ -106,7 +106,7 @@ impl<T: Send, E: Send> BoxPipeline<T, E> {
     /// ```
     ///
     /// # Errors
-    /// As [`Pipeline::call_blocking`].
+    /// Returns the same errors as [`Pipeline::call_blocking`].
     pub fn call_blocking(&self, op: impl Fn() -> Result<T, E>) -> Result<T, Error<E>> {
         self.call_with_blocking(|_| op())
     }
@@ -123,18 +123,18 @@ impl<T: Send, E: Send> BoxPipeline<T, E> {
     /// ```
     ///
     /// # Errors
-    /// As [`Pipeline::call_blocking`].
+    /// Returns the same errors as [`Pipeline::call_blocking`].
     pub fn call_with_blocking(&self, op: impl Fn(Context) -> Result<T, E>) -> Result<T, Error<E>> {
         self.stack.call_blocking(&|cx| op(cx).map_err(Error::Operation))
     }
 
-    /// Returns what the policies state about themselves, outermost first.
+    /// Returns the [`Facts`] of each policy, outermost first.
     #[must_use]
     pub fn facts(&self) -> Vec<Facts> {
         super::facts(&*self.stack)
     }
 
-    /// Returns the faults of the stack; see [`Pipeline::check`].
+    /// Returns a [`Lint`] for each fault of the stack; see [`Pipeline::check`].
     #[must_use]
     pub fn check(&self) -> Vec<Lint> {
         check(&self.facts())

@@ -1,4 +1,4 @@
-//! The layer that gives the calls of a pipeline a deadline: [`DeadlineLayer`].
+//! A stack whose calls have a deadline: [`DeadlineLayer`].
 
 use super::stack::{Describe, PipelineLayer, PipelineOnceLayer};
 use crate::error::{Error, Reason, Rejection, TimedOut};
@@ -20,8 +20,8 @@ pub struct DeadlineLayer<'a, S> {
 }
 
 impl<S> DeadlineLayer<'_, S> {
-    /// Returns the context of a call that starts now, and the time until its deadline, or rejects
-    /// the call if its deadline has passed.
+    /// Returns the context of a call that starts now, and the time until its deadline. Rejects the
+    /// call if the deadline has passed.
     fn start(&self, cx: Context) -> Result<(Context, Duration), Rejection> {
         if self.deadline == Deadline::NEVER {
             return Ok((cx, Duration::MAX));

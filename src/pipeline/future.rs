@@ -1,7 +1,7 @@
 //! The future of a call with a time limit.
 //!
-//! The future is a named type rather than an `async` block. The result is returned to the outer
-//! layer without a move, and the Tower integration can name the type.
+//! The future is a named type rather than an `async` block, so that the result is returned to the
+//! outer layer without a move, and the Tower integration can name the type.
 
 use crate::error::{Error, TimedOut};
 use crate::policy::{Context, TimeLimit};

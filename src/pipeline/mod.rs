@@ -391,8 +391,8 @@ impl<S> Pipeline<S> {
         facts(&self.stack)
     }
 
-    /// Returns a [`Lint`] for each policy that its position or its settings make ineffective. The
-    /// result is empty if there are none. [`LintRule`] describes the rules.
+    /// Returns a [`Lint`] for each fault: a policy whose position or settings make it ineffective.
+    /// The result is empty if there is none. [`LintRule`] describes the rules.
     ///
     /// The check reads the current settings of the policies. Call it after building the pipeline,
     /// or in a test. It does not affect running calls.

@@ -1,4 +1,4 @@
-//! The builder's methods, the only place in the pipeline that names individual policies.
+//! The builder's methods. No other file of the pipeline names the types of individual policies.
 
 use super::layers::{GuardLayer, RepeatLayer, TimeLimitLayer};
 use super::stack::{EmptyStack, PipelineStack};
@@ -44,11 +44,12 @@ impl Pipeline<EmptyStack> {
     /// # }
     /// ```
     ///
-    /// A retry without a [budget](crate::retry::RetryBuilder::budget) gets one for this pipeline,
-    /// with the defaults: retries may be 20 % of the calls in flight, and at least 3.
+    /// A retry without a [budget](crate::retry::RetryBuilder::budget) receives the default budget,
+    /// which is not shared with other pipelines: up to 20 % of the calls in flight may be retries,
+    /// and at least 3 are allowed.
     ///
-    /// Limits of rate or concurrency belong between the breaker and the attempt timeout. Build such
-    /// a stack with [`builder`](Self::builder).
+    /// Rate and concurrency limits belong between the breaker and the attempt timeout. Build such a
+    /// stack with [`builder`](Self::builder).
     #[must_use]
     pub fn standard<D: Send + Sync, C: Send + Sync>(
         call_timeout: impl Into<Timeout>,
@@ -175,8 +176,8 @@ impl<S> PipelineBuilder<S> {
     /// # use mainstay::{Pipeline, Quota, RateLimiter};
     /// # use std::time::Duration;
     /// let limiter = RateLimiter::new(Quota::per_second(100))?;
-    /// let patient = limiter.max_wait(Duration::from_millis(50));
-    /// let pipeline = Pipeline::builder().rate_limit(patient).build();
+    /// let waiting = limiter.max_wait(Duration::from_millis(50));
+    /// let pipeline = Pipeline::builder().rate_limit(waiting).build();
     /// assert_eq!(pipeline.call_blocking(|| Ok::<_, ()>(1)), Ok(1));
     /// # Ok::<(), mainstay::ConfigError>(())
     /// ```
@@ -222,9 +223,9 @@ impl<S> PipelineBuilder<S> {
         self.guard(limiter.into())
     }
 
-    /// Adds a [`Throttle`](crate::concurrency::Throttle), or one
-    /// [`classified_by`](crate::concurrency::Throttle::classified_by) a rule: rejects a share of the
-    /// calls that grows with the share that fails below it.
+    /// Adds a [`Throttle`](crate::concurrency::Throttle), or a view of it with a
+    /// [classifier](crate::concurrency::Throttle::classified_by). It rejects a share of the calls,
+    /// which grows with the share of the calls that fail below it. A reference is cloned.
     ///
     /// ```
     /// # use mainstay::{Pipeline, Throttle};
@@ -245,8 +246,8 @@ impl<S> PipelineBuilder<S> {
     }
 
     /// Adds a [`Prioritizer`], which rejects the least important calls under overload. The priority
-    /// of a call is that of its [`Context`](crate::policy::Context). It belongs above the limiters
-    /// that it observes.
+    /// of a call comes from its [`Context`](crate::policy::Context). Add the prioritizer above the
+    /// limiters that it observes.
     ///
     /// ```
     /// # use mainstay::{Bulkhead, Pipeline, Prioritizer};
@@ -271,7 +272,7 @@ impl<S> PipelineBuilder<S> {
     /// use mainstay::{pipeline::Pipeline, timeout::Timeout};
     /// # use std::time::Duration;
     ///
-    /// // A timeout does not admit calls, it limits them: `.time_limit(..)`.
+    /// // A timeout does not admit calls, it limits their time: use `.time_limit(..)`.
     /// let pipeline = Pipeline::builder().guard(Timeout::new(Duration::from_secs(1)));
     /// ```
     #[must_use]
@@ -287,7 +288,7 @@ impl<S> PipelineBuilder<S> {
     /// ```compile_fail,E0277
     /// use mainstay::{pipeline::Pipeline, rate::{Quota, RateLimiter}};
     ///
-    /// // A rate limiter does not run calls again, it admits them: `.guard(..)`.
+    /// // A rate limiter does not run calls again, it admits them: use `.guard(..)`.
     /// let limiter = RateLimiter::new(Quota::per_second(100)).unwrap();
     /// let pipeline = Pipeline::builder().repeat(limiter);
     /// ```
@@ -304,7 +305,7 @@ impl<S> PipelineBuilder<S> {
     /// ```compile_fail,E0277
     /// use mainstay::{pipeline::Pipeline, retry::Retry};
     ///
-    /// // A retry does not bound the time of a call, it runs it again: `.repeat(..)`.
+    /// // A retry does not bound the time of a call, it runs it again: use `.repeat(..)`.
     /// let pipeline = Pipeline::builder().time_limit(Retry::builder().build().unwrap());
     /// ```
     #[must_use]

@@ -65,8 +65,7 @@ impl Default for RetryBuilder {
 }
 
 impl RetryBuilder {
-    /// Sets the name that appears in the lints and the debug output of a pipeline. Default:
-    /// `retry`.
+    /// Sets the name that events, lints and the debug output of a pipeline carry. Default: `retry`.
     ///
     /// ```
     /// # use mainstay::Retry;
@@ -196,8 +195,8 @@ impl RetryBuilder {
     /// Sets the budget that every retry draws from, after the rule has decided to retry.
     ///
     /// If the budget is exhausted, the retry stops and returns the result of the last attempt. A
-    /// retry that waits holds its place in the budget. Share one budget among all retries and
-    /// hedges of one dependency. Default: none; [`Pipeline::standard`] adds one.
+    /// budget of calls in flight also counts a retry that waits. Share one budget among all retries
+    /// and hedges of one dependency. Default: none; [`Pipeline::standard`] adds one.
     ///
     /// ```
     /// # use mainstay::{Budget, Retry};
@@ -231,8 +230,8 @@ impl RetryBuilder {
     /// Builds the retry.
     ///
     /// # Errors
-    /// Returns an error that describes the first setting that is out of range, with its value and
-    /// the accepted values.
+    ///
+    /// Returns a [`ConfigError`] that names the first setting that is out of range.
     pub fn build(self) -> Result<Retry, ConfigError> {
         let name = policy::name(&self.name)?;
         if self.config.max_attempts == 0 {
@@ -245,12 +244,14 @@ impl RetryBuilder {
 }
 
 impl Config {
-    /// Returns the repeat safety of a retry whose rule was not written to select retryable results.
+    /// Returns the repeat safety of a retry with the default rule or a classifier, which do not
+    /// consider whether a repeat is safe.
     pub(super) const fn repeat_safety(&self) -> RepeatSafety {
         if self.is_idempotent { RepeatSafety::Idempotent } else { RepeatSafety::Unknown }
     }
 
-    /// Returns the repeat safety of a retry whose rule the user wrote to select retryable results.
+    /// Returns the repeat safety of a retry with a rule of the user, which is assumed to select
+    /// only results after which a repeat is safe.
     pub(super) const fn repeat_safety_by_rule(&self) -> RepeatSafety {
         if self.is_idempotent { RepeatSafety::Idempotent } else { RepeatSafety::ByRule }
     }

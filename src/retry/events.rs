@@ -17,7 +17,7 @@ pub(super) struct Emitter {
     outbox: Outbox<Infallible>,
 }
 
-// An observer that panics leaves the counters as they were.
+// A counter is changed before an observer is called, so a panic of the observer leaves it valid.
 impl UnwindSafe for Emitter {}
 impl RefUnwindSafe for Emitter {}
 
@@ -89,7 +89,7 @@ impl Emitter {
     }
 }
 
-/// Returns the result as a label with few values.
+/// Returns the kind of the result as a label.
 const fn label<T, E>(result: &Result<T, Error<E>>) -> &'static str {
     match result {
         Ok(_) => "ok",

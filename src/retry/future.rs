@@ -15,7 +15,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-/// The future of a call through the retry `R`, made by
+/// The future of a call through the retry `R`, returned by
 /// [`call_owned`](crate::policy::OwnedRepeat::call_owned).
 ///
 /// When the call ends, the future drops the operation immediately, even if the future itself is

@@ -2,10 +2,10 @@
 
 use crate::error::Error;
 
-/// The last error of an attempt that was not a rejection.
+/// The latest error of an attempt of a call, other than a rejection.
 ///
-/// A rejection means that an attempt was not made. If a rejection ends a call after its first
-/// attempt, the call returns the error of the last attempt that ran, which is more useful.
+/// A rejection means that the operation did not run in this attempt. If the last attempt is
+/// rejected, the call returns this error, which is more useful.
 pub(super) struct LastError<E>(Option<Error<E>>);
 
 impl<E> LastError<E> {

@@ -26,9 +26,9 @@
 //!
 //! ## What is retried
 //!
-//! By default the retry repeats an operation after its own errors and after timeouts. It does not
-//! retry after a rejection: a policy that has just rejected a call would most likely reject the
-//! next one.
+//! By default, the retry repeats an operation after an error of the operation and after a timeout.
+//! It does not retry after a rejection: a policy that has just rejected a call would most likely
+//! reject the next one.
 //!
 //! [`when`](Retry::when) creates a view with another rule. The rule receives the whole `Result`,
 //! because a response with the HTTP status 503 is an `Ok`. The rule may return the wait that the
@@ -56,7 +56,7 @@
 //! taken effect. Declare such an operation with
 //! [`assume_idempotent`](RetryBuilder::assume_idempotent), or use `when` to select the results
 //! after which a retry is safe, such as a refused connection.
-//! [`Pipeline::check`](crate::pipeline::Pipeline::check) reports a retry that does neither.
+//! [`Pipeline::check`](crate::pipeline::Pipeline::check) reports a retry that uses neither.
 //!
 //! ## When a retry stops
 //!
@@ -75,20 +75,22 @@
 //! ## Budget
 //!
 //! Retries multiply the load of a dependency that fails every call. A
-//! [`budget`](RetryBuilder::budget), shared by all retries and hedges of the dependency, bounds them
-//! to a share of the calls. If it is exhausted, the caller receives the result of the last attempt.
+//! [`budget`](RetryBuilder::budget), shared by all retries and hedges of the dependency, bounds
+//! them to a share of the calls. If the budget is exhausted, the caller receives the result of the
+//! last attempt.
 //!
 //! # Observability
 //!
 //! An [observer](RetryBuilder::observer) receives an event of kind `retry` for each retry, with the
 //! number of the `attempt` that has ended, its `result` (`ok`, `operation`, `timeout` or
-//! `rejected`), and the `wait` that follows; and an event of kind `suppressed` for each retry that
-//! the budget did not cover. [`snapshot`](Retry::snapshot) returns their numbers.
+//! `rejected`), and the `wait` that follows. It receives an event of kind `suppressed`, with
+//! `attempt` and `result`, for each retry that the budget did not cover.
+//! [`snapshot`](Retry::snapshot) counts the events of each kind.
 //!
 //! # Cancel safety
 //!
-//! Dropping the future of a call drops the current attempt or wait, and returns its place in the
-//! budget. The future holds no other resources.
+//! Dropping the future of a call drops the current attempt or wait, and its permit of the budget.
+//! The future holds no other resources.
 //!
 //! # Performance
 //!
@@ -140,7 +142,7 @@ use std::future::Future;
 
 /// A retry policy, which runs an operation again if it fails. See the [module](self).
 ///
-/// Clones share their settings.
+/// Clones share the settings, the budget and the counters.
 #[derive(Clone, Debug)]
 pub struct Retry(PlainArc<Config>);
 
@@ -182,14 +184,14 @@ impl Retry {
         self.with_rule(rule)
     }
 
-    /// Returns a view of this retry with another rule. Unlike with [`when`](Self::when), the
-    /// closure also receives the attempt.
+    /// Returns a view of this retry with another rule. Unlike the closure of [`when`](Self::when),
+    /// `rule` also receives the [`RetryAttempt`] that has ended.
     ///
     /// ```
     /// # use mainstay::retry::Retry;
     /// # let budget = || true;
     /// let retry = Retry::builder().build()?;
-    /// // The first retry is always allowed; each further retry needs a unit of the budget.
+    /// // The first retry is always allowed; each further retry withdraws from a budget.
     /// let retry = retry.when_with(|result, attempt| {
     ///     result.is_err() && (attempt.number() == 1 || budget())
     /// });
@@ -287,6 +289,7 @@ impl Retry {
     /// ```
     ///
     /// # Errors
+    ///
     /// Returns the error of the last attempt that failed.
     pub async fn call<Op, Fut, T, E>(&self, mut op: Op) -> Result<T, Error<E>>
     where
@@ -310,6 +313,7 @@ impl Retry {
     /// ```
     ///
     /// # Errors
+    ///
     /// Returns the error of the last attempt that failed.
     pub async fn call_with<Op, Fut, T, E>(&self, mut op: Op) -> Result<T, Error<E>>
     where
@@ -329,6 +333,7 @@ impl Retry {
     /// ```
     ///
     /// # Errors
+    ///
     /// Returns the error of the last attempt that failed.
     pub fn call_blocking<T, E>(&self, mut op: impl FnMut() -> Result<T, E>) -> Result<T, Error<E>> {
         self.call_with_blocking(|_| op())
@@ -346,6 +351,7 @@ impl Retry {
     /// ```
     ///
     /// # Errors
+    ///
     /// Returns the error of the last attempt that failed.
     pub fn call_with_blocking<T, E>(
         &self,
@@ -367,7 +373,7 @@ impl Retry {
         RetrySnapshot { retries: emitter.retries(), suppressed: emitter.suppressions() }
     }
 
-    /// Returns this retry with a budget: its own, or a new one with the defaults.
+    /// Returns this retry with its own budget, or with a new default budget if it has none.
     pub(crate) fn with_default_budget(self) -> Self {
         match self.0.budget {
             Some(_) => self,

@@ -26,7 +26,7 @@ impl From<bool> for RetryDecision {
     }
 }
 
-/// The attempt after which a [`RetryRule`] decides.
+/// The attempt that has ended when a [`RetryRule`] decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryAttempt {
     pub(super) number: u32,
@@ -52,9 +52,10 @@ impl RetryAttempt {
 ///
 /// Closures that map a result to a [`RetryDecision`] or a `bool` implement this trait.
 ///
-/// A rule is called only if another attempt is possible: never after the last attempt, and after
-/// [`Error::Operation`] or [`Error::Timeout`] only if the next attempt would begin before
-/// `max_elapsed` and the deadline. A rule may therefore withdraw from a retry budget.
+/// A rule is called only if another attempt is possible. It is not called after the last attempt.
+/// After [`Error::Operation`] or [`Error::Timeout`], it is called only if the next attempt would
+/// begin before `max_elapsed` and the deadline, so that the rule may withdraw from a budget of its
+/// own.
 pub trait RetryRule<T, E>: Send + Sync {
     /// Decides what to do after `attempt` has ended with `result`.
     fn decide(&self, result: &Result<T, Error<E>>, attempt: RetryAttempt) -> RetryDecision;
@@ -100,7 +101,8 @@ impl<T, E> RetryRule<T, E> for RetryOnFailure {
 }
 
 /// A rule that retries the results that a classifier maps to a failure. Created by
-/// [`Retry::classified_by`](super::Retry::classified_by).
+/// [`Retry::classified_by`](super::Retry::classified_by) and
+/// [`Retry::classified_with`](super::Retry::classified_with).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RetryClassified<C>(pub(super) C);
 

@@ -1,4 +1,4 @@
-//! The state of one call, which decides whether and when the next attempt begins: [`State`].
+//! The state of one call, with the decision whether and when the next attempt begins: [`State`].
 
 use super::config::Config;
 use super::rule::{RetryAttempt, RetryDecision, RetryRule};
@@ -16,7 +16,7 @@ pub(super) struct State {
     /// The start of the first attempt. Only meaningful if `max_elapsed` is set.
     started: Instant,
     previous_backoff: Duration,
-    /// The place of the call in the budget, and that of the retry that waits or runs.
+    /// The call and the current retry, as the budget counts them.
     call: Option<BudgetCall>,
     permit: Option<BudgetPermit>,
 }
@@ -40,9 +40,9 @@ impl State {
     /// Returns the context of the next attempt.
     #[inline]
     pub(super) fn context(&self, config: &Config) -> Context {
-        // A policy below may use another clock. The wait before this attempt was measured only by
-        // this clock, so this clock must be read again before the remaining time is passed on.
-        // Before the first attempt the reading is still current.
+        // A policy below may use another clock, which has not measured the wait before this
+        // attempt. So this clock is read again to compute the remaining time for that policy. The
+        // reading before the first attempt is still current, and is reused.
         if self.cx.remaining().is_some() { self.cx.on(&config.clock) } else { self.cx }
     }
 
@@ -99,7 +99,7 @@ impl State {
         RetryAttempt { number: self.cx.attempt(), max_attempts: config.max_attempts }
     }
 
-    /// Returns the next attempt after the backoff, or `None` if it would begin too late.
+    /// Returns the time and the backoff, or `None` if the next attempt would begin too late.
     #[cold]
     fn next_attempt(&self, config: &Config) -> Option<NextAttempt> {
         let backoff =
@@ -137,7 +137,8 @@ impl State {
         Some(wait)
     }
 
-    /// Withdraws the next attempt from the budget, or returns `None` if it is exhausted.
+    /// Acquires the permit of the next attempt from the budget. Reports the retry as suppressed and
+    /// returns `None` if the budget is exhausted.
     fn withdraw<T, E>(&mut self, result: &Result<T, Error<E>>, config: &Config) -> Option<()> {
         let Some(budget) = &config.budget else { return Some(()) };
         self.permit = budget.try_acquire_n(budget.cost_after(result)).ok();

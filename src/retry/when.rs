@@ -9,9 +9,11 @@ use crate::policy::{Context, RepeatSafety};
 use std::fmt;
 use std::future::Future;
 
-/// A view of a [`Retry`] with the rule `R`; returned by [`Retry::when`].
+/// A view of a [`Retry`] with the rule `R`; returned by [`Retry::when`], [`Retry::when_with`],
+/// [`Retry::with_rule`], [`Retry::classified_by`] and [`Retry::classified_with`].
 ///
-/// All views of a retry share its settings. A view implements [`Repeat`], like the retry.
+/// All views of a retry share its settings, its budget and its counters. A view implements
+/// [`Repeat`], like the retry.
 #[derive(Clone)]
 pub struct RetryWhen<R> {
     pub(super) retry: Retry,
@@ -20,7 +22,7 @@ pub struct RetryWhen<R> {
 }
 
 impl<R> RetryWhen<R> {
-    /// Returns this view with a budget: that of the retry, or a new one with the defaults.
+    /// Returns this view with the budget of the retry, or with a new default budget if it has none.
     pub(crate) fn with_default_budget(self) -> Self {
         Self { retry: self.retry.with_default_budget(), ..self }
     }
@@ -37,6 +39,7 @@ impl<R> RetryWhen<R> {
     /// ```
     ///
     /// # Errors
+    ///
     /// Returns the error of the last attempt that failed.
     pub async fn call<Op, Fut, T, E>(&self, mut op: Op) -> Result<T, Error<E>>
     where
@@ -61,6 +64,7 @@ impl<R> RetryWhen<R> {
     /// ```
     ///
     /// # Errors
+    ///
     /// Returns the error of the last attempt that failed.
     pub async fn call_with<Op, Fut, T, E>(&self, mut op: Op) -> Result<T, Error<E>>
     where
@@ -82,6 +86,7 @@ impl<R> RetryWhen<R> {
     /// ```
     ///
     /// # Errors
+    ///
     /// Returns the error of the last attempt that failed.
     pub fn call_blocking<T, E>(&self, mut op: impl FnMut() -> Result<T, E>) -> Result<T, Error<E>>
     where
@@ -101,6 +106,7 @@ impl<R> RetryWhen<R> {
     /// ```
     ///
     /// # Errors
+    ///
     /// Returns the error of the last attempt that failed.
     pub fn call_with_blocking<T, E>(
         &self,

@@ -33,7 +33,7 @@ pub(super) struct Config {
     pub(super) codel: Option<(Duration, Duration)>,
 }
 
-/// The longest queue: waiters take memory.
+/// The largest accepted `max_queue`. It bounds the memory of the waiters.
 const MAX_QUEUE: u32 = 1_000_000;
 
 impl BulkheadBuilder {
@@ -65,37 +65,39 @@ impl BulkheadBuilder {
         self
     }
 
-    /// Sets how many callers may wait, up to 1,000,000. Default: 0: a call beyond the
-    /// limit is rejected immediately, because waiting callers add to an overload.
+    /// Sets how many callers may wait, up to 1,000,000. Default: 0, so that a call beyond the limit
+    /// is rejected immediately: waiting callers prolong an overload.
     pub const fn max_queue(mut self, callers: u32) -> Self {
         self.config.max_queue = callers;
         self
     }
 
-    /// Sets how long a caller waits if there is a [queue](Self::max_queue). Default: one second. It
-    /// should be shorter than the time limit around the bulkhead. A call never waits beyond its own
+    /// Sets how long a caller waits if there is a [queue](Self::max_queue). Default: one second.
+    /// Choose it shorter than the timeout around the bulkhead. A call never waits beyond its
     /// deadline.
     pub const fn max_wait(mut self, max_wait: Duration) -> Self {
         self.config.max_wait = max_wait;
         self
     }
 
-    /// Sets the age of the oldest waiting caller above which the newest caller is served first.
-    /// Default: 100 ms. [`Duration::MAX`] serves all callers in order of arrival.
+    /// Sets how long the oldest caller may wait before the newest caller is served first. Default:
+    /// 100 ms. With [`Duration::MAX`], callers are always served in order of arrival.
     ///
-    /// While the queue moves, the order of arrival is fair. Once callers have waited for long, they
-    /// are likely to give up, and serving them first would complete no call in time.
+    /// While waits are short, the order of arrival is fair. Callers that have waited for long are
+    /// likely to give up, and serving them first may complete no call in time.
     pub const fn lifo_after(mut self, age: Duration) -> Self {
         self.config.lifo_after = age;
         self
     }
 
-    /// Sheds callers while CoDel detects a standing queue: a queue in which, for a whole
-    /// `interval`, no caller waited for less than `target`. Callers that have waited for more than
-    /// twice `target` are then rejected with [`Reason::Shed`](crate::error::Reason::Shed), except
-    /// for the first of each interval. Off by default.
+    /// Enables the shedding of callers from a standing queue, as CoDel detects it: a queue in
+    /// which, for a whole `interval`, no caller waited for less than `target`. Callers that have
+    /// waited for more than twice `target` are then rejected with
+    /// [`Reason::Shed`](crate::error::Reason::Shed), except for the first of each interval.
+    /// `target` must be above zero, and `interval` from `target` to one hour. Disabled by default.
     ///
-    /// A target far below the duration of a call sheds callers that could have been served in time.
+    /// With a target far below the duration of a call, callers are shed that could have been served
+    /// in time.
     pub const fn codel(mut self, target: Duration, interval: Duration) -> Self {
         self.config.codel = Some((target, interval));
         self
@@ -133,7 +135,7 @@ impl BulkheadBuilder {
         Ok(Bulkhead::from_shared(Shared::new(config, clock, PlainArc::new(emitter))))
     }
 
-    /// Returns the emitter and the clock. `keyed` says whether there is a bulkhead for each key.
+    /// Returns the emitter and the clock. `keyed` is `true` if the bulkhead is that of a key.
     pub(super) fn into_parts(self, keyed: bool) -> Result<(Emitter, Clock), ConfigError> {
         let name = policy::name(&self.name)?;
         Ok((Emitter::new(name, keyed, self.observer), self.clock))

@@ -16,8 +16,8 @@ use std::time::Duration;
 ///
 /// 1. `WAITING` is set in `permits` whenever the queue has a member. It is set and cleared under
 ///    the lock only. While it is set, permits are taken only under the lock, for a waiter.
-/// 2. A waiter stays in `Queue::waiters` until its owner removes it. It is a member of the queue
-///    while its status is `Waiting`, and detached afterwards.
+/// 2. A waiter stays in `Queue::waiters` until its owner, the acquisition, removes it. It is a
+///    member of the queue while its status is `Waiting`, and detached afterwards.
 /// 3. A waiter whose status is `Granted` owns its permits, and its owner gives them back.
 /// 4. Once `CLOSED` is set, no permit is taken and no waiter enters.
 pub(super) struct Engine {
@@ -38,7 +38,7 @@ struct Queue {
     lifo_after: Duration,
     shedder: Option<Shedder>,
     service_times: ServiceTimes,
-    /// The latest known time, for the case that the clock panics.
+    /// The latest known time, which is used if the clock panics.
     now: Instant,
 }
 
@@ -61,7 +61,7 @@ pub(super) enum WaiterStatus {
 
 /// The result of entering the queue.
 pub(super) enum Entry {
-    /// Permits were free after all.
+    /// The permits were free, and were taken without waiting.
     Granted,
     Rejected(Reason),
     /// In the queue. The caller must serve the queue if `is_next`.
@@ -154,7 +154,7 @@ impl Engine {
         })
     }
 
-    /// Returns permits that were granted without a wait.
+    /// Releases permits that were granted without a wait.
     #[inline]
     pub(super) fn give_back(&self, cost: u32, clock: &Clock) {
         if self.permits.give_back(cost) {
@@ -162,7 +162,7 @@ impl Engine {
         }
     }
 
-    /// Returns permits that were granted to a waiter at the instant `granted`.
+    /// Releases permits that were granted to a waiter at the instant `granted`.
     #[cold]
     pub(super) fn give_back_later(&self, cost: u32, granted: Instant, clock: &Clock) {
         // The queue is served in any case, because that records the duration of the call.
@@ -228,8 +228,8 @@ impl Engine {
     }
 
     /// Removes a waiter, and returns its status. If it is `Waiting`, the waiter has left the queue,
-    /// and the caller must serve the queue. The waker is to be dropped last, because that runs user
-    /// code.
+    /// and the caller must serve the queue. The caller must drop the waker last, because dropping
+    /// it runs user code.
     #[cold]
     pub(super) fn leave(&self, key: WaiterKey) -> (WaiterStatus, Option<Waker>) {
         let mut queue = self.queue.lock();
@@ -241,8 +241,9 @@ impl Engine {
         (waiter.status, waiter.waker)
     }
 
-    /// Serves the queue after permits were returned or a waiter has left. `granted` is the instant
-    /// at which the returned permits were granted to a waiter.
+    /// Serves the queue after permits were released or a waiter has left. `granted` is the instant
+    /// at which the released permits were granted to a waiter; the time since then is recorded as a
+    /// service time.
     #[cold]
     pub(super) fn serve_by(&self, clock: &Clock, granted: Option<Instant>) {
         struct OnPanic<'a>(&'a Engine);
@@ -251,14 +252,16 @@ impl Engine {
                 discard_panic(|| self.0.serve(None, None));
             }
         }
-        // The clock may be user code. If it panics, the waiters are served by the last known time.
+        // The clock may be user code. If it panics, the queue is served as of the latest known
+        // time.
         let on_panic = OnPanic(self);
         let now = clock.now();
         std::mem::forget(on_panic);
         self.serve(Some(now), granted.map(|granted| now.since(granted)));
     }
 
-    /// Grants free permits to the next waiters or rejects them, and wakes them.
+    /// Grants free permits to the next waiters, rejects the waiters that must not be served, and
+    /// wakes both. Ends when the next waiter must wait for permits.
     pub(super) fn serve(&self, now: Option<Instant>, service_time: Option<Duration>) {
         let mut wakers = Wakers::new();
         let mut queue = self.queue.lock();
@@ -294,7 +297,7 @@ impl Engine {
             return Some(WaiterStatus::Rejected(reason));
         }
         if cost > self.limit() {
-            // The limit was lowered. A waiter that can never be served must not hold up others.
+            // The limit was lowered. A waiter that can never be served must not block the others.
             return Some(WaiterStatus::Rejected(Reason::ConcurrencyLimited));
         }
         if !self.permits.take_for_waiter(cost) {
@@ -332,8 +335,9 @@ impl Engine {
     /// Closes the bulkhead and rejects all waiters. Returns `true` if this call closed it.
     pub(super) fn close(&self) -> bool {
         let closed = self.permits.close();
-        // A waiter that enters the queue before this has set WAITING in the same word. If it still
-        // holds the lock, `reject_all` waits for the lock.
+        // A waiter that entered the queue before `CLOSED` was set has set `WAITING` in the same
+        // word, so `closed` is `Some(true)`. If its thread still holds the lock, `reject_all` waits
+        // for it.
         if closed == Some(true) {
             self.reject_all(Reason::ShutDown);
         }
@@ -372,7 +376,7 @@ impl Queue {
         }
     }
 
-    /// Decides the status of a waiter, which leaves the queue. Returns its waker.
+    /// Sets the final status of a waiter and removes it from the queue. Returns its waker.
     fn end(&mut self, key: WaiterKey, status: WaiterStatus) -> Option<Waker> {
         self.waiters.detach(key);
         self.len -= 1;

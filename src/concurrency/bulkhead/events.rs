@@ -25,7 +25,7 @@ struct Change {
     config: Config,
 }
 
-/// The figures of a rejection.
+/// The values in the event of a rejection.
 pub(super) struct RejectionFigures {
     pub(super) limit: u32,
     pub(super) in_flight: u32,

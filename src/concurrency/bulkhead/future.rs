@@ -35,7 +35,7 @@ pub struct BulkheadAcquireFuture<'a>(#[pin] Acquire<&'a Shared>);
 #[must_use = "futures do nothing unless polled"]
 pub struct OwnedBulkheadAcquireFuture(#[pin] Acquire<Bulkhead>);
 
-/// What a caller asks for.
+/// The permits that a caller requests, and the limits on its wait.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Request {
     pub(super) cost: u32,
@@ -106,7 +106,7 @@ impl<H: Handle> Acquisition<H> {
         self.check(cx)
     }
 
-    /// Enters the queue after the permits could not be taken for `reason`.
+    /// Enters the queue or rejects the request. `reason` is why the permits could not be taken.
     #[cold]
     fn enter(&mut self, reason: Reason, cx: &mut Context<'_>) -> Poll<Result<Granted, Rejection>> {
         let shared = self.handle.shared();
@@ -124,7 +124,8 @@ impl<H: Handle> Acquisition<H> {
             }
             Entry::Rejected(reason) => self.reject(reason),
             Entry::Queued { key, is_next } => {
-                // Before user code is called, so that the waiter leaves the queue if that panics.
+                // Set before user code is called, so that the waiter leaves the queue if that code
+                // panics.
                 self.stage = Stage::Queued { key, give_up };
                 if is_next {
                     self.handle.shared().engine.serve(Some(since), None);
@@ -144,7 +145,8 @@ impl<H: Handle> Acquisition<H> {
         }
     }
 
-    /// Ends a wait whose time is over. A permit that was granted meanwhile is used.
+    /// Ends a wait at its `give_up` time. If the permits were granted before, the acquisition
+    /// succeeds.
     #[cold]
     fn expire(&mut self) -> Result<Granted, Rejection> {
         let Stage::Queued { key, .. } = self.stage else { unreachable!("only waiters expire") };
@@ -173,7 +175,7 @@ impl<H: Handle> Acquisition<H> {
         Poll::Ready(Err(self.handle.shared().reject(reason)))
     }
 
-    /// Returns the instant at which the wait ends.
+    /// Returns the instant at which the caller stops waiting.
     fn give_up(&self) -> Instant {
         match self.stage {
             Stage::Queued { give_up, .. } => give_up,
@@ -189,7 +191,7 @@ impl<H: Handle> Acquisition<H> {
         let shared = self.handle.shared();
         let (status, _waker) = shared.engine.leave(key);
         match status {
-            // The call did not run, so its duration says nothing about the service.
+            // The operation did not run, so the time since the grant is not a service time.
             WaiterStatus::Granted(_) => {
                 shared.engine.give_back(self.request.cost, &shared.clock);
             }
@@ -209,7 +211,7 @@ impl<H: Handle> Drop for Acquisition<H> {
 }
 
 impl Shared {
-    /// Takes the permits of a request if they are free and its deadline has not passed.
+    /// Takes the requested permits if they are free and the deadline has not passed.
     #[inline]
     pub(super) fn take(&self, request: &Request) -> Result<Granted, Reason> {
         if request.now.is_some_and(|now| now >= request.deadline) {

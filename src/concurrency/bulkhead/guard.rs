@@ -10,7 +10,7 @@ use crate::time::Instant;
 use std::time::Duration;
 
 /// A view of a [`Bulkhead`] with the number of permits that each call takes and the maximum time
-/// that it waits for them; made by [`Bulkhead::cost`] and [`Bulkhead::max_wait`]. It implements
+/// that it waits for them; returned by [`Bulkhead::cost`] and [`Bulkhead::max_wait`]. It implements
 /// [`Guard`] and [`OwnedGuard`].
 ///
 /// ```
@@ -62,6 +62,7 @@ impl BulkheadPolicy {
     /// Acquires the permits; see [`Bulkhead::try_acquire`].
     ///
     /// # Errors
+    ///
     /// Returns the same rejection as [`Bulkhead::try_acquire`].
     #[inline]
     pub fn try_acquire(&self) -> Result<BulkheadPermit<'_>, Rejection> {
@@ -71,6 +72,7 @@ impl BulkheadPolicy {
     /// Waits for the permits; see [`Bulkhead::acquire`].
     ///
     /// # Errors
+    ///
     /// The future returns the same rejection as [`Bulkhead::acquire`].
     #[inline]
     pub fn acquire(&self) -> BulkheadAcquireFuture<'_> {
@@ -80,6 +82,7 @@ impl BulkheadPolicy {
     /// Waits for the permits for at most `timeout`; see [`Bulkhead::acquire_timeout`].
     ///
     /// # Errors
+    ///
     /// The future returns the same rejection as [`Bulkhead::acquire`].
     pub fn acquire_timeout(&self, timeout: Duration) -> BulkheadAcquireFuture<'_> {
         let request = Request::new(self.cost, Some(timeout));
@@ -89,6 +92,7 @@ impl BulkheadPolicy {
     /// Waits for the permits, blocking the thread; see [`Bulkhead::acquire_blocking`].
     ///
     /// # Errors
+    ///
     /// Returns the same rejection as [`Bulkhead::acquire`].
     pub fn acquire_blocking(&self) -> Result<BulkheadPermit<'_>, Rejection> {
         self.bulkhead.shared().block(self.request())
@@ -98,6 +102,7 @@ impl BulkheadPolicy {
     /// [`Bulkhead::acquire_blocking_timeout`].
     ///
     /// # Errors
+    ///
     /// Returns the same rejection as [`Bulkhead::acquire`].
     pub fn acquire_blocking_timeout(
         &self,
@@ -109,6 +114,7 @@ impl BulkheadPolicy {
     /// Acquires permits that keep the bulkhead alive; see [`Bulkhead::try_acquire_owned`].
     ///
     /// # Errors
+    ///
     /// Returns the same rejection as [`Bulkhead::try_acquire`].
     pub fn try_acquire_owned(&self) -> Result<OwnedBulkheadPermit, Rejection> {
         self.bulkhead.take_owned(&self.request())
@@ -117,6 +123,7 @@ impl BulkheadPolicy {
     /// Waits for permits that keep the bulkhead alive; see [`Bulkhead::acquire_owned`].
     ///
     /// # Errors
+    ///
     /// The future returns the same rejection as [`Bulkhead::acquire`].
     pub fn acquire_owned(&self) -> OwnedBulkheadAcquireFuture {
         OwnedBulkheadAcquireFuture::new(self.bulkhead.clone(), self.request())
@@ -125,6 +132,7 @@ impl BulkheadPolicy {
     /// Waits for at most `timeout` for permits that keep the bulkhead alive.
     ///
     /// # Errors
+    ///
     /// The future returns the same rejection as [`Bulkhead::acquire`].
     pub fn acquire_owned_timeout(&self, timeout: Duration) -> OwnedBulkheadAcquireFuture {
         let request = Request::new(self.cost, Some(timeout));
@@ -134,6 +142,7 @@ impl BulkheadPolicy {
     /// Waits for permits that keep the bulkhead alive, blocking the thread.
     ///
     /// # Errors
+    ///
     /// Returns the same rejection as [`Bulkhead::acquire`].
     pub fn acquire_owned_blocking(&self) -> Result<OwnedBulkheadPermit, Rejection> {
         self.bulkhead.block_owned(self.request())
@@ -142,6 +151,7 @@ impl BulkheadPolicy {
     /// Waits for permits that keep the bulkhead alive, blocking the thread for at most `timeout`.
     ///
     /// # Errors
+    ///
     /// Returns the same rejection as [`Bulkhead::acquire`].
     pub fn acquire_owned_blocking_timeout(
         &self,

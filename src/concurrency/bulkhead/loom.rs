@@ -1,5 +1,5 @@
-//! Loom models of the bulkhead: the limit holds and no permit or waiter is lost, whatever happens
-//! at the same time.
+//! Loom models of the bulkhead: the limit holds and no permit or waiter is lost, under any
+//! interleaving.
 
 use super::{Bulkhead, BulkheadBuilder, BulkheadPermit};
 use crate::error::Reason;
@@ -74,7 +74,7 @@ fn two_threads_share_one_permit() {
 
 /// The limit shrinks from two to one while a call is admitted.
 #[test]
-fn an_acquisition_against_a_lower_limit() {
+fn a_lowered_limit_admits_no_further_call() {
     loom::model(|| {
         let time = ManualClock::new();
         let bulkhead = settings(2, &time).build().unwrap();
@@ -88,7 +88,7 @@ fn an_acquisition_against_a_lower_limit() {
         });
         let other = bulkhead.try_acquire();
         let after = resizing.join().unwrap();
-        assert_eq!(after, Err(Reason::ConcurrencyLimited), "one call runs at least");
+        assert_eq!(after, Err(Reason::ConcurrencyLimited), "`permit` is still held");
         assert_eq!(bulkhead.in_flight(), 1 + u32::from(other.is_ok()));
         drop((permit, other));
         assert_idle(&bulkhead, 1);
@@ -97,7 +97,7 @@ fn an_acquisition_against_a_lower_limit() {
 
 /// The limit grows while a caller enters the queue: the caller is served.
 #[test]
-fn an_acquisition_against_a_higher_limit() {
+fn a_caller_that_enters_the_queue_gets_a_permit_of_a_concurrently_raised_limit() {
     loom::model(|| {
         let time = ManualClock::new();
         let bulkhead = settings(1, &time).build().unwrap();
@@ -116,7 +116,7 @@ fn an_acquisition_against_a_higher_limit() {
 /// A waiter is cancelled while a permit is released: the permit is free again, or the next waiter
 /// has it.
 #[test]
-fn a_release_against_a_cancellation() {
+fn a_release_concurrent_with_a_cancellation_loses_no_permit() {
     loom::model(|| {
         let time = ManualClock::new();
         let bulkhead = settings(1, &time).build().unwrap();
@@ -137,17 +137,17 @@ fn a_release_against_a_cancellation() {
 }
 
 #[test]
-fn a_switch_to_lifo_order_against_a_timeout() {
+fn a_release_in_lifo_order_is_not_granted_to_a_waiter_that_times_out() {
     release_against_timeout(5 * MS);
 }
 
 #[test]
-fn a_grant_in_fifo_order_against_a_timeout() {
+fn a_release_in_fifo_order_is_not_granted_to_a_waiter_that_times_out() {
     release_against_timeout(Duration::MAX);
 }
 
-/// A permit is released when the time of the oldest waiter is over. In either order, the newest
-/// waiter is granted the permit, and the oldest is rejected.
+/// A permit is released while the oldest waiter times out. In either queue order, the newest waiter
+/// is granted the permit, and the oldest is rejected.
 fn release_against_timeout(lifo_after: Duration) {
     loom::model(move || {
         let time = ManualClock::new();
@@ -170,7 +170,7 @@ fn release_against_timeout(lifo_after: Duration) {
         releasing.join().unwrap();
         let late = early.is_pending().then(|| old.poll(&mut oldest));
         let Some(Poll::Ready(Err(rejection))) = late.or(Some(early)) else {
-            panic!("the oldest is not served after its time")
+            panic!("the oldest waiter must be rejected after its timeout")
         };
         assert_eq!(rejection.reason(), Reason::QueueTimeout);
         assert!(young.0.load(SeqCst));
@@ -180,9 +180,9 @@ fn release_against_timeout(lifo_after: Duration) {
     });
 }
 
-/// A bulkhead is closed while a caller enters the queue and another releases.
+/// The bulkhead is closed while one caller enters the queue and another releases its permit.
 #[test]
-fn a_close_against_an_acquisition_and_a_release() {
+fn a_close_concurrent_with_an_acquisition_and_a_release_leaves_no_waiter() {
     loom::model(|| {
         let time = ManualClock::new();
         let bulkhead = settings(1, &time).build().unwrap();

@@ -34,8 +34,8 @@ const POLICY: &str = "bulkhead";
 /// connections and memory of the whole service.
 ///
 /// By default, a call beyond the limit is rejected immediately. With a
-/// [`max_queue`](BulkheadBuilder::max_queue), a bounded number of callers wait. If the right limit is
-/// unknown or changes, use an [`AdaptiveLimiter`](super::AdaptiveLimiter).
+/// [`max_queue`](BulkheadBuilder::max_queue), a bounded number of callers wait. If the right limit
+/// is unknown or changes, use an [`AdaptiveLimiter`](super::AdaptiveLimiter).
 ///
 /// Cloning is cheap, and all clones share one limit.
 ///
@@ -63,10 +63,10 @@ const POLICY: &str = "bulkhead";
 ///
 /// # How it works
 ///
-/// While no caller waits, a permit is taken and released by one atomic operation each. While
-/// callers wait, a released permit is reserved for the next of them; a newcomer enters the queue
-/// behind them. A lower limit revokes no permit: nothing is granted until enough permits have been
-/// released.
+/// While no caller waits, acquiring a permit and releasing it take one atomic operation each. While
+/// callers wait, a released permit is granted to the next waiting caller, and a new caller enters
+/// the queue. Lowering the limit revokes no permit: no further permit is granted until enough
+/// permits have been released.
 ///
 /// # Overload
 ///
@@ -75,13 +75,13 @@ const POLICY: &str = "bulkhead";
 /// are served or have given up. Callers that are still waiting after `max_wait` are rejected with
 /// [`Reason::QueueTimeout`].
 ///
-/// In a pipeline, a call has a deadline if there is a time limit above the bulkhead. A waiting call
-/// is never granted a permit after its deadline. It is rejected with [`Reason::Shed`] if less time
-/// is left than the median service time, that is, the median duration of the latest 31 calls that
-/// had to wait for a permit.
+/// In a pipeline with a timeout above the bulkhead, each call has a deadline. A waiting call is
+/// never granted a permit after its deadline. It is rejected with [`Reason::Shed`] if less time is
+/// left before the deadline than the median service time: the median duration of the latest 31
+/// calls that waited for a permit. The median is unknown until 5 such calls have ended.
 ///
-/// [`codel`](BulkheadBuilder::codel) also sheds callers from a queue that adds delay and absorbs no
-/// bursts.
+/// [`codel`](BulkheadBuilder::codel) also sheds callers from a *standing* queue: a queue that does
+/// not absorb a burst but only adds delay.
 ///
 /// [`Reason::QueueTimeout`]: crate::error::Reason::QueueTimeout
 /// [`Reason::Shed`]: crate::error::Reason::Shed
@@ -94,8 +94,8 @@ const POLICY: &str = "bulkhead";
 /// # Performance
 ///
 /// A call that does not wait costs two atomic read-modify-writes, reads no clock and allocates
-/// nothing. Rejections without a queue take no lock. A waiting caller allocates only if there were
-/// never as many before, or to arm its timer.
+/// nothing. A rejection takes no lock if there is neither a queue nor an observer. A waiting caller
+/// allocates only to arm its timer, or if the queue is longer than it has ever been.
 #[derive(Clone)]
 pub struct Bulkhead(PlainArc<Shared>);
 
@@ -105,7 +105,8 @@ impl Bulkhead {
         BulkheadBuilder::new()
     }
 
-    /// Creates a bulkhead of `max_concurrent` calls, without a queue.
+    /// Creates a bulkhead that admits at most `max_concurrent` calls at the same time, without a
+    /// queue.
     ///
     /// ```
     /// use mainstay::concurrency::Bulkhead;
@@ -169,10 +170,12 @@ impl Bulkhead {
     ///
     /// # Errors
     ///
-    /// The future returns the same rejections as [`try_acquire`](Self::try_acquire), and one with
-    /// [`Reason::QueueFull`](crate::error::Reason::QueueFull) if too many callers wait,
-    /// [`Reason::QueueTimeout`](crate::error::Reason::QueueTimeout) after `max_wait`, or
-    /// [`Reason::Shed`](crate::error::Reason::Shed) if the caller was [shed](Self#overload).
+    /// The future returns the same rejections as [`try_acquire`](Self::try_acquire), or a rejection
+    /// with
+    ///
+    /// - [`Reason::QueueFull`](crate::error::Reason::QueueFull) if the queue is full,
+    /// - [`Reason::QueueTimeout`](crate::error::Reason::QueueTimeout) after `max_wait`,
+    /// - [`Reason::Shed`](crate::error::Reason::Shed) if the caller was [shed](Self#overload).
     ///
     /// # Cancel safety
     ///
@@ -242,7 +245,8 @@ impl Bulkhead {
         self.0.block(Request::new(1, Some(timeout)))
     }
 
-    /// Acquires a permit that keeps the bulkhead alive, as [`try_acquire`](Self::try_acquire) does.
+    /// Acquires a permit as [`try_acquire`](Self::try_acquire) does. The permit keeps the bulkhead
+    /// alive.
     ///
     /// # Errors
     ///
@@ -298,7 +302,7 @@ impl Bulkhead {
         self.block_owned(Request::new(1, Some(timeout)))
     }
 
-    /// Runs `op` with a permit, for which it waits as [`acquire`](Self::acquire) does.
+    /// Waits for a permit as [`acquire`](Self::acquire) does, and runs `op` while holding it.
     ///
     /// ```
     /// # use mainstay::concurrency::Bulkhead;
@@ -317,7 +321,8 @@ impl Bulkhead {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the queue, or drops the operation and releases the permit.
+    /// Dropping the future while it waits leaves the queue. Dropping it later drops the operation
+    /// and releases the permit.
     pub async fn call<Op, Fut, T, E>(&self, op: Op) -> Result<T, Error<E>>
     where
         Op: FnOnce() -> Fut,
@@ -327,8 +332,8 @@ impl Bulkhead {
         op().await.map_err(Error::Operation)
     }
 
-    /// Runs the closure `op` with a permit, for which it waits as
-    /// [`acquire_blocking`](Self::acquire_blocking) does.
+    /// Waits for a permit as [`acquire_blocking`](Self::acquire_blocking) does, and runs the
+    /// closure `op` while holding it.
     ///
     /// # Errors
     ///
@@ -384,7 +389,8 @@ impl Bulkhead {
     ///
     /// # Errors
     ///
-    /// Returns the first setting that is out of range. Then nothing is changed.
+    /// Returns an error that names the first setting that is out of range; no setting is changed
+    /// then.
     pub fn reconfigure(&self, config: &BulkheadBuilder) -> Result<(), ConfigError> {
         let config = config.validate()?;
         self.0.reconfigure(config);
@@ -393,7 +399,7 @@ impl Bulkhead {
     }
 
     /// Closes the bulkhead: rejects new and waiting calls. Calls that run keep their permits.
-    /// Returns false if the bulkhead was already closed.
+    /// Returns `false` if the bulkhead was already closed.
     pub fn close(&self) -> bool {
         self.0.engine.close()
     }

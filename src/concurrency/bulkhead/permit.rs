@@ -20,7 +20,7 @@ pub struct OwnedBulkheadPermit {
     granted: Granted,
 }
 
-/// What the holder of a permit owns.
+/// The permits that a caller was granted.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Granted {
     Immediately {
@@ -56,7 +56,7 @@ impl<'a> BulkheadPermit<'a> {
         Self { shared, granted }
     }
 
-    /// Returns the number of permits that this one stands for.
+    /// Returns how many of the bulkhead's permits this permit holds.
     #[must_use]
     pub const fn cost(&self) -> u32 {
         self.granted.cost()
@@ -69,7 +69,7 @@ impl OwnedBulkheadPermit {
         Self { bulkhead, granted }
     }
 
-    /// Returns the number of permits that this one stands for.
+    /// Returns how many of the bulkhead's permits this permit holds.
     #[must_use]
     pub const fn cost(&self) -> u32 {
         self.granted.cost()

@@ -14,15 +14,16 @@ pub(super) struct Shared {
     pub(super) engine: CachePadded<Engine>,
     pub(super) clock: Clock,
     pub(super) emitter: PlainArc<Emitter>,
-    /// Calls rejected because the limit or the queue was full, because they waited too long, and
-    /// because they were shed.
+    /// Calls rejected because no permit was free or the queue was full.
     full: AtomicU64,
+    /// Calls rejected because they waited too long or their deadline had passed.
     timed_out: AtomicU64,
+    /// Calls rejected with [`Reason::Shed`].
     shed: AtomicU64,
 }
 
-// A panic of a waker, a clock or an observer leaves the queue intact. No other user code runs in a
-// method.
+// A panic of a waker, a clock or an observer leaves the queue intact. The methods run no other user
+// code.
 impl UnwindSafe for Shared {}
 impl RefUnwindSafe for Shared {}
 

@@ -11,14 +11,14 @@ use std::time::Duration;
 pub(super) struct WaitTimes {
     /// When the caller entered the queue.
     pub(super) since: Instant,
-    /// When the caller stops waiting, at the latest at `deadline`.
+    /// When the caller stops waiting; not later than `deadline`.
     pub(super) give_up: Instant,
     /// When the whole call must be complete.
     pub(super) deadline: Instant,
 }
 
 impl WaitTimes {
-    /// Returns why a caller must not be granted a permit at `now`, although one is free. `median`
+    /// Returns the reason to reject a caller at `now` even if a permit is free, or `None`. `median`
     /// is the median service time, if it is known.
     pub(super) fn rejection(&self, now: Instant, median: Option<Duration>) -> Option<Reason> {
         if now >= self.give_up {
@@ -31,8 +31,9 @@ impl WaitTimes {
 
 /// Returns the order in which callers are served at `now`, if the oldest has waited since `oldest`.
 ///
-/// The criterion is age, not length: a long queue that is served quickly is fair to all, and in a
-/// short queue that is not served, the oldest callers have given up first.
+/// The criterion is the age of the oldest caller, not the length of the queue. In a long queue that
+/// is served quickly, FIFO order completes all calls in time; in a short queue that is served
+/// slowly, the oldest callers are the first to give up.
 pub(super) fn order(now: Instant, oldest: Instant, lifo_after: Duration) -> QueueOrder {
     match now.since(oldest) > lifo_after {
         true => QueueOrder::Lifo,
@@ -40,7 +41,7 @@ pub(super) fn order(now: Instant, oldest: Instant, lifo_after: Duration) -> Queu
     }
 }
 
-/// Sheds callers from a standing queue, but never all of an interval.
+/// The shedding of callers from a standing queue. The first caller of each interval is never shed.
 #[derive(Debug)]
 pub(super) struct Shedder {
     codel: CoDel,
@@ -55,11 +56,11 @@ impl Shedder {
         Self { codel, interval, spare_from: Instant::ORIGIN }
     }
 
-    /// Decides whether a caller that is next after it has `waited` is shed. `is_last` is true if
-    /// the queue is empty without it.
+    /// Decides whether to shed the next caller, which has waited for `waited`. `is_last` is `true`
+    /// if no other caller waits.
     ///
-    /// As in folly's `Codel`, the first of an interval is never shed: one call at a time that
-    /// succeeds shows that the overload has ended.
+    /// As in folly's `Codel`, the first caller of an interval is never shed. Even under overload,
+    /// some calls therefore run, and their success shows that the overload has ended.
     pub(super) fn sheds(&mut self, now: Instant, waited: Duration, is_last: bool) -> bool {
         let shed = self.codel.dequeue(now, waited, is_last) == Verdict::Shed;
         let spared = shed && now >= self.spare_from;
@@ -70,10 +71,10 @@ impl Shedder {
     }
 }
 
-/// The durations of the latest calls that had to wait for their permits.
+/// The durations of the latest calls that waited for their permits.
 ///
-/// Other calls are not measured, so that they need no reading of the clock. While the queue is not
-/// empty, every call has waited.
+/// Other calls are not measured, so that they do not read the clock. While the queue is not empty,
+/// every call that is granted a permit has waited.
 #[derive(Debug)]
 pub(super) struct ServiceTimes {
     latest: [u64; Self::KEPT],
@@ -82,7 +83,7 @@ pub(super) struct ServiceTimes {
 
 impl ServiceTimes {
     const KEPT: usize = 31;
-    /// With fewer calls the median is unknown.
+    /// With fewer recorded calls, the median is unknown.
     const MIN: usize = 5;
 
     pub(super) const fn new() -> Self {
@@ -126,7 +127,7 @@ mod tests {
             (100, NEVER, 99, None, None),
             (100, NEVER, 100, None, Some(Reason::QueueTimeout)),
             (100, NEVER, 101, Some(1), Some(Reason::QueueTimeout)),
-            (100, NEVER, 99, Some(1000), None), // a wait is limited, but not the call
+            (100, NEVER, 99, Some(1000), None), // the wait is limited, but the call has no deadline
             (100, 200, 99, None, None),
             (100, 200, 99, Some(101), None),
             (100, 200, 99, Some(102), Some(Reason::Shed)),

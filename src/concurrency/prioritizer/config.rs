@@ -11,7 +11,7 @@ use crate::time::Clock;
 use std::fmt;
 use std::time::Duration;
 
-/// Builds a [`Prioritizer`].
+/// A builder of a [`Prioritizer`].
 #[must_use]
 pub struct PrioritizerBuilder {
     name: String,
@@ -48,8 +48,8 @@ impl PrioritizerBuilder {
         self
     }
 
-    /// Adds a limiter that limits the calls below the prioritizer. At least one is required: its
-    /// free permits show when fewer calls need to be rejected.
+    /// Adds a limiter that limits the calls below the prioritizer. At least one is required: the
+    /// prioritizer rejects fewer calls while limiters have free permits.
     ///
     /// ```
     /// # use mainstay::{AdaptiveLimiter, Prioritizer};
@@ -62,7 +62,7 @@ impl PrioritizerBuilder {
         self
     }
 
-    /// Sets how often the share of rejected calls is computed, from 10 ms to one minute. Default:
+    /// Sets the interval between updates of the rejection rate, from 10 ms to one minute. Default:
     /// 500 ms, which is long enough to complete many calls and short enough to react to a burst.
     ///
     /// ```
@@ -93,8 +93,8 @@ impl PrioritizerBuilder {
         self
     }
 
-    /// Sets the source of randomness, which selects among calls of one priority. Default: the
-    /// system's.
+    /// Sets the random number generator, which selects the calls to reject among those with the
+    /// priority of the threshold. Default: the generator of the system.
     ///
     /// ```
     /// # use mainstay::{Bulkhead, Prioritizer, Random};

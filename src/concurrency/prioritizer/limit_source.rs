@@ -1,8 +1,8 @@
-//! The limiters whose load a prioritizer observes: [`LimitSource`].
+//! The limiters whose load a prioritizer reads: [`LimitSource`].
 
 use crate::concurrency::{AdaptiveLimiter, Bulkhead, PartitionedBulkhead};
 
-/// A limit on concurrent calls, as a [`Prioritizer`](super::Prioritizer) observes it.
+/// A limit on concurrent calls whose load a [`Prioritizer`](super::Prioritizer) reads.
 pub trait LimitSource: Send + Sync {
     /// Returns the maximum number of calls in flight.
     fn limit(&self) -> f64;

@@ -1,4 +1,4 @@
-//! Admission by importance: [`Prioritizer`].
+//! Admission control by priority: [`Prioritizer`].
 
 mod config;
 mod guard;
@@ -20,21 +20,24 @@ use std::future::Future;
 
 const POLICY: &str = "prioritizer";
 
-/// Admission by importance: under overload, the least important calls are rejected first.
+/// Admission control by priority, which rejects the least important calls first under overload.
 ///
 /// A limiter keeps a server from overload, but rejects important and unimportant calls alike. A
-/// prioritizer above one or more limiters rejects calls of a low [`Priority`] before they reach
-/// the limiters, and only as many as the limiters cannot take.
+/// prioritizer above one or more limiters rejects calls of a low [`Priority`] before they reach the
+/// limiters, and only as many as exceed the capacity of the limiters.
 ///
-/// Twice per second, the prioritizer compares the offered calls with those that the server can
-/// take: as many as it completed, more in proportion to the free permits of the limiters, minus the
-/// calls that already wait for a permit. The share of the calls beyond that number is rejected.
-/// Recent calls are counted by priority, so that the share becomes a threshold: all calls below it
-/// are rejected, and a part of those at it. If all calls have one priority, the prioritizer rejects
-/// a random part of them.
+/// Once per [`update_interval`](PrioritizerBuilder::update_interval), the prioritizer estimates how
+/// many calls the server can complete in the next interval: as many as in the last one, more in
+/// proportion to the free permits of the limiters, minus the calls that already wait for a permit.
+/// The *rejection rate* approaches the share of the offered calls beyond that number.
 ///
-/// The design follows Uber's Cinnamon (2023) and failsafe-go. Both control the share by a PI
-/// controller; here the server's throughput determines it directly.
+/// The prioritizer counts recent calls by priority, and converts the rate to a threshold. All calls
+/// with a priority below the threshold are rejected, and a random share of the calls with the
+/// priority of the threshold. If all calls have one priority, a random share of them is therefore
+/// rejected.
+///
+/// The design follows Uber's Cinnamon (2023) and failsafe-go. Both adjust the rejection rate with a
+/// PI controller; here, it is computed from the measured throughput of the server.
 ///
 /// Cloning is cheap, and all clones share one prioritizer.
 ///
@@ -58,8 +61,8 @@ const POLICY: &str = "prioritizer";
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// As a guard in a pipeline, it reads the priority from the
-/// [`Context`](crate::policy::Context), and distinguishes rejected calls from completed ones.
+/// As a guard in a pipeline, a prioritizer reads the priority from the
+/// [`Context`](crate::policy::Context), and calls [`rejected`](PrioritizerPermit::rejected) itself.
 ///
 /// # Performance
 ///
@@ -71,9 +74,9 @@ pub struct Prioritizer(PlainArc<Shared>);
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct PrioritizerSnapshot {
-    /// The share of calls that is rejected.
+    /// The share of calls to reject, from 0 to 1.
     pub rejection_rate: f64,
-    /// The lowest priority of which calls are admitted; `None` while no call is rejected.
+    /// The lowest priority with which calls are admitted; `None` while no call is rejected.
     pub threshold: Option<Priority>,
     /// The number of admitted calls that have not ended.
     pub in_flight: u64,
@@ -135,8 +138,9 @@ impl Prioritizer {
         Ok(OwnedPrioritizerPermit::new(self.clone()))
     }
 
-    /// Runs `op` unless the call is rejected. An `op` that a limiter can reject should use
-    /// [`try_acquire`](Self::try_acquire) or a pipeline.
+    /// Runs `op` unless the call is rejected. A call is counted as completed when it ends. If a
+    /// limiter within `op` can reject the call, use [`try_acquire`](Self::try_acquire) or a
+    /// pipeline instead.
     ///
     /// ```
     /// # use mainstay::{Bulkhead, Prioritizer};
@@ -157,7 +161,7 @@ impl Prioritizer {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future records that the call has ended.
+    /// Dropping the future records the call as completed.
     pub async fn call<Op, Fut, T, E>(
         &self,
         priority: impl Into<Priority>,

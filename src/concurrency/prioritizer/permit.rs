@@ -4,10 +4,10 @@ use super::Prioritizer;
 use super::shared::{CallEnd, Shared};
 use std::fmt;
 
-/// A permit for one call. Dropping it records that the call has ended.
+/// A permit for one call. Dropping it records the call as completed.
 ///
-/// If a limiter below the prioritizer rejects the call, use [`rejected`](Self::rejected): the
-/// server has then not done the work of the call.
+/// If a limiter below the prioritizer rejects the call, use [`rejected`](Self::rejected) instead:
+/// the server has not done the work of the call, so it does not count as completed.
 #[must_use = "a permit that is dropped records the end of its call"]
 pub struct PrioritizerPermit<'a> {
     shared: &'a Shared,

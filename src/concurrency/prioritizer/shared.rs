@@ -1,4 +1,4 @@
-//! The shared state of a prioritizer: the counters of an interval and the threshold in force.
+//! The shared state of a prioritizer: the counters of an interval and the current threshold.
 
 use super::state::{Interval, Threshold};
 use super::{LimitSource, POLICY};
@@ -20,7 +20,7 @@ pub(super) struct Shared {
     random: Random,
     observer: Option<PlainArc<dyn Observer>>,
     outbox: Outbox<Infallible>,
-    /// The [`Threshold`] in force. 0 while no call is rejected.
+    /// The current [`Threshold`], packed; 0 while no call is rejected.
     threshold: CachePadded<AtomicU64>,
     update_at: Periodic,
     /// Recently offered calls, by the index of their priority.
@@ -44,7 +44,7 @@ struct Calls {
 struct Control {
     rate: f64,
     completed: u64,
-    /// The calls in `offered` after the last update.
+    /// The sum of the counts in `offered` after the last update.
     offered: u64,
 }
 
@@ -58,8 +58,8 @@ pub(super) struct Parts {
     pub(super) observer: Option<PlainArc<dyn Observer>>,
 }
 
-/// While more calls than this are counted, each update halves all counts, so that the priorities of
-/// recent calls prevail.
+/// If more calls than this are counted, an update halves all counts, so that recent calls have more
+/// weight.
 const RECENT_CALLS: u64 = 1000;
 
 impl Shared {
@@ -141,7 +141,7 @@ impl Shared {
         control.offered = if total > RECENT_CALLS { self.forget_half(&counts) } else { total };
     }
 
-    /// Forgets half of the offered calls, and returns the number of the others.
+    /// Halves the counts of the offered calls, and returns their new sum.
     fn forget_half(&self, counts: &[u32]) -> u64 {
         let mut left = 0;
         for (slot, count) in self.offered.iter().zip(counts) {

@@ -1,8 +1,9 @@
-//! The rule of a prioritizer: which share of the calls it rejects, and which calls these are.
+//! The decisions of a prioritizer as pure functions: the share of calls to reject, and which calls
+//! to reject.
 
 use crate::policy::Priority;
 
-/// What was counted since the last update.
+/// The measurements since the last update.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Interval {
     /// The calls that were offered, including those that were rejected.
@@ -15,18 +16,19 @@ pub(super) struct Interval {
     pub(super) waiting: f64,
 }
 
-/// At least one call in twenty is admitted, so that the rate can fall again.
+/// At least one call in twenty is admitted, so that completed calls can lower the rate again.
 const MAX_RATE: f64 = 0.95;
-/// Lower rates count as zero: they are within the noise of the counts.
+/// Lower rates are replaced by zero: they are within the noise of the counts.
 const MIN_RATE: f64 = 0.01;
 
 impl Interval {
     /// Returns the share of the calls to reject from now on. `before` is the share until now.
     ///
-    /// In the next interval the server can complete as many calls as in the last one, and more in
-    /// proportion to the free permits; the calls that wait come first. The rate moves half of the
-    /// way to the share of the offered calls beyond that number, so that it neither follows the
-    /// noise of one interval nor overshoots.
+    /// In the next interval, the server can complete as many calls as in the last one, and more in
+    /// proportion to the free permits. It serves the waiting calls first, so their number is
+    /// subtracted. The target is the share of the offered calls beyond this number. The rate moves
+    /// half of the way to the target, so that it neither follows the noise of one interval nor
+    /// overshoots.
     pub(super) fn rejection_rate(self, before: f64) -> f64 {
         if self.offered == 0 {
             return 0.0;
@@ -48,7 +50,7 @@ pub(super) struct Threshold {
 }
 
 impl Threshold {
-    /// Rejects no call.
+    /// The threshold that rejects no call.
     pub(super) const NONE: Self = Self { index: 0, share: 0.0 };
 
     /// Returns the threshold that rejects the share `rate` of calls whose priorities are

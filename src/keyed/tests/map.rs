@@ -117,7 +117,8 @@ fn the_bound_holds_while_eight_threads_insert_and_remove() {
     const BOUND: u64 = 300;
     static ALIVE: PlainAtomicU64 = PlainAtomicU64::new(0);
 
-    /// Counts its instances, including those being inserted or dropped outside the shards.
+    /// A state that counts its instances, including those outside the shards that are being
+    /// inserted or dropped.
     struct Alive(u32);
     impl Alive {
         fn new(n: u32) -> Self {

@@ -55,7 +55,8 @@ proptest! {
                         }
                         Err(Full) => {
                             prop_assert!(!known && model.len() == bound);
-                            // One shard, all of which was searched: the rejection is exact.
+                            // There is one shard, and the search covered all of it, so the
+                            // rejection is exact.
                             for state in model.values() {
                                 prop_assert_ne!(state.retention(at(now)), Retention::Disposable);
                                 let required = state.retention(at(now)) == Retention::Required;

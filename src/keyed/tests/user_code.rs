@@ -105,7 +105,7 @@ fn a_panic_in_user_code_leaves_the_map_usable() {
         FUSE.set(None);
         assert!(panicked, "{fuse} of {subject} was not reached");
         assert_eq!(map.len(), map.len_and_capacity().0, "{fuse} of {subject}");
-        // The map accepts new keys, and holds at most as many as its limit.
+        // The map accepts new keys, and holds no more than its limit.
         (100..110).for_each(|key| read(key, 90));
         assert_eq!((map.len(), map.len_and_capacity().0), (4, 4), "{fuse} of {subject}");
         map.clear();

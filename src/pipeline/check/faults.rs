@@ -1,4 +1,4 @@
-//! The rules: which policies, in which order and with which limits, are a fault.
+//! The rules that find the faults of a stack in the order and the settings of its policies.
 
 use super::{Lint, LintRule};
 use crate::policy::{Facts, RepeatSafety};
@@ -47,7 +47,8 @@ impl Position<'_> {
     }
 
     fn retry_exceeds_timeout(&self) -> Option<Lint> {
-        // A timeout around concurrent attempts ends them all, and a hung one delays no other.
+        // Concurrent attempts (a hedge) are exempt: an attempt that hangs does not delay the
+        // others.
         let is_sequential = repeats(&self.policy) && !self.policy.has_concurrent_attempts;
         let outer = self.shortest_timeout_above().filter(|_| is_sequential)?;
         let lint = |rule| Lint::new(rule, outer).inside(self.policy);
@@ -66,7 +67,8 @@ impl Position<'_> {
     fn retry_is_nested(&self) -> Option<Lint> {
         let mut outer = self.above.iter().rev().filter(|above| repeats(above));
         let nearest = outer.next()?;
-        // A hedge may be inside one retry: it guards against slowness, the retry against failure.
+        // A hedge may be inside one retry: the hedge protects against slow attempts, the retry
+        // against failures.
         let is_hedge = |facts: &Facts| facts.has_concurrent_attempts;
         let is_allowed = is_hedge(&self.policy) && !is_hedge(nearest);
         let outer = if is_allowed { outer.next()? } else { nearest };
@@ -169,7 +171,7 @@ fn repeats(facts: &Facts) -> bool {
     facts.max_attempts.is_some_and(|attempts| attempts > 1)
 }
 
-/// Returns how long a call through `stack` may take without waits for admission, or `None` if
+/// Returns how long a call through `stack` may take, excluding waits for admission, or `None` if
 /// unlimited.
 fn max_duration(stack: &[Facts]) -> Option<Duration> {
     let (outermost, below) = stack.split_first()?;

@@ -1,4 +1,4 @@
-//! Faults of a stack that its policies' facts reveal: [`Lint`], [`LintRule`].
+//! Faults of a stack, found from the facts of its policies: [`Lint`], [`LintRule`].
 
 mod faults;
 mod sentence;
@@ -10,9 +10,9 @@ use std::fmt;
 use std::time::Duration;
 
 /// A fault of a pipeline: two policies that do not fit together, or a policy with an unsuitable
-/// setting. Found by [`Pipeline::check`](super::Pipeline::check).
+/// setting. Returned by [`Pipeline::check`](super::Pipeline::check).
 ///
-/// It displays as the name of its rule and a sentence.
+/// It displays as the name of its rule, followed by a sentence.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lint {
@@ -22,7 +22,8 @@ pub struct Lint {
     pub outer: Facts,
     /// The inner one of two policies.
     pub inner: Option<Facts>,
-    /// How long the attempts or calls in question may take, for rules about time.
+    /// How long the attempts, the call or the wait in the queue may take, if the rule is about
+    /// time.
     pub max_duration: Option<Duration>,
 }
 
@@ -33,16 +34,17 @@ pub enum LintRule {
     /// `inner-timeout-too-long`: a timeout inside a shorter one. It never takes effect.
     InnerTimeoutTooLong,
     /// `equal-timeouts`: a timeout inside one of the same length. The outer one starts earlier, so
-    /// the inner one never takes effect, and the policies between them never see a timeout.
+    /// the inner one never takes effect, and the policies between them never receive a timeout
+    /// error.
     EqualTimeouts,
     /// `attempts-exceed-timeout`: all attempts and waits together may take longer than the timeout
     /// around them. The last attempts are cut short or never made.
     AttemptsExceedTimeout,
-    /// `no-attempt-timeout`: a timeout around a retry, but none around its attempts. One attempt
-    /// that hangs uses all the time, and there is no second one.
+    /// `no-attempt-timeout`: a timeout around a retry, but none around its attempts. An attempt
+    /// that hangs uses all of that time, and no second attempt is made.
     NoAttemptTimeout,
-    /// `nested-retries`: a retry inside a retry or a hedge. Three attempts of three attempts each
-    /// are nine. A hedge may be inside one retry.
+    /// `nested-retries`: a retry inside a retry or a hedge. Three outer attempts with three inner
+    /// attempts each are nine. A hedge inside one retry is accepted.
     NestedRetries,
     /// `retry-safety-unknown`: a retry that repeats every failure, although the operation was not
     /// declared idempotent.
@@ -53,11 +55,11 @@ pub enum LintRule {
     /// `one-call-trips-breaker`: a retry around a breaker makes enough attempts to open it with a
     /// single call.
     OneCallTripsBreaker,
-    /// `timeout-outside-breaker`: a timeout around a breaker, but none inside. Calls that hang are
-    /// dropped from outside, so the breaker does not record them unless it tracks calls in flight.
+    /// `timeout-outside-breaker`: a timeout around a breaker, but none inside. The timeout drops
+    /// calls that hang, so the breaker does not record them unless it tracks calls in flight.
     TimeoutOutsideBreaker,
-    /// `window-too-short`: a time window shorter than the calls that it counts may take. When a
-    /// dependency hangs, each timeout leaves the window before the next is recorded.
+    /// `window-too-short`: a time window that is shorter than the longest call that it counts. When
+    /// a dependency hangs, each timeout leaves the window before the next is recorded.
     WindowTooShort,
     /// `retry-inside-bulkhead`: the bulkhead holds a permit for all attempts of a call and for the
     /// waits between them, although only one attempt runs at a time, or none.
@@ -65,17 +67,17 @@ pub enum LintRule {
     /// `queue-exceeds-timeout`: a call may wait in a queue for as long as the timeout around it. A
     /// call that was admitted late has no time left to run.
     QueueExceedsTimeout,
-    /// `nested-adaptive-limits`: an adaptive limit inside another. Each measures what the other
-    /// causes: the wait and the rejections of the inner limit lower the outer one.
+    /// `nested-adaptive-limits`: an adaptive limit inside another. Each measures the effects of the
+    /// other: waits and rejections at the inner limit lower the outer limit.
     NestedAdaptiveLimits,
     /// `duplicate-policy`: one policy in two places, or two policies with the same name. Each call
-    /// is counted or charged twice, or errors do not show by which policy.
+    /// is counted or charged twice, or an error does not show which policy caused it.
     DuplicatePolicy,
     /// `fallback-hides-failure`: a fallback for all errors below a breaker, limiter or retry that
-    /// reads the results of calls. It receives a success in place of every failure.
+    /// reads the results of calls. The outer policy receives a success in place of every failure.
     FallbackHidesFailure,
     /// `fallback-hides-rejection`: a fallback for all errors around a limiter. An overloaded
-    /// service answers with degraded results, and its callers never learn to slow down.
+    /// service returns degraded results, and its callers receive no signal to slow down.
     FallbackHidesRejection,
 }
 

@@ -21,7 +21,7 @@ fn rejection() -> Rejection {
 }
 
 #[test]
-fn a_retry_of_one_attempt_repeats_nothing() {
+fn a_retry_of_one_attempt_needs_no_repeat_safety() {
     for (max_attempts, repeats) in [(1, false), (2, true)] {
         let retry = Retry::builder().max_attempts(max_attempts).build().unwrap();
         let facts = crate::policy::Policy::facts(&retry);
@@ -30,7 +30,7 @@ fn a_retry_of_one_attempt_repeats_nothing() {
 }
 
 #[test]
-fn debug_of_a_classified_retry_shows_its_settings() {
+fn debug_of_a_view_shows_the_settings_of_its_retry() {
     let retry = Retry::builder().name("mail").build().unwrap().when(|_: &Outcome| true);
     assert!(format!("{retry:?}").contains("mail"), "{retry:?}");
 }

@@ -33,7 +33,7 @@ fn a_rule_may_retry_an_ok_and_the_last_ok_is_returned() {
 }
 
 #[test]
-fn a_classifier_selects_what_is_retried() {
+fn a_classifier_selects_the_results_that_are_retried() {
     let time = ManualClock::new();
     let retry = retry(&time).classified_by(|result| match result {
         Ok(500..) => Class::Failure,

@@ -24,7 +24,7 @@ impl<K> KeyedBulkheadBuilder<K> {
 }
 
 impl<K, S> KeyedBulkheadBuilder<K, S> {
-    /// Sets the maximum number of keys, 1 to 1,073,741,824, which is never exceeded. Default
+    /// Sets the maximum number of keys, 1 to 1,073,741,824, which is never exceeded. Default:
     /// 100,000, so that keys from untrusted input cannot exhaust the memory.
     pub fn max_keys(mut self, keys: usize) -> Self {
         self.keys.max_keys = keys;
@@ -45,11 +45,12 @@ impl<K, S> KeyedBulkheadBuilder<K, S> {
         KeyedBulkheadBuilder { each: self.each, keys, key: PhantomData }
     }
 
-    /// Builds the table. It contains no keys yet.
+    /// Builds the keyed bulkhead, which has no keys yet.
     ///
     /// # Errors
     ///
-    /// Returns the first setting that is out of range: of the bulkheads, `max_keys` or `shards`.
+    /// Returns an error that names the first setting that is out of range: a setting of the
+    /// bulkheads, `max_keys` or `shards`.
     pub fn build(self) -> Result<KeyedBulkhead<K, S>, ConfigError> {
         let config = self.each.validate()?;
         self.keys.validate()?;

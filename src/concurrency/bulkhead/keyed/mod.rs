@@ -25,13 +25,13 @@ use std::time::Duration;
 /// A [`Bulkhead`] for each key, such as a tenant or a host: one tenant cannot use up the capacity
 /// of the others.
 ///
-/// All keys have the same settings. There is no limit for all keys together; if one is needed, put
-/// a [`Bulkhead`] around this one.
+/// All keys have the same settings. There is no limit for all keys together; if one is needed, add
+/// a [`Bulkhead`] above this one.
 ///
-/// A key is kept while a call runs or waits, or a handle to its bulkhead exists. So the limit of a
-/// key is never exceeded, although keys are removed: a key that is not in use equals a new one. If
-/// [`max_keys`](KeyedBulkheadBuilder::max_keys) keys are in use, calls with other keys are rejected
-/// with [`Reason::Exhausted`]. [`keyed`](crate::keyed) describes how keys are stored.
+/// A key is kept while a call runs or waits, or a handle to its bulkhead exists. So removing keys
+/// never lets a key exceed its limit: a key that is not in use has no calls in flight, like a new
+/// key. If [`max_keys`](KeyedBulkheadBuilder::max_keys) keys are in use, calls with other keys are
+/// rejected with [`Reason::Exhausted`]. [`keyed`](crate::keyed) describes how keys are stored.
 ///
 /// # Examples
 ///
@@ -67,8 +67,8 @@ impl KeyState for Entry {
     type Now = ();
 
     fn retention(&self, (): ()) -> Retention {
-        // Handles are cloned under the lock of the shard, under which this is called too. So if
-        // there is no other handle now, there is none until the lock is released.
+        // The lock of the shard is held here, and the handle in the map is cloned under that lock
+        // only. So if no other handle exists now, none is created before the lock is released.
         match PlainArc::strong_count(&self.0.0) {
             1 => Retention::Disposable,
             _ => Retention::Required,
@@ -84,20 +84,22 @@ pub struct KeyedBulkheadSnapshot {
     pub keys: usize,
     /// The maximum number of keys.
     pub max_keys: usize,
-    /// The permits in use, of all keys.
+    /// The number of permits in use, over all keys.
     pub in_flight: u64,
-    /// Callers that wait, of all keys.
+    /// The number of waiting callers, over all keys.
     pub queued: u64,
     /// New keys that were rejected because all keys in the table were in use.
     pub rejected: u64,
 }
 
-// As for `Bulkhead`. The code of keys runs under no lock, except for `Eq` and `Borrow`.
+// The reasons are those of `Shared`. Of the user code of keys, only `Eq` and `Borrow` run under a
+// lock.
 impl<K: UnwindSafe, S: UnwindSafe> UnwindSafe for KeyedBulkhead<K, S> {}
 impl<K: UnwindSafe, S: RefUnwindSafe> RefUnwindSafe for KeyedBulkhead<K, S> {}
 
 impl<K> KeyedBulkhead<K> {
-    /// Creates a builder of bulkheads that each have the settings of `each`.
+    /// Creates a builder of a keyed bulkhead in which each key's bulkhead has the settings of
+    /// `each`.
     pub fn builder(each: BulkheadBuilder) -> KeyedBulkheadBuilder<K> {
         KeyedBulkheadBuilder::new(each)
     }
@@ -141,8 +143,8 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedBulkhead<K, S> {
         let bulkhead = shared.map.get_or_insert(key, || (), make, |entry| entry.0.clone());
         let bulkhead =
             bulkhead.map_err(|Full| Rejection::new(Reason::Exhausted, shared.emitter.name))?;
-        // The settings may have changed before this bulkhead was in the map, so that the change has
-        // not reached it.
+        // The settings may have changed after `config` was read and before this bulkhead was in the
+        // map, where `reconfigure` did not find it.
         shared.follow(&bulkhead, config);
         Ok(bulkhead)
     }
@@ -257,8 +259,8 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedBulkhead<K, S> {
     }
 
     /// Returns a view of the bulkhead of `key`, which is a [`Guard`](crate::policy::Guard) for a
-    /// pipeline. The view looks up the bulkhead on each call, so that it does not prevent its
-    /// removal.
+    /// pipeline. The view looks up the bulkhead on each call instead of holding a handle, so that
+    /// it does not prevent the removal of the key.
     ///
     /// ```
     /// use mainstay::concurrency::{Bulkhead, KeyedBulkhead};
@@ -284,11 +286,13 @@ impl<K, S> KeyedBulkhead<K, S> {
     ///
     /// # Errors
     ///
-    /// Returns the first setting that is out of range. Then nothing is changed.
+    /// Returns an error that names the first setting that is out of range; no setting is changed
+    /// then.
     pub fn reconfigure(&self, config: &BulkheadBuilder) -> Result<(), ConfigError> {
         let config = config.validate()?;
         *self.0.config.lock() = config;
-        // Changes are applied outside of the locks of the shards, because they wake callers.
+        // The changes are applied after the locks of the shards are released, because they wake
+        // callers.
         let mut bulkheads = Vec::new();
         self.0.map.for_each(|entry| bulkheads.push(entry.0.clone()));
         for bulkhead in &bulkheads {
@@ -321,7 +325,8 @@ impl<K, S> KeyedBulkhead<K, S> {
 }
 
 impl<K, S> KeyedShared<K, S> {
-    /// Applies the current settings to a bulkhead to which `applied` was applied.
+    /// Applies the current settings to a bulkhead that has the settings `applied`. Repeats this
+    /// until the settings no longer change.
     fn follow(&self, bulkhead: &Bulkhead, mut applied: Config) {
         loop {
             let config = *self.config.lock();
