@@ -14,6 +14,7 @@
 
 use mainstay::breaker::{CircuitBreaker, ClassifiedCircuitBreaker};
 use mainstay::budget::Budget;
+use mainstay::cache::Cached;
 use mainstay::coalesce::Coalesce;
 use mainstay::concurrency::{
     Bulkhead, BulkheadPartition, BulkheadPolicy, CpuLoad, KeyedBulkhead, PartitionedBulkhead,
@@ -109,6 +110,7 @@ fn state_is_read_and_changed_by_the_same_names() {
         PartitionedBulkhead: name, snapshot, reconfigure, close, is_closed;
         BulkheadPartition: name, snapshot;
         Coalesce<u8, u8, ()>: name, snapshot;
+        Cached<u8, u8, ()>: name, snapshot, remove;
         DeadlineGuard: name, snapshot, try_acquire;
         ObjectPool<u8>: snapshot;
         ResourcePool<FromBlocking<Numbers>>: name, snapshot, reconfigure, close, is_closed;
@@ -149,6 +151,17 @@ fn a_coalesced_call_has_all_four_forms() {
         form(group.call_blocking(&1, || Ok(1)));
         form(group.call_blocking_timeout(&1, || Ok(1), time));
         form(group.remove(&1));
+    });
+}
+
+#[test]
+fn a_cached_call_has_all_four_forms() {
+    compiles(|cache: &Cached<u8, u8, ()>| {
+        let time = Duration::ZERO;
+        form(cache.call(&1, || ready(Ok::<u8, ()>(1))));
+        form(cache.call_timeout(&1, || ready(Ok::<u8, ()>(1)), time));
+        form(cache.call_blocking(&1, || Ok::<u8, ()>(1)));
+        form(cache.call_blocking_timeout(&1, || Ok::<u8, ()>(1), time));
     });
 }
 

@@ -30,6 +30,8 @@ fn values_may_cross_catch_unwind() {
     is_unwind_safe::<mainstay::breaker::KeyedCircuitBreaker<String>>();
     is_unwind_safe::<mainstay::breaker::OwnedCircuitBreakerPermit>();
     is_unwind_safe::<mainstay::budget::Budget>();
+    is_unwind_safe::<mainstay::cache::Cached<String, u8, ()>>();
+    is_unwind_safe::<mainstay::cache::CachedBuilder<String, u8, ()>>();
     is_unwind_safe::<mainstay::fallback::Fallback>();
     is_unwind_safe::<mainstay::hedge::Hedge>();
     is_unwind_safe::<mainstay::hedge::HedgeBuilder>();
