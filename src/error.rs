@@ -110,6 +110,15 @@ impl<E> Error<E> {
         self.retry_after().map(seconds)
     }
 
+    /// Returns the kind of the error, or the reason of the rejection, as a label.
+    pub(crate) const fn cause(&self) -> &'static str {
+        match self {
+            Self::Operation(_) => "operation",
+            Self::Timeout(_) => "timeout",
+            Self::Rejected(rejection) => rejection.reason().as_str(),
+        }
+    }
+
     /// Converts the operation's error by `f`.
     ///
     /// ```

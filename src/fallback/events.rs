@@ -1,7 +1,6 @@
 //! Counts and reports degraded results: [`Emitter`].
 
 use super::POLICY;
-use crate::error::Error;
 use crate::event::{Event, EventValue, Observer, Outbox};
 use crate::sync::{Counter, PlainArc};
 use crate::time::Clock;
@@ -48,14 +47,5 @@ impl Emitter {
 
     pub(super) fn count(&self) -> u64 {
         self.degraded.get()
-    }
-}
-
-/// Returns the kind of the error, or the reason of the rejection, as a label.
-pub(super) const fn cause<E>(error: &Error<E>) -> &'static str {
-    match error {
-        Error::Operation(_) => "operation",
-        Error::Timeout(_) => "timeout",
-        Error::Rejected(rejection) => rejection.reason().as_str(),
     }
 }
