@@ -153,13 +153,16 @@ pub use coalesce::{Coalesce, CoalesceBuilder, CoalesceSnapshot};
 pub use concurrency::{
     AdaptiveLimiter, AdaptiveLimiterAcquireFuture, AdaptiveLimiterBuilder, AdaptiveLimiterPermit,
     AdaptiveLimiterSnapshot, BaselineController, Bulkhead, BulkheadAcquireFuture, BulkheadBuilder,
-    BulkheadPermit, BulkheadPolicy, BulkheadSnapshot, ClassifiedAdaptiveLimiter,
-    ClassifiedThrottle, CpuLoad, CpuLoadBuilder, CpuLoadSnapshot, KeyedBulkhead,
-    KeyedBulkheadBuilder, KeyedBulkheadSnapshot, KeyedBulkheadView, LimitController, LimitSource,
-    OverloadOnTimeout, OwnedAdaptiveLimiterAcquireFuture, OwnedAdaptiveLimiterPermit,
-    OwnedBulkheadAcquireFuture, OwnedBulkheadPermit, OwnedPrioritizerPermit, OwnedThrottlePermit,
-    Prioritizer, PrioritizerBuilder, PrioritizerPermit, PrioritizerSnapshot, Throttle,
-    ThrottleBuilder, ThrottlePermit, ThrottleSnapshot,
+    BulkheadPartition, BulkheadPartitionAcquireFuture, BulkheadPartitionBuilder,
+    BulkheadPartitionPermit, BulkheadPartitionSnapshot, BulkheadPermit, BulkheadPolicy,
+    BulkheadSnapshot, ClassifiedAdaptiveLimiter, ClassifiedThrottle, CpuLoad, CpuLoadBuilder,
+    CpuLoadSnapshot, KeyedBulkhead, KeyedBulkheadBuilder, KeyedBulkheadSnapshot, KeyedBulkheadView,
+    LimitController, LimitSource, OverloadOnTimeout, OwnedAdaptiveLimiterAcquireFuture,
+    OwnedAdaptiveLimiterPermit, OwnedBulkheadAcquireFuture, OwnedBulkheadPartitionAcquireFuture,
+    OwnedBulkheadPartitionPermit, OwnedBulkheadPermit, OwnedPrioritizerPermit, OwnedThrottlePermit,
+    PartitionedBulkhead, PartitionedBulkheadBuilder, PartitionedBulkheadSnapshot, Prioritizer,
+    PrioritizerBuilder, PrioritizerPermit, PrioritizerSnapshot, Throttle, ThrottleBuilder,
+    ThrottlePermit, ThrottleSnapshot,
 };
 pub use deadline::{DeadlineGuard, DeadlineGuardBuilder, DeadlineGuardSnapshot};
 pub use error::{ConfigError, Error, Reason, Rejection, TimedOut};

@@ -245,6 +245,9 @@ fn each_lint_is_a_sentence_with_names_and_durations() {
         .retry(unsafe_retry(|r| r)):
             "retry-safety-unknown: retry repeats every failure, although an attempt that failed may \
              have done its work: declare the operation idempotent, or select by a rule what is repeated";
+        .hedge(Hedge::builder().name("backup").build().unwrap()):
+            "retry-safety-unknown: hedge \"backup\" runs the operation a second time at the same time: \
+             declare the operation idempotent, or do not hedge it";
         .breaker(search()).retry(retry(|r| r)):
             "retry-inside-breaker: circuit_breaker \"search\" records one outcome for all 3 attempts of \
              retry, and cannot stop the later ones: move it below retry";

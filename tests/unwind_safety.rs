@@ -40,6 +40,9 @@ fn values_may_cross_catch_unwind() {
     is_unwind_safe::<mainstay::concurrency::BulkheadPermit<'static>>();
     is_unwind_safe::<mainstay::concurrency::OwnedBulkheadPermit>();
     is_unwind_safe::<mainstay::concurrency::BulkheadSnapshot>();
+    is_unwind_safe::<mainstay::concurrency::BulkheadPartition>();
+    is_unwind_safe::<mainstay::concurrency::OwnedBulkheadPartitionPermit>();
+    is_unwind_safe::<mainstay::concurrency::PartitionedBulkhead>();
     is_unwind_safe::<mainstay::concurrency::KeyedBulkhead<String>>();
     is_unwind_safe::<mainstay::rate::RateLimiter>();
     is_unwind_safe::<mainstay::rate::RateLimiterGroup>();
