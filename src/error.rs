@@ -3,6 +3,10 @@
 //! A call through any number of policies returns one flat [`Error<E>`]: the operation failed, it
 //! exceeded a time limit, or a policy rejected the call before the operation started.
 
+mod result;
+
+pub use result::OperationResult;
+
 use crate::time::{nanos, seconds};
 use std::fmt::{self, Write};
 use std::time::Duration;
