@@ -5,7 +5,7 @@ use super::check::{Lint, check};
 use super::stack::{Describe, PipelineLayer};
 use crate::error::Error;
 use crate::policy::guarded::OperationFuture;
-use crate::policy::{Context, Facts};
+use crate::policy::{Caller, Context, Facts};
 use crate::sync::PlainArc;
 use std::fmt;
 use std::future::Future;
@@ -25,26 +25,66 @@ type DynOperation<'a, T, E> =
 /// repeatable. For an operation that consumes the values it captures, keep the typed [`Pipeline`].
 pub struct BoxPipeline<T, E> {
     stack: PlainArc<dyn Erased<T, E>>,
+    caller: Caller,
 }
 
 trait Erased<T, E>: Describe {
-    fn call<'a>(&'a self, op: DynOperation<'a, T, E>) -> BoxFuture<'a, Result<T, Error<E>>>;
-    fn call_blocking(&self, op: &dyn Fn(Context) -> Result<T, Error<E>>) -> Result<T, Error<E>>;
+    fn call<'a>(
+        &'a self,
+        cx: Context,
+        op: DynOperation<'a, T, E>,
+    ) -> BoxFuture<'a, Result<T, Error<E>>>;
+    fn call_blocking(
+        &self,
+        cx: Context,
+        op: &dyn Fn(Context) -> Result<T, Error<E>>,
+    ) -> Result<T, Error<E>>;
 }
 
 impl<T: Send, E: Send, S: PipelineLayer<T, E>> Erased<T, E> for S {
-    fn call<'a>(&'a self, op: DynOperation<'a, T, E>) -> BoxFuture<'a, Result<T, Error<E>>> {
-        Box::pin(PipelineLayer::call(self, Context::new(), op))
+    fn call<'a>(
+        &'a self,
+        cx: Context,
+        op: DynOperation<'a, T, E>,
+    ) -> BoxFuture<'a, Result<T, Error<E>>> {
+        Box::pin(PipelineLayer::call(self, cx, op))
     }
 
-    fn call_blocking(&self, op: &dyn Fn(Context) -> Result<T, Error<E>>) -> Result<T, Error<E>> {
-        PipelineLayer::call_blocking(self, Context::new(), op)
+    fn call_blocking(
+        &self,
+        cx: Context,
+        op: &dyn Fn(Context) -> Result<T, Error<E>>,
+    ) -> Result<T, Error<E>> {
+        PipelineLayer::call_blocking(self, cx, op)
     }
 }
 
 impl<T: Send, E: Send> BoxPipeline<T, E> {
     pub(super) fn new(pipeline: Pipeline<impl PipelineLayer<T, E> + 'static>) -> Self {
-        Self { stack: PlainArc::new(pipeline.stack) }
+        Self { stack: PlainArc::new(pipeline.stack), caller: Caller::default() }
+    }
+
+    /// Returns a handle to this pipeline whose calls are made for `caller`; see
+    /// [`Pipeline::with_caller`].
+    ///
+    /// ```
+    /// # use mainstay::{BoxPipeline, Pipeline};
+    /// # use std::time::Duration;
+    /// use mainstay::policy::PriorityClass;
+    ///
+    /// let pipeline: BoxPipeline<PriorityClass, std::io::Error> =
+    ///     Pipeline::builder().timeout(Duration::from_secs(1)).build().boxed();
+    /// let low = pipeline.with_caller(PriorityClass::Low);
+    /// let class = low.call_with_blocking(|cx| Ok(cx.priority().class()));
+    /// assert_eq!(class.unwrap(), PriorityClass::Low);
+    /// ```
+    #[must_use]
+    pub fn with_caller(&self, caller: impl Into<Caller>) -> Self {
+        Self { stack: self.stack.clone(), caller: caller.into() }
+    }
+
+    fn context(&self) -> Context {
+        Context::new().with_caller(self.caller)
     }
 
     /// Runs `op` through all policies; see [`Pipeline::call`].
@@ -91,7 +131,7 @@ impl<T: Send, E: Send> BoxPipeline<T, E> {
         Fut: Future<Output = Result<T, E>> + Send,
     {
         let op = &op;
-        self.stack.call(&move |cx| Box::pin(OperationFuture(op(cx)))).await
+        self.stack.call(self.context(), &move |cx| Box::pin(OperationFuture(op(cx)))).await
     }
 
     /// Runs the closure `op` through all policies, blocking the thread; see
@@ -125,7 +165,7 @@ impl<T: Send, E: Send> BoxPipeline<T, E> {
     /// # Errors
     /// Returns the same errors as [`Pipeline::call_blocking`].
     pub fn call_with_blocking(&self, op: impl Fn(Context) -> Result<T, E>) -> Result<T, Error<E>> {
-        self.stack.call_blocking(&|cx| op(cx).map_err(Error::Operation))
+        self.stack.call_blocking(self.context(), &|cx| op(cx).map_err(Error::Operation))
     }
 
     /// Returns the [`Facts`] of each policy, outermost first.
@@ -147,7 +187,7 @@ impl<T, E> RefUnwindSafe for BoxPipeline<T, E> {}
 
 impl<T, E> Clone for BoxPipeline<T, E> {
     fn clone(&self) -> Self {
-        Self { stack: self.stack.clone() }
+        Self { stack: self.stack.clone(), caller: self.caller }
     }
 }
 
