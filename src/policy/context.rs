@@ -236,6 +236,15 @@ mod tests {
     }
 
     #[test]
+    fn a_call_has_the_default_priority_until_another_one_is_set() {
+        let cx = Context::new();
+        assert_eq!(cx.priority(), Priority::default());
+        let high = Priority::new(PriorityClass::High, 7);
+        assert_eq!(cx.with_attempt(2).with_priority(high).priority(), high);
+        assert_eq!(cx.with_attempt(2).with_priority(high).attempt(), 2);
+    }
+
+    #[test]
     fn the_remaining_time_stays_the_same_on_another_clock() {
         let (first, second) = (ManualClock::new(), ManualClock::at(Instant::from_nanos(7)));
         let cx = Context::new().on(&first.clock());
