@@ -204,8 +204,9 @@ fn a_pipeline_passes_the_caller_to_its_policies_and_its_operation() {
     assert_eq!(server.prioritizer.snapshot().users, 1);
     assert_eq!(view.facts().len(), 1);
 
-    let boxed = pipeline.clone().boxed().with_caller(caller);
-    assert_eq!(boxed.clone().call_with_blocking(|cx| Ok(cx.caller())), expected);
+    let erased = pipeline.clone().boxed();
+    let boxed = erased.with_caller(caller);
+    assert_eq!(boxed.call_with_blocking(|cx| Ok(cx.caller())), expected);
     assert_eq!(futures::executor::block_on(boxed.call_with(async |cx| Ok(cx.caller()))), expected);
 
     // With a deadline, in either order.
