@@ -38,7 +38,8 @@ async fn after(
 fn the_other_operation_runs_after_a_failure_or_after_its_share_of_the_time_began() {
     // The deadline, the first operation, the other one; the result and the time of the call.
     type Step = (u32, Result<u32, &'static str>);
-    let table: [(Option<u32>, Step, Step, Result<u32, &str>, u128); 8] = [
+    type Row = (Option<u32>, Step, Step, Result<u32, &'static str>, u128);
+    let table: [Row; 8] = [
         (Some(1000), (500, Ok(1)), (0, Ok(2)), Ok(1), 500),
         (Some(1000), (700, Ok(1)), (0, Ok(2)), Ok(1), 700),
         (Some(1000), (701, Ok(1)), (100, Ok(2)), Ok(2), 800),
