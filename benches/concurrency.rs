@@ -7,7 +7,9 @@ use std::hint::black_box;
 use criterion::{Criterion, criterion_group, criterion_main};
 use futures::executor::block_on;
 use mainstay::concurrency::simulator::{ControlledLimit, Trace, simulate};
-use mainstay::concurrency::{AdaptiveLimiter, BaselineController, Bulkhead, KeyedBulkhead};
+use mainstay::concurrency::{
+    AdaptiveLimiter, BaselineController, Bulkhead, KeyedBulkhead, PartitionedBulkhead,
+};
 use mainstay::time::Clock;
 use mainstay::wait::Semaphore;
 
@@ -30,6 +32,16 @@ fn concurrency(c: &mut Criterion) {
     let keyed = KeyedBulkhead::<u64>::builder(Bulkhead::builder()).build().expect("valid");
     let _known = keyed.bulkhead(&7).expect("there is room");
     c.bench_function("keyed bulkhead/try_acquire + release", |b| b.iter(|| keyed.try_acquire(&7)));
+
+    let partitioned = PartitionedBulkhead::builder()
+        .partition("users", |users| users.min_concurrent(5))
+        .partition("batch", |batch| batch)
+        .build()
+        .expect("valid");
+    let users = partitioned.partition("users").expect("was added");
+    c.bench_function("partitioned bulkhead/try_acquire + release", |b| {
+        b.iter(|| users.try_acquire().is_ok());
+    });
 
     let limiter = AdaptiveLimiter::builder().build().expect("valid");
     c.bench_function("adaptive/try_acquire + success", |b| {

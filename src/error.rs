@@ -3,6 +3,10 @@
 //! A call through any number of policies returns one flat [`Error<E>`]: the operation failed, it
 //! exceeded a time limit, or a policy rejected the call before the operation started.
 
+mod result;
+
+pub use result::OperationResult;
+
 use crate::time::{nanos, seconds};
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -108,6 +112,15 @@ impl<E> Error<E> {
     #[must_use]
     pub fn retry_after_secs(&self) -> Option<u64> {
         self.retry_after().map(seconds)
+    }
+
+    /// Returns the kind of the error, or the reason of the rejection, as a label.
+    pub(crate) const fn cause(&self) -> &'static str {
+        match self {
+            Self::Operation(_) => "operation",
+            Self::Timeout(_) => "timeout",
+            Self::Rejected(rejection) => rejection.reason().as_str(),
+        }
     }
 
     /// Converts the operation's error by `f`.

@@ -46,6 +46,7 @@
 //! - [`fallback`] returns a result in place of an error.
 //! - [`pipeline`] composes policies around a call and checks their order.
 //! - [`coalesce`] lets concurrent calls with the same key share one execution.
+//! - [`cache`] stores results, refreshes them, and uses old ones in place of errors.
 //! - [`policy`] defines the three kinds of policy, for policies of your own.
 //!
 //! Limit:
@@ -87,6 +88,7 @@
 //! |---|---|
 //! | `tokio` | `Clock::tokio()`: tokio's clock and timer, including its paused clock |
 //! | `quanta` | `Clock::quanta()`: time from the processor's cycle counter |
+//! | `quick_cache` | `quick_cache::sync::Cache` as the store of a [`Cached`] operation |
 //! | `tower` | pipelines as Tower layers |
 //! | `metrics` | `MetricsObserver`: events as metrics of the `metrics` crate |
 //! | `tracing` | `TracingObserver`: events of the `tracing` crate |
@@ -96,6 +98,7 @@
 pub mod backoff;
 pub mod breaker;
 pub mod budget;
+pub mod cache;
 pub mod coalesce;
 mod codel;
 pub mod concurrency;
@@ -116,6 +119,7 @@ pub mod resource_pool;
 pub mod retry;
 pub mod ring;
 mod share;
+mod singleflight;
 mod sync;
 #[cfg(any(feature = "metrics", feature = "tracing"))]
 #[cfg_attr(docsrs, doc(cfg(any(feature = "metrics", feature = "tracing"))))]
@@ -141,24 +145,29 @@ pub use breaker::{
 pub use budget::{
     Budget, BudgetBuilder, BudgetCall, BudgetExhausted, BudgetPermit, BudgetSnapshot,
 };
+pub use cache::{CacheEntry, CacheStore, Cached, CachedBuilder, CachedSnapshot, SingleValueStore};
 pub use coalesce::{Coalesce, CoalesceBuilder, CoalesceSnapshot};
 pub use concurrency::{
     AdaptiveLimiter, AdaptiveLimiterAcquireFuture, AdaptiveLimiterBuilder, AdaptiveLimiterPermit,
     AdaptiveLimiterSnapshot, BaselineController, Bulkhead, BulkheadAcquireFuture, BulkheadBuilder,
-    BulkheadPermit, BulkheadPolicy, BulkheadSnapshot, ClassifiedAdaptiveLimiter,
-    ClassifiedThrottle, CpuLoad, CpuLoadBuilder, CpuLoadSnapshot, KeyedBulkhead,
-    KeyedBulkheadBuilder, KeyedBulkheadSnapshot, KeyedBulkheadView, LimitController, LimitSource,
-    OverloadOnTimeout, OwnedAdaptiveLimiterAcquireFuture, OwnedAdaptiveLimiterPermit,
-    OwnedBulkheadAcquireFuture, OwnedBulkheadPermit, OwnedPrioritizerPermit, OwnedThrottlePermit,
-    Prioritizer, PrioritizerBuilder, PrioritizerPermit, PrioritizerSnapshot, Throttle,
-    ThrottleBuilder, ThrottlePermit, ThrottleSnapshot,
+    BulkheadPartition, BulkheadPartitionAcquireFuture, BulkheadPartitionBuilder,
+    BulkheadPartitionPermit, BulkheadPartitionSnapshot, BulkheadPermit, BulkheadPolicy,
+    BulkheadSnapshot, ClassifiedAdaptiveLimiter, ClassifiedThrottle, CpuLoad, CpuLoadBuilder,
+    CpuLoadSnapshot, KeyedBulkhead, KeyedBulkheadBuilder, KeyedBulkheadSnapshot, KeyedBulkheadView,
+    LimitController, LimitSource, OverloadOnTimeout, OwnedAdaptiveLimiterAcquireFuture,
+    OwnedAdaptiveLimiterPermit, OwnedBulkheadAcquireFuture, OwnedBulkheadPartitionAcquireFuture,
+    OwnedBulkheadPartitionPermit, OwnedBulkheadPermit, OwnedPrioritizerPermit, OwnedThrottlePermit,
+    PartitionedBulkhead, PartitionedBulkheadBuilder, PartitionedBulkheadSnapshot, Prioritizer,
+    PrioritizerBuilder, PrioritizerPermit, PrioritizerSnapshot, Throttle, ThrottleBuilder,
+    ThrottlePermit, ThrottleSnapshot,
 };
 pub use deadline::{DeadlineGuard, DeadlineGuardBuilder, DeadlineGuardSnapshot};
-pub use error::{ConfigError, Error, Reason, Rejection, TimedOut};
+pub use error::{ConfigError, Error, OperationResult, Reason, Rejection, TimedOut};
 pub use event::{Event, EventValue, Observer, Subscription};
 pub use fallback::{
-    Fallback, FallbackBuilder, FallbackFuture, FallbackHandler, FallbackSnapshot, FallbackTo,
-    FallbackValue, FallbackWhen,
+    Fallback, FallbackBuilder, FallbackFuture, FallbackHandler, FallbackOperation,
+    FallbackOperationFuture, FallbackSnapshot, FallbackTo, FallbackToOperation, FallbackValue,
+    FallbackWhen,
 };
 pub use hedge::{ClassifiedHedge, Hedge, HedgeBuilder, HedgeFuture, HedgeSnapshot};
 pub use keyed::KeyOverflowRule;
@@ -168,7 +177,7 @@ pub use object_pool::{
 };
 pub use outcome::{Classify, FailOnError, Outcome, TimedClassifier};
 pub use pipeline::{BoxPipeline, Lint, LintRule, Pipeline, PipelineBuilder};
-pub use policy::{Facts, Policy, Priority, PriorityClass};
+pub use policy::{Caller, Facts, Policy, Priority, PriorityClass};
 pub use random::Random;
 pub use rate::{
     Denied, Grant, KeyedRateLimitPolicy, KeyedRateLimiter, KeyedRateLimiterBuilder,

@@ -63,6 +63,25 @@ fn a_dependency_that_hangs_opens_the_breaker_before_any_call_ends() {
     assert_eq!(breaker.snapshot().overdue, 0);
 }
 
+/// Calls count as overdue at most an eighth of the threshold late.
+#[test]
+fn overdue_calls_are_detected_at_any_time_after_the_threshold() {
+    for (wait, state) in [
+        (700, State::Closed),
+        (900, State::Open),
+        (1000, State::Open),
+        (1799, State::Open),
+        (60_000, State::Open),
+    ] {
+        let time = ManualClock::new();
+        let breaker = tracking(&time).build().unwrap();
+        let _hung: Vec<_> = (0..4).map(|_| breaker.try_acquire().unwrap()).collect();
+        time.advance(wait * MS);
+        drop(breaker.try_acquire());
+        assert_eq!(breaker.state(), state, "after {wait} ms");
+    }
+}
+
 #[test]
 fn a_trip_rule_is_evaluated_at_an_admission_only_while_calls_are_overdue() {
     let time = ManualClock::new();

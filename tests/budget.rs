@@ -35,6 +35,19 @@ fn is_pending<F: Future>(future: &mut Pin<Box<F>>) -> bool {
 }
 
 #[test]
+fn a_share_of_recent_calls_expires_with_the_time() {
+    let time = ManualClock::new();
+    let builder = Budget::builder().percent(100).of_recent_calls(10 * SECOND, 0);
+    let budget = builder.clock(time.clock()).build().unwrap();
+    drop(budget.start_call());
+    assert_eq!(budget.snapshot().available, 1);
+    time.advance(9 * SECOND);
+    assert_eq!(budget.snapshot().available, 1);
+    time.advance(SECOND);
+    assert_eq!(budget.snapshot().available, 0);
+}
+
+#[test]
 fn an_exhausted_budget_returns_the_error_of_the_operation() {
     let time = ManualClock::new();
     let budget = budget(0).build().unwrap();

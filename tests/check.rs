@@ -5,6 +5,7 @@ use mainstay::backoff::Backoff;
 use mainstay::breaker::{CircuitBreaker, CircuitBreakerBuilder, TripStats};
 use mainstay::concurrency::{AdaptiveLimiter, Bulkhead};
 use mainstay::error::{Error, Rejection};
+use mainstay::hedge::Hedge;
 use mainstay::pipeline::{Lint, Pipeline};
 use mainstay::policy::{Context, Facts, Guard, Policy, kind};
 use mainstay::rate::{Quota, RateLimiter};
@@ -198,6 +199,19 @@ fn the_standard_order_has_no_faults_with_default_settings() {
     assert_eq!(kinds, ["timeout", "retry", "circuit_breaker", "timeout"]);
 }
 
+#[test]
+fn the_other_standard_stacks_have_no_faults_either() {
+    let breaker = CircuitBreaker::builder().build().unwrap();
+    let kinds = |facts: Vec<Facts>| facts.iter().map(|facts| facts.policy).collect::<Vec<_>>();
+    let hedge = Hedge::builder().assume_idempotent().build().unwrap();
+    let read = Pipeline::standard_read(2 * SECOND, &hedge, &breaker, 300 * MS);
+    assert_eq!(read.check(), []);
+    assert_eq!(kinds(read.facts()), ["timeout", "hedge", "circuit_breaker", "timeout"]);
+    let once = Pipeline::standard_once(&breaker, 2 * SECOND);
+    assert_eq!(once.check(), []);
+    assert_eq!(kinds(once.facts()), ["circuit_breaker", "timeout"]);
+}
+
 /// Stacks that violate one rule each, and the message of that lint.
 macro_rules! sentences {
     ($($(.$verb:ident($policy:expr))+: $sentence:expr;)+) => {
@@ -231,6 +245,9 @@ fn each_lint_is_a_sentence_with_names_and_durations() {
         .retry(unsafe_retry(|r| r)):
             "retry-safety-unknown: retry repeats every failure, although an attempt that failed may \
              have done its work: declare the operation idempotent, or select by a rule what is repeated";
+        .hedge(Hedge::builder().name("backup").build().unwrap()):
+            "retry-safety-unknown: hedge \"backup\" runs the operation a second time at the same time: \
+             declare the operation idempotent, or do not hedge it";
         .breaker(search()).retry(retry(|r| r)):
             "retry-inside-breaker: circuit_breaker \"search\" records one outcome for all 3 attempts of \
              retry, and cannot stop the later ones: move it below retry";

@@ -2,7 +2,9 @@
 #![cfg(not(mainstay_loom))]
 #![allow(unsafe_code)] // An allocator is unsafe to write.
 
-use mainstay::concurrency::{AdaptiveLimiter, Bulkhead, KeyedBulkhead, Throttle};
+use mainstay::concurrency::{
+    AdaptiveLimiter, Bulkhead, KeyedBulkhead, PartitionedBulkhead, Throttle,
+};
 use mainstay::pipeline::Pipeline;
 use mainstay::time::ManualClock;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -64,6 +66,32 @@ fn neither_calls_nor_windows_allocate() {
     let counted = allocations(|| work(1000));
     assert!(limiter.snapshot().windows > 5);
     assert_eq!(counted, 0);
+}
+
+#[test]
+fn calls_through_a_partition_do_not_allocate() {
+    let bulkhead = PartitionedBulkhead::builder()
+        .max_concurrent(1)
+        .partition("users", |users| users.min_concurrent(1).max_wait(Duration::MAX))
+        .partition("batch", |batch| batch)
+        .build()
+        .unwrap();
+    let (users, batch) =
+        (bulkhead.partition("users").unwrap(), bulkhead.partition("batch").unwrap());
+    let work = |rounds| {
+        for _ in 0..rounds {
+            let borrowed = batch.try_acquire().unwrap();
+            assert!(users.try_acquire_owned().is_err());
+            let mut wait = std::pin::pin!(users.acquire());
+            let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+            assert!(wait.as_mut().poll(&mut cx).is_pending());
+            drop(borrowed);
+            assert!(matches!(wait.as_mut().poll(&mut cx), std::task::Poll::Ready(Ok(_))));
+            assert!(batch.call_blocking(|| Ok::<_, ()>(1)).is_ok());
+        }
+    };
+    work(1); // the queue allocates once
+    assert_eq!(allocations(|| work(1000)), 0);
 }
 
 #[test]

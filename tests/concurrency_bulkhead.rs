@@ -166,6 +166,10 @@ fn invalid_settings_name_their_field() {
     assert_eq!(field(Bulkhead::builder().max_queue(1_000_001)), "max_queue");
     assert_eq!(field(Bulkhead::builder().codel(Duration::ZERO, MS)), "codel");
     assert_eq!(field(Bulkhead::builder().codel(2 * MS, MS)), "codel");
+    assert_eq!(field(Bulkhead::builder().codel(MS, Duration::from_secs(3601))), "codel");
+    for (target, interval) in [(MS, MS), (MS, Duration::from_secs(3600))] {
+        assert!(Bulkhead::builder().max_queue(1_000_000).codel(target, interval).build().is_ok());
+    }
 }
 
 #[test]

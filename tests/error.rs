@@ -24,6 +24,15 @@ impl StdError for Failed {
     }
 }
 
+#[test]
+fn an_error_names_the_policy_that_caused_it() {
+    let timed_out = TimedOut::new("search", Duration::from_secs(2));
+    assert_eq!((timed_out.policy(), timed_out.limit()), ("search", Duration::from_secs(2)));
+    let rejection = Rejection::new(Reason::Shed, "orders").with_retry_after(Duration::from_secs(3));
+    assert_eq!((rejection.policy(), rejection.reason()), ("orders", Reason::Shed));
+    assert_eq!(rejection.retry_after(), Some(Duration::from_secs(3)));
+}
+
 fn failed() -> Failed {
     Failed(std::io::Error::other("no route"))
 }

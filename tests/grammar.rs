@@ -14,8 +14,11 @@
 
 use mainstay::breaker::{CircuitBreaker, ClassifiedCircuitBreaker};
 use mainstay::budget::Budget;
+use mainstay::cache::Cached;
 use mainstay::coalesce::Coalesce;
-use mainstay::concurrency::{Bulkhead, BulkheadPolicy, CpuLoad, KeyedBulkhead};
+use mainstay::concurrency::{
+    Bulkhead, BulkheadPartition, BulkheadPolicy, CpuLoad, KeyedBulkhead, PartitionedBulkhead,
+};
 use mainstay::deadline::DeadlineGuard;
 use mainstay::fallback::{Fallback, FallbackTo, FallbackValue};
 use mainstay::hedge::Hedge;
@@ -67,6 +70,10 @@ fn waiting_verbs_have_all_five_forms() {
             acquire_blocking_timeout;
         BulkheadPolicy: try_acquire_owned, acquire_owned, acquire_owned_timeout,
             acquire_owned_blocking, acquire_owned_blocking_timeout;
+        BulkheadPartition: try_acquire, acquire, acquire_timeout, acquire_blocking,
+            acquire_blocking_timeout;
+        BulkheadPartition: try_acquire_owned, acquire_owned, acquire_owned_timeout,
+            acquire_owned_blocking, acquire_owned_blocking_timeout;
         RateLimiter: try_acquire, acquire, acquire_timeout, acquire_blocking,
             acquire_blocking_timeout;
         RateLimiter: try_acquire_n, acquire_n, acquire_n_timeout, acquire_n_blocking,
@@ -100,7 +107,10 @@ fn state_is_read_and_changed_by_the_same_names() {
         Bulkhead: name, snapshot, reconfigure, close, is_closed, available;
         KeyedBulkhead<u8>: name, snapshot, reconfigure;
         CpuLoad: snapshot;
+        PartitionedBulkhead: name, snapshot, reconfigure, close, is_closed;
+        BulkheadPartition: name, snapshot;
         Coalesce<u8, u8, ()>: name, snapshot;
+        Cached<u8, u8, ()>: name, snapshot, remove;
         DeadlineGuard: name, snapshot, try_acquire;
         ObjectPool<u8>: snapshot;
         ResourcePool<FromBlocking<Numbers>>: name, snapshot, reconfigure, close, is_closed;
@@ -141,6 +151,17 @@ fn a_coalesced_call_has_all_four_forms() {
         form(group.call_blocking(&1, || Ok(1)));
         form(group.call_blocking_timeout(&1, || Ok(1), time));
         form(group.remove(&1));
+    });
+}
+
+#[test]
+fn a_cached_call_has_all_four_forms() {
+    compiles(|cache: &Cached<u8, u8, ()>| {
+        let time = Duration::ZERO;
+        form(cache.call(&1, || ready(Ok::<u8, ()>(1))));
+        form(cache.call_timeout(&1, || ready(Ok::<u8, ()>(1)), time));
+        form(cache.call_blocking(&1, || Ok::<u8, ()>(1)));
+        form(cache.call_blocking_timeout(&1, || Ok::<u8, ()>(1), time));
     });
 }
 
@@ -193,6 +214,7 @@ fn each_policy_has_the_forms_of_call_that_apply_to_it() {
     compiles(|breaker: &CircuitBreaker| calls!(blocking: breaker));
     compiles(|breaker: &ClassifiedCircuitBreaker<FailOnError>| calls!(blocking: breaker));
     compiles(|bulkhead: &Bulkhead| calls!(blocking: bulkhead));
+    compiles(|partition: &BulkheadPartition| calls!(blocking: partition));
     compiles(|fallback: &FallbackTo<FallbackValue<u8>>| calls!(blocking: fallback));
     compiles(|hedge: &Hedge| calls!(plain: hedge)); // two closures cannot run at the same time
     compiles(|retry: &Retry| calls!(with: retry));

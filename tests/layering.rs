@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["sync", "time", "random", "share"],
     &["wait", "error", "outcome", "event", "policy"],
-    &["window", "backoff", "ring", "keyed", "codel", "budget"],
+    &["window", "backoff", "ring", "keyed", "codel", "budget", "singleflight"],
     PRIMITIVES,
     &["pipeline"],
     &["tower", "telemetry", "docs"],
@@ -26,6 +26,7 @@ const PRIMITIVES: &[&str] = &[
     "rate",
     "concurrency",
     "coalesce",
+    "cache",
     "deadline",
     "resource_pool",
 ];
@@ -37,6 +38,7 @@ const ALLOWED_WITHIN_A_LAYER: &[(&str, &str, &str)] = &[
     ("event", "error", "an event carries the name of its policy, as a rejection does"),
     ("outcome", "error", "a classifier reads the error"),
     ("policy", "error", "a guard returns a rejection"),
+    ("singleflight", "keyed", "the running executions are stored by key"),
     ("policy", "outcome", "a guard records an outcome"),
 ];
 

@@ -488,6 +488,8 @@ fn settings_out_of_range_are_rejected() {
     ]
     .map(|error| error.field());
     assert_eq!(fields, ["min_idle", "thread_cache", "trim_interval"]);
+    let limits = ObjectPool::builder(|| ()).keep_contents().min_idle(10).max_idle(10);
+    assert!(limits.thread_cache(4096).trim_interval(Duration::from_nanos(1)).build().is_ok());
 }
 
 #[test]

@@ -30,6 +30,8 @@ fn values_may_cross_catch_unwind() {
     is_unwind_safe::<mainstay::breaker::KeyedCircuitBreaker<String>>();
     is_unwind_safe::<mainstay::breaker::OwnedCircuitBreakerPermit>();
     is_unwind_safe::<mainstay::budget::Budget>();
+    is_unwind_safe::<mainstay::cache::Cached<String, u8, ()>>();
+    is_unwind_safe::<mainstay::cache::CachedBuilder<String, u8, ()>>();
     is_unwind_safe::<mainstay::fallback::Fallback>();
     is_unwind_safe::<mainstay::hedge::Hedge>();
     is_unwind_safe::<mainstay::hedge::HedgeBuilder>();
@@ -38,6 +40,9 @@ fn values_may_cross_catch_unwind() {
     is_unwind_safe::<mainstay::concurrency::BulkheadPermit<'static>>();
     is_unwind_safe::<mainstay::concurrency::OwnedBulkheadPermit>();
     is_unwind_safe::<mainstay::concurrency::BulkheadSnapshot>();
+    is_unwind_safe::<mainstay::concurrency::BulkheadPartition>();
+    is_unwind_safe::<mainstay::concurrency::OwnedBulkheadPartitionPermit>();
+    is_unwind_safe::<mainstay::concurrency::PartitionedBulkhead>();
     is_unwind_safe::<mainstay::concurrency::KeyedBulkhead<String>>();
     is_unwind_safe::<mainstay::rate::RateLimiter>();
     is_unwind_safe::<mainstay::rate::RateLimiterGroup>();

@@ -43,6 +43,7 @@ const _: () = assert!(HALF_BITS + 2 * BALANCE_BITS == 64);
 /// half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Balances {
+    /// A word stores its lowest bits.
     half: u64,
     previous: u64,
     current: u64,
@@ -172,5 +173,5 @@ fn in_flight(word: u64, percent: u32, min: u32) -> (u64, u64) {
 }
 
 const fn half_of(now: Instant, half_nanos: u64) -> u64 {
-    now.as_nanos() / half_nanos % (1 << HALF_BITS)
+    now.as_nanos() / half_nanos
 }

@@ -136,6 +136,33 @@ fn a_clock_that_is_set_back_far_grants_nothing_until_the_next_half() {
     assert_eq!(rule.available(word, at(5)), 2); // and the reserve of the half
 }
 
+/// The word keeps 20 bits of the half, so a longer pause looks like a clock that was set back.
+#[test]
+fn a_clock_that_is_set_back_by_1024_halves_is_followed() {
+    let rule = Rule::Deposits { percent: 0, reserve: REPEAT, half_nanos: 1_000_000_000 };
+    let start = 3_000_000;
+    let spent = [1, 2]
+        .into_iter()
+        .fold(rule.initial(at(start)), |word, _| rule.start_repeat(word, at(start), 1).unwrap());
+    //     the time of a call, available then, available one half later
+    let table = [
+        (start, 0, 1),
+        (start + 1, 1, 2),
+        (start + 2, 2, 2),
+        (start - 1, 0, 0), // late: the half that was spent
+        (start - 1023, 0, 0),
+        (start - 1024, 0, 1), // followed
+        (start - 1025, 0, 1),
+        (start + (1 << 19), 2, 2),
+        (start + (1 << 19) + 1, 0, 1),
+    ];
+    for (time, then, later) in table {
+        let word = rule.start_call(spent, at(time));
+        assert_eq!(rule.available(word, at(time)), then, "at {time}");
+        assert_eq!(rule.available(word, at(time + 1)), later, "one half after {time}");
+    }
+}
+
 #[test]
 fn a_half_of_the_window_holds_a_bounded_balance() {
     let rule = Rule::Deposits { percent: 100, reserve: 0, half_nanos: 5_000_000_000 };

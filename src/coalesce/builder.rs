@@ -1,10 +1,11 @@
 //! The builder of a [`Coalesce`].
 
-use super::{Coalesce, POLICY, Reuse, Shared};
+use super::{Coalesce, POLICY};
 use crate::error::ConfigError;
-use crate::keyed::{KeyedConfig, Map};
+use crate::keyed::KeyedConfig;
 use crate::policy;
-use crate::sync::{Counter, PlainArc};
+use crate::singleflight::{Group, Reuse};
+use crate::sync::PlainArc;
 use crate::time::Clock;
 use std::fmt;
 use std::marker::PhantomData;
@@ -113,15 +114,7 @@ impl<K, T, E> CoalesceBuilder<K, T, E> {
     pub fn build(self) -> Result<Coalesce<K, T, E>, ConfigError> {
         let name = policy::name(&self.name)?;
         self.keyed.validate()?;
-        Ok(Coalesce(PlainArc::new(Shared {
-            map: Map::new(self.keyed),
-            name,
-            clock: self.clock,
-            reuse: self.reuse,
-            joined: Counter::default(),
-            started: Counter::default(),
-            reused: Counter::default(),
-        })))
+        Ok(Coalesce(PlainArc::new(Group::new(name, self.keyed, self.clock, self.reuse))))
     }
 }
 

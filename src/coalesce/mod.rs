@@ -77,19 +77,17 @@
 //! the map and the flight. The memory of a flight grows with the number of its followers.
 
 mod builder;
-mod flight;
 #[cfg(all(test, mainstay_loom))]
 mod loom;
-mod participant;
 
 pub use builder::CoalesceBuilder;
 
-use crate::error::{Error, Reason, Rejection, TimedOut};
-use crate::keyed::{Full, KeyState, Map, Retention};
-use crate::sync::{Counter, PlainArc, block_on};
-use crate::time::{Clock, Instant};
-use flight::Flight;
-use participant::{Participant, Pending};
+#[cfg(doc)]
+use crate::error::Reason;
+use crate::error::{Error, TimedOut};
+use crate::policy::guarded::OperationFuture;
+use crate::singleflight::{Group, GroupCounts, Joined, Participant};
+use crate::sync::{PlainArc, block_on};
 use std::borrow::Borrow;
 use std::fmt;
 use std::future::Future;
@@ -104,7 +102,7 @@ const POLICY: &str = "coalesce";
 ///
 /// `K` is the key, `T` the value and `E` the error of the operation. Cloning is cheap, and all
 /// clones share the same flights.
-pub struct Coalesce<K, T, E>(PlainArc<Shared<K, T, E>>);
+pub struct Coalesce<K, T, E>(PlainArc<Group<K, T, E>>);
 
 /// The counters of a [`Coalesce`] at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,52 +118,6 @@ pub struct CoalesceSnapshot {
     pub reused: u64,
     /// The number of calls that were rejected because too many keys were in use.
     pub rejected: u64,
-}
-
-struct Shared<K, T, E> {
-    map: Map<K, Entry<T, E>, std::hash::RandomState>,
-    name: &'static str,
-    clock: Clock,
-    reuse: Reuse,
-    joined: Counter,
-    started: Counter,
-    reused: Counter,
-}
-
-/// Which results are kept after their flight, and for how long.
-#[derive(Clone, Copy, Debug)]
-struct Reuse {
-    duration: Duration,
-    errors: bool,
-}
-
-/// The result of a flight. `reusable_until` is [`Instant::ORIGIN`] if later calls must not use the
-/// result.
-struct Ending<T, E> {
-    result: Result<T, Error<E>>,
-    reusable_until: Instant,
-}
-
-/// A running flight, or one whose result is kept.
-struct Entry<T, E>(PlainArc<Flight<T, E>>);
-
-impl<T, E> KeyState for Entry<T, E> {
-    type Now = Instant;
-
-    fn retention(&self, now: Instant) -> Retention {
-        match self.0.is_reusable(now) {
-            None => Retention::Required,
-            Some(true) => Retention::Evictable,
-            Some(false) => Retention::Disposable,
-        }
-    }
-}
-
-/// How a call obtains its result.
-enum Joined<'a, K: Borrow<Q> + Eq, Q: Hash + Eq + ?Sized, T, E> {
-    Leader(Participant<'a, K, Q, T, E>),
-    Follower(Participant<'a, K, Q, T, E>),
-    Reused(Result<T, Error<E>>),
 }
 
 // A panic of user code leaves every flight usable or ended.
@@ -214,14 +166,14 @@ where
         Op: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>> + Send + 'static,
     {
-        let participant = match self.0.join(key)? {
+        let participant = match self.0.join(key, || ())? {
             Joined::Reused(result) => return result,
             Joined::Follower(participant) => {
                 drop(op);
                 participant
             }
             Joined::Leader(participant) => {
-                participant.flight.start(Box::pin(op()));
+                participant.start(OperationFuture(op()));
                 participant
             }
         };
@@ -338,13 +290,13 @@ where
         &'a self,
         key: &'a Q,
         op: impl FnOnce() -> Result<T, E>,
-        wait: impl FnOnce(Participant<'a, K, Q, T, E>) -> Result<T, Error<E>>,
+        wait: impl FnOnce(Participant<'a, K, Q, T, E, ()>) -> Result<T, Error<E>>,
     ) -> Result<T, Error<E>>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        match self.0.join(key)? {
+        match self.0.join(key, || ())? {
             Joined::Reused(result) => result,
             Joined::Follower(participant) => {
                 drop(op);
@@ -381,7 +333,7 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.0.map.remove(key)
+        self.0.remove(key).is_some()
     }
 }
 
@@ -395,14 +347,8 @@ impl<K, T, E> Coalesce<K, T, E> {
     /// Returns the current counters.
     #[must_use]
     pub fn snapshot(&self) -> CoalesceSnapshot {
-        let Shared { map, started, joined, reused, .. } = &*self.0;
-        CoalesceSnapshot {
-            keys: map.len(),
-            started: started.get(),
-            joined: joined.get(),
-            reused: reused.get(),
-            rejected: map.rejected(),
-        }
+        let GroupCounts { keys, started, joined, reused, rejected } = self.0.counts();
+        CoalesceSnapshot { keys, started, joined, reused, rejected }
     }
 }
 
@@ -418,73 +364,5 @@ impl<K, T, E> fmt::Debug for Coalesce<K, T, E> {
             .field("name", &self.name())
             .field("snapshot", &self.snapshot())
             .finish()
-    }
-}
-
-impl<K: Eq, T, E> Shared<K, T, E> {
-    /// Returns the time until which later calls may use `result`, or [`Instant::ORIGIN`] if they
-    /// must not use it.
-    fn reusable_until(&self, result: &Result<T, Error<E>>) -> Instant {
-        let keep = match result {
-            Ok(_) => true,
-            Err(Error::Operation(_)) => self.reuse.errors,
-            Err(_) => false,
-        };
-        match keep && !self.reuse.duration.is_zero() {
-            true => self.clock.now() + self.reuse.duration,
-            false => Instant::ORIGIN,
-        }
-    }
-
-    /// Removes `flight` from the map, unless another one has taken its place.
-    fn remove<Q>(&self, key: &Q, flight: &PlainArc<Flight<T, E>>)
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-    {
-        self.map.remove_if(key, |entry| PlainArc::ptr_eq(&entry.0, flight));
-    }
-}
-
-impl<K: Eq, T: Clone, E: Clone> Shared<K, T, E> {
-    fn join<'a, Q>(&'a self, key: &'a Q) -> Result<Joined<'a, K, Q, T, E>, Rejection>
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
-    {
-        let participant =
-            |flight, is_leader| Participant { shared: self, key, flight, waiting: None, is_leader };
-        loop {
-            // If the insertion panics, dropping the leader ends its flight.
-            let mut leader = None;
-            let make = || {
-                let key = key.to_owned();
-                let flight = PlainArc::new(Flight::new());
-                leader = Some(participant(PlainArc::clone(&flight), true));
-                (key, Entry(flight))
-            };
-            let find = |entry: &mut Entry<T, E>| PlainArc::clone(&entry.0);
-            let found = self.map.get_or_insert(key, || self.clock.now(), make, find);
-            let flight = found.map_err(|Full| Rejection::new(Reason::Exhausted, self.name))?;
-            if let Some(leader) = leader
-                && PlainArc::ptr_eq(&leader.flight, &flight)
-            {
-                self.started.add(1);
-                return Ok(Joined::Leader(leader));
-            }
-            if let Some(ending) = flight.ending() {
-                if ending.reusable_until != Instant::ORIGIN
-                    && self.clock.now() < ending.reusable_until
-                {
-                    self.reused.add(1);
-                    return Ok(Joined::Reused(ending.result.clone()));
-                }
-            } else if flight.join() {
-                self.joined.add(1);
-                return Ok(Joined::Follower(participant(flight, false)));
-            }
-            // The flight has ended or was abandoned. Another thread may be about to remove it.
-            self.remove(key, &flight);
-        }
     }
 }

@@ -188,6 +188,9 @@ mod tests {
         let window = meter.close(at(120), RULE).unwrap();
         assert_eq!((window.succeeded, window.dropped, window.duration), (2, 1, at(120) - at(0)));
         assert!(meter.close(at(300), RULE).is_none(), "the next one is empty");
+        (0..3).for_each(|_| meter.overload(at(200)));
+        assert!(!meter.is_due(at(219)) && meter.is_due(at(220)), "from the end of the last one");
+        assert_eq!(meter.close(at(220), RULE).unwrap().dropped, 3);
     }
 
     #[test]

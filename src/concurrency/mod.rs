@@ -4,7 +4,8 @@
 //! An overloaded server may complete no call in time: each waiting call delays all later ones,
 //! clients time out, and the work for them is wasted. A limit on the calls under way keeps the
 //! server at its best throughput and rejects excess calls early, when a rejection is cheap. A
-//! bulkhead has a fixed limit, for all calls or [for each key](KeyedBulkhead). An adaptive limiter
+//! bulkhead has a fixed limit, for all calls, [for each key](KeyedBulkhead), or
+//! [shared by several kinds of calls](PartitionedBulkhead). An adaptive limiter
 //! determines the limit from measurements, and adjusts it when the capacity of the server changes.
 //!
 //! # Examples
@@ -84,7 +85,7 @@
 //!
 //! # Performance
 //!
-//! See [`Bulkhead`], [`AdaptiveLimiter`] and [`Throttle`].
+//! See [`Bulkhead`], [`PartitionedBulkhead`], [`AdaptiveLimiter`] and [`Throttle`].
 //!
 //! # Defaults
 //!
@@ -95,6 +96,9 @@
 //! | bulkhead: [`max_wait`](BulkheadBuilder::max_wait) | 1 s, if there is a queue |
 //! | bulkhead: [`lifo_after`](BulkheadBuilder::lifo_after) | 100 ms |
 //! | bulkhead: [`codel`](BulkheadBuilder::codel) | off |
+//! | partition: [`min_concurrent`](BulkheadPartitionBuilder::min_concurrent) | 0 |
+//! | partition: [`max_concurrent`](BulkheadPartitionBuilder::max_concurrent) | the limit of the bulkhead |
+//! | partition: [`max_queue`](BulkheadPartitionBuilder::max_queue) | `min_concurrent` |
 //! | [`controller`](AdaptiveLimiterBuilder::controller) | [`BaselineController`] |
 //! | [`initial_limit`](BaselineController::initial_limit) | 20 |
 //! | [`min_limit`](BaselineController::min_limit), [`max_limit`](BaselineController::max_limit) | 1, 200 |
@@ -102,6 +106,8 @@
 //! | [`max_wait`](AdaptiveLimiterBuilder::max_wait) | zero |
 //! | [`queue_order`](AdaptiveLimiterBuilder::queue_order) | FIFO |
 //! | [`queue_factors`](AdaptiveLimiterBuilder::queue_factors) | 2, 3 |
+//! | prioritizer: [`update_interval`](PrioritizerBuilder::update_interval) | 500 ms |
+//! | prioritizer: [`max_users`](PrioritizerBuilder::max_users) | 10,000 |
 //! | processor load: [`max_usage`](CpuLoadBuilder::max_usage) | 0.8 |
 //! | processor load: [`max_pressure`](CpuLoadBuilder::max_pressure) | none |
 //! | processor load: [`interval`](CpuLoadBuilder::interval) | 500 ms |
@@ -116,6 +122,7 @@ mod bulkhead;
 mod controller;
 mod cpu;
 mod meter;
+mod partitions;
 mod prioritizer;
 pub mod simulator;
 mod throttle;
@@ -135,6 +142,12 @@ pub use controller::{
     LimitController, LimitReason, LimitUpdate, LimitWindow, VegasController, WindowRule,
 };
 pub use cpu::{CpuLoad, CpuLoadBuilder, CpuLoadSnapshot};
+pub use partitions::{
+    BulkheadPartition, BulkheadPartitionAcquireFuture, BulkheadPartitionBuilder,
+    BulkheadPartitionPermit, BulkheadPartitionSnapshot, OwnedBulkheadPartitionAcquireFuture,
+    OwnedBulkheadPartitionPermit, PartitionedBulkhead, PartitionedBulkheadBuilder,
+    PartitionedBulkheadSnapshot,
+};
 pub use prioritizer::{
     LimitSource, OwnedPrioritizerPermit, Prioritizer, PrioritizerBuilder, PrioritizerPermit,
     PrioritizerSnapshot,

@@ -161,6 +161,31 @@ mod tests {
     }
 
     #[test]
+    fn an_instant_is_written_in_milliseconds_since_the_epoch() {
+        let at = |millis| SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
+        let before = SystemTime::UNIX_EPOCH - Duration::from_secs(1);
+        for (now, remaining, value) in [
+            (at(0), Duration::ZERO, Some("0")),
+            (at(1_000_000), Duration::from_millis(2000), Some("1002000")),
+            (at(5), Duration::from_micros(1999), Some("6")), // rounded down
+            (before, Duration::from_secs(3), Some("2000")),
+            (before, Duration::from_millis(999), None), // before the epoch
+            (at(0), Duration::MAX, None),
+        ] {
+            assert_eq!(to_timeout_at(remaining, now).as_deref(), value, "{remaining:?}");
+        }
+        for (value, now, remaining) in [
+            ("1002000", at(1_000_500), Some(Duration::from_millis(1500))),
+            ("1002000", at(1_002_000), Some(Duration::ZERO)),
+            ("1002000", at(1_002_001), Some(Duration::ZERO)), // it has passed
+            ("2000", before, Some(Duration::from_secs(2))),
+            ("18446744073709551615", at(0), Some(Duration::from_millis(u64::MAX))),
+        ] {
+            assert_eq!(from_timeout_at(value, now), remaining, "{value}");
+        }
+    }
+
+    #[test]
     fn malformed_values_are_rejected() {
         for value in ["", "n", "1", "1x", "+1n", "-1n", "1.5S", "100000000n", " 1n", "1n ", "1µ"] {
             assert_eq!(from_grpc_timeout(value), None, "{value:?}");

@@ -1,7 +1,6 @@
 //! Counts and reports degraded results: [`Emitter`].
 
 use super::POLICY;
-use crate::error::Error;
 use crate::event::{Event, EventValue, Observer, Outbox};
 use crate::sync::{Counter, PlainArc};
 use crate::time::Clock;
@@ -11,7 +10,9 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 /// The counter of degraded results, and the emitter of events of kind `degraded`.
 pub(super) struct Emitter {
     pub(super) name: &'static str,
-    clock: Clock,
+    pub(super) clock: Clock,
+    /// The share of the remaining time that is reserved for another operation.
+    pub(super) share: f64,
     observer: Option<PlainArc<dyn Observer>>,
     degraded: Counter,
     outbox: Outbox<Infallible>,
@@ -25,9 +26,10 @@ impl Emitter {
     pub(super) fn new(
         name: &'static str,
         clock: Clock,
+        share: f64,
         observer: Option<PlainArc<dyn Observer>>,
     ) -> Self {
-        Self { name, clock, observer, degraded: Counter::default(), outbox: Outbox::new() }
+        Self { name, clock, share, observer, degraded: Counter::default(), outbox: Outbox::new() }
     }
 
     /// Reports that a fallback replaced an error with the label `cause`.
@@ -48,14 +50,5 @@ impl Emitter {
 
     pub(super) fn count(&self) -> u64 {
         self.degraded.get()
-    }
-}
-
-/// Returns the kind of the error, or the reason of the rejection, as a label.
-pub(super) const fn cause<E>(error: &Error<E>) -> &'static str {
-    match error {
-        Error::Operation(_) => "operation",
-        Error::Timeout(_) => "timeout",
-        Error::Rejected(rejection) => rejection.reason().as_str(),
     }
 }

@@ -93,7 +93,7 @@ impl<H> FallbackTo<H> {
     where
         H: FallbackHandler<T, E>,
     {
-        let cause = super::events::cause(&error);
+        let cause = error.cause();
         let result = self.handler.handle(error);
         if result.is_ok() {
             self.fallback.0.degraded(cause);

@@ -119,6 +119,14 @@ mod tests {
     }
 
     #[test]
+    fn attempts_that_were_dropped_count_as_attempts() {
+        let delay = delay();
+        (0..19).for_each(|_| delay.record(at(100), AttemptEnd::Success(10 * MS)));
+        delay.record(at(103), AttemptEnd::Dropped(MS));
+        assert!(close(delay.get(), 10 * MS), "{delay:?}");
+    }
+
+    #[test]
     fn the_delay_is_updated_every_three_seconds() {
         let delay = delay();
         (0..99).for_each(|_| delay.record(at(100), AttemptEnd::Success(10 * MS)));

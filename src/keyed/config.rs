@@ -77,10 +77,14 @@ impl<S> KeyedConfig<S> {
     pub(super) fn shard_count(&self) -> usize {
         self.shards.unwrap_or_else(|| {
             let processors = plain_thread::available_parallelism().map_or(1, usize::from);
-            let wanted = (16 * processors).next_power_of_two();
-            let sensible = (self.max_keys / Self::MIN_KEYS_PER_SHARD).max(1);
-            wanted.min(1 << sensible.ilog2()).min(Self::MAX_SHARDS)
+            self.default_shards(processors)
         })
+    }
+
+    fn default_shards(&self, processors: usize) -> usize {
+        let wanted = (16 * processors).next_power_of_two();
+        let sensible = (self.max_keys / Self::MIN_KEYS_PER_SHARD).max(1);
+        wanted.min(1 << sensible.ilog2()).min(Self::MAX_SHARDS)
     }
 }
 
@@ -119,8 +123,9 @@ mod tests {
     #[test]
     fn many_keys_are_stored_in_sixteen_shards_for_each_processor() {
         let config = KeyedConfig { max_keys: 1 << 30, ..KeyedConfig::default() };
-        let processors = plain_thread::available_parallelism().map_or(1, usize::from);
-        let expected = (16 * processors).next_power_of_two().min(4096);
-        assert_eq!(config.shard_count(), expected);
+        for (processors, shards) in [(1, 16), (2, 32), (3, 64), (64, 1024), (1000, 4096)] {
+            assert_eq!(config.default_shards(processors), shards, "{processors}");
+        }
+        assert!(config.shard_count() >= 16);
     }
 }

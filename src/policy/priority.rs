@@ -120,4 +120,19 @@ mod tests {
         }
         assert_eq!(index, Priority::COUNT);
     }
+
+    #[test]
+    fn an_index_selects_a_priority_and_one_out_of_range_the_most_important() {
+        let highest = Priority::new(PriorityClass::VeryHigh, 99);
+        for (index, priority) in [
+            (0, Priority::new(PriorityClass::VeryLow, 0)),
+            (150, PriorityClass::Low.into()),
+            (Priority::COUNT - 2, Priority::new(PriorityClass::VeryHigh, 98)),
+            (Priority::COUNT - 1, highest),
+            (Priority::COUNT, highest),
+            (usize::MAX, highest),
+        ] {
+            assert_eq!(Priority::at(index), priority, "{index}");
+        }
+    }
 }

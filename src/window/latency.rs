@@ -151,6 +151,12 @@ mod tests {
     }
 
     #[test]
+    fn debug_of_a_histogram_shows_its_count_and_quantiles() {
+        let shown = format!("{:?}", histogram([10; 7]));
+        assert!(shown.starts_with("LatencyHistogram { count: 7, p50: Some("), "{shown}");
+    }
+
+    #[test]
     fn censored_durations_raise_the_quantile_instead_of_lowering_it() {
         let bucket = |millis| BUCKETS.middle(BUCKETS.of(Duration::from_millis(millis)));
         let none = || histogram([]);
@@ -159,6 +165,7 @@ mod tests {
             // Without censored durations, it is the plain quantile.
             (histogram(1..=100), none(), 0.95, Some(bucket(95))),
             (histogram(1..=100), none(), 0.5, Some(bucket(50))),
+            (histogram([10; 3]), none(), 0.0, Some(bucket(10))),
             (none(), none(), 0.95, None),
             // Nothing is known above what was measured.
             (none(), histogram([10; 100]), 0.95, None),

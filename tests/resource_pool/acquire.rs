@@ -234,10 +234,11 @@ fn invalid_settings_name_their_field() {
     for (builder, field) in [
         (new().name(""), "name"),
         (new().max_size(0), "max_size"),
-        (new().max_size(usize::MAX), "max_size"),
+        (new().max_size((1 << 20) + 1), "max_size"),
         (new().max_size(3).min_idle(4), "min_idle"),
         (new().max_creating(0), "max_creating"),
-        (new().acquire_timeout(std::time::Duration::MAX), "acquire_timeout"),
+        (new().acquire_timeout(86_401 * SECOND), "acquire_timeout"),
+        (new().create_timeout(86_401 * SECOND), "create_timeout"),
         (new().create_timeout(zero), "create_timeout"),
         (new().check_timeout(zero), "check_timeout"),
         (new().close_timeout(zero), "close_timeout"),
@@ -247,6 +248,11 @@ fn invalid_settings_name_their_field() {
     ] {
         assert_eq!(builder.build().unwrap_err().field(), field);
     }
+    let (shortest, day) = (SECOND / 1000, 86_400 * SECOND);
+    let limits = new().max_size(1 << 20).min_idle(1 << 20).max_creating(1).acquire_timeout(day);
+    let limits = limits.create_timeout(day).check_timeout(shortest).close_timeout(shortest);
+    let limits = limits.idle_timeout(shortest).max_lifetime(shortest).maintenance_interval(day);
+    assert!(limits.build().is_ok());
     let backoff = mainstay::backoff::Backoff::exponential(zero);
     let error = new().creation_backoff(backoff).build().unwrap_err();
     assert_eq!(error.field(), "creation_backoff");

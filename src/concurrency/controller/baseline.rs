@@ -246,10 +246,7 @@ impl BaselineController {
             Some(baseline) if sample >= baseline && (saturated || self.is_queued(window)) => {
                 baseline
             }
-            _ => {
-                self.learn(window);
-                self.baseline.get().unwrap_or(sample)
-            }
+            _ => self.baseline.add(sample),
         };
         // A rising latency is smoothed. For a falling latency two windows suffice, so that
         // recovered capacity is used soon.
@@ -375,11 +372,6 @@ impl BaselineController {
         };
     }
 
-    /// Adds a window without a queue to the baseline.
-    fn learn(&mut self, window: &LimitWindow) {
-        self.baseline.add(window.p90.as_secs_f64());
-    }
-
     fn lower(&mut self, to: f64, reason: LimitReason) -> (f64, LimitReason) {
         if self.falling == 0 {
             self.ceiling = match self.phase {
@@ -432,7 +424,7 @@ impl BaselineController {
         // The p90 and the median together are less noisy than the p90 alone.
         let response = (p90 / before.0 * (p50 / before.1)).sqrt();
         if slower < NOISE {
-            self.learn(window);
+            self.baseline.add(p90);
         } else if response > 0.8 && !queued {
             self.baseline.set(p90);
             let restored = if self.falling > 0 { limit.max(0.8 * self.ceiling) } else { limit };
@@ -496,3 +488,8 @@ impl LimitController for BaselineController {
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(not(mainstay_loom))]
+#[path = "tests/baseline.rs"]
+mod tests;

@@ -10,6 +10,10 @@ mod smoothing;
 mod tests;
 #[cfg(test)]
 #[cfg(not(mainstay_loom))]
+#[path = "tests/thresholds.rs"]
+mod thresholds;
+#[cfg(test)]
+#[cfg(not(mainstay_loom))]
 #[path = "tests/traces.rs"]
 mod traces;
 mod vegas;

@@ -1,6 +1,6 @@
 //! The limiters whose load a prioritizer reads: [`LimitSource`].
 
-use crate::concurrency::{AdaptiveLimiter, Bulkhead};
+use crate::concurrency::{AdaptiveLimiter, Bulkhead, PartitionedBulkhead};
 
 /// A limit on concurrent calls whose load a [`Prioritizer`](super::Prioritizer) reads.
 pub trait LimitSource: Send + Sync {
@@ -28,5 +28,16 @@ impl LimitSource for Bulkhead {
 
     fn in_flight(&self) -> u32 {
         Self::in_flight(self)
+    }
+}
+
+/// The limit and the calls of all partitions.
+impl LimitSource for PartitionedBulkhead {
+    fn limit(&self) -> f64 {
+        f64::from(self.permits().0)
+    }
+
+    fn in_flight(&self) -> u32 {
+        self.permits().1
     }
 }

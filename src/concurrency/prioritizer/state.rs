@@ -110,6 +110,7 @@ mod tests {
             (0.0, interval(1000, 0, 0.0, 9000.0), 0.5),
             (0.95, interval(1000, 0, 0.0, 9000.0), 0.95),
             (0.01, interval(1000, 1000, 0.0, 0.0), 0.0),
+            (0.02, interval(1000, 1000, 0.0, 0.0), 0.01),
         ] {
             let rate = counted.rejection_rate(before);
             assert!((rate - expected).abs() < 1e-9, "{before}, {counted:?}: {rate}");

@@ -153,7 +153,14 @@ fn the_elasticity_is_that_of_a_power_law() {
 
 #[test]
 fn the_elasticity_is_unknown_if_a_mean_is_zero_or_the_first_series_hardly_varies() {
-    for (x, spread, y) in [(0.0, 0.0, 1.0), (10.0, 0.5, 1.0), (10.0, 5.0, 0.0), (-10.0, 5.0, 1.0)] {
+    for (x, spread, y) in [
+        (0.0, 0.0, 1.0),
+        (0.0, 5.0, 1.0),
+        (10.0, 0.5, 1.0),
+        (10.0, 1.0, 1.0), // a tenth of the mean
+        (10.0, 5.0, 0.0),
+        (-10.0, 5.0, 1.0),
+    ] {
         let mut covariance = smoothing::Covariance::new();
         for step in 0..20 {
             covariance.add(if step % 2 == 0 { x + spread } else { x - spread }, y);

@@ -29,6 +29,23 @@ fn quotas() -> impl Strategy<Value = (Quota, Gcra)> {
 }
 
 #[test]
+fn a_quotient_is_rounded_up_unless_it_is_exact() {
+    let one = 1_u64 << FRACTION_BITS;
+    for (above, below, expected) in [
+        (0, 5, 0),
+        (5, 5, one),
+        (1, 2, one / 2),
+        (3, 2, one / 2 * 3),
+        (1, 3, one / 3 + 1),
+        (2, 3, (one / 3) * 2 + 2),
+        (u128::from(u64::MAX), 1 << 63, u64::MAX),
+        (u128::from(u64::MAX), (1 << 63) + 1, u64::MAX - 1),
+    ] {
+        assert_eq!(fixed_point(above, below), expected, "{above} / {below}");
+    }
+}
+
+#[test]
 fn quotas_out_of_range_are_rejected() {
     let year = Duration::from_secs(365 * 24 * 3600);
     let table = [

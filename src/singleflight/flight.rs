@@ -1,7 +1,8 @@
 //! One shared execution: the future of the operation, the participants that wait for it, and its
 //! result.
 
-use super::{Ending, Pending};
+use super::Ending;
+use super::participant::Pending;
 use crate::sync::{Mutex, MutexGuard, OnceLock, PlainArc, Wakers};
 use crate::time::Instant;
 use crate::wait::{WaiterKey, WaiterList};
@@ -32,6 +33,12 @@ struct State<T, E> {
     /// Whether the operation must be polled: it has never been polled, or was woken after its last
     /// poll started.
     woken: bool,
+}
+
+impl<T, E> State<T, E> {
+    fn is_running(&self) -> bool {
+        !matches!(self.stage, Stage::Ended | Stage::Abandoned)
+    }
 }
 
 enum Stage<T, E> {
@@ -92,9 +99,14 @@ impl<T, E> Flight<T, E> {
     /// Adds a participant, unless the flight has ended or was abandoned.
     pub(super) fn join(&self) -> bool {
         let mut state = self.state.lock();
-        let open = !matches!(state.stage, Stage::Ended | Stage::Abandoned);
-        state.participants += usize::from(open);
-        open
+        let running = state.is_running();
+        state.participants += usize::from(running);
+        running
+    }
+
+    /// Returns whether the flight has neither ended nor been abandoned.
+    pub(super) fn is_running(&self) -> bool {
+        self.state.lock().is_running()
     }
 
     /// Stores the future of the operation.

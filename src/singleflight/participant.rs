@@ -1,7 +1,7 @@
 //! A call that takes part in a flight, and the removal of flights that have ended.
 
 use super::flight::{Departure, Flight, Turn};
-use super::{Ending, Shared};
+use super::{Ending, Group};
 use crate::error::{Error, Reason, Rejection};
 use crate::sync::{PlainArc, discard_panic};
 use crate::time::Instant;
@@ -16,34 +16,68 @@ use std::task::{Context, Poll, Waker};
 
 /// The future of an operation. Its flight owns it, so it borrows nothing from the call that created
 /// it.
-pub(super) type Pending<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
+pub(super) type Pending<T, E> = Pin<Box<dyn Future<Output = Result<T, Error<E>>> + Send>>;
 
 /// A call that waits for the result of a flight, and polls the operation when it must be polled.
 /// Dropping it leaves the flight.
-pub(super) struct Participant<'a, K, Q, T, E>
+pub(crate) struct Participant<'a, K, Q, T, E, M>
 where
     K: Borrow<Q> + Eq,
     Q: Hash + Eq + ?Sized,
 {
-    pub(super) shared: &'a Shared<K, T, E>,
-    pub(super) key: &'a Q,
-    pub(super) flight: PlainArc<Flight<T, E>>,
-    pub(super) waiting: Option<WaiterKey>,
-    pub(super) is_leader: bool,
+    group: &'a Group<K, T, E, M>,
+    key: &'a Q,
+    flight: PlainArc<Flight<T, E>>,
+    waiting: Option<WaiterKey>,
+    is_leader: bool,
 }
 
-impl<K, Q, T, E> Participant<'_, K, Q, T, E>
+impl<'a, K, Q, T, E, M> Participant<'a, K, Q, T, E, M>
+where
+    K: Borrow<Q> + Eq,
+    Q: Hash + Eq + ?Sized,
+{
+    pub(super) fn leader(
+        group: &'a Group<K, T, E, M>,
+        key: &'a Q,
+        flight: PlainArc<Flight<T, E>>,
+    ) -> Self {
+        Self { group, key, flight, waiting: None, is_leader: true }
+    }
+
+    pub(super) fn follower(
+        group: &'a Group<K, T, E, M>,
+        key: &'a Q,
+        flight: PlainArc<Flight<T, E>>,
+    ) -> Self {
+        Self { group, key, flight, waiting: None, is_leader: false }
+    }
+
+    pub(super) fn is_of(&self, flight: &PlainArc<Flight<T, E>>) -> bool {
+        PlainArc::ptr_eq(&self.flight, flight)
+    }
+
+    /// Starts the operation. The participant is the leader.
+    pub(crate) fn start(
+        &self,
+        operation: impl Future<Output = Result<T, Error<E>>> + Send + 'static,
+    ) {
+        self.flight.start(Box::pin(operation));
+    }
+}
+
+impl<K, Q, T, E, M> Participant<'_, K, Q, T, E, M>
 where
     K: Borrow<Q> + Eq,
     Q: Hash + Eq + ?Sized,
 {
     /// Ends the flight with `result`.
-    pub(super) fn end(&self, result: Result<T, Error<E>>) {
+    pub(crate) fn end(&self, result: Result<T, Error<E>>) {
         // A flight whose result is not kept is removed before it ends, so that no later call finds
         // the result. This reads the user's clock and runs the `Hash` and `Eq` of the key. The
         // flight must end even if they panic.
         let until = catch_unwind(AssertUnwindSafe(|| {
-            let until = self.shared.reusable_until(&result);
+            let until = self.group.reusable_until(&result);
             if until == Instant::ORIGIN {
                 self.remove();
             }
@@ -60,17 +94,17 @@ where
     }
 
     fn end_panicked(&self) {
-        let rejection = Rejection::new(Reason::Panicked, self.shared.name);
+        let rejection = Rejection::new(Reason::Panicked, self.group.name);
         self.end(Err(rejection.into()));
     }
 
     /// Removes the flight from the map, unless another one has taken its place.
     fn remove(&self) {
-        self.shared.remove(self.key, &self.flight);
+        self.group.remove_flight(self.key, &self.flight);
     }
 }
 
-impl<K, Q, T, E> Participant<'_, K, Q, T, E>
+impl<K, Q, T, E, M> Participant<'_, K, Q, T, E, M>
 where
     K: Borrow<Q> + Eq,
     Q: Hash + Eq + ?Sized,
@@ -90,7 +124,7 @@ where
             }
             // The flight ends after the future has been dropped, because the drop may panic.
             Ok(Poll::Ready(result)) => match catch_unwind(AssertUnwindSafe(|| drop(future))) {
-                Ok(()) => self.end(result.map_err(Error::Operation)),
+                Ok(()) => self.end(result),
                 Err(panic) => self.panicked(panic),
             },
             Err(panic) => {
@@ -110,7 +144,7 @@ where
     }
 }
 
-impl<K, Q, T, E> Future for Participant<'_, K, Q, T, E>
+impl<K, Q, T, E, M> Future for Participant<'_, K, Q, T, E, M>
 where
     K: Borrow<Q> + Eq,
     Q: Hash + Eq + ?Sized,
@@ -138,7 +172,7 @@ where
     }
 }
 
-impl<K, Q, T, E> Drop for Participant<'_, K, Q, T, E>
+impl<K, Q, T, E, M> Drop for Participant<'_, K, Q, T, E, M>
 where
     K: Borrow<Q> + Eq,
     Q: Hash + Eq + ?Sized,

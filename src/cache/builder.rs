@@ -1,0 +1,244 @@
+//! The builder of a cache, with validation and defaults: [`CachedBuilder`].
+
+use super::events::Emitter;
+use super::shared::Shared;
+use super::state::Lifetimes;
+use super::{CacheEntry, CacheStore, Cached, POLICY};
+use crate::error::ConfigError;
+use crate::event::Observer;
+use crate::keyed::KeyedConfig;
+use crate::policy;
+use crate::random::Random;
+use crate::singleflight::{Group, Reuse};
+use crate::sync::PlainArc;
+use crate::time::Clock;
+use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::time::Duration;
+
+/// Configures a [`Cached`].
+#[must_use = "a builder does nothing until `build`"]
+pub struct CachedBuilder<K, T, E> {
+    store: Box<dyn CacheStore<K, CacheEntry<T, E>>>,
+    name: String,
+    lifetimes: Lifetimes,
+    clock: Clock,
+    random: Random,
+    observer: Option<PlainArc<dyn Observer>>,
+}
+
+// A builder calls neither the store nor an observer.
+impl<K, T, E> UnwindSafe for CachedBuilder<K, T, E> {}
+impl<K, T, E> RefUnwindSafe for CachedBuilder<K, T, E> {}
+
+impl<K, T, E> CachedBuilder<K, T, E> {
+    pub(super) fn new(store: Box<dyn CacheStore<K, CacheEntry<T, E>>>) -> Self {
+        Self {
+            store,
+            name: POLICY.into(),
+            lifetimes: Lifetimes {
+                ttl: Duration::from_secs(60),
+                negative_ttl: Duration::ZERO,
+                stale_while_revalidate: Duration::ZERO,
+                stale_on_error: Duration::ZERO,
+                jitter: 0.1,
+                early_refresh: 1.0,
+            },
+            clock: Clock::system(),
+            random: Random::system(),
+            observer: None,
+        }
+    }
+
+    /// Sets the name that errors and events carry. Default: `cache`.
+    ///
+    /// ```
+    /// # use mainstay::cache::{Cached, SingleValueStore};
+    /// let built = Cached::<(), u8, ()>::builder(SingleValueStore::new())
+    ///     .name("config")
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Sets how long a value is fresh. Default: 60 s, short enough for most data that may be cached
+    /// at all.
+    ///
+    /// ```
+    /// # use mainstay::cache::{Cached, SingleValueStore};
+    /// # use std::time::Duration;
+    /// let built = Cached::<(), u8, ()>::builder(SingleValueStore::new())
+    ///     .ttl(Duration::from_secs(300))
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub const fn ttl(mut self, ttl: Duration) -> Self {
+        self.lifetimes.ttl = ttl;
+        self
+    }
+
+    /// Sets the largest deviation of a time to live, as a share of it, from 0 to 1. Default: 0.1.
+    /// Values that were stored together then do not expire together.
+    ///
+    /// ```
+    /// # use mainstay::cache::{Cached, SingleValueStore};
+    /// let built = Cached::<(), u8, ()>::builder(SingleValueStore::new())
+    ///     .jitter(0.0)
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub const fn jitter(mut self, share: f64) -> Self {
+        self.lifetimes.jitter = share;
+        self
+    }
+
+    /// Stores errors of the operation for `ttl`. Default: zero, so that errors are not stored.
+    ///
+    /// An error that a stored value replaces is not stored. Instead, the refresh is not repeated
+    /// for `ttl`.
+    ///
+    /// ```
+    /// # use mainstay::cache::{Cached, SingleValueStore};
+    /// # use std::time::Duration;
+    /// let built = Cached::<(), u8, ()>::builder(SingleValueStore::new())
+    ///     .negative_ttl(Duration::from_secs(1))
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub const fn negative_ttl(mut self, ttl: Duration) -> Self {
+        self.lifetimes.negative_ttl = ttl;
+        self
+    }
+
+    /// Sets how long an expired value is used while one call refreshes it. Default: zero, so that
+    /// no call receives an expired value unless its operation fails.
+    ///
+    /// ```
+    /// # use mainstay::cache::{Cached, SingleValueStore};
+    /// # use std::time::Duration;
+    /// let built = Cached::<(), u8, ()>::builder(SingleValueStore::new())
+    ///     .stale_while_revalidate(Duration::from_secs(30))
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub const fn stale_while_revalidate(mut self, duration: Duration) -> Self {
+        self.lifetimes.stale_while_revalidate = duration;
+        self
+    }
+
+    /// Sets how long an expired value replaces an error: of the operation, a timeout or a
+    /// rejection. Default: zero. If
+    /// [`stale_while_revalidate`](Self::stale_while_revalidate) is longer, that duration applies.
+    ///
+    /// ```
+    /// # use mainstay::cache::{Cached, SingleValueStore};
+    /// # use std::time::Duration;
+    /// let built = Cached::<(), u8, ()>::builder(SingleValueStore::new())
+    ///     .stale_on_error(Duration::from_secs(24 * 3600))
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub const fn stale_on_error(mut self, duration: Duration) -> Self {
+        self.lifetimes.stale_on_error = duration;
+        self
+    }
+
+    /// Sets the factor β of early refreshes. Default: 1, which is optimal if the duration of the
+    /// operation is distributed exponentially. A larger β refreshes earlier, and zero never.
+    ///
+    /// ```
+    /// # use mainstay::cache::{Cached, SingleValueStore};
+    /// let built = Cached::<(), u8, ()>::builder(SingleValueStore::new())
+    ///     .early_refresh(0.0)
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub const fn early_refresh(mut self, beta: f64) -> Self {
+        self.lifetimes.early_refresh = beta;
+        self
+    }
+
+    /// Sets the clock. Default: the system clock.
+    ///
+    /// ```
+    /// # use mainstay::{ManualClock, cache::{Cached, SingleValueStore}};
+    /// let time = ManualClock::new();
+    /// let built = Cached::<(), u8, ()>::builder(SingleValueStore::new())
+    ///     .clock(time.clock())
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Sets the source of random numbers, for jitter and early refreshes. Default:
+    /// [`Random::system`].
+    ///
+    /// ```
+    /// # use mainstay::{Random, cache::{Cached, SingleValueStore}};
+    /// let built = Cached::<(), u8, ()>::builder(SingleValueStore::new())
+    ///     .random(Random::seeded(7))
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub fn random(mut self, random: Random) -> Self {
+        self.random = random;
+        self
+    }
+
+    /// Sets the observer; see [Observability](super#observability). Default: none.
+    ///
+    /// ```
+    /// # use mainstay::{Event, cache::{Cached, SingleValueStore}};
+    /// let built = Cached::<(), u8, ()>::builder(SingleValueStore::new())
+    ///     .observer(|event: &Event<'_>| eprintln!("{event}"))
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observer = Some(PlainArc::new(observer));
+        self
+    }
+
+    /// Builds the cache.
+    ///
+    /// # Errors
+    ///
+    /// Returns the first setting that is out of range.
+    pub fn build(self) -> Result<Cached<K, T, E>, ConfigError> {
+        let name = policy::name(&self.name)?;
+        let Lifetimes { ttl, jitter, early_refresh, .. } = self.lifetimes;
+        if ttl.is_zero() {
+            return Err(ConfigError::new("ttl", ttl, "more than zero"));
+        }
+        if !(0.0..=1.0).contains(&jitter) {
+            return Err(ConfigError::new("jitter", jitter, "a share from 0 to 1"));
+        }
+        if !(early_refresh >= 0.0 && early_refresh.is_finite()) {
+            let accepted = "a finite number, at least 0";
+            return Err(ConfigError::new("early_refresh", early_refresh, accepted));
+        }
+        let reuse = Reuse { duration: Duration::ZERO, errors: false };
+        Ok(Cached(PlainArc::new(Shared {
+            store: self.store,
+            group: Group::new(name, KeyedConfig::default(), self.clock, reuse),
+            lifetimes: self.lifetimes,
+            random: self.random,
+            emitter: Emitter::new(name, self.observer),
+        })))
+    }
+}
+
+impl<K, T, E> fmt::Debug for CachedBuilder<K, T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CachedBuilder")
+            .field("name", &self.name)
+            .field("lifetimes", &self.lifetimes)
+            .finish_non_exhaustive()
+    }
+}

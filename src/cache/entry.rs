@@ -1,0 +1,117 @@
+//! A stored result: [`CacheEntry`].
+
+use super::state::Times;
+use crate::error::Error;
+use crate::sync::PlainArc;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::time::Instant;
+use std::fmt;
+use std::time::Duration;
+
+/// A result with its times, as a [`CacheStore`](super::CacheStore) stores it. Cloning is cheap: all
+/// clones share the result.
+pub struct CacheEntry<T, E>(PlainArc<Inner<T, E>>);
+
+struct Inner<T, E> {
+    result: Result<T, E>,
+    times: Times,
+    /// The end of the time in which a failed refresh is not repeated, in nanoseconds; 0 if no
+    /// refresh failed.
+    held_until: AtomicU64,
+    revocation: Revocation,
+}
+
+/// Whether the key was removed from the cache while the operation ran. It is shared by a flight and
+/// by the entry that the flight writes.
+#[derive(Clone, Default)]
+pub(super) struct Revocation(PlainArc<AtomicBool>);
+
+// Ordering: relaxed for both fields. Neither publishes other memory. A call that starts after
+// `Cached::remove` has returned reads the flag that it set, because both are accesses of one atomic.
+impl Revocation {
+    pub(super) fn revoke(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_revoked(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl<T, E> CacheEntry<T, E> {
+    pub(super) fn new(result: Result<T, E>, times: Times, revocation: Revocation) -> Self {
+        let held_until = AtomicU64::new(0);
+        Self(PlainArc::new(Inner { result, times, held_until, revocation }))
+    }
+
+    /// Returns the value, or `None` if the operation failed.
+    ///
+    /// ```
+    /// use mainstay::cache::CacheEntry;
+    ///
+    /// /// The weight of an entry, for a store that is bounded by weight.
+    /// fn weight(entry: &CacheEntry<String, std::io::Error>) -> u64 {
+    ///     64 + entry.value().map_or(0, String::len) as u64
+    /// }
+    /// # let _ = weight;
+    /// ```
+    #[must_use]
+    pub fn value(&self) -> Option<&T> {
+        self.0.result.as_ref().ok()
+    }
+
+    #[inline]
+    pub(super) fn times(&self) -> &Times {
+        &self.0.times
+    }
+
+    #[inline]
+    pub(super) fn is_revoked(&self) -> bool {
+        self.0.revocation.is_revoked()
+    }
+
+    #[inline]
+    pub(super) fn held_until(&self) -> Instant {
+        Instant::from_nanos(self.0.held_until.load(Ordering::Relaxed))
+    }
+
+    /// Suppresses refreshes until `until`.
+    pub(super) fn hold(&self, until: Instant) {
+        self.0.held_until.store(until.as_nanos(), Ordering::Relaxed);
+    }
+
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        PlainArc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Returns the age of the value, if it may replace an error at `now`.
+    pub(super) fn replaces_errors(&self, now: Instant) -> Option<Duration> {
+        let usable = self.0.result.is_ok() && now < self.0.times.usable_until;
+        (usable && !self.is_revoked()).then(|| now - self.0.times.written)
+    }
+}
+
+impl<T: Clone, E: Clone> CacheEntry<T, E> {
+    #[inline]
+    pub(super) fn result(&self) -> Result<T, Error<E>> {
+        match &self.0.result {
+            Ok(value) => Ok(value.clone()),
+            Err(error) => Err(Error::Operation(error.clone())),
+        }
+    }
+}
+
+impl<T, E> Clone for CacheEntry<T, E> {
+    fn clone(&self) -> Self {
+        Self(PlainArc::clone(&self.0))
+    }
+}
+
+impl<T, E> fmt::Debug for CacheEntry<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheEntry")
+            .field("is_value", &self.0.result.is_ok())
+            .field("times", &self.0.times)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,255 @@
+//! One partition of a bulkhead: [`BulkheadPartition`].
+
+use super::BulkheadPartitionSnapshot;
+use super::future::{
+    BulkheadPartitionAcquireFuture, OwnedBulkheadPartitionAcquireFuture, Request, block,
+};
+use super::permit::{BulkheadPartitionPermit, OwnedBulkheadPartitionPermit};
+use super::shared::Shared;
+#[cfg(doc)]
+use crate::error::Reason;
+use crate::error::{Error, Rejection};
+use crate::sync::PlainArc;
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+/// A partition of a [`PartitionedBulkhead`](super::PartitionedBulkhead), which limits the calls
+/// that are made through it. It implements [`Guard`](crate::policy::Guard) and
+/// [`OwnedGuard`](crate::policy::OwnedGuard).
+///
+/// Cloning is cheap, and all clones are the same partition.
+///
+/// ```
+/// use mainstay::{concurrency::PartitionedBulkhead, pipeline::Pipeline};
+///
+/// let bulkhead = PartitionedBulkhead::builder()
+///     .partition("users", |users| users.min_concurrent(20))
+///     .partition("batch", |batch| batch.max_concurrent(5))
+///     .build()?;
+/// let pipeline = Pipeline::builder().guard(bulkhead.partition("batch")?).build();
+/// assert_eq!(pipeline.call_blocking(|| Ok::<_, ()>(7)), Ok(7));
+/// # Ok::<(), mainstay::error::ConfigError>(())
+/// ```
+#[derive(Clone)]
+pub struct BulkheadPartition {
+    pub(super) shared: PlainArc<Shared>,
+    pub(super) index: usize,
+}
+
+impl BulkheadPartition {
+    /// Acquires a permit if one is free for the partition and no waiting caller can use it. Never
+    /// waits.
+    ///
+    /// ```
+    /// # use mainstay::concurrency::PartitionedBulkhead;
+    /// let bulkhead = PartitionedBulkhead::builder()
+    ///     .partition("batch", |batch| batch.max_concurrent(1))
+    ///     .build()?;
+    /// let batch = bulkhead.partition("batch")?;
+    /// let permit = batch.try_acquire().expect("no other call runs");
+    /// assert!(batch.try_acquire().is_err());
+    /// # drop(permit);
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns a rejection with [`Reason::ConcurrencyLimited`], or [`Reason::ShutDown`] after
+    /// [`close`](super::PartitionedBulkhead::close).
+    pub fn try_acquire(&self) -> Result<BulkheadPartitionPermit<'_>, Rejection> {
+        match self.take(&Request::new(None)) {
+            Ok(()) => Ok(BulkheadPartitionPermit::new(self)),
+            Err(reason) => Err(self.reject(reason)),
+        }
+    }
+
+    /// Waits for a permit, for at most [`max_wait`](super::BulkheadPartitionBuilder::max_wait).
+    /// Without a [queue](super::BulkheadPartitionBuilder::max_queue), the future never waits.
+    ///
+    /// # Errors
+    ///
+    /// The future returns the same rejections as [`try_acquire`](Self::try_acquire), and one with
+    /// [`Reason::QueueFull`] if too many callers wait, or [`Reason::QueueTimeout`] after
+    /// `max_wait`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the queue, and releases a permit that was granted meanwhile.
+    pub fn acquire(&self) -> BulkheadPartitionAcquireFuture<'_> {
+        BulkheadPartitionAcquireFuture::new(self, Request::new(None))
+    }
+
+    /// Waits for a permit, for at most `timeout` instead of `max_wait`. The timeout counts from the
+    /// first poll.
+    ///
+    /// ```
+    /// # use mainstay::{concurrency::PartitionedBulkhead, error::Reason};
+    /// # use std::time::Duration;
+    /// # futures::executor::block_on(async {
+    /// let bulkhead = PartitionedBulkhead::builder()
+    ///     .max_concurrent(1)
+    ///     .partition("users", |users| users.min_concurrent(1))
+    ///     .partition("batch", |batch| batch)
+    ///     .build()?;
+    /// let (users, batch) = (bulkhead.partition("users")?, bulkhead.partition("batch")?);
+    /// let borrowed = batch.try_acquire()?;
+    /// let waited = users.acquire_timeout(Duration::from_millis(1)).await;
+    /// assert_eq!(waited.unwrap_err().reason(), Reason::QueueTimeout);
+    /// # drop(borrowed);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The same as for [`acquire`](Self::acquire).
+    ///
+    /// # Cancel safety
+    ///
+    /// The same as for [`acquire`](Self::acquire).
+    pub fn acquire_timeout(&self, timeout: Duration) -> BulkheadPartitionAcquireFuture<'_> {
+        BulkheadPartitionAcquireFuture::new(self, Request::new(Some(timeout)))
+    }
+
+    /// Waits for a permit, blocking the thread for at most `max_wait`.
+    ///
+    /// # Errors
+    ///
+    /// The same as for [`acquire`](Self::acquire).
+    pub fn acquire_blocking(&self) -> Result<BulkheadPartitionPermit<'_>, Rejection> {
+        block(self, Request::new(None))?;
+        Ok(BulkheadPartitionPermit::new(self))
+    }
+
+    /// Waits for a permit, blocking the thread for at most `timeout` instead of `max_wait`.
+    ///
+    /// # Errors
+    ///
+    /// The same as for [`acquire`](Self::acquire).
+    pub fn acquire_blocking_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<BulkheadPartitionPermit<'_>, Rejection> {
+        block(self, Request::new(Some(timeout)))?;
+        Ok(BulkheadPartitionPermit::new(self))
+    }
+
+    /// Acquires a permit that keeps the bulkhead alive, as [`try_acquire`](Self::try_acquire) does.
+    ///
+    /// # Errors
+    ///
+    /// The same as for [`try_acquire`](Self::try_acquire).
+    pub fn try_acquire_owned(&self) -> Result<OwnedBulkheadPartitionPermit, Rejection> {
+        match self.take(&Request::new(None)) {
+            Ok(()) => Ok(OwnedBulkheadPartitionPermit::new(self.clone())),
+            Err(reason) => Err(self.reject(reason)),
+        }
+    }
+
+    /// Waits for a permit. The permit and the future keep the bulkhead alive.
+    ///
+    /// # Errors
+    ///
+    /// The same as for [`acquire`](Self::acquire).
+    ///
+    /// # Cancel safety
+    ///
+    /// The same as for [`acquire`](Self::acquire).
+    pub fn acquire_owned(&self) -> OwnedBulkheadPartitionAcquireFuture {
+        OwnedBulkheadPartitionAcquireFuture::new(self.clone(), Request::new(None))
+    }
+
+    /// Waits for a permit that keeps the bulkhead alive, for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// The same as for [`acquire`](Self::acquire).
+    ///
+    /// # Cancel safety
+    ///
+    /// The same as for [`acquire`](Self::acquire).
+    pub fn acquire_owned_timeout(&self, timeout: Duration) -> OwnedBulkheadPartitionAcquireFuture {
+        OwnedBulkheadPartitionAcquireFuture::new(self.clone(), Request::new(Some(timeout)))
+    }
+
+    /// Waits for a permit that keeps the bulkhead alive, blocking the thread.
+    ///
+    /// # Errors
+    ///
+    /// The same as for [`acquire`](Self::acquire).
+    pub fn acquire_owned_blocking(&self) -> Result<OwnedBulkheadPartitionPermit, Rejection> {
+        block(self, Request::new(None))?;
+        Ok(OwnedBulkheadPartitionPermit::new(self.clone()))
+    }
+
+    /// Waits for a permit that keeps the bulkhead alive, blocking the thread for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// The same as for [`acquire`](Self::acquire).
+    pub fn acquire_owned_blocking_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<OwnedBulkheadPartitionPermit, Rejection> {
+        block(self, Request::new(Some(timeout)))?;
+        Ok(OwnedBulkheadPartitionPermit::new(self.clone()))
+    }
+
+    /// Runs `op` with a permit, for which it waits as [`acquire`](Self::acquire) does.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of `op`, or the rejection if `op` was not run.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the queue, or drops the operation and releases the permit.
+    pub async fn call<Op, Fut, T, E>(&self, op: Op) -> Result<T, Error<E>>
+    where
+        Op: FnOnce() -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        let _permit = self.acquire().await?;
+        op().await.map_err(Error::Operation)
+    }
+
+    /// Runs the closure `op` with a permit, for which it waits as
+    /// [`acquire_blocking`](Self::acquire_blocking) does.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of `op`, or the rejection if `op` was not run.
+    pub fn call_blocking<T, E>(&self, op: impl FnOnce() -> Result<T, E>) -> Result<T, Error<E>> {
+        let _permit = self.acquire_blocking()?;
+        op().map_err(Error::Operation)
+    }
+
+    /// Returns the number of permits that the partition uses.
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.shared.engine.figures(self.index).share.in_use
+    }
+
+    /// Returns the name of the partition.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.shared.partitions[self.index].name
+    }
+
+    /// Returns the current state and counters of the partition.
+    #[must_use]
+    pub fn snapshot(&self) -> BulkheadPartitionSnapshot {
+        self.shared.partition_snapshot(self.index)
+    }
+}
+
+impl fmt::Debug for BulkheadPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let share = self.shared.engine.figures(self.index).share;
+        f.debug_struct("BulkheadPartition")
+            .field("name", &self.name())
+            .field("in_flight", &share.in_use)
+            .finish_non_exhaustive()
+    }
+}

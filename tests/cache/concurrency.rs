@@ -1,0 +1,177 @@
+//! Calls that share an operation, are dropped, or remove the key.
+
+use crate::support::*;
+use mainstay::cache::{CacheStore, Cached};
+use mainstay::time::ManualClock;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
+use std::task::Poll;
+use std::thread;
+use std::time::Duration;
+
+#[test]
+fn calls_that_find_nothing_share_one_operation() {
+    let (cache, remote) = (builder(&ManualClock::new()).build().unwrap(), Remote::new());
+    let mut calls = [(); 3].map(|()| Box::pin(cache.call(&(), || remote.start())));
+    assert!(calls.iter_mut().all(|call| poll(call).is_pending()));
+    remote.complete(Ok(7));
+    assert!(calls.into_iter().all(|call| ready(call) == Ok(7)));
+    assert_eq!(remote.started.load(SeqCst), 1);
+    assert_eq!(cache.snapshot().misses, 3);
+}
+
+#[test]
+fn a_call_dropped_after_any_number_of_polls_hands_its_operation_on_or_drops_it() {
+    let time = ManualClock::new();
+    for stale in [false, true] {
+        for polls in 0..5 {
+            for has_follower in [false, true] {
+                let cache = builder(&time).stale_while_revalidate(5 * S).build().unwrap();
+                if stale {
+                    call(&cache, Ok(1)).0.unwrap();
+                    time.advance(10 * S);
+                }
+                let started = AtomicU32::new(0);
+                let operation = || {
+                    started.fetch_add(1, SeqCst);
+                    let mut left = 3;
+                    poll_fn(move |cx| {
+                        cx.waker().wake_by_ref();
+                        left -= 1;
+                        if left == 0 { Poll::Ready(Ok::<_, &str>(7)) } else { Poll::Pending }
+                    })
+                };
+                let mut dropped = Box::pin(cache.call(&(), operation));
+                let ended = (0..polls).any(|_| poll(&mut dropped).is_ready());
+                let mut other = Box::pin(cache.call(&(), operation));
+                let waits = has_follower && polls > 0 && !ended && !stale;
+                // The operation is always woken, so the follower may complete it.
+                let first = if waits { poll(&mut other) } else { Poll::Pending };
+                drop(dropped);
+                let returned = match first {
+                    Poll::Ready(returned) => returned,
+                    Poll::Pending => futures::executor::block_on(other),
+                };
+                assert_eq!(returned, Ok(7), "{stale} {polls} {has_follower}");
+                let expected = if waits || ended || polls == 0 { 1 } else { 2 };
+                assert_eq!(started.load(SeqCst), expected, "{stale} {polls} {has_follower}");
+                assert_eq!(call(&cache, Ok(9)), (Ok(7), false));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_result_whose_key_was_removed_during_the_operation_is_not_used_later() {
+    let (cache, remote) = (builder(&ManualClock::new()).build().unwrap(), Remote::new());
+    let mut before = Box::pin(cache.call(&(), || remote.start()));
+    assert!(poll(&mut before).is_pending());
+    cache.remove(&());
+    let after = Remote::new();
+    let mut second = Box::pin(cache.call(&(), || after.start()));
+    assert!(poll(&mut second).is_pending(), "a call after the removal starts its own operation");
+    remote.complete(Ok(1));
+    assert_eq!(ready(before), Ok(1));
+    assert_eq!(after.started.load(SeqCst), 1);
+    after.complete(Ok(2));
+    assert_eq!(ready(second), Ok(2));
+    assert_eq!(call(&cache, Ok(3)), (Ok(2), false));
+}
+
+#[test]
+fn a_removed_value_does_not_replace_an_error() {
+    let time = ManualClock::new();
+    let cache = builder(&time).stale_on_error(20 * S).build().unwrap();
+    call(&cache, Ok(1)).0.unwrap();
+    time.advance(10 * S);
+    cache.remove(&());
+    assert_eq!(call(&cache, Err(rejected())), (Err(rejected()), true));
+}
+
+/// A store that removes the key while it inserts, and whose methods panic on request.
+struct Awkward<V> {
+    value: Mutex<Option<V>>,
+    panics: &'static AtomicBool,
+}
+
+impl<V: Clone + Send> CacheStore<u8, V> for Awkward<V> {
+    fn get(&self, _: &u8) -> Option<V> {
+        assert!(!self.panics.load(SeqCst), "get");
+        self.value.lock().unwrap().clone()
+    }
+
+    fn insert(&self, key: u8, value: V) {
+        assert!(key != 9, "insert");
+        *self.value.lock().unwrap() = Some(value);
+    }
+
+    fn remove(&self, _: &u8) {
+        assert!(!self.panics.load(SeqCst), "remove");
+        *self.value.lock().unwrap() = None;
+    }
+}
+
+#[test]
+fn a_store_that_panics_leaves_the_cache_usable() {
+    static PANICS: AtomicBool = AtomicBool::new(false);
+    let store = Awkward { value: Mutex::new(None), panics: &PANICS };
+    let cache = Cached::<u8, u32, ()>::builder(store).build().unwrap();
+    let call = |key: u8| {
+        let call = || ready(cache.call(&key, || async { Ok::<_, ()>(1) }));
+        catch_unwind(AssertUnwindSafe(call))
+    };
+    assert!(call(9).is_err());
+    assert!(catch_unwind(AssertUnwindSafe(|| cache.call_blocking(&9, || Ok::<_, ()>(1)))).is_err());
+    PANICS.store(true, SeqCst);
+    assert!(call(1).is_err());
+    assert!(catch_unwind(AssertUnwindSafe(|| cache.remove(&1))).is_err());
+    PANICS.store(false, SeqCst);
+    assert_eq!(call(1).unwrap(), Ok(1));
+    assert_eq!(call(1).unwrap(), Ok(1));
+}
+
+#[test]
+fn eight_threads_account_for_every_call_and_run_one_operation_at_a_time() {
+    const THREADS: u64 = 8;
+    const CALLS: u64 = 4000;
+    let time = ManualClock::new();
+    let cache = builder(&time)
+        .stale_while_revalidate(Duration::from_secs(3))
+        .stale_on_error(Duration::from_secs(5))
+        .negative_ttl(S)
+        .build()
+        .unwrap();
+    let [running, operations, failed] = [const { AtomicUsize::new(0) }; 3];
+    thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (cache, time) = (&cache, &time);
+            let (running, operations, failed) = (&running, &operations, &failed);
+            scope.spawn(move || {
+                for call in 0..CALLS {
+                    if thread == 0 && call % 16 == 0 {
+                        time.advance(S);
+                    }
+                    let result = cache.call_blocking(&(), || {
+                        assert_eq!(running.fetch_add(1, SeqCst), 0, "two operations at a time");
+                        let nth = operations.fetch_add(1, SeqCst);
+                        thread::yield_now();
+                        running.fetch_sub(1, SeqCst);
+                        if nth % 3 == 0 { Err("down") } else { Ok(nth as u32) }
+                    });
+                    if result.is_err() {
+                        failed.fetch_add(1, SeqCst);
+                    }
+                }
+            });
+        }
+    });
+    let snapshot = cache.snapshot();
+    let served = snapshot.hits + snapshot.stale + snapshot.misses + snapshot.refreshes;
+    assert_eq!(served, THREADS * CALLS);
+    let operations = operations.into_inner() as u64;
+    assert!(snapshot.refreshes <= operations, "{snapshot:?} {operations}");
+    assert!(operations <= snapshot.refreshes + snapshot.misses, "{snapshot:?} {operations}");
+    assert!(failed.into_inner() as u64 <= snapshot.misses + snapshot.hits);
+}

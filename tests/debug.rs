@@ -1,0 +1,55 @@
+//! The `Debug` output of builders, which shows the settings, and of facts.
+#![cfg(not(mainstay_loom))]
+
+use mainstay::policy::Facts;
+use mainstay::{
+    AdaptiveLimiter, Budget, Bulkhead, CircuitBreaker, Coalesce, Hedge, ObjectPool, Prioritizer,
+    Quota, RateLimiter, ResourceManager, ResourcePool, Retry, Throttle, WorkerPool,
+};
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+struct Sockets;
+
+impl ResourceManager for Sockets {
+    type Resource = ();
+    type Error = std::io::Error;
+
+    async fn create(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn debug_of_a_builder_shows_its_settings() {
+    let quota = Quota::per_second(7);
+    let table = [
+        (format!("{:?}", AdaptiveLimiter::builder().name("a")), r#"name: "a""#),
+        (format!("{:?}", Budget::builder().percent(7)), "percent: 7"),
+        (format!("{:?}", Bulkhead::builder().max_queue(7)), "max_queue: 7"),
+        (format!("{:?}", CircuitBreaker::builder().min_calls(7)), "min_calls: Some(7)"),
+        (format!("{:?}", Coalesce::<u32, (), ()>::builder().max_keys(7)), "max_keys: 7"),
+        (format!("{:?}", Hedge::builder().max_attempts(7)), "max_attempts: 7"),
+        (format!("{:?}", ObjectPool::builder(|| ()).min_idle(7)), "min_idle: 7"),
+        (format!("{:?}", Prioritizer::builder().update_interval(7 * SECOND)), "interval: 7s"),
+        (format!("{:?}", RateLimiter::builder(quota).name("a")), r#"name: "a""#),
+        (format!("{:?}", ResourcePool::builder(Sockets).max_size(7)), "max_size: 7"),
+        (format!("{:?}", Retry::builder().max_attempts(7)), "max_attempts: 7"),
+        (format!("{:?}", Throttle::builder().min_calls(7)), "min_calls: 7"),
+        (format!("{:?}", WorkerPool::builder().max_inline_depth(7)), "max_inline_depth: 7"),
+    ];
+    for (shown, setting) in table {
+        assert!(shown.contains("Builder {") && shown.contains(setting), "{shown}: no {setting}");
+    }
+}
+
+#[test]
+fn debug_of_facts_shows_the_policy_and_what_is_known_of_it() {
+    let mut facts = Facts::new("retry", "retry");
+    assert_eq!(format!("{facts:?}"), "retry");
+    facts.name = "mail";
+    facts.max_attempts = Some(3);
+    facts.max_wait = Some(SECOND);
+    assert_eq!(format!("{facts:?}"), r#"retry "mail" max_wait=1s max_attempts=3"#);
+}
