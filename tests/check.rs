@@ -199,6 +199,19 @@ fn the_standard_order_has_no_faults_with_default_settings() {
     assert_eq!(kinds, ["timeout", "retry", "circuit_breaker", "timeout"]);
 }
 
+#[test]
+fn the_other_standard_stacks_have_no_faults_either() {
+    let breaker = CircuitBreaker::builder().build().unwrap();
+    let kinds = |facts: Vec<Facts>| facts.iter().map(|facts| facts.policy).collect::<Vec<_>>();
+    let hedge = Hedge::builder().assume_idempotent().build().unwrap();
+    let read = Pipeline::standard_read(2 * SECOND, &hedge, &breaker, 300 * MS);
+    assert_eq!(read.check(), []);
+    assert_eq!(kinds(read.facts()), ["timeout", "hedge", "circuit_breaker", "timeout"]);
+    let once = Pipeline::standard_once(&breaker, 2 * SECOND);
+    assert_eq!(once.check(), []);
+    assert_eq!(kinds(once.facts()), ["circuit_breaker", "timeout"]);
+}
+
 /// Stacks that violate one rule each, and the message of that lint.
 macro_rules! sentences {
     ($($(.$verb:ident($policy:expr))+: $sentence:expr;)+) => {

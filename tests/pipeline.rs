@@ -4,6 +4,7 @@
 use mainstay::backoff::{Backoff, Jitter};
 use mainstay::breaker::{CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerState};
 use mainstay::error::{Error, Reason, Rejection};
+use mainstay::hedge::Hedge;
 use mainstay::outcome::Outcome;
 use mainstay::pipeline::Pipeline;
 use mainstay::policy::{Context, Facts, Guard, Policy, kind};
@@ -308,6 +309,48 @@ fn an_operation_that_runs_once_may_move_its_captured_values() {
     let sent = pipeline.call_once_with_blocking(|cx| Ok::<_, ()>((body, cx.remaining())));
     assert_eq!(sent, Ok(("body".into(), Some(SECOND))));
     assert_eq!(breaker.snapshot().counts.total, 4);
+}
+
+#[test]
+fn the_stack_for_reads_hedges_slow_attempts_and_records_failures_once() {
+    let world = World::new();
+    let breaker = world.breaker(|b| b);
+    let hedge = Hedge::builder().delay(SECOND).without_budget().clock(world.clock.clone());
+    let hedge = hedge.assume_idempotent().build().unwrap();
+    let pipeline = Pipeline::standard_read(world.timeout(9), &hedge, &breaker, world.timeout(4));
+    let (result, seconds) = world.elapsed(|| {
+        world.time.drive(pipeline.call_with(|cx| {
+            let clock = &world.clock;
+            async move {
+                clock.sleep(if cx.attempt() == 1 { 3 * SECOND } else { SECOND / 2 }).await;
+                Ok::<_, ()>(cx.attempt())
+            }
+        }))
+    });
+    assert_eq!((result, seconds), (Ok(2), 1));
+    let failed = world.time.drive(pipeline.call(|| ready(Err::<(), _>("down"))));
+    assert_eq!(failed, Err(Error::Operation("down")));
+    let counts = breaker.snapshot().counts;
+    assert_eq!((counts.total, counts.failed), (2, 1));
+}
+
+#[test]
+fn the_stack_for_operations_that_run_once_counts_timeouts_and_repeats_nothing() {
+    let world = World::new();
+    let breaker = world.breaker(|b| b);
+    let pipeline = Pipeline::standard_once(&breaker, world.timeout(2));
+    let body = String::from("body");
+    let sent = world.time.drive(pipeline.call_once(|| async move { Ok::<_, ()>(body) }));
+    assert_eq!(sent, Ok("body".into()));
+    let starts = AtomicU32::new(0);
+    let hangs = || {
+        starts.fetch_add(1, Ordering::Relaxed);
+        pending::<Result<(), ()>>()
+    };
+    let (result, seconds) = world.elapsed(|| world.time.drive(pipeline.call(hangs)));
+    assert!(matches!(result, Err(Error::Timeout(_))));
+    assert_eq!((seconds, starts.into_inner()), (2, 1));
+    assert_eq!(breaker.snapshot().counts.failed, 1);
 }
 
 #[test]

@@ -5,7 +5,9 @@
 //! A policy observes only the results of the policies below it. A breaker therefore counts a
 //! timeout only if the timeout policy is below it, and a retry repeats everything below it. No
 //! policy observes the result of a call that the caller or a policy above it dropped. The following
-//! order suits most calls, and [`Pipeline::standard`] builds it:
+//! order suits most calls. [`Pipeline::standard`] builds it;
+//! [`standard_read`](Pipeline::standard_read) and [`standard_once`](Pipeline::standard_once) build
+//! the variants for operations that only read, and for those that must not run twice:
 //!
 //! <div>
 #![doc = include_str!("order.svg")]

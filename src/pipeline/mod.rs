@@ -86,7 +86,7 @@ pub use check::{Lint, LintRule};
 pub use deadline::DeadlineLayer;
 pub use layers::{GuardLayer, RepeatLayer, TimeLimitLayer};
 pub use stack::{Describe, EmptyStack, PipelineLayer, PipelineOnceLayer, PipelineStack};
-pub use verbs::StandardStack;
+pub use verbs::{StandardOnceStack, StandardReadStack, StandardStack};
 
 #[cfg(feature = "tower")]
 pub(crate) use future::TimeLimitFuture;

@@ -26,9 +26,34 @@ pub type StandardStack<D, C> = PipelineStack<
     TimeLimitLayer<Timeout>,
 >;
 
+/// The stack of [`Pipeline::standard_read`].
+pub type StandardReadStack<H, C> = PipelineStack<
+    PipelineStack<
+        PipelineStack<
+            PipelineStack<EmptyStack, TimeLimitLayer<Timeout>>,
+            RepeatLayer<ClassifiedHedge<H>>,
+        >,
+        GuardLayer<ClassifiedCircuitBreaker<C>>,
+    >,
+    TimeLimitLayer<Timeout>,
+>;
+
+/// The stack of [`Pipeline::standard_once`].
+pub type StandardOnceStack<C> = PipelineStack<
+    PipelineStack<EmptyStack, GuardLayer<ClassifiedCircuitBreaker<C>>>,
+    TimeLimitLayer<Timeout>,
+>;
+
+/// Stacks in the recommended order, for three kinds of operation:
+///
+/// | the operation | stack |
+/// |---|---|
+/// | only reads, and may run twice at the same time | [`standard_read`](Self::standard_read) |
+/// | may run more than once, one run after the other | [`standard`](Self::standard) |
+/// | must run at most once | [`standard_once`](Self::standard_once) |
 impl Pipeline<EmptyStack> {
-    /// Creates a pipeline in the order that suits most calls: a timeout for the whole call, a
-    /// retry, a breaker that records every attempt, a timeout for one attempt.
+    /// Creates a pipeline in the order that suits most calls, for operations that may run more than
+    /// once: a timeout for the whole call, a retry, a breaker that records every attempt, a timeout for one attempt.
     ///
     /// ```
     /// use mainstay::{breaker::CircuitBreaker, pipeline::Pipeline, retry::Retry};
@@ -63,6 +88,66 @@ impl Pipeline<EmptyStack> {
             .breaker(breaker)
             .timeout(attempt_timeout)
             .build()
+    }
+
+    /// Creates a pipeline for operations that only read: a timeout for the whole call, a hedge, a
+    /// breaker that records every attempt that ends, a timeout for one attempt.
+    ///
+    /// The hedge starts a second attempt while the first is slow. It does not repeat a failure,
+    /// unless [`hedge_failures`](crate::hedge::HedgeBuilder::hedge_failures) is set.
+    ///
+    /// ```
+    /// use mainstay::{CircuitBreaker, Hedge, Pipeline};
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> Result<(), mainstay::ConfigError> {
+    /// let breaker = CircuitBreaker::builder().name("search").build()?;
+    /// let hedge = Hedge::builder().assume_idempotent().build()?;
+    /// let (call, attempt) = (Duration::from_secs(2), Duration::from_millis(300));
+    /// let pipeline = Pipeline::standard_read(call, hedge, &breaker, attempt);
+    /// assert!(pipeline.check().is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn standard_read<H: Send + Sync, C: Send + Sync>(
+        call_timeout: impl Into<Timeout>,
+        hedge: impl Into<ClassifiedHedge<H>>,
+        breaker: impl Into<ClassifiedCircuitBreaker<C>>,
+        attempt_timeout: impl Into<Timeout>,
+    ) -> Pipeline<StandardReadStack<H, C>> {
+        Self::builder()
+            .timeout(call_timeout)
+            .hedge(hedge)
+            .breaker(breaker)
+            .timeout(attempt_timeout)
+            .build()
+    }
+
+    /// Creates a pipeline for operations that must not run twice: a breaker, and a timeout that the
+    /// breaker records.
+    ///
+    /// The operation may consume the values it captures; see [`call_once`](Self::call_once).
+    ///
+    /// ```
+    /// use mainstay::{CircuitBreaker, Pipeline};
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> Result<(), mainstay::ConfigError> {
+    /// let breaker = CircuitBreaker::builder().name("payments").build()?;
+    /// let pipeline = Pipeline::standard_once(&breaker, Duration::from_secs(2));
+    /// assert!(pipeline.check().is_empty());
+    /// let order = String::from("moved into the call");
+    /// assert_eq!(pipeline.call_once_blocking(|| Ok::<_, ()>(order.len())), Ok(19));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn standard_once<C: Send + Sync>(
+        breaker: impl Into<ClassifiedCircuitBreaker<C>>,
+        timeout: impl Into<Timeout>,
+    ) -> Pipeline<StandardOnceStack<C>> {
+        Self::builder().breaker(breaker).timeout(timeout).build()
     }
 }
 
