@@ -52,6 +52,11 @@ fn debug_of_a_builder_shows_its_settings() {
 }
 
 #[test]
+fn debug_of_a_store_shows_its_type_and_not_the_value() {
+    assert_eq!(format!("{:?}", SingleValueStore::<u32>::new()), "SingleValueStore { .. }");
+}
+
+#[test]
 fn debug_of_facts_shows_the_policy_and_what_is_known_of_it() {
     let mut facts = Facts::new("retry", "retry");
     assert_eq!(format!("{facts:?}"), "retry");
