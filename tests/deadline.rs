@@ -7,6 +7,7 @@ use mainstay::error::{Error, Reason};
 use mainstay::pipeline::Pipeline;
 use mainstay::retry::Retry;
 use mainstay::time::{Deadline, ManualClock};
+use mainstay::timeout::Timeout;
 use std::future::{pending, ready};
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
@@ -95,4 +96,23 @@ fn the_guard_rejects_calls_that_cannot_meet_their_deadline() {
     assert!(guard.try_acquire(Deadline::NEVER).is_ok());
     assert_eq!((guard.snapshot().too_short, guard.snapshot().expired), (3, 1));
     assert_eq!((shadow.snapshot().too_short, shadow.snapshot().expired), (2, 0));
+}
+
+#[test]
+fn a_boxed_pipeline_takes_a_deadline_for_one_call() {
+    let time = ManualClock::new();
+    let clock = time.clock();
+    let pipeline = Pipeline::builder().timeout(Timeout::new(9 * SECOND).clock(clock.clone()));
+    let pipeline = pipeline.build().boxed::<Option<Duration>, ()>();
+    let limited = pipeline.with_deadline(Deadline::after(clock.now(), 2 * SECOND), &clock);
+    let remaining = time.drive(limited.call_with(|cx| ready(Ok(cx.remaining()))));
+    assert_eq!(remaining, Ok(Some(2 * SECOND)));
+    assert_eq!(limited.call_with_blocking(|cx| Ok(cx.remaining())), Ok(Some(2 * SECOND)));
+    let hangs = time.drive(limited.call(pending));
+    assert!(matches!(hangs, Err(Error::Timeout(_))));
+    assert!(is_exceeded(&time.drive(limited.call(|| ready(Ok(None))))));
+    // The pipeline itself has no deadline.
+    let remaining = time.drive(pipeline.call_with(|cx| ready(Ok(cx.remaining()))));
+    assert_eq!(remaining, Ok(Some(9 * SECOND)));
+    assert_eq!(limited.facts().len(), 1);
 }

@@ -1,12 +1,13 @@
 //! A pipeline with an erased type: [`BoxPipeline`].
 
-use super::Pipeline;
 use super::check::{Lint, check};
 use super::stack::{Describe, PipelineLayer};
+use super::{DeadlineLayer, Pipeline};
 use crate::error::Error;
 use crate::policy::guarded::OperationFuture;
 use crate::policy::{Context, Facts};
 use crate::sync::PlainArc;
+use crate::time::{Clock, Deadline};
 use std::fmt;
 use std::future::Future;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -28,17 +29,34 @@ pub struct BoxPipeline<T, E> {
 }
 
 trait Erased<T, E>: Describe {
-    fn call<'a>(&'a self, op: DynOperation<'a, T, E>) -> BoxFuture<'a, Result<T, Error<E>>>;
-    fn call_blocking(&self, op: &dyn Fn(Context) -> Result<T, Error<E>>) -> Result<T, Error<E>>;
+    fn call<'a>(
+        &'a self,
+        cx: Context,
+        op: DynOperation<'a, T, E>,
+    ) -> BoxFuture<'a, Result<T, Error<E>>>;
+
+    fn call_blocking(
+        &self,
+        cx: Context,
+        op: &dyn Fn(Context) -> Result<T, Error<E>>,
+    ) -> Result<T, Error<E>>;
 }
 
 impl<T: Send, E: Send, S: PipelineLayer<T, E>> Erased<T, E> for S {
-    fn call<'a>(&'a self, op: DynOperation<'a, T, E>) -> BoxFuture<'a, Result<T, Error<E>>> {
-        Box::pin(PipelineLayer::call(self, Context::new(), op))
+    fn call<'a>(
+        &'a self,
+        cx: Context,
+        op: DynOperation<'a, T, E>,
+    ) -> BoxFuture<'a, Result<T, Error<E>>> {
+        Box::pin(PipelineLayer::call(self, cx, op))
     }
 
-    fn call_blocking(&self, op: &dyn Fn(Context) -> Result<T, Error<E>>) -> Result<T, Error<E>> {
-        PipelineLayer::call_blocking(self, Context::new(), op)
+    fn call_blocking(
+        &self,
+        cx: Context,
+        op: &dyn Fn(Context) -> Result<T, Error<E>>,
+    ) -> Result<T, Error<E>> {
+        PipelineLayer::call_blocking(self, cx, op)
     }
 }
 
@@ -91,7 +109,8 @@ impl<T: Send, E: Send> BoxPipeline<T, E> {
         Fut: Future<Output = Result<T, E>> + Send,
     {
         let op = &op;
-        self.stack.call(&move |cx| Box::pin(OperationFuture(op(cx)))).await
+        let op = move |cx| OperationFuture(op(cx));
+        PipelineLayer::call(self, Context::new(), &op).await
     }
 
     /// Runs the closure `op` through all policies, blocking the thread; see
@@ -125,7 +144,32 @@ impl<T: Send, E: Send> BoxPipeline<T, E> {
     /// # Errors
     /// Returns the same errors as [`Pipeline::call_blocking`].
     pub fn call_with_blocking(&self, op: impl Fn(Context) -> Result<T, E>) -> Result<T, Error<E>> {
-        self.stack.call_blocking(&|cx| op(cx).map_err(Error::Operation))
+        self.stack.call_blocking(Context::new(), &|cx| op(cx).map_err(Error::Operation))
+    }
+
+    /// Returns a view of this pipeline whose calls have `deadline`; see
+    /// [`Pipeline::with_deadline`].
+    ///
+    /// ```
+    /// use mainstay::{BoxPipeline, Clock, Deadline, Pipeline};
+    /// use std::time::Duration;
+    ///
+    /// let clock = Clock::system();
+    /// let pipeline: BoxPipeline<u32, ()> =
+    ///     Pipeline::builder().timeout(Duration::from_secs(10)).build().boxed();
+    /// let deadline = Deadline::after(clock.now(), Duration::from_secs(2));
+    /// # futures::executor::block_on(async {
+    /// let limited = pipeline.with_deadline(deadline, &clock);
+    /// assert_eq!(limited.call(|| async { Ok(1) }).await, Ok(1));
+    /// # });
+    /// ```
+    #[must_use]
+    pub fn with_deadline(
+        &self,
+        deadline: Deadline,
+        clock: &Clock,
+    ) -> Pipeline<DeadlineLayer<'_, Self>> {
+        Pipeline { stack: DeadlineLayer { stack: self, deadline, clock: clock.clone() } }
     }
 
     /// Returns the [`Facts`] of each policy, outermost first.
@@ -138,6 +182,30 @@ impl<T: Send, E: Send> BoxPipeline<T, E> {
     #[must_use]
     pub fn check(&self) -> Vec<Lint> {
         check(&self.facts())
+    }
+}
+
+impl<T, E> Describe for BoxPipeline<T, E> {
+    fn describe(&self, visit: &mut dyn FnMut(Facts)) {
+        self.stack.describe(visit);
+    }
+}
+
+/// A boxed pipeline is a layer, so that [`BoxPipeline::with_deadline`] can wrap it.
+impl<T: Send, E: Send> PipelineLayer<T, E> for BoxPipeline<T, E> {
+    async fn call<Op, Fut>(&self, cx: Context, op: Op) -> Result<T, Error<E>>
+    where
+        Op: Fn(Context) -> Fut + Copy + Send + Sync,
+        Fut: Future<Output = Result<T, Error<E>>> + Send,
+    {
+        self.stack.call(cx, &move |cx| Box::pin(op(cx))).await
+    }
+
+    fn call_blocking<Op>(&self, cx: Context, op: Op) -> Result<T, Error<E>>
+    where
+        Op: Fn(Context) -> Result<T, Error<E>>,
+    {
+        self.stack.call_blocking(cx, &op)
     }
 }
 

@@ -65,6 +65,13 @@
 //!   inner concurrency limit.
 //! * The time limit of a call starts in `call`, not at the first poll of its future.
 //!
+//! ## Deadlines and attempt numbers
+//!
+//! [`Pipeline::propagate_context`] reads the deadline and the priority of each call from its
+//! request, and writes the [`Context`](crate::policy::Context) of each attempt into the request that
+//! the service receives, for example as an extension. A hedge can so send each attempt to another
+//! host, and a client can tell the server how much time is left.
+//!
 //! ## Axum
 //!
 //! A route must not fail, but a pipeline can. Convert its error into a response with axum's
@@ -88,10 +95,13 @@
 //! guard alive by a reference count, which costs two atomic writes per call. A guard clones the
 //! service only if the call waits or is rejected. A repeat clones it once per attempt.
 
+mod context;
 mod guarded;
 mod limited;
 mod repeated;
 mod serve;
+
+pub use context::{ContextFuture, ContextLayer, ContextPropagator, ContextService};
 
 use crate::error::Error;
 use crate::pipeline::Pipeline;
