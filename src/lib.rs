@@ -179,7 +179,7 @@ pub use object_pool::{
 };
 pub use outcome::{Classify, FailOnError, Outcome, TimedClassifier};
 pub use pipeline::{BoxPipeline, Lint, LintRule, Pipeline, PipelineBuilder};
-pub use policy::{Facts, Policy, Priority, PriorityClass};
+pub use policy::{Caller, Facts, Policy, Priority, PriorityClass};
 pub use random::Random;
 pub use rate::{
     Denied, Grant, KeyedRateLimitPolicy, KeyedRateLimiter, KeyedRateLimiterBuilder,

@@ -106,6 +106,8 @@
 //! | [`max_wait`](AdaptiveLimiterBuilder::max_wait) | zero |
 //! | [`queue_order`](AdaptiveLimiterBuilder::queue_order) | FIFO |
 //! | [`queue_factors`](AdaptiveLimiterBuilder::queue_factors) | 2, 3 |
+//! | prioritizer: [`update_interval`](PrioritizerBuilder::update_interval) | 500 ms |
+//! | prioritizer: [`max_users`](PrioritizerBuilder::max_users) | 10,000 |
 //! | processor load: [`max_usage`](CpuLoadBuilder::max_usage) | 0.8 |
 //! | processor load: [`max_pressure`](CpuLoadBuilder::max_pressure) | none |
 //! | processor load: [`interval`](CpuLoadBuilder::interval) | 500 ms |

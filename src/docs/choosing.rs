@@ -17,7 +17,7 @@
 //! | one tenant would use up the capacity of all | [`KeyedBulkhead`](crate::concurrency::KeyedBulkhead) | a bulkhead per tenant in use | `.guard(tenants.key(&tenant))` |
 //! | several kinds of calls share one limit, and each needs a guaranteed part of it | [`PartitionedBulkhead`](crate::concurrency::PartitionedBulkhead) | a guaranteed call may wait for one borrowed permit | `.guard(bulkhead.partition("users")?)` |
 //! | the capacity of the dependency, or of your own server, is limited and unknown | [`AdaptiveLimiter`](crate::concurrency::AdaptiveLimiter) | two clock readings; excess calls are rejected or wait | `.adaptive_limit(…)` |
-//! | under overload, important calls must be served before others | [`Prioritizer`](crate::concurrency::Prioritizer), above a limiter | every call needs a priority | `.prioritizer(…)` |
+//! | under overload, important calls must be served before others | [`Prioritizer`](crate::concurrency::Prioritizer), above a limiter | every call needs a priority, and a user for fairness among users | `.prioritizer(…)` |
 //! | many callers ask for the same thing at the same time | [`Coalesce`](crate::coalesce::Coalesce) | callers share one result; it must be `Clone` | around a pipeline, not in it |
 //! | the same result is needed again, and may be some seconds or minutes old | [`Cached`](crate::cache::Cached) | results are as old as you allow; they must be `Clone` | around a pipeline, not in it |
 //! | requests arrive whose callers have given up, or soon will | [`DeadlineGuard`](crate::deadline::DeadlineGuard) | one clock reading | `.guard(&deadlines)` |

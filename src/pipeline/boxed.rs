@@ -2,10 +2,10 @@
 
 use super::check::{Lint, check};
 use super::stack::{Describe, PipelineLayer};
-use super::{DeadlineLayer, Pipeline};
+use super::{CallerLayer, DeadlineLayer, Pipeline};
 use crate::error::Error;
 use crate::policy::guarded::OperationFuture;
-use crate::policy::{Context, Facts};
+use crate::policy::{Caller, Context, Facts};
 use crate::sync::PlainArc;
 use crate::time::{Clock, Deadline};
 use std::fmt;
@@ -145,6 +145,25 @@ impl<T: Send, E: Send> BoxPipeline<T, E> {
     /// Returns the same errors as [`Pipeline::call_blocking`].
     pub fn call_with_blocking(&self, op: impl Fn(Context) -> Result<T, E>) -> Result<T, Error<E>> {
         self.stack.call_blocking(Context::new(), &|cx| op(cx).map_err(Error::Operation))
+    }
+
+    /// Returns a view of this pipeline whose calls are made for `caller`; see
+    /// [`Pipeline::with_caller`].
+    ///
+    /// ```
+    /// use mainstay::policy::PriorityClass;
+    /// use mainstay::{BoxPipeline, Pipeline};
+    /// use std::time::Duration;
+    ///
+    /// let pipeline: BoxPipeline<PriorityClass, ()> =
+    ///     Pipeline::builder().timeout(Duration::from_secs(1)).build().boxed();
+    /// let low = pipeline.with_caller(PriorityClass::Low);
+    /// let class = low.call_with_blocking(|cx| Ok(cx.priority().class()));
+    /// assert_eq!(class, Ok(PriorityClass::Low));
+    /// ```
+    #[must_use]
+    pub fn with_caller(&self, caller: impl Into<Caller>) -> Pipeline<CallerLayer<'_, Self>> {
+        Pipeline { stack: CallerLayer { stack: self, caller: caller.into() } }
     }
 
     /// Returns a view of this pipeline whose calls have `deadline`; see

@@ -74,6 +74,7 @@
 //! permits on completion, even if its future is kept.
 
 mod boxed;
+mod caller;
 mod check;
 mod deadline;
 mod future;
@@ -82,6 +83,7 @@ mod stack;
 mod verbs;
 
 pub use boxed::BoxPipeline;
+pub use caller::CallerLayer;
 pub use check::{Lint, LintRule};
 pub use deadline::DeadlineLayer;
 pub use layers::{GuardLayer, RepeatLayer, TimeLimitLayer};
@@ -93,7 +95,7 @@ pub(crate) use future::TimeLimitFuture;
 
 use crate::error::Error;
 use crate::policy::guarded::OperationFuture;
-use crate::policy::{Context, Facts};
+use crate::policy::{Caller, Context, Facts};
 use crate::time::{Clock, Deadline};
 use std::fmt;
 use std::future::Future;
@@ -357,6 +359,27 @@ impl<S> Pipeline<S> {
         clock: &Clock,
     ) -> Pipeline<DeadlineLayer<'_, S>> {
         Pipeline { stack: DeadlineLayer { stack: &self.stack, deadline, clock: clock.clone() } }
+    }
+
+    /// Returns a view of this pipeline whose calls are made for `caller`: with its priority, and for
+    /// its user. The policies and the operation receive the caller in their [`Context`].
+    ///
+    /// ```
+    /// use mainstay::Pipeline;
+    /// use mainstay::policy::{Caller, PriorityClass};
+    /// # let (bulkhead, tenant) = (mainstay::Bulkhead::builder().build()?, "tenant-7");
+    /// # let prioritizer = mainstay::Prioritizer::builder().limiter(bulkhead.clone()).build()?;
+    ///
+    /// let pipeline =
+    ///     Pipeline::builder().prioritizer(&prioritizer).bulkhead(&bulkhead).build();
+    /// let caller = Caller::new(PriorityClass::High).with_user(tenant);
+    /// let result = pipeline.with_caller(caller).call_blocking(|| Ok::<_, ()>(1));
+    /// assert_eq!(result, Ok(1));
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn with_caller(&self, caller: impl Into<Caller>) -> Pipeline<CallerLayer<'_, S>> {
+        Pipeline { stack: CallerLayer { stack: &self.stack, caller: caller.into() } }
     }
 
     /// Erases the type of the stack, so that a struct can name the pipeline.

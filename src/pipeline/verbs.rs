@@ -330,9 +330,9 @@ impl<S> PipelineBuilder<S> {
         self.guard(throttle.into())
     }
 
-    /// Adds a [`Prioritizer`], which rejects the least important calls under overload. The priority
-    /// of a call comes from its [`Context`](crate::policy::Context). Add the prioritizer above the
-    /// limiters that it observes.
+    /// Adds a [`Prioritizer`], which rejects the least important calls under overload. The
+    /// priority and the user of a call are those of its [caller](crate::Pipeline::with_caller). Add the
+    /// prioritizer above the limiters that it observes.
     ///
     /// ```
     /// # use mainstay::{Bulkhead, Pipeline, Prioritizer};

@@ -1,11 +1,12 @@
 //! The state that is passed from policy to policy during a call: [`Context`].
 
-use super::{Priority, PriorityClass};
+use super::{Caller, Priority, PriorityClass};
 use crate::time::{Clock, ClockId, Deadline, Instant, Reading};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
-/// The state of one call: its attempt number, its deadline, its priority and the last reading of
-/// the clock.
+/// The state of one call: its attempt number, its deadline, its caller and the last reading of the
+/// clock.
 ///
 /// A `Context` is small and `Copy`. Each policy passes an adjusted copy to the policies below it.
 /// An operation receives it through `call_with`, for example to forward the remaining time to a
@@ -17,6 +18,7 @@ pub struct Context {
     deadline: Deadline,
     clock: ClockId,
     attempt: u32,
+    user: Option<NonZeroU32>,
     priority: Priority,
     /// Whether `now` is current: no policy has waited since the clock was read.
     fresh: bool,
@@ -32,6 +34,7 @@ impl Context {
             deadline: Deadline::NEVER,
             clock: ClockId::SYSTEM,
             attempt: 1,
+            user: None,
             priority: Priority::new(PriorityClass::Medium, 50),
             fresh: false,
         }
@@ -47,6 +50,12 @@ impl Context {
     #[must_use]
     pub const fn priority(&self) -> Priority {
         self.priority
+    }
+
+    /// Returns the priority and the user of the call.
+    #[must_use]
+    pub const fn caller(&self) -> Caller {
+        Caller::from_parts(self.priority, self.user)
     }
 
     /// Returns the time from the last reading of the clock to the deadline, or `None` if there is
@@ -155,6 +164,21 @@ impl Context {
         self
     }
 
+    /// Returns the context with another priority and another user.
+    ///
+    /// ```
+    /// # use mainstay::policy::{Caller, Context, PriorityClass};
+    /// let caller = Caller::new(PriorityClass::High).with_user("tenant-7");
+    /// assert_eq!(Context::new().with_caller(caller).caller(), caller);
+    /// ```
+    #[inline]
+    #[must_use]
+    pub fn with_caller(mut self, caller: impl Into<Caller>) -> Self {
+        let caller = caller.into();
+        (self.priority, self.user) = (caller.priority(), caller.user());
+        self
+    }
+
     /// Returns the context with the earlier of `deadline` and its current deadline.
     ///
     /// ```
@@ -185,6 +209,11 @@ mod tests {
     use crate::time::ManualClock;
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_context_takes_32_bytes() {
+        assert_eq!(size_of::<Context>(), 32);
+    }
 
     #[test]
     fn a_reading_is_reused_only_for_the_clock_that_it_is_of() {

@@ -70,6 +70,7 @@
 //! # Ok::<(), ConfigError>(())
 //! ```
 
+mod caller;
 mod context;
 mod facts;
 mod guard;
@@ -81,6 +82,7 @@ mod repeat;
 mod shared;
 mod time_limit;
 
+pub use caller::Caller;
 pub use context::Context;
 pub use facts::{Facts, RepeatSafety};
 pub use guard::{Admission, Guard, OwnedGuard};

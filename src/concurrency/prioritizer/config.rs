@@ -17,6 +17,7 @@ pub struct PrioritizerBuilder {
     name: String,
     limiters: Vec<Box<dyn LimitSource>>,
     update_interval: Duration,
+    max_users: usize,
     clock: Clock,
     random: Random,
     observer: Option<PlainArc<dyn Observer>>,
@@ -28,6 +29,7 @@ impl PrioritizerBuilder {
             name: POLICY.into(),
             limiters: Vec::new(),
             update_interval: Duration::from_millis(500),
+            max_users: 10_000,
             clock: Clock::system(),
             random: Random::system(),
             observer: None,
@@ -76,6 +78,21 @@ impl PrioritizerBuilder {
     /// ```
     pub fn update_interval(mut self, interval: Duration) -> Self {
         self.update_interval = interval;
+        self
+    }
+
+    /// Sets how many [users](crate::policy::Caller::with_user) are compared, from 1 to 1,000,000.
+    /// Default: 10,000, which takes at most half a megabyte. If there are more, those that have not
+    /// called recently are evicted, and start again without usage.
+    ///
+    /// ```
+    /// # use mainstay::{Bulkhead, Prioritizer};
+    /// # let bulkhead = Bulkhead::builder().build()?;
+    /// let built = Prioritizer::builder().limiter(bulkhead).max_users(1000).build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub fn max_users(mut self, users: usize) -> Self {
+        self.max_users = users;
         self
     }
 
@@ -139,10 +156,14 @@ impl PrioritizerBuilder {
             let accepted = "10 ms to one minute";
             return Err(ConfigError::new("update_interval", self.update_interval, accepted));
         }
+        if !(1..=1_000_000).contains(&self.max_users) {
+            return Err(ConfigError::new("max_users", self.max_users, "1 to 1000000"));
+        }
         Ok(Prioritizer(PlainArc::new(Shared::new(Parts {
             name,
             limiters: self.limiters,
             update_interval: self.update_interval,
+            max_users: self.max_users,
             clock: self.clock,
             random: self.random,
             observer: self.observer,
@@ -156,6 +177,7 @@ impl fmt::Debug for PrioritizerBuilder {
             .field("name", &self.name)
             .field("limiters", &self.limiters.len())
             .field("update_interval", &self.update_interval)
+            .field("max_users", &self.max_users)
             .finish_non_exhaustive()
     }
 }

@@ -13,7 +13,7 @@ impl Policy for Prioritizer {
     }
 }
 
-/// The priority of a call is that of its [`Context`].
+/// The priority and the user of a call are those of its [`Context`].
 impl<T: Send, E: Send> Guard<T, E> for Prioritizer {
     type Permit<'a> = PrioritizerPermit<'a>;
 
@@ -22,7 +22,7 @@ impl<T: Send, E: Send> Guard<T, E> for Prioritizer {
     }
 
     fn admit_blocking(&self, cx: Context) -> Result<PrioritizerPermit<'_>, Rejection> {
-        self.0.admit(cx.priority(), cx.on(&self.0.clock).now())?;
+        self.0.admit(cx.caller(), cx.on(&self.0.clock).now())?;
         Ok(PrioritizerPermit::new(&self.0))
     }
 
@@ -38,7 +38,7 @@ impl<T, E> OwnedGuard<T, E> for Prioritizer {
     type AdmitFuture = Ready<Result<Self::OwnedPermit, Rejection>>;
 
     fn admit_owned(&self, cx: Context) -> Admission<Self::OwnedPermit, Self::AdmitFuture> {
-        match self.0.admit(cx.priority(), cx.on(&self.0.clock).now()) {
+        match self.0.admit(cx.caller(), cx.on(&self.0.clock).now()) {
             Ok(()) => Admission::Admitted(OwnedPrioritizerPermit::new(self.clone())),
             Err(rejection) => Admission::Rejected(rejection),
         }

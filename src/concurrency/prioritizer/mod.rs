@@ -1,6 +1,7 @@
 //! Admission control by priority: [`Prioritizer`].
 
 mod config;
+mod fairness;
 mod guard;
 mod limit_source;
 mod permit;
@@ -12,7 +13,7 @@ pub use limit_source::LimitSource;
 pub use permit::{OwnedPrioritizerPermit, PrioritizerPermit};
 
 use crate::error::{Error, Rejection};
-use crate::policy::Priority;
+use crate::policy::{Caller, Priority};
 use crate::sync::PlainArc;
 use shared::Shared;
 use std::fmt;
@@ -35,6 +36,12 @@ const POLICY: &str = "prioritizer";
 /// with a priority below the threshold are rejected, and a random share of the calls with the
 /// priority of the threshold. If all calls have one priority, a random share of them is therefore
 /// rejected.
+///
+/// Of calls with the priority of the threshold that have a [user](Caller::with_user), those of the
+/// users with the highest recent usage are rejected first. The usage of a user is the number of its
+/// admitted calls, halved every ten seconds. So a user that sends many calls does not displace the
+/// users that send few, and the users that are rejected converge to an equal number of admitted
+/// calls. Users must be authenticated: a client that invents a new user for each call has no usage.
 ///
 /// The design follows Uber's Cinnamon (2023) and failsafe-go. Both adjust the rejection rate with a
 /// PI controller; here, it is computed from the measured throughput of the server.
@@ -66,7 +73,8 @@ const POLICY: &str = "prioritizer";
 ///
 /// # Performance
 ///
-/// An admitted call costs a clock reading and four atomic additions. An update allocates 2 KiB.
+/// An admitted call costs a clock reading and four atomic additions. A call with a user also costs
+/// a hash and a lookup under the lock of one of many shards. An update allocates 2 KiB.
 #[derive(Clone)]
 pub struct Prioritizer(PlainArc<Shared>);
 
@@ -82,6 +90,8 @@ pub struct PrioritizerSnapshot {
     pub in_flight: u64,
     /// The number of calls that were rejected since the prioritizer was built.
     pub rejections: u64,
+    /// The number of users whose usage is stored.
+    pub users: usize,
 }
 
 impl Prioritizer {
@@ -90,7 +100,8 @@ impl Prioritizer {
         PrioritizerBuilder::new()
     }
 
-    /// Admits or rejects a call of `priority`. Never waits.
+    /// Admits or rejects a call of `caller`, which can be a [`Priority`] or a
+    /// [`PriorityClass`](crate::policy::PriorityClass). Never waits.
     ///
     /// ```
     /// # use mainstay::{Bulkhead, Prioritizer};
@@ -107,9 +118,9 @@ impl Prioritizer {
     /// Returns a rejection with [`Reason::Shed`](crate::error::Reason::Shed).
     pub fn try_acquire(
         &self,
-        priority: impl Into<Priority>,
+        caller: impl Into<Caller>,
     ) -> Result<PrioritizerPermit<'_>, Rejection> {
-        self.0.admit(priority.into(), self.0.clock.now())?;
+        self.0.admit(caller.into(), self.0.clock.now())?;
         Ok(PrioritizerPermit::new(&self.0))
     }
 
@@ -132,9 +143,9 @@ impl Prioritizer {
     /// Returns the same rejection as [`try_acquire`](Self::try_acquire).
     pub fn try_acquire_owned(
         &self,
-        priority: impl Into<Priority>,
+        caller: impl Into<Caller>,
     ) -> Result<OwnedPrioritizerPermit, Rejection> {
-        self.0.admit(priority.into(), self.0.clock.now())?;
+        self.0.admit(caller.into(), self.0.clock.now())?;
         Ok(OwnedPrioritizerPermit::new(self.clone()))
     }
 
@@ -164,14 +175,14 @@ impl Prioritizer {
     /// Dropping the future records the call as completed.
     pub async fn call<Op, Fut, T, E>(
         &self,
-        priority: impl Into<Priority>,
+        caller: impl Into<Caller>,
         op: Op,
     ) -> Result<T, Error<E>>
     where
         Op: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        let _permit = self.try_acquire(priority)?;
+        let _permit = self.try_acquire(caller)?;
         op().await.map_err(Error::Operation)
     }
 
@@ -193,10 +204,10 @@ impl Prioritizer {
     /// Returns the error of `op`, or the rejection.
     pub fn call_blocking<T, E>(
         &self,
-        priority: impl Into<Priority>,
+        caller: impl Into<Caller>,
         op: impl FnOnce() -> Result<T, E>,
     ) -> Result<T, Error<E>> {
-        let _permit = self.try_acquire(priority)?;
+        let _permit = self.try_acquire(caller)?;
         op().map_err(Error::Operation)
     }
 
@@ -216,6 +227,7 @@ impl Prioritizer {
             threshold: rejects.then(|| Priority::at(threshold.index.into())),
             in_flight: self.0.in_flight(),
             rejections: self.0.rejections(),
+            users: self.0.users(),
         }
     }
 }

@@ -1,10 +1,11 @@
 //! The shared state of a prioritizer: the counters of an interval and the current threshold.
 
+use super::fairness::Fairness;
 use super::state::{Interval, Threshold};
 use super::{LimitSource, POLICY};
 use crate::error::{Reason, Rejection};
 use crate::event::{Event, EventValue, Observer, Outbox};
-use crate::policy::Priority;
+use crate::policy::{Caller, Priority};
 use crate::random::Random;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use crate::sync::{CachePadded, PlainArc, PlainMutex};
@@ -26,6 +27,7 @@ pub(super) struct Shared {
     /// Recently offered calls, by the index of their priority.
     offered: Box<[AtomicU32]>,
     calls: CachePadded<Calls>,
+    fairness: Fairness,
     control: PlainMutex<Control>,
     rejections: AtomicU64,
 }
@@ -53,6 +55,7 @@ pub(super) struct Parts {
     pub(super) name: &'static str,
     pub(super) limiters: Vec<Box<dyn LimitSource>>,
     pub(super) update_interval: Duration,
+    pub(super) max_users: usize,
     pub(super) clock: Clock,
     pub(super) random: Random,
     pub(super) observer: Option<PlainArc<dyn Observer>>,
@@ -64,8 +67,8 @@ const RECENT_CALLS: u64 = 1000;
 
 impl Shared {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { name, limiters, update_interval, clock, random, observer } = parts;
-        let update_at = Periodic::new(clock.now() + update_interval);
+        let Parts { name, limiters, update_interval, max_users, clock, random, observer } = parts;
+        let now = clock.now();
         Self {
             name,
             clock,
@@ -75,28 +78,38 @@ impl Shared {
             observer,
             outbox: Outbox::new(),
             threshold: CachePadded::new(AtomicU64::new(Threshold::NONE.to_bits())),
-            update_at,
+            update_at: Periodic::new(now + update_interval),
             offered: (0..Priority::COUNT).map(|_| AtomicU32::new(0)).collect(),
             calls: CachePadded::new(Calls {
                 admitted: AtomicU64::new(0),
                 ended: AtomicU64::new(0),
                 completed: AtomicU64::new(0),
             }),
+            fairness: Fairness::new(max_users, now),
             control: PlainMutex::new(Control::default()),
             rejections: AtomicU64::new(0),
         }
     }
 
     /// Admits or rejects a call.
-    pub(super) fn admit(&self, priority: Priority, now: Instant) -> Result<(), Rejection> {
+    pub(super) fn admit(&self, caller: Caller, now: Instant) -> Result<(), Rejection> {
+        let priority = caller.priority();
         // Ordering: relaxed, here and below. The counters protect no other data, and the threshold
         // may be slightly stale.
         self.offered[priority.index()].fetch_add(1, Relaxed);
         if self.update_at.take(now, self.update_interval) {
-            self.update();
+            self.update(now);
         }
-        let bits = self.threshold.load(Relaxed);
-        if bits != 0 && Threshold::from_bits(bits).rejects(priority, || self.random.unit()) {
+        let threshold = self.threshold();
+        let admitted = match caller.user() {
+            None => !threshold.rejects(priority, || self.random.unit()),
+            Some(user) => {
+                self.fairness.admit(user, priority.class(), now, self.random.unit(), |position| {
+                    !threshold.rejects(priority, || position)
+                })
+            }
+        };
+        if !admitted {
             return Err(self.rejected(priority, now));
         }
         self.calls.admitted.fetch_add(1, Relaxed);
@@ -112,7 +125,8 @@ impl Shared {
     }
 
     #[cold]
-    fn update(&self) {
+    fn update(&self, now: Instant) {
+        self.fairness.update(now);
         // Limiters may be user code, so they are called before the lock is acquired.
         let (mut limit, mut in_flight) = (0.0, 0.0);
         for limiter in &self.limiters {
@@ -187,6 +201,11 @@ impl Shared {
     pub(super) fn in_flight(&self) -> u64 {
         let ended = self.calls.ended.load(Relaxed);
         self.calls.admitted.load(Relaxed).saturating_sub(ended)
+    }
+
+    /// Returns the number of users whose usage is stored.
+    pub(super) fn users(&self) -> usize {
+        self.fairness.users()
     }
 
     pub(super) fn rejections(&self) -> u64 {

@@ -20,6 +20,7 @@ impl ResourceManager for Numbers {
 }
 
 type Numbered = State<Numbers>;
+type Change = fn(&mut Numbered);
 
 fn at(seconds: u64) -> Instant {
     Instant::ORIGIN + Duration::from_secs(seconds)
@@ -66,7 +67,7 @@ fn steps(state: &mut Numbered, now: Instant) -> Vec<&'static str> {
 
 #[test]
 fn a_caller_takes_no_resource_ahead_of_waiters_or_from_a_paused_or_closed_pool() {
-    let changes: [(fn(&mut Numbered), bool); 4] = [
+    let changes: [(Change, bool); 4] = [
         (|_| (), true),
         (wait, false),
         (|state| state.paused = true, false),
@@ -93,7 +94,7 @@ fn a_resource_is_taken_or_checked_depending_on_the_time_since_it_was_healthy() {
 
 #[test]
 fn a_pool_needs_steps_if_callers_wait_or_a_resource_must_be_closed() {
-    let changes: [(fn(&mut Numbered), bool); 7] = [
+    let changes: [(Change, bool); 7] = [
         (|_| (), false),
         (wait, true),
         (|state| state.closed = true, true),
@@ -113,7 +114,7 @@ fn a_pool_needs_steps_if_callers_wait_or_a_resource_must_be_closed() {
 
 #[test]
 fn a_returned_resource_is_closed_for_one_reason() {
-    let changes: [(fn(&mut Numbered), Option<ResourceCloseReason>); 6] = [
+    let changes: [(Change, Option<ResourceCloseReason>); 6] = [
         (|_| (), None),
         (|state| state.closed = true, Some(ResourceCloseReason::PoolClosed)),
         (|state| state.generation = 1, Some(ResourceCloseReason::Evicted)),

@@ -1,0 +1,255 @@
+//! Fairness among users of one priority: how much each has used, and who is rejected first.
+
+use crate::keyed::{KeyState, KeyedConfig, Map, Retention};
+use crate::policy::{Priority, PriorityClass};
+use crate::sync::PlainMutex;
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use crate::time::Instant;
+use std::hash::RandomState;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+/// The usage of users, and the distribution of the offered calls over it.
+///
+/// The usage of a user is the number of its admitted calls, halved every
+/// [`HALF_LIFE`]. Users are compared by their share of the usage of all, in quarters
+/// of an octave: users whose shares differ by less than a fifth may count as equal.
+///
+/// For each class, calls are counted by the usage of their users. So each call has a *position*
+/// from 0 to 1, which is the share of the calls of its class that are made by users with higher
+/// usage. Positions are distributed uniformly: if all calls with a position below 0.3 are rejected,
+/// these are 30 % of the calls, and those of the users with the highest usage.
+pub(super) struct Fairness {
+    users: Map<NonZeroU32, Usage, RandomState>,
+    /// The calls with a user that were admitted since the last update.
+    admitted: AtomicU32,
+    /// The usage of all users as of the last update, as the bits of an `f64`.
+    total: AtomicU64,
+    updated: PlainMutex<Instant>,
+    /// For each class and each level of usage, the calls since its positions were computed.
+    offered: Box<[AtomicU32]>,
+    /// For each class and each level of usage, the [`Position`] of its calls.
+    positions: Box<[AtomicU64]>,
+}
+
+const HALF_LIFE: Duration = Duration::from_secs(10);
+/// The levels of usage: quarters of an octave, from 2^-16 of the total to all of it.
+const LEVELS: usize = 64;
+const CLASSES: usize = Priority::COUNT / Priority::LEVELS as usize;
+/// With less usage in total, all users count as equal.
+const MIN_TOTAL: f64 = 20.0;
+/// The calls of a class from which positions are computed.
+const MIN_CALLS: u64 = 50;
+
+/// The usage of one user.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Usage {
+    calls: f32,
+    at: Instant,
+}
+
+impl Usage {
+    const fn new(at: Instant) -> Self {
+        Self { calls: 0.0, at }
+    }
+
+    fn at(self, now: Instant) -> f64 {
+        f64::from(self.calls) * decay(now.since(self.at))
+    }
+
+    fn update(&mut self, now: Instant) -> f64 {
+        let calls = self.at(now);
+        *self = Self { calls: calls as f32, at: now };
+        calls
+    }
+}
+
+impl KeyState for Usage {
+    type Now = Instant;
+
+    fn retention(&self, now: Instant) -> Retention {
+        match self.at(now) < 0.5 {
+            true => Retention::Disposable,
+            false => Retention::Evictable,
+        }
+    }
+}
+
+/// Returns the share of usage that is left after `time`.
+fn decay(time: Duration) -> f64 {
+    (-time.as_secs_f64() / HALF_LIFE.as_secs_f64()).exp2()
+}
+
+/// Returns the level of a usage that is this share of the total.
+fn level(share: f64) -> usize {
+    let quarters = 4.0 * (share.log2() + 16.0);
+    // The logarithm of 0 is negative infinity, and a conversion saturates.
+    (quarters as usize).min(LEVELS - 1)
+}
+
+/// The positions of the calls at one level of usage.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Position {
+    first: f32,
+    width: f32,
+}
+
+impl Position {
+    /// The positions while nothing is known about the usage of others.
+    const ANY: Self = Self { first: 0.0, width: 1.0 };
+
+    /// Computes the positions at each level from the calls at each level.
+    fn of_levels(calls: &[u32; LEVELS]) -> [Self; LEVELS] {
+        let total: f64 = calls.iter().map(|calls| f64::from(*calls)).sum();
+        let mut above = 0.0;
+        let mut positions = [Self::ANY; LEVELS];
+        for (position, calls) in positions.iter_mut().zip(calls).rev() {
+            let calls = f64::from(*calls);
+            *position = Self { first: (above / total) as f32, width: (calls / total) as f32 };
+            above += calls;
+        }
+        positions
+    }
+
+    const fn to_bits(self) -> u64 {
+        (self.first.to_bits() as u64) << 32 | self.width.to_bits() as u64
+    }
+
+    const fn from_bits(bits: u64) -> Self {
+        Self { first: f32::from_bits((bits >> 32) as u32), width: f32::from_bits(bits as u32) }
+    }
+
+    /// Returns one of the positions. `draw` is a random number from 0 to 1.
+    fn at(self, draw: f64) -> f64 {
+        f64::from(self.first) + f64::from(self.width) * draw
+    }
+}
+
+impl Fairness {
+    pub(super) fn new(max_users: usize, now: Instant) -> Self {
+        let any = Position::ANY.to_bits();
+        Self {
+            users: Map::new(KeyedConfig { max_keys: max_users, ..KeyedConfig::default() }),
+            admitted: AtomicU32::new(0),
+            total: AtomicU64::new(0),
+            updated: PlainMutex::new(now),
+            offered: (0..CLASSES * LEVELS).map(|_| AtomicU32::new(0)).collect(),
+            positions: (0..CLASSES * LEVELS).map(|_| AtomicU64::new(any)).collect(),
+        }
+    }
+
+    /// Returns whether a call is admitted, and counts it. `admits` receives the position of the
+    /// call; `draw` is a random number from 0 to 1.
+    pub(super) fn admit(
+        &self,
+        user: NonZeroU32,
+        class: PriorityClass,
+        now: Instant,
+        draw: f64,
+        admits: impl Fn(f64) -> bool,
+    ) -> bool {
+        // Ordering: relaxed, here and below. The figures protect no other data.
+        let total = f64::from_bits(self.total.load(Relaxed));
+        let decide = |usage: &mut Usage| {
+            let calls = usage.update(now);
+            let level = if total < MIN_TOTAL { 0 } else { level(calls / total) };
+            let index = class as usize * LEVELS + level;
+            self.offered[index].fetch_add(1, Relaxed);
+            let admitted =
+                admits(Position::from_bits(self.positions[index].load(Relaxed)).at(draw));
+            if admitted {
+                usage.calls += 1.0;
+                self.admitted.fetch_add(1, Relaxed);
+            }
+            admitted
+        };
+        let make = || (user, Usage::new(now));
+        // A full map evicts a user, so it is never full for a new one.
+        self.users.get_or_insert(&user, || now, make, decide).unwrap_or_else(|_| admits(draw))
+    }
+
+    /// Computes the total usage and the positions.
+    pub(super) fn update(&self, now: Instant) {
+        let mut updated = self.updated.lock();
+        let time = now.since(std::mem::replace(&mut *updated, now));
+        let total = f64::from_bits(self.total.load(Relaxed)) * decay(time);
+        let total = total + f64::from(self.admitted.swap(0, Relaxed));
+        self.total.store(total.to_bits(), Relaxed);
+        for class in 0..CLASSES {
+            let offered = &self.offered[class * LEVELS..][..LEVELS];
+            let mut calls = [0; LEVELS];
+            for (calls, offered) in calls.iter_mut().zip(offered) {
+                *calls = offered.load(Relaxed);
+            }
+            if calls.iter().map(|calls| u64::from(*calls)).sum::<u64>() < MIN_CALLS {
+                continue;
+            }
+            let positions = &self.positions[class * LEVELS..];
+            for (level, position) in Position::of_levels(&calls).into_iter().enumerate() {
+                positions[level].store(position.to_bits(), Relaxed);
+                offered[level].fetch_sub(calls[level], Relaxed);
+            }
+        }
+    }
+
+    /// Returns the number of users whose usage is stored.
+    pub(super) fn users(&self) -> usize {
+        self.users.len()
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(mainstay_loom))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_is_a_quarter_of_an_octave() {
+        for (share, expected) in [
+            (0.0, 0),
+            (1e-9, 0),
+            (1.0 / 65_536.0, 0),
+            (1.19 / 65_536.0, 1),
+            (1.0 / 32_768.0, 4),
+            (0.25, 56),
+            (0.5, 60),
+            (0.7, 61),
+            (0.999, 63),
+            (1.0, 63),
+            (5.0, 63),
+            (f64::INFINITY, 63),
+            (f64::NAN, 0),
+        ] {
+            assert_eq!(level(share), expected, "{share}");
+        }
+    }
+
+    #[test]
+    fn positions_begin_with_the_highest_usage() {
+        let mut calls = [0; LEVELS];
+        (calls[0], calls[10], calls[60]) = (20, 30, 50);
+        let positions = Position::of_levels(&calls);
+        for (level, first, width) in
+            [(63, 0.0, 0.0), (60, 0.0, 0.5), (59, 0.5, 0.0), (10, 0.5, 0.3), (0, 0.8, 0.2)]
+        {
+            assert_eq!(positions[level], Position { first, width }, "{level}");
+        }
+        let position = positions[10];
+        assert_eq!(Position::from_bits(position.to_bits()), position);
+        assert!((position.at(0.5) - 0.65).abs() < 1e-6);
+        assert_eq!(Position::ANY.at(0.4), 0.4);
+    }
+
+    #[test]
+    fn usage_is_halved_every_ten_seconds() {
+        let at = |seconds| Instant::ORIGIN + Duration::from_secs(seconds);
+        let mut usage = Usage::new(at(0));
+        assert_eq!(usage.retention(at(0)), Retention::Disposable);
+        usage.calls = 8.0;
+        for (seconds, calls) in [(0, 8.0), (10, 4.0), (10, 4.0), (30, 1.0), (5, 1.0)] {
+            assert!((usage.update(at(seconds)) - calls).abs() < 1e-6, "at {seconds} s");
+        }
+        assert_eq!(usage.retention(at(5)), Retention::Evictable);
+        assert_eq!(usage.retention(at(20)), Retention::Disposable);
+    }
+}

@@ -1,0 +1,220 @@
+//! The prioritizer: fairness among users of one priority, and callers of pipelines.
+#![cfg(not(mainstay_loom))]
+
+use mainstay::concurrency::{Bulkhead, BulkheadPermit, Prioritizer, PrioritizerBuilder};
+use mainstay::pipeline::Pipeline;
+use mainstay::policy::{Caller, Context, Guard, PriorityClass};
+use mainstay::random::Random;
+use mainstay::time::{Deadline, Instant, ManualClock};
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: u32 = 1000;
+
+/// A server that runs ten calls at a time, each for 10 ms: 1,000 calls per second.
+struct Server {
+    time: ManualClock,
+    bulkhead: Bulkhead,
+    prioritizer: Prioritizer,
+}
+
+/// The calls of one user that were offered and that the server completed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    offered: u32,
+    served: u32,
+}
+
+impl Counts {
+    fn share(self) -> f64 {
+        f64::from(self.served) / f64::from(self.offered)
+    }
+}
+
+impl Server {
+    fn new() -> Self {
+        Self::with(|builder| builder)
+    }
+
+    fn with(set: impl FnOnce(PrioritizerBuilder) -> PrioritizerBuilder) -> Self {
+        let time = ManualClock::new();
+        let bulkhead = Bulkhead::builder().max_concurrent(10).clock(time.clock()).build().unwrap();
+        let builder = Prioritizer::builder()
+            .limiter(bulkhead.clone())
+            .clock(time.clock())
+            .random(Random::seeded(1));
+        Self { prioritizer: set(builder).build().unwrap(), time, bulkhead }
+    }
+
+    /// Offers two calls every millisecond, twice the capacity, of the callers that `next` returns
+    /// with their names.
+    fn offer(
+        &self,
+        millis: u32,
+        mut next: impl FnMut(u32) -> (&'static str, Caller),
+    ) -> HashMap<&'static str, Counts> {
+        let mut counts: HashMap<_, Counts> = HashMap::new();
+        let mut running: VecDeque<(Instant, _, BulkheadPermit<'_>)> = VecDeque::new();
+        for call in 0..2 * millis {
+            self.time.advance(MS / 2);
+            let now = self.time.now();
+            while running.front().is_some_and(|(done, ..)| *done <= now) {
+                running.pop_front();
+            }
+            let (name, caller) = next(call);
+            let counts = counts.entry(name).or_default();
+            counts.offered += 1;
+            let Ok(permit) = self.prioritizer.try_acquire(caller) else { continue };
+            match self.bulkhead.try_acquire() {
+                Ok(slot) => {
+                    counts.served += 1;
+                    running.push_back((now + 10 * MS, permit, slot));
+                }
+                Err(_) => permit.rejected(),
+            }
+        }
+        counts
+    }
+}
+
+fn user(name: &'static str) -> (&'static str, Caller) {
+    (name, Caller::default().with_user(name))
+}
+
+/// Returns a call of the heavy user, or every tenth of one of three light users.
+fn one_heavy(call: u32) -> (&'static str, Caller) {
+    match call % 30 {
+        0 => user("light 1"),
+        10 => user("light 2"),
+        20 => user("light 3"),
+        _ => user("heavy"),
+    }
+}
+
+#[test]
+fn a_user_of_many_calls_does_not_displace_users_of_few() {
+    let server = Server::new();
+    server.offer(5 * SECOND, one_heavy);
+    let counts = server.offer(20 * SECOND, one_heavy);
+    for light in ["light 1", "light 2", "light 3"] {
+        // The limiter rejects some calls in bursts, whichever user makes them.
+        assert!(counts[light].share() > 0.97, "{counts:?}");
+    }
+    // The heavy user receives the rest of the capacity, except for random gaps.
+    let served: u32 = counts.values().map(|counts| counts.served).sum();
+    assert!(served > 16_000 && counts["heavy"].share() < 0.5, "{counts:?}");
+}
+
+#[test]
+fn without_users_the_same_calls_are_rejected_alike() {
+    let server = Server::new();
+    let anonymous = |call| (one_heavy(call).0, Caller::default());
+    server.offer(5 * SECOND, anonymous);
+    let counts = server.offer(20 * SECOND, anonymous);
+    assert!(counts.values().all(|counts| (0.35..0.6).contains(&counts.share())), "{counts:?}");
+    assert_eq!(server.prioritizer.snapshot().users, 0);
+}
+
+#[test]
+fn the_users_that_are_rejected_receive_equal_parts() {
+    let server = Server::new();
+    let three = |call| match call % 10 {
+        0..5 => user("five"),
+        5..8 => user("three"),
+        8 => user("one"),
+        _ => user("other"),
+    };
+    server.offer(20 * SECOND, three);
+    let counts = server.offer(60 * SECOND, three);
+    // The light users need a fifth of the capacity each and receive all of it. The others would
+    // receive 62 and 37 per cent of the rest if they were rejected alike.
+    assert!(counts["one"].share() > 0.9 && counts["other"].share() > 0.9, "{counts:?}");
+    let ratio = f64::from(counts["five"].served) / f64::from(counts["three"].served);
+    assert!((0.8..1.25).contains(&ratio), "{ratio}: {counts:?}");
+}
+
+#[test]
+fn the_priority_precedes_the_usage() {
+    let server = Server::new();
+    let callers = |call| match call % 20 {
+        0..9 => ("busy", Caller::new(PriorityClass::High).with_user("busy")),
+        9 => ("idle", Caller::new(PriorityClass::Low).with_user("idle")),
+        _ => ("batch", Caller::new(PriorityClass::Low).with_user("batch")),
+    };
+    server.offer(10 * SECOND, callers);
+    let counts = server.offer(20 * SECOND, callers);
+    assert!(counts["busy"].share() > 0.95, "{counts:?}");
+    assert!(counts["batch"].share() < 0.1, "{counts:?}");
+}
+
+#[test]
+fn usage_is_forgotten() {
+    let server = Server::new();
+    server.offer(20 * SECOND, one_heavy);
+    // After two minutes without calls, the user that was heavy is like any other.
+    server.time.advance(120_000 * MS);
+    let two = |call| if call % 2 == 0 { user("heavy") } else { user("light 1") };
+    server.offer(10 * SECOND, two);
+    let counts = server.offer(20 * SECOND, two);
+    let ratio = f64::from(counts["heavy"].served) / f64::from(counts["light 1"].served);
+    assert!((0.9..1.1).contains(&ratio), "{counts:?}");
+}
+
+#[test]
+fn the_number_of_users_is_bounded() {
+    let server = Server::with(|builder| builder.max_users(100));
+    let mut users = 0;
+    let counts = server.offer(20 * SECOND, |_| {
+        users += 1;
+        ("new", Caller::default().with_user(&users))
+    });
+    // Calls of new users are rejected like any others.
+    assert!((0.4..0.6).contains(&counts["new"].share()), "{counts:?}");
+    let stored = server.prioritizer.snapshot().users;
+    assert!((1..=100).contains(&stored), "{stored}");
+    for (max_users, accepted) in [(0, false), (1, true), (1_000_000, true), (1_000_001, false)] {
+        let built = Prioritizer::builder().limiter(server.bulkhead.clone()).max_users(max_users);
+        let field = built.build().err().map(|error| error.field());
+        assert_eq!(field, (!accepted).then_some("max_users"));
+    }
+}
+
+#[test]
+fn the_guard_reads_the_user_of_the_context() {
+    let server = Server::new();
+    let cx = Context::new().with_caller(Caller::default().with_user("a"));
+    drop(Guard::<(), ()>::admit_blocking(&server.prioritizer, cx).unwrap());
+    assert_eq!(server.prioritizer.snapshot().users, 1);
+    assert_eq!(cx.with_priority(PriorityClass::Low).caller().user(), cx.caller().user());
+}
+
+#[test]
+fn a_pipeline_passes_the_caller_to_its_policies_and_its_operation() {
+    let server = Server::new();
+    let pipeline = Pipeline::builder().prioritizer(&server.prioritizer).build();
+    let caller = Caller::new(PriorityClass::High).with_user("a");
+    let view = pipeline.with_caller(caller);
+    let expected = Ok::<_, mainstay::error::Error<()>>(caller);
+    assert_eq!(view.call_with_blocking(|cx| Ok(cx.caller())), expected);
+    assert_eq!(view.call_once_with_blocking(|cx| Ok(cx.caller())), expected);
+    assert_eq!(futures::executor::block_on(view.call_with(async |cx| Ok(cx.caller()))), expected);
+    let once = view.call_once_with(async |cx| Ok(cx.caller()));
+    assert_eq!(futures::executor::block_on(once), expected);
+    assert_eq!(server.prioritizer.snapshot().users, 1);
+    assert_eq!(view.facts().len(), 1);
+
+    let erased = pipeline.clone().boxed();
+    let boxed = erased.with_caller(caller);
+    assert_eq!(boxed.call_with_blocking(|cx| Ok(cx.caller())), expected);
+    assert_eq!(futures::executor::block_on(boxed.call_with(async |cx| Ok(cx.caller()))), expected);
+
+    // With a deadline, in either order.
+    let clock = server.time.clock();
+    let deadline = Deadline::after(clock.now(), 5 * MS);
+    let both = |cx: Context| Ok::<_, ()>((cx.caller(), cx.remaining()));
+    let expected = Ok((caller, Some(5 * MS)));
+    assert_eq!(view.with_deadline(deadline, &clock).call_with_blocking(both), expected);
+    let timed = pipeline.with_deadline(deadline, &clock);
+    assert_eq!(timed.with_caller(caller).call_with_blocking(both), expected);
+}
