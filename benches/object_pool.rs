@@ -20,6 +20,7 @@ fn object_pool(c: &mut Criterion) {
         b.iter(|| black_box(&mut *with_cache.get_owned()).push(1));
     });
     group.bench_function("take + put", |b| b.iter(|| with_cache.put(black_box(with_cache.take()))));
+    // A pool without a recycle rule: a returned object is neither checked nor cleared.
     let unchanged = ObjectPool::builder(|| Vec::<u8>::with_capacity(4096));
     let unchanged = unchanged.keep_contents().build().unwrap();
     group.bench_function("get + put without a rule", |b| {

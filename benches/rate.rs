@@ -21,7 +21,7 @@ fn limiter(quota: Quota, clock: &Clock) -> RateLimiter {
 fn direct(c: &mut Criterion) {
     let mut group = c.benchmark_group("direct");
     for (name, clock) in
-        [("still clock", ManualClock::new().clock()), ("system clock", Clock::system())]
+        [("manual clock", ManualClock::new().clock()), ("system clock", Clock::system())]
     {
         let granting = limiter(MANY, &clock);
         group.bench_function(format!("granted, {name}"), |b| {

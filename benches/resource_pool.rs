@@ -31,7 +31,7 @@ fn builder() -> ResourcePoolBuilder<Numbers> {
 fn resource_pool(c: &mut Criterion) {
     let mut group = c.benchmark_group("resource_pool");
     for (name, clock) in
-        [("system clock", Clock::system()), ("still clock", ManualClock::new().clock())]
+        [("system clock", Clock::system()), ("manual clock", ManualClock::new().clock())]
     {
         let pool = builder().clock(clock).build().unwrap();
         group.bench_function(format!("try_acquire + return, {name}"), |b| {
@@ -50,7 +50,7 @@ fn resource_pool(c: &mut Criterion) {
         b.iter(|| drop(black_box(fifo.acquire_blocking())));
     });
 
-    // All 16 are in use; the resource goes to the waiter without becoming idle.
+    // All 16 resources are in use. A returned resource passes to the waiter without becoming idle.
     let pool = builder().build().unwrap();
     let mut held: Vec<_> = (0..16).map(|_| pool.acquire_blocking().unwrap()).collect();
     group.bench_function("wait, hand over", |b| {

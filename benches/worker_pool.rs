@@ -15,9 +15,9 @@ fn pool() -> WorkerPool {
 
 /// Measures many jobs, from the first submission until the pool has drained.
 fn throughput(c: &mut Criterion) {
-    let mut group = c.benchmark_group("worker_pool, a job of many");
+    let mut group = c.benchmark_group("worker_pool, many jobs");
     group.throughput(Throughput::Elements(JOBS)).sample_size(20);
-    let mut race = |name: &str, pool: fn() -> WorkerPool, submit: fn(&WorkerPool)| {
+    let mut bench = |name: &str, pool: fn() -> WorkerPool, submit: fn(&WorkerPool)| {
         group.bench_function(name, |b| {
             let drained = |pool: WorkerPool| {
                 (0..JOBS).for_each(|_| submit(&pool));
@@ -26,30 +26,30 @@ fn throughput(c: &mut Criterion) {
             b.iter_batched(pool, drained, BatchSize::PerIteration);
         });
     };
-    race("empty", pool, |pool| pool.submit_blocking(|| ()).unwrap());
-    race("of 48 bytes", pool, |pool| {
+    bench("empty", pool, |pool| pool.submit_blocking(|| ()).unwrap());
+    bench("of 48 bytes", pool, |pool| {
         let captured = black_box([1u64; 6]);
         pool.submit_blocking(move || {
             black_box(captured);
         })
         .unwrap();
     });
-    race("of 64 bytes, boxed", pool, |pool| {
+    bench("of 64 bytes, boxed", pool, |pool| {
         let captured = black_box([1u64; 8]);
         pool.submit_blocking(move || {
             black_box(captured);
         })
         .unwrap();
     });
-    race("with a deadline", pool, |pool| {
+    bench("with a deadline", pool, |pool| {
         pool.start_timeout(Duration::from_secs(9)).submit_blocking(|| ()).unwrap();
     });
-    race(
+    bench(
         "with priorities",
         || WorkerPool::builder().workers(2).priorities().build().unwrap(),
         |pool| pool.submit_blocking(|| ()).unwrap(),
     );
-    race(
+    bench(
         "with shedding",
         || WorkerPool::builder().workers(2).shed_standing_queue().build().unwrap(),
         |pool| pool.submit_blocking(|| ()).unwrap(),

@@ -32,7 +32,8 @@ pub(crate) struct CoDel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Delay {
     BelowTarget,
-    /// Above the target since one interval before `standing_from`.
+    /// Above the target, for less than one interval so far. The queue is standing once a job leaves
+    /// it at `standing_from` or later, if no job has ended the delay before.
     AboveTarget {
         standing_from: Instant,
     },

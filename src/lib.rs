@@ -145,10 +145,7 @@ pub use breaker::{
 pub use budget::{
     Budget, BudgetBuilder, BudgetCall, BudgetExhausted, BudgetPermit, BudgetSnapshot,
 };
-pub use cache::{
-    CacheEntry, CacheStore, Cached, CachedBuilder, CachedSnapshot, OperationResult,
-    SingleValueStore,
-};
+pub use cache::{CacheEntry, CacheStore, Cached, CachedBuilder, CachedSnapshot, SingleValueStore};
 pub use coalesce::{Coalesce, CoalesceBuilder, CoalesceSnapshot};
 pub use concurrency::{
     AdaptiveLimiter, AdaptiveLimiterAcquireFuture, AdaptiveLimiterBuilder, AdaptiveLimiterPermit,
@@ -165,11 +162,12 @@ pub use concurrency::{
     ThrottlePermit, ThrottleSnapshot,
 };
 pub use deadline::{DeadlineGuard, DeadlineGuardBuilder, DeadlineGuardSnapshot};
-pub use error::{ConfigError, Error, Reason, Rejection, TimedOut};
+pub use error::{ConfigError, Error, OperationResult, Reason, Rejection, TimedOut};
 pub use event::{Event, EventValue, Observer, Subscription};
 pub use fallback::{
-    Fallback, FallbackBuilder, FallbackFuture, FallbackHandler, FallbackSnapshot, FallbackTo,
-    FallbackValue, FallbackWhen,
+    Fallback, FallbackBuilder, FallbackFuture, FallbackHandler, FallbackOperation,
+    FallbackOperationFuture, FallbackSnapshot, FallbackTo, FallbackToOperation, FallbackValue,
+    FallbackWhen,
 };
 pub use hedge::{ClassifiedHedge, Hedge, HedgeBuilder, HedgeFuture, HedgeSnapshot};
 pub use keyed::KeyOverflowRule;

@@ -40,7 +40,7 @@
 //! # Performance
 //!
 //! A call whose operation is ready at its first poll reads the clock once. Otherwise, the call also
-//! arms a timer, which reads the clock again and allocates.
+//! arms a timer, which reads the clock again.
 
 use crate::error::{ConfigError, Error, TimedOut};
 use crate::policy::{self, Facts, Policy, TimeLimit, kind};

@@ -1,4 +1,4 @@
-//! The object pool compared with a model: sets of the numbers of its objects.
+//! Compares the object pool with a model: a set of idle objects and a set of removed objects.
 
 use mainstay::object_pool::{ObjectPool, PooledObject};
 use proptest::prelude::*;
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 #[derive(Clone, Debug)]
 enum Step {
     Get,
-    /// Drops the object with this index among those that are out.
+    /// Drops one of the objects in use, selected by this index.
     Drop(usize),
     Detach(usize),
     PutNew,
@@ -43,7 +43,7 @@ proptest! {
         steps in proptest::collection::vec(step(), 0..200),
         max_idle in 0_usize..12,
         thread_cache in 0_usize..6,
-        rejected in 2_u32..9,
+        reject_one_of in 2_u32..9,
     ) {
         let dropped = Arc::new(Mutex::new(HashSet::new()));
         let next = Arc::new(AtomicU32::new(0));
@@ -53,7 +53,7 @@ proptest! {
         };
         let min_idle = max_idle / 4;
         let pool = ObjectPool::builder(new.clone())
-            .recycle(move |object| object.0 % rejected != 1)
+            .recycle(move |object| object.0 % reject_one_of != 1)
             .max_idle(max_idle)
             .min_idle(min_idle)
             .thread_cache(thread_cache)
@@ -62,11 +62,11 @@ proptest! {
             .unwrap();
         let capacity = max_idle + thread_cache;
 
-        let mut out = Vec::new();
+        let mut in_use = Vec::new();
         let mut idle = BTreeSet::new();
         let mut removed = HashSet::new();
         let put = |number: u32, idle: &mut BTreeSet<u32>, removed: &mut HashSet<u32>| {
-            if number % rejected != 1 && idle.len() < capacity {
+            if number % reject_one_of != 1 && idle.len() < capacity {
                 idle.insert(number);
             } else {
                 removed.insert(number);
@@ -82,15 +82,15 @@ proptest! {
                     } else {
                         prop_assert!(idle.remove(&object.0), "{} was not idle", object.0);
                     }
-                    out.push(object);
+                    in_use.push(object);
                 }
-                Step::Drop(which) if !out.is_empty() => {
-                    let object = out.swap_remove(which % out.len());
+                Step::Drop(which) if !in_use.is_empty() => {
+                    let object = in_use.swap_remove(which % in_use.len());
                     put(object.0, &mut idle, &mut removed);
                     drop(object);
                 }
-                Step::Detach(which) if !out.is_empty() => {
-                    let object = PooledObject::detach(out.swap_remove(which % out.len()));
+                Step::Detach(which) if !in_use.is_empty() => {
+                    let object = PooledObject::detach(in_use.swap_remove(which % in_use.len()));
                     removed.insert(object.0);
                 }
                 Step::Drop(_) | Step::Detach(_) => {}
@@ -124,7 +124,7 @@ proptest! {
             prop_assert!(idle.len() <= capacity);
         }
         let made = next.load(Ordering::Relaxed) as usize;
-        drop(out);
+        drop(in_use);
         drop(pool);
         prop_assert_eq!(dropped.lock().unwrap().len(), made, "nothing leaks");
     }

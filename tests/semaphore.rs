@@ -135,7 +135,7 @@ fn free(limit: i64, held: &[SemaphorePermit<'_>]) -> i64 {
 proptest! {
     /// The model is a list of waiters and a list of held permits.
     #[test]
-    fn the_semaphore_behaves_like_a_list(
+    fn the_semaphore_behaves_like_its_model(
         lifo: bool,
         steps in proptest::collection::vec(step(), 0..120),
     ) {
@@ -228,7 +228,7 @@ fn closing_ends_all_waits_and_revokes_nothing() {
 
     let mut waiters = waiters.into_iter();
     let Poll::Ready(Ok(granted)) = poll(&mut waiters.next().unwrap()) else {
-        panic!("granted before the close")
+        panic!("the waiter that was granted before the close received no permit")
     };
     drop(waiters.next().unwrap());
     for mut waiter in waiters {
@@ -319,12 +319,12 @@ fn a_wait_with_a_timeout_ends_by_the_clock_of_the_semaphore() {
     let result = time.drive(semaphore.acquire_timeout(HOUR));
     assert_eq!(result.unwrap_err(), SemaphoreError::Exhausted);
     assert_eq!(time.now() - before, HOUR);
-    assert!(!semaphore.has_waiters(), "the waiter left the queue");
+    assert!(!semaphore.has_waiters(), "the waiter is still in the queue");
 
     let result = semaphore.acquire_blocking_timeout(HOUR);
     assert_eq!(result.unwrap_err(), SemaphoreError::Exhausted);
     assert_eq!(time.now() - before, 2 * HOUR);
-    assert!(!semaphore.has_waiters(), "the waiter left the queue");
+    assert!(!semaphore.has_waiters(), "the waiter is still in the queue");
 }
 
 #[test]
@@ -338,7 +338,7 @@ fn a_permit_that_comes_before_the_timeout_is_granted() {
         time.drive_for(Duration::ZERO, acquire.as_mut()),
         Poll::Ready(Ok(permit)) if permit.count() == 1
     ));
-    assert_eq!(time.next_deadline(), None, "the timer is disarmed");
+    assert_eq!(time.next_deadline(), None, "the timer is still armed");
 }
 
 // Wakers that panic.
@@ -484,7 +484,7 @@ fn waits_with_a_timeout_end() {
     let semaphore = Semaphore::new(0);
     let error = semaphore.acquire_blocking_timeout(TIMEOUT).unwrap_err();
     assert_eq!(error, SemaphoreError::Exhausted);
-    assert!(!semaphore.has_waiters(), "the waiter left the queue");
+    assert!(!semaphore.has_waiters(), "the waiter is still in the queue");
 
     let (sender, mut receiver) = oneshot::<u8>();
     assert_eq!(receiver.recv_blocking_timeout(TIMEOUT), Ok(None));

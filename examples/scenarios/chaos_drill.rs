@@ -9,8 +9,8 @@
 //!
 //! The drill passes if the failing server's breaker opens, calls to the healthy server take less
 //! than 20 % longer while it is open than before, and the breaker closes after the server has
-//! recovered. Otherwise the program reports what failed and exits with 1. To test
-//! your own settings, change the builder in `Dependency::new` and run the drill in CI.
+//! recovered. Otherwise the program reports what failed and exits with 1. To test your own
+//! settings, change the builder in `Dependency::new` and run the drill in CI.
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -31,7 +31,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 const HELP: &str = "\
-Does one failing dependency slow down calls to the others? Exits with 1 if it does.
+Does one failing dependency slow down calls to the others? Exits with 1 if the drill fails.
 
 Usage: cargo run --release --example chaos_drill -- [--short]";
 

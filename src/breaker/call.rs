@@ -34,10 +34,15 @@ pub struct CircuitBreakerCallFuture<'a, C, Op, Fut>(
 
 impl<'a, C, Op, Fut> CircuitBreakerCallFuture<'a, C, Op, Fut> {
     /// Creates the future. If `timed` is true, the call is timed.
-    pub(super) fn new(breaker: &'a Shared, judge: &'a Classifier<C>, timed: bool, op: Op) -> Self {
+    pub(super) fn new(
+        breaker: &'a Shared,
+        classifier: &'a Classifier<C>,
+        timed: bool,
+        op: Op,
+    ) -> Self {
         let admission = AdmitFuture { breaker, timed };
         let cx = policy::Context::new();
-        Self(GuardedFuture::new(ClassifierRecorder(judge), cx, admission, Operation(op)))
+        Self(GuardedFuture::new(ClassifierRecorder(classifier), cx, admission, Operation(op)))
     }
 }
 

@@ -155,8 +155,8 @@ impl CircuitBreaker {
     /// ```
     #[must_use]
     pub fn classified_with<C>(&self, classify: C) -> ClassifiedCircuitBreaker<C> {
-        let judge = Classifier { classify, class: CallClass::DEFAULT };
-        ClassifiedCircuitBreaker { breaker: self.clone(), judge }
+        let classifier = Classifier { classify, class: CallClass::DEFAULT };
+        ClassifiedCircuitBreaker { breaker: self.clone(), classifier }
     }
 
     /// Returns a view of this breaker that applies the thresholds of `class`. See [`CallClass`].

@@ -18,7 +18,7 @@ use std::future::Future;
 #[derive(Clone)]
 pub struct ClassifiedCircuitBreaker<C> {
     pub(super) breaker: CircuitBreaker,
-    pub(super) judge: Classifier<C>,
+    pub(super) classifier: Classifier<C>,
 }
 
 /// A classifier, and the class of the calls whose results it classifies.
@@ -93,11 +93,11 @@ impl<C> ClassifiedCircuitBreaker<C> {
     ///
     /// # Errors
     ///
-    /// A threshold of `class` is out of range, or `class` sets
+    /// Returns an error if a threshold of `class` is out of range, or if `class` sets
     /// [`slow_after`](CallClass::slow_after) and the breaker does not time calls.
     pub fn for_class(self, class: CallClass) -> Result<Self, ConfigError> {
         class.validate(self.breaker.shared().engine.word().is_timed())?;
-        Ok(Self { judge: Classifier { class, ..self.judge }, ..self })
+        Ok(Self { classifier: Classifier { class, ..self.classifier }, ..self })
     }
 
     /// Runs `op` if the breaker admits it, and records the outcome that the classifier returns. See
@@ -125,7 +125,7 @@ impl<C> ClassifiedCircuitBreaker<C> {
         Fut: Future<Output = Result<T, E>>,
         C: Classify<T, E>,
     {
-        CircuitBreakerCallFuture::new(self.breaker.shared(), &self.judge, C::TIMED, op)
+        CircuitBreakerCallFuture::new(self.breaker.shared(), &self.classifier, C::TIMED, op)
     }
 
     /// Runs `op` on this thread if the breaker admits it, and records the outcome that the
@@ -152,7 +152,7 @@ impl<C> ClassifiedCircuitBreaker<C> {
         let breaker = self.breaker.shared();
         let permit = breaker.admit(C::TIMED, breaker.reading())?;
         let result = op().map_err(Error::Operation);
-        self.judge.record(permit, &result);
+        self.classifier.record(permit, &result);
         result
     }
 }
@@ -167,7 +167,7 @@ impl<C> fmt::Debug for ClassifiedCircuitBreaker<C> {
 
 impl From<CircuitBreaker> for ClassifiedCircuitBreaker<FailOnError> {
     fn from(breaker: CircuitBreaker) -> Self {
-        Self { breaker, judge: Classifier::DEFAULT }
+        Self { breaker, classifier: Classifier::DEFAULT }
     }
 }
 

@@ -114,7 +114,7 @@ impl<T: Send, E: Send, C: Classify<T, E>> Guard<T, E> for ClassifiedCircuitBreak
     // `always`, because a call out of line would pass the permit through memory.
     #[inline(always)]
     fn record<'a>(&'a self, permit: CircuitBreakerPermit<'a>, result: &Result<T, Error<E>>) {
-        self.judge.record(permit, result);
+        self.classifier.record(permit, result);
     }
 }
 
@@ -125,13 +125,13 @@ impl<T, E, C: Classify<T, E> + Clone> OwnedGuard<T, E> for ClassifiedCircuitBrea
     #[inline]
     fn admit_owned(&self, cx: Context) -> Admission<Self::OwnedPermit, Self::AdmitFuture> {
         match self.breaker.admit_owned_in(cx, C::TIMED) {
-            Ok(permit) => Admission::Admitted((permit, self.judge.clone())),
+            Ok(permit) => Admission::Admitted((permit, self.classifier.clone())),
             Err(rejection) => Admission::Rejected(rejection),
         }
     }
 
     #[inline]
-    fn record_owned((permit, judge): Self::OwnedPermit, result: &Result<T, Error<E>>) {
-        judge.record_owned(permit, result);
+    fn record_owned((permit, classifier): Self::OwnedPermit, result: &Result<T, Error<E>>) {
+        classifier.record_owned(permit, result);
     }
 }

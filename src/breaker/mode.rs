@@ -11,7 +11,7 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 /// | mode | rejects | counts | opens and closes |
 /// |---|---|---|---|
 /// | `Automatic` | by its rules | yes | by its rules |
-/// | `Shadow` | nothing | as if it rejected | by its rules |
+/// | `Shadow` | nothing | the calls that its rules admit | by its rules |
 /// | `ForcedClosed` | nothing | yes | no |
 /// | `ForcedOpen` | everything | no | no |
 /// | `Disabled` | nothing | no | no |

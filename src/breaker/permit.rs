@@ -15,8 +15,8 @@ use std::time::Duration;
 ///
 /// Consuming the permit records the outcome. Dropping it records no outcome, and releases what the
 /// call held: the slot of a probe and its entry among the calls in flight. A call that is cancelled
-/// or panics drops its permit, because a panic is a fault of the caller and not of the dependency.
-/// If a panic does indicate a failure of the dependency, catch it and call
+/// or panics drops its permit and so records no outcome: a panic is usually a fault of the caller,
+/// not of the dependency. If a panic does indicate a failure of the dependency, catch it and call
 /// [`failure`](Self::failure).
 ///
 /// A permit holds no lock.
@@ -119,12 +119,12 @@ impl<'a> CircuitBreakerPermit<'a> {
         if outcome == Outcome::Success && breaker.engine.try_record_success(ticket) {
             return;
         }
-        record_slow(breaker, ticket, outcome, class, now);
+        record_slow_path(breaker, ticket, outcome, class, now);
     }
 }
 
 #[inline(never)]
-fn record_slow(
+fn record_slow_path(
     breaker: &Shared,
     ticket: Ticket,
     outcome: Outcome,
@@ -164,8 +164,7 @@ impl fmt::Debug for CircuitBreakerPermit<'_> {
 }
 
 /// A [`CircuitBreakerPermit`] that owns a handle to the breaker instead of borrowing it; returned
-/// by
-/// [`try_acquire_owned`](CircuitBreaker::try_acquire_owned).
+/// by [`try_acquire_owned`](CircuitBreaker::try_acquire_owned).
 ///
 /// Costs two more writes to the breaker's reference count, on which threads that share the breaker
 /// contend.

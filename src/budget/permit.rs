@@ -8,7 +8,7 @@ use std::fmt;
 /// Hold it until the caller has its result. A budget of calls in flight counts the call until the
 /// guard is dropped; the other kinds count it when it starts, and do not change when the guard is
 /// dropped.
-#[must_use = "a call is counted only while it is held"]
+#[must_use = "hold it until the call has ended: dropping it ends the call in the budget"]
 pub struct BudgetCall(Budget);
 
 /// The permit of one repeat; returned by [`Budget::try_acquire`].
@@ -16,7 +16,7 @@ pub struct BudgetCall(Budget);
 /// Hold it from the decision to repeat, including a wait before the repeat, until the repeat has
 /// ended. A budget of calls in flight counts the repeat until the permit is dropped. The other
 /// kinds withdraw the cost when the permit is acquired, and do not refund it.
-#[must_use = "a permit is returned when it is dropped"]
+#[must_use = "hold it until the repeat has ended: dropping it ends the repeat in the budget"]
 pub struct BudgetPermit {
     budget: Budget,
     cost: u32,

@@ -134,17 +134,15 @@ mod entry;
 mod events;
 #[cfg(all(test, mainstay_loom))]
 mod loom;
-mod result;
 mod shared;
 mod state;
 mod store;
 
 pub use builder::CachedBuilder;
 pub use entry::CacheEntry;
-pub use result::OperationResult;
 pub use store::{CacheStore, SingleValueStore};
 
-use crate::error::{Error, TimedOut};
+use crate::error::{Error, OperationResult, TimedOut};
 use crate::sync::{PlainArc, block_on};
 use shared::{Entered, Flying, Shared};
 use std::fmt;

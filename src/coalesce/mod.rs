@@ -9,7 +9,15 @@
 //! use mainstay::coalesce::Coalesce;
 //!
 //! # async fn load(id: u64) -> Result<String, String> {
-//! #     mainstay::Clock::system().sleep(std::time::Duration::from_millis(1)).await;
+//! #     let mut polled = false;
+//! #     std::future::poll_fn(|task| match std::mem::replace(&mut polled, true) {
+//! #         true => std::task::Poll::Ready(()),
+//! #         false => {
+//! #             task.waker().wake_by_ref();
+//! #             std::task::Poll::Pending
+//! #         }
+//! #     })
+//! #     .await;
 //! #     Ok(format!("user {id}"))
 //! # }
 //! # futures::executor::block_on(async {
@@ -33,9 +41,10 @@
 //! closures are dropped without being called. A call that arrives later starts a new flight, unless
 //! [`reuse_duration`](CoalesceBuilder::reuse_duration) lets it use the last result.
 //!
-//! The flight owns the future of the operation, and gives it a waker of its own. One participant
-//! polls the future: the leader, until its call is dropped. Each other participant is woken once,
-//! when the flight ends. Before that, it does not have to be polled.
+//! The flight owns the future of the operation, and gives it a waker of its own, which wakes one
+//! participant: the leader, until its call is dropped. Each other participant is woken once, when
+//! the flight ends. A participant that is polled before polls the future too, if the future was
+//! woken meanwhile.
 //!
 //! If the polling participant is dropped, another one continues with the *same* future. The
 //! operation is neither restarted nor lost. A task that holds a call but does not poll it, such as

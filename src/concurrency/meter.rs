@@ -59,7 +59,7 @@ impl Meter {
         }
     }
 
-    /// Counts a call that was rejected because the limit was reached.
+    /// Counts a call that was rejected or has to wait, because the limit was reached.
     pub(super) fn rejected(&self) {
         self.rejected.fetch_add(1, Relaxed);
     }

@@ -10,7 +10,9 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 /// The counter of degraded results, and the emitter of events of kind `degraded`.
 pub(super) struct Emitter {
     pub(super) name: &'static str,
-    clock: Clock,
+    pub(super) clock: Clock,
+    /// The share of the remaining time that is reserved for another operation.
+    pub(super) share: f64,
     observer: Option<PlainArc<dyn Observer>>,
     degraded: Counter,
     outbox: Outbox<Infallible>,
@@ -24,9 +26,10 @@ impl Emitter {
     pub(super) fn new(
         name: &'static str,
         clock: Clock,
+        share: f64,
         observer: Option<PlainArc<dyn Observer>>,
     ) -> Self {
-        Self { name, clock, observer, degraded: Counter::default(), outbox: Outbox::new() }
+        Self { name, clock, share, observer, degraded: Counter::default(), outbox: Outbox::new() }
     }
 
     /// Reports that a fallback replaced an error with the label `cause`.

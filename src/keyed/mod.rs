@@ -43,7 +43,8 @@
 //!
 //! At `max_keys`, a new key replaces a disposable state if one of the next 128 buckets holds one.
 //! If none does, [`KeyOverflowRule`] applies: the new key is rejected, or the least recently used
-//! key is evicted, if the primitive allows it. (An open breaker, for instance, is never evicted.)
+//! key is evicted, if the primitive allows it. (An open breaker, for instance, is evicted only
+//! after it has been ready to admit a probe for its `idle_timeout`.)
 //!
 //! The least recently used key is found by the CLOCK algorithm, also called second chance (F. J.
 //! Corbató, "A Paging Experiment with the Multics System", 1968). The buckets of a shard form a

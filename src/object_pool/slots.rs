@@ -38,9 +38,9 @@ const BUCKETS: usize = if cfg!(mainstay_loom) { 2 } else { ThreadId::BUCKETS };
 // SAFETY: the table owns its objects, and nothing else moves to another thread with it.
 unsafe impl<T: Send> Send for Slots<T> {}
 // SAFETY: a shared table gives access to an object only through `with`, to the one holder of a
-// `ThreadId`; two holders in turn are ordered by the registry's lock. So objects move between
-// threads, which needs `T: Send`, and are never accessed by two at the same time, so `T: Sync` is
-// not needed.
+// `ThreadId`; successive holders are ordered by the lock of the `ThreadRegistry`. So objects move
+// between threads, which needs `T: Send`. Two threads never access an object at the same time, so
+// `T: Sync` is not needed.
 unsafe impl<T: Send> Sync for Slots<T> {}
 
 impl<T> Slots<T> {
@@ -51,7 +51,7 @@ impl<T> Slots<T> {
     /// Returns the slot of `id`, if an id of its bucket has been used.
     #[inline]
     pub(super) fn get(&self, id: &ThreadId) -> Option<&Slot<T>> {
-        // Ordering: acquire, pairs with the release in `grow`: the slots are seen initialised.
+        // Ordering: acquire, pairs with the release in `grow`: the slots are initialized.
         let slots = self.buckets[id.bucket()].load(Ordering::Acquire);
         // SAFETY: a bucket that is not null points to `2^bucket` slots, which live as long as
         // `self`, and the index of an id is below that.
@@ -85,8 +85,8 @@ impl<T> Slots<T> {
         let slots: Box<[_]> =
             (0..1_usize << bucket).map(|_| CachePadded::new(Slot::<T>::new())).collect();
         let slots = Box::into_raw(slots).cast::<CachePadded<Slot<T>>>();
-        // Ordering: release publishes the slots to the acquire in `get`; a thread whose exchange
-        // fails reads none of them.
+        // Ordering: release publishes the slots to the acquire in `get`. Relaxed on failure,
+        // because this thread then does not use the pointer that the exchange returns.
         let made = self.buckets[bucket].compare_exchange(
             ptr::null_mut(),
             slots,
@@ -103,7 +103,7 @@ impl<T> Slots<T> {
 impl<T> Drop for Slots<T> {
     fn drop(&mut self) {
         for (bucket, slots) in self.buckets.iter().enumerate() {
-            // Ordering: acquire, as in `get`. Exclusive access already orders us after every use.
+            // Ordering: acquire, as in `get`. Exclusive access already orders this after every use.
             let slots = slots.load(Ordering::Acquire);
             if !slots.is_null() {
                 // SAFETY: made by `grow` for this bucket; exclusive access, so nothing uses it
@@ -114,6 +114,8 @@ impl<T> Drop for Slots<T> {
     }
 }
 
+/// Frees the slots of a bucket.
+///
 /// # Safety
 /// `slots` came from `grow(bucket)` and is not used again.
 unsafe fn free<T>(slots: *mut CachePadded<Slot<T>>, bucket: usize) {

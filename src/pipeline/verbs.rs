@@ -7,7 +7,7 @@ use crate::breaker::ClassifiedCircuitBreaker;
 use crate::concurrency::{
     BulkheadPolicy, ClassifiedAdaptiveLimiter, ClassifiedThrottle, Prioritizer,
 };
-use crate::fallback::FallbackTo;
+use crate::fallback::{FallbackTo, FallbackToOperation};
 use crate::hedge::ClassifiedHedge;
 use crate::policy::{Policy, kind, kind::Matches};
 use crate::rate::RateLimitPolicy;
@@ -205,6 +205,29 @@ impl<S> PipelineBuilder<S> {
     ) -> PipelineBuilder<PipelineStack<S, RepeatLayer<FallbackTo<H>>>>
     where
         H: Send + Sync,
+    {
+        self.repeat(fallback.into())
+    }
+
+    /// Adds a fallback to another [operation](crate::fallback::Fallback::operation), which runs if
+    /// everything below fails. A reference is cloned.
+    ///
+    /// ```
+    /// # use mainstay::{Error, Fallback, Pipeline};
+    /// let fallback =
+    ///     Fallback::new().operation(|_: Error<&str>, _| async { Ok::<_, &str>(7) });
+    /// let pipeline = Pipeline::builder().fallback_to(fallback).build();
+    /// # futures::executor::block_on(async {
+    /// assert_eq!(pipeline.call(|| async { Err("down") }).await, Ok(7));
+    /// # });
+    /// ```
+    #[must_use]
+    pub fn fallback_to<F>(
+        self,
+        fallback: impl Into<FallbackToOperation<F>>,
+    ) -> PipelineBuilder<PipelineStack<S, RepeatLayer<FallbackToOperation<F>>>>
+    where
+        F: Send + Sync,
     {
         self.repeat(fallback.into())
     }

@@ -45,8 +45,9 @@
 //!
 //! Everything that happened before a push happens before the return of the pop that takes the item.
 //! Everything that happened before a pop happens before the push that reuses its slot. The results
-//! `Full`, `Empty` and `Closed` come from acquire loads. They do not take part in the single total
-//! order of `SeqCst` operations on *different* objects.
+//! `Full`, `Empty` and `Closed` come from acquire loads, which are not part of the single total
+//! order of `SeqCst` operations. For example, if each of two threads pushes to its own ring and
+//! then pops from the ring of the other thread, both pops can return `Empty`.
 //!
 //! # Shutdown
 //!
@@ -63,7 +64,8 @@
 //! A push or a pop costs one compare-and-swap and one release store. A batch costs one
 //! compare-and-swap, and one release store per item. Head and tail each have a pair of cache lines
 //! to themselves. The slots are allocated when the ring is created, and nothing is allocated later.
-//! A slot is the item and 8 bytes, rounded up to the alignment of the item.
+//! A slot takes the size of the item plus 8 bytes, rounded up to a multiple of 8 or of the
+//! alignment of the item, whichever is larger.
 //!
 //! [bounded MPMC queue]: https://www.1024cores.net/home/lock-free-algorithms/queues/bounded-mpmc-queue
 

@@ -74,8 +74,8 @@ where
     /// Ends the flight with `result`.
     pub(crate) fn end(&self, result: Result<T, Error<E>>) {
         // A flight whose result is not kept is removed before it ends, so that no later call finds
-        // the result. The removal runs the user's `Hash`, `Eq` and clock. The flight must end even
-        // if they panic.
+        // the result. This reads the user's clock and runs the `Hash` and `Eq` of the key. The
+        // flight must end even if they panic.
         let until = catch_unwind(AssertUnwindSafe(|| {
             let until = self.group.reusable_until(&result);
             if until == Instant::ORIGIN {

@@ -90,7 +90,7 @@ pub(crate) mod thread {
 
     /// Retries are off in a model: a yield lets all other threads run first, so that a worker would
     /// rarely sleep.
-    pub(crate) const LOOKS_AGAIN: bool = false;
+    pub(crate) const RETRIES: bool = false;
 
     /// In a model, a pause is a yield, and one is enough.
     pub(crate) const MAX_BACKOFF_STEP: u32 = 0;

@@ -113,7 +113,7 @@ pub(crate) mod thread {
 
     /// Whether a thread retries for a few microseconds: a worker before it sleeps, and the last
     /// consumer of a ring at a busy slot.
-    pub(crate) const LOOKS_AGAIN: bool = true;
+    pub(crate) const RETRIES: bool = true;
 
     /// The longest backoff after a lost compare-and-swap: two to this power of pauses.
     pub(crate) const MAX_BACKOFF_STEP: u32 = 5;

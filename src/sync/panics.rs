@@ -4,8 +4,8 @@ use std::any::Any;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs `f` and discards its panic, which the panic hook has already reported. A payload that
-/// panics when it is dropped is leaked.
+/// Runs `f` and discards its panic, which the panic hook has already reported. If the
+/// destructor of the payload panics too, the payload of the second panic is leaked.
 pub(crate) fn discard_panic(f: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(f))
         && let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload)))

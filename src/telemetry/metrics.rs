@@ -24,10 +24,11 @@ pub struct MetricsObserver(PlainArc<Handles>);
 #[derive(Default)]
 struct Handles(PlainMutex<HashMap<Source, Vec<PlainArc<Series>>>>);
 
-/// Policy, name and kind, and whether the policy is keyed.
+/// The policy, its name, the kind of the event, and whether the policy is keyed.
 type Source = (&'static str, &'static str, &'static str, bool);
 
-/// The events of a source with the same labels and the same durations, which are counted together.
+/// The handles of the events of one source that have the same labels and the same duration fields.
+/// These events are counted together.
 struct Series {
     labels: Vec<(&'static str, &'static str)>,
     durations: Vec<(&'static str, Histogram)>,
@@ -100,7 +101,8 @@ impl Handles {
         self.0.lock().get(&source(event))?.iter().find(|series| series.matches(event)).cloned()
     }
 
-    /// If two threads register the same series, both use the handles of the first.
+    /// Inserts a series and returns it. If another thread has inserted the same series first,
+    /// returns that one.
     fn insert(&self, new: Series, event: &Event<'_>) -> PlainArc<Series> {
         let new = PlainArc::new(new);
         let mut sources = self.0.lock();
@@ -123,7 +125,7 @@ impl Series {
         let metadata = Metadata::new("mainstay", Level::INFO, Some(module_path!()));
         with_recorder(|recorder| {
             let state = |name| {
-                // Keyed policies would overwrite each other's states.
+                // The keys of a keyed policy would overwrite each other's states.
                 let (_, state) = event_labels(event).find(|(field, _)| *field == name && !keyed)?;
                 let labels = [of_policy(), vec![label("state", state)]].concat();
                 Some(recorder.register_gauge(&Key::from_parts(STATE, labels), &metadata))

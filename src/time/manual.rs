@@ -22,7 +22,7 @@ use std::time::Duration;
 ///
 /// # Examples
 ///
-/// A timing rule as a table of instants:
+/// A timing rule as a table of steps:
 ///
 /// ```
 /// use mainstay::rate::{Quota, RateLimiter};
@@ -59,9 +59,9 @@ use std::time::Duration;
 ///
 /// # Panics
 ///
-/// A waker that panics does not keep other sleepers from being woken. [`advance`](Self::advance)
-/// resumes the panic after the clock has reached its target; [`drive`](Self::drive) does so
-/// immediately.
+/// If a waker panics, [`advance`](Self::advance) wakes the remaining sleepers, and resumes the
+/// panic after the clock has reached its target. [`drive`](Self::drive) propagates the panic
+/// immediately; a later call wakes the remaining sleepers.
 #[derive(Clone, Debug)]
 pub struct ManualClock {
     time: PlainArc<ManualTime>,
@@ -299,7 +299,8 @@ impl Wake for Driver {
     }
 }
 
-/// The source of the [`Clock`]. A separate type, because a sleep must keep the time alive.
+/// The source of the [`Clock`]. It wraps an `Arc`, because each sleep holds a reference to the
+/// shared [`ManualTime`].
 #[derive(Debug)]
 struct ManualSource(PlainArc<ManualTime>);
 

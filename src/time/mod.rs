@@ -9,7 +9,7 @@
 //!
 //! | clock | reads | sleeps by |
 //! |---|---|---|
-//! | [`Clock::system`] | `std::time::Instant` | a helper thread named `futures-timer`, started by the first sleep of the process |
+//! | [`Clock::system`] | `std::time::Instant` | a helper thread named `mainstay-timer`, started by the first sleep of the process |
 //! | `Clock::tokio` (feature `tokio`) | `tokio::time::Instant` | `tokio::time::sleep` |
 //! | `Clock::quanta` (feature `quanta`) | the processor's counter | the same thread as the system clock |
 //! | [`ManualClock::clock`] | the time set by the test | [`ManualClock::advance`] and [`ManualClock::drive`] |
@@ -17,16 +17,24 @@
 //!
 //! # How it works
 //!
-//! A sleep never ends early. How late it ends depends on the clock. The `futures-timer` thread
+//! A sleep never ends early. How late it ends depends on the clock. The `mainstay-timer` thread
 //! wakes the task as soon as the operating system runs that thread.
 //! tokio's timer counts milliseconds, and can add up to two milliseconds.
 //!
-//! A child process after `fork` has no `futures-timer` thread: in the child, a [`Sleep`] of the
+//! A child process after `fork` has no `mainstay-timer` thread: in the child, a [`Sleep`] of the
 //! system clock or of `Clock::quanta` never completes. Use another clock there, or call `exec`.
 //!
 //! # Panics
 //!
-//! If a task's waker panics, the `futures-timer` thread continues, and other sleeps end as usual.
+//! If a task's waker panics, the `mainstay-timer` thread continues, and other sleeps end as usual.
+//! A sleep of the system clock panics if the operating system cannot start that thread.
+//!
+//! # Performance
+//!
+//! Most timers are timeouts that are dropped before they fire. A sleep of the system clock that is
+//! polled once and then dropped costs two short critical sections, each under the lock of one of
+//! eight shards. It does not allocate once the shard has held as many timers. The timer thread is
+//! woken only for a timer that is earlier than all others.
 
 mod instant;
 mod manual;
@@ -34,8 +42,8 @@ mod periodic;
 #[cfg(feature = "quanta")]
 mod quanta;
 mod sleep;
-mod system_timer;
 mod timeout;
+mod timer;
 #[cfg(feature = "tokio")]
 mod tokio;
 
@@ -44,8 +52,8 @@ pub(crate) use instant::{nanos, seconds};
 pub use manual::ManualClock;
 pub(crate) use periodic::Periodic;
 pub use sleep::Sleep;
-use system_timer::SystemTimer;
 pub(crate) use timeout::{Expire, Expiry};
+use timer::SystemTimer;
 
 use crate::sync::atomic::Ordering;
 use crate::sync::thread::{ParkDeadline, Parker};
@@ -176,7 +184,7 @@ impl Clock {
     /// Returns a future that completes once `duration` has passed, counted from this call.
     ///
     /// The future never completes early; the [module documentation](self#how-it-works) says how
-    /// late it can be. It arms its timer, which can allocate, when it is first polled.
+    /// late it can be. It arms its timer when it is first polled.
     ///
     /// ```
     /// use mainstay::time::Clock;
@@ -253,10 +261,11 @@ impl Clock {
         self.source.is_none()
     }
 
-    fn arm(&self, duration: Duration) -> sleep::Timer {
+    /// Returns a timer for `instant`, which is later than `now`.
+    fn arm(&self, now: Instant, instant: Instant) -> sleep::Timer {
         match &self.source {
-            None => sleep::Timer::System(SystemTimer::new(duration)),
-            Some(source) => sleep::Timer::Source(source.sleep(duration)),
+            None => sleep::Timer::System(SystemTimer::default()),
+            Some(source) => sleep::Timer::Source(source.sleep(instant - now)),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The future of a sleep.
 
-use super::system_timer::SystemTimer;
+use super::timer::SystemTimer;
 use super::{Clock, Instant};
 use pin_project::pin_project;
 use std::future::Future;
@@ -27,7 +27,7 @@ pub struct Sleep {
 
 #[pin_project(project = TimerProjection)]
 pub(super) enum Timer {
-    System(#[pin] SystemTimer),
+    System(SystemTimer),
     Source(Pin<Box<dyn Future<Output = ()> + Send>>),
 }
 
@@ -61,7 +61,7 @@ impl Future for Sleep {
         loop {
             if let Some(timer) = this.timer.as_mut().as_pin_mut() {
                 let (fired, may_be_late) = match timer.project() {
-                    TimerProjection::System(timer) => (timer.poll(cx), false),
+                    TimerProjection::System(timer) => (timer.poll(*this.until, cx), false),
                     TimerProjection::Source(timer) => (timer.as_mut().poll(cx), true),
                 };
                 if fired.is_pending() {
@@ -82,11 +82,11 @@ impl Future for Sleep {
                     return Poll::Pending;
                 }
             }
-            let left = this.until.since(this.clock.now());
-            if left.is_zero() {
+            let now = this.clock.now();
+            if now >= *this.until {
                 return Poll::Ready(());
             }
-            this.timer.set(Some(this.clock.arm(left)));
+            this.timer.set(Some(this.clock.arm(now, *this.until)));
         }
     }
 }

@@ -77,7 +77,7 @@ impl<Stack> Pipeline<Stack> {
     ///         Ok::<_, ()>(cx.is_some_and(|cx| cx.remaining().is_some()))
     ///     },
     /// ));
-    /// let request = Request::builder().header("x-request-timeout", "1.5").body(())?;
+    /// let request = Request::builder().header("x-request-timeout", "1500").body(())?;
     /// # futures::executor::block_on(async {
     /// assert_eq!(service.oneshot(request).await, Ok(true));
     /// # });

@@ -10,8 +10,8 @@ use crate::policy::guarded::OperationFuture;
 use std::future::Future;
 use std::task::{self, Poll};
 
-/// A Tower service that also receives the [`Context`] of a call, and whose future returns an
-/// [`Error`] that is not nested.
+/// A Tower service that also receives the [`Context`] of a call. Its future returns one [`Error`]
+/// around the error of the user's service, however many layers wrap the service.
 pub trait Serve<Request> {
     type Response;
     /// The error of the user's service.

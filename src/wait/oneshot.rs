@@ -25,9 +25,10 @@ use crate::time::Clock;
 ///    not taken it.
 /// 2. The waker belongs to the receiver while WAITING is clear. If WAITING is set when ENDED is
 ///    set, the waker belongs to the sender from then on.
-/// 3. Each side accesses the memory until it sets its own GONE bit, and not after; the side that
-///    sets the second one frees it. The receiver sets its bit only before ENDED or after it took
-///    the value, so no value is left inside when the memory is freed.
+/// 3. Each side accesses the memory until it sets its own GONE bit, and not after. The side that
+///    finds the bit of the other side set frees the memory. No value is left inside: if
+///    RECEIVER_GONE is set before ENDED, the sender takes the value back; otherwise the receiver
+///    takes the value before it leaves.
 struct Shared<T> {
     state: AtomicU32,
     value: UnsafeCell<MaybeUninit<T>>,

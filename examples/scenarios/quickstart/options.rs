@@ -8,13 +8,13 @@ use std::str::FromStr;
 use std::time::Duration;
 
 const HELP: &str = "\
-What does a pipeline gain over a retry loop? An HTTP server turns slow, failing, dead and healthy
-again. Two clients call it, one with a plain loop of three attempts, one through a mainstay
-pipeline.
+What does a pipeline gain over a retry loop? Two HTTP servers turn slow, failing, dead and healthy
+again. One client calls the first server with a plain loop of three attempts, another client calls
+the second server through a mainstay pipeline.
 
 Usage: cargo run --release --example quickstart -- [options]
 
-  --seconds <4 to 120>   length of the run, default 15; the phases share it
+  --seconds <4 to 120>   length of the run with all its phases, default 15
   --rps <20 to 400>      calls offered to each client per second, default 100
                          (each call in progress holds two sockets: above 100, see `ulimit -n`)
   --svg <path>           file for the picture, default target/quickstart.svg

@@ -18,8 +18,8 @@ use std::time::Duration;
 pub(crate) enum WindowMemory {
     /// Allocates all memory at once. Used by a single breaker.
     Full,
-    /// Allocates a few words until the first call that is not a fast success. Used by keyed
-    /// breakers, of which there may be very many.
+    /// Allocates only a few words at first, and the rest when the first call fails or is slow. Used
+    /// by keyed breakers, of which there may be very many.
     Sparse,
 }
 

@@ -74,7 +74,7 @@ impl CircuitBreakerBuilder {
     /// are fixed when a breaker is built must be equal.
     pub(crate) fn reconfigured(&self, new: &Self) -> Result<Config, ConfigError> {
         if self.window != new.window {
-            let accepted = "the window it was built with";
+            let accepted = "the window that the breaker was built with";
             return Err(match new.window {
                 WindowKind::Count(calls) => ConfigError::new("count_window", calls, accepted),
                 WindowKind::Time(span, buckets) => {
@@ -83,9 +83,13 @@ impl CircuitBreakerBuilder {
             });
         }
         if self.name != new.name {
-            return Err(ConfigError::new("name", &new.name, "the name it was built with"));
+            return Err(ConfigError::new(
+                "name",
+                &new.name,
+                "the name that the breaker was built with",
+            ));
         }
-        let fixed = "the setting it was built with";
+        let fixed = "the setting that the breaker was built with";
         if self.track_in_flight != new.track_in_flight {
             return Err(ConfigError::new("track_in_flight", new.track_in_flight, fixed));
         }
@@ -93,7 +97,11 @@ impl CircuitBreakerBuilder {
             return Err(ConfigError::new("record_latency", new.record_latency, fixed));
         }
         if self.clock.id() != new.clock.id() {
-            return Err(ConfigError::new("clock", &new.clock, "the clock it was built with"));
+            return Err(ConfigError::new(
+                "clock",
+                &new.clock,
+                "the clock that the breaker was built with",
+            ));
         }
         new.validated()
     }
@@ -109,8 +117,9 @@ impl CircuitBreakerBuilder {
         self.track_in_flight
     }
 
-    /// Returns the smallest number of consecutive failures that can open the breaker, or `None` if
-    /// failures cannot open it.
+    /// Returns the smallest number of consecutive failures of weight one at which `failure_rate` or
+    /// `consecutive_failures` opens the breaker, or `None` if neither is set or a setting is out of
+    /// range.
     pub(crate) fn min_failures_to_open(&self) -> Option<u32> {
         let config = self.validated().ok()?;
         let by_rate = config.failure_rate.map(|_| config.min_calls);
@@ -160,7 +169,7 @@ mod tests {
     use crate::backoff::{Backoff, Jitter};
 
     #[test]
-    fn a_pipeline_reads_the_window_and_the_failures_that_open_the_breaker() {
+    fn a_builder_returns_its_window_span_in_flight_tracking_and_failures_to_open() {
         let b = CircuitBreakerBuilder::default;
         let span = Duration::from_secs(10);
         assert_eq!(b().count_window(100).window_span(), None);
@@ -184,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_class_is_slow_only_after_more_than_zero() {
+    fn the_slow_threshold_of_a_class_exceeds_zero_and_requires_a_timed_breaker() {
         let class = |threshold| crate::breaker::CallClass::new().slow_after(threshold);
         for timed in [false, true] {
             let error = class(Duration::ZERO).validate(timed).unwrap_err();

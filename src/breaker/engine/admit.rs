@@ -81,8 +81,8 @@ impl Engine {
                     continue;
                 }
                 Admission::Conclude(verdict, trial) => {
-                    let bad = TransitionCause::ProbesFailed;
-                    let conclusion = Conclusion { verdict, trial, bad };
+                    let open_cause = TransitionCause::ProbesFailed;
+                    let conclusion = Conclusion { verdict, trial, open_cause };
                     change = change.or(self.conclude(word, now, &conclusion, &self.config(word)));
                     continue;
                 }
@@ -107,8 +107,8 @@ impl Engine {
         (word, admission)
     }
 
-    /// Decides about a call to a breaker that is half-open or ramping up. If the call becomes a
-    /// probe, this takes its slot.
+    /// Decides about a call to a breaker that is half-open or ramping up. If it admits the call as
+    /// a probe, it also takes a probe slot for the call.
     fn decide_by_config(&self, now: Instant) -> (Word, Admission) {
         self.config.live.decide(&self.line.word, |word: Word, config: Config| {
             let admission = match word.phase() {
@@ -175,9 +175,9 @@ impl Engine {
         self.line.probe_deadline.fetch_max((now + config.probe_timeout).as_nanos(), Relaxed);
     }
 
-    /// Corrects the instant stored for the current state if it is later than one stored now would
-    /// be. This happens if the clock was set back or the probe timeout was shortened; without the
-    /// correction, the breaker would stay in its state until that instant.
+    /// Corrects the instant stored for the current state if it is later than the instant that would
+    /// be stored now. This happens if the clock was set back or the probe timeout was shortened;
+    /// without the correction, the breaker would stay in its state until that instant.
     pub(crate) fn correct_instants(&self, word: Word, now: Instant) {
         let (instant, latest) = match word.phase() {
             Phase::Open if word.overridden() != Override::Fixed => {
@@ -197,18 +197,19 @@ impl Engine {
         }
     }
 
-    /// Times out the active probes, which `trial` counts as failed. The next generation makes their
-    /// late outcomes stale. The trial continues unless these outcomes decide it.
+    /// Times out the active probes, which `trial` already counts as failed and slow. The trial
+    /// continues unless these failures decide it. The next generation makes the late outcomes of
+    /// the probes stale.
     fn time_out_probes(&self, word: Word, trial: Trial, now: Instant) -> Change {
         let config = self.config(word);
-        match state::judge_trial(&trial, &config) {
+        match state::decide_trial(&trial, &config) {
             Verdict::Undecided => {
                 self.swap(word, word.next_generation(Phase::HalfOpen(trial)));
                 Change::None
             }
             verdict => {
-                let bad = TransitionCause::ProbesTimedOut;
-                self.conclude(word, now, &Conclusion { verdict, trial, bad }, &config)
+                let open_cause = TransitionCause::ProbesTimedOut;
+                self.conclude(word, now, &Conclusion { verdict, trial, open_cause }, &config)
             }
         }
     }

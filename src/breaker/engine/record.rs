@@ -147,8 +147,8 @@ impl Engine {
         }
     }
 
-    /// Evaluates the rules after a failed or slow call, or a success after failures, of a closed
-    /// breaker.
+    /// Updates the consecutive failures of a closed breaker. If the call failed or was slow, also
+    /// evaluates the rules.
     #[cold]
     fn evaluate(&self, seen: Word, completed: Completed<'_>, reading: &mut Reading<'_>) -> Change {
         let streak = self.count_streak(seen, completed.effect);
@@ -272,7 +272,7 @@ impl Engine {
             }
             let trial =
                 trial.with_outcome(Some(Sample { failed: effect.failed, slow: effect.slow }));
-            let change = match (effect.retry_after, state::judge_trial(&trial, &config)) {
+            let change = match (effect.retry_after, state::decide_trial(&trial, &config)) {
                 (None, Verdict::Undecided) => {
                     return Decision::Replace(
                         word.with_phase(Phase::HalfOpen(trial)),
@@ -288,8 +288,8 @@ impl Engine {
                     self.open(word, reading.now(), &opening, &config)
                 }
                 (None, verdict) => {
-                    let bad = TransitionCause::ProbesFailed;
-                    let conclusion = Conclusion { verdict, trial, bad };
+                    let open_cause = TransitionCause::ProbesFailed;
+                    let conclusion = Conclusion { verdict, trial, open_cause };
                     self.conclude(word, reading.now(), &conclusion, &config)
                 }
             };

@@ -54,7 +54,7 @@ pub(super) fn admit_half_open(
     probe_deadline: Instant,
     config: &Config,
 ) -> Admission {
-    match judge_trial(&trial, config) {
+    match decide_trial(&trial, config) {
         // Never more probes than outcomes are still needed: others would only load the dependency.
         Verdict::Undecided
             if trial.active
@@ -80,7 +80,7 @@ pub(super) enum Verdict {
 
 /// Returns the verdict on a trial, or `Undecided` while the remaining outcomes can change it. If
 /// five failed probes of ten are too many, five failures or six successes decide the trial.
-pub(super) fn judge_trial(trial: &Trial, config: &Config) -> Verdict {
+pub(super) fn decide_trial(trial: &Trial, config: &Config) -> Verdict {
     let calls = config.half_open_calls.into();
     // Without a failure rate, consecutive failures or the user's rule have tripped the breaker. A
     // single failed probe then opens it again.

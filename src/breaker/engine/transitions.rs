@@ -21,11 +21,11 @@ pub(super) struct Opening {
     pub(super) retry_after: Option<Duration>,
 }
 
-/// The verdict on a trial; `bad` is the cause that is reported if the breaker opens.
+/// The verdict on a trial, and the cause that is reported if the breaker opens.
 pub(super) struct Conclusion {
     pub(super) verdict: Verdict,
     pub(super) trial: Trial,
-    pub(super) bad: TransitionCause,
+    pub(super) open_cause: TransitionCause,
 }
 
 /// A change of state to be committed.
@@ -129,7 +129,7 @@ impl Engine {
         match conclusion.verdict {
             Verdict::Undecided => Change::None,
             Verdict::Open => {
-                let opening = Opening { cause: conclusion.bad, counts, retry_after: None };
+                let opening = Opening { cause: conclusion.open_cause, counts, retry_after: None };
                 self.open(word, now, &opening, config)
             }
             Verdict::Close => {

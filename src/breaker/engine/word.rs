@@ -6,7 +6,9 @@ use crate::sync::EpochWord;
 use crate::window::{Sample, WindowCounts, WindowGeneration};
 use std::fmt;
 
-/// Everything that the admission of a call depends on, so that one compare-and-swap decides it:
+/// The phase of a breaker with its counts, its mode and its configuration epoch, so that one
+/// compare-and-swap changes them together. The instants of a phase do not fit into the word; they
+/// are stored beside it, in `StateLine`.
 ///
 /// ```text
 ///  63      62     61-60     59..57 56..52 51..28      27..0
@@ -18,8 +20,8 @@ use std::fmt;
 /// * *Generation* changes with every transition, so that an outcome of an earlier state is
 ///   recognized.
 /// * *Override* says whether a mode other than `Automatic` is set.
-/// * *Timed* and *streaks* repeat two facts of the configuration, so that the path of a success
-///   does not read the configuration.
+/// * *Timed* (calls must be timed) and *streaks* (consecutive failures are counted) are copied from
+///   the configuration, so that recording a success does not read the configuration.
 ///
 /// A word whose *phase* and *timed* bits are zero is *plain*: its calls are admitted and counted
 /// without a further check. Any condition that requires a further check sets at least one of those

@@ -51,9 +51,9 @@ impl<K, S> KeyedCircuitBreakerBuilder<K, S> {
     }
 
     /// Sets what happens to a new key when the table is full. Default: the new key evicts the least
-    /// recently used breaker that is closed, or that has received no call that could become a probe
-    /// during the [`idle_timeout`](Self::idle_timeout). A flood of keys then does not block all new
-    /// keys.
+    /// recently used breaker that is closed, or that has been ready to admit a probe for the
+    /// [`idle_timeout`](Self::idle_timeout) without receiving a call. A flood of keys then does not
+    /// block all new keys.
     ///
     /// ```
     /// # use mainstay::breaker::{CircuitBreaker, KeyedCircuitBreaker};
@@ -73,9 +73,10 @@ impl<K, S> KeyedCircuitBreakerBuilder<K, S> {
     /// Sets the share of the keys, above 0 and at most 1, whose breakers may be open or half-open
     /// at the same time. One breaker may always be open. Default: 1, no limit (Envoy: 0.1).
     ///
-    /// A breaker that would exceed the limit stays closed, goes on counting, and is counted as
-    /// [suppressed](super::KeyedCircuitBreakerSnapshot::suppressed): if most hosts
-    /// fail at once, the fault is probably in this process or its network.
+    /// A breaker whose opening would exceed the limit stays closed and continues to count calls.
+    /// The opening is counted as
+    /// [suppressed](super::KeyedCircuitBreakerSnapshot::suppressed). The limit exists because, if
+    /// most hosts fail at once, the fault is probably in this process or its network.
     ///
     /// ```
     /// # use mainstay::breaker::{CircuitBreaker, KeyedCircuitBreaker};
@@ -90,11 +91,12 @@ impl<K, S> KeyedCircuitBreakerBuilder<K, S> {
     }
 
     /// Sets the time without use after which a closed breaker is removed. An open breaker may be
-    /// evicted if it has received no call that could become a probe for as long. Default: 10
-    /// minutes, longer than most pauses between two uses of a key.
+    /// evicted if it has been ready to admit a probe for this time without receiving a call.
+    /// Default: 10 minutes, longer than most pauses between two uses of a key.
     ///
     /// The time starts when the breaker is first found idle, which is checked as new keys arrive. A
-    /// breaker may therefore be removed later, but never earlier.
+    /// breaker may therefore be removed later, but not earlier, unless its window is empty and it
+    /// counts no consecutive failures.
     ///
     /// ```
     /// # use mainstay::breaker::{CircuitBreaker, KeyedCircuitBreaker};

@@ -10,7 +10,8 @@ use std::fmt;
 ///
 /// The controller learns from [`success`](Self::success) and [`overload`](Self::overload). Dropping
 /// the permit releases it without an outcome. Drop it for a cancelled call, and for a failure that
-/// is unrelated to load: a validation error, for example, ends too early for a useful latency.
+/// is unrelated to load: a call that fails validation, for example, ends before the server does the
+/// work, so its latency does not measure the load.
 ///
 /// ```
 /// use mainstay::concurrency::AdaptiveLimiter;

@@ -48,7 +48,8 @@ struct Control {
     /// `None` while a thread runs the controller outside the lock, because it may be user code.
     controller: Option<Box<dyn LimitController>>,
     rule: WindowRule,
-    /// The number of replacements. A thread that returns with a replaced controller drops it.
+    /// The number of times that the controller was replaced. A thread that ran the controller
+    /// outside the lock drops it if this number has changed meanwhile.
     generation: u64,
     latest: Latest,
 }
@@ -66,8 +67,8 @@ pub(super) struct Latest {
 /// The pause of the only slot after each call, if the limit is below one.
 #[derive(Debug)]
 struct Pace {
-    /// The pause as a multiple of the call's duration, in units of 1/1024; 0 from a limit of one
-    /// on.
+    /// The pause as a multiple of the call's duration, in units of 1/1024; 0 if the limit is at
+    /// least one.
     factor: AtomicU64,
     /// The instant from which the slot may be used again, in nanoseconds.
     next_start: AtomicU64,
@@ -161,7 +162,8 @@ impl Shared {
         self.meter.under_way(self.semaphore.in_use());
     }
 
-    /// Returns the instant from which the slot of a limit below one may be used again.
+    /// Returns the instant from which the only slot may be used again if the limit is below one,
+    /// and a past instant otherwise.
     pub(super) fn next_start(&self) -> Instant {
         self.pace.next_start()
     }

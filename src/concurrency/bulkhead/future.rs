@@ -185,7 +185,7 @@ impl<H: Handle> Acquisition<H> {
 }
 
 impl<H: Handle> Acquisition<H> {
-    /// Leaves the queue. Returns a permit that was granted meanwhile.
+    /// Leaves the queue, and releases the permits if they were granted meanwhile.
     #[cold]
     fn abandon(&self, key: WaiterKey) {
         let shared = self.handle.shared();

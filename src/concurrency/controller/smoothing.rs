@@ -57,7 +57,7 @@ impl Smoother {
         let mut sorted = self.last;
         let known = &mut sorted[..self.seen.min(5)];
         known.sort_by(f64::total_cmp);
-        // The lower median of an even number, so that an outlier among two values is ignored.
+        // The lower median of an even number, so that a high outlier among two values is ignored.
         self.ema.add(known[(known.len() - 1) / 2])
     }
 

@@ -11,10 +11,10 @@
 //! fence after each publication would nearly double the cost of a send. Instead, the fence is
 //! asymmetric. The producer only keeps its store and its load in program order (`light_fence`). The
 //! consumer retries a busy slot for about as long as a [`SpinWait`] spins, a few microseconds. That
-//! is far longer than a processor delays a store that it has executed. If the slot is still busy afterwards, the producer has not
-//! published yet, and will load `abandoned` after it was set. If a processor delayed a store for
-//! longer, the items would be dropped with the last sender: late, but safely. In the loom models,
-//! `light_fence` is a full fence.
+//! is far longer than a processor delays a store that it has executed. If the slot is still busy
+//! afterwards, the producer has not published yet, and will load `abandoned` after it was set. If a
+//! processor delayed a store for longer, the items would be dropped with the last sender: late, but
+//! safely. In the loom models, `light_fence` is a full fence.
 
 use std::mem::needs_drop;
 use std::panic::resume_unwind;
@@ -33,9 +33,10 @@ impl<T> Core<T> {
         // fence is the heavy half of the asymmetric fence: see the module documentation.
         self.abandoned.store(true, Ordering::Release);
         fence(Ordering::SeqCst);
-        // A loom model does not retry: a yield would let the producer finish first.
+        // A loom model does not retry: each retry yields, so the producer would always finish
+        // first, and the model would never explore the case in which the slot stays busy.
         let mut spin = SpinWait::new();
-        self.discard_while(|| thread::LOOKS_AGAIN && spin.spin());
+        self.discard_while(|| thread::RETRIES && spin.spin());
     }
 
     /// Discards all items if no consumer is left. Called by a producer after it has published.

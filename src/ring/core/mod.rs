@@ -17,10 +17,12 @@
 //!
 //! 1. A slot has at most one owner. The thread that moved the tail past a position owns its slot
 //!    until it stores `p | FULL`. The thread that moved the head past it owns the slot until it
-//!    stores the stamp of the next lap. Tail and head move by compare-and-swap, from a position
-//!    whose stamp was seen in the required state, and only the owner changes the stamp.
-//! 2. The cell of a slot is initialized exactly while the stamp is `p | FULL`, or while a consumer
-//!    owns the slot and has not moved the item out.
+//!    stores a stamp of the next lap. Only the owner changes the stamp. Tail and head move by
+//!    compare-and-swap, from a position whose stamp was seen in the required state. The exceptions
+//!    are `force_push` and `compact`: they add to the tail while they own the slot at the tail,
+//!    which keeps all other threads from moving it.
+//! 2. While a slot has no owner, its cell is initialized exactly if its stamp is `p | FULL`. An
+//!    owner that fills or empties the cell does so before it stores the new stamp.
 //! 3. `head <= tail <= head + capacity`, as positions.
 //!
 //! A push takes effect when the tail moves, a pop when the head moves. "Full" and "empty" must be
@@ -45,14 +47,15 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{CachePadded, CasBackoff};
 
 pub(super) struct Core<T> {
-    /// Position of the next push, with CLOSED, and with WAITING if consumers wait for an item.
+    /// Position of the next push, and two flags: CLOSED if the ring is closed, WAITING if consumers
+    /// wait for an item.
     tail: CachePadded<AtomicU64>,
-    /// Position of the next pop, with WAITING if producers wait for a free slot.
+    /// Position of the next pop, and a flag: WAITING if producers wait for a free slot.
     head: CachePadded<AtomicU64>,
     geometry: Geometry,
     slots: Slots<T>,
-    /// Set when no consumer is left; see `discard`. Every send loads it, so it is in a cache line
-    /// that is only read, apart from head and tail.
+    /// Set when no consumer is left; see `discard`. Every send loads it, so it shares no cache line
+    /// with the head or the tail, which pushes and pops write.
     abandoned: AtomicBool,
 }
 
@@ -113,7 +116,7 @@ impl<T> Core<T> {
         // Ordering: acquire, with the release in `advance` that wrote the tail. A thread that sees
         // this tail also sees that the head is at most one lap behind: invariant 3.
         let mut tail = self.tail.load(Ordering::Acquire);
-        let mut race = CasBackoff::new();
+        let mut backoff = CasBackoff::new();
         loop {
             if tail & CLOSED != 0 {
                 return Err(PushError::Closed(()));
@@ -126,7 +129,7 @@ impl<T> Core<T> {
                         return Ok(Claim { position, count, has_waiters: tail & WAITING != 0 });
                     }
                     Err(_) => {
-                        race.spin();
+                        backoff.spin();
                         tail = self.tail.load(Ordering::Acquire);
                     }
                 }
@@ -153,7 +156,7 @@ impl<T> Core<T> {
         // wrote it had seen the item published, so the tail is not seen behind the head: invariant
         // 3.
         let mut head = self.head.load(Ordering::Acquire);
-        let mut race = CasBackoff::new();
+        let mut backoff = CasBackoff::new();
         loop {
             let position = position_of(head);
             let count = count_full(position);
@@ -163,7 +166,7 @@ impl<T> Core<T> {
                         return Ok(Claim { position, count, has_waiters: head & WAITING != 0 });
                     }
                     Err(_) => {
-                        race.spin();
+                        backoff.spin();
                         head = self.head.load(Ordering::Acquire);
                     }
                 }

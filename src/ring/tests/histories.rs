@@ -118,10 +118,10 @@ pub(super) fn is_linearizable(events: &[Event], capacity: usize) -> bool {
         if !seen.insert((done, model.clone())) {
             return false;
         }
-        let open = || (0..events.len()).filter(|i| done & (1 << i) == 0);
+        let remaining = || (0..events.len()).filter(|i| done & (1 << i) == 0);
         // The next operation must have started before any of the remaining ones ended.
-        let first_end = open().map(|i| events[i].end).min().unwrap_or(u64::MAX);
-        open().any(|i| {
+        let first_end = remaining().map(|i| events[i].end).min().unwrap_or(u64::MAX);
+        remaining().any(|i| {
             let mut model = model.clone();
             events[i].start < first_end
                 && model.allows(&events[i].action)

@@ -17,8 +17,10 @@ use std::task::{Poll, Waker};
 /// A list of jobs outside the pool's queue, and the owner that waits for them.
 ///
 /// For each job, a [`Ticket`] is queued. A worker that takes a ticket runs the oldest job of the
-/// list. The owner runs jobs that no worker has begun, so a ticket may be rejected or discarded, or
-/// its list may be empty. Waiting is therefore safe on a worker too, even on the only one.
+/// list. The owner can run every job that no worker has begun. Therefore a job can run although the
+/// queue rejected its ticket, and a worker can take a ticket and find the list empty. Waiting is
+/// safe on a worker too, even on the only one. [`OnDiscard`] determines the effect of discarding a
+/// ticket.
 #[derive(Debug)]
 pub(crate) struct InlineJobs {
     list: Mutex<List>,
@@ -28,9 +30,9 @@ pub(crate) struct InlineJobs {
 /// The effect of discarding a ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OnDiscard {
-    /// Nothing: the owner runs every job.
+    /// Nothing: the owner runs every job that no worker has begun.
     KeepJob,
-    /// Discards the oldest job: the owner may not run any.
+    /// Discards the oldest job, because it is possible that the owner runs no job.
     DiscardJob,
 }
 
@@ -73,7 +75,7 @@ impl InlineJobs {
     /// Runs the oldest job on the owner's thread; returns `false` if there is none.
     pub(crate) fn run_one(&self, context: &RunContext<'_>) -> bool {
         let Some(job) = self.begin() else { return false };
-        // Its ticket may be queued.
+        // The queue may still hold the ticket of this job.
         context.pool.id.record_ended_job();
         context.run_counted(|| self.run(job, context));
         true
@@ -125,8 +127,8 @@ impl InlineJobs {
         }
     }
 
-    /// Discards the oldest job in place of the ticket with this number, unless the ticket is not
-    /// needed any more.
+    /// Applies [`OnDiscard`] when the ticket with this number is discarded: discards the oldest job
+    /// if the list requires that and the ticket is still needed.
     fn discard_ticket(&self, number: u64, reason: DiscardReason) -> JobEnd {
         let job = {
             let mut list = self.list.lock();

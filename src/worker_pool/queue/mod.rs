@@ -36,7 +36,7 @@ impl SearchSpin {
             hint::spin_loop();
             return true;
         }
-        thread::LOOKS_AGAIN && self.spin.spin()
+        thread::RETRIES && self.spin.spin()
     }
 }
 

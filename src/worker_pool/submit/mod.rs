@@ -1,4 +1,4 @@
-//! Submission of jobs with a priority and a time limit.
+//! Submission of jobs with a priority and a start timeout.
 
 mod enqueue;
 mod futures;
@@ -34,7 +34,7 @@ pub enum JobPriority {
     Low = 2,
 }
 
-/// A view of a [`WorkerPool`](super::WorkerPool) whose jobs have a priority and a time limit.
+/// A view of a [`WorkerPool`](super::WorkerPool) whose jobs have a priority and a start timeout.
 ///
 /// ```
 /// use mainstay::worker_pool::{JobPriority, WorkerPool};
@@ -82,7 +82,7 @@ impl<'a> WorkerPoolSubmitter<'a> {
         self
     }
 
-    /// Sets how long after its submission a job must have begun. See
+    /// Sets the maximum time between the submission of a job and its start. See
     /// [`WorkerPool::start_timeout`](super::WorkerPool::start_timeout).
     ///
     /// ```

@@ -104,10 +104,10 @@ fn main() {
         Race::new(format!(
             "one token, granted, {threads} threads share it; per call of one thread"
         ))
-        .threads("mainstay, still clock", threads, || {
+        .threads("mainstay, manual clock", threads, || {
             let _ = black_box(a.try_acquire().is_ok());
         })
-        .threads("governor, still clock", threads, || {
+        .threads("governor, manual clock", threads, || {
             let _ = black_box(ga.check().is_ok());
         })
         .threads("mainstay, std clock", threads, || {
@@ -146,10 +146,10 @@ fn main() {
         Race::new(format!(
             "one token, denied by a limiter of {threads} threads; per call of one thread"
         ))
-        .threads("mainstay, still clock", threads, || {
+        .threads("mainstay, manual clock", threads, || {
             let _ = black_box(a.try_acquire().is_err());
         })
-        .threads("governor, still clock", threads, || {
+        .threads("governor, manual clock", threads, || {
             let _ = black_box(ga.check().is_err());
         })
         .threads("mainstay, std clock", threads, || {
@@ -206,10 +206,10 @@ fn main() {
             .threads("(choosing a key)", threads, || {
                 let _ = black_box(key(keys));
             })
-            .threads("mainstay, still clock", threads, || {
+            .threads("mainstay, manual clock", threads, || {
                 let _ = black_box(still.try_acquire(&key(keys)).is_ok());
             })
-            .threads("governor, still clock", threads, || {
+            .threads("governor, manual clock", threads, || {
                 let _ = black_box(gstill.check_key(&key(keys)).is_ok());
             })
             .threads("mainstay, std clock", threads, || {

@@ -3,7 +3,7 @@
 use crate::breaker::CircuitBreaker;
 use crate::breaker::config::{Config, SlowCalls};
 use crate::breaker::engine::state::{
-    Admission, Verdict, admit_half_open, admit_open, judge_trial, trip_cause, with_overdue,
+    Admission, Verdict, admit_half_open, admit_open, decide_trial, trip_cause, with_overdue,
 };
 use crate::breaker::engine::word::Trial;
 use crate::breaker::transition::TransitionCause;
@@ -21,7 +21,7 @@ fn a_rate_of_n_percent_trips_at_n_failures_of_100_calls() {
             let counts = WindowCounts { total: 100, failed: failed.into(), slow: 0 };
             let trial = Trial { active: 0, total: 100, failed, slow: 0 };
             let tripped = trip_cause(&counts, 0, &config).is_some();
-            assert_eq!(judge_trial(&trial, &config) == Verdict::Open, tripped);
+            assert_eq!(decide_trial(&trial, &config) == Verdict::Open, tripped);
             tripped
         };
         assert!(trips(percent) && !trips(percent - 1), "{percent} %");
@@ -63,7 +63,7 @@ fn a_trial_is_decided_once_no_remaining_outcome_can_change_it() {
                 _ => Verdict::Close,
             };
             let config = config(calls);
-            assert_eq!(judge_trial(&trial, &config), expected, "{trial:?} {config:?}");
+            assert_eq!(decide_trial(&trial, &config), expected, "{trial:?} {config:?}");
         }
     }
 }

@@ -1,13 +1,13 @@
-//! What a cached operation may return: [`OperationResult`].
+//! What an operation may return: [`OperationResult`].
 
-use crate::error::Error;
+use super::Error;
 
 /// The result of an operation: `Result<T, E>`, or `Result<T, Error<E>>`, which the call of a
 /// pipeline or of another policy returns.
 ///
 /// It is implemented for these two types only.
 #[diagnostic::on_unimplemented(
-    message = "the operation returns `{Self}`, but the cache stores `Result<{T}, {E}>`",
+    message = "the operation returns `{Self}` in place of `Result<{T}, {E}>`",
     note = "an operation returns `Result<{T}, {E}>` or `Result<{T}, Error<{E}>>`"
 )]
 pub trait OperationResult<T, E>: sealed::Sealed {
