@@ -81,6 +81,17 @@ fn a_result_whose_key_was_removed_during_the_operation_is_not_used_later() {
 }
 
 #[test]
+fn a_result_whose_key_was_removed_during_the_operation_is_not_stored() {
+    let (cache, remote) = (builder(&ManualClock::new()).build().unwrap(), Remote::new());
+    let mut before = Box::pin(cache.call(&(), || remote.start()));
+    assert!(poll(&mut before).is_pending());
+    cache.remove(&());
+    remote.complete(Ok(1));
+    assert_eq!(ready(before), Ok(1));
+    assert_eq!(call(&cache, Ok(2)), (Ok(2), true));
+}
+
+#[test]
 fn a_removed_value_does_not_replace_an_error() {
     let time = ManualClock::new();
     let cache = builder(&time).stale_on_error(20 * S).build().unwrap();
