@@ -22,8 +22,8 @@ const POLICY: &str = "deadline";
 ///
 /// Implement it for a type of your own, also if the type of the request is not yours.
 pub trait ContextPropagator<Request> {
-    /// Returns the context of the call, with a deadline and a caller (a priority and a user) that `request`
-    /// carries.
+    /// Returns the context of the call, with a deadline and a caller (a priority and a user) that
+    /// `request` carries.
     ///
     /// `cx` has neither. Its time is the current time of the clock of the pipeline.
     fn extract(&self, request: &Request, cx: Context) -> Context;

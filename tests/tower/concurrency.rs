@@ -180,7 +180,7 @@ fn futures_of_these_guards_are_send_and_borrow_nothing() {
     let partitioned = PartitionedBulkhead::builder().partition("all", |all| all).build().unwrap();
     let layer = Pipeline::builder()
         .prioritizer(&Prioritizer::builder().limiter(bulkhead.clone()).build().unwrap())
-        .throttle(&Throttle::builder().build().unwrap())
+        .throttle(Throttle::builder().build().unwrap())
         .bulkhead(&bulkhead)
         .guard(partitioned.partition("all").unwrap())
         .build();
