@@ -172,6 +172,9 @@ fn guarantees_beyond_the_limit_are_a_configuration_error() {
         assert_eq!(builder.build().unwrap_err().to_string(), message);
     }
     assert!(one("a", 4).build().is_ok());
+    let longest = one("a", 1).partition("b", |b| b.max_queue(1_000_000)).build().unwrap();
+    let shown = format!("{:?}", longest.partition("b").unwrap());
+    assert_eq!(shown, r#"BulkheadPartition { name: "b", in_flight: 0, .. }"#);
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! The `Debug` output of builders, which shows the settings, and of facts.
 #![cfg(not(mainstay_loom))]
 
+use mainstay::cache::SingleValueStore;
 use mainstay::policy::Facts;
 use mainstay::{
-    AdaptiveLimiter, Budget, Bulkhead, CircuitBreaker, Coalesce, Hedge, ObjectPool, Prioritizer,
-    Quota, RateLimiter, ResourceManager, ResourcePool, Retry, Throttle, WorkerPool,
+    AdaptiveLimiter, Budget, Bulkhead, Cached, CircuitBreaker, Coalesce, Hedge, ObjectPool,
+    PartitionedBulkhead, Prioritizer, Quota, RateLimiter, ResourceManager, ResourcePool, Retry,
+    Throttle, WorkerPool,
 };
 use std::time::Duration;
 
@@ -28,10 +30,15 @@ fn debug_of_a_builder_shows_its_settings() {
         (format!("{:?}", AdaptiveLimiter::builder().name("a")), r#"name: "a""#),
         (format!("{:?}", Budget::builder().percent(7)), "percent: 7"),
         (format!("{:?}", Bulkhead::builder().max_queue(7)), "max_queue: 7"),
+        (
+            format!("{:?}", Cached::<(), u32, ()>::builder(SingleValueStore::new()).name("a")),
+            r#"name: "a""#,
+        ),
         (format!("{:?}", CircuitBreaker::builder().min_calls(7)), "min_calls: Some(7)"),
         (format!("{:?}", Coalesce::<u32, (), ()>::builder().max_keys(7)), "max_keys: 7"),
         (format!("{:?}", Hedge::builder().max_attempts(7)), "max_attempts: 7"),
         (format!("{:?}", ObjectPool::builder(|| ()).min_idle(7)), "min_idle: 7"),
+        (format!("{:?}", PartitionedBulkhead::builder().max_concurrent(7)), "max_concurrent: 7"),
         (format!("{:?}", Prioritizer::builder().update_interval(7 * SECOND)), "interval: 7s"),
         (format!("{:?}", RateLimiter::builder(quota).name("a")), r#"name: "a""#),
         (format!("{:?}", ResourcePool::builder(Sockets).max_size(7)), "max_size: 7"),
@@ -42,6 +49,11 @@ fn debug_of_a_builder_shows_its_settings() {
     for (shown, setting) in table {
         assert!(shown.contains("Builder {") && shown.contains(setting), "{shown}: no {setting}");
     }
+}
+
+#[test]
+fn debug_of_a_store_shows_its_type_and_not_the_value() {
+    assert_eq!(format!("{:?}", SingleValueStore::<u32>::new()), "SingleValueStore { .. }");
 }
 
 #[test]

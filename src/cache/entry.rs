@@ -115,3 +115,24 @@ impl<T, E> fmt::Debug for CacheEntry<T, E> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[cfg(not(mainstay_loom))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_of_an_entry_shows_whether_it_is_a_value() {
+        let until = Instant::FAR_FUTURE;
+        let times = Times {
+            written: Instant::ORIGIN,
+            fresh_until: until,
+            stale_until: until,
+            usable_until: until,
+            cost: Duration::ZERO,
+        };
+        let entry = CacheEntry::<u32, ()>::new(Ok(1), times, Revocation::default());
+        let shown = format!("{entry:?}");
+        assert!(shown.starts_with("CacheEntry { is_value: true, times: Times {"), "{shown}");
+    }
+}

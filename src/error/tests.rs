@@ -80,3 +80,14 @@ fn a_config_error_displays_the_setting_its_value_and_the_accepted_values() {
     assert_eq!(error.accepted(), "at least 1");
     assert_eq!(error.to_string(), "max_idle is 0; accepted: at least 1");
 }
+
+#[test]
+fn the_cause_of_an_error_is_its_kind_or_the_reason_of_the_rejection() {
+    for (error, cause) in [
+        (Error::Operation(()), "operation"),
+        (Error::Timeout(TimedOut::new("search", Duration::from_secs(1))), "timeout"),
+        (Error::Rejected(Rejection::new(Reason::Shed, "search")), Reason::Shed.as_str()),
+    ] {
+        assert_eq!(error.cause(), cause);
+    }
+}

@@ -22,7 +22,8 @@ const POLICY: &str = "deadline";
 ///
 /// Implement it for a type of your own, also if the type of the request is not yours.
 pub trait ContextPropagator<Request> {
-    /// Returns the context of the call, with a deadline and a priority that `request` carries.
+    /// Returns the context of the call, with a deadline and a caller (a priority and a user) that
+    /// `request` carries.
     ///
     /// `cx` has neither. Its time is the current time of the clock of the pipeline.
     fn extract(&self, request: &Request, cx: Context) -> Context;
@@ -34,9 +35,10 @@ pub trait ContextPropagator<Request> {
 impl<Stack> Pipeline<Stack> {
     /// Returns a layer that passes the [`Context`] of each call through its request.
     ///
-    /// `propagator` reads the deadline and the priority of a call from the request. A call that is
+    /// `propagator` reads the deadline and the [caller](crate::policy::Caller) of a call from the
+    /// request. A call that is
     /// still running at its deadline, by `clock`, is dropped. The service finds the context of its
-    /// attempt in the request: the number of the attempt, the deadline and the priority.
+    /// attempt in the request: the number of the attempt, the deadline and the caller.
     ///
     /// The service must be `Clone`.
     ///

@@ -10,6 +10,7 @@ use std::time::Duration;
 #[test]
 fn draining_runs_all_queued_jobs() {
     let pool = pool(2, 256);
+    assert!(!pool.is_shut_down());
     let handles: Vec<_> = (0..200).map(|number| pool.try_spawn(move || number).unwrap()).collect();
     let report = pool.shutdown(WorkerPoolShutdown::drain());
     assert_eq!((report.completed, report.running, report.unrun_jobs.len()), (200, 0, 0));
@@ -38,6 +39,7 @@ fn jobs_without_a_handle_are_handed_back_and_handles_end() {
     let mut report = pool.shutdown(WorkerPoolShutdown::cancel().timeout(Duration::ZERO));
     let counts = (report.completed, report.running, report.cancelled, report.unrun_jobs.len());
     assert_eq!(counts, (0, 1, 1, 2));
+    assert_eq!(format!("{:?}", report.unrun_jobs[0]), "QueuedJob { .. }");
     assert!(matches!(spawned.join_blocking(), Err(JobError::ShutDown)));
     assert!(matches!(cancelled.join_blocking(), Err(JobError::Cancelled)));
     report.unrun_jobs.remove(0).run();

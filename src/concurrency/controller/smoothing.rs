@@ -101,7 +101,8 @@ impl Covariance {
         let mean_x = pairs.iter().map(|(x, _)| x).sum::<f64>() / n;
         let mean_y = pairs.iter().map(|(_, y)| y).sum::<f64>() / n;
         let variance = pairs.iter().map(|(x, _)| (x - mean_x).powi(2)).sum::<f64>() / n;
-        let covariance = pairs.iter().map(|(x, y)| (x - mean_x) * (y - mean_y)).sum::<f64>() / n;
+        // The deviations of `x` add up to zero, so the mean of `y` cancels out.
+        let covariance = pairs.iter().map(|(x, y)| (x - mean_x) * y).sum::<f64>() / n;
         let moved = mean_x > 0.0 && mean_y > 0.0 && variance.sqrt() > 0.1 * mean_x;
         moved.then(|| covariance / variance * mean_x / mean_y)
     }

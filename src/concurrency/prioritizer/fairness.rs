@@ -250,6 +250,43 @@ mod tests {
             assert!((usage.update(at(seconds)) - calls).abs() < 1e-6, "at {seconds} s");
         }
         assert_eq!(usage.retention(at(5)), Retention::Evictable);
+        assert_eq!(usage.retention(at(15)), Retention::Evictable, "half a call");
         assert_eq!(usage.retention(at(20)), Retention::Disposable);
+    }
+
+    /// Returns the figures after `calls` admitted calls of one user, and an update.
+    fn after(calls: u64) -> (Fairness, impl Fn(&Fairness)) {
+        let call = |fairness: &Fairness| {
+            let user = NonZeroU32::new(7).unwrap();
+            let class = PriorityClass::Medium;
+            assert!(fairness.admit(user, class, Instant::ORIGIN, 0.5, |_| true));
+        };
+        let fairness = Fairness::new(10, Instant::ORIGIN);
+        (0..calls).for_each(|_| call(&fairness));
+        fairness.update(Instant::ORIGIN);
+        (fairness, call)
+    }
+
+    #[test]
+    fn users_are_distinguished_from_a_total_usage_of_twenty_calls() {
+        let first = PriorityClass::Medium as usize * LEVELS;
+        for (calls, level) in [(19, 0), (20, LEVELS - 1), (21, LEVELS - 1)] {
+            let (fairness, call) = after(calls);
+            let offered = || fairness.offered[first + level].load(Relaxed);
+            let before = offered();
+            call(&fairness);
+            assert_eq!(offered(), before + 1, "{calls}");
+        }
+    }
+
+    #[test]
+    fn positions_are_computed_from_fifty_calls() {
+        let last = PriorityClass::Medium as usize * LEVELS + LEVELS - 1;
+        let none = Position { first: 0.0, width: 0.0 };
+        for (calls, position) in [(49, Position::ANY), (50, none), (51, none)] {
+            let (fairness, _) = after(calls);
+            let computed = Position::from_bits(fairness.positions[last].load(Relaxed));
+            assert_eq!(computed, position, "{calls}");
+        }
     }
 }

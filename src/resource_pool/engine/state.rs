@@ -413,3 +413,8 @@ impl<M: ResourceManager> State<M> {
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(not(mainstay_loom))]
+#[path = "tests/state.rs"]
+mod tests;

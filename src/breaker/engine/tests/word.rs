@@ -55,6 +55,13 @@ fn only_a_shadowed_call_has_a_sequence_number() {
 }
 
 #[test]
+fn an_uncounted_call_belongs_to_no_closed_breaker() {
+    for word in [Word::UNCOUNTED, Word::shadowed(7)] {
+        assert!(word.is_bypass() && !word.is_closed() && !word.is_plain(), "{word:?}");
+    }
+}
+
+#[test]
 fn debug_shows_the_parts_of_the_word() {
     let shown = format!("{:?}", word(true, true).with_phase(Phase::Open));
     assert_eq!(shown, "Automatic Open WindowGeneration(1) epoch 0");

@@ -181,7 +181,8 @@ fn a_limit_that_is_used_up_follows_the_queue() {
         (20.1, [steady_at(100.0), (100.0 - 20.1 + 14.166_666, LimitReason::Queueing)]),
         (40.0, [steady_at(100.0), (74.166_666, LimitReason::Queueing)]),
         (49.9, [steady_at(100.0), (70.0, LimitReason::Queueing)]),
-        // The latency has doubled: in the first window, and by 30 % at most.
+        (50.0, [steady_at(100.0), (70.0, LimitReason::Queueing)]),
+        // The latency has more than doubled: in the first window, and by 30 % at most.
         (50.1, [(70.0, LimitReason::Queueing), (70.0, LimitReason::Queueing)]),
     ] {
         let mut controller = steady(100.0);
@@ -214,6 +215,24 @@ fn in_slow_start_the_limit_doubles_until_there_is_a_queue() {
         let actual = controller.steer(&window(50, 100), 0.1, latency(20.0, queue));
         assert_decision(actual, decision);
         assert_eq!(controller.phase, phase);
+    }
+}
+
+/// In the steady phase, the latency is averaged. In slow start, the limit doubles in each window, so
+/// that an average would lag behind.
+#[test]
+fn slow_start_ends_with_the_first_slow_window() {
+    for (phase, decision) in [
+        (Phase::SlowStart, (28.0, LimitReason::Queueing)),
+        (Phase::Steady, (40.0, LimitReason::Steady)),
+    ] {
+        let mut controller = BaselineController { phase, ..steady(40.0) };
+        for _ in 0..4 {
+            let (_, reason) = controller.decide(&window(50, 100));
+            assert_eq!(reason, LimitReason::ApplicationLimited);
+        }
+        let slow = LimitWindow { rejected: 1, ..window(350, 400) };
+        assert_decision(controller.decide(&slow), decision);
     }
 }
 

@@ -190,6 +190,10 @@ fn a_quota_of_more_than_all_processors_is_none() {
     };
     next(0, 0);
     assert_eq!(next(100, 500_000), snapshot(Some(1.0), None, true), "others use the processor");
+    system.files.set("/sys/fs/cgroup/cpu.max", "100000 100000");
+    system.files.set("/sys/fs/cgroup/cpu.stat", "usage_usec 600000");
+    let all = system.next(&[("/proc/stat", "cpu0 200 0 0 0 0 0 0 0")]);
+    assert_eq!(all, snapshot(Some(1.0), None, true), "a quota of all processors");
 }
 
 #[test]
@@ -201,6 +205,8 @@ fn the_pressure_of_the_cgroup_precedes_that_of_the_machine() {
     let files = [(MACHINE, "some total=900000"), (OWN, "some total=400000")];
     assert_eq!(system.next(&files), snapshot(None, Some(0.4), false));
     assert_eq!(system.next(&[(OWN, "some total=1000000")]), snapshot(None, Some(0.6), true));
+    system.time.advance(SECOND); // an average over two seconds
+    assert_eq!(system.next(&[(OWN, "some total=1800000")]), snapshot(None, Some(0.4), false));
 
     let system = System::new(V1_SEPARATE, &[(MACHINE, zero)]);
     assert_eq!(system.next(&[(MACHINE, "some total=900000")]), snapshot(None, Some(0.9), true));
