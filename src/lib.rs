@@ -143,7 +143,8 @@ pub use breaker::{
     KeyedCircuitBreakerView, OwnedCircuitBreakerPermit, TransitionCause, TripStats,
 };
 pub use budget::{
-    Budget, BudgetBuilder, BudgetCall, BudgetExhausted, BudgetPermit, BudgetSnapshot,
+    Budget, BudgetBuilder, BudgetCall, BudgetExhausted, BudgetPermit, BudgetSnapshot, KeyedBudget,
+    KeyedBudgetBuilder, KeyedBudgetSnapshot,
 };
 pub use cache::{CacheEntry, CacheStore, Cached, CachedBuilder, CachedSnapshot, SingleValueStore};
 pub use coalesce::{Coalesce, CoalesceBuilder, CoalesceSnapshot};

@@ -279,6 +279,7 @@ fn the_share_is_configurable_and_checked() {
     for (share, remaining) in [(0.0, 1000), (0.25, 750), (0.9, 100)] {
         let to = builder(&time).share(share).build().unwrap();
         let to = to.operation(|_: Error<()>, _| ready(Ok::<u128, ()>(0)));
+        assert!(format!("{to:?}").starts_with("FallbackToOperation { fallback: "));
         let timeout = Timeout::new(1000 * MS).clock(time.clock());
         let pipeline = Pipeline::builder().timeout(timeout).fallback_to(to).build();
         let left = |cx: Context| ready(Ok::<_, ()>(cx.remaining().unwrap().as_millis()));

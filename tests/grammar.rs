@@ -13,7 +13,7 @@
 #![cfg(not(mainstay_loom))]
 
 use mainstay::breaker::{CircuitBreaker, ClassifiedCircuitBreaker};
-use mainstay::budget::Budget;
+use mainstay::budget::{Budget, KeyedBudget};
 use mainstay::cache::Cached;
 use mainstay::coalesce::Coalesce;
 use mainstay::concurrency::{
@@ -100,6 +100,7 @@ fn state_is_read_and_changed_by_the_same_names() {
     methods! {
         CircuitBreaker: name, snapshot, reconfigure, reset;
         Budget: name, snapshot;
+        KeyedBudget<u8>: name, snapshot;
         Hedge: name, snapshot;
         Fallback: name, snapshot;
         Retry: name, snapshot;

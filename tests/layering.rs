@@ -38,6 +38,7 @@ const ALLOWED_WITHIN_A_LAYER: &[(&str, &str, &str)] = &[
     ("event", "error", "an event carries the name of its policy, as a rejection does"),
     ("outcome", "error", "a classifier reads the error"),
     ("policy", "error", "a guard returns a rejection"),
+    ("budget", "keyed", "the budgets of many dependencies are stored by key"),
     ("singleflight", "keyed", "the running executions are stored by key"),
     ("policy", "outcome", "a guard records an outcome"),
 ];

@@ -30,6 +30,7 @@ fn values_may_cross_catch_unwind() {
     is_unwind_safe::<mainstay::breaker::KeyedCircuitBreaker<String>>();
     is_unwind_safe::<mainstay::breaker::OwnedCircuitBreakerPermit>();
     is_unwind_safe::<mainstay::budget::Budget>();
+    is_unwind_safe::<mainstay::budget::KeyedBudget<String>>();
     is_unwind_safe::<mainstay::cache::Cached<String, u8, ()>>();
     is_unwind_safe::<mainstay::cache::CachedBuilder<String, u8, ()>>();
     is_unwind_safe::<mainstay::fallback::Fallback>();

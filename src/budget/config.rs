@@ -171,14 +171,17 @@ impl BudgetBuilder {
     ///
     /// Returns a [`ConfigError`] that names the first setting that is out of range.
     pub fn build(self) -> Result<Budget, ConfigError> {
+        Ok(Budget(PlainArc::new(Shared::new(self.into_parts()?))))
+    }
+
+    pub(super) fn into_parts(self) -> Result<Parts, ConfigError> {
         let name = policy::name(&self.name)?;
         let rule = self.rule()?;
         if !(1..=MAX_COST).contains(&self.timeout_cost) {
             return Err(ConfigError::new("timeout_cost", self.timeout_cost, "1 to 1000"));
         }
         let Self { timeout_cost, clock, observer, .. } = self;
-        let parts = Parts { name, clock, rule, timeout_cost, observer };
-        Ok(Budget(PlainArc::new(Shared::new(parts))))
+        Ok(Parts { name, clock, rule, timeout_cost, keyed: false, observer })
     }
 
     fn rule(&self) -> Result<Rule, ConfigError> {

@@ -41,6 +41,9 @@
 //! made, so it can be used for half a window to a whole window. Each half holds at most 40,000
 //! repeats.
 //!
+//! Each dependency needs a budget of its own. [`KeyedBudget`] holds one per key, for a client of many
+//! dependencies.
+//!
 //! # Observability
 //!
 //! Events of kind `exhausted` with the field `cost`.
@@ -57,6 +60,7 @@
 //! withdrawal are one atomic step, so concurrent repeats never exceed the budget.
 
 mod config;
+mod keyed;
 #[cfg(all(test, mainstay_loom))]
 mod loom;
 mod permit;
@@ -67,6 +71,7 @@ mod state;
 mod tests;
 
 pub use config::BudgetBuilder;
+pub use keyed::{KeyedBudget, KeyedBudgetBuilder, KeyedBudgetSnapshot};
 pub use permit::{BudgetCall, BudgetExhausted, BudgetPermit};
 
 use crate::error::Error;

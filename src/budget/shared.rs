@@ -15,6 +15,7 @@ pub(super) struct Shared {
     pub(super) timeout_cost: u32,
     /// Ordering: relaxed throughout. The word protects no other memory.
     word: CachePadded<AtomicU64>,
+    keyed: bool,
     grants: Counter,
     denials: Counter,
     observer: Option<PlainArc<dyn Observer>>,
@@ -22,17 +23,20 @@ pub(super) struct Shared {
 }
 
 /// The arguments of [`Shared::new`].
+#[derive(Clone)]
 pub(super) struct Parts {
     pub(super) name: &'static str,
     pub(super) clock: Clock,
     pub(super) rule: Rule,
     pub(super) timeout_cost: u32,
+    /// Whether the budget is that of one of many keys.
+    pub(super) keyed: bool,
     pub(super) observer: Option<PlainArc<dyn Observer>>,
 }
 
 impl Shared {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { name, clock, rule, timeout_cost, observer } = parts;
+        let Parts { name, clock, rule, timeout_cost, keyed, observer } = parts;
         let word = CachePadded::new(AtomicU64::new(rule.initial(clock.now())));
         Self {
             name,
@@ -40,6 +44,7 @@ impl Shared {
             rule,
             timeout_cost,
             word,
+            keyed,
             grants: Counter::default(),
             denials: Counter::default(),
             observer,
@@ -76,6 +81,11 @@ impl Shared {
         self.rule.available(self.word.load(Relaxed), self.now())
     }
 
+    /// Returns whether the state equals that of a new budget.
+    pub(super) fn is_as_new(&self, now: Instant) -> bool {
+        self.rule.is_as_new(self.word.load(Relaxed), now)
+    }
+
     pub(super) fn grants(&self) -> u64 {
         self.grants.get()
     }
@@ -106,7 +116,7 @@ impl Shared {
             policy: POLICY,
             name: self.name,
             kind: "exhausted",
-            keyed: false,
+            keyed: self.keyed,
             sequence,
             at: self.clock.now(),
             fields: &[("cost", EventValue::Count(cost.into()))],

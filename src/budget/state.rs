@@ -160,6 +160,17 @@ impl Rule {
         }
     }
 
+    /// Returns whether `word` is that of a new budget.
+    pub(super) fn is_as_new(self, word: u64, now: Instant) -> bool {
+        match self {
+            Self::InFlight { .. } | Self::Bucket { .. } => word == self.initial(now),
+            Self::Deposits { reserve, half_nanos, .. } => {
+                let balances = Balances::unpack(word).advance(half_of(now, half_nanos), reserve);
+                (balances.previous, balances.current) == (reserve, reserve)
+            }
+        }
+    }
+
     /// Returns whether the start of a call or a repeat depends on the time.
     pub(super) const fn needs_time(self) -> bool {
         matches!(self, Self::Deposits { .. })

@@ -373,6 +373,25 @@ impl Retry {
         RetrySnapshot { retries: emitter.retries(), suppressed: emitter.suppressions() }
     }
 
+    /// Returns this retry with another budget, for example with that of the dependency that is
+    /// called. It shares all other settings and the counters.
+    ///
+    /// Allocates a copy of the settings.
+    ///
+    /// ```
+    /// # use mainstay::{Budget, KeyedBudget, Retry};
+    /// let budgets = KeyedBudget::<String>::builder(Budget::builder()).build()?;
+    /// let retry = Retry::builder().build()?;
+    /// let to_search = retry.with_budget(budgets.budget("search-1")?);
+    /// assert_eq!(to_search.call_blocking(|| Ok::<_, ()>(1)), Ok(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn with_budget(&self, budget: impl Into<Budget>) -> Self {
+        let budget = Some(budget.into());
+        Self(PlainArc::new(Config { budget, ..Config::clone(&self.0) }))
+    }
+
     /// Returns this retry with its own budget, or with a new default budget if it has none.
     pub(crate) fn with_default_budget(self) -> Self {
         match self.0.budget {

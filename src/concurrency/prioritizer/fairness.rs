@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn positions_are_those_of_at_least_fifty_calls_of_the_class() {
+    fn each_class_has_positions_of_its_own() {
         let now = Instant::ORIGIN;
         let fairness = Fairness::new(10, now);
         let [heavy, light] = [1, 2].map(|user| NonZeroU32::new(user).unwrap());
@@ -292,5 +292,41 @@ mod tests {
         fairness.update(now);
         let positions = [heavy, light].map(|user| position(user, PriorityClass::Low));
         assert_eq!(positions.map(|position| (100.0 * position).round()), [30.0, 80.0]);
+    }
+
+    /// Returns the figures after `calls` admitted calls of one user, and an update.
+    fn after(calls: u64) -> (Fairness, impl Fn(&Fairness)) {
+        let call = |fairness: &Fairness| {
+            let user = NonZeroU32::new(7).unwrap();
+            let class = PriorityClass::Medium;
+            assert!(fairness.admit(user, class, Instant::ORIGIN, 0.5, |_| true));
+        };
+        let fairness = Fairness::new(10, Instant::ORIGIN);
+        (0..calls).for_each(|_| call(&fairness));
+        fairness.update(Instant::ORIGIN);
+        (fairness, call)
+    }
+
+    #[test]
+    fn users_are_distinguished_from_a_total_usage_of_twenty_calls() {
+        let first = PriorityClass::Medium as usize * LEVELS;
+        for (calls, level) in [(19, 0), (20, LEVELS - 1), (21, LEVELS - 1)] {
+            let (fairness, call) = after(calls);
+            let offered = || fairness.offered[first + level].load(Relaxed);
+            let before = offered();
+            call(&fairness);
+            assert_eq!(offered(), before + 1, "{calls}");
+        }
+    }
+
+    #[test]
+    fn positions_are_computed_from_fifty_calls() {
+        let last = PriorityClass::Medium as usize * LEVELS + LEVELS - 1;
+        let none = Position { first: 0.0, width: 0.0 };
+        for (calls, position) in [(49, Position::ANY), (50, none), (51, none)] {
+            let (fairness, _) = after(calls);
+            let computed = Position::from_bits(fairness.positions[last].load(Relaxed));
+            assert_eq!(computed, position, "{calls}");
+        }
     }
 }

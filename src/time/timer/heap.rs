@@ -215,14 +215,16 @@ mod tests {
 
     #[test]
     fn the_memory_of_many_timers_is_released_with_the_last_one() {
-        let mut heap = TimerHeap::new();
-        let slots: Vec<_> = (0..2 * KEPT as u64)
-            .map(|at| heap.insert(Instant::from_nanos(at), Waker::noop().clone()))
-            .collect();
-        for slot in slots {
-            assert_ne!(heap.slots.capacity(), 0);
-            heap.remove(slot);
+        for (timers, released) in [(KEPT, false), (KEPT + 1, true), (2 * KEPT, true)] {
+            let mut heap = TimerHeap::new();
+            let slots: Vec<_> = (0..timers as u64)
+                .map(|at| heap.insert(Instant::from_nanos(at), Waker::noop().clone()))
+                .collect();
+            for slot in slots {
+                assert_ne!(heap.slots.capacity(), 0);
+                heap.remove(slot);
+            }
+            assert_eq!(heap.slots.capacity() == 0, released, "{timers}");
         }
-        assert_eq!(heap.slots.capacity(), 0);
     }
 }
