@@ -223,6 +223,33 @@ fn a_panic_of_an_attempt_or_a_classifier_releases_the_permits() {
     assert_eq!(run(&hedge, &time, &[(99, Ok(1)), (5, Ok(2))]), (Ok(2), 15, 2));
 }
 
+/// dotnet/extensions#5699: hedged requests neither returned nor were cancelled at the timeout.
+#[test]
+fn a_timeout_drops_all_attempts_of_a_hedge() {
+    let time = ManualClock::new();
+    let clock = time.clock();
+    let (started, running) = (AtomicU32::new(0), AtomicU32::new(0));
+    let pipeline = Pipeline::builder()
+        .timeout(Timeout::new(25 * MS).clock(clock.clone()))
+        .hedge(builder(&time).max_attempts(3).build().unwrap())
+        .build();
+    let start = time.now();
+    let mut call = pin!(pipeline.call(|| {
+        started.fetch_add(1, Ordering::Relaxed);
+        let guard = Running::new(&running);
+        async {
+            let _guard = guard;
+            pending::<Result<(), ()>>().await
+        }
+    }));
+    let result = time.drive(call.as_mut());
+    assert!(result.unwrap_err().is_timeout());
+    assert_eq!(time.now() - start, 25 * MS);
+    assert_eq!(started.load(Ordering::Relaxed), 3);
+    // The future of the call still exists.
+    assert_eq!(running.load(Ordering::Relaxed), 0);
+}
+
 #[test]
 fn no_attempt_starts_after_the_deadline() {
     let time = ManualClock::new();

@@ -22,6 +22,28 @@ fn calls_that_find_nothing_share_one_operation() {
     assert_eq!(cache.snapshot().misses, 3);
 }
 
+/// moka#240: a call that was polled once and then only held blocked every other call with its key.
+#[test]
+fn a_call_that_is_held_without_being_polled_does_not_block_others() {
+    let cache = builder(&ManualClock::new()).build().unwrap();
+    let yields = || {
+        let mut yielded = false;
+        poll_fn(move |cx| {
+            if std::mem::replace(&mut yielded, true) {
+                return Poll::Ready(Ok::<_, &str>(1));
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+    };
+    let mut held = Box::pin(cache.call(&(), yields));
+    assert!(poll(&mut held).is_pending());
+    assert_eq!(ready(cache.call(&(), yields)), Ok(1));
+    assert_eq!(ready(held), Ok(1));
+    assert_eq!(cache.snapshot().misses, 2);
+}
+
+/// moka#59: after the task that ran the operation was aborted, the next call with the key panicked.
 #[test]
 fn a_call_dropped_after_any_number_of_polls_hands_its_operation_on_or_drops_it() {
     let time = ManualClock::new();

@@ -105,6 +105,7 @@ fn a_timeout_of_the_caller_is_replaced_too() {
     assert!(matches!(follows(), Err(Error::Timeout(_))));
 }
 
+/// moka#43: after a panic of the operation, a later call with the key reached unreachable code.
 #[test]
 fn a_panic_unwinds_and_leaves_the_key_usable() {
     let time = ManualClock::new();

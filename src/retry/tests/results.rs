@@ -63,6 +63,27 @@ fn every_form_of_call_passes_the_attempt_number() {
     assert_eq!(time.drive(view.call_with(async_third)), Ok(3));
 }
 
+/// backon#49: an operation could not change what it captures.
+#[test]
+fn an_operation_may_change_what_it_captures() {
+    let time = ManualClock::new();
+    let retry = retry(&time);
+    let mut attempts = Vec::new();
+    let last = |attempts: &[u32]| if attempts.len() == 3 { Ok(()) } else { Err(()) };
+    let result = retry.call_with_blocking(|cx| {
+        attempts.push(cx.attempt());
+        last(&attempts)
+    });
+    assert_eq!((result, attempts), (Ok(()), vec![1, 2, 3]));
+    let mut attempts = Vec::new();
+    let call = retry.call_with(|cx| {
+        attempts.push(cx.attempt());
+        std::future::ready(last(&attempts))
+    });
+    assert_eq!(time.drive(call), Ok(()));
+    assert_eq!(attempts, [1, 2, 3]);
+}
+
 /// A rule may withdraw from a budget, and must not do so for an attempt that is never made.
 #[test]
 fn a_rule_is_called_only_if_another_attempt_is_possible() {

@@ -57,6 +57,7 @@ fn a_retry_stops_at_max_attempts_max_elapsed_and_the_deadline() {
     assert_eq!(attempts(&time, &doubling(&time, 9, None), NEVER, |_| false), [0]);
 }
 
+/// dotnet/extensions#7001: a retry began up to 11 ms before the time that the server had requested.
 #[test]
 fn a_retry_waits_for_the_longer_of_the_servers_wait_and_the_backoff() {
     let time = ManualClock::new();
@@ -73,6 +74,8 @@ fn a_retry_waits_for_the_longer_of_the_servers_wait_and_the_backoff() {
     }
 }
 
+/// dotnet/extensions#7701: a wait that the server requested and that exceeded the timeout of the call
+/// was begun nevertheless, and the call failed only at the timeout.
 #[test]
 fn a_retry_stops_if_the_servers_wait_exceeds_a_limit() {
     let time = ManualClock::new();
