@@ -216,7 +216,6 @@ enum Step<F> {
 /// The time limit of a call, and what its error reports.
 #[pin_project]
 struct Limit {
-    #[pin]
     expiry: Expiry,
     clock: Clock,
     remaining: Duration,
