@@ -261,7 +261,6 @@ enum Step<Fut, Other> {
     First {
         #[pin]
         running: Fut,
-        #[pin]
         limit: Option<Expiry>,
         duration: Duration,
     },
@@ -303,7 +302,7 @@ where
                     let result = match running.poll(task) {
                         Poll::Ready(result) => result,
                         Poll::Pending => {
-                            let Some(limit) = limit.as_pin_mut() else { return Poll::Pending };
+                            let Some(limit) = limit else { return Poll::Pending };
                             ready!(limit.poll(&fallback.fallback.0.clock, task));
                             Err(TimedOut::new(fallback.fallback.name(), *duration).into())
                         }

@@ -22,7 +22,6 @@ pub struct TimeLimitFuture<L, Fut> {
     /// `None` after the operation has ended.
     #[pin]
     running: Option<Fut>,
-    #[pin]
     expiry: Expiry,
 }
 

@@ -27,7 +27,6 @@ pub struct ResourcePoolAcquireFuture<'a, M: ResourceManager> {
     /// `None`: the acquire timeout of the pool.
     timeout: Option<Duration>,
     stage: Stage<M>,
-    #[pin]
     expiry: Option<Expiry>,
 }
 
@@ -48,7 +47,7 @@ impl<'a, M: ResourceManager> ResourcePoolAcquireFuture<'a, M> {
 
     #[cold]
     fn enqueue(self: Pin<&mut Self>, now: Instant, cx: &mut Context<'_>) -> Option<Acquired<M>> {
-        let mut this = self.project();
+        let this = self.project();
         let pool = *this.pool;
         let (sender, receiver) = oneshot();
         match pool.enqueue(now, sender, cx.waker().clone()) {
@@ -59,7 +58,7 @@ impl<'a, M: ResourceManager> ResourcePoolAcquireFuture<'a, M> {
             Enqueued::Queued(key) => {
                 *this.stage = Stage::Queued { key, since: now, receiver };
                 let timeout = this.timeout.unwrap_or_else(|| pool.acquire_timeout());
-                this.expiry.set(Some(Expiry::new(now + timeout)));
+                *this.expiry = Some(Expiry::new(now + timeout));
                 None
             }
         }
@@ -68,7 +67,7 @@ impl<'a, M: ResourceManager> ResourcePoolAcquireFuture<'a, M> {
     /// Polls the ready jobs, then the delivery, then the time limit.
     #[cold]
     fn poll_queued(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Acquired<M>> {
-        let mut this = self.project();
+        let this = self.project();
         let pool = *this.pool;
         let Stage::Queued { key, since, receiver } = this.stage else {
             panic!("an acquire future was polled after it was ready");
@@ -80,8 +79,7 @@ impl<'a, M: ResourceManager> ResourcePoolAcquireFuture<'a, M> {
             Poll::Pending => None,
         };
         if delivery.is_none() {
-            let expiry = this.expiry.as_mut().as_pin_mut();
-            if !expiry.is_some_and(|expiry| expiry.poll(&pool.clock, cx).is_ready()) {
+            if !this.expiry.as_mut().is_some_and(|expiry| expiry.poll(&pool.clock, cx).is_ready()) {
                 return Poll::Pending;
             }
             pool.leave(key);
@@ -99,7 +97,7 @@ impl<'a, M: ResourceManager> ResourcePoolAcquireFuture<'a, M> {
             None => Err(pool.timed_out(waited, now)),
         };
         *this.stage = Stage::Done;
-        this.expiry.set(None);
+        *this.expiry = None;
         Poll::Ready(result)
     }
 }

@@ -35,7 +35,7 @@ pub struct RetryFuture<R, Op, Fut, E> {
 #[pin_project(project = StepProjection)]
 enum Step<Fut> {
     Attempting(#[pin] Fut),
-    Waiting(#[pin] Sleep),
+    Waiting(Pin<Box<Sleep>>),
     Ended,
 }
 
@@ -125,12 +125,12 @@ where
                         }
                         Some(wait) => {
                             this.last_error.store(result);
-                            this.step.set(Step::Waiting(config.clock.sleep(wait)));
+                            this.step.set(Step::Waiting(Box::pin(config.clock.sleep(wait))));
                         }
                     }
                 }
                 StepProjection::Waiting(sleep) => {
-                    ready!(sleep.poll(task));
+                    ready!(sleep.as_mut().poll(task));
                     let cx = this.state.context(this.retry.config());
                     let op = this.op.as_mut().expect(COMPLETED);
                     this.step.set(Step::Attempting(op.start(cx)));

@@ -6,7 +6,7 @@ use crate::error::Error;
 ///
 /// A rejection means that the operation did not run in this attempt. If the last attempt is
 /// rejected, the call returns this error, which is more useful.
-pub(super) struct LastError<E>(Option<Error<E>>);
+pub(super) struct LastError<E>(Option<Box<Error<E>>>);
 
 impl<E> LastError<E> {
     pub(super) const NONE: Self = Self(None);
@@ -15,7 +15,7 @@ impl<E> LastError<E> {
     /// value may hold a connection that the next attempt needs.
     pub(super) fn store<T>(&mut self, result: Result<T, Error<E>>) {
         if let Err(error @ (Error::Operation(_) | Error::Timeout(_))) = result {
-            self.0 = Some(error);
+            self.0 = Some(Box::new(error));
         }
     }
 
@@ -25,7 +25,7 @@ impl<E> LastError<E> {
     pub(super) fn or<T>(&mut self, result: Result<T, Error<E>>) -> Result<T, Error<E>> {
         match result {
             Err(Error::Rejected(rejection)) => {
-                Err(self.0.take().unwrap_or(Error::Rejected(rejection)))
+                Err(self.0.take().map_or(Error::Rejected(rejection), |error| *error))
             }
             _ => result,
         }

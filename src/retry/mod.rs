@@ -95,7 +95,8 @@
 //! # Performance
 //!
 //! A successful first attempt reads the clock only if `max_elapsed` or a deadline is set, and does
-//! not allocate. A wait starts a timer.
+//! not allocate. Each further attempt allocates twice, and once
+//! more for the timer of its wait, except in blocking calls.
 //!
 //! # Defaults
 //!

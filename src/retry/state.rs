@@ -15,9 +15,18 @@ pub(super) struct State {
     cx: Context,
     /// The start of the first attempt. Only meaningful if `max_elapsed` is set.
     started: Instant,
-    previous_backoff: Duration,
-    /// The call and the current retry, as the budget counts them.
+    /// The call, as the budget counts it.
     call: Option<BudgetCall>,
+    /// `None` during the first attempt. Boxed, like everything that only a failed call needs: a
+    /// future of more than 128 bytes is moved by a function call.
+    retry: Option<Box<CurrentRetry>>,
+}
+
+/// The state of the retry that waits or runs.
+#[derive(Debug)]
+struct CurrentRetry {
+    backoff: Duration,
+    /// The retry, as the budget counts it.
     permit: Option<BudgetPermit>,
 }
 
@@ -34,7 +43,7 @@ impl State {
     /// Creates the state of a call whose first attempt has the context `cx`.
     #[inline]
     pub(super) fn new(cx: Context, call: Option<BudgetCall>) -> Self {
-        Self { cx, started: cx.now(), previous_backoff: Duration::ZERO, call, permit: None }
+        Self { cx, started: cx.now(), call, retry: None }
     }
 
     /// Returns the context of the next attempt.
@@ -57,7 +66,9 @@ impl State {
         config: &Config,
     ) -> Option<Duration> {
         // The attempt has ended.
-        self.permit = None;
+        if let Some(retry) = &mut self.retry {
+            retry.permit = None;
+        }
         let wait = self.decide(result, rule, config);
         if wait.is_none() {
             self.call = None;
@@ -102,8 +113,8 @@ impl State {
     /// Returns the time and the backoff, or `None` if the next attempt would begin too late.
     #[cold]
     fn next_attempt(&self, config: &Config) -> Option<NextAttempt> {
-        let backoff =
-            config.backoff.delay(self.cx.attempt(), self.previous_backoff, &config.random);
+        let previous = self.retry.as_ref().map_or(Duration::ZERO, |retry| retry.backoff);
+        let backoff = config.backoff.delay(self.cx.attempt(), previous, &config.random);
         let next = NextAttempt { now: config.clock.now(), backoff };
         self.begins_in_time(next.now + backoff, config).then_some(next)
     }
@@ -129,24 +140,28 @@ impl State {
                 wait
             }
         };
-        self.withdraw(result, config)?;
+        let permit = self.withdraw(result, config)?;
         let Config { name, emitter, clock, .. } = config;
         emitter.retrying(name, clock, self.cx.attempt(), result, wait);
-        self.previous_backoff = next.backoff;
+        self.retry = Some(Box::new(CurrentRetry { backoff: next.backoff, permit }));
         self.cx = self.cx.after_waiting().with_attempt(self.cx.attempt() + 1);
         Some(wait)
     }
 
-    /// Acquires the permit of the next attempt from the budget. Reports the retry as suppressed and
-    /// returns `None` if the budget is exhausted.
-    fn withdraw<T, E>(&mut self, result: &Result<T, Error<E>>, config: &Config) -> Option<()> {
-        let Some(budget) = &config.budget else { return Some(()) };
-        self.permit = budget.try_acquire_n(budget.cost_after(result)).ok();
-        if self.permit.is_none() {
+    /// Withdraws the next attempt from the budget, if there is one. Returns `None` if the budget is
+    /// exhausted.
+    fn withdraw<T, E>(
+        &self,
+        result: &Result<T, Error<E>>,
+        config: &Config,
+    ) -> Option<Option<BudgetPermit>> {
+        let Some(budget) = &config.budget else { return Some(None) };
+        let permit = budget.try_acquire_n(budget.cost_after(result)).ok();
+        if permit.is_none() {
             let Config { name, emitter, clock, .. } = config;
             emitter.suppressed(name, clock, self.cx.attempt(), result);
         }
-        self.permit.as_ref().map(|_| ())
+        permit.map(Some)
     }
 
     /// Returns whether an attempt at `begin` satisfies `max_elapsed` and the deadline.

@@ -51,6 +51,7 @@ pub use instant::{Deadline, Instant};
 pub(crate) use instant::{nanos, seconds};
 pub use manual::ManualClock;
 pub(crate) use periodic::Periodic;
+use sleep::ArmedTimer;
 pub use sleep::Sleep;
 pub(crate) use timeout::{Expire, Expiry};
 use timer::SystemTimer;
@@ -262,10 +263,10 @@ impl Clock {
     }
 
     /// Returns a timer for `instant`, which is later than `now`.
-    fn arm(&self, now: Instant, instant: Instant) -> sleep::Timer {
+    fn arm(&self, now: Instant, instant: Instant) -> ArmedTimer {
         match &self.source {
-            None => sleep::Timer::System(SystemTimer::default()),
-            Some(source) => sleep::Timer::Source(source.sleep(instant - now)),
+            None => ArmedTimer::System(SystemTimer::default()),
+            Some(source) => ArmedTimer::Source(source.sleep(instant - now)),
         }
     }
 }

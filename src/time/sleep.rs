@@ -2,7 +2,6 @@
 
 use super::timer::SystemTimer;
 use super::{Clock, Instant};
-use pin_project::pin_project;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -15,18 +14,18 @@ use std::task::{Context, Poll};
 /// # Cancel safety
 ///
 /// Dropping the future disarms the timer.
-#[pin_project]
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Sleep {
     clock: Clock,
     until: Instant,
-    #[pin]
-    timer: Option<Timer>,
+    timer: Timer,
 }
 
-#[pin_project(project = TimerProjection)]
-pub(super) enum Timer {
+/// The timer of a wait until an instant of a clock.
+pub(super) struct Timer(Option<ArmedTimer>);
+
+pub(super) enum ArmedTimer {
     System(SystemTimer),
     Source(Pin<Box<dyn Future<Output = ()> + Send>>),
 }
@@ -39,7 +38,7 @@ impl std::fmt::Debug for Timer {
 
 impl Sleep {
     pub(super) fn new(clock: Clock, until: Instant) -> Self {
-        Self { clock, until, timer: None }
+        Self { clock, until, timer: Timer::UNARMED }
     }
 
     /// Returns the instant at which the sleep completes.
@@ -52,29 +51,38 @@ impl Sleep {
 impl Future for Sleep {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut this = self.project();
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { clock, until, timer } = &mut *self;
+        timer.poll(clock, *until, cx)
+    }
+}
+
+impl Timer {
+    pub(super) const UNARMED: Self = Self(None);
+
+    /// Polls the wait until `until`. Arms the timer when it is first polled.
+    pub(super) fn poll(&mut self, clock: &Clock, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
         // A timer can fire early, because its source has coarse ticks or its clock was set back.
         // Therefore the clock is read, and a timer that fired early is armed again for the
         // remaining time.
         let mut fired_early = false;
         loop {
-            if let Some(timer) = this.timer.as_mut().as_pin_mut() {
-                let (fired, may_be_late) = match timer.project() {
-                    TimerProjection::System(timer) => (timer.poll(*this.until, cx), false),
-                    TimerProjection::Source(timer) => (timer.as_mut().poll(cx), true),
+            if let Some(timer) = &mut self.0 {
+                let (fired, may_be_late) = match timer {
+                    ArmedTimer::System(timer) => (timer.poll(until, cx), false),
+                    ArmedTimer::Source(timer) => (timer.as_mut().poll(cx), true),
                 };
                 if fired.is_pending() {
                     // A timer can be pending although its time has come: tokio's timer is pending
                     // while the task has no cooperative budget left. An operation that is always
                     // ready uses up this budget.
-                    if may_be_late && this.clock.now() >= *this.until {
-                        this.timer.set(None);
+                    if may_be_late && clock.now() >= until {
+                        self.0 = None;
                         return Poll::Ready(());
                     }
                     return Poll::Pending;
                 }
-                this.timer.set(None);
+                self.0 = None;
                 if std::mem::replace(&mut fired_early, true) {
                     // The timers of this source fire immediately. To poll them in a loop here would
                     // block the thread.
@@ -82,11 +90,11 @@ impl Future for Sleep {
                     return Poll::Pending;
                 }
             }
-            let now = this.clock.now();
-            if now >= *this.until {
+            let now = clock.now();
+            if now >= until {
                 return Poll::Ready(());
             }
-            this.timer.set(Some(this.clock.arm(now, *this.until)));
+            self.0 = Some(clock.arm(now, until));
         }
     }
 }

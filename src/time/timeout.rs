@@ -1,5 +1,6 @@
 //! Time limits, measured by a clock, for futures and for blocked threads.
 
+use super::sleep::Timer;
 use super::{Clock, Instant, Sleep};
 use crate::sync::block_on_timeout;
 use crate::sync::thread::Parker;
@@ -11,29 +12,23 @@ use std::time::Duration;
 
 /// A timer that is armed when it is first polled. It must be polled only while the operation that
 /// it bounds is pending: most operations then complete without a timer.
-#[pin_project]
 pub(crate) struct Expiry {
     until: Instant,
-    #[pin]
-    sleep: Option<Sleep>,
+    timer: Timer,
 }
 
 impl Expiry {
     #[inline]
     pub(crate) const fn new(until: Instant) -> Self {
-        Self { until, sleep: None }
+        Self { until, timer: Timer::UNARMED }
     }
 
     #[cold]
-    pub(crate) fn poll(self: Pin<&mut Self>, clock: &Clock, cx: &mut Context<'_>) -> Poll<()> {
-        let mut this = self.project();
-        if *this.until == Instant::FAR_FUTURE {
-            return Poll::Pending;
+    pub(crate) fn poll(&mut self, clock: &Clock, cx: &mut Context<'_>) -> Poll<()> {
+        match self.until {
+            Instant::FAR_FUTURE => Poll::Pending,
+            until => self.timer.poll(clock, until, cx),
         }
-        if this.sleep.is_none() {
-            this.sleep.set(Some(clock.sleep_until(*this.until)));
-        }
-        this.sleep.as_pin_mut().expect("was just set").poll(cx)
     }
 }
 
@@ -43,7 +38,6 @@ pub(crate) struct Expire<'a, F> {
     clock: &'a Clock,
     #[pin]
     future: F,
-    #[pin]
     expiry: Expiry,
 }
 

@@ -118,9 +118,7 @@ struct Acquisition<H: Handle, A, P> {
     /// Whether the call is counted as queued.
     in_queue: bool,
     deadline: Instant,
-    #[pin]
     expiry: Expiry,
-    #[pin]
     pause: Option<Expiry>,
 }
 
@@ -174,7 +172,7 @@ where
             if now >= next_start {
                 let permit = this.granted.take();
                 this.acquire.set(None);
-                this.pause.set(None);
+                *this.pause = None;
                 if std::mem::take(this.in_queue) {
                     shared.leave_queue();
                 }
@@ -183,17 +181,12 @@ where
             }
             if next_start < *this.deadline {
                 // The permit is held during the pause, so that no other call starts.
-                let mut pause = this.pause.as_mut();
-                if pause.is_none() {
-                    pause.set(Some(Expiry::new(next_start)));
-                }
-                if let Some(pause) = pause.as_pin_mut()
-                    && pause.poll(clock, cx).is_pending()
-                {
+                let pause = this.pause.get_or_insert_with(|| Expiry::new(next_start));
+                if pause.poll(clock, cx).is_pending() {
                     return Poll::Pending;
                 }
                 // The pause was extended, or the clock is behind the timer: check again.
-                this.pause.set(None);
+                *this.pause = None;
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }

@@ -260,7 +260,6 @@ fn enter_and_block<H: Handle>(handle: H, request: Request) -> Result<Granted, Re
 struct Acquire<H: Handle> {
     acquisition: Acquisition<H>,
     /// Armed when the caller enters the queue.
-    #[pin]
     expiry: Option<Expiry>,
 }
 
@@ -291,11 +290,8 @@ impl<H: Handle> Acquire<H> {
         if let Poll::Ready(result) = this.acquisition.poll(cx) {
             return Poll::Ready(result);
         }
-        let mut expiry = this.expiry;
-        if expiry.is_none() {
-            expiry.set(Some(Expiry::new(this.acquisition.give_up())));
-        }
-        let expiry = expiry.as_pin_mut().expect("was just set");
+        let give_up = this.acquisition.give_up();
+        let expiry = this.expiry.get_or_insert_with(|| Expiry::new(give_up));
         match expiry.poll(&this.acquisition.handle.shared().clock, cx) {
             Poll::Ready(()) => Poll::Ready(this.acquisition.expire()),
             Poll::Pending => Poll::Pending,

@@ -203,7 +203,6 @@ where
 struct Acquire<P: Borrow<BulkheadPartition>> {
     acquisition: Acquisition<P>,
     /// Armed when the caller enters the queue.
-    #[pin]
     expiry: Option<Expiry>,
 }
 
@@ -217,11 +216,8 @@ impl<P: Borrow<BulkheadPartition>> Acquire<P> {
         if let Poll::Ready(result) = this.acquisition.poll(cx) {
             return Poll::Ready(result);
         }
-        let mut expiry = this.expiry;
-        if expiry.is_none() {
-            expiry.set(Some(Expiry::new(this.acquisition.give_up())));
-        }
-        let expiry = expiry.as_pin_mut().expect("was just set");
+        let give_up = this.acquisition.give_up();
+        let expiry = this.expiry.get_or_insert_with(|| Expiry::new(give_up));
         match expiry.poll(&this.acquisition.partition.borrow().shared.clock, cx) {
             Poll::Ready(()) => Poll::Ready(this.acquisition.expire()),
             Poll::Pending => Poll::Pending,

@@ -143,7 +143,6 @@ pub(in crate::resource_pool) struct Drain<'a, M: ResourceManager> {
     pool: &'a PlainArc<Shared<M>>,
     driver: Option<WaiterKey>,
     closed_before: Option<u64>,
-    #[pin]
     expiry: Expiry,
 }
 

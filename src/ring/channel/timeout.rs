@@ -1,6 +1,5 @@
 //! The time limit of a send or receive future.
 
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -24,6 +23,6 @@ impl Timeout {
         let clock = Clock::system();
         let limit = self.limit;
         let expiry = self.expiry.get_or_insert_with(|| Expiry::new(clock.now() + limit));
-        Pin::new(expiry).poll(&clock, cx)
+        expiry.poll(&clock, cx)
     }
 }
