@@ -163,6 +163,24 @@ fn a_clock_that_is_set_back_by_1024_halves_is_followed() {
     }
 }
 
+/// A keyed budget may forget a budget in this state.
+#[test]
+fn a_budget_is_as_new_if_nothing_is_in_flight_spent_or_deposited() {
+    let half_nanos = 5_000_000_000;
+    for (rule, after_call, after_repeat, later) in [
+        (Rule::InFlight { percent: 20, min: 3 }, false, false, false),
+        (Rule::Bucket { percent: 100, capacity: 10 * REPEAT }, true, false, false),
+        (Rule::Deposits { percent: 20, reserve: REPEAT, half_nanos }, false, false, true),
+    ] {
+        let new = rule.initial(at(0));
+        assert!(rule.is_as_new(new, at(0)), "{rule:?}");
+        assert_eq!(rule.is_as_new(rule.start_call(new, at(0)), at(0)), after_call, "{rule:?}");
+        let spent = rule.start_repeat(new, at(0), 1).unwrap();
+        assert_eq!(rule.is_as_new(spent, at(0)), after_repeat, "{rule:?}");
+        assert_eq!(rule.is_as_new(spent, at(10)), later, "{rule:?} after two halves");
+    }
+}
+
 #[test]
 fn a_half_of_the_window_holds_a_bounded_balance() {
     let rule = Rule::Deposits { percent: 100, reserve: 0, half_nanos: 5_000_000_000 };

@@ -36,9 +36,9 @@ impl<Stack> Pipeline<Stack> {
     /// Returns a layer that passes the [`Context`] of each call through its request.
     ///
     /// `propagator` reads the deadline and the [caller](crate::policy::Caller) of a call from the
-    /// request. A call that is
-    /// still running at its deadline, by `clock`, is dropped. The service finds the context of its
-    /// attempt in the request: the number of the attempt, the deadline and the caller.
+    /// request. A call that is still running at its deadline, by `clock`, is dropped. The service
+    /// finds the context of its attempt in the request: the number of the attempt, the deadline and
+    /// the caller.
     ///
     /// The service must be `Clone`.
     ///

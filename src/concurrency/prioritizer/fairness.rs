@@ -80,9 +80,12 @@ fn decay(time: Duration) -> f64 {
     (-time.as_secs_f64() / HALF_LIFE.as_secs_f64()).exp2()
 }
 
-/// Returns the level of a usage that is this share of the total.
-fn level(share: f64) -> usize {
-    let quarters = 4.0 * (share.log2() + 16.0);
+/// Returns the level of a usage of this many `calls`, of a `total` of all users.
+fn level(calls: f64, total: f64) -> usize {
+    if total < MIN_TOTAL {
+        return 0;
+    }
+    let quarters = 4.0 * ((calls / total).log2() + 16.0);
     // The logarithm of 0 is negative infinity, and a conversion saturates.
     (quarters as usize).min(LEVELS - 1)
 }
@@ -152,8 +155,7 @@ impl Fairness {
         let total = f64::from_bits(self.total.load(Relaxed));
         let decide = |usage: &mut Usage| {
             let calls = usage.update(now);
-            let level = if total < MIN_TOTAL { 0 } else { level(calls / total) };
-            let index = class as usize * LEVELS + level;
+            let index = class as usize * LEVELS + level(calls, total);
             self.offered[index].fetch_add(1, Relaxed);
             let admitted =
                 admits(Position::from_bits(self.positions[index].load(Relaxed)).at(draw));
@@ -202,25 +204,27 @@ impl Fairness {
 #[cfg(not(mainstay_loom))]
 mod tests {
     use super::*;
+    use std::cell::Cell;
 
     #[test]
     fn a_level_is_a_quarter_of_an_octave() {
-        for (share, expected) in [
-            (0.0, 0),
-            (1e-9, 0),
-            (1.0 / 65_536.0, 0),
-            (1.19 / 65_536.0, 1),
-            (1.0 / 32_768.0, 4),
-            (0.25, 56),
-            (0.5, 60),
-            (0.7, 61),
-            (0.999, 63),
-            (1.0, 63),
-            (5.0, 63),
-            (f64::INFINITY, 63),
-            (f64::NAN, 0),
+        for (calls, total, expected) in [
+            (0.0, 65_536.0, 0),
+            (1e-5, 65_536.0, 0),
+            (1.0, 65_536.0, 0),
+            (1.19, 65_536.0, 1),
+            (2.0, 65_536.0, 4),
+            (25.0, 100.0, 56),
+            (50.0, 100.0, 60),
+            (70.0, 100.0, 61),
+            (99.9, 100.0, 63),
+            (100.0, 100.0, 63),
+            (500.0, 100.0, 63), // the total is that of the last update
+            (20.0, 20.0, 63),
+            (19.9, 19.9, 0), // too few calls
+            (1.0, 0.0, 0),
         ] {
-            assert_eq!(level(share), expected, "{share}");
+            assert_eq!(level(calls, total), expected, "{calls} of {total}");
         }
     }
 
@@ -252,6 +256,42 @@ mod tests {
         assert_eq!(usage.retention(at(5)), Retention::Evictable);
         assert_eq!(usage.retention(at(15)), Retention::Evictable, "half a call");
         assert_eq!(usage.retention(at(20)), Retention::Disposable);
+    }
+
+    #[test]
+    fn each_class_has_positions_of_its_own() {
+        let now = Instant::ORIGIN;
+        let fairness = Fairness::new(10, now);
+        let [heavy, light] = [1, 2].map(|user| NonZeroU32::new(user).unwrap());
+        let offer = |user, class, calls: u32, admitted: bool| {
+            (0..calls).for_each(|_| {
+                fairness.admit(user, class, now, 0.5, |_| admitted);
+            });
+        };
+        let position = |user, class| {
+            let seen = Cell::new(0.0);
+            fairness.admit(user, class, now, 0.5, |position| {
+                seen.set(position);
+                false
+            });
+            seen.get()
+        };
+        offer(heavy, PriorityClass::Low, 100, true);
+        fairness.update(now);
+        // Calls that are not admitted leave the usage as it is.
+        offer(heavy, PriorityClass::Low, 30, false);
+        offer(light, PriorityClass::Low, 10, false);
+        offer(light, PriorityClass::High, 49, false);
+        fairness.update(now);
+        assert_eq!(position(heavy, PriorityClass::High), 0.5, "nothing is known after 49 calls");
+        fairness.update(now);
+        // This was the fiftieth call.
+        assert_eq!((100.0 * position(heavy, PriorityClass::High)).round(), 1.0);
+        assert_eq!((100.0 * position(light, PriorityClass::High)).round(), 51.0);
+        offer(light, PriorityClass::Low, 10, false);
+        fairness.update(now);
+        let positions = [heavy, light].map(|user| position(user, PriorityClass::Low));
+        assert_eq!(positions.map(|position| (100.0 * position).round()), [30.0, 80.0]);
     }
 
     /// Returns the figures after `calls` admitted calls of one user, and an update.
