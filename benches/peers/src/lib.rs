@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! cargo run --release --bin breaker          # one binary per primitive
+//! cargo build --release --bins && cargo run --release --bin summary    # one table of all
 //! ```
 
 use std::pin::pin;
@@ -12,6 +13,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 15;
+
+/// The environment variable with the titles of the tables to run, one in a line. If it is not set,
+/// all tables are run.
+pub const ONLY: &str = "PEERS_ONLY";
 const ROUND_TIME: Duration = Duration::from_millis(40);
 
 type Lap<'a> = Box<dyn FnMut(u64) -> Duration + 'a>;
@@ -55,6 +60,9 @@ impl<'a> Race<'a> {
 
     /// Runs the rounds and prints the table; ratios are relative to the first contestant.
     pub fn run(mut self) {
+        if std::env::var(ONLY).is_ok_and(|only| only.lines().all(|title| title != self.title)) {
+            return;
+        }
         let counts: Vec<u64> = self.contestants.iter_mut().map(|(_, lap)| calibrate(lap)).collect();
         let mut times: Vec<Vec<f64>> = vec![Vec::new(); counts.len()];
         for _ in 0..ROUNDS {
