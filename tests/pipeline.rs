@@ -9,7 +9,7 @@ use mainstay::outcome::Outcome;
 use mainstay::pipeline::Pipeline;
 use mainstay::policy::{Context, Facts, Guard, Policy, kind};
 use mainstay::retry::{Retry, RetryDecision};
-use mainstay::time::{Clock, ManualClock};
+use mainstay::time::{Clock, Deadline, ManualClock};
 use mainstay::timeout::Timeout;
 use std::cell::RefCell;
 use std::future::{pending, ready};
@@ -412,6 +412,56 @@ fn a_pipeline_can_be_spawned_from_generic_code_with_borrowed_data() {
     let call = spawnable(stack.call(|| async { Ok::<_, ()>(name.len()) }));
     assert_eq!(world.time.drive(call), Ok(8));
     assert_eq!(world.time.drive(spawnable(fetch(&stack.boxed(), &[1, 2, 3]))), 3);
+}
+
+/// The compiler shows that a future is `Send` less often for a boxed error than for others.
+#[test]
+fn every_form_of_call_with_a_boxed_error_can_be_spawned() {
+    type BoxError = Box<dyn std::error::Error + Send + Sync>;
+    async fn operation(text: &str) -> Result<usize, BoxError> {
+        Ok(text.len())
+    }
+    fn spawned(call: impl Future<Output = Result<usize, Error<BoxError>>> + Send + 'static) {
+        assert_eq!(futures::executor::block_on(call).unwrap(), 4);
+    }
+    let never = (Deadline::NEVER, Clock::system());
+    let retry = Retry::builder().build().unwrap();
+    let pipeline = Pipeline::builder().retry(retry).breaker(CircuitBreaker::new()).build();
+    let boxed = pipeline.clone().boxed::<usize, BoxError>();
+    let once = Pipeline::builder().breaker(CircuitBreaker::new()).build();
+    let text = || String::from("text");
+    spawned({
+        let (pipeline, text) = (pipeline.clone(), text());
+        async move { pipeline.call(|| operation(&text)).await }
+    });
+    spawned({
+        let (pipeline, text) = (pipeline.clone(), text());
+        async move { pipeline.call_with(|_| operation(&text)).await }
+    });
+    spawned({
+        let (pipeline, text, never) = (pipeline, text(), never.clone());
+        async move { pipeline.with_deadline(never.0, &never.1).call_with(|_| operation(&text)).await }
+    });
+    spawned({
+        let (once, text) = (once.clone(), text());
+        async move { once.call_once(|| async move { operation(&text).await }).await }
+    });
+    spawned({
+        let text = text();
+        async move { once.call_once_with(|_| async move { operation(&text).await }).await }
+    });
+    spawned({
+        let (boxed, text) = (boxed.clone(), text());
+        async move { boxed.call(|| operation(&text)).await }
+    });
+    spawned({
+        let (boxed, text) = (boxed.clone(), text());
+        async move { boxed.call_with(|_| operation(&text)).await }
+    });
+    spawned({
+        let text = text();
+        async move { boxed.with_deadline(never.0, &never.1).call(|| operation(&text)).await }
+    });
 }
 
 #[test]

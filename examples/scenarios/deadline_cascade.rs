@@ -163,17 +163,14 @@ async fn run(requests: u64, passes_deadline: bool) -> Result<Results, Failure> {
             let start = Instant::now();
             let limited = Pipeline::builder().build();
             let until = Deadline::after(clock.now(), timeout);
-            let call =
-                limited
-                    .with_deadline(until, &clock)
-                    .call_with(|cx| {
-                        let remaining = cx.remaining().filter(|_| passes_deadline);
-                        let http = &http;
-                        async move {
-                            send(http, first, remaining).await.map_err(|error| error.to_string())
-                        }
-                    })
-                    .await;
+            let call = limited
+                .with_deadline(until, &clock)
+                .call_with(|cx| {
+                    let remaining = cx.remaining().filter(|_| passes_deadline);
+                    let http = &http;
+                    async move { send(http, first, remaining).await }
+                })
+                .await;
             (call, start.elapsed().saturating_sub(timeout))
         }));
         tokio::time::sleep(Duration::from_millis(5)).await;

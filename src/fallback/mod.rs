@@ -36,8 +36,8 @@
 //!
 //! A fallback to another [`operation`](Fallback::operation), such as a request to a replica or to a
 //! cache, divides the time of a call: the first operation is dropped early enough to leave the
-//! other one its [share](FallbackBuilder::share) of the time. Such fallbacks can be nested too. With
-//! a deadline of 1 s and a share of 0.3, three operations in a chain have 490, 210 and 300 ms.
+//! other one its [share](FallbackBuilder::share) of the time. Such fallbacks can be nested too.
+//! With a deadline of 1 s and a share of 0.3, three operations in a chain have 490, 210 and 300 ms.
 //!
 //! A fallback belongs at the top of a pipeline. Policies above it receive a success in place of the
 //! failure: a breaker would never open, a retry would never retry.
@@ -156,7 +156,7 @@ impl Fallback {
 
     /// Replaces an error with the result of another operation.
     ///
-    /// `operation` receives the error and the [`Context`](crate::policy::Context), with the time
+    /// `operation` receives the error and the [`Context`], with the time
     /// that is left. It returns a future of a `Result<T, E>`, or of a `Result<T, Error<E>>`, as the
     /// call of another pipeline does. It may return the error that it received.
     ///

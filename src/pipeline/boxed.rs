@@ -79,12 +79,12 @@ impl<T: Send, E: Send> BoxPipeline<T, E> {
     ///
     /// # Errors
     /// Returns the same errors as [`Pipeline::call`].
-    pub async fn call<Op, Fut>(&self, op: Op) -> Result<T, Error<E>>
+    pub fn call<Op, Fut>(&self, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
     where
         Op: Fn() -> Fut + Send + Sync,
         Fut: Future<Output = Result<T, E>> + Send,
     {
-        self.call_with(|_| op()).await
+        self.call_with(move |_| op())
     }
 
     /// Runs `op` through all policies, passing it the [`Context`] of each attempt; see
@@ -103,14 +103,17 @@ impl<T: Send, E: Send> BoxPipeline<T, E> {
     ///
     /// # Errors
     /// Returns the same errors as [`Pipeline::call`].
-    pub async fn call_with<Op, Fut>(&self, op: Op) -> Result<T, Error<E>>
+    // As `Pipeline::call_with`.
+    #[allow(clippy::manual_async_fn)]
+    pub fn call_with<Op, Fut>(&self, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
     where
         Op: Fn(Context) -> Fut + Send + Sync,
         Fut: Future<Output = Result<T, E>> + Send,
     {
-        let op = &op;
-        let op = move |cx| OperationFuture(op(cx));
-        PipelineLayer::call(self, Context::new(), &op).await
+        async move {
+            let op = |cx| OperationFuture(op(cx));
+            PipelineLayer::call(self, Context::new(), &op).await
+        }
     }
 
     /// Runs the closure `op` through all policies, blocking the thread; see

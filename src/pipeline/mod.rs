@@ -164,7 +164,13 @@ impl<S> Pipeline<S> {
     ///
     /// # Errors
     /// Returns the same errors as [`call`](Self::call).
-    pub async fn call_with<Op, Fut, T, E>(&self, op: Op) -> Result<T, Error<E>>
+    // Not an `async fn`: the compiler could not show that the future of a call whose error is a
+    // `Box<dyn Error>` is `Send`.
+    #[allow(clippy::manual_async_fn)]
+    pub fn call_with<Op, Fut, T, E>(
+        &self,
+        op: Op,
+    ) -> impl Future<Output = Result<T, Error<E>>> + Send
     where
         S: PipelineLayer<T, E>,
         Op: Fn(Context) -> Fut + Send + Sync,
@@ -172,8 +178,10 @@ impl<S> Pipeline<S> {
         T: Send,
         E: Send,
     {
-        let op = &op;
-        self.stack.call(Context::new(), move |cx| OperationFuture(op(cx))).await
+        async move {
+            let op = &op;
+            self.stack.call(Context::new(), move |cx| OperationFuture(op(cx))).await
+        }
     }
 
     /// Runs `op` at most once, through all policies. The stack must not contain a retry.
@@ -229,7 +237,10 @@ impl<S> Pipeline<S> {
     ///
     /// # Errors
     /// Returns the same errors as [`call`](Self::call).
-    pub async fn call_once_with<Op, Fut, T, E>(&self, op: Op) -> Result<T, Error<E>>
+    pub fn call_once_with<Op, Fut, T, E>(
+        &self,
+        op: Op,
+    ) -> impl Future<Output = Result<T, Error<E>>> + Send
     where
         S: PipelineOnceLayer<T, E>,
         Op: FnOnce(Context) -> Fut + Send,
@@ -237,7 +248,7 @@ impl<S> Pipeline<S> {
         T: Send,
         E: Send,
     {
-        self.stack.call_once(Context::new(), move |cx| OperationFuture(op(cx))).await
+        self.stack.call_once(Context::new(), move |cx| OperationFuture(op(cx)))
     }
 
     /// Runs the closure `op` through all policies, blocking the thread.
