@@ -329,7 +329,7 @@ fn probes_that_hang_time_out_and_open_the_breaker() {
     first.success();
     second.failure();
     assert_eq!(breaker.state(), State::Open);
-    assert_eq!(breaker.snapshot().stale, 2);
+    assert_eq!(breaker.snapshot().stale_outcomes, 2);
 }
 
 #[test]
@@ -394,7 +394,7 @@ fn a_call_admitted_while_closed_does_not_count_in_a_later_state() {
     early.by_ref().take(3).for_each(Permit::failure);
     drop(early);
     assert_eq!(breaker.snapshot().counts.total, 0);
-    assert_eq!(breaker.snapshot().stale, 7);
+    assert_eq!(breaker.snapshot().stale_outcomes, 7);
 }
 
 #[test]
@@ -404,5 +404,5 @@ fn a_success_of_before_a_reset_is_not_counted() {
     breaker.reset();
     permit.success();
     let snapshot = breaker.snapshot();
-    assert_eq!((snapshot.counts.total, snapshot.stale), (0, 1));
+    assert_eq!((snapshot.counts.total, snapshot.stale_outcomes), (0, 1));
 }

@@ -140,7 +140,7 @@ fn calls_that_would_be_rejected_are_numbered() {
     });
     assert!(breaker.try_acquire().unwrap().would_reject(), "a probe that timed out reopens it");
     assert!(breaker.try_acquire().unwrap().would_reject());
-    assert_eq!((breaker.snapshot().shadowed, &*received.lock().unwrap()), (3, &vec![1, 3]));
+    assert_eq!((breaker.snapshot().shadow_rejected, &*received.lock().unwrap()), (3, &vec![1, 3]));
 }
 
 /// The other observers receive the event, and no event is lost or delivered twice.
@@ -252,7 +252,7 @@ fn user_code_may_use_the_breaker_that_calls_it() {
         breaker_use().reset();
         Ok(())
     });
-    assert_eq!((breaker.state(), breaker.snapshot().stale), (State::Closed, 1));
+    assert_eq!((breaker.state(), breaker.snapshot().stale_outcomes), (State::Closed, 1));
     *inside.lock().unwrap() = None;
 }
 

@@ -114,7 +114,7 @@ fn forced_open_stays_open_without_a_retry_time() {
     late.success();
     breaker.reset();
     assert_eq!(
-        (breaker.state(), breaker.snapshot().stale),
+        (breaker.state(), breaker.snapshot().stale_outcomes),
         (State::Open, 1),
         "a mode has priority over a reset"
     );
@@ -189,7 +189,7 @@ fn shadow_mode_decides_as_automatic_mode_and_rejects_nothing() {
         );
     }
     assert!(rejected > 10, "{rejected}");
-    assert_eq!((shadow.snapshot().shadowed, shadow.snapshot().rejected), (rejected, 0));
+    assert_eq!((shadow.snapshot().shadow_rejected, shadow.snapshot().rejected), (rejected, 0));
     let events = events.lock().unwrap();
     let would: Vec<_> = events.iter().filter(|event| event.0 == "would_reject").collect();
     assert_eq!(would.len() as u64, rejected);

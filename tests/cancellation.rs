@@ -70,7 +70,7 @@ fn half_open(time: &ManualClock) -> CircuitBreaker {
 fn assert_released(breaker: &CircuitBreaker, outcomes: u64) {
     let snapshot = breaker.snapshot();
     assert_eq!(
-        (snapshot.active_probes, snapshot.trial.total, snapshot.stale),
+        (snapshot.active_probes, snapshot.trial.total, snapshot.stale_outcomes),
         (0, outcomes, 0),
         "{snapshot:?}"
     );
@@ -116,7 +116,11 @@ fn a_pipeline_dropped_at_any_poll_records_nothing_and_releases_its_probe() {
         });
         let ended = poll_and_drop(call, polls);
         let snapshot = breaker.snapshot();
-        assert_eq!((snapshot.active_probes, snapshot.stale), (0, 0), "{polls} polls: {snapshot:?}");
+        assert_eq!(
+            (snapshot.active_probes, snapshot.stale_outcomes),
+            (0, 0),
+            "{polls} polls: {snapshot:?}"
+        );
         let finished = match ended {
             Some(result) => {
                 assert_eq!(result, Ok(()));

@@ -104,7 +104,8 @@ impl World {
 
     /// Asserts that the only probe was released and that its outcome was not recorded.
     fn assert_probe_released(&self) {
-        let CircuitBreakerSnapshot { trial, active_probes, stale, .. } = self.breaker.snapshot();
+        let CircuitBreakerSnapshot { trial, active_probes, stale_outcomes: stale, .. } =
+            self.breaker.snapshot();
         assert_eq!((trial.total, active_probes, stale), (0, 0, 0));
         assert_eq!(self.time.next_deadline(), None, "timers are disarmed");
     }

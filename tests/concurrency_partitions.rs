@@ -69,6 +69,7 @@ fn an_idle_bulkhead_is_available_to_one_partition_up_to_its_maximum() {
     let borrowed = take(&batch, 6);
     assert_eq!(reason(batch.try_acquire()), Reason::ConcurrencyLimited);
     let own = take(&users, 4);
+    // Netflix concurrency-limits admits this call, because its partition is below its share.
     assert_eq!(reason(reports.try_acquire()), Reason::ConcurrencyLimited);
     assert_eq!((bulkhead.in_flight(), users.in_flight(), batch.in_flight()), (10, 4, 6));
     drop((borrowed, own));
@@ -128,7 +129,6 @@ fn a_caller_whose_partition_is_full_does_not_hold_up_others() {
     assert!(is_granted(&mut at_maximum));
 }
 
-/// resilience4j, Netflix: guarantees may exceed the total there.
 #[test]
 fn guarantees_beyond_the_limit_are_a_configuration_error() {
     let one = |name: &'static str, min| {

@@ -408,16 +408,11 @@ fn a_burst_is_trimmed_within_the_documented_number_of_intervals() {
 #[test]
 fn no_trim_without_an_interval_or_before_it_elapses() {
     let clock = ManualClock::new();
-    for (interval, elapsed, trims) in
-        [(None, 1000, false), (Some(10), 9, false), (Some(10), 10, true), (Some(10), 1000, true)]
-    {
-        let pool = ObjectPool::builder(|| ())
-            .keep_contents()
-            .trim_interval(interval.map(Duration::from_secs))
-            .thread_cache(0)
-            .clock(clock.clock())
-            .build()
-            .unwrap();
+    let table =
+        [(None, 1000, false), (Some(10), 9, false), (Some(10), 10, true), (Some(10), 1000, true)];
+    for (interval, elapsed, trims) in table {
+        let pool = ObjectPool::builder(|| ()).keep_contents().thread_cache(0).clock(clock.clock());
+        let pool = pool.trim_interval(interval.map(Duration::from_secs)).build().unwrap();
         pool.warm(100);
         pool.trim();
         clock.advance(Duration::from_secs(elapsed));

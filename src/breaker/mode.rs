@@ -27,7 +27,7 @@ pub enum CircuitBreakerMode {
     Automatic,
     /// The rules decide and nothing is rejected: a way to test a breaker in production. A call that
     /// would have been rejected is admitted, counted as
-    /// [`shadowed`](super::CircuitBreakerSnapshot::shadowed) and reported to observers as
+    /// [`shadow_rejected`](super::CircuitBreakerSnapshot::shadow_rejected) and reported to observers as
     /// `would_reject`. Its outcome does not affect the rules.
     Shadow,
     /// Forced closed: all calls are admitted and counted, and the breaker never opens. Other

@@ -36,10 +36,10 @@ pub struct CircuitBreakerSnapshot {
     pub rejected: u64,
     /// Calls since the breaker was built that were admitted in
     /// [shadow mode](CircuitBreakerMode::Shadow) and would have been rejected.
-    pub shadowed: u64,
+    pub shadow_rejected: u64,
     /// Outcomes since the breaker was built that were not counted, because the state that admitted
     /// their calls had ended.
-    pub stale: u64,
+    pub stale_outcomes: u64,
     /// The latencies of the successful calls in the window, if they are
     /// [recorded](super::CircuitBreakerBuilder::record_latency) and there are any.
     pub latency: Option<LatencySummary>,
@@ -64,8 +64,8 @@ impl CircuitBreakerSnapshot {
             openings: engine.openings,
             retry_after: engine.open_until.map(|until| until - now),
             rejected: engine.rejected,
-            shadowed: engine.shadowed,
-            stale: engine.stale,
+            shadow_rejected: engine.shadowed,
+            stale_outcomes: engine.stale,
             latency: latency.and_then(|latency| latency.summary()),
         }
     }

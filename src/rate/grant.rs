@@ -36,12 +36,14 @@ pub struct RateLimitStatus {
 impl RateLimitStatus {
     /// Returns the number of tokens of a full limiter: the burst, or `u32::MAX` if there is no
     /// limit.
+    #[inline]
     #[must_use]
     pub const fn limit(&self) -> u32 {
         self.gcra.limit()
     }
 
     /// Returns the number of available tokens. It is 0 while there are waiters.
+    #[inline]
     #[must_use]
     pub const fn remaining(&self) -> u32 {
         self.gcra.remaining(self.ahead, self.gcra.units(self.now))
@@ -54,6 +56,7 @@ impl RateLimitStatus {
     ///
     /// The time is exact: one nanosecond earlier the request would be denied. It includes the time
     /// for the tokens of queued waiters.
+    #[inline]
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         if self.wanted == 0 || self.gcra.is_unlimited() {
@@ -76,6 +79,7 @@ impl RateLimitStatus {
 
     /// Returns the time after which the limiter is full again if there are no requests, or
     /// [`Duration::MAX`] if it will never be full.
+    #[inline]
     #[must_use]
     pub const fn reset_after(&self) -> Duration {
         match self.gcra.nanos(self.ahead) {
@@ -131,24 +135,28 @@ pub(super) struct History {
 
 impl Grant {
     /// Returns the number of tokens granted.
+    #[inline]
     #[must_use]
     pub const fn granted(&self) -> u32 {
         self.status.granted
     }
 
     /// Returns the state of the limiter after the grant.
+    #[inline]
     #[must_use]
     pub const fn status(&self) -> RateLimitStatus {
         self.status
     }
 
     /// Returns the number of tokens of a full limiter; see [`RateLimitStatus::limit`].
+    #[inline]
     #[must_use]
     pub const fn limit(&self) -> u32 {
         self.status.limit()
     }
 
     /// Returns the number of remaining tokens; see [`RateLimitStatus::remaining`].
+    #[inline]
     #[must_use]
     pub const fn remaining(&self) -> u32 {
         self.status.remaining()
@@ -156,6 +164,7 @@ impl Grant {
 
     /// Returns the time after which the limiter is full again; see
     /// [`RateLimitStatus::reset_after`].
+    #[inline]
     #[must_use]
     pub const fn reset_after(&self) -> Duration {
         self.status.reset_after()
@@ -207,6 +216,7 @@ impl Denied {
     }
 
     /// Returns the state of the limiter.
+    #[inline]
     #[must_use]
     pub const fn status(&self) -> RateLimitStatus {
         self.status
@@ -232,12 +242,14 @@ impl Denied {
     }
 
     /// Returns the number of tokens of a full limiter; see [`RateLimitStatus::limit`].
+    #[inline]
     #[must_use]
     pub const fn limit(&self) -> u32 {
         self.status.limit()
     }
 
     /// Returns the number of available tokens; see [`RateLimitStatus::remaining`].
+    #[inline]
     #[must_use]
     pub const fn remaining(&self) -> u32 {
         self.status.remaining()
@@ -246,6 +258,7 @@ impl Denied {
     /// Returns the time after which the request would be granted, or `None` if it never would be;
     /// see
     /// [`RateLimitStatus::retry_after`]. It is never zero.
+    #[inline]
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         // The status may say zero if the last waiter leaves the queue concurrently.
@@ -261,6 +274,7 @@ impl Denied {
 
     /// Returns the time after which the limiter is full again; see
     /// [`RateLimitStatus::reset_after`].
+    #[inline]
     #[must_use]
     pub const fn reset_after(&self) -> Duration {
         self.status.reset_after()

@@ -227,6 +227,21 @@ impl<M: ResourceManager> ResourcePoolBuilder<M> {
     }
 
     /// Sets the name that events carry. Default: `resource_pool`.
+    ///
+    /// ```
+    /// # use mainstay::resource_pool::{ResourceManager, ResourcePool};
+    /// # #[derive(Debug)]
+    /// # struct Numbers;
+    /// # impl ResourceManager for Numbers {
+    /// #     type Resource = u64;
+    /// #     type Error = std::convert::Infallible;
+    /// #     async fn create(&self) -> Result<u64, Self::Error> {
+    /// #         Ok(7)
+    /// #     }
+    /// # }
+    /// let pool = ResourcePool::builder(Numbers).name("orders").build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
@@ -235,12 +250,48 @@ impl<M: ResourceManager> ResourcePoolBuilder<M> {
     /// Sets the wait after a failed creation. The whole pool shares it, so that many callers do not
     /// send many attempts to a server that is down. Default: exponential from 100 ms to 30 s, with
     /// equal jitter.
+    ///
+    /// ```
+    /// # use mainstay::resource_pool::{ResourceManager, ResourcePool};
+    /// # #[derive(Debug)]
+    /// # struct Numbers;
+    /// # impl ResourceManager for Numbers {
+    /// #     type Resource = u64;
+    /// #     type Error = std::convert::Infallible;
+    /// #     async fn create(&self) -> Result<u64, Self::Error> {
+    /// #         Ok(7)
+    /// #     }
+    /// # }
+    /// # use mainstay::Backoff;
+    /// # use std::time::Duration;
+    /// let backoff = Backoff::exponential(Duration::from_millis(50))
+    ///     .max_delay(Duration::from_secs(5));
+    /// let pool = ResourcePool::builder(Numbers).creation_backoff(backoff).build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn creation_backoff(mut self, backoff: Backoff) -> Self {
         self.creation_backoff = backoff;
         self
     }
 
     /// Sets the clock. Default: the system clock.
+    ///
+    /// ```
+    /// # use mainstay::resource_pool::{ResourceManager, ResourcePool};
+    /// # #[derive(Debug)]
+    /// # struct Numbers;
+    /// # impl ResourceManager for Numbers {
+    /// #     type Resource = u64;
+    /// #     type Error = std::convert::Infallible;
+    /// #     async fn create(&self) -> Result<u64, Self::Error> {
+    /// #         Ok(7)
+    /// #     }
+    /// # }
+    /// # use mainstay::ManualClock;
+    /// let time = ManualClock::new();
+    /// let pool = ResourcePool::builder(Numbers).clock(time.clock()).build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self

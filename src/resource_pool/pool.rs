@@ -57,6 +57,23 @@ impl<M: ResourceManager> RefUnwindSafe for ResourcePool<M> {}
 impl<M: ResourceManager> ResourcePool<M> {
     /// Creates a pool with the defaults.
     ///
+    /// ```
+    /// # use mainstay::resource_pool::{ResourceManager, ResourcePool};
+    /// # #[derive(Debug)]
+    /// # struct Numbers;
+    /// # impl ResourceManager for Numbers {
+    /// #     type Resource = u64;
+    /// #     type Error = std::convert::Infallible;
+    /// #     async fn create(&self) -> Result<u64, Self::Error> {
+    /// #         Ok(7)
+    /// #     }
+    /// # }
+    /// let pool = ResourcePool::new(Numbers);
+    /// let number = pool.acquire_blocking()?;
+    /// assert_eq!(*number, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Panics
     ///
     /// Never: the defaults are valid.
@@ -65,6 +82,21 @@ impl<M: ResourceManager> ResourcePool<M> {
     }
 
     /// Creates a builder.
+    ///
+    /// ```
+    /// # use mainstay::resource_pool::{ResourceManager, ResourcePool};
+    /// # #[derive(Debug)]
+    /// # struct Numbers;
+    /// # impl ResourceManager for Numbers {
+    /// #     type Resource = u64;
+    /// #     type Error = std::convert::Infallible;
+    /// #     async fn create(&self) -> Result<u64, Self::Error> {
+    /// #         Ok(7)
+    /// #     }
+    /// # }
+    /// let pool = ResourcePool::builder(Numbers).max_size(20).build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn builder(manager: M) -> ResourcePoolBuilder<M> {
         ResourcePoolBuilder::new(manager)
     }

@@ -8,6 +8,7 @@ use super::queue::wait_times::WaitTimes;
 use super::shared::Shared;
 use super::shutdown::WorkerPoolShutdown;
 use super::stats::Stats;
+use super::submit::OverflowRule;
 use super::worker_count::WorkerCount;
 use super::workers;
 use super::workers::pool_id::PoolId;
@@ -39,46 +40,6 @@ const QUEUE_CAPACITY_LIMIT: usize = 1 << 24;
 const INLINE_DEPTH_LIMIT: u32 = 128;
 
 pub(crate) const THREADS_ACCEPTED: &str = "a number of threads of which the system can start one";
-
-/// What [`execute`](WorkerPool::execute) does when the queue is full.
-///
-/// No rule loses a job silently. The caller receives an error, or the job runs, or an older job is
-/// evicted. An evicted job is counted and reported, and its handle receives an error.
-///
-/// ```
-/// use mainstay::worker_pool::{OverflowRule, WorkerPool};
-///
-/// let pool = WorkerPool::builder().when_full(OverflowRule::CallerRuns).build()?;
-/// pool.execute(|| println!("runs on a worker, or here"))?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum OverflowRule {
-    /// Blocks the calling thread until the queue is not full.
-    ///
-    /// On a worker of the same pool the job runs inside the call instead, because otherwise all
-    /// workers could be blocked. A caller that holds a lock, a borrow or a transaction that the job
-    /// also needs then deadlocks or panics, but only when the queue is full. Two pools whose jobs
-    /// submit to each other can block each other forever; use [`Reject`](Self::Reject) for one of
-    /// them.
-    Block,
-    /// Returns the job with [`Reason::QueueFull`](crate::error::Reason::QueueFull).
-    Reject,
-    /// Runs the job on the calling thread, which limits the caller to the throughput of the pool.
-    ///
-    /// The job runs inside the call, so the caller must not hold a lock that the job also takes. If
-    /// the job would be nested deeper than
-    /// [`max_inline_depth`](WorkerPoolBuilder::max_inline_depth), it is rejected.
-    CallerRuns,
-    /// Evicts the job that has waited longest. Its handle receives
-    /// [`JobError::QueueFull`](super::JobError::QueueFull). The job counts as rejected, and an
-    /// `evicted` event is reported.
-    ///
-    /// If a thread that is pushing or taking a job was preempted, the caller yields until that
-    /// thread has finished.
-    DropOldest,
-}
 
 pub(crate) type ThreadHook = Box<dyn Fn() + Send + Sync>;
 pub(crate) type PanicHook = Box<dyn Fn(&(dyn Any + Send)) + Send + Sync>;

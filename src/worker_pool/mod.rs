@@ -142,7 +142,7 @@ mod tests;
 mod worker_count;
 mod workers;
 
-pub use config::{OverflowRule, WorkerPoolBuilder};
+pub use config::WorkerPoolBuilder;
 pub use error::{JobError, JobPanic, SubmitError};
 pub use handle::JobHandle;
 pub use inline::map::WorkerPoolMap;
@@ -150,5 +150,7 @@ pub use inline::scope::WorkerPoolScope;
 pub use pool::WorkerPool;
 pub use shutdown::{QueuedJob, WorkerPoolShutdown, WorkerPoolShutdownReport};
 pub use snapshot::WorkerPoolSnapshot;
-pub use submit::{CallFuture, JobPriority, SpawnFuture, SubmitFuture, WorkerPoolSubmitter};
+pub use submit::{
+    CallFuture, JobPriority, OverflowRule, SpawnFuture, SubmitFuture, WorkerPoolSubmitter,
+};
 pub use worker_count::WorkerCount;

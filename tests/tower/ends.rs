@@ -47,7 +47,7 @@ fn a_call_dropped_at_any_poll_records_nothing_and_releases_its_probe() {
         }
         let snapshot = breaker.snapshot();
         assert_eq!(
-            (snapshot.active_probes, snapshot.stale, snapshot.trial.total),
+            (snapshot.active_probes, snapshot.stale_outcomes, snapshot.trial.total),
             (0, 0, finished),
             "{polls} polls"
         );

@@ -270,6 +270,17 @@ impl Bulkhead {
 
     /// Waits for a permit that keeps the bulkhead alive, for at most `timeout`.
     ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # futures::executor::block_on(async {
+    /// # use mainstay::concurrency::Bulkhead;
+    /// let bulkhead = Bulkhead::new(4)?;
+    /// let permit = bulkhead.acquire_owned_timeout(Duration::from_secs(1)).await?;
+    /// # drop(permit);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
     /// # Errors
     ///
     /// The same as for [`acquire`](Self::acquire).
@@ -291,6 +302,15 @@ impl Bulkhead {
     }
 
     /// Waits for a permit that keeps the bulkhead alive, blocking the thread for at most `timeout`.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use mainstay::concurrency::Bulkhead;
+    /// let bulkhead = Bulkhead::new(4)?;
+    /// let permit = bulkhead.acquire_owned_blocking_timeout(Duration::from_secs(1))?;
+    /// # drop(permit);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -334,6 +354,13 @@ impl Bulkhead {
 
     /// Waits for a permit as [`acquire_blocking`](Self::acquire_blocking) does, and runs the
     /// closure `op` while holding it.
+    ///
+    /// ```
+    /// # use mainstay::concurrency::Bulkhead;
+    /// let bulkhead = Bulkhead::new(4)?;
+    /// assert_eq!(bulkhead.call_blocking(|| Ok::<_, ()>(42)), Ok(42));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///

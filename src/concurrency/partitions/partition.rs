@@ -124,6 +124,18 @@ impl BulkheadPartition {
 
     /// Waits for a permit, blocking the thread for at most `timeout` instead of `max_wait`.
     ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use mainstay::concurrency::PartitionedBulkhead;
+    /// let bulkhead = PartitionedBulkhead::builder()
+    ///     .partition("batch", |batch| batch.max_concurrent(10))
+    ///     .build()?;
+    /// let batch = bulkhead.partition("batch").expect("was just added");
+    /// let permit = batch.acquire_blocking_timeout(Duration::from_secs(1))?;
+    /// # drop(permit);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// The same as for [`acquire`](Self::acquire).
@@ -162,6 +174,20 @@ impl BulkheadPartition {
 
     /// Waits for a permit that keeps the bulkhead alive, for at most `timeout`.
     ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # futures::executor::block_on(async {
+    /// # use mainstay::concurrency::PartitionedBulkhead;
+    /// let bulkhead = PartitionedBulkhead::builder()
+    ///     .partition("batch", |batch| batch.max_concurrent(10))
+    ///     .build()?;
+    /// let batch = bulkhead.partition("batch").expect("was just added");
+    /// let permit = batch.acquire_owned_timeout(Duration::from_secs(1)).await?;
+    /// # drop(permit);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
     /// # Errors
     ///
     /// The same as for [`acquire`](Self::acquire).
@@ -185,6 +211,18 @@ impl BulkheadPartition {
 
     /// Waits for a permit that keeps the bulkhead alive, blocking the thread for at most `timeout`.
     ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use mainstay::concurrency::PartitionedBulkhead;
+    /// let bulkhead = PartitionedBulkhead::builder()
+    ///     .partition("batch", |batch| batch.max_concurrent(10))
+    ///     .build()?;
+    /// let batch = bulkhead.partition("batch").expect("was just added");
+    /// let permit = batch.acquire_owned_blocking_timeout(Duration::from_secs(1))?;
+    /// # drop(permit);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// The same as for [`acquire`](Self::acquire).
@@ -197,6 +235,20 @@ impl BulkheadPartition {
     }
 
     /// Runs `op` with a permit, for which it waits as [`acquire`](Self::acquire) does.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// # use mainstay::concurrency::PartitionedBulkhead;
+    /// let bulkhead = PartitionedBulkhead::builder()
+    ///     .partition("batch", |batch| batch.max_concurrent(10))
+    ///     .build()?;
+    /// let batch = bulkhead.partition("batch").expect("was just added");
+    /// # async fn export() -> Result<u32, std::io::Error> { Ok(42) }
+    /// let rows = batch.call(|| export()).await?;
+    /// # assert_eq!(rows, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
     ///
     /// # Errors
     ///
@@ -216,6 +268,16 @@ impl BulkheadPartition {
 
     /// Runs the closure `op` with a permit, for which it waits as
     /// [`acquire_blocking`](Self::acquire_blocking) does.
+    ///
+    /// ```
+    /// # use mainstay::concurrency::PartitionedBulkhead;
+    /// let bulkhead = PartitionedBulkhead::builder()
+    ///     .partition("batch", |batch| batch.max_concurrent(10))
+    ///     .build()?;
+    /// let batch = bulkhead.partition("batch").expect("was just added");
+    /// assert_eq!(batch.call_blocking(|| Ok::<_, ()>(42)), Ok(42));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///

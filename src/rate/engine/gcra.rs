@@ -98,6 +98,7 @@ impl Gcra {
         Ok(Self { scale, burst, token_bits })
     }
 
+    #[inline]
     pub(crate) const fn is_unlimited(&self) -> bool {
         self.token_bits == Self::UNLIMITED.token_bits
     }
@@ -113,6 +114,7 @@ impl Gcra {
     }
 
     /// Returns the number of tokens of a full limiter.
+    #[inline]
     pub(crate) const fn limit(&self) -> u32 {
         if self.is_unlimited() { u32::MAX } else { self.burst }
     }
@@ -236,6 +238,7 @@ impl Gcra {
     }
 
     /// Returns the number of whole tokens that are available.
+    #[inline]
     pub(crate) const fn remaining(&self, tat: u64, now: u64) -> u32 {
         if self.is_unlimited() {
             return u32::MAX;

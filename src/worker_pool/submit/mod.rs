@@ -5,6 +5,7 @@ mod futures;
 mod overflow;
 
 pub use futures::{CallFuture, SpawnFuture, SubmitFuture};
+pub use overflow::OverflowRule;
 
 use super::error::{JobError, SubmitError};
 use super::handle::{JobCell, JobHandle, TrackedJob};

@@ -1,14 +1,53 @@
-//! What `execute` does when the queue is full.
+//! What `execute` does when the queue is full: [`OverflowRule`].
 
 use super::WorkerPoolSubmitter;
 use super::enqueue::{BlockingLimit, Enqueued, Envelope};
 use crate::error::Reason;
 use crate::ring::{PopError, PushError};
 use crate::sync::thread::yield_now;
-use crate::worker_pool::config::OverflowRule;
 use crate::worker_pool::events::PoolEvent;
 use crate::worker_pool::run::{DiscardReason, JobEnd, Run};
 use crate::worker_pool::workers::current;
+
+/// What [`execute`](crate::worker_pool::WorkerPool::execute) does when the queue is full.
+///
+/// No rule loses a job silently. The caller receives an error, or the job runs, or an older job is
+/// evicted. An evicted job is counted and reported, and its handle receives an error.
+///
+/// ```
+/// use mainstay::worker_pool::{OverflowRule, WorkerPool};
+///
+/// let pool = WorkerPool::builder().when_full(OverflowRule::CallerRuns).build()?;
+/// pool.execute(|| println!("runs on a worker, or here"))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OverflowRule {
+    /// Blocks the calling thread until the queue is not full.
+    ///
+    /// On a worker of the same pool the job runs inside the call instead, because otherwise all
+    /// workers could be blocked. A caller that holds a lock, a borrow or a transaction that the job
+    /// also needs then deadlocks or panics, but only when the queue is full. Two pools whose jobs
+    /// submit to each other can block each other forever; use [`Reject`](Self::Reject) for one of
+    /// them.
+    Block,
+    /// Returns the job with [`Reason::QueueFull`](crate::error::Reason::QueueFull).
+    Reject,
+    /// Runs the job on the calling thread, which limits the caller to the throughput of the pool.
+    ///
+    /// The job runs inside the call, so the caller must not hold a lock that the job also takes. If
+    /// the job would be nested deeper than
+    /// [`max_inline_depth`](crate::worker_pool::WorkerPoolBuilder::max_inline_depth), it is rejected.
+    CallerRuns,
+    /// Evicts the job that has waited longest. Its handle receives
+    /// [`JobError::QueueFull`](crate::worker_pool::JobError::QueueFull). The job counts as rejected, and an
+    /// `evicted` event is reported.
+    ///
+    /// If a thread that is pushing or taking a job was preempted, the caller yields until that
+    /// thread has finished.
+    DropOldest,
+}
 
 impl WorkerPoolSubmitter<'_> {
     /// Queues the work, and applies the pool's overflow rule if the queue is full.

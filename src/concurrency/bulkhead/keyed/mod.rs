@@ -100,6 +100,14 @@ impl<K: UnwindSafe, S: RefUnwindSafe> RefUnwindSafe for KeyedBulkhead<K, S> {}
 impl<K> KeyedBulkhead<K> {
     /// Creates a builder of a keyed bulkhead in which each key's bulkhead has the settings of
     /// `each`.
+    ///
+    /// ```
+    /// use mainstay::concurrency::{Bulkhead, KeyedBulkhead};
+    ///
+    /// let each = Bulkhead::builder().max_concurrent(5);
+    /// let tenants = KeyedBulkhead::<String>::builder(each).max_keys(10_000).build()?;
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
     pub fn builder(each: BulkheadBuilder) -> KeyedBulkheadBuilder<K> {
         KeyedBulkheadBuilder::new(each)
     }
@@ -152,6 +160,14 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedBulkhead<K, S> {
     /// Acquires a permit of `key` if one is free and no caller waits; see
     /// [`Bulkhead::try_acquire`].
     ///
+    /// ```
+    /// # use mainstay::concurrency::{Bulkhead, KeyedBulkhead};
+    /// let tenants = KeyedBulkhead::<String>::builder(Bulkhead::builder()).build()?;
+    /// let permit = tenants.try_acquire("tenant-7")?;
+    /// # drop(permit);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// Returns the same rejection as [`Bulkhead::try_acquire`], or one with [`Reason::Exhausted`]
@@ -166,6 +182,16 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedBulkhead<K, S> {
 
     /// Waits for a permit of `key`; see [`Bulkhead::acquire`].
     ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// # use mainstay::concurrency::{Bulkhead, KeyedBulkhead};
+    /// let tenants = KeyedBulkhead::<String>::builder(Bulkhead::builder()).build()?;
+    /// let permit = tenants.acquire("tenant-7").await?;
+    /// # drop(permit);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
     /// # Errors
     ///
     /// Returns the same rejection as [`Bulkhead::acquire`], or one with [`Reason::Exhausted`] if
@@ -179,6 +205,17 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedBulkhead<K, S> {
     }
 
     /// Waits for a permit of `key` for at most `timeout`; see [`Bulkhead::acquire_timeout`].
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # futures::executor::block_on(async {
+    /// # use mainstay::concurrency::{Bulkhead, KeyedBulkhead};
+    /// let tenants = KeyedBulkhead::<String>::builder(Bulkhead::builder()).build()?;
+    /// let permit = tenants.acquire_timeout("tenant-7", Duration::from_secs(1)).await?;
+    /// # drop(permit);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
     ///
     /// # Errors
     ///
@@ -197,6 +234,14 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedBulkhead<K, S> {
 
     /// Waits for a permit of `key`, blocking the thread; see [`Bulkhead::acquire_blocking`].
     ///
+    /// ```
+    /// # use mainstay::concurrency::{Bulkhead, KeyedBulkhead};
+    /// let tenants = KeyedBulkhead::<String>::builder(Bulkhead::builder()).build()?;
+    /// let permit = tenants.acquire_blocking("tenant-7")?;
+    /// # drop(permit);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// The same as for [`acquire`](Self::acquire).
@@ -210,6 +255,16 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedBulkhead<K, S> {
 
     /// Waits for a permit of `key`, blocking the thread for at most `timeout`; see
     /// [`Bulkhead::acquire_blocking_timeout`].
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use mainstay::concurrency::{Bulkhead, KeyedBulkhead};
+    /// let tenants = KeyedBulkhead::<String>::builder(Bulkhead::builder()).build()?;
+    /// let wait = Duration::from_secs(1);
+    /// let permit = tenants.acquire_blocking_timeout("tenant-7", wait)?;
+    /// # drop(permit);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -228,6 +283,17 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedBulkhead<K, S> {
 
     /// Runs `op` with a permit of `key`; see [`Bulkhead::call`].
     ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// # use mainstay::concurrency::{Bulkhead, KeyedBulkhead};
+    /// let tenants = KeyedBulkhead::<String>::builder(Bulkhead::builder()).build()?;
+    /// # async fn search() -> Result<u32, std::io::Error> { Ok(42) }
+    /// let found = tenants.call("tenant-7", || search()).await?;
+    /// # assert_eq!(found, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
     /// # Errors
     ///
     /// Returns the error of `op`, or the rejection if `op` was not run.
@@ -242,6 +308,14 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedBulkhead<K, S> {
     }
 
     /// Runs the closure `op` with a permit of `key`; see [`Bulkhead::call_blocking`].
+    ///
+    /// ```
+    /// # use mainstay::concurrency::{Bulkhead, KeyedBulkhead};
+    /// let tenants = KeyedBulkhead::<String>::builder(Bulkhead::builder()).build()?;
+    /// let found = tenants.call_blocking("tenant-7", || Ok::<_, ()>(42));
+    /// assert_eq!(found, Ok(42));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -283,6 +357,14 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedBulkhead<K, S> {
 impl<K, S> KeyedBulkhead<K, S> {
     /// Applies the limit and the queue settings of `config` to all keys; see
     /// [`Bulkhead::reconfigure`].
+    ///
+    /// ```
+    /// # use mainstay::concurrency::{Bulkhead, KeyedBulkhead};
+    /// let tenants = KeyedBulkhead::<String>::builder(Bulkhead::builder()).build()?;
+    /// tenants.reconfigure(&Bulkhead::builder().max_concurrent(3))?;
+    /// assert_eq!(tenants.bulkhead("tenant-7")?.available(), 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
