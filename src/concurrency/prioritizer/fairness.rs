@@ -36,6 +36,7 @@ const HALF_LIFE: Duration = Duration::from_secs(10);
 /// The levels of usage: quarters of an octave, from 2^-16 of the total to all of it.
 const LEVELS: usize = 64;
 const CLASSES: usize = Priority::COUNT / Priority::LEVELS as usize;
+const _: () = assert!(CLASSES == PriorityClass::VeryHigh as usize + 1);
 /// With less usage in total, all users count as equal.
 const MIN_TOTAL: f64 = 20.0;
 /// The calls of a class from which positions are computed.
