@@ -5,7 +5,9 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use mainstay::breaker::CircuitBreaker;
+use mainstay::concurrency::Bulkhead;
 use mainstay::pipeline::Pipeline;
+use mainstay::rate::{Quota, RateLimiter};
 use mainstay::retry::Retry;
 use std::hint::black_box;
 use std::pin::pin;
@@ -42,6 +44,13 @@ fn stacks(c: &mut Criterion) {
     group.bench_function("timeout, retry, breaker", |b| b.iter(|| ready(stack.call(ok))));
     group.bench_function("timeout, retry, breaker, blocking", |b| {
         b.iter(|| stack.call_blocking(|| black_box(Ok::<u64, ()>(1))));
+    });
+    let bulkhead = Bulkhead::new(20).unwrap();
+    let limiter = RateLimiter::new(Quota::per_second(100_000_000).burst(100_000_000)).unwrap();
+    let five = Pipeline::builder().timeout(second).retry(&retry).breaker(&breaker);
+    let five = five.bulkhead(&bulkhead).rate_limit(&limiter).build();
+    group.bench_function("timeout, retry, breaker, bulkhead, limiter", |b| {
+        b.iter(|| ready(five.call(ok)));
     });
     let stack = stack.boxed::<u64, ()>();
     group.bench_function("timeout, retry, breaker, boxed", |b| b.iter(|| ready(stack.call(ok))));

@@ -130,6 +130,23 @@ fn tower_layers_allocate_nothing() {
 }
 
 #[test]
+fn a_pipeline_of_five_allocates_nothing() {
+    let stack = Pipeline::builder()
+        .timeout(Duration::from_secs(1))
+        .retry(Retry::builder().build().unwrap())
+        .breaker(CircuitBreaker::builder().build().unwrap())
+        .bulkhead(mainstay::Bulkhead::new(20).unwrap())
+        .rate_limit(RateLimiter::new(Quota::per_second(1000)).unwrap())
+        .build();
+    let call = || {
+        pin!(stack.call(|| async { Ok::<u64, ()>(7) }))
+            .poll(&mut Context::from_waker(Waker::noop()))
+    };
+    assert_eq!(call(), Poll::Ready(Ok(7)));
+    assert_eq!(allocated(|| assert_eq!(call(), Poll::Ready(Ok(7)))), (0, 0));
+}
+
+#[test]
 fn budgets_and_fallbacks_allocate_nothing_and_a_retry_twice() {
     let budget = mainstay::Budget::builder().build().unwrap();
     let retry = Retry::builder().max_attempts(2).backoff(Backoff::constant(Duration::ZERO));

@@ -35,6 +35,7 @@
 //! |---|---|---|
 //! | timeout, retry, breaker around a ready future | 52 | seatbelt 138 |
 //! | the same, boxed | 78 | |
+//! | timeout, retry, breaker, bulkhead and rate limiter | 67 | |
 //! | a breaker as a Tower layer | 26 | seatbelt 111, tower-resilience 220 |
 //! | timeout, retry, breaker as Tower layers | 101 | seatbelt 209, tower-resilience 489 |
 //! | the breaker's layer, 2 / 8 clones on 2 / 8 threads | 103 / 434 | seatbelt 262 / 1,077 |
@@ -150,6 +151,19 @@
 //! A get and a put read the clock twice, which takes half of the time. *Slower:* when tasks wait.
 //! Each wait allocates the channel through which it receives its resource, reads the clock twice
 //! more, and arms a timer for the acquire timeout. deadpool has no timeout by default.
+//!
+//! # Budget, hedge, coalescing and cache
+//!
+//! | | |
+//! |---|---|
+//! | a retry alone around a ready future, in a chain of futures | 19 |
+//! | the same with a budget of all calls / of calls in flight / of recent calls | 28 / 35 / 52 |
+//! | a hedge with a fixed / measured delay | 56 / 89 |
+//! | a fallback | 5 |
+//! | coalescing: the call that starts the operation / a call that joins it | 265 / 75 |
+//! | cache hit, a single value / `quick_cache` | 71 / 72 |
+//!
+//! A hedge and a cache hit read the clock once, a hedge with a measured delay twice.
 //!
 //! # Timers
 //!
