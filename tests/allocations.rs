@@ -144,6 +144,20 @@ fn budgets_and_fallbacks_allocate_nothing_and_a_retry_twice() {
 }
 
 #[test]
+fn a_hit_of_a_cache_and_a_fallback_to_an_operation_allocate_nothing() {
+    use mainstay::{Cached, Error, Fallback, SingleValueStore};
+    let cache = Cached::<(), u64, ()>::builder(SingleValueStore::new()).build().unwrap();
+    let call = || ready(cache.call(&(), || std::future::ready(Ok::<u64, ()>(1))));
+    assert!(allocated(|| assert_eq!(call(), Ok(1))).0 > 0);
+    assert_eq!(allocated(|| assert_eq!(call(), Ok(1))), (0, 0));
+    let fallback =
+        Fallback::new().operation(|_: Error<()>, _| std::future::ready(Ok::<u64, ()>(1)));
+    let stack = Pipeline::builder().fallback_to(&fallback).build();
+    let call = || ready(stack.call(|| std::future::ready(Err(()))));
+    assert_eq!(allocated(|| assert_eq!(call(), Ok(1))), (0, 0));
+}
+
+#[test]
 fn two_attempts_of_a_hedge_allocate_nothing() {
     let hedge = mainstay::Hedge::builder().hedge_failures().without_budget().build().unwrap();
     let call = || {

@@ -115,8 +115,8 @@
 //! # Performance
 //!
 //! A hit reads the clock once, looks up the store through a virtual call, and clones the value. Put
-//! a value that is expensive to clone into an `Arc`. A miss allocates the entry, the future of the
-//! operation, and the state that the waiting calls share.
+//! a value that is expensive to clone into an `Arc`. A hit does not allocate. A miss allocates the
+//! entry, the future of the operation, and the state that the waiting calls share.
 //!
 //! # Defaults
 //!
