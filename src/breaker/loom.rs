@@ -83,7 +83,7 @@ fn a_late_success_does_not_count_after_a_forced_open() {
         assert_eq!((engine.state(), figures.counts.total), (State::Closed, 0));
         // The success was recorded before the breaker was opened, or is stale. If it was recorded
         // while the window was emptied, it is in neither count.
-        assert!(figures.stale_outcomes <= 1);
+        assert!(figures.stale <= 1);
     });
 }
 
