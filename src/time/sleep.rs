@@ -60,7 +60,7 @@ impl Future for Sleep {
 impl Timer {
     pub(super) const UNARMED: Self = Self(None);
 
-    /// Waits for the instant `until` of `clock`, which must be the same in all calls.
+    /// Completes when `clock` reaches `until`. Both must be the same in all calls.
     pub(super) fn poll(&mut self, clock: &Clock, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
         // A timer can fire early, because its source has coarse ticks or its clock was set back.
         // Therefore the clock is read, and a timer that fired early is armed again for the

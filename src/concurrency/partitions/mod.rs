@@ -63,8 +63,7 @@ const POLICY: &str = "partitioned_bulkhead";
 ///   exceeded. After a limit is lowered, no permit is granted until enough calls have ended.
 /// - No permit is unused while a caller waits that may use it.
 /// - A partition below its guaranteed minimum receives the next permit that any partition releases.
-///   If several such callers wait, the `n`-th of them to arrive receives a permit after at most `n`
-///   releases.
+///   If callers of several such partitions wait, each release serves the one that arrived first.
 ///
 /// A guarantee does not interrupt calls: while others have borrowed all permits, a guaranteed call
 /// must wait until one of them ends. By default, each partition has a

@@ -14,8 +14,8 @@ use std::time::Duration;
 ///
 /// The usage of a user is the number of its admitted calls, halved every
 /// [`HALF_LIFE`]. Users are compared by their share of the total usage. The shares are divided into
-/// *levels*, each of which is a factor of 2^(1/4), so users whose shares differ by less than a fifth
-/// may count as equal.
+/// *levels*, each of which is a factor of 2^(1/4), so users whose shares differ by less than a
+/// fifth may count as equal.
 ///
 /// The calls of each class are counted by the usage of their users. This gives each call a
 /// *position* from 0 to 1: the share of the calls of its class that are made by users with higher

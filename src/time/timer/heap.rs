@@ -14,8 +14,8 @@ use std::task::Waker;
 /// before they fire.
 #[derive(Debug)]
 pub(super) struct TimerHeap {
-    /// The slots in heap order: the timer at `i` is not later than those at `2 * i + 1` and `2 * i
-    /// + 2`.
+    /// The slots in heap order: the timer at index `i` is not later than those at
+    /// `2 * i + 1` and `2 * i + 2`.
     order: Vec<u32>,
     slots: Vec<Slot>,
     free: Vec<u32>,
