@@ -79,9 +79,9 @@ const POLICY: &str = "partitioned_bulkhead";
 ///
 /// # Performance
 ///
-/// A call that does not wait locks a mutex twice and allocates nothing. It reads the clock only if
-/// it has a deadline or if other callers wait. While callers wait, the release of a permit takes
-/// time in proportion to the number of partitions.
+/// A call that is admitted without a wait locks a mutex twice and allocates nothing. It reads the
+/// clock only if it has a deadline or if other callers wait. While callers wait, the release of a
+/// permit takes time in proportion to the number of partitions.
 #[derive(Clone)]
 pub struct PartitionedBulkhead(PlainArc<Shared>);
 
