@@ -45,7 +45,7 @@ fn poll<F: Future + ?Sized>(future: &mut Pin<Box<F>>) -> Poll<F::Output> {
     future.as_mut().poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// Returns whether the caller was granted a permit, which is held until the end of the test.
+/// Returns whether the caller was granted a permit. The permit is leaked, so it stays in use.
 fn is_granted<F, P>(future: &mut Pin<Box<F>>) -> bool
 where
     F: Future<Output = Result<P, Rejection>> + ?Sized,
@@ -81,22 +81,22 @@ fn a_partition_below_its_guarantee_receives_the_next_released_permit() {
     let (_, [users, reports, batch]) = build(&ManualClock::new());
     let mut borrowed = take(&batch, 6);
     let mut own = take(&users, 4);
-    let mut late_batch = Box::pin(batch.acquire());
-    let mut beyond = Box::pin(users.acquire());
+    let mut borrower = Box::pin(batch.acquire());
+    let mut fifth = Box::pin(users.acquire());
     let mut guaranteed = [Box::pin(reports.acquire()), Box::pin(reports.acquire())];
-    for waiting in [&mut late_batch, &mut beyond].into_iter().chain(&mut guaranteed) {
+    for waiting in [&mut borrower, &mut fifth].into_iter().chain(&mut guaranteed) {
         assert!(!is_granted(waiting));
     }
-    // `beyond` is the fifth call of users, so it is guaranteed and arrived first.
+    // `fifth` is the fifth call of users, so it is guaranteed. It arrived before those of reports.
     drop(borrowed.pop());
-    assert!(is_granted(&mut beyond));
+    assert!(is_granted(&mut fifth));
     // A release of users serves the guarantee of reports.
     drop(own.pop());
-    assert!(is_granted(&mut guaranteed[0]) && !is_granted(&mut late_batch));
+    assert!(is_granted(&mut guaranteed[0]) && !is_granted(&mut borrower));
     drop(own.pop());
-    assert!(is_granted(&mut guaranteed[1]) && !is_granted(&mut late_batch));
+    assert!(is_granted(&mut guaranteed[1]) && !is_granted(&mut borrower));
     drop(own.pop());
-    assert!(is_granted(&mut late_batch));
+    assert!(is_granted(&mut borrower));
 }
 
 #[test]
@@ -116,12 +116,12 @@ fn beyond_the_guarantees_the_caller_that_arrived_first_is_served_first() {
 }
 
 #[test]
-fn a_caller_whose_partition_is_full_does_not_hold_up_others() {
+fn a_caller_whose_partition_is_at_its_maximum_does_not_block_others() {
     let (_, [users, _, batch]) = build(&ManualClock::new());
     let mut borrowed = take(&batch, 6);
     let mut at_maximum = Box::pin(batch.acquire());
     assert!(!is_granted(&mut at_maximum));
-    // Permits are free, and the waiting caller may not use them.
+    // Permits are free, but the waiting caller may not use them.
     let own = take(&users, 4);
     drop(own);
     assert!(!is_granted(&mut at_maximum));
@@ -130,7 +130,7 @@ fn a_caller_whose_partition_is_full_does_not_hold_up_others() {
 }
 
 #[test]
-fn guarantees_beyond_the_limit_are_a_configuration_error() {
+fn settings_out_of_range_are_rejected() {
     let one = |name: &'static str, min| {
         PartitionedBulkhead::builder()
             .max_concurrent(4)
@@ -211,14 +211,14 @@ fn a_caller_waits_no_longer_than_allowed() {
     let mut deadline = Box::pin(Guard::<(), ()>::admit(&reports, cx));
     assert!(!is_granted(&mut default) && !is_granted(&mut short) && !is_granted(&mut deadline));
     time.advance(5 * MS);
-    let Poll::Ready(Err(rejection)) = poll(&mut short) else { panic!("its time is over") };
+    let Poll::Ready(Err(rejection)) = poll(&mut short) else { panic!("its wait has timed out") };
     assert_eq!(rejection.to_string(), "rejected by api/batch: waited too long");
     // A caller whose deadline has passed is not granted a permit that is released then.
     time.advance(2 * MS);
     drop(all.pop());
-    let Poll::Ready(Err(rejection)) = poll(&mut deadline) else { panic!("its time is over") };
+    let Poll::Ready(Err(rejection)) = poll(&mut deadline) else { panic!("its wait has timed out") };
     assert_eq!(rejection.reason(), Reason::QueueTimeout);
-    assert!(is_granted(&mut default), "the permit goes to the next");
+    assert!(is_granted(&mut default), "the permit goes to the next caller");
     // A call that is too late is rejected although a permit is free.
     drop(all);
     assert_eq!(
@@ -326,7 +326,7 @@ fn rejections_and_new_settings_are_reported_with_the_partition() {
 }
 
 #[test]
-fn a_partition_is_a_guard_of_pipelines() {
+fn a_partition_can_be_a_guard_of_a_pipeline() {
     let time = ManualClock::new();
     let (bulkhead, [users, _, batch]) = build(&time);
     let pipeline = Pipeline::builder().guard(batch.clone()).build();
@@ -380,7 +380,7 @@ fn the_permit_of_a_cancelled_caller_goes_to_the_next() {
 }
 
 #[test]
-fn the_owned_permit_moves_to_another_thread() {
+fn an_owned_permit_can_be_moved_to_another_thread() {
     let (bulkhead, [users, ..]) = build(&ManualClock::new());
     for permit in [
         users.try_acquire_owned(),
@@ -429,7 +429,7 @@ fn a_panic_of_a_waker_an_operation_or_an_observer_leaves_the_bulkhead_intact() {
 }
 
 #[test]
-fn a_panic_of_the_clock_serves_the_waiting_callers() {
+fn waiting_callers_are_served_although_the_clock_panics() {
     #[derive(Debug)]
     struct PanickingClock(Arc<AtomicBool>, ManualClock);
     impl TimeSource for PanickingClock {

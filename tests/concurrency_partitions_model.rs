@@ -1,5 +1,5 @@
-//! The partitioned bulkhead under random load: its guarantees against the rule that it documents,
-//! and eight threads with exact counts.
+//! The partitioned bulkhead under random load: it grants permits by the documented rule, and eight
+//! threads exceed no limit and lose no permit.
 #![cfg(not(mainstay_loom))]
 
 use mainstay::concurrency::{
@@ -50,8 +50,9 @@ fn limits() -> impl Strategy<Value = Limits> {
 enum Step {
     Try(usize),
     Acquire(usize),
-    /// Of the permits or the waiting callers, the one with this number, modulo their count.
+    /// Drops the permit with this number, modulo the number of permits.
     Release(usize),
+    /// Drops the waiting caller with this number, modulo the number of waiting callers.
     Cancel(usize),
     Reconfigure(Limits),
 }
@@ -110,7 +111,7 @@ impl Load {
             .map(|(caller, _)| caller)
     }
 
-    /// Asserts that the callers that the rule serves have permits, and that no others have.
+    /// Asserts that exactly the callers that the rule serves have received permits.
     fn settle(&mut self) {
         while let Some(caller) = self.next() {
             let Waiting { partition, mut future } = self.waiting.remove(caller);
@@ -134,7 +135,7 @@ impl Load {
     }
 
     fn step(&mut self, step: Step) {
-        // No step but a change of the limits can exceed them.
+        // Only a change of the limits can leave more permits in use than the limit of all.
         let before = self.permits.len();
         match step {
             Step::Try(partition) => {
@@ -185,10 +186,10 @@ proptest! {
         prop_assert_eq!(load.bulkhead.in_flight(), 0);
     }
 
-    /// While borrowers use every permit and their queue is full, a partition reaches its guarantee
-    /// after as many releases, whichever permits are released.
+    /// While borrowers use every permit and more of them wait, a partition with a guarantee of `n`
+    /// permits receives them in the next `n` releases, whichever permits are released.
     #[test]
-    fn a_guarantee_is_met_after_as_many_releases(
+    fn a_guarantee_of_n_permits_is_met_after_n_releases(
         all in 1..12_u32,
         min in 0..12_u32,
         releases in prop::collection::vec(any::<usize>(), 12),

@@ -47,8 +47,8 @@ impl Server {
         Self { prioritizer: set(builder).build().unwrap(), time, bulkhead }
     }
 
-    /// Offers two calls every millisecond, twice the capacity, of the callers that `next` returns
-    /// with their names.
+    /// Offers two calls every millisecond, which is twice the capacity. `next` returns the caller
+    /// of a call and the name under which the call is counted.
     fn offer(
         &self,
         millis: u32,
@@ -82,7 +82,8 @@ fn user(name: &'static str) -> (&'static str, Caller) {
     (name, Caller::default().with_user(name))
 }
 
-/// Returns a call of the heavy user, or every tenth of one of three light users.
+/// Returns the caller of a call: one of three light users for every tenth call, otherwise the heavy
+/// user.
 fn one_heavy(call: u32) -> (&'static str, Caller) {
     match call % 30 {
         0 => user("light 1"),
@@ -93,7 +94,7 @@ fn one_heavy(call: u32) -> (&'static str, Caller) {
 }
 
 #[test]
-fn a_user_of_many_calls_does_not_displace_users_of_few() {
+fn a_user_with_many_calls_does_not_displace_users_with_few() {
     let server = Server::new();
     server.offer(5 * SECOND, one_heavy);
     let counts = server.offer(20 * SECOND, one_heavy);
@@ -107,7 +108,7 @@ fn a_user_of_many_calls_does_not_displace_users_of_few() {
 }
 
 #[test]
-fn without_users_the_same_calls_are_rejected_alike() {
+fn calls_without_users_are_rejected_at_the_same_rate() {
     let server = Server::new();
     let anonymous = |call| (one_heavy(call).0, Caller::default());
     server.offer(5 * SECOND, anonymous);
@@ -117,25 +118,25 @@ fn without_users_the_same_calls_are_rejected_alike() {
 }
 
 #[test]
-fn the_users_that_are_rejected_receive_equal_parts() {
+fn users_whose_calls_are_rejected_receive_equal_shares_of_the_rest() {
     let server = Server::new();
-    let three = |call| match call % 10 {
+    let four_users = |call| match call % 10 {
         0..5 => user("five"),
         5..8 => user("three"),
         8 => user("one"),
         _ => user("other"),
     };
-    server.offer(20 * SECOND, three);
-    let counts = server.offer(60 * SECOND, three);
-    // The light users need a fifth of the capacity each and receive all of it. The others would
-    // receive 62 and 37 per cent of the rest if they were rejected alike.
+    server.offer(20 * SECOND, four_users);
+    let counts = server.offer(60 * SECOND, four_users);
+    // The light users need a fifth of the capacity each and receive all of it. The other two would
+    // receive 62 and 37 per cent of the rest if they were rejected at the same rate.
     assert!(counts["one"].share() > 0.9 && counts["other"].share() > 0.9, "{counts:?}");
     let ratio = f64::from(counts["five"].served) / f64::from(counts["three"].served);
     assert!((0.8..1.25).contains(&ratio), "{ratio}: {counts:?}");
 }
 
 #[test]
-fn the_priority_precedes_the_usage() {
+fn a_higher_priority_takes_precedence_over_a_lower_usage() {
     let server = Server::new();
     let callers = |call| match call % 20 {
         0..9 => ("busy", Caller::new(PriorityClass::High).with_user("busy")),
@@ -149,10 +150,10 @@ fn the_priority_precedes_the_usage() {
 }
 
 #[test]
-fn usage_is_forgotten() {
+fn usage_decays_while_a_user_makes_no_calls() {
     let server = Server::new();
     server.offer(20 * SECOND, one_heavy);
-    // After two minutes without calls, the user that was heavy is like any other.
+    // After two minutes without calls, the user that was heavy is treated like any other.
     server.time.advance(120_000 * MS);
     let two = |call| if call % 2 == 0 { user("heavy") } else { user("light 1") };
     server.offer(10 * SECOND, two);

@@ -7,7 +7,7 @@
 //!
 //! The server has four connections to a database, and each query takes 40 ms: it can serve 100
 //! requests per second. It receives 200. Clients give up after 500 ms, but the server does not
-//! notice that and completes the work. One request in four is important.
+//! detect this and completes the work. One request in four is important.
 
 use axum::Router;
 use axum::body::Body;
@@ -56,7 +56,7 @@ impl Server {
         tokio::spawn(query).await?
     }
 
-    /// Handles a request of this importance: first the prioritizer, then the limiter.
+    /// Handles a request of this class: the prioritizer and then the limiter can reject it.
     async fn handle(&self, class: PriorityClass) -> Result<(), Error<Failure>> {
         let permit = match &self.prioritizer {
             Some(prioritizer) => Some(prioritizer.try_acquire(class)?),
@@ -92,10 +92,12 @@ async fn respond(State(server): State<Server>, request: Request) -> Response {
 #[derive(Default)]
 struct Results {
     offered: u32,
+    /// Requests that received a page before their timeout.
     useful: u32,
     important: u32,
     important_useful: u32,
-    /// Of the requests that were not rejected. A request that timed out counts as [`TIMEOUT`].
+    /// The latencies of the requests that were not rejected. A request that timed out counts as
+    /// [`TIMEOUT`].
     latencies: Vec<Duration>,
 }
 
@@ -155,7 +157,7 @@ async fn offer(
 }
 
 /// Runs a server under a normal load, then under twice its capacity. Returns the results of the
-/// overload, except for its first second, in which the limits are found.
+/// overload, except for its first second, in which the limiter and the prioritizer adapt.
 async fn run(
     limiter: Option<AdaptiveLimiter>,
     prioritizer: Option<Prioritizer>,
@@ -223,11 +225,11 @@ async fn main() -> Result<(), Failure> {
     }
     let [unlimited, limited, prioritized] = &all[..] else { unreachable!() };
     assert_eq!(unlimited.offered, prioritized.offered);
-    for with in [limited, prioritized] {
-        assert!(with.useful > 2 * unlimited.useful, "a limit keeps the server useful");
+    for protected in [limited, prioritized] {
+        assert!(protected.useful > 2 * unlimited.useful, "a limit doubles the useful requests");
         let capacity = f64::from(CAPACITY) * length.as_secs_f64();
-        assert!(f64::from(with.useful) > 0.5 * capacity, "a limit does not waste the capacity");
-        assert!(with.quantile(0.5) < TIMEOUT, "requests are served in time");
+        assert!(f64::from(protected.useful) > 0.5 * capacity, "a limit uses the capacity");
+        assert!(protected.quantile(0.5) < TIMEOUT, "requests are served in time");
     }
     assert!(prioritized.important_share() > limited.important_share());
     Ok(())

@@ -1,4 +1,4 @@
-//! On whose behalf a call is made, and how important it is: [`Caller`].
+//! The priority and the user of a call: [`Caller`].
 
 use super::{Priority, PriorityClass};
 use crate::sync::OnceLock;
@@ -7,9 +7,9 @@ use std::num::NonZeroU32;
 
 /// The priority of a call, and the user on whose behalf it is made.
 ///
-/// A [`Context`](super::Context) carries it from policy to policy. The user is kept as a hash of 32
-/// bits, by a random key of this process. Two users with the same hash count as one; among 10,000
-/// users, the probability that there is such a pair is about 1 %.
+/// A [`Context`](super::Context) passes the caller from policy to policy. The user is stored as a
+/// 32-bit hash, with a random key of this process. Two users with the same hash count as one; among
+/// 10,000 users, the probability that there is such a pair is about 1 %.
 ///
 /// ```
 /// use mainstay::policy::{Caller, Priority, PriorityClass};
@@ -39,7 +39,7 @@ impl Caller {
         Self { priority: priority.into(), user: None }
     }
 
-    /// Returns the caller with another user, such as a tenant, an account or a client address.
+    /// Returns the caller with the user `user`, such as a tenant, an account or a client address.
     ///
     /// ```
     /// use mainstay::policy::Caller;
@@ -52,7 +52,7 @@ impl Caller {
     pub fn with_user(mut self, user: &(impl Hash + ?Sized)) -> Self {
         static HASHER: OnceLock<RandomState> = OnceLock::new();
         let hash = HASHER.get_or_init(RandomState::new).hash_one(user);
-        // One of 2^32 hashes is 0, which is not allowed.
+        // A `NonZeroU32` cannot be 0, so the hash 0 is replaced.
         self.user = Some(NonZeroU32::new(hash as u32).unwrap_or(NonZeroU32::MAX));
         self
     }

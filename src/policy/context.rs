@@ -46,7 +46,7 @@ impl Context {
         self.attempt
     }
 
-    /// Returns the importance of the call.
+    /// Returns the priority of the call.
     #[must_use]
     pub const fn priority(&self) -> Priority {
         self.priority
@@ -65,7 +65,7 @@ impl Context {
         self.deadline.remaining(self.now)
     }
 
-    /// Returns the deadline, in the time of the clock that was read last.
+    /// Returns the deadline, as an instant of the clock that was read last.
     #[must_use]
     pub const fn deadline(&self) -> Deadline {
         self.deadline
@@ -150,7 +150,7 @@ impl Context {
         self
     }
 
-    /// Returns the context with another importance of the call.
+    /// Returns the context with the priority `priority`.
     ///
     /// ```
     /// # use mainstay::policy::{Context, PriorityClass};
@@ -164,7 +164,7 @@ impl Context {
         self
     }
 
-    /// Returns the context with another priority and another user.
+    /// Returns the context with the priority and the user of `caller`.
     ///
     /// ```
     /// # use mainstay::policy::{Caller, Context, PriorityClass};
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reading_is_reused_only_for_the_clock_that_it_is_of() {
+    fn a_reading_is_reused_only_for_its_own_clock() {
         let (one, other) = (ManualClock::new(), ManualClock::new());
         other.advance(5 * SECOND);
         let (one, other) = (one.clock(), other.clock());

@@ -76,7 +76,7 @@ impl Priority {
         Self(if index < last { index } else { last } as u16)
     }
 
-    /// Returns the position among the priorities of all classes; less than [`COUNT`](Self::COUNT).
+    /// Returns the position in the order of all priorities, less than [`COUNT`](Self::COUNT).
     pub(crate) const fn index(self) -> usize {
         self.0 as usize
     }
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_selects_a_priority_and_one_out_of_range_the_most_important() {
+    fn an_index_out_of_range_selects_the_highest_priority() {
         let highest = Priority::new(PriorityClass::VeryHigh, 99);
         for (index, priority) in [
             (0, Priority::new(PriorityClass::VeryLow, 0)),

@@ -93,8 +93,9 @@ impl<R, Op, Fut, E> RetryFuture<R, Op, Fut, E> {
         let cx = State::first_context(config, cx);
         let budget_call = config.budget.as_ref().map(Budget::start_call);
         let step = Step::Attempting(op.start(cx));
-        // The state is built last: built before `start`, which may panic, it would have to be
-        // dropped there, and would be written to memory and copied from there. That costs 14 ns.
+        // The state is built last. If it were built before `start`, which may panic, unwinding
+        // would have to drop it, so it would be written to memory and copied from there. That costs
+        // 14 ns.
         let state = State::new(cx, budget_call);
         Self { retry, state, last_error: LastError::NONE, op: Some(op), step }
     }

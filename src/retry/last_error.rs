@@ -11,16 +11,16 @@ pub(super) struct LastError<E>(Option<Box<Error<E>>>);
 impl<E> LastError<E> {
     pub(super) const NONE: Self = Self(None);
 
-    /// Stores the error of an attempt that is followed by another. Drops an `Ok` immediately: its
-    /// value may hold a connection that the next attempt needs.
+    /// Stores the error of an attempt that is followed by another, unless it is a rejection. Drops
+    /// an `Ok` immediately: its value may hold a connection that the next attempt needs.
     pub(super) fn store<T>(&mut self, result: Result<T, Error<E>>) {
         if let Err(error @ (Error::Operation(_) | Error::Timeout(_))) = result {
             self.0 = Some(Box::new(error));
         }
     }
 
-    /// Returns the result of the call: the stored error if `result` is a rejection, otherwise
-    /// `result`.
+    /// Returns the result of the call: the stored error if `result` is a rejection and an error is
+    /// stored, otherwise `result`.
     #[inline]
     pub(super) fn or<T>(&mut self, result: Result<T, Error<E>>) -> Result<T, Error<E>> {
         match result {

@@ -1,4 +1,4 @@
-//! The state of one call, with the decision whether and when the next attempt begins: [`State`].
+//! The state of one call, which decides whether and when the next attempt begins: [`State`].
 
 use super::config::Config;
 use super::rule::{RetryAttempt, RetryDecision, RetryRule};
@@ -15,10 +15,10 @@ pub(super) struct State {
     cx: Context,
     /// The start of the first attempt. Only meaningful if `max_elapsed` is set.
     started: Instant,
-    /// The call, as the budget counts it.
+    /// Counts the call in the budget until the call ends; `None` without a budget.
     call: Option<BudgetCall>,
-    /// `None` during the first attempt. Boxed, like everything that only a failed call needs: a
-    /// future of more than 128 bytes is moved by a function call.
+    /// `None` during the first attempt. Boxed, because only a failed call needs it and the future
+    /// must stay small: a move of more than 128 bytes calls `memcpy`.
     retry: Option<Box<CurrentRetry>>,
 }
 
@@ -26,7 +26,7 @@ pub(super) struct State {
 #[derive(Debug)]
 struct CurrentRetry {
     backoff: Duration,
-    /// The retry, as the budget counts it.
+    /// Counts the retry in the budget until the retry ends; `None` without a budget.
     permit: Option<BudgetPermit>,
 }
 
@@ -57,7 +57,7 @@ impl State {
 
     /// Returns how long to wait before the next attempt, or `None` if `result` is final.
     // A successful call takes a few instructions here, but `#[inline]` alone leaves a function call
-    // in deep stacks. What a failure needs is outlined.
+    // in deep stacks. The code for failures is in separate functions.
     #[inline(always)]
     pub(super) fn wait_after<T, E>(
         &mut self,
@@ -65,7 +65,7 @@ impl State {
         rule: &impl RetryRule<T, E>,
         config: &Config,
     ) -> Option<Duration> {
-        // The attempt has ended.
+        // The attempt has ended. If it was a retry, the budget no longer counts it.
         if let Some(retry) = &mut self.retry {
             retry.permit = None;
         }
@@ -110,7 +110,8 @@ impl State {
         RetryAttempt { number: self.cx.attempt(), max_attempts: config.max_attempts }
     }
 
-    /// Returns the time and the backoff, or `None` if the next attempt would begin too late.
+    /// Returns the current time and the backoff, or `None` if the next attempt would begin too
+    /// late.
     #[cold]
     fn next_attempt(&self, config: &Config) -> Option<NextAttempt> {
         let previous = self.retry.as_ref().map_or(Duration::ZERO, |retry| retry.backoff);
@@ -119,7 +120,7 @@ impl State {
         self.begins_in_time(next.now + backoff, config).then_some(next)
     }
 
-    /// Applies `decision`. Returns the wait before the next attempt, or `None` if the retry stops.
+    /// Applies `decision`. Returns the wait before the next attempt, or `None` if there is none.
     #[cold]
     fn follow<T, E>(
         &mut self,
@@ -148,8 +149,8 @@ impl State {
         Some(wait)
     }
 
-    /// Withdraws the next attempt from the budget, if there is one. Returns `None` if the budget is
-    /// exhausted.
+    /// Withdraws the cost of the next attempt from the budget. Returns `None` if the budget is
+    /// exhausted, and `Some(None)` if there is no budget.
     fn withdraw<T, E>(
         &self,
         result: &Result<T, Error<E>>,

@@ -22,7 +22,7 @@ pub struct Sleep {
     timer: Timer,
 }
 
-/// The timer of a wait until an instant of a clock.
+/// A timer for an instant of a clock, which is armed when it is first polled.
 pub(super) struct Timer(Option<ArmedTimer>);
 
 pub(super) enum ArmedTimer {
@@ -60,7 +60,7 @@ impl Future for Sleep {
 impl Timer {
     pub(super) const UNARMED: Self = Self(None);
 
-    /// Polls the wait until `until`. Arms the timer when it is first polled.
+    /// Completes when `clock` reaches `until`. Both must be the same in all calls.
     pub(super) fn poll(&mut self, clock: &Clock, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
         // A timer can fire early, because its source has coarse ticks or its clock was set back.
         // Therefore the clock is read, and a timer that fired early is armed again for the
@@ -73,7 +73,7 @@ impl Timer {
                     ArmedTimer::Source(timer) => (timer.as_mut().poll(cx), true),
                 };
                 if fired.is_pending() {
-                    // A timer can be pending although its time has come: tokio's timer is pending
+                    // A timer can be pending although it is due: tokio's timer is pending
                     // while the task has no cooperative budget left. An operation that is always
                     // ready uses up this budget.
                     if may_be_late && clock.now() >= until {
@@ -84,7 +84,7 @@ impl Timer {
                 }
                 self.0 = None;
                 if std::mem::replace(&mut fired_early, true) {
-                    // The timers of this source fire immediately. To poll them in a loop here would
+                    // The timers of this source fire immediately. Polling them in a loop here would
                     // block the thread.
                     cx.waker().wake_by_ref();
                     return Poll::Pending;

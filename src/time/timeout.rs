@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// A timer that is armed when it is first polled. It must be polled only while the operation that
-/// it bounds is pending: most operations then complete without a timer.
+/// it bounds is pending, so that most operations complete without an armed timer.
 pub(crate) struct Expiry {
     until: Instant,
     timer: Timer,

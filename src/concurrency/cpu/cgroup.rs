@@ -27,7 +27,8 @@ impl Cgroup {
         // If version 1 has the `cpu` controller, version 2 does not.
         if let Some(path) = v1_path(cgroups, "cpu") {
             let quota = directories(path, mount(mounts, "cgroup", Some("cpu")));
-            // The two controllers can have one hierarchy or two.
+            // `cpu` and `cpuacct` can be in one hierarchy or in two. If the process has different
+            // paths in them, no usage belongs to the quota.
             let usage = match v1_path(cgroups, "cpuacct") {
                 Some(same) if same == path => mount(mounts, "cgroup", Some("cpuacct")),
                 _ => None,
@@ -70,7 +71,7 @@ impl Cgroup {
     }
 }
 
-/// Returns the path of the cgroup that `controller` has in version 1.
+/// Returns the path of the cgroup of the process in the version 1 hierarchy of `controller`.
 fn v1_path<'a>(cgroups: &'a str, controller: &str) -> Option<&'a str> {
     cgroups.lines().find_map(|line| {
         let mut fields = line.splitn(3, ':').skip(1);
@@ -79,8 +80,8 @@ fn v1_path<'a>(cgroups: &'a str, controller: &str) -> Option<&'a str> {
     })
 }
 
-/// Returns the root and the mount point of a hierarchy: of version 1 with `controller`, or of
-/// version 2.
+/// Returns the root and the mount point of the hierarchy with the type `file_system`: `cgroup` for
+/// version 1, where it must have the `controller`, or `cgroup2` for version 2.
 fn mount<'a>(
     mounts: &'a str,
     file_system: &str,
@@ -104,7 +105,8 @@ fn mount<'a>(
 fn directories(path: &str, mount: Option<(&str, &str)>) -> Vec<String> {
     let Some((root, mount_point)) = mount else { return Vec::new() };
     // A container can have its own cgroup as the root of the mount. Then `path` begins with the
-    // root, or is a path outside of the container, which is not mounted.
+    // root, or is outside of the root and not mounted. In the second case, the directory of the
+    // mount is used.
     let mut path = match root {
         "/" => path,
         root => path.strip_prefix(root).unwrap_or(""),
@@ -124,7 +126,7 @@ fn v2_quota(max: &str) -> Option<f64> {
     ratio(quota, period)
 }
 
-/// Parses `cpu.cfs_quota_us`, -1 if there is no quota, and `cpu.cfs_period_us`.
+/// Parses `cpu.cfs_quota_us`, which is -1 if there is no quota, and `cpu.cfs_period_us`.
 fn v1_quota(quota: &str, period: &str) -> Option<f64> {
     ratio(quota.trim(), period.trim())
 }

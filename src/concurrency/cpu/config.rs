@@ -28,8 +28,8 @@ impl CpuLoadBuilder {
         }
     }
 
-    /// Sets the usage above which the signal is true, above 0 and at most 1. Default: 0.8, beyond
-    /// which latencies grow quickly under irregular load.
+    /// Sets the usage above which the signal reports an overload, above 0 and at most 1. Default:
+    /// 0.8, beyond which latencies grow quickly under irregular load.
     ///
     /// ```
     /// # use mainstay::concurrency::CpuLoad;
@@ -41,9 +41,9 @@ impl CpuLoadBuilder {
         self
     }
 
-    /// Sets the pressure above which the signal is true, above 0 and at most 1. Off by default,
-    /// because a suitable value depends on the number of threads: the more there are, the more
-    /// often one of them waits.
+    /// Sets the pressure above which the signal reports an overload, above 0 and at most 1. Off by
+    /// default, because a suitable value depends on the number of threads: the more there are, the
+    /// more often one of them waits.
     ///
     /// ```
     /// # use mainstay::concurrency::CpuLoad;
@@ -57,7 +57,7 @@ impl CpuLoadBuilder {
 
     /// Sets the shortest time between two readings, from 100 ms to one minute. Default: 500 ms.
     /// The kernel counts busy time in steps of up to 10 ms and enforces quotas in periods of 100
-    /// ms, so a shorter average is noise.
+    /// ms, so an average over a shorter time is mostly noise.
     ///
     /// ```
     /// # use mainstay::concurrency::CpuLoad;
@@ -70,8 +70,8 @@ impl CpuLoadBuilder {
         self
     }
 
-    /// Sets the clock, by which the figures are averaged. It must run in real time, except in
-    /// tests. Default: the system clock.
+    /// Sets the clock that measures the time between two readings. It must run in real time, except
+    /// in tests. Default: the system clock.
     ///
     /// ```
     /// # use mainstay::{Clock, concurrency::CpuLoad};
@@ -95,7 +95,7 @@ impl CpuLoadBuilder {
         }))
     }
 
-    /// Builds a signal that reads files by `read`.
+    /// Builds a signal that reads files with `read`.
     pub(super) fn build_with(self, read: ReadFile) -> Result<CpuLoad, ConfigError> {
         let Self { max_usage, max_pressure, interval, clock } = self;
         let accepted = "a share above 0 and at most 1";

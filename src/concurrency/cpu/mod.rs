@@ -22,17 +22,18 @@ use std::time::Duration;
 /// The load has two figures:
 ///
 /// - The *usage* is the share of the available processor time that is used. If a cgroup of the
-///   process has a quota, it is the usage of that cgroup as a share of its quota. Otherwise it is
-///   the busy share of the processors that the process may run on, whichever process uses them.
+///   process has a quota below the number of these processors, it is the usage of that cgroup as a
+///   share of its quota, or the highest such share of several cgroups. Otherwise it is the busy
+///   share of the processors that the process may run on, whichever process uses them.
 /// - The *pressure* is the share of time in which at least one thread that was ready to run waited
-///   for a processor, in the cgroup of the process if it has such a figure, and otherwise on the
-///   whole machine.
+///   for a processor. It is measured in the cgroup of the process if that reports it, and otherwise
+///   on the whole machine.
 ///
 /// Both are averages since the previous reading. No thread is started: the figures are read by a
 /// call of [`snapshot`](Self::snapshot) or [`is_overloaded`](Self::is_overloaded), at most once per
 /// [interval](CpuLoadBuilder::interval).
 ///
-/// The figures come from cgroups (version 1 or 2) and `/proc`. On other systems than Linux, and
+/// The figures come from cgroups (version 1 or 2) and `/proc`. On systems other than Linux, and
 /// where these files cannot be read, both are `None`, and `is_overloaded` always returns false.
 ///
 /// Cloning is cheap, and all clones share the figures.
@@ -52,8 +53,9 @@ use std::time::Duration;
 ///
 /// # Performance
 ///
-/// A reading opens two to six small files, which takes tens of microseconds. Other calls read the
-/// clock and lock a mutex.
+/// A reading opens up to three files of `/proc` or of the cgroup, and up to three for each level of
+/// the cgroup hierarchy. For six files, this takes tens of microseconds. Other calls read the clock
+/// and lock a mutex.
 #[derive(Clone)]
 pub struct CpuLoad(PlainArc<Shared>);
 

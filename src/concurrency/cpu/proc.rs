@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// The time that some processors were busy and the time that passed, added up over them, in ticks
+/// The busy time and the total time of some processors, each added up over the processors, in ticks
 /// of the kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct ProcessorTime {
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn the_busy_share_is_that_of_the_time_between() {
+    fn the_busy_share_is_computed_for_the_time_between_two_readings() {
         let time = |busy, total| ProcessorTime { processors: 1, busy, total };
         for (earlier, later, expected) in [
             (time(100, 1000), time(150, 1100), Some(0.5)),

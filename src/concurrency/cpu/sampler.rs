@@ -1,11 +1,11 @@
-//! Figures of the load from the differences of two readings of the counters.
+//! Computes the figures of the load from two readings of the kernel's counters.
 
 use super::cgroup::{Cgroup, QuotaUsage};
 use super::proc::{AllowedProcessors, ProcessorTime, waiting_time};
 use crate::time::Instant;
 use std::time::Duration;
 
-/// Returns the text of a file, or `None` if it cannot be read.
+/// A function that returns the text of a file, or `None` if it cannot be read.
 pub(super) type ReadFile = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// The files to read, and the counters of the last reading.
@@ -25,7 +25,7 @@ pub(super) struct Reading {
 
 struct Counters {
     at: Instant,
-    /// For each level of the cgroups, if it has a quota.
+    /// One for each level of the cgroup hierarchy; `None` if the level has no quota.
     levels: Vec<Option<QuotaUsage>>,
     processors: Option<ProcessorTime>,
     /// The time in which a thread waited for a processor.
@@ -49,8 +49,8 @@ impl Sampler {
         Self { read, levels, pressure, last }
     }
 
-    /// Reads the counters, and returns the averages since the last reading. Returns `None` if no
-    /// time has passed by the clock.
+    /// Reads the counters, and returns the averages since the last reading. Returns `None` if the
+    /// clock has not advanced.
     pub(super) fn read(&mut self, now: Instant) -> Option<Reading> {
         let counters = Counters::read(now, &self.read, &self.levels, self.pressure.as_deref());
         let last = std::mem::replace(&mut self.last, counters);
@@ -71,7 +71,7 @@ impl Counters {
         }
     }
 
-    /// Returns the averages since `earlier`.
+    /// Returns the averages since `earlier`, or `None` if no time has passed.
     fn since(&self, earlier: &Self) -> Option<Reading> {
         let elapsed = self.at.since(earlier.at).as_secs_f64();
         if elapsed == 0.0 {

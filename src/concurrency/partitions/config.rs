@@ -46,9 +46,9 @@ pub(super) struct PartitionConfig {
     pub(super) max_wait: Duration,
 }
 
-/// The longest queue: waiters take memory.
+/// The upper bound of `max_queue`: each waiter takes memory.
 const MAX_QUEUE: u32 = 1_000_000;
-/// A release examines every partition.
+/// The upper bound of the number of partitions: a release examines every one.
 const MAX_PARTITIONS: usize = 64;
 
 impl PartitionedBulkheadBuilder {
@@ -69,15 +69,16 @@ impl PartitionedBulkheadBuilder {
         self
     }
 
-    /// Sets how many calls of all partitions may run at the same time, at least 1. Default: 25, as
-    /// for a [`Bulkhead`](crate::concurrency::Bulkhead).
+    /// Sets how many calls may run at the same time in all partitions together, at least 1.
+    /// Default: 25, as for a [`Bulkhead`](crate::concurrency::Bulkhead).
     pub const fn max_concurrent(mut self, calls: u32) -> Self {
         self.max_concurrent = calls;
         self
     }
 
     /// Adds a partition with the settings that `configure` returns. There must be at least one, and
-    /// at most 64. Names are part of [policy names](crate::policy::name) and must differ.
+    /// at most 64. The names must differ, and each must be a valid [policy
+    /// name](crate::policy::name).
     ///
     /// ```
     /// use mainstay::concurrency::PartitionedBulkhead;
@@ -176,8 +177,8 @@ impl BulkheadPartitionBuilder {
     }
 
     /// Sets how many calls of the partition may run at the same time, at least 1 and at least
-    /// [`min_concurrent`](Self::min_concurrent). Default: the limit of the bulkhead, so that an
-    /// idle bulkhead is available to one partition.
+    /// [`min_concurrent`](Self::min_concurrent). Default: the limit of the bulkhead, so that one
+    /// partition can use all permits while the others are idle.
     pub const fn max_concurrent(mut self, calls: u32) -> Self {
         self.max_concurrent = Some(calls);
         self
@@ -191,8 +192,8 @@ impl BulkheadPartitionBuilder {
         self
     }
 
-    /// Sets how long a caller waits if there is a [queue](Self::max_queue). Default: one second.
-    /// A call never waits beyond its own deadline.
+    /// Sets the longest time that a caller waits in the [queue](Self::max_queue). Default: one
+    /// second. A call never waits beyond its own deadline.
     pub const fn max_wait(mut self, max_wait: Duration) -> Self {
         self.max_wait = max_wait;
         self

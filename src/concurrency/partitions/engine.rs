@@ -13,12 +13,12 @@ use std::time::Duration;
 ///
 /// # Invariants
 ///
-/// 1. Outside the lock, no permit is free that a waiting caller may take, except between the return
-///    of a permit and the call of `serve` by the same thread. In the meantime, newcomers take no
-///    permit.
+/// 1. While the lock is not held, no permit is free that a waiting caller may take, except between
+///    the return of a permit, or a change of the settings, and the call of `serve` by the same
+///    thread. In the meantime, new callers receive no permit.
 /// 2. A waiter stays in `Queue::waiters` until its owner removes it. It is a member of the queue
 ///    while its status is `Waiting`, and detached afterwards.
-/// 3. A waiter whose status is `Granted` owns a permit, and its owner gives it back.
+/// 3. A waiter whose status is `Granted` owns a permit, which the owner of the waiter gives back.
 pub(super) struct Engine {
     queues: Mutex<Queues>,
 }
@@ -27,11 +27,11 @@ struct Queues {
     permits: State,
     /// One for each partition.
     queues: Box<[Queue]>,
-    /// The waiting callers of all partitions.
+    /// The number of waiting callers in all partitions.
     waiting: u32,
     arrivals: u64,
     closed: bool,
-    /// The latest known time, for the case that the clock panics.
+    /// The last reading of the clock, which is used if the clock panics.
     now: Instant,
 }
 
@@ -68,7 +68,7 @@ pub(super) enum WaiterStatus {
 
 /// The result of entering a queue.
 pub(super) enum Entry {
-    /// A permit was free after all.
+    /// A permit has become free since the caller tried to take one.
     Granted,
     Rejected(Reason),
     Queued(WaiterKey),
@@ -164,8 +164,8 @@ impl Engine {
         Entry::Queued(queue.waiters.push_back(waiter))
     }
 
-    /// Returns the status of a waiter. If it still waits, `waker` becomes its waker. If not, the
-    /// waiter is removed.
+    /// Returns the status of a waiter. If the waiter still waits, `waker` becomes its waker.
+    /// Otherwise the waiter is removed.
     pub(super) fn check(&self, partition: usize, key: WaiterKey, waker: &Waker) -> WaiterStatus {
         // Cloning and dropping a waker runs user code, so both happen outside the lock.
         let mut fresh = None;
@@ -197,10 +197,10 @@ impl Engine {
         }
     }
 
-    /// Removes a waiter, and returns its status. The waker is to be dropped last, because that runs
-    /// user code.
+    /// Removes a waiter, and returns its status. The caller must drop the waker last, because
+    /// dropping it runs user code.
     ///
-    /// A waiter that leaves makes no permit available, so nothing needs to be served.
+    /// A waiter that leaves makes no permit available, so no queue needs to be served.
     pub(super) fn leave(&self, partition: usize, key: WaiterKey) -> (WaiterStatus, Option<Waker>) {
         let mut queues = self.queues.lock();
         let queue = &mut queues.queues[partition];
@@ -221,14 +221,15 @@ impl Engine {
                 discard_panic(|| self.0.serve(None));
             }
         }
-        // The clock may be user code. If it panics, the waiters are served by the last known time.
+        // The clock may be user code. If it panics, the waiters are served with its last reading.
         let on_panic = OnPanic(self);
         let now = clock.now();
         std::mem::forget(on_panic);
         self.serve(Some(now));
     }
 
-    /// Grants the free permits to the next waiters, and wakes them.
+    /// Grants the free permits to the next waiters, rejects those whose wait has timed out, and
+    /// wakes both.
     fn serve(&self, now: Option<Instant>) {
         self.decide_all(|queues| {
             queues.now = now.unwrap_or(queues.now);
@@ -243,8 +244,8 @@ impl Engine {
         });
     }
 
-    /// Decides the status of one waiter after the other, the oldest of the partition that `decide`
-    /// returns, and wakes them outside the lock.
+    /// Calls `decide` until it returns `None`. `decide` returns a partition and the new status of
+    /// its oldest waiter, which is then woken outside the lock.
     fn decide_all(&self, mut decide: impl FnMut(&mut Queues) -> Option<(usize, WaiterStatus)>) {
         let mut wakers = Wakers::new();
         loop {
@@ -312,8 +313,8 @@ impl Queues {
         Ok(())
     }
 
-    /// Decides the status of the oldest waiter of a partition, which leaves the queue. Returns its
-    /// waker.
+    /// Sets the status of the oldest waiter of a partition, and detaches the waiter from the queue.
+    /// Returns its waker.
     fn end(&mut self, partition: usize, status: WaiterStatus) -> Option<Waker> {
         let queue = &mut self.queues[partition];
         let key = queue.waiters.front_key()?;

@@ -30,8 +30,8 @@ impl Emitter {
         Self { name, observer, rejections, changes }
     }
 
-    /// Reports a rejection, on the thread whose call was rejected. `figures` returns those of the
-    /// partition and the time.
+    /// Reports a rejection, on the thread whose call was rejected. `figures` returns the figures of
+    /// the partition and the current time.
     pub(super) fn rejected(
         &self,
         rejection: Rejection,

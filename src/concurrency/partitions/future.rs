@@ -20,7 +20,8 @@ use std::time::Duration;
 ///
 /// # Cancel safety
 ///
-/// Dropping the future leaves the queue, and releases a permit that was granted meanwhile.
+/// Dropping the future removes the caller from the queue, and releases a permit that was granted
+/// meanwhile.
 #[pin_project]
 #[must_use = "futures do nothing unless polled"]
 pub struct BulkheadPartitionAcquireFuture<'a>(#[pin] Acquire<&'a BulkheadPartition>);
@@ -29,19 +30,20 @@ pub struct BulkheadPartitionAcquireFuture<'a>(#[pin] Acquire<&'a BulkheadPartiti
 ///
 /// # Cancel safety
 ///
-/// Dropping the future leaves the queue, and releases a permit that was granted meanwhile.
+/// Dropping the future removes the caller from the queue, and releases a permit that was granted
+/// meanwhile.
 #[pin_project]
 #[must_use = "futures do nothing unless polled"]
 pub struct OwnedBulkheadPartitionAcquireFuture(#[pin] Acquire<BulkheadPartition>);
 
-/// How long a caller waits.
+/// The time limits of an acquisition.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Request {
     /// `None` stands for the partition's `max_wait`.
     max_wait: Option<Duration>,
-    /// When the whole call must be complete.
+    /// The instant by which the whole call must complete.
     deadline: Instant,
-    /// The time of the request, if it is known.
+    /// The time of the request, if the clock was read.
     now: Option<Instant>,
 }
 
@@ -96,7 +98,7 @@ impl BulkheadPartition {
         self.shared.reject(self.index, reason)
     }
 
-    /// Enters the queue. Returns when to give up, too.
+    /// Enters the queue. Also returns the instant at which the wait times out.
     fn enter(&self, request: Request) -> (Entry, Instant) {
         let engine = &self.shared.engine;
         let since = request.now.unwrap_or_else(|| self.shared.clock.now());
@@ -137,7 +139,7 @@ impl<P: Borrow<BulkheadPartition>> Acquisition<P> {
         }
     }
 
-    /// Ends a wait whose time is over. A permit that was granted meanwhile is used.
+    /// Ends a wait that has timed out. A permit that was granted meanwhile is used.
     #[cold]
     fn expire(&mut self) -> Result<(), Rejection> {
         let Stage::Queued { key, .. } = self.stage else { unreachable!("only waiters expire") };
@@ -156,7 +158,7 @@ impl<P: Borrow<BulkheadPartition>> Acquisition<P> {
         }
     }
 
-    /// Returns the instant at which the wait ends.
+    /// Returns the instant at which the wait times out.
     fn give_up(&self) -> Instant {
         match self.stage {
             Stage::Queued { give_up, .. } => give_up,

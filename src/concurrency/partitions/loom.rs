@@ -1,5 +1,5 @@
 //! Loom models of a partitioned bulkhead: the limits hold, a guaranteed caller is not overtaken,
-//! and no permit or waiter is lost, whatever happens at the same time.
+//! and no permit or waiter is lost, under any interleaving.
 
 use super::{BulkheadPartition, PartitionedBulkhead, PartitionedBulkheadBuilder};
 use crate::error::Reason;
@@ -55,7 +55,7 @@ fn assert_idle(bulkhead: &PartitionedBulkhead) {
 fn two_partitions_share_one_permit() {
     loom::model(|| {
         let (bulkhead, own, other) = build(1);
-        // An atomic that loom does not model.
+        // An atomic of `std`, which adds no interleavings to the model.
         let running = Arc::new(AtomicI32::new(0));
         let run = |partition: BulkheadPartition, running: Arc<AtomicI32>| {
             let permit = partition.acquire_blocking().unwrap();
@@ -85,8 +85,8 @@ fn a_guaranteed_caller_is_not_overtaken() {
         let mut waiting = Box::pin(own.acquire());
         assert!(woken.poll(&mut waiting).is_pending());
         let releasing = thread::spawn(move || drop(borrowed));
-        let overtaking = other.try_acquire().map(drop).map_err(|error| error.reason());
-        assert_eq!(overtaking, Err(Reason::ConcurrencyLimited));
+        let attempt = other.try_acquire().map(drop).map_err(|error| error.reason());
+        assert_eq!(attempt, Err(Reason::ConcurrencyLimited));
         releasing.join().unwrap();
         assert!(woken.0.load(SeqCst));
         assert!(matches!(woken.poll(&mut waiting), Poll::Ready(Ok(_))));
@@ -97,7 +97,7 @@ fn a_guaranteed_caller_is_not_overtaken() {
 
 /// A permit is released while callers of both partitions enter their queues: both are served.
 #[test]
-fn a_release_against_two_acquisitions() {
+fn a_permit_released_during_two_acquisitions_serves_both() {
     loom::model(|| {
         let (bulkhead, own, other) = build(1);
         let permit = own.try_acquire_owned().unwrap();
@@ -112,7 +112,7 @@ fn a_release_against_two_acquisitions() {
 
 /// A waiter is cancelled while a permit is released: the next waiter receives the permit.
 #[test]
-fn a_release_against_a_cancellation() {
+fn a_permit_released_during_a_cancellation_goes_to_the_next_waiter() {
     loom::model(|| {
         let (bulkhead, own, other) = build(1);
         let permit = other.try_acquire_owned().unwrap();
@@ -133,7 +133,7 @@ fn a_release_against_a_cancellation() {
 
 /// The limit grows while a caller enters the queue: the caller is served.
 #[test]
-fn an_acquisition_against_a_higher_limit() {
+fn a_limit_raised_during_an_acquisition_serves_the_caller() {
     loom::model(|| {
         let (bulkhead, own, other) = build(1);
         let permit = own.try_acquire().unwrap();
@@ -147,7 +147,7 @@ fn an_acquisition_against_a_higher_limit() {
 
 /// A bulkhead is closed while a caller enters the queue and another releases.
 #[test]
-fn a_close_against_an_acquisition_and_a_release() {
+fn a_close_during_an_acquisition_and_a_release_loses_no_permit() {
     loom::model(|| {
         let (bulkhead, own, other) = build(1);
         let permit = other.try_acquire_owned().unwrap();

@@ -26,7 +26,7 @@ use std::time::Duration;
 const POLICY: &str = "partitioned_bulkhead";
 
 /// A fixed limit on concurrent calls that several kinds of calls share. Each kind, a *partition*,
-/// has a guaranteed minimum and a maximum, and borrows what others do not use.
+/// has a guaranteed minimum and a maximum, and borrows permits that other partitions do not use.
 ///
 /// Separate [bulkheads](super::Bulkhead) waste the permits of idle partitions. One bulkhead for all
 /// lets one kind of calls use up the whole limit.
@@ -60,11 +60,10 @@ const POLICY: &str = "partitioned_bulkhead";
 /// caller that arrived first is served first. It follows that:
 ///
 /// - The limits are hard: neither the limit of the bulkhead nor the maximum of a partition is ever
-///   exceeded. After a limit was lowered, no permit is granted until enough calls have ended.
+///   exceeded. After a limit is lowered, no permit is granted until enough calls have ended.
 /// - No permit is unused while a caller waits that may use it.
 /// - A partition below its guaranteed minimum receives the next permit that any partition releases.
-///   If several such callers wait, each waits for at most one release for itself and one for each
-///   of those that arrived before it.
+///   If callers of several such partitions wait, each release serves the one that arrived first.
 ///
 /// A guarantee does not interrupt calls: while others have borrowed all permits, a guaranteed call
 /// must wait until one of them ends. By default, each partition has a
@@ -74,13 +73,15 @@ const POLICY: &str = "partitioned_bulkhead";
 ///
 /// # Cancel safety
 ///
-/// A call that is dropped, or whose operation panics, releases its permit. A waiting caller that
-/// is dropped leaves the queue, and releases a permit that was granted meanwhile.
+/// A call whose future is dropped, or whose operation panics, releases its permit. If the future is
+/// dropped while the caller waits, the caller leaves the queue, and a permit that was granted
+/// meanwhile is released.
 ///
 /// # Performance
 ///
-/// A call locks a mutex twice, reads no clock unless callers wait, and allocates nothing. A
-/// released permit costs time in proportion to the number of partitions while callers wait.
+/// A call that is admitted without a wait locks a mutex twice and allocates nothing. It reads the
+/// clock only if it has a deadline or if other callers wait. While callers wait, the release of a
+/// permit takes time in proportion to the number of partitions.
 #[derive(Clone)]
 pub struct PartitionedBulkhead(PlainArc<Shared>);
 
@@ -90,7 +91,7 @@ pub struct PartitionedBulkhead(PlainArc<Shared>);
 pub struct PartitionedBulkheadSnapshot {
     /// How many calls may run at the same time.
     pub max_concurrent: u32,
-    /// The permits in use. It can exceed `max_concurrent` after that was lowered.
+    /// The number of permits in use. It can exceed `max_concurrent` after the limit was lowered.
     pub in_flight: u32,
     /// The partitions, in the order in which they were added.
     pub partitions: Vec<BulkheadPartitionSnapshot>,
@@ -106,13 +107,13 @@ pub struct BulkheadPartitionSnapshot {
     pub min_concurrent: u32,
     /// How many calls may run at the same time.
     pub max_concurrent: u32,
-    /// The permits in use. Those beyond `min_concurrent` are borrowed.
+    /// The number of permits in use. Those beyond `min_concurrent` are borrowed.
     pub in_flight: u32,
     /// How many callers may wait.
     pub max_queue: u32,
-    /// Callers that wait.
+    /// The number of callers that wait.
     pub queued: u32,
-    /// How long the oldest waiting caller has waited.
+    /// How long the oldest waiting caller has waited; `None` if no caller waits.
     pub oldest_wait: Option<Duration>,
     /// Calls rejected because no permit was free or the queue was full.
     pub rejected_full: u64,
@@ -168,8 +169,8 @@ impl PartitionedBulkhead {
     ///
     /// # Errors
     ///
-    /// Returns the first setting that is out of range, or a partition that was added or is missing.
-    /// Then nothing is changed.
+    /// Returns an error that names the first setting that is out of range, or `partition` if a
+    /// partition is new or missing. In that case, nothing is changed.
     pub fn reconfigure(&self, config: &PartitionedBulkheadBuilder) -> Result<(), ConfigError> {
         let mut config = config.validate()?;
         let position = |name: &str| self.0.partitions.iter().position(|one| one.name == name);

@@ -18,7 +18,7 @@ use std::time::Duration;
 /// that are made through it. It implements [`Guard`](crate::policy::Guard) and
 /// [`OwnedGuard`](crate::policy::OwnedGuard).
 ///
-/// Cloning is cheap, and all clones are the same partition.
+/// Cloning is cheap, and all clones refer to the same partition.
 ///
 /// ```
 /// use mainstay::{concurrency::PartitionedBulkhead, pipeline::Pipeline};
@@ -75,7 +75,8 @@ impl BulkheadPartition {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the queue, and releases a permit that was granted meanwhile.
+    /// Dropping the future removes the caller from the queue, and releases a permit that was
+    /// granted meanwhile.
     pub fn acquire(&self) -> BulkheadPartitionAcquireFuture<'_> {
         BulkheadPartitionAcquireFuture::new(self, Request::new(None))
     }
@@ -234,7 +235,7 @@ impl BulkheadPartition {
         Ok(OwnedBulkheadPartitionPermit::new(self.clone()))
     }
 
-    /// Runs `op` with a permit, for which it waits as [`acquire`](Self::acquire) does.
+    /// Waits for a permit as [`acquire`](Self::acquire) does, then runs `op`.
     ///
     /// ```
     /// # futures::executor::block_on(async {
@@ -256,7 +257,8 @@ impl BulkheadPartition {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the queue, or drops the operation and releases the permit.
+    /// Dropping the future removes the caller from the queue, or drops the operation and releases
+    /// the permit.
     pub async fn call<Op, Fut, T, E>(&self, op: Op) -> Result<T, Error<E>>
     where
         Op: FnOnce() -> Fut,
@@ -266,8 +268,8 @@ impl BulkheadPartition {
         op().await.map_err(Error::Operation)
     }
 
-    /// Runs the closure `op` with a permit, for which it waits as
-    /// [`acquire_blocking`](Self::acquire_blocking) does.
+    /// Waits for a permit as [`acquire_blocking`](Self::acquire_blocking) does, then runs the
+    /// closure `op`.
     ///
     /// ```
     /// # use mainstay::concurrency::PartitionedBulkhead;

@@ -22,9 +22,9 @@ pub(super) struct Partition {
     pub(super) name: &'static str,
     /// The name together with that of the bulkhead, for rejections and events.
     pub(super) full_name: &'static str,
-    /// Calls rejected because no permit was free or the queue was full, and because they waited too
-    /// long.
+    /// Calls rejected because no permit was free or the queue was full.
     full: AtomicU64,
+    /// Calls rejected because they waited too long or their deadline had passed.
     timed_out: AtomicU64,
 }
 
@@ -79,7 +79,7 @@ impl Shared {
     }
 
     pub(super) fn snapshot(&self) -> PartitionedBulkheadSnapshot {
-        // Before the lock: the clock may be user code.
+        // The clock may be user code, so it is read before the engine is locked.
         let now = self.clock.now();
         let figures = self.engine.all_figures();
         let (max_concurrent, _) = self.engine.permits();

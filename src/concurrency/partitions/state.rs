@@ -31,7 +31,8 @@ impl State {
         Self { max, in_use: 0, shares: shares.collect() }
     }
 
-    /// Returns whether a permit is free that the partition may take, if no caller waits.
+    /// Returns whether a permit is free that the partition may take. Waiting callers are not
+    /// considered.
     pub(super) fn has_room(&self, partition: usize) -> bool {
         let share = self.shares[partition];
         self.in_use < self.max && share.in_use < share.max
@@ -41,8 +42,8 @@ impl State {
     /// can receive one.
     ///
     /// Callers within the guarantees of their partitions come first. Among them, and among the
-    /// others, the one that arrived first is next. So no partition receives more than its guarantee
-    /// while another that waits has less than its own.
+    /// others, the one that arrived first is next. Therefore no partition receives a permit beyond
+    /// its guarantee while a caller of another partition waits within its guarantee.
     pub(super) fn next(&self, waiting: impl Iterator<Item = Oldest>) -> Option<usize> {
         let next = waiting.filter(|oldest| self.has_room(oldest.partition)).min_by_key(|oldest| {
             let share = self.shares[oldest.partition];
@@ -84,13 +85,13 @@ mod tests {
             ([0, 0, 10], [Some(1), None, None], None), // no permit is free
             ([0, 0, 9], [Some(3), None, Some(1)], Some(0)),
             ([4, 0, 5], [Some(3), None, Some(1)], Some(0)),
-            ([5, 0, 4], [Some(3), None, Some(1)], Some(2)), // beyond the guarantee
+            ([5, 0, 4], [Some(3), None, Some(1)], Some(2)), // partition 0 has its guarantee
             ([5, 0, 4], [Some(1), None, Some(3)], Some(0)),
-            ([4, 1, 4], [Some(2), Some(1), Some(0)], Some(1)), // two guarantees
+            ([4, 1, 4], [Some(2), Some(1), Some(0)], Some(1)), // two below their guarantees
             ([4, 1, 4], [Some(1), Some(2), Some(0)], Some(0)),
             ([4, 2, 3], [Some(2), Some(1), Some(0)], Some(0)),
             ([5, 3, 1], [Some(2), Some(1), Some(0)], Some(2)),
-            ([5, 3, 1], [Some(2), Some(1), None], Some(0)), // 1 has its maximum
+            ([5, 3, 1], [Some(2), Some(1), None], Some(0)), // partition 1 has its maximum
             ([5, 3, 1], [None, Some(1), None], None),
         ] {
             let oldest = arrivals
@@ -102,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_has_room_below_its_maximum_and_that_of_all() {
+    fn a_partition_has_room_below_its_maximum_and_the_common_limit() {
         for (in_use, expected) in [
             ([0, 0, 0], [true, true, true]),
             ([0, 3, 0], [true, false, true]),

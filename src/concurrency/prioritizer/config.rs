@@ -50,8 +50,8 @@ impl PrioritizerBuilder {
         self
     }
 
-    /// Adds a limiter that limits the calls below the prioritizer. At least one is required: the
-    /// prioritizer rejects fewer calls while limiters have free permits.
+    /// Adds a limiter that limits the calls below the prioritizer. At least one is required,
+    /// because the rejection rate depends on the free permits of the limiters.
     ///
     /// ```
     /// # use mainstay::{AdaptiveLimiter, Prioritizer};
@@ -81,9 +81,9 @@ impl PrioritizerBuilder {
         self
     }
 
-    /// Sets how many [users](crate::policy::Caller::with_user) are compared, from 1 to 1,000,000.
-    /// Default: 10,000, which takes at most half a megabyte. If there are more, those that have not
-    /// called recently are evicted, and start again without usage.
+    /// Sets the maximum number of [users](crate::policy::Caller::with_user) whose usage is stored,
+    /// from 1 to 1,000,000. Default: 10,000, which takes at most half a megabyte. If there are
+    /// more, those that have not called recently are evicted, and start again without usage.
     ///
     /// ```
     /// # use mainstay::{Bulkhead, Prioritizer};

@@ -1,4 +1,5 @@
-//! Fairness among users of one priority: how much each has used, and who is rejected first.
+//! Fairness among users of one priority: the usage of each user, and the order in which their calls
+//! are rejected.
 
 use crate::keyed::{KeyState, KeyedConfig, Map, Retention};
 use crate::policy::{Priority, PriorityClass};
@@ -9,16 +10,18 @@ use std::hash::RandomState;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-/// The usage of users, and the distribution of the offered calls over it.
+/// The recent usage of each user, and the distribution of the offered calls by usage.
 ///
 /// The usage of a user is the number of its admitted calls, halved every
-/// [`HALF_LIFE`]. Users are compared by their share of the usage of all, in quarters
-/// of an octave: users whose shares differ by less than a fifth may count as equal.
+/// [`HALF_LIFE`]. Users are compared by their share of the total usage. The shares are divided into
+/// *levels*, each of which is a factor of 2^(1/4), so users whose shares differ by less than a
+/// fifth may count as equal.
 ///
-/// For each class, calls are counted by the usage of their users. So each call has a *position*
-/// from 0 to 1, which is the share of the calls of its class that are made by users with higher
-/// usage. Positions are distributed uniformly: if all calls with a position below 0.3 are rejected,
-/// these are 30 % of the calls, and those of the users with the highest usage.
+/// The calls of each class are counted by the usage of their users. This gives each call a
+/// *position* from 0 to 1: the share of the calls of its class that are made by users with higher
+/// usage. Calls of users with the same level have random positions in the range of that level.
+/// Positions are distributed uniformly: if all calls with a position below 0.3 are rejected, these
+/// are 30 % of the calls, and they are the calls of the users with the highest usage.
 pub(super) struct Fairness {
     users: Map<NonZeroU32, Usage, RandomState>,
     /// The calls with a user that were admitted since the last update.
@@ -26,20 +29,22 @@ pub(super) struct Fairness {
     /// The usage of all users as of the last update, as the bits of an `f64`.
     total: AtomicU64,
     updated: PlainMutex<Instant>,
-    /// For each class and each level of usage, the calls since its positions were computed.
+    /// For each class and each level of usage, the number of calls since the positions of the class
+    /// were computed.
     offered: Box<[AtomicU32]>,
     /// For each class and each level of usage, the [`Position`] of its calls.
     positions: Box<[AtomicU64]>,
 }
 
 const HALF_LIFE: Duration = Duration::from_secs(10);
-/// The levels of usage: quarters of an octave, from 2^-16 of the total to all of it.
+/// The number of levels of usage: four for each factor of two, from 2^-16 of the total to all of
+/// it.
 const LEVELS: usize = 64;
 const CLASSES: usize = Priority::COUNT / Priority::LEVELS as usize;
 const _: () = assert!(CLASSES == PriorityClass::VeryHigh as usize + 1);
-/// With less usage in total, all users count as equal.
+/// The total usage below which all users count as equal.
 const MIN_TOTAL: f64 = 20.0;
-/// The calls of a class from which positions are computed.
+/// The number of calls of a class that is required to compute its positions.
 const MIN_CALLS: u64 = 50;
 
 /// The usage of one user.
@@ -81,17 +86,17 @@ fn decay(time: Duration) -> f64 {
     (-time.as_secs_f64() / HALF_LIFE.as_secs_f64()).exp2()
 }
 
-/// Returns the level of a usage of this many `calls`, of a `total` of all users.
+/// Returns the level of a user whose usage is `calls`, where `total` is the usage of all users.
 fn level(calls: f64, total: f64) -> usize {
     if total < MIN_TOTAL {
         return 0;
     }
-    let quarters = 4.0 * ((calls / total).log2() + 16.0);
-    // The logarithm of 0 is negative infinity, and a conversion saturates.
-    (quarters as usize).min(LEVELS - 1)
+    let steps = 4.0 * ((calls / total).log2() + 16.0);
+    // The logarithm of 0 is negative infinity, which is converted to 0.
+    (steps as usize).min(LEVELS - 1)
 }
 
-/// The positions of the calls at one level of usage.
+/// The range of the positions of calls at one level of usage.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Position {
     first: f32,
@@ -99,10 +104,10 @@ struct Position {
 }
 
 impl Position {
-    /// The positions while nothing is known about the usage of others.
+    /// The range before positions are computed for the first time: all positions.
     const ANY: Self = Self { first: 0.0, width: 1.0 };
 
-    /// Computes the positions at each level from the calls at each level.
+    /// Computes the range of each level from the number of calls at each level.
     fn of_levels(calls: &[u32; LEVELS]) -> [Self; LEVELS] {
         let total: f64 = calls.iter().map(|calls| f64::from(*calls)).sum();
         let mut above = 0.0;
@@ -123,7 +128,7 @@ impl Position {
         Self { first: f32::from_bits((bits >> 32) as u32), width: f32::from_bits(bits as u32) }
     }
 
-    /// Returns one of the positions. `draw` is a random number from 0 to 1.
+    /// Returns a position in this range. `draw` is a random number from 0 to 1.
     fn at(self, draw: f64) -> f64 {
         f64::from(self.first) + f64::from(self.width) * draw
     }
@@ -142,7 +147,7 @@ impl Fairness {
         }
     }
 
-    /// Returns whether a call is admitted, and counts it. `admits` receives the position of the
+    /// Counts a call, and returns whether it is admitted. `admits` decides by the position of the
     /// call; `draw` is a random number from 0 to 1.
     pub(super) fn admit(
         &self,
@@ -208,7 +213,7 @@ mod tests {
     use std::cell::Cell;
 
     #[test]
-    fn a_level_is_a_quarter_of_an_octave() {
+    fn four_levels_of_usage_are_a_factor_of_two() {
         for (calls, total, expected) in [
             (0.0, 65_536.0, 0),
             (1e-5, 65_536.0, 0),
@@ -260,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn each_class_has_positions_of_its_own() {
+    fn each_class_has_its_own_positions() {
         let now = Instant::ORIGIN;
         let fairness = Fairness::new(10, now);
         let [heavy, light] = [1, 2].map(|user| NonZeroU32::new(user).unwrap());
@@ -284,7 +289,7 @@ mod tests {
         offer(light, PriorityClass::Low, 10, false);
         offer(light, PriorityClass::High, 49, false);
         fairness.update(now);
-        assert_eq!(position(heavy, PriorityClass::High), 0.5, "nothing is known after 49 calls");
+        assert_eq!(position(heavy, PriorityClass::High), 0.5, "no positions after 49 calls");
         fairness.update(now);
         // This was the fiftieth call.
         assert_eq!((100.0 * position(heavy, PriorityClass::High)).round(), 1.0);
@@ -295,7 +300,8 @@ mod tests {
         assert_eq!(positions.map(|position| (100.0 * position).round()), [30.0, 80.0]);
     }
 
-    /// Returns the figures after `calls` admitted calls of one user, and an update.
+    /// Returns the state after `calls` admitted calls of one user and an update, and a function
+    /// that makes another such call.
     fn after(calls: u64) -> (Fairness, impl Fn(&Fairness)) {
         let call = |fairness: &Fairness| {
             let user = NonZeroU32::new(7).unwrap();
@@ -309,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn users_are_distinguished_from_a_total_usage_of_twenty_calls() {
+    fn users_are_compared_once_the_total_usage_reaches_twenty_calls() {
         let first = PriorityClass::Medium as usize * LEVELS;
         for (calls, level) in [(19, 0), (20, LEVELS - 1), (21, LEVELS - 1)] {
             let (fairness, call) = after(calls);
@@ -321,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn positions_are_computed_from_fifty_calls() {
+    fn positions_are_computed_once_there_are_fifty_calls() {
         let last = PriorityClass::Medium as usize * LEVELS + LEVELS - 1;
         let none = Position { first: 0.0, width: 0.0 };
         for (calls, position) in [(49, Position::ANY), (50, none), (51, none)] {

@@ -37,11 +37,12 @@ const POLICY: &str = "prioritizer";
 /// priority of the threshold. If all calls have one priority, a random share of them is therefore
 /// rejected.
 ///
-/// Of calls with the priority of the threshold that have a [user](Caller::with_user), those of the
-/// users with the highest recent usage are rejected first. The usage of a user is the number of its
-/// admitted calls, halved every ten seconds. So a user that sends many calls does not displace the
-/// users that send few, and the users that are rejected converge to an equal number of admitted
-/// calls. Users must be authenticated: a client that invents a new user for each call has no usage.
+/// Among the calls with the priority of the threshold that have a [user](Caller::with_user), the
+/// calls of the users with the highest recent usage are rejected first. The usage of a user is the
+/// number of its admitted calls, halved every ten seconds. Therefore a user that sends many calls
+/// does not displace the calls of users that send few. The users whose calls are rejected converge
+/// to an equal number of admitted calls. Users must be authenticated: a client that invents a new
+/// user for each call has no usage, and its calls are rejected last.
 ///
 /// The design follows Uber's Cinnamon (2023) and failsafe-go. Both adjust the rejection rate with a
 /// PI controller; here, it is computed from the measured throughput of the server.
@@ -149,7 +150,7 @@ impl Prioritizer {
         Ok(OwnedPrioritizerPermit::new(self.clone()))
     }
 
-    /// Runs `op` unless the call is rejected. A call is counted as completed when it ends. If a
+    /// Runs `op` unless the call is rejected. The call is counted as completed when it ends. If a
     /// limiter within `op` can reject the call, use [`try_acquire`](Self::try_acquire) or a
     /// pipeline instead.
     ///

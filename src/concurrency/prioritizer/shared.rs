@@ -45,6 +45,7 @@ struct Calls {
 #[derive(Default)]
 struct Control {
     rate: f64,
+    /// The number of completed calls at the last update.
     completed: u64,
     /// The sum of the counts in `offered` after the last update.
     offered: u64,

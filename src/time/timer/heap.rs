@@ -7,13 +7,15 @@ use std::task::Waker;
 ///
 /// Each timer has a slot, whose index stays the same until the slot is freed, and while the timer
 /// is armed, a position in the heap. When the timer fires, it leaves the heap but keeps its slot,
-/// because its owner must find out that it has fired.
+/// so that its owner can find out that it has fired.
 ///
-/// Adding the latest timer, and removing one of the latest, takes a constant number of steps: so
-/// do most timeouts, which are equally long and are removed before they fire.
+/// Inserting the latest timer, or removing one of the latest, takes a constant number of steps.
+/// Most timers are of this kind: they belong to timeouts that are equally long and are removed
+/// before they fire.
 #[derive(Debug)]
 pub(super) struct TimerHeap {
-    /// The slots in heap order: each is not later than the two at `2 * i + 1` and `2 * i + 2`.
+    /// The slots in heap order: the timer at index `i` is not later than those at
+    /// `2 * i + 1` and `2 * i + 2`.
     order: Vec<u32>,
     slots: Vec<Slot>,
     free: Vec<u32>,
@@ -27,7 +29,7 @@ struct Slot {
     waker: Option<Waker>,
 }
 
-/// The number of slots up to which memory is kept when all slots are free.
+/// The largest number of slots whose memory is kept when all of them are free.
 const KEPT: usize = 256;
 
 impl TimerHeap {

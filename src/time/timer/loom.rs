@@ -1,4 +1,4 @@
-//! Models of the protocol between threads that arm timers and the driver.
+//! Loom models of the protocol between threads that arm timers and the driver.
 
 use super::queue::TimerQueue;
 use crate::sync::{Arc, block_on};
@@ -7,7 +7,7 @@ use loom::sync::Notify;
 use std::future::poll_fn;
 use std::task::{Poll, Waker};
 
-/// A driver that a test moves through time.
+/// A driver whose time is set by the test.
 struct Driver {
     queue: TimerQueue,
     wake: Notify,
@@ -37,8 +37,8 @@ impl Driver {
         self.queue.remove(key.expect("the timer was armed"));
     }
 
-    /// Fires the timers at `now`, sleeps until the timer at `at` is the next one, and fires it. The
-    /// other timers are later, and loom has no time: only a wake-up ends a longer sleep.
+    /// Fires the timers that are due at `now`, sleeps until the timer at `at` is the next one, and
+    /// fires it. The other timers are later. Loom has no time, so only a wake-up ends a sleep.
     fn fire_at(&self, now: Instant, at: u64) {
         let at = Instant::from_nanos(at);
         while self.queue.fire(now) != at {
@@ -76,7 +76,7 @@ fn a_timer_that_is_earlier_than_the_next_one_wakes_the_driver() {
 }
 
 #[test]
-fn a_timer_is_removed_while_it_fires() {
+fn a_timer_can_be_removed_while_it_fires() {
     loom::model(|| {
         let driver = Driver::new();
         let waker = Waker::noop().clone();

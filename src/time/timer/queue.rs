@@ -13,18 +13,19 @@ use std::task::Waker;
 ///
 /// Once the thread that armed a timer has called [`insert`](Self::insert) and, if that returned
 /// `true`, has woken the driver, the driver calls [`fire`](Self::fire) no later than the timer's
-/// instant. The driver therefore may sleep until the instant that `fire` returned, and must not be
-/// woken for each timer: most timeouts are longer than those that are armed already, and are
-/// removed before they fire.
+/// instant. The driver therefore may sleep until the instant that `fire` returned, and need not be
+/// woken for each timer: most timers are later than those that are armed already, and are removed
+/// before they fire.
 #[derive(Debug)]
 pub(super) struct TimerQueue {
     shards: Box<[CachePadded<Mutex<TimerHeap>>]>,
-    /// The instant, in nanoseconds, at which the driver stops sleeping, or the earliest one for
-    /// which it is being woken. While the driver examines the shards, `u64::MAX` at first.
+    /// The instant, in nanoseconds, at which the driver stops sleeping, or an earlier one if the
+    /// driver is being woken for an earlier timer. `fire` stores `u64::MAX` before it examines the
+    /// shards.
     wake_at: CachePadded<AtomicU64>,
 }
 
-/// The timer that a [`TimerQueue`] holds for its owner.
+/// The key of a timer in a [`TimerQueue`], held by the timer's owner.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TimerKey {
     shard: u32,
@@ -40,7 +41,7 @@ impl TimerQueue {
         }
     }
 
-    /// Arms a timer. If this returns `true`, the caller must wake the driver.
+    /// Arms a timer. Returns its key, and whether the caller must wake the driver.
     #[must_use]
     pub(super) fn insert(&self, at: Instant, waker: Waker) -> (TimerKey, bool) {
         let thread = thread_id::current().map_or(0, |id| id.number());
@@ -57,7 +58,7 @@ impl TimerQueue {
         (TimerKey { shard, slot }, is_earliest)
     }
 
-    /// Returns whether a timer has fired. If not, it will wake `waker`.
+    /// Returns whether a timer has fired. If not, the timer will wake `waker`.
     pub(super) fn has_fired(&self, key: TimerKey, waker: &Waker) -> bool {
         // Cloning and dropping a waker runs user code, so both happen outside the lock.
         let mut fresh = None;
@@ -81,7 +82,7 @@ impl TimerQueue {
     /// Removes a timer, which may have fired.
     pub(super) fn remove(&self, key: TimerKey) {
         let waker = self.heap(key).lock().remove(key.slot);
-        // Runs user code, so it happens outside the lock.
+        // Dropping a waker runs user code, so it happens outside the lock.
         drop(waker);
     }
 
