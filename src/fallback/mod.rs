@@ -223,8 +223,7 @@ impl FallbackBuilder {
     /// If a call has a deadline, the first operation is dropped when only that share of the time is
     /// left, so that an operation that hangs leaves time for the other one. Without a deadline, the
     /// first operation has no time limit. A blocking closure receives the limit as the deadline of
-    /// its
-    /// [`Context`], but is not interrupted.
+    /// its [`Context`], but is not interrupted.
     ///
     /// ```
     /// # use mainstay::Fallback;

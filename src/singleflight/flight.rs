@@ -27,7 +27,7 @@ pub(super) struct Flight<T, E> {
 
 struct State<T, E> {
     stage: Stage<T, E>,
-    /// The wakers of the waiting participants. When the operation is woken, it wakes the first.
+    /// The wakers of the waiting participants. The waker of the operation wakes the first.
     waiters: WaiterList<Waker>,
     participants: usize,
     /// Whether the operation must be polled: it has never been polled, or was woken after its last

@@ -19,8 +19,8 @@ use std::task::{Context, Poll, Waker};
 /// call that created it.
 pub(super) type Pending<T, E> = Pin<Box<dyn Future<Output = Result<T, Error<E>>> + Send>>;
 
-/// A call that waits for the result of a flight, and polls the operation if the flight has woken
-/// this call for that. A dropped participant leaves the flight.
+/// A call that waits for the result of a flight. If the operation was woken when the participant is
+/// polled, the participant polls the operation. A dropped participant leaves the flight.
 pub(crate) struct Participant<'a, K, Q, T, E, M>
 where
     K: Borrow<Q> + Eq,

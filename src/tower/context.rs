@@ -17,8 +17,8 @@ use std::time::Duration;
 /// The policy name in the errors of this layer.
 const POLICY: &str = "deadline";
 
-/// Reads the [`Context`] of a call from its request, and writes it into the request of each
-/// attempt; see [`Pipeline::propagate_context`].
+/// A type that reads the [`Context`] of a call from its request, and writes the context of each
+/// attempt into the request; see [`Pipeline::propagate_context`].
 ///
 /// A separate type implements this trait, so that the request can be a type of another crate.
 pub trait ContextPropagator<Request> {
@@ -38,10 +38,9 @@ impl<Stack> Pipeline<Stack> {
     ///
     /// `propagator` reads the deadline and the [caller](crate::policy::Caller) of a call from the
     /// request. A call that is still running at its deadline, measured by `clock`, is dropped and
-    /// returns
-    /// [`Error::Timeout`]. A call whose deadline has passed is rejected with
-    /// [`Reason::DeadlineExceeded`]. The request of each attempt carries the number of the attempt, the
-    /// deadline and the caller.
+    /// returns [`Error::Timeout`]. A call whose deadline has already passed is rejected with
+    /// [`Reason::DeadlineExceeded`]. The request of each attempt carries the number of the attempt,
+    /// the deadline and the caller.
     ///
     /// The service must implement `Clone`.
     ///
