@@ -64,8 +64,8 @@
 //! These settings suit data that changes slowly, such as prices or feature flags: a
 //! [`ttl`](CachedBuilder::ttl) of 5 minutes, and a
 //! [`stale_on_error`](CachedBuilder::stale_on_error) of 24 hours. While the dependency is healthy,
-//! no value is older than 5 minutes, plus the jitter. During an outage, calls receive the last known
-//! value. Add a `negative_ttl` of some seconds; otherwise every call waits for the failing
+//! no value is older than 5 minutes, plus the jitter. During an outage, calls receive the last
+//! known value. Add a `negative_ttl` of some seconds; otherwise every call waits for the failing
 //! dependency before it receives that value. Run the operation through a pipeline with a timeout
 //! and a breaker:
 //!

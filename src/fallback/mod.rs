@@ -56,8 +56,8 @@
 //!
 //! # Performance
 //!
-//! A success costs one branch. With a fallback to another operation, a call that has a deadline
-//! also reads the clock, unless a policy above has just read it, and has a timer.
+//! A success costs one branch. A fallback to another operation reads the clock if the call has a
+//! deadline. It does not allocate, except for a timer when the first operation is pending.
 
 mod events;
 mod handler;

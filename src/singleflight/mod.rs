@@ -21,8 +21,8 @@ use std::time::Duration;
 /// The running flights by key, and the results that later calls may use.
 ///
 /// Each flight carries a value of type `M`, its mark. The leader creates the mark, and
-/// [`remove`](Self::remove) returns it. The mark of a flight of `cache` is a flag, which is set when
-/// the key is removed.
+/// [`remove`](Self::remove) returns it. The mark of a flight of `cache` is a flag, which is set
+/// when the key is removed.
 pub(crate) struct Group<K, T, E, M = ()> {
     map: Map<K, Entry<T, E, M>, RandomState>,
     /// The policy name in rejections.
