@@ -10,11 +10,11 @@ fn main() -> Result<(), ConfigError> {
         .name("prices")
         .ttl(Duration::from_secs(5 * 60))
         .stale_on_error(Duration::from_secs(24 * 3600))
-        .negative_ttl(Duration::from_secs(10)) // do not ask again at every call
+        .negative_ttl(Duration::from_secs(10)) // after a failed request, send none for 10 s
         .clock(time.clock())
         .build()?;
     let fetch = |price: Result<u32, &'static str>| {
-        println!("  asks the price service");
+        println!("  a request to the price service");
         price
     };
 

@@ -1,4 +1,4 @@
-//! Partitions: batch jobs use what users leave free, and users get it back.
+//! Partitions: batch jobs use the connections that users leave free, until users need them.
 
 use mainstay::concurrency::PartitionedBulkhead;
 use std::thread;
@@ -27,7 +27,7 @@ fn main() -> Result<(), mainstay::error::ConfigError> {
         }
         println!("batch uses {} connections, 8 jobs wait", batch.in_flight());
 
-        // Users do not wait for the queued jobs: they receive the next two connections.
+        // Users do not wait behind the queued jobs: users receive the next two free connections.
         for _ in 0..2 {
             scope.spawn(|| {
                 let _permit = users.acquire_blocking().expect("a connection is guaranteed");

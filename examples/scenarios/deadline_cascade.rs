@@ -7,9 +7,9 @@
 //!
 //! The first two services take 30 ms each, and the query 50 ms. Clients wait for 80, 100, 200 or
 //! 300 ms, so half of the requests cannot be served in time. Without deadlines, the last service
-//! runs their queries nevertheless. With deadlines, each service sends the time that is left to the
-//! next one, which rejects requests that it cannot serve in time. The program fails if that saves
-//! fewer than three quarters of the wasted queries.
+//! nevertheless runs their queries. With deadlines, each service sends the remaining time to the
+//! next one, which rejects requests that it cannot serve in time. The program fails if deadlines
+//! save fewer than three quarters of the wasted queries.
 
 use axum::Router;
 use axum::body::Body;
@@ -34,13 +34,15 @@ use tower::ServiceBuilder;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 type Http = Client<HttpConnector, Body>;
 
+/// The header field with the remaining time.
 const FIELD: &str = "x-request-timeout";
+/// How long each of the first two services takes.
 const WORK: Duration = Duration::from_millis(30);
 const QUERY: Duration = Duration::from_millis(50);
-/// How long the clients wait, in milliseconds. Two of these are too short.
+/// How long the clients wait, in milliseconds. The first two timeouts are too short.
 const TIMEOUTS: [u64; 4] = [80, 100, 200, 300];
 
-/// Reads the time that is left from a header field, and stores the context as an extension.
+/// Reads the remaining time from a header field, and stores the context as an extension.
 #[derive(Clone, Copy)]
 struct Headers;
 
@@ -91,7 +93,7 @@ impl Service {
     }
 }
 
-/// Sends a request with the time that is left.
+/// Sends a request that carries the remaining time.
 async fn send(
     http: &Http,
     to: SocketAddr,
@@ -119,7 +121,7 @@ async fn start(service: Service, min_remaining: Duration) -> Result<SocketAddr, 
         }))
         .layer(pipeline.propagate_context(Headers, &service.clock));
     let routes = Router::new().route("/", get(handle)).with_state(service).layer(layers);
-    // Ends with the runtime.
+    // The task ends with the runtime.
     tokio::spawn(async move { axum::serve(listener, routes).await });
     Ok(address)
 }
@@ -128,20 +130,21 @@ async fn start(service: Service, min_remaining: Duration) -> Result<SocketAddr, 
 struct Results {
     in_time: u64,
     rejected: u64,
-    gave_up: u64,
+    timed_out: u64,
     queries: u64,
     /// The longest time that a client waited beyond its timeout.
     latest: Duration,
 }
 
 impl Results {
+    /// Returns the number of queries that ran for a client that had timed out.
     fn wasted(&self) -> u64 {
         self.queries.saturating_sub(self.in_time)
     }
 }
 
-/// Sends requests to a chain of three services. Clients always have a timeout; `passes_deadline`
-/// says whether the services learn it.
+/// Sends requests to a chain of three services. Clients always have a timeout. If `passes_deadline`
+/// is set, they send it to the services.
 async fn run(requests: u64, passes_deadline: bool) -> Result<Results, Failure> {
     let (http, clock) = (Client::builder(TokioExecutor::new()).build_http(), Clock::system());
     let queries = Arc::new(AtomicU64::new(0));
@@ -183,13 +186,13 @@ async fn run(requests: u64, passes_deadline: bool) -> Result<Results, Failure> {
             Ok(StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT) => {
                 results.rejected += 1;
             }
-            Err(Error::Timeout(_)) => results.gave_up += 1,
+            Err(Error::Timeout(_)) => results.timed_out += 1,
             Ok(status) => return Err(status.to_string().into()),
             Err(error) => return Err(error.into_boxed()),
         }
         results.latest = results.latest.max(late);
     }
-    tokio::time::sleep(2 * (WORK + QUERY)).await; // queries that still run
+    tokio::time::sleep(2 * (WORK + QUERY)).await; // for queries that are still running
     results.queries = queries.load(Ordering::Relaxed);
     Ok(results)
 }
@@ -199,7 +202,7 @@ async fn main() -> Result<(), Failure> {
     let requests = std::env::args().nth(1).map_or(Ok(400), |argument| argument.parse())?;
     println!(
         "{:<18} {:>8} {:>8} {:>9} {:>8} {:>8}",
-        "", "in time", "rejected", "gave up", "queries", "wasted"
+        "", "in time", "rejected", "timed out", "queries", "wasted"
     );
     let mut wasted = Vec::new();
     for (name, passes_deadline) in [("without deadlines", false), ("with deadlines", true)] {
@@ -208,11 +211,11 @@ async fn main() -> Result<(), Failure> {
             "{name:<18} {:>8} {:>8} {:>9} {:>8} {:>8}",
             results.in_time,
             results.rejected,
-            results.gave_up,
+            results.timed_out,
             results.queries,
             results.wasted(),
         );
-        assert_eq!(results.in_time + results.rejected + results.gave_up, requests);
+        assert_eq!(results.in_time + results.rejected + results.timed_out, requests);
         wasted.push(results.wasted());
     }
     match wasted[1] <= wasted[0] / 4 {

@@ -1,13 +1,13 @@
-//! Scenario: three replicas over loopback sockets, one of which pauses again and again. The same
-//! reads run without and with a hedge.
+//! Scenario: reads from three replicas over loopback sockets, one of which pauses periodically. The
+//! same reads run without and with a hedge.
 //!
 //! ```text
 //! cargo run --release --example hedged_reads -- [seconds]
 //! ```
 //!
-//! A replica responds after 2 ms. One of them stops for 100 ms in every 1.2 s, as for a garbage
-//! collection. The program fails if the hedge does not divide the 99th percentile by 3, or if it
-//! adds more than 5 % to the requests.
+//! A replica responds after 2 ms. One of the replicas pauses for 100 ms in every 1.2 s, as a
+//! garbage collection does. The program fails if the hedge does not reduce the 99th percentile of
+//! the latency to a third, or if it adds more than 5 % to the requests.
 
 use axum::Router;
 use axum::body::Body;
@@ -27,6 +27,7 @@ use tokio::net::TcpListener;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 type Http = Client<HttpConnector, Body>;
 
+/// How long a replica takes to respond.
 const READ: Duration = Duration::from_millis(2);
 const PAUSE: Duration = Duration::from_millis(100);
 const PERIOD: Duration = Duration::from_millis(1200);
@@ -41,7 +42,7 @@ struct Replica {
 }
 
 impl Replica {
-    /// Returns how long the replica will not respond.
+    /// Returns how long the current pause of the replica still lasts.
     fn pause(&self) -> Duration {
         let position = self.started.elapsed().as_millis() % PERIOD.as_millis();
         match self.pauses && position < PAUSE.as_millis() {
@@ -66,7 +67,7 @@ async fn start(requests: &Arc<AtomicU64>) -> Result<Vec<SocketAddr>, Failure> {
         let (started, requests) = (Instant::now(), requests.clone());
         let replica = Replica { started, pauses: number == 0, requests };
         let routes = Router::new().route("/", get(respond)).with_state(replica);
-        // Ends with the runtime.
+        // The task ends with the runtime.
         tokio::spawn(async move { axum::serve(listener, routes).await });
     }
     Ok(addresses)
@@ -81,7 +82,8 @@ async fn read(http: Http, replica: SocketAddr) -> Result<(), Failure> {
     }
 }
 
-/// The latencies of the reads of one run, sorted, and the requests that the replicas received.
+/// The latencies of the reads of one run, in ascending order, and the number of requests that the
+/// replicas received.
 struct Results {
     latencies: Vec<Duration>,
     requests: u64,
@@ -92,13 +94,14 @@ impl Results {
         self.latencies[((self.latencies.len() - 1) as f64 * quantile) as usize]
     }
 
-    /// Returns the requests that were sent in addition, as a share of the reads.
+    /// Returns the number of additional requests, as a share of the reads.
     fn extra(&self) -> f64 {
         self.requests as f64 / self.latencies.len() as f64 - 1.0
     }
 }
 
-/// Starts reads at a constant rate, however long they take. Each begins at the next replica.
+/// Starts reads at a constant rate, however long they take. The first attempt of each read goes to
+/// the next replica.
 async fn run(hedge: Option<&Hedge>, length: Duration) -> Result<Results, Failure> {
     let requests = Arc::new(AtomicU64::new(0));
     let replicas = Arc::new(start(&requests).await?);
@@ -110,7 +113,7 @@ async fn run(hedge: Option<&Hedge>, length: Duration) -> Result<Results, Failure
         let (http, replicas, hedge) = (http.clone(), replicas.clone(), hedge.cloned());
         reads.push(tokio::spawn(async move {
             let start = Instant::now();
-            // Each attempt goes to another replica.
+            // Each further attempt goes to another replica.
             let attempt = |attempt: u32| {
                 let replica = replicas[(number + attempt as usize) % 3];
                 read(http.clone(), replica)
@@ -163,7 +166,7 @@ async fn main() -> Result<(), Failure> {
     let ratio = results[0].quantile(0.99).as_secs_f64() / results[1].quantile(0.99).as_secs_f64();
     println!("the 99th percentile fell to 1/{ratio:.1}");
     if ratio < 3.0 || results[1].extra() > 0.05 {
-        return Err("expected: at most a third of it, for at most 5 % more requests".into());
+        return Err("expected: at most a third of the latency, and 5 % more requests".into());
     }
     Ok(())
 }

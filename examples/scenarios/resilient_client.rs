@@ -1,12 +1,13 @@
-//! Scenario: a client with all policies, and a server that fails for a while, over a real socket.
+//! Scenario: a client with a cache, a fallback and a pipeline of policies, and a server that fails
+//! for a while, over a loopback socket.
 //!
 //! ```text
 //! cargo run --release --example resilient_client -- [seconds per phase]
 //! ```
 //!
 //! The server is healthy, then it hangs, then it responds with errors, then it is healthy again.
-//! The program fails if a call is not answered in time, if the server receives more requests during
-//! the outage than before it, or if the client does not recover.
+//! The program fails if a call does not return a price in time, if the server receives more
+//! requests during the outage than before it, or if the client does not recover.
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -30,12 +31,12 @@ use tokio::net::TcpListener;
 type Failure = Arc<dyn std::error::Error + Send + Sync>;
 
 const MS: Duration = Duration::from_millis(1);
-/// No call may take longer.
+/// The longest time that a call may take.
 const LIMIT: Duration = Duration::from_millis(400);
 /// In calls per second.
 const RATE: u32 = 100;
 
-/// What the server does.
+// The modes of the server.
 const HEALTHY: u8 = 0;
 const HANGING: u8 = 1;
 const FAILING: u8 = 2;
@@ -58,7 +59,7 @@ async fn respond(State(server): State<Server>) -> Result<String, StatusCode> {
     }
 }
 
-/// The client of the server: a price, with its age hidden behind a cache.
+/// A client that returns the current price, from the cache if possible.
 #[derive(Clone)]
 struct Client {
     http: HttpClient<HttpConnector, Body>,
@@ -115,7 +116,8 @@ impl Client {
         fetched.await.map_err(|error: Box<dyn std::error::Error + Send + Sync>| error.into())
     }
 
-    /// Returns a price: from the cache, from the server, an old one, or zero.
+    /// Returns a price: from the cache, or from the server. If the server fails, returns an expired
+    /// price from the cache, or zero if there is none.
     async fn price(&self) -> Result<u64, Error<Failure>> {
         let fallback = self.fallback.handle(|_: Error<Error<Failure>>| Ok(0));
         let price = fallback.call(|| async {
@@ -145,10 +147,10 @@ async fn run(
 ) -> Result<Phase, tokio::task::JoinError> {
     server.mode.store(mode, Ordering::Relaxed);
     let requests = server.requests.load(Ordering::Relaxed);
-    let old = |client: &Client| {
+    let count_degraded = |client: &Client| {
         client.fallback.snapshot().degraded + client.prices.snapshot().errors_replaced
     };
-    let degraded = old(client);
+    let degraded = count_degraded(client);
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / RATE);
     let mut calls = Vec::new();
     for _ in 0..(length.as_secs_f64() * f64::from(RATE)) as u32 {
@@ -165,7 +167,7 @@ async fn run(
         phase.failed += u64::from(!is_ok);
         phase.slowest = phase.slowest.max(took);
     }
-    phase.degraded = old(client) - degraded;
+    phase.degraded = count_degraded(client) - degraded;
     phase.requests = server.requests.load(Ordering::Relaxed) - requests;
     Ok(phase)
 }
@@ -206,10 +208,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     println!("\n{:?}", client.prices.snapshot());
     let is_answered = phases.iter().all(|phase| phase.failed == 0 && phase.slowest < LIMIT);
-    let is_spared = phases[1..3].iter().all(|phase| phase.requests <= phases[0].requests);
-    let recovers = phases[4].degraded == 0 && client.breaker.state() == CircuitBreakerState::Closed;
-    match is_answered && is_spared && recovers {
+    let is_load_limited = phases[1..3].iter().all(|phase| phase.requests <= phases[0].requests);
+    let has_recovered =
+        phases[4].degraded == 0 && client.breaker.state() == CircuitBreakerState::Closed;
+    match is_answered && is_load_limited && has_recovered {
         true => Ok(()),
-        false => Err(format!("{is_answered} {is_spared} {recovers}, expected: true").into()),
+        false => Err(format!(
+            "every call returned a price in time: {is_answered}; no additional requests during the \
+             outage: {is_load_limited}; the client recovered: {has_recovered}"
+        )
+        .into()),
     }
 }

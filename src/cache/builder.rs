@@ -27,7 +27,7 @@ pub struct CachedBuilder<K, T, E> {
     observer: Option<PlainArc<dyn Observer>>,
 }
 
-// A builder calls neither the store nor an observer.
+// No method of the builder calls the store or the observer.
 impl<K, T, E> UnwindSafe for CachedBuilder<K, T, E> {}
 impl<K, T, E> RefUnwindSafe for CachedBuilder<K, T, E> {}
 
@@ -64,8 +64,7 @@ impl<K, T, E> CachedBuilder<K, T, E> {
         self
     }
 
-    /// Sets how long a value is fresh. Default: 60 s, short enough for most data that may be cached
-    /// at all.
+    /// Sets how long a value is fresh. Default: 60 s, which suits most data that may be cached.
     ///
     /// ```
     /// # use mainstay::cache::{Cached, SingleValueStore};
@@ -80,8 +79,8 @@ impl<K, T, E> CachedBuilder<K, T, E> {
         self
     }
 
-    /// Sets the largest deviation of a time to live, as a share of it, from 0 to 1. Default: 0.1.
-    /// Values that were stored together then do not expire together.
+    /// Sets the largest random deviation of a time to live, as a share of it, from 0 to 1. Default:
+    /// 0.1. With a deviation, values that were stored together do not expire together.
     ///
     /// ```
     /// # use mainstay::cache::{Cached, SingleValueStore};
@@ -95,10 +94,11 @@ impl<K, T, E> CachedBuilder<K, T, E> {
         self
     }
 
-    /// Stores errors of the operation for `ttl`. Default: zero, so that errors are not stored.
+    /// Sets how long an error of the operation is stored. Default: zero, so that errors are not
+    /// stored.
     ///
-    /// An error that a stored value replaces is not stored. Instead, the refresh is not repeated
-    /// for `ttl`.
+    /// If a stored value replaces the error of a refresh, the error is not stored. Instead, the
+    /// refresh is not repeated for `ttl`.
     ///
     /// ```
     /// # use mainstay::cache::{Cached, SingleValueStore};
@@ -113,8 +113,8 @@ impl<K, T, E> CachedBuilder<K, T, E> {
         self
     }
 
-    /// Sets how long an expired value is used while one call refreshes it. Default: zero, so that
-    /// no call receives an expired value unless its operation fails.
+    /// Sets how long after its expiry a value is used while one call refreshes it. Default: zero,
+    /// so that a call receives an expired value only if the operation fails.
     ///
     /// ```
     /// # use mainstay::cache::{Cached, SingleValueStore};
@@ -129,8 +129,8 @@ impl<K, T, E> CachedBuilder<K, T, E> {
         self
     }
 
-    /// Sets how long an expired value replaces an error: of the operation, a timeout or a
-    /// rejection. Default: zero. If
+    /// Sets how long after its expiry a value replaces an error: an error of the operation, a
+    /// timeout or a rejection. Default: zero. If
     /// [`stale_while_revalidate`](Self::stale_while_revalidate) is longer, that duration applies.
     ///
     /// ```
@@ -146,8 +146,9 @@ impl<K, T, E> CachedBuilder<K, T, E> {
         self
     }
 
-    /// Sets the factor β of early refreshes. Default: 1, which is optimal if the duration of the
-    /// operation is distributed exponentially. A larger β refreshes earlier, and zero never.
+    /// Sets the factor β of [early refreshes](super#refreshes). Default: 1, which is optimal if the
+    /// duration of the operation is distributed exponentially. With a larger β, values are
+    /// refreshed earlier. Zero disables early refreshes.
     ///
     /// ```
     /// # use mainstay::cache::{Cached, SingleValueStore};
@@ -209,7 +210,7 @@ impl<K, T, E> CachedBuilder<K, T, E> {
     ///
     /// # Errors
     ///
-    /// Returns the first setting that is out of range.
+    /// Returns a [`ConfigError`] that names the first setting that is not valid.
     pub fn build(self) -> Result<Cached<K, T, E>, ConfigError> {
         let name = policy::name(&self.name)?;
         let Lifetimes { ttl, jitter, early_refresh, .. } = self.lifetimes;

@@ -1,4 +1,4 @@
-//! A stored result: [`CacheEntry`].
+//! A stored result: [`CacheEntry`], and the mark of removed keys: [`Revocation`].
 
 use super::state::Times;
 use crate::error::Error;
@@ -8,26 +8,27 @@ use crate::time::Instant;
 use std::fmt;
 use std::time::Duration;
 
-/// A result with its times, as a [`CacheStore`](super::CacheStore) stores it. Cloning is cheap: all
-/// clones share the result.
+/// A result of an operation with its expiry times, which a [`CacheStore`](super::CacheStore)
+/// stores. Cloning is cheap: all clones share the result.
 pub struct CacheEntry<T, E>(PlainArc<Inner<T, E>>);
 
 struct Inner<T, E> {
     result: Result<T, E>,
     times: Times,
-    /// The end of the time in which a failed refresh is not repeated, in nanoseconds; 0 if no
-    /// refresh failed.
+    /// The instant until which a failed refresh is not repeated, in nanoseconds; 0 if no refresh
+    /// failed.
     held_until: AtomicU64,
     revocation: Revocation,
 }
 
-/// Whether the key was removed from the cache while the operation ran. It is shared by a flight and
-/// by the entry that the flight writes.
+/// A flag that is set if the key is removed from the cache while the operation runs. A flight and
+/// the entry that it stores share the flag.
 #[derive(Clone, Default)]
 pub(super) struct Revocation(PlainArc<AtomicBool>);
 
-// Ordering: relaxed for both fields. Neither publishes other memory. A call that starts after
-// `Cached::remove` has returned reads the flag that it set, because both are accesses of one atomic.
+// Ordering: relaxed here and for `held_until`. Neither atomic publishes other memory. A call that
+// starts after `Cached::remove` has returned reads `true`, because a load cannot return a value
+// older than a store that happens before it.
 impl Revocation {
     pub(super) fn revoke(&self) {
         self.0.store(true, Ordering::Relaxed);
@@ -75,16 +76,18 @@ impl<T, E> CacheEntry<T, E> {
         Instant::from_nanos(self.0.held_until.load(Ordering::Relaxed))
     }
 
-    /// Suppresses refreshes until `until`.
+    /// Suppresses further refreshes until `until`, after one has failed.
     pub(super) fn hold(&self, until: Instant) {
         self.0.held_until.store(until.as_nanos(), Ordering::Relaxed);
     }
 
+    /// Returns whether both entries are clones of one entry.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         PlainArc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Returns the age of the value, if it may replace an error at `now`.
+    /// Returns the age of the value if the value may replace an error at `now`, and `None`
+    /// otherwise.
     pub(super) fn replaces_errors(&self, now: Instant) -> Option<Duration> {
         let usable = self.0.result.is_ok() && now < self.0.times.usable_until;
         (usable && !self.is_revoked()).then(|| now - self.0.times.written)

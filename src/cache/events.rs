@@ -1,4 +1,4 @@
-//! Counts calls and reports replaced errors: [`Emitter`].
+//! The counters of a cache and the events of replaced errors: [`Emitter`].
 
 use super::POLICY;
 use crate::event::{Event, EventValue, Observer, Outbox};
@@ -20,7 +20,8 @@ pub(super) struct Emitter {
     outbox: Outbox<Infallible>,
 }
 
-// An observer that panics leaves the counters as they were.
+// The counters are changed before the observer is called, so a panic of the observer leaves them
+// valid.
 impl UnwindSafe for Emitter {}
 impl RefUnwindSafe for Emitter {}
 
@@ -38,7 +39,7 @@ impl Emitter {
         }
     }
 
-    /// Reports that a value of the given age replaced an error with the label `cause`.
+    /// Counts and reports that a value of the given age replaced an error with the label `cause`.
     pub(super) fn error_replaced(&self, cause: &'static str, age: Duration, at: Instant) {
         let sequence = self.errors_replaced.add(1);
         let Some(observer) = &self.observer else { return };

@@ -1,4 +1,4 @@
-//! Loom models of a refresh and of a removal, each against other calls.
+//! Loom models: a refresh and a removal, each concurrent with other calls.
 
 use super::{Cached, SingleValueStore};
 use crate::sync::block_on;
@@ -44,12 +44,13 @@ fn a_value_that_expires_during_a_refresh_is_renewed_by_one_operation() {
             spawn(move || cache.call_blocking(&(), operation))
         };
         time.advance(5 * S);
-        // The value has expired: the call waits for the refresh, or runs its own operation.
+        // The value has expired, so this call waits for the refresh, or starts the operation itself
+        // if the refresh has not started it.
         let own = cache.call_blocking(&(), operation(3));
         assert!(own == Ok(2) || own == Ok(3), "{own:?}");
         assert!(refresh.join().unwrap().is_ok());
         assert_eq!(operations.load(SeqCst), 1);
-        assert_eq!(cache.call_blocking(&(), || Ok::<_, ()>(9)), own, "it was stored");
+        assert_eq!(cache.call_blocking(&(), || Ok::<_, ()>(9)), own, "the result is stored");
     });
 }
 

@@ -1,4 +1,4 @@
-//! Results that are stored and used again: [`Cached`].
+//! A cache for the results of an operation: [`Cached`].
 //!
 //! # Examples
 //!
@@ -25,47 +25,49 @@
 //!
 //! # How it works
 //!
-//! A call looks up its key in the [store](CacheStore). If the store has no result that it may use,
-//! the operation runs, and a success is stored. Concurrent calls with the same key share one
+//! A call looks up its key in the [store](CacheStore). If it finds no result that it may use, it
+//! runs the operation, and stores a success. Concurrent calls with the same key share one
 //! operation, as in [`coalesce`](crate::coalesce).
 //!
 //! | age of the stored value | what a call does |
 //! |---|---|
 //! | below [`ttl`](CachedBuilder::ttl) | uses the value |
-//! | near its end | uses the value; one call refreshes it early |
-//! | past it, by less than [`stale_while_revalidate`](CachedBuilder::stale_while_revalidate) | uses the value; one call refreshes it |
-//! | past that | waits for the operation |
+//! | shortly below `ttl` | uses the value; one call may refresh it early |
+//! | past `ttl`, by less than [`stale_while_revalidate`](CachedBuilder::stale_while_revalidate) | uses the value; one call refreshes it |
+//! | later | waits for the operation |
 //! | past `ttl`, by less than [`stale_on_error`](CachedBuilder::stale_on_error) | uses the value if the operation fails |
 //!
 //! ## Refreshes
 //!
-//! This crate starts no tasks. A refresh runs in the task of the call that found the value old:
-//! that call waits for the operation, and receives the new value. All other calls use the stored
-//! value meanwhile, without waiting. If the refreshing call is dropped, the next call refreshes. To
-//! keep every caller from waiting, make the call that refreshes in a task of your own, at an
-//! interval shorter than the time to live.
+//! This crate starts no tasks. A refresh runs in the task of the call that finds the value expired
+//! or selects it for an early refresh. That call waits for the operation, and receives the new
+//! value. Meanwhile, all other calls use the stored value without waiting. If the refreshing call
+//! is dropped, the next call starts a refresh. A background task that calls more often than all
+//! other callers together runs most refreshes, so that the other callers rarely wait.
 //!
 //! An *early refresh* is chosen at random, with a probability that grows towards the expiry and
 //! with the duration of the operation (XFetch: A. Vattani, F. Chierichetti, K. Lowenstein, *Optimal
-//! Probabilistic Cache Stampede Prevention*, 2015). A value that is used often is so refreshed by
-//! one call before it expires for all. The time to live of each value deviates at random by up to
-//! 10 %, so that values that were stored together do not expire together.
+//! Probabilistic Cache Stampede Prevention*, 2015). A value that is used often is therefore usually
+//! refreshed by one call before it expires. By default, the time to live of each value deviates at
+//! random by up to 10 %, so that values that were stored together do not expire together.
 //!
 //! ## Errors
 //!
-//! An error is returned to the calls that wait for it, unless a stored value can replace it. It is
-//! not stored, unless a [`negative_ttl`](CachedBuilder::negative_ttl) is set. Timeouts, rejections
-//! and panics are never stored. If a refresh fails, the stored value stays; with a `negative_ttl`,
-//! the refresh is not repeated during that time, as long as the value may be used.
+//! An error is returned to the calls that wait for the operation, unless a stored value can replace
+//! the error. Errors of the operation are stored only if a
+//! [`negative_ttl`](CachedBuilder::negative_ttl) is set. Timeouts, rejections and panics are never
+//! stored. If a refresh fails, the stored value is kept. With a `negative_ttl`, the refresh is then
+//! not repeated for that duration, as long as the value may be used.
 //!
 //! ## Five minutes fresh, a day stale
 //!
-//! A common recipe for data that changes slowly, such as prices or feature flags: set
-//! [`ttl`](CachedBuilder::ttl) to 5 minutes and
-//! [`stale_on_error`](CachedBuilder::stale_on_error) to 24 hours. While the dependency is healthy,
-//! no value is older than 5 minutes. During an outage, calls receive the last known value. Add a
-//! `negative_ttl` of some seconds, so that they do not all wait for the failing dependency first.
-//! Put a pipeline with a timeout and a breaker into the operation:
+//! These settings suit data that changes slowly, such as prices or feature flags: a
+//! [`ttl`](CachedBuilder::ttl) of 5 minutes, and a
+//! [`stale_on_error`](CachedBuilder::stale_on_error) of 24 hours. While the dependency is healthy,
+//! no value is older than 5 minutes, plus the jitter. During an outage, calls receive the last
+//! known value. Add a `negative_ttl` of some seconds; otherwise every call waits for the failing
+//! dependency before it receives that value. Run the operation through a pipeline with a timeout
+//! and a breaker:
 //!
 //! ```
 //! use mainstay::cache::{Cached, SingleValueStore};
@@ -96,21 +98,22 @@
 //!
 //! # Overload
 //!
-//! The store bounds the number of entries. At most 100,000 operations run at a time. A call with
-//! another key is then rejected with [`Reason::Exhausted`](crate::error::Reason::Exhausted), unless
-//! a stored value can replace the error.
+//! The store bounds the number of entries. At most 100,000 operations run at a time. While they
+//! run, a call that needs another operation is rejected with
+//! [`Reason::Exhausted`](crate::error::Reason::Exhausted), unless a stored value can replace the
+//! error.
 //!
 //! # Observability
 //!
-//! [`Cached::snapshot`] counts the calls by how they were served. An
+//! [`Cached::snapshot`] returns the number of hits, misses, refreshes and replaced errors. An
 //! [observer](CachedBuilder::observer) receives an event of kind `stale_on_error` for each value
 //! that replaces an error, with its `age` and the `cause`: `operation`, `timeout` or the reason of
 //! the rejection.
 //!
 //! # Cancel safety
 //!
-//! If a call is dropped while others wait for its operation, one of them continues with the same
-//! future. If there is none, the operation is dropped, and nothing is stored.
+//! If a call is dropped while other calls wait for its operation, one of them continues to poll the
+//! same future. If no other call waits, the operation is dropped, and nothing is stored.
 //!
 //! # Performance
 //!
@@ -153,7 +156,7 @@ use std::time::Duration;
 
 const POLICY: &str = "cache";
 
-/// An operation whose results are stored and used again. See the [module documentation](self).
+/// A cache for the results of an operation. See the [module documentation](self).
 ///
 /// `K` is the key, `T` the value and `E` the error of the operation. Cloning is cheap, and all
 /// clones share the store.
@@ -161,15 +164,17 @@ pub struct Cached<K, T, E>(PlainArc<Shared<K, T, E>>);
 
 /// The counters of a [`Cached`] at one moment.
 ///
-/// Each call that has looked up its key counts as one of the first four.
+/// Each call is counted in exactly one of `hits`, `stale`, `misses` and `refreshes`, after it has
+/// looked up its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CachedSnapshot {
-    /// The number of calls that used a stored result that had not expired.
+    /// The number of calls that used a stored result before its expiry.
     pub hits: u64,
     /// The number of calls that used an expired value without waiting.
     pub stale: u64,
-    /// The number of calls that found no result they could use, and waited or were rejected.
+    /// The number of calls that found no usable result, and so ran the operation, waited for that
+    /// of another call, or were rejected.
     pub misses: u64,
     /// The number of calls that ran the operation to refresh a value.
     pub refreshes: u64,
@@ -177,11 +182,12 @@ pub struct CachedSnapshot {
     pub errors_replaced: u64,
 }
 
-// A panic of user code leaves the store and every flight usable.
+// After a panic of user code, the cache and its keys can still be used.
 impl<K, T, E> UnwindSafe for Cached<K, T, E> {}
 impl<K, T, E> RefUnwindSafe for Cached<K, T, E> {}
 
-/// The result of a call, or what it waits for: the operation, whose error an old entry may replace.
+/// A call that has looked up its key: its result, or the operation that it waits for and the old
+/// entry that may replace an error.
 enum Started<'a, K: Hash + Eq, T, E> {
     Ready(Result<T, Error<E>>),
     Waiting(Flying<'a, K, T, E>, Option<CacheEntry<T, E>>),
@@ -209,7 +215,7 @@ where
     /// Returns the stored result of `key`, or runs `op`.
     ///
     /// `op` returns a future of a `Result<T, E>`, or of a `Result<T, Error<E>>` as a pipeline does.
-    /// The future must be `'static`, because another call may continue it.
+    /// The future must be `'static`, because another call may continue to poll it.
     ///
     /// ```
     /// # use mainstay::cache::{Cached, SingleValueStore};
@@ -226,12 +232,12 @@ where
     /// Returns the error of the operation, or a clone of it, unless a stored value replaces it.
     /// Returns [`Error::Rejected`] with [`Reason::Exhausted`](crate::error::Reason::Exhausted) if
     /// too many operations are running, and with
-    /// [`Reason::Panicked`](crate::error::Reason::Panicked) if the operation of another call
-    /// panicked.
+    /// [`Reason::Panicked`](crate::error::Reason::Panicked) if the operation panicked, unless this
+    /// call panics.
     ///
     /// # Panics
     ///
-    /// Panics if `op`, or its future while this call polls it, panics.
+    /// Panics if `op` panics, or if the future that `op` returned panics while this call polls it.
     pub async fn call<Op, Fut>(&self, key: &K, op: Op) -> Result<T, Error<E>>
     where
         Op: FnOnce() -> Fut,
@@ -245,7 +251,7 @@ where
 
     /// Calls as [`call`](Self::call) does, and waits for at most `timeout`.
     ///
-    /// If the time is up, a stored value replaces the timeout as it would replace any other error.
+    /// After `timeout`, a stored value replaces the timeout error, as it replaces any other error.
     /// The operation continues if other calls wait for it; otherwise it is dropped.
     ///
     /// ```
@@ -266,7 +272,7 @@ where
     ///
     /// # Panics
     ///
-    /// Panics if `op`, or its future while this call polls it, panics.
+    /// Panics if `op` panics, or if the future that `op` returned panics while this call polls it.
     pub async fn call_timeout<Op, Fut>(
         &self,
         key: &K,
@@ -354,10 +360,10 @@ where
         }
     }
 
-    /// Removes the result of `key`. A call that starts later does not receive a result of an
-    /// operation that started earlier.
+    /// Removes the result of `key`. Calls that start after the removal do not receive the result of
+    /// an operation that started before it.
     ///
-    /// Calls that already wait receive the result of their operation, which is not stored.
+    /// Calls that already wait for an operation receive its result, which is not stored.
     ///
     /// ```
     /// # use mainstay::cache::{Cached, SingleValueStore};
@@ -371,6 +377,7 @@ where
         self.0.remove(key);
     }
 
+    /// Looks up `key`, and creates the operation if this call is the leader.
     fn start<'a, Op, Fut>(&'a self, key: &'a K, op: Op) -> Started<'a, K, T, E>
     where
         Op: FnOnce() -> Fut,
@@ -388,7 +395,7 @@ where
         }
     }
 
-    /// Runs the closure, if the call is the leader.
+    /// Looks up `key`, and runs the closure if this call is the leader.
     fn start_blocking<'a, R>(&'a self, key: &'a K, op: impl FnOnce() -> R) -> Started<'a, K, T, E>
     where
         R: OperationResult<T, E>,
@@ -398,7 +405,7 @@ where
             Entered::Follower(follower, old) => Started::Waiting(follower, old),
             Entered::Leader(leader, renewal) => {
                 let old = renewal.old.clone();
-                // If `op` panics, dropping the leader ends the flight.
+                // If `op` panics, the drop of `leader` ends the flight.
                 let result = renewal.complete(op().flatten());
                 leader.end(result.clone());
                 Started::Ready(self.0.or_stale(old.as_ref(), result))

@@ -1,4 +1,5 @@
-//! The shared part of a cache: [`Shared`] looks up results, and lets one call at a time renew them.
+//! The state that the clones of a cache share, with the lookup and the renewal of results:
+//! [`Shared`], [`Renewal`].
 
 use super::entry::{CacheEntry, Revocation};
 use super::events::Emitter;
@@ -12,6 +13,7 @@ use crate::time::{Clock, Instant};
 use std::cell::OnceCell;
 use std::hash::Hash;
 
+/// The store, the running operations and the settings of a cache.
 pub(super) struct Shared<K, T, E> {
     pub(super) store: Box<dyn CacheStore<K, CacheEntry<T, E>>>,
     pub(super) group: Group<K, T, E, Revocation>,
@@ -27,13 +29,13 @@ pub(super) type Flying<'a, K, T, E> = Participant<'a, K, K, T, E, Revocation>;
 pub(super) enum Entered<'a, K: Hash + Eq, T, E> {
     /// It returns this result.
     Ready(Result<T, Error<E>>),
-    /// It waits for the operation of another call. An error is replaced by the entry.
+    /// It waits for the operation of another call. If that fails, the entry may replace the error.
     Follower(Flying<'a, K, T, E>, Option<CacheEntry<T, E>>),
     /// It starts the operation, and passes the result to `Renewal::complete`.
     Leader(Flying<'a, K, T, E>, Renewal<K, T, E>),
 }
 
-/// An operation whose result is to be stored.
+/// The part of an operation that stores its result.
 pub(super) struct Renewal<K, T, E> {
     shared: PlainArc<Shared<K, T, E>>,
     key: K,
@@ -47,11 +49,12 @@ impl<K, T, E> Shared<K, T, E> {
         &self.group.clock
     }
 
+    /// Returns the stored entry of `key`, unless the key was removed while the operation ran.
     fn find(&self, key: &K) -> Option<CacheEntry<T, E>> {
         self.store.get(key).filter(|entry| !entry.is_revoked())
     }
 
-    /// Replaces an error by the value of `old`, if that is possible.
+    /// Replaces an error with the value of `old`, if that value may still be used.
     pub(super) fn or_stale(
         &self,
         old: Option<&CacheEntry<T, E>>,
@@ -82,7 +85,7 @@ impl<K, T, E> Shared<K, T, E> {
 
 impl<K: Hash + Eq, T, E> Shared<K, T, E> {
     pub(super) fn remove(&self, key: &K) {
-        // The flight first: if its entry is stored after this, it is revoked.
+        // The flight is revoked first. If it stores its entry later, calls ignore the entry.
         if let Some(revocation) = self.group.remove(key) {
             revocation.revoke();
         }
@@ -91,6 +94,7 @@ impl<K: Hash + Eq, T, E> Shared<K, T, E> {
 }
 
 impl<K: Hash + Eq + Clone, T: Clone, E: Clone> Shared<K, T, E> {
+    /// Looks up `key`, counts the call, and decides how it continues.
     pub(super) fn enter<'a>(self: &'a PlainArc<Self>, key: &'a K) -> Entered<'a, K, T, E> {
         let now = self.clock().now();
         let old = self.find(key);
@@ -113,7 +117,7 @@ impl<K: Hash + Eq + Clone, T: Clone, E: Clone> Shared<K, T, E> {
         }
     }
 
-    /// Starts a refresh of `old`, or uses it if another call is refreshing it.
+    /// Starts a refresh of `old`, or returns the result of `old` if another call is refreshing it.
     #[cold]
     fn refresh<'a>(
         self: &'a PlainArc<Self>,
@@ -134,7 +138,7 @@ impl<K: Hash + Eq + Clone, T: Clone, E: Clone> Shared<K, T, E> {
         Entered::Ready(old.result())
     }
 
-    /// Starts the operation, or waits for that of another call.
+    /// Starts the operation, or joins that of another call.
     #[cold]
     fn renew<'a>(
         self: &'a PlainArc<Self>,
@@ -157,6 +161,7 @@ impl<K: Hash + Eq + Clone, T: Clone, E: Clone> Shared<K, T, E> {
         }
     }
 
+    /// Starts the operation as the leader, unless a new result was stored since `old` was read.
     fn lead<'a>(
         self: &PlainArc<Self>,
         key: &K,
@@ -166,7 +171,7 @@ impl<K: Hash + Eq + Clone, T: Clone, E: Clone> Shared<K, T, E> {
         counter: &crate::sync::Counter,
     ) -> Entered<'a, K, T, E> {
         let started = self.clock().now();
-        // The operation of another call may have ended since the store was read.
+        // The operation of another call may have stored a result since the store was read.
         if let Some(new) = self.find(key)
             && started < new.times().fresh_until
             && !old.as_ref().is_some_and(|old| old.is_same(&new))
@@ -184,7 +189,7 @@ impl<K: Hash + Eq + Clone, T: Clone, E: Clone> Shared<K, T, E> {
 }
 
 impl<K: Hash + Eq, T: Clone, E: Clone> Renewal<K, T, E> {
-    /// Stores `result` if it may be used later, and returns it.
+    /// Stores `result` if later calls may use it, and returns it.
     pub(super) fn complete(self, result: Result<T, Error<E>>) -> Result<T, Error<E>> {
         let Self { shared, key, old, started, revocation } = self;
         let Shared { store, lifetimes, random, .. } = &*shared;
@@ -196,7 +201,8 @@ impl<K: Hash + Eq, T: Clone, E: Clone> Renewal<K, T, E> {
             }
             Err(Error::Operation(error)) if !lifetimes.negative_ttl.is_zero() => {
                 let times = Times::of_error(lifetimes, now, random.unit());
-                // A value that replaces the error is not overwritten by it.
+                // If the old value may replace the error, it is kept, and the refresh is
+                // suppressed.
                 match old {
                     Some(old) if old.replaces_errors(now).is_some() => {
                         old.hold(times.fresh_until);

@@ -1,13 +1,14 @@
-//! The decision whether a stored result may be used: [`Times`], [`Freshness`].
+//! The decision whether a call uses, refreshes or ignores a stored result: [`Times`],
+//! [`Freshness`].
 
 use crate::time::{Instant, nanos};
 use std::time::Duration;
 
-/// How long results are used. Part of the configuration of a cache.
+/// The settings that determine how long results are used.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lifetimes {
     pub(super) ttl: Duration,
-    /// Zero if errors are not stored.
+    /// How long errors are stored; zero disables this.
     pub(super) negative_ttl: Duration,
     pub(super) stale_while_revalidate: Duration,
     pub(super) stale_on_error: Duration,
@@ -17,14 +18,14 @@ pub(super) struct Lifetimes {
     pub(super) early_refresh: f64,
 }
 
-/// The times of one stored result, in ascending order of the instants.
+/// The times of one stored result. The instants are in ascending order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Times {
     pub(super) written: Instant,
     pub(super) fresh_until: Instant,
-    /// Until then, one call refreshes the result while others use it.
+    /// The end of the time in which one call refreshes the result while others use it.
     pub(super) stale_until: Instant,
-    /// Until then, the result replaces an error.
+    /// The end of the time in which the result may replace an error.
     pub(super) usable_until: Instant,
     /// How long the operation took.
     pub(super) cost: Duration,
@@ -55,7 +56,7 @@ impl Times {
         Self { written: now, fresh_until, stale_until, usable_until, cost }
     }
 
-    /// Returns the times of an error. It is neither refreshed nor used after it has expired.
+    /// Returns the times of an error. After its expiry, an error is neither used nor refreshed.
     pub(super) fn of_error(lifetimes: &Lifetimes, now: Instant, unit: f64) -> Self {
         let until = now + jittered(lifetimes.negative_ttl, lifetimes.jitter, unit);
         Self {
@@ -67,8 +68,9 @@ impl Times {
         }
     }
 
-    /// Decides at `now`. `held_until` is the origin, or the end of the time in which a failed
-    /// refresh is not repeated. `unit` returns a random number from 0 up to 1.
+    /// Decides what a call at `now` does with the result. `held_until` is the instant until which a
+    /// failed refresh is not repeated, or the origin if none failed. `unit` returns a random number
+    /// from 0 up to 1.
     #[inline]
     pub(super) fn freshness(
         &self,
@@ -92,9 +94,11 @@ impl Times {
         }
     }
 
-    /// XFetch: refreshes if `now - cost * β * ln(random)` is not before the expiry.
+    /// Returns whether a call refreshes the result before its expiry. As in XFetch, it does if
+    /// `now - cost * β * ln(random)` is not before the expiry.
     fn refreshes_early(&self, now: Instant, beta: f64, unit: impl FnOnce() -> f64) -> bool {
-        // `-ln` of the smallest random number, 2^-53, is below 37. So most calls draw no number.
+        // `-ln` of the smallest random number, 2^-53, is below 37. While more than 37 costs are
+        // left, no number is drawn.
         const MAX: f64 = 37.0;
         let left = nanos(self.fresh_until - now) as f64;
         let scale = nanos(self.cost) as f64 * beta;
@@ -102,7 +106,8 @@ impl Times {
     }
 }
 
-/// Returns `ttl`, longer or shorter by at most the share `jitter`.
+/// Returns `ttl`, lengthened or shortened at random by at most the share `jitter`. `unit` is a
+/// random number from 0 up to 1.
 fn jittered(ttl: Duration, jitter: f64, unit: f64) -> Duration {
     if jitter == 0.0 || ttl.is_zero() {
         return ttl; // exact, also beyond 2^53 nanoseconds
@@ -135,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_fresh_then_stale_then_expired() {
+    fn a_value_is_fresh_then_stale_or_held_then_expired() {
         use Freshness::*;
         let times = Times::of_value(&lifetimes(), at(100), Duration::ZERO, 0.5);
         let ns = Duration::from_nanos(1);
@@ -186,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_chance_of_an_early_refresh_grows_towards_the_expiry() {
+    fn the_probability_of_an_early_refresh_grows_towards_the_expiry() {
         // With a cost of 1 s and β = 1, the value is refreshed if `-ln(1 - unit)` is at least the
         // number of seconds left. `1 - e^-1` is 0.632, `1 - e^-2` is 0.865.
         let times = Times::of_value(&lifetimes(), at(0), S, 0.5);
@@ -205,17 +210,17 @@ mod tests {
             assert_eq!(decided, expected, "at {now} s, β {beta}, {unit}");
         }
         let held = times.freshness(at(9), at(10), 1.0, || 0.9);
-        assert_eq!(held, Freshness::Fresh, "not right after a refresh failed");
+        assert_eq!(held, Freshness::Fresh, "no early refresh while the result is held");
     }
 
     #[test]
     fn no_random_number_is_drawn_long_before_the_expiry() {
         let times = Times::of_value(&lifetimes(), at(0), S / 10, 0.5);
-        let draw = || panic!("drawn");
+        let draw = || panic!("a random number was drawn");
         assert_eq!(times.freshness(at(6), Instant::ORIGIN, 1.0, draw), Freshness::Fresh);
         let last = 1.0 - f64::EPSILON / 2.0;
         let early = times.freshness(at(7), Instant::ORIGIN, 1.0, || last);
-        assert_eq!(early, Freshness::RefreshEarly, "36.7 costs before the expiry");
+        assert_eq!(early, Freshness::RefreshEarly, "36.7 costs are left");
     }
 
     #[test]

@@ -1,15 +1,15 @@
-//! Where results are stored: [`CacheStore`], [`SingleValueStore`].
+//! The stores of results: [`CacheStore`], [`SingleValueStore`].
 
 use crate::sync::Mutex;
 use std::fmt;
 
-/// Stores values by key, for a [`Cached`](super::Cached).
+/// A store of values by key, for a [`Cached`](super::Cached).
 ///
-/// A store decides which entries it evicts. It needs no notion of time: the cache never uses an
-/// entry longer than its settings allow. A store may lose entries at any time. `V` is a
-/// [`CacheEntry`](super::CacheEntry), whose clones are cheap.
+/// A store may evict any entry at any time. It need not expire entries: the cache never uses an
+/// entry longer than its settings allow. `V` is a [`CacheEntry`](super::CacheEntry), which is cheap
+/// to clone.
 ///
-/// With the feature `quick_cache`, `quick_cache::sync::Cache` is a store.
+/// With the feature `quick_cache`, `quick_cache::sync::Cache` implements this trait.
 ///
 /// # Examples
 ///
@@ -49,7 +49,7 @@ use std::fmt;
 /// }
 /// ```
 pub trait CacheStore<K, V>: Send + Sync {
-    /// Returns a clone of the value of `key`.
+    /// Returns a clone of the value of `key`, or `None` if there is none.
     fn get(&self, key: &K) -> Option<V>;
 
     /// Stores the value of `key`, in place of the previous one.
@@ -61,7 +61,8 @@ pub trait CacheStore<K, V>: Send + Sync {
 
 /// A store for one value, whose key is `()`.
 ///
-/// For a result without a parameter: a configuration, a set of signing keys, an access token.
+/// It suits an operation without parameters, such as one that loads a configuration, a set of
+/// signing keys or an access token.
 ///
 /// ```
 /// use mainstay::cache::{Cached, SingleValueStore};
@@ -101,7 +102,7 @@ impl<V: Clone + Send + 'static> CacheStore<(), V> for SingleValueStore<V> {
     fn insert(&self, (): (), value: V) {
         let mut stored = self.0.lock();
         let previous = stored.replace(value);
-        // Its drop runs user code.
+        // The drop of the previous value runs user code, so the lock is released first.
         drop(stored);
         drop(previous);
     }

@@ -1,4 +1,4 @@
-//! Counts and reports degraded results: [`Emitter`].
+//! The counter and the events of degraded results: [`Emitter`].
 
 use super::POLICY;
 use crate::event::{Event, EventValue, Observer, Outbox};
@@ -7,7 +7,7 @@ use crate::time::Clock;
 use std::convert::Infallible;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
-/// The counter of degraded results, and the emitter of events of kind `degraded`.
+/// The settings and the counter of a fallback, and the emitter of events of kind `degraded`.
 pub(super) struct Emitter {
     pub(super) name: &'static str,
     pub(super) clock: Clock,
@@ -32,7 +32,7 @@ impl Emitter {
         Self { name, clock, share, observer, degraded: Counter::default(), outbox: Outbox::new() }
     }
 
-    /// Reports that a fallback replaced an error with the label `cause`.
+    /// Counts and reports that the fallback replaced an error with the label `cause`.
     pub(super) fn degraded(&self, cause: &'static str) {
         let sequence = self.degraded.add(1);
         let Some(observer) = &self.observer else { return };

@@ -37,8 +37,9 @@ impl<T: Clone + Send + Sync, E> FallbackHandler<T, E> for FallbackValue<T> {
     }
 }
 
-/// A handler for the errors that a rule selects; created by
-/// [`FallbackTo::when`](super::FallbackTo::when).
+/// A handler or operation for the errors that a rule selects; created by
+/// [`FallbackTo::when`](super::FallbackTo::when) and
+/// [`FallbackToOperation::when`](super::FallbackToOperation::when).
 #[derive(Clone, Copy, Debug)]
 pub struct FallbackWhen<P, H> {
     pub(super) rule: P,

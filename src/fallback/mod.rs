@@ -1,4 +1,4 @@
-//! Results in place of errors: [`Fallback`].
+//! A policy that returns results in place of errors: [`Fallback`].
 //!
 //! # Examples
 //!
@@ -30,25 +30,26 @@
 //!
 //! A fallback runs the operation once. It returns a success unchanged, and replaces an error with a
 //! [`value`](Fallback::value), or with the result of a function of the error
-//! ([`handle`](Fallback::handle)). [`when`](FallbackTo::when) selects the errors. The caller
-//! receives an error that is not selected, or that the function returns. Fallbacks can be nested:
-//! the outer one replaces the errors that the inner one returns.
+//! ([`handle`](Fallback::handle)). [`when`](FallbackTo::when) restricts the fallback to some
+//! errors; the caller receives the others unchanged. Fallbacks can be nested: the outer one
+//! replaces the errors that the inner one returns.
 //!
 //! A fallback to another [`operation`](Fallback::operation), such as a request to a replica or to a
-//! cache, divides the time of a call: the first operation is dropped early enough to leave the
-//! other one its [share](FallbackBuilder::share) of the time. Such fallbacks can be nested too.
-//! With a deadline of 1 s and a share of 0.3, three operations in a chain have 490, 210 and 300 ms.
+//! cache, divides the time until the deadline of a call: it drops the first operation early enough
+//! to leave a [share](FallbackBuilder::share) of that time to the other operation. Such fallbacks
+//! can be nested too. With a deadline in 1 s and a share of 0.3, three nested operations have 490,
+//! 210 and 300 ms.
 //!
 //! A fallback belongs at the top of a pipeline. Policies above it receive a success in place of the
 //! failure: a breaker would never open, a retry would never retry.
 //! [`Pipeline::check`](crate::pipeline::Pipeline::check) reports this. It also reports a fallback
-//! for all errors above a limiter, with which an overloaded service returns degraded results
-//! instead of rejections, so that its callers do not slow down.
+//! for all errors above a limiter: an overloaded service would return degraded results instead of
+//! rejections, and its callers would not slow down.
 //!
 //! # Observability
 //!
-//! The caller cannot distinguish a degraded result from another one by its type. To mark degraded
-//! results, return a value that contains such a mark from [`handle`](Fallback::handle).
+//! A degraded result has the same type as any other. To let the caller distinguish it, return a
+//! value that is marked as degraded from [`handle`](Fallback::handle).
 //! [`FallbackSnapshot::degraded`] counts degraded results, and an
 //! [observer](FallbackBuilder::observer) receives an event of kind `degraded` for each, with its
 //! `cause`: `operation`, `timeout` or the reason of the rejection.
@@ -77,13 +78,13 @@ use std::fmt;
 
 const POLICY: &str = "fallback";
 
-/// The share of the remaining time that is reserved for another operation.
+/// The default share of the remaining time that is reserved for another operation.
 const DEFAULT_SHARE: f64 = 0.3;
 
 /// A fallback, which returns a result in place of an error. See the [module](self).
 ///
-/// Clones, and the policies that [`value`](Self::value) and [`handle`](Self::handle) return, share
-/// one counter.
+/// Clones share one counter with each other, and with the policies that [`value`](Self::value),
+/// [`handle`](Self::handle) and [`operation`](Self::operation) return.
 #[derive(Clone)]
 pub struct Fallback(PlainArc<Emitter>);
 
@@ -91,7 +92,7 @@ pub struct Fallback(PlainArc<Emitter>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FallbackSnapshot {
-    /// The number of errors that were replaced since the fallback was built.
+    /// The number of errors that were replaced by a success since the fallback was built.
     pub degraded: u64,
 }
 
@@ -155,11 +156,11 @@ impl Fallback {
         FallbackTo { fallback: self.clone(), handler, replaces_all: false }
     }
 
-    /// Replaces an error with the result of another operation.
+    /// Returns a fallback that replaces an error with the result of another operation.
     ///
-    /// `operation` receives the error and the [`Context`], with the time
-    /// that is left. It returns a future of a `Result<T, E>`, or of a `Result<T, Error<E>>`, as the
-    /// call of another pipeline does. It may return the error that it received.
+    /// `operation` receives the error and the [`Context`], which has the remaining time. It returns
+    /// a future of a `Result<T, E>`, or of a `Result<T, Error<E>>`, as the call of another pipeline
+    /// does. The future may return the error that `operation` received.
     ///
     /// ```
     /// use mainstay::{Error, Fallback, Pipeline};
@@ -170,7 +171,7 @@ impl Fallback {
     /// let fallback = Fallback::new().operation(|_: Error<&str>, _| replica());
     /// let pipeline = Pipeline::builder()
     ///     .timeout(Duration::from_secs(1))
-    ///     .fallback_to(fallback) // after 0.7 s at the latest
+    ///     .fallback_to(fallback) // starts after 0.7 s at the latest
     ///     .build();
     /// # futures::executor::block_on(async {
     /// assert_eq!(pipeline.call(primary).await, Ok(7));
@@ -219,9 +220,10 @@ impl FallbackBuilder {
     /// Sets the share of the remaining time that is reserved for another
     /// [operation](Fallback::operation), from 0 up to, but not including, 1. Default: 0.3.
     ///
-    /// If a call has a deadline, the first operation is dropped when the rest of the time has
-    /// passed. Otherwise an operation that hangs would leave no time for the other one. Without a
-    /// deadline, there is no limit.
+    /// If a call has a deadline, the first operation is dropped when only that share of the time is
+    /// left, so that an operation that hangs leaves time for the other one. Without a deadline, the
+    /// first operation has no time limit. A blocking closure receives the limit as the deadline of
+    /// its [`Context`], but is not interrupted.
     ///
     /// ```
     /// # use mainstay::Fallback;
@@ -233,8 +235,8 @@ impl FallbackBuilder {
         self
     }
 
-    /// Sets the clock, for the time of events and the share of another operation. Default: the
-    /// system clock.
+    /// Sets the clock, for the time of events and the time limit of the first operation. Default:
+    /// the system clock.
     ///
     /// ```
     /// # use mainstay::{Fallback, ManualClock};
@@ -265,7 +267,7 @@ impl FallbackBuilder {
     ///
     /// # Errors
     ///
-    /// Returns a [`ConfigError`] if the name is not valid.
+    /// Returns a [`ConfigError`] if the name or the share is not valid.
     pub fn build(self) -> Result<Fallback, ConfigError> {
         let name = crate::policy::name(&self.name)?;
         if !(0.0..1.0).contains(&self.share) {

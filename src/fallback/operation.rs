@@ -17,16 +17,16 @@ use std::time::Duration;
 
 /// An operation that runs after another one has failed.
 ///
-/// Closures from an error and a [`Context`] to a future implement it.
+/// Closures that take an error and a [`Context`] and return a future implement this trait.
 pub trait FallbackOperation<T, E>: Send + Sync {
     /// The future of the operation.
     type Future: Future<Output: OperationResult<T, E>> + Send;
 
-    /// Starts the operation.
+    /// Starts the operation in place of the one that failed with `error`.
     ///
     /// # Errors
     ///
-    /// Returns `error` if the operation does not apply to it.
+    /// Returns `error` if the operation must not run after this error.
     fn start(&self, error: Error<E>, cx: Context) -> Result<Self::Future, Error<E>>;
 }
 
@@ -54,7 +54,7 @@ where
     }
 }
 
-/// A [`Fallback`] to the operation `F`; returned by [`Fallback::operation`].
+/// A [`Fallback`] with the operation `F`; returned by [`Fallback::operation`].
 ///
 /// It implements [`Repeat`] and [`OwnedRepeat`]. In a blocking call, the future of the operation
 /// runs on the calling thread.
@@ -62,12 +62,12 @@ where
 pub struct FallbackToOperation<F> {
     pub(super) fallback: Fallback,
     pub(super) operation: F,
-    /// Whether the operation runs after every error.
+    /// Whether the operation runs after every error, rather than after those that a rule selects.
     pub(super) replaces_all: bool,
 }
 
 impl<F> FallbackToOperation<F> {
-    /// Restricts the fallback to the errors for which `rule` returns true. Other errors are
+    /// Restricts the fallback to the errors for which `rule` returns `true`. Other errors are
     /// returned unchanged.
     ///
     /// ```
@@ -88,13 +88,13 @@ impl<F> FallbackToOperation<F> {
         FallbackToOperation { fallback: self.fallback, operation, replaces_all: false }
     }
 
-    /// Returns the fallback, for its counters.
+    /// Returns the underlying [`Fallback`], which holds the counter.
     #[must_use]
     pub const fn fallback(&self) -> &Fallback {
         &self.fallback
     }
 
-    /// Runs `op`, and the other operation if it fails.
+    /// Runs `op`, and then the fallback operation if `op` fails.
     ///
     /// ```
     /// # use mainstay::{Error, Fallback};
@@ -107,7 +107,8 @@ impl<F> FallbackToOperation<F> {
     ///
     /// # Errors
     ///
-    /// Returns the error of the other operation.
+    /// Returns the error of the fallback operation, or the error of `op` if the rule does not
+    /// select it.
     pub async fn call<Op, Fut, T, E>(&self, op: Op) -> Result<T, Error<E>>
     where
         F: FallbackOperation<T, E>,
@@ -118,7 +119,8 @@ impl<F> FallbackToOperation<F> {
         FallbackOperationFuture::new(Handle(self), Context::new(), start).await
     }
 
-    /// Returns the context of the first operation, and its time limit if the call has a deadline.
+    /// Returns `cx` at the current time, and the time limit of the first operation, if the call has
+    /// a deadline; otherwise `cx` unchanged.
     fn limit(&self, cx: Context) -> (Context, Option<Duration>) {
         let emitter = &self.fallback.0;
         if cx.deadline() == Deadline::NEVER {
@@ -129,7 +131,7 @@ impl<F> FallbackToOperation<F> {
         (cx, Some(left.mul_f64(1.0 - emitter.share)))
     }
 
-    /// Starts the other operation, unless the deadline has passed.
+    /// Starts the fallback operation, unless the deadline of the call has passed.
     #[cold]
     fn start<T, E>(&self, error: Error<E>, cx: Context) -> Result<F::Future, Error<E>>
     where
@@ -145,6 +147,7 @@ impl<F> FallbackToOperation<F> {
         self.operation.start(error, cx)
     }
 
+    /// Reports a success of the fallback operation as a degraded result.
     fn record<T, E>(&self, result: &Result<T, Error<E>>, cause: &'static str) {
         if result.is_ok() {
             self.fallback.0.degraded(cause);
@@ -217,7 +220,7 @@ where
     }
 }
 
-/// A fallback to an operation, borrowed or owned.
+/// A fallback with its operation, borrowed or owned.
 #[derive(Debug)]
 pub struct Handle<R>(R);
 
@@ -237,6 +240,7 @@ impl<F> Deref for Handle<FallbackToOperation<F>> {
     }
 }
 
+/// Returns `cx` with a deadline after `limit`, if there is one.
 fn limited(cx: Context, limit: Option<Duration>) -> Context {
     match limit {
         None => cx,
@@ -246,7 +250,8 @@ fn limited(cx: Context, limit: Option<Duration>) -> Context {
 
 /// The future of a call through a fallback to another operation.
 ///
-/// Each operation is dropped as soon as it has ended, even if the future itself is kept.
+/// Each operation is dropped as soon as it ends or its time limit is reached, even if the future
+/// itself is kept.
 #[pin_project]
 #[must_use = "futures do nothing unless polled"]
 pub struct FallbackOperationFuture<R, Fut, Other> {

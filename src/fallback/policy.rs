@@ -41,13 +41,13 @@ impl<H> FallbackTo<H> {
         FallbackTo { fallback: self.fallback, handler, replaces_all: false }
     }
 
-    /// Returns the fallback, which has the counter.
+    /// Returns the underlying [`Fallback`], which holds the counter.
     #[must_use]
     pub const fn fallback(&self) -> &Fallback {
         &self.fallback
     }
 
-    /// Runs `op`, and replaces its error.
+    /// Runs `op`, and replaces an error of `op` with the result of the handler.
     ///
     /// ```
     /// # use mainstay::Fallback;
@@ -69,7 +69,7 @@ impl<H> FallbackTo<H> {
         FallbackFuture::new(self, OperationFuture(op())).await
     }
 
-    /// Runs the closure `op`, and replaces its error.
+    /// Runs the closure `op`, and replaces an error of `op` with the result of the handler.
     ///
     /// ```
     /// # use mainstay::Fallback;

@@ -17,13 +17,13 @@ type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 type DynOperation<'a, T, E> =
     &'a (dyn Fn(Context) -> BoxFuture<'a, Result<T, Error<E>>> + Send + Sync);
 
-/// A pipeline whose stack is not part of its type; made by [`Pipeline::boxed`].
+/// A pipeline whose stack is not part of its type; created by [`Pipeline::boxed`].
 ///
-/// A call allocates twice, and twice more for each further attempt: for the attempt and for the
-/// timer of the wait before it. All operations return the same type. Clones share the stack.
+/// A call allocates twice. Each further attempt allocates twice more: for the attempt, and for the
+/// timer of the wait before it. All operations return `Result<T, E>`. Clones share the stack.
 ///
-/// It has no `call_once`: the erased stack may contain a retry, so the operation must be
-/// repeatable. For an operation that consumes the values it captures, keep the typed [`Pipeline`].
+/// A boxed pipeline has no `call_once`, because the erased stack may run the operation more than
+/// once. For an operation that consumes the values it captures, keep the typed [`Pipeline`].
 pub struct BoxPipeline<T, E> {
     stack: PlainArc<dyn Erased<T, E>>,
 }
@@ -103,7 +103,7 @@ impl<T: Send, E: Send> BoxPipeline<T, E> {
     ///
     /// # Errors
     /// Returns the same errors as [`Pipeline::call`].
-    // As `Pipeline::call_with`.
+    // Not an `async fn`, for the same reason as `Pipeline::call_with`.
     #[allow(clippy::manual_async_fn)]
     pub fn call_with<Op, Fut>(&self, op: Op) -> impl Future<Output = Result<T, Error<E>>> + Send
     where
@@ -150,7 +150,7 @@ impl<T: Send, E: Send> BoxPipeline<T, E> {
         self.stack.call_blocking(Context::new(), &|cx| op(cx).map_err(Error::Operation))
     }
 
-    /// Returns a view of this pipeline whose calls are made for `caller`; see
+    /// Returns a view of this pipeline whose calls have the priority and the user of `caller`; see
     /// [`Pipeline::with_caller`].
     ///
     /// ```
@@ -213,7 +213,8 @@ impl<T, E> Describe for BoxPipeline<T, E> {
     }
 }
 
-/// A boxed pipeline is a layer, so that [`BoxPipeline::with_deadline`] can wrap it.
+/// A boxed pipeline is a layer, so that [`BoxPipeline::with_caller`] and
+/// [`BoxPipeline::with_deadline`] can wrap it.
 impl<T: Send, E: Send> PipelineLayer<T, E> for BoxPipeline<T, E> {
     async fn call<Op, Fut>(&self, cx: Context, op: Op) -> Result<T, Error<E>>
     where

@@ -1,11 +1,11 @@
-//! A pipeline that makes its calls for a caller: [`CallerLayer`].
+//! A stack whose calls have a caller, that is, a priority and a user: [`CallerLayer`].
 
 use super::stack::{Describe, PipelineLayer, PipelineOnceLayer};
 use crate::error::Error;
 use crate::policy::{Caller, Context, Facts};
 use std::future::Future;
 
-/// A stack whose calls have a caller. Created by
+/// A pipeline stack whose calls have a caller. Created by
 /// [`Pipeline::with_caller`](super::Pipeline::with_caller).
 #[derive(Clone, Copy, Debug)]
 pub struct CallerLayer<'a, S> {

@@ -60,7 +60,8 @@
 //! | closure | [`call_blocking`](Pipeline::call_blocking), [`call_with_blocking`](Pipeline::call_with_blocking) | [`call_once_blocking`](Pipeline::call_once_blocking), [`call_once_with_blocking`](Pipeline::call_once_with_blocking) |
 //!
 //! The `_with` methods pass a [`Context`] to the operation. The `_once` methods accept an operation
-//! that consumes the values it captures (`FnOnce`), and require a stack without a retry.
+//! that consumes the values it captures (`FnOnce`), and require a stack without a retry, hedge or
+//! fallback.
 //!
 //! A time limit cannot interrupt a blocking closure. The closure receives the limit as the deadline
 //! of its [`Context`], for example to set the timeout of a socket. An `Ok` that the closure returns
@@ -124,7 +125,8 @@ impl<S> Pipeline<S> {
     /// Runs `op` through all policies.
     ///
     /// `op` is called once per attempt, so it must not consume the values it captures. If the stack
-    /// contains no retry, [`call_once`](Self::call_once) accepts an operation that does.
+    /// contains no retry, hedge or fallback, [`call_once`](Self::call_once) accepts an operation
+    /// that does.
     ///
     /// ```
     /// # use mainstay::Pipeline;
@@ -184,7 +186,8 @@ impl<S> Pipeline<S> {
         }
     }
 
-    /// Runs `op` at most once, through all policies. The stack must not contain a retry.
+    /// Runs `op` at most once, through all policies. The stack must not contain a retry, hedge or
+    /// fallback.
     ///
     /// ```
     /// use mainstay::{breaker::CircuitBreaker, pipeline::Pipeline};
@@ -222,7 +225,7 @@ impl<S> Pipeline<S> {
     }
 
     /// Runs `op` at most once, through all policies, and passes it the [`Context`] of the call. The
-    /// stack must not contain a retry.
+    /// stack must not contain a retry, hedge or fallback.
     ///
     /// ```
     /// # use mainstay::Pipeline;
@@ -297,7 +300,7 @@ impl<S> Pipeline<S> {
     }
 
     /// Runs the closure `op` at most once, through all policies, blocking the thread. The stack
-    /// must not contain a retry.
+    /// must not contain a retry, hedge or fallback.
     ///
     /// ```
     /// # use mainstay::Pipeline;
@@ -319,7 +322,7 @@ impl<S> Pipeline<S> {
     }
 
     /// Runs the closure `op` at most once, through all policies, blocking the thread, and passes it
-    /// the [`Context`] of the call. The stack must not contain a retry.
+    /// the [`Context`] of the call. The stack must not contain a retry, hedge or fallback.
     ///
     /// ```
     /// # use mainstay::Pipeline;
@@ -372,8 +375,8 @@ impl<S> Pipeline<S> {
         Pipeline { stack: DeadlineLayer { stack: &self.stack, deadline, clock: clock.clone() } }
     }
 
-    /// Returns a view of this pipeline whose calls are made for `caller`: with its priority, and for
-    /// its user. The policies and the operation receive the caller in their [`Context`].
+    /// Returns a view of this pipeline whose calls have the priority and the user of `caller`. The
+    /// policies and the operation receive the caller in their [`Context`].
     ///
     /// ```
     /// use mainstay::Pipeline;

@@ -1,4 +1,5 @@
-//! The builder's methods. No other file of the pipeline names the types of individual policies.
+//! The standard pipelines, and the methods of the builder that add policies. No other file of the
+//! pipeline names the types of individual policies.
 
 use super::layers::{GuardLayer, RepeatLayer, TimeLimitLayer};
 use super::stack::{EmptyStack, PipelineStack};
@@ -44,16 +45,16 @@ pub type StandardOnceStack<C> = PipelineStack<
     TimeLimitLayer<Timeout>,
 >;
 
-/// Stacks in the recommended order, for three kinds of operation:
+/// Pipelines in the recommended order, for three kinds of operation:
 ///
-/// | the operation | stack |
+/// | the operation | pipeline |
 /// |---|---|
 /// | only reads, and may run twice at the same time | [`standard_read`](Self::standard_read) |
 /// | may run more than once, one run after the other | [`standard`](Self::standard) |
 /// | must run at most once | [`standard_once`](Self::standard_once) |
 impl Pipeline<EmptyStack> {
-    /// Creates a pipeline in the order that suits most calls, for operations that may run more than
-    /// once: a timeout for the whole call, a retry, a breaker that records every attempt, a timeout for one attempt.
+    /// Creates a pipeline for operations that may run more than once: a timeout for the whole call,
+    /// a retry, a breaker that records every attempt, a timeout for one attempt.
     ///
     /// ```
     /// use mainstay::{breaker::CircuitBreaker, pipeline::Pipeline, retry::Retry};
@@ -91,9 +92,9 @@ impl Pipeline<EmptyStack> {
     }
 
     /// Creates a pipeline for operations that only read: a timeout for the whole call, a hedge, a
-    /// breaker that records every attempt that ends, a timeout for one attempt.
+    /// breaker that records every attempt that completes, a timeout for one attempt.
     ///
-    /// The hedge starts a second attempt while the first is slow. It does not repeat a failure,
+    /// The hedge starts a second attempt if the first is slow. It does not repeat a failed attempt,
     /// unless [`hedge_failures`](crate::hedge::HedgeBuilder::hedge_failures) is set.
     ///
     /// ```
@@ -124,8 +125,8 @@ impl Pipeline<EmptyStack> {
             .build()
     }
 
-    /// Creates a pipeline for operations that must not run twice: a breaker, and a timeout that the
-    /// breaker records.
+    /// Creates a pipeline for operations that must run at most once: a breaker, and a timeout,
+    /// which the breaker records as a failure.
     ///
     /// The operation may consume the values it captures; see [`call_once`](Self::call_once).
     ///
@@ -152,7 +153,7 @@ impl Pipeline<EmptyStack> {
 }
 
 impl<S> PipelineBuilder<S> {
-    /// Adds a time limit for everything below: a [`Timeout`] or a `Duration`.
+    /// Adds a time limit for the policies below and the operation: a [`Timeout`] or a `Duration`.
     ///
     /// ```
     /// # use mainstay::Pipeline;
@@ -168,8 +169,9 @@ impl<S> PipelineBuilder<S> {
         self.time_limit(timeout.into())
     }
 
-    /// Adds a retry of everything below: a [`Retry`](crate::retry::Retry), or a view of it with a
-    /// [rule](crate::retry::Retry::when). A reference is cloned.
+    /// Adds a retry, which repeats the policies below and the operation: a
+    /// [`Retry`](crate::retry::Retry), or a view of it with a [rule](crate::retry::Retry::when). A
+    /// reference is cloned.
     ///
     /// ```
     /// # use mainstay::{Pipeline, Retry};
@@ -189,7 +191,7 @@ impl<S> PipelineBuilder<S> {
         self.repeat(retry.into())
     }
 
-    /// Adds a fallback for errors of everything below: a
+    /// Adds a fallback for the errors of the policies below and of the operation: a
     /// [`Fallback`](crate::fallback::Fallback) with a [value](crate::fallback::Fallback::value) or
     /// a [function](crate::fallback::Fallback::handle). A reference is cloned.
     ///
@@ -210,7 +212,7 @@ impl<S> PipelineBuilder<S> {
     }
 
     /// Adds a fallback to another [operation](crate::fallback::Fallback::operation), which runs if
-    /// everything below fails. A reference is cloned.
+    /// the policies below or the first operation return an error. A reference is cloned.
     ///
     /// ```
     /// # use mainstay::{Error, Fallback, Pipeline};
@@ -233,8 +235,9 @@ impl<S> PipelineBuilder<S> {
     }
 
     /// Adds a [`Hedge`](crate::hedge::Hedge), or a view of it with a
-    /// [classifier](crate::hedge::Hedge::classified_by). It runs everything below a second time
-    /// while the first attempt is slow, and returns the first success. A reference is cloned.
+    /// [classifier](crate::hedge::Hedge::classified_by). It runs the policies below and the
+    /// operation a second time if the first attempt is slow, and returns the first success. A
+    /// reference is cloned.
     ///
     /// ```
     /// # use mainstay::{Hedge, Pipeline};
@@ -311,7 +314,7 @@ impl<S> PipelineBuilder<S> {
 
     /// Adds an [`AdaptiveLimiter`](crate::concurrency::AdaptiveLimiter), or a view of it with a
     /// [classifier](crate::concurrency::AdaptiveLimiter::classified_by). It rejects calls beyond a
-    /// concurrency limit that follows the latencies of the calls below it. A reference is cloned.
+    /// concurrency limit, which it adapts to the measured latencies. A reference is cloned.
     ///
     /// ```
     /// # use mainstay::{AdaptiveLimiter, Pipeline};
@@ -332,8 +335,8 @@ impl<S> PipelineBuilder<S> {
     }
 
     /// Adds a [`Throttle`](crate::concurrency::Throttle), or a view of it with a
-    /// [classifier](crate::concurrency::Throttle::classified_by). It rejects a share of the calls,
-    /// which grows with the share of the calls that fail below it. A reference is cloned.
+    /// [classifier](crate::concurrency::Throttle::classified_by). It rejects a share of the calls.
+    /// The share grows with the share of admitted calls that fail. A reference is cloned.
     ///
     /// ```
     /// # use mainstay::{Pipeline, Throttle};
@@ -353,8 +356,8 @@ impl<S> PipelineBuilder<S> {
         self.guard(throttle.into())
     }
 
-    /// Adds a [`Prioritizer`], which rejects the least important calls under overload. The
-    /// priority and the user of a call are those of its [caller](crate::Pipeline::with_caller). Add the
+    /// Adds a [`Prioritizer`], which rejects the least important calls under overload. The priority
+    /// and the user of a call are those of its [caller](crate::Pipeline::with_caller). Add the
     /// prioritizer above the limiters that it observes.
     ///
     /// ```

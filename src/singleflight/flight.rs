@@ -1,5 +1,5 @@
-//! One shared execution: the future of the operation, the participants that wait for it, and its
-//! result.
+//! One shared execution of an operation, with its future, its participants and its result:
+//! [`Flight`].
 
 use super::Ending;
 use super::participant::Pending;
@@ -8,15 +8,16 @@ use crate::time::Instant;
 use crate::wait::{WaiterKey, WaiterList};
 use std::task::{Wake, Waker};
 
-/// The execution for one key.
+/// One shared execution of an operation, for one key.
 ///
 /// # Invariants
 ///
-/// 1. A participant polls the future only after it has taken it out of the state, so no two poll it
-///    at the same time, and no lock is held during the poll.
+/// 1. A participant takes the future out of the state before it polls the future. So no two
+///    participants poll it at the same time, and no lock is held during the poll.
 /// 2. While `woken` is set and the future is in the state, at least one participant is not in the
-///    list: it was woken and has not been polled since, or it is being polled. If it is dropped
-///    before it polls the future, it wakes another one. No wake-up of the operation is lost.
+///    list of waiters: it was woken and has not been polled since, or it is being polled. If that
+///    participant is dropped before it polls the future, it wakes another one. So no wake-up of the
+///    operation is lost.
 /// 3. Every participant in the list is woken when the flight ends.
 pub(super) struct Flight<T, E> {
     state: Mutex<State<T, E>>,
@@ -26,8 +27,7 @@ pub(super) struct Flight<T, E> {
 
 struct State<T, E> {
     stage: Stage<T, E>,
-    /// The wakers of the participants that wait. The first is woken when the operation can make
-    /// progress.
+    /// The wakers of the waiting participants. The waker of the operation wakes the first.
     waiters: WaiterList<Waker>,
     participants: usize,
     /// Whether the operation must be polled: it has never been polled, or was woken after its last
@@ -42,11 +42,11 @@ impl<T, E> State<T, E> {
 }
 
 enum Stage<T, E> {
-    /// The leader calls the closure of the operation.
+    /// The leader is calling the closure that creates the operation.
     Starting,
-    /// The future of the operation is not being polled.
+    /// No participant is polling the future of the operation.
     Waiting(Pending<T, E>),
-    /// A participant polls the future.
+    /// A participant has taken the future and is polling it.
     Polling,
     /// The result is in `ending`.
     Ended,
@@ -68,7 +68,8 @@ pub(super) enum Turn<T, E> {
 pub(super) enum Departure<T, E> {
     /// Other participants remain, or the flight has ended.
     Nothing,
-    /// The leader left before the operation started: its closure has panicked.
+    /// The leader left before it started the operation, because its closure panicked. Other
+    /// participants wait for the result.
     NotStarted,
     /// The last participant left. The caller drops the future, if there is one.
     Abandoned(Option<Pending<T, E>>),
@@ -150,8 +151,8 @@ impl<T, E> Flight<T, E> {
     /// Puts the future back after it returned `Pending`. Adds the participant to the front of the
     /// list, so that the same participant polls the future again and the others need not be polled.
     ///
-    /// Returns `false` if the operation was woken meanwhile. The participant must then be polled
-    /// again.
+    /// Returns `false` if the operation was woken during the poll. The participant is then not in
+    /// the list, and must wake itself.
     pub(super) fn put_back(
         &self,
         future: Pending<T, E>,
@@ -170,10 +171,10 @@ impl<T, E> Flight<T, E> {
         true
     }
 
-    /// Publishes the result and wakes all participants.
+    /// Publishes the result and wakes all waiting participants.
     pub(super) fn end(&self, ending: Ending<T, E>) {
-        // A flight ends once, because only two participants can end it: the one that has taken the
-        // future, or the leader while the stage is `Starting`.
+        // A flight ends only once: by the participant that has taken the future, or, while the
+        // stage is `Starting`, by the leader.
         let _ = self.ending.set(ending);
         let mut wakers = Wakers::new();
         let mut state = self.state.lock();
@@ -194,7 +195,7 @@ impl<T, E> Flight<T, E> {
         }
     }
 
-    /// Removes a participant.
+    /// Removes a participant. If it was woken to poll the operation, it wakes the next one.
     pub(super) fn leave(&self, waiting: Option<WaiterKey>, is_leader: bool) -> Departure<T, E> {
         let mut state = self.state.lock();
         let own = waiting.and_then(|key| state.waiters.remove(key));

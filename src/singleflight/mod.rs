@@ -1,8 +1,8 @@
 //! Calls with the same key that share one execution: [`Group`], on which `coalesce` and `cache` are
 //! built.
 //!
-//! A [`Flight`] is one execution, a [`Participant`] one call that takes part in it. The module
-//! documentation of [`coalesce`](crate::coalesce) describes both.
+//! A [`Flight`] is one execution of an operation. A [`Participant`] is one call that waits for the
+//! result of a flight. The module documentation of [`coalesce`](crate::coalesce) describes both.
 
 mod flight;
 mod participant;
@@ -18,13 +18,14 @@ use std::borrow::Borrow;
 use std::hash::{Hash, RandomState};
 use std::time::Duration;
 
-/// The running executions by key, and the results that later calls may use.
+/// The running flights by key, and the results that later calls may use.
 ///
-/// Each flight has a mark of type `M`, which its leader creates and [`remove`](Self::remove)
-/// returns.
+/// Each flight carries a value of type `M`, its mark. The leader creates the mark, and
+/// [`remove`](Self::remove) returns it. The mark of a flight of `cache` is a flag, which is set
+/// when the key is removed.
 pub(crate) struct Group<K, T, E, M = ()> {
     map: Map<K, Entry<T, E, M>, RandomState>,
-    /// The name in rejections.
+    /// The policy name in rejections.
     pub(crate) name: &'static str,
     pub(crate) clock: Clock,
     reuse: Reuse,
@@ -49,14 +50,14 @@ pub(crate) struct Reuse {
     pub(crate) errors: bool,
 }
 
-/// The result of a flight. `reusable_until` is [`Instant::ORIGIN`] if later calls must not use the
-/// result.
+/// The result of a flight, and the instant until which later calls may use it: [`Instant::ORIGIN`]
+/// if they must not use it.
 struct Ending<T, E> {
     result: Result<T, Error<E>>,
     reusable_until: Instant,
 }
 
-/// A running flight, or one whose result is kept.
+/// A running flight, or an ended flight whose result later calls may use.
 struct Entry<T, E, M> {
     flight: PlainArc<Flight<T, E>>,
     mark: M,
@@ -80,20 +81,20 @@ pub(crate) enum Joined<'a, K: Borrow<Q> + Eq, Q: Hash + Eq + ?Sized, T, E, M> {
     Leader(Participant<'a, K, Q, T, E, M>),
     /// The call waits for the operation that another call has started.
     Follower(Participant<'a, K, Q, T, E, M>),
-    /// The call receives a result that was kept.
+    /// The call receives the result of an earlier flight.
     Reused(Result<T, Error<E>>),
 }
 
-/// What a call with one key finds.
+/// The state of a key when a call looks it up.
 enum Found<'a, K: Borrow<Q> + Eq, Q: Hash + Eq + ?Sized, T, E, M> {
-    /// No flight: it becomes the leader of a new one.
+    /// There is no flight. The call becomes the leader of a new one.
     Leader(Participant<'a, K, Q, T, E, M>),
     Running(PlainArc<Flight<T, E>>),
     Reusable(Result<T, Error<E>>),
 }
 
 impl<K, T, E, M> Group<K, T, E, M> {
-    /// The configuration has been validated.
+    /// Creates a group. The caller has validated `keyed`.
     pub(crate) fn new(name: &'static str, keyed: KeyedConfig, clock: Clock, reuse: Reuse) -> Self {
         Self {
             map: Map::new(keyed),
@@ -118,7 +119,7 @@ impl<K, T, E, M> Group<K, T, E, M> {
 }
 
 impl<K: Eq, T, E, M> Group<K, T, E, M> {
-    /// Returns the time until which later calls may use `result`, or [`Instant::ORIGIN`] if they
+    /// Returns the instant until which later calls may use `result`, or [`Instant::ORIGIN`] if they
     /// must not use it.
     fn reusable_until(&self, result: &Result<T, Error<E>>) -> Instant {
         let keep = match result {
@@ -132,7 +133,7 @@ impl<K: Eq, T, E, M> Group<K, T, E, M> {
         }
     }
 
-    /// Removes the flight or the kept result of `key`, and returns its mark.
+    /// Removes the flight of `key`, running or ended, and returns its mark.
     pub(crate) fn remove<Q>(&self, key: &Q) -> Option<M>
     where
         K: Borrow<Q>,
@@ -158,10 +159,11 @@ impl<K: Eq, T, E, M> Group<K, T, E, M> {
 }
 
 impl<K: Eq, T: Clone, E: Clone, M> Group<K, T, E, M> {
-    /// Takes part in the flight of `key`, or starts one with a mark from `mark`.
+    /// Joins the flight of `key`, or starts one with a mark from `mark`.
     ///
     /// # Errors
-    /// All keys are in use.
+    ///
+    /// Returns a [`Rejection`] if there is no room for another key.
     pub(crate) fn join<'a, Q>(
         &'a self,
         key: &'a Q,
@@ -184,8 +186,8 @@ impl<K: Eq, T: Clone, E: Clone, M> Group<K, T, E, M> {
         })
     }
 
-    /// Starts a flight of `key` with a mark from `mark`. Returns `None` if one is running, or if
-    /// all keys are in use.
+    /// Starts a flight of `key` with a mark from `mark`. Returns `None` if one is running, if its
+    /// result may be used again, or if there is no room for another key.
     pub(crate) fn lead<'a, Q>(
         &'a self,
         key: &'a Q,
@@ -201,7 +203,8 @@ impl<K: Eq, T: Clone, E: Clone, M> Group<K, T, E, M> {
         }
     }
 
-    /// Finds the flight of `key`, or inserts one. `enter` returns false if the flight has ended.
+    /// Finds the flight of `key`, or inserts one. `enter` returns `false` if the flight has ended
+    /// or was abandoned.
     fn find<'a, Q>(
         &'a self,
         key: &'a Q,
@@ -213,7 +216,7 @@ impl<K: Eq, T: Clone, E: Clone, M> Group<K, T, E, M> {
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         loop {
-            // If the insertion panics, dropping the leader ends its flight.
+            // If the insertion panics, the drop of `leader` ends its flight.
             let mut leader = None;
             let make = || {
                 let owned = key.to_owned();

@@ -1,4 +1,5 @@
-//! A call that takes part in a flight, and the removal of flights that have ended.
+//! A call that waits for the result of a flight, and the removal of flights that have ended:
+//! [`Participant`].
 
 use super::flight::{Departure, Flight, Turn};
 use super::{Ending, Group};
@@ -14,12 +15,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-/// The future of an operation. Its flight owns it, so it borrows nothing from the call that created
-/// it.
+/// The future of an operation. The flight owns the future, so the future cannot borrow from the
+/// call that created it.
 pub(super) type Pending<T, E> = Pin<Box<dyn Future<Output = Result<T, Error<E>>> + Send>>;
 
-/// A call that waits for the result of a flight, and polls the operation when it must be polled.
-/// Dropping it leaves the flight.
+/// A call that waits for the result of a flight. If the operation was woken when the participant is
+/// polled, the participant polls the operation. A dropped participant leaves the flight.
 pub(crate) struct Participant<'a, K, Q, T, E, M>
 where
     K: Borrow<Q> + Eq,
@@ -57,7 +58,7 @@ where
         PlainArc::ptr_eq(&self.flight, flight)
     }
 
-    /// Starts the operation. The participant is the leader.
+    /// Starts the operation. Only the leader calls this.
     pub(crate) fn start(
         &self,
         operation: impl Future<Output = Result<T, Error<E>>> + Send + 'static,
@@ -71,11 +72,12 @@ where
     K: Borrow<Q> + Eq,
     Q: Hash + Eq + ?Sized,
 {
-    /// Ends the flight with `result`.
+    /// Ends the flight with `result`, and removes it from the map unless later calls may use the
+    /// result.
     pub(crate) fn end(&self, result: Result<T, Error<E>>) {
-        // A flight whose result is not kept is removed before it ends, so that no later call finds
-        // the result. This reads the user's clock and runs the `Hash` and `Eq` of the key. The
-        // flight must end even if they panic.
+        // A flight whose result must not be reused is removed before it ends, so that no later call
+        // finds the result. The removal runs user code: the clock, and `Hash` and `Eq` of the key.
+        // The flight must end even if that code panics.
         let until = catch_unwind(AssertUnwindSafe(|| {
             let until = self.group.reusable_until(&result);
             if until == Instant::ORIGIN {
@@ -93,6 +95,7 @@ where
         }
     }
 
+    /// Ends the flight with a rejection, because the operation panicked.
     fn end_panicked(&self) {
         let rejection = Rejection::new(Reason::Panicked, self.group.name);
         self.end(Err(rejection.into()));
@@ -111,6 +114,7 @@ where
     T: Clone + Send + Sync + 'static,
     E: Clone + Send + Sync + 'static,
 {
+    /// Polls the operation, and ends the flight if the operation has completed or panicked.
     fn poll_operation(&mut self, cx: &Context<'_>, mut future: Pending<T, E>) -> Poll<()> {
         let waker = Waker::from(PlainArc::clone(&self.flight));
         let mut operation_cx = Context::from_waker(&waker);
@@ -122,7 +126,7 @@ where
                 }
                 return Poll::Pending;
             }
-            // The flight ends after the future has been dropped, because the drop may panic.
+            // The future is dropped before the flight ends, because the drop may panic.
             Ok(Poll::Ready(result)) => match catch_unwind(AssertUnwindSafe(|| drop(future))) {
                 Ok(()) => self.end(result),
                 Err(panic) => self.panicked(panic),
@@ -135,6 +139,8 @@ where
         Poll::Ready(())
     }
 
+    /// Ends the flight after a panic of the operation. The panic unwinds the leader; in a follower,
+    /// it is discarded.
     fn panicked(&self, panic: Box<dyn Any + Send>) {
         self.end_panicked();
         match self.is_leader {

@@ -1,5 +1,5 @@
-//! Services that read the context of a call from its request, and write that of each attempt into
-//! it.
+//! A Tower layer that reads the context of a call from its request, and writes the context of each
+//! attempt into the request: [`ContextLayer`], [`ContextPropagator`].
 
 use super::serve::{Around, Serve};
 use crate::error::{Error, Reason, Rejection, TimedOut};
@@ -14,18 +14,19 @@ use std::pin::Pin;
 use std::task::{self, Poll, ready};
 use std::time::Duration;
 
-/// The name in the errors of a deadline.
+/// The policy name in the errors of this layer.
 const POLICY: &str = "deadline";
 
-/// Passes the [`Context`] of calls through their requests; see
-/// [`Pipeline::propagate_context`].
+/// A type that reads the [`Context`] of a call from its request, and writes the context of each
+/// attempt into the request; see [`Pipeline::propagate_context`].
 ///
-/// Implement it for a type of your own, also if the type of the request is not yours.
+/// A separate type implements this trait, so that the request can be a type of another crate.
 pub trait ContextPropagator<Request> {
-    /// Returns the context of the call, with a deadline and a caller (a priority and a user) that
-    /// `request` carries.
+    /// Returns `cx` with the deadline and the caller (a priority and a user) that `request`
+    /// carries.
     ///
-    /// `cx` has neither. Its time is the current time of the clock of the pipeline.
+    /// `cx` has neither a deadline nor a caller. Its time is the current time of the clock that was
+    /// passed to [`Pipeline::propagate_context`].
     fn extract(&self, request: &Request, cx: Context) -> Context;
 
     /// Writes the context of an attempt into `request`, before the service receives it.
@@ -36,11 +37,12 @@ impl<Stack> Pipeline<Stack> {
     /// Returns a layer that passes the [`Context`] of each call through its request.
     ///
     /// `propagator` reads the deadline and the [caller](crate::policy::Caller) of a call from the
-    /// request. A call that is still running at its deadline, by `clock`, is dropped. The service
-    /// finds the context of its attempt in the request: the number of the attempt, the deadline and
-    /// the caller.
+    /// request. A call that is still running at its deadline, measured by `clock`, is dropped and
+    /// returns [`Error::Timeout`]. A call whose deadline has already passed is rejected with
+    /// [`Reason::DeadlineExceeded`]. The request of each attempt carries the number of the attempt,
+    /// the deadline and the caller.
     ///
-    /// The service must be `Clone`.
+    /// The service must implement `Clone`.
     ///
     /// ```
     /// use axum::http::Request; // or `http::Request`
@@ -49,7 +51,7 @@ impl<Stack> Pipeline<Stack> {
     /// use mainstay::{Clock, Deadline, Pipeline, Retry, deadline};
     /// use tower::{ServiceBuilder, ServiceExt, service_fn};
     ///
-    /// /// Reads the header field `X-Request-Timeout`, and writes an extension.
+    /// /// Reads the header field `X-Request-Timeout`, and stores the context as an extension.
     /// #[derive(Clone)]
     /// struct Headers;
     ///
@@ -150,7 +152,7 @@ where
             None => None,
             Some(until) if until > cx.now() => Some((until, until - cx.now())),
             Some(_) => {
-                // Releases the resources that the ready service had reserved.
+                // Drops the service that was polled ready, with the resources that it reserved.
                 let clone = self.service.clone();
                 drop(std::mem::replace(&mut self.service, clone));
                 return ContextFuture { step: Step::Rejected, limit: None };
@@ -213,7 +215,7 @@ enum Step<F> {
     Ended,
 }
 
-/// The time limit of a call, and what its error reports.
+/// The time limit of a call. `remaining` is the duration that the timeout error reports.
 #[pin_project]
 struct Limit {
     expiry: Expiry,
@@ -245,7 +247,7 @@ where
             }
             StepProjection::Ended => panic!("a call was polled after it had completed"),
         };
-        // The operation is dropped even if this future is kept.
+        // Drops the operation even if the caller keeps this future.
         this.step.set(Step::Ended);
         Poll::Ready(result)
     }

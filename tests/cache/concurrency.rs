@@ -1,4 +1,4 @@
-//! Calls that share an operation, are dropped, or remove the key.
+//! Concurrent calls: shared operations, dropped calls, removed keys and panicking stores.
 
 use crate::support::*;
 use mainstay::cache::{CacheStore, Cached};
@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 #[test]
-fn calls_that_find_nothing_share_one_operation() {
+fn calls_that_find_no_value_share_one_operation() {
     let (cache, remote) = (builder(&ManualClock::new()).build().unwrap(), Remote::new());
     let mut calls = [(); 3].map(|()| Box::pin(cache.call(&(), || remote.start())));
     assert!(calls.iter_mut().all(|call| poll(call).is_pending()));
@@ -22,9 +22,10 @@ fn calls_that_find_nothing_share_one_operation() {
     assert_eq!(cache.snapshot().misses, 3);
 }
 
-/// moka#240: a call that was polled once and then only held blocked every other call with its key.
+/// moka#240: a call that was polled once and then no longer polled blocked every other call with
+/// its key.
 #[test]
-fn a_call_that_is_held_without_being_polled_does_not_block_others() {
+fn a_call_that_is_no_longer_polled_does_not_block_other_calls() {
     let cache = builder(&ManualClock::new()).build().unwrap();
     let yields = || {
         let mut yielded = false;
@@ -45,7 +46,7 @@ fn a_call_that_is_held_without_being_polled_does_not_block_others() {
 
 /// moka#59: after the task that ran the operation was aborted, the next call with the key panicked.
 #[test]
-fn a_call_dropped_after_any_number_of_polls_hands_its_operation_on_or_drops_it() {
+fn the_operation_of_a_dropped_call_is_continued_by_a_follower_or_dropped() {
     let time = ManualClock::new();
     for stale in [false, true] {
         for polls in 0..5 {
@@ -69,7 +70,8 @@ fn a_call_dropped_after_any_number_of_polls_hands_its_operation_on_or_drops_it()
                 let ended = (0..polls).any(|_| poll(&mut dropped).is_ready());
                 let mut other = Box::pin(cache.call(&(), operation));
                 let waits = has_follower && polls > 0 && !ended && !stale;
-                // The operation is always woken, so the follower may complete it.
+                // The operation wakes itself at each poll, so the follower may poll and complete
+                // it.
                 let first = if waits { poll(&mut other) } else { Poll::Pending };
                 drop(dropped);
                 let returned = match first {
@@ -123,13 +125,14 @@ fn a_removed_value_does_not_replace_an_error() {
     assert_eq!(call(&cache, Err(rejected())), (Err(rejected()), true));
 }
 
-/// A store that removes the key while it inserts, and whose methods panic on request.
-struct Awkward<V> {
+/// A store whose `insert` panics for the key 9, and whose other methods panic while `panics` is
+/// set.
+struct PanickingStore<V> {
     value: Mutex<Option<V>>,
     panics: &'static AtomicBool,
 }
 
-impl<V: Clone + Send> CacheStore<u8, V> for Awkward<V> {
+impl<V: Clone + Send> CacheStore<u8, V> for PanickingStore<V> {
     fn get(&self, _: &u8) -> Option<V> {
         assert!(!self.panics.load(SeqCst), "get");
         self.value.lock().unwrap().clone()
@@ -149,7 +152,7 @@ impl<V: Clone + Send> CacheStore<u8, V> for Awkward<V> {
 #[test]
 fn a_store_that_panics_leaves_the_cache_usable() {
     static PANICS: AtomicBool = AtomicBool::new(false);
-    let store = Awkward { value: Mutex::new(None), panics: &PANICS };
+    let store = PanickingStore { value: Mutex::new(None), panics: &PANICS };
     let cache = Cached::<u8, u32, ()>::builder(store).build().unwrap();
     let call = |key: u8| {
         let call = || ready(cache.call(&key, || async { Ok::<_, ()>(1) }));
@@ -166,7 +169,7 @@ fn a_store_that_panics_leaves_the_cache_usable() {
 }
 
 #[test]
-fn eight_threads_account_for_every_call_and_run_one_operation_at_a_time() {
+fn each_call_of_eight_threads_is_counted_once_and_one_operation_runs_at_a_time() {
     const THREADS: u64 = 8;
     const CALLS: u64 = 4000;
     let time = ManualClock::new();

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 #[test]
-fn an_old_value_replaces_every_kind_of_error_for_a_limited_time() {
+fn an_expired_value_replaces_every_kind_of_error_for_a_limited_time() {
     let down = Error::Operation("down");
     for error in [down, timed_out(), rejected()] {
         for (age, replaced) in [(10, true), (29, true), (30, false)] {
@@ -20,14 +20,14 @@ fn an_old_value_replaces_every_kind_of_error_for_a_limited_time() {
             let expected = if replaced { Ok(1) } else { Err(error) };
             assert_eq!(call(&cache, Err(error)), (expected, true), "{error:?} after {age} s");
             assert_eq!(cache.snapshot().errors_replaced, u64::from(replaced));
-            // The value has not been lost, nor the error stored.
+            // The error was not stored, so the next call runs its operation.
             assert_eq!(call(&cache, Ok(2)), (Ok(2), true));
         }
     }
 }
 
 #[test]
-fn without_the_option_no_error_is_replaced() {
+fn without_stale_on_error_no_error_is_replaced() {
     let time = ManualClock::new();
     let cache = builder(&time).build().unwrap();
     call(&cache, Ok(1)).0.unwrap();
@@ -35,10 +35,10 @@ fn without_the_option_no_error_is_replaced() {
     assert_eq!(call(&cache, Err(rejected())), (Err(rejected()), true));
 }
 
-// A rejection says that the operation did not run. If it was stored, one rejected call would fail
-// all calls of the next seconds.
+// A rejected call did not run the operation. If the rejection were stored, it would fail all calls
+// of the next seconds.
 #[test]
-fn only_errors_of_the_operation_are_stored_and_only_if_asked() {
+fn only_errors_of_the_operation_are_stored_and_only_with_a_negative_ttl() {
     let down = Error::Operation("down");
     for (ttl, error, stored) in
         [(0, down, false), (2, down, true), (2, timed_out(), false), (2, rejected(), false)]
@@ -61,9 +61,9 @@ fn a_failed_refresh_is_not_repeated_during_the_negative_ttl() {
     time.advance(10 * S);
     assert_eq!(call(&cache, Err(Error::Operation("down"))), (Ok(1), true));
     time.advance(2 * S);
-    assert_eq!(call(&cache, Ok(2)), (Ok(1), false), "held");
+    assert_eq!(call(&cache, Ok(2)), (Ok(1), false), "no second refresh");
     time.advance(S);
-    // A rejection does not count as an attempt.
+    // A rejected refresh does not suppress the next one.
     assert_eq!(call(&cache, Err(rejected())), (Ok(1), true));
     assert_eq!(call(&cache, Ok(2)), (Ok(2), true));
     let snapshot = cache.snapshot();
@@ -82,7 +82,7 @@ fn an_error_is_stored_once_the_value_is_too_old_to_replace_it() {
 }
 
 #[test]
-fn a_timeout_of_the_caller_is_replaced_too() {
+fn an_expired_value_replaces_the_timeout_of_a_call() {
     let time = ManualClock::new();
     let cache = builder(&time).stale_on_error(20 * S).build().unwrap();
     let never = || std::future::pending::<Result<u32, &str>>();
@@ -99,10 +99,10 @@ fn a_timeout_of_the_caller_is_replaced_too() {
 
     let mut leader = Box::pin(cache.call(&(), never));
     assert!(poll(&mut leader).is_pending());
-    let follows = || cache.call_blocking_timeout(&(), || Ok::<_, &str>(9), S);
-    assert_eq!(follows(), Ok(1));
+    let call_of_follower = || cache.call_blocking_timeout(&(), || Ok::<_, &str>(9), S);
+    assert_eq!(call_of_follower(), Ok(1));
     time.advance(20 * S);
-    assert!(matches!(follows(), Err(Error::Timeout(_))));
+    assert!(matches!(call_of_follower(), Err(Error::Timeout(_))));
 }
 
 /// moka#43: after a panic of the operation, a later call with the key reached unreachable code.
@@ -129,7 +129,7 @@ fn a_panic_unwinds_and_leaves_the_key_usable() {
 }
 
 #[test]
-fn an_old_value_replaces_the_panic_of_another_calls_operation() {
+fn an_expired_value_replaces_the_rejection_after_a_panic_in_another_call() {
     let time = ManualClock::new();
     let cache = builder(&time).stale_on_error(5 * S).build().unwrap();
     call(&cache, Ok(1)).0.unwrap();

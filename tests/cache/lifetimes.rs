@@ -45,7 +45,7 @@ fn an_expired_value_is_used_while_one_call_refreshes_it() {
     let mut refresh = Box::pin(cache.call(&(), || remote.start()));
     assert!(poll(&mut refresh).is_pending(), "the refreshing call waits");
     for _ in 0..3 {
-        assert_eq!(ready(cache.call(&(), || remote.start())), Ok(1), "others do not");
+        assert_eq!(ready(cache.call(&(), || remote.start())), Ok(1), "other calls do not wait");
         assert_eq!(call(&cache, Ok(9)), (Ok(1), false));
     }
     time.advance(S);
@@ -76,8 +76,8 @@ fn a_value_that_is_used_often_is_refreshed_before_it_expires() {
     while run(2) == Ok(1) {
         time.advance(Duration::from_millis(100));
     }
-    assert!(time.now() - S < expires, "after the expiry");
-    assert!(time.now() - S > expires - 9 * S, "much too early");
+    assert!(time.now() - S < expires, "refreshed after the expiry");
+    assert!(time.now() - S > expires - 9 * S, "refreshed much too early");
     let snapshot = cache.snapshot();
     assert_eq!((snapshot.misses, snapshot.refreshes, snapshot.stale), (1, 1, 0));
 }
@@ -85,7 +85,7 @@ fn a_value_that_is_used_often_is_refreshed_before_it_expires() {
 #[test]
 fn calls_use_the_value_during_an_early_refresh() {
     let time = ManualClock::new();
-    // A factor that refreshes at the first call.
+    // With this factor, the first call refreshes the value.
     let cache = builder(&time).early_refresh(1e9).build().unwrap();
     let slow = || {
         time.advance(S);
@@ -116,7 +116,7 @@ fn values_that_were_stored_together_expire_at_different_times() {
     let expired = |seconds: u32| {
         let before = time.now();
         time.advance(seconds * S);
-        // The store is asked for the times by calls whose operation fails.
+        // A call whose operation fails returns an error only if the value of its key has expired.
         let expired = (0..200).filter(|key| cache.call_blocking(key, || Err(())).is_err()).count();
         assert_eq!(time.now() - before, seconds * S);
         expired

@@ -1,4 +1,4 @@
-//! Cached operations: which result a call receives, and when the operation runs.
+//! Tests of the cache: which result a call receives, and when the operation runs.
 #![cfg(not(mainstay_loom))]
 
 mod concurrency;

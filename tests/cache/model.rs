@@ -1,4 +1,4 @@
-//! One call after another, compared with a simple model.
+//! Sequential calls, compared with a simple model.
 
 use crate::support::*;
 use mainstay::error::Error;
@@ -23,10 +23,11 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Keeps the last value and the last error apart. All times are in seconds.
+/// A cache that stores the last value and the last error separately. All times are in seconds.
 #[derive(Default)]
 struct Model {
     now: u32,
+    /// The last value, and the time at which it was stored.
     value: Option<(u32, u32)>,
     /// The time of the last error, and whether a value replaced it. Such an error is not stored: it
     /// suppresses operations only while the value may be used.
@@ -34,7 +35,7 @@ struct Model {
 }
 
 impl Model {
-    /// The result of a call, and whether the operation runs.
+    /// Returns the result of a call, and whether the operation runs.
     fn call(&mut self, result: Outcome, negative_ttl: u32, on_error: u32) -> (Outcome, bool) {
         let down = Err(Error::Operation("down"));
         let old =
@@ -63,7 +64,7 @@ impl Model {
 
 proptest! {
     #[test]
-    fn single_calls_behave_as_the_model(
+    fn sequential_calls_behave_as_the_model(
         steps in proptest::collection::vec(step(), 0..60),
         negative_ttl in 0_u32..4,
         on_error in 0_u32..30,

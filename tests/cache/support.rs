@@ -1,4 +1,4 @@
-//! A cache on a manual clock, and an operation that a test completes.
+//! A cache with a manual clock, and an operation that the test completes.
 
 use mainstay::cache::{Cached, CachedBuilder, SingleValueStore};
 use mainstay::error::{Error, Reason, Rejection, TimedOut};
@@ -15,7 +15,7 @@ pub(crate) const S: Duration = Duration::from_secs(1);
 pub(crate) type Cache = Cached<(), u32, &'static str>;
 pub(crate) type Outcome = Result<u32, Error<&'static str>>;
 
-/// Values are fresh for 10 s exactly.
+/// Returns a builder of a cache whose values are fresh for exactly 10 s.
 pub(crate) fn builder(time: &ManualClock) -> CachedBuilder<(), u32, &'static str> {
     Cached::builder(SingleValueStore::new())
         .name("prices")
@@ -24,7 +24,8 @@ pub(crate) fn builder(time: &ManualClock) -> CachedBuilder<(), u32, &'static str
         .clock(time.clock())
 }
 
-/// Calls with an operation that returns `result`, and returns whether it ran.
+/// Makes a call whose operation returns `result`. Returns the result of the call, and whether the
+/// operation ran.
 pub(crate) fn call(cache: &Cache, result: Outcome) -> (Outcome, bool) {
     let mut ran = false;
     let returned = cache.call_blocking(&(), || {
@@ -47,7 +48,7 @@ pub(crate) fn poll<F: Future + ?Sized>(future: &mut Pin<Box<F>>) -> Poll<F::Outp
     future.as_mut().poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// Returns the output of a future that does not wait.
+/// Returns the output of a future that is ready at its first poll.
 pub(crate) fn ready<F: Future>(future: F) -> F::Output {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,

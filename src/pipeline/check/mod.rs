@@ -46,8 +46,8 @@ pub enum LintRule {
     /// `nested-retries`: a retry inside a retry or a hedge. Three outer attempts with three inner
     /// attempts each are nine. A hedge inside one retry is accepted.
     NestedRetries,
-    /// `retry-safety-unknown`: a retry that repeats every failure, although the operation was not
-    /// declared idempotent.
+    /// `retry-safety-unknown`: a hedge, or a retry that repeats every failure, although the
+    /// operation was not declared idempotent.
     RetrySafetyUnknown,
     /// `retry-inside-breaker`: the breaker records a call only after its last attempt. It opens
     /// late, and cannot stop the attempts of a call that it has admitted.
