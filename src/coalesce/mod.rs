@@ -158,7 +158,7 @@ where
     ///
     /// # Panics
     ///
-    /// Panics if `op`, or its future while this call polls it, panics.
+    /// Panics if `op` panics, or if the future that `op` returned panics while this call polls it.
     pub async fn call<Q, Op, Fut>(&self, key: &Q, op: Op) -> Result<T, Error<E>>
     where
         K: Borrow<Q>,

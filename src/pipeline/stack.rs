@@ -39,7 +39,7 @@ pub trait PipelineLayer<T: Send, E: Send>: Describe {
 /// captures.
 #[diagnostic::on_unimplemented(
     message = "this pipeline may run its operation more than once",
-    note = "`call_once` requires a stack without a retry; use `call`"
+    note = "`call_once` requires a stack without a retry, a hedge or a fallback; use `call`"
 )]
 pub trait PipelineOnceLayer<T: Send, E: Send>: PipelineLayer<T, E> {
     /// Runs `op` through this layer.
