@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 15;
 
-/// The environment variable with the titles of the tables to run, one in a line. If it is not set,
+/// The environment variable that lists the titles of the tables to run, one per line. Without it,
 /// all tables are run.
 pub const ONLY: &str = "PEERS_ONLY";
 const ROUND_TIME: Duration = Duration::from_millis(40);
