@@ -403,3 +403,18 @@ fn a_panic_of_a_waker_does_not_keep_others_from_being_woken() {
     drop((first, second));
     assert_eq!(bulkhead.available(), 2);
 }
+
+#[test]
+fn an_acquire_future_that_was_ready_panics_when_it_is_polled_again() {
+    let bulkhead = Bulkhead::new(2).unwrap();
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut borrowed = std::pin::pin!(bulkhead.acquire());
+    let mut owned = std::pin::pin!(bulkhead.acquire_owned());
+    assert!(borrowed.as_mut().poll(&mut cx).is_ready());
+    assert!(owned.as_mut().poll(&mut cx).is_ready());
+    // The permits were dropped with the results, so that a second acquisition would succeed.
+    assert_eq!(bulkhead.available(), 2);
+    assert!(catch_unwind(AssertUnwindSafe(|| borrowed.as_mut().poll(&mut cx).is_ready())).is_err());
+    assert!(catch_unwind(AssertUnwindSafe(|| owned.as_mut().poll(&mut cx).is_ready())).is_err());
+    assert_eq!(bulkhead.available(), 2);
+}
