@@ -1,54 +1,22 @@
 //! The prioritizer: the calls that it rejects during and after an overload.
 #![cfg(not(mainstay_loom))]
 
+mod prioritizer_support;
+
 use mainstay::concurrency::{Bulkhead, BulkheadPermit, Prioritizer, PrioritizerBuilder};
 use mainstay::error::{Error, Reason, Rejection};
 use mainstay::event::Event;
 use mainstay::pipeline::Pipeline;
 use mainstay::policy::{Admission, Context, Guard, OwnedGuard, Priority, PriorityClass};
-use mainstay::random::Random;
-use mainstay::time::{Instant, ManualClock};
+use mainstay::time::Instant;
+use prioritizer_support::{Counts, Server};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// A server that runs ten calls at a time, each for 10 ms: 1,000 calls per second.
-struct Server {
-    time: ManualClock,
-    bulkhead: Bulkhead,
-    prioritizer: Prioritizer,
-}
-
-/// The calls of one class that were offered and that the server completed.
-#[derive(Clone, Copy, Debug, Default)]
-struct Counts {
-    offered: u32,
-    served: u32,
-}
-
-impl Counts {
-    fn share(self) -> f64 {
-        f64::from(self.served) / f64::from(self.offered)
-    }
-}
-
 impl Server {
-    fn new() -> Self {
-        Self::with(|builder| builder)
-    }
-
-    fn with(set: impl FnOnce(PrioritizerBuilder) -> PrioritizerBuilder) -> Self {
-        let time = ManualClock::new();
-        let bulkhead = Bulkhead::builder().max_concurrent(10).clock(time.clock()).build().unwrap();
-        let builder = Prioritizer::builder()
-            .limiter(bulkhead.clone())
-            .clock(time.clock())
-            .random(Random::seeded(1));
-        Self { prioritizer: set(builder).build().unwrap(), time, bulkhead }
-    }
-
     /// Offers one call every `interval` for `duration`, with the priorities in turn.
     fn offer<const N: usize>(
         &self,

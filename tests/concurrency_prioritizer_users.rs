@@ -1,52 +1,20 @@
 //! The prioritizer: fairness among users of one priority, and callers of pipelines.
 #![cfg(not(mainstay_loom))]
 
-use mainstay::concurrency::{Bulkhead, BulkheadPermit, Prioritizer, PrioritizerBuilder};
+mod prioritizer_support;
+
+use mainstay::concurrency::{BulkheadPermit, Prioritizer};
 use mainstay::pipeline::Pipeline;
 use mainstay::policy::{Caller, Context, Guard, PriorityClass};
-use mainstay::random::Random;
-use mainstay::time::{Deadline, Instant, ManualClock};
+use mainstay::time::{Deadline, Instant};
+use prioritizer_support::{Counts, Server};
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: u32 = 1000;
 
-/// A server that runs ten calls at a time, each for 10 ms: 1,000 calls per second.
-struct Server {
-    time: ManualClock,
-    bulkhead: Bulkhead,
-    prioritizer: Prioritizer,
-}
-
-/// The calls of one user that were offered and that the server completed.
-#[derive(Clone, Copy, Debug, Default)]
-struct Counts {
-    offered: u32,
-    served: u32,
-}
-
-impl Counts {
-    fn share(self) -> f64 {
-        f64::from(self.served) / f64::from(self.offered)
-    }
-}
-
 impl Server {
-    fn new() -> Self {
-        Self::with(|builder| builder)
-    }
-
-    fn with(set: impl FnOnce(PrioritizerBuilder) -> PrioritizerBuilder) -> Self {
-        let time = ManualClock::new();
-        let bulkhead = Bulkhead::builder().max_concurrent(10).clock(time.clock()).build().unwrap();
-        let builder = Prioritizer::builder()
-            .limiter(bulkhead.clone())
-            .clock(time.clock())
-            .random(Random::seeded(1));
-        Self { prioritizer: set(builder).build().unwrap(), time, bulkhead }
-    }
-
     /// Offers two calls every millisecond, which is twice the capacity. `next` returns the caller
     /// of a call and the name under which the call is counted.
     fn offer(
