@@ -102,7 +102,9 @@ impl TimerQueue {
                         None => is_done = true,
                     }
                 }
-                next = next.min(heap.next().unwrap_or(Instant::FAR_FUTURE));
+                if is_done {
+                    next = next.min(heap.next().unwrap_or(Instant::FAR_FUTURE));
+                }
                 drop(heap);
                 // A waker that panics must not end the driver.
                 discard_panic(|| wakers.finish());
