@@ -33,21 +33,21 @@
 //!
 //! | | mainstay | others |
 //! |---|---|---|
-//! | timeout, retry, breaker around a ready future | 39 | seatbelt 143 |
-//! | the same, boxed | 74 | |
+//! | timeout, retry, breaker around a ready future | 41 | seatbelt 149 |
+//! | the same, boxed | 88 | |
 //! | timeout, retry, breaker, bulkhead and rate limiter | 67 | |
-//! | a breaker as a Tower layer | 26 | seatbelt 111, tower-resilience 220 |
-//! | timeout, retry, breaker as Tower layers | 85 | seatbelt 209, tower-resilience 489 |
-//! | the breaker's layer, 2 / 8 clones on 2 / 8 threads | 103 / 434 | seatbelt 262 / 1,077 |
+//! | a breaker as a Tower layer | 27 | seatbelt 115, tower-resilience 226 |
+//! | timeout, retry, breaker as Tower layers | 91 | seatbelt 223, tower-resilience 527 |
+//! | the breaker's layer, 2 / 8 clones on 2 / 8 threads | 102 / 420 | seatbelt 275 / 1,135 |
 //!
-//! *Slower:* timeout and retry alone as Tower layers take 51.0, tower's own 49.9: the future
+//! *Slower:* timeout and retry alone as Tower layers take 52.5, tower's own 51.1: the future
 //! of a call owns a handle to the retry, whose reference count is changed twice, for about 10.
 //!
 //! # Rate limiter
 //!
 //! | | mainstay | governor | leaky-bucket |
 //! |---|---|---|---|
-//! | granted, system clock, 1 / 8 threads | 30.6 / 200 to 295 | 32.3 / 210 | 40 / 333 |
+//! | granted, system clock, 1 / 8 threads | 30.4 / 295 | 32.0 / 213 | 40 / 333 |
 //! | granted, manual clock, 1 / 8 threads | 6.9 / 171 | 7.7 / 165 | |
 //! | granted, `quanta` clock, 1 / 8 threads | 10.3 / 229 | 9.6 / 181 | |
 //! | denied, system clock; the same, and reading the wait | 26.6; 33.1 | 26.8; 53.6 | 39 |
@@ -135,19 +135,18 @@
 //!
 //! | | bulkhead | semaphore | tokio's semaphore | adaptive limiter |
 //! |---|---|---|---|---|
-//! | `try_acquire` and release | 9.9 | 9.7 | 21.7 | 67 (two clock readings: 47) |
-//! | `acquire().await` and release, each in `block_on` | 26.6 | 17.8 | 52 | |
-//! | `acquire().await` and release, in one task | 11.4 | 9.8 | | |
-//! | 8 threads share 20 permits | 196 | 176 | 258 | 600 |
+//! | `try_acquire` and release | 15.0 | 10.3 | 23.2 | 72 (two clock readings: 50) |
+//! | `acquire().await` and release, in `block_on` | 23.7 | 18.1 | 53 | |
+//! | 8 threads share 20 permits | 188 | 179 | 270 | 634 |
 //!
 //! # Resource pool
 //!
 //! | | mainstay | deadpool | bb8 |
 //! |---|---|---|---|
-//! | get and put an idle resource, one task | 92 | 168 | 199 |
-//! | the same, blocking | 102 | 169 | |
-//! | 32 tasks on 16 resources, each held over one yield | 499 | 306 | 328 |
-//! | the same, tokio's clock | 620 | | |
+//! | get and put an idle resource, one task | 94 | 178 | 203 |
+//! | the same, blocking | 105 | 174 | |
+//! | 32 tasks on 16 resources, each held over one yield | 576 | 303 | 332 |
+//! | the same, tokio's clock | 634 | | |
 //!
 //! A get and a put read the clock twice, which takes half of the time. *Slower:* when tasks wait.
 //! Each wait allocates the channel through which it receives its resource, reads the clock twice
@@ -175,4 +174,3 @@
 //! |---|---|---|
 //! | **mainstay**, system clock | 86 | 95 |
 //! | `tokio::time::sleep` | 142 | 373 |
-//! | `futures-timer` (in mainstay's sleep) | 507 | 912 |
