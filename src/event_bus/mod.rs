@@ -242,7 +242,7 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        self.subscribe_to(AddressRef { tenant, topic: Some(topic) })
+        self.subscribe_to(&AddressRef { tenant, topic: Some(topic) })
     }
 
     /// Subscribes to all topics of one tenant. The subscription receives the events that are
@@ -256,14 +256,14 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let subscription = self.subscribe_to(AddressRef { tenant, topic: None })?;
+        let subscription = self.subscribe_to(&AddressRef { tenant, topic: None })?;
         self.0.has_wildcards.store(true, Ordering::Relaxed);
         Ok(subscription)
     }
 
     fn subscribe_to<Q>(
         &self,
-        address: AddressRef<'_, Q>,
+        address: &AddressRef<'_, Q>,
     ) -> Result<BusSubscription<K, E>, Rejection>
     where
         K: Borrow<Q>,
@@ -278,7 +278,7 @@ where
             };
             (address.to_owned(), PlainArc::new(topic))
         };
-        let lookup: &dyn Lookup<Q> = &address;
+        let lookup: &dyn Lookup<Q> = address;
         let subscribe = |topic: &mut PlainArc<Topic<K, E>>| topic.sender.subscribe();
         let subscriber = shared.topics.get_or_insert(lookup, || (), make, subscribe);
         let subscriber =
