@@ -1,6 +1,6 @@
 //! Event bus: publish typed events to the subscribers of a tenant and topic.
 
-use mainstay::Bus;
+use mainstay::{Bus, BusEvent};
 use std::ops::ControlFlow;
 use std::thread;
 
@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let handler = thread::spawn(move || {
         let mut total = 0;
         let report = payments.handle_blocking(|event| {
-            if let Ok(Event::Paid { cents }) = event.map(|event| event.into_event()) {
+            if let Ok(Event::Paid { cents }) = event.map(BusEvent::into_event) {
                 total += cents;
             }
             ControlFlow::Continue(())

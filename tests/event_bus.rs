@@ -82,7 +82,7 @@ fn a_handler_that_panics_is_counted_and_called_with_the_next_event() {
         bus.close();
         let mut calls = Vec::new();
         let handler = |event: Result<_, BroadcastMissed>| {
-            let event = event.map(|event: mainstay::BusEvent<String, u64>| event.into_event());
+            let event = event.map(mainstay::BusEvent::<String, u64>::into_event);
             calls.push(event);
             if event == Ok(7) {
                 resume_unwind(Box::new("handler"));

@@ -103,12 +103,15 @@ impl<T> Core<T> {
                     }
                     skipped += 1;
                     if skipped == self.geometry().capacity() {
-                        // Readers pin all slots.
+                        // Readers have pinned each slot when it was tried.
                         return Err(PushError::Busy(value));
                     }
                 }
                 Claim::Taken => {
-                    if self.tail() == position {
+                    // Ordering: acquire, with the release of `close`, which has marked the slot if
+                    // the tail is closed now.
+                    let now = self.tail.load(Ordering::Acquire);
+                    if position_of(now) == position && now & CLOSED == 0 {
                         return Err(PushError::Busy(value));
                     }
                 }

@@ -40,7 +40,7 @@ impl<T> BroadcastSender<T> {
     /// Returns `value` if the ring is full of items that a subscriber has to receive
     /// ([`Full`](PushError::Full), only with `WaitForSlowest`), if another sender has not finished
     /// ([`Busy`](PushError::Busy)), or if the broadcast is [closed](PushError::Closed). It is also
-    /// busy if other threads clone the items of all slots at this instant.
+    /// busy if it finds that other threads clone the items of all slots.
     #[inline(always)]
     pub fn try_send(&self, value: T) -> Result<(), PushError<T>> {
         self.shared.try_send(value)

@@ -39,7 +39,15 @@ fn receive_all(subscriber: &mut BroadcastSubscriber<Item>, mut next: u64) -> u64
 }
 
 fn send_numbers(sender: &BroadcastSender<Item>, numbers: std::ops::Range<u64>) {
-    numbers.for_each(|number| sender.try_send(Box::new(number)).unwrap());
+    for number in numbers {
+        let mut item = Box::new(number);
+        // Few slots can all be pinned, one after the other.
+        while let Err(error) = sender.try_send(item) {
+            assert!(matches!(error, PushError::Busy(_)), "{error}");
+            item = error.into_value();
+            loom::thread::yield_now();
+        }
+    }
 }
 
 #[test]
@@ -69,13 +77,16 @@ fn two_subscribers_pin_the_same_slots_while_a_sender_overwrites_them() {
         let mut one = sender.subscribe();
         let mut other = one.clone();
         send_numbers(&sender, 0..2);
-        let sending = spawn(move || send_numbers(&sender, 2..4));
+        let sending = spawn(move || {
+            send_numbers(&sender, 2..4);
+            sender
+        });
         let reading = spawn(move || {
             let next = receive_all(&mut one, 0);
             (one, next)
         });
         let next = receive_all(&mut other, 0);
-        sending.join().unwrap();
+        let _sender = sending.join().unwrap();
         let (mut one, first) = reading.join().unwrap();
         assert_eq!(receive_all(&mut one, first), 4);
         assert_eq!(receive_all(&mut other, next), 4);
