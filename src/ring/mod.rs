@@ -1,7 +1,7 @@
-//! A lock-free bounded queue, and a channel on top of it.
+//! A lock-free bounded queue, a channel on top of it, and a broadcast.
 //!
 //! [`Ring`] is a queue for any number of producers and consumers; no operation waits. [`channel()`]
-//! adds waiting, for threads and for tasks.
+//! adds waiting, for threads and for tasks. [`broadcast()`] delivers each item to every subscriber.
 //!
 //! # Examples
 //!
@@ -72,6 +72,7 @@
 //! [bounded MPMC queue]: https://www.1024cores.net/home/lock-free-algorithms/queues/bounded-mpmc-queue
 
 mod batch_source;
+mod broadcast;
 mod channel;
 mod core;
 mod drain;
@@ -89,6 +90,12 @@ use std::fmt;
 use self::core::Core;
 use crate::error::ConfigError;
 pub use batch_source::BatchSource;
+pub use broadcast::{
+    BroadcastClosedFuture, BroadcastMissed, BroadcastOverflow, BroadcastRecvBatchFuture,
+    BroadcastRecvError, BroadcastRecvFuture, BroadcastRecvTimeoutError, BroadcastRecvTimeoutFuture,
+    BroadcastSendFuture, BroadcastSendTimeoutFuture, BroadcastSender, BroadcastStart,
+    BroadcastStream, BroadcastSubscriber, BroadcastTryRecvError, broadcast, try_broadcast,
+};
 pub use channel::{
     ClosedFuture, Receiver, ReceiverIntoIter, ReceiverIter, ReceiverStream, RecvBatchFuture,
     RecvFuture, RecvTimeoutFuture, SendBatchFuture, SendFuture, SendTimeoutFuture, Sender,

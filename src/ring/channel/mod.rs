@@ -15,7 +15,8 @@ mod timeout;
 #[cfg(all(test, mainstay_loom))]
 mod loom;
 
-pub(super) use self::shared::Shared;
+pub(super) use self::shared::{HandleCount, Shared};
+pub(super) use self::timeout::Timeout;
 use super::core::Core;
 use crate::error::ConfigError;
 use crate::sync::Arc;

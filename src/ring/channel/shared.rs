@@ -282,22 +282,31 @@ fn pop_attempt<R>(error: PopError) -> Attempt<Result<R, Closed>> {
 }
 
 /// The number of handles on one side of the channel.
-pub(super) struct HandleCount(AtomicUsize);
+pub(in crate::ring) struct HandleCount(AtomicUsize);
 
 impl HandleCount {
-    fn one() -> Self {
+    pub(in crate::ring) fn one() -> Self {
         Self(AtomicUsize::new(1))
     }
 
-    pub(super) fn add(&self) {
+    pub(in crate::ring) fn none() -> Self {
+        Self(AtomicUsize::new(0))
+    }
+
+    pub(in crate::ring) fn add(&self) {
         // Ordering: relaxed; the handle that is being cloned keeps the count above zero.
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Removes a handle. Returns whether it was the last one.
-    pub(super) fn remove(&self) -> bool {
+    pub(in crate::ring) fn remove(&self) -> bool {
         // Ordering: acquire and release, so that the accesses through all other handles happen
         // before the removal of the last one.
         self.0.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+
+    /// Returns the number of handles, which may change at any moment.
+    pub(in crate::ring) fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
     }
 }
