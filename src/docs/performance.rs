@@ -6,7 +6,19 @@
 //! The programs are in the repository: `cd benches/peers && cargo run --release --bin breaker` (or
 //! `rate`, `ring`, `channel`, `wait`, `concurrency`, `object_pool`, `resource_pool`, `worker_pool`,
 //! `pipeline`, `tower`). After `cargo build --release --bins`, `--bin summary` prints one table of
-//! all primitives in three minutes.
+//! all primitives in three minutes; `--bin growth` draws the picture below.
+//!
+//! # Growth
+//!
+//! Costs by the number of threads that share one object, of keys, and of slots:
+//!
+//! <div>
+#![doc = include_str!("growth.svg")]
+//! </div>
+//!
+//! Threads that change one word wait for its cache line. The breaker's threads do not, because a
+//! success writes nothing shared. A map of ten million keys is larger than the caches, so each call
+//! waits for memory.
 //!
 //! # Circuit breaker
 //!

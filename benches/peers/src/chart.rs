@@ -6,7 +6,7 @@ const PANEL: (f64, f64) = (350.0, 230.0);
 const COLUMNS: usize = 2;
 /// The margins of the area of the lines within a panel.
 const LEFT: f64 = 44.0;
-const RIGHT: f64 = 108.0;
+const RIGHT: f64 = 120.0;
 const TOP: f64 = 34.0;
 const BOTTOM: f64 = 40.0;
 /// The strokes of the first line, of the second, and so on.
