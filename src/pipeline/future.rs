@@ -4,8 +4,8 @@
 //! outer layer without a move, and the Tower integration can name the type.
 
 use crate::error::{Error, TimedOut};
-use crate::policy::{Context, TimeLimit};
-use crate::time::{Deadline, Expiry};
+use crate::policy::{Context, TimeLimit, end_of_limit};
+use crate::time::{Deadline, Expiry, Instant};
 use pin_project::pin_project;
 use std::future::Future;
 use std::pin::Pin;
@@ -22,6 +22,7 @@ pub struct TimeLimitFuture<L, Fut> {
     /// `None` after the operation has ended.
     #[pin]
     running: Option<Fut>,
+    started: Instant,
     expiry: Expiry,
 }
 
@@ -29,9 +30,9 @@ impl<L: TimeLimit, Fut> TimeLimitFuture<L, Fut> {
     #[inline]
     pub(crate) fn new(limit: L, cx: Context, op: impl FnOnce(Context) -> Fut) -> Self {
         let cx = cx.on(limit.clock());
-        let until = cx.now() + limit.duration();
+        let (started, until) = (cx.now(), end_of_limit(&limit, cx));
         let running = Some(op(cx.with_deadline(Deadline::at(until))));
-        Self { limit, running, expiry: Expiry::new(until) }
+        Self { limit, running, started, expiry: Expiry::new(until) }
     }
 }
 
@@ -51,7 +52,8 @@ where
             Poll::Ready(result) => result,
             Poll::Pending => {
                 ready!(this.expiry.poll(this.limit.clock(), task));
-                Err(TimedOut::new(this.limit.facts().name, this.limit.duration()).into())
+                let limit = this.expiry.until() - *this.started;
+                Err(TimedOut::new(this.limit.facts().name, limit).into())
             }
         };
         this.running.set(None);
