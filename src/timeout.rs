@@ -94,12 +94,13 @@ impl Timeout {
         Ok(self)
     }
 
-    /// Sets how long before the [deadline](crate::deadline) of the call the operation must end, in a
-    /// pipeline. Default: zero.
+    /// Sets how long before the [deadline](crate::deadline) of the call the operation must end, in
+    /// a pipeline. Default: zero.
     ///
     /// The limit is then the shorter of its own duration, and the time until the deadline less
-    /// `margin`. Set it to the time that the network and the caller need for the response. An
-    /// operation for which no time is left is polled once; a
+    /// `margin`; the error reports its own duration in both cases. Set it to the time that the
+    /// network and the caller need for the response. An operation for which no time is left is
+    /// polled once; a
     /// [`DeadlineGuard`](crate::deadline::DeadlineGuard) above rejects it before it starts.
     ///
     /// ```

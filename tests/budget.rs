@@ -3,7 +3,7 @@
 #![cfg(not(mainstay_loom))]
 
 use mainstay::backoff::Backoff;
-use mainstay::budget::{Budget, BudgetBuilder};
+use mainstay::budget::{Budget, BudgetBuilder, BudgetPermit};
 use mainstay::error::Error;
 use mainstay::event::Event;
 use mainstay::pipeline::Pipeline;
@@ -286,7 +286,7 @@ fn in_shadow_mode_every_repeat_is_granted_and_denials_are_counted() {
     let time = ManualClock::new();
     let budget = budget(1).shadow().build().unwrap();
     let permits = [(); 3].map(|()| budget.try_acquire().unwrap());
-    assert_eq!(permits.each_ref().map(|permit| permit.cost()), [1, 0, 0]);
+    assert_eq!(permits.each_ref().map(BudgetPermit::cost), [1, 0, 0]);
     assert_eq!((budget.snapshot().grants, budget.snapshot().denials), (1, 2));
     drop(permits);
     assert_eq!(budget.snapshot().available, 1);

@@ -40,6 +40,9 @@ struct Attempts {
     started: Sender<u32>,
 }
 
+/// The attempts that return, in order, with their results.
+type Returns = &'static [(usize, Result<u32, &'static str>)];
+
 type Results = [Sender<Result<u32, &'static str>>; 2];
 
 impl Attempts {
@@ -60,7 +63,7 @@ impl Attempts {
 #[test]
 fn a_second_closure_runs_while_the_first_has_not_returned() {
     //     the order in which the attempts return, the result
-    let table: [(&[(usize, Result<u32, &str>)], _); 3] = [
+    let table: [(Returns, _); 3] = [
         (&[(1, Ok(2))], Ok(2)), // the first has not returned
         (&[(0, Ok(1))], Ok(1)),
         (&[(1, Err("two")), (0, Err("one"))], Err(Error::Operation("one"))),

@@ -26,7 +26,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// A result that is not `Send`.
 type Answer = Result<Rc<u32>, Rc<str>>;
 
-fn reason<T, E>(result: Result<T, Error<E>>) -> Reason {
+fn reason<T, E>(result: &Result<T, Error<E>>) -> Reason {
     match result {
         Err(Error::Rejected(rejection)) => rejection.reason(),
         _ => panic!("the call was not rejected"),
@@ -125,7 +125,7 @@ fn the_policies_apply_as_in_other_calls() {
 
     let held = bulkhead.try_acquire().unwrap();
     let full = time.drive(pipeline.call_local(|| async { Ok::<_, ()>(Rc::new(())) }));
-    assert_eq!(reason(full), Reason::ConcurrencyLimited);
+    assert_eq!(reason(&full), Reason::ConcurrencyLimited);
     drop(held);
 
     // A dropped call releases its permits.
@@ -153,7 +153,7 @@ fn a_call_can_have_a_deadline_and_a_caller() {
     let hangs = time.drive(limited.call_local(pending::<Result<Rc<()>, ()>>));
     assert!(matches!(hangs, Err(Error::Timeout(_))));
     let late = time.drive(limited.call_local(|| async { Ok::<_, ()>(Rc::new(())) }));
-    assert_eq!(reason(late), Reason::DeadlineExceeded);
+    assert_eq!(reason(&late), Reason::DeadlineExceeded);
 
     let low = pipeline.with_caller(PriorityClass::Low);
     let class = time.drive(

@@ -2,7 +2,10 @@
 #![cfg(not(mainstay_loom))]
 
 use futures::{Stream, StreamExt, stream};
-use mainstay::breaker::{CircuitBreaker, CircuitBreakerState, KeyedCircuitBreaker};
+use mainstay::breaker::{
+    CircuitBreaker, CircuitBreakerPermit, CircuitBreakerState, KeyedCircuitBreaker,
+    OwnedCircuitBreakerPermit,
+};
 use mainstay::concurrency::{AdaptiveLimiter, Bulkhead, Throttle};
 use mainstay::error::Error;
 use mainstay::outcome::Outcome;
@@ -147,7 +150,7 @@ fn a_consumer_may_stop_at_the_item_that_is_known_to_be_the_last() {
     let mut rows = PermitStream::new(stream::iter([Ok::<_, ()>(1), Ok(2)]));
     assert_eq!(rows.size_hint(), (2, Some(2)));
     let permit = breaker.try_acquire_owned().unwrap();
-    rows.permits().add(permit, |permit, outcome| permit.record_outcome(outcome));
+    rows.permits().add(permit, OwnedCircuitBreakerPermit::record_outcome);
     let mut cx = Context::from_waker(Waker::noop());
     assert!(rows.poll_next_unpin(&mut cx).is_ready());
     assert_eq!(counts(&breaker), (0, 0));
@@ -164,7 +167,7 @@ fn a_half_open_breaker_is_probed_by_the_body() {
         .half_open_calls(1)
         .build()
         .unwrap();
-    while breaker.try_acquire().map(|permit| permit.failure()).is_ok() {}
+    while breaker.try_acquire().map(CircuitBreakerPermit::failure).is_ok() {}
     time.advance(Duration::from_secs(3600));
     let guard = StreamGuard::new(breaker.clone(), permits);
     let pipeline = Pipeline::builder().guard(guard).build();

@@ -5,7 +5,7 @@
 
 use crate::error::{Error, TimedOut};
 use crate::policy::{Context, TimeLimit, end_of_limit};
-use crate::time::{Deadline, Expiry, Instant};
+use crate::time::{Deadline, Expiry};
 use pin_project::pin_project;
 use std::future::Future;
 use std::pin::Pin;
@@ -22,7 +22,6 @@ pub struct TimeLimitFuture<L, Fut> {
     /// `None` after the operation has ended.
     #[pin]
     running: Option<Fut>,
-    started: Instant,
     expiry: Expiry,
 }
 
@@ -30,9 +29,9 @@ impl<L: TimeLimit, Fut> TimeLimitFuture<L, Fut> {
     #[inline]
     pub(crate) fn new(limit: L, cx: Context, op: impl FnOnce(Context) -> Fut) -> Self {
         let cx = cx.on(limit.clock());
-        let (started, until) = (cx.now(), end_of_limit(&limit, cx));
+        let until = end_of_limit(&limit, cx);
         let running = Some(op(cx.with_deadline(Deadline::at(until))));
-        Self { limit, running, started, expiry: Expiry::new(until) }
+        Self { limit, running, expiry: Expiry::new(until) }
     }
 }
 
@@ -52,8 +51,7 @@ where
             Poll::Ready(result) => result,
             Poll::Pending => {
                 ready!(this.expiry.poll(this.limit.clock(), task));
-                let limit = this.expiry.until() - *this.started;
-                Err(TimedOut::new(this.limit.facts().name, limit).into())
+                Err(TimedOut::new(this.limit.facts().name, this.limit.duration()).into())
             }
         };
         this.running.set(None);

@@ -23,15 +23,25 @@ impl Expiry {
         Self { until, timer: Timer::UNARMED }
     }
 
-    pub(crate) const fn until(&self) -> Instant {
-        self.until
-    }
-
     #[cold]
     pub(crate) fn poll(&mut self, clock: &Clock, cx: &mut Context<'_>) -> Poll<()> {
         match self.until {
             Instant::FAR_FUTURE => Poll::Pending,
             until => self.timer.poll(clock, until, cx),
+        }
+    }
+
+    /// Polls for the first time. `now` is a reading of `clock` from the same moment.
+    #[inline]
+    pub(crate) fn poll_at(
+        &mut self,
+        now: Instant,
+        clock: &Clock,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        match self.until {
+            Instant::FAR_FUTURE => Poll::Pending,
+            until => self.timer.poll_at(now, clock, until, cx),
         }
     }
 }

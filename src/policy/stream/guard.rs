@@ -121,7 +121,7 @@ where
         }
     }
 
-    fn record<'a>(&'a self, permit: G::OwnedPermit, result: &Result<T, Error<E>>) {
+    fn record(&self, permit: G::OwnedPermit, result: &Result<T, Error<E>>) {
         record::<T, E, G>(permit, &self.permits, result);
     }
 }
