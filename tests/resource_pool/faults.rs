@@ -87,7 +87,7 @@ fn a_closing_that_hangs_releases_its_slot_after_the_close_timeout() {
             Ok(7)
         }
         async fn close(&self, _: u32) {
-            pending().await
+            pending::<()>().await;
         }
     }
     let time = ManualClock::new();
