@@ -11,7 +11,6 @@ mod loom;
 mod permit;
 mod shared;
 mod snapshot;
-mod state;
 
 pub use config::BulkheadBuilder;
 pub use future::{BulkheadAcquireFuture, OwnedBulkheadAcquireFuture};
@@ -20,9 +19,9 @@ pub use keyed::{KeyedBulkhead, KeyedBulkheadBuilder, KeyedBulkheadSnapshot, Keye
 pub use permit::{BulkheadPermit, OwnedBulkheadPermit};
 pub use snapshot::BulkheadSnapshot;
 
+use super::queue::Request;
 use crate::error::{ConfigError, Error, Rejection};
 use crate::sync::PlainArc;
-use future::Request;
 use shared::Shared;
 use std::fmt;
 use std::future::Future;
@@ -88,8 +87,9 @@ const POLICY: &str = "bulkhead";
 ///
 /// # Cancel safety
 ///
-/// A call that is dropped, or whose operation panics, releases its permit. A waiting caller that
-/// is dropped leaves the queue, and releases a permit that was granted meanwhile.
+/// A call that is dropped, or whose operation panics, releases its permit. If the
+/// future of a waiting caller is dropped, the caller leaves the queue, and a permit that was granted
+/// meanwhile is released.
 ///
 /// # Performance
 ///
@@ -179,7 +179,8 @@ impl Bulkhead {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the queue, and releases a permit that was granted meanwhile.
+    /// If the future is dropped, the caller leaves the queue, and a permit that was granted
+    /// meanwhile is released.
     #[inline]
     pub fn acquire(&self) -> BulkheadAcquireFuture<'_> {
         BulkheadAcquireFuture::new(&self.0, Request::new(1, None))
@@ -341,7 +342,7 @@ impl Bulkhead {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future while it waits leaves the queue. Dropping it later drops the operation
+    /// Dropping the future removes a waiting caller from the queue. Later, it drops the operation
     /// and releases the permit.
     pub async fn call<Op, Fut, T, E>(&self, op: Op) -> Result<T, Error<E>>
     where
