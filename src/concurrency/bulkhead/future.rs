@@ -40,14 +40,14 @@ impl Handle for Bulkhead {
 
 impl<'a> BulkheadAcquireFuture<'a> {
     #[inline]
-    pub(super) const fn new(shared: &'a Shared, request: Request) -> Self {
+    pub(super) fn new(shared: &'a Shared, request: Request) -> Self {
         Self(Acquire::new(shared, request))
     }
 }
 
 impl OwnedBulkheadAcquireFuture {
     #[inline]
-    pub(super) const fn new(bulkhead: Bulkhead, request: Request) -> Self {
+    pub(super) fn new(bulkhead: Bulkhead, request: Request) -> Self {
         Self(Acquire::new(bulkhead, request))
     }
 }

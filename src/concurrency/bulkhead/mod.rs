@@ -95,7 +95,8 @@ const POLICY: &str = "bulkhead";
 ///
 /// A call that does not wait costs two atomic read-modify-writes, reads no clock and allocates
 /// nothing. A rejection takes no lock if there is neither a queue nor an observer. A waiting caller
-/// allocates only to arm its timer, or if the queue is longer than it has ever been.
+/// allocates only to arm its timer, or if there were never as many callers that wait or run after a
+/// wait.
 #[derive(Clone)]
 pub struct Bulkhead(PlainArc<Shared>);
 

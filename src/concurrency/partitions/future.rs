@@ -36,13 +36,13 @@ impl Handle for BulkheadPartition {
 }
 
 impl<'a> BulkheadPartitionAcquireFuture<'a> {
-    pub(super) const fn new(partition: &'a BulkheadPartition, request: Request) -> Self {
+    pub(super) fn new(partition: &'a BulkheadPartition, request: Request) -> Self {
         Self(Acquire::new(partition, request))
     }
 }
 
 impl OwnedBulkheadPartitionAcquireFuture {
-    pub(super) const fn new(partition: BulkheadPartition, request: Request) -> Self {
+    pub(super) fn new(partition: BulkheadPartition, request: Request) -> Self {
         Self(Acquire::new(partition, request))
     }
 }
@@ -53,6 +53,7 @@ impl<'a> Future for BulkheadPartitionAcquireFuture<'a> {
     /// # Panics
     ///
     /// Panics if it is polled again after it was ready.
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let granted = self.0.poll(cx);
         granted.map_ok(|granted| BulkheadPartitionPermit::new(self.0.handle(), granted))
@@ -65,6 +66,7 @@ impl Future for OwnedBulkheadPartitionAcquireFuture {
     /// # Panics
     ///
     /// Panics if it is polled again after it was ready.
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let granted = self.0.poll(cx);
         granted

@@ -74,6 +74,14 @@ const POLICY: &str = "partitioned_bulkhead";
 /// wait, limit the other partitions so that their maxima and the guaranteed minimum together do not
 /// exceed the limit of the bulkhead.
 ///
+/// # Overload
+///
+/// Each partition has a queue of its own, with the rules of a
+/// [`Bulkhead`](super::Bulkhead#overload): once its oldest caller has waited for longer than
+/// [`lifo_after`](BulkheadPartitionBuilder::lifo_after), the newest is served first; a call that
+/// cannot end before its deadline is rejected; and [`codel`](BulkheadPartitionBuilder::codel) sheds
+/// callers from a standing queue. An overloaded partition does not change the order of the others.
+///
 /// # Cancel safety
 ///
 /// A call whose future is dropped, or whose operation panics, releases its permit. If the future is
@@ -120,13 +128,15 @@ pub struct BulkheadPartitionSnapshot {
     pub order: QueueOrder,
     /// How long the oldest waiting caller has waited; `None` if no caller waits.
     pub oldest_wait: Option<Duration>,
-    /// The median duration of the latest calls that waited for their permits, if it is known.
+    /// The median duration of the latest 31 calls that waited for their permits; `None` until 5
+    /// such calls have ended.
     pub median_service_time: Option<Duration>,
     /// Calls rejected because no permit was free or the queue was full.
     pub rejected_full: u64,
     /// Calls rejected because they had waited too long, or their deadline had passed.
     pub rejected_timeout: u64,
-    /// Calls rejected with [`Reason::Shed`](crate::error::Reason::Shed).
+    /// Calls rejected because CoDel detected a standing queue, or because their deadline could not
+    /// be met.
     pub rejected_shed: u64,
 }
 

@@ -60,6 +60,7 @@ impl BulkheadPartition {
     ///
     /// Returns a rejection with [`Reason::ConcurrencyLimited`], or [`Reason::ShutDown`] after
     /// [`close`](super::PartitionedBulkhead::close).
+    #[inline]
     pub fn try_acquire(&self) -> Result<BulkheadPartitionPermit<'_>, Rejection> {
         match self.take(self.cost) {
             Ok(()) => Ok(BulkheadPartitionPermit::new(self, Granted::immediately(self.cost))),
@@ -80,6 +81,7 @@ impl BulkheadPartition {
     ///
     /// Dropping the future removes the caller from the queue, and releases a permit that was
     /// granted meanwhile.
+    #[inline]
     pub fn acquire(&self) -> BulkheadPartitionAcquireFuture<'_> {
         BulkheadPartitionAcquireFuture::new(self, Request::new(self.cost, None))
     }
@@ -339,6 +341,7 @@ impl BulkheadPartition {
 
 impl BulkheadPartition {
     /// Releases permits after a call that ran.
+    #[inline]
     pub(super) fn give_back(&self, granted: Granted) {
         self.shared.engine.give_back(self.index, granted, &self.shared.clock);
     }

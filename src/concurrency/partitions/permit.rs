@@ -21,6 +21,7 @@ pub struct OwnedBulkheadPartitionPermit {
 
 impl<'a> BulkheadPartitionPermit<'a> {
     /// Creates the permit of a caller that has taken it from the engine.
+    #[inline]
     pub(super) const fn new(partition: &'a BulkheadPartition, granted: Granted) -> Self {
         Self { partition, granted }
     }
@@ -34,6 +35,7 @@ impl<'a> BulkheadPartitionPermit<'a> {
 
 impl OwnedBulkheadPartitionPermit {
     /// Creates the permit of a caller that has taken it from the engine.
+    #[inline]
     pub(super) const fn new(partition: BulkheadPartition, granted: Granted) -> Self {
         Self { partition, granted }
     }
@@ -46,12 +48,14 @@ impl OwnedBulkheadPartitionPermit {
 }
 
 impl Drop for BulkheadPartitionPermit<'_> {
+    #[inline]
     fn drop(&mut self) {
         self.partition.give_back(self.granted);
     }
 }
 
 impl Drop for OwnedBulkheadPartitionPermit {
+    #[inline]
     fn drop(&mut self) {
         self.partition.give_back(self.granted);
     }

@@ -37,7 +37,7 @@ impl RefUnwindSafe for Shared {}
 
 impl Partition {
     pub(super) fn new(name: &'static str, full_name: &'static str) -> Self {
-        let [full, timed_out, shed] = [const { AtomicU64::new(0) }; 3];
+        let [full, timed_out, shed] = [(); 3].map(|()| AtomicU64::new(0));
         Self { name, full_name, full, timed_out, shed }
     }
 

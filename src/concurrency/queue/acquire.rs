@@ -123,8 +123,7 @@ struct WaitLimit {
 impl Request {
     #[inline]
     pub(in crate::concurrency) const fn new(cost: u32, max_wait: Option<Duration>) -> Self {
-        let (deadline, now) = (Instant::FAR_FUTURE, Instant::ORIGIN);
-        Self { cost, wait: WaitLimit { max_wait, deadline, now } }
+        Self { cost, wait: WaitLimit { max_wait, ..WaitLimit::NONE } }
     }
 
     /// Creates the request of a call with the context `cx`. The clock is read only if the call has
@@ -152,6 +151,8 @@ impl Request {
 }
 
 impl WaitLimit {
+    const NONE: Self = Self { max_wait: None, deadline: Instant::FAR_FUTURE, now: Instant::ORIGIN };
+
     #[inline]
     fn take(&self, cost: u32, limit: &impl Limit) -> Result<Granted, Reason> {
         if self.now >= self.deadline {
@@ -180,7 +181,9 @@ pub(in crate::concurrency) struct Acquire<H: Handle> {
 }
 
 enum Stage {
-    New(WaitLimit),
+    /// Without a deadline or a timeout of its own, which is a variant so that few words are written.
+    New,
+    Limited(WaitLimit),
     /// In the queue. The status may have been decided since the last poll.
     Queued {
         key: WaiterKey,
@@ -191,8 +194,12 @@ enum Stage {
 
 impl<H: Handle> Acquire<H> {
     #[inline]
-    pub(in crate::concurrency) const fn new(handle: H, request: Request) -> Self {
-        Self { handle, cost: request.cost, stage: Stage::New(request.wait) }
+    pub(in crate::concurrency) fn new(handle: H, request: Request) -> Self {
+        let stage = match request.wait {
+            WaitLimit { max_wait: None, deadline: Instant::FAR_FUTURE, .. } => Stage::New,
+            wait => Stage::Limited(wait),
+        };
+        Self { handle, cost: request.cost, stage }
     }
 
     #[inline]
@@ -210,16 +217,18 @@ impl<H: Handle> Acquire<H> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Granted, Rejection>> {
-        if let Stage::New(wait) = &self.stage {
-            match wait.take(self.cost, self.handle.limit()) {
-                Ok(granted) => {
-                    self.stage = Stage::Done;
-                    return Poll::Ready(Ok(granted));
-                }
-                Err(reason) => return self.enter_and_poll(reason, cx),
+        let taken = match &self.stage {
+            Stage::New => WaitLimit::NONE.take(self.cost, self.handle.limit()),
+            Stage::Limited(wait) => wait.take(self.cost, self.handle.limit()),
+            _ => return self.poll_queued(cx),
+        };
+        match taken {
+            Ok(granted) => {
+                self.stage = Stage::Done;
+                Poll::Ready(Ok(granted))
             }
+            Err(reason) => self.enter_and_poll(reason, cx),
         }
-        self.poll_queued(cx)
     }
 
     #[cold]
@@ -249,7 +258,10 @@ impl<H: Handle> Acquire<H> {
     /// Enters the queue or rejects the request. `reason` is why the permits could not be taken.
     /// Returns `None` if the caller is in the queue.
     fn enter(&mut self, reason: Reason) -> Option<Result<Granted, Rejection>> {
-        let Stage::New(wait) = std::mem::replace(&mut self.stage, Stage::Done) else { return None };
+        let wait = match std::mem::replace(&mut self.stage, Stage::Done) {
+            Stage::Limited(wait) => wait,
+            _ => WaitLimit::NONE,
+        };
         let (limit, cost) = (self.handle.limit(), self.cost);
         let Some(max_wait) = limit.max_wait().filter(|_| reason == Reason::ConcurrencyLimited)
         else {

@@ -70,6 +70,7 @@
 mod compare;
 mod html;
 mod policy;
+mod prioritized;
 mod report;
 mod run;
 mod trace;
@@ -77,6 +78,7 @@ mod trace;
 pub use compare::compare;
 pub use html::html_page;
 pub use policy::{CallEnd, ControlledLimit, FixedLimit, SimulatedPolicy, Unlimited};
+pub use prioritized::PrioritizedLimit;
 pub use report::{Point, SimulationResult};
 pub use run::simulate;
 pub use trace::{Client, Limiters, ServiceTime, Steps, Trace};
