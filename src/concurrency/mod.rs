@@ -46,7 +46,7 @@
 //! | [`AimdController`] | calls are dropped | the server itself refuses excess calls |
 //! | [`BbrController`] | the server signals that it is overloaded | the server provides such a signal, or runs in this process ([`CpuLoad`]) |
 //!
-//! The [`simulator`] compares the controllers in ten scenarios. A custom controller implements
+//! The [`simulator`] compares the controllers in eleven scenarios. A custom controller implements
 //! [`LimitController`], which has two required methods.
 //!
 //! A call has one of three outcomes. A *success* counts with its latency. A *dropped* call timed
