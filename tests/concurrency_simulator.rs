@@ -72,8 +72,8 @@ fn a_prioritizer_is_fair_among_the_clients_of_a_limit() {
     }
 }
 
-/// A trace with many small limiters in front of one server. Latencies alone do not show that
-/// overload, so weaker bounds apply.
+/// A trace with many small limiters in front of one server, for which a weaker bound applies; see
+/// [`no_constant_limit_per_client_reaches_the_goal`].
 const EXCEPTION: &str = "nine_clients";
 
 #[test]
@@ -81,11 +81,8 @@ fn the_default_controller_keeps_its_guarantees_on_every_trace() {
     for (trace, results) in Trace::all().iter().zip(all()) {
         let [others @ .., ours] = &results[..] else { unreachable!() };
         let best = others.iter().map(|other| other.goodput).fold(0.0, f64::max);
-        if trace.name == EXCEPTION {
-            assert!(ours.goodput > 0.8 && ours.goodput > best - 0.05, "{ours}");
-            continue;
-        }
-        assert!(ours.goodput > 0.95, "{ours}");
+        let goal = if trace.name == EXCEPTION { 0.9 } else { 0.95 };
+        assert!(ours.goodput > goal, "{ours}");
         assert!(ours.goodput > best - 0.05, "{ours}; the best of the others: {best:.3}");
         assert!(ours.p99_ratio < 2.0, "{ours}");
         if trace.recovers_from.is_some() {
@@ -94,13 +91,27 @@ fn the_default_controller_keeps_its_guarantees_on_every_trace() {
     }
 }
 
+/// With nine separate limits, a low limit rejects calls while few clients are active, and a high
+/// one lets the server collapse when all are. No constant limit reaches 95 % of the optimum, and the
+/// default controller comes close to the best one.
+#[test]
+fn no_constant_limit_per_client_reaches_the_goal() {
+    let trace = Trace::nine_clients();
+    let goodput = |limit| simulate(&trace, "fixed", || FixedLimit::new(limit)).goodput;
+    let best = (1..=20).map(goodput).fold(0.0, f64::max);
+    assert!((0.91..0.93).contains(&best), "{best}");
+    assert!(ours(&trace).goodput > best - 0.02, "{}", ours(&trace));
+}
+
 #[test]
 fn every_seed_nearly_keeps_the_guarantees() {
-    for mut trace in Trace::all().into_iter().filter(|trace| trace.name != EXCEPTION) {
+    for mut trace in Trace::all() {
+        let (goodput, p99_ratio) = if trace.name == EXCEPTION { (0.8, 3.2) } else { (0.9, 2.0) };
         for seed in 2..6 {
             trace.seed = seed;
             let result = ours(&trace);
-            assert!(result.goodput > 0.9 && result.p99_ratio < 2.0, "seed {seed}: {result}");
+            let kept = result.goodput > goodput && result.p99_ratio < p99_ratio;
+            assert!(kept, "seed {seed}: {result}");
         }
     }
 }

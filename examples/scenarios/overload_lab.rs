@@ -39,11 +39,10 @@ fn main() -> std::io::Result<()> {
     for results in &all {
         let [others @ .., ours] = &results[..] else { continue };
         let best = others.iter().map(|other| other.goodput).fold(0.0, f64::max);
-        // Latency alone cannot show a client its share if many small limiters use one server.
-        if ours.trace != "nine_clients" {
-            assert!(ours.goodput > 0.95 && ours.goodput > best - 0.05, "{ours}");
-            assert!(ours.p99_ratio < 2.0, "{ours}");
-        }
+        // With nine separate limits, no constant limit per client reaches 95 %.
+        let goal = if ours.trace == "nine_clients" { 0.9 } else { 0.95 };
+        assert!(ours.goodput > goal && ours.goodput > best - 0.05, "{ours}");
+        assert!(ours.p99_ratio < 2.0, "{ours}");
     }
     fs::create_dir_all("target")?;
     fs::write("target/overload_lab.html", html_page(&all))?;
