@@ -168,7 +168,7 @@ impl Engine {
     #[cold]
     pub(super) fn leave(&self, key: WaiterKey, clock: &Clock) -> WaiterStatus {
         let mut waiting = self.waiting.lock();
-        // Declared first, and therefore dropped last: dropping a waker runs user code.
+        // Dropped at the end: dropping a waker runs user code.
         let (status, _waker) = waiting.queue.leave(key);
         self.update_waiting(&waiting.queue);
         drop(waiting);

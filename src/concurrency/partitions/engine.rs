@@ -173,7 +173,7 @@ impl Engine {
     #[cold]
     pub(super) fn leave(&self, partition: usize, key: WaiterKey, clock: &Clock) -> WaiterStatus {
         let mut queues = self.queues.lock();
-        // Dropped last: dropping a waker runs user code.
+        // Dropped at the end: dropping a waker runs user code.
         let (status, _waker) = queues.queues[partition].callers.leave(key);
         let left = status == WaiterStatus::Waiting;
         queues.waiting -= u32::from(left);
