@@ -37,9 +37,10 @@ pub(crate) struct WaiterKey {
 }
 
 impl WaiterKey {
-    /// Returns the number of the member's slot.
-    pub(crate) fn index(self) -> usize {
-        self.index as usize
+    /// Returns the slot of the member, which is below `u32::MAX`. Other members use the slot after
+    /// this one was removed.
+    pub(crate) const fn slot(self) -> u32 {
+        self.index
     }
 }
 
@@ -79,19 +80,25 @@ impl<T> WaiterList<T> {
     }
 
     pub(crate) fn front_key(&self) -> Option<WaiterKey> {
-        self.key(self.front)
+        self.key_at(self.front)
     }
 
     pub(crate) fn back_key(&self) -> Option<WaiterKey> {
-        self.key(self.back)
+        self.key_at(self.back)
     }
 
-    fn key(&self, index: u32) -> Option<WaiterKey> {
+    /// Returns the key of the member in this slot.
+    pub(crate) fn key_at(&self, index: u32) -> Option<WaiterKey> {
         Some(WaiterKey { index, insertion: self.nodes.get(index as usize)?.insertion })
     }
 
     pub(crate) fn pop_front(&mut self) -> Option<T> {
         self.remove(self.front_key()?)
+    }
+
+    pub(crate) fn get(&self, key: WaiterKey) -> Option<&T> {
+        let node = self.nodes.get(key.index as usize)?;
+        if node.insertion == key.insertion { node.item.as_ref() } else { None }
     }
 
     pub(crate) fn get_mut(&mut self, key: WaiterKey) -> Option<&mut T> {
