@@ -27,6 +27,7 @@ const PRIMITIVES: &[&str] = &[
     "concurrency",
     "coalesce",
     "cache",
+    "batch",
     "deadline",
     "resource_pool",
 ];
