@@ -532,6 +532,7 @@ fn a_full_queue_rejects_calls_if_so_configured() {
     assert_eq!(batcher.snapshot().rejected, 1);
     gate.open_next();
     assert_eq!(poll(&mut calls[0]), Poll::Ready(Ok(0)));
+    assert!(poll(&mut calls[1]).is_pending());
     calls.push(started(&batcher, 3));
     assert!(poll(&mut calls[3]).is_pending());
     for _ in 0..3 {

@@ -80,7 +80,11 @@ fn every_item_is_answered_once_under_failures_panics_cancellation_and_shutdown()
     const THREADS: u64 = 8;
     const ITEMS: u64 = 2_000;
     let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {})); // the panics of the sink
+    std::panic::set_hook(Box::new(move |info| {
+        if info.payload().downcast_ref::<&str>() != Some(&"sink") {
+            hook(info);
+        }
+    }));
     for has_runner in [false, true] {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let batcher = unreliable(&seen);
@@ -129,14 +133,16 @@ fn every_item_is_answered_once_under_failures_panics_cancellation_and_shutdown()
         assert_eq!((shot.queued, shot.in_flight, shot.running, shot.waiting), (0, 0, 0, 0));
         assert!(answered.load(SeqCst) > 0 && cancelled.load(SeqCst) > 0 && shot.splits > 0);
         assert_eq!(seen.stored_twice, 0, "an item was sent again after it was stored");
-        assert_eq!(seen.stored.len() as u64, shot.succeeded, "{shot:?}");
+        // An operation without calls may store its items before it is dropped.
+        let stored = shot.succeeded..=shot.succeeded + shot.abandoned;
+        assert!(stored.contains(&(seen.stored.len() as u64)), "{shot:?}");
         let keys: HashSet<_> = seen.stored.values().collect();
         assert_eq!(keys.len(), seen.stored.len(), "keys are unique");
         for item in succeeded.lock().unwrap().iter() {
             assert!(seen.stored.contains_key(item), "{item} was answered and not stored");
         }
     }
-    std::panic::set_hook(hook);
+    let _ = std::panic::take_hook();
 }
 
 #[test]

@@ -100,6 +100,7 @@ mod run;
 mod shared;
 mod snapshot;
 mod state;
+mod timer;
 
 pub use config::{BatchOverflowRule, BatcherBuilder};
 pub use items::{Batch, BatchResults};

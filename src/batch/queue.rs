@@ -3,6 +3,7 @@
 use super::run::{Job, Starting};
 use super::snapshot::Counts;
 use super::state::{Config, Load, Start};
+use super::timer::Timer;
 use crate::error::{Error, Reason, Rejection, TimedOut};
 use crate::time::{Deadline, Instant, Sleep};
 use crate::wait::{WaiterKey, WaiterList};
@@ -87,21 +88,6 @@ pub(super) struct Run<T, R, E> {
     /// The number of callers of these items that were not dropped.
     pub(super) waiting: usize,
     pub(super) first_sequence: u64,
-}
-
-/// The timer for the start of the next batch.
-#[derive(Default)]
-pub(super) struct Timer {
-    /// `None` while a driver polls it.
-    pub(super) sleep: Option<Sleep>,
-    pub(super) is_armed: bool,
-    pub(super) has_fired: bool,
-}
-
-impl Timer {
-    fn is_waiting(&self) -> bool {
-        self.is_armed && !self.has_fired
-    }
 }
 
 /// What a driver does next.
@@ -200,8 +186,7 @@ impl<T, R, E> Queue<T, R, E> {
         if self.timer.is_waiting() {
             return Step::Wait;
         }
-        (self.timer.is_armed, self.timer.has_fired) = (true, false);
-        Step::Arm(due, self.timer.sleep.take())
+        Step::Arm(due, self.timer.arm())
     }
 
     fn is_due(&self, due: Instant, now: Instant) -> bool {

@@ -1,10 +1,11 @@
 //! The part of a batcher that its clones share: [`Shared`].
 
 use super::items::Batch;
-use super::queue::{Queue, Stage, Step, Timer};
+use super::queue::{Queue, Stage, Step};
 use super::run::{Job, Pending, Split};
 use super::snapshot::{BatcherDrainReport, BatcherSnapshot, Counts};
 use super::state::Config;
+use super::timer::Timer;
 use crate::error::{Error, Reason, TimedOut};
 use crate::sync::{Mutex, PlainArc, PlainWeak, discard_panic};
 use crate::time::{Clock, Instant, Sleep};
@@ -53,7 +54,7 @@ where
         let Some(batcher) = self.batcher.upgrade() else { return };
         let mut queue = batcher.queue.lock();
         match self.run {
-            None => queue.timer.has_fired = true,
+            None => queue.timer.fire(),
             Some(key) => queue.wake_run(key),
         }
         let driver = queue.hand_over(&batcher.config, None);
@@ -170,12 +171,15 @@ where
             Pin::new(&mut sleep).poll(&mut Context::from_waker(&waker))
         }));
         let mut queue = self.queue.lock();
-        if matches!(poll, Ok(Poll::Pending)) && !queue.timer.has_fired {
-            queue.timer.sleep = Some(sleep);
-            return;
-        }
-        queue.timer = Timer::default();
+        let sleep = match poll {
+            Ok(Poll::Pending) => queue.timer.armed(sleep),
+            _ => {
+                queue.timer = Timer::Off;
+                Some(sleep)
+            }
+        };
         drop(queue);
+        drop(sleep);
         if let Err(panic) = poll {
             resume_unwind(panic);
         }
