@@ -28,6 +28,7 @@ const PRIMITIVES: &[&str] = &[
     "coalesce",
     "cache",
     "batch",
+    "chaos",
     "deadline",
     "resource_pool",
 ];
