@@ -181,7 +181,7 @@ fn a_flush_ends_when_the_last_item_before_it_is_cancelled() {
 #[test]
 fn each_caller_receives_the_result_for_its_own_item() {
     let batcher = Batcher::builder(|batch: Batch<u32>| {
-        let half = |item: u32| if item % 2 == 0 { Ok(item / 2) } else { Err("odd") };
+        let half = |item: u32| if item.is_multiple_of(2) { Ok(item / 2) } else { Err("odd") };
         ready(batch.into_iter().map(half).collect::<Vec<_>>())
     })
     .build()

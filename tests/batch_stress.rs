@@ -46,7 +46,7 @@ fn unreliable(seen: &Arc<Mutex<Seen>>) -> Batcher<u64, u64, &'static str> {
     Batcher::builder(move |batch: Batch<u64>| {
         let (seen, n) = (Arc::clone(&seen), count.fetch_add(1, SeqCst));
         async move {
-            if n % 2 == 0 {
+            if n.is_multiple_of(2) {
                 pend().await;
             }
             match n % 16 {
@@ -54,7 +54,7 @@ fn unreliable(seen: &Arc<Mutex<Seen>>) -> Batcher<u64, u64, &'static str> {
                 7 => panic!("sink"),
                 _ => {}
             }
-            if batch.iter().any(|item| item % 97 == 0) {
+            if batch.iter().any(|item| item.is_multiple_of(97)) {
                 return Err("bad item");
             }
             let mut seen = seen.lock().unwrap();
@@ -107,7 +107,7 @@ fn every_item_is_answered_once_under_failures_panics_cancellation_and_shutdown()
                             }
                             // A call that is held and not polled would delay the others.
                             calls.retain_mut(|(item, call)| {
-                                let drops = *item % 5 == 0;
+                                let drops = item.is_multiple_of(5);
                                 let pends = drops && poll(call).is_pending();
                                 cancelled.fetch_add(u64::from(pends), SeqCst);
                                 !drops

@@ -1,9 +1,8 @@
 //! The futures that drive a batcher without an item: flush, drain and run.
 
-use super::queue::Queue;
-use super::run::Job;
+use super::queue::{AbandonedJobs, Queue};
 use super::shared::{Driver, Shared};
-use crate::wait::WaiterKey;
+use crate::wait::{WaiterKey, WaiterList};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -63,10 +62,7 @@ impl Seat {
         self.until = Some(until);
     }
 
-    fn list<'q, T, R, E>(
-        &self,
-        queue: &'q mut Queue<T, R, E>,
-    ) -> &'q mut crate::wait::WaiterList<Waker> {
+    fn list<'q, T, R, E>(&self, queue: &'q mut Queue<T, R, E>) -> &'q mut WaiterList<Waker> {
         if self.goal == Goal::Run { &mut queue.runners } else { &mut queue.observers }
     }
 
@@ -74,7 +70,7 @@ impl Seat {
     fn leave<T, R, E>(
         &mut self,
         queue: &mut Queue<T, R, E>,
-    ) -> (Option<Waker>, Vec<(WaiterKey, Job<T, R, E>)>) {
+    ) -> (Option<Waker>, AbandonedJobs<T, R, E>) {
         let waiting = self.waiting.take();
         let waker = waiting.and_then(|key| self.list(queue).remove(key));
         let mut jobs = Vec::new();

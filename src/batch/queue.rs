@@ -15,11 +15,11 @@ use std::time::Duration;
 /// # Invariants
 ///
 /// 1. Each item has a caller until it is answered or dropped: `Queued` while it is in `items`,
-///   `Sent` from the start of its batch on, and `Answered` afterwards. A caller that is dropped
-///   removes itself, and its item if that is still in `items`.
+///    `Sent` from the start of its batch on, and `Answered` afterwards. A caller that is dropped
+///    removes itself, and its item if that is still in `items`.
 /// 2. While there is work to do ([`has_work`](Self::has_work)), at least one driver has been woken
-///   and not polled since, or is being polled. A driver is a caller, a flush, a drain or a runner;
-///   while there are runners, only they are. A driver that leaves wakes another one.
+///    and not polled since, or is being polled. A driver is a caller, a flush, a drain or a runner;
+///    while there are runners, only they are. A driver that leaves wakes another one.
 /// 3. A caller that has a waker in `callers` is linked there. A run is linked in `runs` exactly if
 ///    its job is there and must be polled.
 pub(super) struct Queue<T, R, E> {
@@ -89,6 +89,9 @@ pub(super) struct Run<T, R, E> {
     pub(super) waiting: usize,
     pub(super) first_sequence: u64,
 }
+
+/// Jobs whose runs were abandoned.
+pub(super) type AbandonedJobs<T, R, E> = Vec<(WaiterKey, Job<T, R, E>)>;
 
 /// What a driver does next.
 pub(super) enum Step<T, R, E> {
@@ -443,7 +446,7 @@ impl<T, R, E> Queue<T, R, E> {
     }
 
     /// Abandons all runs. Returns the jobs that no driver polls.
-    pub(super) fn abandon_all(&mut self) -> Vec<(WaiterKey, Job<T, R, E>)> {
+    pub(super) fn abandon_all(&mut self) -> AbandonedJobs<T, R, E> {
         let keys = self.run_keys();
         keys.into_iter().filter_map(|key| Some((key, self.abandon(key)?))).collect()
     }
