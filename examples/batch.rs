@@ -9,7 +9,7 @@ use std::time::Duration;
 fn insert(rows: &Batch<u32>) -> Result<Vec<u32>, &'static str> {
     thread::sleep(Duration::from_millis(5)); // the round trip
     match rows.contains(&100) {
-        true => Err("constraint violated"),
+        true => Err("constraint"),
         false => Ok(rows.iter().map(|row| row + 1000).collect()),
     }
 }
@@ -17,7 +17,7 @@ fn insert(rows: &Batch<u32>) -> Result<Vec<u32>, &'static str> {
 fn main() -> Result<(), ConfigError> {
     let rows = Batcher::builder(|rows| std::future::ready(insert(&rows)))
         .name("rows")
-        .split_when(|error| *error == "constraint violated")
+        .split_when(|error| *error == "constraint")
         .build()?;
     thread::scope(|scope| {
         for row in 0..200 {
@@ -25,7 +25,7 @@ fn main() -> Result<(), ConfigError> {
             scope.spawn(move || match rows.call_blocking(row) {
                 Ok(id) => assert_eq!(id, row + 1000),
                 Err(error) => {
-                    assert_eq!((row, error), (100, Error::Operation("constraint violated")))
+                    assert_eq!((row, error), (100, Error::Operation("constraint")));
                 }
             });
         }
