@@ -55,6 +55,12 @@ impl<T> WaiterList<T> {
         self.front == NONE
     }
 
+    /// Returns the key of the member that is inserted next.
+    pub(crate) fn next_key(&self) -> WaiterKey {
+        let index = if self.vacant == NONE { self.nodes.len() as u32 } else { self.vacant };
+        WaiterKey { index, insertion: self.insertions + 1 }
+    }
+
     pub(crate) fn push_back(&mut self, item: T) -> WaiterKey {
         let key = self.fill(item);
         self.link(self.back, key.index, NONE);
@@ -138,6 +144,14 @@ impl<T> WaiterList<T> {
         }
     }
 
+    /// Moves a [detached](Self::detach) member to the back of the queue. Does nothing if the member
+    /// is in the queue.
+    pub(crate) fn attach_back(&mut self, key: WaiterKey) {
+        if self.get_mut(key).is_some() && self.nodes[key.index as usize].prev == key.index {
+            self.link(self.back, key.index, NONE);
+        }
+    }
+
     /// Moves all members to `into`, which is empty. The keys of the moved members find nothing here
     /// from now on. Costs O(1), and this list continues with the memory of `into`.
     pub(crate) fn move_to(&mut self, into: &mut Self) {
@@ -198,6 +212,8 @@ mod tests {
         Remove(usize),
         /// Detaches by the n-th key.
         Detach(usize),
+        /// Attaches by the n-th key.
+        Attach(usize),
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -207,6 +223,7 @@ mod tests {
             1 => Just(Step::PopFront),
             2 => (0usize..64).prop_map(Step::Remove),
             1 => (0usize..64).prop_map(Step::Detach),
+            1 => (0usize..64).prop_map(Step::Attach),
         ]
     }
 
@@ -220,6 +237,7 @@ mod tests {
             let mut most = 0;
             for step in steps {
                 let id = keys.len();
+                let next = list.next_key();
                 match step {
                     Step::PushBack => {
                         keys.push(list.push_back(id));
@@ -244,7 +262,16 @@ mod tests {
                             detached.extend(model.remove(index));
                         }
                     }
-                    Step::Remove(_) | Step::Detach(_) => {}
+                    Step::Attach(n) if n < keys.len() => {
+                        list.attach_back(keys[n]);
+                        if let Some(index) = detached.iter().position(|id| *id == n) {
+                            model.push_back(detached.swap_remove(index));
+                        }
+                    }
+                    Step::Remove(_) | Step::Detach(_) | Step::Attach(_) => {}
+                }
+                if let Some(key) = keys.get(id) {
+                    prop_assert_eq!(*key, next);
                 }
                 most = most.max(model.len() + detached.len());
                 prop_assert_eq!(list.back_key().map(|key| key.insertion as usize - 1),
