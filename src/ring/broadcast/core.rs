@@ -9,8 +9,8 @@
 //! 3. It stores the item and publishes it with the state of the slot. The send takes effect here.
 //! 4. It advances the tail. Until then, other senders find the position taken.
 //!
-//! There is one slot more than the capacity. So the slot at the tail holds no item that is kept, and
-//! `close` can mark it as the end.
+//! There is one slot more than the capacity. So the slot at the tail holds no item that is kept,
+//! and `close` can mark it as the end.
 
 use super::error::BroadcastTryRecvError;
 use super::gate::{Cursor, Gate};
@@ -119,8 +119,8 @@ impl<T> Core<T> {
         }
     }
 
-    /// Advances the tail past `position`, whose item has been published. Returns whether subscribers
-    /// wait for it.
+    /// Advances the tail past `position`, whose item has been published. Returns whether
+    /// subscribers wait for it.
     #[inline(always)]
     fn advance(&self, position: u64) -> bool {
         let step = self.geometry().next(position) - position;
@@ -336,7 +336,12 @@ impl<T> Core<T> {
                 Read::Skipped if self.tail() > position => {
                     reader.position = geometry.next(position);
                 }
-                Read::Skipped | Read::NotSent => return Err(BroadcastTryRecvError::Empty),
+                Read::Skipped | Read::NotSent => match self.closing(position) {
+                    Closing::No => return Err(BroadcastTryRecvError::Empty),
+                    // The send takes effect before the end.
+                    Closing::Sending => return Err(BroadcastTryRecvError::Busy),
+                    Closing::Decided => {}
+                },
                 Read::Busy => return Err(BroadcastTryRecvError::Busy),
                 Read::Ended => return Err(BroadcastTryRecvError::Closed),
                 Read::Overwritten => match self.catch_up(reader) {
@@ -344,6 +349,25 @@ impl<T> Core<T> {
                     missed => return Err(BroadcastTryRecvError::Missed(missed)),
                 },
             }
+        }
+    }
+
+    /// Returns how far the ring is closed, for a reader that has found no item at `position`. If
+    /// the tail is closed, but the end is not marked yet, this marks it: a reader that reports
+    /// nothing while senders are rejected would contradict them.
+    fn closing(&self, position: u64) -> Closing {
+        // Ordering: acquire, with the release of `close`.
+        let tail = self.tail.load(Ordering::Acquire);
+        if tail & CLOSED == 0 {
+            return Closing::No;
+        }
+        if position_of(tail) > position {
+            return Closing::Decided;
+        }
+        self.slots.end(position_of(tail));
+        match self.slots.is_ended(position) {
+            true => Closing::Decided,
+            false => Closing::Sending,
         }
     }
 
@@ -378,6 +402,15 @@ pub(super) struct Reader {
     /// Present if senders wait for this reader: the position that they know, and where it is
     /// published.
     cursor: Option<(u64, Arc<Cursor>)>,
+}
+
+/// How far a ring is closed.
+enum Closing {
+    No,
+    /// A send that began before owns the position.
+    Sending,
+    /// The position holds an item or the mark of the end.
+    Decided,
 }
 
 /// Publishes the position of a reader when dropped, also while the clone of an item unwinds. Sets
