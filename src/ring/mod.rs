@@ -67,6 +67,8 @@
 //! A slot takes the size of the item plus 8 bytes, rounded up to a multiple of 8 or of the
 //! alignment of the item, whichever is larger.
 //!
+//! A loop that polls a ring should pause between attempts; see [`SpinWait`].
+//!
 //! [bounded MPMC queue]: https://www.1024cores.net/home/lock-free-algorithms/queues/bounded-mpmc-queue
 
 mod batch_source;
@@ -76,6 +78,7 @@ mod core;
 mod drain;
 mod error;
 mod position;
+mod spin_wait;
 mod unwind_safe;
 mod waiting;
 
@@ -102,6 +105,7 @@ pub use drain::RingDrain;
 pub use error::{
     ForcePushError, PopError, PushError, RecvError, RecvTimeoutError, SendError, SendTimeoutError,
 };
+pub use spin_wait::SpinWait;
 
 /// A lock-free bounded queue for any number of producers and consumers.
 ///
@@ -333,6 +337,23 @@ impl<T> Ring<T> {
     /// Returns the number of items that the ring can hold.
     pub fn capacity(&self) -> usize {
         self.core.capacity()
+    }
+
+    /// Creates the pauses of a loop that polls this ring to move a stream of items. The first pause
+    /// grows with the capacity, up to about half a microsecond.
+    ///
+    /// ```
+    /// use mainstay::ring::Ring;
+    ///
+    /// let ring = Ring::new(16);
+    /// let mut spin_wait = ring.spin_wait();
+    /// while ring.try_push("item").is_err() {
+    ///     spin_wait.wait();
+    /// }
+    /// ```
+    #[must_use]
+    pub fn spin_wait(&self) -> SpinWait {
+        SpinWait::for_capacity(self.capacity())
     }
 
     /// Returns an iterator that pops items until a pop fails.
