@@ -73,30 +73,50 @@ fn overwriting(subscribers: usize) {
     let mut receivers = vec![receiver; subscribers];
     Race::new(format!("overwriting, {subscribers} subscribers, one thread"))
         .lap("mainstay", |n| {
-            turns(n, subscribers, |i| sender.try_send(i).unwrap(), |id| {
-                for _ in 0..BATCH {
-                    black_box(all[id].try_recv().unwrap());
-                }
-            })
+            turns(
+                n,
+                subscribers,
+                |i| sender.try_send(i).unwrap(),
+                |id| {
+                    for _ in 0..BATCH {
+                        black_box(all[id].try_recv().unwrap());
+                    }
+                },
+            )
         })
         .lap("mainstay, batches", |n| {
-            turns(n, subscribers, |i| batch_sender.try_send(i).unwrap(), |id| {
-                recv_batch(&mut batch_all, &mut batch, id);
-            })
+            turns(
+                n,
+                subscribers,
+                |i| batch_sender.try_send(i).unwrap(),
+                |id| {
+                    recv_batch(&mut batch_all, &mut batch, id);
+                },
+            )
         })
         .lap("tokio", |n| {
-            turns(n, subscribers, |i| drop(tokio.send(i).unwrap()), |id| {
-                for _ in 0..BATCH {
-                    black_box(tokios[id].try_recv().unwrap());
-                }
-            })
+            turns(
+                n,
+                subscribers,
+                |i| drop(tokio.send(i).unwrap()),
+                |id| {
+                    for _ in 0..BATCH {
+                        black_box(tokios[id].try_recv().unwrap());
+                    }
+                },
+            )
         })
         .lap("async-broadcast", |n| {
-            turns(n, subscribers, |i| drop(asyncs.try_broadcast(i).unwrap()), |id| {
-                for _ in 0..BATCH {
-                    black_box(receivers[id].try_recv().unwrap());
-                }
-            })
+            turns(
+                n,
+                subscribers,
+                |i| drop(asyncs.try_broadcast(i).unwrap()),
+                |id| {
+                    for _ in 0..BATCH {
+                        black_box(receivers[id].try_recv().unwrap());
+                    }
+                },
+            )
         })
         .run();
 }
@@ -114,30 +134,50 @@ fn waiting(subscribers: usize) {
     let mut receivers = vec![receiver; subscribers];
     Race::new(format!("waiting for the slowest, {subscribers} subscribers, one thread"))
         .lap("mainstay", |n| {
-            turns(n, subscribers, |i| sender.try_send(i).unwrap(), |id| {
-                for _ in 0..BATCH {
-                    black_box(all[id].try_recv().unwrap());
-                }
-            })
+            turns(
+                n,
+                subscribers,
+                |i| sender.try_send(i).unwrap(),
+                |id| {
+                    for _ in 0..BATCH {
+                        black_box(all[id].try_recv().unwrap());
+                    }
+                },
+            )
         })
         .lap("mainstay, batches", |n| {
-            turns(n, subscribers, |i| batch_sender.try_send(i).unwrap(), |id| {
-                recv_batch(&mut batch_all, &mut batch, id);
-            })
+            turns(
+                n,
+                subscribers,
+                |i| batch_sender.try_send(i).unwrap(),
+                |id| {
+                    recv_batch(&mut batch_all, &mut batch, id);
+                },
+            )
         })
         .lap("bus", |n| {
-            turns(n, subscribers, |i| bus.try_broadcast(i).unwrap(), |id| {
-                for _ in 0..BATCH {
-                    black_box(readers[id].try_recv().unwrap());
-                }
-            })
+            turns(
+                n,
+                subscribers,
+                |i| bus.try_broadcast(i).unwrap(),
+                |id| {
+                    for _ in 0..BATCH {
+                        black_box(readers[id].try_recv().unwrap());
+                    }
+                },
+            )
         })
         .lap("async-broadcast", |n| {
-            turns(n, subscribers, |i| drop(asyncs.try_broadcast(i).unwrap()), |id| {
-                for _ in 0..BATCH {
-                    black_box(receivers[id].try_recv().unwrap());
-                }
-            })
+            turns(
+                n,
+                subscribers,
+                |i| drop(asyncs.try_broadcast(i).unwrap()),
+                |id| {
+                    for _ in 0..BATCH {
+                        black_box(receivers[id].try_recv().unwrap());
+                    }
+                },
+            )
         })
         .run();
 }
@@ -226,16 +266,26 @@ fn threads(subscribers: usize) {
         .lap("mainstay", |n| {
             let sender = broadcast(CAPACITY, BroadcastOverflow::WaitForSlowest);
             let all = (0..subscribers).map(|_| sender.subscribe()).collect();
-            race(n, all, |i| sender.send_blocking(i).unwrap(), |each: &mut BroadcastSubscriber<_>| {
-                black_box(each.recv_blocking().unwrap());
-            })
+            race(
+                n,
+                all,
+                |i| sender.send_blocking(i).unwrap(),
+                |each: &mut BroadcastSubscriber<_>| {
+                    black_box(each.recv_blocking().unwrap());
+                },
+            )
         })
         .lap("bus", |n| {
             let mut bus = bus::Bus::new(CAPACITY);
             let all = (0..subscribers).map(|_| bus.add_rx()).collect();
-            race(n, all, |i| bus.broadcast(i), |each: &mut bus::BusReader<u64>| {
-                black_box(each.recv().unwrap());
-            })
+            race(
+                n,
+                all,
+                |i| bus.broadcast(i),
+                |each: &mut bus::BusReader<u64>| {
+                    black_box(each.recv().unwrap());
+                },
+            )
         })
         .lap("async-broadcast", |n| {
             let (asyncs, receiver) = async_broadcast::broadcast(CAPACITY);
