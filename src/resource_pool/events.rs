@@ -1,7 +1,7 @@
 //! The events that a pool reports to its observer.
 
 use super::POLICY;
-use super::snapshot::ResourceCloseReason;
+use super::snapshot::{ResourceCloseReason, ResourceLeak};
 use crate::event::{Event, EventValue, Observer, Outbox};
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::sync::{PlainArc, PlainAtomicU64};
@@ -14,7 +14,7 @@ pub(super) struct Emitter {
     name: &'static str,
     observer: Option<PlainArc<dyn Observer>>,
     /// The number of events reported, for each kind.
-    sequences: [PlainAtomicU64; 4],
+    sequences: [PlainAtomicU64; 6],
     outbox: Outbox<Infallible>,
 }
 
@@ -23,13 +23,15 @@ pub(super) struct Emitter {
 pub(super) enum PoolEvent {
     Created { took: Duration },
     CreationFailed { took: Duration },
+    CreationRejected { reason: &'static str },
     Closed { reason: ResourceCloseReason, age: Duration },
     TimedOut { waited: Duration, in_use: usize, waiting: usize },
+    Leaked(ResourceLeak),
 }
 
 impl Emitter {
     pub(super) fn new(name: &'static str, observer: Option<PlainArc<dyn Observer>>) -> Self {
-        let sequences = [const { PlainAtomicU64::new(0) }; 4];
+        let sequences = [const { PlainAtomicU64::new(0) }; 6];
         Self { name, observer, sequences, outbox: Outbox::new() }
     }
 
@@ -49,12 +51,24 @@ impl Emitter {
                 let fields = [("took", EventValue::Duration(took))];
                 self.notify(observer, 1, "creation_failed", at, &fields);
             }
+            PoolEvent::CreationRejected { reason } => {
+                let fields = [("reason", EventValue::Label(reason))];
+                self.notify(observer, 4, "creation_rejected", at, &fields);
+            }
             PoolEvent::Closed { reason, age } => {
                 let fields = [
                     ("reason", EventValue::Label(reason.as_str())),
                     ("age", EventValue::Duration(age)),
                 ];
                 self.notify(observer, 2, "closed", at, &fields);
+            }
+            PoolEvent::Leaked(leak) => {
+                let fields = [
+                    ("held_for", EventValue::Duration(leak.held_for)),
+                    ("file", EventValue::Label(leak.acquired_at.file())),
+                    ("line", EventValue::Count(u64::from(leak.acquired_at.line()))),
+                ];
+                self.notify(observer, 5, "leaked", at, &fields);
             }
             PoolEvent::TimedOut { waited, in_use, waiting } => {
                 let fields = [

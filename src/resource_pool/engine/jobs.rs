@@ -1,7 +1,9 @@
 //! Jobs: the creations, checks and closings under way, which outlive the callers that poll them.
 
 use super::Shared;
-use super::state::{Entry, State};
+use super::entry::Entry;
+use super::state::State;
+use crate::error::Rejection;
 use crate::resource_pool::ResourceManager;
 use crate::resource_pool::error::CreationError;
 use crate::resource_pool::snapshot::ResourceCloseReason;
@@ -23,7 +25,7 @@ pub(super) struct Job<M: ResourceManager> {
     pub(super) woken: bool,
 }
 
-pub(super) type JobFuture<M> = Pin<Box<dyn Future<Output = JobOutput<M>> + Send>>;
+pub(in crate::resource_pool) type JobFuture<M> = Pin<Box<dyn Future<Output = JobOutput<M>> + Send>>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum JobKind {
@@ -37,32 +39,16 @@ pub(super) enum JobKind {
     Close,
 }
 
-pub(super) enum JobOutput<M: ResourceManager> {
+pub(in crate::resource_pool) enum JobOutput<M: ResourceManager> {
     Created(Result<M::Resource, CreationError<M::Error>>),
+    /// The guard did not admit the creation.
+    Rejected(Rejection),
     /// The resource, and whether it is healthy.
     Checked(Box<Entry<M::Resource>>, bool),
     Closed,
 }
 
 impl<M: ResourceManager> JobOutput<M> {
-    pub(super) fn create(
-        manager: PlainArc<M>,
-        clock: Clock,
-        starts_at: Instant,
-        timeout: Duration,
-    ) -> JobFuture<M> {
-        Box::pin(async move {
-            if starts_at > Instant::ORIGIN {
-                clock.sleep_until(starts_at).await;
-            }
-            Self::Created(match clock.timeout(timeout, manager.create()).await {
-                Some(Ok(resource)) => Ok(resource),
-                Some(Err(error)) => Err(CreationError::Failed(error)),
-                None => Err(CreationError::TimedOut(timeout)),
-            })
-        })
-    }
-
     pub(super) fn check(
         manager: PlainArc<M>,
         clock: Clock,

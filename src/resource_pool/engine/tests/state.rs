@@ -57,7 +57,7 @@ fn steps(state: &mut Numbered, now: Instant) -> Vec<&'static str> {
             Step::Failed(_) => "fail",
             Step::Close(..) => "close",
             Step::Check(_) => "check",
-            Step::Create => "create",
+            Step::Create(_) => "create",
             Step::Nothing => return steps,
         });
     }
