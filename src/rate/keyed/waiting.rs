@@ -45,7 +45,7 @@ impl<K: Hash + Eq, S: BuildHasher> Shared<K, S> {
         let caller = self.turns.enter(key, clock);
         let (attempt, deny) = (|_| self.wait_attempt(key, n), || self.denial(key, n));
         let waited = caller.turn().wait(clock, deadline, attempt, deny).await;
-        waited.map_err(|denial| self.report(denial))
+        waited.map_err(|denial| self.report(&denial))
     }
 
     /// Waits for `n` tokens of `key` until `deadline`, blocking the thread.
@@ -66,7 +66,7 @@ impl<K: Hash + Eq, S: BuildHasher> Shared<K, S> {
         let caller = self.turns.enter(key, clock);
         let (attempt, deny) = (|_| self.wait_attempt(key, n), || self.denial(key, n));
         let waited = caller.turn().wait_blocking(clock, deadline, attempt, deny);
-        waited.map_err(|denial| self.report(denial))
+        waited.map_err(|denial| self.report(&denial))
     }
 
     /// Takes the tokens without a queue, if no other caller waits for the key.
@@ -105,10 +105,10 @@ impl<K: Hash + Eq, S: BuildHasher> Shared<K, S> {
         Denial::Status(self.status(key, n))
     }
 
-    fn report(&self, denial: Denial) -> Denied {
+    fn report(&self, denial: &Denial) -> Denied {
         match denial {
-            Denial::Status(status) => self.deny_status(status),
-            Denial::Reported(denied) => denied,
+            Denial::Status(status) => self.deny_status(*status),
+            Denial::Reported(denied) => *denied,
         }
     }
 }

@@ -103,11 +103,21 @@ fn a_request_above_the_limit_is_never_granted() {
 fn the_standing_shows_what_is_left_and_when_all_is_available() {
     let day = Duration::from_secs(86_400);
     for (rule, full, after_two, later) in [
-        (RateRule::sliding_log(3, SECOND), (3, 0 * MS), (1, SECOND), (1, 750 * MS)),
-        (RateRule::sliding_counter(3, SECOND), (3, 0 * MS), (1, 2 * SECOND), (1, 1_750 * MS)),
+        (RateRule::sliding_log(3, SECOND), (3, Duration::ZERO), (1, SECOND), (1, 750 * MS)),
+        (
+            RateRule::sliding_counter(3, SECOND),
+            (3, Duration::ZERO),
+            (1, 2 * SECOND),
+            (1, 1_750 * MS),
+        ),
         (RateRule::calendar(3, CalendarPeriod::Day), (3, day), (1, day), (1, day - 250 * MS)),
         // Cold: 2 tokens take about 6 intervals of 10 ms.
-        (RateRule::warm_up(100, 60 * SECOND), (1, 0 * MS), (0, 60 * MS), (1, 0 * MS)),
+        (
+            RateRule::warm_up(100, 60 * SECOND),
+            (1, Duration::ZERO),
+            (0, 60 * MS),
+            (1, Duration::ZERO),
+        ),
     ] {
         let mut state = state(rule);
         let standing = |state: &mut State, after: Duration| {
@@ -115,9 +125,9 @@ fn the_standing_shows_what_is_left_and_when_all_is_available() {
             // Rounded up: a cold limiter is slightly faster than three intervals.
             (remaining, Duration::from_millis(reset_after.as_micros().div_ceil(1000) as u64))
         };
-        assert_eq!(standing(&mut state, 0 * MS), full, "{rule:?}");
+        assert_eq!(standing(&mut state, Duration::ZERO), full, "{rule:?}");
         take(&mut state, HOUR, 2).unwrap();
-        assert_eq!(standing(&mut state, 0 * MS), after_two, "{rule:?}");
+        assert_eq!(standing(&mut state, Duration::ZERO), after_two, "{rule:?}");
         assert_eq!(standing(&mut state, 250 * MS), later, "{rule:?}");
     }
 }
