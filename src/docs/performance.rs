@@ -171,12 +171,13 @@
 //! |---|---|---|---|
 //! | get and put an idle resource, one task | 94 | 178 | 203 |
 //! | the same, blocking | 105 | 174 | |
-//! | 32 tasks on 16 resources, each held over one yield | 576 | 303 | 332 |
-//! | the same, tokio's clock | 634 | | |
+//! | 32 tasks on 16 resources, each held over one yield | 260 | 292 | |
+//! | the same, tokio's clock | 385 | | |
 //!
-//! A get and a put read the clock twice, which takes half of the time. *Slower:* when tasks wait.
-//! Each wait allocates the channel through which it receives its resource, reads the clock twice
-//! more, and arms a timer for the acquire timeout. deadpool has no timeout by default.
+//! A get and a put read the clock twice, which takes half of the time. With the system clock, the
+//! timer of a wait stays armed for the next waiter in the same slot of the queue. *Slower:* with
+//! tokio's clock, when tasks wait, because each wait arms a timer. deadpool has no timeout by
+//! default; with its timeout of 30 s, bb8 takes 1.11 times as long as deadpool.
 //!
 //! # Budget, hedge, coalescing and cache
 //!

@@ -21,7 +21,10 @@ use super::snapshot::{ResourceCloseReason, ResourcePoolSnapshot};
 use crate::backoff::Backoff;
 use crate::error::ConfigError;
 use crate::random::Random;
-use crate::sync::{Mutex, MutexGuard, PlainArc, Wakers, discard_panic, keep_panic};
+use crate::sync::atomic::Ordering::Relaxed;
+use crate::sync::{
+    Mutex, MutexGuard, PlainArc, PlainAtomicBool, Wakers, discard_panic, keep_panic,
+};
 use crate::time::{Clock, Instant};
 use crate::wait::WaiterKey;
 use crate::window::LatencyBuckets;
@@ -47,6 +50,8 @@ pub(super) struct Shared<M: ResourceManager> {
     backoff: Backoff,
     random: Random,
     emitter: Emitter,
+    /// Whether callers are likely to wait. A hint: the state decides.
+    has_waiters: PlainAtomicBool,
     state: Mutex<State<M>>,
 }
 
@@ -62,6 +67,7 @@ impl<M: ResourceManager> Shared<M> {
             backoff: fixed.backoff,
             random: fixed.random,
             emitter: Emitter::new(fixed.name, fixed.observer),
+            has_waiters: PlainAtomicBool::new(false),
             state: Mutex::new(State::new(config)),
         }
     }
@@ -72,6 +78,13 @@ impl<M: ResourceManager> Shared<M> {
 
     pub(super) fn name(&self) -> &'static str {
         self.emitter.name()
+    }
+
+    /// Returns whether callers are likely to wait.
+    #[inline]
+    pub(super) fn has_waiters(&self) -> bool {
+        // Ordering: relaxed; a caller that reads an old value takes another way to the same result.
+        self.has_waiters.load(Relaxed)
     }
 
     /// Takes an idle resource that needs no check.
@@ -143,7 +156,7 @@ impl<M: ResourceManager> Shared<M> {
         let (in_use, waiting) = (timed_out.in_use, timed_out.waiting);
         self.emitter.emit(PoolEvent::TimedOut { waited, in_use, waiting }, now);
         self.report_leaks(now);
-        Failure::<M>::TimedOut(timed_out)
+        Failure::<M>::TimedOut(Box::new(timed_out))
     }
 
     /// Reports the leaks that were not reported before.
@@ -180,6 +193,7 @@ impl<M: ResourceManager> Shared<M> {
         let entry = match state.hand_over(entry, now) {
             Err(entry) => entry,
             Ok([waiter, driver]) => {
+                self.update_hint(&state);
                 drop(state);
                 return wake_both(waiter, driver);
             }
@@ -281,6 +295,7 @@ impl<M: ResourceManager> Shared<M> {
             }
             step = state.next_step(now);
         }
+        self.update_hint(&state);
         let driver = state.take_driver();
         drop(state);
         keep_panic(&mut panic, || driver.into_iter().for_each(Waker::wake));
@@ -319,6 +334,12 @@ impl<M: ResourceManager> Shared<M> {
         let timeout = state.config.check_timeout;
         let future = JobOutput::check(self.manager.clone(), self.clock.clone(), entry, timeout);
         state.start(self, JobKind::Check, future)
+    }
+
+    /// Called under the lock whenever the number of waiters may have changed.
+    #[inline]
+    fn update_hint(&self, state: &State<M>) {
+        self.has_waiters.store(state.waiting > 0, Relaxed);
     }
 
     /// Replaces the configuration with the one that `change` returns.
