@@ -223,6 +223,9 @@ pub struct ChaosFuture<C, A, Fut> {
     running: Option<Fut>,
 }
 
+/// The started operation, or the result of a fault.
+type Continued<Fut, T, E> = Result<Fut, Result<T, Error<E>>>;
+
 /// A call with a fault. Boxed, so that the future of a call without one is small.
 struct Injecting<C, A> {
     chaos: C,
@@ -251,13 +254,9 @@ impl<C, A, Fut> ChaosFuture<C, A, Fut> {
 }
 
 impl<C, A> Injecting<C, A> {
-    /// Completes when the delay is over: with the started operation, or with the result of the
-    /// fault.
+    /// Completes when the delay is over.
     #[cold]
-    fn poll<T, E>(
-        &mut self,
-        task: &mut task::Context<'_>,
-    ) -> Poll<Result<A::Future, Result<T, Error<E>>>>
+    fn poll<T, E>(&mut self, task: &mut task::Context<'_>) -> Poll<Continued<A::Future, T, E>>
     where
         C: Replace<T, E>,
         A: Attempt<T, E>,
