@@ -1,6 +1,7 @@
 //! The builder, and the settings with their defaults and limits.
 
 use super::engine::Shared;
+use super::events::Emitter;
 use super::{POLICY, ResourceManager, ResourcePool};
 use crate::backoff::{Backoff, Jitter};
 use crate::error::ConfigError;
@@ -13,7 +14,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// The settings that [`ResourcePool::reconfigure`] can replace.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Config {
     pub(super) max_size: usize,
     pub(super) min_idle: usize,
@@ -56,7 +57,7 @@ const CONFIG: Config = Config {
 };
 const DAY: Duration = Duration::from_secs(86_400);
 /// The largest size. Also bounds the memory of a pool with a wrong setting.
-const MAX_SIZE: usize = 1 << 20;
+pub(super) const MAX_SIZE: usize = 1 << 20;
 /// The largest fraction of the lifetime that is subtracted at random, so that resources created at
 /// the same time are not replaced at the same time.
 const LIFETIME_JITTER: f64 = 0.025;
@@ -154,6 +155,9 @@ setters! {
 }
 
 impl ResourcePoolSettings {
+    /// The wait after the first failed creation.
+    pub(super) const FIRST_DELAY: Duration = Duration::from_millis(100);
+
     /// Creates the default settings.
     pub const fn new() -> Self {
         Self(CONFIG)
@@ -219,7 +223,7 @@ impl<M: ResourceManager> ResourcePoolBuilder<M> {
             manager,
             settings: ResourcePoolSettings::new(),
             name: POLICY.into(),
-            creation_backoff: Backoff::exponential(Duration::from_millis(100)),
+            creation_backoff: Backoff::exponential(ResourcePoolSettings::FIRST_DELAY),
             clock: Clock::system(),
             random: Random::system(),
             observer: None,
@@ -322,23 +326,22 @@ impl<M: ResourceManager> ResourcePoolBuilder<M> {
             self.manager,
             config,
             Fixed {
-                name,
                 backoff: self.creation_backoff.default_jitter(Jitter::Equal),
                 clock: self.clock,
                 random: self.random,
-                observer: self.observer,
+                emitter: PlainArc::new(Emitter::new(name, false, self.observer)),
             },
         )))
     }
 }
 
 /// The settings that cannot be replaced.
+#[derive(Clone)]
 pub(super) struct Fixed {
-    pub(super) name: &'static str,
     pub(super) backoff: Backoff,
     pub(super) clock: Clock,
     pub(super) random: Random,
-    pub(super) observer: Option<PlainArc<dyn Observer>>,
+    pub(super) emitter: PlainArc<Emitter>,
 }
 
 impl<M> fmt::Debug for ResourcePoolBuilder<M> {

@@ -16,6 +16,9 @@ pub enum ResourcePoolError<E> {
     Exhausted,
     /// The pool is closed.
     Closed,
+    /// The key is new, and all keys of the
+    /// [`KeyedResourcePool`](super::KeyedResourcePool) are in use.
+    TooManyKeys,
 }
 
 /// The state of the pool when an acquisition timed out.
@@ -35,6 +38,19 @@ pub struct AcquireTimedOut<E> {
     /// The error of the last creation, and how long ago it failed, if no creation has succeeded
     /// since.
     pub last_creation_error: Option<(PlainArc<CreationError<E>>, Duration)>,
+    /// The resources of all keys, if this is the pool of a key of a
+    /// [`KeyedResourcePool`](super::KeyedResourcePool).
+    pub total: Option<ResourceTotal>,
+}
+
+/// The resources of all keys of a [`KeyedResourcePool`](super::KeyedResourcePool).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ResourceTotal {
+    /// The number of resources that exist, are being created or are being closed.
+    pub size: usize,
+    /// The largest number of resources.
+    pub max_size: usize,
 }
 
 /// Why a creation failed.
@@ -64,6 +80,9 @@ impl<E: Display> Display for AcquireTimedOut<E> {
             "no resource within {waited:?}: {in_use} of {max_size} in use, {creating} being \
              created, {waiting} other callers waiting"
         )?;
+        if let Some(ResourceTotal { size, max_size }) = &self.total {
+            write!(f, "; {size} of {max_size} over all keys")?;
+        }
         match &self.last_creation_error {
             Some((error, ago)) => write!(f, "; last creation failed {ago:?} ago: {error}"),
             None => Ok(()),
@@ -78,6 +97,7 @@ impl<E: Display> Display for ResourcePoolError<E> {
             Self::CreationFailed(error) => write!(f, "no resource could be created: {error}"),
             Self::Exhausted => f.write_str("no idle resource is available"),
             Self::Closed => f.write_str("the pool is closed"),
+            Self::TooManyKeys => f.write_str("all keys are in use, and the key is new"),
         }
     }
 }

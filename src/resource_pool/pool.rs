@@ -48,7 +48,7 @@ use std::time::Duration;
 /// To acquire an idle resource and to return it costs two short locks and two readings of the
 /// clock, and allocates nothing. A caller that waits allocates its place in the queue, and each
 /// creation, check and closing allocates its future.
-pub struct ResourcePool<M: ResourceManager>(PlainArc<Shared<M>>);
+pub struct ResourcePool<M: ResourceManager>(pub(super) PlainArc<Shared<M>>);
 
 // A panic of user code leaves the pool usable: no user code runs under its lock.
 impl<M: ResourceManager> UnwindSafe for ResourcePool<M> {}

@@ -63,6 +63,8 @@ pub enum ResourceCloseReason {
     Resized,
     /// The pool was closed.
     PoolClosed,
+    /// A caller of another key needed its place within the limit over all keys.
+    Reclaimed,
 }
 
 impl ResourceCloseReason {
@@ -79,13 +81,14 @@ impl ResourceCloseReason {
             Self::Evicted => "evicted",
             Self::Resized => "resized",
             Self::PoolClosed => "pool_closed",
+            Self::Reclaimed => "reclaimed",
         }
     }
 }
 
 /// The number of resources that left the pool, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ResourceCloseCounts([u64; 9]);
+pub struct ResourceCloseCounts([u64; 10]);
 
 impl ResourceCloseCounts {
     /// Returns the number of resources that left the pool for `reason`.
@@ -109,5 +112,8 @@ impl ResourceCloseCounts {
 
     pub(super) fn count(&mut self, reason: ResourceCloseReason) {
         self.0[reason as usize] += 1;
+    }
+    pub(super) fn add(&mut self, other: &Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(sum, count)| *sum += count);
     }
 }

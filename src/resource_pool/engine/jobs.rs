@@ -2,6 +2,7 @@
 
 use super::Shared;
 use super::state::{Entry, State};
+use super::total::{Reclaimed, TotalPermit};
 use crate::resource_pool::ResourceManager;
 use crate::resource_pool::error::CreationError;
 use crate::resource_pool::snapshot::ResourceCloseReason;
@@ -32,13 +33,40 @@ pub(super) enum JobKind {
     Create {
         generation: u64,
         starts_at: Instant,
+        permit: PermitUse,
     },
     Check,
     Close,
 }
 
+/// Whether a creation holds a permit of the limit over many pools, if the pool is a member of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PermitUse {
+    Held,
+    /// The job is the wait before a creation, which takes a permit when it begins.
+    Later,
+}
+
+/// A new resource.
+pub(super) struct Created<M: ResourceManager> {
+    pub(super) resource: M::Resource,
+    pub(super) permit: Option<TotalPermit>,
+}
+
+/// The right to create a resource.
+pub(super) struct Creation<M: ResourceManager> {
+    pub(super) starts_at: Instant,
+    pub(super) timeout: Duration,
+    /// The resource that is closed first.
+    pub(super) reclaimed: Option<Reclaimed<M>>,
+    /// The last field, so that it is released after the resource is dropped.
+    pub(super) permit: Option<TotalPermit>,
+}
+
 pub(super) enum JobOutput<M: ResourceManager> {
-    Created(Result<M::Resource, CreationError<M::Error>>),
+    Created(Result<Created<M>, CreationError<M::Error>>),
+    /// The wait before a creation has ended.
+    Due,
     /// The resource, and whether it is healthy.
     Checked(Box<Entry<M::Resource>>, bool),
     Closed,
@@ -48,18 +76,29 @@ impl<M: ResourceManager> JobOutput<M> {
     pub(super) fn create(
         manager: PlainArc<M>,
         clock: Clock,
-        starts_at: Instant,
-        timeout: Duration,
+        creation: Creation<M>,
     ) -> JobFuture<M> {
         Box::pin(async move {
+            let Creation { starts_at, timeout, reclaimed, permit } = creation;
+            if let Some(reclaimed) = reclaimed {
+                reclaimed.close(&clock).await;
+            }
             if starts_at > Instant::ORIGIN {
                 clock.sleep_until(starts_at).await;
             }
             Self::Created(match clock.timeout(timeout, manager.create()).await {
-                Some(Ok(resource)) => Ok(resource),
+                Some(Ok(resource)) => Ok(Created { resource, permit }),
                 Some(Err(error)) => Err(CreationError::Failed(error)),
                 None => Err(CreationError::TimedOut(timeout)),
             })
+        })
+    }
+
+    /// The wait before a creation.
+    pub(super) fn wait(clock: Clock, starts_at: Instant) -> JobFuture<M> {
+        Box::pin(async move {
+            clock.sleep_until(starts_at).await;
+            Self::Due
         })
     }
 

@@ -5,6 +5,7 @@ pub(in crate::resource_pool) mod driver;
 mod jobs;
 mod run;
 pub(super) mod state;
+pub(super) mod total;
 
 use super::ResourceManager;
 use super::config::{Config, Fixed};
@@ -19,12 +20,13 @@ use crate::sync::{Mutex, PlainArc, discard_panic, keep_panic};
 use crate::time::{Clock, Instant};
 use crate::wait::{OneshotSender, WaiterKey};
 use crate::window::LatencyBuckets;
-use jobs::{JobKind, JobOutput};
+use jobs::{Creation, JobKind, JobOutput, PermitUse};
 use state::{Entry, Failure, State, Step, Waiter};
 use std::any::Any;
 use std::panic::resume_unwind;
 use std::task::Waker;
 use std::time::Duration;
+use total::{Reclaimed, TotalPermit};
 
 /// The state that all handles of a pool share.
 pub(super) struct Shared<M: ResourceManager> {
@@ -32,7 +34,7 @@ pub(super) struct Shared<M: ResourceManager> {
     pub(super) clock: Clock,
     backoff: Backoff,
     random: Random,
-    emitter: Emitter,
+    emitter: PlainArc<Emitter>,
     state: Mutex<State<M>>,
 }
 
@@ -53,7 +55,7 @@ impl<M: ResourceManager> Shared<M> {
             clock: fixed.clock,
             backoff: fixed.backoff,
             random: fixed.random,
-            emitter: Emitter::new(fixed.name, fixed.observer),
+            emitter: fixed.emitter,
             state: Mutex::new(State::new(config)),
         }
     }
@@ -123,7 +125,7 @@ impl<M: ResourceManager> Shared<M> {
             unused = Some((sender, waker));
             Enqueued::Taken(entry)
         } else {
-            Enqueued::Queued(state.enqueue(Waiter { sender, waker: Some(waker) }))
+            Enqueued::Queued(state.enqueue(Waiter { sender, waker: Some(waker), since: now }))
         };
         drop(state);
         drop(unused);
@@ -141,16 +143,20 @@ impl<M: ResourceManager> Shared<M> {
 
     /// Removes a waiter from the queue, and wakes another one if a job is ready.
     #[cold]
-    pub(super) fn leave(&self, key: WaiterKey) {
+    pub(super) fn leave(self: &PlainArc<Self>, key: WaiterKey) {
         let mut state = self.state.lock();
         let waiter = state.dequeue(key);
         let driver = state.take_driver();
+        let is_contended = state.is_contended();
         drop(state);
         // Wakes first: dropping the waker of this waiter may unwind.
         if let Some(driver) = driver {
             driver.wake();
         }
         drop(waiter);
+        if is_contended {
+            self.settle(self.clock.now());
+        }
     }
 
     /// Records a wait that has ended with a resource.
@@ -173,6 +179,7 @@ impl<M: ResourceManager> Shared<M> {
             waiting: state.waiting,
             creating: state.creating,
             last_creation_error: last.map(|last| (last.error.clone(), now - last.at)),
+            total: state.total.as_ref().map(|total| total.usage()),
         };
         drop(state);
         let (in_use, waiting) = (timed_out.in_use, timed_out.waiting);
@@ -280,16 +287,14 @@ impl<M: ResourceManager> Shared<M> {
                 Step::Check(entry) => {
                     self.start_check(&mut state, entry);
                 }
-                Step::Create => {
-                    let (generation, timeout) = (state.generation, state.config.create_timeout);
-                    let starts_at = match state.failures {
-                        0 => Instant::ORIGIN,
-                        _ => state.retry_at,
-                    };
-                    let (manager, clock) = (self.manager.clone(), self.clock.clone());
-                    let future = JobOutput::create(manager, clock, starts_at, timeout);
-                    let starts_at = starts_at.max(now);
-                    state.start(self, JobKind::Create { generation, starts_at }, future);
+                Step::Create(permit) => self.start_creation(&mut state, now, permit, None),
+                Step::Reclaim => {
+                    drop(state);
+                    keep_panic(&mut panic, || self.reclaim(now));
+                }
+                Step::Transfer(transfer) => {
+                    drop(state);
+                    keep_panic(&mut panic, || self.transfer(transfer, now));
                 }
                 Step::Nothing => {
                     let driver = state.take_driver();
@@ -302,6 +307,33 @@ impl<M: ResourceManager> Shared<M> {
         if let Some(panic) = panic {
             resume_unwind(panic);
         }
+    }
+
+    /// Starts a creation that the state has counted.
+    fn start_creation(
+        self: &PlainArc<Self>,
+        state: &mut State<M>,
+        now: Instant,
+        permit: Option<TotalPermit>,
+        reclaimed: Option<Reclaimed<M>>,
+    ) {
+        let (generation, timeout) = (state.generation, state.config.create_timeout);
+        let starts_at = match state.failures {
+            0 => Instant::ORIGIN,
+            _ => state.retry_at,
+        };
+        let clock = self.clock.clone();
+        let (permit_use, future) = match state.total.is_some() && permit.is_none() {
+            true => (PermitUse::Later, JobOutput::wait(clock, starts_at)),
+            false => {
+                let creation = Creation { starts_at, timeout, permit, reclaimed };
+                let future = JobOutput::create(self.manager.clone(), clock, creation);
+                (PermitUse::Held, future)
+            }
+        };
+        let starts_at = starts_at.max(now);
+        let kind = JobKind::Create { generation, starts_at, permit: permit_use };
+        state.start(self, kind, future);
     }
 
     fn start_check(
@@ -320,7 +352,7 @@ impl<M: ResourceManager> Shared<M> {
         entry: Box<Entry<M::Resource>>,
         panic: &mut Option<Box<dyn Any + Send>>,
     ) {
-        let Waiter { sender, waker } = waiter;
+        let Waiter { sender, waker, since: _ } = waiter;
         let lease = Lease::new(self.clone(), entry);
         keep_panic(panic, || {
             // If the waiter has left meanwhile, the resource becomes idle for the next step.
@@ -344,6 +376,21 @@ impl<M: ResourceManager> Shared<M> {
         drop(state);
         self.settle(self.clock.now());
         Ok(())
+    }
+
+    /// Replaces the configuration with one that is valid.
+    pub(super) fn set_config(self: &PlainArc<Self>, config: Config) {
+        let mut state = self.state.lock();
+        state.config = config;
+        state.evicting = true;
+        drop(state);
+        self.settle(self.clock.now());
+    }
+
+    /// Returns whether the pool has no resources, no callers and no failures.
+    pub(super) fn is_as_new(&self) -> bool {
+        let state = self.state.lock();
+        state.size == 0 && state.waiting == 0 && state.failures == 0 && !state.paused
     }
 
     pub(super) fn pause(self: &PlainArc<Self>, paused: bool) {
@@ -399,6 +446,7 @@ impl<M: ResourceManager> Shared<M> {
 impl<M: ResourceManager> Drop for Shared<M> {
     /// Wakes the maintenance futures, which then end.
     fn drop(&mut self) {
+        self.retire();
         loop {
             let driver = self.state.lock().drivers.pop_front();
             match driver {

@@ -1,7 +1,8 @@
 //! The state of a pool, which its lock protects, and the decisions. Reads no clock, and runs no
 //! user code.
 
-use super::jobs::Job;
+use super::jobs::{Job, JobKind};
+use super::total::{Membership, TakenPermit, TotalPermit, Transfer};
 use crate::resource_pool::ResourceManager;
 use crate::resource_pool::config::{Config, ReuseOrder};
 use crate::resource_pool::error::{CreationError, ResourcePoolError};
@@ -21,13 +22,15 @@ pub(in crate::resource_pool) struct Entry<R> {
     pub(in crate::resource_pool) created_at: Instant,
     expires_at: Instant,
     /// When it was last returned, or created.
-    idle_since: Instant,
+    pub(super) idle_since: Instant,
     /// When it was last known to be healthy: created, returned or checked.
     healthy_at: Instant,
     pub(in crate::resource_pool) uses: u64,
     generation: u64,
     /// Whether it must be checked even if it was idle for less than `check_after`.
     must_check: bool,
+    /// The last field, so that it is released after the resource is dropped.
+    pub(super) permit: Option<TotalPermit>,
 }
 
 /// Whether an idle resource can be used, must be checked first, or must be closed.
@@ -49,6 +52,7 @@ impl<R> Entry<R> {
             uses: 0,
             generation,
             must_check: false,
+            permit: None,
         }
     }
 
@@ -87,6 +91,7 @@ pub(super) struct Waiter<M: ResourceManager> {
     pub(super) sender: OneshotSender<Result<Lease<M>, Failure<M>>>,
     /// `None` from its wake-up until its next poll.
     pub(super) waker: Option<Waker>,
+    pub(super) since: Instant,
 }
 
 pub(super) struct LastError<E> {
@@ -134,6 +139,8 @@ pub(super) struct State<M: ResourceManager> {
     /// The number of waiters that are still to receive the last error, which is permanent.
     pub(super) failing: usize,
     pub(super) stats: Stats,
+    /// The last field: all permits are released first.
+    pub(super) total: Option<Membership<M>>,
 }
 
 pub(super) struct Stats {
@@ -151,7 +158,11 @@ pub(super) enum Step<M: ResourceManager> {
     Fail(Waiter<M>, Failure<M>),
     Close(Box<Entry<M::Resource>>, ResourceCloseReason),
     Check(Box<Entry<M::Resource>>),
-    Create,
+    /// A creation, with a permit if the pool is a member of a limit.
+    Create(Option<TotalPermit>),
+    /// Search the other pools of the limit for a permit.
+    Reclaim,
+    Transfer(Transfer<M>),
     Nothing,
 }
 
@@ -187,6 +198,7 @@ impl<M: ResourceManager> State<M> {
                 closed: ResourceCloseCounts::default(),
                 waits: vec![0; LatencyBuckets::ALL.len()].into(),
             },
+            total: None,
         }
     }
 
@@ -197,7 +209,7 @@ impl<M: ResourceManager> State<M> {
     /// Takes the next idle resource if it can be used without a check and there are no waiters.
     #[inline]
     pub(super) fn take(&mut self, now: Instant) -> Option<Box<Entry<M::Resource>>> {
-        if self.waiting > 0 || self.paused || self.closed {
+        if self.waiting > 0 || self.paused || self.closed || self.is_contended() {
             return None;
         }
         match self.fitness(self.next_idle()?, now) {
@@ -208,7 +220,7 @@ impl<M: ResourceManager> State<M> {
 
     /// Takes the next idle resource for a check if it needs one and there are no waiters.
     pub(super) fn take_stale(&mut self, now: Instant) -> Option<Box<Entry<M::Resource>>> {
-        if self.waiting > 0 || self.paused || self.closed {
+        if self.waiting > 0 || self.paused || self.closed || self.is_contended() {
             return None;
         }
         match self.fitness(self.next_idle()?, now) {
@@ -226,6 +238,7 @@ impl<M: ResourceManager> State<M> {
     pub(super) fn is_unsettled(&self, now: Instant) -> bool {
         self.waiting > 0
             || self.closed
+            || self.is_contended()
             || self.evicting
             || self.size > self.config.max_size
             || self
@@ -289,6 +302,9 @@ impl<M: ResourceManager> State<M> {
                 return Step::Fail(waiter, Failure::<M>::CreationFailed(last.error.clone()));
             }
         }
+        if let Some(transfer) = self.next_transfer() {
+            return Step::Transfer(transfer);
+        }
         if self.paused {
             return Step::Nothing;
         }
@@ -319,15 +335,59 @@ impl<M: ResourceManager> State<M> {
             }
         }
         let needed = self.waiting + if self.maintainers > 0 { self.config.min_idle } else { 0 };
-        if self.idle.len() + self.checking + self.creating < needed
+        if !self.can_create(needed) {
+            return Step::Nothing;
+        }
+        let permit = match &self.total {
+            // The wait after a failure needs no permit.
+            Some(total) if self.is_due(now) => match self.can_create(self.waiting) {
+                true => match total.take(now) {
+                    TakenPermit::Granted(permit) => Some(permit),
+                    TakenPermit::Requested => return Step::Reclaim,
+                    TakenPermit::Pending => return Step::Nothing,
+                },
+                false => match total.try_take() {
+                    Some(permit) => Some(permit),
+                    None => return Step::Nothing,
+                },
+            },
+            _ => None,
+        };
+        self.size += 1;
+        self.creating += 1;
+        Step::Create(permit)
+    }
+
+    /// Returns whether another resource may be created for `needed` callers.
+    fn can_create(&self, needed: usize) -> bool {
+        self.idle.len() + self.checking + self.creating < needed
             && self.creating < self.config.max_creating
             && self.size < self.config.max_size
-        {
-            self.size += 1;
-            self.creating += 1;
-            return Step::Create;
+    }
+
+    /// Returns whether the wait after the last failure has ended.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.failures == 0 || self.retry_at <= now
+    }
+
+    /// Returns whether callers need a permit of the limit.
+    pub(super) fn needs_permit(&self, now: Instant) -> bool {
+        !self.closed && !self.paused && self.is_due(now) && self.can_create(self.waiting)
+    }
+
+    /// Returns since when the first caller has waited.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.waiters.front().map(|waiter| waiter.since)
+    }
+
+    /// Removes a job without a resource from the counts.
+    pub(super) fn uncount(&mut self, kind: JobKind) {
+        self.size -= 1;
+        match kind {
+            JobKind::Create { .. } => self.creating -= 1,
+            JobKind::Check => self.checking -= 1,
+            JobKind::Close => self.closing -= 1,
         }
-        Step::Nothing
     }
 
     fn next_step_of_closing(&mut self) -> Step<M> {

@@ -47,7 +47,7 @@ fn idle(seconds: &[u64]) -> Numbered {
 
 fn wait(state: &mut Numbered) {
     let (sender, _) = oneshot();
-    state.enqueue(Waiter { sender, waker: None });
+    state.enqueue(Waiter { sender, waker: None, since: Instant::ORIGIN });
 }
 
 /// Takes steps until there are no more, and returns their names.
@@ -59,7 +59,8 @@ fn steps(state: &mut Numbered, now: Instant) -> Vec<&'static str> {
             Step::Fail(..) => "fail",
             Step::Close(..) => "close",
             Step::Check(_) => "check",
-            Step::Create => "create",
+            Step::Create(_) => "create",
+            Step::Reclaim | Step::Transfer(_) => unreachable!("the pool is in no limit"),
             Step::Nothing => return steps,
         });
     }
