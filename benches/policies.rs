@@ -2,7 +2,7 @@
 #![allow(missing_docs)] // `criterion_group!` generates a function without docs
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use mainstay::{Budget, Fallback, Hedge, Pipeline, Retry};
+use mainstay::{Budget, Chaos, Fallback, Fault, Hedge, Pipeline, Retry};
 use std::hint::black_box;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -43,6 +43,11 @@ fn policies(c: &mut Criterion) {
         let stack = Pipeline::builder().hedge(hedge.build().unwrap()).build();
         group.bench_function(name, |b| b.iter(|| ready(stack.call(ok))));
     }
+    let chaos = Chaos::builder().fault(Fault::error()).build().unwrap();
+    let stack = Pipeline::builder().chaos(&chaos).build();
+    group.bench_function("chaos, off", |b| b.iter(|| ready(stack.call(ok))));
+    let stack = Pipeline::builder().chaos_with(chaos.errors(|_| ())).build();
+    group.bench_function("chaos with errors, off", |b| b.iter(|| ready(stack.call(ok))));
     group.finish();
 
     let budget = Budget::builder().of_calls_in_flight(1).build().unwrap();

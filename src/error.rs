@@ -264,6 +264,8 @@ pub enum Reason {
     DeadlineExceeded,
     /// A bounded resource other than a queue is exhausted, such as the number of keys.
     Exhausted,
+    /// A [chaos policy](crate::chaos) rejected the call, to test how the caller handles it.
+    Injected,
     /// A setting that is checked only when it is used, such as the quota of one key, is out of
     /// range.
     Misconfigured,
@@ -290,6 +292,7 @@ impl Reason {
             Self::ConcurrencyLimited => "concurrency limited",
             Self::DeadlineExceeded => "deadline exceeded",
             Self::Exhausted => "exhausted",
+            Self::Injected => "injected fault",
             Self::Misconfigured => "misconfigured",
             Self::Panicked => "the shared operation panicked",
             Self::RateLimited => "rate limited",

@@ -47,6 +47,7 @@
 //! - [`pipeline`] composes policies around a call and checks their order.
 //! - [`coalesce`] lets concurrent calls with the same key share one execution.
 //! - [`cache`] stores results, refreshes them, and uses old ones in place of errors.
+//! - [`chaos`] injects faults, to test all of these.
 //! - [`policy`] defines the three kinds of policy, for policies of your own.
 //!
 //! Limit:
@@ -99,6 +100,7 @@ pub mod backoff;
 pub mod breaker;
 pub mod budget;
 pub mod cache;
+pub mod chaos;
 pub mod coalesce;
 mod codel;
 pub mod concurrency;
@@ -147,6 +149,10 @@ pub use budget::{
     KeyedBudgetBuilder, KeyedBudgetSnapshot,
 };
 pub use cache::{CacheEntry, CacheStore, Cached, CachedBuilder, CachedSnapshot, SingleValueStore};
+pub use chaos::{
+    Chaos, ChaosAdmitFuture, ChaosBuilder, ChaosError, ChaosFuture, ChaosInjection, ChaosResult,
+    ChaosSnapshot, ChaosSwitch, ChaosWith, Fault,
+};
 pub use coalesce::{Coalesce, CoalesceBuilder, CoalesceSnapshot};
 pub use concurrency::{
     AdaptiveLimiter, AdaptiveLimiterAcquireFuture, AdaptiveLimiterBuilder, AdaptiveLimiterPermit,

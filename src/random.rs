@@ -73,8 +73,24 @@ impl Random {
     }
 }
 
+/// Returns the number at `index` of the sequence with this seed, from 0 up to, but not including,
+/// 1, uniformly distributed. Unlike a [`Random`], it needs no state.
+pub(crate) fn unit_at(seed: u64, index: u64) -> f64 {
+    // SplitMix64 (Steele, Lea, Flood, 2014): the output function is applied to a counter with an
+    // odd increment. The seed is mixed first, so that neighboring seeds give unrelated sequences.
+    const fn mix(mut bits: u64) -> u64 {
+        bits = (bits ^ bits >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        bits = (bits ^ bits >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        bits ^ bits >> 31
+    }
+    const INCREMENT: u64 = 0x9E37_79B9_7F4A_7C15;
+    let bits = mix(mix(seed.wrapping_add(INCREMENT)).wrapping_add(index.wrapping_mul(INCREMENT)));
+    // The 53 bits of an `f64`'s precision.
+    (bits >> 11) as f64 / (1_u64 << 53) as f64
+}
+
 /// Returns the duration at `unit`, from 0 up to 1, of the way from `low` to `high`.
-fn scale(low: Duration, high: Duration, unit: f64) -> Duration {
+pub(crate) fn scale(low: Duration, high: Duration, unit: f64) -> Duration {
     let Some(last) = high.saturating_sub(low).checked_sub(Duration::from_nanos(1)) else {
         return low;
     };
@@ -116,6 +132,28 @@ mod tests {
             tenths[(random.unit() * 10.0) as usize] += 1;
         }
         assert!(tenths.iter().all(|n| (850..1150).contains(n)), "{tenths:?}");
+    }
+
+    #[test]
+    fn numbers_by_index_are_spread_over_the_range_for_every_seed() {
+        for seed in [0, 1, 2, u64::MAX] {
+            let mut tenths = [0_u32; 10];
+            for index in 0..10_000 {
+                tenths[(unit_at(seed, index) * 10.0) as usize] += 1;
+            }
+            assert!(tenths.iter().all(|n| (850..1150).contains(n)), "{seed}: {tenths:?}");
+        }
+    }
+
+    /// The values are part of the promise that the same seed gives the same run.
+    #[test]
+    fn numbers_by_index_stay_the_same() {
+        let bits = |seed, index| (unit_at(seed, index) * (1_u64 << 53) as f64) as u64;
+        assert_eq!(
+            [bits(0, 0), bits(0, 1), bits(1, 0)],
+            [2_537_880_150_861_722, 5_876_733_520_225_071, 7_771_917_260_970_010]
+        );
+        assert_ne!(unit_at(1, 2), unit_at(2, 1));
     }
 
     #[test]

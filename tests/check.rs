@@ -3,6 +3,7 @@
 
 use mainstay::backoff::Backoff;
 use mainstay::breaker::{CircuitBreaker, CircuitBreakerBuilder, TripStats};
+use mainstay::chaos::{Chaos, Fault};
 use mainstay::concurrency::{AdaptiveLimiter, Bulkhead};
 use mainstay::error::{Error, Rejection};
 use mainstay::hedge::Hedge;
@@ -39,6 +40,10 @@ fn bulkhead(max_wait: u32) -> Bulkhead {
 
 fn adaptive(max_wait: u32) -> AdaptiveLimiter {
     AdaptiveLimiter::builder().max_wait(max_wait * MS).build().unwrap()
+}
+
+fn chaos() -> Chaos {
+    Chaos::builder().fault(Fault::hang()).build().unwrap()
 }
 
 fn rules(lints: &[Lint]) -> String {
@@ -161,6 +166,12 @@ fn each_rule_reports_only_stacks_that_violate_it() {
         "": .breaker(breaker(|b| b.name("circuit_breaker"))).breaker(breaker(|b| b.name("circuit_breaker")));
         "duplicate-policy": .guard(Gate("quota")).retry(r()).guard(Gate("quota"));
         "": .guard(Gate("quota")).retry(r()).guard(Gate("other"));
+
+        "chaos-not-innermost": .breaker(b()).chaos(chaos()).timeout(SECOND);
+        "": .breaker(b()).timeout(SECOND).chaos(chaos());
+        "": .breaker(b()).timeout(SECOND).chaos(chaos()).chaos_with(chaos().errors(|_| ()));
+        // It tests the callers.
+        "": .chaos(chaos()).breaker(b()).timeout(SECOND);
     ];
     for (stack, lints, expected) in table {
         assert_eq!(rules(&lints), expected, "{stack}");
@@ -270,6 +281,9 @@ fn each_lint_is_a_sentence_with_names_and_durations() {
         .adaptive_limit(adaptive(0)).adaptive_limit(adaptive(0)):
             "nested-adaptive-limits: adaptive_limiter and adaptive_limiter below it both adapt their \
              limits, and each measures what the other causes: keep one of the two";
+        .breaker(search()).chaos(chaos()).timeout(timeout("attempt", 1000)):
+            "chaos-not-innermost: chaos injects its faults above timeout \"attempt\", which never \
+             observes them: move it to the bottom of the pipeline";
         .breaker(search()).breaker(search()):
             "duplicate-policy: circuit_breaker \"search\" is in the pipeline twice, or two policies \
              have its name: each call is counted twice, or errors do not show by which policy";

@@ -4,9 +4,9 @@
 use mainstay::cache::SingleValueStore;
 use mainstay::policy::Facts;
 use mainstay::{
-    AdaptiveLimiter, Budget, Bulkhead, Cached, CircuitBreaker, Coalesce, Hedge, ObjectPool,
-    PartitionedBulkhead, Prioritizer, Quota, RateLimiter, ResourceManager, ResourcePool, Retry,
-    Throttle, WorkerPool,
+    AdaptiveLimiter, Budget, Bulkhead, Cached, Chaos, CircuitBreaker, Coalesce, Fault, Hedge,
+    ObjectPool, PartitionedBulkhead, Prioritizer, Quota, RateLimiter, ResourceManager,
+    ResourcePool, Retry, Throttle, WorkerPool,
 };
 use std::time::Duration;
 
@@ -34,6 +34,7 @@ fn debug_of_a_builder_shows_its_settings() {
             format!("{:?}", Cached::<(), u32, ()>::builder(SingleValueStore::new()).name("a")),
             r#"name: "a""#,
         ),
+        (format!("{:?}", Chaos::builder().seed(7)), "seed: 7"),
         (format!("{:?}", CircuitBreaker::builder().min_calls(7)), "min_calls: Some(7)"),
         (format!("{:?}", Coalesce::<u32, (), ()>::builder().max_keys(7)), "max_keys: 7"),
         (format!("{:?}", Hedge::builder().max_attempts(7)), "max_attempts: 7"),
@@ -64,4 +65,24 @@ fn debug_of_facts_shows_the_policy_and_what_is_known_of_it() {
     facts.max_attempts = Some(3);
     facts.max_wait = Some(SECOND);
     assert_eq!(format!("{facts:?}"), r#"retry "mail" max_wait=1s max_attempts=3"#);
+}
+
+#[test]
+fn debug_of_a_fault_shows_its_latency_and_its_window() {
+    let ms = Duration::from_millis;
+    for (fault, shown) in [
+        (Fault::latency(ms(5)), "Fault { kind: Latency(5ms), probability: 1.0 }"),
+        (
+            Fault::latency_between(ms(5), ms(9)).key_share(0.5),
+            "Fault { kind: Latency(5ms to 9ms), probability: 1.0, key_share: 0.5 }",
+        ),
+        (
+            Fault::latency_exponential(ms(5)).lasts_for(SECOND),
+            "Fault { kind: Latency(exponential, mean 5ms), probability: 1.0, ends: 1s }",
+        ),
+        (Fault::latency_by(|_| SECOND), "Fault { kind: Latency(by a function), probability: 1.0 }"),
+        (Fault::hang().starts_after(SECOND), "Fault { kind: Hang, probability: 1.0, starts: 1s }"),
+    ] {
+        assert_eq!(format!("{fault:?}"), shown);
+    }
 }

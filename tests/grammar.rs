@@ -15,6 +15,7 @@
 use mainstay::breaker::{CircuitBreaker, ClassifiedCircuitBreaker};
 use mainstay::budget::{Budget, KeyedBudget};
 use mainstay::cache::Cached;
+use mainstay::chaos::{Chaos, ChaosError, ChaosInjection, ChaosWith};
 use mainstay::coalesce::Coalesce;
 use mainstay::concurrency::{
     Bulkhead, BulkheadPartition, BulkheadPolicy, CpuLoad, KeyedBulkhead, PartitionedBulkhead,
@@ -103,6 +104,7 @@ fn state_is_read_and_changed_by_the_same_names() {
         CircuitBreaker: name, snapshot, reconfigure, reset;
         Budget: name, snapshot;
         KeyedBudget<u8>: name, snapshot;
+        Chaos: name, snapshot;
         Hedge: name, snapshot;
         Fallback: name, snapshot;
         Retry: name, snapshot;
@@ -234,6 +236,8 @@ fn each_policy_has_the_forms_of_call_that_apply_to_it() {
     compiles(|breaker: &ClassifiedCircuitBreaker<FailOnError>| calls!(blocking: breaker));
     compiles(|bulkhead: &Bulkhead| calls!(blocking: bulkhead));
     compiles(|partition: &BulkheadPartition| calls!(blocking: partition));
+    compiles(|chaos: &Chaos| calls!(blocking: chaos));
+    compiles(|chaos: &ChaosWith<ChaosError<fn(ChaosInjection)>>| calls!(blocking: chaos));
     compiles(|fallback: &FallbackTo<FallbackValue<u8>>| calls!(blocking: fallback));
     compiles(|hedge: &Hedge| calls!(plain: hedge)); // two closures cannot run at the same time
     compiles(|retry: &Retry| calls!(with: retry));

@@ -27,6 +27,7 @@ const PRIMITIVES: &[&str] = &[
     "concurrency",
     "coalesce",
     "cache",
+    "chaos",
     "deadline",
     "resource_pool",
 ];

@@ -33,6 +33,10 @@ fn values_may_cross_catch_unwind() {
     is_unwind_safe::<mainstay::budget::KeyedBudget<String>>();
     is_unwind_safe::<mainstay::cache::Cached<String, u8, ()>>();
     is_unwind_safe::<mainstay::cache::CachedBuilder<String, u8, ()>>();
+    is_unwind_safe::<mainstay::chaos::Chaos>();
+    is_unwind_safe::<mainstay::chaos::ChaosBuilder>();
+    is_unwind_safe::<mainstay::chaos::ChaosSwitch>();
+    is_unwind_safe::<mainstay::chaos::Fault>();
     is_unwind_safe::<mainstay::fallback::Fallback>();
     is_unwind_safe::<mainstay::hedge::Hedge>();
     is_unwind_safe::<mainstay::hedge::HedgeBuilder>();

@@ -1,6 +1,6 @@
-//! Scenario: does one failing dependency slow down calls to the others? Two servers on loopback,
-//! one of which stops responding on schedule; workers call both in turn, each behind its own
-//! breaker.
+//! Scenario: does one failing dependency slow down calls to the others? Two servers on loopback;
+//! workers call both in turn, each behind its own breaker. A chaos policy makes the calls to one
+//! of them slow, then fail, then hang, by a script.
 //!
 //! ```sh
 //! cargo run --release --example chaos_drill
@@ -8,13 +8,16 @@
 //! ```
 //!
 //! The drill passes if the failing server's breaker opens, calls to the healthy server take less
-//! than 20 % longer while it is open than before, and the breaker closes after the server has
-//! recovered. Otherwise the program reports what failed and exits with 1. To test your own
-//! settings, change the builder in `Dependency::new` and run the drill in CI.
+//! than 20 % longer while it is open than before, and the breaker closes after the script has
+//! ended. Otherwise the program reports what failed and exits with 1. To test your own settings,
+//! change the builder in `Dependency::new` or the script, and run the drill in CI.
+//!
+//! The servers are healthy throughout. The chaos policy is at the bottom of each pipeline, in the
+//! place of the server, and its switch turns it on for the time of the drill only. The same code
+//! can therefore run a drill against real dependencies.
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract;
 use axum::http::StatusCode;
 use axum::routing::get;
 use hyper_util::client::legacy::Client as HttpClient;
@@ -22,13 +25,13 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use mainstay::backoff::Backoff;
 use mainstay::breaker::{CircuitBreaker, CircuitBreakerState, CircuitBreakerTransition};
+use mainstay::chaos::{Chaos, ChaosBuilder, Fault};
 use mainstay::pipeline::{BoxPipeline, Pipeline};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 
 const HELP: &str = "\
 Does one failing dependency slow down calls to the others? Exits with 1 if the drill fails.
@@ -47,27 +50,25 @@ const TIMEOUT: Duration = Duration::from_millis(400);
 /// The accepted increase of the time of calls to the healthy server.
 const TOLERANCE: f64 = 0.2;
 
-/// Starts a server that responds while `healthy` is true and hangs otherwise.
-async fn serve(healthy: watch::Receiver<bool>) -> Result<SocketAddr, Failure> {
+/// Starts a server.
+async fn serve() -> Result<SocketAddr, Failure> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?;
-    let routes = Router::new().route("/", get(respond)).with_state(healthy);
+    let routes = Router::new().route("/", get(respond));
     // The task ends with the runtime.
     tokio::spawn(async move { axum::serve(listener, routes).await });
     Ok(address)
 }
 
-async fn respond(
-    extract::State(mut healthy): extract::State<watch::Receiver<bool>>,
-) -> &'static str {
-    let _ = healthy.wait_for(|healthy| *healthy).await;
+async fn respond() -> &'static str {
     tokio::time::sleep(RESPONSE_TIME).await;
     "a page"
 }
 
-/// A server, the breaker and pipeline for calls to it, and the results of those calls.
+/// A server, the policies of calls to it, and the results of those calls.
 struct Dependency {
     address: SocketAddr,
+    chaos: Chaos,
     breaker: CircuitBreaker,
     pipeline: BoxPipeline<StatusCode, Failure>,
     /// The start and the duration of each successful call.
@@ -75,7 +76,8 @@ struct Dependency {
 }
 
 impl Dependency {
-    fn new(name: &str, address: SocketAddr) -> Result<Self, Failure> {
+    fn new(name: &str, address: SocketAddr, chaos: ChaosBuilder) -> Result<Self, Failure> {
+        let chaos = chaos.name(name).build()?;
         let breaker = CircuitBreaker::builder()
             .name(name)
             .count_window(20)
@@ -87,8 +89,14 @@ impl Dependency {
             .open_duration(Backoff::constant(Duration::from_millis(500)))
             .ramp_up_duration(Duration::from_millis(300))
             .build()?;
-        let pipeline = Pipeline::builder().breaker(&breaker).timeout(TIMEOUT).build().boxed();
-        Ok(Self { address, breaker, pipeline, calls: Mutex::default() })
+        let pipeline = Pipeline::builder()
+            .breaker(&breaker)
+            .timeout(TIMEOUT)
+            .chaos_with(chaos.errors(|_| Failure::from("injected")))
+            .build();
+        assert!(pipeline.check().is_empty());
+        let pipeline = pipeline.boxed();
+        Ok(Self { address, chaos, breaker, pipeline, calls: Mutex::default() })
     }
 
     async fn call(&self, client: &Client) {
@@ -126,10 +134,15 @@ async fn work(client: Client, both: [Arc<Dependency>; 2], until: Instant) {
 
 /// Runs the drill and returns what failed.
 async fn drill(phase: Duration) -> Result<Vec<String>, Failure> {
-    let (_always, always) = watch::channel(true);
-    let (switch, sometimes) = watch::channel(true);
-    let healthy = Arc::new(Dependency::new("healthy", serve(always).await?)?);
-    let failing = Arc::new(Dependency::new("failing", serve(sometimes).await?)?);
+    // Two phases of faults. Slow calls alone do not open the breaker.
+    let script = Chaos::builder()
+        .seed(1)
+        .step(phase / 4, [Fault::latency_exponential(RESPONSE_TIME).probability(0.5)])
+        .step(phase / 4, [Fault::error().probability(0.2)])
+        .step(3 * phase / 2, [Fault::hang()]);
+    let unused = Chaos::builder().fault(Fault::error());
+    let healthy = Arc::new(Dependency::new("healthy", serve().await?, unused)?);
+    let failing = Arc::new(Dependency::new("failing", serve().await?, script)?);
     let start = Instant::now();
     let subscription =
         failing.breaker.on_transition(move |transition: &CircuitBreakerTransition| {
@@ -145,8 +158,8 @@ async fn drill(phase: Duration) -> Result<Vec<String>, Failure> {
 
     // The first half of the first phase warms up; the second half is measured.
     tokio::time::sleep(phase).await;
-    println!("{:6.2} s  the failing server stops responding", start.elapsed().as_secs_f64());
-    switch.send_replace(false);
+    println!("{:6.2} s  the script starts", start.elapsed().as_secs_f64());
+    failing.chaos.switch().turn_on_for(2 * phase)?;
     let outage = Instant::now();
     let mut opened = None;
     while outage.elapsed() < 2 * phase {
@@ -155,9 +168,8 @@ async fn drill(phase: Duration) -> Result<Vec<String>, Failure> {
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    println!("{:6.2} s  the failing server responds again", start.elapsed().as_secs_f64());
+    println!("{:6.2} s  the script has ended", start.elapsed().as_secs_f64());
     let end = Instant::now();
-    switch.send_replace(true);
     for worker in workers {
         worker.await?;
     }
@@ -167,7 +179,8 @@ async fn drill(phase: Duration) -> Result<Vec<String>, Failure> {
     let Some(opened) = opened else {
         return Ok(vec!["the breaker never opened".into()]);
     };
-    println!("\nopened after {:?}; the timeout of a call is {TIMEOUT:?}", opened - outage);
+    println!("\n{:?}", failing.chaos.snapshot());
+    println!("opened {:?} after the start of the script", opened - outage);
     let before = healthy.median(start + phase / 2, outage);
     // The calls that hung when the breaker opened have timed out by then.
     let during = healthy.median(opened + TIMEOUT, end);
@@ -191,7 +204,7 @@ async fn drill(phase: Duration) -> Result<Vec<String>, Failure> {
     let snapshot = failing.breaker.snapshot();
     println!("failing server: {} calls were rejected", snapshot.rejected);
     if snapshot.state != CircuitBreakerState::Closed {
-        faults.push(format!("the breaker is {} although its server has recovered", snapshot.state));
+        faults.push(format!("the breaker is {} although the script has ended", snapshot.state));
     }
     if healthy.breaker.snapshot().rejected > 0 {
         faults.push("the healthy server's breaker rejected calls".into());

@@ -22,6 +22,7 @@
 //! | the same result is needed again, and may be some seconds or minutes old | [`Cached`](crate::cache::Cached) | results are as old as you allow; they must be `Clone` | around a pipeline, not in it |
 //! | requests arrive whose callers have given up, or soon will | [`DeadlineGuard`](crate::deadline::DeadlineGuard) | one clock reading | `.guard(&deadlines)` |
 //! | several rate limits apply to the same call | [`RateLimiterGroup`] | no waiting: a call is granted by all limiters or by none | `.guard(…)` |
+//! | it is unknown whether all of this works | [`Chaos`](crate::chaos::Chaos), below the others, for the time of a drill | one load while it is off | `.chaos(…)` |
 //! | calls are admitted by a condition of your own | a [`Guard`] that you implement | | `.guard(…)` |
 //!
 //! Start with two timeouts: one for a single attempt and one for the whole call. Without a timeout,

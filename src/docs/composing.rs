@@ -50,6 +50,8 @@
 //!   limit has a queue, set its maximum wait below the timeout of the call.
 //! * *Timeout of one attempt, innermost.* All policies above it observe that the attempt hung. The
 //!   timeout starts with the attempt, after the call has waited for the limits.
+//! * *Chaos, if there is one, below all others.* It takes the place of the dependency, so that every
+//!   policy observes its faults.
 //!
 //! [`Pipeline::check`] reports known mistakes in the order and the settings of a stack; see its
 //! [rules](LintRule).

@@ -5,6 +5,7 @@ use super::layers::{GuardLayer, RepeatLayer, TimeLimitLayer};
 use super::stack::{EmptyStack, PipelineStack};
 use super::{Pipeline, PipelineBuilder};
 use crate::breaker::ClassifiedCircuitBreaker;
+use crate::chaos::{Chaos, ChaosWith};
 use crate::concurrency::{
     BulkheadPolicy, ClassifiedAdaptiveLimiter, ClassifiedThrottle, Prioritizer,
 };
@@ -375,6 +376,46 @@ impl<S> PipelineBuilder<S> {
         prioritizer: &Prioritizer,
     ) -> PipelineBuilder<PipelineStack<S, GuardLayer<Prioritizer>>> {
         self.guard(prioritizer.clone())
+    }
+
+    /// Adds a [`Chaos`] policy, which delays, rejects and panics while its switch is on. Add it
+    /// below all other policies, in the place of the dependency. A reference is cloned.
+    ///
+    /// ```
+    /// # use mainstay::{Chaos, Fault, Pipeline};
+    /// let chaos = Chaos::builder().fault(Fault::hang().probability(0.01)).build()?;
+    /// let pipeline = Pipeline::builder().chaos(&chaos).build();
+    /// assert_eq!(pipeline.call_blocking(|| Ok::<_, ()>(1)), Ok(1));
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn chaos(
+        self,
+        chaos: impl Into<Chaos>,
+    ) -> PipelineBuilder<PipelineStack<S, GuardLayer<Chaos>>> {
+        self.guard(chaos.into())
+    }
+
+    /// Adds a [`Chaos`] policy that also returns [errors](Chaos::errors) or
+    /// [results](Chaos::results) in place of the operation. Add it below all other policies. A
+    /// reference is cloned.
+    ///
+    /// ```
+    /// # use mainstay::{Chaos, Fault, Pipeline};
+    /// let chaos = Chaos::builder().fault(Fault::error().probability(0.01)).build()?;
+    /// let pipeline = Pipeline::builder().chaos_with(chaos.errors(|_| "injected")).build();
+    /// assert_eq!(pipeline.call_blocking(|| Ok(1)), Ok(1));
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn chaos_with<R>(
+        self,
+        chaos: impl Into<ChaosWith<R>>,
+    ) -> PipelineBuilder<PipelineStack<S, RepeatLayer<ChaosWith<R>>>>
+    where
+        R: Send + Sync,
+    {
+        self.repeat(chaos.into())
     }
 
     /// Adds a [`Guard`](crate::policy::Guard): a policy that admits or rejects calls.

@@ -55,6 +55,8 @@ pub struct Facts {
     pub limits_concurrency: bool,
     /// Whether the policy adapts its limit to what it measures below it.
     pub adapts_limit: bool,
+    /// Whether the policy injects faults, as if the dependency failed.
+    pub injects_faults: bool,
     /// The maximum time that a call waits in the policy's queue. `None` if it has no queue.
     pub max_queue_wait: Option<Duration>,
     /// A number that identifies the policy: all clones share it, and no other policy has it. 0 if
@@ -99,6 +101,7 @@ impl Facts {
             has_concurrent_attempts: false,
             limits_concurrency: false,
             adapts_limit: false,
+            injects_faults: false,
             max_queue_wait: None,
             identity: 0,
         }
@@ -199,6 +202,13 @@ impl Facts {
     #[must_use]
     pub const fn adapts_limit(mut self) -> Self {
         self.adapts_limit = true;
+        self
+    }
+
+    /// Declares that the policy injects faults, as if the dependency failed.
+    #[must_use]
+    pub const fn injects_faults(mut self) -> Self {
+        self.injects_faults = true;
         self
     }
 

@@ -1,6 +1,7 @@
-//! Bulkhead, partitions, prioritizer and throttle as Tower layers.
+//! Bulkhead, partitions, prioritizer, throttle and chaos policies as Tower layers.
 
 use crate::support::*;
+use mainstay::chaos::{Chaos, Fault};
 use mainstay::concurrency::{Bulkhead, PartitionedBulkhead, Prioritizer, Throttle};
 use mainstay::error::{Error, Reason};
 use mainstay::pipeline::Pipeline;
@@ -186,4 +187,54 @@ fn futures_of_these_guards_are_send_and_borrow_nothing() {
         .build();
     let mut service = layer.layer(service_fn(|n: u32| ready(Ok::<_, ()>(n))));
     assert_eq!(now(spawnable(start(&mut service, 7))), Ok(7));
+}
+
+/// A request that cannot be cloned, such as one with a streaming body.
+struct Body(u32);
+
+#[test]
+fn a_chaos_policy_delays_and_rejects_requests_that_cannot_be_cloned() {
+    let time = ManualClock::new();
+    let chaos = Chaos::builder()
+        .clock(time.clock())
+        .fault(Fault::latency(SECOND))
+        .step(10 * SECOND, [])
+        .step(10 * SECOND, [Fault::rejection()])
+        .build()
+        .unwrap();
+    let echo = service_fn(|Body(number)| ready(Ok::<_, ()>(number)));
+    let service = Pipeline::builder().chaos(&chaos).build().layer(echo);
+    let call = |number| time.drive(service.clone().oneshot(Body(number)));
+    assert_eq!(call(1), Ok(1));
+    chaos.switch().turn_on_for(60 * SECOND).unwrap();
+    let start = time.now();
+    assert_eq!(call(2), Ok(2));
+    assert_eq!(time.now() - start, SECOND);
+    time.advance(10 * SECOND);
+    assert_eq!(reason(call(3)), Reason::Injected);
+    assert_eq!(time.now() - start, 12 * SECOND);
+}
+
+#[test]
+fn a_chaos_policy_answers_in_place_of_a_service() {
+    let time = ManualClock::new();
+    let chaos = Chaos::builder()
+        .clock(time.clock())
+        .fault(Fault::latency(SECOND))
+        .fault(Fault::error().key_share(0.5))
+        .build()
+        .unwrap();
+    let echo = service_fn(|request: Request| ready(Ok::<_, ()>(request.caller.user().is_some())));
+    let pipeline = Pipeline::builder().chaos_with(chaos.results(|_| Ok(false))).build();
+    let service = pipeline.propagate_context(Fields, &time.clock()).layer(echo);
+    let call = |user: &str| {
+        let caller = Caller::default().with_user(user);
+        time.drive(service.clone().oneshot(Request { caller }))
+    };
+    assert_eq!(call("a"), Ok(true));
+    chaos.switch().turn_on_for(3600 * SECOND).unwrap();
+    let users: Vec<_> = (0..64).map(|user| user.to_string()).collect();
+    let answered = users.iter().filter(|user| call(user) == Ok(false)).count();
+    assert!((12..52).contains(&answered), "{answered}");
+    assert_eq!(chaos.snapshot().latencies, 64);
 }

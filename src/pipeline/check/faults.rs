@@ -24,6 +24,7 @@ pub(in crate::pipeline) fn check(stack: &[Facts]) -> Vec<Lint> {
         lints.extend(position.policy_is_duplicated());
         lints.extend(position.fallback_hides_failure());
         lints.extend(position.fallback_hides_rejection());
+        lints.extend(position.chaos_is_not_innermost());
     }
     lints
 }
@@ -159,6 +160,12 @@ impl Position<'_> {
         self.policy
             .replaces_errors
             .then(|| Lint::new(LintRule::FallbackHidesRejection, self.policy).inside(*limiter))
+    }
+
+    fn chaos_is_not_innermost(&self) -> Option<Lint> {
+        let below = self.below.iter().find(|below| !below.injects_faults)?;
+        let applies = self.policy.injects_faults && !self.above.is_empty();
+        applies.then(|| Lint::new(LintRule::ChaosNotInnermost, self.policy).inside(*below))
     }
 
     fn shortest_timeout_above(&self) -> Option<Facts> {

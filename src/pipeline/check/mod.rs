@@ -79,6 +79,10 @@ pub enum LintRule {
     /// `fallback-hides-rejection`: a fallback for all errors around a limiter. An overloaded
     /// service returns degraded results, and its callers receive no signal to slow down.
     FallbackHidesRejection,
+    /// `chaos-not-innermost`: a chaos policy between other policies. The policies below it never
+    /// observe its faults, and do not bound its delays. A chaos policy above all others is
+    /// accepted: it tests the callers.
+    ChaosNotInnermost,
 }
 
 impl LintRule {
@@ -102,6 +106,7 @@ impl LintRule {
             Self::DuplicatePolicy => "duplicate-policy",
             Self::FallbackHidesFailure => "fallback-hides-failure",
             Self::FallbackHidesRejection => "fallback-hides-rejection",
+            Self::ChaosNotInnermost => "chaos-not-innermost",
         }
     }
 }

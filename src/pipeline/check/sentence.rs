@@ -85,6 +85,11 @@ pub(super) fn write(lint: &Lint, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             "{outer} replaces the rejections of {inner}, so callers never learn to slow down: restrict \
              it to other errors",
         ),
+        LintRule::ChaosNotInnermost => write!(
+            f,
+            "{outer} injects its faults above {inner}, which never observes them: move it to the \
+             bottom of the pipeline",
+        ),
         LintRule::RetryInsideBulkhead => write!(
             f,
             "{outer} holds a permit for all {} attempts of {inner} and for the waits between them: \
