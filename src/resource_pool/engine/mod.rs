@@ -179,7 +179,7 @@ impl<M: ResourceManager> Shared<M> {
             waiting: state.waiting,
             creating: state.creating,
             last_creation_error: last.map(|last| (last.error.clone(), now - last.at)),
-            total: state.total.as_ref().map(|total| total.usage()),
+            total: state.total.as_ref().map(total::Membership::usage),
         };
         drop(state);
         let (in_use, waiting) = (timed_out.in_use, timed_out.waiting);

@@ -13,7 +13,8 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// The future returned by [`KeyedResourcePool::maintenance`](super::KeyedResourcePool::maintenance).
+/// The future returned by
+/// [`KeyedResourcePool::maintenance`](super::KeyedResourcePool::maintenance).
 ///
 /// It does not keep the keyed pool open: it ends when the keyed pool is closed and drained, or when
 /// the last handle and guard are dropped.

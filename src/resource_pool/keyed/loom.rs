@@ -1,9 +1,7 @@
 //! Loom models of the limit over the pools of several keys.
 
 use crate::resource_pool::engine::total::{Membership, TotalLimit};
-use crate::resource_pool::{
-    PooledResource, ResourceManager, ResourcePool, ResourcePoolError, ResourcePoolSettings,
-};
+use crate::resource_pool::{PooledResource, ResourceManager, ResourcePool, ResourcePoolError};
 use crate::sync::thread::Parker;
 use crate::sync::{PlainArc, block_on};
 use crate::time::ManualClock;
