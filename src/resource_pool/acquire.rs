@@ -1,12 +1,12 @@
 //! The future that waits for a resource.
 
 use super::ResourceManager;
-use super::engine::{Enqueued, Shared};
+use super::engine::{Delivery, Enqueued, Shared};
 use super::error::ResourcePoolError;
 use super::pooled::{Lease, PooledResource};
 use crate::sync::PlainArc;
 use crate::time::{Expiry, Instant};
-use crate::wait::{OneshotReceiver, WaiterKey, oneshot};
+use crate::wait::WaiterKey;
 use pin_project::{pin_project, pinned_drop};
 use std::fmt;
 use std::future::Future;
@@ -26,17 +26,17 @@ pub struct ResourcePoolAcquireFuture<'a, M: ResourceManager> {
     pool: &'a PlainArc<Shared<M>>,
     /// `None`: the acquire timeout of the pool.
     timeout: Option<Duration>,
-    stage: Stage<M>,
+    stage: Stage,
     expiry: Option<Expiry>,
 }
 
-enum Stage<M: ResourceManager> {
+enum Stage {
     New,
-    Queued { key: WaiterKey, since: Instant, receiver: OneshotReceiver<Delivery<M>> },
+    /// Waits since the instant.
+    Queued(WaiterKey, Instant),
     Done,
 }
 
-type Delivery<M> = Result<Lease<M>, ResourcePoolError<<M as ResourceManager>::Error>>;
 type Acquired<M> = Result<PooledResource<M>, ResourcePoolError<<M as ResourceManager>::Error>>;
 
 impl<'a, M: ResourceManager> ResourcePoolAcquireFuture<'a, M> {
@@ -45,60 +45,74 @@ impl<'a, M: ResourceManager> ResourcePoolAcquireFuture<'a, M> {
         Self { pool, timeout, stage: Stage::New, expiry: None }
     }
 
+    /// Takes a resource or enters the queue.
     #[cold]
-    fn enqueue(self: Pin<&mut Self>, now: Instant, cx: &mut Context<'_>) -> Option<Acquired<M>> {
-        let this = self.project();
+    fn enqueue(mut self: Pin<&mut Self>, now: Instant, cx: &mut Context<'_>) -> Poll<Acquired<M>> {
+        let this = self.as_mut().project();
         let pool = *this.pool;
-        let (sender, receiver) = oneshot();
-        match pool.enqueue(now, sender, cx.waker().clone()) {
-            Enqueued::Taken(entry) => {
-                Some(Ok(PooledResource::new(Lease::new(pool.clone(), entry), now)))
+        match pool.enqueue(now, cx.waker().clone()) {
+            Enqueued::Taken(lease) => {
+                *this.stage = Stage::Done;
+                Poll::Ready(Ok(PooledResource::new(lease, now)))
             }
-            Enqueued::Closed => Some(Err(ResourcePoolError::Closed)),
-            Enqueued::Queued(key) => {
-                *this.stage = Stage::Queued { key, since: now, receiver };
-                let timeout = this.timeout.unwrap_or_else(|| pool.acquire_timeout());
-                *this.expiry = Some(Expiry::new(now + timeout));
-                None
+            Enqueued::Closed => {
+                *this.stage = Stage::Done;
+                Poll::Ready(Err(ResourcePoolError::Closed))
+            }
+            Enqueued::Queued { key, timeout, is_settled } => {
+                *this.stage = Stage::Queued(key, now);
+                let timeout = this.timeout.unwrap_or(timeout);
+                let expiry = this.expiry.insert(Expiry::new(now + timeout));
+                if !is_settled {
+                    return self.poll_queued(key, now, cx);
+                }
+                // `now` is the present: no user code has run since.
+                if expiry.poll_at(now, &pool.clock, cx).is_pending() {
+                    return Poll::Pending;
+                }
+                self.expire(key, now)
             }
         }
     }
 
     /// Polls the ready jobs, then the delivery, then the time limit.
+    fn poll_queued(
+        mut self: Pin<&mut Self>,
+        key: WaiterKey,
+        since: Instant,
+        cx: &mut Context<'_>,
+    ) -> Poll<Acquired<M>> {
+        let this = self.as_mut().project();
+        let pool = *this.pool;
+        if let Some(Delivery { result, at }) = pool.poll_waiter(key, since, cx.waker()) {
+            *this.stage = Stage::Done;
+            *this.expiry = None;
+            return Poll::Ready(result.map(|lease| PooledResource::new(lease, at)));
+        }
+        if !this.expiry.as_mut().is_some_and(|expiry| expiry.poll(&pool.clock, cx).is_ready()) {
+            return Poll::Pending;
+        }
+        self.expire(key, since)
+    }
+
+    /// Leaves the queue at the end of the time limit.
     #[cold]
-    fn poll_queued(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Acquired<M>> {
+    fn expire(self: Pin<&mut Self>, key: WaiterKey, since: Instant) -> Poll<Acquired<M>> {
         let this = self.project();
         let pool = *this.pool;
-        let Stage::Queued { key, since, receiver } = this.stage else {
-            panic!("an acquire future was polled after it was ready");
-        };
-        let (key, since) = (*key, *since);
-        pool.poll_ready();
-        let mut delivery = match Pin::new(&mut *receiver).poll(cx) {
-            Poll::Ready(delivery) => Some(delivery.unwrap_or(Err(ResourcePoolError::Closed))),
-            Poll::Pending => None,
-        };
-        if delivery.is_none() {
-            if !this.expiry.as_mut().is_some_and(|expiry| expiry.poll(&pool.clock, cx).is_ready()) {
-                return Poll::Pending;
-            }
-            pool.leave(key);
-            // A resource or an error may have been delivered meanwhile.
-            delivery = receiver.try_recv().unwrap_or(None);
-        }
-        let now = pool.clock.now();
-        let waited = now - since;
-        let result = match delivery {
-            Some(Ok(lease)) => {
-                pool.waited(waited);
-                Ok(PooledResource::new(lease, now))
-            }
-            Some(Err(error)) => Err(error),
-            None => Err(pool.timed_out(waited, now)),
-        };
         *this.stage = Stage::Done;
         *this.expiry = None;
-        Poll::Ready(result)
+        Poll::Ready(match pool.leave(key) {
+            // A resource or an error was delivered meanwhile.
+            Some(Delivery { result, at }) => result.map(|lease| {
+                pool.waited(at - since);
+                PooledResource::new(lease, at)
+            }),
+            None => {
+                let now = pool.clock.now();
+                Err(pool.timed_out(now - since, now))
+            }
+        })
     }
 }
 
@@ -116,20 +130,17 @@ impl<M: ResourceManager> Future for ResourcePoolAcquireFuture<'_, M> {
                 let now = pool.clock.now();
                 let result = match pool.try_take(now) {
                     Ok(Some(entry)) => {
-                        Some(Ok(PooledResource::new(Lease::new(pool.clone(), entry), now)))
+                        Ok(PooledResource::new(Lease::new(pool.clone(), entry), now))
                     }
-                    Ok(None) => self.as_mut().enqueue(now, cx),
-                    Err(closed) => Some(Err(closed)),
+                    Ok(None) => return self.as_mut().enqueue(now, cx),
+                    Err(closed) => Err(closed),
                 };
-                if let Some(result) = result {
-                    *self.project().stage = Stage::Done;
-                    return Poll::Ready(result);
-                }
+                *self.project().stage = Stage::Done;
+                Poll::Ready(result)
             }
-            Stage::Queued { key, .. } => self.pool.set_waker(key, cx.waker().clone()),
-            Stage::Done => {}
+            Stage::Queued(key, since) => self.poll_queued(key, since, cx),
+            Stage::Done => panic!("an acquire future was polled after it was ready"),
         }
-        self.poll_queued(cx)
     }
 }
 
@@ -137,15 +148,16 @@ impl<M: ResourceManager> Future for ResourcePoolAcquireFuture<'_, M> {
 impl<M: ResourceManager> PinnedDrop for ResourcePoolAcquireFuture<'_, M> {
     fn drop(self: Pin<&mut Self>) {
         let this = self.project();
-        if let Stage::Queued { key, .. } = this.stage {
-            this.pool.leave(*key);
+        if let Stage::Queued(key, _) = *this.stage {
+            // A resource that was delivered meanwhile goes to the next waiter.
+            drop(this.pool.leave(key));
         }
     }
 }
 
 impl<M: ResourceManager> fmt::Debug for ResourcePoolAcquireFuture<'_, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_queued = matches!(self.stage, Stage::Queued { .. });
+        let is_queued = matches!(self.stage, Stage::Queued(..));
         f.debug_struct("ResourcePoolAcquireFuture")
             .field("is_queued", &is_queued)
             .finish_non_exhaustive()

@@ -66,11 +66,13 @@ impl Timer {
         // Therefore the clock is read, and a timer that fired early is armed again for the
         // remaining time.
         let mut fired_early = false;
+        // A timer armed in this call is not late.
+        let mut just_armed = false;
         loop {
             if let Some(timer) = &mut self.0 {
                 let (fired, may_be_late) = match timer {
                     ArmedTimer::System(timer) => (timer.poll(until, cx), false),
-                    ArmedTimer::Source(timer) => (timer.as_mut().poll(cx), true),
+                    ArmedTimer::Source(timer) => (timer.as_mut().poll(cx), !just_armed),
                 };
                 if fired.is_pending() {
                     // A timer can be pending although it is due: tokio's timer is pending
@@ -95,6 +97,32 @@ impl Timer {
                 return Poll::Ready(());
             }
             self.0 = Some(clock.arm(now, until));
+            just_armed = true;
+        }
+    }
+
+    /// Polls for the first time. `now` is a reading of `clock` from the same moment.
+    pub(super) fn poll_at(
+        &mut self,
+        now: Instant,
+        clock: &Clock,
+        until: Instant,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        if now >= until {
+            return Poll::Ready(());
+        }
+        let mut timer = clock.arm(now, until);
+        let fired = match &mut timer {
+            ArmedTimer::System(timer) => timer.poll(until, cx),
+            ArmedTimer::Source(timer) => timer.as_mut().poll(cx),
+        };
+        match fired {
+            Poll::Pending => {
+                self.0 = Some(timer);
+                Poll::Pending
+            }
+            Poll::Ready(()) => self.poll(clock, until, cx),
         }
     }
 }

@@ -30,6 +30,20 @@ impl Expiry {
             until => self.timer.poll(clock, until, cx),
         }
     }
+
+    /// Polls for the first time. `now` is a reading of `clock` from the same moment.
+    #[inline]
+    pub(crate) fn poll_at(
+        &mut self,
+        now: Instant,
+        clock: &Clock,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        match self.until {
+            Instant::FAR_FUTURE => Poll::Pending,
+            until => self.timer.poll_at(now, clock, until, cx),
+        }
+    }
 }
 
 /// A future with a deadline. Resolves to `None` if the inner future has not completed by then.

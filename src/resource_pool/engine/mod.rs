@@ -2,31 +2,34 @@
 //! lock.
 
 pub(in crate::resource_pool) mod driver;
+mod entry;
 mod jobs;
 mod run;
 pub(super) mod state;
 pub(super) mod total;
+mod waiting;
 
 use super::ResourceManager;
 use super::config::{Config, Fixed};
 use super::error::AcquireTimedOut;
 use super::events::{Emitter, PoolEvent};
-use super::pooled::Lease;
 use super::snapshot::{ResourceCloseReason, ResourcePoolSnapshot};
 use crate::backoff::Backoff;
 use crate::error::ConfigError;
 use crate::random::Random;
-use crate::sync::{Mutex, PlainArc, discard_panic, keep_panic};
+use crate::sync::{Mutex, MutexGuard, PlainArc, Wakers, discard_panic, keep_panic};
 use crate::time::{Clock, Instant};
-use crate::wait::{OneshotSender, WaiterKey};
+use crate::wait::WaiterKey;
 use crate::window::LatencyBuckets;
 use jobs::{Creation, JobKind, JobOutput, PermitUse};
-use state::{Entry, Failure, State, Step, Waiter};
+use state::{Entry, Failure, State, Step};
 use std::any::Any;
 use std::panic::resume_unwind;
 use std::task::Waker;
 use std::time::Duration;
 use total::{Reclaimed, TotalPermit};
+
+pub(super) use waiting::{Delivery, Enqueued};
 
 /// The state that all handles of a pool share.
 pub(super) struct Shared<M: ResourceManager> {
@@ -40,13 +43,6 @@ pub(super) struct Shared<M: ResourceManager> {
 
 /// A resource, which is boxed when it is created.
 type BoxedEntry<M> = Box<Entry<<M as ResourceManager>::Resource>>;
-
-/// The result of [`Shared::enqueue`].
-pub(super) enum Enqueued<M: ResourceManager> {
-    Taken(Box<Entry<M::Resource>>),
-    Queued(WaiterKey),
-    Closed,
-}
 
 impl<M: ResourceManager> Shared<M> {
     pub(super) fn new(manager: M, config: Config, fixed: Fixed) -> Self {
@@ -66,10 +62,6 @@ impl<M: ResourceManager> Shared<M> {
 
     pub(super) fn name(&self) -> &'static str {
         self.emitter.name()
-    }
-
-    pub(super) fn acquire_timeout(&self) -> Duration {
-        self.state.lock().config.acquire_timeout
     }
 
     /// Takes an idle resource that needs no check.
@@ -107,63 +99,9 @@ impl<M: ResourceManager> Shared<M> {
         self.try_take(now)
     }
 
-    /// Takes a resource that has become idle meanwhile, or adds a waiter to the queue.
-    #[cold]
-    pub(super) fn enqueue(
-        self: &PlainArc<Self>,
-        now: Instant,
-        sender: OneshotSender<Result<Lease<M>, Failure<M>>>,
-        waker: Waker,
-    ) -> Enqueued<M> {
-        let mut unused = None;
-        let mut state = self.state.lock();
-        let enqueued = if state.closed {
-            unused = Some((sender, waker));
-            Enqueued::Closed
-        } else if let Some(entry) = state.take(now) {
-            state.stats.acquired += 1;
-            unused = Some((sender, waker));
-            Enqueued::Taken(entry)
-        } else {
-            Enqueued::Queued(state.enqueue(Waiter { sender, waker: Some(waker), since: now }))
-        };
-        drop(state);
-        drop(unused);
-        if let Enqueued::Queued(_) = enqueued {
-            self.settle(now);
-        }
-        enqueued
-    }
-
-    /// Replaces the waker of a waiter.
-    pub(super) fn set_waker(&self, key: WaiterKey, waker: Waker) {
-        let before = self.state.lock().set_waker(key, waker);
-        drop(before);
-    }
-
-    /// Removes a waiter from the queue, and wakes another one if a job is ready.
-    #[cold]
-    pub(super) fn leave(self: &PlainArc<Self>, key: WaiterKey) {
-        let mut state = self.state.lock();
-        let waiter = state.dequeue(key);
-        let driver = state.take_driver();
-        let is_contended = state.is_contended();
-        drop(state);
-        // Wakes first: dropping the waker of this waiter may unwind.
-        if let Some(driver) = driver {
-            driver.wake();
-        }
-        drop(waiter);
-        if is_contended {
-            self.settle(self.clock.now());
-        }
-    }
-
     /// Records a wait that has ended with a resource.
     pub(super) fn waited(&self, waited: Duration) {
-        let mut state = self.state.lock();
-        state.stats.acquired += 1;
-        state.stats.waits[LatencyBuckets::ALL.of(waited)] += 1;
+        self.state.lock().stats.acquired_after(waited);
     }
 
     /// Composes the error of a caller that has waited for `waited`.
@@ -211,10 +149,17 @@ impl<M: ResourceManager> Shared<M> {
             drop(state);
             return self.close_entry(entry, reason);
         }
+        let entry = match state.hand_over(entry, now) {
+            Err(entry) => entry,
+            Ok([waiter, driver]) => {
+                drop(state);
+                return wake_both(waiter, driver);
+            }
+        };
         state.idle.push_back(entry);
         if state.is_unsettled(now) {
-            drop(state);
-            self.settle(now);
+            let step = state.next_step(now);
+            self.take_steps(state, step, now, None);
         }
     }
 
@@ -267,22 +212,31 @@ impl<M: ResourceManager> Shared<M> {
     }
 
     /// Settles, then resumes `panic` or the first panic of user code.
-    fn settle_with(self: &PlainArc<Self>, now: Instant, mut panic: Option<Box<dyn Any + Send>>) {
+    fn settle_with(self: &PlainArc<Self>, now: Instant, panic: Option<Box<dyn Any + Send>>) {
+        let mut state = self.state.lock();
+        let step = state.next_step(now);
+        self.take_steps(state, step, now, panic);
+    }
+
+    /// Takes `step` and all later ones. Wakers are called outside the lock.
+    #[cold]
+    fn take_steps<'a>(
+        self: &'a PlainArc<Self>,
+        mut state: MutexGuard<'a, State<M>>,
+        mut step: Step<M>,
+        now: Instant,
+        mut panic: Option<Box<dyn Any + Send>>,
+    ) {
+        let mut wakers = Wakers::new();
         loop {
-            let mut state = self.state.lock();
-            match state.next_step(now) {
-                Step::Deliver(waiter, entry) => {
-                    drop(state);
-                    self.deliver(waiter, entry, &mut panic);
-                }
-                Step::Fail(waiter, failure) => {
-                    drop(state);
-                    keep_panic(&mut panic, || drop(waiter.sender.send(Err(failure))));
-                    keep_panic(&mut panic, || drop(waiter.waker));
+            match step {
+                Step::Served(waker) | Step::Failed(waker) => {
+                    waker.into_iter().for_each(|waker| wakers.push(waker));
                 }
                 Step::Close(entry, reason) => {
                     drop(state);
                     self.close_now(entry, reason, now, &mut panic);
+                    state = self.state.lock();
                 }
                 Step::Check(entry) => {
                     self.start_check(&mut state, entry);
@@ -291,19 +245,26 @@ impl<M: ResourceManager> Shared<M> {
                 Step::Reclaim => {
                     drop(state);
                     keep_panic(&mut panic, || self.reclaim(now));
+                    state = self.state.lock();
                 }
                 Step::Transfer(transfer) => {
                     drop(state);
                     keep_panic(&mut panic, || self.transfer(transfer, now));
+                    state = self.state.lock();
                 }
-                Step::Nothing => {
-                    let driver = state.take_driver();
-                    drop(state);
-                    keep_panic(&mut panic, || driver.into_iter().for_each(Waker::wake));
-                    break;
-                }
+                Step::Nothing => break,
             }
+            if wakers.is_full() {
+                drop(state);
+                wakers.wake_all();
+                state = self.state.lock();
+            }
+            step = state.next_step(now);
         }
+        let driver = state.take_driver();
+        drop(state);
+        keep_panic(&mut panic, || driver.into_iter().for_each(Waker::wake));
+        keep_panic(&mut panic, || wakers.finish());
         if let Some(panic) = panic {
             resume_unwind(panic);
         }
@@ -344,25 +305,6 @@ impl<M: ResourceManager> Shared<M> {
         let timeout = state.config.check_timeout;
         let future = JobOutput::check(self.manager.clone(), self.clock.clone(), entry, timeout);
         state.start(self, JobKind::Check, future)
-    }
-
-    fn deliver(
-        self: &PlainArc<Self>,
-        waiter: Waiter<M>,
-        entry: Box<Entry<M::Resource>>,
-        panic: &mut Option<Box<dyn Any + Send>>,
-    ) {
-        let Waiter { sender, waker, since: _ } = waiter;
-        let lease = Lease::new(self.clone(), entry);
-        keep_panic(panic, || {
-            // If the waiter has left meanwhile, the resource becomes idle for the next step.
-            if let Err(Ok(mut lease)) = sender.send(Ok(lease))
-                && let Some(entry) = lease.take()
-            {
-                self.state.lock().idle.push_back(entry);
-            }
-        });
-        keep_panic(panic, || drop(waker));
     }
 
     /// Replaces the configuration with the one that `change` returns.
@@ -440,6 +382,20 @@ impl<M: ResourceManager> Shared<M> {
             closed: stats.closed,
             waits: LatencyBuckets::ALL.summary(&stats.waits),
         }
+    }
+}
+
+/// Wakes a waiter that was served and the task that must poll the ready jobs.
+#[inline]
+fn wake_both(waiter: Option<Waker>, driver: Option<Waker>) {
+    let Some(driver) = driver else {
+        return waiter.into_iter().for_each(Waker::wake);
+    };
+    let mut panic = None;
+    keep_panic(&mut panic, || driver.wake());
+    keep_panic(&mut panic, || waiter.into_iter().for_each(Waker::wake));
+    if let Some(panic) = panic {
+        resume_unwind(panic);
     }
 }
 

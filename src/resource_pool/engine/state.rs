@@ -1,97 +1,42 @@
 //! The state of a pool, which its lock protects, and the decisions. Reads no clock, and runs no
 //! user code.
 
+use super::entry::Fitness;
 use super::jobs::{Job, JobKind};
 use super::total::{Membership, TakenPermit, TotalPermit, Transfer};
 use crate::resource_pool::ResourceManager;
 use crate::resource_pool::config::{Config, ReuseOrder};
 use crate::resource_pool::error::{CreationError, ResourcePoolError};
-use crate::resource_pool::pooled::Lease;
 use crate::resource_pool::snapshot::{ResourceCloseCounts, ResourceCloseReason};
 use crate::sync::PlainArc;
 use crate::time::Instant;
-use crate::wait::{OneshotSender, WaiterKey, WaiterList};
+use crate::wait::{WaiterKey, WaiterList};
 use crate::window::LatencyBuckets;
 use std::collections::VecDeque;
 use std::task::Waker;
 use std::time::Duration;
 
-/// A resource with its times, its generation and its number of uses.
-pub(in crate::resource_pool) struct Entry<R> {
-    pub(in crate::resource_pool) resource: R,
-    pub(in crate::resource_pool) created_at: Instant,
-    expires_at: Instant,
-    /// When it was last returned, or created.
-    pub(super) idle_since: Instant,
-    /// When it was last known to be healthy: created, returned or checked.
-    healthy_at: Instant,
-    pub(in crate::resource_pool) uses: u64,
-    generation: u64,
-    /// Whether it must be checked even if it was idle for less than `check_after`.
-    must_check: bool,
-    /// The last field, so that it is released after the resource is dropped.
-    pub(super) permit: Option<TotalPermit>,
-}
-
-/// Whether an idle resource can be used, must be checked first, or must be closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fitness {
-    Fresh,
-    Stale,
-    Unfit(ResourceCloseReason),
-}
-
-impl<R> Entry<R> {
-    pub(super) fn new(resource: R, now: Instant, expires_at: Instant, generation: u64) -> Self {
-        Self {
-            resource,
-            created_at: now,
-            expires_at,
-            idle_since: now,
-            healthy_at: now,
-            uses: 0,
-            generation,
-            must_check: false,
-            permit: None,
-        }
-    }
-
-    pub(super) fn returned(&mut self, now: Instant, must_check: bool) {
-        (self.idle_since, self.healthy_at, self.must_check) = (now, now, must_check);
-    }
-
-    pub(super) fn checked(&mut self, now: Instant) {
-        (self.healthy_at, self.must_check) = (now, false);
-    }
-
-    fn fitness(&self, now: Instant, config: &Config, generation: u64, is_spare: bool) -> Fitness {
-        if self.generation != generation {
-            return Fitness::Unfit(ResourceCloseReason::Evicted);
-        }
-        if now >= self.expires_at {
-            return Fitness::Unfit(ResourceCloseReason::Lifetime);
-        }
-        if is_spare && config.idle_timeout.is_some_and(|limit| now - self.idle_since >= limit) {
-            return Fitness::Unfit(ResourceCloseReason::Idle);
-        }
-        // A resource that passed a check at `now` is fresh, even if `check_after` is zero.
-        let since = now - self.healthy_at;
-        match self.must_check || (since >= config.check_after && !since.is_zero()) {
-            true => Fitness::Stale,
-            false => Fitness::Fresh,
-        }
-    }
-}
+pub(in crate::resource_pool) use super::entry::Entry;
 
 /// The error that a waiter receives.
 pub(in crate::resource_pool) type Failure<M> = ResourcePoolError<<M as ResourceManager>::Error>;
 
-/// A caller in the queue.
+/// A caller that waits.
 pub(super) struct Waiter<M: ResourceManager> {
-    pub(super) sender: OneshotSender<Result<Lease<M>, Failure<M>>>,
+    pub(super) status: WaiterStatus<M>,
     /// `None` from its wake-up until its next poll.
     pub(super) waker: Option<Waker>,
     pub(super) since: Instant,
+}
+
+/// The progress of a waiter.
+pub(super) enum WaiterStatus<M: ResourceManager> {
+    /// In the queue.
+    Waiting,
+    /// Received a resource at this instant.
+    Served(Box<Entry<M::Resource>>, Instant),
+    /// Received an error at this instant.
+    Failed(Failure<M>, Instant),
 }
 
 pub(super) struct LastError<E> {
@@ -103,16 +48,19 @@ pub(super) struct LastError<E> {
 ///
 /// # Invariants
 ///
-/// 1. `size` counts each resource once: idle, in use, in a job, or in the oneshot of a waiter.
+/// 1. `size` counts each resource once: idle, in use, in a job, or received by a waiter.
 /// 2. `size` is raised only by [`next_step`](Self::next_step), and only below the maximum.
 /// 3. After [`Shared::settle`](super::Shared::settle), [`next_step`](Self::next_step) has nothing
 ///    left to do.
 /// 4. If a job is ready, and there is a waiter or a driver, one of them has been woken to poll it.
+/// 5. A waiter stays in `waiters` until its owner, the acquire future, removes it. It is in the
+///    queue while its status is `Waiting`, and detached afterwards.
 pub(super) struct State<M: ResourceManager> {
     pub(super) config: Config,
     /// In the order of their return: the one idle for the longest time is at the front.
     pub(super) idle: VecDeque<Box<Entry<M::Resource>>>,
-    waiters: WaiterList<Waiter<M>>,
+    pub(super) waiters: WaiterList<Waiter<M>>,
+    /// The number of waiters in the queue.
     pub(super) waiting: usize,
     /// The wakers of maintenance and drains, which poll jobs while there is no waiter.
     pub(super) drivers: WaiterList<Option<Waker>>,
@@ -152,10 +100,20 @@ pub(super) struct Stats {
     pub(super) waits: Box<[u64]>,
 }
 
+impl Stats {
+    /// Counts a resource acquired after a wait.
+    pub(super) fn acquired_after(&mut self, waited: Duration) {
+        self.acquired += 1;
+        self.waits[LatencyBuckets::ALL.of(waited)] += 1;
+    }
+}
+
 /// The next action of the shell.
 pub(super) enum Step<M: ResourceManager> {
-    Deliver(Waiter<M>, Box<Entry<M::Resource>>),
-    Fail(Waiter<M>, Failure<M>),
+    /// A waiter has received a resource. Its waker must be called.
+    Served(Option<Waker>),
+    /// A waiter has received an error. Its waker must be called.
+    Failed(Option<Waker>),
     Close(Box<Entry<M::Resource>>, ResourceCloseReason),
     Check(Box<Entry<M::Resource>>),
     /// A creation, with a permit if the pool is a member of a limit.
@@ -288,7 +246,7 @@ impl<M: ResourceManager> State<M> {
     /// Decides the next step, and changes the state accordingly.
     pub(super) fn next_step(&mut self, now: Instant) -> Step<M> {
         if self.closed {
-            return self.next_step_of_closing();
+            return self.next_step_of_closing(now);
         }
         if let Some((entry, reason)) = self.take_unfit(now) {
             return Step::Close(entry, reason);
@@ -296,10 +254,10 @@ impl<M: ResourceManager> State<M> {
         while self.failing > 0 {
             self.failing -= 1;
             if let Some(last) = &self.last_error
-                && let Some(waiter) = self.waiters.pop_front()
+                && self.waiting > 0
             {
-                self.waiting -= 1;
-                return Step::Fail(waiter, Failure::<M>::CreationFailed(last.error.clone()));
+                let failure = Failure::<M>::CreationFailed(last.error.clone());
+                return Step::Failed(self.notify(WaiterStatus::Failed(failure, now)));
             }
         }
         if let Some(transfer) = self.next_transfer() {
@@ -313,10 +271,8 @@ impl<M: ResourceManager> State<M> {
         {
             match self.fitness(next, now) {
                 Fitness::Fresh => {
-                    if let (Some(waiter), Some(entry)) = (self.waiters.pop_front(), self.pop_idle())
-                    {
-                        self.waiting -= 1;
-                        return Step::Deliver(waiter, entry);
+                    if let Some(entry) = self.pop_idle() {
+                        return Step::Served(self.notify(WaiterStatus::Served(entry, now)));
                     }
                 }
                 // At most one check for each waiter.
@@ -390,10 +346,10 @@ impl<M: ResourceManager> State<M> {
         }
     }
 
-    fn next_step_of_closing(&mut self) -> Step<M> {
-        if let Some(waiter) = self.waiters.pop_front() {
-            self.waiting -= 1;
-            return Step::Fail(waiter, Failure::<M>::Closed);
+    fn next_step_of_closing(&mut self, now: Instant) -> Step<M> {
+        if self.waiting > 0 {
+            let closed = WaiterStatus::Failed(Failure::<M>::Closed, now);
+            return Step::Failed(self.notify(closed));
         }
         match self.idle.pop_front() {
             Some(entry) => Step::Close(entry, ResourceCloseReason::PoolClosed),
@@ -437,23 +393,66 @@ impl<M: ResourceManager> State<M> {
         self.idle.remove(index)
     }
 
-    pub(super) fn enqueue(&mut self, waiter: Waiter<M>) -> WaiterKey {
+    pub(super) fn enqueue(&mut self, waker: Waker, since: Instant) -> WaiterKey {
         self.waiting += 1;
-        self.waiters.push_back(waiter)
+        let (status, waker) = (WaiterStatus::Waiting, Some(waker));
+        self.waiters.push_back(Waiter { status, waker, since })
     }
 
-    pub(super) fn dequeue(&mut self, key: WaiterKey) -> Option<Waiter<M>> {
-        let waiter = self.waiters.remove(key)?;
+    /// Gives the first waiter its final status and returns its waker. There must be a waiter.
+    #[inline]
+    fn notify(&mut self, status: WaiterStatus<M>) -> Option<Waker> {
+        let key = self.waiters.front_key()?;
+        self.waiters.detach(key);
         self.waiting -= 1;
+        let waiter = self.waiters.get_mut(key)?;
+        waiter.status = status;
+        waiter.waker.take()
+    }
+
+    /// Gives a returned resource to the first waiter, if that is the only step to take. Returns the
+    /// waker of the waiter, and that of the task that must poll the ready jobs.
+    ///
+    /// # Errors
+    ///
+    /// Returns the resource if there is no waiter, or if other steps must be examined.
+    #[inline]
+    pub(super) fn hand_over(
+        &mut self,
+        entry: Box<Entry<M::Resource>>,
+        now: Instant,
+    ) -> Result<[Option<Waker>; 2], Box<Entry<M::Resource>>> {
+        let is_fresh = !entry.must_check && entry.healthy_at == now;
+        if self.waiting == 0
+            || !is_fresh
+            || !self.idle.is_empty()
+            || self.paused
+            || self.failing > 0
+            || self.is_contended()
+        {
+            return Err(entry);
+        }
+        let waiter = self.notify(WaiterStatus::Served(entry, now));
+        Ok([waiter, self.take_driver()])
+    }
+
+    /// Removes a waiter that has received something, and counts the resource as acquired.
+    #[inline]
+    pub(super) fn collect(&mut self, key: WaiterKey, since: Instant) -> Option<Waiter<M>> {
+        let waiter = self.waiters.remove(key)?;
+        if let WaiterStatus::Served(_, at) = waiter.status {
+            self.stats.acquired_after(at - since);
+        }
         Some(waiter)
     }
 
-    /// Stores the waker of a waiter and returns the one before.
-    pub(super) fn set_waker(&mut self, key: WaiterKey, waker: Waker) -> Option<Waker> {
-        match self.waiters.get_mut(key) {
-            Some(waiter) => waiter.waker.replace(waker),
-            None => Some(waker),
+    /// Removes a waiter.
+    pub(super) fn remove(&mut self, key: WaiterKey) -> Option<Waiter<M>> {
+        let waiter = self.waiters.remove(key)?;
+        if let WaiterStatus::Waiting = waiter.status {
+            self.waiting -= 1;
         }
+        Some(waiter)
     }
 
     /// Returns whether the pool is closed and has no resources left.

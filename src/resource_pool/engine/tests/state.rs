@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::resource_pool::ResourcePoolSettings;
-use crate::wait::oneshot;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// The largest size of the pools below.
@@ -46,8 +45,7 @@ fn idle(seconds: &[u64]) -> Numbered {
 }
 
 fn wait(state: &mut Numbered) {
-    let (sender, _) = oneshot();
-    state.enqueue(Waiter { sender, waker: None, since: Instant::ORIGIN });
+    state.enqueue(Waker::noop().clone(), Instant::ORIGIN);
 }
 
 /// Takes steps until there are no more, and returns their names.
@@ -55,8 +53,8 @@ fn steps(state: &mut Numbered, now: Instant) -> Vec<&'static str> {
     let mut steps = Vec::new();
     loop {
         steps.push(match state.next_step(now) {
-            Step::Deliver(..) => "deliver",
-            Step::Fail(..) => "fail",
+            Step::Served(_) => "deliver",
+            Step::Failed(_) => "fail",
             Step::Close(..) => "close",
             Step::Check(_) => "check",
             Step::Create(_) => "create",

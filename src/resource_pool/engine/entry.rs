@@ -1,0 +1,79 @@
+//! A resource of the pool, and whether it can be used.
+
+use super::total::TotalPermit;
+use crate::resource_pool::config::Config;
+use crate::resource_pool::snapshot::ResourceCloseReason;
+use crate::time::Instant;
+
+/// A resource with its times, its generation and its number of uses.
+pub(in crate::resource_pool) struct Entry<R> {
+    pub(in crate::resource_pool) resource: R,
+    pub(in crate::resource_pool) created_at: Instant,
+    expires_at: Instant,
+    /// When it was last returned, or created.
+    pub(super) idle_since: Instant,
+    /// When it was last known to be healthy: created, returned or checked.
+    pub(super) healthy_at: Instant,
+    pub(in crate::resource_pool) uses: u64,
+    generation: u64,
+    /// Whether it must be checked even if it was idle for less than `check_after`.
+    pub(super) must_check: bool,
+    /// The last field, so that it is released after the resource is dropped.
+    pub(super) permit: Option<TotalPermit>,
+}
+
+/// Whether an idle resource can be used, must be checked first, or must be closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fitness {
+    Fresh,
+    Stale,
+    Unfit(ResourceCloseReason),
+}
+
+impl<R> Entry<R> {
+    pub(super) fn new(resource: R, now: Instant, expires_at: Instant, generation: u64) -> Self {
+        Self {
+            resource,
+            created_at: now,
+            expires_at,
+            idle_since: now,
+            healthy_at: now,
+            uses: 0,
+            generation,
+            must_check: false,
+            permit: None,
+        }
+    }
+
+    pub(super) fn returned(&mut self, now: Instant, must_check: bool) {
+        (self.idle_since, self.healthy_at, self.must_check) = (now, now, must_check);
+    }
+
+    pub(super) fn checked(&mut self, now: Instant) {
+        (self.healthy_at, self.must_check) = (now, false);
+    }
+
+    pub(super) fn fitness(
+        &self,
+        now: Instant,
+        config: &Config,
+        generation: u64,
+        is_spare: bool,
+    ) -> Fitness {
+        if self.generation != generation {
+            return Fitness::Unfit(ResourceCloseReason::Evicted);
+        }
+        if now >= self.expires_at {
+            return Fitness::Unfit(ResourceCloseReason::Lifetime);
+        }
+        if is_spare && config.idle_timeout.is_some_and(|limit| now - self.idle_since >= limit) {
+            return Fitness::Unfit(ResourceCloseReason::Idle);
+        }
+        // A resource that passed a check at `now` is fresh, even if `check_after` is zero.
+        let since = now - self.healthy_at;
+        match self.must_check || (since >= config.check_after && !since.is_zero()) {
+            true => Fitness::Stale,
+            false => Fitness::Fresh,
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Callers in the queue: entering, polling and leaving it.
+
+use super::Shared;
+use super::state::{Failure, Step, Waiter, WaiterStatus};
+use crate::resource_pool::ResourceManager;
+use crate::resource_pool::pooled::Lease;
+use crate::sync::{PlainArc, keep_panic};
+use crate::time::Instant;
+use crate::wait::WaiterKey;
+use std::panic::resume_unwind;
+use std::task::Waker;
+use std::time::Duration;
+
+/// The result of [`Shared::enqueue`].
+pub(in crate::resource_pool) enum Enqueued<M: ResourceManager> {
+    Taken(Lease<M>),
+    Queued {
+        key: WaiterKey,
+        /// The acquire timeout of the pool.
+        timeout: Duration,
+        /// Whether there is nothing to do for the waiter before its next wake-up.
+        is_settled: bool,
+    },
+    Closed,
+}
+
+/// What a waiter has received, and when.
+pub(in crate::resource_pool) struct Delivery<M: ResourceManager> {
+    pub(in crate::resource_pool) result: Result<Lease<M>, Failure<M>>,
+    pub(in crate::resource_pool) at: Instant,
+}
+
+impl<M: ResourceManager> Shared<M> {
+    /// Takes a resource that has become idle meanwhile, or adds a waiter to the queue.
+    #[cold]
+    pub(in crate::resource_pool) fn enqueue(
+        self: &PlainArc<Self>,
+        now: Instant,
+        waker: Waker,
+    ) -> Enqueued<M> {
+        let mut state = self.state.lock();
+        if state.closed {
+            return Enqueued::Closed;
+        }
+        if let Some(entry) = state.take(now) {
+            state.stats.acquired += 1;
+            drop(state);
+            let lease = Lease::new(self.clone(), entry);
+            drop(waker); // if this unwinds, the lease returns the resource
+            return Enqueued::Taken(lease);
+        }
+        let timeout = state.config.acquire_timeout;
+        let key = state.enqueue(waker, now);
+        let step = state.next_step(now);
+        let is_settled = matches!(step, Step::Nothing) && state.ready.is_empty();
+        if !is_settled {
+            self.take_steps(state, step, now, None);
+        }
+        Enqueued::Queued { key, timeout, is_settled }
+    }
+
+    /// Polls the ready jobs, then returns what the waiter has received and removes the waiter. If
+    /// it has received nothing, `waker` becomes its waker.
+    pub(in crate::resource_pool) fn poll_waiter(
+        self: &PlainArc<Self>,
+        key: WaiterKey,
+        since: Instant,
+        waker: &Waker,
+    ) -> Option<Delivery<M>> {
+        let mut has_polled = false;
+        // Cloning and dropping a waker runs user code, so both happen outside the lock.
+        let mut fresh = None;
+        loop {
+            let mut state = self.state.lock();
+            if !has_polled && !state.ready.is_empty() {
+                has_polled = true;
+                drop(state);
+                self.poll_ready();
+                continue;
+            }
+            let waiter = state.waiters.get_mut(key).expect("only its owner removes it");
+            if !matches!(waiter.status, WaiterStatus::Waiting) {
+                if fresh.is_some() {
+                    drop(state);
+                    fresh = None;
+                    continue;
+                }
+                let waiter = state.collect(key, since)?;
+                drop(state);
+                return self.delivery(waiter.status);
+            }
+            let mut before = None;
+            if !waiter.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+                let Some(fresh) = fresh.take() else {
+                    drop(state);
+                    fresh = Some(waker.clone());
+                    continue;
+                };
+                before = waiter.waker.replace(fresh);
+            }
+            // A job that became ready since `poll_ready` counted on this waiter to poll it.
+            let driver = state.take_driver();
+            drop(state);
+            driver.into_iter().for_each(Waker::wake);
+            drop(before);
+            return None;
+        }
+    }
+
+    fn delivery(self: &PlainArc<Self>, status: WaiterStatus<M>) -> Option<Delivery<M>> {
+        let (result, at) = match status {
+            WaiterStatus::Waiting => return None,
+            WaiterStatus::Served(entry, at) => (Ok(Lease::new(self.clone(), entry)), at),
+            WaiterStatus::Failed(failure, at) => (Err(failure), at),
+        };
+        Some(Delivery { result, at })
+    }
+
+    /// Removes a waiter, and wakes another one if a job is ready. Returns what the waiter had
+    /// received; a resource is not counted as acquired.
+    #[cold]
+    pub(in crate::resource_pool) fn leave(
+        self: &PlainArc<Self>,
+        key: WaiterKey,
+    ) -> Option<Delivery<M>> {
+        let mut state = self.state.lock();
+        let Waiter { status, waker, since: _ } = state.remove(key)?;
+        let driver = state.take_driver();
+        let is_contended = state.is_contended();
+        drop(state);
+        let delivery = self.delivery(status);
+        // If a waker panics, the delivery returns its resource.
+        let mut panic = None;
+        keep_panic(&mut panic, || driver.into_iter().for_each(Waker::wake));
+        keep_panic(&mut panic, || drop(waker));
+        if is_contended {
+            keep_panic(&mut panic, || self.settle(self.clock.now()));
+        }
+        if let Some(panic) = panic {
+            drop(delivery);
+            resume_unwind(panic);
+        }
+        delivery
+    }
+}
