@@ -62,7 +62,8 @@
 //! - [`resource_pool`] reuses connections and other resources that can break.
 //!
 //! Hand over:
-//! - [`ring`] passes items between threads and tasks: a lock-free queue and a channel.
+//! - [`ring`] passes items between threads and tasks: a lock-free queue, a channel and a broadcast.
+//! - [`event_bus`] delivers events to the subscribers of a tenant and topic.
 //! - [`wait`] hands one value to a waiter ([`oneshot()`]).
 //!
 //! Time, figures and tests:
@@ -108,6 +109,7 @@ pub mod deadline;
 pub mod docs;
 pub mod error;
 pub mod event;
+pub mod event_bus;
 pub mod fallback;
 pub mod hedge;
 pub mod keyed;
@@ -171,6 +173,7 @@ pub use concurrency::{
 pub use deadline::{DeadlineGuard, DeadlineGuardBuilder, DeadlineGuardSnapshot};
 pub use error::{ConfigError, Error, OperationResult, Reason, Rejection, TimedOut};
 pub use event::{Event, EventValue, Observer, Subscription};
+pub use event_bus::{Bus, BusBuilder, BusEvent, BusHandlerReport, BusSnapshot, BusSubscription};
 pub use fallback::{
     Fallback, FallbackBuilder, FallbackFuture, FallbackHandler, FallbackOperation,
     FallbackOperationFuture, FallbackSnapshot, FallbackTo, FallbackToOperation, FallbackValue,
@@ -205,10 +208,14 @@ pub use retry::{
     RetryFuture, RetryOnFailure, RetryRule, RetrySnapshot, RetryWhen,
 };
 pub use ring::{
-    BatchSource, ForcePushError, PopError, PushError, Receiver, ReceiverIntoIter, ReceiverIter,
-    ReceiverStream, RecvBatchFuture, RecvError, RecvFuture, RecvTimeoutError, RecvTimeoutFuture,
-    Ring, RingDrain, SendBatchFuture, SendError, SendFuture, SendTimeoutError, SendTimeoutFuture,
-    Sender, SenderSink, channel, try_channel,
+    BatchSource, BroadcastClosedFuture, BroadcastMissed, BroadcastOverflow,
+    BroadcastRecvBatchFuture, BroadcastRecvError, BroadcastRecvFuture, BroadcastRecvTimeoutError,
+    BroadcastRecvTimeoutFuture, BroadcastSendFuture, BroadcastSendTimeoutFuture, BroadcastSender,
+    BroadcastStart, BroadcastStream, BroadcastSubscriber, BroadcastTryRecvError, ForcePushError,
+    PopError, PushError, Receiver, ReceiverIntoIter, ReceiverIter, ReceiverStream, RecvBatchFuture,
+    RecvError, RecvFuture, RecvTimeoutError, RecvTimeoutFuture, Ring, RingDrain, SendBatchFuture,
+    SendError, SendFuture, SendTimeoutError, SendTimeoutFuture, Sender, SenderSink, broadcast,
+    channel, try_broadcast, try_channel,
 };
 #[cfg(feature = "metrics")]
 #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]

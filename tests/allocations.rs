@@ -421,3 +421,32 @@ fn an_idle_resource_is_acquired_and_returned_without_allocation() {
     });
     assert_eq!(allocations, (0, 0));
 }
+
+#[test]
+fn a_broadcast_allocates_nothing_for_an_item() {
+    use mainstay::ring::{BroadcastOverflow, broadcast};
+
+    for overflow in [BroadcastOverflow::OverwriteOldest, BroadcastOverflow::WaitForSlowest] {
+        let sender = broadcast(4, overflow);
+        let mut subscribers: Vec<_> = (0..10).map(|_| sender.subscribe()).collect();
+        let mut round = |item: u64| {
+            for subscriber in &mut subscribers {
+                assert!(subscriber.try_recv().is_err());
+            }
+            // Each subscriber waits, is woken by the send, and receives.
+            let mut waits = subscribers.iter_mut().map(|each| each.recv());
+            let mut waits: [_; 10] = std::array::from_fn(|_| waits.next().unwrap());
+            let mut cx = Context::from_waker(Waker::noop());
+            for wait in &mut waits {
+                assert!(pin!(wait).poll(&mut cx).is_pending());
+            }
+            sender.try_send(item).unwrap();
+            for wait in &mut waits {
+                assert_eq!(pin!(wait).poll(&mut cx), Poll::Ready(Ok(item)));
+            }
+        };
+        // The two lists of waiters grow once each.
+        (0..2).for_each(&mut round);
+        assert_eq!(allocated(|| (2..20).for_each(&mut round)), (0, 0), "{overflow:?}");
+    }
+}

@@ -21,6 +21,7 @@ use mainstay::concurrency::{
     Bulkhead, BulkheadPartition, BulkheadPolicy, CpuLoad, KeyedBulkhead, PartitionedBulkhead,
 };
 use mainstay::deadline::DeadlineGuard;
+use mainstay::event_bus::{Bus, BusSubscription};
 use mainstay::fallback::{Fallback, FallbackTo, FallbackValue};
 use mainstay::hedge::Hedge;
 use mainstay::object_pool::ObjectPool;
@@ -32,7 +33,7 @@ use mainstay::resource_pool::{
     BlockingResourceManager, FromBlocking, KeyedResourcePool, ResourcePool,
 };
 use mainstay::retry::{Retry, RetryOnFailure, RetryWhen};
-use mainstay::ring::{Receiver, Ring, Sender};
+use mainstay::ring::{BroadcastSender, BroadcastSubscriber, Receiver, Ring, Sender};
 use mainstay::timeout::Timeout;
 use mainstay::wait::Semaphore;
 use mainstay::worker_pool::{WorkerPool, WorkerPoolSubmitter};
@@ -85,6 +86,11 @@ fn waiting_verbs_have_all_five_forms() {
             acquire_blocking_timeout;
         Sender<u8>: try_send, send, send_timeout, send_blocking, send_blocking_timeout;
         Receiver<u8>: try_recv, recv, recv_timeout, recv_blocking, recv_blocking_timeout;
+        BroadcastSender<u8>: try_send, send, send_timeout, send_blocking, send_blocking_timeout;
+        BroadcastSubscriber<u8>: try_recv, recv, recv_timeout, recv_blocking,
+            recv_blocking_timeout;
+        BusSubscription<u8, u8>: try_recv, recv, recv_timeout, recv_blocking,
+            recv_blocking_timeout;
     }
 }
 
@@ -122,6 +128,9 @@ fn state_is_read_and_changed_by_the_same_names() {
         KeyedResourcePool<u8, FromBlocking<Numbers>>: name, snapshot, reconfigure, close, is_closed;
         Semaphore: close, is_closed, available;
         Ring<u8>: len, capacity, is_empty;
+        BroadcastSender<u8>: close, is_closed, closed, capacity;
+        BroadcastSubscriber<u8>: is_closed, closed, len, capacity;
+        Bus<u8, u8>: name, snapshot, close, is_closed;
         Sender<u8>: close, is_closed, len, capacity;
         Receiver<u8>: close, is_closed, len, capacity;
         WorkerPool: snapshot;

@@ -30,6 +30,7 @@ const PRIMITIVES: &[&str] = &[
     "chaos",
     "deadline",
     "resource_pool",
+    "event_bus",
 ];
 
 /// Imports allowed between modules of one layer: the importer, the imported, and the reason.
@@ -48,6 +49,7 @@ const ALLOWED_WITHIN_A_LAYER: &[(&str, &str, &str)] = &[
 const MAY_BE_UNSAFE: &[&str] = &[
     "sync/",
     "wait/",
+    "ring/broadcast/slots.rs",
     "ring/core/batch.rs",
     "ring/core/slots.rs",
     "object_pool/",

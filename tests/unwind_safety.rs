@@ -56,6 +56,10 @@ fn values_may_cross_catch_unwind() {
     is_unwind_safe::<mainstay::ring::Ring<u8>>();
     is_unwind_safe::<mainstay::ring::Sender<u8>>();
     is_unwind_safe::<mainstay::ring::Receiver<u8>>();
+    is_unwind_safe::<mainstay::ring::BroadcastSender<u8>>();
+    is_unwind_safe::<mainstay::ring::BroadcastSubscriber<u8>>();
+    is_unwind_safe::<mainstay::event_bus::Bus<String, u8>>();
+    is_unwind_safe::<mainstay::event_bus::BusSubscription<String, u8>>();
     is_unwind_safe::<mainstay::time::Clock>();
     is_unwind_safe::<mainstay::time::ManualClock>();
     is_unwind_safe::<mainstay::wait::Semaphore>();

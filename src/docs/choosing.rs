@@ -53,6 +53,8 @@
 //! |---|---|
 //! | a bounded queue between threads or tasks; senders and receivers wait | [`channel`](crate::ring::channel()) |
 //! | a bounded queue whose operations return immediately | [`Ring`] |
+//! | every item for each of many subscribers | [`broadcast`](crate::ring::broadcast()) |
+//! | events for the subscribers of a tenant and topic | [`Bus`](crate::event_bus::Bus) |
 //! | one value for one waiting thread or task | [`oneshot`](crate::wait::oneshot()) |
 //!
 //! # Time and tests

@@ -1,7 +1,7 @@
-//! A lock-free bounded queue, and a channel on top of it.
+//! A lock-free bounded queue, a channel on top of it, and a broadcast.
 //!
 //! [`Ring`] is a queue for any number of producers and consumers; no operation waits. [`channel()`]
-//! adds waiting, for threads and for tasks.
+//! adds waiting, for threads and for tasks. [`broadcast()`] delivers each item to every subscriber.
 //!
 //! # Examples
 //!
@@ -67,14 +67,18 @@
 //! A slot takes the size of the item plus 8 bytes, rounded up to a multiple of 8 or of the
 //! alignment of the item, whichever is larger.
 //!
+//! A loop that polls a ring should pause between attempts; see [`SpinWait`].
+//!
 //! [bounded MPMC queue]: https://www.1024cores.net/home/lock-free-algorithms/queues/bounded-mpmc-queue
 
 mod batch_source;
+mod broadcast;
 mod channel;
 mod core;
 mod drain;
 mod error;
 mod position;
+mod spin_wait;
 mod unwind_safe;
 mod waiting;
 
@@ -86,6 +90,12 @@ use std::fmt;
 use self::core::Core;
 use crate::error::ConfigError;
 pub use batch_source::BatchSource;
+pub use broadcast::{
+    BroadcastClosedFuture, BroadcastMissed, BroadcastOverflow, BroadcastRecvBatchFuture,
+    BroadcastRecvError, BroadcastRecvFuture, BroadcastRecvTimeoutError, BroadcastRecvTimeoutFuture,
+    BroadcastSendFuture, BroadcastSendTimeoutFuture, BroadcastSender, BroadcastStart,
+    BroadcastStream, BroadcastSubscriber, BroadcastTryRecvError, broadcast, try_broadcast,
+};
 pub use channel::{
     ClosedFuture, Receiver, ReceiverIntoIter, ReceiverIter, ReceiverStream, RecvBatchFuture,
     RecvFuture, RecvTimeoutFuture, SendBatchFuture, SendFuture, SendTimeoutFuture, Sender,
@@ -95,6 +105,7 @@ pub use drain::RingDrain;
 pub use error::{
     ForcePushError, PopError, PushError, RecvError, RecvTimeoutError, SendError, SendTimeoutError,
 };
+pub use spin_wait::SpinWait;
 
 /// A lock-free bounded queue for any number of producers and consumers.
 ///
@@ -326,6 +337,23 @@ impl<T> Ring<T> {
     /// Returns the number of items that the ring can hold.
     pub fn capacity(&self) -> usize {
         self.core.capacity()
+    }
+
+    /// Creates the pauses of a loop that polls this ring to move a stream of items. The first pause
+    /// grows with the capacity, up to about half a microsecond.
+    ///
+    /// ```
+    /// use mainstay::ring::Ring;
+    ///
+    /// let ring = Ring::new(16);
+    /// let mut spin_wait = ring.spin_wait();
+    /// while ring.try_push("item").is_err() {
+    ///     spin_wait.wait();
+    /// }
+    /// ```
+    #[must_use]
+    pub fn spin_wait(&self) -> SpinWait {
+        SpinWait::for_capacity(self.capacity())
     }
 
     /// Returns an iterator that pops items until a pop fails.

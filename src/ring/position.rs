@@ -91,6 +91,12 @@ impl Geometry {
         if self.index(word) as u64 == self.last { turn(word, self.turn) } else { word + STEP }
     }
 
+    /// Returns the position before `position`, which is not the first.
+    #[inline(always)]
+    pub(super) const fn previous(self, position: u64) -> u64 {
+        position - if self.index(position) == 0 { self.turn } else { STEP }
+    }
+
     /// Returns `word` moved on by `count` items, at most the capacity, with its flags.
     #[inline(always)]
     pub(super) const fn advance(self, word: u64, count: usize) -> u64 {
@@ -151,6 +157,7 @@ mod tests {
                 let full_lap = position_of(geometry.advance(word, capacity));
                 assert_eq!(full_lap, geometry.next_lap(position_of(word)));
                 assert_eq!(geometry.next(word), geometry.advance(word, 1));
+                assert_eq!(geometry.previous(geometry.next(word)), word);
                 word = geometry.next(word);
                 assert_eq!(word & (WAITING | CLOSED), WAITING | CLOSED, "the flags are kept");
             }

@@ -6,10 +6,12 @@
 
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
+use super::broadcast::Shared as BroadcastShared;
 use super::channel::Shared;
 use super::{
-    ClosedFuture, Receiver, ReceiverIntoIter, ReceiverIter, ReceiverStream, RecvFuture,
-    RecvTimeoutFuture, Ring, RingDrain, SendFuture, SendTimeoutFuture, Sender, SenderSink,
+    BroadcastClosedFuture, BroadcastSender, BroadcastSubscriber, ClosedFuture, Receiver,
+    ReceiverIntoIter, ReceiverIter, ReceiverStream, RecvFuture, RecvTimeoutFuture, Ring, RingDrain,
+    SendFuture, SendTimeoutFuture, Sender, SenderSink,
 };
 
 macro_rules! unwind_safe {
@@ -31,6 +33,10 @@ unwind_safe! {
     RecvFuture<'_, T>;
     RecvTimeoutFuture<'_, T>;
     ClosedFuture<'_, T>;
+    BroadcastShared<T>;
+    BroadcastSender<T>;
+    BroadcastSubscriber<T>;
+    BroadcastClosedFuture<'_, T>;
 }
 
 // These hold an item that the caller can still observe after a panic.

@@ -13,9 +13,15 @@ pub(crate) struct SpinWait {
     step: u32,
 }
 
-/// The number of spin steps: 1, 2, 4, …, 64 pauses. With a quarter of them, a thread that waits for
-/// the result of a short job parks before the result is there, which costs three times the round trip.
-const SPIN_STEPS: u32 = 7;
+/// The number of spin steps: eight of one pause, then 2, 4, …, 64 pauses. With a quarter of this
+/// time, a thread that waits for the result of a short job parks before the result is there, which
+/// costs three times the round trip.
+const SPIN_STEPS: u32 = SINGLE_STEPS + 6;
+/// The number of steps of one pause. An answer from another core comes within this time; steps that
+/// double from the start would return up to half of it too late.
+const SINGLE_STEPS: u32 = 8;
+/// The largest step that [`SpinWait::for_capacity`] begins with: 32 pauses.
+const MAX_FIRST_STEP: u32 = SPIN_STEPS - 2;
 
 impl SpinWait {
     #[inline]
@@ -36,14 +42,21 @@ impl SpinWait {
     /// square root of it, up to 32 pauses) finds several items and leaves the producer alone
     /// meanwhile. The same holds for a producer that finds the buffer full.
     pub(crate) fn for_capacity(capacity: usize) -> Self {
-        let step = (capacity.max(1).ilog2() / 2).min(SPIN_STEPS - 2);
-        Self { step }
+        match capacity.max(1).ilog2() / 2 {
+            0 => Self::new(),
+            doublings => Self { step: (SINGLE_STEPS - 1 + doublings).min(MAX_FIRST_STEP) },
+        }
+    }
+
+    /// Returns whether it is time to park.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.step >= SPIN_STEPS + thread::YIELDS
     }
 
     /// Spins or yields once. Returns `false` without doing either when it is time to park.
     pub(crate) fn spin(&mut self) -> bool {
         if self.step < SPIN_STEPS && thread::spinning_helps() {
-            for _ in 0..1u32 << self.step {
+            for _ in 0..1u32 << self.step.saturating_sub(SINGLE_STEPS - 1) {
                 hint::spin_loop();
             }
         } else if self.step < SPIN_STEPS + thread::YIELDS {

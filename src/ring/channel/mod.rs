@@ -2,6 +2,7 @@
 
 mod closed_future;
 mod iter;
+mod pace;
 mod receiver;
 mod recv_future;
 mod send_future;
@@ -14,7 +15,8 @@ mod timeout;
 #[cfg(all(test, mainstay_loom))]
 mod loom;
 
-pub(super) use self::shared::Shared;
+pub(super) use self::shared::{HandleCount, Shared};
+pub(super) use self::timeout::Timeout;
 use super::core::Core;
 use crate::error::ConfigError;
 use crate::sync::Arc;
@@ -63,9 +65,11 @@ pub use stream::ReceiverStream;
 /// compare-and-swap that fails if the tail has moved. Either the receiver sees the item, or the
 /// sender sees the flag. The head carries the flag of the waiting senders in the same way.
 ///
-/// A blocking call spins briefly, then yields the processor, then parks the thread. The first spin
-/// grows with the capacity, up to about half a microsecond. The other side can then fill or empty
-/// several slots without contention, instead of handing over one item at a time.
+/// A blocking call spins briefly, then yields the processor, then parks the thread. While a waiting
+/// thread finds several items after its pause, the first pause grows with the capacity, up to about
+/// half a microsecond: the other side can then fill or empty several slots without contention,
+/// instead of handing over one item at a time. If only one item comes at a time, as in a
+/// conversation between two threads, the first pauses are the shortest possible.
 ///
 /// # Shutdown
 ///

@@ -1,6 +1,7 @@
 //! The state that both sides of a channel share: the ring, the wait queues, and the handle counts.
 
 use super::closed_future::IsClosed;
+use super::pace::Pace;
 use crate::ring::batch_source::BatchSource;
 use crate::ring::core::{Claim, Core};
 use crate::ring::error::{ForcePushError, PopError, PushError, RecvError, SendError};
@@ -13,41 +14,45 @@ pub(in crate::ring) struct Shared<T> {
     pub(super) waiting_receivers: WaitQueue,
     pub(super) waiting_senders: WaitQueue,
     pub(super) waiting_for_close: WaitQueue,
+    receiver_pace: Pace,
+    sender_pace: Pace,
     pub(super) senders: HandleCount,
     pub(super) receivers: HandleCount,
 }
 
 /// The condition that receivers wait for.
-pub(super) struct NotEmpty<'a, T>(pub(super) &'a Core<T>);
+pub(super) struct NotEmpty<'a, T>(pub(super) &'a Shared<T>);
 
 impl<T> Condition for NotEmpty<'_, T> {
     fn set_waiting(&self) -> bool {
-        self.0.flag_waiting_consumers()
+        self.0.core.flag_waiting_consumers()
     }
 
     fn clear_waiting(&self) {
-        self.0.clear_waiting_consumers();
+        self.0.core.clear_waiting_consumers();
     }
 
     fn spin_wait(&self) -> SpinWait {
-        SpinWait::for_capacity(self.0.capacity())
+        let Shared { core, receiver_pace, .. } = self.0;
+        receiver_pace.spin_wait(core.items_popped(), core.capacity())
     }
 }
 
 /// The condition that senders wait for.
-pub(super) struct NotFull<'a, T>(pub(super) &'a Core<T>);
+pub(super) struct NotFull<'a, T>(pub(super) &'a Shared<T>);
 
 impl<T> Condition for NotFull<'_, T> {
     fn set_waiting(&self) -> bool {
-        self.0.flag_waiting_producers()
+        self.0.core.flag_waiting_producers()
     }
 
     fn clear_waiting(&self) {
-        self.0.clear_waiting_producers();
+        self.0.core.clear_waiting_producers();
     }
 
     fn spin_wait(&self) -> SpinWait {
-        SpinWait::for_capacity(self.0.capacity())
+        let Shared { core, sender_pace, .. } = self.0;
+        sender_pace.spin_wait(core.items_pushed(), core.capacity())
     }
 }
 
@@ -61,6 +66,8 @@ impl<T> Shared<T> {
             waiting_receivers: WaitQueue::new(),
             waiting_senders: WaitQueue::new(),
             waiting_for_close: WaitQueue::new(),
+            receiver_pace: Pace::new(),
+            sender_pace: Pace::new(),
             senders: HandleCount::one(),
             receivers: HandleCount::one(),
         }
@@ -68,12 +75,12 @@ impl<T> Shared<T> {
 
     #[inline]
     pub(super) fn wait_for_item(&self) -> Wait<'_, NotEmpty<'_, T>> {
-        Wait::new(&self.waiting_receivers, NotEmpty(&self.core))
+        Wait::new(&self.waiting_receivers, NotEmpty(self))
     }
 
     #[inline]
     pub(super) fn wait_for_free_slot(&self) -> Wait<'_, NotFull<'_, T>> {
-        Wait::new(&self.waiting_senders, NotFull(&self.core))
+        Wait::new(&self.waiting_senders, NotFull(self))
     }
 
     #[inline(always)]
@@ -144,7 +151,7 @@ impl<T> Shared<T> {
     #[cold]
     #[inline(never)]
     fn wake_receivers(&self, count: usize) {
-        self.waiting_receivers.notify(count, &NotEmpty(&self.core));
+        self.waiting_receivers.notify(count, &NotEmpty(self));
     }
 
     #[inline(always)]
@@ -157,7 +164,7 @@ impl<T> Shared<T> {
     #[cold]
     #[inline(never)]
     fn wake_senders(&self, count: usize) {
-        self.waiting_senders.notify(count, &NotFull(&self.core));
+        self.waiting_senders.notify(count, &NotFull(self));
     }
 
     /// Makes one attempt to send for a waiting caller. Takes the value only if it can be sent.
@@ -250,8 +257,8 @@ impl<T> Shared<T> {
     pub(super) fn close(&self) -> bool {
         let closed = self.core.close();
         if closed {
-            self.waiting_receivers.notify_all(&NotEmpty(&self.core));
-            self.waiting_senders.notify_all(&NotFull(&self.core));
+            self.waiting_receivers.notify_all(&NotEmpty(self));
+            self.waiting_senders.notify_all(&NotFull(self));
             self.waiting_for_close.notify_all(&IsClosed(&self.core));
         }
         closed
@@ -275,22 +282,31 @@ fn pop_attempt<R>(error: PopError) -> Attempt<Result<R, Closed>> {
 }
 
 /// The number of handles on one side of the channel.
-pub(super) struct HandleCount(AtomicUsize);
+pub(in crate::ring) struct HandleCount(AtomicUsize);
 
 impl HandleCount {
-    fn one() -> Self {
+    pub(in crate::ring) fn one() -> Self {
         Self(AtomicUsize::new(1))
     }
 
-    pub(super) fn add(&self) {
+    pub(in crate::ring) fn none() -> Self {
+        Self(AtomicUsize::new(0))
+    }
+
+    pub(in crate::ring) fn add(&self) {
         // Ordering: relaxed; the handle that is being cloned keeps the count above zero.
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Removes a handle. Returns whether it was the last one.
-    pub(super) fn remove(&self) -> bool {
+    pub(in crate::ring) fn remove(&self) -> bool {
         // Ordering: acquire and release, so that the accesses through all other handles happen
         // before the removal of the last one.
         self.0.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+
+    /// Returns the number of handles, which may change at any moment.
+    pub(in crate::ring) fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
     }
 }

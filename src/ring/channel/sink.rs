@@ -34,7 +34,7 @@ impl<T> SenderSink<T> {
         }
         let Self { sender, held, wait_state } = self;
         let shared = &sender.shared;
-        let (queue, condition) = (&shared.waiting_senders, NotFull(&shared.core));
+        let (queue, condition) = (&shared.waiting_senders, NotFull(shared));
         let mut wait = Wait::resume(queue, condition, std::mem::take(wait_state));
         let sent = wait.poll(cx, || shared.attempt_send(held));
         *wait_state = wait.suspend();
@@ -90,7 +90,7 @@ impl<T> Sink<T> for SenderSink<T> {
 impl<T> Drop for SenderSink<T> {
     fn drop(&mut self) {
         let shared = &self.sender.shared;
-        let (queue, condition) = (&shared.waiting_senders, NotFull(&shared.core));
+        let (queue, condition) = (&shared.waiting_senders, NotFull(shared));
         // Leaves the queue.
         drop(Wait::resume(queue, condition, std::mem::take(&mut self.wait_state)));
     }

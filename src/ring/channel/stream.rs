@@ -30,7 +30,7 @@ impl<T> Stream for ReceiverStream<T> {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
         let Self { receiver, wait_state } = &mut *self;
         let shared = &receiver.shared;
-        let (queue, condition) = (&shared.waiting_receivers, NotEmpty(&shared.core));
+        let (queue, condition) = (&shared.waiting_receivers, NotEmpty(shared));
         let mut wait = Wait::resume(queue, condition, std::mem::take(wait_state));
         let received = wait.poll(cx, || shared.attempt_recv());
         *wait_state = wait.suspend();
@@ -41,7 +41,7 @@ impl<T> Stream for ReceiverStream<T> {
 impl<T> Drop for ReceiverStream<T> {
     fn drop(&mut self) {
         let shared = &self.receiver.shared;
-        let (queue, condition) = (&shared.waiting_receivers, NotEmpty(&shared.core));
+        let (queue, condition) = (&shared.waiting_receivers, NotEmpty(shared));
         // Dropping the resumed wait removes it from the queue.
         drop(Wait::resume(queue, condition, std::mem::take(&mut self.wait_state)));
     }

@@ -6,20 +6,20 @@ use std::time::Duration;
 use crate::time::{Clock, Expiry};
 
 /// A time limit that starts when the future first has to wait. The clock is not read earlier.
-pub(super) struct Timeout {
+pub(in crate::ring) struct Timeout {
     limit: Duration,
     expiry: Option<Expiry>,
 }
 
 impl Timeout {
     #[inline]
-    pub(super) fn new(limit: Duration) -> Self {
+    pub(in crate::ring) fn new(limit: Duration) -> Self {
         Self { limit, expiry: None }
     }
 
     /// Polls the limit. Called only after the operation has returned `Pending`.
     #[cold]
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(in crate::ring) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let clock = Clock::system();
         let limit = self.limit;
         let expiry = self.expiry.get_or_insert_with(|| Expiry::new(clock.now() + limit));

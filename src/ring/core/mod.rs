@@ -247,6 +247,16 @@ impl<T> Core<T> {
         self.geometry.distance(head, tail).min(self.capacity())
     }
 
+    /// Returns the number of items pushed so far.
+    pub(super) fn items_pushed(&self) -> u64 {
+        self.geometry.items_before(self.tail.load(Ordering::Relaxed))
+    }
+
+    /// Returns the number of items popped so far.
+    pub(super) fn items_popped(&self) -> u64 {
+        self.geometry.items_before(self.head.load(Ordering::Relaxed))
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         let head = self.head.load(Ordering::Acquire);
         position_of(self.tail.load(Ordering::Acquire)) == position_of(head)

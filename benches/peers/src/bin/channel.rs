@@ -22,7 +22,8 @@ fn main() {
         }
     }
     if "ping-pong".contains(&wanted) {
-        ping_pong();
+        ping_pong(1, "ping-pong between two threads; per round trip");
+        ping_pong(CAPACITY, "ping-pong through channels of 1,024; per round trip");
     }
 }
 
@@ -207,6 +208,25 @@ fn flows<T: Copy + Default + Send + Sync + Unpin + 'static>(p: u64, c: u64, what
                 }),
             )
         })
+        .lap("mainstay Ring + SpinWait", |n| {
+            flow(
+                n,
+                p,
+                c,
+                each(|| {
+                    let mut spin_wait = ring.spin_wait();
+                    while ring.try_push(black_box(item)).is_err() {
+                        spin_wait.wait();
+                    }
+                }),
+                each(|| {
+                    let mut spin_wait = ring.spin_wait();
+                    while black_box(ring.try_pop()).is_err() {
+                        spin_wait.wait();
+                    }
+                }),
+            )
+        })
         .lap("mainstay Ring + yield_now", |n| {
             flow(
                 n,
@@ -313,18 +333,18 @@ fn flows<T: Copy + Default + Send + Sync + Unpin + 'static>(p: u64, c: u64, what
 }
 
 /// Two threads and two channels of capacity 1: each item is sent to the other thread and back.
-fn ping_pong() {
-    let (ours_in, ours_out) = mainstay::ring::channel::<u64>(1);
-    let (ours_back_in, ours_back_out) = mainstay::ring::channel::<u64>(1);
-    let (kanal_in, kanal_out) = kanal::bounded::<u64>(1);
-    let (kanal_back_in, kanal_back_out) = kanal::bounded::<u64>(1);
-    let (fire_in, fire_out) = crossfire::mpmc::bounded_blocking::<u64>(1);
-    let (fire_back_in, fire_back_out) = crossfire::mpmc::bounded_blocking::<u64>(1);
-    let (cross_in, cross_out) = crossbeam_channel::bounded::<u64>(1);
-    let (cross_back_in, cross_back_out) = crossbeam_channel::bounded::<u64>(1);
-    let (flume_in, flume_out) = flume::bounded::<u64>(1);
-    let (flume_back_in, flume_back_out) = flume::bounded::<u64>(1);
-    Race::new("ping-pong between two threads; per round trip")
+fn ping_pong(capacity: usize, title: &str) {
+    let (ours_in, ours_out) = mainstay::ring::channel::<u64>(capacity);
+    let (ours_back_in, ours_back_out) = mainstay::ring::channel::<u64>(capacity);
+    let (kanal_in, kanal_out) = kanal::bounded::<u64>(capacity);
+    let (kanal_back_in, kanal_back_out) = kanal::bounded::<u64>(capacity);
+    let (fire_in, fire_out) = crossfire::mpmc::bounded_blocking::<u64>(capacity);
+    let (fire_back_in, fire_back_out) = crossfire::mpmc::bounded_blocking::<u64>(capacity);
+    let (cross_in, cross_out) = crossbeam_channel::bounded::<u64>(capacity);
+    let (cross_back_in, cross_back_out) = crossbeam_channel::bounded::<u64>(capacity);
+    let (flume_in, flume_out) = flume::bounded::<u64>(capacity);
+    let (flume_back_in, flume_back_out) = flume::bounded::<u64>(capacity);
+    Race::new(title)
         .lap("mainstay channel", |n| {
             let ping = || {
                 ours_in.send_blocking(1).unwrap();

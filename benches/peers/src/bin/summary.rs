@@ -146,7 +146,7 @@ const PATHS: &[Path] = &[
         "channel, ping-pong",
         ["channel", "ping-pong between two threads; per round trip", "mainstay channel"],
         CHANNELS,
-        1.5,
+        1.1,
     ),
     path(
         "object pool, 4 KiB",

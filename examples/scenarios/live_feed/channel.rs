@@ -1,13 +1,7 @@
-//! Scenario: a live feed. Many producers share one channel, consumers receive in batches, and a
-//! rule decides what happens when the consumers cannot keep up.
-//!
-//! ```text
-//! cargo run --release --example live_feed -- [wait|reject|drop-oldest] [milliseconds] [work]
-//! ```
+//! Many producers on one channel: a rule decides what happens when the consumers cannot keep up.
 //!
 //! `wait` slows the producers down to the rate of the consumers and loses nothing; `reject` drops
-//! the newest update; `drop-oldest` evicts the oldest. `work` is the number of rounds of arithmetic
-//! that a consumer spends on an update.
+//! the newest update; `drop-oldest` evicts the oldest.
 
 use std::hint::black_box;
 use std::io::Write;
@@ -23,7 +17,7 @@ const CAPACITY: usize = 1024;
 const BATCH: usize = 64;
 
 #[derive(Clone, Copy)]
-enum FullRule {
+pub(crate) enum FullRule {
     Wait,
     Reject,
     DropOldest,
@@ -100,22 +94,8 @@ fn consume(feed: &Receiver<Update>, work: u64, counts: &Counts) -> Consumed {
     consumed
 }
 
-fn main() {
-    let mut args = std::env::args().skip(1);
-    let (name, when_full) = match args.next().as_deref() {
-        None | Some("wait") => ("wait", FullRule::Wait),
-        Some("reject") => ("reject", FullRule::Reject),
-        Some("drop-oldest") => ("drop-oldest", FullRule::DropOldest),
-        Some(other) => {
-            eprintln!("unknown rule `{other}`; use wait, reject or drop-oldest");
-            std::process::exit(2);
-        }
-    };
-    let mut number = |default| args.next().map_or(Ok(default), |arg| arg.parse());
-    let (Ok(milliseconds), Ok(work)) = (number(1000), number(50)) else {
-        eprintln!("milliseconds and work are numbers");
-        std::process::exit(2);
-    };
+/// Runs the feed. `work` is the number of rounds of arithmetic that a consumer spends on an update.
+pub(crate) fn run(name: &str, when_full: FullRule, milliseconds: u64, work: u64) {
     println!("{PRODUCERS} producers, {CONSUMERS} consumers, ring of {CAPACITY}, when full: {name}");
 
     let (sender, receiver) = channel(CAPACITY);

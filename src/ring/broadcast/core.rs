@@ -1,0 +1,350 @@
+//! The core of a broadcast ring: the tail, the slots and the gate, without waiting.
+//!
+//! A send goes through these steps:
+//!
+//! 1. It reads the position at the tail and, if senders wait for subscribers, asks the gate.
+//! 2. It claims the slot of that position. If readers pin the slot, the position gets no item, and
+//!    the send continues with the next position. So it never waits for a reader that was suspended
+//!    while it cloned an item.
+//! 3. It stores the item and publishes it with the state of the slot. The send takes effect here.
+//! 4. It advances the tail. Until then, other senders find the position taken.
+//!
+//! There is one slot more than the capacity. So the slot at the tail holds no item that is kept, and
+//! `close` can mark it as the end.
+
+use super::error::BroadcastTryRecvError;
+use super::gate::{Cursor, Gate};
+use super::slots::{Claim, Read, Slots};
+use super::{BroadcastOverflow, BroadcastStart};
+use crate::error::ConfigError;
+use crate::ring::error::PushError;
+use crate::ring::position::{CLOSED, Geometry, WAITING, invalid_capacity, position_of};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Arc, CachePadded};
+
+pub(super) struct Core<T> {
+    /// The position of the next item, and two flags: CLOSED if the ring is closed, WAITING if
+    /// subscribers wait for an item.
+    tail: CachePadded<AtomicU64>,
+    slots: Slots<T>,
+    /// Present if senders wait for the slowest subscriber.
+    gate: Option<Gate>,
+}
+
+/// The result of a successful send.
+#[must_use]
+pub(super) struct Sent<T> {
+    /// The item that was overwritten. Dropping it runs user code.
+    pub(super) evicted: Option<T>,
+    /// Whether subscribers wait for the item. The caller must wake them.
+    pub(super) has_waiters: bool,
+}
+
+impl<T> Core<T> {
+    pub(super) fn try_new(
+        capacity: usize,
+        overflow: BroadcastOverflow,
+    ) -> Result<Self, ConfigError> {
+        let slots = capacity.checked_add(1).filter(|_| capacity > 0);
+        let geometry = slots
+            .and_then(|slots| Geometry::new(slots).ok())
+            .ok_or_else(|| invalid_capacity(capacity))?;
+        let start = start(geometry);
+        Ok(Self {
+            tail: CachePadded::new(AtomicU64::new(start)),
+            slots: Slots::try_new(geometry)?,
+            gate: match overflow {
+                BroadcastOverflow::OverwriteOldest => None,
+                BroadcastOverflow::WaitForSlowest => Some(Gate::new(start)),
+            },
+        })
+    }
+
+    fn geometry(&self) -> Geometry {
+        self.slots.geometry
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.geometry().capacity() - 1
+    }
+
+    #[inline(always)]
+    pub(super) fn tail(&self) -> u64 {
+        position_of(self.tail.load(Ordering::Acquire))
+    }
+
+    /// Sends `value` unless the ring is full.
+    #[inline(always)]
+    pub(super) fn try_send(&self, value: T) -> Result<Sent<T>, PushError<T>> {
+        let mut skipped = 0;
+        loop {
+            // Ordering: acquire, with the release in `advance`: the previous owner has finished.
+            let tail = self.tail.load(Ordering::Acquire);
+            let position = position_of(tail);
+            if tail & CLOSED != 0 {
+                return Err(PushError::Closed(value));
+            }
+            if let Some(gate) = &self.gate
+                && !gate.admits(self.geometry(), position)
+            {
+                return Err(PushError::Full(value));
+            }
+            match self.slots.claim(position) {
+                Claim::Owned => {
+                    let evicted = self.slots.fill(position, value);
+                    return Ok(Sent { evicted, has_waiters: self.advance(position) });
+                }
+                Claim::Skipped => {
+                    self.slots.skip(position);
+                    // The flag of waiting subscribers stays set: they wait for an item.
+                    let step = self.geometry().next(position) - position;
+                    if self.tail.fetch_add(step, Ordering::AcqRel) & CLOSED != 0 {
+                        self.slots.end(position + step);
+                    }
+                    skipped += 1;
+                    if skipped == self.geometry().capacity() {
+                        // Readers have pinned each slot when it was tried.
+                        return Err(PushError::Busy(value));
+                    }
+                }
+                Claim::Taken => {
+                    // Ordering: acquire, with the release of `close`, which has marked the slot if
+                    // the tail is closed now.
+                    let now = self.tail.load(Ordering::Acquire);
+                    if position_of(now) == position && now & CLOSED == 0 {
+                        return Err(PushError::Busy(value));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Advances the tail past `position`, whose item has been published. Returns whether subscribers
+    /// wait for it.
+    #[inline(always)]
+    fn advance(&self, position: u64) -> bool {
+        let step = self.geometry().next(position) - position;
+        // Ordering: release, for the next owner; acquire, for the flags.
+        let tail = self.tail.fetch_add(step, Ordering::AcqRel);
+        match tail & (WAITING | CLOSED) {
+            0 => false,
+            flags => self.advanced_with(flags, position + step),
+        }
+    }
+
+    #[cold]
+    fn advanced_with(&self, flags: u64, next: u64) -> bool {
+        if flags & CLOSED != 0 {
+            // `close` found this position owned, and left the mark to its owner.
+            self.slots.end(next);
+        }
+        self.tail.fetch_and(!WAITING, Ordering::AcqRel);
+        true
+    }
+
+    /// Closes the ring. Returns whether it was open before.
+    pub(super) fn close(&self) -> bool {
+        let tail = self.tail.fetch_or(CLOSED, Ordering::AcqRel);
+        if tail & CLOSED == 0 {
+            self.slots.end(position_of(tail));
+        }
+        tail & CLOSED == 0
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.tail.load(Ordering::Acquire) & CLOSED != 0
+    }
+
+    /// Sets the flag of waiting subscribers, for a subscriber that waits for the item of
+    /// `position`. Returns `false` if the item may have been sent or the ring been closed.
+    pub(super) fn flag_waiting_subscriber(&self, position: u64) -> bool {
+        let mut tail = self.tail.load(Ordering::Acquire);
+        loop {
+            // The tail is one behind if the sender of the last item has not advanced it yet. It
+            // will find the flag, and the subscriber then looks again.
+            if position_of(tail) > position || self.slots.is_ended(position) {
+                return false;
+            }
+            if tail & WAITING != 0 {
+                return true;
+            }
+            match self.tail.compare_exchange_weak(
+                tail,
+                tail | WAITING,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => return true,
+                Err(now) => tail = now,
+            }
+        }
+    }
+
+    /// Sets the flag of waiting senders. Returns `false` if a sender may have room, or if the ring
+    /// is closed.
+    pub(super) fn flag_waiting_sender(&self) -> bool {
+        let position = self.tail();
+        match &self.gate {
+            Some(gate) => gate.flag_waiting_sender(self.geometry(), position) && !self.is_closed(),
+            None => false,
+        }
+    }
+
+    /// Returns the position of the oldest item that is kept while the tail is at `tail`.
+    fn oldest(&self, tail: u64) -> u64 {
+        let geometry = self.geometry();
+        geometry.next(tail - geometry.next_lap(0)).max(start(geometry))
+    }
+
+    /// Returns the position from which a subscriber receives items, if it starts now.
+    fn select(&self, start: BroadcastStart) -> u64 {
+        match start {
+            BroadcastStart::Now => self.tail(),
+            BroadcastStart::OldestKept => self.oldest(self.tail()),
+        }
+    }
+
+    /// Returns the number of items that were sent before `position`, or `None` if the position has
+    /// been overwritten meanwhile.
+    fn sequence_before(&self, position: u64) -> Option<u64> {
+        if position < self.tail() {
+            self.slots.sequence_before(position)
+        } else {
+            self.slots.sequence_through(self.geometry().previous(position))
+        }
+    }
+
+    /// Returns a new reader. Senders wait for it if the ring has a gate.
+    pub(super) fn reader(&self, start: BroadcastStart) -> Reader {
+        let gated = self.gate.as_ref().map(|gate| gate.add(|| self.select(start)));
+        loop {
+            // A reader in the gate keeps its position: the number is found at the latest when the
+            // tail has passed it.
+            let position = gated.as_ref().map_or_else(|| self.select(start), |(_, at)| *at);
+            if let Some(sequence) = self.sequence_before(position) {
+                return Reader {
+                    position,
+                    sequence,
+                    missed: 0,
+                    cursor: gated.map(|(cursor, _)| cursor),
+                };
+            }
+        }
+    }
+
+    /// Returns a reader at the same position.
+    pub(super) fn clone_reader(&self, reader: &Reader) -> Reader {
+        let cursor = match (&reader.cursor, &self.gate) {
+            // The cursor of `reader` keeps the bound from passing the position.
+            (Some(_), Some(gate)) => Some(gate.add(|| reader.position).0),
+            _ => None,
+        };
+        Reader { cursor, ..*reader }
+    }
+
+    /// Removes a reader from the gate: senders do not wait for it any more. Returns whether one
+    /// has waited.
+    pub(super) fn release(&self, reader: &mut Reader) -> bool {
+        match (reader.cursor.take(), &self.gate) {
+            (Some(cursor), Some(gate)) => gate.remove(&cursor),
+            _ => false,
+        }
+    }
+
+    /// Makes one attempt to receive the next item of `reader`. Sets `has_waiters` if the caller has
+    /// to wake waiting senders.
+    #[inline(always)]
+    pub(super) fn try_recv(
+        &self,
+        reader: &mut Reader,
+        has_waiters: &mut bool,
+    ) -> Result<T, BroadcastTryRecvError>
+    where
+        T: Clone,
+    {
+        /// Moves on even if the clone panics: the item counts as received.
+        struct Passed<'a>(&'a mut Reader, Geometry, &'a mut bool);
+        impl Drop for Passed<'_> {
+            #[inline(always)]
+            fn drop(&mut self) {
+                self.0.sequence += 1;
+                *self.2 |= self.0.advance(self.1);
+            }
+        }
+        if reader.missed > 0 {
+            return Err(BroadcastTryRecvError::Missed(std::mem::take(&mut reader.missed)));
+        }
+        let geometry = self.geometry();
+        loop {
+            let position = reader.position;
+            let gated = reader.cursor.is_some();
+            let read = |item: &T| {
+                let _passed = Passed(reader, geometry, has_waiters);
+                item.clone()
+            };
+            let result = match gated {
+                true => self.slots.read_gated(position, read),
+                false => self.slots.read_pinned(position, read),
+            };
+            match result {
+                Read::Item(item) => return Ok(item),
+                // The numbers of the position are complete only when the tail has passed it.
+                Read::Skipped if self.tail() > position => {
+                    *has_waiters |= reader.advance(geometry);
+                }
+                Read::Skipped | Read::NotSent => return Err(BroadcastTryRecvError::Empty),
+                Read::Busy => return Err(BroadcastTryRecvError::Busy),
+                Read::Ended => return Err(BroadcastTryRecvError::Closed),
+                Read::Overwritten => match self.catch_up(reader) {
+                    0 => {} // the positions that were overwritten had no items
+                    missed => return Err(BroadcastTryRecvError::Missed(missed)),
+                },
+            }
+        }
+    }
+
+    /// Moves an overtaken reader to the oldest item that is kept. Returns the number of items that
+    /// it has missed.
+    #[cold]
+    fn catch_up(&self, reader: &mut Reader) -> u64 {
+        loop {
+            let oldest = self.oldest(self.tail());
+            if let Some(sequence) = self.slots.sequence_before(oldest) {
+                let missed = sequence - reader.sequence;
+                (reader.position, reader.sequence) = (oldest, sequence);
+                return missed;
+            }
+        }
+    }
+
+    /// Returns the number of positions from that of `reader` up to the tail.
+    pub(super) fn len(&self, reader: &Reader) -> usize {
+        self.geometry().distance(reader.position, self.tail()).min(self.capacity())
+    }
+}
+
+/// The place of one subscriber in the ring.
+pub(super) struct Reader {
+    /// The position of the next item.
+    pub(super) position: u64,
+    /// The number of items that were sent before that position.
+    sequence: u64,
+    /// The number of items that the next attempt reports as missed.
+    pub(super) missed: u64,
+    /// Present if senders wait for this reader.
+    cursor: Option<Arc<Cursor>>,
+}
+
+impl Reader {
+    /// Moves on by one position. Returns whether senders wait for this reader.
+    #[inline(always)]
+    fn advance(&mut self, geometry: Geometry) -> bool {
+        self.position = geometry.next(self.position);
+        self.cursor.as_ref().is_some_and(|cursor| cursor.move_to(self.position))
+    }
+}
+
+/// Returns the first position. It has a predecessor, in lap 0, with the number 0.
+fn start(geometry: Geometry) -> u64 {
+    geometry.next_lap(0)
+}

@@ -1,0 +1,162 @@
+//! A broadcast: one ring, and a cursor for each of its subscribers.
+
+mod core;
+mod error;
+mod future;
+mod gate;
+mod sender;
+mod shared;
+mod slots;
+mod stream;
+mod subscriber;
+mod waiters;
+
+#[cfg(all(test, mainstay_loom))]
+mod tests;
+
+use self::core::Core;
+pub(super) use self::shared::Shared;
+use crate::error::ConfigError;
+use crate::sync::Arc;
+pub use error::{
+    BroadcastMissed, BroadcastRecvError, BroadcastRecvTimeoutError, BroadcastTryRecvError,
+};
+pub use future::{
+    BroadcastClosedFuture, BroadcastRecvBatchFuture, BroadcastRecvFuture,
+    BroadcastRecvTimeoutFuture, BroadcastSendFuture, BroadcastSendTimeoutFuture,
+};
+pub use sender::BroadcastSender;
+pub use stream::BroadcastStream;
+pub use subscriber::BroadcastSubscriber;
+
+/// What a sender does when the ring of a [`broadcast()`] is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BroadcastOverflow {
+    /// The sender overwrites the oldest item. Each subscriber that has not received it learns how
+    /// many items it has missed. A sender never waits.
+    OverwriteOldest,
+    /// The sender waits until the slowest subscriber has received the oldest item. A subscriber
+    /// misses nothing, unless it is [weak](BroadcastSubscriber::into_weak).
+    WaitForSlowest,
+}
+
+/// The first item that a new subscriber of a [`broadcast()`] receives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum BroadcastStart {
+    /// The next item that is sent. This is the default.
+    #[default]
+    Now,
+    /// The oldest item that the ring keeps: items stay in the ring until they are overwritten. With
+    /// [`WaitForSlowest`](BroadcastOverflow::WaitForSlowest), items that all other subscribers have
+    /// received may be left out, because they could be overwritten at any moment.
+    OldestKept,
+}
+
+/// Creates a broadcast for `capacity` items: each subscriber receives every item. A capacity of 0
+/// counts as 1.
+///
+/// All subscribers read the same ring, each with a cursor of its own, so an item is stored once
+/// for any number of them. Threads and tasks can share a broadcast, and no runtime is needed. Use
+/// [`try_broadcast`] if the capacity comes from a configuration.
+///
+/// A subscriber receives a clone of the item: use `Copy` types, or `Arc<T>` for large items. Several
+/// threads clone one item at the same time, so handles can be sent to other threads only if the
+/// items are `Sync`:
+///
+/// ```compile_fail
+/// use mainstay::ring::{BroadcastOverflow, broadcast};
+/// use std::cell::Cell;
+///
+/// let sender = broadcast::<Cell<u32>>(1, BroadcastOverflow::OverwriteOldest); // tokio#7232
+/// std::thread::spawn(move || sender.close());
+/// ```
+///
+/// # Examples
+///
+/// ```
+/// use mainstay::ring::{BroadcastOverflow, BroadcastTryRecvError, broadcast};
+///
+/// let prices = broadcast(2, BroadcastOverflow::OverwriteOldest);
+/// let mut fast = prices.subscribe();
+/// let mut slow = prices.subscribe();
+/// for price in 1..=4 {
+///     prices.try_send(price).unwrap();
+///     assert_eq!(fast.try_recv(), Ok(price));
+/// }
+/// assert_eq!(slow.try_recv(), Err(BroadcastTryRecvError::Missed(2)));
+/// assert_eq!(slow.try_recv(), Ok(3));
+/// assert_eq!(slow.try_recv(), Ok(4));
+/// assert_eq!(slow.try_recv(), Err(BroadcastTryRecvError::Empty));
+/// ```
+///
+/// # How it works
+///
+/// A slot has one state word: the lap that it serves, its phase, and the number of readers that
+/// clone its item at this moment. A reader adds itself by a compare-and-swap that fails if the slot
+/// was reused, so it never reads an item that is being overwritten. A sender that finds readers in
+/// the slot that it needs passes it over and uses the next one. So a reader that is suspended in
+/// the middle of a clone delays neither senders nor other readers.
+///
+/// With [`BroadcastOverflow::WaitForSlowest`], a subscriber publishes its cursor, on a cache line of
+/// its own, and does not write to the slots. Senders remember the position of the slowest cursor
+/// and scan all cursors only when that position says that the ring is full.
+///
+/// Sends take effect one after the other. A sender that finds another one in the middle of a send
+/// gets [`PushError::Busy`](super::PushError::Busy) from `try_send`; the other forms of `send`
+/// retry. `try_recv` is lock-free.
+///
+/// # Shutdown
+///
+/// The broadcast is closed by [`BroadcastSender::close`] and when the last sender is dropped. Sends
+/// then fail. Subscribers still receive the items in the ring, then
+/// [`Closed`](BroadcastRecvError::Closed). Sending without subscribers succeeds.
+///
+/// # Cancel safety
+///
+/// Every future can be dropped at any time. A receive that is dropped before it is ready has
+/// received no item; a send that is dropped before it is ready has sent none.
+///
+/// # Panics
+///
+/// Panics if the memory cannot be allocated. If the clone of an item panics, the panic propagates
+/// to the subscriber, for which the item counts as received; other subscribers are not affected.
+///
+/// # Performance
+///
+/// A send costs two atomic read-modify-writes, plus the wake-ups of the waiting subscribers, which
+/// are outside all locks. A receive costs two read-modify-writes of the slot, or one of the cursor
+/// with `WaitForSlowest`, and a clone. The slots are allocated when the broadcast is created, and
+/// nothing is allocated for an item. A slot takes 16 bytes more than the item. Items stay in the
+/// ring until they are overwritten or all handles are dropped.
+///
+/// If several senders wait for the slowest subscriber, they are woken in order of arrival, but then
+/// compete for the free slot.
+pub fn broadcast<T>(capacity: usize, overflow: BroadcastOverflow) -> BroadcastSender<T> {
+    match try_broadcast(capacity.max(1), overflow) {
+        Ok(sender) => sender,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Creates a [`broadcast()`] for `capacity` items, or returns the reason why it cannot.
+///
+/// ```
+/// use mainstay::ring::{BroadcastOverflow, try_broadcast};
+///
+/// let sender = try_broadcast(16, BroadcastOverflow::WaitForSlowest)?;
+/// let mut subscriber = sender.subscribe();
+/// sender.try_send("item").unwrap();
+/// assert_eq!(subscriber.try_recv(), Ok("item"));
+/// # Ok::<(), mainstay::error::ConfigError>(())
+/// ```
+///
+/// # Errors
+///
+/// Returns an error if `capacity` is 0 or if the memory cannot be allocated.
+pub fn try_broadcast<T>(
+    capacity: usize,
+    overflow: BroadcastOverflow,
+) -> Result<BroadcastSender<T>, ConfigError> {
+    let core = Core::try_new(capacity, overflow)?;
+    Ok(BroadcastSender::new(Arc::new(Shared::new(core))))
+}

@@ -1,0 +1,9 @@
+//! Loom models of the broadcast.
+
+mod histories;
+mod loom;
+
+use super::{
+    BroadcastOverflow, BroadcastRecvError, BroadcastSender, BroadcastStart, BroadcastSubscriber,
+    BroadcastTryRecvError, broadcast,
+};
