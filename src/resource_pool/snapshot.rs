@@ -8,6 +8,8 @@ use crate::window::LatencySummary;
 pub struct ResourcePoolSnapshot {
     /// The largest number of resources.
     pub max_size: usize,
+    /// The number of idle resources that maintenance keeps ready.
+    pub min_idle: usize,
     /// The number of resources that exist, are being created or are being closed. Never above
     /// `max_size`, except after a resize.
     pub size: usize,

@@ -366,6 +366,7 @@ impl<M: ResourceManager> Shared<M> {
         let stats = &state.stats;
         ResourcePoolSnapshot {
             max_size: state.config.max_size,
+            min_idle: state.config.min_idle,
             size: state.size,
             idle: state.idle.len(),
             in_use: state.in_use(),
