@@ -60,7 +60,7 @@ impl<'a> Race<'a> {
 
     /// Runs the rounds and prints the table; ratios are relative to the first contestant.
     pub fn run(mut self) {
-        if std::env::var(ONLY).is_ok_and(|only| only.lines().all(|title| title != self.title)) {
+        if !is_selected(&self.title) {
             return;
         }
         let counts: Vec<u64> = self.contestants.iter_mut().map(|(_, lap)| calibrate(lap)).collect();
@@ -84,6 +84,11 @@ impl<'a> Race<'a> {
             );
         }
     }
+}
+
+/// Returns whether the table with this title is to be run; see [`ONLY`].
+pub fn is_selected(title: &str) -> bool {
+    std::env::var(ONLY).map_or(true, |only| only.lines().any(|selected| selected == title))
 }
 
 /// Runs `n` operations on each of `threads` threads, which start together. Returns the time from
