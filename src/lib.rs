@@ -7,12 +7,13 @@
 //! # Examples
 //!
 //! ```
-//! use mainstay::{CircuitBreaker, Error, Pipeline, Retry};
+//! use mainstay::{Budget, CircuitBreaker, Error, Pipeline, Retry};
 //! use std::time::Duration;
 //!
 //! # fn main() -> Result<(), mainstay::ConfigError> {
 //! let breaker = CircuitBreaker::builder().name("search").build()?;
-//! let retry = Retry::builder().assume_idempotent().build()?;
+//! let retry =
+//!     Retry::builder().assume_idempotent().budget(Budget::default()).build()?;
 //! let pipeline = Pipeline::builder() // outermost first
 //!     .timeout(Duration::from_secs(2)) // the whole call
 //!     .retry(retry) // repeats everything below it
@@ -179,7 +180,10 @@ pub use fallback::{
     FallbackOperationFuture, FallbackSnapshot, FallbackTo, FallbackToOperation, FallbackValue,
     FallbackWhen,
 };
-pub use hedge::{ClassifiedHedge, Hedge, HedgeBuilder, HedgeFuture, HedgeSnapshot};
+pub use hedge::{
+    ClassifiedHedge, Hedge, HedgeBuilder, HedgeFuture, HedgeSnapshot, KeyedHedge,
+    KeyedHedgeBuilder, KeyedHedgeSnapshot,
+};
 pub use keyed::KeyOverflowRule;
 pub use object_pool::{
     ObjectPool, ObjectPoolBuilder, ObjectPoolSnapshot, OwnedPooledObject, PooledObject, Recycle,

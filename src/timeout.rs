@@ -54,6 +54,7 @@ const POLICY: &str = "timeout";
 #[derive(Clone, Debug)]
 pub struct Timeout {
     limit: Duration,
+    deadline_margin: Duration,
     name: &'static str,
     clock: Clock,
 }
@@ -71,7 +72,8 @@ impl Timeout {
     /// ```
     #[must_use]
     pub const fn new(limit: Duration) -> Self {
-        Self { limit, name: POLICY, clock: Clock::system() }
+        let clock = Clock::system();
+        Self { limit, deadline_margin: Duration::ZERO, name: POLICY, clock }
     }
 
     /// Sets the name that appears in errors. Default: `timeout`.
@@ -90,6 +92,34 @@ impl Timeout {
     pub fn name(mut self, name: &str) -> Result<Self, ConfigError> {
         self.name = policy::name(name)?;
         Ok(self)
+    }
+
+    /// Sets how long before the [deadline](crate::deadline) of the call the operation must end, in
+    /// a pipeline. Default: zero.
+    ///
+    /// The limit is then the shorter of its own duration, and the time until the deadline less
+    /// `margin`; the error reports its own duration in both cases. Set it to the time that the
+    /// network and the caller need for the response. An operation for which no time is left is
+    /// polled once; a
+    /// [`DeadlineGuard`](crate::deadline::DeadlineGuard) above rejects it before it starts.
+    ///
+    /// ```
+    /// # use mainstay::{Clock, Deadline, Pipeline, Timeout};
+    /// # use std::time::Duration;
+    /// let attempt = Timeout::new(Duration::from_millis(300))
+    ///     .deadline_margin(Duration::from_millis(20));
+    /// let pipeline = Pipeline::builder().timeout(attempt).build();
+    ///
+    /// let clock = Clock::system();
+    /// let deadline = Deadline::after(clock.now(), Duration::from_millis(100));
+    /// let call = pipeline.with_deadline(deadline, &clock);
+    /// let left = call.call_with_blocking(|cx| Ok::<_, ()>(cx.remaining())).unwrap();
+    /// assert!(left.unwrap() <= Duration::from_millis(80));
+    /// ```
+    #[must_use]
+    pub const fn deadline_margin(mut self, margin: Duration) -> Self {
+        self.deadline_margin = margin;
+        self
     }
 
     /// Sets the clock. Default: the system clock.
@@ -161,6 +191,10 @@ impl TimeLimit for Timeout {
 
     fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    fn deadline_margin(&self) -> Duration {
+        self.deadline_margin
     }
 }
 

@@ -3,7 +3,7 @@
 #![cfg(not(mainstay_loom))]
 
 use mainstay::backoff::Backoff;
-use mainstay::budget::{Budget, BudgetBuilder};
+use mainstay::budget::{Budget, BudgetBuilder, BudgetPermit};
 use mainstay::error::Error;
 use mainstay::event::Event;
 use mainstay::pipeline::Pipeline;
@@ -279,4 +279,105 @@ fn repeats_in_flight_never_exceed_their_share() {
     // 25 % of 8 calls are 2, which is also the minimum.
     assert!(most.into_inner() <= 2);
     assert_eq!(budget.snapshot().available, 2);
+}
+
+#[test]
+fn in_shadow_mode_every_repeat_is_granted_and_denials_are_counted() {
+    let time = ManualClock::new();
+    let budget = budget(1).shadow().build().unwrap();
+    let permits = [(); 3].map(|()| budget.try_acquire().unwrap());
+    assert_eq!(permits.each_ref().map(BudgetPermit::cost), [1, 0, 0]);
+    assert_eq!((budget.snapshot().grants, budget.snapshot().denials), (1, 2));
+    drop(permits);
+    assert_eq!(budget.snapshot().available, 1);
+
+    let retry = retry(&time, &budget);
+    let _held = budget.try_acquire().unwrap();
+    let attempts = Cell::new(0);
+    let result = retry.call_blocking(|| {
+        attempts.set(attempts.get() + 1);
+        Err::<(), _>("down")
+    });
+    assert_eq!((result, attempts.get()), (Err(Error::Operation("down")), 3));
+}
+
+#[test]
+fn new_settings_apply_to_the_calls_in_flight() {
+    let budget = budget(3).build().unwrap();
+    let calls: Vec<_> = (0..40).map(|_| budget.start_call()).collect();
+    let permits: Vec<_> = (0..8).map(|_| budget.try_acquire().unwrap()).collect();
+    assert!(budget.try_acquire().is_err(), "20 % of 40 calls");
+    budget.reconfigure(&Budget::builder().percent(25)).unwrap();
+    assert_eq!(budget.snapshot().available, 2);
+    budget.reconfigure(&Budget::builder().percent(10)).unwrap();
+    assert_eq!(budget.snapshot().available, 0, "8 run, 4 are allowed");
+    assert_eq!(permits.len() + calls.len(), 48);
+    drop(permits);
+    assert_eq!(budget.snapshot().available, 4);
+    drop(calls);
+    assert_eq!(budget.snapshot().available, 3);
+}
+
+#[test]
+fn the_cost_of_a_timeout_can_be_replaced() {
+    let budget = Budget::builder().build().unwrap();
+    let timed_out = Err::<(), Error<()>>(mainstay::TimedOut::new("search", SECOND).into());
+    assert_eq!(budget.cost_after(&timed_out), 2);
+    budget.reconfigure(&Budget::builder().timeout_cost(7)).unwrap();
+    assert_eq!(budget.cost_after(&timed_out), 7);
+}
+
+#[test]
+fn settings_that_cannot_be_applied_change_nothing() {
+    let budget = Budget::builder().of_all_calls(5).build().unwrap();
+    let field = |config: BudgetBuilder| budget.reconfigure(&config).unwrap_err().field();
+    assert_eq!(field(Budget::builder()), "of_calls_in_flight");
+    assert_eq!(field(Budget::builder().of_recent_calls(SECOND, 1)), "of_recent_calls");
+    assert_eq!(field(Budget::builder().of_all_calls(7).percent(0)), "percent");
+    assert_eq!(field(Budget::builder().of_all_calls(7).timeout_cost(0)), "timeout_cost");
+    assert_eq!(budget.snapshot().available, 5);
+    let in_flight = Budget::builder().build().unwrap();
+    let error = in_flight.reconfigure(&Budget::builder().of_all_calls(5)).unwrap_err();
+    assert_eq!(error.field(), "of_all_calls");
+}
+
+#[test]
+fn repeats_never_exceed_the_larger_of_the_settings_that_alternate() {
+    const THREADS: u64 = 8;
+    const CALLS: u64 = 3_000;
+    let settings = |percent, capacity| Budget::builder().percent(percent).of_all_calls(capacity);
+    let in_flight = |min| Budget::builder().percent(1).of_calls_in_flight(min);
+    let bucket = settings(10, 50).build().unwrap();
+    let running = in_flight(2).build().unwrap();
+    let (repeats, most) = (AtomicU64::new(0), AtomicU64::new(0));
+    let barrier = Barrier::new(THREADS as usize + 1);
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                barrier.wait();
+                for _ in 0..CALLS {
+                    drop(bucket.start_call());
+                    drop(bucket.try_acquire());
+                    let _call = running.start_call();
+                    if let Ok(permit) = running.try_acquire() {
+                        let now = repeats.fetch_add(1, Ordering::SeqCst) + 1;
+                        most.fetch_max(now, Ordering::SeqCst);
+                        repeats.fetch_sub(1, Ordering::SeqCst);
+                        drop(permit);
+                    }
+                }
+            });
+        }
+        barrier.wait();
+        for i in 0..2_000 {
+            let (percent, capacity) = [(10, 50), (20, 5)][i % 2];
+            bucket.reconfigure(&settings(percent, capacity)).unwrap();
+            running.reconfigure(&in_flight([2, 4][i % 2])).unwrap();
+        }
+    });
+    let grants = bucket.snapshot().grants;
+    assert!(grants <= 50 + THREADS * CALLS * 20 / 100, "{grants}");
+    assert!(most.into_inner() <= 4);
+    running.reconfigure(&in_flight(2)).unwrap();
+    assert_eq!(running.snapshot().available, 2, "no permit was lost");
 }

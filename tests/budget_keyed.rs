@@ -113,6 +113,14 @@ fn a_setting_of_the_budgets_or_the_table_that_is_out_of_range_is_named() {
 }
 
 #[test]
+fn the_settings_of_the_budget_of_a_key_are_fixed() {
+    let budgets = keyed(Budget::builder(), 10);
+    let budget = budgets.budget("a").unwrap();
+    let error = budget.reconfigure(&Budget::builder().percent(10)).unwrap_err();
+    assert_eq!(error.field(), "reconfigure");
+}
+
+#[test]
 fn eight_threads_never_spend_more_than_the_budget_of_each_key() {
     const THREADS: u64 = 8;
     const CAPACITY: u32 = 100;

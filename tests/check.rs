@@ -3,6 +3,7 @@
 
 use mainstay::backoff::Backoff;
 use mainstay::breaker::{CircuitBreaker, CircuitBreakerBuilder, TripStats};
+use mainstay::budget::Budget;
 use mainstay::chaos::{Chaos, Fault};
 use mainstay::concurrency::{AdaptiveLimiter, Bulkhead};
 use mainstay::error::{Error, Rejection};
@@ -24,8 +25,11 @@ fn retry(setup: impl FnOnce(RetryBuilder) -> RetryBuilder) -> Retry {
 
 /// A retry of an operation that was not declared idempotent.
 fn unsafe_retry(setup: impl FnOnce(RetryBuilder) -> RetryBuilder) -> Retry {
-    let builder = Retry::builder().max_attempts(3).backoff(Backoff::constant(100 * MS));
-    setup(builder).build().unwrap()
+    setup(without_budget().budget(Budget::default())).build().unwrap()
+}
+
+fn without_budget() -> RetryBuilder {
+    Retry::builder().max_attempts(3).backoff(Backoff::constant(100 * MS))
 }
 
 fn breaker(setup: impl FnOnce(CircuitBreakerBuilder) -> CircuitBreakerBuilder) -> CircuitBreaker {
@@ -132,6 +136,12 @@ fn each_rule_reports_only_stacks_that_violate_it() {
         "": .retry(r().classified_with(()));
         "": .retry(unsafe_retry(|r| r).when(|_: &Result<(), Error<()>>| RetryDecision::Stop));
         "": .retry(unsafe_retry(|r| r.max_attempts(1)));
+
+        "retry-without-budget": .retry(without_budget().assume_idempotent().build().unwrap());
+        "": .retry(without_budget().max_attempts(1).build().unwrap());
+        // A budget by a view of the retry; a hedge is built without one on purpose.
+        "": .retry(without_budget().assume_idempotent().build().unwrap().with_budget(Budget::default()));
+        "": .hedge(Hedge::builder().assume_idempotent().without_budget().build().unwrap());
 
         "retry-inside-breaker": .breaker(b()).timeout(SECOND).retry(r()).timeout(200 * MS);
         "": .timeout(SECOND).retry(r()).breaker(b()).timeout(200 * MS);
@@ -259,6 +269,9 @@ fn each_lint_is_a_sentence_with_names_and_durations() {
         .hedge(Hedge::builder().name("backup").build().unwrap()):
             "retry-safety-unknown: hedge \"backup\" runs the operation a second time at the same time: \
              declare the operation idempotent, or do not hedge it";
+        .retry(without_budget().assume_idempotent().build().unwrap()):
+            "retry-without-budget: retry makes up to 3 attempts of every call while the dependency \
+             fails, which multiplies its load: add a budget";
         .breaker(search()).retry(retry(|r| r)):
             "retry-inside-breaker: circuit_breaker \"search\" records one outcome for all 3 attempts of \
              retry, and cannot stop the later ones: move it below retry";

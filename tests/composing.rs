@@ -1,13 +1,18 @@
-//! The table "What each policy counts" of `src/docs/composing.rs`: one test per row.
+//! The tables "What each policy counts" of `src/docs/composing.rs`: one test per row.
 #![cfg(not(mainstay_loom))]
 
 use mainstay::backoff::Backoff;
 use mainstay::breaker::{CircuitBreaker, CircuitBreakerSnapshot};
+use mainstay::budget::Budget;
+use mainstay::cache::{Cached, SingleValueStore};
+use mainstay::coalesce::Coalesce;
 use mainstay::error::{Error, Reason, Rejection};
+use mainstay::fallback::Fallback;
+use mainstay::hedge::Hedge;
 use mainstay::pipeline::{Pipeline, StandardStack};
 use mainstay::policy::{Context, Facts, Guard, Policy, kind};
 use mainstay::retry::{Retry, RetryOnFailure};
-use mainstay::time::{Clock, ManualClock};
+use mainstay::time::{Clock, Deadline, ManualClock};
 use mainstay::timeout::Timeout;
 use std::future::{Future, pending};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -257,6 +262,109 @@ fn a_blocking_closure_is_not_interrupted() {
     });
     assert_eq!(words(answer), "ok");
     assert_eq!(world.counts(), (1, 0, 1, 0));
+}
+
+/// Asserts that the second table has a row for `case` of `policy`.
+fn case(policy: &str, case: &str) {
+    let row = format!("//! | [{policy}](crate::{policy})");
+    let mut rows = include_str!("../src/docs/composing.rs").lines();
+    assert!(rows.any(|line| line.starts_with(&row) && line.contains(&format!("| {case} |"))));
+}
+
+#[test]
+fn a_retry_without_cover_of_the_budget_is_not_made() {
+    case("budget", "it does not cover a retry");
+    let world = World::closed();
+    let budget = Budget::builder().of_all_calls(1).build().unwrap();
+    let stack = Pipeline::standard(
+        world.timeout("call", 10),
+        world.retry().with_budget(&budget),
+        &world.breaker,
+        world.timeout("attempt", 2),
+    );
+    let answer = world.time.drive(stack.call(|| world.operation(0, Err("failed"))));
+    assert_eq!((words(answer), world.attempts()), ("failed".into(), 2));
+    assert_eq!(world.counts(), (0, 2, 0, 0));
+}
+
+#[test]
+fn the_attempt_of_a_hedge_that_is_dropped_is_not_recorded() {
+    case("hedge", "the second attempt returns first");
+    let world = World::closed();
+    let hedge = Hedge::builder().delay(SECOND).clock(world.clock.clone()).build().unwrap();
+    let (call, attempt) = (world.timeout("call", 10), world.timeout("attempt", 5));
+    let stack = Pipeline::standard_read(call, hedge, &world.breaker, attempt);
+    let operation = |cx: Context| world.operation(if cx.attempt() == 1 { 4 } else { 0 }, Ok(()));
+    assert_eq!(words(world.time.drive(stack.call_with(operation))), "ok");
+    assert_eq!((world.counts(), world.attempts()), ((1, 0, 0, 0), 2));
+    assert_eq!(world.time.next_deadline(), None, "timers are disarmed");
+}
+
+#[test]
+fn an_error_that_a_fallback_replaces_is_recorded() {
+    case("fallback", "it replaces an error");
+    let world = World::closed();
+    let stack = Pipeline::builder()
+        .fallback(Fallback::new().value(()))
+        .breaker(&world.breaker)
+        .timeout(world.timeout("attempt", 2))
+        .build();
+    let answer = world.time.drive(stack.call(|| world.operation(0, Err("failed"))));
+    assert_eq!((words(answer), world.counts()), ("ok".into(), (0, 1, 0, 0)));
+}
+
+#[test]
+fn the_execution_that_calls_share_is_recorded_once() {
+    case("coalesce", "ten calls share an execution");
+    let world = World::closed();
+    let users = Coalesce::<u32, (), Error<&str>>::builder().build().unwrap();
+    let pipeline = Pipeline::builder().breaker(&world.breaker).build();
+    let call = || {
+        let (pipeline, clock) = (pipeline.clone(), world.clock.clone());
+        users.call(&7, move || async move {
+            let slow = || async {
+                clock.sleep(SECOND / 2).await;
+                Ok::<_, &str>(())
+            };
+            pipeline.call(slow).await
+        })
+    };
+    let calls = futures::future::join_all((0..10).map(|_| call()));
+    let answers = world.time.drive(calls);
+    assert!(answers.into_iter().all(|answer| answer.is_ok()));
+    assert_eq!(world.counts(), (1, 0, 0, 0));
+}
+
+#[test]
+fn a_cached_value_is_used_without_a_call() {
+    case("cache", "it has a fresh value");
+    let world = World::open();
+    let store = SingleValueStore::new();
+    let cache = Cached::<(), (), &str>::builder(store).clock(world.clock.clone()).build().unwrap();
+    assert_eq!(cache.call_blocking(&(), || Ok::<_, &str>(())), Ok(()));
+    let pipeline = Pipeline::builder().breaker(&world.breaker).build();
+    let answer = cache.call_blocking(&(), || pipeline.call_blocking(|| Err("is not called")));
+    assert_eq!((words(answer), world.counts()), ("ok".into(), (0, 10, 0, 0)));
+}
+
+#[test]
+fn a_call_after_its_deadline_reaches_no_policy() {
+    case("deadline", "it has passed");
+    let world = World::half_open();
+    let stack = world.stack(10);
+    let late = stack.with_deadline(Deadline::at(world.time.now()), &world.clock);
+    let answer = world.time.drive(late.call(|| world.operation(0, Ok(()))));
+    assert!(answer.unwrap_err().is_rejected());
+    assert_eq!((world.attempts(), world.breaker.snapshot().rejected), (0, 0));
+    world.assert_probe_released();
+}
+
+#[test]
+fn every_row_of_the_second_table_has_a_test() {
+    let table = include_str!("../src/docs/composing.rs").split("| policy | case |").nth(1).unwrap();
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with("//! |")).count();
+    let tests = include_str!("composing.rs").lines();
+    assert_eq!(rows, tests.filter(|line| line.starts_with("    case(\"")).count());
 }
 
 #[test]

@@ -116,3 +116,46 @@ fn a_boxed_pipeline_takes_a_deadline_for_one_call() {
     assert_eq!(remaining, Ok(Some(9 * SECOND)));
     assert_eq!(limited.facts().len(), 1);
 }
+
+#[test]
+fn the_guard_rejects_at_most_a_share_of_the_calls_of_ten_seconds() {
+    let time = ManualClock::new();
+    let builder = DeadlineGuard::builder().clock(time.clock()).max_rejection_rate(0.5);
+    let guard = builder.clone().build().unwrap();
+    let passed = || guard.try_acquire(Deadline::at(time.now())).is_err();
+    assert_eq!([(); 6].map(|()| passed()), [false, true, false, true, false, true]);
+    assert_eq!((guard.snapshot().expired, guard.snapshot().exempted), (6, 3));
+    time.advance(10 * SECOND);
+    assert_eq!([(); 2].map(|()| passed()), [false, true]);
+    for share in [-0.1, 1.1, f64::NAN] {
+        let error = builder.clone().max_rejection_rate(share).build().unwrap_err();
+        assert_eq!(error.field(), "max_rejection_rate");
+    }
+}
+
+#[test]
+fn an_attempt_ends_a_margin_before_the_deadline_of_the_call() {
+    let time = ManualClock::new();
+    let clock = time.clock();
+    let attempt = Timeout::new(2 * SECOND).clock(clock.clone()).deadline_margin(SECOND / 2);
+    let pipeline = Pipeline::builder().timeout(attempt).build();
+    //     the time until the deadline, the limit of the attempt
+    for (left, limit) in [
+        (9 * SECOND, 2 * SECOND),
+        (5 * SECOND / 2, 2 * SECOND),
+        (2 * SECOND, 3 * SECOND / 2),
+        (SECOND, SECOND / 2),
+        (SECOND / 2, Duration::ZERO),
+        (SECOND / 4, Duration::ZERO),
+    ] {
+        let start = time.now();
+        let limited = pipeline.with_deadline(Deadline::after(start, left), &clock);
+        let remaining = limited.call_with_blocking(|cx| Ok::<_, ()>(cx.remaining()));
+        assert_eq!(remaining, Ok(Some(limit)), "{left:?}");
+        let result = time.drive(limited.call(pending::<Result<(), ()>>));
+        assert_eq!(result, Err(mainstay::TimedOut::new("timeout", 2 * SECOND).into()));
+        assert_eq!(time.now() - start, limit);
+    }
+    // Without a deadline, the attempt has its own limit.
+    assert_eq!(pipeline.call_with_blocking(|cx| Ok::<_, ()>(cx.remaining())), Ok(Some(2 * SECOND)));
+}

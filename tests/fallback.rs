@@ -110,7 +110,8 @@ fn a_panic_of_the_handler_unwinds_and_is_not_counted() {
 fn check_reports_what_a_fallback_hides() {
     let limiter = RateLimiter::new(Quota::per_second(10)).unwrap();
     let breaker = CircuitBreaker::new();
-    let retry = Retry::builder().assume_idempotent().build().unwrap();
+    let retry = Retry::builder().assume_idempotent().budget(mainstay::Budget::default());
+    let retry = retry.build().unwrap();
     let fallback = || Fallback::new().value(0);
     let some = || Fallback::new().value(0).when(|error: &Error<()>| !error.is_rejected());
     let builder = Pipeline::builder;

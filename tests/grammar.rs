@@ -23,7 +23,7 @@ use mainstay::concurrency::{
 use mainstay::deadline::DeadlineGuard;
 use mainstay::event_bus::{Bus, BusSubscription};
 use mainstay::fallback::{Fallback, FallbackTo, FallbackValue};
-use mainstay::hedge::Hedge;
+use mainstay::hedge::{Hedge, KeyedHedge};
 use mainstay::object_pool::ObjectPool;
 use mainstay::outcome::FailOnError;
 use mainstay::pipeline::{BoxPipeline, GuardLayer, Pipeline};
@@ -108,10 +108,11 @@ fn verbs_that_never_wait_begin_with_try() {
 fn state_is_read_and_changed_by_the_same_names() {
     methods! {
         CircuitBreaker: name, snapshot, reconfigure, reset;
-        Budget: name, snapshot;
-        KeyedBudget<u8>: name, snapshot;
+        Budget: name, snapshot, reconfigure;
+        KeyedBudget<u8>: name, snapshot, remove;
         Chaos: name, snapshot;
-        Hedge: name, snapshot;
+        Hedge: name, snapshot, reconfigure;
+        KeyedHedge<u8>: name, snapshot, remove;
         Fallback: name, snapshot;
         Retry: name, snapshot;
         RateLimiter: name, snapshot, reconfigure, refund;

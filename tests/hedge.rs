@@ -204,6 +204,23 @@ fn dropping_a_call_after_any_poll_drops_its_attempts_and_permits() {
     }
 }
 
+/// failsafe-go#134: each call left the contexts of its attempts in the context of the executor.
+#[test]
+fn a_call_that_has_ended_leaves_neither_an_attempt_nor_a_timer() {
+    let time = ManualClock::new();
+    let hedge = builder(&time).max_attempts(3).build().unwrap();
+    let scripts: [Script; 4] = [
+        &[(1, Ok(1))],
+        &[(90, Ok(1)), (5, Ok(2))],
+        &[(90, Ok(1)), (90, Ok(2)), (5, Ok(3))],
+        &[(15, Err("down")), (1, Err("down"))],
+    ];
+    for script in scripts {
+        let _ = run(&hedge, &time, script);
+        assert_eq!(time.next_deadline(), None);
+    }
+}
+
 #[test]
 fn a_panic_of_an_attempt_or_a_classifier_releases_the_permits() {
     let time = ManualClock::new();
@@ -287,6 +304,94 @@ fn the_delay_follows_the_latencies_of_attempts() {
 }
 
 #[test]
+fn new_settings_keep_the_latencies_that_were_measured() {
+    let time = ManualClock::new();
+    let learned = |quantile| Hedge::builder().delay_quantile(quantile, 100 * MS).without_budget();
+    let hedge = learned(0.95).clock(time.clock()).build().unwrap();
+    for i in 0..100 {
+        let script: Script = if i % 5 == 0 { &[(40, Ok(1))] } else { &[(8, Ok(1))] };
+        assert_eq!(run(&hedge, &time, script).0, Ok(1));
+    }
+    hedge.reconfigure(&learned(0.5).assume_idempotent()).unwrap();
+    let delay = hedge.snapshot().delay;
+    assert!(delay.abs_diff(8 * MS) < MS, "{delay:?}");
+    let facts = mainstay::ClassifiedHedge::from(&hedge).facts();
+    assert_eq!(facts.repeat_safety, Some(mainstay::policy::RepeatSafety::Idempotent));
+}
+
+#[test]
+fn new_settings_apply_to_the_next_decision_of_a_running_call() {
+    let time = ManualClock::new();
+    let hedge = builder(&time).build().unwrap();
+    let (clock, start) = (time.clock(), time.now());
+    // The first two attempts hang. While the second runs, a third is allowed, 1 ms later.
+    let result = time.drive(hedge.call_with(|cx| {
+        let (hedge, clock, time) = (&hedge, &clock, &time);
+        async move {
+            match cx.attempt() {
+                1 => pending().await,
+                2 => {
+                    let config = builder(time).delay(MS).max_attempts(3).hedge_failures();
+                    hedge.reconfigure(&config).unwrap();
+                    clock.sleep(5 * MS).await;
+                    pending().await
+                }
+                number => Ok::<_, ()>(number),
+            }
+        }
+    }));
+    assert_eq!((result, time.now() - start), (Ok(3), 11 * MS));
+    // Fewer attempts than have started: no further one starts.
+    hedge.reconfigure(&builder(&time).max_attempts(1)).unwrap();
+    assert_eq!(run(&hedge, &time, &[(50, Ok(1))]), (Ok(1), 50, 1));
+}
+
+#[test]
+fn in_shadow_mode_no_further_attempt_starts_and_they_are_counted() {
+    let time = ManualClock::new();
+    let budget = Budget::builder().of_all_calls(1).build().unwrap();
+    let shadow = builder(&time).shadow().max_attempts(3).budget(&budget);
+    let hedge = shadow.clone().hedge_failures().build().unwrap();
+    assert_eq!(run(&hedge, &time, &[(50, Ok(1))]), (Ok(1), 50, 1));
+    let snapshot = hedge.snapshot();
+    assert_eq!((snapshot.hedges, snapshot.wins, snapshot.suppressed), (1, 0, 1));
+    assert_eq!(run(&hedge, &time, &[(5, Err("down"))]), (Err("down"), 5, 1));
+    // The mode can be changed.
+    hedge.reconfigure(&builder(&time)).unwrap();
+    budget.reconfigure(&Budget::builder().percent(100).of_all_calls(9)).unwrap();
+    assert_eq!(run(&hedge, &time, &[(50, Ok(1)), (5, Ok(2))]), (Ok(2), 15, 2));
+}
+
+#[test]
+fn settings_that_cannot_be_applied_change_nothing() {
+    let fixed = Hedge::builder().delay(MS).build().unwrap();
+    let measured = Hedge::builder().build().unwrap();
+    let field =
+        |hedge: &Hedge, config: HedgeBuilder| hedge.reconfigure(&config).unwrap_err().field();
+    assert_eq!(field(&fixed, Hedge::builder()), "delay_quantile");
+    assert_eq!(field(&measured, Hedge::builder().delay(MS)), "delay");
+    assert_eq!(field(&fixed, Hedge::builder().delay(2 * MS).max_attempts(0)), "max_attempts");
+    assert_eq!(field(&measured, Hedge::builder().delay_quantile(1.0, MS)), "delay_quantile");
+    assert_eq!((fixed.snapshot().delay, measured.snapshot().delay), (MS, 100 * MS));
+}
+
+#[test]
+fn the_budget_of_a_hedge_can_be_reconfigured() {
+    let hedge = Hedge::builder().build().unwrap();
+    let budget = hedge.budget().unwrap();
+    assert_eq!(budget.snapshot().available, 10);
+    budget.reconfigure(&Budget::builder().percent(5).of_all_calls(4)).unwrap();
+    assert_eq!(budget.snapshot().available, 4);
+    assert!(Hedge::builder().without_budget().build().unwrap().budget().is_none());
+}
+
+#[test]
+fn the_longest_delay_can_be_described() {
+    let hedge = Hedge::builder().delay(Duration::MAX).max_attempts(10).build().unwrap();
+    assert!(mainstay::ClassifiedHedge::from(&hedge).facts().max_elapsed.is_some());
+}
+
+#[test]
 fn hedges_are_counted_and_reported() {
     let time = ManualClock::new();
     let events = Arc::new(Mutex::new(Vec::new()));
@@ -334,7 +439,8 @@ fn check_reports_unsafe_and_nested_hedges() {
     let time = ManualClock::new();
     let safe = || builder(&time).build().unwrap();
     let unsafe_hedge = Hedge::builder().build().unwrap();
-    let retry = || Retry::builder().assume_idempotent().build().unwrap();
+    let budget = Budget::default();
+    let retry = || Retry::builder().assume_idempotent().budget(&budget).build().unwrap();
     let breaker = CircuitBreaker::new();
     let pipeline = Pipeline::builder;
     let second = Duration::from_secs(1);

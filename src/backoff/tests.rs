@@ -31,6 +31,18 @@ fn max_total_bounds_the_sum_of_the_delays() {
     }
 }
 
+/// cockatiel#86: after many iterations, a delay with decorrelated jitter was not a number.
+#[test]
+fn decorrelated_delays_stay_in_range_after_any_number_of_iterations() {
+    for backoff in [Backoff::exponential(MS), Backoff::fibonacci(MS), Backoff::constant(MS)] {
+        for max_delay in [50 * MS, Duration::MAX] {
+            let backoff = backoff.clone().jitter(Jitter::Decorrelated).max_delay(max_delay);
+            let delays: Vec<_> = backoff.delays(&Random::seeded(1)).take(10_000).collect();
+            assert!(delays.iter().all(|delay| (MS..=max_delay).contains(delay)), "{backoff:?}");
+        }
+    }
+}
+
 #[test]
 fn delays_follow_their_formula() {
     let table: [(Backoff, &[u128]); 5] = [

@@ -5,7 +5,7 @@ use super::call::CircuitBreakerCallFuture;
 use super::config::CallClass;
 use super::permit::{CircuitBreakerPermit, OwnedCircuitBreakerPermit};
 use crate::error::{ConfigError, Error};
-use crate::outcome::{Classify, FailOnError};
+use crate::outcome::{Classify, FailOnError, Outcome};
 use std::fmt;
 use std::future::Future;
 
@@ -63,6 +63,18 @@ impl<C> Classifier<C> {
     {
         if let Some(permit) = permit.take() {
             self.record(permit, result);
+        }
+    }
+}
+
+impl<C> Classifier<C> {
+    pub(super) fn record_outcome_owned(
+        &self,
+        mut permit: OwnedCircuitBreakerPermit,
+        outcome: Outcome,
+    ) {
+        if let Some(permit) = permit.take() {
+            permit.record_class(outcome, &self.class, None);
         }
     }
 }

@@ -5,7 +5,7 @@ use super::permit::{CircuitBreakerPermit, OwnedCircuitBreakerPermit};
 use super::shared::Group;
 use super::{CircuitBreaker, POLICY};
 use crate::error::{Error, Rejection};
-use crate::outcome::Classify;
+use crate::outcome::{Classify, Outcome};
 use crate::policy::{Admission, Context, Facts, Guard, OwnedGuard, Policy, kind};
 use std::future::Ready;
 
@@ -86,6 +86,10 @@ impl<T, E> OwnedGuard<T, E> for CircuitBreaker {
     fn record_owned(permit: OwnedCircuitBreakerPermit, result: &Result<T, Error<E>>) {
         Classifier::DEFAULT.record_owned(permit, result);
     }
+
+    fn record_outcome_owned(permit: OwnedCircuitBreakerPermit, outcome: Outcome) {
+        permit.record_outcome(outcome);
+    }
 }
 
 impl<C: Send + Sync> Policy for ClassifiedCircuitBreaker<C> {
@@ -133,5 +137,9 @@ impl<T, E, C: Classify<T, E> + Clone> OwnedGuard<T, E> for ClassifiedCircuitBrea
     #[inline]
     fn record_owned((permit, classifier): Self::OwnedPermit, result: &Result<T, Error<E>>) {
         classifier.record_owned(permit, result);
+    }
+
+    fn record_outcome_owned((permit, classifier): Self::OwnedPermit, outcome: Outcome) {
+        classifier.record_outcome_owned(permit, outcome);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::shared::{Parts, Shared};
 use super::state::{MAX_BALANCE, REPEAT, Rule};
+use super::words::Config;
 use super::{Budget, POLICY};
 use crate::error::ConfigError;
 use crate::event::Observer;
@@ -19,6 +20,7 @@ pub struct BudgetBuilder {
     percent: u32,
     kind: Kind,
     timeout_cost: u32,
+    is_shadow: bool,
     clock: Clock,
     observer: Option<PlainArc<dyn Observer>>,
 }
@@ -40,6 +42,7 @@ impl BudgetBuilder {
             percent: 20,
             kind: Kind::InFlight { min_repeats: 3 },
             timeout_cost: 2,
+            is_shadow: false,
             clock: Clock::system(),
             observer: None,
         }
@@ -138,6 +141,21 @@ impl BudgetBuilder {
         self
     }
 
+    /// Grants every repeat, and only counts and reports those that would be denied. Default: off. Use
+    /// it to choose the settings before they are enforced.
+    ///
+    /// ```
+    /// # use mainstay::Budget;
+    /// let budget = Budget::builder().of_calls_in_flight(0).shadow().build()?;
+    /// assert!(budget.try_acquire().is_ok());
+    /// assert_eq!((budget.snapshot().grants, budget.snapshot().denials), (0, 1));
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub const fn shadow(mut self) -> Self {
+        self.is_shadow = true;
+        self
+    }
+
     /// Sets the clock. Default: the system clock.
     ///
     /// ```
@@ -176,12 +194,30 @@ impl BudgetBuilder {
 
     pub(super) fn into_parts(self) -> Result<Parts, ConfigError> {
         let name = policy::name(&self.name)?;
+        let config = self.config()?;
+        let Self { is_shadow, clock, observer, .. } = self;
+        Ok(Parts { name, clock, config, keyed: false, is_shadow, observer })
+    }
+
+    /// Returns the settings that can be replaced, if they are in range.
+    pub(super) fn config(&self) -> Result<Config, ConfigError> {
         let rule = self.rule()?;
         if !(1..=MAX_COST).contains(&self.timeout_cost) {
             return Err(ConfigError::new("timeout_cost", self.timeout_cost, "1 to 1000"));
         }
-        let Self { timeout_cost, clock, observer, .. } = self;
-        Ok(Parts { name, clock, rule, timeout_cost, keyed: false, observer })
+        Ok(Config { rule, timeout_cost: self.timeout_cost })
+    }
+
+    /// Returns the error that names the kind of budget.
+    pub(super) fn kind_error(&self) -> ConfigError {
+        let accepted = "the kind of budget that was built";
+        match self.kind {
+            Kind::InFlight { min_repeats } => {
+                ConfigError::new("of_calls_in_flight", min_repeats, accepted)
+            }
+            Kind::Deposits { window, .. } => ConfigError::new("of_recent_calls", window, accepted),
+            Kind::Bucket { capacity } => ConfigError::new("of_all_calls", capacity, accepted),
+        }
     }
 
     fn rule(&self) -> Result<Rule, ConfigError> {

@@ -69,15 +69,17 @@ mod state;
 #[cfg(test)]
 #[cfg(not(mainstay_loom))]
 mod tests;
+mod words;
 
 pub use config::BudgetBuilder;
 pub use keyed::{KeyedBudget, KeyedBudgetBuilder, KeyedBudgetSnapshot};
 pub use permit::{BudgetCall, BudgetExhausted, BudgetPermit};
 
-use crate::error::Error;
+use crate::error::{ConfigError, Error};
 use crate::sync::PlainArc;
 use shared::Shared;
 use std::fmt;
+use std::mem::discriminant;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
 const POLICY: &str = "budget";
@@ -102,7 +104,8 @@ pub struct BudgetSnapshot {
     pub available: u64,
     /// The number of repeats that were granted since the budget was built.
     pub grants: u64,
-    /// The number of repeats that were denied since the budget was built.
+    /// The number of repeats that were denied since the budget was built; in
+    /// [shadow mode](BudgetBuilder::shadow), of those that would have been denied.
     pub denials: u64,
 }
 
@@ -164,8 +167,8 @@ impl Budget {
     /// Returns [`BudgetExhausted`] if the budget does not cover the cost.
     pub fn try_acquire_n(&self, cost: u32) -> Result<BudgetPermit, BudgetExhausted> {
         match self.0.start_repeat(cost) {
-            true => Ok(BudgetPermit::new(self.clone(), cost)),
-            false => Err(BudgetExhausted { name: self.0.name }),
+            Some(cost) => Ok(BudgetPermit::new(self.clone(), cost)),
+            None => Err(BudgetExhausted { name: self.0.name }),
         }
     }
 
@@ -184,9 +187,48 @@ impl Budget {
     #[must_use]
     pub fn cost_after<T, E>(&self, result: &Result<T, Error<E>>) -> u32 {
         match result {
-            Err(Error::Timeout(_)) => self.0.timeout_cost,
+            Err(Error::Timeout(_)) => self.0.config().timeout_cost,
             _ => 1,
         }
+    }
+
+    /// Applies the percentage, the numbers of the kind and the `timeout_cost` of `config`, while
+    /// the budget is in use.
+    ///
+    /// The calls and the repeats in flight and the balances are kept. A balance above a smaller
+    /// capacity is reduced to it; a larger capacity or reserve is not granted at once, but fills
+    /// with later calls or with the next half of the window. After this method returns, all
+    /// decisions use the new settings. The name, the clock, the observer and the shadow mode of
+    /// `config` are not applied.
+    ///
+    /// ```
+    /// # use mainstay::Budget;
+    /// let budget = Budget::builder().of_calls_in_flight(3).build()?;
+    /// let permit = budget.try_acquire();
+    /// budget.reconfigure(&Budget::builder().of_calls_in_flight(2))?;
+    /// assert_eq!(budget.snapshot().available, 1);
+    /// # drop(permit);
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns an error and changes nothing in these cases:
+    ///
+    /// * A setting is out of range.
+    /// * `config` is of another kind than the budget.
+    /// * The budget belongs to a [`KeyedBudget`], whose settings are fixed.
+    pub fn reconfigure(&self, config: &BudgetBuilder) -> Result<(), ConfigError> {
+        let new = config.config()?;
+        if self.0.keyed {
+            let accepted = "a budget that does not belong to a key";
+            return Err(ConfigError::new("reconfigure", self.name(), accepted));
+        }
+        if discriminant(&new.rule) != discriminant(&self.0.config().rule) {
+            return Err(config.kind_error());
+        }
+        self.0.reconfigure(new);
+        Ok(())
     }
 
     /// Returns the name that was given to the builder.

@@ -45,7 +45,8 @@ impl BudgetPermit {
         Self { budget, cost }
     }
 
-    /// Returns the cost of the repeat.
+    /// Returns the cost of the repeat; 0 if it was granted only because of the
+    /// [shadow mode](super::BudgetBuilder::shadow).
     #[must_use]
     pub const fn cost(&self) -> u32 {
         self.cost

@@ -2,20 +2,19 @@
 
 use super::POLICY;
 use super::state::Rule;
+use super::words::Config;
 use crate::event::{Event, EventValue, Observer, Outbox};
-use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use crate::sync::{CachePadded, Counter, PlainArc};
+use crate::sync::{Counter, Decision, LiveState, PlainArc};
 use crate::time::{Clock, Instant};
 use std::convert::Infallible;
 
 pub(super) struct Shared {
     pub(super) name: &'static str,
     pub(super) clock: Clock,
-    pub(super) rule: Rule,
-    pub(super) timeout_cost: u32,
-    /// Ordering: relaxed throughout. The word protects no other memory.
-    word: CachePadded<AtomicU64>,
-    keyed: bool,
+    state: LiveState<3>,
+    needs_time: bool,
+    pub(super) keyed: bool,
+    is_shadow: bool,
     grants: Counter,
     denials: Counter,
     observer: Option<PlainArc<dyn Observer>>,
@@ -27,24 +26,24 @@ pub(super) struct Shared {
 pub(super) struct Parts {
     pub(super) name: &'static str,
     pub(super) clock: Clock,
-    pub(super) rule: Rule,
-    pub(super) timeout_cost: u32,
+    pub(super) config: Config,
     /// Whether the budget is that of one of many keys.
     pub(super) keyed: bool,
+    pub(super) is_shadow: bool,
     pub(super) observer: Option<PlainArc<dyn Observer>>,
 }
 
 impl Shared {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { name, clock, rule, timeout_cost, keyed, observer } = parts;
-        let word = CachePadded::new(AtomicU64::new(rule.initial(clock.now())));
+        let Parts { name, clock, config, keyed, is_shadow, observer } = parts;
+        let state = LiveState::new(config, config.rule.initial(clock.now()));
         Self {
             name,
             clock,
-            rule,
-            timeout_cost,
-            word,
+            state,
+            needs_time: config.rule.needs_time(),
             keyed,
+            is_shadow,
             grants: Counter::default(),
             denials: Counter::default(),
             observer,
@@ -54,36 +53,55 @@ impl Shared {
 
     pub(super) fn start_call(&self) {
         let now = self.now();
-        self.update(|word| self.rule.start_call(word, now));
+        self.change(|rule, state| rule.start_call(state, now));
     }
 
     pub(super) fn end_call(&self) {
-        self.update(|word| self.rule.end_call(word));
+        self.change(Rule::end_call);
     }
 
-    /// Withdraws `cost` in one atomic step. Returns whether the budget covers it.
-    pub(super) fn start_repeat(&self, cost: u32) -> bool {
+    /// Withdraws `cost` in one atomic step, and returns it. If the budget does not cover it, returns
+    /// 0 in shadow mode, otherwise `None`.
+    pub(super) fn start_repeat(&self, cost: u32) -> Option<u32> {
         let now = self.now();
-        let start = |word| self.rule.start_repeat(word, now, cost);
-        let is_granted = self.word.fetch_update(Relaxed, Relaxed, start).is_ok();
-        match is_granted {
-            true => _ = self.grants.add(1),
-            false => self.denied(cost),
+        let is_granted = self.state.decide(|state, config: Config| {
+            match config.rule.start_repeat(state, now, cost) {
+                Some(state) => Decision::Replace(state, true),
+                None => Decision::Keep(false),
+            }
+        });
+        if is_granted {
+            self.grants.add(1);
+            return Some(cost);
         }
-        is_granted
+        self.denied(cost);
+        self.is_shadow.then_some(0)
     }
 
     pub(super) fn end_repeat(&self, cost: u32) {
-        self.update(|word| self.rule.end_repeat(word, cost));
+        self.change(|rule, state| rule.end_repeat(state, cost));
     }
 
     pub(super) fn available(&self) -> u64 {
-        self.rule.available(self.word.load(Relaxed), self.now())
+        let now = self.now();
+        self.read(|rule, state| rule.available(state, now))
     }
 
     /// Returns whether the state equals that of a new budget.
     pub(super) fn is_as_new(&self, now: Instant) -> bool {
-        self.rule.is_as_new(self.word.load(Relaxed), now)
+        self.read(|rule, state| rule.is_as_new(state, now))
+    }
+
+    /// Returns the settings in force.
+    pub(super) fn config(&self) -> Config {
+        self.state.config()
+    }
+
+    /// Replaces the settings by `config`, whose rule is of the same kind.
+    pub(super) fn reconfigure(&self, config: Config) {
+        let now = self.now();
+        let convert = |old: Config, state| config.rule.convert(old.rule, state, now);
+        self.state.replace(config, convert);
     }
 
     pub(super) fn grants(&self) -> u64 {
@@ -96,16 +114,19 @@ impl Shared {
 
     /// Returns the current time if the rule depends on it, otherwise an arbitrary instant.
     fn now(&self) -> Instant {
-        if self.rule.needs_time() { self.clock.now() } else { Instant::ORIGIN }
+        if self.needs_time { self.clock.now() } else { Instant::ORIGIN }
     }
 
-    fn update(&self, change: impl Fn(u64) -> u64) {
-        let change = |word| {
-            let changed = change(word);
-            (changed != word).then_some(changed)
-        };
-        // An error means that the word needs no change.
-        _ = self.word.fetch_update(Relaxed, Relaxed, change);
+    #[inline]
+    fn change(&self, change: impl Fn(Rule, u64) -> u64) {
+        self.state.decide(|state, config: Config| match change(config.rule, state) {
+            changed if changed == state => Decision::Keep(()),
+            changed => Decision::Replace(changed, ()),
+        });
+    }
+
+    fn read<R>(&self, read: impl Fn(Rule, u64) -> R) -> R {
+        self.state.decide(|state, config: Config| Decision::Keep(read(config.rule, state)))
     }
 
     #[cold]

@@ -136,7 +136,7 @@ fn a_clock_that_is_set_back_far_grants_nothing_until_the_next_half() {
     assert_eq!(rule.available(word, at(5)), 2); // and the reserve of the half
 }
 
-/// The word keeps 20 bits of the half, so a longer pause looks like a clock that was set back.
+/// The state keeps 16 bits of the half, so a longer pause looks like a clock that was set back.
 #[test]
 fn a_clock_that_is_set_back_by_1024_halves_is_followed() {
     let rule = Rule::Deposits { percent: 0, reserve: REPEAT, half_nanos: 1_000_000_000 };
@@ -153,8 +153,8 @@ fn a_clock_that_is_set_back_by_1024_halves_is_followed() {
         (start - 1023, 0, 0),
         (start - 1024, 0, 1), // followed
         (start - 1025, 0, 1),
-        (start + (1 << 19), 2, 2),
-        (start + (1 << 19) + 1, 0, 1),
+        (start + (1 << 15), 2, 2),
+        (start + (1 << 15) + 1, 0, 1),
     ];
     for (time, then, later) in table {
         let word = rule.start_call(spent, at(time));
@@ -208,6 +208,52 @@ fn a_bucket_starts_full_and_never_exceeds_its_capacity() {
     }
     assert_eq!(rule.start_repeat(word, now, 1), None);
     assert!(rule.start_repeat(rule.start_call(word, now), now, 1).is_some());
+}
+
+#[test]
+fn new_settings_keep_what_was_deposited_and_what_is_in_flight() {
+    let bucket = |capacity| Rule::Bucket { percent: 50, capacity: capacity * REPEAT };
+    let in_flight = |min| Rule::InFlight { percent: 20, min };
+    let deposits = |reserve, half_nanos: u64| Rule::Deposits {
+        percent: 100,
+        reserve: reserve * REPEAT,
+        half_nanos: half_nanos * 1_000_000_000,
+    };
+    //     old rule, spent, new rule, available then, and after 5 s and 10 s
+    let table = [
+        (bucket(10), 4, bucket(20), [6, 6, 6]), // fills with later calls
+        (bucket(10), 4, bucket(5), [5, 5, 5]),
+        (bucket(10), 6, bucket(5), [4, 4, 4]),
+        (in_flight(10), 4, in_flight(20), [16, 16, 16]),
+        (in_flight(10), 4, in_flight(5), [1, 1, 1]),
+        (in_flight(10), 4, in_flight(3), [0, 0, 0]),
+        (deposits(2, 5), 1, deposits(2, 5), [3, 4, 4]),
+        (deposits(2, 5), 3, deposits(3, 5), [1, 4, 6]), // from the next half on
+        (deposits(2, 5), 3, deposits(0, 5), [1, 1, 0]),
+        (deposits(2, 5), 1, deposits(2, 100), [3, 3, 3]),
+        (deposits(2, 5), 1, deposits(2, 1), [3, 4, 4]),
+    ];
+    for (old, spent, new, available) in table {
+        let state = old.start_repeat(old.initial(at(100)), at(100), spent).unwrap();
+        let state = new.convert(old, state, at(100));
+        let then = [100, 105, 110].map(|time| new.available(state, at(time)));
+        assert_eq!(then, available, "{old:?} -> {new:?}");
+    }
+}
+
+#[test]
+fn settings_that_are_replaced_late_do_not_grant_a_reserve_again() {
+    let rule = |seconds: u64| Rule::Deposits {
+        percent: 1,
+        reserve: REPEAT,
+        half_nanos: seconds * 1_000_000_000,
+    };
+    let spent = rule(5).start_repeat(rule(5).initial(at(5)), at(5), 2).unwrap();
+    for (new, later) in [(rule(5), 5), (rule(1), 5), (rule(2), 5)] {
+        // The thread read the clock at 4 s, before the half that was spent.
+        let state = new.convert(rule(5), spent, at(4));
+        assert_eq!(new.available(state, at(later)), 0, "{new:?}");
+    }
 }
 
 #[test]

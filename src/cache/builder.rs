@@ -22,6 +22,7 @@ pub struct CachedBuilder<K, T, E> {
     store: Box<dyn CacheStore<K, CacheEntry<T, E>>>,
     name: String,
     lifetimes: Lifetimes,
+    operations: KeyedConfig,
     clock: Clock,
     random: Random,
     observer: Option<PlainArc<dyn Observer>>,
@@ -44,6 +45,7 @@ impl<K, T, E> CachedBuilder<K, T, E> {
                 jitter: 0.1,
                 early_refresh: 1.0,
             },
+            operations: KeyedConfig::default(),
             clock: Clock::system(),
             random: Random::system(),
             observer: None,
@@ -162,6 +164,25 @@ impl<K, T, E> CachedBuilder<K, T, E> {
         self
     }
 
+    /// Sets how many operations may run at the same time, each for another key, from 1 to 2^30.
+    /// Default: 100,000, which bounds the memory against a flood of distinct keys.
+    ///
+    /// If as many operations are running, a call with a new key is rejected with
+    /// [`Reason::Exhausted`](crate::error::Reason::Exhausted), unless an old value replaces the
+    /// rejection. This setting does not limit the number of values in the store.
+    ///
+    /// ```
+    /// # use mainstay::cache::{Cached, SingleValueStore};
+    /// let built = Cached::<(), u8, ()>::builder(SingleValueStore::new())
+    ///     .max_operations(1)
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub const fn max_operations(mut self, operations: usize) -> Self {
+        self.operations.max_keys = operations;
+        self
+    }
+
     /// Sets the clock. Default: the system clock.
     ///
     /// ```
@@ -224,10 +245,15 @@ impl<K, T, E> CachedBuilder<K, T, E> {
             let accepted = "a finite number, at least 0";
             return Err(ConfigError::new("early_refresh", early_refresh, accepted));
         }
+        if self.operations.validate().is_err() {
+            let accepted = "1 to 1073741824 operations";
+            let max = self.operations.max_keys;
+            return Err(ConfigError::new("max_operations", max, accepted));
+        }
         let reuse = Reuse { duration: Duration::ZERO, errors: false };
         Ok(Cached(PlainArc::new(Shared {
             store: self.store,
-            group: Group::new(name, KeyedConfig::default(), self.clock, reuse),
+            group: Group::new(name, self.operations, self.clock, reuse),
             lifetimes: self.lifetimes,
             random: self.random,
             emitter: Emitter::new(name, self.observer),

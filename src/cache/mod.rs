@@ -98,8 +98,9 @@
 //!
 //! # Overload
 //!
-//! The store bounds the number of entries. At most 100,000 operations run at a time. While they
-//! run, a call that needs another operation is rejected with
+//! The store bounds the number of entries. At most
+//! [`max_operations`](CachedBuilder::max_operations) operations run at a time. While they run, a
+//! call that needs another operation is rejected with
 //! [`Reason::Exhausted`](crate::error::Reason::Exhausted), unless a stored value can replace the
 //! error.
 //!
@@ -237,7 +238,8 @@ where
     ///
     /// # Panics
     ///
-    /// Panics if `op` panics, or if the future that `op` returned panics while this call polls it.
+    /// Panics if `op` panics, or if the future that this call's `op` returned panics while this call
+    /// polls it. All other calls receive the rejection.
     pub async fn call<Op, Fut>(&self, key: &K, op: Op) -> Result<T, Error<E>>
     where
         Op: FnOnce() -> Fut,
@@ -272,7 +274,8 @@ where
     ///
     /// # Panics
     ///
-    /// Panics if `op` panics, or if the future that `op` returned panics while this call polls it.
+    /// Panics if `op` panics, or if the future that this call's `op` returned panics while this call
+    /// polls it. All other calls receive the rejection.
     pub async fn call_timeout<Op, Fut>(
         &self,
         key: &K,

@@ -158,7 +158,8 @@ where
     ///
     /// # Panics
     ///
-    /// Panics if `op` panics, or if the future that `op` returned panics while this call polls it.
+    /// Panics if `op` panics, or if the future that this call's `op` returned panics while this call
+    /// polls it. All other calls receive the rejection.
     pub async fn call<Q, Op, Fut>(&self, key: &Q, op: Op) -> Result<T, Error<E>>
     where
         K: Borrow<Q>,

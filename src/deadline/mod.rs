@@ -42,6 +42,7 @@
 //! attempt after the deadline, and the operation reads the remaining time from its [`Context`].
 
 mod headers;
+mod limit;
 
 pub use headers::{
     from_grpc_timeout, from_request_timeout, from_timeout_at, to_grpc_timeout, to_request_timeout,
@@ -52,6 +53,7 @@ use crate::error::{ConfigError, Error, Reason, Rejection};
 use crate::policy::{self, Admission, Context, Facts, Guard, OwnedGuard, Policy, kind};
 use crate::sync::{Counter, PlainArc};
 use crate::time::{Clock, Deadline, Instant};
+use limit::RejectionLimit;
 use std::fmt;
 use std::future::{Ready, ready};
 use std::time::Duration;
@@ -70,7 +72,9 @@ const POLICY: &str = "deadline";
 ///
 /// # Performance
 ///
-/// A call with a deadline reads the clock once, unless an outer policy has just read it.
+/// A call with a deadline reads the clock once, unless an outer policy has just read it. With a
+/// [maximum share](DeadlineGuardBuilder::max_rejection_rate) of rejections, it also changes one
+/// shared word.
 #[derive(Clone)]
 pub struct DeadlineGuard(PlainArc<Shared>);
 
@@ -80,6 +84,7 @@ pub struct DeadlineGuard(PlainArc<Shared>);
 pub struct DeadlineGuardBuilder {
     name: String,
     min_remaining: Duration,
+    max_rejection_rate: f64,
     clock: Clock,
     is_shadow: bool,
 }
@@ -92,6 +97,9 @@ pub struct DeadlineGuardSnapshot {
     pub expired: u64,
     /// The number of calls whose deadline had not passed, but left too little time.
     pub too_short: u64,
+    /// The number of these calls that were admitted because the
+    /// [maximum share](DeadlineGuardBuilder::max_rejection_rate) had been rejected.
+    pub exempted: u64,
 }
 
 struct Shared {
@@ -99,8 +107,10 @@ struct Shared {
     min_remaining: Duration,
     clock: Clock,
     is_shadow: bool,
+    limit: RejectionLimit,
     expired: Counter,
     too_short: Counter,
+    exempted: Counter,
 }
 
 /// Whether a call can meet its deadline.
@@ -127,6 +137,7 @@ impl DeadlineGuard {
         DeadlineGuardBuilder {
             name: POLICY.into(),
             min_remaining: Duration::ZERO,
+            max_rejection_rate: 1.0,
             clock: Clock::system(),
             is_shadow: false,
         }
@@ -164,7 +175,11 @@ impl DeadlineGuard {
     /// rejected.
     #[must_use]
     pub fn snapshot(&self) -> DeadlineGuardSnapshot {
-        DeadlineGuardSnapshot { expired: self.0.expired.get(), too_short: self.0.too_short.get() }
+        DeadlineGuardSnapshot {
+            expired: self.0.expired.get(),
+            too_short: self.0.too_short.get(),
+            exempted: self.0.exempted.get(),
+        }
     }
 
     fn admit(&self, cx: Context) -> Result<(), Rejection> {
@@ -178,14 +193,19 @@ impl DeadlineGuard {
 
 impl Shared {
     fn admit(&self, deadline: Deadline, now: Instant) -> Result<(), Rejection> {
-        match Verdict::of(deadline, now, self.min_remaining) {
+        let verdict = Verdict::of(deadline, now, self.min_remaining);
+        let rejects = self.limit.rejects(now, verdict != Verdict::InTime);
+        match verdict {
             Verdict::InTime => return Ok(()),
             Verdict::TooShort => self.too_short.add(1),
             Verdict::Passed => self.expired.add(1),
         };
-        match self.is_shadow {
-            true => Ok(()),
-            false => Err(Rejection::new(Reason::DeadlineExceeded, self.name)),
+        if !rejects {
+            self.exempted.add(1);
+        }
+        match rejects && !self.is_shadow {
+            true => Err(Rejection::new(Reason::DeadlineExceeded, self.name)),
+            false => Ok(()),
         }
     }
 }
@@ -220,6 +240,22 @@ impl DeadlineGuardBuilder {
         self
     }
 
+    /// Sets the largest share of the calls with a deadline that may be rejected, from 0 to 1, in each
+    /// period of 10 s. Default: 1, no limit.
+    ///
+    /// If the clocks of the clients are wrong, every deadline may seem to have passed. With a
+    /// limit, some calls are then still served.
+    ///
+    /// ```
+    /// # use mainstay::DeadlineGuard;
+    /// let built = DeadlineGuard::builder().max_rejection_rate(0.8).build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub const fn max_rejection_rate(mut self, share: f64) -> Self {
+        self.max_rejection_rate = share;
+        self
+    }
+
     /// Admits every call, and only counts those that would be rejected. Default: off. Use it to
     /// check the deadlines of clients before they are enforced.
     ///
@@ -251,15 +287,21 @@ impl DeadlineGuardBuilder {
     /// # Errors
     ///
     /// Returns an error if the name is empty, longer than 128 bytes, or contains a control
-    /// character.
+    /// character, or if the share is not between 0 and 1.
     pub fn build(self) -> Result<DeadlineGuard, ConfigError> {
+        if !(0.0..=1.0).contains(&self.max_rejection_rate) {
+            let (rate, accepted) = (self.max_rejection_rate, "a share from 0 to 1");
+            return Err(ConfigError::new("max_rejection_rate", rate, accepted));
+        }
         Ok(DeadlineGuard(PlainArc::new(Shared {
             name: policy::name(&self.name)?,
             min_remaining: self.min_remaining,
             clock: self.clock,
             is_shadow: self.is_shadow,
+            limit: RejectionLimit::new(self.max_rejection_rate),
             expired: Counter::default(),
             too_short: Counter::default(),
+            exempted: Counter::default(),
         })))
     }
 }

@@ -8,6 +8,7 @@
 //! | a call fails for a short time and succeeds when it is repeated | [`Retry`], if the operation may run twice | additional load on the dependency; put a breaker below it | `.retry(…)` |
 //! | retries of many callers would overload a dependency that fails | [`Budget`](crate::budget::Budget), shared by its retries | two atomic operations; some retries are suppressed | a setting of the retry |
 //! | a few calls take much longer than most, and the operation only reads | [`Hedge`](crate::hedge::Hedge) | up to 5 % more calls | `.hedge(…)` |
+//! | the same, for many dependencies of different speeds | [`KeyedHedge`](crate::hedge::KeyedHedge) | a delay per dependency, about 16 kB each | `.hedge(hedges.hedge(&host)?)` |
 //! | an older or simpler result is better than an error | [`Fallback`](crate::fallback::Fallback) | callers receive degraded results; put it outermost | `.fallback(…)` |
 //! | the dependency is down or slow for seconds or minutes | [`CircuitBreaker`] | some calls that might have succeeded are rejected | `.breaker(…)` |
 //! | the dependency refuses a part of the calls, for minutes | [`Throttle`](crate::concurrency::Throttle) | some calls that might have succeeded are rejected | `.throttle(…)` |
@@ -22,6 +23,7 @@
 //! | the same result is needed again, and may be some seconds or minutes old | [`Cached`](crate::cache::Cached) | results are as old as you allow; they must be `Clone` | around a pipeline, not in it |
 //! | requests arrive whose callers have given up, or soon will | [`DeadlineGuard`](crate::deadline::DeadlineGuard) | one clock reading | `.guard(&deadlines)` |
 //! | several rate limits apply to the same call | [`RateLimiterGroup`] | no waiting: a call is granted by all limiters or by none | `.guard(…)` |
+//! | the response is a stream, and its permit must be held to the end of it | [`StreamGuard`](crate::policy::StreamGuard) around the policy | an allocation per call | `.guard(…)` |
 //! | it is unknown whether all of this works | [`Chaos`](crate::chaos::Chaos), below the others, for the time of a drill | one load while it is off | `.chaos(…)` |
 //! | calls are admitted by a condition of your own | a [`Guard`] that you implement | | `.guard(…)` |
 //!

@@ -74,6 +74,17 @@
 //! | the caller drops the future | is dropped | no outcome of this attempt; the slot is released | is dropped | is dropped | nothing |
 //! | the operation panics | unwinds | no outcome of this attempt; the slot is released | unwinds | unwinds | the panic |
 //!
+//! Further policies around this stack:
+//!
+//! | policy | case | effect |
+//! |---|---|---|
+//! | [budget](crate::budget) of the retry | it does not cover a retry | the retry stops; the breaker has counted the attempt; the caller receives its error |
+//! | [hedge](crate::hedge) in place of the retry | the second attempt returns first | the breaker counts one success; it counts no outcome of the first attempt, which is dropped |
+//! | [fallback](crate::fallback) above all | it replaces an error | the breaker counts the failure; the caller receives `Ok` |
+//! | [coalesce](crate::coalesce) around the pipeline | ten calls share an execution | the breaker counts one outcome; each caller receives the result |
+//! | [cache](crate::cache) around the pipeline | it has a fresh value | no other policy is reached |
+//! | [deadline](crate::deadline) of the call | it has passed | [`Rejected`], immediately; no other policy is reached |
+//!
 //! The breaker's [classifier](crate::outcome) decides what is a success and what is a failure. The
 //! [rule](crate::retry::Retry::when) of the retry decides which results are retried.
 //!

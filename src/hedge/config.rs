@@ -1,7 +1,6 @@
 //! The builder of a hedge, with validation and defaults: [`HedgeBuilder`].
 
-use super::delay::Delay;
-use super::events::Emitter;
+use super::words::{Config, DelayConfig};
 use super::{Hedge, POLICY, Shared};
 use crate::budget::Budget;
 use crate::error::ConfigError;
@@ -23,7 +22,8 @@ pub struct HedgeBuilder {
     max_attempts: u32,
     hedges_failures: bool,
     is_idempotent: bool,
-    budget: BudgetSetting,
+    is_shadow: bool,
+    budget: BudgetConfig,
     clock: Clock,
     observer: Option<PlainArc<dyn Observer>>,
 }
@@ -38,11 +38,25 @@ enum DelaySetting {
     Quantile { quantile: f64, initial: Duration },
 }
 
+/// The budget of a hedge.
 #[derive(Clone)]
-enum BudgetSetting {
+pub(super) enum BudgetConfig {
+    /// One of its own, with the default settings.
     Default,
     Given(Budget),
     Unlimited,
+}
+
+/// The arguments of [`Shared::new`].
+#[derive(Clone)]
+pub(super) struct Parts {
+    pub(super) name: &'static str,
+    pub(super) config: Config,
+    pub(super) budget: BudgetConfig,
+    pub(super) clock: Clock,
+    pub(super) observer: Option<PlainArc<dyn Observer>>,
+    /// Whether the hedge is that of one of many keys.
+    pub(super) keyed: bool,
 }
 
 const MAX_ATTEMPTS: u32 = 10;
@@ -56,7 +70,8 @@ impl HedgeBuilder {
             max_attempts: 2,
             hedges_failures: false,
             is_idempotent: false,
-            budget: BudgetSetting::Default,
+            is_shadow: false,
+            budget: BudgetConfig::Default,
             clock: Clock::system(),
             observer: None,
         }
@@ -165,6 +180,19 @@ impl HedgeBuilder {
         self
     }
 
+    /// Starts no further attempt, and only counts and reports those that would be started. Default:
+    /// off. Use it to find out how much load a hedge would add; the delay is measured meanwhile.
+    ///
+    /// ```
+    /// # use mainstay::Hedge;
+    /// let built = Hedge::builder().shadow().build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub const fn shadow(mut self) -> Self {
+        self.is_shadow = true;
+        self
+    }
+
     /// Sets the budget that every further attempt draws from.
     ///
     /// Default: a budget for this hedge alone, of 5 % of all calls and a capacity of 10. Without a
@@ -178,7 +206,7 @@ impl HedgeBuilder {
     /// # Ok::<(), mainstay::ConfigError>(())
     /// ```
     pub fn budget(mut self, budget: impl Into<Budget>) -> Self {
-        self.budget = BudgetSetting::Given(budget.into());
+        self.budget = BudgetConfig::Given(budget.into());
         self
     }
 
@@ -191,7 +219,7 @@ impl HedgeBuilder {
     /// # Ok::<(), mainstay::ConfigError>(())
     /// ```
     pub fn without_budget(mut self) -> Self {
-        self.budget = BudgetSetting::Unlimited;
+        self.budget = BudgetConfig::Unlimited;
         self
     }
 
@@ -228,36 +256,50 @@ impl HedgeBuilder {
     ///
     /// Returns a [`ConfigError`] that names the first setting that is out of range.
     pub fn build(self) -> Result<Hedge, ConfigError> {
-        let name = policy::name(&self.name)?;
+        Ok(Hedge(PlainArc::new(Shared::new(self.into_parts()?))))
+    }
+
+    pub(super) fn into_parts(self) -> Result<Parts, ConfigError> {
+        let (name, config) = (policy::name(&self.name)?, self.config()?);
+        let Self { budget, clock, observer, .. } = self;
+        Ok(Parts { name, config, budget, clock, observer, keyed: false })
+    }
+
+    /// Returns the settings that can be replaced, if they are in range.
+    pub(super) fn config(&self) -> Result<Config, ConfigError> {
         if !(1..=MAX_ATTEMPTS).contains(&self.max_attempts) {
             return Err(ConfigError::new("max_attempts", self.max_attempts, "1 to 10"));
         }
         let delay = match self.delay {
-            DelaySetting::Fixed(delay) => Delay::Fixed(delay),
+            DelaySetting::Fixed(delay) => DelayConfig::Fixed(delay),
             DelaySetting::Quantile { quantile, initial } if quantile > 0.0 && quantile < 1.0 => {
-                Delay::measured(quantile, initial, self.min_delay)
+                DelayConfig::Quantile { quantile, initial, min: self.min_delay }
             }
             DelaySetting::Quantile { quantile, .. } => {
                 let accepted = "a share above 0 and below 1";
                 return Err(ConfigError::new("delay_quantile", quantile, accepted));
             }
         };
-        let budget = match self.budget {
-            BudgetSetting::Given(budget) => Some(budget),
-            BudgetSetting::Unlimited => None,
-            BudgetSetting::Default => {
-                Some(Budget::builder().name(name).percent(5).of_all_calls(10).build()?)
-            }
-        };
-        Ok(Hedge(PlainArc::new(Shared {
+        Ok(Config {
+            delay,
             max_attempts: self.max_attempts,
             hedges_failures: self.hedges_failures,
             is_idempotent: self.is_idempotent,
-            delay,
-            budget,
-            clock: self.clock,
-            emitter: Emitter::new(name, self.observer),
-        })))
+            is_shadow: self.is_shadow,
+        })
+    }
+
+    /// Returns the error that names the kind of delay.
+    pub(super) fn kind_error(&self) -> ConfigError {
+        match self.delay {
+            DelaySetting::Fixed(delay) => {
+                ConfigError::new("delay", delay, "a quantile, as the hedge was built")
+            }
+            DelaySetting::Quantile { quantile, .. } => {
+                let accepted = "a fixed delay, as the hedge was built";
+                ConfigError::new("delay_quantile", quantile, accepted)
+            }
+        }
     }
 }
 

@@ -1,28 +1,27 @@
 //! The delay before the next attempt: fixed, or a quantile of the measured latencies.
 
-use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use super::words::{Config, DelayConfig};
+use crate::sync::{Decision, LiveState, STATE_BITS};
 use crate::time::{Instant, Periodic, nanos};
-use crate::window::LatencyWindow;
+use crate::window::{LatencyHistogram, LatencyWindow};
 use std::time::Duration;
 
-/// The delay of a hedge.
+/// The settings of a hedge that can be replaced, and its delay.
 #[derive(Debug)]
-pub(super) enum Delay {
-    Fixed(Duration),
-    Measured(Box<Measured>),
+pub(super) struct Delay {
+    /// The state is the delay that was computed last, in nanoseconds, or 0 if none was computed.
+    settings: LiveState<4>,
+    /// `None` if the delay is fixed.
+    latencies: Option<Box<Latencies>>,
 }
 
-/// A delay that follows the latencies of the attempts.
+/// The latencies of the attempts, from which the delay is computed.
 #[derive(Debug)]
-pub(super) struct Measured {
-    quantile: f64,
-    min: Duration,
+struct Latencies {
     /// The latencies of the attempts that succeeded.
     completed: LatencyWindow,
     /// Lower bounds of the latencies of the attempts that were dropped (right-censored values).
     censored: LatencyWindow,
-    /// The current delay in nanoseconds. Ordering: relaxed. No other memory depends on it.
-    delay: AtomicU64,
     update_at: Periodic,
 }
 
@@ -40,51 +39,85 @@ const WINDOW: Duration = Duration::from_secs(30);
 const UPDATE_INTERVAL: Duration = Duration::from_secs(3);
 /// With fewer attempts in the window, the delay is not computed.
 const MIN_SAMPLES: u64 = 20;
+/// The longest delay that the state can hold, in nanoseconds: 36 years.
+const MAX_DELAY: u64 = (1 << STATE_BITS) - 1;
 
 impl Delay {
-    pub(super) fn measured(quantile: f64, initial: Duration, min: Duration) -> Self {
-        Self::Measured(Box::new(Measured {
-            quantile,
-            min,
-            completed: LatencyWindow::over_time(WINDOW),
-            censored: LatencyWindow::over_time(WINDOW),
-            delay: AtomicU64::new(nanos(initial.max(min))),
-            update_at: Periodic::new(Instant::ORIGIN),
-        }))
+    pub(super) fn new(config: Config) -> Self {
+        let latencies = match config.delay {
+            DelayConfig::Fixed(_) => None,
+            DelayConfig::Quantile { .. } => Some(Box::new(Latencies {
+                completed: LatencyWindow::over_time(WINDOW),
+                censored: LatencyWindow::over_time(WINDOW),
+                update_at: Periodic::new(Instant::ORIGIN),
+            })),
+        };
+        Self { settings: LiveState::new(config, 0), latencies }
+    }
+
+    /// Returns the settings in force.
+    pub(super) fn config(&self) -> Config {
+        self.settings.config()
     }
 
     /// Returns the delay in force.
     pub(super) fn get(&self) -> Duration {
-        match self {
-            Self::Fixed(delay) => *delay,
-            Self::Measured(measured) => Duration::from_nanos(measured.delay.load(Relaxed)),
+        self.settings.decide(|computed, config: Config| {
+            Decision::Keep(match config.delay {
+                DelayConfig::Fixed(delay) => delay,
+                DelayConfig::Quantile { initial, min, .. } => match computed {
+                    0 => initial.max(min),
+                    nanos => Duration::from_nanos(nanos).max(min),
+                },
+            })
+        })
+    }
+
+    pub(super) const fn is_measured(&self) -> bool {
+        self.latencies.is_some()
+    }
+
+    /// Replaces the settings by `config`, whose delay is of the same kind. The latencies are kept.
+    pub(super) fn reconfigure(&self, now: Instant, config: Config) {
+        self.settings.replace(config, |_, computed| computed);
+        if let Some(latencies) = &self.latencies {
+            self.update(now, latencies);
         }
     }
 
     /// Records the end of an attempt, and updates the delay if it is due.
     pub(super) fn record(&self, now: Instant, end: AttemptEnd) {
-        let Self::Measured(measured) = self else { return };
+        let Some(latencies) = &self.latencies else { return };
         match end {
-            AttemptEnd::Success(elapsed) => measured.completed.record(now, elapsed),
-            AttemptEnd::Dropped(elapsed) => measured.censored.record(now, elapsed),
+            AttemptEnd::Success(elapsed) => latencies.completed.record(now, elapsed),
+            AttemptEnd::Dropped(elapsed) => latencies.censored.record(now, elapsed),
         }
-        if measured.update_at.take(now, UPDATE_INTERVAL) {
-            measured.update(now);
+        if latencies.update_at.take(now, UPDATE_INTERVAL) {
+            self.update(now, latencies);
+        }
+    }
+
+    /// Computes the delay. Keeps the previous one if there are too few attempts, or if too many of
+    /// them were dropped.
+    fn update(&self, now: Instant, latencies: &Latencies) {
+        let completed = latencies.completed.histogram(now);
+        let censored = latencies.censored.histogram(now);
+        if completed.count() + censored.count() >= MIN_SAMPLES {
+            self.settings.decide(|_, config| compute(config, &completed, &censored));
         }
     }
 }
 
-impl Measured {
-    /// Computes the delay. Keeps the previous one if there are too few attempts, or if too many of
-    /// them were dropped.
-    fn update(&self, now: Instant) {
-        let (completed, censored) = (self.completed.histogram(now), self.censored.histogram(now));
-        if completed.count() + censored.count() < MIN_SAMPLES {
-            return;
-        }
-        if let Some(delay) = completed.quantile_with_censored(&censored, self.quantile) {
-            self.delay.store(nanos(delay.max(self.min)), Relaxed);
-        }
+/// Decides on the delay by the settings `config`.
+fn compute(
+    config: Config,
+    completed: &LatencyHistogram,
+    censored: &LatencyHistogram,
+) -> Decision<u64, ()> {
+    let DelayConfig::Quantile { quantile, .. } = config.delay else { return Decision::Keep(()) };
+    match completed.quantile_with_censored(censored, quantile) {
+        Some(delay) => Decision::Replace(nanos(delay).clamp(1, MAX_DELAY), ()),
+        None => Decision::Keep(()),
     }
 }
 
@@ -95,8 +128,19 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
+    fn config(quantile: f64, initial: Duration, min: Duration) -> Config {
+        let delay = DelayConfig::Quantile { quantile, initial, min };
+        Config {
+            delay,
+            max_attempts: 2,
+            hedges_failures: false,
+            is_idempotent: false,
+            is_shadow: false,
+        }
+    }
+
     fn delay() -> Delay {
-        Delay::measured(0.95, 100 * MS, MS)
+        Delay::new(config(0.95, 100 * MS, MS))
     }
 
     fn at(seconds: u64) -> Instant {
@@ -159,7 +203,7 @@ mod tests {
 
     #[test]
     fn the_delay_is_at_least_the_minimum() {
-        let delay = Delay::measured(0.95, Duration::ZERO, 5 * MS);
+        let delay = Delay::new(config(0.95, Duration::ZERO, 5 * MS));
         assert_eq!(delay.get(), 5 * MS);
         (0..99).for_each(|_| delay.record(at(100), AttemptEnd::Success(MS / 10)));
         delay.record(at(103), AttemptEnd::Success(MS / 10));
@@ -173,5 +217,31 @@ mod tests {
         (0..100).for_each(|_| delay.record(at(140), AttemptEnd::Success(10 * MS)));
         delay.record(at(143), AttemptEnd::Success(10 * MS));
         assert!(close(delay.get(), 10 * MS));
+    }
+
+    #[test]
+    fn new_settings_use_the_latencies_that_were_measured() {
+        let delay = delay();
+        (0..90).for_each(|_| delay.record(at(100), AttemptEnd::Success(10 * MS)));
+        (0..10).for_each(|_| delay.record(at(100), AttemptEnd::Success(40 * MS)));
+        assert_eq!(delay.get(), 100 * MS, "no update is due");
+        delay.reconfigure(at(101), config(0.5, 100 * MS, MS));
+        assert!(close(delay.get(), 10 * MS), "{delay:?}");
+        delay.reconfigure(at(101), config(0.95, 100 * MS, MS));
+        assert!(close(delay.get(), 40 * MS), "{delay:?}");
+        delay.reconfigure(at(101), config(0.5, 100 * MS, 20 * MS));
+        assert_eq!(delay.get(), 20 * MS, "the new minimum");
+        delay.reconfigure(at(200), config(0.5, 100 * MS, MS));
+        assert!(close(delay.get(), 10 * MS), "without attempts, the delay is kept");
+    }
+
+    #[test]
+    fn a_new_initial_delay_is_used_until_there_are_enough_attempts() {
+        let delay = delay();
+        delay.reconfigure(at(100), config(0.95, 50 * MS, MS));
+        assert_eq!(delay.get(), 50 * MS);
+        (0..19).for_each(|_| delay.record(at(100), AttemptEnd::Success(10 * MS)));
+        delay.reconfigure(at(101), config(0.95, 60 * MS, MS));
+        assert_eq!(delay.get(), 60 * MS);
     }
 }

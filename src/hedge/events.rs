@@ -14,6 +14,7 @@ pub(super) struct Emitter {
     pub(super) hedges: Counter,
     pub(super) wins: Counter,
     pub(super) suppressed: Counter,
+    pub(super) keyed: bool,
     outbox: Outbox<Infallible>,
 }
 
@@ -22,13 +23,18 @@ impl UnwindSafe for Emitter {}
 impl RefUnwindSafe for Emitter {}
 
 impl Emitter {
-    pub(super) fn new(name: &'static str, observer: Option<PlainArc<dyn Observer>>) -> Self {
+    pub(super) fn new(
+        name: &'static str,
+        keyed: bool,
+        observer: Option<PlainArc<dyn Observer>>,
+    ) -> Self {
         Self {
             name,
             observer,
             hedges: Counter::default(),
             wins: Counter::default(),
             suppressed: Counter::default(),
+            keyed,
             outbox: Outbox::new(),
         }
     }
@@ -52,7 +58,7 @@ impl Emitter {
         let Some(observer) = &self.observer else { return };
         let fields = [("attempt", EventValue::Count(number.into()))];
         let (policy, name, fields) = (POLICY, self.name, &fields[..]);
-        let event = Event { policy, name, kind, keyed: false, sequence, at, fields };
+        let event = Event { policy, name, kind, keyed: self.keyed, sequence, at, fields };
         self.outbox.notify(|| observer.observe(&event), |never| match never {});
     }
 }

@@ -204,7 +204,7 @@ impl<H: HedgeParts, Op, Fut, T, E> HedgeFuture<H, Op, Fut, T, E> {
         *this.op = None;
         if !this.running.is_empty() {
             let shared = this.parts.hedge().shared();
-            if shared.measures_latency() {
+            if shared.delay.is_measured() {
                 let now = shared.clock.now();
                 let record = |started| shared.delay.record(now, AttemptEnd::Dropped(now - started));
                 this.running.for_each(record);
@@ -218,7 +218,7 @@ impl<H: HedgeParts, Op, Fut, T, E> HedgeFuture<H, Op, Fut, T, E> {
     /// Records that an attempt won, and ends the call.
     fn win(self: Pin<&mut Self>, number: u32, started: Instant) {
         let shared = self.parts.hedge().shared();
-        if shared.measures_latency() || number > 1 {
+        if shared.delay.is_measured() || number > 1 {
             let now = shared.clock.now();
             shared.delay.record(now, AttemptEnd::Success(now - started));
             if number > 1 {
@@ -261,8 +261,11 @@ impl<H: HedgeParts, Op, Fut, T, E> HedgeFuture<H, Op, Fut, T, E> {
             Some(Ok(permit)) => Some(permit),
             None => None,
         };
-        *this.started = number;
         shared.emitter.hedged(number, now);
+        if shared.delay.config().is_shadow {
+            return;
+        }
+        *this.started = number;
         let op = this.op.as_mut().expect(COMPLETED);
         let future = op.start(this.cx.with_attempt(number));
         this.running.push(RunningAttempt { future, number, started: now, permit });
@@ -294,14 +297,14 @@ where
                 }
                 let shared = self.parts.hedge().shared();
                 let cost = shared.budget.as_ref().map_or(1, |budget| budget.cost_after(&result));
-                replacement = shared.hedges_failures.then_some(cost);
+                replacement = shared.delay.config().hedges_failures.then_some(cost);
                 let this = self.as_mut().project();
                 if number == 1 {
                     *this.first_failure = Some(result);
                 }
                 from = number + 1;
             }
-            if self.considered < self.parts.hedge().shared().max_attempts {
+            if self.considered < self.parts.hedge().shared().delay.config().max_attempts {
                 // All attempts so far have been polled and are pending; only a new attempt is
                 // polled next.
                 from = self.started + 1;

@@ -48,6 +48,9 @@
 //! distribution, and the delay would become shorter and shorter. If so many attempts were dropped
 //! that the percentile is unknown, the delay is not changed.
 //!
+//! Clients of many dependencies learn a delay for each of them: [`KeyedHedge`] holds one hedge per
+//! key.
+//!
 //! ## Load
 //!
 //! Every further attempt draws from a [`budget`](HedgeBuilder::budget), by default 5 % of the
@@ -57,8 +60,9 @@
 //!
 //! ## Blocking calls
 //!
-//! A blocking call runs the operation once, because one thread cannot run two closures at the same
-//! time.
+//! In a pipeline, a blocking call runs the operation once, because one thread cannot run two
+//! closures at the same time. [`call_blocking_on`](Hedge::call_blocking_on) runs the attempts on
+//! other threads, such as those of a worker pool.
 //!
 //! # Observability
 //!
@@ -86,28 +90,36 @@
 //! | [`max_attempts`](HedgeBuilder::max_attempts) | 2 |
 //! | [`budget`](HedgeBuilder::budget) | 5 % of all calls, capacity 10 |
 
+mod blocking;
 mod config;
 mod delay;
 mod events;
 mod future;
+mod keyed;
+#[cfg(all(test, mainstay_loom))]
+mod loom;
 mod policy;
+mod words;
 
 pub use config::HedgeBuilder;
 pub use future::HedgeFuture;
+pub use keyed::{KeyedHedge, KeyedHedgeBuilder, KeyedHedgeSnapshot};
 pub use policy::ClassifiedHedge;
 
 use crate::budget::Budget;
-use crate::error::Error;
+use crate::error::{ConfigError, Error};
 use crate::outcome::FailOnError;
 use crate::policy::Context;
 use crate::policy::guarded::OperationFuture;
 use crate::sync::PlainArc;
 use crate::time::Clock;
+use config::{BudgetConfig, Parts};
 use delay::Delay;
 use events::Emitter;
 use std::fmt;
 use std::future::Future;
 use std::time::Duration;
+use words::DelayConfig;
 
 const POLICY: &str = "hedge";
 
@@ -120,9 +132,6 @@ pub struct Hedge(PlainArc<Shared>);
 
 /// The settings and the state of a hedge.
 struct Shared {
-    max_attempts: u32,
-    hedges_failures: bool,
-    is_idempotent: bool,
     delay: Delay,
     budget: Option<Budget>,
     clock: Clock,
@@ -130,8 +139,19 @@ struct Shared {
 }
 
 impl Shared {
-    const fn measures_latency(&self) -> bool {
-        matches!(self.delay, Delay::Measured(_))
+    fn new(parts: Parts) -> Self {
+        let Parts { name, config, budget, clock, observer, keyed } = parts;
+        let default = || Budget::builder().name(name).percent(5).of_all_calls(10).build();
+        Self {
+            delay: Delay::new(config),
+            budget: match budget {
+                BudgetConfig::Given(budget) => Some(budget),
+                BudgetConfig::Unlimited => None,
+                BudgetConfig::Default => Some(default().expect("the settings are in range")),
+            },
+            clock,
+            emitter: Emitter::new(name, keyed, observer),
+        }
     }
 }
 
@@ -141,7 +161,9 @@ impl Shared {
 pub struct HedgeSnapshot {
     /// The current delay before a further attempt.
     pub delay: Duration,
-    /// The number of further attempts since the hedge was built. First attempts are not counted.
+    /// The number of further attempts since the hedge was built; in
+    /// [shadow mode](HedgeBuilder::shadow), of those that would have been started. First attempts
+    /// are not counted.
     pub hedges: u64,
     /// The number of calls that returned the result of a further attempt.
     pub wins: u64,
@@ -224,6 +246,51 @@ impl Hedge {
     {
         let hedge = self.classified_by(FailOnError);
         HedgeFuture::new(hedge, Context::new(), |cx| OperationFuture(op(cx))).await
+    }
+
+    /// Applies the delay, `max_attempts`, `hedge_failures`, `assume_idempotent` and `shadow` of
+    /// `config`, while the hedge is in use.
+    ///
+    /// The measured latencies are kept, and a new quantile is computed from them immediately. A
+    /// call that already waits for its next attempt keeps the delay that it waits for. All other
+    /// decisions after this method has returned use the new settings. The name, the budget, the
+    /// clock and the observer of `config` are not applied; see [`budget`](Self::budget).
+    ///
+    /// ```
+    /// # use mainstay::Hedge;
+    /// # use std::time::Duration;
+    /// let hedge = Hedge::builder().build()?;
+    /// let config = Hedge::builder().delay_quantile(0.99, Duration::from_millis(50));
+    /// hedge.reconfigure(&config)?;
+    /// assert_eq!(hedge.snapshot().delay, Duration::from_millis(50));
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns an error and changes nothing in these cases:
+    ///
+    /// * A setting is out of range.
+    /// * The delay is fixed, and that of `config` is a quantile, or the reverse.
+    /// * The hedge belongs to a [`KeyedHedge`], whose settings are fixed.
+    pub fn reconfigure(&self, config: &HedgeBuilder) -> Result<(), ConfigError> {
+        let (new, shared) = (config.config()?, self.shared());
+        if shared.emitter.keyed {
+            let accepted = "a hedge that does not belong to a key";
+            return Err(ConfigError::new("reconfigure", self.name(), accepted));
+        }
+        if matches!(new.delay, DelayConfig::Quantile { .. }) != shared.delay.is_measured() {
+            return Err(config.kind_error());
+        }
+        shared.delay.reconfigure(shared.clock.now(), new);
+        Ok(())
+    }
+
+    /// Returns the budget, for example to [reconfigure](Budget::reconfigure) it, or `None` if the
+    /// hedge was built without one.
+    #[must_use]
+    pub fn budget(&self) -> Option<&Budget> {
+        self.0.budget.as_ref()
     }
 
     /// Returns the name that was given to the builder.

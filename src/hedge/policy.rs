@@ -1,7 +1,7 @@
 //! A hedge with its classifier, and the implementation of the repeat traits: [`ClassifiedHedge`].
 
-use super::delay::Delay;
 use super::future::HedgeFuture;
+use super::words::DelayConfig;
 use super::{Hedge, POLICY};
 use crate::error::Error;
 use crate::outcome::{Classify, FailOnError};
@@ -48,18 +48,20 @@ impl<C: Send + Sync> Policy for ClassifiedHedge<C> {
 
     fn facts(&self) -> Facts {
         let shared = self.hedge.shared();
-        let safety = match shared.is_idempotent {
+        let config = shared.delay.config();
+        let safety = match config.is_idempotent {
             true => RepeatSafety::Idempotent,
             false => RepeatSafety::Unknown,
         };
         let facts = Facts::new(POLICY, self.hedge.name())
-            .max_attempts(shared.max_attempts)
+            .max_attempts(config.max_attempts)
             .concurrent_attempts()
             .repeat_safety(safety)
             .identity(std::ptr::from_ref(shared).addr());
-        match shared.delay {
-            Delay::Fixed(delay) => facts.max_elapsed(delay * (shared.max_attempts - 1)),
-            Delay::Measured(_) => facts,
+        let facts = Facts { has_budget: shared.budget.is_some(), ..facts };
+        match config.delay {
+            DelayConfig::Fixed(delay) => facts.max_elapsed(delay * (config.max_attempts - 1)),
+            DelayConfig::Quantile { .. } => facts,
         }
     }
 }

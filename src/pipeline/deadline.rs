@@ -22,7 +22,7 @@ pub struct DeadlineLayer<'a, S> {
 impl<S> DeadlineLayer<'_, S> {
     /// Returns the context of a call that starts now, and the time until its deadline. Rejects the
     /// call if the deadline has passed.
-    fn start(&self, cx: Context) -> Result<(Context, Duration), Rejection> {
+    pub(super) fn start(&self, cx: Context) -> Result<(Context, Duration), Rejection> {
         if self.deadline == Deadline::NEVER {
             return Ok((cx, Duration::MAX));
         }
@@ -36,7 +36,8 @@ impl<S> DeadlineLayer<'_, S> {
         }
     }
 
-    async fn limit<T, E>(
+    /// Runs `call` until the deadline.
+    pub(super) async fn limit<T, E>(
         &self,
         remaining: Duration,
         call: impl Future<Output = Result<T, Error<E>>>,

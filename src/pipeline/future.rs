@@ -4,7 +4,7 @@
 //! outer layer without a move, and the Tower integration can name the type.
 
 use crate::error::{Error, TimedOut};
-use crate::policy::{Context, TimeLimit};
+use crate::policy::{Context, TimeLimit, end_of_limit};
 use crate::time::{Deadline, Expiry};
 use pin_project::pin_project;
 use std::future::Future;
@@ -29,7 +29,7 @@ impl<L: TimeLimit, Fut> TimeLimitFuture<L, Fut> {
     #[inline]
     pub(crate) fn new(limit: L, cx: Context, op: impl FnOnce(Context) -> Fut) -> Self {
         let cx = cx.on(limit.clock());
-        let until = cx.now() + limit.duration();
+        let until = end_of_limit(&limit, cx);
         let running = Some(op(cx.with_deadline(Deadline::at(until))));
         Self { limit, running, expiry: Expiry::new(until) }
     }

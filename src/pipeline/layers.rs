@@ -5,7 +5,7 @@ use super::future::TimeLimitFuture;
 use super::stack::{Describe, PipelineLayer, PipelineOnceLayer};
 use crate::error::Error;
 use crate::policy::guarded::{Borrowed, GuardedFuture};
-use crate::policy::{Context, Facts, Guard, Policy, Repeat, TimeLimit};
+use crate::policy::{Context, Facts, Guard, Policy, Repeat, TimeLimit, end_of_limit};
 use crate::time::Deadline;
 use std::future::Future;
 
@@ -143,6 +143,6 @@ impl<T: Send, E: Send, L: TimeLimit> PipelineOnceLayer<T, E> for TimeLimitLayer<
         Op: FnOnce(Context) -> Result<T, Error<E>>,
     {
         let cx = cx.on(self.0.clock());
-        op(cx.with_deadline(Deadline::after(cx.now(), self.0.duration())))
+        op(cx.with_deadline(Deadline::at(end_of_limit(&self.0, cx))))
     }
 }

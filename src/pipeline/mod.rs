@@ -3,12 +3,15 @@
 //! # Examples
 //!
 //! ```
-//! use mainstay::{breaker::CircuitBreaker, error::Error, pipeline::Pipeline, retry::Retry};
+//! use mainstay::{breaker::CircuitBreaker, budget::Budget, pipeline::Pipeline, retry::Retry};
 //! use std::time::Duration;
 //!
 //! # fn main() -> Result<(), mainstay::error::ConfigError> {
 //! let breaker = CircuitBreaker::builder().name("search").build()?;
-//! let retry = Retry::builder().assume_idempotent().build()?; // a search may run twice
+//! let retry = Retry::builder()
+//!     .assume_idempotent() // a search may run twice
+//!     .budget(Budget::builder().name("search").build()?)
+//!     .build()?;
 //! let pipeline = Pipeline::builder()             // outermost policy first
 //!     .timeout(Duration::from_secs(2))           // limits the whole call
 //!     .retry(retry)                              // repeats everything below
@@ -63,6 +66,10 @@
 //! that consumes the values it captures (`FnOnce`), and require a stack without a retry, hedge or
 //! fallback.
 //!
+//! These operations, their futures and results must be `Send`. On a runtime that runs tasks on one
+//! thread, [`call_local`](Pipeline::call_local) and
+//! [`call_with_local`](Pipeline::call_with_local) run operations that are not.
+//!
 //! A time limit cannot interrupt a blocking closure. The closure receives the limit as the deadline
 //! of its [`Context`], for example to set the timeout of a socket. An `Ok` that the closure returns
 //! after the deadline is returned unchanged. A breaker that counts slow calls records the call as
@@ -80,6 +87,7 @@ mod check;
 mod deadline;
 mod future;
 mod layers;
+mod local;
 mod stack;
 mod verbs;
 
@@ -88,10 +96,10 @@ pub use caller::CallerLayer;
 pub use check::{Lint, LintRule};
 pub use deadline::DeadlineLayer;
 pub use layers::{GuardLayer, RepeatLayer, TimeLimitLayer};
+pub use local::PipelineLocalLayer;
 pub use stack::{Describe, EmptyStack, PipelineLayer, PipelineOnceLayer, PipelineStack};
 pub use verbs::{StandardOnceStack, StandardReadStack, StandardStack};
 
-#[cfg(feature = "tower")]
 pub(crate) use future::TimeLimitFuture;
 
 use crate::error::Error;

@@ -50,6 +50,8 @@ pub struct Facts {
     pub replaces_errors: bool,
     /// Whether the attempts of the policy run at the same time, not one after another.
     pub has_concurrent_attempts: bool,
+    /// Whether a [budget](crate::budget) bounds the repeated attempts of the policy.
+    pub has_budget: bool,
     /// Whether the policy limits how many calls run at the same time, and so holds a permit while
     /// everything below it runs.
     pub limits_concurrency: bool,
@@ -99,6 +101,7 @@ impl Facts {
             limits_load: false,
             replaces_errors: false,
             has_concurrent_attempts: false,
+            has_budget: false,
             limits_concurrency: false,
             adapts_limit: false,
             injects_faults: false,
@@ -188,6 +191,13 @@ impl Facts {
     #[must_use]
     pub const fn concurrent_attempts(mut self) -> Self {
         self.has_concurrent_attempts = true;
+        self
+    }
+
+    /// Declares that a [budget](crate::budget) bounds the repeated attempts of the policy.
+    #[must_use]
+    pub const fn budget(mut self) -> Self {
+        self.has_budget = true;
         self
     }
 

@@ -2,6 +2,7 @@
 
 use super::{Context, Policy};
 use crate::error::{Error, Rejection};
+use crate::outcome::Outcome;
 use std::future::Future;
 
 /// A policy that admits or rejects an operation, and records its outcome.
@@ -56,6 +57,14 @@ pub trait OwnedGuard<T, E>: Policy + Clone {
 
     /// Records the outcome of the operation.
     fn record_owned(permit: Self::OwnedPermit, result: &Result<T, Error<E>>);
+
+    /// Records the outcome of an operation whose end is reported without a result; see
+    /// [`StreamGuard`](super::StreamGuard). A guard that records outcomes implements it. Default:
+    /// drops the permit.
+    fn record_outcome_owned(permit: Self::OwnedPermit, outcome: Outcome) {
+        let _ = outcome;
+        drop(permit);
+    }
 }
 
 /// A guard's immediate decision on an operation, made by [`OwnedGuard::admit_owned`].

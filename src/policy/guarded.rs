@@ -69,7 +69,6 @@ impl<'a, T, E, G: Guard<T, E>> Recorder<T, E> for Borrowed<'a, G> {
 pub struct Owned<G>(PhantomData<fn() -> G>);
 
 impl<G> Owned<G> {
-    #[cfg_attr(not(feature = "tower"), allow(dead_code))]
     pub(crate) const fn new() -> Self {
         Self(PhantomData)
     }
@@ -115,14 +114,12 @@ impl<R, P, A, Op, Fut> GuardedFuture<R, P, A, Op, Fut> {
 
     /// Creates a future that runs an operation that has already been admitted.
     #[inline]
-    #[cfg_attr(not(feature = "tower"), allow(dead_code))]
     pub(crate) fn admitted(recorder: R, permit: P, running: Fut) -> Self {
         Self { recorder, step: Step::Running { running, permit: Some(permit) } }
     }
 
     /// Creates a future that completes with `rejection`.
     #[inline]
-    #[cfg_attr(not(feature = "tower"), allow(dead_code))]
     pub(crate) fn rejected(recorder: R, rejection: Rejection) -> Self {
         Self { recorder, step: Step::Rejected(rejection) }
     }

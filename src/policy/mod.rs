@@ -80,6 +80,8 @@ mod name;
 mod priority;
 mod repeat;
 mod shared;
+mod spawn;
+mod stream;
 mod time_limit;
 
 pub use caller::Caller;
@@ -89,7 +91,10 @@ pub use guard::{Admission, Guard, OwnedGuard};
 pub use name::name;
 pub use priority::{Priority, PriorityClass};
 pub use repeat::{Attempt, OwnedRepeat, Repeat};
+pub use spawn::{BoxedJob, SpawnJob};
+pub use stream::{PermitStream, StreamAdmitFuture, StreamGuard, StreamPermits};
 pub use time_limit::TimeLimit;
+pub(crate) use time_limit::end_of_limit;
 
 /// A policy of any kind.
 ///

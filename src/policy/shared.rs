@@ -4,6 +4,7 @@ use super::{
     Admission, Attempt, Context, Facts, Guard, OwnedGuard, OwnedRepeat, Policy, Repeat, TimeLimit,
 };
 use crate::error::{Error, Rejection};
+use crate::outcome::Outcome;
 use crate::sync::PlainArc;
 use crate::time::Clock;
 use std::future::Future;
@@ -58,6 +59,11 @@ macro_rules! forward {
             fn record_owned(permit: Self::OwnedPermit, result: &Result<T, Error<E>>) {
                 $P::record_owned(permit, result);
             }
+
+            #[inline]
+            fn record_outcome_owned(permit: Self::OwnedPermit, outcome: Outcome) {
+                $P::record_outcome_owned(permit, outcome);
+            }
         }
 
         impl<T: Send, E: Send, $P: Repeat<T, E> + ?Sized> Repeat<T, E> for $Pointer {
@@ -101,6 +107,11 @@ macro_rules! forward {
             #[inline]
             fn clock(&self) -> &Clock {
                 (**self).clock()
+            }
+
+            #[inline]
+            fn deadline_margin(&self) -> Duration {
+                (**self).deadline_margin()
             }
         }
     };

@@ -263,6 +263,7 @@ impl Config {
             max_wait: self.max_elapsed.into_iter().chain(backoff).min(),
             max_elapsed: self.max_elapsed,
             repeat_safety: (self.max_attempts > 1).then_some(safety),
+            has_budget: self.budget.is_some(),
             ..Facts::new(POLICY, self.name)
         }
     }

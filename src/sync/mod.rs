@@ -14,6 +14,7 @@ mod block_on;
 mod counter;
 mod intern;
 mod live;
+mod live_state;
 mod panics;
 mod spin;
 mod thread_registry;
@@ -37,6 +38,7 @@ pub(crate) use counter::Counter;
 pub(crate) use crossbeam_utils::CachePadded;
 pub(crate) use intern::intern;
 pub(crate) use live::{Decision, EpochWord, Live, Words};
+pub(crate) use live_state::{LiveState, STATE_BITS};
 pub(crate) use panics::{discard_panic, keep_panic};
 #[allow(unused_imports)]
 pub(crate) use platform::{

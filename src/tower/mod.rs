@@ -72,6 +72,44 @@
 //! the service receives, for example as an extension. A hedge can so send each attempt to another
 //! host, and a client can tell the server how much time is left.
 //!
+//! ## Response bodies
+//!
+//! A call ends for its policies when the service returns the response; the body follows later. To
+//! hold a permit until the body has ended, and to record the outcome then, add the policy as a
+//! [`StreamGuard`](crate::policy::StreamGuard), and let the service return a
+//! [`PermitStream`](crate::policy::PermitStream) as the body. A body that is dropped before its end
+//! records no outcome. Time limits and retries end with the response.
+//!
+//! ```
+//! use axum::body::{Body, BodyDataStream};
+//! use axum::http::Response;
+//! use mainstay::policy::{PermitStream, StreamGuard};
+//! use mainstay::{Bulkhead, Pipeline};
+//! use tower::{ServiceBuilder, service_fn};
+//!
+//! # fn main() -> Result<(), mainstay::ConfigError> {
+//! # let upstream = service_fn(|(): ()| async {
+//! #     Ok::<_, std::io::Error>(Response::new(Body::empty()))
+//! # });
+//! type Chunks = PermitStream<BodyDataStream>;
+//!
+//! let guard =
+//!     StreamGuard::new(Bulkhead::builder().build()?, |response: &Response<Chunks>| {
+//!         Some(response.body().permits())
+//!     });
+//! let service = ServiceBuilder::new()
+//!     .map_response(|response: Response<Chunks>| response.map(Body::from_stream))
+//!     .layer(Pipeline::builder().guard(guard).build())
+//!     .map_response(|response: Response<Body>| {
+//!         response.map(|body| PermitStream::new(body.into_data_stream()))
+//!     })
+//!     .service(upstream);
+//! # use tower::ServiceExt;
+//! # futures::executor::block_on(async { service.oneshot(()).await.unwrap() });
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! ## Axum
 //!
 //! A route must not fail, but a pipeline can. Convert its error into a response with axum's

@@ -7,7 +7,8 @@ use super::{
     WorkerPoolShutdownReport, WorkerPoolSnapshot, WorkerPoolSubmitter,
 };
 use super::{config, inline, shutdown, workers};
-use crate::error::ConfigError;
+use crate::error::{ConfigError, Rejection};
+use crate::policy::{BoxedJob, SpawnJob};
 use crate::sync::PlainArc;
 use crate::time::Deadline;
 use std::time::Duration;
@@ -443,5 +444,12 @@ impl WorkerPool {
     /// Returns the pool's name.
     pub fn name(&self) -> &'static str {
         self.shared.name
+    }
+}
+
+/// Submits the job without waiting, as [`WorkerPool::try_submit`] does.
+impl SpawnJob for WorkerPool {
+    fn spawn_job(&self, job: BoxedJob) -> Result<(), Rejection> {
+        self.try_submit(job).map_err(Rejection::from)
     }
 }

@@ -2,6 +2,8 @@
 
 use crate::support::*;
 use mainstay::cache::{CacheStore, Cached};
+#[cfg(feature = "quick_cache")]
+use mainstay::error::{Error, Reason};
 use mainstay::time::ManualClock;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,6 +22,20 @@ fn calls_that_find_no_value_share_one_operation() {
     assert!(calls.into_iter().all(|call| ready(call) == Ok(7)));
     assert_eq!(remote.started.load(SeqCst), 1);
     assert_eq!(cache.snapshot().misses, 3);
+}
+
+#[cfg(feature = "quick_cache")]
+#[test]
+fn a_new_key_is_rejected_while_max_operations_are_running() {
+    let store = quick_cache::sync::Cache::new(10);
+    let cache = Cached::<u8, u32, ()>::builder(store).max_operations(1).build().unwrap();
+    let mut running = Box::pin(cache.call(&1, std::future::pending::<Result<u32, ()>>));
+    assert!(poll(&mut running).is_pending());
+    let rejected = cache.call_blocking(&2, || Ok::<_, ()>(2)).unwrap_err();
+    assert!(matches!(rejected, Error::Rejected(error) if error.reason() == Reason::Exhausted));
+    drop(running);
+    assert_eq!(cache.call_blocking(&2, || Ok::<_, ()>(2)), Ok(2));
+    assert_eq!(cache.call_blocking(&3, || Ok::<_, ()>(3)), Ok(3), "the store holds more keys");
 }
 
 /// moka#240: a call that was polled once and then no longer polled blocked every other call with

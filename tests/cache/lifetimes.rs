@@ -189,6 +189,8 @@ fn a_setting_that_is_out_of_range_is_named() {
         (cache().early_refresh(-1.0), "early_refresh"),
         (cache().early_refresh(f64::INFINITY), "early_refresh"),
         (cache().name(""), "name"),
+        (cache().max_operations(0), "max_operations"),
+        (cache().max_operations((1 << 30) + 1), "max_operations"),
     ] {
         assert_eq!(builder.build().unwrap_err().field(), field);
     }

@@ -4,6 +4,7 @@ use super::KeyedCircuitBreaker;
 use crate::breaker::OwnedCircuitBreakerPermit;
 use crate::breaker::classified::Classifier;
 use crate::error::{Error, Rejection};
+use crate::outcome::Outcome;
 use crate::policy::{Admission, Context, Facts, Guard, OwnedGuard, Policy, kind};
 use std::fmt;
 use std::future::Ready;
@@ -86,6 +87,10 @@ where
 
     fn record_owned(permit: OwnedCircuitBreakerPermit, result: &Result<T, Error<E>>) {
         Classifier::DEFAULT.record_owned(permit, result);
+    }
+
+    fn record_outcome_owned(permit: OwnedCircuitBreakerPermit, outcome: Outcome) {
+        permit.record_outcome(outcome);
     }
 }
 

@@ -53,7 +53,11 @@ impl<C> ClassifiedAdaptiveLimiter<C> {
     where
         C: Classify<T, E>,
     {
-        match classify.classify(result, None) {
+        Self::end_of(classify.classify(result, None))
+    }
+
+    fn end_of(outcome: Outcome) -> Option<CallEnd> {
+        match outcome {
             Outcome::Success | Outcome::Slow => Some(CallEnd::Success),
             outcome if outcome.is_failure() => Some(CallEnd::Overload),
             _ => None,
@@ -154,6 +158,12 @@ impl<T, E, C: Classify<T, E> + Clone> OwnedGuard<T, E> for ClassifiedAdaptiveLim
 
     fn record_owned((permit, classify): Self::OwnedPermit, result: &Result<T, Error<E>>) {
         if let Some(end) = Self::end(&classify, result) {
+            permit.end(end);
+        }
+    }
+
+    fn record_outcome_owned((permit, _): Self::OwnedPermit, outcome: Outcome) {
+        if let Some(end) = Self::end_of(outcome) {
             permit.end(end);
         }
     }

@@ -31,7 +31,11 @@ impl<C> ClassifiedThrottle<C> {
     where
         C: Classify<T, E>,
     {
-        match classify.classify(result, None) {
+        Self::is_accepted(classify.classify(result, None))
+    }
+
+    fn is_accepted(outcome: Outcome) -> Option<bool> {
+        match outcome {
             Outcome::Success | Outcome::Slow => Some(true),
             outcome if outcome.is_failure() => Some(false),
             _ => None,
@@ -107,6 +111,12 @@ impl<T, E, C: Classify<T, E> + Clone> OwnedGuard<T, E> for ClassifiedThrottle<C>
 
     fn record_owned((permit, classify): Self::OwnedPermit, result: &Result<T, Error<E>>) {
         if let Some(accepted) = Self::accepted(&classify, result) {
+            permit.record(accepted);
+        }
+    }
+
+    fn record_outcome_owned((permit, _): Self::OwnedPermit, outcome: Outcome) {
+        if let Some(accepted) = Self::is_accepted(outcome) {
             permit.record(accepted);
         }
     }

@@ -14,6 +14,7 @@ pub(in crate::pipeline) fn check(stack: &[Facts]) -> Vec<Lint> {
         lints.extend(position.retry_exceeds_timeout());
         lints.extend(position.retry_is_nested());
         lints.extend(position.retry_safety_is_unknown());
+        lints.extend(position.retry_has_no_budget());
         lints.extend(position.one_call_trips_breaker());
         lints.extend(position.retry_is_inside_breaker());
         lints.extend(position.timeout_is_outside_breaker());
@@ -81,6 +82,13 @@ impl Position<'_> {
         let is_unknown = self.policy.repeat_safety == Some(RepeatSafety::Unknown);
         (repeats(&self.policy) && is_unknown)
             .then(|| Lint::new(LintRule::RetrySafetyUnknown, self.policy))
+    }
+
+    fn retry_has_no_budget(&self) -> Option<Lint> {
+        // A hedge without a budget was built so on purpose.
+        let applies = repeats(&self.policy) && !self.policy.has_concurrent_attempts;
+        (applies && !self.policy.has_budget)
+            .then(|| Lint::new(LintRule::RetryWithoutBudget, self.policy))
     }
 
     fn one_call_trips_breaker(&self) -> Option<Lint> {

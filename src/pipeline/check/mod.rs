@@ -49,6 +49,9 @@ pub enum LintRule {
     /// `retry-safety-unknown`: a hedge, or a retry that repeats every failure, although the
     /// operation was not declared idempotent.
     RetrySafetyUnknown,
+    /// `retry-without-budget`: a retry without a [budget](crate::budget). If the dependency fails
+    /// every call, the retry multiplies its load by the number of attempts.
+    RetryWithoutBudget,
     /// `retry-inside-breaker`: the breaker records a call only after its last attempt. It opens
     /// late, and cannot stop the attempts of a call that it has admitted.
     RetryInsideBreaker,
@@ -96,6 +99,7 @@ impl LintRule {
             Self::NoAttemptTimeout => "no-attempt-timeout",
             Self::NestedRetries => "nested-retries",
             Self::RetrySafetyUnknown => "retry-safety-unknown",
+            Self::RetryWithoutBudget => "retry-without-budget",
             Self::RetryInsideBreaker => "retry-inside-breaker",
             Self::OneCallTripsBreaker => "one-call-trips-breaker",
             Self::TimeoutOutsideBreaker => "timeout-outside-breaker",

@@ -51,6 +51,12 @@ pub(super) fn write(lint: &Lint, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             "{outer} repeats every failure, although an attempt that failed may have done its work: \
              declare the operation idempotent, or select by a rule what is repeated",
         ),
+        LintRule::RetryWithoutBudget => write!(
+            f,
+            "{outer} makes up to {} attempts of every call while the dependency fails, which multiplies \
+             its load: add a budget",
+            outer.attempts(),
+        ),
         LintRule::RetryInsideBreaker => write!(
             f,
             "{outer} records one outcome for all {} attempts of {inner}, and cannot stop the later \

@@ -50,6 +50,7 @@ fn a_classifier_selects_the_results_that_are_retried() {
     }
 }
 
+/// backon#242: a caller could not find out whether retries preceded a success.
 #[test]
 fn every_form_of_call_passes_the_attempt_number() {
     let time = ManualClock::new();
