@@ -422,6 +422,28 @@ fn an_idle_resource_is_acquired_and_returned_without_allocation() {
     assert_eq!(allocations, (0, 0));
 }
 
+/// The waiters' slots are reused, so neither many waits nor many cancelled ones grow the pool.
+#[test]
+fn waiting_for_a_resource_and_giving_up_allocate_nothing_after_the_first_wait() {
+    let numbers = FromBlocking(Numbers);
+    let pool = ResourcePool::builder(numbers).max_size(1).build().unwrap();
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut held = Some(pool.acquire_blocking().unwrap());
+    let mut wait = || {
+        let mut waiter = pin!(pool.acquire());
+        assert!(waiter.as_mut().poll(&mut cx).is_pending());
+        drop(held.take());
+        match waiter.poll(&mut cx) {
+            Poll::Ready(Ok(resource)) => held = Some(resource),
+            _ => panic!("not served"),
+        }
+        assert!(pin!(pool.acquire()).poll(&mut cx).is_pending());
+    };
+    wait();
+    let allocations = allocated(|| (0..100_000).for_each(|_| wait()));
+    assert_eq!(allocations, (0, 0));
+}
+
 #[test]
 fn a_broadcast_allocates_nothing_for_an_item() {
     use mainstay::ring::{BroadcastOverflow, broadcast};

@@ -1,11 +1,11 @@
 //! The future that waits for a resource.
 
 use super::ResourceManager;
-use super::engine::{Delivery, Enqueued, Shared};
+use super::engine::{Caller, Delivery, Enqueued, Shared, WaitLimit};
 use super::error::ResourcePoolError;
 use super::pooled::{Lease, PooledResource};
 use crate::sync::PlainArc;
-use crate::time::{Expiry, Instant};
+use crate::time::Instant;
 use crate::wait::WaiterKey;
 use pin_project::{pin_project, pinned_drop};
 use std::fmt;
@@ -26,8 +26,10 @@ pub struct ResourcePoolAcquireFuture<'a, M: ResourceManager> {
     pool: &'a PlainArc<Shared<M>>,
     /// `None`: the acquire timeout of the pool.
     timeout: Option<Duration>,
+    caller: Caller,
     stage: Stage,
-    expiry: Option<Expiry>,
+    /// Present in the stage `Queued`.
+    limit: Option<WaitLimit<M>>,
 }
 
 enum Stage {
@@ -41,8 +43,12 @@ type Acquired<M> = Result<PooledResource<M>, ResourcePoolError<<M as ResourceMan
 
 impl<'a, M: ResourceManager> ResourcePoolAcquireFuture<'a, M> {
     #[inline]
-    pub(super) fn new(pool: &'a PlainArc<Shared<M>>, timeout: Option<Duration>) -> Self {
-        Self { pool, timeout, stage: Stage::New, expiry: None }
+    pub(super) fn new(
+        pool: &'a PlainArc<Shared<M>>,
+        timeout: Option<Duration>,
+        caller: Caller,
+    ) -> Self {
+        Self { pool, timeout, caller, stage: Stage::New, limit: None }
     }
 
     /// Takes a resource or enters the queue.
@@ -50,7 +56,7 @@ impl<'a, M: ResourceManager> ResourcePoolAcquireFuture<'a, M> {
     fn enqueue(mut self: Pin<&mut Self>, now: Instant, cx: &mut Context<'_>) -> Poll<Acquired<M>> {
         let this = self.as_mut().project();
         let pool = *this.pool;
-        match pool.enqueue(now, cx.waker().clone()) {
+        match pool.enqueue(now, *this.timeout, this.caller, cx.waker().clone()) {
             Enqueued::Taken(lease) => {
                 *this.stage = Stage::Done;
                 Poll::Ready(Ok(PooledResource::new(lease, now)))
@@ -59,15 +65,14 @@ impl<'a, M: ResourceManager> ResourcePoolAcquireFuture<'a, M> {
                 *this.stage = Stage::Done;
                 Poll::Ready(Err(ResourcePoolError::Closed))
             }
-            Enqueued::Queued { key, timeout, is_settled } => {
+            Enqueued::Queued { key, limit, is_settled } => {
                 *this.stage = Stage::Queued(key, now);
-                let timeout = this.timeout.unwrap_or(timeout);
-                let expiry = this.expiry.insert(Expiry::new(now + timeout));
+                let limit = this.limit.insert(limit);
                 if !is_settled {
                     return self.poll_queued(key, now, cx);
                 }
                 // `now` is the present: no user code has run since.
-                if expiry.poll_at(now, &pool.clock, cx).is_pending() {
+                if limit.start(now, &pool.clock, cx).is_pending() {
                     return Poll::Pending;
                 }
                 self.expire(key, now)
@@ -84,12 +89,15 @@ impl<'a, M: ResourceManager> ResourcePoolAcquireFuture<'a, M> {
     ) -> Poll<Acquired<M>> {
         let this = self.as_mut().project();
         let pool = *this.pool;
-        if let Some(Delivery { result, at }) = pool.poll_waiter(key, since, cx.waker()) {
+        let limit = this.limit.as_mut().expect("a future in the queue has a limit");
+        if let Some(Delivery { result, at }) =
+            pool.poll_waiter(key, (since, this.caller), limit, cx.waker())
+        {
             *this.stage = Stage::Done;
-            *this.expiry = None;
+            *this.limit = None;
             return Poll::Ready(result.map(|lease| PooledResource::new(lease, at)));
         }
-        if !this.expiry.as_mut().is_some_and(|expiry| expiry.poll(&pool.clock, cx).is_ready()) {
+        if limit.poll(&pool.clock, cx).is_pending() {
             return Poll::Pending;
         }
         self.expire(key, since)
@@ -101,11 +109,10 @@ impl<'a, M: ResourceManager> ResourcePoolAcquireFuture<'a, M> {
         let this = self.project();
         let pool = *this.pool;
         *this.stage = Stage::Done;
-        *this.expiry = None;
-        Poll::Ready(match pool.leave(key) {
+        Poll::Ready(match this.limit.take().and_then(|mut limit| pool.leave(key, &mut limit)) {
             // A resource or an error was delivered meanwhile.
-            Some(Delivery { result, at }) => result.map(|lease| {
-                pool.waited(at - since);
+            Some(Delivery { result, at }) => result.map(|mut lease| {
+                pool.waited(&mut lease, since, at, this.caller);
                 PooledResource::new(lease, at)
             }),
             None => {
@@ -128,7 +135,7 @@ impl<M: ResourceManager> Future for ResourcePoolAcquireFuture<'_, M> {
             Stage::New => {
                 let pool = self.pool;
                 let now = pool.clock.now();
-                let result = match pool.try_take(now) {
+                let result = match pool.try_take(now, self.caller) {
                     Ok(Some(entry)) => {
                         Ok(PooledResource::new(Lease::new(pool.clone(), entry), now))
                     }
@@ -148,9 +155,11 @@ impl<M: ResourceManager> Future for ResourcePoolAcquireFuture<'_, M> {
 impl<M: ResourceManager> PinnedDrop for ResourcePoolAcquireFuture<'_, M> {
     fn drop(self: Pin<&mut Self>) {
         let this = self.project();
-        if let Stage::Queued(key, _) = *this.stage {
+        if let Stage::Queued(key, _) = *this.stage
+            && let Some(limit) = this.limit
+        {
             // A resource that was delivered meanwhile goes to the next waiter.
-            drop(this.pool.leave(key));
+            drop(this.pool.leave(key, limit));
         }
     }
 }

@@ -1,12 +1,12 @@
 //! The builder, and the settings with their defaults and limits.
 
-use super::engine::Shared;
+use super::engine::{CreationGuard, Shared};
 use super::events::Emitter;
 use super::{POLICY, ResourceManager, ResourcePool};
 use crate::backoff::{Backoff, Jitter};
 use crate::error::ConfigError;
 use crate::event::Observer;
-use crate::policy;
+use crate::policy::{self, OwnedGuard};
 use crate::random::Random;
 use crate::sync::PlainArc;
 use crate::time::{Clock, Instant};
@@ -28,6 +28,7 @@ pub(super) struct Config {
     pub(super) check_after: Duration,
     pub(super) max_creating: usize,
     pub(super) maintenance_interval: Duration,
+    pub(super) leak_threshold: Option<Duration>,
 }
 
 /// The order in which idle resources are reused.
@@ -54,6 +55,7 @@ const CONFIG: Config = Config {
     check_after: Duration::from_millis(500),
     max_creating: 2,
     maintenance_interval: Duration::from_secs(30),
+    leak_threshold: None,
 };
 const DAY: Duration = Duration::from_secs(86_400);
 /// The largest size. Also bounds the memory of a pool with a wrong setting.
@@ -64,7 +66,7 @@ const LIFETIME_JITTER: f64 = 0.025;
 
 /// Configures a [`ResourcePool`].
 #[must_use = "a builder does nothing until `build`"]
-pub struct ResourcePoolBuilder<M> {
+pub struct ResourcePoolBuilder<M: ResourceManager> {
     manager: M,
     settings: ResourcePoolSettings,
     name: String,
@@ -72,6 +74,7 @@ pub struct ResourcePoolBuilder<M> {
     clock: Clock,
     random: Random,
     observer: Option<PlainArc<dyn Observer>>,
+    guard: Option<PlainArc<dyn CreationGuard<M>>>,
 }
 
 /// The settings of a pool that can be replaced while it is in use, for
@@ -152,6 +155,13 @@ setters! {
     /// Sets how often [maintenance](ResourcePool::maintenance) runs and checks idle resources, from
     /// 1 ms to a day. Default: 30 s.
     maintenance_interval(maintenance_interval: Duration);
+
+    /// Sets for how long a caller may hold a resource before the pool reports it as a leak, at
+    /// least 1 ms. The pool then records where each resource is acquired. A resource that is held
+    /// for longer appears in [`ResourcePoolSnapshot::leaks`](super::ResourcePoolSnapshot::leaks),
+    /// and is reported once by an event `leaked`, at the next interval of
+    /// [maintenance](ResourcePool::maintenance) or when another caller times out. Default: none.
+    leak_threshold(leak_threshold: impl Into<Option<Duration>>) via into;
 }
 
 impl ResourcePoolSettings {
@@ -192,9 +202,11 @@ impl ResourcePoolSettings {
                 return Err(ConfigError::new(field, duration, "1 ms to one day"));
             }
         }
-        for (field, limit) in
-            [("idle_timeout", self.0.idle_timeout), ("max_lifetime", self.0.max_lifetime)]
-        {
+        for (field, limit) in [
+            ("idle_timeout", self.0.idle_timeout),
+            ("max_lifetime", self.0.max_lifetime),
+            ("leak_threshold", self.0.leak_threshold),
+        ] {
             if let Some(limit) = limit.filter(|limit| *limit < Duration::from_millis(1)) {
                 return Err(ConfigError::new(field, limit, "at least 1 ms, or none"));
             }
@@ -227,6 +239,7 @@ impl<M: ResourceManager> ResourcePoolBuilder<M> {
             clock: Clock::system(),
             random: Random::system(),
             observer: None,
+            guard: None,
         }
     }
 
@@ -313,6 +326,46 @@ impl<M: ResourceManager> ResourcePoolBuilder<M> {
         self
     }
 
+    /// Sets a guard that admits each creation, such as a circuit breaker or a rate limiter, so that
+    /// a server that is down does not receive attempts at all. Default: none.
+    ///
+    /// The guard records the outcome of each creation that it admits. A creation that it rejects is
+    /// neither a creation nor a failure: if no other resource exists, all callers that wait receive
+    /// [`ResourcePoolError::Rejected`](super::ResourcePoolError::Rejected); otherwise they wait for
+    /// the other resources, and the pool asks the guard again after the rejection's
+    /// `retry_after`, from 1 ms to 1 s later. The time during which a guard lets a creation wait
+    /// does not count towards the [`create_timeout`](Self::create_timeout).
+    ///
+    /// ```
+    /// # use mainstay::resource_pool::{ResourceManager, ResourcePool};
+    /// # #[derive(Debug)]
+    /// # struct Numbers;
+    /// # impl ResourceManager for Numbers {
+    /// #     type Resource = u64;
+    /// #     type Error = std::convert::Infallible;
+    /// #     async fn create(&self) -> Result<u64, Self::Error> {
+    /// #         Ok(7)
+    /// #     }
+    /// # }
+    /// use mainstay::rate::{Quota, RateLimiter};
+    /// use std::time::Duration;
+    ///
+    /// // At most 5 new connections per second; callers wait for their turn.
+    /// let limiter = RateLimiter::new(Quota::per_second(5)?);
+    /// let turn = limiter.max_wait(Duration::from_secs(3));
+    /// let pool = ResourcePool::builder(Numbers).creation_guard(turn).build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn creation_guard<G>(mut self, guard: G) -> Self
+    where
+        G: OwnedGuard<M::Resource, M::Error> + 'static,
+        G::OwnedPermit: Send,
+        G::AdmitFuture: Send,
+    {
+        self.guard = Some(PlainArc::new(guard));
+        self
+    }
+
     /// Builds the pool. Creates no resource yet.
     ///
     /// # Errors
@@ -326,25 +379,38 @@ impl<M: ResourceManager> ResourcePoolBuilder<M> {
             self.manager,
             config,
             Fixed {
+                emitter: PlainArc::new(Emitter::new(name, false, self.observer)),
                 backoff: self.creation_backoff.default_jitter(Jitter::Equal),
                 clock: self.clock,
                 random: self.random,
-                emitter: PlainArc::new(Emitter::new(name, false, self.observer)),
+                guard: self.guard,
             },
         )))
     }
 }
 
 /// The settings that cannot be replaced.
-#[derive(Clone)]
-pub(super) struct Fixed {
+pub(super) struct Fixed<M: ResourceManager> {
+    pub(super) emitter: PlainArc<Emitter>,
     pub(super) backoff: Backoff,
     pub(super) clock: Clock,
     pub(super) random: Random,
-    pub(super) emitter: PlainArc<Emitter>,
+    pub(super) guard: Option<PlainArc<dyn CreationGuard<M>>>,
 }
 
-impl<M> fmt::Debug for ResourcePoolBuilder<M> {
+impl<M: ResourceManager> Clone for Fixed<M> {
+    fn clone(&self) -> Self {
+        Self {
+            emitter: self.emitter.clone(),
+            backoff: self.backoff.clone(),
+            clock: self.clock.clone(),
+            random: self.random.clone(),
+            guard: self.guard.clone(),
+        }
+    }
+}
+
+impl<M: ResourceManager> fmt::Debug for ResourcePoolBuilder<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResourcePoolBuilder")
             .field("name", &self.name)

@@ -1,5 +1,6 @@
 //! The errors of acquiring and of creating a resource.
 
+use crate::error::Rejection;
 use crate::sync::PlainArc;
 use std::fmt::{self, Debug, Display};
 use std::time::Duration;
@@ -9,9 +10,11 @@ use std::time::Duration;
 #[non_exhaustive]
 pub enum ResourcePoolError<E> {
     /// No resource became available in time.
-    TimedOut(AcquireTimedOut<E>),
+    TimedOut(Box<AcquireTimedOut<E>>),
     /// A resource could not be created, and another attempt would fail in the same way.
     CreationFailed(PlainArc<CreationError<E>>),
+    /// The guard rejected the creation of a resource, and no other resource exists.
+    Rejected(Rejection),
     /// No idle resource is available now. Only `try_acquire` returns this error.
     Exhausted,
     /// The pool is closed.
@@ -38,6 +41,9 @@ pub struct AcquireTimedOut<E> {
     /// The error of the last creation, and how long ago it failed, if no creation has succeeded
     /// since.
     pub last_creation_error: Option<(PlainArc<CreationError<E>>, Duration)>,
+    /// The last rejection of a creation by the guard, and how long ago it was, if no creation has
+    /// succeeded since.
+    pub last_creation_rejection: Option<(Rejection, Duration)>,
     /// The resources of all keys, if this is the pool of a key of a
     /// [`KeyedResourcePool`](super::KeyedResourcePool).
     pub total: Option<ResourceTotal>,
@@ -83,8 +89,11 @@ impl<E: Display> Display for AcquireTimedOut<E> {
         if let Some(ResourceTotal { size, max_size }) = &self.total {
             write!(f, "; {size} of {max_size} over all keys")?;
         }
-        match &self.last_creation_error {
-            Some((error, ago)) => write!(f, "; last creation failed {ago:?} ago: {error}"),
+        if let Some((error, ago)) = &self.last_creation_error {
+            write!(f, "; last creation failed {ago:?} ago: {error}")?;
+        }
+        match &self.last_creation_rejection {
+            Some((rejection, ago)) => write!(f, "; creation rejected {ago:?} ago: {rejection}"),
             None => Ok(()),
         }
     }
@@ -95,6 +104,7 @@ impl<E: Display> Display for ResourcePoolError<E> {
         match self {
             Self::TimedOut(timed_out) => timed_out.fmt(f),
             Self::CreationFailed(error) => write!(f, "no resource could be created: {error}"),
+            Self::Rejected(rejection) => write!(f, "no resource could be created: {rejection}"),
             Self::Exhausted => f.write_str("no idle resource is available"),
             Self::Closed => f.write_str("the pool is closed"),
             Self::TooManyKeys => f.write_str("all keys are in use, and the key is new"),

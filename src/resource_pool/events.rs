@@ -1,7 +1,7 @@
 //! The events that a pool reports to its observer.
 
 use super::POLICY;
-use super::snapshot::ResourceCloseReason;
+use super::snapshot::{ResourceCloseReason, ResourceLeak};
 use crate::event::{Event, EventValue, Observer, Outbox};
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::sync::{PlainArc, PlainAtomicU64};
@@ -16,7 +16,7 @@ pub(super) struct Emitter {
     keyed: bool,
     observer: Option<PlainArc<dyn Observer>>,
     /// The number of events reported, for each kind.
-    sequences: [PlainAtomicU64; 4],
+    sequences: [PlainAtomicU64; 6],
     outbox: Outbox<Infallible>,
 }
 
@@ -25,8 +25,10 @@ pub(super) struct Emitter {
 pub(super) enum PoolEvent {
     Created { took: Duration },
     CreationFailed { took: Duration },
+    CreationRejected { reason: &'static str },
     Closed { reason: ResourceCloseReason, age: Duration },
     TimedOut { waited: Duration, in_use: usize, waiting: usize },
+    Leaked(ResourceLeak),
 }
 
 impl Emitter {
@@ -35,7 +37,7 @@ impl Emitter {
         keyed: bool,
         observer: Option<PlainArc<dyn Observer>>,
     ) -> Self {
-        let sequences = [const { PlainAtomicU64::new(0) }; 4];
+        let sequences = [const { PlainAtomicU64::new(0) }; 6];
         Self { name, keyed, observer, sequences, outbox: Outbox::new() }
     }
 
@@ -55,12 +57,24 @@ impl Emitter {
                 let fields = [("took", EventValue::Duration(took))];
                 self.notify(observer, 1, "creation_failed", at, &fields);
             }
+            PoolEvent::CreationRejected { reason } => {
+                let fields = [("reason", EventValue::Label(reason))];
+                self.notify(observer, 4, "creation_rejected", at, &fields);
+            }
             PoolEvent::Closed { reason, age } => {
                 let fields = [
                     ("reason", EventValue::Label(reason.as_str())),
                     ("age", EventValue::Duration(age)),
                 ];
                 self.notify(observer, 2, "closed", at, &fields);
+            }
+            PoolEvent::Leaked(leak) => {
+                let fields = [
+                    ("held_for", EventValue::Duration(leak.held_for)),
+                    ("file", EventValue::Label(leak.acquired_at.file())),
+                    ("line", EventValue::Count(u64::from(leak.acquired_at.line()))),
+                ];
+                self.notify(observer, 5, "leaked", at, &fields);
             }
             PoolEvent::TimedOut { waited, in_use, waiting } => {
                 let fields = [

@@ -2,13 +2,15 @@
 
 use super::{PooledResource, ResourceManager, ResourcePool, ResourcePoolError};
 use crate::backoff::Backoff;
+use crate::error::{Error, Reason, Rejection};
+use crate::policy::{self, Admission, Facts, OwnedGuard, Policy, kind};
 use crate::sync::thread::Parker;
 use crate::sync::{Mutex, block_on};
 use crate::time::ManualClock;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use loom::thread::spawn;
-use std::future::{Future, poll_fn};
+use std::future::{Future, Ready, poll_fn};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -49,6 +51,12 @@ impl Server {
             state.0 = true;
             state.1.take()
         };
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// Wakes the creation that waits, although it cannot complete yet.
+    fn wake_too_early(&self) {
+        let waker = self.0.state.lock().1.take();
         waker.into_iter().for_each(Waker::wake);
     }
 
@@ -221,5 +229,83 @@ fn a_creation_that_races_with_a_return_serves_the_waiter_once() {
         let report = block_on(pool.drain_timeout(FOREVER));
         assert!(report.is_complete());
         assert_idle(&pool, 0);
+    });
+}
+
+#[test]
+fn a_creation_that_is_woken_twice_is_polled_twice() {
+    model(3, || {
+        let server = Server::new(false, 0);
+        let pool = pool(&server, 1);
+        let opener = spawn({
+            let server = server.clone();
+            move || {
+                server.wake_too_early();
+                server.open();
+            }
+        });
+        drop(acquire(&pool).unwrap());
+        opener.join().unwrap();
+        assert_idle(&pool, 1);
+        assert_eq!(server.attempts(), 1);
+    });
+}
+
+/// A guard that rejects the first creation.
+#[derive(Clone)]
+struct RejectsFirst(Arc<AtomicUsize>);
+
+impl Policy for RejectsFirst {
+    type Kind = kind::Guard;
+
+    fn facts(&self) -> Facts {
+        Facts::new("rejects first", "rejects first")
+    }
+}
+
+impl<T, E> OwnedGuard<T, E> for RejectsFirst {
+    type OwnedPermit = ();
+    type AdmitFuture = Ready<Result<(), Rejection>>;
+
+    fn admit_owned(&self, _: policy::Context) -> Admission<(), Self::AdmitFuture> {
+        match self.0.fetch_add(1, SeqCst) {
+            0 => Admission::Rejected(Rejection::new(Reason::Custom, "rejects first")),
+            _ => Admission::Admitted(()),
+        }
+    }
+
+    fn record_owned((): (), _: &Result<T, Error<E>>) {}
+}
+
+#[test]
+fn a_rejection_by_the_guard_races_with_an_acquire() {
+    model(3, || {
+        let server = Server::new(true, 0);
+        let pool = ResourcePool::builder(server.clone())
+            .max_size(1)
+            .max_creating(1)
+            .clock(ManualClock::new().clock())
+            .creation_guard(RejectsFirst(Arc::new(AtomicUsize::new(0))))
+            .build()
+            .unwrap();
+        let run = |pool: &ResourcePool<Server>| match acquire(pool) {
+            Ok(resource) => {
+                drop(resource);
+                1
+            }
+            Err(error) => {
+                assert!(matches!(error, ResourcePoolError::Rejected(_)));
+                0
+            }
+        };
+        let other = spawn({
+            let pool = pool.clone();
+            move || run(&pool)
+        });
+        let served = run(&pool) + other.join().unwrap();
+        // The first caller is rejected. The second one shares the rejection or is served.
+        assert!(served <= 1);
+        assert_idle(&pool, served);
+        assert_eq!(server.attempts(), served);
     });
 }

@@ -12,7 +12,7 @@ use crate::error::ConfigError;
 use crate::sync::{PlainArc, block_on};
 use std::fmt;
 use std::future::Future;
-use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 
 /// A pool of connections, or of other resources that are expensive to create and can break.
@@ -46,8 +46,7 @@ use std::time::Duration;
 /// # Performance
 ///
 /// To acquire an idle resource and to return it costs two short locks and two readings of the
-/// clock, and allocates nothing. A caller that waits allocates its place in the queue, and each
-/// creation, check and closing allocates its future.
+/// clock, and allocates nothing. The [module](super#performance) describes the cost of a wait.
 pub struct ResourcePool<M: ResourceManager>(pub(super) PlainArc<Shared<M>>);
 
 // A panic of user code leaves the pool usable: no user code runs under its lock.
@@ -114,11 +113,12 @@ impl<M: ResourceManager> ResourcePool<M> {
     ///
     /// Returns [`ResourcePoolError::Exhausted`] if there is no idle resource, or
     /// [`ResourcePoolError::Closed`].
+    #[track_caller]
     pub fn try_acquire(&self) -> Result<PooledResource<M>, ResourcePoolError<M::Error>> {
         let now = self.0.clock.now();
-        let taken = match self.0.try_take(now)? {
+        let taken = match self.0.try_take(now, Location::caller())? {
             Some(entry) => Some(entry),
-            None => self.0.try_check(now)?,
+            None => self.0.try_check(now, Location::caller())?,
         };
         match taken {
             Some(entry) => Ok(PooledResource::new(Lease::new(self.0.clone(), entry), now)),
@@ -137,8 +137,9 @@ impl<M: ResourceManager> ResourcePool<M> {
     ///
     /// Dropping the future leaves the queue and loses nothing.
     #[inline]
+    #[track_caller]
     pub fn acquire(&self) -> ResourcePoolAcquireFuture<'_, M> {
-        ResourcePoolAcquireFuture::new(&self.0, None)
+        ResourcePoolAcquireFuture::new(&self.0, None, Location::caller())
     }
 
     /// Waits for a resource for at most `timeout`, counted from the first poll.
@@ -162,8 +163,9 @@ impl<M: ResourceManager> ResourcePool<M> {
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// # }).unwrap();
     /// ```
+    #[track_caller]
     pub fn acquire_timeout(&self, timeout: Duration) -> ResourcePoolAcquireFuture<'_, M> {
-        ResourcePoolAcquireFuture::new(&self.0, Some(timeout))
+        ResourcePoolAcquireFuture::new(&self.0, Some(timeout), Location::caller())
     }
 
     /// Blocks the thread until it has a resource, for at most the
@@ -173,6 +175,7 @@ impl<M: ResourceManager> ResourcePool<M> {
     ///
     /// Returns a [`ResourcePoolError`] if there is no resource in time, if a creation fails with
     /// a permanent error, or if the pool is closed.
+    #[track_caller]
     pub fn acquire_blocking(&self) -> Result<PooledResource<M>, ResourcePoolError<M::Error>> {
         block_on(self.acquire())
     }
@@ -200,6 +203,7 @@ impl<M: ResourceManager> ResourcePool<M> {
     /// println!("{error}"); // no resource within 1 ms: 1 of 1 in use, …
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[track_caller]
     pub fn acquire_blocking_timeout(
         &self,
         timeout: Duration,

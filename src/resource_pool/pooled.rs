@@ -2,7 +2,7 @@
 
 use super::ResourceManager;
 use super::engine::Shared;
-use super::engine::state::Entry;
+use super::engine::entry::Entry;
 use super::manager::RecycleDecision;
 use super::snapshot::ResourceCloseReason;
 use crate::sync::{PlainArc, plain_thread};
@@ -26,6 +26,10 @@ impl<M: ResourceManager> Lease<M> {
     #[inline]
     pub(super) fn take(&mut self) -> Option<Box<Entry<M::Resource>>> {
         self.entry.take()
+    }
+
+    pub(super) fn entry_mut(&mut self) -> Option<&mut Entry<M::Resource>> {
+        self.entry.as_deref_mut()
     }
 
     /// Returns the resource of a lease that has not been dropped.
@@ -110,8 +114,8 @@ impl<M: ResourceManager> PooledResource<M> {
     /// ```
     #[must_use]
     pub fn detach(mut guard: Self) -> M::Resource {
-        let entry = guard.lease.take().expect(HELD);
-        guard.lease.pool.detach();
+        let mut entry = guard.lease.take().expect(HELD);
+        guard.lease.pool.detach(&mut entry);
         entry.resource
     }
 

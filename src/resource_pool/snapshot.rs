@@ -1,6 +1,8 @@
 //! The state and the counters of a pool at one moment.
 
 use crate::window::LatencySummary;
+use std::panic::Location;
+use std::time::Duration;
 
 /// The state and the counters of a [`ResourcePool`](super::ResourcePool), all of the same moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,10 +39,26 @@ pub struct ResourcePoolSnapshot {
     pub created: u64,
     /// The number of creations that failed or timed out.
     pub create_failures: u64,
+    /// The number of creations that the guard rejected.
+    pub create_rejections: u64,
     /// The number of resources that left the pool, by reason.
     pub closed: ResourceCloseCounts,
+    /// The resources that callers have held for longer than the
+    /// [`leak_threshold`](super::ResourcePoolBuilder::leak_threshold). Empty if there is none.
+    pub leaks: Vec<ResourceLeak>,
     /// How long callers waited in the queue before they received a resource. `None` if none did.
     pub waits: Option<LatencySummary>,
+}
+
+/// A resource that a caller has held for longer than the
+/// [`leak_threshold`](super::ResourcePoolBuilder::leak_threshold).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ResourceLeak {
+    /// How long the caller has held it.
+    pub held_for: Duration,
+    /// The call that acquired it.
+    pub acquired_at: &'static Location<'static>,
 }
 
 /// Why a resource left the pool.

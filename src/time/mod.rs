@@ -54,7 +54,7 @@ pub(crate) use periodic::Periodic;
 use sleep::ArmedTimer;
 pub use sleep::Sleep;
 pub(crate) use timeout::{Expire, Expiry};
-use timer::SystemTimer;
+pub(crate) use timer::SystemTimer;
 
 use crate::sync::atomic::Ordering;
 use crate::sync::thread::{ParkDeadline, Parker};
@@ -258,7 +258,7 @@ impl Clock {
         self.id
     }
 
-    fn is_system(&self) -> bool {
+    pub(crate) fn is_system(&self) -> bool {
         self.source.is_none()
     }
 

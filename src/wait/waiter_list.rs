@@ -36,6 +36,13 @@ pub(crate) struct WaiterKey {
     insertion: u64,
 }
 
+impl WaiterKey {
+    /// Returns the number of the member's slot.
+    pub(crate) fn index(self) -> usize {
+        self.index as usize
+    }
+}
+
 const NONE: u32 = u32::MAX;
 
 impl<T> WaiterList<T> {

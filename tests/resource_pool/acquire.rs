@@ -42,7 +42,8 @@ fn idle_resources_are_reused_in_the_chosen_order() {
 
 /// bb8#122, bb8#67: a resource that was returned after a caller had found no idle one, and before
 /// the caller entered the queue, was not delivered. Here, both steps are under one lock, and a loom
-/// model covers the race. Go#31708: waiters were served in random order.
+/// model covers the race. Go#31708: waiters were served in random order. Hikari#1909: a later
+/// caller took the connection that was meant for a waiter.
 #[test]
 fn a_returned_resource_goes_to_the_longest_waiter() {
     let (server, time) = (Server::new(1), ManualClock::new());
@@ -195,6 +196,25 @@ fn a_waker_that_panics_does_not_keep_others_waiting() {
     assert!(second.is_woken());
     assert!(second.poll().is_ready());
     drop(first);
+    assert_settled(&server, &pool.snapshot());
+}
+
+/// An expired resource is closed when the caller enters the queue, and the observer panics.
+#[test]
+fn an_observer_that_panics_leaves_no_waiter_behind() {
+    let (server, time) = (Server::new(1), ManualClock::new());
+    let pool = builder(&server, &time)
+        .max_size(1)
+        .observer(|event: &Event<'_>| assert!(event.kind != "closed", "observer"))
+        .build()
+        .unwrap();
+    drop(pool.acquire_blocking().unwrap());
+    time.advance(3600 * SECOND);
+    let mut caller = Task::new(pool.acquire());
+    assert!(catch_unwind(AssertUnwindSafe(|| caller.run())).is_err());
+    assert_eq!((pool.snapshot().waiting, server.closed()), (0, 1));
+    drop(caller);
+    assert!(Task::new(pool.acquire()).run().is_ready());
     assert_settled(&server, &pool.snapshot());
 }
 

@@ -104,6 +104,7 @@ fn a_drop_at_any_poll_of_the_wait_after_a_failure_loses_no_slot() {
     }
 }
 
+/// sqlx#1211: a waiter that was woken and then dropped did not wake the next one.
 #[test]
 fn a_drop_after_the_hand_over_gives_the_resource_to_the_next_waiter() {
     let (server, time) = (Server::new(1), ManualClock::new());

@@ -22,7 +22,8 @@ fn a_larger_size_serves_waiters() {
     drop(held);
 }
 
-/// deadpool#380: after a resize while resources were in use, the size underflowed.
+/// deadpool 0.12.2: a pool that was shrunk and grown at once panicked. deadpool#380: after a resize
+/// while resources were in use, the size underflowed.
 #[test]
 fn a_smaller_size_closes_resources_as_they_become_idle() {
     let (server, time) = (Server::new(4), ManualClock::new());
@@ -47,6 +48,7 @@ fn a_smaller_size_closes_resources_as_they_become_idle() {
     assert_eq!(pool.resize(0).unwrap_err().field(), "max_size");
 }
 
+/// Go#45993: a shorter idle timeout took effect only after the old lifetime.
 #[test]
 fn a_new_idle_timeout_applies_immediately() {
     let (server, time) = (Server::new(2), ManualClock::new());
@@ -59,6 +61,7 @@ fn a_new_idle_timeout_applies_immediately() {
     assert_eq!(error.field(), "max_creating");
 }
 
+/// Hikari#1441: a connection that was evicted while in use went back to the pool.
 #[test]
 fn an_eviction_closes_all_resources_created_before_it() {
     let (server, time) = (Server::new(4), ManualClock::new());

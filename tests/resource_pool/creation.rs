@@ -55,6 +55,7 @@ fn the_next_waiter_is_woken_for_a_creation_if_the_woken_waiter_leaves() {
     assert_eq!(server.attempts(), 1);
 }
 
+/// sqlx#3582: a caller that had begun to connect did not receive a connection that was returned.
 #[test]
 fn a_waiter_receives_a_resource_returned_before_its_creation_ends() {
     let (server, time) = (Server::new(2), ManualClock::new());
@@ -129,6 +130,7 @@ fn a_timeout_reports_the_last_creation_error() {
     assert_eq!(pool.snapshot().create_failures, 1);
 }
 
+/// Hikari#2186, Hikari#2274: a connection attempt that hung blocked all later ones.
 #[test]
 fn a_creation_that_hangs_times_out() {
     let (server, time) = (Server::new(1), ManualClock::new());

@@ -114,7 +114,9 @@ fn the_manager_can_request_a_check_or_a_closing() {
     assert_eq!(pool.snapshot().closed.of(ResourceCloseReason::Broken), 1);
 }
 
-/// A panic may leave a connection in the middle of a protocol, so the next caller must not get it.
+/// go-redis#2375: a panic of the caller lost the slot of its connection, or returned the
+/// connection. A panic may leave a connection in the middle of a protocol, so the next caller must
+/// not get it.
 #[test]
 fn a_panic_while_held_closes_the_resource() {
     let (server, time) = (Server::new(1), ManualClock::new());
@@ -159,6 +161,7 @@ fn a_panic_of_a_check_closes_the_resource() {
     assert_settled(&server, &pool.snapshot());
 }
 
+/// Go#39471: connections were used in turn, so that none was ever idle for long enough.
 #[test]
 fn a_resource_idle_for_too_long_is_closed() {
     let (server, time) = (Server::new(3), ManualClock::new());

@@ -54,6 +54,9 @@ impl<M: ResourceManager> Shared<M> {
         }
         drop(state);
         self.settle(now);
+        if examine_all {
+            self.report_leaks(now);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
-//! A resource of the pool, and whether it can be used.
+//! A resource of the pool, and whether it is fit for use.
 
+use super::leases::LeaseKey;
 use super::total::TotalPermit;
 use crate::resource_pool::config::Config;
 use crate::resource_pool::snapshot::ResourceCloseReason;
@@ -16,6 +17,8 @@ pub(in crate::resource_pool) struct Entry<R> {
     pub(super) healthy_at: Instant,
     pub(in crate::resource_pool) uses: u64,
     generation: u64,
+    /// Set while a caller uses it.
+    pub(super) lease: LeaseKey,
     /// Whether it must be checked even if it was idle for less than `check_after`.
     pub(super) must_check: bool,
     /// The last field, so that it is released after the resource is dropped.
@@ -40,6 +43,7 @@ impl<R> Entry<R> {
             healthy_at: now,
             uses: 0,
             generation,
+            lease: None,
             must_check: false,
             permit: None,
         }

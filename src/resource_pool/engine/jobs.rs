@@ -1,8 +1,10 @@
 //! Jobs: the creations, checks and closings under way, which outlive the callers that poll them.
 
 use super::Shared;
-use super::state::{Entry, State};
+use super::entry::Entry;
+use super::state::State;
 use super::total::{Reclaimed, TotalPermit};
+use crate::error::Rejection;
 use crate::resource_pool::ResourceManager;
 use crate::resource_pool::error::CreationError;
 use crate::resource_pool::snapshot::ResourceCloseReason;
@@ -24,7 +26,7 @@ pub(super) struct Job<M: ResourceManager> {
     pub(super) woken: bool,
 }
 
-pub(super) type JobFuture<M> = Pin<Box<dyn Future<Output = JobOutput<M>> + Send>>;
+pub(in crate::resource_pool) type JobFuture<M> = Pin<Box<dyn Future<Output = JobOutput<M>> + Send>>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum JobKind {
@@ -48,57 +50,44 @@ pub(super) enum PermitUse {
 }
 
 /// A new resource.
-pub(super) struct Created<M: ResourceManager> {
+pub(in crate::resource_pool) struct Created<M: ResourceManager> {
     pub(super) resource: M::Resource,
     pub(super) permit: Option<TotalPermit>,
 }
 
-/// The right to create a resource.
-pub(super) struct Creation<M: ResourceManager> {
-    pub(super) starts_at: Instant,
-    pub(super) timeout: Duration,
-    /// The resource that is closed first.
-    pub(super) reclaimed: Option<Reclaimed<M>>,
-    /// The last field, so that it is released after the resource is dropped.
-    pub(super) permit: Option<TotalPermit>,
-}
-
-pub(super) enum JobOutput<M: ResourceManager> {
+pub(in crate::resource_pool) enum JobOutput<M: ResourceManager> {
     Created(Result<Created<M>, CreationError<M::Error>>),
     /// The wait before a creation has ended.
     Due,
+    /// The guard did not admit the creation.
+    Rejected(Rejection),
     /// The resource, and whether it is healthy.
     Checked(Box<Entry<M::Resource>>, bool),
     Closed,
 }
 
 impl<M: ResourceManager> JobOutput<M> {
-    pub(super) fn create(
-        manager: PlainArc<M>,
-        clock: Clock,
-        creation: Creation<M>,
-    ) -> JobFuture<M> {
-        Box::pin(async move {
-            let Creation { starts_at, timeout, reclaimed, permit } = creation;
-            if let Some(reclaimed) = reclaimed {
-                reclaimed.close(&clock).await;
-            }
-            if starts_at > Instant::ORIGIN {
-                clock.sleep_until(starts_at).await;
-            }
-            Self::Created(match clock.timeout(timeout, manager.create()).await {
-                Some(Ok(resource)) => Ok(Created { resource, permit }),
-                Some(Err(error)) => Err(CreationError::Failed(error)),
-                None => Err(CreationError::TimedOut(timeout)),
-            })
-        })
-    }
-
     /// The wait before a creation.
     pub(super) fn wait(clock: Clock, starts_at: Instant) -> JobFuture<M> {
         Box::pin(async move {
             clock.sleep_until(starts_at).await;
             Self::Due
+        })
+    }
+
+    /// Closes a resource of another pool, and then creates one in its place.
+    pub(super) fn replace(
+        reclaimed: Reclaimed<M>,
+        clock: Clock,
+        creation: JobFuture<M>,
+    ) -> JobFuture<M> {
+        // If the future is dropped before its first poll, the resource is dropped before the
+        // permit, which the creation holds.
+        let parts = (reclaimed, creation);
+        Box::pin(async move {
+            let (reclaimed, creation) = parts;
+            reclaimed.close(&clock).await;
+            creation.await
         })
     }
 

@@ -1,11 +1,15 @@
 //! The shell around the state: applies decisions under the lock, and runs user code outside the
 //! lock.
 
+mod creation;
 pub(in crate::resource_pool) mod driver;
-mod entry;
+pub(super) mod entry;
 mod jobs;
+mod leases;
+mod queue;
 mod run;
-pub(super) mod state;
+mod state;
+mod timers;
 pub(super) mod total;
 mod waiting;
 
@@ -13,6 +17,7 @@ use super::ResourceManager;
 use super::config::{Config, Fixed};
 use super::error::AcquireTimedOut;
 use super::events::{Emitter, PoolEvent};
+use super::pooled::Lease;
 use super::snapshot::{ResourceCloseReason, ResourcePoolSnapshot};
 use crate::backoff::Backoff;
 use crate::error::ConfigError;
@@ -21,19 +26,25 @@ use crate::sync::{Mutex, MutexGuard, PlainArc, Wakers, discard_panic, keep_panic
 use crate::time::{Clock, Instant};
 use crate::wait::WaiterKey;
 use crate::window::LatencyBuckets;
-use jobs::{Creation, JobKind, JobOutput, PermitUse};
-use state::{Entry, Failure, State, Step};
+use creation::Creation;
+use entry::Entry;
+use jobs::{JobKind, JobOutput, PermitUse};
+use state::{Failure, State, Step};
 use std::any::Any;
 use std::panic::resume_unwind;
 use std::task::Waker;
 use std::time::Duration;
 use total::{Reclaimed, TotalPermit};
 
+pub(super) use creation::CreationGuard;
+pub(super) use leases::Caller;
+pub(super) use timers::WaitLimit;
 pub(super) use waiting::{Delivery, Enqueued};
 
 /// The state that all handles of a pool share.
 pub(super) struct Shared<M: ResourceManager> {
     manager: PlainArc<M>,
+    guard: Option<PlainArc<dyn CreationGuard<M>>>,
     pub(super) clock: Clock,
     backoff: Backoff,
     random: Random,
@@ -45,9 +56,10 @@ pub(super) struct Shared<M: ResourceManager> {
 type BoxedEntry<M> = Box<Entry<<M as ResourceManager>::Resource>>;
 
 impl<M: ResourceManager> Shared<M> {
-    pub(super) fn new(manager: M, config: Config, fixed: Fixed) -> Self {
+    pub(super) fn new(manager: M, config: Config, fixed: Fixed<M>) -> Self {
         Self {
             manager: PlainArc::new(manager),
+            guard: fixed.guard,
             clock: fixed.clock,
             backoff: fixed.backoff,
             random: fixed.random,
@@ -70,11 +82,16 @@ impl<M: ResourceManager> Shared<M> {
     ///
     /// Returns the error `Closed` if the pool is closed.
     #[inline]
-    pub(super) fn try_take(&self, now: Instant) -> Result<Option<BoxedEntry<M>>, Failure<M>> {
+    pub(super) fn try_take(
+        &self,
+        now: Instant,
+        by: Caller,
+    ) -> Result<Option<BoxedEntry<M>>, Failure<M>> {
         let mut state = self.state.lock();
         match state.take(now) {
-            Some(entry) => {
+            Some(mut entry) => {
                 state.stats.acquired += 1;
+                state.begin_lease(&mut entry, now, by);
                 Ok(Some(entry))
             }
             None if state.closed => Err(Failure::<M>::Closed),
@@ -87,6 +104,7 @@ impl<M: ResourceManager> Shared<M> {
     pub(super) fn try_check(
         self: &PlainArc<Self>,
         now: Instant,
+        by: Caller,
     ) -> Result<Option<BoxedEntry<M>>, Failure<M>> {
         let mut state = self.state.lock();
         let Some(entry) = state.take_stale(now) else { return Ok(None) };
@@ -96,12 +114,16 @@ impl<M: ResourceManager> Shared<M> {
         keep_panic(&mut panic, || self.poll_job(key));
         let now = self.clock.now();
         self.settle_with(now, panic);
-        self.try_take(now)
+        self.try_take(now, by)
     }
 
     /// Records a wait that has ended with a resource.
-    pub(super) fn waited(&self, waited: Duration) {
-        self.state.lock().stats.acquired_after(waited);
+    pub(super) fn waited(&self, lease: &mut Lease<M>, since: Instant, at: Instant, by: Caller) {
+        let mut state = self.state.lock();
+        state.stats.acquired_after(at - since);
+        if let Some(entry) = lease.entry_mut() {
+            state.begin_lease(entry, at, by);
+        }
     }
 
     /// Composes the error of a caller that has waited for `waited`.
@@ -117,12 +139,20 @@ impl<M: ResourceManager> Shared<M> {
             waiting: state.waiting,
             creating: state.creating,
             last_creation_error: last.map(|last| (last.error.clone(), now - last.at)),
+            last_creation_rejection: state.rejections.last.map(|(last, at)| (last, now - at)),
             total: state.total.as_ref().map(total::Membership::usage),
         };
         drop(state);
         let (in_use, waiting) = (timed_out.in_use, timed_out.waiting);
         self.emitter.emit(PoolEvent::TimedOut { waited, in_use, waiting }, now);
-        Failure::<M>::TimedOut(timed_out)
+        self.report_leaks(now);
+        Failure::<M>::TimedOut(Box::new(timed_out))
+    }
+
+    /// Reports the leaks that were not reported before.
+    pub(super) fn report_leaks(&self, now: Instant) {
+        let leaks = self.state.lock().new_leaks(now);
+        leaks.into_iter().for_each(|leak| self.emitter.emit(PoolEvent::Leaked(leak), now));
     }
 
     /// Takes back a resource that was used.
@@ -143,8 +173,9 @@ impl<M: ResourceManager> Shared<M> {
     }
 
     #[inline]
-    fn place(self: &PlainArc<Self>, entry: Box<Entry<M::Resource>>, now: Instant) {
+    fn place(self: &PlainArc<Self>, mut entry: Box<Entry<M::Resource>>, now: Instant) {
         let mut state = self.state.lock();
+        state.end_lease(&mut entry);
         if let Some(reason) = state.unfit(&entry, now) {
             drop(state);
             return self.close_entry(entry, reason);
@@ -178,8 +209,9 @@ impl<M: ResourceManager> Shared<M> {
 
     /// Removes a detached resource from the counts.
     #[cold]
-    pub(super) fn detach(self: &PlainArc<Self>) {
+    pub(super) fn detach(self: &PlainArc<Self>, entry: &mut Entry<M::Resource>) {
         let mut state = self.state.lock();
+        state.end_lease(entry);
         state.size -= 1;
         state.stats.closed.count(ResourceCloseReason::Detached);
         drop(state);
@@ -189,13 +221,14 @@ impl<M: ResourceManager> Shared<M> {
     /// Starts to close a resource and polls the job once: most closings end at their first poll.
     fn close_now(
         self: &PlainArc<Self>,
-        entry: Box<Entry<M::Resource>>,
+        mut entry: Box<Entry<M::Resource>>,
         reason: ResourceCloseReason,
         now: Instant,
         panic: &mut Option<Box<dyn Any + Send>>,
     ) {
         let age = now - entry.created_at;
         let mut state = self.state.lock();
+        state.end_lease(&mut entry);
         state.count_closing(reason);
         let timeout = state.config.close_timeout;
         let future = JobOutput::close(self.manager.clone(), self.clock.clone(), entry, timeout);
@@ -241,7 +274,9 @@ impl<M: ResourceManager> Shared<M> {
                 Step::Check(entry) => {
                     self.start_check(&mut state, entry);
                 }
-                Step::Create(permit) => self.start_creation(&mut state, now, permit, None),
+                Step::Create(starts_at, permit) => {
+                    self.start_creation(&mut state, starts_at, now, permit, None);
+                }
                 Step::Reclaim => {
                     drop(state);
                     keep_panic(&mut panic, || self.reclaim(now));
@@ -270,31 +305,38 @@ impl<M: ResourceManager> Shared<M> {
         }
     }
 
-    /// Starts a creation that the state has counted.
     fn start_creation(
         self: &PlainArc<Self>,
         state: &mut State<M>,
+        starts_at: Instant,
         now: Instant,
         permit: Option<TotalPermit>,
         reclaimed: Option<Reclaimed<M>>,
     ) {
-        let (generation, timeout) = (state.generation, state.config.create_timeout);
-        let starts_at = match state.failures {
-            0 => Instant::ORIGIN,
-            _ => state.retry_at,
+        let (generation, begins_at) = (state.generation, starts_at.max(now));
+        let kind = |permit| JobKind::Create { generation, starts_at: begins_at, permit };
+        if state.total.is_some() && permit.is_none() {
+            let future = JobOutput::wait(self.clock.clone(), starts_at);
+            state.start(self, kind(PermitUse::Later), future);
+            return;
+        }
+        let creation = Creation {
+            manager: self.manager.clone(),
+            clock: self.clock.clone(),
+            starts_at,
+            timeout: state.config.create_timeout,
+            pool: self.name(),
+            permit,
         };
-        let clock = self.clock.clone();
-        let (permit_use, future) = match state.total.is_some() && permit.is_none() {
-            true => (PermitUse::Later, JobOutput::wait(clock, starts_at)),
-            false => {
-                let creation = Creation { starts_at, timeout, permit, reclaimed };
-                let future = JobOutput::create(self.manager.clone(), clock, creation);
-                (PermitUse::Held, future)
-            }
+        let future = match &self.guard {
+            Some(guard) => guard.clone().guarded(creation),
+            None => creation.unguarded(),
         };
-        let starts_at = starts_at.max(now);
-        let kind = JobKind::Create { generation, starts_at, permit: permit_use };
-        state.start(self, kind, future);
+        let future = match reclaimed {
+            Some(reclaimed) => JobOutput::replace(reclaimed, self.clock.clone(), future),
+            None => future,
+        };
+        state.start(self, kind(PermitUse::Held), future);
     }
 
     fn start_check(
@@ -362,7 +404,9 @@ impl<M: ResourceManager> Shared<M> {
     }
 
     pub(super) fn snapshot(&self) -> ResourcePoolSnapshot {
-        let state = self.state.lock();
+        let now = self.clock.now();
+        let mut state = self.state.lock();
+        let leaks = state.leaks(now);
         let stats = &state.stats;
         ResourcePoolSnapshot {
             max_size: state.config.max_size,
@@ -380,7 +424,9 @@ impl<M: ResourceManager> Shared<M> {
             timed_out: stats.timed_out,
             created: stats.created,
             create_failures: stats.create_failures,
+            create_rejections: stats.create_rejections,
             closed: stats.closed,
+            leaks,
             waits: LatencyBuckets::ALL.summary(&stats.waits),
         }
     }

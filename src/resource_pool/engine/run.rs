@@ -1,8 +1,9 @@
 //! Polling jobs and applying their results.
 
 use super::Shared;
+use super::entry::Entry;
 use super::jobs::{Created, JobKind, JobOutput};
-use super::state::{Entry, LastError};
+use super::state::LastError;
 use crate::resource_pool::ResourceManager;
 use crate::resource_pool::error::CreationError;
 use crate::resource_pool::events::PoolEvent;
@@ -133,6 +134,15 @@ impl<M: ResourceManager> Shared<M> {
                 }
                 drop(job);
             }
+            (JobKind::Create { .. }, JobOutput::Rejected(rejection)) => {
+                let mut state = self.state.lock();
+                let job = state.jobs.remove(key);
+                state.creation_rejected(rejection, now);
+                drop(state);
+                drop(job);
+                let reason = rejection.reason().as_str();
+                self.emitter.emit(PoolEvent::CreationRejected { reason }, now);
+            }
             (kind, _) => self.lost(key, kind),
         }
     }
@@ -145,15 +155,13 @@ impl<M: ResourceManager> Shared<M> {
         let expires_at = state.config.expires_at(now, unit);
         state.creating -= 1;
         state.stats.created += 1;
-        state.failures = 0;
-        state.delay = Duration::ZERO;
-        state.last_error = None;
+        let before = state.creation_succeeded();
         state.evicting |= generation != state.generation;
         let mut entry = Box::new(Entry::new(resource, now, expires_at, generation));
         entry.permit = permit;
         state.idle.push_back(entry);
         drop(state);
-        drop(job);
+        drop((job, before));
     }
 
     fn creation_failed(

@@ -1,9 +1,13 @@
 //! The state of a pool, which its lock protects, and the decisions. Reads no clock, and runs no
 //! user code.
 
-use super::entry::Fitness;
+use super::entry::{Entry, Fitness};
 use super::jobs::{Job, JobKind};
+use super::leases::Leases;
+use super::queue::{Waiter, WaiterStatus};
+use super::timers::SlotTimer;
 use super::total::{Membership, TakenPermit, TotalPermit, Transfer};
+use crate::error::Rejection;
 use crate::resource_pool::ResourceManager;
 use crate::resource_pool::config::{Config, ReuseOrder};
 use crate::resource_pool::error::{CreationError, ResourcePoolError};
@@ -16,28 +20,14 @@ use std::collections::VecDeque;
 use std::task::Waker;
 use std::time::Duration;
 
-pub(in crate::resource_pool) use super::entry::Entry;
+/// How long the pool waits before it asks the guard again, unless the rejection says when, and the
+/// limits of that wait. To ask is cheap, and the guard may change its mind.
+const REJECTION_WAIT: Duration = Duration::from_millis(100);
+const MIN_REJECTION_WAIT: Duration = Duration::from_millis(1);
+const MAX_REJECTION_WAIT: Duration = Duration::from_secs(1);
 
 /// The error that a waiter receives.
 pub(in crate::resource_pool) type Failure<M> = ResourcePoolError<<M as ResourceManager>::Error>;
-
-/// A caller that waits.
-pub(super) struct Waiter<M: ResourceManager> {
-    pub(super) status: WaiterStatus<M>,
-    /// `None` from its wake-up until its next poll.
-    pub(super) waker: Option<Waker>,
-    pub(super) since: Instant,
-}
-
-/// The progress of a waiter.
-pub(super) enum WaiterStatus<M: ResourceManager> {
-    /// In the queue.
-    Waiting,
-    /// Received a resource at this instant.
-    Served(Box<Entry<M::Resource>>, Instant),
-    /// Received an error at this instant.
-    Failed(Failure<M>, Instant),
-}
 
 pub(super) struct LastError<E> {
     pub(super) error: PlainArc<CreationError<E>>,
@@ -60,6 +50,8 @@ pub(super) struct State<M: ResourceManager> {
     /// In the order of their return: the one idle for the longest time is at the front.
     pub(super) idle: VecDeque<Box<Entry<M::Resource>>>,
     pub(super) waiters: WaiterList<Waiter<M>>,
+    /// The timers of the slots of `waiters`, except for those that waiters use.
+    pub(super) slot_timers: Vec<Option<SlotTimer<M>>>,
     /// The number of waiters in the queue.
     pub(super) waiting: usize,
     /// The wakers of maintenance and drains, which poll jobs while there is no waiter.
@@ -86,6 +78,8 @@ pub(super) struct State<M: ResourceManager> {
     pub(super) last_error: Option<LastError<M::Error>>,
     /// The number of waiters that are still to receive the last error, which is permanent.
     pub(super) failing: usize,
+    pub(super) rejections: Rejections,
+    pub(super) leases: Leases,
     pub(super) stats: Stats,
     /// The last field: all permits are released first.
     pub(super) total: Option<Membership<M>>,
@@ -96,6 +90,7 @@ pub(super) struct Stats {
     pub(super) timed_out: u64,
     pub(super) created: u64,
     pub(super) create_failures: u64,
+    pub(super) create_rejections: u64,
     pub(super) closed: ResourceCloseCounts,
     pub(super) waits: Box<[u64]>,
 }
@@ -108,6 +103,15 @@ impl Stats {
     }
 }
 
+/// The creations that the guard has rejected since the last one that succeeded.
+pub(super) struct Rejections {
+    pub(super) last: Option<(Rejection, Instant)>,
+    /// While other resources exist, no creation begins before this instant.
+    until: Instant,
+    /// The number of waiters that are still to receive the last rejection.
+    pub(super) pending: usize,
+}
+
 /// The next action of the shell.
 pub(super) enum Step<M: ResourceManager> {
     /// A waiter has received a resource. Its waker must be called.
@@ -116,8 +120,9 @@ pub(super) enum Step<M: ResourceManager> {
     Failed(Option<Waker>),
     Close(Box<Entry<M::Resource>>, ResourceCloseReason),
     Check(Box<Entry<M::Resource>>),
-    /// A creation, with a permit if the pool is a member of a limit.
-    Create(Option<TotalPermit>),
+    /// A creation begins at this instant, or immediately if that has passed. It has a permit if the
+    /// pool is a member of a limit and the instant has passed.
+    Create(Instant, Option<TotalPermit>),
     /// Search the other pools of the limit for a permit.
     Reclaim,
     Transfer(Transfer<M>),
@@ -130,6 +135,7 @@ impl<M: ResourceManager> State<M> {
             config,
             idle: VecDeque::new(),
             waiters: WaiterList::new(),
+            slot_timers: Vec::new(),
             waiting: 0,
             drivers: WaiterList::new(),
             jobs: WaiterList::new(),
@@ -148,11 +154,14 @@ impl<M: ResourceManager> State<M> {
             retry_at: Instant::ORIGIN,
             last_error: None,
             failing: 0,
+            rejections: Rejections { last: None, until: Instant::ORIGIN, pending: 0 },
+            leases: Leases::new(),
             stats: Stats {
                 acquired: 0,
                 timed_out: 0,
                 created: 0,
                 create_failures: 0,
+                create_rejections: 0,
                 closed: ResourceCloseCounts::default(),
                 waits: vec![0; LatencyBuckets::ALL.len()].into(),
             },
@@ -260,6 +269,15 @@ impl<M: ResourceManager> State<M> {
                 return Step::Failed(self.notify(WaiterStatus::Failed(failure, now)));
             }
         }
+        if self.rejections.pending > 0
+            && let Some((rejection, _)) = self.rejections.last
+        {
+            self.rejections.pending = (self.rejections.pending - 1).min(self.waiting);
+            if self.waiting > 0 {
+                let failure = Failure::<M>::Rejected(rejection);
+                return Step::Failed(self.notify(WaiterStatus::Failed(failure, now)));
+            }
+        }
         if let Some(transfer) = self.next_transfer() {
             return Step::Transfer(transfer);
         }
@@ -290,13 +308,16 @@ impl<M: ResourceManager> State<M> {
                 }
             }
         }
-        let needed = self.waiting + if self.maintainers > 0 { self.config.min_idle } else { 0 };
+        // Creations for which no caller waits are not worth a rejection.
+        let keeps_idle = self.maintainers > 0 && now >= self.rejections.until;
+        let needed = self.waiting + if keeps_idle { self.config.min_idle } else { 0 };
         if !self.can_create(needed) {
             return Step::Nothing;
         }
+        let starts_at = self.next_creation();
         let permit = match &self.total {
             // The wait after a failure needs no permit.
-            Some(total) if self.is_due(now) => match self.can_create(self.waiting) {
+            Some(total) if starts_at <= now => match self.can_create(self.waiting) {
                 true => match total.take(now) {
                     TakenPermit::Granted(permit) => Some(permit),
                     TakenPermit::Requested => return Step::Reclaim,
@@ -311,7 +332,7 @@ impl<M: ResourceManager> State<M> {
         };
         self.size += 1;
         self.creating += 1;
-        Step::Create(permit)
+        Step::Create(starts_at, permit)
     }
 
     /// Returns whether another resource may be created for `needed` callers.
@@ -321,19 +342,10 @@ impl<M: ResourceManager> State<M> {
             && self.size < self.config.max_size
     }
 
-    /// Returns whether the wait after the last failure has ended.
-    pub(super) fn is_due(&self, now: Instant) -> bool {
-        self.failures == 0 || self.retry_at <= now
-    }
-
     /// Returns whether callers need a permit of the limit.
     pub(super) fn needs_permit(&self, now: Instant) -> bool {
-        !self.closed && !self.paused && self.is_due(now) && self.can_create(self.waiting)
-    }
-
-    /// Returns since when the first caller has waited.
-    pub(super) fn oldest(&self) -> Option<Instant> {
-        self.waiters.front().map(|waiter| waiter.since)
+        let is_open = !self.closed && !self.paused;
+        is_open && self.next_creation() <= now && self.can_create(self.waiting)
     }
 
     /// Removes a job without a resource from the counts.
@@ -344,6 +356,43 @@ impl<M: ResourceManager> State<M> {
             JobKind::Check => self.checking -= 1,
             JobKind::Close => self.closing -= 1,
         }
+    }
+
+    /// Returns the instant at which the next creation may begin.
+    pub(super) fn next_creation(&self) -> Instant {
+        let after_failure = match self.failures {
+            0 => Instant::ORIGIN,
+            _ => self.retry_at,
+        };
+        // If no resource exists, each caller receives the decision of the guard without delay.
+        let after_rejection = match self.size - self.closing {
+            0 => Instant::ORIGIN,
+            _ => self.rejections.until,
+        };
+        after_failure.max(after_rejection)
+    }
+
+    /// Applies the rejection of a creation: callers receive it if no other resource exists, and
+    /// otherwise wait for the other resources or for the next creation.
+    pub(super) fn creation_rejected(&mut self, rejection: Rejection, now: Instant) {
+        self.creating -= 1;
+        self.size -= 1;
+        self.stats.create_rejections += 1;
+        let wait = rejection.retry_after().unwrap_or(REJECTION_WAIT);
+        self.rejections.until = now + wait.clamp(MIN_REJECTION_WAIT, MAX_REJECTION_WAIT);
+        self.rejections.last = Some((rejection, now));
+        if self.size == self.closing {
+            self.rejections.pending = self.waiting;
+        }
+    }
+
+    /// Forgets the failures and rejections before a creation that succeeded. Returns the error of
+    /// the last failure, for the caller to drop outside the lock.
+    pub(super) fn creation_succeeded(&mut self) -> Option<LastError<M::Error>> {
+        self.failures = 0;
+        self.delay = Duration::ZERO;
+        (self.rejections.last, self.rejections.until) = (None, Instant::ORIGIN);
+        self.last_error.take()
     }
 
     fn next_step_of_closing(&mut self, now: Instant) -> Step<M> {
@@ -391,68 +440,6 @@ impl<M: ResourceManager> State<M> {
         let index = self.idle.iter().position(|entry| now - entry.healthy_at >= interval)?;
         self.checking += 1;
         self.idle.remove(index)
-    }
-
-    pub(super) fn enqueue(&mut self, waker: Waker, since: Instant) -> WaiterKey {
-        self.waiting += 1;
-        let (status, waker) = (WaiterStatus::Waiting, Some(waker));
-        self.waiters.push_back(Waiter { status, waker, since })
-    }
-
-    /// Gives the first waiter its final status and returns its waker. There must be a waiter.
-    #[inline]
-    fn notify(&mut self, status: WaiterStatus<M>) -> Option<Waker> {
-        let key = self.waiters.front_key()?;
-        self.waiters.detach(key);
-        self.waiting -= 1;
-        let waiter = self.waiters.get_mut(key)?;
-        waiter.status = status;
-        waiter.waker.take()
-    }
-
-    /// Gives a returned resource to the first waiter, if that is the only step to take. Returns the
-    /// waker of the waiter, and that of the task that must poll the ready jobs.
-    ///
-    /// # Errors
-    ///
-    /// Returns the resource if there is no waiter, or if other steps must be examined.
-    #[inline]
-    pub(super) fn hand_over(
-        &mut self,
-        entry: Box<Entry<M::Resource>>,
-        now: Instant,
-    ) -> Result<[Option<Waker>; 2], Box<Entry<M::Resource>>> {
-        let is_fresh = !entry.must_check && entry.healthy_at == now;
-        if self.waiting == 0
-            || !is_fresh
-            || !self.idle.is_empty()
-            || self.paused
-            || self.failing > 0
-            || self.is_contended()
-        {
-            return Err(entry);
-        }
-        let waiter = self.notify(WaiterStatus::Served(entry, now));
-        Ok([waiter, self.take_driver()])
-    }
-
-    /// Removes a waiter that has received something, and counts the resource as acquired.
-    #[inline]
-    pub(super) fn collect(&mut self, key: WaiterKey, since: Instant) -> Option<Waiter<M>> {
-        let waiter = self.waiters.remove(key)?;
-        if let WaiterStatus::Served(_, at) = waiter.status {
-            self.stats.acquired_after(at - since);
-        }
-        Some(waiter)
-    }
-
-    /// Removes a waiter.
-    pub(super) fn remove(&mut self, key: WaiterKey) -> Option<Waiter<M>> {
-        let waiter = self.waiters.remove(key)?;
-        if let WaiterStatus::Waiting = waiter.status {
-            self.waiting -= 1;
-        }
-        Some(waiter)
     }
 
     /// Returns whether the pool is closed and has no resources left.

@@ -1,7 +1,10 @@
 //! Callers in the queue: entering, polling and leaving it.
 
 use super::Shared;
-use super::state::{Failure, Step, Waiter, WaiterStatus};
+use super::leases::Caller;
+use super::queue::{Waiter, WaiterStatus};
+use super::state::{Failure, Step};
+use super::timers::WaitLimit;
 use crate::resource_pool::ResourceManager;
 use crate::resource_pool::pooled::Lease;
 use crate::sync::{PlainArc, keep_panic};
@@ -16,8 +19,7 @@ pub(in crate::resource_pool) enum Enqueued<M: ResourceManager> {
     Taken(Lease<M>),
     Queued {
         key: WaiterKey,
-        /// The acquire timeout of the pool.
-        timeout: Duration,
+        limit: WaitLimit<M>,
         /// Whether there is nothing to do for the waiter before its next wake-up.
         is_settled: bool,
     },
@@ -36,27 +38,39 @@ impl<M: ResourceManager> Shared<M> {
     pub(in crate::resource_pool) fn enqueue(
         self: &PlainArc<Self>,
         now: Instant,
+        timeout: Option<Duration>,
+        by: Caller,
         waker: Waker,
     ) -> Enqueued<M> {
         let mut state = self.state.lock();
         if state.closed {
             return Enqueued::Closed;
         }
-        if let Some(entry) = state.take(now) {
+        if let Some(mut entry) = state.take(now) {
             state.stats.acquired += 1;
+            state.begin_lease(&mut entry, now, by);
             drop(state);
             let lease = Lease::new(self.clone(), entry);
             drop(waker); // if this unwinds, the lease returns the resource
             return Enqueued::Taken(lease);
         }
-        let timeout = state.config.acquire_timeout;
+        let deadline = now + timeout.unwrap_or(state.config.acquire_timeout);
         let key = state.enqueue(waker, now);
+        let timer = state.take_timer(key, deadline);
         let step = state.next_step(now);
         let is_settled = matches!(step, Step::Nothing) && state.ready.is_empty();
-        if !is_settled {
-            self.take_steps(state, step, now, None);
+        let mut panic = None;
+        if is_settled {
+            drop(state);
+        } else {
+            keep_panic(&mut panic, || self.take_steps(state, step, now, None));
         }
-        Enqueued::Queued { key, timeout, is_settled }
+        let mut limit = WaitLimit::new(self, key, deadline, timer);
+        if let Some(panic) = panic {
+            drop(self.leave(key, &mut limit)); // the future does not know that it is in the queue
+            resume_unwind(panic);
+        }
+        Enqueued::Queued { key, limit, is_settled }
     }
 
     /// Polls the ready jobs, then returns what the waiter has received and removes the waiter. If
@@ -64,7 +78,8 @@ impl<M: ResourceManager> Shared<M> {
     pub(in crate::resource_pool) fn poll_waiter(
         self: &PlainArc<Self>,
         key: WaiterKey,
-        since: Instant,
+        (since, by): (Instant, Caller),
+        limit: &mut WaitLimit<M>,
         waker: &Waker,
     ) -> Option<Delivery<M>> {
         let mut has_polled = false;
@@ -85,7 +100,8 @@ impl<M: ResourceManager> Shared<M> {
                     fresh = None;
                     continue;
                 }
-                let waiter = state.collect(key, since)?;
+                let waiter = state.collect(key, since, by)?;
+                state.keep_timer(key, limit.take_slot_timer());
                 drop(state);
                 return self.delivery(waiter.status);
             }
@@ -122,9 +138,11 @@ impl<M: ResourceManager> Shared<M> {
     pub(in crate::resource_pool) fn leave(
         self: &PlainArc<Self>,
         key: WaiterKey,
+        limit: &mut WaitLimit<M>,
     ) -> Option<Delivery<M>> {
         let mut state = self.state.lock();
         let Waiter { status, waker, since: _ } = state.remove(key)?;
+        state.keep_timer(key, limit.take_slot_timer());
         let driver = state.take_driver();
         let is_contended = state.is_contended();
         drop(state);

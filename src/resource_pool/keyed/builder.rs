@@ -179,6 +179,7 @@ impl<K, M: ResourceManager, S> KeyedResourcePoolBuilder<K, M, S> {
             backoff: self.creation_backoff.default_jitter(Jitter::Equal),
             clock: self.clock,
             random: self.random,
+            guard: None,
             emitter: PlainArc::new(Emitter::new(name, true, self.observer)),
         };
         Ok(KeyedResourcePool(PlainArc::new(KeyedShared {

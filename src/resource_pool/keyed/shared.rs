@@ -11,13 +11,13 @@ pub(super) struct KeyedShared<K, M: ResourceManager, S> {
     pub(super) map: Map<K, Entry<M>, S>,
     pub(super) limit: PlainArc<TotalLimit<M>>,
     pub(super) factory: PlainArc<dyn Fn(&K) -> M + Send + Sync>,
-    pub(super) parts: PoolParts,
+    pub(super) parts: PoolParts<M>,
 }
 
 /// What the pools of all keys have in common.
-pub(super) struct PoolParts {
+pub(super) struct PoolParts<M: ResourceManager> {
     pub(super) config: PlainMutex<Config>,
-    pub(super) fixed: Fixed,
+    pub(super) fixed: Fixed<M>,
 }
 
 /// The pool of a key, which is closed when the key is removed.
@@ -43,14 +43,10 @@ impl<M: ResourceManager> Drop for Entry<M> {
     }
 }
 
-impl PoolParts {
+impl<M: ResourceManager> PoolParts<M> {
     /// Applies the current settings to a pool that has the settings `applied`. Repeats this until
     /// the settings no longer change.
-    pub(super) fn follow<M: ResourceManager>(
-        &self,
-        pool: &PlainArc<Shared<M>>,
-        mut applied: Config,
-    ) {
+    pub(super) fn follow(&self, pool: &PlainArc<Shared<M>>, mut applied: Config) {
         loop {
             let config = *self.config.lock();
             if config == applied {

@@ -47,6 +47,8 @@ pub struct KeyedResourcePoolSnapshot {
     pub created: u64,
     /// The number of creations that failed or timed out.
     pub create_failures: u64,
+    /// The number of creations that a guard rejected.
+    pub create_rejections: u64,
     /// The number of resources that left the pools, by reason.
     pub closed: ResourceCloseCounts,
 }
@@ -57,6 +59,7 @@ impl KeyedResourcePoolSnapshot {
         self.timed_out += retired.timed_out;
         self.created += retired.created;
         self.create_failures += retired.create_failures;
+        self.create_rejections += retired.create_rejections;
         self.closed.add(&retired.closed);
     }
 
@@ -71,6 +74,7 @@ impl KeyedResourcePoolSnapshot {
         self.timed_out += pool.timed_out;
         self.created += pool.created;
         self.create_failures += pool.create_failures;
+        self.create_rejections += pool.create_rejections;
         self.closed.add(&pool.closed);
     }
 }

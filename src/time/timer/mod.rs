@@ -15,11 +15,11 @@ use std::task::{Context, Poll};
 
 /// A timer of the system clock, which is armed when it is first polled.
 #[derive(Debug, Default)]
-pub(super) struct SystemTimer(Option<TimerKey>);
+pub(crate) struct SystemTimer(Option<TimerKey>);
 
 impl SystemTimer {
     /// Polls the timer, which fires at the instant `at`.
-    pub(super) fn poll(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let driver = Driver::get();
         match self.0 {
             Some(key) if driver.queue.has_fired(key, cx.waker()) => return Poll::Ready(()),

@@ -57,7 +57,7 @@ fn steps(state: &mut Numbered, now: Instant) -> Vec<&'static str> {
             Step::Failed(_) => "fail",
             Step::Close(..) => "close",
             Step::Check(_) => "check",
-            Step::Create(_) => "create",
+            Step::Create(..) => "create",
             Step::Reclaim | Step::Transfer(_) => unreachable!("the pool is in no limit"),
             Step::Nothing => return steps,
         });

@@ -34,6 +34,7 @@ pub(in crate::resource_pool) struct RetiredStats {
     pub(in crate::resource_pool) timed_out: u64,
     pub(in crate::resource_pool) created: u64,
     pub(in crate::resource_pool) create_failures: u64,
+    pub(in crate::resource_pool) create_rejections: u64,
     pub(in crate::resource_pool) closed: ResourceCloseCounts,
 }
 
@@ -207,6 +208,7 @@ impl<M: ResourceManager> Shared<M> {
         retired.timed_out += state.stats.timed_out;
         retired.created += state.stats.created;
         retired.create_failures += state.stats.create_failures;
+        retired.create_rejections += state.stats.create_rejections;
         retired.closed.add(&state.stats.closed);
     }
 }

@@ -158,7 +158,9 @@ impl<M: ResourceManager> Shared<M> {
         permit.move_to(id);
         state.size += 1;
         state.creating += 1;
-        self.start_creation(&mut state, now, Some(permit), spare.map(Reclaimed::new));
+        let starts_at = state.next_creation();
+        let reclaimed = spare.map(Reclaimed::new);
+        self.start_creation(&mut state, starts_at, now, Some(permit), reclaimed);
         let driver = state.take_driver();
         drop(state);
         discard_panic(|| driver.into_iter().for_each(Waker::wake));
