@@ -69,6 +69,8 @@ pub enum Jitter {
     Full,
     /// Between half of `d` and `d`: never an immediate retry.
     Equal,
+    /// Between `d` less and plus this percentage of `d`, from 1 to 100: the average stays `d`.
+    Percent(u8),
     /// Between the initial delay (`d` for a custom backoff) and three times the previous delay,
     /// regardless of the growth of `d`.
     Decorrelated,
@@ -267,7 +269,11 @@ impl Backoff {
         if growth == Growth::Custom || jitter == Jitter::Decorrelated {
             return max_delay.checked_mul(n);
         }
-        let delay = |n| self.formula.without_jitter(n, None).min(max_delay);
+        let longest = |d: Duration| match jitter {
+            Jitter::Percent(percent) => d.saturating_add(share_of(d, percent)),
+            _ => d,
+        };
+        let delay = |n| longest(self.formula.without_jitter(n, None)).min(max_delay);
         let first =
             (1..=n.min(ONE_BY_ONE)).try_fold(Duration::ZERO, |sum, n| sum.checked_add(delay(n)));
         first?.checked_add(delay(n).checked_mul(n.saturating_sub(ONE_BY_ONE))?)
@@ -279,10 +285,15 @@ impl Backoff {
 
     /// Checks the settings, for the builder whose method `field` takes this backoff.
     pub(crate) fn validate(&self, field: &'static str) -> Result<(), ConfigError> {
-        let Formula { growth, initial, max_delay, .. } = self.formula;
+        let Formula { growth, jitter, initial, max_delay } = self.formula;
         if let Some(factor) = self.unused_factor {
             let accepted = "a factor only for an exponential backoff";
             return Err(ConfigError::new(field, factor, accepted));
+        }
+        if let Jitter::Percent(percent) = jitter
+            && !(1..=100).contains(&percent)
+        {
+            return Err(ConfigError::new(field, percent, "a jitter of 1 to 100 percent"));
         }
         if let Growth::Exponential { factor } = growth
             && !(factor.is_finite() && factor >= 1.0)
@@ -327,6 +338,11 @@ impl Formula {
         match self.jitter {
             Jitter::Full => random.between(Duration::ZERO, delay),
             Jitter::Equal => random.between(delay / 2, delay),
+            Jitter::Percent(percent) => {
+                let share = share_of(delay, percent);
+                let highest = delay.saturating_add(share).min(self.max_delay);
+                random.between(delay.saturating_sub(share), highest)
+            }
             Jitter::None | Jitter::Decorrelated => delay,
         }
     }
@@ -367,12 +383,13 @@ impl Formula {
             Jitter::Full => 1,
             Jitter::Equal => 2,
             Jitter::Decorrelated => 3,
+            Jitter::Percent(percent) => u64::from(percent) << 32 | 4,
         };
         [growth << 8 | jitter, f64::to_bits(factor), nanos(self.initial), nanos(self.max_delay)]
     }
 
     pub(crate) fn from_words([shape, factor, initial, max_delay]: [u64; 4]) -> Self {
-        let growth = match shape >> 8 {
+        let growth = match shape >> 8 & 0xff {
             1 => Growth::Exponential { factor: f64::from_bits(factor) },
             2 => Growth::Fibonacci,
             3 => Growth::Custom,
@@ -382,6 +399,7 @@ impl Formula {
             1 => Jitter::Full,
             2 => Jitter::Equal,
             3 => Jitter::Decorrelated,
+            4 => Jitter::Percent((shape >> 32) as u8),
             _ => Jitter::None,
         };
         Self {
@@ -391,6 +409,11 @@ impl Formula {
             max_delay: Duration::from_nanos(max_delay),
         }
     }
+}
+
+/// Returns `percent` % of `delay`.
+fn share_of(delay: Duration, percent: u8) -> Duration {
+    (delay / 100).saturating_mul(percent.into())
 }
 
 /// Returns the `n`th Fibonacci number, counted from 1, or `u128::MAX` if it does not fit.

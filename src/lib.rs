@@ -46,6 +46,7 @@
 //! - [`deadline`] passes deadlines between services, and rejects calls that are too late.
 //! - [`fallback`] returns a result in place of an error.
 //! - [`pipeline`] composes policies around a call and checks their order.
+//! - [`batch`] collects items of many callers and sends them in batches.
 //! - [`coalesce`] lets concurrent calls with the same key share one execution.
 //! - [`cache`] stores results, refreshes them, and uses old ones in place of errors.
 //! - [`chaos`] injects faults, to test all of these.
@@ -99,6 +100,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod backoff;
+pub mod batch;
 pub mod breaker;
 pub mod budget;
 pub mod cache;
@@ -140,6 +142,10 @@ pub mod worker_pool;
 
 // Explicit names, so that a collision between two primitives does not compile.
 pub use backoff::{Backoff, Jitter};
+pub use batch::{
+    Batch, BatchOverflowRule, BatchResults, Batcher, BatcherBuilder, BatcherDrainReport,
+    BatcherSnapshot,
+};
 pub use breaker::{
     CallClass, CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerCallFuture,
     CircuitBreakerControl, CircuitBreakerMode, CircuitBreakerPermit, CircuitBreakerSnapshot,

@@ -104,6 +104,11 @@ pub(crate) fn one_in(n: u64) -> bool {
     fastrand::u64(..).is_multiple_of(n)
 }
 
+/// Returns a number from the generator of this thread.
+pub(crate) fn number() -> u64 {
+    fastrand::u64(..)
+}
+
 #[cfg(test)]
 #[cfg(not(mainstay_loom))]
 mod tests {

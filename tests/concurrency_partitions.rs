@@ -1,15 +1,15 @@
 //! The partitioned bulkhead: guarantees, borrowing, queues, live changes, cancellation, panics.
 #![cfg(not(mainstay_loom))]
 
-use mainstay::concurrency::{
-    BulkheadPartition, BulkheadPartitionPermit, LimitSource, PartitionedBulkhead,
-    PartitionedBulkheadBuilder,
-};
-use mainstay::error::{Error, Reason, Rejection};
+mod partitions_support;
+
+use mainstay::concurrency::{LimitSource, PartitionedBulkhead};
+use mainstay::error::{Error, Reason};
 use mainstay::event::Event;
 use mainstay::pipeline::{LintRule, Pipeline};
 use mainstay::policy::{Context as CallContext, Guard, Policy};
 use mainstay::time::{Clock, Deadline, Instant, ManualClock, TimeSource};
+use partitions_support::{build, is_granted, poll, reason, settings, take};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -19,49 +19,6 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 const MS: Duration = Duration::from_millis(1);
-
-/// Ten permits: five guaranteed to users, two to reports, none to batch, which may use six.
-fn settings(time: &ManualClock) -> PartitionedBulkheadBuilder {
-    PartitionedBulkhead::builder()
-        .name("api")
-        .max_concurrent(10)
-        .clock(time.clock())
-        .partition("users", |users| users.min_concurrent(5).max_queue(9))
-        .partition("reports", |reports| reports.min_concurrent(2))
-        .partition("batch", |batch| batch.max_concurrent(6).max_queue(9))
-}
-
-fn build(time: &ManualClock) -> (PartitionedBulkhead, [BulkheadPartition; 3]) {
-    let bulkhead = settings(time).build().unwrap();
-    let partitions = ["users", "reports", "batch"].map(|name| bulkhead.partition(name).unwrap());
-    (bulkhead, partitions)
-}
-
-fn take(partition: &BulkheadPartition, count: usize) -> Vec<BulkheadPartitionPermit<'_>> {
-    (0..count).map(|_| partition.try_acquire().unwrap()).collect()
-}
-
-fn poll<F: Future + ?Sized>(future: &mut Pin<Box<F>>) -> Poll<F::Output> {
-    future.as_mut().poll(&mut Context::from_waker(Waker::noop()))
-}
-
-/// Returns whether the caller was granted a permit. The permit is leaked, so it stays in use.
-fn is_granted<F, P>(future: &mut Pin<Box<F>>) -> bool
-where
-    F: Future<Output = Result<P, Rejection>> + ?Sized,
-{
-    match poll(future) {
-        Poll::Ready(Ok(permit)) => {
-            std::mem::forget(permit);
-            true
-        }
-        _ => false,
-    }
-}
-
-fn reason<P: std::fmt::Debug>(result: Result<P, Rejection>) -> Reason {
-    result.unwrap_err().reason()
-}
 
 #[test]
 fn an_idle_bulkhead_is_available_to_one_partition_up_to_its_maximum() {
@@ -162,6 +119,11 @@ fn settings_out_of_range_are_rejected() {
         (
             one("a", 1).partition("b", |b| b.max_queue(1_000_001)),
             "max_queue is (\"b\", 1000001); accepted: 0 to 1000000",
+        ),
+        (
+            one("a", 1).partition("b", |b| b.codel(5 * MS, 4 * MS)),
+            "codel is (5ms, 4ms); accepted: a target above zero, and an interval from the target \
+             to one hour",
         ),
         (one("a", 0).max_concurrent(0), "max_concurrent is 0; accepted: at least 1"),
         (one("a", 0).partition("a", |a| a), "partition is \"a\"; accepted: names that differ"),

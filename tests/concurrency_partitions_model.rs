@@ -46,10 +46,13 @@ fn limits() -> impl Strategy<Value = Limits> {
     })
 }
 
+/// A caller: its partition and the number of permits that it needs.
+type Caller = (usize, u32);
+
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    Try(usize),
-    Acquire(usize),
+    Try(Caller),
+    Acquire(Caller),
     /// Drops the permit with this number, modulo the number of permits.
     Release(usize),
     /// Drops the waiting caller with this number, modulo the number of waiting callers.
@@ -58,9 +61,10 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
+    let caller = || (0..3_usize, prop_oneof![3 => Just(1_u32), 1 => 2..5_u32]);
     prop_oneof![
-        2 => (0..3_usize).prop_map(Step::Try),
-        5 => (0..3_usize).prop_map(Step::Acquire),
+        2 => caller().prop_map(Step::Try),
+        5 => caller().prop_map(Step::Acquire),
         5 => any::<usize>().prop_map(Step::Release),
         1 => any::<usize>().prop_map(Step::Cancel),
         1 => limits().prop_map(Step::Reconfigure),
@@ -68,7 +72,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 struct Waiting {
-    partition: usize,
+    caller: Caller,
     future: Pin<Box<OwnedBulkheadPartitionAcquireFuture>>,
 }
 
@@ -88,45 +92,80 @@ impl Load {
         Self { bulkhead, partitions, limits, permits: Vec::new(), waiting: Vec::new() }
     }
 
+    fn all_in_use(&self) -> u32 {
+        self.permits.iter().map(|(_, permit)| permit.cost()).sum()
+    }
+
     fn in_use(&self, partition: usize) -> u32 {
-        self.permits.iter().filter(|(owner, _)| *owner == partition).count() as u32
+        let own = self.permits.iter().filter(|(owner, _)| *owner == partition);
+        own.map(|(_, permit)| permit.cost()).sum()
     }
 
-    fn has_room(&self, partition: usize) -> bool {
-        (self.permits.len() as u32) < self.limits.all
-            && self.in_use(partition) < self.limits.partitions[partition].1
+    /// Returns whether the caller can never be served.
+    fn is_too_expensive(&self, (partition, cost): Caller) -> bool {
+        cost > self.limits.all.min(self.limits.partitions[partition].1)
     }
 
-    /// Returns the waiting caller that the documented rule serves next.
-    fn next(&self) -> Option<usize> {
-        let mut callers = self.waiting.iter().map(|waiting| waiting.partition).enumerate();
-        let guaranteed = |(_, partition): &(usize, usize)| {
-            self.has_room(*partition)
-                && self.in_use(*partition) < self.limits.partitions[*partition].0
+    /// Returns the callers that are the first to wait in their partitions, with their numbers.
+    fn heads(&self) -> Vec<(usize, Caller)> {
+        let head = |partition| {
+            let number = self.waiting.iter().position(|one| one.caller.0 == partition)?;
+            Some((number, self.waiting[number].caller))
         };
+        (0..3).filter_map(head).collect()
+    }
+
+    /// Returns the caller that is next by the documented rule: callers within the guarantees of
+    /// their partitions come before the others, in order of arrival.
+    fn next(&self, callers: Vec<(usize, Caller)>) -> Option<(usize, Caller)> {
+        let usage = |(partition, cost): Caller| self.in_use(partition) + cost;
         callers
-            .clone()
-            .find(guaranteed)
-            .or_else(|| callers.find(|(_, partition)| self.has_room(*partition)))
-            .map(|(caller, _)| caller)
+            .into_iter()
+            .filter(|(_, caller)| usage(*caller) <= self.limits.partitions[caller.0].1)
+            .min_by_key(|(number, caller)| {
+                (usage(*caller) > self.limits.partitions[caller.0].0, *number)
+            })
+    }
+
+    fn is_free(&self, cost: u32) -> bool {
+        self.all_in_use() + cost <= self.limits.all
+    }
+
+    /// Returns whether a new caller is served immediately: its permits are free, and no caller that
+    /// waits comes first.
+    fn is_served_immediately(&self, new: Caller) -> bool {
+        let mut callers = self.heads();
+        let waits = callers.iter().any(|(_, caller)| caller.0 == new.0);
+        callers.push((usize::MAX, new));
+        !waits && self.is_free(new.1) && self.next(callers) == Some((usize::MAX, new))
     }
 
     /// Asserts that exactly the callers that the rule serves have received permits.
     fn settle(&mut self) {
-        while let Some(caller) = self.next() {
-            let Waiting { partition, mut future } = self.waiting.remove(caller);
-            let Poll::Ready(Ok(permit)) = poll(&mut future) else {
-                panic!("caller {caller} of partition {partition} is not served")
+        loop {
+            let heads = self.heads();
+            let impossible = heads.iter().find(|(_, caller)| self.is_too_expensive(*caller));
+            if let Some((number, _)) = impossible {
+                let mut future = self.waiting.remove(*number).future;
+                assert!(matches!(poll(&mut future), Poll::Ready(Err(_))), "can never be served");
+                continue;
+            }
+            let Some((number, caller)) = self.next(heads).filter(|next| self.is_free(next.1.1))
+            else {
+                break;
             };
-            self.permits.push((partition, permit));
+            let Poll::Ready(Ok(permit)) = poll(&mut self.waiting.remove(number).future) else {
+                panic!("caller {number}, {caller:?}, is not served")
+            };
+            self.permits.push((caller.0, permit));
         }
         for waiting in &mut self.waiting {
             assert!(poll(&mut waiting.future).is_pending(), "served too early");
         }
         let snapshot = self.bulkhead.snapshot();
-        assert_eq!(snapshot.in_flight as usize, self.permits.len());
+        assert_eq!(snapshot.in_flight, self.all_in_use());
         for (partition, figures) in snapshot.partitions.iter().enumerate() {
-            let queued = self.waiting.iter().filter(|one| one.partition == partition).count();
+            let queued = self.waiting.iter().filter(|one| one.caller.0 == partition).count();
             assert_eq!(
                 (figures.in_flight, figures.queued),
                 (self.in_use(partition), queued as u32)
@@ -136,22 +175,33 @@ impl Load {
 
     fn step(&mut self, step: Step) {
         // Only a change of the limits can leave more permits in use than the limit of all.
-        let before = self.permits.len();
+        let before = self.all_in_use();
+        let permits = self.permits.len();
         match step {
-            Step::Try(partition) => {
-                let room = self.has_room(partition);
-                let result = self.partitions[partition].try_acquire_owned();
-                assert_eq!(result.is_ok(), room);
-                self.permits.extend(result.map(|permit| (partition, permit)));
+            Step::Try(caller) => {
+                let served = self.is_served_immediately(caller);
+                let result = self.partitions[caller.0].cost(caller.1).try_acquire_owned();
+                assert_eq!(result.is_ok(), served);
+                self.permits.extend(result.map(|permit| (caller.0, permit)));
             }
-            Step::Acquire(partition) => {
-                let mut future = Box::pin(self.partitions[partition].acquire_owned());
+            Step::Acquire(caller) => {
+                let served = self.is_served_immediately(caller);
+                let mut future = Box::pin(self.partitions[caller.0].cost(caller.1).acquire_owned());
                 match poll(&mut future) {
-                    Poll::Ready(result) => self.permits.push((partition, result.unwrap())),
-                    Poll::Pending => self.waiting.push(Waiting { partition, future }),
+                    Poll::Ready(Ok(permit)) => {
+                        assert!(served, "{caller:?}");
+                        self.permits.push((caller.0, permit));
+                    }
+                    Poll::Ready(Err(_)) => assert!(self.is_too_expensive(caller), "{caller:?}"),
+                    Poll::Pending => {
+                        assert!(!served, "{caller:?}");
+                        self.waiting.push(Waiting { caller, future });
+                    }
                 }
             }
-            Step::Release(number) if before > 0 => drop(self.permits.swap_remove(number % before)),
+            Step::Release(number) if permits > 0 => {
+                drop(self.permits.swap_remove(number % permits));
+            }
             Step::Cancel(number) if !self.waiting.is_empty() => {
                 drop(self.waiting.remove(number % self.waiting.len()));
             }
@@ -162,7 +212,7 @@ impl Load {
             }
         }
         self.settle();
-        assert!(self.permits.len() <= before.max(self.limits.all as usize));
+        assert!(self.all_in_use() <= before.max(self.limits.all));
     }
 }
 
@@ -172,7 +222,7 @@ fn poll<F: Future>(future: &mut Pin<Box<F>>) -> Poll<F::Output> {
 
 proptest! {
     /// After every step the callers with permits are exactly those that the rule serves. In
-    /// particular, no permit is free that a waiting caller may use, and none is granted beyond a
+    /// particular, no permit is free that the next caller may use, and none is granted beyond a
     /// guarantee while a caller within a guarantee waits.
     #[test]
     fn permits_are_granted_by_the_documented_rule(
@@ -197,8 +247,8 @@ proptest! {
         let min = min.min(all);
         let limits = Limits { all, partitions: [(min, all), (0, all), (0, all)] };
         let mut load = Load::new(limits);
-        (0..2 * all).for_each(|number| load.step(Step::Acquire(1 + number as usize % 2)));
-        (0..min).for_each(|_| load.step(Step::Acquire(0)));
+        (0..2 * all).for_each(|number| load.step(Step::Acquire((1 + number as usize % 2, 1))));
+        (0..min).for_each(|_| load.step(Step::Acquire((0, 1))));
         for (number, release) in (0..min).zip(releases) {
             prop_assert_eq!(load.partitions[0].in_flight(), number);
             // One of the borrowed permits, which come first.

@@ -130,6 +130,28 @@ fn usage_decays_while_a_user_makes_no_calls() {
     assert!((0.9..1.1).contains(&ratio), "{counts:?}");
 }
 
+/// With a half-life of ten minutes, two minutes without calls do not balance the usage.
+#[test]
+fn the_half_life_of_usage_is_a_setting() {
+    let server = Server::with(|builder| builder.usage_half_life(Duration::from_secs(600)));
+    server.offer(20 * SECOND, one_heavy);
+    server.time.advance(120_000 * MS);
+    let two = |call| if call % 2 == 0 { user("heavy") } else { user("light 1") };
+    server.offer(2 * SECOND, two);
+    let counts = server.offer(5 * SECOND, two);
+    let ratio = f64::from(counts["heavy"].served) / f64::from(counts["light 1"].served);
+    assert!(ratio < 0.5, "{counts:?}");
+    let seconds = Duration::from_secs;
+    for (half_life, accepted) in
+        [(999 * MS, false), (seconds(1), true), (seconds(86_400), true), (seconds(86_401), false)]
+    {
+        let builder = Prioritizer::builder().limiter(server.bulkhead.clone());
+        let built = builder.usage_half_life(half_life).build();
+        let field = built.err().map(|error| error.field());
+        assert_eq!(field, (!accepted).then_some("usage_half_life"), "{half_life:?}");
+    }
+}
+
 #[test]
 fn the_number_of_users_is_bounded() {
     let server = Server::with(|builder| builder.max_users(100));

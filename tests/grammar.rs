@@ -12,6 +12,7 @@
 //! `_timeout`. A missing form does not compile.
 #![cfg(not(mainstay_loom))]
 
+use mainstay::batch::Batcher;
 use mainstay::breaker::{CircuitBreaker, ClassifiedCircuitBreaker};
 use mainstay::budget::{Budget, KeyedBudget};
 use mainstay::cache::Cached;
@@ -123,6 +124,7 @@ fn state_is_read_and_changed_by_the_same_names() {
         BulkheadPartition: name, snapshot;
         Coalesce<u8, u8, ()>: name, snapshot;
         Cached<u8, u8, ()>: name, snapshot, remove;
+        Batcher<u8, u8, ()>: name, snapshot, close, is_closed;
         DeadlineGuard: name, snapshot, try_acquire;
         ObjectPool<u8>: snapshot;
         ResourcePool<FromBlocking<Numbers>>: name, snapshot, reconfigure, close, is_closed;
@@ -182,6 +184,23 @@ fn a_coalesced_call_has_all_four_forms() {
         form(group.call_blocking(&1, || Ok(1)));
         form(group.call_blocking_timeout(&1, || Ok(1), time));
         form(group.remove(&1));
+    });
+}
+
+#[test]
+fn a_batched_call_has_all_four_forms() {
+    compiles(|batcher: &Batcher<u8, u8, ()>| {
+        let time = Duration::ZERO;
+        form(batcher.call(1));
+        form(batcher.call_timeout(1, time));
+        form(batcher.call_blocking(1));
+        form(batcher.call_blocking_timeout(1, time));
+        form(batcher.flush());
+        batcher.flush_blocking();
+        form(batcher.run());
+        batcher.run_blocking();
+        form(batcher.drain_timeout(time));
+        form(batcher.drain_blocking_timeout(time));
     });
 }
 

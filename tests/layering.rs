@@ -27,6 +27,7 @@ const PRIMITIVES: &[&str] = &[
     "concurrency",
     "coalesce",
     "cache",
+    "batch",
     "chaos",
     "deadline",
     "resource_pool",

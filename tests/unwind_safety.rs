@@ -21,6 +21,8 @@ fn is_unwind_safe<T: UnwindSafe + RefUnwindSafe>() {}
 
 #[test]
 fn values_may_cross_catch_unwind() {
+    is_unwind_safe::<mainstay::batch::Batcher<u8, u8, ()>>();
+    is_unwind_safe::<mainstay::batch::BatcherBuilder<u8, u8, ()>>();
     is_unwind_safe::<mainstay::breaker::CircuitBreaker>();
     is_unwind_safe::<mainstay::breaker::CircuitBreakerBuilder>();
     is_unwind_safe::<mainstay::breaker::CircuitBreakerControl>();

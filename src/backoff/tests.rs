@@ -23,6 +23,12 @@ fn max_total_bounds_the_sum_of_the_delays() {
         (Backoff::constant(MS), u32::MAX, Some(u32::MAX * MS)),
         (Backoff::constant(Duration::from_secs(u64::MAX)), 2, None),
         (Backoff::exponential(MS).max_delay(5 * MS).jitter(Jitter::Decorrelated), 3, Some(15 * MS)),
+        (Backoff::constant(100 * MS).jitter(Jitter::Percent(10)), 2, Some(220 * MS)),
+        (
+            Backoff::constant(100 * MS).jitter(Jitter::Percent(10)).max_delay(105 * MS),
+            2,
+            Some(210 * MS),
+        ),
         (unbounded.clone(), 2, None),
         (unbounded.max_delay(5 * MS), 2, Some(10 * MS)),
     ];
@@ -84,6 +90,8 @@ fn jitter_covers_its_whole_range_and_nothing_else() {
         (Jitter::None, 1000, 1000),
         (Jitter::Full, 0, 1000),
         (Jitter::Equal, 500, 1000),
+        (Jitter::Percent(20), 800, 1200),
+        (Jitter::Percent(100), 0, 2000),
         (Jitter::Decorrelated, 1000, 2000),
     ] {
         let backoff = base.clone().jitter(jitter);
@@ -134,7 +142,9 @@ fn extreme_settings_do_not_panic() {
         Backoff::fibonacci(Duration::MAX).max_delay(Duration::MAX),
         Backoff::constant(Duration::MAX),
     ] {
-        for jitter in [Jitter::None, Jitter::Full, Jitter::Equal, Jitter::Decorrelated] {
+        for jitter in
+            [Jitter::None, Jitter::Full, Jitter::Equal, Jitter::Percent(100), Jitter::Decorrelated]
+        {
             let backoff = backoff.clone().jitter(jitter);
             for n in [0, 1, 2, 100, u32::MAX] {
                 let _ = backoff.delay(n, Duration::MAX, &random);
@@ -157,6 +167,8 @@ fn a_validation_error_names_the_field_of_the_policy() {
         (Backoff::fibonacci(MS).max_delay(ZERO), "0ns"),
         (Backoff::fibonacci(MS).factor(2.0), "2.0"),
         (Backoff::constant(MS).factor(2.0), "2.0"),
+        (Backoff::constant(MS).jitter(Jitter::Percent(0)), "0"),
+        (Backoff::constant(MS).jitter(Jitter::Percent(101)), "101"),
         (Backoff::custom(|_| MS).factor(2.0), "2.0"),
     ] {
         let error = backoff.validate("open_duration").expect_err(value);
@@ -174,7 +186,9 @@ fn a_validation_error_names_the_field_of_the_policy() {
 
 #[test]
 fn a_formula_survives_a_round_trip_through_words() {
-    for jitter in [Jitter::None, Jitter::Full, Jitter::Equal, Jitter::Decorrelated] {
+    for jitter in
+        [Jitter::None, Jitter::Full, Jitter::Equal, Jitter::Percent(100), Jitter::Decorrelated]
+    {
         for backoff in [
             Backoff::exponential(MS).factor(3.0),
             Backoff::fibonacci(MS),

@@ -46,7 +46,7 @@
 //! | [`AimdController`] | calls are dropped | the server itself refuses excess calls |
 //! | [`BbrController`] | the server signals that it is overloaded | the server provides such a signal, or runs in this process ([`CpuLoad`]) |
 //!
-//! The [`simulator`] compares the controllers in ten scenarios. A custom controller implements
+//! The [`simulator`] compares the controllers in eleven scenarios. A custom controller implements
 //! [`LimitController`], which has two required methods.
 //!
 //! A call has one of three outcomes. A *success* counts with its latency. A *dropped* call timed
@@ -99,6 +99,8 @@
 //! | partition: [`min_concurrent`](BulkheadPartitionBuilder::min_concurrent) | 0 |
 //! | partition: [`max_concurrent`](BulkheadPartitionBuilder::max_concurrent) | the limit of the bulkhead |
 //! | partition: [`max_queue`](BulkheadPartitionBuilder::max_queue) | `min_concurrent` |
+//! | partition: [`lifo_after`](BulkheadPartitionBuilder::lifo_after) | 100 ms |
+//! | partition: [`codel`](BulkheadPartitionBuilder::codel) | off |
 //! | [`controller`](AdaptiveLimiterBuilder::controller) | [`BaselineController`] |
 //! | [`initial_limit`](BaselineController::initial_limit) | 20 |
 //! | [`min_limit`](BaselineController::min_limit), [`max_limit`](BaselineController::max_limit) | 1, 200 |
@@ -108,6 +110,7 @@
 //! | [`queue_factors`](AdaptiveLimiterBuilder::queue_factors) | 2, 3 |
 //! | prioritizer: [`update_interval`](PrioritizerBuilder::update_interval) | 500 ms |
 //! | prioritizer: [`max_users`](PrioritizerBuilder::max_users) | 10,000 |
+//! | prioritizer: [`usage_half_life`](PrioritizerBuilder::usage_half_life) | 10 s |
 //! | processor load: [`max_usage`](CpuLoadBuilder::max_usage) | 0.8 |
 //! | processor load: [`max_pressure`](CpuLoadBuilder::max_pressure) | none |
 //! | processor load: [`interval`](CpuLoadBuilder::interval) | 500 ms |
@@ -124,6 +127,7 @@ mod cpu;
 mod meter;
 mod partitions;
 mod prioritizer;
+mod queue;
 pub mod simulator;
 mod throttle;
 

@@ -20,6 +20,7 @@
 //! | the capacity of the dependency, or of your own server, is limited and unknown | [`AdaptiveLimiter`](crate::concurrency::AdaptiveLimiter) | two clock readings; excess calls are rejected or wait | `.adaptive_limit(…)` |
 //! | under overload, important calls must be served before others | [`Prioritizer`](crate::concurrency::Prioritizer), above a limiter | every call needs a priority, and a user for fairness among users | `.prioritizer(…)` |
 //! | many callers ask for the same thing at the same time | [`Coalesce`](crate::coalesce::Coalesce) | callers share one result; it must be `Clone` | around a pipeline, not in it |
+//! | one operation for many items costs little more than for one | [`Batcher`](crate::batch::Batcher) | an item waits up to one linger; the error of a batch is shared | around a pipeline, not in it |
 //! | the same result is needed again, and may be some seconds or minutes old | [`Cached`](crate::cache::Cached) | results are as old as you allow; they must be `Clone` | around a pipeline, not in it |
 //! | requests arrive whose callers have given up, or soon will | [`DeadlineGuard`](crate::deadline::DeadlineGuard) | one clock reading | `.guard(&deadlines)` |
 //! | several rate limits apply to the same call | [`RateLimiterGroup`] | no waiting: a call is granted by all limiters or by none | `.guard(…)` |

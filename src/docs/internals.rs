@@ -10,7 +10,7 @@
 //! |---|---|
 //! | 5 integration | `tower`, `telemetry` |
 //! | 4 composition | [`pipeline`](crate::pipeline) |
-//! | 3 primitives | [`breaker`](crate::breaker), [`rate`](crate::rate), [`concurrency`](crate::concurrency), [`retry`](crate::retry), [`hedge`](crate::hedge), [`fallback`](crate::fallback), [`timeout`](crate::timeout), [`deadline`](crate::deadline), [`coalesce`](crate::coalesce), [`cache`](crate::cache), [`worker_pool`](crate::worker_pool), [`object_pool`](crate::object_pool), [`resource_pool`](crate::resource_pool) |
+//! | 3 primitives | [`breaker`](crate::breaker), [`rate`](crate::rate), [`concurrency`](crate::concurrency), [`retry`](crate::retry), [`hedge`](crate::hedge), [`fallback`](crate::fallback), [`timeout`](crate::timeout), [`deadline`](crate::deadline), [`coalesce`](crate::coalesce), [`cache`](crate::cache), [`batch`](crate::batch), [`worker_pool`](crate::worker_pool), [`object_pool`](crate::object_pool), [`resource_pool`](crate::resource_pool) |
 //! | 2 building blocks | [`backoff`](crate::backoff), [`budget`](crate::budget), `codel`, [`window`](crate::window), [`ring`](crate::ring), [`keyed`](crate::keyed), `singleflight` |
 //! | 1 vocabulary | [`error`](crate::error), [`outcome`](crate::outcome), [`event`](crate::event), [`policy`](crate::policy), [`wait`](crate::wait) |
 //! | 0 platform | `sync` (std and parking_lot, or loom), `share`, [`time`](crate::time), [`random`](crate::random) |

@@ -52,8 +52,8 @@ impl<K, E, S> BusBuilder<K, E, S> {
         self
     }
 
-    /// Sets the hasher of the keys. The default is [`RandomState`], with which clients cannot choose
-    /// keys that collide.
+    /// Sets the hasher of the keys. The default is [`RandomState`], with which clients cannot
+    /// choose keys that collide.
     #[must_use]
     pub fn hasher<H>(self, hasher: H) -> BusBuilder<K, E, H> {
         let Self { name, capacity, keys, types } = self;

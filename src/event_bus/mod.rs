@@ -79,7 +79,8 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 
 /// An event bus for events of type `E`, by tenant and topic, which are keys of type `K`.
 ///
-/// The [module documentation](self) describes it. Cloning is cheap, and all clones are the same bus.
+/// The [module documentation](self) describes it. Cloning is cheap, and all clones are the same
+/// bus.
 pub struct Bus<K, E, S = RandomState>(PlainArc<Shared<K, E, S>>);
 
 struct Shared<K, E, S> {

@@ -117,8 +117,8 @@ impl<K, E: Clone> BusSubscription<K, E> {
         self.events.into_stream()
     }
 
-    /// Calls `handler` with each event, in the task that polls the future, until `handler` breaks or
-    /// the bus is closed.
+    /// Calls `handler` with each event, in the task that polls the future, until `handler` breaks
+    /// or the bus is closed.
     ///
     /// `handler` receives the number of missed events as an error. If it panics, the panic is
     /// counted, and the next event is handled. Dropping the future ends the subscription.

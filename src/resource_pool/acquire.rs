@@ -135,7 +135,12 @@ impl<M: ResourceManager> Future for ResourcePoolAcquireFuture<'_, M> {
             Stage::New => {
                 let pool = self.pool;
                 let now = pool.clock.now();
-                let result = match pool.try_take(now, self.caller) {
+                // A caller that must wait anyway takes the lock once.
+                let taken = match pool.has_waiters() {
+                    true => Ok(None),
+                    false => pool.try_take(now, self.caller),
+                };
+                let result = match taken {
                     Ok(Some(entry)) => {
                         Ok(PooledResource::new(Lease::new(pool.clone(), entry), now))
                     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ResourcePoolError<E> {
-    /// No resource became available in time.
+    /// No resource became available in time. Boxed, so that a success is small.
     TimedOut(Box<AcquireTimedOut<E>>),
     /// A resource could not be created, and another attempt would fail in the same way.
     CreationFailed(PlainArc<CreationError<E>>),

@@ -23,6 +23,10 @@ impl Expiry {
         Self { until, timer: Timer::UNARMED }
     }
 
+    pub(crate) const fn until(&self) -> Instant {
+        self.until
+    }
+
     #[cold]
     pub(crate) fn poll(&mut self, clock: &Clock, cx: &mut Context<'_>) -> Poll<()> {
         match self.until {

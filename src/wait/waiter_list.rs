@@ -37,9 +37,10 @@ pub(crate) struct WaiterKey {
 }
 
 impl WaiterKey {
-    /// Returns the number of the member's slot.
-    pub(crate) fn index(self) -> usize {
-        self.index as usize
+    /// Returns the slot of the member, which is below `u32::MAX`. Other members use the slot after
+    /// this one was removed.
+    pub(crate) const fn slot(self) -> u32 {
+        self.index
     }
 }
 
@@ -52,6 +53,12 @@ impl<T> WaiterList<T> {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.front == NONE
+    }
+
+    /// Returns the key of the member that is inserted next.
+    pub(crate) fn next_key(&self) -> WaiterKey {
+        let index = if self.vacant == NONE { self.nodes.len() as u32 } else { self.vacant };
+        WaiterKey { index, insertion: self.insertions + 1 }
     }
 
     pub(crate) fn push_back(&mut self, item: T) -> WaiterKey {
@@ -79,19 +86,25 @@ impl<T> WaiterList<T> {
     }
 
     pub(crate) fn front_key(&self) -> Option<WaiterKey> {
-        self.key(self.front)
+        self.key_at(self.front)
     }
 
     pub(crate) fn back_key(&self) -> Option<WaiterKey> {
-        self.key(self.back)
+        self.key_at(self.back)
     }
 
-    fn key(&self, index: u32) -> Option<WaiterKey> {
+    /// Returns the key of the member in this slot.
+    pub(crate) fn key_at(&self, index: u32) -> Option<WaiterKey> {
         Some(WaiterKey { index, insertion: self.nodes.get(index as usize)?.insertion })
     }
 
     pub(crate) fn pop_front(&mut self) -> Option<T> {
         self.remove(self.front_key()?)
+    }
+
+    pub(crate) fn get(&self, key: WaiterKey) -> Option<&T> {
+        let node = self.nodes.get(key.index as usize)?;
+        if node.insertion == key.insertion { node.item.as_ref() } else { None }
     }
 
     pub(crate) fn get_mut(&mut self, key: WaiterKey) -> Option<&mut T> {
@@ -134,6 +147,14 @@ impl<T> WaiterList<T> {
         (node.prev, node.next) = (key.index, key.index);
         if (prev, next) != (key.index, key.index) {
             self.join(prev, next);
+        }
+    }
+
+    /// Moves a [detached](Self::detach) member to the back of the queue. Does nothing if the member
+    /// is in the queue.
+    pub(crate) fn attach_back(&mut self, key: WaiterKey) {
+        if self.get_mut(key).is_some() && self.nodes[key.index as usize].prev == key.index {
+            self.link(self.back, key.index, NONE);
         }
     }
 
@@ -197,6 +218,8 @@ mod tests {
         Remove(usize),
         /// Detaches by the n-th key.
         Detach(usize),
+        /// Attaches by the n-th key.
+        Attach(usize),
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -206,6 +229,7 @@ mod tests {
             1 => Just(Step::PopFront),
             2 => (0usize..64).prop_map(Step::Remove),
             1 => (0usize..64).prop_map(Step::Detach),
+            1 => (0usize..64).prop_map(Step::Attach),
         ]
     }
 
@@ -219,6 +243,7 @@ mod tests {
             let mut most = 0;
             for step in steps {
                 let id = keys.len();
+                let next = list.next_key();
                 match step {
                     Step::PushBack => {
                         keys.push(list.push_back(id));
@@ -243,7 +268,16 @@ mod tests {
                             detached.extend(model.remove(index));
                         }
                     }
-                    Step::Remove(_) | Step::Detach(_) => {}
+                    Step::Attach(n) if n < keys.len() => {
+                        list.attach_back(keys[n]);
+                        if let Some(index) = detached.iter().position(|id| *id == n) {
+                            model.push_back(detached.swap_remove(index));
+                        }
+                    }
+                    Step::Remove(_) | Step::Detach(_) | Step::Attach(_) => {}
+                }
+                if let Some(key) = keys.get(id) {
+                    prop_assert_eq!(*key, next);
                 }
                 most = most.max(model.len() + detached.len());
                 prop_assert_eq!(list.back_key().map(|key| key.insertion as usize - 1),

@@ -102,13 +102,13 @@ fn a_guard_that_lets_creations_wait_bounds_their_rate() {
     let mut callers: Vec<_> = (0..5).map(|_| Task::new(pool.acquire())).collect();
     let mut held = Vec::new();
     for created in 1..=5 {
-        for caller in &mut callers {
-            if caller.is_woken()
-                && let Poll::Ready(resource) = caller.run()
-            {
+        callers.retain_mut(|caller| match caller.run() {
+            Poll::Ready(resource) => {
                 held.push(resource.unwrap());
+                false
             }
-        }
+            Poll::Pending => true,
+        });
         assert_eq!((held.len(), server.attempts()), (created, created));
         time.advance(SECOND / 2);
     }

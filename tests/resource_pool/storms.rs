@@ -89,13 +89,16 @@ fn a_server_that_restarts_receives_two_connections_at_a_time() {
     let mut run = |held: &mut Vec<_>, until: &dyn Fn(usize) -> bool| {
         while !until(served) {
             let mut progressed = false;
-            for caller in callers.iter_mut().filter(|caller| caller.is_woken()) {
-                progressed = true;
-                if let Poll::Ready(resource) = caller.poll() {
-                    held.push(resource.unwrap());
-                    served += 1;
+            callers.retain_mut(|caller| {
+                if !caller.is_woken() {
+                    return true;
                 }
-            }
+                progressed = true;
+                let Poll::Ready(resource) = caller.poll() else { return true };
+                held.push(resource.unwrap());
+                served += 1;
+                false
+            });
             if !progressed {
                 time.advance_to(time.next_deadline().unwrap());
             }

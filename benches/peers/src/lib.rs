@@ -5,7 +5,10 @@
 //! ```text
 //! cargo run --release --bin breaker          # one binary per primitive
 //! cargo build --release --bins && cargo run --release --bin summary    # one table of all
+//! cargo run --release --bin growth            # the picture of the performance guide
 //! ```
+
+pub mod chart;
 
 use std::pin::pin;
 use std::sync::Barrier;
@@ -59,30 +62,41 @@ impl<'a> Race<'a> {
     }
 
     /// Runs the rounds and prints the table; ratios are relative to the first contestant.
-    pub fn run(mut self) {
+    pub fn run(self) {
         if !is_selected(&self.title) {
             return;
         }
+        let (title, unit) = (self.title.clone(), self.unit);
+        let rows = self.times(ROUNDS);
+        println!("\n{title} ({ROUNDS} interleaved rounds)");
+        println!("  {:<34} {:>10} {:>10} {:>10} {:>8}", "", "median", "best", "worst", "ratio");
+        let mut first = None;
+        for (name, times) in rows {
+            let (best, median, worst) = (times[0], times[ROUNDS / 2], times[ROUNDS - 1]);
+            let base = *first.get_or_insert(median);
+            println!(
+                "  {name:<34} {median:>10.1} {best:>10.1} {worst:>10.1} {:>7.2}x  {unit}",
+                median / base,
+            );
+        }
+    }
+
+    /// Runs `rounds` rounds and returns the median of each contestant.
+    pub fn medians(self, rounds: usize) -> Vec<(String, f64)> {
+        self.times(rounds).into_iter().map(|(name, times)| (name, times[rounds / 2])).collect()
+    }
+
+    /// Runs the rounds. Returns the figures of each contestant in ascending order.
+    fn times(mut self, rounds: usize) -> Vec<(String, Vec<f64>)> {
         let counts: Vec<u64> = self.contestants.iter_mut().map(|(_, lap)| calibrate(lap)).collect();
         let mut times: Vec<Vec<f64>> = vec![Vec::new(); counts.len()];
-        for _ in 0..ROUNDS {
+        for _ in 0..rounds {
             for (i, (_, lap)) in self.contestants.iter_mut().enumerate() {
                 times[i].push(lap(counts[i]).as_nanos() as f64 / counts[i] as f64);
             }
         }
-        println!("\n{} ({ROUNDS} interleaved rounds)", self.title);
-        println!("  {:<34} {:>10} {:>10} {:>10} {:>8}", "", "median", "best", "worst", "ratio");
-        let mut first = None;
-        for ((name, _), times) in self.contestants.iter().zip(&mut times) {
-            times.sort_by(f64::total_cmp);
-            let (best, median, worst) = (times[0], times[ROUNDS / 2], times[ROUNDS - 1]);
-            let base = *first.get_or_insert(median);
-            println!(
-                "  {name:<34} {median:>10.1} {best:>10.1} {worst:>10.1} {:>7.2}x  {}",
-                median / base,
-                self.unit
-            );
-        }
+        times.iter_mut().for_each(|times| times.sort_by(f64::total_cmp));
+        self.contestants.into_iter().map(|(name, _)| name).zip(times).collect()
     }
 }
 

@@ -21,7 +21,8 @@ use std::task::{Context, Poll};
 ///
 /// # Cancel safety
 ///
-/// Dropping the future leaves the queue, and releases a permit that was granted meanwhile.
+/// If the future is dropped, the caller leaves the queue, and a permit that was granted meanwhile
+/// is released.
 #[pin_project]
 #[must_use = "futures do nothing unless polled"]
 pub struct AdaptiveLimiterAcquireFuture<'a>(
@@ -34,7 +35,8 @@ pub struct AdaptiveLimiterAcquireFuture<'a>(
 ///
 /// # Cancel safety
 ///
-/// Dropping the future leaves the queue, and releases a permit that was granted meanwhile.
+/// If the future is dropped, the caller leaves the queue, and a permit that was granted meanwhile
+/// is released.
 #[pin_project]
 #[must_use = "futures do nothing unless polled"]
 pub struct OwnedAdaptiveLimiterAcquireFuture(

@@ -120,7 +120,8 @@ impl AdaptiveLimiter {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the queue, and releases a permit that was granted meanwhile.
+    /// If the future is dropped, the caller leaves the queue, and a permit that was granted
+    /// meanwhile is released.
     #[inline]
     pub fn acquire(&self) -> AdaptiveLimiterAcquireFuture<'_> {
         self.acquire_until(Instant::FAR_FUTURE)

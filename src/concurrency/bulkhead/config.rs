@@ -4,6 +4,7 @@ use super::events::Emitter;
 use super::shared::Shared;
 use super::{Bulkhead, POLICY};
 use crate::codel::CoDel;
+use crate::concurrency::queue::QueueConfig;
 use crate::error::ConfigError;
 use crate::event::Observer;
 use crate::policy;
@@ -28,9 +29,7 @@ pub(super) struct Config {
     pub(super) max_concurrent: u32,
     pub(super) max_queue: u32,
     pub(super) max_wait: Duration,
-    pub(super) lifo_after: Duration,
-    /// The target and the interval.
-    pub(super) codel: Option<(Duration, Duration)>,
+    pub(super) queue: QueueConfig,
 }
 
 /// The largest accepted `max_queue`. It bounds the memory of the waiters.
@@ -44,8 +43,7 @@ impl BulkheadBuilder {
                 max_concurrent: 25,
                 max_queue: 0,
                 max_wait: Duration::from_secs(1),
-                lifo_after: CoDel::INTERVAL,
-                codel: None,
+                queue: QueueConfig::DEFAULT,
             },
             clock: Clock::system(),
             observer: None,
@@ -86,7 +84,7 @@ impl BulkheadBuilder {
     /// While waits are short, the order of arrival is fair. Callers that have waited for long are
     /// likely to give up, and serving them first may complete no call in time.
     pub const fn lifo_after(mut self, age: Duration) -> Self {
-        self.config.lifo_after = age;
+        self.config.queue.lifo_after = age;
         self
     }
 
@@ -99,7 +97,7 @@ impl BulkheadBuilder {
     /// With a target far below the duration of a call, callers are shed that could have been served
     /// in time.
     pub const fn codel(mut self, target: Duration, interval: Duration) -> Self {
-        self.config.codel = Some((target, interval));
+        self.config.queue.codel = Some((target, interval));
         self
     }
 
@@ -149,12 +147,7 @@ impl BulkheadBuilder {
         if config.max_queue > MAX_QUEUE {
             return Err(ConfigError::new("max_queue", config.max_queue, "0 to 1000000"));
         }
-        if let Some((target, interval)) = config.codel
-            && (target.is_zero() || interval < target || interval > CoDel::MAX_INTERVAL)
-        {
-            let accepted = "a target above zero, and an interval from the target to one hour";
-            return Err(ConfigError::new("codel", (target, interval), accepted));
-        }
+        config.queue.validate()?;
         Ok(config)
     }
 }

@@ -1,12 +1,12 @@
 //! The bulkhead as a policy, with a cost and a maximum wait: [`BulkheadPolicy`].
 
-use super::future::{BulkheadAcquireFuture, OwnedBulkheadAcquireFuture, Request, block};
+use super::future::{BulkheadAcquireFuture, OwnedBulkheadAcquireFuture};
 use super::permit::{BulkheadPermit, OwnedBulkheadPermit};
 use super::shared::Shared;
 use super::{Bulkhead, POLICY};
+use crate::concurrency::queue::{Limit, Request, block};
 use crate::error::{Error, Rejection};
 use crate::policy::{Admission, Context, Facts, Guard, OwnedGuard, Policy, kind};
-use crate::time::Instant;
 use std::time::Duration;
 
 /// A view of a [`Bulkhead`] with the number of permits that each call takes and the maximum time
@@ -168,7 +168,7 @@ impl BulkheadPolicy {
 
 impl Bulkhead {
     pub(super) fn take_owned(&self, request: &Request) -> Result<OwnedBulkheadPermit, Rejection> {
-        match self.shared().take(request) {
+        match request.take(self.shared()) {
             Ok(granted) => Ok(OwnedBulkheadPermit::new(self.clone(), granted)),
             Err(reason) => Err(self.shared().reject(reason)),
         }
@@ -183,22 +183,21 @@ impl Bulkhead {
 impl Shared {
     #[inline]
     pub(super) fn try_acquire(&self, request: &Request) -> Result<BulkheadPermit<'_>, Rejection> {
-        match self.take(request) {
+        match request.take(self) {
             Ok(granted) => Ok(BulkheadPermit::new(self, granted)),
             Err(reason) => Err(self.reject(reason)),
         }
     }
 
-    /// Returns the request of a call with the context `cx`. The clock is read only if the call has
-    /// a deadline and no policy above has read this clock.
+    #[inline]
+    pub(super) fn block(&self, request: Request) -> Result<BulkheadPermit<'_>, Rejection> {
+        block(self, request).map(|granted| BulkheadPermit::new(self, granted))
+    }
+
+    /// Returns the request of a call with the context `cx`.
     #[inline]
     pub(super) fn request(&self, cost: u32, max_wait: Option<Duration>, cx: Context) -> Request {
-        if cx.deadline().instant().is_none() {
-            return Request::new(cost, max_wait);
-        }
-        let cx = cx.on(&self.clock);
-        let deadline = cx.deadline().instant().unwrap_or(Instant::FAR_FUTURE);
-        Request { cost, max_wait, deadline, now: Some(cx.now()) }
+        Request::of(cost, max_wait, cx, &self.clock)
     }
 
     fn facts(&self, max_wait: Option<Duration>) -> Facts {
@@ -279,7 +278,7 @@ macro_rules! guards {
                 let $self = self;
                 let shared = $bulkhead.shared();
                 let request = shared.request($cost, $max_wait, cx);
-                match shared.take(&request) {
+                match request.take(shared) {
                     Ok(granted) => {
                         Admission::Admitted(OwnedBulkheadPermit::new($bulkhead.clone(), granted))
                     }

@@ -11,7 +11,6 @@ mod loom;
 mod permit;
 mod shared;
 mod snapshot;
-mod state;
 
 pub use config::BulkheadBuilder;
 pub use future::{BulkheadAcquireFuture, OwnedBulkheadAcquireFuture};
@@ -20,9 +19,9 @@ pub use keyed::{KeyedBulkhead, KeyedBulkheadBuilder, KeyedBulkheadSnapshot, Keye
 pub use permit::{BulkheadPermit, OwnedBulkheadPermit};
 pub use snapshot::BulkheadSnapshot;
 
+use super::queue::Request;
 use crate::error::{ConfigError, Error, Rejection};
 use crate::sync::PlainArc;
-use future::Request;
 use shared::Shared;
 use std::fmt;
 use std::future::Future;
@@ -88,14 +87,16 @@ const POLICY: &str = "bulkhead";
 ///
 /// # Cancel safety
 ///
-/// A call that is dropped, or whose operation panics, releases its permit. A waiting caller that
-/// is dropped leaves the queue, and releases a permit that was granted meanwhile.
+/// A call that is dropped, or whose operation panics, releases its permit. If the
+/// future of a waiting caller is dropped, the caller leaves the queue, and a permit that was granted
+/// meanwhile is released.
 ///
 /// # Performance
 ///
 /// A call that does not wait costs two atomic read-modify-writes, reads no clock and allocates
 /// nothing. A rejection takes no lock if there is neither a queue nor an observer. A waiting caller
-/// allocates only to arm its timer, or if the queue is longer than it has ever been.
+/// allocates only to arm its timer, or if there were never as many callers that wait or run after a
+/// wait.
 #[derive(Clone)]
 pub struct Bulkhead(PlainArc<Shared>);
 
@@ -179,7 +180,8 @@ impl Bulkhead {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the queue, and releases a permit that was granted meanwhile.
+    /// If the future is dropped, the caller leaves the queue, and a permit that was granted
+    /// meanwhile is released.
     #[inline]
     pub fn acquire(&self) -> BulkheadAcquireFuture<'_> {
         BulkheadAcquireFuture::new(&self.0, Request::new(1, None))
@@ -341,7 +343,7 @@ impl Bulkhead {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future while it waits leaves the queue. Dropping it later drops the operation
+    /// Dropping the future removes a waiting caller from the queue. Later, it drops the operation
     /// and releases the permit.
     pub async fn call<Op, Fut, T, E>(&self, op: Op) -> Result<T, Error<E>>
     where

@@ -2,7 +2,7 @@
 
 use super::Bulkhead;
 use super::shared::Shared;
-use crate::time::Instant;
+use crate::concurrency::queue::Granted;
 use std::fmt;
 
 /// A permit for one call of a [`Bulkhead`], released when dropped.
@@ -18,36 +18,6 @@ pub struct BulkheadPermit<'a> {
 pub struct OwnedBulkheadPermit {
     bulkhead: Bulkhead,
     granted: Granted,
-}
-
-/// The permits that a caller was granted.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Granted {
-    Immediately {
-        cost: u32,
-    },
-    /// After a wait that ended at the instant `at`.
-    Later {
-        cost: u32,
-        at: Instant,
-    },
-}
-
-impl Granted {
-    #[inline]
-    pub(super) const fn cost(self) -> u32 {
-        match self {
-            Self::Immediately { cost } | Self::Later { cost, .. } => cost,
-        }
-    }
-
-    #[inline]
-    pub(super) fn release(self, shared: &Shared) {
-        match self {
-            Self::Immediately { cost } => shared.engine.give_back(cost, &shared.clock),
-            Self::Later { cost, at } => shared.engine.give_back_later(cost, at, &shared.clock),
-        }
-    }
 }
 
 impl<'a> BulkheadPermit<'a> {
@@ -79,14 +49,14 @@ impl OwnedBulkheadPermit {
 impl Drop for BulkheadPermit<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.granted.release(self.shared);
+        self.shared.give_back(self.granted);
     }
 }
 
 impl Drop for OwnedBulkheadPermit {
     #[inline]
     fn drop(&mut self) {
-        self.granted.release(self.bulkhead.shared());
+        self.bulkhead.shared().give_back(self.granted);
     }
 }
 

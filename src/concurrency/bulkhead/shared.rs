@@ -4,13 +4,16 @@ use super::config::Config;
 use super::engine::Engine;
 use super::events::{Emitter, RejectionFigures};
 use super::snapshot::BulkheadSnapshot;
+use crate::concurrency::queue::{CallerQueue, Entry, Granted, Limit, WaitTimes, WaiterStatus};
 use crate::error::{Reason, Rejection};
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::sync::{CachePadded, PlainArc};
-use crate::time::Clock;
+use crate::time::{Clock, Instant};
+use crate::wait::WaiterKey;
 use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::time::Duration;
 
-pub(super) struct Shared {
+pub(in crate::concurrency) struct Shared {
     pub(super) engine: CachePadded<Engine>,
     pub(super) clock: Clock,
     pub(super) emitter: PlainArc<Emitter>,
@@ -39,29 +42,9 @@ impl Shared {
         }
     }
 
-    /// Creates a rejection, counts it and reports it to the observer.
-    #[cold]
-    pub(super) fn reject(&self, reason: Reason) -> Rejection {
-        let counter = match reason {
-            Reason::QueueTimeout => Some(&self.timed_out),
-            Reason::Shed => Some(&self.shed),
-            Reason::ShutDown => None,
-            _ => Some(&self.full),
-        };
-        counter.map(|counter| counter.fetch_add(1, Relaxed));
-        let mut rejection = Rejection::new(reason, self.emitter.name);
-        if let Some(median) = self.engine.median()
-            && matches!(reason, Reason::ConcurrencyLimited | Reason::QueueFull)
-        {
-            rejection = rejection.with_retry_after(median);
-        }
-        self.emitter.rejected(rejection, || RejectionFigures {
-            limit: self.engine.limit(),
-            in_flight: self.engine.in_use(),
-            queued: self.engine.queued(),
-            at: self.clock.now(),
-        });
-        rejection
+    #[inline]
+    pub(super) fn give_back(&self, granted: Granted) {
+        self.engine.give_back(granted, &self.clock);
     }
 
     pub(super) fn reconfigure(&self, config: Config) {
@@ -83,5 +66,64 @@ impl Shared {
             rejected_timeout: self.timed_out.load(Relaxed),
             rejected_shed: self.shed.load(Relaxed),
         }
+    }
+}
+
+impl Limit for Shared {
+    fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    #[inline]
+    fn take(&self, cost: u32) -> Result<(), Reason> {
+        self.engine.take(cost)
+    }
+
+    fn max_wait(&self) -> Option<Duration> {
+        (self.engine.max_queue() > 0).then(|| self.engine.max_wait())
+    }
+
+    fn enter(&self, cost: u32, times: WaitTimes) -> Result<Entry, Reason> {
+        self.engine.enter(cost, times)
+    }
+
+    fn with_queue<R>(&self, f: impl FnOnce(&mut CallerQueue) -> R) -> R {
+        self.engine.with_queue(f)
+    }
+
+    fn serve(&self, now: Instant) {
+        self.engine.serve(Some(now), None);
+    }
+
+    fn leave(&self, key: WaiterKey) -> WaiterStatus {
+        self.engine.leave(key, &self.clock)
+    }
+
+    fn cancel(&self, granted: Granted) {
+        self.engine.cancel(granted, &self.clock);
+    }
+
+    #[cold]
+    fn reject(&self, reason: Reason) -> Rejection {
+        let counter = match reason {
+            Reason::QueueTimeout => Some(&self.timed_out),
+            Reason::Shed => Some(&self.shed),
+            Reason::ShutDown => None,
+            _ => Some(&self.full),
+        };
+        counter.map(|counter| counter.fetch_add(1, Relaxed));
+        let mut rejection = Rejection::new(reason, self.emitter.name);
+        if let Some(median) = self.engine.median()
+            && matches!(reason, Reason::ConcurrencyLimited | Reason::QueueFull)
+        {
+            rejection = rejection.with_retry_after(median);
+        }
+        self.emitter.rejected(rejection, || RejectionFigures {
+            limit: self.engine.limit(),
+            in_flight: self.engine.in_use(),
+            queued: self.engine.queued(),
+            at: self.clock.now(),
+        });
+        rejection
     }
 }

@@ -1,7 +1,7 @@
 //! The default controller, which compares latencies with a baseline that an overload cannot move.
 
 use super::bounds_setters;
-use super::smoothing::{Covariance, Ema, Smoother};
+use super::smoothing::{Covariance, Ema, Peaks, Smoother};
 use super::{Bounds, LearnedLimit, LimitController, LimitReason, LimitUpdate, LimitWindow};
 use crate::error::ConfigError;
 use crate::random::Random;
@@ -28,7 +28,8 @@ use std::time::Duration;
 /// The baseline of all other controllers drifts up in a long overload, until the queue appears
 /// short and the limit grows again. The baseline of this controller moves only
 ///
-/// * down, whenever a window is faster;
+/// * down, whenever a window is faster, and immediately if two windows in a row are, because every
+///   latency is an upper bound of the latency without load;
 /// * up or down, as an average over ten windows, while the limit is *not* used up: then the
 ///   limiter's calls cause no queue;
 /// * up after a *probe*, if the server has become slower for all calls alike.
@@ -74,6 +75,8 @@ pub struct BaselineController {
     ceiling: f64,
     /// The previous window under the same limit, if any.
     previous: Option<f64>,
+    /// The previous window under any limit.
+    latest: Option<f64>,
     /// Consecutive windows that used up the limit.
     saturated: u32,
     /// Consecutive windows with a queue above β.
@@ -98,23 +101,6 @@ enum Phase {
         p90: f64,
         p50: f64,
     },
-}
-
-/// The peak number of calls in flight in each of the last windows.
-#[derive(Clone, Debug)]
-struct Peaks {
-    ring: [u32; Self::SPAN],
-    seen: usize,
-}
-
-impl Peaks {
-    const SPAN: usize = 30;
-
-    fn add(&mut self, peak: u32) -> u32 {
-        self.ring[self.seen % Self::SPAN] = peak;
-        self.seen += 1;
-        self.ring.iter().copied().max().unwrap_or(0)
-    }
 }
 
 /// The average number of windows between probes, counting windows that used up the limit.
@@ -149,10 +135,11 @@ impl BaselineController {
             baseline: Ema::over(10),
             shape: None,
             response: Covariance::new(),
-            peaks: Peaks { ring: [0; Peaks::SPAN], seen: 0 },
+            peaks: Peaks::new(),
             phase: Phase::SlowStart,
             ceiling: 0.0,
             previous: None,
+            latest: None,
             saturated: 0,
             queued: 0,
             falling: 0,
@@ -241,6 +228,7 @@ impl BaselineController {
             return self.end_probe(window, limit, (p90, p50));
         }
         let sample = window.p90.as_secs_f64();
+        self.lower_baseline(sample);
         let saturated = window.saturates(self.limit);
         let baseline = match self.baseline.get() {
             Some(baseline) if sample >= baseline && (saturated || self.is_queued(window)) => {
@@ -264,6 +252,18 @@ impl BaselineController {
         self.response.add(window.mean_in_flight(), window.throughput());
         self.since_probe += 1;
         self.steer(window, baseline, latency)
+    }
+
+    /// Lowers the baseline to the slower one of the last two windows if both are faster than it. One
+    /// fast window can be due to chance.
+    ///
+    /// A client that starts while others overload the server learns a baseline that includes the
+    /// queue. Without this, it would long claim the largest share of the server.
+    fn lower_baseline(&mut self, sample: f64) {
+        let bound = self.latest.replace(sample).map_or(f64::INFINITY, |latest| latest.max(sample));
+        if self.baseline.get().is_some_and(|baseline| bound < baseline) {
+            self.baseline.set(bound);
+        }
     }
 
     /// Returns the queue below which `limit` grows, and the queue above which it is lowered.
@@ -366,7 +366,7 @@ impl BaselineController {
         let near =
             self.baseline.get().is_none_or(|baseline| window.p90.as_secs_f64() < NOISE * baseline);
         *shape += match now < *shape {
-            true => 0.05 * (now - *shape),
+            true => 0.2 * (now - *shape),
             false if near => 0.005 * (now - *shape),
             false => 0.0,
         };

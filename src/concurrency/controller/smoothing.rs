@@ -1,4 +1,5 @@
-//! Statistics for controllers: a moving average, a smoothed median, the elasticity of two series.
+//! Statistics for controllers: a moving average, a smoothed median, recent peaks, the elasticity of
+//! two series.
 
 /// An exponential moving average that starts as the arithmetic mean of the first values.
 #[derive(Clone, Debug)]
@@ -65,6 +66,28 @@ impl Smoother {
     pub(super) fn clear(&mut self) {
         self.seen = 0;
         self.ema.clear();
+    }
+}
+
+/// The peak number of calls in flight in each of the last windows.
+#[derive(Clone, Debug)]
+pub(super) struct Peaks {
+    ring: [u32; Self::SPAN],
+    seen: usize,
+}
+
+impl Peaks {
+    const SPAN: usize = 30;
+
+    pub(super) const fn new() -> Self {
+        Self { ring: [0; Self::SPAN], seen: 0 }
+    }
+
+    /// Adds the peak of a window, and returns the highest of the last windows.
+    pub(super) fn add(&mut self, peak: u32) -> u32 {
+        self.ring[self.seen % Self::SPAN] = peak;
+        self.seen += 1;
+        self.ring.iter().copied().max().unwrap_or(0)
     }
 }
 

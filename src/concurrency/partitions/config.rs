@@ -3,6 +3,8 @@
 use super::events::Emitter;
 use super::shared::{Partition, Shared};
 use super::{POLICY, PartitionedBulkhead};
+use crate::codel::CoDel;
+use crate::concurrency::queue::QueueConfig;
 use crate::error::ConfigError;
 use crate::event::Observer;
 use crate::policy;
@@ -30,6 +32,7 @@ pub struct BulkheadPartitionBuilder {
     max_concurrent: Option<u32>,
     max_queue: Option<u32>,
     max_wait: Duration,
+    queue: QueueConfig,
 }
 
 /// Validated settings.
@@ -44,6 +47,7 @@ pub(super) struct PartitionConfig {
     pub(super) max: u32,
     pub(super) max_queue: u32,
     pub(super) max_wait: Duration,
+    pub(super) queue: QueueConfig,
 }
 
 /// The upper bound of `max_queue`: each waiter takes memory.
@@ -164,6 +168,7 @@ impl BulkheadPartitionBuilder {
             max_concurrent: None,
             max_queue: None,
             max_wait: Duration::from_secs(1),
+            queue: QueueConfig::DEFAULT,
         }
     }
 
@@ -199,6 +204,35 @@ impl BulkheadPartitionBuilder {
         self
     }
 
+    /// Sets how long the oldest caller of the partition may wait before the newest is served first.
+    /// Default: 100 ms, as for a [`Bulkhead`](crate::concurrency::BulkheadBuilder::lifo_after).
+    pub const fn lifo_after(mut self, age: Duration) -> Self {
+        self.queue.lifo_after = age;
+        self
+    }
+
+    /// Enables the shedding of callers from a standing queue, as for a
+    /// [`Bulkhead`](crate::concurrency::BulkheadBuilder::codel). Disabled by default.
+    ///
+    /// ```
+    /// # use mainstay::concurrency::PartitionedBulkhead;
+    /// # use std::time::Duration;
+    /// let (target, interval) = (Duration::from_millis(20), Duration::from_millis(200));
+    /// let bulkhead = PartitionedBulkhead::builder()
+    ///     .partition("users", |users| users.max_queue(100).codel(target, interval))
+    ///     .build()?;
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
+    pub const fn codel(mut self, target: Duration, interval: Duration) -> Self {
+        self.queue.codel = Some((target, interval));
+        self
+    }
+
+    /// Enables [`codel`](Self::codel) with a target of 5 ms and an interval of 100 ms.
+    pub const fn shed_standing_queue(self) -> Self {
+        self.codel(CoDel::TARGET, CoDel::INTERVAL)
+    }
+
     fn validate(&self, name: &str, all: u32) -> Result<PartitionConfig, ConfigError> {
         let (min, max) = (self.min_concurrent, self.max_concurrent.unwrap_or(all));
         if max == 0 || max < min || max > all {
@@ -209,8 +243,9 @@ impl BulkheadPartitionBuilder {
         if max_queue > MAX_QUEUE {
             return Err(ConfigError::new("max_queue", (name, max_queue), "0 to 1000000"));
         }
-        let (name, max_wait) = (name.to_owned(), self.max_wait);
-        Ok(PartitionConfig { name, min, max, max_queue, max_wait })
+        self.queue.validate()?;
+        let (name, max_wait, queue) = (name.to_owned(), self.max_wait, self.queue);
+        Ok(PartitionConfig { name, min, max, max_queue, max_wait, queue })
     }
 }
 

@@ -1,11 +1,12 @@
 //! The permits and the queues of all partitions, under one lock.
 
 use super::config::{Config, PartitionConfig};
-use super::state::{Oldest, Share, State};
+use super::state::{Candidate, Share, State};
+use crate::concurrency::queue::{CallerQueue, Entry, Granted, NextWaiter, WaitTimes, WaiterStatus};
 use crate::error::Reason;
 use crate::sync::{Mutex, Wakers, discard_panic};
 use crate::time::{Clock, Instant};
-use crate::wait::{WaiterKey, WaiterList};
+use crate::wait::{QueueOrder, WaiterKey};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -13,12 +14,10 @@ use std::time::Duration;
 ///
 /// # Invariants
 ///
-/// 1. While the lock is not held, no permit is free that a waiting caller may take, except between
-///    the return of a permit, or a change of the settings, and the call of `serve` by the same
-///    thread. In the meantime, new callers receive no permit.
-/// 2. A waiter stays in `Queue::waiters` until its owner removes it. It is a member of the queue
-///    while its status is `Waiting`, and detached afterwards.
-/// 3. A waiter whose status is `Granted` owns a permit, which the owner of the waiter gives back.
+/// 1. While the lock is not held, no waiter is next whose permits are free, except between the
+///    release of permits, the departure of a waiter or a change of the settings, and the call of
+///    `serve` by the same thread. In the meantime, new callers receive no permit.
+/// 2. Once `closed` is set, no permit is taken and no waiter enters.
 pub(super) struct Engine {
     queues: Mutex<Queues>,
 }
@@ -36,42 +35,9 @@ struct Queues {
 }
 
 struct Queue {
-    /// In order of arrival.
-    waiters: WaiterList<Waiter>,
-    len: u32,
+    callers: CallerQueue,
     max_len: u32,
     max_wait: Duration,
-}
-
-struct Waiter {
-    arrival: u64,
-    times: WaitTimes,
-    status: WaiterStatus,
-    /// `None` before the first call of `check`, and after the status was decided.
-    waker: Option<Waker>,
-}
-
-/// The times of one waiting caller.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct WaitTimes {
-    pub(super) since: Instant,
-    pub(super) give_up: Instant,
-}
-
-/// The progress of a waiter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum WaiterStatus {
-    Waiting,
-    Granted,
-    Rejected(Reason),
-}
-
-/// The result of entering a queue.
-pub(super) enum Entry {
-    /// A permit has become free since the caller tried to take one.
-    Granted,
-    Rejected(Reason),
-    Queued(WaiterKey),
 }
 
 /// The figures of a partition at one moment.
@@ -80,7 +46,9 @@ pub(super) struct PartitionFigures {
     pub(super) share: Share,
     pub(super) max_queue: u32,
     pub(super) queued: u32,
+    pub(super) order: QueueOrder,
     pub(super) oldest_since: Option<Instant>,
+    pub(super) median: Option<Duration>,
 }
 
 impl Engine {
@@ -108,152 +76,156 @@ impl Engine {
         self.queues.lock().closed
     }
 
-    pub(super) fn figures(&self, partition: usize) -> PartitionFigures {
-        self.queues.lock().figures(partition)
+    pub(super) fn figures(&self, partition: usize, now: Instant) -> PartitionFigures {
+        self.queues.lock().figures(partition, now)
     }
 
-    pub(super) fn all_figures(&self) -> Vec<PartitionFigures> {
+    pub(super) fn all_figures(&self, now: Instant) -> Vec<PartitionFigures> {
         let queues = self.queues.lock();
-        (0..queues.queues.len()).map(|partition| queues.figures(partition)).collect()
+        (0..queues.queues.len()).map(|partition| queues.figures(partition, now)).collect()
     }
 
-    pub(super) fn max_wait(&self, partition: usize) -> Duration {
-        self.queues.lock().queues[partition].max_wait
+    pub(super) fn share(&self, partition: usize) -> Share {
+        self.queues.lock().permits.shares[partition]
     }
 
-    /// Takes a permit, unless a waiting caller can use it.
-    pub(super) fn take(&self, partition: usize) -> Result<(), Reason> {
-        self.queues.lock().take(partition)
+    pub(super) fn median(&self, partition: usize) -> Option<Duration> {
+        self.with_queue(partition, |queue| queue.median())
     }
 
-    /// Returns a permit.
-    pub(super) fn give_back(&self, partition: usize, clock: &Clock) {
+    /// Returns how long a caller waits by default, or `None` if the partition has no queue.
+    pub(super) fn max_wait(&self, partition: usize) -> Option<Duration> {
+        let queue = &self.queues.lock().queues[partition];
+        (queue.max_len > 0).then_some(queue.max_wait)
+    }
+
+    /// Runs `f` under the lock. `f` must not run user code.
+    pub(super) fn with_queue<R>(
+        &self,
+        partition: usize,
+        f: impl FnOnce(&mut CallerQueue) -> R,
+    ) -> R {
+        f(&mut self.queues.lock().queues[partition].callers)
+    }
+
+    /// Takes permits, unless a waiting caller comes first.
+    pub(super) fn take(&self, partition: usize, cost: u32) -> Result<(), Reason> {
+        self.queues.lock().take(partition, cost)
+    }
+
+    /// Releases permits after a call that ran.
+    pub(super) fn give_back(&self, partition: usize, granted: Granted, clock: &Clock) {
         let mut queues = self.queues.lock();
-        queues.permits.give_back(partition);
+        queues.permits.give_back(partition, granted.cost());
         let waiting = queues.waiting > 0;
         drop(queues);
-        if waiting {
-            self.serve_by(clock);
+        // A call that waited is recorded when the queue is served.
+        let released = granted.waiter().map(|slot| Released { partition, slot });
+        if waiting || released.is_some() {
+            self.serve_by(clock, released);
         }
     }
 
-    /// Enters the queue of a partition, unless a permit can be taken now.
-    pub(super) fn enter(&self, partition: usize, times: WaitTimes) -> Entry {
-        let mut queues = self.queues.lock();
-        if times.give_up <= times.since {
-            return Entry::Rejected(Reason::QueueTimeout);
+    /// Releases the permits of a waiter whose call did not run, so that the time since the grant is
+    /// not a service time.
+    #[cold]
+    pub(super) fn cancel(&self, partition: usize, granted: Granted, clock: &Clock) {
+        if let Some(slot) = granted.waiter() {
+            self.with_queue(partition, |queue| queue.release(slot, None));
         }
-        match queues.take(partition) {
-            Ok(()) => return Entry::Granted,
+        self.give_back(partition, Granted::immediately(granted.cost()), clock);
+    }
+
+    /// Enters the queue of a partition, unless permits can be taken now.
+    #[cold]
+    pub(super) fn enter(
+        &self,
+        partition: usize,
+        cost: u32,
+        times: WaitTimes,
+    ) -> Result<Entry, Reason> {
+        let mut queues = self.queues.lock();
+        if cost > queues.permits.max_cost(partition) {
+            return Err(Reason::ConcurrencyLimited);
+        }
+        if let Some(reason) = queues.queues[partition].callers.rejects_new(&times) {
+            return Err(reason);
+        }
+        match queues.take(partition, cost) {
+            Ok(()) => return Ok(Entry::Granted),
             Err(Reason::ConcurrencyLimited) => {}
-            Err(reason) => return Entry::Rejected(reason),
+            Err(reason) => return Err(reason),
         }
         let queue = &queues.queues[partition];
-        if queue.len >= queue.max_len {
-            return Entry::Rejected(match queue.max_len {
-                0 => Reason::ConcurrencyLimited,
-                _ => Reason::QueueFull,
-            });
+        if queue.callers.len() >= queue.max_len {
+            return Err(Reason::QueueFull);
         }
         queues.arrivals += 1;
         queues.waiting += 1;
         let arrival = queues.arrivals;
-        let waiter = Waiter { arrival, times, status: WaiterStatus::Waiting, waker: None };
-        let queue = &mut queues.queues[partition];
-        queue.len += 1;
-        Entry::Queued(queue.waiters.push_back(waiter))
+        let key = queues.queues[partition].callers.push(cost, arrival, times);
+        let is_next = queues.waiting > 1 && queues.next_served(times.since).is_some();
+        Ok(Entry::Queued { key, is_next })
     }
 
-    /// Returns the status of a waiter. If the waiter still waits, `waker` becomes its waker.
-    /// Otherwise the waiter is removed.
-    pub(super) fn check(&self, partition: usize, key: WaiterKey, waker: &Waker) -> WaiterStatus {
-        // Cloning and dropping a waker runs user code, so both happen outside the lock.
-        let mut fresh = None;
-        loop {
-            let mut queues = self.queues.lock();
-            let waiters = &mut queues.queues[partition].waiters;
-            let waiter = waiters.get_mut(key).expect("its owner has not removed it");
-            if waiter.status != WaiterStatus::Waiting {
-                if fresh.is_some() {
-                    drop(queues);
-                    fresh = None;
-                    continue;
-                }
-                let status = waiter.status;
-                waiters.remove(key);
-                return status;
-            }
-            if waiter.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
-                return WaiterStatus::Waiting;
-            }
-            if let Some(fresh) = fresh.take() {
-                let old = waiter.waker.replace(fresh);
-                drop(queues);
-                drop(old);
-                return WaiterStatus::Waiting;
-            }
-            drop(queues);
-            fresh = Some(waker.clone());
-        }
-    }
-
-    /// Removes a waiter, and returns its status. The caller must drop the waker last, because
-    /// dropping it runs user code.
-    ///
-    /// A waiter that leaves makes no permit available, so no queue needs to be served.
-    pub(super) fn leave(&self, partition: usize, key: WaiterKey) -> (WaiterStatus, Option<Waker>) {
-        let mut queues = self.queues.lock();
-        let queue = &mut queues.queues[partition];
-        let waiter = queue.waiters.remove(key).expect("its owner has not removed it");
-        if waiter.status == WaiterStatus::Waiting {
-            queue.len -= 1;
-            queues.waiting -= 1;
-        }
-        (waiter.status, waiter.waker)
-    }
-
-    /// Serves the queues after permits were returned or added.
+    /// Removes a waiter, unless it was granted permits, and returns its status. If it was waiting,
+    /// the queues are served.
     #[cold]
-    pub(super) fn serve_by(&self, clock: &Clock) {
-        struct OnPanic<'a>(&'a Engine);
+    pub(super) fn leave(&self, partition: usize, key: WaiterKey, clock: &Clock) -> WaiterStatus {
+        let mut queues = self.queues.lock();
+        // Dropped at the end: dropping a waker runs user code.
+        let (status, _waker) = queues.queues[partition].callers.leave(key);
+        let left = status == WaiterStatus::Waiting;
+        queues.waiting -= u32::from(left);
+        let serves = left && queues.waiting > 0;
+        drop(queues);
+        if serves {
+            // The next waiter may need fewer permits than the one that left.
+            self.serve_by(clock, None);
+        }
+        status
+    }
+
+    /// Serves the queues after permits were released or added, or a waiter has left. `released` is
+    /// the waiter whose call has ended; its duration is recorded as a service time.
+    #[cold]
+    pub(super) fn serve_by(&self, clock: &Clock, released: Option<Released>) {
+        struct OnPanic<'a>(&'a Engine, Option<Released>);
         impl Drop for OnPanic<'_> {
             fn drop(&mut self) {
-                discard_panic(|| self.0.serve(None));
+                discard_panic(|| self.0.serve(None, self.1));
             }
         }
         // The clock may be user code. If it panics, the waiters are served with its last reading.
-        let on_panic = OnPanic(self);
+        let on_panic = OnPanic(self, released);
         let now = clock.now();
         std::mem::forget(on_panic);
-        self.serve(Some(now));
+        self.serve(Some(now), released);
     }
 
-    /// Grants the free permits to the next waiters, rejects those whose wait has timed out, and
-    /// wakes both.
-    fn serve(&self, now: Option<Instant>) {
-        self.decide_all(|queues| {
-            queues.now = now.unwrap_or(queues.now);
-            let now = queues.now;
-            let partition = queues.next()?;
-            let front = queues.queues[partition].waiters.front()?;
-            if now >= front.times.give_up {
-                return Some((partition, WaiterStatus::Rejected(Reason::QueueTimeout)));
+    /// Grants free permits to the next waiters, rejects the waiters that must not be served, and
+    /// wakes both. Ends when the next waiter must wait for permits.
+    pub(super) fn serve(&self, now: Option<Instant>, released: Option<Released>) {
+        let mut released = released;
+        self.end_each(|queues| {
+            if let Some(Released { partition, slot }) = released.take() {
+                queues.queues[partition].callers.release(slot, now);
             }
-            queues.permits.take(partition);
-            Some((partition, WaiterStatus::Granted))
+            queues.now = now.unwrap_or(queues.now);
+            queues.serve_next(queues.now)
         });
     }
 
-    /// Calls `decide` until it returns `None`. `decide` returns a partition and the new status of
-    /// its oldest waiter, which is then woken outside the lock.
-    fn decide_all(&self, mut decide: impl FnMut(&mut Queues) -> Option<(usize, WaiterStatus)>) {
+    /// Calls `end`, which ends the wait of one waiter and returns its waker, until it returns
+    /// `None`. Calls the wakers outside the lock.
+    fn end_each(&self, mut end: impl FnMut(&mut Queues) -> Option<Option<Waker>>) {
         let mut wakers = Wakers::new();
         loop {
             let mut queues = self.queues.lock();
             while !wakers.is_full()
-                && let Some((partition, status)) = decide(&mut queues)
+                && let Some(waker) = end(&mut queues)
             {
-                queues.end(partition, status).into_iter().for_each(|waker| wakers.push(waker));
+                waker.into_iter().for_each(|waker| wakers.push(waker));
             }
             drop(queues);
             if !wakers.is_full() {
@@ -272,6 +244,7 @@ impl Engine {
             (share.min, share.max) = (partition.min, partition.max);
             let queue = &mut queues.queues[index];
             (queue.max_len, queue.max_wait) = (partition.max_queue, partition.max_wait);
+            queue.callers.reconfigure(partition.queue);
         }
     }
 
@@ -282,64 +255,102 @@ impl Engine {
             return false;
         }
         drop(queues);
-        self.decide_all(|queues| {
-            let partition = queues.queues.iter().position(|queue| queue.len > 0)?;
-            Some((partition, WaiterStatus::Rejected(Reason::ShutDown)))
+        self.end_each(|queues| {
+            let all = &mut queues.queues;
+            let waker =
+                all.iter_mut().find_map(|queue| queue.callers.reject_oldest(Reason::ShutDown))?;
+            queues.waiting -= 1;
+            Some(waker)
         });
         true
     }
 }
 
+/// The waiter whose permits were released.
+#[derive(Clone, Copy)]
+pub(super) struct Released {
+    partition: usize,
+    slot: u32,
+}
+
 impl Queues {
-    /// Returns the partition whose oldest waiter receives the next permit.
-    fn next(&self) -> Option<usize> {
+    /// Returns the next waiter of each partition at `now`.
+    fn candidates(&self, now: Instant) -> impl Iterator<Item = Candidate> {
+        self.queues.iter().enumerate().filter_map(move |(partition, queue)| {
+            let NextWaiter { cost, arrival, .. } = queue.callers.next(now)?;
+            Some(Candidate { partition, cost, arrival })
+        })
+    }
+
+    /// Returns the partition whose next waiter must be served at `now`, or `None` if there is no
+    /// waiter or the next one must wait for permits.
+    fn next_served(&self, now: Instant) -> Option<usize> {
         if self.waiting == 0 || self.closed {
             return None;
         }
-        let oldest = self.queues.iter().enumerate().filter_map(|(partition, queue)| {
-            Some(Oldest { partition, arrival: queue.waiters.front()?.arrival })
-        });
-        self.permits.next(oldest)
+        let next = self.permits.next(self.candidates(now))?;
+        self.permits.is_free(next.cost).then_some(next.partition)
     }
 
-    fn take(&mut self, partition: usize) -> Result<(), Reason> {
+    /// Returns a partition whose next waiter can never be served, because a limit was lowered.
+    fn next_too_expensive(&self, now: Instant) -> Option<usize> {
+        let too_expensive =
+            |next: &Candidate| next.cost > self.permits.max_cost(next.partition) && !self.closed;
+        self.candidates(now).find(too_expensive).map(|next| next.partition)
+    }
+
+    /// Decides the status of the next waiter, and returns its waker. Returns `None` if there is no
+    /// waiter to serve.
+    fn serve_next(&mut self, now: Instant) -> Option<Option<Waker>> {
+        let partition = self.next_too_expensive(now).or_else(|| self.next_served(now))?;
+        let max_cost = self.permits.max_cost(partition);
+        let queue = &mut self.queues[partition].callers;
+        let next = queue.next(now)?;
+        let status = if let Some(reason) = queue.rejects(&next, now, max_cost) {
+            WaiterStatus::Rejected(reason)
+        } else if queue.sheds(&next, now) {
+            WaiterStatus::Rejected(Reason::Shed)
+        } else {
+            self.permits.take(partition, next.cost);
+            WaiterStatus::Granted(now)
+        };
+        self.waiting -= 1;
+        Some(queue.end(next.key, status))
+    }
+
+    /// Takes permits, unless a waiting caller comes first.
+    fn take(&mut self, partition: usize, cost: u32) -> Result<(), Reason> {
         if self.closed {
             return Err(Reason::ShutDown);
         }
-        if !self.permits.has_room(partition) || self.next().is_some() {
+        let new = Candidate { partition, cost, arrival: u64::MAX };
+        let is_first = self.waiting == 0
+            || self.queues[partition].callers.len() == 0
+                && self.permits.next(self.candidates(self.now).chain([new])) == Some(new);
+        if !is_first || !self.permits.is_free(cost) || !self.permits.is_within_max(partition, cost)
+        {
             return Err(Reason::ConcurrencyLimited);
         }
-        self.permits.take(partition);
+        self.permits.take(partition, cost);
         Ok(())
     }
 
-    /// Sets the status of the oldest waiter of a partition, and detaches the waiter from the queue.
-    /// Returns its waker.
-    fn end(&mut self, partition: usize, status: WaiterStatus) -> Option<Waker> {
-        let queue = &mut self.queues[partition];
-        let key = queue.waiters.front_key()?;
-        queue.waiters.detach(key);
-        queue.len -= 1;
-        self.waiting -= 1;
-        let waiter = queue.waiters.get_mut(key)?;
-        waiter.status = status;
-        waiter.waker.take()
-    }
-
-    fn figures(&self, partition: usize) -> PartitionFigures {
+    fn figures(&self, partition: usize, now: Instant) -> PartitionFigures {
         let queue = &self.queues[partition];
         PartitionFigures {
             share: self.permits.shares[partition],
             max_queue: queue.max_len,
-            queued: queue.len,
-            oldest_since: queue.waiters.front().map(|waiter| waiter.times.since),
+            queued: queue.callers.len(),
+            order: queue.callers.order(now),
+            oldest_since: queue.callers.oldest_since(),
+            median: queue.callers.median(),
         }
     }
 }
 
 impl Queue {
     fn new(config: &PartitionConfig) -> Self {
-        let (max_len, max_wait) = (config.max_queue, config.max_wait);
-        Self { waiters: WaiterList::new(), len: 0, max_len, max_wait }
+        let callers = CallerQueue::new(config.queue);
+        Self { callers, max_len: config.max_queue, max_wait: config.max_wait }
     }
 }

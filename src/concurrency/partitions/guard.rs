@@ -1,13 +1,19 @@
 //! The implementation of the guard traits for [`BulkheadPartition`].
 
-use super::future::{
-    BulkheadPartitionAcquireFuture, OwnedBulkheadPartitionAcquireFuture, Request, block,
-};
+use super::future::{BulkheadPartitionAcquireFuture, OwnedBulkheadPartitionAcquireFuture};
 use super::permit::{BulkheadPartitionPermit, OwnedBulkheadPartitionPermit};
 use super::{BulkheadPartition, POLICY};
+use crate::concurrency::queue::{Limit, Request, block};
 use crate::error::{Error, Rejection};
 use crate::policy::{Admission, Context, Facts, Guard, OwnedGuard, Policy, kind};
 use std::future::Future;
+
+impl BulkheadPartition {
+    /// Returns the request of a call with the context `cx`.
+    fn request(&self, cx: Context) -> Request {
+        Request::of(self.cost, None, cx, &self.shared.clock)
+    }
+}
 
 impl Policy for BulkheadPartition {
     type Kind = kind::Guard;
@@ -17,9 +23,9 @@ impl Policy for BulkheadPartition {
         let facts = Facts::new(POLICY, partition.full_name)
             .limits_concurrency()
             .identity(std::ptr::from_ref(partition).addr());
-        match self.shared.engine.figures(self.index).max_queue {
-            0 => facts,
-            _ => facts.max_queue_wait(self.shared.engine.max_wait(self.index)),
+        match self.max_wait() {
+            None => facts,
+            Some(max_wait) => facts.max_queue_wait(max_wait),
         }
     }
 }
@@ -31,12 +37,12 @@ impl<T: Send, E: Send> Guard<T, E> for BulkheadPartition {
         &self,
         cx: Context,
     ) -> impl Future<Output = Result<BulkheadPartitionPermit<'_>, Rejection>> + Send {
-        BulkheadPartitionAcquireFuture::new(self, Request::of(self, cx))
+        BulkheadPartitionAcquireFuture::new(self, self.request(cx))
     }
 
     fn admit_blocking(&self, cx: Context) -> Result<BulkheadPartitionPermit<'_>, Rejection> {
-        block(self, Request::of(self, cx))?;
-        Ok(BulkheadPartitionPermit::new(self))
+        let granted = block(self, self.request(cx))?;
+        Ok(BulkheadPartitionPermit::new(self, granted))
     }
 
     fn record<'a>(&'a self, permit: BulkheadPartitionPermit<'a>, _: &Result<T, Error<E>>) {
@@ -49,9 +55,11 @@ impl<T, E> OwnedGuard<T, E> for BulkheadPartition {
     type AdmitFuture = OwnedBulkheadPartitionAcquireFuture;
 
     fn admit_owned(&self, cx: Context) -> Admission<Self::OwnedPermit, Self::AdmitFuture> {
-        let request = Request::of(self, cx);
-        match self.take(&request) {
-            Ok(()) => Admission::Admitted(OwnedBulkheadPartitionPermit::new(self.clone())),
+        let request = self.request(cx);
+        match request.take(self) {
+            Ok(granted) => {
+                Admission::Admitted(OwnedBulkheadPartitionPermit::new(self.clone(), granted))
+            }
             // The future rejects the call, or waits.
             Err(_) => {
                 Admission::Waiting(OwnedBulkheadPartitionAcquireFuture::new(self.clone(), request))

@@ -164,3 +164,67 @@ fn a_close_during_an_acquisition_and_a_release_loses_no_permit() {
         assert_idle(&bulkhead);
     });
 }
+
+/// Two permits are released concurrently while a caller waits for both: it receives both.
+#[test]
+fn two_concurrent_releases_serve_a_caller_that_needs_both_permits() {
+    loom::model(|| {
+        let (bulkhead, own, other) = build(2);
+        let (first, second) = (own.try_acquire_owned().unwrap(), own.try_acquire_owned().unwrap());
+        let woken = Arc::new(Woken::default());
+        let both = other.cost(2);
+        let mut waiting = Box::pin(both.acquire());
+        assert!(woken.poll(&mut waiting).is_pending());
+        let releasing = thread::spawn(move || drop(first));
+        drop(second);
+        releasing.join().unwrap();
+        assert!(woken.0.load(SeqCst));
+        let Poll::Ready(Ok(permit)) = woken.poll(&mut waiting) else { panic!("both are free") };
+        assert_eq!((permit.cost(), bulkhead.in_flight()), (2, 2));
+        drop(permit);
+        drop(waiting);
+        assert_idle(&bulkhead);
+    });
+}
+
+/// A permit is released while the oldest waiter times out, in LIFO order: the newest waiter is
+/// granted the permit, and the oldest is rejected.
+#[test]
+fn a_release_in_lifo_order_is_not_granted_to_a_waiter_that_times_out() {
+    const MS: Duration = Duration::from_millis(1);
+    loom::model(|| {
+        let time = ManualClock::new();
+        let bulkhead = PartitionedBulkhead::builder()
+            .max_concurrent(1)
+            .clock(time.clock())
+            .partition("own", |own| own.max_queue(4).max_wait(Duration::MAX).lifo_after(5 * MS))
+            .build()
+            .unwrap();
+        let own = bulkhead.partition("own").unwrap();
+        let permit = own.try_acquire_owned().unwrap();
+        let (old, young) = (Arc::new(Woken::default()), Arc::new(Woken::default()));
+        let mut oldest = Box::pin(own.acquire_timeout(10 * MS));
+        assert!(old.poll(&mut oldest).is_pending());
+        time.advance(9 * MS);
+        let mut newest = Box::pin(own.acquire());
+        assert!(young.poll(&mut newest).is_pending());
+        let releasing = thread::spawn({
+            let time = time.clone();
+            move || {
+                time.advance(MS);
+                drop(permit);
+            }
+        });
+        let early = old.poll(&mut oldest);
+        releasing.join().unwrap();
+        let late = early.is_pending().then(|| old.poll(&mut oldest));
+        let Some(Poll::Ready(Err(rejection))) = late.or(Some(early)) else {
+            panic!("the oldest waiter must be rejected after its timeout")
+        };
+        assert_eq!(rejection.reason(), Reason::QueueTimeout);
+        assert!(young.0.load(SeqCst));
+        assert!(matches!(young.poll(&mut newest), Poll::Ready(Ok(_))));
+        drop(newest);
+        assert_idle(&bulkhead);
+    });
+}

@@ -19,6 +19,7 @@ pub use permit::{BulkheadPartitionPermit, OwnedBulkheadPartitionPermit};
 
 use crate::error::ConfigError;
 use crate::sync::PlainArc;
+use crate::wait::QueueOrder;
 use shared::Shared;
 use std::fmt;
 use std::time::Duration;
@@ -57,11 +58,13 @@ const POLICY: &str = "partitioned_bulkhead";
 /// together run fewer than the limit, and no waiting caller can use the permit. A released permit
 /// goes to a waiting caller of a partition that runs fewer calls than its guaranteed minimum. If
 /// there is none, it goes to any caller whose partition is below its maximum. In both cases, the
-/// caller that arrived first is served first. It follows that:
+/// caller that arrived first is served first. A call can [cost](BulkheadPartition::cost) several
+/// permits; if too few are free when it is next, they are reserved for it. It follows that:
 ///
 /// - The limits are hard: neither the limit of the bulkhead nor the maximum of a partition is ever
 ///   exceeded. After a limit is lowered, no permit is granted until enough calls have ended.
-/// - No permit is unused while a caller waits that may use it.
+/// - No permit is unused while a caller waits that may use it, unless it is reserved for a call
+///   that needs several.
 /// - A partition below its guaranteed minimum receives the next permit that any partition releases.
 ///   If callers of several such partitions wait, each release serves the one that arrived first.
 ///
@@ -70,6 +73,14 @@ const POLICY: &str = "partitioned_bulkhead";
 /// [queue](BulkheadPartitionBuilder::max_queue) for its guaranteed calls. If such calls must not
 /// wait, limit the other partitions so that their maxima and the guaranteed minimum together do not
 /// exceed the limit of the bulkhead.
+///
+/// # Overload
+///
+/// Each partition has a queue of its own, with the rules of a
+/// [`Bulkhead`](super::Bulkhead#overload): once its oldest caller has waited for longer than
+/// [`lifo_after`](BulkheadPartitionBuilder::lifo_after), the newest is served first; a call that
+/// cannot end before its deadline is rejected; and [`codel`](BulkheadPartitionBuilder::codel) sheds
+/// callers from a standing queue. An overloaded partition does not change the order of the others.
 ///
 /// # Cancel safety
 ///
@@ -113,12 +124,20 @@ pub struct BulkheadPartitionSnapshot {
     pub max_queue: u32,
     /// The number of callers that wait.
     pub queued: u32,
+    /// The order in which callers are served.
+    pub order: QueueOrder,
     /// How long the oldest waiting caller has waited; `None` if no caller waits.
     pub oldest_wait: Option<Duration>,
+    /// The median duration of the latest 31 calls that waited for their permits; `None` until 5
+    /// such calls have ended.
+    pub median_service_time: Option<Duration>,
     /// Calls rejected because no permit was free or the queue was full.
     pub rejected_full: u64,
     /// Calls rejected because they had waited too long, or their deadline had passed.
     pub rejected_timeout: u64,
+    /// Calls rejected because CoDel detected a standing queue, or because their deadline could not
+    /// be met.
+    pub rejected_shed: u64,
 }
 
 impl PartitionedBulkhead {
@@ -144,7 +163,7 @@ impl PartitionedBulkhead {
     /// Returns an error if there is no such partition.
     pub fn partition(&self, name: &str) -> Result<BulkheadPartition, ConfigError> {
         match self.0.partitions.iter().position(|partition| partition.name == name) {
-            Some(index) => Ok(BulkheadPartition { shared: self.0.clone(), index }),
+            Some(index) => Ok(BulkheadPartition { shared: self.0.clone(), index, cost: 1 }),
             None => Err(ConfigError::new("partition", name, "the name of a partition")),
         }
     }
@@ -185,7 +204,7 @@ impl PartitionedBulkhead {
         }
         config.partitions.sort_by_key(|partition| position(&partition.name));
         self.0.engine.reconfigure(&config);
-        self.0.engine.serve_by(&self.0.clock);
+        self.0.engine.serve_by(&self.0.clock, None);
         self.0.emitter.reconfigured(config.max_concurrent, || self.0.clock.now());
         Ok(())
     }

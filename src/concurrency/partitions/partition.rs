@@ -1,15 +1,16 @@
 //! One partition of a bulkhead: [`BulkheadPartition`].
 
 use super::BulkheadPartitionSnapshot;
-use super::future::{
-    BulkheadPartitionAcquireFuture, OwnedBulkheadPartitionAcquireFuture, Request, block,
-};
+use super::future::{BulkheadPartitionAcquireFuture, OwnedBulkheadPartitionAcquireFuture};
 use super::permit::{BulkheadPartitionPermit, OwnedBulkheadPartitionPermit};
 use super::shared::Shared;
-#[cfg(doc)]
-use crate::error::Reason;
-use crate::error::{Error, Rejection};
+use crate::concurrency::queue::{
+    CallerQueue, Entry, Granted, Limit, Request, WaitTimes, WaiterStatus, block,
+};
+use crate::error::{Error, Reason, Rejection};
 use crate::sync::PlainArc;
+use crate::time::{Clock, Instant};
+use crate::wait::WaiterKey;
 use std::fmt;
 use std::future::Future;
 use std::time::Duration;
@@ -35,6 +36,8 @@ use std::time::Duration;
 pub struct BulkheadPartition {
     pub(super) shared: PlainArc<Shared>,
     pub(super) index: usize,
+    /// The number of permits that a call takes.
+    pub(super) cost: u32,
 }
 
 impl BulkheadPartition {
@@ -57,9 +60,10 @@ impl BulkheadPartition {
     ///
     /// Returns a rejection with [`Reason::ConcurrencyLimited`], or [`Reason::ShutDown`] after
     /// [`close`](super::PartitionedBulkhead::close).
+    #[inline]
     pub fn try_acquire(&self) -> Result<BulkheadPartitionPermit<'_>, Rejection> {
-        match self.take(&Request::new(None)) {
-            Ok(()) => Ok(BulkheadPartitionPermit::new(self)),
+        match self.take(self.cost) {
+            Ok(()) => Ok(BulkheadPartitionPermit::new(self, Granted::immediately(self.cost))),
             Err(reason) => Err(self.reject(reason)),
         }
     }
@@ -77,8 +81,9 @@ impl BulkheadPartition {
     ///
     /// Dropping the future removes the caller from the queue, and releases a permit that was
     /// granted meanwhile.
+    #[inline]
     pub fn acquire(&self) -> BulkheadPartitionAcquireFuture<'_> {
-        BulkheadPartitionAcquireFuture::new(self, Request::new(None))
+        BulkheadPartitionAcquireFuture::new(self, Request::new(self.cost, None))
     }
 
     /// Waits for a permit, for at most `timeout` instead of `max_wait`. The timeout counts from the
@@ -110,7 +115,7 @@ impl BulkheadPartition {
     ///
     /// The same as for [`acquire`](Self::acquire).
     pub fn acquire_timeout(&self, timeout: Duration) -> BulkheadPartitionAcquireFuture<'_> {
-        BulkheadPartitionAcquireFuture::new(self, Request::new(Some(timeout)))
+        BulkheadPartitionAcquireFuture::new(self, Request::new(self.cost, Some(timeout)))
     }
 
     /// Waits for a permit, blocking the thread for at most `max_wait`.
@@ -119,8 +124,8 @@ impl BulkheadPartition {
     ///
     /// The same as for [`acquire`](Self::acquire).
     pub fn acquire_blocking(&self) -> Result<BulkheadPartitionPermit<'_>, Rejection> {
-        block(self, Request::new(None))?;
-        Ok(BulkheadPartitionPermit::new(self))
+        let granted = block(self, Request::new(self.cost, None))?;
+        Ok(BulkheadPartitionPermit::new(self, granted))
     }
 
     /// Waits for a permit, blocking the thread for at most `timeout` instead of `max_wait`.
@@ -144,8 +149,8 @@ impl BulkheadPartition {
         &self,
         timeout: Duration,
     ) -> Result<BulkheadPartitionPermit<'_>, Rejection> {
-        block(self, Request::new(Some(timeout)))?;
-        Ok(BulkheadPartitionPermit::new(self))
+        let granted = block(self, Request::new(self.cost, Some(timeout)))?;
+        Ok(BulkheadPartitionPermit::new(self, granted))
     }
 
     /// Acquires a permit that keeps the bulkhead alive, as [`try_acquire`](Self::try_acquire) does.
@@ -154,8 +159,11 @@ impl BulkheadPartition {
     ///
     /// The same as for [`try_acquire`](Self::try_acquire).
     pub fn try_acquire_owned(&self) -> Result<OwnedBulkheadPartitionPermit, Rejection> {
-        match self.take(&Request::new(None)) {
-            Ok(()) => Ok(OwnedBulkheadPartitionPermit::new(self.clone())),
+        match self.take(self.cost) {
+            Ok(()) => {
+                let granted = Granted::immediately(self.cost);
+                Ok(OwnedBulkheadPartitionPermit::new(self.clone(), granted))
+            }
             Err(reason) => Err(self.reject(reason)),
         }
     }
@@ -170,7 +178,7 @@ impl BulkheadPartition {
     ///
     /// The same as for [`acquire`](Self::acquire).
     pub fn acquire_owned(&self) -> OwnedBulkheadPartitionAcquireFuture {
-        OwnedBulkheadPartitionAcquireFuture::new(self.clone(), Request::new(None))
+        OwnedBulkheadPartitionAcquireFuture::new(self.clone(), Request::new(self.cost, None))
     }
 
     /// Waits for a permit that keeps the bulkhead alive, for at most `timeout`.
@@ -197,7 +205,10 @@ impl BulkheadPartition {
     ///
     /// The same as for [`acquire`](Self::acquire).
     pub fn acquire_owned_timeout(&self, timeout: Duration) -> OwnedBulkheadPartitionAcquireFuture {
-        OwnedBulkheadPartitionAcquireFuture::new(self.clone(), Request::new(Some(timeout)))
+        OwnedBulkheadPartitionAcquireFuture::new(
+            self.clone(),
+            Request::new(self.cost, Some(timeout)),
+        )
     }
 
     /// Waits for a permit that keeps the bulkhead alive, blocking the thread.
@@ -206,8 +217,8 @@ impl BulkheadPartition {
     ///
     /// The same as for [`acquire`](Self::acquire).
     pub fn acquire_owned_blocking(&self) -> Result<OwnedBulkheadPartitionPermit, Rejection> {
-        block(self, Request::new(None))?;
-        Ok(OwnedBulkheadPartitionPermit::new(self.clone()))
+        let granted = block(self, Request::new(self.cost, None))?;
+        Ok(OwnedBulkheadPartitionPermit::new(self.clone(), granted))
     }
 
     /// Waits for a permit that keeps the bulkhead alive, blocking the thread for at most `timeout`.
@@ -231,8 +242,8 @@ impl BulkheadPartition {
         &self,
         timeout: Duration,
     ) -> Result<OwnedBulkheadPartitionPermit, Rejection> {
-        block(self, Request::new(Some(timeout)))?;
-        Ok(OwnedBulkheadPartitionPermit::new(self.clone()))
+        let granted = block(self, Request::new(self.cost, Some(timeout)))?;
+        Ok(OwnedBulkheadPartitionPermit::new(self.clone(), granted))
     }
 
     /// Waits for a permit as [`acquire`](Self::acquire) does, then runs `op`.
@@ -289,10 +300,30 @@ impl BulkheadPartition {
         op().map_err(Error::Operation)
     }
 
+    /// Returns a handle to the same partition whose calls take `permits` permits each. Default: 1.
+    /// A call is rejected if it costs more than the maximum of the partition.
+    ///
+    /// ```
+    /// # use mainstay::concurrency::PartitionedBulkhead;
+    /// let bulkhead = PartitionedBulkhead::builder()
+    ///     .partition("batch", |batch| batch.max_concurrent(10))
+    ///     .build()?;
+    /// let batch = bulkhead.partition("batch")?;
+    /// let export = batch.cost(4); // as expensive as four other calls
+    /// let permit = export.try_acquire().expect("no other call runs");
+    /// assert_eq!((permit.cost(), batch.in_flight()), (4, 4));
+    /// # drop(permit);
+    /// # Ok::<(), mainstay::error::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn cost(&self, permits: u32) -> Self {
+        Self { cost: permits, ..self.clone() }
+    }
+
     /// Returns the number of permits that the partition uses.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
-        self.shared.engine.figures(self.index).share.in_use
+        self.shared.engine.share(self.index).in_use
     }
 
     /// Returns the name of the partition.
@@ -308,12 +339,57 @@ impl BulkheadPartition {
     }
 }
 
+impl BulkheadPartition {
+    /// Releases permits after a call that ran.
+    #[inline]
+    pub(super) fn give_back(&self, granted: Granted) {
+        self.shared.engine.give_back(self.index, granted, &self.shared.clock);
+    }
+}
+
+impl Limit for BulkheadPartition {
+    fn clock(&self) -> &Clock {
+        &self.shared.clock
+    }
+
+    fn take(&self, cost: u32) -> Result<(), Reason> {
+        self.shared.engine.take(self.index, cost)
+    }
+
+    fn max_wait(&self) -> Option<Duration> {
+        self.shared.engine.max_wait(self.index)
+    }
+
+    fn enter(&self, cost: u32, times: WaitTimes) -> Result<Entry, Reason> {
+        self.shared.engine.enter(self.index, cost, times)
+    }
+
+    fn with_queue<R>(&self, f: impl FnOnce(&mut CallerQueue) -> R) -> R {
+        self.shared.engine.with_queue(self.index, f)
+    }
+
+    fn serve(&self, now: Instant) {
+        self.shared.engine.serve(Some(now), None);
+    }
+
+    fn leave(&self, key: WaiterKey) -> WaiterStatus {
+        self.shared.engine.leave(self.index, key, &self.shared.clock)
+    }
+
+    fn cancel(&self, granted: Granted) {
+        self.shared.engine.cancel(self.index, granted, &self.shared.clock);
+    }
+
+    fn reject(&self, reason: Reason) -> Rejection {
+        self.shared.reject(self.index, reason)
+    }
+}
+
 impl fmt::Debug for BulkheadPartition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let share = self.shared.engine.figures(self.index).share;
         f.debug_struct("BulkheadPartition")
             .field("name", &self.name())
-            .field("in_flight", &share.in_use)
+            .field("in_flight", &self.in_flight())
             .finish_non_exhaustive()
     }
 }

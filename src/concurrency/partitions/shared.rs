@@ -26,6 +26,8 @@ pub(super) struct Partition {
     full: AtomicU64,
     /// Calls rejected because they waited too long or their deadline had passed.
     timed_out: AtomicU64,
+    /// Calls rejected with [`Reason::Shed`].
+    shed: AtomicU64,
 }
 
 // A panic of a waker, a clock or an observer leaves the queues intact. No other user code runs in a
@@ -35,7 +37,8 @@ impl RefUnwindSafe for Shared {}
 
 impl Partition {
     pub(super) fn new(name: &'static str, full_name: &'static str) -> Self {
-        Self { name, full_name, full: AtomicU64::new(0), timed_out: AtomicU64::new(0) }
+        let [full, timed_out, shed] = [(); 3].map(|()| AtomicU64::new(0));
+        Self { name, full_name, full, timed_out, shed }
     }
 
     fn snapshot(&self, figures: PartitionFigures, now: Instant) -> BulkheadPartitionSnapshot {
@@ -46,9 +49,12 @@ impl Partition {
             in_flight: figures.share.in_use,
             max_queue: figures.max_queue,
             queued: figures.queued,
+            order: figures.order,
             oldest_wait: figures.oldest_since.map(|since| now.since(since)),
+            median_service_time: figures.median,
             rejected_full: self.full.load(Relaxed),
             rejected_timeout: self.timed_out.load(Relaxed),
+            rejected_shed: self.shed.load(Relaxed),
         }
     }
 }
@@ -69,11 +75,20 @@ impl Shared {
         let counters = &self.partitions[partition];
         match reason {
             Reason::QueueTimeout => counters.timed_out.fetch_add(1, Relaxed),
+            Reason::Shed => counters.shed.fetch_add(1, Relaxed),
             Reason::ShutDown => 0,
             _ => counters.full.fetch_add(1, Relaxed),
         };
-        let rejection = Rejection::new(reason, counters.full_name);
-        let figures = || (self.engine.figures(partition), self.clock.now());
+        let mut rejection = Rejection::new(reason, counters.full_name);
+        if matches!(reason, Reason::ConcurrencyLimited | Reason::QueueFull)
+            && let Some(median) = self.engine.median(partition)
+        {
+            rejection = rejection.with_retry_after(median);
+        }
+        let figures = || {
+            let now = self.clock.now();
+            (self.engine.figures(partition, now), now)
+        };
         self.emitter.rejected(rejection, figures);
         rejection
     }
@@ -81,7 +96,7 @@ impl Shared {
     pub(super) fn snapshot(&self) -> PartitionedBulkheadSnapshot {
         // The clock may be user code, so it is read before the engine is locked.
         let now = self.clock.now();
-        let figures = self.engine.all_figures();
+        let figures = self.engine.all_figures(now);
         let (max_concurrent, _) = self.engine.permits();
         PartitionedBulkheadSnapshot {
             max_concurrent,
@@ -97,6 +112,6 @@ impl Shared {
 
     pub(super) fn partition_snapshot(&self, partition: usize) -> BulkheadPartitionSnapshot {
         let now = self.clock.now();
-        self.partitions[partition].snapshot(self.engine.figures(partition), now)
+        self.partitions[partition].snapshot(self.engine.figures(partition, now), now)
     }
 }

@@ -18,6 +18,7 @@ pub struct PrioritizerBuilder {
     limiters: Vec<Box<dyn LimitSource>>,
     update_interval: Duration,
     max_users: usize,
+    usage_half_life: Duration,
     clock: Clock,
     random: Random,
     observer: Option<PlainArc<dyn Observer>>,
@@ -30,6 +31,7 @@ impl PrioritizerBuilder {
             limiters: Vec::new(),
             update_interval: Duration::from_millis(500),
             max_users: 10_000,
+            usage_half_life: Duration::from_secs(10),
             clock: Clock::system(),
             random: Random::system(),
             observer: None,
@@ -96,6 +98,26 @@ impl PrioritizerBuilder {
         self
     }
 
+    /// Sets the time in which the usage of a user is halved, from one second to one day. Default:
+    /// 10 s, which is many update intervals, and short enough that a burst is soon forgiven.
+    ///
+    /// With a longer time, users are compared by their usage over a longer period. A user that sent
+    /// many calls is then rejected first for longer after it has reduced its load.
+    ///
+    /// ```
+    /// # use mainstay::{Bulkhead, Prioritizer};
+    /// # let bulkhead = Bulkhead::builder().build()?;
+    /// let built = Prioritizer::builder()
+    ///     .limiter(bulkhead)
+    ///     .usage_half_life(std::time::Duration::from_secs(300))
+    ///     .build()?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    pub fn usage_half_life(mut self, half_life: Duration) -> Self {
+        self.usage_half_life = half_life;
+        self
+    }
+
     /// Sets the clock. Default: the system clock.
     ///
     /// ```
@@ -159,11 +181,17 @@ impl PrioritizerBuilder {
         if !(1..=1_000_000).contains(&self.max_users) {
             return Err(ConfigError::new("max_users", self.max_users, "1 to 1000000"));
         }
+        let accepted = Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
+        if !accepted.contains(&self.usage_half_life) {
+            let accepted = "one second to one day";
+            return Err(ConfigError::new("usage_half_life", self.usage_half_life, accepted));
+        }
         Ok(Prioritizer(PlainArc::new(Shared::new(Parts {
             name,
             limiters: self.limiters,
             update_interval: self.update_interval,
             max_users: self.max_users,
+            usage_half_life: self.usage_half_life,
             clock: self.clock,
             random: self.random,
             observer: self.observer,
@@ -178,6 +206,7 @@ impl fmt::Debug for PrioritizerBuilder {
             .field("limiters", &self.limiters.len())
             .field("update_interval", &self.update_interval)
             .field("max_users", &self.max_users)
+            .field("usage_half_life", &self.usage_half_life)
             .finish_non_exhaustive()
     }
 }

@@ -12,8 +12,7 @@ use std::time::Duration;
 
 /// The recent usage of each user, and the distribution of the offered calls by usage.
 ///
-/// The usage of a user is the number of its admitted calls, halved every
-/// [`HALF_LIFE`]. Users are compared by their share of the total usage. The shares are divided into
+/// The usage of a user is the number of its admitted calls, halved every `half_life`. Users are compared by their share of the total usage. The shares are divided into
 /// *levels*, each of which is a factor of 2^(1/4), so users whose shares differ by less than a
 /// fifth may count as equal.
 ///
@@ -23,6 +22,7 @@ use std::time::Duration;
 /// Positions are distributed uniformly: if all calls with a position below 0.3 are rejected, these
 /// are 30 % of the calls, and they are the calls of the users with the highest usage.
 pub(super) struct Fairness {
+    half_life: Duration,
     users: Map<NonZeroU32, Usage, RandomState>,
     /// The calls with a user that were admitted since the last update.
     admitted: AtomicU32,
@@ -36,7 +36,6 @@ pub(super) struct Fairness {
     positions: Box<[AtomicU64]>,
 }
 
-const HALF_LIFE: Duration = Duration::from_secs(10);
 /// The number of levels of usage: four for each factor of two, from 2^-16 of the total to all of
 /// it.
 const LEVELS: usize = 64;
@@ -59,31 +58,40 @@ impl Usage {
         Self { calls: 0.0, at }
     }
 
-    fn at(self, now: Instant) -> f64 {
-        f64::from(self.calls) * decay(now.since(self.at))
+    fn at(self, time: Time) -> f64 {
+        f64::from(self.calls) * time.decay_since(self.at)
     }
 
-    fn update(&mut self, now: Instant) -> f64 {
-        let calls = self.at(now);
-        *self = Self { calls: calls as f32, at: now };
+    fn update(&mut self, time: Time) -> f64 {
+        let calls = self.at(time);
+        *self = Self { calls: calls as f32, at: time.now };
         calls
     }
 }
 
-impl KeyState for Usage {
-    type Now = Instant;
+/// The current time, and the time in which usage is halved.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Time {
+    now: Instant,
+    half_life: Duration,
+}
 
-    fn retention(&self, now: Instant) -> Retention {
-        match self.at(now) < 0.5 {
+impl Time {
+    /// Returns the share of the usage at `then` that is left.
+    fn decay_since(self, then: Instant) -> f64 {
+        (-self.now.since(then).as_secs_f64() / self.half_life.as_secs_f64()).exp2()
+    }
+}
+
+impl KeyState for Usage {
+    type Now = Time;
+
+    fn retention(&self, time: Time) -> Retention {
+        match self.at(time) < 0.5 {
             true => Retention::Disposable,
             false => Retention::Evictable,
         }
     }
-}
-
-/// Returns the share of usage that is left after `time`.
-fn decay(time: Duration) -> f64 {
-    (-time.as_secs_f64() / HALF_LIFE.as_secs_f64()).exp2()
 }
 
 /// Returns the level of a user whose usage is `calls`, where `total` is the usage of all users.
@@ -135,9 +143,10 @@ impl Position {
 }
 
 impl Fairness {
-    pub(super) fn new(max_users: usize, now: Instant) -> Self {
+    pub(super) fn new(max_users: usize, half_life: Duration, now: Instant) -> Self {
         let any = Position::ANY.to_bits();
         Self {
+            half_life,
             users: Map::new(KeyedConfig { max_keys: max_users, ..KeyedConfig::default() }),
             admitted: AtomicU32::new(0),
             total: AtomicU64::new(0),
@@ -159,8 +168,9 @@ impl Fairness {
     ) -> bool {
         // Ordering: relaxed, here and below. The figures protect no other data.
         let total = f64::from_bits(self.total.load(Relaxed));
+        let time = Time { now, half_life: self.half_life };
         let decide = |usage: &mut Usage| {
-            let calls = usage.update(now);
+            let calls = usage.update(time);
             let index = class as usize * LEVELS + level(calls, total);
             self.offered[index].fetch_add(1, Relaxed);
             let admitted =
@@ -173,14 +183,15 @@ impl Fairness {
         };
         let make = || (user, Usage::new(now));
         // A full map evicts a user, so it is never full for a new one.
-        self.users.get_or_insert(&user, || now, make, decide).unwrap_or_else(|_| admits(draw))
+        self.users.get_or_insert(&user, || time, make, decide).unwrap_or_else(|_| admits(draw))
     }
 
     /// Computes the total usage and the positions.
     pub(super) fn update(&self, now: Instant) {
         let mut updated = self.updated.lock();
-        let time = now.since(std::mem::replace(&mut *updated, now));
-        let total = f64::from_bits(self.total.load(Relaxed)) * decay(time);
+        let before = std::mem::replace(&mut *updated, now);
+        let decay = Time { now, half_life: self.half_life }.decay_since(before);
+        let total = f64::from_bits(self.total.load(Relaxed)) * decay;
         let total = total + f64::from(self.admitted.swap(0, Relaxed));
         self.total.store(total.to_bits(), Relaxed);
         for class in 0..CLASSES {
@@ -211,6 +222,8 @@ impl Fairness {
 mod tests {
     use super::*;
     use std::cell::Cell;
+
+    const HALF_LIFE: Duration = Duration::from_secs(10);
 
     #[test]
     fn four_levels_of_usage_are_a_factor_of_two() {
@@ -251,9 +264,12 @@ mod tests {
     }
 
     #[test]
-    fn usage_is_halved_every_ten_seconds() {
-        let at = |seconds| Instant::ORIGIN + Duration::from_secs(seconds);
-        let mut usage = Usage::new(at(0));
+    fn usage_is_halved_in_the_half_life() {
+        let at = |seconds| Time {
+            now: Instant::ORIGIN + Duration::from_secs(seconds),
+            half_life: HALF_LIFE,
+        };
+        let mut usage = Usage::new(Instant::ORIGIN);
         assert_eq!(usage.retention(at(0)), Retention::Disposable);
         usage.calls = 8.0;
         for (seconds, calls) in [(0, 8.0), (10, 4.0), (10, 4.0), (30, 1.0), (5, 1.0)] {
@@ -267,7 +283,7 @@ mod tests {
     #[test]
     fn each_class_has_its_own_positions() {
         let now = Instant::ORIGIN;
-        let fairness = Fairness::new(10, now);
+        let fairness = Fairness::new(10, HALF_LIFE, now);
         let [heavy, light] = [1, 2].map(|user| NonZeroU32::new(user).unwrap());
         let offer = |user, class, calls: u32, admitted: bool| {
             (0..calls).for_each(|_| {
@@ -308,7 +324,7 @@ mod tests {
             let class = PriorityClass::Medium;
             assert!(fairness.admit(user, class, Instant::ORIGIN, 0.5, |_| true));
         };
-        let fairness = Fairness::new(10, Instant::ORIGIN);
+        let fairness = Fairness::new(10, HALF_LIFE, Instant::ORIGIN);
         (0..calls).for_each(|_| call(&fairness));
         fairness.update(Instant::ORIGIN);
         (fairness, call)

@@ -39,7 +39,8 @@ const POLICY: &str = "prioritizer";
 ///
 /// Among the calls with the priority of the threshold that have a [user](Caller::with_user), the
 /// calls of the users with the highest recent usage are rejected first. The usage of a user is the
-/// number of its admitted calls, halved every ten seconds. Therefore a user that sends many calls
+/// number of its admitted calls, halved every
+/// [`usage_half_life`](PrioritizerBuilder::usage_half_life). Therefore a user that sends many calls
 /// does not displace the calls of users that send few. The users whose calls are rejected converge
 /// to an equal number of admitted calls. Users must be authenticated: a client that invents a new
 /// user for each call has no usage, and its calls are rejected last.

@@ -57,6 +57,7 @@ pub(super) struct Parts {
     pub(super) limiters: Vec<Box<dyn LimitSource>>,
     pub(super) update_interval: Duration,
     pub(super) max_users: usize,
+    pub(super) usage_half_life: Duration,
     pub(super) clock: Clock,
     pub(super) random: Random,
     pub(super) observer: Option<PlainArc<dyn Observer>>,
@@ -68,7 +69,7 @@ const RECENT_CALLS: u64 = 1000;
 
 impl Shared {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { name, limiters, update_interval, max_users, clock, random, observer } = parts;
+        let Parts { name, limiters, update_interval, clock, random, observer, .. } = parts;
         let now = clock.now();
         Self {
             name,
@@ -86,7 +87,7 @@ impl Shared {
                 ended: AtomicU64::new(0),
                 completed: AtomicU64::new(0),
             }),
-            fairness: Fairness::new(max_users, now),
+            fairness: Fairness::new(parts.max_users, parts.usage_half_life, now),
             control: PlainMutex::new(Control::default()),
             rejections: AtomicU64::new(0),
         }

@@ -163,7 +163,7 @@ impl Trace {
         }
     }
 
-    /// Returns the ten scenarios with which the built-in controllers are tested.
+    /// Returns the eleven scenarios with which the built-in controllers are tested.
     #[must_use]
     pub fn all() -> Vec<Self> {
         vec![
@@ -177,6 +177,7 @@ impl Trace {
             Self::low_traffic(),
             Self::nine_clients(),
             Self::tenant_flood(),
+            Self::user_flood(),
         ]
     }
 
@@ -306,6 +307,27 @@ impl Trace {
             clients,
             recovers_from: Some(secs(90)),
             ..Self::new("tenant_flood", 1.0)
+        }
+    }
+
+    /// Returns a scenario with the ten users of one tenant, at 2.2 times the capacity for a minute:
+    /// seven users send few calls, one sends as many as the server can process in 0.3 of the time,
+    /// and two more than a fair share.
+    #[must_use]
+    pub fn user_flood() -> Self {
+        let steady = |load: f64| Client { rate: Steps::new(load * CAPACITY) };
+        let flood = Client {
+            rate: Steps::new(0.04 * CAPACITY)
+                .then(secs(30), 0.8 * CAPACITY)
+                .then(secs(90), 0.04 * CAPACITY),
+        };
+        let mut clients = vec![steady(0.04); 7];
+        clients.extend([steady(0.3), flood.clone(), flood]);
+        Self {
+            duration: secs(120),
+            clients,
+            recovers_from: Some(secs(90)),
+            ..Self::new("user_flood", 1.0)
         }
     }
 

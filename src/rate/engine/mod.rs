@@ -24,15 +24,17 @@ use wait_queue::{WaitQueue, Waiters};
 /// The core of a limiter.
 #[derive(Debug)]
 pub(super) struct Engine {
-    state: CachePadded<State>,
+    /// The only field that a grant writes. It shares its cache line with none of the others, which
+    /// each decision reads: under contention, each access to this line can be a cache miss.
+    word: CachePadded<AtomicU64>,
+    counters: Counters,
     live: Live<2>,
     queue: WaitQueue,
 }
 
-/// The atomics that every decision reads.
+/// The counters that decisions read, and that only refunds, debits and changes of the quota write.
 #[derive(Debug)]
-struct State {
-    word: AtomicU64,
+struct Counters {
     /// The total number of units that refunds have subtracted from the TAT. A refund uses it to
     /// compute how much other refunds have subtracted since its grant. Changed under the lock of
     /// the queue.
@@ -54,12 +56,12 @@ impl<F: Fn(&Gcra, u64, u64) -> Option<(u64, u32)>> Decide for F {}
 impl Engine {
     pub(super) fn new(gcra: Gcra) -> Self {
         Self {
-            state: CachePadded::new(State {
-                word: AtomicU64::new(Word::new(0, 0).to_bits()),
+            word: CachePadded::new(AtomicU64::new(Word::new(0, 0).to_bits())),
+            counters: Counters {
                 refunded: AtomicU64::new(0),
                 changes: AtomicU64::new(0),
                 max_debt: AtomicU64::new(0),
-            }),
+            },
             live: Live::new(gcra),
             queue: WaitQueue::new(),
         }
@@ -69,7 +71,7 @@ impl Engine {
     #[inline(always)]
     pub(super) fn word(&self) -> Word {
         // Ordering: acquire, with the release in `swap` by which `reconfigure` publishes a quota.
-        Word::from_bits(self.state.word.load(Acquire))
+        Word::from_bits(self.word.load(Acquire))
     }
 
     /// Returns the quota of the epoch of `word`. If the word has changed since, the result may mix
@@ -82,7 +84,7 @@ impl Engine {
     /// Replaces the word `from` by `to`. Returns `false` if the word has changed.
     #[inline(always)]
     fn swap(&self, from: Word, to: Word) -> bool {
-        self.state.word.compare_exchange(from.to_bits(), to.to_bits(), AcqRel, Relaxed).is_ok()
+        self.word.compare_exchange(from.to_bits(), to.to_bits(), AcqRel, Relaxed).is_ok()
     }
 
     /// Returns the counters that a grant stores for a later refund. They must be read before the
@@ -93,15 +95,15 @@ impl Engine {
         // refund or a change of the quota that comes later changes the word with acquire ordering
         // before it adds to a counter, so this read does not see its addition.
         History {
-            refunded: self.state.refunded.load(Relaxed),
-            changes: self.state.changes.load(Relaxed),
+            refunded: self.counters.refunded.load(Relaxed),
+            changes: self.counters.changes.load(Relaxed),
         }
     }
 
     fn max_debt(&self) -> u64 {
         // Ordering: relaxed, as in `history`: a thread that reads a TAT with acquire ordering also
         // reads the debt that was stored before that TAT.
-        self.state.max_debt.load(Relaxed)
+        self.counters.max_debt.load(Relaxed)
     }
 
     /// Raises `max_debt` to `debt`. It must be called before the word is changed, because a TAT
@@ -110,7 +112,7 @@ impl Engine {
     /// a small amount may not be recognized.
     fn note_debt(&self, debt: u64) {
         if debt > 0 {
-            self.state.max_debt.fetch_max(debt, Relaxed);
+            self.counters.max_debt.fetch_max(debt, Relaxed);
         }
     }
 
@@ -121,28 +123,36 @@ impl Engine {
     }
 
     /// Grants or denies `n` tokens in the common case. Returns `None` if the caller must use
-    /// [`take`](Self::take): there are waiters, `n` is zero or exceeds the burst, another thread
-    /// changed the word concurrently, or the clock may have been set back.
+    /// [`take`](Self::take): there are waiters, `n` is zero or exceeds the burst, the quota was
+    /// changed concurrently, or the clock may have been set back.
+    ///
+    /// A decision that loses the race for the word is made again here, with the same `now`: under
+    /// contention, the time between a read of the word and its exchange decides how many exchanges
+    /// fail.
     #[inline(always)]
     pub(super) fn take_fast(&self, n: u32, now: Nanos) -> Option<Result<Grant, RateLimitStatus>> {
-        let word = self.word();
-        let gcra = self.gcra(word);
-        let units = gcra.units(now);
-        let history = self.history();
-        let status = |ahead, granted| RateLimitStatus { gcra, ahead, now, wanted: n, granted };
-        if word.is_slow() || !gcra.is_ordinary(n) {
-            return None;
-        }
-        match gcra.take(Gcra::start(word.tat(), units), units, n) {
-            Some(next) if self.swap(word, word.with_tat(next)) => {
-                Some(Ok(Grant { status: status(next, n), history }))
+        loop {
+            let word = self.word();
+            let gcra = self.gcra(word);
+            let units = gcra.units(now);
+            let history = self.history();
+            let status = |ahead, granted| RateLimitStatus { gcra, ahead, now, wanted: n, granted };
+            if word.is_slow() || !gcra.is_ordinary(n) {
+                return None;
             }
-            None if Live::<2>::is_current(&self.state.word, word)
-                && !gcra.is_ahead(word.tat(), units, self.max_debt()) =>
-            {
-                Some(Err(status(word.tat(), 0)))
+            match gcra.take(Gcra::start(word.tat(), units), units, n) {
+                Some(next) if self.swap(word, word.with_tat(next)) => {
+                    return Some(Ok(Grant { status: status(next, n), history }));
+                }
+                // Another thread changed the word concurrently.
+                Some(_) => {}
+                None if Live::<2>::is_current(&self.word, word)
+                    && !gcra.is_ahead(word.tat(), units, self.max_debt()) =>
+                {
+                    return Some(Err(status(word.tat(), 0)));
+                }
+                None => return None,
             }
-            _ => None,
         }
     }
 
@@ -177,7 +187,7 @@ impl Engine {
     /// queued.
     #[inline(always)]
     fn decide(&self, n: u32, now: Nanos, decide: impl Decide) -> Result<Grant, RateLimitStatus> {
-        let decided = self.live.decide(&self.state.word, |word: Word, gcra: Gcra| {
+        let decided = self.live.decide(&self.word, |word: Word, gcra: Gcra| {
             let history = self.history();
             let status = |ahead, granted| RateLimitStatus { gcra, ahead, now, wanted: n, granted };
             let queued = if word.is_slow() { self.queue.queued_tokens() } else { 0 };
@@ -248,7 +258,7 @@ impl Engine {
         if word.is_slow() && self.queue.queued_tokens() == 0 {
             self.return_to_later_time(&mut self.queue.lock(), now);
         }
-        self.live.decide(&self.state.word, |word: Word, gcra: Gcra| {
+        self.live.decide(&self.word, |word: Word, gcra: Gcra| {
             let queued = if word.is_slow() { self.queue.queued_tokens() } else { 0 };
             let ahead = word.tat().saturating_add(gcra.large_cost(queued));
             let status = RateLimitStatus { gcra, ahead, now, wanted: n, granted: 0 };
@@ -315,7 +325,7 @@ impl Engine {
             let granted_tat = grant.status.ahead.saturating_sub(since);
             let next = gcra.refund(word.tat(), gcra.units(now), granted_tat, n);
             if self.swap(word, word.with_tat(next)) {
-                self.state.refunded.fetch_add(word.tat() - next, Relaxed);
+                self.counters.refunded.fetch_add(word.tat() - next, Relaxed);
                 let wake_up = waiters.wake_first();
                 drop(waiters);
                 return wake_up.wake();
@@ -405,7 +415,7 @@ impl Engine {
     fn update_slow(&self, waiters: &Waiters) {
         if !waiters.is_slow() {
             // Ordering: relaxed, because clearing the bit publishes no other data.
-            self.state.word.fetch_and(!word::SLOW, Relaxed);
+            self.word.fetch_and(!word::SLOW, Relaxed);
         }
     }
 
@@ -432,8 +442,8 @@ impl Engine {
         }
         waiters.set_back_from = set_back_from.map(|nanos| gcra.units(nanos));
         waiters.is_catching_up = false;
-        self.state.max_debt.store(gcra.debt(tat, gcra.units(now)), Relaxed);
-        self.state.changes.fetch_add(1, Relaxed);
+        self.counters.max_debt.store(gcra.debt(tat, gcra.units(now)), Relaxed);
+        self.counters.changes.fetch_add(1, Relaxed);
         Some(waiters.wake_first())
     }
 }

@@ -22,7 +22,10 @@ use super::snapshot::{ResourceCloseReason, ResourcePoolSnapshot};
 use crate::backoff::Backoff;
 use crate::error::ConfigError;
 use crate::random::Random;
-use crate::sync::{Mutex, MutexGuard, PlainArc, Wakers, discard_panic, keep_panic};
+use crate::sync::atomic::Ordering::Relaxed;
+use crate::sync::{
+    Mutex, MutexGuard, PlainArc, PlainAtomicBool, Wakers, discard_panic, keep_panic,
+};
 use crate::time::{Clock, Instant};
 use crate::wait::WaiterKey;
 use crate::window::LatencyBuckets;
@@ -49,6 +52,8 @@ pub(super) struct Shared<M: ResourceManager> {
     backoff: Backoff,
     random: Random,
     emitter: PlainArc<Emitter>,
+    /// Whether callers are likely to wait. A hint: the state decides.
+    has_waiters: PlainAtomicBool,
     state: Mutex<State<M>>,
 }
 
@@ -64,6 +69,7 @@ impl<M: ResourceManager> Shared<M> {
             backoff: fixed.backoff,
             random: fixed.random,
             emitter: fixed.emitter,
+            has_waiters: PlainAtomicBool::new(false),
             state: Mutex::new(State::new(config)),
         }
     }
@@ -74,6 +80,13 @@ impl<M: ResourceManager> Shared<M> {
 
     pub(super) fn name(&self) -> &'static str {
         self.emitter.name()
+    }
+
+    /// Returns whether callers are likely to wait.
+    #[inline]
+    pub(super) fn has_waiters(&self) -> bool {
+        // Ordering: relaxed; a caller that reads an old value takes another way to the same result.
+        self.has_waiters.load(Relaxed)
     }
 
     /// Takes an idle resource that needs no check.
@@ -183,6 +196,7 @@ impl<M: ResourceManager> Shared<M> {
         let entry = match state.hand_over(entry, now) {
             Err(entry) => entry,
             Ok([waiter, driver]) => {
+                self.update_hint(&state);
                 drop(state);
                 return wake_both(waiter, driver);
             }
@@ -296,6 +310,7 @@ impl<M: ResourceManager> Shared<M> {
             }
             step = state.next_step(now);
         }
+        self.update_hint(&state);
         let driver = state.take_driver();
         drop(state);
         keep_panic(&mut panic, || driver.into_iter().for_each(Waker::wake));
@@ -347,6 +362,12 @@ impl<M: ResourceManager> Shared<M> {
         let timeout = state.config.check_timeout;
         let future = JobOutput::check(self.manager.clone(), self.clock.clone(), entry, timeout);
         state.start(self, JobKind::Check, future)
+    }
+
+    /// Called under the lock whenever the number of waiters may have changed.
+    #[inline]
+    fn update_hint(&self, state: &State<M>) {
+        self.has_waiters.store(state.waiting > 0, Relaxed);
     }
 
     /// Replaces the configuration with the one that `change` returns.

@@ -95,7 +95,7 @@ impl<M: ResourceManager> State<M> {
 
     /// Takes the timer of the slot of a waiter that has just entered the queue.
     pub(super) fn take_timer(&mut self, key: WaiterKey, deadline: Instant) -> Option<SlotTimer<M>> {
-        let mut timer = self.slot_timers.get_mut(key.index())?.take()?;
+        let mut timer = self.slot_timers.get_mut(key.slot() as usize)?.take()?;
         timer.offer(deadline);
         Some(timer)
     }
@@ -106,10 +106,10 @@ impl<M: ResourceManager> State<M> {
         if timer.is_none() {
             return;
         }
-        if self.slot_timers.len() <= key.index() {
-            self.slot_timers.resize_with(key.index() + 1, || None);
+        if self.slot_timers.len() <= key.slot() as usize {
+            self.slot_timers.resize_with(key.slot() as usize + 1, || None);
         }
-        self.slot_timers[key.index()] = timer;
+        self.slot_timers[key.slot() as usize] = timer;
     }
 
     /// Removes a waiter.

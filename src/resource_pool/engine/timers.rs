@@ -51,7 +51,7 @@ impl<M: ResourceManager> SlotTimer<M> {
     fn new(pool: &PlainArc<Shared<M>>, key: WaiterKey) -> Self {
         let alarm = PlainArc::new(SlotAlarm {
             pool: PlainArc::downgrade(pool),
-            index: key.index(),
+            index: key.slot() as usize,
             has_fired: PlainAtomicBool::new(false),
         });
         let waker = Waker::from(alarm.clone());

@@ -57,6 +57,7 @@ impl<M: ResourceManager> Shared<M> {
         let deadline = now + timeout.unwrap_or(state.config.acquire_timeout);
         let key = state.enqueue(waker, now);
         let timer = state.take_timer(key, deadline);
+        self.update_hint(&state);
         let step = state.next_step(now);
         let is_settled = matches!(step, Step::Nothing) && state.ready.is_empty();
         let mut panic = None;
@@ -143,6 +144,7 @@ impl<M: ResourceManager> Shared<M> {
         let mut state = self.state.lock();
         let Waiter { status, waker, since: _ } = state.remove(key)?;
         state.keep_timer(key, limit.take_slot_timer());
+        self.update_hint(&state);
         let driver = state.take_driver();
         let is_contended = state.is_contended();
         drop(state);

@@ -9,8 +9,8 @@
 //! 3. It stores the item and publishes it with the state of the slot. The send takes effect here.
 //! 4. It advances the tail. Until then, other senders find the position taken.
 //!
-//! There is one slot more than the capacity. So the slot at the tail holds no item that is kept, and
-//! `close` can mark it as the end.
+//! There is one slot more than the capacity. So the slot at the tail holds no item that is kept,
+//! and `close` can mark it as the end.
 
 use super::error::BroadcastTryRecvError;
 use super::gate::{Cursor, Gate};
@@ -119,8 +119,8 @@ impl<T> Core<T> {
         }
     }
 
-    /// Advances the tail past `position`, whose item has been published. Returns whether subscribers
-    /// wait for it.
+    /// Advances the tail past `position`, whose item has been published. Returns whether
+    /// subscribers wait for it.
     #[inline(always)]
     fn advance(&self, position: u64) -> bool {
         let step = self.geometry().next(position) - position;
@@ -226,7 +226,7 @@ impl<T> Core<T> {
                     position,
                     sequence,
                     missed: 0,
-                    cursor: gated.map(|(cursor, _)| cursor),
+                    cursor: gated.map(|(cursor, at)| (at, cursor)),
                 };
             }
         }
@@ -236,7 +236,10 @@ impl<T> Core<T> {
     pub(super) fn clone_reader(&self, reader: &Reader) -> Reader {
         let cursor = match (&reader.cursor, &self.gate) {
             // The cursor of `reader` keeps the bound from passing the position.
-            (Some(_), Some(gate)) => Some(gate.add(|| reader.position).0),
+            (Some(_), Some(gate)) => {
+                let (cursor, position) = gate.add(|| reader.position);
+                Some((position, cursor))
+            }
             _ => None,
         };
         Reader { cursor, ..*reader }
@@ -246,7 +249,7 @@ impl<T> Core<T> {
     /// has waited.
     pub(super) fn release(&self, reader: &mut Reader) -> bool {
         match (reader.cursor.take(), &self.gate) {
-            (Some(cursor), Some(gate)) => gate.remove(&cursor),
+            (Some((_, cursor)), Some(gate)) => gate.remove(&cursor),
             _ => false,
         }
     }
@@ -262,13 +265,54 @@ impl<T> Core<T> {
     where
         T: Clone,
     {
+        let publish = Publish(reader, has_waiters);
+        self.try_read(publish.0)
+    }
+
+    /// Receives up to `max` items, at least one, and appends them to `into`. Returns an error only
+    /// if it has received no item. Sets `has_waiters` as [`try_recv`](Self::try_recv) does.
+    pub(super) fn try_recv_batch(
+        &self,
+        reader: &mut Reader,
+        has_waiters: &mut bool,
+        into: &mut Vec<T>,
+        max: usize,
+    ) -> Result<usize, BroadcastTryRecvError>
+    where
+        T: Clone,
+    {
+        // Senders learn once that the reader has moved on, after the last item.
+        let publish = Publish(reader, has_waiters);
+        let before = into.len();
+        while into.len() - before < max {
+            match self.try_read(publish.0) {
+                Ok(item) => into.push(item),
+                Err(error) if into.len() == before => return Err(error),
+                Err(error) => {
+                    // Missed items are reported before the items that follow them.
+                    if let BroadcastTryRecvError::Missed(count) = error {
+                        publish.0.missed = count;
+                    }
+                    break;
+                }
+            }
+        }
+        Ok(into.len() - before)
+    }
+
+    /// Reads the next item and moves `reader` on, without publishing its position.
+    #[inline(always)]
+    fn try_read(&self, reader: &mut Reader) -> Result<T, BroadcastTryRecvError>
+    where
+        T: Clone,
+    {
         /// Moves on even if the clone panics: the item counts as received.
-        struct Passed<'a>(&'a mut Reader, Geometry, &'a mut bool);
+        struct Passed<'a>(&'a mut Reader, Geometry);
         impl Drop for Passed<'_> {
             #[inline(always)]
             fn drop(&mut self) {
                 self.0.sequence += 1;
-                *self.2 |= self.0.advance(self.1);
+                self.0.position = self.1.next(self.0.position);
             }
         }
         if reader.missed > 0 {
@@ -279,7 +323,7 @@ impl<T> Core<T> {
             let position = reader.position;
             let gated = reader.cursor.is_some();
             let read = |item: &T| {
-                let _passed = Passed(reader, geometry, has_waiters);
+                let _passed = Passed(reader, geometry);
                 item.clone()
             };
             let result = match gated {
@@ -290,9 +334,14 @@ impl<T> Core<T> {
                 Read::Item(item) => return Ok(item),
                 // The numbers of the position are complete only when the tail has passed it.
                 Read::Skipped if self.tail() > position => {
-                    *has_waiters |= reader.advance(geometry);
+                    reader.position = geometry.next(position);
                 }
-                Read::Skipped | Read::NotSent => return Err(BroadcastTryRecvError::Empty),
+                Read::Skipped | Read::NotSent => match self.closing(position) {
+                    Closing::No => return Err(BroadcastTryRecvError::Empty),
+                    // The send takes effect before the end.
+                    Closing::Sending => return Err(BroadcastTryRecvError::Busy),
+                    Closing::Decided => {}
+                },
                 Read::Busy => return Err(BroadcastTryRecvError::Busy),
                 Read::Ended => return Err(BroadcastTryRecvError::Closed),
                 Read::Overwritten => match self.catch_up(reader) {
@@ -300,6 +349,25 @@ impl<T> Core<T> {
                     missed => return Err(BroadcastTryRecvError::Missed(missed)),
                 },
             }
+        }
+    }
+
+    /// Returns how far the ring is closed, for a reader that has found no item at `position`. If
+    /// the tail is closed, but the end is not marked yet, this marks it: a reader that reports
+    /// nothing while senders are rejected would contradict them.
+    fn closing(&self, position: u64) -> Closing {
+        // Ordering: acquire, with the release of `close`.
+        let tail = self.tail.load(Ordering::Acquire);
+        if tail & CLOSED == 0 {
+            return Closing::No;
+        }
+        if position_of(tail) > position {
+            return Closing::Decided;
+        }
+        self.slots.end(position_of(tail));
+        match self.slots.is_ended(position) {
+            true => Closing::Decided,
+            false => Closing::Sending,
         }
     }
 
@@ -331,16 +399,34 @@ pub(super) struct Reader {
     sequence: u64,
     /// The number of items that the next attempt reports as missed.
     pub(super) missed: u64,
-    /// Present if senders wait for this reader.
-    cursor: Option<Arc<Cursor>>,
+    /// Present if senders wait for this reader: the position that they know, and where it is
+    /// published.
+    cursor: Option<(u64, Arc<Cursor>)>,
 }
 
-impl Reader {
-    /// Moves on by one position. Returns whether senders wait for this reader.
+/// How far a ring is closed.
+enum Closing {
+    No,
+    /// A send that began before owns the position.
+    Sending,
+    /// The position holds an item or the mark of the end.
+    Decided,
+}
+
+/// Publishes the position of a reader when dropped, also while the clone of an item unwinds. Sets
+/// the flag if senders wait for the reader.
+struct Publish<'a>(&'a mut Reader, &'a mut bool);
+
+impl Drop for Publish<'_> {
     #[inline(always)]
-    fn advance(&mut self, geometry: Geometry) -> bool {
-        self.position = geometry.next(self.position);
-        self.cursor.as_ref().is_some_and(|cursor| cursor.move_to(self.position))
+    fn drop(&mut self) {
+        let position = self.0.position;
+        if let Some(cursor) = &mut self.0.cursor
+            && cursor.0 != position
+        {
+            cursor.0 = position;
+            *self.1 |= cursor.1.move_to(position);
+        }
     }
 }
 

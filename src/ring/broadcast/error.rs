@@ -8,7 +8,8 @@ use std::fmt;
 pub enum BroadcastTryRecvError {
     /// The subscriber has received all items that were sent so far.
     Empty,
-    /// 4,095 other threads were cloning the item at this instant. The caller can retry soon.
+    /// A sender has not finished a send that began before the broadcast was closed, or 4,095 other
+    /// threads were cloning the item at this instant. The caller can retry soon.
     Busy,
     /// The subscriber was too slow: this number of items was overwritten before it received them.
     /// The next attempt returns the oldest item that is kept.
@@ -62,7 +63,7 @@ impl fmt::Display for BroadcastTryRecvError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => f.write_str("all items that were sent have been received"),
-            Self::Busy => f.write_str("too many threads are cloning the item"),
+            Self::Busy => f.write_str("another thread has not finished its work on the slot"),
             Self::Missed(count) => missed(f, *count),
             Self::Closed => f.write_str(CLOSED),
         }

@@ -59,9 +59,9 @@ pub enum BroadcastStart {
 /// for any number of them. Threads and tasks can share a broadcast, and no runtime is needed. Use
 /// [`try_broadcast`] if the capacity comes from a configuration.
 ///
-/// A subscriber receives a clone of the item: use `Copy` types, or `Arc<T>` for large items. Several
-/// threads clone one item at the same time, so handles can be sent to other threads only if the
-/// items are `Sync`:
+/// A subscriber receives a clone of the item: use `Copy` types, or `Arc<T>` for large items.
+/// Several threads clone one item at the same time, so handles can be sent to other threads only if
+/// the items are `Sync`:
 ///
 /// ```compile_fail
 /// use mainstay::ring::{BroadcastOverflow, broadcast};
@@ -97,8 +97,8 @@ pub enum BroadcastStart {
 /// the slot that it needs passes it over and uses the next one. So a reader that is suspended in
 /// the middle of a clone delays neither senders nor other readers.
 ///
-/// With [`BroadcastOverflow::WaitForSlowest`], a subscriber publishes its cursor, on a cache line of
-/// its own, and does not write to the slots. Senders remember the position of the slowest cursor
+/// With [`BroadcastOverflow::WaitForSlowest`], a subscriber publishes its cursor, on a cache line
+/// of its own, and does not write to the slots. Senders remember the position of the slowest cursor
 /// and scan all cursors only when that position says that the ring is full.
 ///
 /// Sends take effect one after the other. A sender that finds another one in the middle of a send

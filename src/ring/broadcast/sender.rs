@@ -48,8 +48,8 @@ impl<T> BroadcastSender<T> {
 
     /// Sends `value` to all subscribers. Waits while the slowest one still needs the slot.
     ///
-    /// With [`OverwriteOldest`](super::BroadcastOverflow::OverwriteOldest), the future is ready when
-    /// it is first polled, unless another sender is in the middle of a send.
+    /// With [`OverwriteOldest`](super::BroadcastOverflow::OverwriteOldest), the future is ready
+    /// when it is first polled, unless another sender is in the middle of a send.
     ///
     /// ```
     /// # futures::executor::block_on(async {
@@ -143,8 +143,8 @@ impl<T> BroadcastSender<T> {
     ///
     /// # Errors
     ///
-    /// Returns `value` if the broadcast is closed, or if the ring is still full when the timeout has
-    /// passed.
+    /// Returns `value` if the broadcast is closed, or if the ring is still full when the timeout
+    /// has passed.
     pub fn send_blocking_timeout(
         &self,
         value: T,

@@ -95,21 +95,7 @@ impl<T> Shared<T> {
         T: Clone,
     {
         let mut wake = WakeSenders { waiters: &self.waiting_senders, has_waiters: false };
-        let before = into.len();
-        while into.len() - before < max {
-            match self.core.try_recv(reader, &mut wake.has_waiters) {
-                Ok(item) => into.push(item),
-                Err(error) if into.len() == before => return Err(error),
-                Err(error) => {
-                    // Missed items are reported before the items that follow them.
-                    if let BroadcastTryRecvError::Missed(count) = error {
-                        reader.missed = count;
-                    }
-                    break;
-                }
-            }
-        }
-        Ok(into.len() - before)
+        self.core.try_recv_batch(reader, &mut wake.has_waiters, into, max)
     }
 
     /// Stops waiting for `reader`, which leaves or becomes weak.

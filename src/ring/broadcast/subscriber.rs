@@ -132,8 +132,8 @@ impl<T: Clone> BroadcastSubscriber<T> {
     ///
     /// # Errors
     ///
-    /// The future returns an error if the subscriber has missed items, or if the broadcast is closed
-    /// and all items have been received.
+    /// The future returns an error if the subscriber has missed items, or if the broadcast is
+    /// closed and all items have been received.
     ///
     /// # Cancel safety
     ///
@@ -233,8 +233,8 @@ impl<T: Clone> BroadcastSubscriber<T> {
     ///
     /// # Errors
     ///
-    /// Returns an error if no item could be received; see [`try_recv`](Self::try_recv). A batch ends
-    /// before items that were missed, and the next attempt reports them. A `max` of 0 succeeds
+    /// Returns an error if no item could be received; see [`try_recv`](Self::try_recv). A batch
+    /// ends before items that were missed, and the next attempt reports them. A `max` of 0 succeeds
     /// with 0.
     pub fn try_recv_batch(
         &mut self,
@@ -262,8 +262,8 @@ impl<T: Clone> BroadcastSubscriber<T> {
     ///
     /// # Errors
     ///
-    /// The future returns an error if the subscriber has missed items, or if the broadcast is closed
-    /// and all items have been received.
+    /// The future returns an error if the subscriber has missed items, or if the broadcast is
+    /// closed and all items have been received.
     ///
     /// # Cancel safety
     ///

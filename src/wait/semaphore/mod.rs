@@ -76,8 +76,8 @@ pub enum QueueOrder {
 ///
 /// # Cancel safety
 ///
-/// Dropping an acquire future leaves the queue, and releases permits that were granted meanwhile.
-/// The position in the queue is lost.
+/// If an acquire future is dropped, the caller loses its position in the queue, and permits that
+/// were granted meanwhile are released.
 ///
 /// # Performance
 ///

@@ -73,30 +73,50 @@ fn overwriting(subscribers: usize) {
     let mut receivers = vec![receiver; subscribers];
     Race::new(format!("overwriting, {subscribers} subscribers, one thread"))
         .lap("mainstay", |n| {
-            turns(n, subscribers, |i| sender.try_send(i).unwrap(), |id| {
-                for _ in 0..BATCH {
-                    black_box(all[id].try_recv().unwrap());
-                }
-            })
+            turns(
+                n,
+                subscribers,
+                |i| sender.try_send(i).unwrap(),
+                |id| {
+                    for _ in 0..BATCH {
+                        black_box(all[id].try_recv().unwrap());
+                    }
+                },
+            )
         })
         .lap("mainstay, batches", |n| {
-            turns(n, subscribers, |i| batch_sender.try_send(i).unwrap(), |id| {
-                recv_batch(&mut batch_all, &mut batch, id);
-            })
+            turns(
+                n,
+                subscribers,
+                |i| batch_sender.try_send(i).unwrap(),
+                |id| {
+                    recv_batch(&mut batch_all, &mut batch, id);
+                },
+            )
         })
         .lap("tokio", |n| {
-            turns(n, subscribers, |i| drop(tokio.send(i).unwrap()), |id| {
-                for _ in 0..BATCH {
-                    black_box(tokios[id].try_recv().unwrap());
-                }
-            })
+            turns(
+                n,
+                subscribers,
+                |i| assert!(tokio.send(i).is_ok()),
+                |id| {
+                    for _ in 0..BATCH {
+                        black_box(tokios[id].try_recv().unwrap());
+                    }
+                },
+            )
         })
         .lap("async-broadcast", |n| {
-            turns(n, subscribers, |i| drop(asyncs.try_broadcast(i).unwrap()), |id| {
-                for _ in 0..BATCH {
-                    black_box(receivers[id].try_recv().unwrap());
-                }
-            })
+            turns(
+                n,
+                subscribers,
+                |i| assert!(asyncs.try_broadcast(i).is_ok()),
+                |id| {
+                    for _ in 0..BATCH {
+                        black_box(receivers[id].try_recv().unwrap());
+                    }
+                },
+            )
         })
         .run();
 }
@@ -114,30 +134,50 @@ fn waiting(subscribers: usize) {
     let mut receivers = vec![receiver; subscribers];
     Race::new(format!("waiting for the slowest, {subscribers} subscribers, one thread"))
         .lap("mainstay", |n| {
-            turns(n, subscribers, |i| sender.try_send(i).unwrap(), |id| {
-                for _ in 0..BATCH {
-                    black_box(all[id].try_recv().unwrap());
-                }
-            })
+            turns(
+                n,
+                subscribers,
+                |i| sender.try_send(i).unwrap(),
+                |id| {
+                    for _ in 0..BATCH {
+                        black_box(all[id].try_recv().unwrap());
+                    }
+                },
+            )
         })
         .lap("mainstay, batches", |n| {
-            turns(n, subscribers, |i| batch_sender.try_send(i).unwrap(), |id| {
-                recv_batch(&mut batch_all, &mut batch, id);
-            })
+            turns(
+                n,
+                subscribers,
+                |i| batch_sender.try_send(i).unwrap(),
+                |id| {
+                    recv_batch(&mut batch_all, &mut batch, id);
+                },
+            )
         })
         .lap("bus", |n| {
-            turns(n, subscribers, |i| bus.try_broadcast(i).unwrap(), |id| {
-                for _ in 0..BATCH {
-                    black_box(readers[id].try_recv().unwrap());
-                }
-            })
+            turns(
+                n,
+                subscribers,
+                |i| bus.try_broadcast(i).unwrap(),
+                |id| {
+                    for _ in 0..BATCH {
+                        black_box(readers[id].try_recv().unwrap());
+                    }
+                },
+            )
         })
         .lap("async-broadcast", |n| {
-            turns(n, subscribers, |i| drop(asyncs.try_broadcast(i).unwrap()), |id| {
-                for _ in 0..BATCH {
-                    black_box(receivers[id].try_recv().unwrap());
-                }
-            })
+            turns(
+                n,
+                subscribers,
+                |i| assert!(asyncs.try_broadcast(i).is_ok()),
+                |id| {
+                    for _ in 0..BATCH {
+                        black_box(receivers[id].try_recv().unwrap());
+                    }
+                },
+            )
         })
         .run();
 }
@@ -146,7 +186,8 @@ fn waiting(subscribers: usize) {
 fn tasks(subscribers: usize) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     macro_rules! feed {
-        ($n:ident, $subscribe:expr, $recv:ident => $received:expr, $i:ident => $send:expr) => {
+        ($n:ident, $sender:ident, $subscribe:expr, $recv:ident => $received:expr,
+            $i:ident => $send:expr) => {
             runtime.block_on(async {
                 let batches = $n.div_ceil(BATCH);
                 let tasks: Vec<_> = (0..subscribers)
@@ -159,14 +200,18 @@ fn tasks(subscribers: usize) {
                         })
                     })
                     .collect();
-                tokio::task::yield_now().await;
+                let $sender = $sender.clone();
                 let start = Instant::now();
-                for _ in 0..batches {
-                    for $i in 0..BATCH {
-                        $send;
+                // A task of its own takes turns with all others.
+                let sending = tokio::spawn(async move {
+                    for _ in 0..batches {
+                        for $i in 0..BATCH {
+                            $send;
+                        }
+                        tokio::task::yield_now().await;
                     }
-                    tokio::task::yield_now().await;
-                }
+                });
+                sending.await.unwrap();
                 for task in tasks {
                     task.await.unwrap();
                 }
@@ -181,20 +226,20 @@ fn tasks(subscribers: usize) {
     let receiver = receiver.deactivate();
     Race::new(format!("{subscribers} subscribers, a task each"))
         .lap("mainstay, overwriting", |n| {
-            feed!(n, overwriting.subscribe(), each => each.recv().await.unwrap(),
+            feed!(n, overwriting, overwriting.subscribe(), each => each.recv().await.unwrap(),
                 i => overwriting.send(i).await.unwrap())
         })
         .lap("mainstay, waiting", |n| {
-            feed!(n, waiting.subscribe(), each => each.recv().await.unwrap(),
+            feed!(n, waiting, waiting.subscribe(), each => each.recv().await.unwrap(),
                 i => waiting.send(i).await.unwrap())
         })
         .lap("tokio", |n| {
-            feed!(n, tokio.subscribe(), each => each.recv().await.unwrap(),
-                i => drop(tokio.send(i).unwrap()))
+            feed!(n, tokio, tokio.subscribe(), each => each.recv().await.unwrap(),
+                i => assert!(tokio.send(i).is_ok()))
         })
         .lap("async-broadcast", |n| {
-            feed!(n, receiver.activate_cloned(), each => each.recv().await.unwrap(),
-                i => drop(asyncs.broadcast_direct(i).await.unwrap()))
+            feed!(n, asyncs, receiver.activate_cloned(), each => each.recv().await.unwrap(),
+                i => assert!(asyncs.broadcast_direct(i).await.is_ok()))
         })
         .run();
 }
@@ -226,16 +271,26 @@ fn threads(subscribers: usize) {
         .lap("mainstay", |n| {
             let sender = broadcast(CAPACITY, BroadcastOverflow::WaitForSlowest);
             let all = (0..subscribers).map(|_| sender.subscribe()).collect();
-            race(n, all, |i| sender.send_blocking(i).unwrap(), |each: &mut BroadcastSubscriber<_>| {
-                black_box(each.recv_blocking().unwrap());
-            })
+            race(
+                n,
+                all,
+                |i| sender.send_blocking(i).unwrap(),
+                |each: &mut BroadcastSubscriber<_>| {
+                    black_box(each.recv_blocking().unwrap());
+                },
+            )
         })
         .lap("bus", |n| {
             let mut bus = bus::Bus::new(CAPACITY);
             let all = (0..subscribers).map(|_| bus.add_rx()).collect();
-            race(n, all, |i| bus.broadcast(i), |each: &mut bus::BusReader<u64>| {
-                black_box(each.recv().unwrap());
-            })
+            race(
+                n,
+                all,
+                |i| bus.broadcast(i),
+                |each: &mut bus::BusReader<u64>| {
+                    black_box(each.recv().unwrap());
+                },
+            )
         })
         .lap("async-broadcast", |n| {
             let (asyncs, receiver) = async_broadcast::broadcast(CAPACITY);
@@ -243,7 +298,7 @@ fn threads(subscribers: usize) {
             race(
                 n,
                 all,
-                |i| drop(asyncs.broadcast_blocking(i).unwrap()),
+                |i| assert!(asyncs.broadcast_blocking(i).is_ok()),
                 |each: &mut async_broadcast::Receiver<u64>| {
                     black_box(each.recv_blocking().unwrap());
                 },

@@ -51,7 +51,7 @@ fn thresholds_follow_the_logarithm_of_a_small_limit_and_a_share_of_a_large_one()
 
 #[test]
 fn a_peak_counts_for_thirty_windows() {
-    let mut peaks = Peaks { ring: [0; Peaks::SPAN], seen: 0 };
+    let mut peaks = Peaks::new();
     assert_eq!(peaks.add(3), 3);
     assert_eq!(peaks.add(9), 9);
     for _ in 0..29 {
@@ -112,11 +112,22 @@ fn a_server_is_unhealthy_if_all_calls_take_the_same_long_time() {
     }
 }
 
+/// A client that starts under overload measures a baseline that includes the queue.
 #[test]
-fn the_shape_is_lowered_by_a_twentieth_and_raised_by_a_two_hundredth_of_the_difference() {
+fn two_consecutive_faster_windows_lower_the_baseline_to_the_slower_one() {
+    let mut controller = steady(20.0);
+    let known = controller.baseline.get().unwrap();
+    for (share, expected) in [(0.9, 1.0), (0.7, 0.9), (1.5, 0.9), (0.5, 0.9), (0.6, 0.6)] {
+        controller.lower_baseline(share * known);
+        assert_close(controller.baseline.get().unwrap(), expected * known);
+    }
+}
+
+#[test]
+fn the_shape_is_lowered_by_a_fifth_and_raised_by_a_two_hundredth_of_the_difference() {
     for (p50, p90, learned) in [
-        (20, 100, 0.5 - 0.05 * 0.3),
-        (200, 1000, 0.5 - 0.05 * 0.3),
+        (20, 100, 0.5 - 0.2 * 0.3),
+        (200, 1000, 0.5 - 0.2 * 0.3),
         (50, 100, 0.5),
         (90, 100, 0.5 + 0.005 * 0.4),
         (108, 120, 0.5 + 0.005 * 0.4),

@@ -133,8 +133,9 @@ impl Actor {
                 }),
                 Kind::Recv => {
                     for _ in 0..2 {
-                        self.record(|actor| {
-                            Some(Action::Recv(actor.index, actor.subscriber.try_recv()))
+                        self.record(|actor| match actor.subscriber.try_recv() {
+                            Err(BroadcastTryRecvError::Busy) => None,
+                            result => Some(Action::Recv(actor.index, result)),
                         });
                     }
                 }

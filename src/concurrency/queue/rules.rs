@@ -1,20 +1,45 @@
-//! The decisions of the queue as pure functions of the time: order, deadlines, shedding.
+//! The rules of the queue as pure functions of the time: order, deadlines, shedding.
 
 use crate::codel::{CoDel, Verdict};
-use crate::error::Reason;
+use crate::error::{ConfigError, Reason};
 use crate::time::{Instant, nanos};
 use crate::wait::QueueOrder;
 use std::time::Duration;
 
+/// The settings of a queue that apply to its order.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::concurrency) struct QueueConfig {
+    pub(in crate::concurrency) lifo_after: Duration,
+    /// The target and the interval.
+    pub(in crate::concurrency) codel: Option<(Duration, Duration)>,
+}
+
+impl QueueConfig {
+    pub(in crate::concurrency) const DEFAULT: Self =
+        Self { lifo_after: CoDel::INTERVAL, codel: None };
+
+    pub(in crate::concurrency) fn validate(&self) -> Result<(), ConfigError> {
+        match self.codel {
+            Some((target, interval))
+                if target.is_zero() || interval < target || interval > CoDel::MAX_INTERVAL =>
+            {
+                let accepted = "a target above zero, and an interval from the target to one hour";
+                Err(ConfigError::new("codel", (target, interval), accepted))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// The times of one waiting caller.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct WaitTimes {
+pub(in crate::concurrency) struct WaitTimes {
     /// When the caller entered the queue.
-    pub(super) since: Instant,
+    pub(in crate::concurrency) since: Instant,
     /// When the caller stops waiting; not later than `deadline`.
-    pub(super) give_up: Instant,
+    pub(in crate::concurrency) give_up: Instant,
     /// When the whole call must be complete.
-    pub(super) deadline: Instant,
+    pub(in crate::concurrency) deadline: Instant,
 }
 
 impl WaitTimes {
