@@ -29,7 +29,10 @@ use mainstay::object_pool::ObjectPool;
 use mainstay::outcome::FailOnError;
 use mainstay::pipeline::{BoxPipeline, GuardLayer, Pipeline};
 use mainstay::policy::Context;
-use mainstay::rate::{RateLimiter, RateLimiterGroup};
+use mainstay::rate::{
+    DimensionedRateLimiter, KeyedRateLimitPolicy, KeyedRateLimiterGroup, RateLimiter,
+    RateLimiterGroup, RuleRateLimiter,
+};
 use mainstay::resource_pool::{
     BlockingResourceManager, FromBlocking, KeyedResourcePool, ResourcePool,
 };
@@ -83,6 +86,14 @@ fn waiting_verbs_have_all_five_forms() {
             acquire_blocking_timeout;
         RateLimiter: try_acquire_n, acquire_n, acquire_n_timeout, acquire_n_blocking,
             acquire_n_blocking_timeout;
+        RuleRateLimiter: try_acquire, acquire, acquire_timeout, acquire_blocking,
+            acquire_blocking_timeout;
+        RuleRateLimiter: try_acquire_n, acquire_n, acquire_n_timeout, acquire_n_blocking,
+            acquire_n_blocking_timeout;
+        DimensionedRateLimiter: try_acquire, acquire, acquire_timeout, acquire_blocking,
+            acquire_blocking_timeout;
+        KeyedRateLimitPolicy<'_, u8, u8>: try_acquire, acquire, acquire_timeout, acquire_blocking,
+            acquire_blocking_timeout;
         ResourcePool<FromBlocking<Numbers>>: try_acquire, acquire, acquire_timeout, acquire_blocking,
             acquire_blocking_timeout;
         Sender<u8>: try_send, send, send_timeout, send_blocking, send_blocking_timeout;
@@ -117,6 +128,7 @@ fn state_is_read_and_changed_by_the_same_names() {
         Fallback: name, snapshot;
         Retry: name, snapshot;
         RateLimiter: name, snapshot, reconfigure, refund;
+        RuleRateLimiter: name, snapshot;
         Bulkhead: name, snapshot, reconfigure, close, is_closed, available;
         KeyedBulkhead<u8>: name, snapshot, reconfigure;
         CpuLoad: snapshot;
@@ -172,6 +184,14 @@ fn a_keyed_resource_pool_has_all_five_forms() {
         form(pools.drain_timeout(time));
         form(pools.drain_blocking_timeout(time));
         form(pools.remove(&1));
+    });
+}
+
+#[test]
+fn a_group_of_limiters_with_keys_never_waits() {
+    compiles(|group: &KeyedRateLimiterGroup<u8>| {
+        form(group.try_acquire(&1));
+        form(group.try_acquire_n(&1, 2));
     });
 }
 
