@@ -145,7 +145,8 @@ setters! {
     max_lifetime(max_lifetime: impl Into<Option<Duration>>) via into;
 
     /// Sets the idle time after which a resource is checked before its next use. Default: 500 ms,
-    /// so that a busy pool makes no checks. Zero: before every use.
+    /// so that a busy pool makes no checks. Zero: before every use, unless it passed a check in the
+    /// last 100 ms and was not used since.
     check_after(check_after: Duration);
 
     /// Sets how many resources are created at a time, at least 1. Default: 2, so that a server that
