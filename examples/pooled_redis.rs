@@ -64,8 +64,18 @@ impl Connection {
     }
 }
 
+/// The server, which is stopped when this is dropped.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Starts the server, without files. Returns `None` if it is not installed.
-fn start_server(address: SocketAddr) -> io::Result<Option<Child>> {
+fn start_server(address: SocketAddr) -> io::Result<Option<Server>> {
     let port = address.port().to_string();
     let started = Command::new("redis-server")
         .args(["--bind", "127.0.0.1", "--port", &port, "--save", "", "--appendonly", "no"])
@@ -73,13 +83,13 @@ fn start_server(address: SocketAddr) -> io::Result<Option<Child>> {
         .spawn();
     match started {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        started => started.map(Some),
+        started => started.map(|child| Some(Server(child))),
     }
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-    let Some(mut server) = start_server(address)? else {
+    let Some(server) = start_server(address)? else {
         println!("skipped: redis-server is not installed (apt-get install redis-server)");
         return Ok(());
     };
@@ -106,9 +116,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     assert_eq!(visits, "801");
     assert!(before.created <= 4);
 
-    server.kill()?;
-    server.wait()?;
-    server = start_server(address)?.expect("it is installed");
+    drop(server);
+    let _server = start_server(address)?.expect("it is installed");
 
     // Every connection is dead. Their checks fail, and the pool creates others.
     let visits = pool.acquire_blocking()?.command("INCR visits")?;
@@ -122,7 +131,5 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let report = pool.drain_blocking_timeout(Duration::from_secs(1));
     assert!(report.is_complete());
-    server.kill()?;
-    server.wait()?;
     Ok(())
 }

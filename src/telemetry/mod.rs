@@ -52,8 +52,9 @@
 //!
 //! ## Resource pools
 //!
-//! [`ResourcePoolMetrics`] uses the names of OpenTelemetry's [semantic conventions], which dashboards
-//! for database clients know. Each metric has the label `db.client.connection.pool.name`.
+//! [`ResourcePoolMetrics`] uses the names of OpenTelemetry's [semantic conventions], which
+//! dashboards for database clients know. Each metric has the label
+//! `db.client.connection.pool.name`.
 //!
 //! | metric | kind, unit | source |
 //! |---|---|---|
