@@ -137,8 +137,8 @@
 //!
 //! # Defaults
 //!
-//! The values of the others are those of HikariCP 6.0, sqlx 0.9, bb8 0.9, deadpool 0.12, go-redis 9.22
-//! and Go's `database/sql`.
+//! The values of the others are those of HikariCP 6.0, sqlx 0.9, bb8 0.9, deadpool 0.12, go-redis
+//! 9.22 and Go's `database/sql`.
 //!
 //! | setting | default | others |
 //! |---|---|---|
