@@ -229,7 +229,10 @@ fn a_resource_counts_towards_the_maximum_until_it_is_closed() {
 #[test]
 fn a_check_before_every_use_is_made_once_for_each_use_with_the_system_clock() {
     let server = Server::new(1);
-    let pool = ResourcePool::builder(server.clone()).max_size(1).check_after(0 * MS).build();
+    let pool = ResourcePool::builder(server.clone())
+        .max_size(1)
+        .check_after(std::time::Duration::ZERO)
+        .build();
     let pool = pool.unwrap();
     for uses in 0..3 {
         drop(pool.acquire_blocking().unwrap());
