@@ -19,8 +19,8 @@ use mainstay::resource_pool::{
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
@@ -187,21 +187,20 @@ fn work(verbs: &Verbs<'_>, counts: &Counts) {
 }
 
 /// Wakes the thread that runs a future.
-struct Signal(mpsc::SyncSender<()>);
+struct Unpark(thread::Thread);
 
-impl Wake for Signal {
+impl Wake for Unpark {
     fn wake(self: Arc<Self>) {
-        let _ = self.0.try_send(());
+        self.0.unpark();
     }
 }
 
 /// Runs a future until it is ready.
 fn run(future: impl Future<Output = ()>) {
-    let (sender, woken) = mpsc::sync_channel(1);
-    let waker = Waker::from(Arc::new(Signal(sender)));
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut future = pin!(future);
     while future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
-        woken.recv().unwrap();
+        thread::park();
     }
 }
 
