@@ -209,10 +209,12 @@ pub use rate::{
     RuleRateLimiter, RuleRateLimiterBuilder, RuleRateLimiterSnapshot,
 };
 pub use resource_pool::{
-    AcquireTimedOut, BlockingResourceManager, CreationError, FromBlocking, PooledResource,
-    RecycleDecision, ResourceCloseCounts, ResourceCloseReason, ResourceManager, ResourcePool,
-    ResourcePoolAcquireFuture, ResourcePoolBuilder, ResourcePoolDrainReport, ResourcePoolError,
-    ResourcePoolMaintenanceFuture, ResourcePoolSettings, ResourcePoolSnapshot, ReuseOrder,
+    AcquireTimedOut, BlockingResourceManager, CreationError, FromBlocking, KeyedResourcePool,
+    KeyedResourcePoolBuilder, KeyedResourcePoolMaintenanceFuture, KeyedResourcePoolSnapshot,
+    PooledResource, RecycleDecision, ResourceCloseCounts, ResourceCloseReason, ResourceManager,
+    ResourcePool, ResourcePoolAcquireFuture, ResourcePoolBuilder, ResourcePoolDrainReport,
+    ResourcePoolError, ResourcePoolMaintenanceFuture, ResourcePoolSettings, ResourcePoolSnapshot,
+    ResourceTotal, ReuseOrder,
 };
 pub use retry::{
     Retry, RetryAttempt, RetryAttemptRule, RetryBuilder, RetryClassified, RetryDecision,

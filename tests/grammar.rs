@@ -34,7 +34,9 @@ use mainstay::rate::{
     DimensionedRateLimiter, KeyedRateLimitPolicy, KeyedRateLimiterGroup, RateLimiter,
     RateLimiterGroup, RuleRateLimiter,
 };
-use mainstay::resource_pool::{BlockingResourceManager, FromBlocking, ResourcePool};
+use mainstay::resource_pool::{
+    BlockingResourceManager, FromBlocking, KeyedResourcePool, ResourcePool,
+};
 use mainstay::retry::{Retry, RetryOnFailure, RetryWhen};
 use mainstay::ring::{BroadcastSender, BroadcastSubscriber, Receiver, Ring, Sender};
 use mainstay::timeout::Timeout;
@@ -140,6 +142,7 @@ fn state_is_read_and_changed_by_the_same_names() {
         DeadlineGuard: name, snapshot, try_acquire;
         ObjectPool<u8>: snapshot;
         ResourcePool<FromBlocking<Numbers>>: name, snapshot, reconfigure, close, is_closed;
+        KeyedResourcePool<u8, FromBlocking<Numbers>>: name, snapshot, reconfigure, close, is_closed;
         Semaphore: close, is_closed, available;
         Ring<u8>: len, capacity, is_empty;
         BroadcastSender<u8>: close, is_closed, closed, capacity;
@@ -168,6 +171,21 @@ fn a_keyed_bulkhead_has_all_five_forms() {
         form(bulkheads.acquire_blocking_timeout(&1, time));
         form(bulkheads.call(&1, || ready(Ok::<u8, ()>(1))));
         form(bulkheads.call_blocking(&1, || Ok::<u8, ()>(1)));
+    });
+}
+
+#[test]
+fn a_keyed_resource_pool_has_all_five_forms() {
+    compiles(|pools: &KeyedResourcePool<u8, FromBlocking<Numbers>>| {
+        let time = Duration::ZERO;
+        form(pools.try_acquire(&1));
+        form(pools.acquire(&1));
+        form(pools.acquire_timeout(&1, time));
+        form(pools.acquire_blocking(&1));
+        form(pools.acquire_blocking_timeout(&1, time));
+        form(pools.drain_timeout(time));
+        form(pools.drain_blocking_timeout(time));
+        form(pools.remove(&1));
     });
 }
 

@@ -52,6 +52,7 @@
 //! | run blocking or CPU-bound work on a fixed number of threads | [`WorkerPool`] |
 //! | reuse objects that are expensive to create: buffers, parsers, compression contexts | [`ObjectPool`] |
 //! | share a limited number of connections, or of other resources that can break | [`ResourcePool`] |
+//! | the same for each host, with a limit over all hosts | [`KeyedResourcePool`] |
 //!
 //! # Hand over
 //!
@@ -85,7 +86,7 @@ use crate::{
     object_pool::ObjectPool,
     policy::Guard,
     rate::{KeyedRateLimiter, RateLimiter, RateLimiterGroup},
-    resource_pool::ResourcePool,
+    resource_pool::{KeyedResourcePool, ResourcePool},
     retry::Retry,
     ring::Ring,
     time::ManualClock,

@@ -1,6 +1,7 @@
 //! The builder, and the settings with their defaults and limits.
 
 use super::engine::{CreationGuard, Shared};
+use super::events::Emitter;
 use super::{POLICY, ResourceManager, ResourcePool};
 use crate::backoff::{Backoff, Jitter};
 use crate::error::ConfigError;
@@ -13,7 +14,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// The settings that [`ResourcePool::reconfigure`] can replace.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Config {
     pub(super) max_size: usize,
     pub(super) min_idle: usize,
@@ -58,7 +59,7 @@ const CONFIG: Config = Config {
 };
 const DAY: Duration = Duration::from_secs(86_400);
 /// The largest size. Also bounds the memory of a pool with a wrong setting.
-const MAX_SIZE: usize = 1 << 20;
+pub(super) const MAX_SIZE: usize = 1 << 20;
 /// The largest fraction of the lifetime that is subtracted at random, so that resources created at
 /// the same time are not replaced at the same time.
 const LIFETIME_JITTER: f64 = 0.025;
@@ -144,7 +145,8 @@ setters! {
     max_lifetime(max_lifetime: impl Into<Option<Duration>>) via into;
 
     /// Sets the idle time after which a resource is checked before its next use. Default: 500 ms,
-    /// so that a busy pool makes no checks. Zero: before every use.
+    /// so that a busy pool makes no checks. Zero: before every use, unless it passed a check in the
+    /// last 100 ms and was not used since.
     check_after(check_after: Duration);
 
     /// Sets how many resources are created at a time, at least 1. Default: 2, so that a server that
@@ -164,6 +166,9 @@ setters! {
 }
 
 impl ResourcePoolSettings {
+    /// The wait after the first failed creation.
+    pub(super) const FIRST_DELAY: Duration = Duration::from_millis(100);
+
     /// Creates the default settings.
     pub const fn new() -> Self {
         Self(CONFIG)
@@ -231,7 +236,7 @@ impl<M: ResourceManager> ResourcePoolBuilder<M> {
             manager,
             settings: ResourcePoolSettings::new(),
             name: POLICY.into(),
-            creation_backoff: Backoff::exponential(Duration::from_millis(100)),
+            creation_backoff: Backoff::exponential(ResourcePoolSettings::FIRST_DELAY),
             clock: Clock::system(),
             random: Random::system(),
             observer: None,
@@ -375,11 +380,10 @@ impl<M: ResourceManager> ResourcePoolBuilder<M> {
             self.manager,
             config,
             Fixed {
-                name,
+                emitter: PlainArc::new(Emitter::new(name, false, self.observer)),
                 backoff: self.creation_backoff.default_jitter(Jitter::Equal),
                 clock: self.clock,
                 random: self.random,
-                observer: self.observer,
                 guard: self.guard,
             },
         )))
@@ -388,12 +392,23 @@ impl<M: ResourceManager> ResourcePoolBuilder<M> {
 
 /// The settings that cannot be replaced.
 pub(super) struct Fixed<M: ResourceManager> {
-    pub(super) name: &'static str,
+    pub(super) emitter: PlainArc<Emitter>,
     pub(super) backoff: Backoff,
     pub(super) clock: Clock,
     pub(super) random: Random,
-    pub(super) observer: Option<PlainArc<dyn Observer>>,
     pub(super) guard: Option<PlainArc<dyn CreationGuard<M>>>,
+}
+
+impl<M: ResourceManager> Clone for Fixed<M> {
+    fn clone(&self) -> Self {
+        Self {
+            emitter: self.emitter.clone(),
+            backoff: self.backoff.clone(),
+            clock: self.clock.clone(),
+            random: self.random.clone(),
+            guard: self.guard.clone(),
+        }
+    }
 }
 
 impl<M: ResourceManager> fmt::Debug for ResourcePoolBuilder<M> {

@@ -19,6 +19,9 @@ pub enum ResourcePoolError<E> {
     Exhausted,
     /// The pool is closed.
     Closed,
+    /// The key is new, and all keys of the
+    /// [`KeyedResourcePool`](super::KeyedResourcePool) are in use.
+    TooManyKeys,
 }
 
 /// The state of the pool when an acquisition timed out.
@@ -41,6 +44,19 @@ pub struct AcquireTimedOut<E> {
     /// The last rejection of a creation by the guard, and how long ago it was, if no creation has
     /// succeeded since.
     pub last_creation_rejection: Option<(Rejection, Duration)>,
+    /// The resources of all keys, if this is the pool of a key of a
+    /// [`KeyedResourcePool`](super::KeyedResourcePool).
+    pub total: Option<ResourceTotal>,
+}
+
+/// The resources of all keys of a [`KeyedResourcePool`](super::KeyedResourcePool).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ResourceTotal {
+    /// The number of resources that exist, are being created or are being closed.
+    pub size: usize,
+    /// The largest number of resources.
+    pub max_size: usize,
 }
 
 /// Why a creation failed.
@@ -70,6 +86,9 @@ impl<E: Display> Display for AcquireTimedOut<E> {
             "no resource within {waited:?}: {in_use} of {max_size} in use, {creating} being \
              created, {waiting} other callers waiting"
         )?;
+        if let Some(ResourceTotal { size, max_size }) = &self.total {
+            write!(f, "; {size} of {max_size} over all keys")?;
+        }
         if let Some((error, ago)) = &self.last_creation_error {
             write!(f, "; last creation failed {ago:?} ago: {error}")?;
         }
@@ -88,6 +107,7 @@ impl<E: Display> Display for ResourcePoolError<E> {
             Self::Rejected(rejection) => write!(f, "no resource could be created: {rejection}"),
             Self::Exhausted => f.write_str("no idle resource is available"),
             Self::Closed => f.write_str("the pool is closed"),
+            Self::TooManyKeys => f.write_str("all keys are in use, and the key is new"),
         }
     }
 }

@@ -12,6 +12,8 @@ use std::time::Duration;
 /// Reports events to the observer, on the threads that cause them and in no particular order.
 pub(super) struct Emitter {
     name: &'static str,
+    /// Whether the pools of many keys share the name.
+    keyed: bool,
     observer: Option<PlainArc<dyn Observer>>,
     /// The number of events reported, for each kind.
     sequences: [PlainAtomicU64; 6],
@@ -30,9 +32,13 @@ pub(super) enum PoolEvent {
 }
 
 impl Emitter {
-    pub(super) fn new(name: &'static str, observer: Option<PlainArc<dyn Observer>>) -> Self {
+    pub(super) fn new(
+        name: &'static str,
+        keyed: bool,
+        observer: Option<PlainArc<dyn Observer>>,
+    ) -> Self {
         let sequences = [const { PlainAtomicU64::new(0) }; 6];
-        Self { name, observer, sequences, outbox: Outbox::new() }
+        Self { name, keyed, observer, sequences, outbox: Outbox::new() }
     }
 
     pub(super) fn name(&self) -> &'static str {
@@ -91,8 +97,8 @@ impl Emitter {
     ) {
         // Ordering: relaxed; the number must only be unique.
         let sequence = self.sequences[sequence].fetch_add(1, Relaxed) + 1;
-        let name = self.name;
-        let event = Event { policy: POLICY, name, kind, keyed: false, sequence, at, fields };
+        let Self { name, keyed, .. } = *self;
+        let event = Event { policy: POLICY, name, kind, keyed, sequence, at, fields };
         self.outbox.notify(|| observer.observe(&event), |never| match never {});
     }
 }

@@ -1,5 +1,5 @@
 //! A pool of resources that are expensive to create and can break, such as connections:
-//! [`ResourcePool`].
+//! [`ResourcePool`], and [`KeyedResourcePool`] for one pool per host.
 //!
 //! A [`ResourceManager`] creates, checks and closes the resources. The pool bounds their number,
 //! reuses them, replaces them when they are old or broken, and serves callers in order.
@@ -138,21 +138,24 @@
 //!
 //! # Defaults
 //!
+//! The values of the others are those of HikariCP 6.0, sqlx 0.9, bb8 0.9, deadpool 0.12, go-redis
+//! 9.22 and Go's `database/sql`.
+//!
 //! | setting | default | others |
 //! |---|---|---|
-//! | [`max_size`](ResourcePoolBuilder::max_size) | 10 | HikariCP, sqlx, bb8 10; deadpool by cores; go-redis 10 per core; `database/sql` unlimited |
+//! | [`max_size`](ResourcePoolBuilder::max_size) | 10 | HikariCP, sqlx, bb8 10; deadpool 2 per core; go-redis 10 per core; `database/sql` unlimited |
 //! | [`min_idle`](ResourcePoolBuilder::min_idle) | 0 | HikariCP `max_size`; the others 0 |
-//! | [`reuse_order`](ResourcePoolBuilder::reuse_order) | LIFO | `database/sql`, go-redis LIFO; deadpool FIFO; bb8 FIFO |
-//! | [`acquire_timeout`](ResourcePoolBuilder::acquire_timeout) | 5 s | sqlx, HikariCP, bb8 30 s; go-redis 4 s; deadpool, `database/sql` unlimited |
-//! | [`create_timeout`](ResourcePoolBuilder::create_timeout) | 3 s | go-redis 5 s; deadpool unlimited; the others count it as acquisition |
-//! | [`check_timeout`](ResourcePoolBuilder::check_timeout) | 1 s | HikariCP 5 s |
+//! | [`reuse_order`](ResourcePoolBuilder::reuse_order) | LIFO | `database/sql`, go-redis LIFO; deadpool, bb8, sqlx FIFO; HikariCP the last one of the thread |
+//! | [`acquire_timeout`](ResourcePoolBuilder::acquire_timeout) | 5 s | HikariCP, sqlx, bb8 30 s; go-redis 6 s, until 9.17 4 s; deadpool, `database/sql` unlimited |
+//! | [`create_timeout`](ResourcePoolBuilder::create_timeout) | 3 s | go-redis 5 s; HikariCP, sqlx, bb8 count it as acquisition; deadpool, `database/sql` unlimited |
+//! | [`check_timeout`](ResourcePoolBuilder::check_timeout) | 1 s | HikariCP 5 s; sqlx, bb8 count it as acquisition; deadpool unlimited |
 //! | [`close_timeout`](ResourcePoolBuilder::close_timeout) | 1 s | |
-//! | [`idle_timeout`](ResourcePoolBuilder::idle_timeout) | 10 min | HikariCP, sqlx, bb8 10 min; go-redis 30 min; `database/sql` none |
-//! | [`max_lifetime`](ResourcePoolBuilder::max_lifetime) | 30 min − 2.5 % | HikariCP, sqlx, bb8 30 min; `database/sql`, go-redis none |
-//! | [`check_after`](ResourcePoolBuilder::check_after) | 500 ms | HikariCP 500 ms; bb8, sqlx always; `database/sql` never |
-//! | [`max_creating`](ResourcePoolBuilder::max_creating) | 2 | HikariCP 1 while the pool fills; most others unlimited |
-//! | [`creation_backoff`](ResourcePoolBuilder::creation_backoff) | 100 ms to 30 s | |
-//! | [`maintenance_interval`](ResourcePoolBuilder::maintenance_interval) | 30 s | HikariCP, bb8 30 s |
+//! | [`idle_timeout`](ResourcePoolBuilder::idle_timeout) | 10 min | HikariCP, sqlx, bb8 10 min; go-redis 30 min; deadpool, `database/sql` none, but `database/sql` keeps 2 idle |
+//! | [`max_lifetime`](ResourcePoolBuilder::max_lifetime) | 30 min − 2.5 % | HikariCP 30 min − 2.5 %; sqlx, bb8 30 min; deadpool, go-redis, `database/sql` none |
+//! | [`check_after`](ResourcePoolBuilder::check_after) | 500 ms | HikariCP 500 ms; sqlx, bb8, deadpool always; go-redis always reads the state of the socket; `database/sql` never |
+//! | [`max_creating`](ResourcePoolBuilder::max_creating) | 2 | HikariCP 1; go-redis its pool size; the others unlimited |
+//! | [`creation_backoff`](ResourcePoolBuilder::creation_backoff) | 100 ms to 30 s | HikariCP 10 ms to 5 s; bb8 400 ms to 15 s; sqlx for each caller from 10 ms; go-redis for each caller 100 ms, 5 attempts |
+//! | [`maintenance_interval`](ResourcePoolBuilder::maintenance_interval) | 30 s | HikariCP, bb8 30 s; sqlx 10 min |
 //! | [`creation_guard`](ResourcePoolBuilder::creation_guard) | none | the others have none |
 //! | [`leak_threshold`](ResourcePoolBuilder::leak_threshold) | none | HikariCP none; the others have no such setting |
 
@@ -161,6 +164,7 @@ mod config;
 mod engine;
 mod error;
 mod events;
+mod keyed;
 #[cfg(all(test, mainstay_loom))]
 mod loom;
 mod manager;
@@ -171,7 +175,11 @@ mod snapshot;
 pub use acquire::ResourcePoolAcquireFuture;
 pub use config::{ResourcePoolBuilder, ResourcePoolSettings, ReuseOrder};
 pub use engine::driver::{ResourcePoolDrainReport, ResourcePoolMaintenanceFuture};
-pub use error::{AcquireTimedOut, CreationError, ResourcePoolError};
+pub use error::{AcquireTimedOut, CreationError, ResourcePoolError, ResourceTotal};
+pub use keyed::{
+    KeyedResourcePool, KeyedResourcePoolBuilder, KeyedResourcePoolMaintenanceFuture,
+    KeyedResourcePoolSnapshot,
+};
 pub use manager::{BlockingResourceManager, FromBlocking, RecycleDecision, ResourceManager};
 pub use pool::ResourcePool;
 pub use pooled::PooledResource;

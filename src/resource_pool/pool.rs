@@ -47,7 +47,7 @@ use std::time::Duration;
 ///
 /// To acquire an idle resource and to return it costs two short locks and two readings of the
 /// clock, and allocates nothing. The [module](super#performance) describes the cost of a wait.
-pub struct ResourcePool<M: ResourceManager>(PlainArc<Shared<M>>);
+pub struct ResourcePool<M: ResourceManager>(pub(super) PlainArc<Shared<M>>);
 
 // A panic of user code leaves the pool usable: no user code runs under its lock.
 impl<M: ResourceManager> UnwindSafe for ResourcePool<M> {}

@@ -10,6 +10,8 @@ use std::time::Duration;
 pub struct ResourcePoolSnapshot {
     /// The largest number of resources.
     pub max_size: usize,
+    /// The number of idle resources that maintenance keeps ready.
+    pub min_idle: usize,
     /// The number of resources that exist, are being created or are being closed. Never above
     /// `max_size`, except after a resize.
     pub size: usize,
@@ -81,6 +83,8 @@ pub enum ResourceCloseReason {
     Resized,
     /// The pool was closed.
     PoolClosed,
+    /// A caller of another key needed its place within the limit over all keys.
+    Reclaimed,
 }
 
 impl ResourceCloseReason {
@@ -97,13 +101,14 @@ impl ResourceCloseReason {
             Self::Evicted => "evicted",
             Self::Resized => "resized",
             Self::PoolClosed => "pool_closed",
+            Self::Reclaimed => "reclaimed",
         }
     }
 }
 
 /// The number of resources that left the pool, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ResourceCloseCounts([u64; 9]);
+pub struct ResourceCloseCounts([u64; 10]);
 
 impl ResourceCloseCounts {
     /// Returns the number of resources that left the pool for `reason`.
@@ -127,5 +132,8 @@ impl ResourceCloseCounts {
 
     pub(super) fn count(&mut self, reason: ResourceCloseReason) {
         self.0[reason as usize] += 1;
+    }
+    pub(super) fn add(&mut self, other: &Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(sum, count)| *sum += count);
     }
 }

@@ -50,6 +50,26 @@
 //! labels of events come from small fixed sets. No label contains a key, an error or other data of
 //! a call.
 //!
+//! ## Resource pools
+//!
+//! [`ResourcePoolMetrics`] uses the names of OpenTelemetry's [semantic conventions], which
+//! dashboards for database clients know. Each metric has the label
+//! `db.client.connection.pool.name`.
+//!
+//! | metric | kind, unit | source |
+//! |---|---|---|
+//! | `db.client.connection.count` | gauge, with the label `db.client.connection.state`: `idle`, `used` | a snapshot |
+//! | `db.client.connection.idle.max`, `.idle.min`, `.max` | gauges | a snapshot |
+//! | `db.client.connection.pending_requests` | gauge | a snapshot |
+//! | `db.client.connection.timeouts` | counter | a snapshot |
+//! | `db.client.connection.create_time` | histogram, seconds | events |
+//! | `db.client.connection.wait_time`, `.use_time` | histograms, seconds | measured acquisitions |
+//!
+//! The largest number of idle connections is that of all connections. A keyed pool has no
+//! `idle.min`.
+//!
+//! [semantic conventions]: https://opentelemetry.io/docs/specs/semconv/database/database-metrics/
+//!
 //! ## Tracing
 //!
 //! Each event of a policy emits one `tracing` event with the target `mainstay`. A transition to the
@@ -80,12 +100,17 @@
 
 #[cfg(feature = "metrics")]
 mod metrics;
+#[cfg(feature = "metrics")]
+mod resource_pool;
 #[cfg(feature = "tracing")]
 mod tracing;
 
 #[cfg(feature = "metrics")]
 #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
 pub use metrics::MetricsObserver;
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub use resource_pool::{MeasuredResource, ResourcePoolMetrics};
 #[cfg(feature = "tracing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
 pub use tracing::TracingObserver;

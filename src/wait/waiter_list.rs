@@ -117,6 +117,12 @@ impl<T> WaiterList<T> {
         self.nodes.get_mut(n).map(|node| node.item.as_mut())
     }
 
+    /// Returns the key of the member in the n-th slot, if it is filled.
+    pub(crate) fn slot_key(&self, n: usize) -> Option<WaiterKey> {
+        let node = self.nodes.get(n).filter(|node| node.item.is_some())?;
+        Some(WaiterKey { index: u32::try_from(n).ok()?, insertion: node.insertion })
+    }
+
     pub(crate) fn remove(&mut self, key: WaiterKey) -> Option<T> {
         let node = self.nodes.get_mut(key.index as usize)?;
         if node.insertion != key.insertion {

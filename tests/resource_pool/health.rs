@@ -1,7 +1,7 @@
 //! Health: checks, lifetimes, broken resources.
 
 use crate::server::*;
-use mainstay::resource_pool::{PooledResource, RecycleDecision, ResourceCloseReason};
+use mainstay::resource_pool::{PooledResource, RecycleDecision, ResourceCloseReason, ResourcePool};
 use mainstay::time::ManualClock;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Poll;
@@ -223,4 +223,19 @@ fn a_resource_counts_towards_the_maximum_until_it_is_closed() {
         Poll::Ready(1)
     );
     assert_eq!((server.max_open(), server.closed()), (1, 1));
+}
+
+/// A manual clock does not show this: it stands still between a check and the use.
+#[test]
+fn a_check_before_every_use_is_made_once_for_each_use_with_the_system_clock() {
+    let server = Server::new(1);
+    let pool = ResourcePool::builder(server.clone())
+        .max_size(1)
+        .check_after(std::time::Duration::ZERO)
+        .build();
+    let pool = pool.unwrap();
+    for uses in 0..3 {
+        drop(pool.acquire_blocking().unwrap());
+        assert_eq!(server.checks(), uses);
+    }
 }

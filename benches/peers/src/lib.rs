@@ -63,7 +63,7 @@ impl<'a> Race<'a> {
 
     /// Runs the rounds and prints the table; ratios are relative to the first contestant.
     pub fn run(self) {
-        if std::env::var(ONLY).is_ok_and(|only| only.lines().all(|title| title != self.title)) {
+        if !is_selected(&self.title) {
             return;
         }
         let (title, unit) = (self.title.clone(), self.unit);
@@ -98,6 +98,11 @@ impl<'a> Race<'a> {
         times.iter_mut().for_each(|times| times.sort_by(f64::total_cmp));
         self.contestants.into_iter().map(|(name, _)| name).zip(times).collect()
     }
+}
+
+/// Returns whether the table with this title is to be run; see [`ONLY`].
+pub fn is_selected(title: &str) -> bool {
+    std::env::var(ONLY).map_or(true, |only| only.lines().any(|selected| selected == title))
 }
 
 /// Runs `n` operations on each of `threads` threads, which start together. Returns the time from

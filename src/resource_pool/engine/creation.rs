@@ -1,6 +1,7 @@
 //! Creations, and the guard that admits them.
 
-use super::jobs::{JobFuture, JobOutput};
+use super::jobs::{Created, JobFuture, JobOutput};
+use super::total::TotalPermit;
 use crate::error::{Error, TimedOut};
 use crate::policy::{Admission, Context, OwnedGuard};
 use crate::resource_pool::ResourceManager;
@@ -17,6 +18,8 @@ pub(in crate::resource_pool) struct Creation<M: ResourceManager> {
     pub(super) timeout: Duration,
     /// The name of the pool.
     pub(super) pool: &'static str,
+    /// The permit of the limit over many pools, if the pool is a member of one.
+    pub(super) permit: Option<TotalPermit>,
 }
 
 /// A guard of creations, without its type.
@@ -51,11 +54,12 @@ impl<M: ResourceManager> Creation<M> {
         }
     }
 
-    fn output(&self, result: Result<M::Resource, Error<M::Error>>) -> JobOutput<M> {
-        JobOutput::Created(result.map_err(|error| match error {
-            Error::Operation(error) => CreationError::Failed(error),
-            _ => CreationError::TimedOut(self.timeout),
-        }))
+    fn output(mut self, result: Result<M::Resource, Error<M::Error>>) -> JobOutput<M> {
+        JobOutput::Created(match result {
+            Ok(resource) => Ok(Created { resource, permit: self.permit.take() }),
+            Err(Error::Operation(error)) => Err(CreationError::Failed(error)),
+            Err(_) => Err(CreationError::TimedOut(self.timeout)),
+        })
     }
 }
 

@@ -26,16 +26,20 @@ impl<M: ResourceManager> Shared<M> {
         drop(before);
     }
 
-    fn unregister(&self, key: &mut Option<WaiterKey>) {
+    fn unregister(self: &PlainArc<Self>, key: &mut Option<WaiterKey>) {
         let Some(key) = key.take() else { return };
         let mut state = self.state.lock();
         let waker = state.drivers.remove(key);
         let driver = state.take_driver();
+        let is_contended = state.is_contended();
         drop(state);
         if let Some(driver) = driver {
             driver.wake();
         }
         drop(waker);
+        if is_contended {
+            self.settle(self.clock.now());
+        }
     }
 
     /// Starts the checks of idle resources that are due, and settles. If `examine_all`, closes
@@ -75,6 +79,11 @@ pub struct ResourcePoolMaintenanceFuture<M: ResourceManager> {
 impl<M: ResourceManager> ResourcePoolMaintenanceFuture<M> {
     pub(in crate::resource_pool) fn new(pool: &PlainArc<Shared<M>>) -> Self {
         Self { pool: PlainArc::downgrade(pool), driver: None, pause: None }
+    }
+
+    /// Returns the address of the pool, which no other pool has while this future exists.
+    pub(in crate::resource_pool) fn address(&self) -> usize {
+        self.pool.as_ptr().addr()
     }
 }
 

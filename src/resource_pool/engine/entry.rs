@@ -1,9 +1,15 @@
 //! A resource of the pool, and whether it is fit for use.
 
 use super::leases::LeaseKey;
+use super::total::TotalPermit;
 use crate::resource_pool::config::Config;
 use crate::resource_pool::snapshot::ResourceCloseReason;
 use crate::time::Instant;
+use std::time::Duration;
+
+/// How long a check counts as one before the next use, even if `check_after` is shorter. Otherwise
+/// a resource that has just passed its check would be checked again, and never be used.
+const CHECK_VALIDITY: Duration = Duration::from_millis(100);
 
 /// A resource with its times, its generation and its number of uses.
 pub(in crate::resource_pool) struct Entry<R> {
@@ -11,7 +17,7 @@ pub(in crate::resource_pool) struct Entry<R> {
     pub(in crate::resource_pool) created_at: Instant,
     expires_at: Instant,
     /// When it was last returned, or created.
-    idle_since: Instant,
+    pub(super) idle_since: Instant,
     /// When it was last known to be healthy: created, returned or checked.
     pub(super) healthy_at: Instant,
     pub(in crate::resource_pool) uses: u64,
@@ -20,6 +26,10 @@ pub(in crate::resource_pool) struct Entry<R> {
     pub(super) lease: LeaseKey,
     /// Whether it must be checked even if it was idle for less than `check_after`.
     pub(super) must_check: bool,
+    /// Whether it has passed a check since its last use.
+    is_checked: bool,
+    /// The last field, so that it is released after the resource is dropped.
+    pub(super) permit: Option<TotalPermit>,
 }
 
 /// Whether an idle resource can be used, must be checked first, or must be closed.
@@ -42,15 +52,18 @@ impl<R> Entry<R> {
             generation,
             lease: None,
             must_check: false,
+            is_checked: false,
+            permit: None,
         }
     }
 
     pub(super) fn returned(&mut self, now: Instant, must_check: bool) {
         (self.idle_since, self.healthy_at, self.must_check) = (now, now, must_check);
+        self.is_checked = false;
     }
 
     pub(super) fn checked(&mut self, now: Instant) {
-        (self.healthy_at, self.must_check) = (now, false);
+        (self.healthy_at, self.must_check, self.is_checked) = (now, false, true);
     }
 
     pub(super) fn fitness(
@@ -69,9 +82,13 @@ impl<R> Entry<R> {
         if is_spare && config.idle_timeout.is_some_and(|limit| now - self.idle_since >= limit) {
             return Fitness::Unfit(ResourceCloseReason::Idle);
         }
-        // A resource that passed a check at `now` is fresh, even if `check_after` is zero.
+        // A resource that was returned at `now` is fresh, even if `check_after` is zero.
         let since = now - self.healthy_at;
-        match self.must_check || (since >= config.check_after && !since.is_zero()) {
+        let check_after = match self.is_checked {
+            true => config.check_after.max(CHECK_VALIDITY),
+            false => config.check_after,
+        };
+        match self.must_check || (since >= check_after && !since.is_zero()) {
             true => Fitness::Stale,
             false => Fitness::Fresh,
         }

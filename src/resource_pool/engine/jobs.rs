@@ -3,6 +3,7 @@
 use super::Shared;
 use super::entry::Entry;
 use super::state::State;
+use super::total::{Reclaimed, TotalPermit};
 use crate::error::Rejection;
 use crate::resource_pool::ResourceManager;
 use crate::resource_pool::error::CreationError;
@@ -34,13 +35,30 @@ pub(super) enum JobKind {
     Create {
         generation: u64,
         starts_at: Instant,
+        permit: PermitUse,
     },
     Check,
     Close,
 }
 
+/// Whether a creation holds a permit of the limit over many pools, if the pool is a member of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PermitUse {
+    Held,
+    /// The job is the wait before a creation, which takes a permit when it begins.
+    Later,
+}
+
+/// A new resource.
+pub(in crate::resource_pool) struct Created<M: ResourceManager> {
+    pub(super) resource: M::Resource,
+    pub(super) permit: Option<TotalPermit>,
+}
+
 pub(in crate::resource_pool) enum JobOutput<M: ResourceManager> {
-    Created(Result<M::Resource, CreationError<M::Error>>),
+    Created(Result<Created<M>, CreationError<M::Error>>),
+    /// The wait before a creation has ended.
+    Due,
     /// The guard did not admit the creation.
     Rejected(Rejection),
     /// The resource, and whether it is healthy.
@@ -49,6 +67,30 @@ pub(in crate::resource_pool) enum JobOutput<M: ResourceManager> {
 }
 
 impl<M: ResourceManager> JobOutput<M> {
+    /// The wait before a creation.
+    pub(super) fn wait(clock: Clock, starts_at: Instant) -> JobFuture<M> {
+        Box::pin(async move {
+            clock.sleep_until(starts_at).await;
+            Self::Due
+        })
+    }
+
+    /// Closes a resource of another pool, and then creates one in its place.
+    pub(super) fn replace(
+        reclaimed: Reclaimed<M>,
+        clock: Clock,
+        creation: JobFuture<M>,
+    ) -> JobFuture<M> {
+        // If the future is dropped before its first poll, the resource is dropped before the
+        // permit, which the creation holds.
+        let parts = (reclaimed, creation);
+        Box::pin(async move {
+            let (reclaimed, creation) = parts;
+            reclaimed.close(&clock).await;
+            creation.await
+        })
+    }
+
     pub(super) fn check(
         manager: PlainArc<M>,
         clock: Clock,

@@ -10,6 +10,7 @@ mod queue;
 mod run;
 mod state;
 mod timers;
+pub(super) mod total;
 mod waiting;
 
 use super::ResourceManager;
@@ -30,12 +31,13 @@ use crate::wait::WaiterKey;
 use crate::window::LatencyBuckets;
 use creation::Creation;
 use entry::Entry;
-use jobs::{JobKind, JobOutput};
+use jobs::{JobKind, JobOutput, PermitUse};
 use state::{Failure, State, Step};
 use std::any::Any;
 use std::panic::resume_unwind;
 use std::task::Waker;
 use std::time::Duration;
+use total::{Reclaimed, TotalPermit};
 
 pub(super) use creation::CreationGuard;
 pub(super) use leases::Caller;
@@ -49,7 +51,7 @@ pub(super) struct Shared<M: ResourceManager> {
     pub(super) clock: Clock,
     backoff: Backoff,
     random: Random,
-    emitter: Emitter,
+    emitter: PlainArc<Emitter>,
     /// Whether callers are likely to wait. A hint: the state decides.
     has_waiters: PlainAtomicBool,
     state: Mutex<State<M>>,
@@ -66,7 +68,7 @@ impl<M: ResourceManager> Shared<M> {
             clock: fixed.clock,
             backoff: fixed.backoff,
             random: fixed.random,
-            emitter: Emitter::new(fixed.name, fixed.observer),
+            emitter: fixed.emitter,
             has_waiters: PlainAtomicBool::new(false),
             state: Mutex::new(State::new(config)),
         }
@@ -151,6 +153,7 @@ impl<M: ResourceManager> Shared<M> {
             creating: state.creating,
             last_creation_error: last.map(|last| (last.error.clone(), now - last.at)),
             last_creation_rejection: state.rejections.last.map(|(last, at)| (last, now - at)),
+            total: state.total.as_ref().map(total::Membership::usage),
         };
         drop(state);
         let (in_use, waiting) = (timed_out.in_use, timed_out.waiting);
@@ -285,7 +288,19 @@ impl<M: ResourceManager> Shared<M> {
                 Step::Check(entry) => {
                     self.start_check(&mut state, entry);
                 }
-                Step::Create(starts_at) => self.start_creation(&mut state, starts_at, now),
+                Step::Create(starts_at, permit) => {
+                    self.start_creation(&mut state, starts_at, now, permit, None);
+                }
+                Step::Reclaim => {
+                    drop(state);
+                    keep_panic(&mut panic, || self.reclaim(now));
+                    state = self.state.lock();
+                }
+                Step::Transfer(transfer) => {
+                    drop(state);
+                    keep_panic(&mut panic, || self.transfer(transfer, now));
+                    state = self.state.lock();
+                }
                 Step::Nothing => break,
             }
             if wakers.is_full() {
@@ -310,20 +325,33 @@ impl<M: ResourceManager> Shared<M> {
         state: &mut State<M>,
         starts_at: Instant,
         now: Instant,
+        permit: Option<TotalPermit>,
+        reclaimed: Option<Reclaimed<M>>,
     ) {
+        let (generation, begins_at) = (state.generation, starts_at.max(now));
+        let kind = |permit| JobKind::Create { generation, starts_at: begins_at, permit };
+        if state.total.is_some() && permit.is_none() {
+            let future = JobOutput::wait(self.clock.clone(), starts_at);
+            state.start(self, kind(PermitUse::Later), future);
+            return;
+        }
         let creation = Creation {
             manager: self.manager.clone(),
             clock: self.clock.clone(),
             starts_at,
             timeout: state.config.create_timeout,
             pool: self.name(),
+            permit,
         };
         let future = match &self.guard {
             Some(guard) => guard.clone().guarded(creation),
             None => creation.unguarded(),
         };
-        let (generation, starts_at) = (state.generation, starts_at.max(now));
-        state.start(self, JobKind::Create { generation, starts_at }, future);
+        let future = match reclaimed {
+            Some(reclaimed) => JobOutput::replace(reclaimed, self.clock.clone(), future),
+            None => future,
+        };
+        state.start(self, kind(PermitUse::Held), future);
     }
 
     fn start_check(
@@ -353,6 +381,21 @@ impl<M: ResourceManager> Shared<M> {
         drop(state);
         self.settle(self.clock.now());
         Ok(())
+    }
+
+    /// Replaces the configuration with one that is valid.
+    pub(super) fn set_config(self: &PlainArc<Self>, config: Config) {
+        let mut state = self.state.lock();
+        state.config = config;
+        state.evicting = true;
+        drop(state);
+        self.settle(self.clock.now());
+    }
+
+    /// Returns whether the pool has no resources, no callers and no failures.
+    pub(super) fn is_as_new(&self) -> bool {
+        let state = self.state.lock();
+        state.size == 0 && state.waiting == 0 && state.failures == 0 && !state.paused
     }
 
     pub(super) fn pause(self: &PlainArc<Self>, paused: bool) {
@@ -388,6 +431,7 @@ impl<M: ResourceManager> Shared<M> {
         let stats = &state.stats;
         ResourcePoolSnapshot {
             max_size: state.config.max_size,
+            min_idle: state.config.min_idle,
             size: state.size,
             idle: state.idle.len(),
             in_use: state.in_use(),
@@ -426,6 +470,7 @@ fn wake_both(waiter: Option<Waker>, driver: Option<Waker>) {
 impl<M: ResourceManager> Drop for Shared<M> {
     /// Wakes the maintenance futures, which then end.
     fn drop(&mut self) {
+        self.retire();
         loop {
             let driver = self.state.lock().drivers.pop_front();
             match driver {

@@ -14,6 +14,7 @@ pub(super) struct Waiter<M: ResourceManager> {
     pub(super) status: WaiterStatus<M>,
     /// `None` from its wake-up until its next poll.
     pub(super) waker: Option<Waker>,
+    pub(super) since: Instant,
 }
 
 /// The progress of a waiter.
@@ -27,9 +28,15 @@ pub(super) enum WaiterStatus<M: ResourceManager> {
 }
 
 impl<M: ResourceManager> State<M> {
-    pub(super) fn enqueue(&mut self, waker: Waker) -> WaiterKey {
+    pub(super) fn enqueue(&mut self, waker: Waker, since: Instant) -> WaiterKey {
         self.waiting += 1;
-        self.waiters.push_back(Waiter { status: WaiterStatus::Waiting, waker: Some(waker) })
+        let (status, waker) = (WaiterStatus::Waiting, Some(waker));
+        self.waiters.push_back(Waiter { status, waker, since })
+    }
+
+    /// Returns since when the first caller has waited.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.waiters.front().map(|waiter| waiter.since)
     }
 
     /// Gives the first waiter its final status and returns its waker. There must be a waiter.
@@ -62,6 +69,7 @@ impl<M: ResourceManager> State<M> {
             || self.paused
             || self.failing > 0
             || self.rejections.pending > 0
+            || self.is_contended()
         {
             return Err(entry);
         }

@@ -2,7 +2,7 @@
 
 use super::Shared;
 use super::entry::Entry;
-use super::jobs::{JobKind, JobOutput};
+use super::jobs::{Created, JobKind, JobOutput};
 use super::state::LastError;
 use crate::resource_pool::ResourceManager;
 use crate::resource_pool::error::CreationError;
@@ -106,11 +106,11 @@ impl<M: ResourceManager> Shared<M> {
     ) {
         let now = self.clock.now();
         match (kind, output) {
-            (JobKind::Create { generation, starts_at }, JobOutput::Created(result)) => {
+            (JobKind::Create { generation, starts_at, .. }, JobOutput::Created(result)) => {
                 let took = now - starts_at;
                 let event = match result {
-                    Ok(resource) => {
-                        self.created(key, resource, generation, now);
+                    Ok(created) => {
+                        self.created(key, created, generation, now);
                         PoolEvent::Created { took }
                     }
                     Err(error) => {
@@ -147,7 +147,8 @@ impl<M: ResourceManager> Shared<M> {
         }
     }
 
-    fn created(&self, key: WaiterKey, resource: M::Resource, generation: u64, now: Instant) {
+    fn created(&self, key: WaiterKey, created: Created<M>, generation: u64, now: Instant) {
+        let Created { resource, permit } = created;
         let unit = self.random.unit();
         let mut state = self.state.lock();
         let job = state.jobs.remove(key);
@@ -156,7 +157,9 @@ impl<M: ResourceManager> Shared<M> {
         state.stats.created += 1;
         let before = state.creation_succeeded();
         state.evicting |= generation != state.generation;
-        state.idle.push_back(Box::new(Entry::new(resource, now, expires_at, generation)));
+        let mut entry = Box::new(Entry::new(resource, now, expires_at, generation));
+        entry.permit = permit;
+        state.idle.push_back(entry);
         drop(state);
         drop((job, before));
     }
@@ -191,16 +194,12 @@ impl<M: ResourceManager> Shared<M> {
         drop((job, before));
     }
 
-    /// Removes a job that has ended without a resource: a closing, or a job that panicked.
+    /// Removes a job that has ended without a resource: a closing, the wait after a failure, or a
+    /// job that panicked.
     fn lost(&self, key: WaiterKey, kind: JobKind) {
         let mut state = self.state.lock();
         let job = state.jobs.remove(key);
-        state.size -= 1;
-        match kind {
-            JobKind::Create { .. } => state.creating -= 1,
-            JobKind::Check => state.checking -= 1,
-            JobKind::Close => state.closing -= 1,
-        }
+        state.uncount(kind);
         drop(state);
         drop(job);
     }

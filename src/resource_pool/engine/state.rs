@@ -2,10 +2,11 @@
 //! user code.
 
 use super::entry::{Entry, Fitness};
-use super::jobs::Job;
+use super::jobs::{Job, JobKind};
 use super::leases::Leases;
 use super::queue::{Waiter, WaiterStatus};
 use super::timers::SlotTimer;
+use super::total::{Membership, TakenPermit, TotalPermit, Transfer};
 use crate::error::Rejection;
 use crate::resource_pool::ResourceManager;
 use crate::resource_pool::config::{Config, ReuseOrder};
@@ -80,6 +81,8 @@ pub(super) struct State<M: ResourceManager> {
     pub(super) rejections: Rejections,
     pub(super) leases: Leases,
     pub(super) stats: Stats,
+    /// The last field: all permits are released first.
+    pub(super) total: Option<Membership<M>>,
 }
 
 pub(super) struct Stats {
@@ -117,8 +120,12 @@ pub(super) enum Step<M: ResourceManager> {
     Failed(Option<Waker>),
     Close(Box<Entry<M::Resource>>, ResourceCloseReason),
     Check(Box<Entry<M::Resource>>),
-    /// A creation begins at this instant, or immediately if that has passed.
-    Create(Instant),
+    /// A creation begins at this instant, or immediately if that has passed. It has a permit if the
+    /// pool is a member of a limit and the instant has passed.
+    Create(Instant, Option<TotalPermit>),
+    /// Search the other pools of the limit for a permit.
+    Reclaim,
+    Transfer(Transfer<M>),
     Nothing,
 }
 
@@ -158,6 +165,7 @@ impl<M: ResourceManager> State<M> {
                 closed: ResourceCloseCounts::default(),
                 waits: vec![0; LatencyBuckets::ALL.len()].into(),
             },
+            total: None,
         }
     }
 
@@ -168,7 +176,7 @@ impl<M: ResourceManager> State<M> {
     /// Takes the next idle resource if it can be used without a check and there are no waiters.
     #[inline]
     pub(super) fn take(&mut self, now: Instant) -> Option<Box<Entry<M::Resource>>> {
-        if self.waiting > 0 || self.paused || self.closed {
+        if self.waiting > 0 || self.paused || self.closed || self.is_contended() {
             return None;
         }
         match self.fitness(self.next_idle()?, now) {
@@ -179,7 +187,7 @@ impl<M: ResourceManager> State<M> {
 
     /// Takes the next idle resource for a check if it needs one and there are no waiters.
     pub(super) fn take_stale(&mut self, now: Instant) -> Option<Box<Entry<M::Resource>>> {
-        if self.waiting > 0 || self.paused || self.closed {
+        if self.waiting > 0 || self.paused || self.closed || self.is_contended() {
             return None;
         }
         match self.fitness(self.next_idle()?, now) {
@@ -197,6 +205,7 @@ impl<M: ResourceManager> State<M> {
     pub(super) fn is_unsettled(&self, now: Instant) -> bool {
         self.waiting > 0
             || self.closed
+            || self.is_contended()
             || self.evicting
             || self.size > self.config.max_size
             || self
@@ -269,6 +278,9 @@ impl<M: ResourceManager> State<M> {
                 return Step::Failed(self.notify(WaiterStatus::Failed(failure, now)));
             }
         }
+        if let Some(transfer) = self.next_transfer() {
+            return Step::Transfer(transfer);
+        }
         if self.paused {
             return Step::Nothing;
         }
@@ -299,20 +311,55 @@ impl<M: ResourceManager> State<M> {
         // Creations for which no caller waits are not worth a rejection.
         let keeps_idle = self.maintainers > 0 && now >= self.rejections.until;
         let needed = self.waiting + if keeps_idle { self.config.min_idle } else { 0 };
-        if self.idle.len() + self.checking + self.creating < needed
+        if !self.can_create(needed) {
+            return Step::Nothing;
+        }
+        let starts_at = self.next_creation();
+        let permit = match &self.total {
+            // The wait after a failure needs no permit.
+            Some(total) if starts_at <= now => match self.can_create(self.waiting) {
+                true => match total.take(now) {
+                    TakenPermit::Granted(permit) => Some(permit),
+                    TakenPermit::Requested => return Step::Reclaim,
+                    TakenPermit::Pending => return Step::Nothing,
+                },
+                false => match total.try_take() {
+                    Some(permit) => Some(permit),
+                    None => return Step::Nothing,
+                },
+            },
+            _ => None,
+        };
+        self.size += 1;
+        self.creating += 1;
+        Step::Create(starts_at, permit)
+    }
+
+    /// Returns whether another resource may be created for `needed` callers.
+    fn can_create(&self, needed: usize) -> bool {
+        self.idle.len() + self.checking + self.creating < needed
             && self.creating < self.config.max_creating
             && self.size < self.config.max_size
-        {
-            let starts_at = self.next_creation();
-            self.size += 1;
-            self.creating += 1;
-            return Step::Create(starts_at);
+    }
+
+    /// Returns whether callers need a permit of the limit.
+    pub(super) fn needs_permit(&self, now: Instant) -> bool {
+        let is_open = !self.closed && !self.paused;
+        is_open && self.next_creation() <= now && self.can_create(self.waiting)
+    }
+
+    /// Removes a job without a resource from the counts.
+    pub(super) fn uncount(&mut self, kind: JobKind) {
+        self.size -= 1;
+        match kind {
+            JobKind::Create { .. } => self.creating -= 1,
+            JobKind::Check => self.checking -= 1,
+            JobKind::Close => self.closing -= 1,
         }
-        Step::Nothing
     }
 
     /// Returns the instant at which the next creation may begin.
-    fn next_creation(&self) -> Instant {
+    pub(super) fn next_creation(&self) -> Instant {
         let after_failure = match self.failures {
             0 => Instant::ORIGIN,
             _ => self.retry_at,

@@ -55,7 +55,7 @@ impl<M: ResourceManager> Shared<M> {
             return Enqueued::Taken(lease);
         }
         let deadline = now + timeout.unwrap_or(state.config.acquire_timeout);
-        let key = state.enqueue(waker);
+        let key = state.enqueue(waker, now);
         let timer = state.take_timer(key, deadline);
         self.update_hint(&state);
         let step = state.next_step(now);
@@ -142,16 +142,20 @@ impl<M: ResourceManager> Shared<M> {
         limit: &mut WaitLimit<M>,
     ) -> Option<Delivery<M>> {
         let mut state = self.state.lock();
-        let Waiter { status, waker } = state.remove(key)?;
+        let Waiter { status, waker, since: _ } = state.remove(key)?;
         state.keep_timer(key, limit.take_slot_timer());
         self.update_hint(&state);
         let driver = state.take_driver();
+        let is_contended = state.is_contended();
         drop(state);
         let delivery = self.delivery(status);
         // If a waker panics, the delivery returns its resource.
         let mut panic = None;
         keep_panic(&mut panic, || driver.into_iter().for_each(Waker::wake));
         keep_panic(&mut panic, || drop(waker));
+        if is_contended {
+            keep_panic(&mut panic, || self.settle(self.clock.now()));
+        }
         if let Some(panic) = panic {
             drop(delivery);
             resume_unwind(panic);

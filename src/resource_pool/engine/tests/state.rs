@@ -45,7 +45,7 @@ fn idle(seconds: &[u64]) -> Numbered {
 }
 
 fn wait(state: &mut Numbered) {
-    state.enqueue(Waker::noop().clone());
+    state.enqueue(Waker::noop().clone(), Instant::ORIGIN);
 }
 
 /// Takes steps until there are no more, and returns their names.
@@ -57,7 +57,8 @@ fn steps(state: &mut Numbered, now: Instant) -> Vec<&'static str> {
             Step::Failed(_) => "fail",
             Step::Close(..) => "close",
             Step::Check(_) => "check",
-            Step::Create(_) => "create",
+            Step::Create(..) => "create",
+            Step::Reclaim | Step::Transfer(_) => unreachable!("the pool is in no limit"),
             Step::Nothing => return steps,
         });
     }
