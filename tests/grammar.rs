@@ -20,6 +20,7 @@ use mainstay::chaos::{Chaos, ChaosError, ChaosInjection, ChaosWith};
 use mainstay::coalesce::Coalesce;
 use mainstay::concurrency::{
     Bulkhead, BulkheadPartition, BulkheadPolicy, CpuLoad, KeyedBulkhead, PartitionedBulkhead,
+    Prioritizer,
 };
 use mainstay::deadline::DeadlineGuard;
 use mainstay::event_bus::{Bus, BusSubscription};
@@ -132,6 +133,7 @@ fn state_is_read_and_changed_by_the_same_names() {
         CpuLoad: snapshot;
         PartitionedBulkhead: name, snapshot, reconfigure, close, is_closed;
         BulkheadPartition: name, snapshot;
+        Prioritizer: name, snapshot, reconfigure;
         Coalesce<u8, u8, ()>: name, snapshot;
         Cached<u8, u8, ()>: name, snapshot, remove;
         Batcher<u8, u8, ()>: name, snapshot, close, is_closed;
