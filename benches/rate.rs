@@ -5,11 +5,14 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use mainstay::pipeline::Pipeline;
-use mainstay::rate::{KeyedRateLimiter, Quota, RateLimiter, RateLimiterGroup};
+use mainstay::rate::{
+    CalendarPeriod, DimensionedRateLimiter, KeyedRateLimiter, Quota, RateLimiter, RateLimiterGroup,
+    RateRule, RuleRateLimiter,
+};
 use mainstay::time::{Clock, ManualClock};
 use std::hint::black_box;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A quota that no round exhausts.
 const MANY: Quota = Quota::per_minute(u32::MAX);
@@ -99,5 +102,28 @@ fn keyed(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, direct, shared, keyed);
+fn rules(c: &mut Criterion) {
+    let mut group = c.benchmark_group("rules");
+    let clock = ManualClock::new().clock();
+    let hour = Duration::from_secs(3600);
+    for (name, rule) in [
+        ("sliding counter", RateRule::sliding_counter(u32::MAX, hour)),
+        ("calendar", RateRule::calendar(u32::MAX, CalendarPeriod::Month)),
+    ] {
+        let limiter = RuleRateLimiter::builder(rule).clock(clock.clone()).build().unwrap();
+        group.bench_function(name, |b| b.iter(|| limiter.try_acquire().is_ok()));
+    }
+    let limits = DimensionedRateLimiter::builder()
+        .dimension("requests", MANY)
+        .dimension("tokens", MANY)
+        .clock(clock)
+        .build()
+        .unwrap();
+    group.bench_function("two dimensions", |b| {
+        b.iter(|| limits.try_acquire(black_box(&[("requests", 1), ("tokens", 1)])).is_ok());
+    });
+    group.finish();
+}
+
+criterion_group!(benches, direct, shared, keyed, rules);
 criterion_main!(benches);

@@ -200,10 +200,13 @@ pub use pipeline::{BoxPipeline, Lint, LintRule, Pipeline, PipelineBuilder};
 pub use policy::{Caller, Facts, Policy, Priority, PriorityClass};
 pub use random::Random;
 pub use rate::{
-    Denied, Grant, KeyedRateLimitPolicy, KeyedRateLimiter, KeyedRateLimiterBuilder,
-    KeyedRateLimiterSnapshot, OwnedRateLimiterAcquireFuture, Quota, RateLimitPolicy,
-    RateLimitStatus, RateLimiter, RateLimiterAcquireFuture, RateLimiterBuilder, RateLimiterGroup,
-    RateLimiterSnapshot, Reservation,
+    CalendarPeriod, Denied, DimensionedGrant, DimensionedRateLimiter,
+    DimensionedRateLimiterBuilder, Grant, KeyedRateLimitPolicy, KeyedRateLimiter,
+    KeyedRateLimiterBuilder, KeyedRateLimiterGroup, KeyedRateLimiterGroupPolicy,
+    KeyedRateLimiterSnapshot, OwnedKeyedRateLimitPolicy, OwnedRateLimiterAcquireFuture, Quota,
+    RateLimitPolicy, RateLimitStatus, RateLimiter, RateLimiterAcquireFuture, RateLimiterBuilder,
+    RateLimiterGroup, RateLimiterSnapshot, RateRule, Reservation, RuleRateLimitPolicy,
+    RuleRateLimiter, RuleRateLimiterBuilder, RuleRateLimiterSnapshot,
 };
 pub use resource_pool::{
     AcquireTimedOut, BlockingResourceManager, CreationError, FromBlocking, PooledResource,

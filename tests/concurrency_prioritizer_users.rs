@@ -153,6 +153,42 @@ fn the_half_life_of_usage_is_a_setting() {
 }
 
 #[test]
+fn the_half_life_can_be_changed_while_the_prioritizer_is_in_use() {
+    let server = Server::with(|builder| builder.usage_half_life(Duration::from_secs(600)));
+    server.offer(20 * SECOND, one_heavy);
+    let settings = Prioritizer::builder();
+    server.prioritizer.reconfigure(&settings.usage_half_life(Duration::from_secs(5))).unwrap();
+    // Two minutes are 24 half-lives.
+    server.time.advance(120_000 * MS);
+    let two = |call| if call % 2 == 0 { user("heavy") } else { user("light 1") };
+    server.offer(10 * SECOND, two);
+    let counts = server.offer(20 * SECOND, two);
+    let ratio = f64::from(counts["heavy"].served) / f64::from(counts["light 1"].served);
+    assert!((0.9..1.1).contains(&ratio), "{counts:?}");
+    for (builder, field) in [
+        (Prioritizer::builder().usage_half_life(MS), "usage_half_life"),
+        (Prioritizer::builder().update_interval(MS), "update_interval"),
+        (Prioritizer::builder().max_users(0), "max_users"),
+        (Prioritizer::builder().name(""), "name"),
+    ] {
+        assert_eq!(server.prioritizer.reconfigure(&builder).unwrap_err().field(), field);
+    }
+}
+
+#[test]
+fn the_update_interval_can_be_changed_while_the_prioritizer_is_in_use() {
+    let server = Server::with(|builder| builder.update_interval(Duration::from_secs(60)));
+    server.offer(5 * SECOND, one_heavy);
+    assert_eq!(server.prioritizer.snapshot().rejection_rate, 0.0, "not updated yet");
+    let settings = Prioritizer::builder().update_interval(100 * MS);
+    server.prioritizer.reconfigure(&settings).unwrap();
+    // The update that is due after a minute is the first with the new interval.
+    server.time.advance(60_000 * MS);
+    server.offer(2 * SECOND, one_heavy);
+    assert!(server.prioritizer.snapshot().rejection_rate > 0.3);
+}
+
+#[test]
 fn the_number_of_users_is_bounded() {
     let server = Server::with(|builder| builder.max_users(100));
     let mut users = 0;

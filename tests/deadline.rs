@@ -120,13 +120,19 @@ fn a_boxed_pipeline_takes_a_deadline_for_one_call() {
 #[test]
 fn the_guard_rejects_at_most_a_share_of_the_calls_of_ten_seconds() {
     let time = ManualClock::new();
-    let builder = DeadlineGuard::builder().clock(time.clock()).max_rejection_rate(0.5);
-    let guard = builder.clone().build().unwrap();
+    let builder = DeadlineGuard::builder().clock(time.clock()).max_rejection_rate(0.25);
+    let guard = builder.clone().name("search").build().unwrap();
     let passed = || guard.try_acquire(Deadline::at(time.now())).is_err();
-    assert_eq!([(); 6].map(|()| passed()), [false, true, false, true, false, true]);
-    assert_eq!((guard.snapshot().expired, guard.snapshot().exempted), (6, 3));
+    // Calls without a deadline do not count.
+    (0..9).for_each(|_| guard.try_acquire(Deadline::NEVER).unwrap());
+    let rejected = [(); 8].map(|()| passed());
+    assert_eq!(rejected, [false, false, false, true, false, false, false, true]);
+    assert_eq!((guard.snapshot().expired, guard.snapshot().exempted), (8, 6));
     time.advance(10 * SECOND);
-    assert_eq!([(); 2].map(|()| passed()), [false, true]);
+    assert_eq!([(); 4].map(|()| passed()), [false, false, false, true]);
+    assert_eq!(guard.name(), "search");
+    let shown = format!("{guard:?}");
+    assert!(shown.contains("\"search\"") && shown.contains("exempted: 9"), "{shown}");
     for share in [-0.1, 1.1, f64::NAN] {
         let error = builder.clone().max_rejection_rate(share).build().unwrap_err();
         assert_eq!(error.field(), "max_rejection_rate");

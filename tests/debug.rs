@@ -5,8 +5,8 @@ use mainstay::cache::SingleValueStore;
 use mainstay::policy::Facts;
 use mainstay::{
     AdaptiveLimiter, Batch, Batcher, Budget, Bulkhead, Cached, Chaos, CircuitBreaker, Coalesce,
-    Fault, Hedge, ObjectPool, PartitionedBulkhead, Prioritizer, Quota, RateLimiter,
-    ResourceManager, ResourcePool, Retry, Throttle, WorkerPool,
+    Fault, Hedge, ObjectPool, PartitionedBulkhead, Prioritizer, Quota, RateLimiter, RateRule,
+    ResourceManager, ResourcePool, Retry, RuleRateLimiter, Throttle, WorkerPool,
 };
 use std::time::Duration;
 
@@ -47,6 +47,10 @@ fn debug_of_a_builder_shows_its_settings() {
         (format!("{:?}", PartitionedBulkhead::builder().max_concurrent(7)), "max_concurrent: 7"),
         (format!("{:?}", Prioritizer::builder().update_interval(7 * SECOND)), "interval: 7s"),
         (format!("{:?}", RateLimiter::builder(quota).name("a")), r#"name: "a""#),
+        (
+            format!("{:?}", RuleRateLimiter::builder(RateRule::sliding_log(7, SECOND))),
+            "SlidingLog { limit: 7, period: 1s }",
+        ),
         (format!("{:?}", ResourcePool::builder(Sockets).max_size(7)), "max_size: 7"),
         (format!("{:?}", Retry::builder().max_attempts(7)), "max_attempts: 7"),
         (format!("{:?}", Throttle::builder().min_calls(7)), "min_calls: 7"),

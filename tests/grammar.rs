@@ -20,6 +20,7 @@ use mainstay::chaos::{Chaos, ChaosError, ChaosInjection, ChaosWith};
 use mainstay::coalesce::Coalesce;
 use mainstay::concurrency::{
     Bulkhead, BulkheadPartition, BulkheadPolicy, CpuLoad, KeyedBulkhead, PartitionedBulkhead,
+    Prioritizer,
 };
 use mainstay::deadline::DeadlineGuard;
 use mainstay::event_bus::{Bus, BusSubscription};
@@ -29,7 +30,10 @@ use mainstay::object_pool::ObjectPool;
 use mainstay::outcome::FailOnError;
 use mainstay::pipeline::{BoxPipeline, GuardLayer, Pipeline};
 use mainstay::policy::Context;
-use mainstay::rate::{RateLimiter, RateLimiterGroup};
+use mainstay::rate::{
+    DimensionedRateLimiter, KeyedRateLimitPolicy, KeyedRateLimiterGroup, RateLimiter,
+    RateLimiterGroup, RuleRateLimiter,
+};
 use mainstay::resource_pool::{BlockingResourceManager, FromBlocking, ResourcePool};
 use mainstay::retry::{Retry, RetryOnFailure, RetryWhen};
 use mainstay::ring::{BroadcastSender, BroadcastSubscriber, Receiver, Ring, Sender};
@@ -81,6 +85,14 @@ fn waiting_verbs_have_all_five_forms() {
             acquire_blocking_timeout;
         RateLimiter: try_acquire_n, acquire_n, acquire_n_timeout, acquire_n_blocking,
             acquire_n_blocking_timeout;
+        RuleRateLimiter: try_acquire, acquire, acquire_timeout, acquire_blocking,
+            acquire_blocking_timeout;
+        RuleRateLimiter: try_acquire_n, acquire_n, acquire_n_timeout, acquire_n_blocking,
+            acquire_n_blocking_timeout;
+        DimensionedRateLimiter: try_acquire, acquire, acquire_timeout, acquire_blocking,
+            acquire_blocking_timeout;
+        KeyedRateLimitPolicy<'_, u8, u8>: try_acquire, acquire, acquire_timeout, acquire_blocking,
+            acquire_blocking_timeout;
         ResourcePool<FromBlocking<Numbers>>: try_acquire, acquire, acquire_timeout, acquire_blocking,
             acquire_blocking_timeout;
         Sender<u8>: try_send, send, send_timeout, send_blocking, send_blocking_timeout;
@@ -115,11 +127,13 @@ fn state_is_read_and_changed_by_the_same_names() {
         Fallback: name, snapshot;
         Retry: name, snapshot;
         RateLimiter: name, snapshot, reconfigure, refund;
+        RuleRateLimiter: name, snapshot;
         Bulkhead: name, snapshot, reconfigure, close, is_closed, available;
         KeyedBulkhead<u8>: name, snapshot, reconfigure;
         CpuLoad: snapshot;
         PartitionedBulkhead: name, snapshot, reconfigure, close, is_closed;
         BulkheadPartition: name, snapshot;
+        Prioritizer: name, snapshot, reconfigure;
         Coalesce<u8, u8, ()>: name, snapshot;
         Cached<u8, u8, ()>: name, snapshot, remove;
         Batcher<u8, u8, ()>: name, snapshot, close, is_closed;
@@ -154,6 +168,14 @@ fn a_keyed_bulkhead_has_all_five_forms() {
         form(bulkheads.acquire_blocking_timeout(&1, time));
         form(bulkheads.call(&1, || ready(Ok::<u8, ()>(1))));
         form(bulkheads.call_blocking(&1, || Ok::<u8, ()>(1)));
+    });
+}
+
+#[test]
+fn a_group_of_limiters_with_keys_never_waits() {
+    compiles(|group: &KeyedRateLimiterGroup<u8>| {
+        form(group.try_acquire(&1));
+        form(group.try_acquire_n(&1, 2));
     });
 }
 

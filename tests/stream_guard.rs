@@ -10,7 +10,7 @@ use mainstay::concurrency::{AdaptiveLimiter, Bulkhead, Throttle};
 use mainstay::error::Error;
 use mainstay::outcome::Outcome;
 use mainstay::pipeline::Pipeline;
-use mainstay::policy::{PermitStream, StreamGuard, StreamPermits};
+use mainstay::policy::{Admission, OwnedGuard, PermitStream, StreamGuard, StreamPermits};
 use mainstay::retry::Retry;
 use mainstay::time::ManualClock;
 use std::future::ready;
@@ -278,4 +278,24 @@ fn a_panic_of_the_stream_or_while_recording_releases_all_permits() {
     assert_eq!(bulkhead.available(), 0, "held by the stream");
     drop(panics);
     assert_eq!(bulkhead.available(), 3);
+}
+
+#[test]
+fn debug_shows_the_guard_and_the_number_of_permits() {
+    let bulkhead = Bulkhead::builder().name("rows").build().unwrap();
+    let guard = StreamGuard::new(bulkhead.clone(), permits);
+    assert!(format!("{guard:?}").starts_with("StreamGuard { guard: Bulkhead"));
+    assert!(format!("{:?}", guard.guard()).contains("rows"));
+    let body = body([]);
+    body.permits().add(bulkhead.try_acquire_owned().unwrap(), |_, _| {});
+    assert_eq!(format!("{body:?}"), "PermitStream { permits: StreamPermits { len: 1 }, .. }");
+    let held = Bulkhead::builder().max_concurrent(1).max_queue(1).build().unwrap();
+    let _permit = held.try_acquire().unwrap();
+    let guard = StreamGuard::new(held.max_wait(Duration::from_secs(1)), permits);
+    match OwnedGuard::<Body, ()>::admit_owned(&guard, mainstay::policy::Context::new()) {
+        Admission::Waiting(future) => {
+            assert_eq!(format!("{future:?}"), "StreamAdmitFuture { .. }");
+        }
+        _ => panic!("the call does not wait"),
+    }
 }

@@ -54,6 +54,10 @@ fn values_may_cross_catch_unwind() {
     is_unwind_safe::<mainstay::rate::RateLimiter>();
     is_unwind_safe::<mainstay::rate::RateLimiterGroup>();
     is_unwind_safe::<mainstay::rate::RateLimitPolicy>();
+    is_unwind_safe::<mainstay::rate::RuleRateLimiter>();
+    is_unwind_safe::<mainstay::rate::RuleRateLimiterBuilder>();
+    is_unwind_safe::<mainstay::rate::DimensionedRateLimiter>();
+    is_unwind_safe::<mainstay::rate::KeyedRateLimiterGroup<String>>();
     is_unwind_safe::<mainstay::rate::KeyedRateLimiter<String>>();
     is_unwind_safe::<mainstay::ring::Ring<u8>>();
     is_unwind_safe::<mainstay::ring::Sender<u8>>();

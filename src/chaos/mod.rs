@@ -42,7 +42,7 @@
 //! [`Fault::lasts_for`]). The [steps](ChaosBuilder::step) of a script are faults whose windows
 //! follow each other; the faults of a step are rolled back at its end.
 //!
-//! [`Chaos`] is a guard: it delays, rejects and panics, and works around requests that cannot be
+//! [`Chaos`] is a guard: it delays, rejects and panics, also in front of requests that cannot be
 //! cloned. [`Chaos::errors`] and [`Chaos::results`] return a view that also returns errors or
 //! results of a function in place of the operation.
 //!

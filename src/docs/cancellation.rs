@@ -12,7 +12,8 @@
 //! | [`Pipeline::call`] | the operation is dropped; no policy counts an outcome of the attempt |
 //! | [`CircuitBreaker::call`] | the operation is dropped; the half-open slot, if any, is released; no outcome is counted |
 //! | [`Retry::call`], [`Timeout::call`] | the running attempt or wait is dropped |
-//! | [`RateLimiter::acquire`] | leaves the wait queue; takes no token |
+//! | [`RateLimiter::acquire`], and those of a key, a rule or several dimensions | leaves the wait queue; takes no token |
+//! | [`Chaos::call`](crate::chaos::Chaos::call) | the delay ends, or the operation is dropped; the fault stays counted |
 //! | [`Semaphore::acquire`] | leaves the wait queue; a permit granted meanwhile goes to the next waiter |
 //! | [`Sender::send`] | the item is dropped and was not sent; use [`try_send`] to keep it |
 //! | [`Sender::send_batch`] | items already sent stay sent; the rest stays in the caller's iterator |
@@ -28,6 +29,7 @@
 //! |---|---|
 //! | [`CircuitBreakerPermit`](crate::breaker::CircuitBreakerPermit) | released without an outcome: nothing is counted |
 //! | [`SemaphorePermit`](crate::wait::SemaphorePermit) | released to the next waiter |
+//! | [`DimensionedGrant`](crate::rate::DimensionedGrant) | the estimated costs are kept |
 //! | [`Reservation`](crate::rate::Reservation) | refunded if dropped before its start time; used up afterwards |
 //! | [`PooledObject`](crate::object_pool::PooledObject) | recycled and returned to the pool |
 //! | [`PooledResource`](crate::resource_pool::PooledResource) | recycled and handed to the next caller, or closed if the thread unwinds |

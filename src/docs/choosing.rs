@@ -39,6 +39,10 @@
 //! |---|---|
 //! | at most *n* operations per second | [`RateLimiter`] |
 //! | at most *n* operations per second for each user, host or key | [`KeyedRateLimiter`] |
+//! | the same, below a limit for all of them | [`RateLimiterGroup::with_keys`] |
+//! | operations evenly spaced | [`RateLimiter`] with a burst of 1 |
+//! | several quantities of a call, such as requests and tokens; a cost that is known later | [`DimensionedRateLimiter`](crate::rate::DimensionedRateLimiter) |
+//! | at most *n* in any minute, exactly; 1,000 a day from midnight; a rate that rises after a pause | [`RuleRateLimiter`](crate::rate::RuleRateLimiter) |
 //! | at most *n* operations at a time, served in order of arrival | [`Semaphore`] |
 //!
 //! # Run and reuse

@@ -16,6 +16,7 @@
 //! | `sony/gobreaker`, `hystrix-go` | [`CircuitBreaker`] |
 //! | `alibaba/sentinel-golang` | a [`Pipeline`] of breaker and limiters; [`KeyedRateLimiter`] for hot parameters |
 //! | `uber-go/ratelimit` (leaky bucket) | [`RateLimiter`] with a burst of 1 |
+//! | `Shopify/toxiproxy` | [`Chaos`](crate::chaos::Chaos): in the pipeline of the client, without a proxy |
 //! | `time.After` in a `select` | the `_timeout` form of each waiting method |
 //! | `golang.org/x/sync/singleflight` | [`Coalesce`](crate::coalesce::Coalesce) |
 //!
@@ -85,6 +86,8 @@
 //! | `CircuitBreakerManualControl` | [`CircuitBreakerControl`](crate::breaker::CircuitBreakerControl) |
 //! | `AddTimeout` | [`Timeout`] |
 //! | `AddConcurrencyLimiter`, `AddRateLimiter` | [`Bulkhead`](crate::concurrency::Bulkhead), [`RateLimiter`] |
+//! | `SlidingWindowRateLimiter`, `FixedWindowRateLimiter` | [`RuleRateLimiter`](crate::rate::RuleRateLimiter) |
+//! | `AddChaosLatency`, `AddChaosFault`, `AddChaosOutcome`, `InjectionRate` | [`Chaos`](crate::chaos::Chaos): on for a limited time, repeatable from a seed |
 //! | `ShouldHandle` | [`Retry::when`], [`CircuitBreaker::classified_by`] |
 //! | `TimeProvider`, `FakeTimeProvider` | [`Clock`](crate::time::Clock), [`ManualClock`](crate::time::ManualClock) |
 //!

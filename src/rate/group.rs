@@ -20,6 +20,8 @@ use std::time::Duration;
 ///
 /// If a limiter is in the group several times, each request takes its tokens that many times.
 ///
+/// With [`with_keys`](Self::with_keys), a group also takes tokens of a key, such as a tenant.
+///
 /// A group has no waiting methods: a waiter in several queues at once would delay all of them.
 ///
 /// ```
@@ -106,19 +108,32 @@ impl RateLimiterGroup {
     }
 
     fn admit(&self, n: u32, cx: Context) -> Result<(), Denied> {
-        let mut denial = None;
+        self.admit_with(n, cx, || Ok(()))
+    }
+
+    /// Takes `n` tokens from each limiter and calls `last`, or takes none: if `last` returns an
+    /// error, the tokens are refunded.
+    pub(super) fn admit_with(
+        &self,
+        n: u32,
+        cx: Context,
+        mut last: impl FnMut() -> Result<(), Denied>,
+    ) -> Result<(), Denied> {
+        let mut taken = Ok(());
         for _ in 0..MAX_ROUNDS {
-            denial = self.check(n, cx);
-            if denial.is_some() {
-                break;
-            }
-            denial = take(&self.members, n, cx);
-            if denial.is_none() {
+            taken = match self.check(n, cx) {
+                Some((limiter, status)) => return Err(limiter.0.deny(status)),
+                None => take(&self.members, n, cx, &mut last),
+            };
+            if !matches!(taken, Err(Refusal::Limiter(..))) {
                 break;
             }
             // Another thread took the tokens after the check.
         }
-        denial.map_or(Ok(()), |(limiter, status)| Err(limiter.0.deny(status)))
+        taken.map_err(|refusal| match refusal {
+            Refusal::Limiter(limiter, status) => limiter.0.deny(status),
+            Refusal::Last(denied) => denied,
+        })
     }
 
     /// Returns the limiter that would deny the request, or the one with the longest `retry_after`
@@ -136,15 +151,29 @@ impl RateLimiterGroup {
     }
 }
 
-/// Takes `n` tokens from all of `members`, or from none. Returns the limiter that denied the
-/// request, if any.
-fn take(members: &[Member], n: u32, mut cx: Context) -> Option<(&RateLimiter, RateLimitStatus)> {
-    let (Member { limiter, times }, others) = members.split_first()?;
+/// Why the tokens of a request were not taken.
+enum Refusal<'a> {
+    /// A limiter denied the request. Not reported yet.
+    Limiter(&'a RateLimiter, RateLimitStatus),
+    /// The last step failed.
+    Last(Denied),
+}
+
+/// Takes `n` tokens from all of `members` and calls `last`, or takes none.
+fn take<'a>(
+    members: &'a [Member],
+    n: u32,
+    mut cx: Context,
+    last: &mut impl FnMut() -> Result<(), Denied>,
+) -> Result<(), Refusal<'a>> {
+    let Some((Member { limiter, times }, others)) = members.split_first() else {
+        return last().map_err(Refusal::Last);
+    };
     let own = n.saturating_mul(*times);
     let (engine, now) = at_one_time(limiter, &mut cx);
     match engine.take(own, now) {
-        Err(status) => Some((limiter, status)),
-        Ok(grant) => take(others, n, cx).inspect(|_| limiter.refund(&grant, own)),
+        Err(status) => Err(Refusal::Limiter(limiter, status)),
+        Ok(grant) => take(others, n, cx, last).inspect_err(|_| limiter.refund(&grant, own)),
     }
 }
 

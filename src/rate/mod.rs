@@ -3,7 +3,10 @@
 //! A rate limit protects a server from overload, or keeps a client within the quota of a service.
 //! [`RateLimiter`] enforces one limit. [`KeyedRateLimiter`] enforces a limit per key (tenant,
 //! address, API token) for up to millions of keys. [`RateLimiterGroup`] combines several limiters
-//! that must all grant a request. In a [`Pipeline`](crate::pipeline) a limiter is a guard, either
+//! that must all grant a request, together with a [key](RateLimiterGroup::with_keys) if needed.
+//! [`DimensionedRateLimiter`] limits several quantities of a call, such as requests and tokens.
+//! [`RuleRateLimiter`] follows other rules: sliding windows, periods of the calendar, and a rate that
+//! warms up. In a [`Pipeline`](crate::pipeline) a limiter is a guard, either
 //! directly or as a [`RateLimitPolicy`] with a cost and a maximum wait. Cloning a limiter is
 //! inexpensive, and all clones refer to the same limiter.
 //!
@@ -81,6 +84,9 @@
 //! this way. No waiter is granted tokens before they are available, so at most `burst + rate × t`
 //! tokens have been granted in total at time *t* after the start.
 //!
+//! With a burst of 1, waiters are *paced*: a leaky bucket that grants one token per interval, also
+//! at rates above those that timers can follow.
+//!
 //! As in every fair queue, the first waiter blocks the others while its task holds the future but
 //! does not poll it.
 //!
@@ -102,33 +108,44 @@
 //! starts a timer.
 
 mod config;
+mod dimensions;
 mod engine;
 mod events;
 mod future;
 mod grant;
 mod group;
 mod keyed;
+mod keyed_group;
 #[cfg(all(test, mainstay_loom))]
 mod loom;
 mod policy;
 mod quota;
 mod rate_limiter;
 mod reservation;
+mod rule;
 mod shared;
 mod snapshot;
 mod timeline;
+mod turn;
 
 pub use config::RateLimiterBuilder;
+pub use dimensions::{DimensionedGrant, DimensionedRateLimiter, DimensionedRateLimiterBuilder};
 pub use future::{OwnedRateLimiterAcquireFuture, RateLimiterAcquireFuture};
 pub use grant::{Denied, Grant, RateLimitStatus};
 pub use group::RateLimiterGroup;
 pub use keyed::{
     KeyedRateLimitPolicy, KeyedRateLimiter, KeyedRateLimiterBuilder, KeyedRateLimiterSnapshot,
+    OwnedKeyedRateLimitPolicy,
 };
+pub use keyed_group::{KeyedRateLimiterGroup, KeyedRateLimiterGroupPolicy};
 pub use policy::RateLimitPolicy;
 pub use quota::Quota;
 pub use rate_limiter::RateLimiter;
 pub use reservation::Reservation;
+pub use rule::{
+    CalendarPeriod, RateRule, RuleRateLimitPolicy, RuleRateLimiter, RuleRateLimiterBuilder,
+    RuleRateLimiterSnapshot,
+};
 pub use snapshot::RateLimiterSnapshot;
 
 #[allow(unused_imports)] // for the documentation

@@ -347,7 +347,7 @@ impl<M: ResourceManager> ResourcePoolBuilder<M> {
     /// use std::time::Duration;
     ///
     /// // At most 5 new connections per second; callers wait for their turn.
-    /// let limiter = RateLimiter::new(Quota::per_second(5)?);
+    /// let limiter = RateLimiter::new(Quota::per_second(5))?;
     /// let turn = limiter.max_wait(Duration::from_secs(3));
     /// let pool = ResourcePool::builder(Numbers).creation_guard(turn).build()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())

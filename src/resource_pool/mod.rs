@@ -128,8 +128,9 @@
 //! # Performance
 //!
 //! To acquire an idle resource and to return it costs two short locks and two readings of the
-//! clock. A caller that waits costs four locks and no further reading: the resource is put into the
-//! caller's slot of the queue. Neither allocates, once the queue has had as many callers.
+//! clock. A caller that waits costs one or two locks more and no further reading: the resource is
+//! put into the caller's slot of the queue. Neither allocates, once the queue has had as many
+//! callers.
 //!
 //! With the system clock, the timer of a wait belongs to the slot and stays armed for the next
 //! caller, so that a wait that ends in time costs no timer. With other clocks, each wait arms a

@@ -19,8 +19,7 @@ where
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future =
-        GuardedFuture<Owned<G>, G::OwnedPermit, G::AdmitFuture, ServiceCall<S, Request>, S::Future>;
+    type Future = GuardedCall<G, S, Request>;
 
     #[inline]
     fn poll_ready(&mut self, task: &mut task::Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -29,29 +28,51 @@ where
 
     #[inline]
     fn serve(&mut self, cx: Context, request: Request) -> Self::Future {
-        match self.guard.admit_owned(cx) {
-            Admission::Admitted(permit) => {
-                GuardedFuture::admitted(Owned::new(), permit, self.service.serve(cx, request))
-            }
-            Admission::Rejected(rejection) => {
-                // Releases the resources that the ready service had reserved.
-                drop(self.take_service());
-                GuardedFuture::rejected(Owned::new(), rejection)
-            }
-            Admission::Waiting(admission) => {
-                let call = ServiceCall { service: self.take_service(), request };
-                GuardedFuture::new(Owned::new(), cx.after_waiting(), admission, call)
-            }
+        admit(&self.guard, &mut self.service, cx, request)
+    }
+}
+
+/// The future of a call to the service `S` that the guard `G` admits or rejects.
+pub(super) type GuardedCall<G, S, Request> = GuardedFuture<
+    Owned<G>,
+    <G as OwnedGuard<<S as Serve<Request>>::Response, <S as Serve<Request>>::Error>>::OwnedPermit,
+    <G as OwnedGuard<<S as Serve<Request>>::Response, <S as Serve<Request>>::Error>>::AdmitFuture,
+    ServiceCall<S, Request>,
+    <S as Serve<Request>>::Future,
+>;
+
+/// Calls the ready `service` if `guard` admits the call.
+#[inline]
+pub(super) fn admit<G, S, Request>(
+    guard: &G,
+    service: &mut S,
+    cx: Context,
+    request: Request,
+) -> GuardedCall<G, S, Request>
+where
+    S: Serve<Request> + Clone,
+    G: OwnedGuard<S::Response, S::Error>,
+{
+    match guard.admit_owned(cx) {
+        Admission::Admitted(permit) => {
+            GuardedFuture::admitted(Owned::new(), permit, service.serve(cx, request))
+        }
+        Admission::Rejected(rejection) => {
+            // Releases the resources that the ready service had reserved.
+            drop(take(service));
+            GuardedFuture::rejected(Owned::new(), rejection)
+        }
+        Admission::Waiting(admission) => {
+            let call = ServiceCall { service: take(service), request };
+            GuardedFuture::new(Owned::new(), cx.after_waiting(), admission, call)
         }
     }
 }
 
-impl<G, S: Clone> GuardService<G, S> {
-    /// Takes the ready service and replaces it by a clone, which may not be ready.
-    fn take_service(&mut self) -> S {
-        let clone = self.service.clone();
-        std::mem::replace(&mut self.service, clone)
-    }
+/// Takes the ready service and replaces it by a clone, which may not be ready.
+fn take<S: Clone>(service: &mut S) -> S {
+    let clone = service.clone();
+    std::mem::replace(service, clone)
 }
 
 /// A call that waits for admission: the ready service and its request.

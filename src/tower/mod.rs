@@ -72,6 +72,11 @@
 //! the service receives, for example as an extension. A hedge can so send each attempt to another
 //! host, and a client can tell the server how much time is left.
 //!
+//! ## A guard per key
+//!
+//! A pipeline receives no request, so it cannot choose the limiter of a tenant or the breaker of a
+//! host. [`guard_by`] is a layer of its own that selects a guard by the request.
+//!
 //! ## Response bodies
 //!
 //! A call ends for its policies when the service returns the response; the body follows later. To
@@ -134,12 +139,14 @@
 //! service only if the call waits or is rejected. A repeat clones it once per attempt.
 
 mod context;
+mod guard_by;
 mod guarded;
 mod limited;
 mod repeated;
 mod serve;
 
 pub use context::{ContextFuture, ContextLayer, ContextPropagator, ContextService};
+pub use guard_by::{GuardByLayer, GuardByService, guard_by};
 
 use crate::error::Error;
 use crate::pipeline::Pipeline;

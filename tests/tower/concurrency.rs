@@ -7,8 +7,9 @@ use mainstay::error::{Error, Reason};
 use mainstay::pipeline::Pipeline;
 use mainstay::policy::{Caller, Context, PriorityClass};
 use mainstay::random::Random;
+use mainstay::rate::{KeyedRateLimiter, Quota};
 use mainstay::time::ManualClock;
-use mainstay::tower::ContextPropagator;
+use mainstay::tower::{ContextPropagator, guard_by};
 use std::future::{Future, ready};
 use std::pin::Pin;
 use std::task::{Context as Task, Poll, Waker};
@@ -237,4 +238,30 @@ fn a_chaos_policy_answers_in_place_of_a_service() {
     let answered = users.iter().filter(|user| call(user) == Ok(false)).count();
     assert!((12..52).contains(&answered), "{answered}");
     assert_eq!(chaos.snapshot().latencies, 64);
+}
+
+#[test]
+fn a_layer_selects_the_limit_of_a_key_by_the_request() {
+    let time = ManualClock::new();
+    let tenants = KeyedRateLimiter::<u32>::builder(Quota::per_second(1)).clock(time.clock());
+    let tenants = tenants.build().unwrap();
+    let select = |Body(tenant): &Body| tenants.key_owned(*tenant);
+    let echo = service_fn(|Body(number)| ready(Ok::<_, ()>(number)));
+    let service = guard_by(select).layer(echo);
+    assert_eq!(now(service.clone().oneshot(Body(1))), Ok(1));
+    assert_eq!(reason(now(service.clone().oneshot(Body(1)))), Reason::RateLimited);
+    assert_eq!(now(service.clone().oneshot(Body(2))), Ok(2));
+
+    let waits = |Body(tenant): &Body| tenants.key_owned(*tenant).max_wait(2 * SECOND);
+    let strict = Strict::new(0);
+    let mut service = guard_by(|tenant: &u32| waits(&Body(*tenant))).layer(strict.clone());
+    let mut waiting = start(&mut service, 1);
+    assert!(poll(waiting.as_mut()).is_pending());
+    assert_eq!(strict.reserved.get(), 1);
+    time.advance(SECOND);
+    assert_eq!(poll(waiting.as_mut()), Poll::Ready(Ok(1)));
+    let mut dropped = start(&mut service, 1);
+    assert!(poll(dropped.as_mut()).is_pending());
+    drop(dropped);
+    assert_eq!(strict.reserved.get(), 0);
 }

@@ -16,9 +16,9 @@ use std::time::Duration;
 pub struct PrioritizerBuilder {
     name: String,
     limiters: Vec<Box<dyn LimitSource>>,
-    update_interval: Duration,
+    pub(super) update_interval: Duration,
     max_users: usize,
-    usage_half_life: Duration,
+    pub(super) usage_half_life: Duration,
     clock: Clock,
     random: Random,
     observer: Option<PlainArc<dyn Observer>>,
@@ -173,6 +173,24 @@ impl PrioritizerBuilder {
         if self.limiters.is_empty() {
             return Err(ConfigError::new("limiter", "none", "at least one limiter"));
         }
+        self.validate()?;
+        Ok(Prioritizer(PlainArc::new(Shared::new(Parts {
+            name,
+            limiters: self.limiters,
+            update_interval: self.update_interval,
+            max_users: self.max_users,
+            usage_half_life: self.usage_half_life,
+            clock: self.clock,
+            random: self.random,
+            observer: self.observer,
+        }))))
+    }
+}
+
+impl PrioritizerBuilder {
+    /// Validates all settings except for the limiters.
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        policy::name(&self.name)?;
         let accepted = Duration::from_millis(10)..=Duration::from_secs(60);
         if !accepted.contains(&self.update_interval) {
             let accepted = "10 ms to one minute";
@@ -186,16 +204,7 @@ impl PrioritizerBuilder {
             let accepted = "one second to one day";
             return Err(ConfigError::new("usage_half_life", self.usage_half_life, accepted));
         }
-        Ok(Prioritizer(PlainArc::new(Shared::new(Parts {
-            name,
-            limiters: self.limiters,
-            update_interval: self.update_interval,
-            max_users: self.max_users,
-            usage_half_life: self.usage_half_life,
-            clock: self.clock,
-            random: self.random,
-            observer: self.observer,
-        }))))
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ use crate::keyed::{KeyState, KeyedConfig, Map, Retention};
 use crate::policy::{Priority, PriorityClass};
 use crate::sync::PlainMutex;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use crate::time::Instant;
+use crate::time::{Instant, nanos};
 use std::hash::RandomState;
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -22,7 +22,8 @@ use std::time::Duration;
 /// Positions are distributed uniformly: if all calls with a position below 0.3 are rejected, these
 /// are 30 % of the calls, and they are the calls of the users with the highest usage.
 pub(super) struct Fairness {
-    half_life: Duration,
+    /// In nanoseconds.
+    half_life: AtomicU64,
     users: Map<NonZeroU32, Usage, RandomState>,
     /// The calls with a user that were admitted since the last update.
     admitted: AtomicU32,
@@ -146,7 +147,7 @@ impl Fairness {
     pub(super) fn new(max_users: usize, half_life: Duration, now: Instant) -> Self {
         let any = Position::ANY.to_bits();
         Self {
-            half_life,
+            half_life: AtomicU64::new(nanos(half_life)),
             users: Map::new(KeyedConfig { max_keys: max_users, ..KeyedConfig::default() }),
             admitted: AtomicU32::new(0),
             total: AtomicU64::new(0),
@@ -154,6 +155,14 @@ impl Fairness {
             offered: (0..CLASSES * LEVELS).map(|_| AtomicU32::new(0)).collect(),
             positions: (0..CLASSES * LEVELS).map(|_| AtomicU64::new(any)).collect(),
         }
+    }
+
+    pub(super) fn set_half_life(&self, half_life: Duration) {
+        self.half_life.store(nanos(half_life), Relaxed);
+    }
+
+    fn time(&self, now: Instant) -> Time {
+        Time { now, half_life: Duration::from_nanos(self.half_life.load(Relaxed)) }
     }
 
     /// Counts a call, and returns whether it is admitted. `admits` decides by the position of the
@@ -168,7 +177,7 @@ impl Fairness {
     ) -> bool {
         // Ordering: relaxed, here and below. The figures protect no other data.
         let total = f64::from_bits(self.total.load(Relaxed));
-        let time = Time { now, half_life: self.half_life };
+        let time = self.time(now);
         let decide = |usage: &mut Usage| {
             let calls = usage.update(time);
             let index = class as usize * LEVELS + level(calls, total);
@@ -190,7 +199,7 @@ impl Fairness {
     pub(super) fn update(&self, now: Instant) {
         let mut updated = self.updated.lock();
         let before = std::mem::replace(&mut *updated, now);
-        let decay = Time { now, half_life: self.half_life }.decay_since(before);
+        let decay = self.time(now).decay_since(before);
         let total = f64::from_bits(self.total.load(Relaxed)) * decay;
         let total = total + f64::from(self.admitted.swap(0, Relaxed));
         self.total.store(total.to_bits(), Relaxed);

@@ -12,7 +12,7 @@ pub use config::PrioritizerBuilder;
 pub use limit_source::LimitSource;
 pub use permit::{OwnedPrioritizerPermit, PrioritizerPermit};
 
-use crate::error::{Error, Rejection};
+use crate::error::{ConfigError, Error, Rejection};
 use crate::policy::{Caller, Priority};
 use crate::sync::PlainArc;
 use shared::Shared;
@@ -211,6 +211,30 @@ impl Prioritizer {
     ) -> Result<T, Error<E>> {
         let _permit = self.try_acquire(caller)?;
         op().map_err(Error::Operation)
+    }
+
+    /// Applies the `update_interval` and the `usage_half_life` of `config`, while the prioritizer
+    /// is in use.
+    ///
+    /// The rejection rate and the recorded usage are kept. The other settings of `config` are
+    /// validated and not applied; it needs no limiter.
+    ///
+    /// ```
+    /// # use mainstay::{Bulkhead, Prioritizer};
+    /// # let bulkhead = Bulkhead::builder().build()?;
+    /// let prioritizer = Prioritizer::builder().limiter(bulkhead).build()?;
+    /// let half_life = std::time::Duration::from_secs(60);
+    /// prioritizer.reconfigure(&Prioritizer::builder().usage_half_life(half_life))?;
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns the first setting that is out of range. Then nothing is changed.
+    pub fn reconfigure(&self, config: &PrioritizerBuilder) -> Result<(), ConfigError> {
+        config.validate()?;
+        self.0.reconfigure(config.update_interval, config.usage_half_life);
+        Ok(())
     }
 
     /// Returns the name that was given to the builder.

@@ -9,7 +9,7 @@ use crate::policy::{Caller, Priority};
 use crate::random::Random;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use crate::sync::{CachePadded, PlainArc, PlainMutex};
-use crate::time::{Clock, Instant, Periodic};
+use crate::time::{Clock, Instant, Periodic, nanos};
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ pub(super) struct Shared {
     pub(super) name: &'static str,
     pub(super) clock: Clock,
     limiters: Vec<Box<dyn LimitSource>>,
-    update_interval: Duration,
+    /// In nanoseconds.
+    update_interval: AtomicU64,
     random: Random,
     observer: Option<PlainArc<dyn Observer>>,
     outbox: Outbox<Infallible>,
@@ -75,7 +76,7 @@ impl Shared {
             name,
             clock,
             limiters,
-            update_interval,
+            update_interval: AtomicU64::new(nanos(update_interval)),
             random,
             observer,
             outbox: Outbox::new(),
@@ -99,7 +100,7 @@ impl Shared {
         // Ordering: relaxed, here and below. The counters protect no other data, and the threshold
         // may be slightly stale.
         self.offered[priority.index()].fetch_add(1, Relaxed);
-        if self.update_at.take(now, self.update_interval) {
+        if self.update_at.take(now, Duration::from_nanos(self.update_interval.load(Relaxed))) {
             self.update(now);
         }
         let threshold = self.threshold();
@@ -116,6 +117,11 @@ impl Shared {
         }
         self.calls.admitted.fetch_add(1, Relaxed);
         Ok(())
+    }
+
+    pub(super) fn reconfigure(&self, update_interval: Duration, usage_half_life: Duration) {
+        self.update_interval.store(nanos(update_interval), Relaxed);
+        self.fairness.set_half_life(usage_half_life);
     }
 
     /// Records the end of an admitted call.

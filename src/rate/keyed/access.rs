@@ -39,8 +39,8 @@ enum Clock {
 }
 
 impl<K: Hash + Eq, S: BuildHasher> Shared<K, S> {
-    /// Grants or denies `n` tokens of `key`. `take` returns the next TAT and the number of tokens
-    /// granted, or `None` to deny the request.
+    /// Grants or denies `n` tokens of `key`, and reports a denial. `take` returns the next TAT and
+    /// the number of tokens granted, or `None` to deny the request.
     #[inline(always)]
     pub(super) fn decide<Q>(
         &self,
@@ -52,7 +52,27 @@ impl<K: Hash + Eq, S: BuildHasher> Shared<K, S> {
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let decided = self.with(key, |access| {
+        if self.turns.may_be_taken() {
+            self.check_waiters(key, n)?;
+        }
+        let take = |gcra: &Gcra, tat, now| take(gcra, Gcra::start(tat, now), now);
+        self.attempt(key, n, take)?.map_err(|status| self.deny_status(status))
+    }
+
+    /// Grants or denies `n` tokens of `key`. `take` receives the TAT. Reports a denial only if the
+    /// key cannot be stored.
+    #[inline(always)]
+    pub(super) fn attempt<Q>(
+        &self,
+        key: &Q,
+        n: u32,
+        take: impl Fn(&Gcra, u64, u64) -> Option<(u64, u32)>,
+    ) -> Result<Result<Grant, RateLimitStatus>, Denied>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        self.with(key, |access| {
             let KeyAccess { gcra, tat, now } = &access;
             if n == 0 || gcra.is_unlimited() {
                 return Ok(access.grant(n, n));
@@ -60,20 +80,54 @@ impl<K: Hash + Eq, S: BuildHasher> Shared<K, S> {
             let taken = match gcra.is_ordinary(n) {
                 true => {
                     let now = gcra.units(*now);
-                    take(gcra, Gcra::start(**tat, now), now)
+                    take(gcra, **tat, now)
                 }
                 false => None,
             };
             let Some((next, granted)) = taken else { return Err(access.status(n, 0)) };
             *access.tat = next;
             Ok(access.grant(n, granted))
-        })?;
-        decided.map_err(|status| {
-            let reason = match status.gcra.is_invalid() {
-                true => Reason::Misconfigured,
-                false => Reason::RateLimited,
+        })
+    }
+
+    /// Reports that a request with this status was denied.
+    #[inline(always)]
+    pub(super) fn deny_status(&self, status: RateLimitStatus) -> Denied {
+        let reason = match status.gcra.is_invalid() {
+            true => Reason::Misconfigured,
+            false => Reason::RateLimited,
+        };
+        self.deny(status, reason)
+    }
+
+    /// Denies a request for tokens of a key for which other callers wait.
+    #[cold]
+    fn check_waiters<Q>(&self, key: &Q, n: u32) -> Result<(), Denied>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        match n > 0 && self.turns.is_taken(key) {
+            true => Err(self.deny_status(self.status(key, n))),
+            false => Ok(()),
+        }
+    }
+
+    /// Returns the status of `key` as if `n` tokens had been requested and denied. An unknown key
+    /// is not stored.
+    pub(super) fn status<Q>(&self, key: &Q, n: u32) -> RateLimitStatus
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        self.with_known(key, |access| access.status(n, 0)).unwrap_or_else(|| {
+            let quota = match &self.quotas {
+                Quotas::Common { common, .. } => *common.quota.lock(),
+                Quotas::PerKey { resolve, .. } => resolve(&key.to_owned()),
             };
-            self.deny(status, reason)
+            let gcra = Gcra::new(&quota).unwrap_or(Gcra::INVALID);
+            let now = self.timeline.now();
+            RateLimitStatus { gcra, ahead: 0, now, wanted: n, granted: 0 }
         })
     }
 

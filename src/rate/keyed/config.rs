@@ -1,6 +1,7 @@
 //! The builder of a keyed rate limiter: [`KeyedRateLimiterBuilder`].
 
 use super::state::CommonQuota;
+use super::turns::Turns;
 use super::{KeyedRateLimiter, Quotas, Resolve, Shared};
 use crate::error::ConfigError;
 #[allow(unused_imports)] // for the documentation
@@ -203,6 +204,7 @@ impl<K, S> KeyedRateLimiterBuilder<K, S> {
             quotas,
             timeline: Timeline::new(self.clock),
             emitter: Emitter::new(name, self.observer),
+            turns: Turns::new(),
             max_debt: PlainAtomicU64::new(0),
         })))
     }

@@ -2,11 +2,17 @@
 
 mod access;
 mod config;
+#[cfg(all(test, mainstay_loom))]
+mod loom;
+mod owned_policy;
 mod policy;
 mod snapshot;
 mod state;
+mod turns;
+mod waiting;
 
 pub use config::KeyedRateLimiterBuilder;
+pub use owned_policy::OwnedKeyedRateLimitPolicy;
 pub use policy::KeyedRateLimitPolicy;
 pub use snapshot::KeyedRateLimiterSnapshot;
 
@@ -26,11 +32,13 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::panic::{RefUnwindSafe, UnwindSafe};
+use turns::Turns;
 
 /// A rate limiter with a separate limit for each key, such as a tenant, an address or an API token.
 ///
 /// All keys have the same quota, unless [`quota_by`](KeyedRateLimiterBuilder::quota_by) sets a
-/// quota per key. Requests are granted or denied immediately; there are no waiting methods.
+/// quota per key. The methods of the limiter grant or deny a request immediately. Those of
+/// [`key`](Self::key) also wait, in one FIFO queue per key.
 ///
 /// Cloning is inexpensive, and all clones refer to the same limiter.
 ///
@@ -75,6 +83,7 @@ struct Shared<K, S> {
     quotas: Quotas<K, S>,
     timeline: Timeline,
     emitter: Emitter,
+    turns: Turns<K>,
     /// The largest [debt](Gcra::debt) of a key so far, in nanoseconds.
     max_debt: PlainAtomicU64,
 }
@@ -371,18 +380,11 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedRateLimiter<K, S> {
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        self.0.with_known(key, |access| access.status(1, 0)).unwrap_or_else(|| {
-            let quota = match &self.0.quotas {
-                Quotas::Common { common, .. } => *common.quota.lock(),
-                Quotas::PerKey { resolve, .. } => resolve(&key.to_owned()),
-            };
-            let gcra = Gcra::new(&quota).unwrap_or(Gcra::INVALID);
-            let now = self.0.timeline.now();
-            RateLimitStatus { gcra, ahead: 0, now, wanted: 1, granted: 0 }
-        })
+        self.0.status(key, 1)
     }
 
-    /// Returns a pipeline policy for `key`. Each call takes one token of the key.
+    /// Returns a view of `key` with waiting methods, which is also a pipeline policy. Each call
+    /// takes one token of the key.
     ///
     /// ```
     /// use mainstay::{pipeline::Pipeline, rate::{KeyedRateLimiter, Quota}};

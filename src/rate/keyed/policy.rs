@@ -1,17 +1,40 @@
-//! The pipeline policy for one key of a keyed limiter: [`KeyedRateLimitPolicy`].
+//! A view of one key of a keyed limiter, with waiting methods: [`KeyedRateLimitPolicy`].
 
 use super::KeyedRateLimiter;
 use crate::error::{Error, Rejection};
 use crate::policy::{Context, Facts, Guard, Policy, kind};
 use crate::rate::POLICY;
+use crate::rate::grant::{Denied, Grant};
+use crate::time::Instant;
 use std::borrow::Borrow;
 use std::fmt;
+use std::future::Future;
 use std::hash::{BuildHasher, Hash, RandomState};
+use std::time::Duration;
 
-/// A pipeline policy for one key of a [`KeyedRateLimiter`]; returned by [`KeyedRateLimiter::key`].
+/// A view of one key of a [`KeyedRateLimiter`]; returned by [`KeyedRateLimiter::key`].
 ///
-/// Each call takes one token of the key, or as many as [`cost`](Self::cost) sets. If too few tokens
-/// are available, the call is rejected without waiting.
+/// Its methods take tokens of the key, and can wait for them. Callers that wait for one key share a
+/// FIFO queue; while they wait, requests for the key that do not wait are denied. Dropping the
+/// future of a waiting method leaves the queue and takes no tokens. A delay of at most 20 ms by
+/// which a timer is late is compensated: with callers that wait, at most `burst + rate × (w + 20 ms)`
+/// tokens of a key are granted in any time window of length *w*.
+///
+/// ```
+/// use mainstay::rate::{KeyedRateLimiter, Quota};
+///
+/// let tenants: KeyedRateLimiter<String> = KeyedRateLimiter::new(Quota::per_second(100))?;
+/// # futures::executor::block_on(async {
+/// tenants.key("tenant-7").acquire().await?;
+/// tenants.key("tenant-7").cost(20).acquire().await?;
+/// # Ok::<_, mainstay::rate::Denied>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// The view is also a pipeline policy. Each call takes one token of the key, or as many as
+/// [`cost`](Self::cost) sets. If too few tokens are available within
+/// [`max_wait`](Self::max_wait), the call is rejected.
 ///
 /// ```
 /// use mainstay::{pipeline::Pipeline, rate::{KeyedRateLimiter, Quota}};
@@ -26,11 +49,12 @@ pub struct KeyedRateLimitPolicy<'a, K, Q: ?Sized, S = RandomState> {
     limiter: &'a KeyedRateLimiter<K, S>,
     key: &'a Q,
     cost: u32,
+    max_wait: Duration,
 }
 
 impl<'a, K, Q: ?Sized, S> KeyedRateLimitPolicy<'a, K, Q, S> {
     pub(super) const fn new(limiter: &'a KeyedRateLimiter<K, S>, key: &'a Q) -> Self {
-        Self { limiter, key, cost: 1 }
+        Self { limiter, key, cost: 1, max_wait: Duration::ZERO }
     }
 
     /// Sets the number of tokens that each call takes. Default: 1.
@@ -45,6 +69,111 @@ impl<'a, K, Q: ?Sized, S> KeyedRateLimitPolicy<'a, K, Q, S> {
     pub const fn cost(mut self, tokens: u32) -> Self {
         self.cost = tokens;
         self
+    }
+
+    /// Sets the maximum time that a call of a pipeline waits for its tokens, and never beyond its
+    /// deadline. Default: zero, which rejects the call without waiting.
+    ///
+    /// ```
+    /// # use mainstay::{KeyedRateLimiter, Quota};
+    /// # use std::time::Duration;
+    /// let limiter = KeyedRateLimiter::<String>::new(Quota::per_second(5))?;
+    /// let policy = limiter.key("tenant").max_wait(Duration::from_millis(500));
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub const fn max_wait(mut self, max_wait: Duration) -> Self {
+        self.max_wait = max_wait;
+        self
+    }
+}
+
+impl<'a, K, Q, S> KeyedRateLimitPolicy<'a, K, Q, S>
+where
+    K: Borrow<Q> + Hash + Eq,
+    Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    S: BuildHasher,
+{
+    /// Takes the tokens if all of them are available and no caller waits for the key.
+    ///
+    /// # Errors
+    /// Returns the errors of [`KeyedRateLimiter::try_acquire`].
+    pub fn try_acquire(&self) -> Result<Grant, Denied> {
+        self.limiter.try_acquire_n(self.key, self.cost)
+    }
+
+    /// Waits for the tokens.
+    ///
+    /// # Errors
+    /// Completes with an error if the cost exceeds the limit, or if the key cannot be stored.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the queue of the key. No tokens are taken.
+    pub fn acquire(&self) -> impl Future<Output = Result<Grant, Denied>> + use<'a, K, Q, S> {
+        let Self { limiter, key, cost, .. } = *self;
+        async move { limiter.0.acquire(key, cost, None).await }
+    }
+
+    /// Waits for the tokens for at most `timeout`, measured from this call.
+    ///
+    /// ```
+    /// # use mainstay::{KeyedRateLimiter, Quota};
+    /// # use std::time::Duration;
+    /// let limiter = KeyedRateLimiter::<String>::new(Quota::per_hour(1))?;
+    /// # futures::executor::block_on(async {
+    /// let timeout = Duration::from_secs(5);
+    /// assert!(limiter.key("tenant").acquire_timeout(timeout).await.is_ok());
+    /// assert!(limiter.key("tenant").acquire_timeout(timeout).await.is_err()); // immediately
+    /// # });
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Completes with an error when the timeout has elapsed, or as soon as it is known that the
+    /// tokens will not be available in time; for the other errors see [`acquire`](Self::acquire).
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the queue of the key. No tokens are taken.
+    pub fn acquire_timeout(
+        &self,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<Grant, Denied>> + use<'a, K, Q, S> {
+        let Self { limiter, key, cost, .. } = *self;
+        let deadline = limiter.0.timeline.clock().now() + timeout;
+        async move { limiter.0.acquire(key, cost, Some(deadline)).await }
+    }
+
+    /// Waits for the tokens, blocking the thread.
+    ///
+    /// # Errors
+    /// Returns the errors of [`acquire`](Self::acquire).
+    pub fn acquire_blocking(&self) -> Result<Grant, Denied> {
+        self.limiter.0.acquire_blocking(self.key, self.cost, None)
+    }
+
+    /// Waits for the tokens for at most `timeout`, blocking the thread.
+    ///
+    /// ```
+    /// # use mainstay::{KeyedRateLimiter, Quota};
+    /// # use std::time::Duration;
+    /// let limiter = KeyedRateLimiter::<String>::new(Quota::per_second(50))?;
+    /// let tenant = limiter.key("tenant").cost(3);
+    /// assert!(tenant.acquire_blocking_timeout(Duration::from_secs(1)).is_ok());
+    /// # Ok::<(), mainstay::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Returns the errors of [`acquire_timeout`](Self::acquire_timeout).
+    pub fn acquire_blocking_timeout(&self, timeout: Duration) -> Result<Grant, Denied> {
+        let deadline = self.limiter.0.timeline.clock().now() + timeout;
+        self.limiter.0.acquire_blocking(self.key, self.cost, Some(deadline))
+    }
+
+    /// Returns the instant until which a call that arrives now waits.
+    fn deadline(&self, cx: Context) -> Instant {
+        let cx = cx.on(self.limiter.0.timeline.clock());
+        let own = cx.now() + self.max_wait;
+        cx.deadline().instant().map_or(own, |deadline| deadline.min(own))
     }
 }
 
@@ -75,11 +204,19 @@ where
         Self: 'a;
 
     async fn admit(&self, cx: Context) -> Result<(), Rejection> {
-        Guard::<T, E>::admit_blocking(self, cx)
+        let granted = match self.max_wait.is_zero() {
+            true => self.try_acquire(),
+            false => self.limiter.0.acquire(self.key, self.cost, Some(self.deadline(cx))).await,
+        };
+        granted.map(drop).map_err(Into::into)
     }
 
-    fn admit_blocking(&self, _: Context) -> Result<(), Rejection> {
-        self.limiter.try_acquire_n(self.key, self.cost).map(drop).map_err(Into::into)
+    fn admit_blocking(&self, cx: Context) -> Result<(), Rejection> {
+        let granted = match self.max_wait.is_zero() {
+            true => self.try_acquire(),
+            false => self.limiter.0.acquire_blocking(self.key, self.cost, Some(self.deadline(cx))),
+        };
+        granted.map(drop).map_err(Into::into)
     }
 
     fn record(&self, (): (), _: &Result<T, Error<E>>) {}
