@@ -9,9 +9,11 @@ use mainstay::ring::{
     BroadcastSender, BroadcastStart, BroadcastSubscriber, BroadcastTryRecvError, PushError,
     SendTimeoutError, broadcast, try_broadcast,
 };
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
@@ -433,4 +435,47 @@ fn an_overtaken_subscriber_can_be_dropped_and_never_counts_below_zero() {
             other => assert!(sent <= 3, "{other:?}"),
         }
     }
+}
+
+/// An item whose next clone on this thread calls a function.
+struct CallsOnClone(u32);
+
+thread_local!(static ON_CLONE: Cell<Option<Box<dyn FnOnce()>>> = const { Cell::new(None) });
+
+impl Clone for CallsOnClone {
+    fn clone(&self) -> Self {
+        if let Some(hook) = ON_CLONE.take() {
+            hook();
+        }
+        Self(self.0)
+    }
+}
+
+#[test]
+fn a_position_that_a_pinned_slot_leaves_empty_wakes_the_subscribers_that_hold_back_senders() {
+    let sender = broadcast(1, WaitForSlowest);
+    let mut strong = sender.subscribe();
+    let mut weak = strong.clone().into_weak();
+    for item in [1, 2] {
+        assert!(sender.try_send(CallsOnClone(item)).is_ok());
+        assert_eq!(strong.try_recv().unwrap().0, item);
+    }
+    let wakes = Arc::new(Wakes::default());
+    let waker = Waker::from(Arc::clone(&wakes));
+    let strong = Rc::new(RefCell::new(strong));
+    ON_CLONE.set(Some(Box::new({
+        let (strong, sender) = (Rc::clone(&strong), sender.clone());
+        move || {
+            // The clone of the first item pins the slot that the third would use.
+            let mut strong = strong.borrow_mut();
+            let mut waiting = strong.recv();
+            assert!(poll_once(&mut waiting, &waker).is_pending());
+            assert!(matches!(sender.try_send(CallsOnClone(3)), Err(PushError::Full(_))));
+            assert_eq!(wakes.count(), 1);
+            assert!(poll_once(&mut waiting, &waker).is_pending());
+            assert!(sender.try_send(CallsOnClone(3)).is_ok());
+        }
+    })));
+    assert_eq!(weak.try_recv().unwrap().0, 1);
+    assert_eq!(strong.borrow_mut().try_recv().unwrap().0, 3);
 }

@@ -201,16 +201,17 @@ fn a_new_run_releases_the_calls_of_the_previous_run() {
 fn a_blocking_call_waits_for_at_most_its_deadline() {
     let time = ManualClock::new();
     let chaos = injecting(&time, Fault::hang());
-    let limit = Timeout::new(2 * SECOND).clock(time.clock());
+    // Not a multiple of the interval at which a waiting call checks the switch.
+    let limit = Timeout::new(2_050 * MS).clock(time.clock());
     let start = time.now();
     let guard = Pipeline::builder().timeout(&limit).chaos(&chaos).build();
     let result = guard.call_blocking(|| Ok::<_, ()>(()));
     assert_eq!(reason(&result), Some(Reason::DeadlineExceeded));
-    assert_eq!(time.now() - start, 2 * SECOND);
+    assert_eq!(time.now() - start, 2_050 * MS);
     let view = Pipeline::builder().timeout(&limit).chaos_with(chaos.errors(|_| ())).build();
     let Err(Error::Timeout(timed_out)) = view.call_blocking(|| Ok(())) else { panic!() };
-    assert_eq!((timed_out.policy(), timed_out.limit()), ("chaos", 2 * SECOND));
-    assert_eq!(time.now() - start, 4 * SECOND);
+    assert_eq!((timed_out.policy(), timed_out.limit()), ("chaos", 2_050 * MS));
+    assert_eq!(time.now() - start, 4_100 * MS);
 }
 
 #[test]

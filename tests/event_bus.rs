@@ -7,9 +7,12 @@ use mainstay::error::{Reason, Rejection};
 use mainstay::event_bus::{Bus, BusSubscription};
 use mainstay::ring::{BroadcastMissed, BroadcastRecvError, BroadcastTryRecvError};
 use proptest::prelude::*;
+use std::future::Future;
 use std::ops::ControlFlow;
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -293,4 +296,54 @@ proptest! {
             }
         }
     }
+}
+
+/// A waker that panics.
+struct PanickingWaker;
+
+impl Wake for PanickingWaker {
+    fn wake(self: Arc<Self>) {
+        panic!("a waker");
+    }
+}
+
+#[test]
+fn a_waker_that_panics_keeps_no_subscriber_from_an_event_or_from_the_end() {
+    let bus = bus(4, 100);
+    let mut waiting: Vec<_> =
+        ["a", "b", "c"].into_iter().map(|topic| bus.subscribe("acme", topic).unwrap()).collect();
+    let mut everything = bus.subscribe_all("acme").unwrap();
+    let waker = Waker::from(Arc::new(PanickingWaker));
+    let panics = |act: &dyn Fn()| assert!(catch_unwind(AssertUnwindSafe(act)).is_err());
+
+    let mut future = Box::pin(waiting[0].recv());
+    assert!(future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    panics(&|| _ = bus.publish("acme", "a", 1));
+    drop(future);
+    assert_eq!(received(&mut everything), [("a".to_owned(), 1)]);
+
+    assert_eq!(received(&mut waiting[0]), [("a".to_owned(), 1)]);
+    let (first, rest) = waiting.split_first_mut().unwrap();
+    let mut future = Box::pin(first.recv());
+    assert!(future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    panics(&|| _ = bus.close());
+    for subscription in rest {
+        assert_eq!(subscription.try_recv().err(), Some(BroadcastTryRecvError::Closed));
+    }
+}
+
+#[test]
+fn a_handler_lets_other_futures_of_its_task_run_while_events_keep_coming() {
+    let bus = bus(4, 100);
+    let subscription = bus.subscribe("acme", "orders").unwrap();
+    bus.publish("acme", "orders", 0).unwrap();
+    let mut handled = 0;
+    let handling = subscription.handle(|_| {
+        handled += 1;
+        bus.publish("acme", "orders", handled).unwrap();
+        ControlFlow::Continue(())
+    });
+    let polled = pin!(handling).poll(&mut Context::from_waker(Waker::noop()));
+    assert!(polled.is_pending());
+    assert!((1..1_000).contains(&handled), "{handled}");
 }

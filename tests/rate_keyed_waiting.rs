@@ -238,6 +238,37 @@ fn a_group_with_keys_takes_from_all_or_from_none() {
 }
 
 #[test]
+fn a_key_that_others_wait_for_gives_the_tokens_of_the_limiters_back() {
+    let time = ManualClock::new();
+    let all = single(&time, "all", Quota::per_hour(3));
+    let tenants = keyed(&time, Quota::per_second(1));
+    let limits = RateLimiterGroup::new([&all]).with_keys(&tenants);
+    tenants.try_acquire("a").unwrap();
+    let a = tenants.key("a");
+    let mut waiter = pin!(a.acquire());
+    assert!(poll(waiter.as_mut()).is_pending());
+    time.advance(SECOND);
+    // The key has a token, so the limiters are asked before the queue of the key denies.
+    assert_eq!(limits.try_acquire("a").unwrap_err().policy(), "rate_limiter");
+    assert_eq!(all.peek().remaining(), 3);
+    assert!(poll(waiter).is_ready());
+}
+
+/// A key that is new in the first milliseconds of a limiter has its burst, and not in addition the
+/// tokens of the time since the limiter was built.
+#[test]
+fn a_new_key_has_no_past_to_catch_up_with() {
+    let time = ManualClock::new();
+    let limiter = keyed(&time, Quota::per_second(1_000).burst(1));
+    time.advance(10 * MS);
+    let a = limiter.key("a");
+    let start = time.now();
+    a.acquire_blocking().unwrap();
+    a.acquire_blocking().unwrap();
+    assert_eq!(time.now() - start, MS);
+}
+
+#[test]
 fn eight_threads_take_from_the_key_and_the_limiter_or_from_neither() {
     let time = ManualClock::new();
     let all = single(&time, "all", Quota::per_hour(1_000));

@@ -19,9 +19,14 @@ use std::task::{self, Poll, ready};
 pub struct ChaosAdmitFuture<P = Chaos>(Option<(P, Box<Injection>)>);
 
 impl Chaos {
+    /// Decides about the call at the first poll. While the policy is off, the future is then ready
+    /// without having stored anything.
     #[inline(always)]
-    pub(super) fn inject(&self, cx: Context) -> ChaosAdmitFuture<&Self> {
-        ChaosAdmitFuture(self.shared.inject(self.key, cx).map(|injection| (self, injection)))
+    pub(super) async fn inject(&self, cx: Context) -> Result<(), Rejection> {
+        match self.shared.inject(self.key, cx) {
+            None => Ok(()),
+            Some(injection) => ChaosAdmitFuture(Some((self, injection))).await,
+        }
     }
 
     #[inline(always)]
@@ -68,8 +73,8 @@ impl<T, E> Guard<T, E> for Chaos {
     type Permit<'a> = ();
 
     #[inline]
-    fn admit(&self, cx: Context) -> impl Future<Output = Result<(), Rejection>> + Send {
-        self.inject(cx)
+    async fn admit(&self, cx: Context) -> Result<(), Rejection> {
+        self.inject(cx).await
     }
 
     #[inline]

@@ -217,15 +217,21 @@ impl<T, E, R: ChaosResult<T, E>> Replace<T, E> for &ChaosWith<R> {
 #[pin_project]
 #[must_use = "futures do nothing unless polled"]
 pub struct ChaosFuture<C, A, Fut> {
+    /// The fault of the call. `None` after its delay, and for a call without a fault.
+    injecting: Option<Box<Injecting<C, A>>>,
     #[pin]
-    step: Step<C, A, Fut>,
+    running: Option<Fut>,
 }
 
-#[pin_project(project = StepProjection)]
-enum Step<C, A, Fut> {
-    Injecting { chaos: C, injection: Box<Injection>, attempt: A, cx: Context },
-    Running(#[pin] Fut),
-    Ended,
+/// The started operation, or the result of a fault.
+type Continued<Fut, T, E> = Result<Fut, Result<T, Error<E>>>;
+
+/// A call with a fault. Boxed, so that the future of a call without one is small.
+struct Injecting<C, A> {
+    chaos: C,
+    injection: Box<Injection>,
+    attempt: A,
+    cx: Context,
 }
 
 impl<C, A, Fut> ChaosFuture<C, A, Fut> {
@@ -237,11 +243,29 @@ impl<C, A, Fut> ChaosFuture<C, A, Fut> {
         A: Attempt<T, E, Future = Fut>,
     {
         let Chaos { shared, key } = chaos.chaos();
-        let step = match shared.inject(*key, cx) {
-            None => Step::Running(attempt.start(cx)),
-            Some(injection) => Step::Injecting { chaos, injection, attempt, cx },
-        };
-        Self { step }
+        match shared.inject(*key, cx) {
+            None => Self { injecting: None, running: Some(attempt.start(cx)) },
+            Some(injection) => {
+                let injecting = Injecting { chaos, injection, attempt, cx };
+                Self { injecting: Some(Box::new(injecting)), running: None }
+            }
+        }
+    }
+}
+
+impl<C, A> Injecting<C, A> {
+    /// Completes when the delay is over.
+    #[cold]
+    fn poll<T, E>(&mut self, task: &mut task::Context<'_>) -> Poll<Continued<A::Future, T, E>>
+    where
+        C: Replace<T, E>,
+        A: Attempt<T, E>,
+    {
+        let Self { chaos, injection, attempt, cx } = self;
+        Poll::Ready(match ready!(injection.poll(&chaos.chaos().shared, task)) {
+            Continuation::Run => Ok(attempt.start(cx.after_waiting())),
+            continuation => Err(chaos.replace(continuation)),
+        })
     }
 }
 
@@ -255,28 +279,19 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<Self::Output> {
-        let mut step = self.project().step;
-        loop {
-            match step.as_mut().project() {
-                StepProjection::Running(running) => {
-                    let result = ready!(running.poll(task));
-                    step.set(Step::Ended);
-                    return Poll::Ready(result);
-                }
-                StepProjection::Injecting { chaos, injection, attempt, cx } => {
-                    let continuation = ready!(injection.poll(&chaos.chaos().shared, task));
-                    if let Continuation::Run = continuation {
-                        let running = attempt.start(cx.after_waiting());
-                        step.set(Step::Running(running));
-                        continue;
-                    }
-                    let result = chaos.replace(continuation);
-                    step.set(Step::Ended);
-                    return Poll::Ready(result);
-                }
-                StepProjection::Ended => panic!("{COMPLETED}"),
+        let mut this = self.project();
+        if let Some(injecting) = this.injecting {
+            let continued = ready!(injecting.poll(task));
+            *this.injecting = None;
+            match continued {
+                Ok(running) => this.running.set(Some(running)),
+                Err(result) => return Poll::Ready(result),
             }
         }
+        let running = this.running.as_mut().as_pin_mut().expect(COMPLETED);
+        let result = ready!(running.poll(task));
+        this.running.set(None);
+        Poll::Ready(result)
     }
 }
 

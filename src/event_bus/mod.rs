@@ -32,9 +32,12 @@
 //!
 //! A publisher never waits for a subscriber. A topic keeps the last
 //! [`capacity`](BusBuilder::capacity) events. A subscriber that is slower learns how many events it
-//! has [missed](crate::ring::BroadcastRecvError::Missed). Topics without subscribers are removed.
+//! has [missed](crate::ring::BroadcastRecvError::Missed).
+//!
 //! If [`max_topics`](BusBuilder::max_topics) topics have subscribers, a subscription to another
-//! topic is rejected, and no subscription is lost.
+//! topic is rejected, and no subscription is lost. Topics are counted for all tenants together: an
+//! application that does not trust its tenants limits the topics of each. A topic whose last
+//! subscription has ended keeps its memory until a subscription to a new topic removes it.
 //!
 //! # Shutdown
 //!
@@ -71,11 +74,11 @@ use crate::error::{Reason, Rejection};
 use crate::keyed::{Full, KeyState, Map, Retention};
 use crate::ring::{BroadcastOverflow, BroadcastSender, try_broadcast};
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Counter, PlainArc};
+use crate::sync::{Counter, PlainArc, keep_panic};
 use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::panic::{RefUnwindSafe, UnwindSafe, resume_unwind};
 
 /// An event bus for events of type `E`, by tenant and topic, which are keys of type `K`.
 ///
@@ -222,8 +225,12 @@ where
             (Some(one), Some(all)) => {
                 let topic = known.unwrap_or_else(|| PlainArc::new(topic.to_owned()));
                 let event = BusEvent { topic, event };
-                one.send(event.clone());
-                all.send(event);
+                let mut panic = None;
+                keep_panic(&mut panic, || one.send(event.clone()));
+                keep_panic(&mut panic, || all.send(event));
+                if let Some(panic) = panic {
+                    resume_unwind(panic);
+                }
             }
         }
         Ok(subscribers)

@@ -8,7 +8,9 @@ use crate::ring::{
 };
 use crate::sync::{discard_panic, keep_panic};
 use std::fmt;
+use std::future::poll_fn;
 use std::ops::ControlFlow;
+use std::task::Poll;
 use std::time::Duration;
 
 /// A subscription to a [`Bus`](super::Bus). It ends when it is dropped.
@@ -121,7 +123,8 @@ impl<K, E: Clone> BusSubscription<K, E> {
     /// or the bus is closed.
     ///
     /// `handler` receives the number of missed events as an error. If it panics, the panic is
-    /// counted, and the next event is handled. Dropping the future ends the subscription.
+    /// counted, and the next event is handled. Dropping the future ends the subscription. After 64
+    /// events, other futures of the same task get a turn.
     ///
     /// ```
     /// use mainstay::event_bus::Bus;
@@ -148,7 +151,13 @@ impl<K, E: Clone> BusSubscription<K, E> {
         mut handler: impl FnMut(Result<BusEvent<K, E>, BroadcastMissed>) -> ControlFlow<()>,
     ) -> BusHandlerReport {
         let mut report = BusHandlerReport::default();
-        while let ControlFlow::Continue(()) = report.call(self.recv().await, &mut handler) {}
+        let mut events: usize = 0;
+        while let ControlFlow::Continue(()) = report.call(self.recv().await, &mut handler) {
+            events += 1;
+            if events.is_multiple_of(EVENTS_PER_POLL) {
+                yield_once().await;
+            }
+        }
         report
     }
 
@@ -183,6 +192,24 @@ impl<K, E: Clone> BusSubscription<K, E> {
         while let ControlFlow::Continue(()) = report.call(self.recv_blocking(), &mut handler) {}
         report
     }
+}
+
+/// The number of events after which [`handle`](BusSubscription::handle) lets the other futures of
+/// its task run. A publisher that is faster than the handler would keep it from ever being pending.
+const EVENTS_PER_POLL: usize = 64;
+
+/// Is pending once.
+async fn yield_once() {
+    let mut has_yielded = false;
+    poll_fn(|cx| {
+        if has_yielded {
+            return Poll::Ready(());
+        }
+        has_yielded = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 impl BusHandlerReport {

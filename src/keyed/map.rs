@@ -3,9 +3,10 @@
 use super::config::{KeyOverflowRule, KeyedConfig};
 use super::shard::{Hash, KeyState, Shard};
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use crate::sync::{CachePadded, Mutex};
+use crate::sync::{CachePadded, Mutex, keep_panic};
 use std::borrow::Borrow;
 use std::hash::BuildHasher;
+use std::panic::resume_unwind;
 
 /// States by key; see the [module](super).
 pub(crate) struct Map<K, V, S> {
@@ -106,11 +107,16 @@ impl<K, V, S> Map<K, V, S> {
         self.shards.iter().for_each(|shard| shard.lock().for_each(&mut act));
     }
 
-    /// Removes every key.
+    /// Removes every key. If drops panic, all keys are removed before the first panic is resumed.
     pub(crate) fn clear(&self) {
+        let mut panic = None;
         for shard in &self.shards {
             let table = shard.lock().take();
             self.capacity.release(table.len());
+            table.into_iter().for_each(|entry| keep_panic(&mut panic, || drop(entry)));
+        }
+        if let Some(panic) = panic {
+            resume_unwind(panic);
         }
     }
 }

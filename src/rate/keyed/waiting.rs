@@ -87,9 +87,14 @@ impl<K: Hash + Eq, S: BuildHasher> Shared<K, S> {
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let take = |gcra: &Gcra, tat, now| {
-            // A caller that is woken late is counted from the time of its tokens, and so are its
-            // next calls.
-            Some((gcra.take(gcra.catch_up_start(tat, now), now, n)?, n))
+            let start = match tat {
+                // A new key, which has no past to catch up with.
+                0 => now,
+                // A caller that is woken late is counted from the time of its tokens, and so are
+                // its next calls.
+                tat => gcra.catch_up_start(tat, now),
+            };
+            Some((gcra.take(start, now, n)?, n))
         };
         match self.attempt(key, n, take) {
             Ok(decided) => decided.map_err(Denial::Status),

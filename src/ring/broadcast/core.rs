@@ -31,15 +31,6 @@ pub(super) struct Core<T> {
     gate: Option<Gate>,
 }
 
-/// The result of a successful send.
-#[must_use]
-pub(super) struct Sent<T> {
-    /// The item that was overwritten. Dropping it runs user code.
-    pub(super) evicted: Option<T>,
-    /// Whether subscribers wait for the item. The caller must wake them.
-    pub(super) has_waiters: bool,
-}
-
 impl<T> Core<T> {
     pub(super) fn try_new(
         capacity: usize,
@@ -73,9 +64,15 @@ impl<T> Core<T> {
         position_of(self.tail.load(Ordering::Acquire))
     }
 
-    /// Sends `value` unless the ring is full.
+    /// Sends `value` unless the ring is full. Returns the item that was overwritten, whose drop runs
+    /// user code. Sets `has_waiters` if the caller has to wake waiting subscribers, which can also
+    /// be the case after an error.
     #[inline(always)]
-    pub(super) fn try_send(&self, value: T) -> Result<Sent<T>, PushError<T>> {
+    pub(super) fn try_send(
+        &self,
+        value: T,
+        has_waiters: &mut bool,
+    ) -> Result<Option<T>, PushError<T>> {
         let mut skipped = 0;
         loop {
             // Ordering: acquire, with the release in `advance`: the previous owner has finished.
@@ -92,14 +89,22 @@ impl<T> Core<T> {
             match self.slots.claim(position) {
                 Claim::Owned => {
                     let evicted = self.slots.fill(position, value);
-                    return Ok(Sent { evicted, has_waiters: self.advance(position) });
+                    *has_waiters |= self.advance(position);
+                    return Ok(evicted);
                 }
                 Claim::Skipped => {
                     self.slots.skip(position);
-                    // The flag of waiting subscribers stays set: they wait for an item.
                     let step = self.geometry().next(position) - position;
-                    if self.tail.fetch_add(step, Ordering::AcqRel) & CLOSED != 0 {
+                    let tail = self.tail.fetch_add(step, Ordering::AcqRel);
+                    if tail & CLOSED != 0 {
                         self.slots.end(position + step);
+                    }
+                    // Without a gate, subscribers wait for an item, and the flag stays set. With a
+                    // gate, the ring can be full for the next position until they have passed this
+                    // one.
+                    if tail & WAITING != 0 && self.gate.is_some() {
+                        self.tail.fetch_and(!WAITING, Ordering::AcqRel);
+                        *has_waiters = true;
                     }
                     skipped += 1;
                     if skipped == self.geometry().capacity() {
@@ -199,7 +204,11 @@ impl<T> Core<T> {
     /// Returns the position from which a subscriber receives items, if it starts now.
     fn select(&self, start: BroadcastStart) -> u64 {
         match start {
-            BroadcastStart::Now => self.tail(),
+            BroadcastStart::Now => match self.tail() {
+                // The item at the tail was sent before: its sender has not advanced the tail yet.
+                tail if self.slots.is_sent(tail) => self.geometry().next(tail),
+                tail => tail,
+            },
             BroadcastStart::OldestKept => self.oldest(self.tail()),
         }
     }

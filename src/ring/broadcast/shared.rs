@@ -56,23 +56,14 @@ impl<T> Shared<T> {
 
     #[inline(always)]
     pub(super) fn try_send(&self, value: T) -> Result<(), PushError<T>> {
-        match self.core.try_send(value) {
-            Ok(sent) => {
-                if sent.has_waiters {
-                    self.waiting_subscribers.wake_all();
-                }
-                // Last, because dropping the item runs user code.
-                drop(sent.evicted);
-                Ok(())
-            }
-            Err(error) => {
-                if matches!(error, PushError::Closed(_)) {
-                    // The send may have marked the end for `close`, which did not see it.
-                    self.waiting_subscribers.wake_all();
-                }
-                Err(error)
-            }
+        let mut has_waiters = false;
+        let sent = self.core.try_send(value, &mut has_waiters);
+        // A send that fails may have marked the end for `close`, which did not see it.
+        if has_waiters || matches!(sent, Err(PushError::Closed(_))) {
+            self.waiting_subscribers.wake_all();
         }
+        // Last, because dropping the item that was overwritten runs user code.
+        sent.map(drop)
     }
 
     #[inline(always)]

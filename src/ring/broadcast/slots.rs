@@ -295,6 +295,12 @@ impl<T> Slots<T> {
         }
     }
 
+    /// Returns whether the item of `position` is in its slot.
+    pub(super) fn is_sent(&self, position: u64) -> bool {
+        let state = self.slot(position).state.load(Ordering::Acquire);
+        state & !PINS == self.lap(position) | SENT | ITEM
+    }
+
     /// Returns whether the ring was closed at `position`.
     pub(super) fn is_ended(&self, position: u64) -> bool {
         let state = self.slot(position).state.load(Ordering::Acquire);

@@ -46,11 +46,11 @@ fn main() {
         .into_service();
 
     Race::new("a ready future through a pipeline, 1 thread")
-        .each("mainstay timeout+retry+breaker", || drop(black_box(ready(three.call(ok)))))
-        .each("… + attempt timeout", || drop(black_box(ready(four.call(ok)))))
-        .each("… boxed", || drop(black_box(ready(boxed.call(ok)))))
-        .each("breaker alone", || drop(black_box(ready(only_breaker.call(ok)))))
-        .each("the future alone", || drop(black_box(ready(ok()))))
+        .each("mainstay timeout+retry+breaker", || _ = black_box(ready(three.call(ok))))
+        .each("… + attempt timeout", || _ = black_box(ready(four.call(ok))))
+        .each("… boxed", || _ = black_box(ready(boxed.call(ok))))
+        .each("breaker alone", || _ = black_box(ready(only_breaker.call(ok))))
+        .each("the future alone", || _ = black_box(ready(ok())))
         .each("one reading of the clock", || drop(black_box(std::time::Instant::now())))
         .each("seatbelt timeout+retry+breaker", || {
             drop(black_box(ready(seatbelt.execute(()))));

@@ -72,7 +72,8 @@ impl Model {
                     Err(BroadcastTryRecvError::Missed(count)) => {
                         let full = sent - *next > self.capacity;
                         *next += count as usize;
-                        full && *next <= sent && *next + self.capacity >= sent
+                        // One item more is readable, until the mark of the end takes its slot.
+                        full && *next <= sent && *next + self.capacity + 1 >= sent
                     }
                     Err(BroadcastTryRecvError::Busy) => false,
                 }

@@ -295,3 +295,22 @@ fn a_weak_subscriber_does_not_stop_a_sender_that_waits_for_others() {
         assert_eq!(receive_all(&mut weak, next), 3);
     });
 }
+
+#[test]
+fn a_subscriber_does_not_receive_an_item_that_was_received_before_it_subscribed() {
+    for overflow in [OverwriteOldest, WaitForSlowest] {
+        model(3, move || {
+            let sender = broadcast(1, overflow);
+            let mut first = sender.subscribe();
+            let thread = spawn({
+                let sender = sender.clone();
+                move || send_numbers(&sender, 0..1)
+            });
+            if let Ok(item) = first.try_recv() {
+                assert_eq!(*item, 0);
+                assert_eq!(sender.subscribe().try_recv(), Err(BroadcastTryRecvError::Empty));
+            }
+            thread.join().unwrap();
+        });
+    }
+}
