@@ -3,7 +3,8 @@
 mod batch_support;
 
 use batch_support::{
-    Gate, Sink, at, counted, is_accounted, millis, poll, poll_all, poll_woken, started, time_of,
+    Gate, Sink, at, counted, is_accounted, millis, poll, poll_all, poll_counted, poll_woken,
+    started, time_of,
 };
 use futures::executor::block_on;
 use futures::future::{join, join_all};
@@ -173,6 +174,20 @@ fn a_flush_ends_when_the_last_item_before_it_is_cancelled() {
     drop(queued);
     assert!(poll(&mut flush).is_pending());
     drop(running); // its operation is dropped with its only caller
+    assert!(poll(&mut flush).is_ready());
+}
+
+#[test]
+fn a_flush_that_only_waits_is_woken_when_the_last_item_before_it_is_cancelled() {
+    let batcher = echo().build().unwrap();
+    let mut runner = Box::pin(batcher.run());
+    assert!(poll(&mut runner).is_pending());
+    let queued = started(&batcher, 1); // the runner is not polled, so the item is not sent
+    let mut flush = Box::pin(batcher.flush());
+    let (is_pending, wakes) = poll_counted(&mut flush);
+    assert!(is_pending && wakes() == 0);
+    drop(queued);
+    assert_eq!(wakes(), 1);
     assert!(poll(&mut flush).is_ready());
 }
 

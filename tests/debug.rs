@@ -4,9 +4,9 @@
 use mainstay::cache::SingleValueStore;
 use mainstay::policy::Facts;
 use mainstay::{
-    AdaptiveLimiter, Budget, Bulkhead, Cached, Chaos, CircuitBreaker, Coalesce, Fault, Hedge,
-    ObjectPool, PartitionedBulkhead, Prioritizer, Quota, RateLimiter, RateRule, ResourceManager,
-    ResourcePool, Retry, RuleRateLimiter, Throttle, WorkerPool,
+    AdaptiveLimiter, Batch, Batcher, Budget, Bulkhead, Cached, Chaos, CircuitBreaker, Coalesce,
+    Fault, Hedge, ObjectPool, PartitionedBulkhead, Prioritizer, Quota, RateLimiter, RateRule,
+    ResourceManager, ResourcePool, Retry, RuleRateLimiter, Throttle, WorkerPool,
 };
 use std::time::Duration;
 
@@ -23,11 +23,16 @@ impl ResourceManager for Sockets {
     }
 }
 
+async fn echo(batch: Batch<u8>) -> Result<Vec<u8>, ()> {
+    Ok(batch.into_vec())
+}
+
 #[test]
 fn debug_of_a_builder_shows_its_settings() {
     let quota = Quota::per_second(7);
     let table = [
         (format!("{:?}", AdaptiveLimiter::builder().name("a")), r#"name: "a""#),
+        (format!("{:?}", Batcher::builder(echo).max_items(7)), "max_items: 7"),
         (format!("{:?}", Budget::builder().percent(7)), "percent: 7"),
         (format!("{:?}", Bulkhead::builder().max_queue(7)), "max_queue: 7"),
         (

@@ -98,7 +98,9 @@ fn a_driver_that_is_dropped_while_the_operation_is_woken_hands_it_over() {
         let batcher = gated(receiver);
         let first = started(&batcher, 1);
         let second = started(&batcher, 2);
-        let sends = spawn(move || drop(sender.send(())));
+        let sends = spawn(move || {
+            let _ = sender.send(()); // an error if the operation was dropped
+        });
         let drops = spawn(move || drop(first));
         assert_eq!(block_on(second), Ok(2));
         sends.join().unwrap();

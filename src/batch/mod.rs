@@ -86,8 +86,8 @@
 //!
 //! # Performance
 //!
-//! A call locks the batcher twice, reads the clock once, and allocates nothing once the queue has
-//! been as long. A batch allocates its future, its waker and a few vectors.
+//! A call locks the batcher three times, reads the clock once, and allocates nothing once the queue
+//! has been as long. A batch allocates its future, its waker and a few vectors.
 
 mod call;
 mod config;

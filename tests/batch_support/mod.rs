@@ -69,6 +69,16 @@ impl ArcWake for Wakes {
     }
 }
 
+/// Polls with a waker, and returns whether the future is pending and the counter of its wake-ups.
+pub(crate) fn poll_counted<F: Future + Unpin>(
+    future: &mut F,
+) -> (bool, impl Fn() -> usize + use<F>) {
+    let wakes = Arc::new(Wakes::default());
+    let waker = futures::task::waker(Arc::clone(&wakes));
+    let is_pending = Pin::new(future).poll(&mut Context::from_waker(&waker)).is_pending();
+    (is_pending, move || wakes.0.load(SeqCst))
+}
+
 /// A call that counts its wake-ups.
 pub(crate) struct Counted<R, E> {
     call: Call<R, E>,

@@ -7,7 +7,7 @@ use mainstay::ring::{
     BroadcastOverflow, BroadcastRecvError, BroadcastSender, BroadcastSubscriber, broadcast,
 };
 
-const CAPACITY: usize = 256;
+const CAPACITY: usize = 16;
 /// The time between two updates.
 const INTERVAL: Duration = Duration::from_millis(10);
 /// The time that a slow subscriber spends on an update.
