@@ -7,8 +7,9 @@ use crate::resource_pool::snapshot::ResourceCloseReason;
 use crate::time::Instant;
 use std::time::Duration;
 
-/// How long a check counts as one before the next use, even if `check_after` is shorter. Otherwise
-/// a resource that has just passed its check would be checked again, and never be used.
+/// How long a creation or a check counts as a check before the next use, even if `check_after` is
+/// shorter. Otherwise a resource that has just passed its check would be checked again, and never be
+/// used.
 const CHECK_VALIDITY: Duration = Duration::from_millis(100);
 
 /// A resource with its times, its generation and its number of uses.
@@ -26,7 +27,7 @@ pub(in crate::resource_pool) struct Entry<R> {
     pub(super) lease: LeaseKey,
     /// Whether it must be checked even if it was idle for less than `check_after`.
     pub(super) must_check: bool,
-    /// Whether it has passed a check since its last use.
+    /// Whether it was not used since it was created or passed a check.
     is_checked: bool,
     /// The last field, so that it is released after the resource is dropped.
     pub(super) permit: Option<TotalPermit>,
@@ -52,7 +53,7 @@ impl<R> Entry<R> {
             generation,
             lease: None,
             must_check: false,
-            is_checked: false,
+            is_checked: true,
             permit: None,
         }
     }
