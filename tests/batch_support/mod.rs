@@ -4,7 +4,7 @@
 use futures::future::{self, FutureExt};
 use futures::task::ArcWake;
 use mainstay::batch::{Batch, Batcher, BatcherBuilder};
-use mainstay::error::Error;
+use mainstay::error::{Error, Reason, Rejection};
 use mainstay::time::{Instant, ManualClock};
 use mainstay::wait::{OneshotReceiver, OneshotSender, oneshot};
 use std::collections::VecDeque;
@@ -14,6 +14,17 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+
+pub(crate) type Numbers = Batcher<u32, u32, &'static str>;
+
+/// A batcher whose operation returns the items.
+pub(crate) fn echo() -> BatcherBuilder<u32, u32, &'static str> {
+    Batcher::builder(|batch: Batch<u32>| ready(Ok(batch.into_vec())))
+}
+
+pub(crate) fn rejected<T>(reason: Reason) -> Result<T, Error<&'static str>> {
+    Err(Rejection::new(reason, "batcher").into())
+}
 
 pub(crate) fn millis(ms: u64) -> Duration {
     Duration::from_millis(ms)

@@ -71,7 +71,9 @@ fn a_timer_that_is_earlier_than_the_next_one_wakes_the_driver() {
         let sleeper = loom::thread::spawn(move || sleeper.sleep_until(5));
         driver.fire_at(next, 5);
         sleeper.join().unwrap();
-        [earlier, later].map(|timer| driver.queue.remove(timer));
+        for timer in [earlier, later] {
+            driver.queue.remove(timer);
+        }
     });
 }
 
