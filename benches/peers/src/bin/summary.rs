@@ -149,6 +149,30 @@ const PATHS: &[Path] = &[
         1.1,
     ),
     path(
+        "channel of 1,024, ping-pong",
+        ["channel", "ping-pong through channels of 1,024; per round trip", "mainstay channel"],
+        CHANNELS,
+        1.1,
+    ),
+    path(
+        "broadcast, 10 subscribers",
+        ["broadcast", "overwriting, 10 subscribers, one thread", "mainstay"],
+        &["tokio", "async-broadcast"],
+        1.0,
+    ),
+    path(
+        "hedge, measured delay",
+        ["policies", "hedge around a ready future, 1 thread", "mainstay, measured delay"],
+        &["tower"],
+        1.0,
+    ),
+    path(
+        "cache hit, blocking",
+        ["policies", "cache hit, 1 thread", "mainstay on quick_cache, blocking"],
+        &["moka"],
+        1.0,
+    ),
+    path(
         "object pool, 4 KiB",
         ["object_pool", "get + put of 4 KiB, 1 threads", "mainstay"],
         OBJECTS,
