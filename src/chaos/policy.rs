@@ -19,14 +19,10 @@ use std::task::{self, Poll, ready};
 pub struct ChaosAdmitFuture<P = Chaos>(Option<(P, Box<Injection>)>);
 
 impl Chaos {
-    /// Decides about the call at the first poll. While the policy is off, the future is then ready
-    /// without having stored anything.
+    /// Decides about the call. The future of a call without a fault is ready.
     #[inline(always)]
-    pub(super) async fn inject(&self, cx: Context) -> Result<(), Rejection> {
-        match self.shared.inject(self.key, cx) {
-            None => Ok(()),
-            Some(injection) => ChaosAdmitFuture(Some((self, injection))).await,
-        }
+    pub(super) fn inject(&self, cx: Context) -> ChaosAdmitFuture<&Self> {
+        ChaosAdmitFuture(self.shared.inject(self.key, cx).map(|injection| (self, injection)))
     }
 
     #[inline(always)]
@@ -46,17 +42,27 @@ impl Chaos {
     }
 }
 
-impl<P: Borrow<Chaos> + Unpin> Future for ChaosAdmitFuture<P> {
-    type Output = Result<(), Rejection>;
-
-    #[inline]
-    fn poll(mut self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<Self::Output> {
+impl<P: Borrow<Chaos>> ChaosAdmitFuture<P> {
+    #[cold]
+    fn poll_injection(&mut self, task: &mut task::Context<'_>) -> Poll<Result<(), Rejection>> {
         let Some((chaos, injection)) = &mut self.0 else { return Poll::Ready(Ok(())) };
         let chaos = (*chaos).borrow();
         let continuation = ready!(injection.poll(&chaos.shared, task));
         let admission = chaos.admission(continuation);
         self.0 = None;
         Poll::Ready(admission)
+    }
+}
+
+impl<P: Borrow<Chaos> + Unpin> Future for ChaosAdmitFuture<P> {
+    type Output = Result<(), Rejection>;
+
+    #[inline(always)]
+    fn poll(mut self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<Self::Output> {
+        match self.0 {
+            None => Poll::Ready(Ok(())),
+            Some(_) => self.poll_injection(task),
+        }
     }
 }
 
@@ -72,9 +78,9 @@ impl Policy for Chaos {
 impl<T, E> Guard<T, E> for Chaos {
     type Permit<'a> = ();
 
-    #[inline]
-    async fn admit(&self, cx: Context) -> Result<(), Rejection> {
-        self.inject(cx).await
+    #[inline(always)]
+    fn admit(&self, cx: Context) -> impl Future<Output = Result<(), Rejection>> + Send {
+        self.inject(cx)
     }
 
     #[inline]
