@@ -25,7 +25,7 @@ pub enum BatchOverflowRule {
     #[default]
     Wait,
     /// The call is rejected with [`Reason::QueueFull`](crate::error::Reason::QueueFull). Callers
-    /// that are [slowed](super#overload) already take a place in the queue.
+    /// that are [slowed](super#overload) count as queued.
     Reject,
 }
 
@@ -250,9 +250,9 @@ impl<T, R, E> BatcherBuilder<T, R, E> {
     ///
     /// An operation that returns a result for each item is never split.
     ///
-    /// Return true only for errors that an item causes, such as a violated constraint. If it also
-    /// returned true while the database is down, every batch would be split into single items:
-    /// almost two calls of the operation for each item.
+    /// Return true only for errors that an item causes, such as a violated constraint. If it
+    /// returned true for the errors of a database that is down, every batch would be split into
+    /// single items: almost two calls of the operation for each item.
     ///
     /// The items of a batch are cloned before the operation receives them. The operation must be
     /// idempotent, or roll back the changes of a failed batch; see [`Batch::keys`].

@@ -54,7 +54,11 @@ fn started(batcher: &Numbers, item: u8) -> Call {
 /// Checks that each accepted item was counted once.
 fn check(batcher: &Numbers) {
     let snapshot = batcher.snapshot();
-    let ended = snapshot.succeeded + snapshot.failed + snapshot.unsent + snapshot.cancelled + snapshot.abandoned;
+    let ended = snapshot.succeeded
+        + snapshot.failed
+        + snapshot.unsent
+        + snapshot.cancelled
+        + snapshot.abandoned;
     assert_eq!(snapshot.accepted, ended, "{snapshot:?}");
     assert_eq!((snapshot.queued, snapshot.in_flight, snapshot.running), (0, 0, 0), "{snapshot:?}");
 }

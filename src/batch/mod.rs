@@ -56,7 +56,7 @@
 //! ## Results
 //!
 //! The operation returns `Result<Vec<R>, E>`, or `Vec<Result<R, E>>` if items can fail one by one
-//! ([`BatchResults`]). An `E` that is returned for a whole batch is cloned for each caller. With
+//! ([`BatchResults`]). An error of a whole batch is cloned for each caller. With
 //! [`split_when`](BatcherBuilder::split_when), a failed batch is split in halves until the items
 //! that fail are found. To retry whole batches, use a [pipeline](crate::pipeline) inside the
 //! operation.
@@ -173,7 +173,7 @@ where
         BatcherBuilder::new(operation)
     }
 
-    /// Queues `item`, and waits for its result. The call joins the queue at the first poll.
+    /// Queues `item`, and waits for its result. Nothing is queued before the first poll.
     ///
     /// ```
     /// # use mainstay::batch::{Batch, Batcher};
@@ -334,10 +334,6 @@ where
     /// After the timeout, callers whose items were not sent receive [`Reason::ShutDown`]. The
     /// running operations are dropped, and their callers receive [`Error::Timeout`].
     ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future ends the wait. The batcher stays closed.
-    ///
     /// ```
     /// # use mainstay::batch::{Batch, Batcher};
     /// # async fn write(batch: Batch<u8>) -> Result<Vec<u8>, ()> { Ok(batch.into_vec()) }
@@ -350,6 +346,10 @@ where
     /// # })?;
     /// # Ok::<(), mainstay::ConfigError>(())
     /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future ends the wait. The batcher stays closed.
     pub async fn drain_timeout(&self, timeout: Duration) -> BatcherDrainReport {
         let before = self.0.counts();
         self.close();

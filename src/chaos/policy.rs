@@ -19,8 +19,8 @@ use std::task::{self, Poll, ready};
 pub struct ChaosAdmitFuture<P = Chaos>(Option<(P, Box<Injection>)>);
 
 impl Chaos {
-    /// Decides about the call at the first poll. While the policy is off, the future is then ready
-    /// without having stored anything.
+    /// Decides at the first poll which faults affect the call. If there is none, as while the
+    /// policy is off, the future completes immediately.
     #[inline(always)]
     pub(super) async fn inject(&self, cx: Context) -> Result<(), Rejection> {
         match self.shared.inject(self.key, cx) {
@@ -34,7 +34,8 @@ impl Chaos {
         self.admission(self.shared.inject_blocking(self.key, cx))
     }
 
-    /// A guard cannot return a result of the operation's type, so it rejects the call instead.
+    /// Converts a continuation into an admission. A guard cannot return a result of the operation's
+    /// type, so an error fault rejects the call.
     #[inline(always)]
     fn admission(&self, continuation: Continuation) -> Result<(), Rejection> {
         let reason = match continuation {
