@@ -31,8 +31,9 @@
 //! Items are queued in the order in which their calls are first polled. A batch takes the oldest
 //! items. The next batch starts:
 //!
-//! - immediately if the queue holds a full batch: [`max_items`](BatcherBuilder::max_items) or
-//!   [`max_bytes`](BatcherBuilder::max_bytes);
+//! - immediately if the queue holds a full batch ([`max_items`](BatcherBuilder::max_items) or
+//!   [`max_bytes`](BatcherBuilder::max_bytes)), or if the batcher is [flushed](Batcher::flush) or
+//!   [closed](Batcher::close);
 //! - otherwise once [`max_linger`](BatcherBuilder::max_linger) has passed since the start of the
 //!   previous batch. An idle batcher therefore sends a single item immediately, and under load each
 //!   batch contains the items that arrived within one `max_linger`.

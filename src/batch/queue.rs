@@ -14,10 +14,10 @@ use std::time::Duration;
 ///
 /// # Invariants
 ///
-/// 1. Each item has a caller until the caller is answered or dropped. The stage of the caller is
+/// 1. Each item has a caller until the item is answered or dropped. The stage of the caller is
 ///    `Queued` while the item is in `items`, `Sent` from the start of the batch on, and `Answered`
-///    afterwards. A caller that is dropped removes itself, and its item if the item is still in
-///    `items`.
+///    once its result is stored. A caller that is dropped removes itself, and its item if the item
+///    is still in `items`.
 /// 2. While there is work to do ([`has_work`](Self::has_work)), at least one driver has been woken
 ///    and not polled since, or is being polled. A driver is a caller, a flush, a drain or a runner;
 ///    while there are runners, only runners are drivers. A driver that leaves wakes another one.

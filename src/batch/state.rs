@@ -58,9 +58,9 @@ pub(super) enum Entry {
 impl Config {
     /// Decides when the next batch starts.
     ///
-    /// A full batch starts immediately. Any other batch starts `max_linger` after the start of the
-    /// previous one: in an idle batcher, that time has passed; under load, the batch takes all
-    /// items that arrived in the interval.
+    /// A full or urgent batch starts immediately. Any other batch starts `max_linger` after the
+    /// start of the previous one: in an idle batcher, that time has passed; under load, the batch
+    /// takes all items that arrived in the interval.
     pub(super) fn start(&self, load: &Load) -> Start {
         if load.queued == 0 || load.running >= self.max_concurrent {
             return Start::Later;

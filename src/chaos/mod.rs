@@ -24,7 +24,7 @@
 //! let breaker = CircuitBreaker::builder().name("search").build()?;
 //! let pipeline = Pipeline::builder()
 //!     .breaker(&breaker)
-//!     .chaos_with(chaos.errors(|_| "injected")) // in the place of the server
+//!     .chaos_with(chaos.errors(|_| "injected")) // replaces a real server
 //!     .build();
 //!
 //! assert_eq!(pipeline.call_blocking(|| Ok(200)), Ok(200)); // the policy is off
@@ -41,10 +41,10 @@
 //! Each time the switch is turned on, a *run* begins. It ends when its time is over, or when the
 //! switch is turned off or on again.
 //!
-//! A policy has [faults](Fault). Each fault affects a share of the calls ([`Fault::probability`]),
-//! calls with some keys ([`Fault::key_share`]), and is active in a time window
-//! ([`Fault::starts_after`], [`Fault::lasts_for`]). The [steps](ChaosBuilder::step) of a script are
-//! faults whose windows follow each other: the faults of a step end with the step.
+//! A policy has [faults](Fault). Each fault affects a share of the calls ([`Fault::probability`])
+//! and of the keys ([`Fault::key_share`]), and is active in a time window ([`Fault::starts_after`],
+//! [`Fault::lasts_for`]). The [steps](ChaosBuilder::step) of a script are faults whose windows
+//! follow each other: the faults of a step end with the step.
 //!
 //! [`Chaos`] is a [guard](crate::policy::Guard): it can delay a call, reject it or panic, and it
 //! does not need to clone the request. [`Chaos::errors`] and [`Chaos::results`] return a view, a
