@@ -1,4 +1,4 @@
-//! Chaos: a script injects faults, and shows how a client copes with them.
+//! Chaos: a script injects faults, and shows how a client handles them.
 
 use mainstay::{Chaos, CircuitBreaker, Error, Fault, ManualClock, Pipeline, Timeout};
 use std::time::Duration;
@@ -15,11 +15,11 @@ fn main() -> Result<(), mainstay::ConfigError> {
     let pipeline = Pipeline::builder()
         .breaker(&breaker)
         .timeout(Timeout::new(seconds(2)).clock(time.clock()))
-        .chaos_with(chaos.errors(|_| "injected")) // in the place of the server
+        .chaos_with(chaos.errors(|_| "injected")) // replaces a real server
         .build();
     assert!(pipeline.check().is_empty());
 
-    chaos.switch().turn_on_for(seconds(60))?; // it cannot stay on by accident
+    chaos.switch().turn_on_for(seconds(60))?; // turns itself off after a minute
     let start = time.now();
     for step in ["latency", "errors", "none"] {
         let (mut ok, mut timed_out, mut failed, mut rejected) = (0, 0, 0, 0);

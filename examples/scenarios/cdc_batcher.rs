@@ -1,10 +1,10 @@
-//! A change feed that goes through one batcher to a TCP sink, which turns slow, stalls, loses
-//! answers and recovers.
+//! A change data capture (CDC) feed that one batcher sends to a TCP sink, which turns slow, stalls,
+//! loses answers and recovers.
 //!
 //! Eight partitions of the feed produce changes at a constant rate, and each has up to 512 changes
-//! under way. For each phase, the scenario prints the rate, the batch sizes, the longest queue and
-//! the largest lag, and draws the lag. It fails if a change is lost, stored twice or stored out of
-//! the order of its partition.
+//! in flight. For each phase, the scenario prints the rate, the batch sizes, the longest queue and
+//! the largest lag, and a graph of the lag. It fails if a change is lost, stored twice or stored
+//! out of the order of its partition.
 //!
 //! ```text
 //! cargo run --release --example cdc_batcher -- [--phase-ms N]
@@ -45,7 +45,7 @@ enum Mode {
     Slow,
     /// Stores a batch in 1.2 s.
     Stall,
-    /// Closes every third connection after it has stored a batch, without an answer.
+    /// Stores a batch in 5 ms, and closes the connection without an answer after every third batch.
     LoseAnswers,
 }
 
@@ -67,7 +67,7 @@ struct Stored {
     keys: HashSet<String>,
     /// The next sequence number of each partition.
     next: [u64; PARTITIONS],
-    /// Changes that were sent again after their answer was lost, and ignored.
+    /// The number of changes that were sent again after a lost answer, and were ignored.
     repeated: u64,
     batches: u64,
 }
@@ -124,7 +124,7 @@ impl Sink {
             }
             let partition: usize = fields[1].parse().expect("a partition");
             let sequence: u64 = fields[2].parse().expect("a sequence number");
-            assert_eq!(sequence, stored.next[partition], "lost, twice or out of order");
+            assert_eq!(sequence, stored.next[partition], "lost, stored twice or out of order");
             stored.next[partition] += 1;
         }
         stored.batches += 1;
@@ -165,7 +165,7 @@ async fn produce(batcher: Feed, partition: usize, stop: Arc<AtomicBool>) -> u64 
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (mut calls, mut sequence) = (FuturesOrdered::new(), 0);
     let answered = |answer: Option<Result<(), Error<String>>>| {
-        answer.expect("a call is under way").expect("no change is lost");
+        answer.expect("a call is in flight").expect("no change is lost");
     };
     while !stop.load(SeqCst) {
         for _ in 0..BURST {
@@ -252,7 +252,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                 recent = recent.max(now.lag);
             }
             lag = lag.max(recent);
-            // One character for each fortieth of the phase: the largest lag, doubling from 8 ms.
+            // One character per fortieth of the phase, for the largest lag in it. Each level
+            // doubles the lag, from 8 ms.
             let level = (recent.as_millis() / 8).max(1).ilog2().min(7) as usize;
             picture.push(['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'][level]);
         }

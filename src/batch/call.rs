@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-/// A call. Dropping it removes the item from the queue, if the item was not sent.
+/// The future of one call. Dropping it removes the item from the queue if the item was not sent.
 pub(super) struct CallFuture<'a, T, R, E>
 where
     T: Send + 'static,
@@ -21,7 +21,7 @@ where
     E: Clone + Send + 'static,
 {
     shared: &'a Shared<T, R, E>,
-    /// `None` once it entered the queue.
+    /// `None` after the item has entered the queue.
     item: Option<T>,
     bytes: u64,
     timeout: Option<Duration>,
@@ -30,13 +30,13 @@ where
 
 enum Place {
     Outside,
-    /// In the line in front of the queue. The timer ends the pause of the front of the line.
+    /// Waits in line to enter the queue. The timer ends the pause of the first caller in the line.
     Line(WaiterKey, Option<(Instant, Expiry)>),
     Entered(Seat),
     Done,
 }
 
-/// The place of a caller whose item has entered the queue.
+/// The key of a caller whose item has entered the queue.
 struct Seat(WaiterKey);
 
 impl<T, R, E> Driver<T, R, E> for Seat {
@@ -78,7 +78,8 @@ where
         Self { shared, item: Some(item), bytes: 0, timeout, place: Place::Outside }
     }
 
-    /// Enters the queue or the line.
+    /// Adds the item to the queue if it may enter now, and the caller to the line otherwise.
+    /// Returns the time at which the item entered.
     fn enter(&mut self, cx: &mut Context<'_>) -> Poll<Result<Instant, Rejection>> {
         let shared = self.shared;
         if let Place::Outside = self.place

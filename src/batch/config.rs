@@ -24,7 +24,8 @@ pub enum BatchOverflowRule {
     /// The call waits, in order of arrival.
     #[default]
     Wait,
-    /// The call is rejected with [`Reason::QueueFull`](crate::error::Reason::QueueFull).
+    /// The call is rejected with [`Reason::QueueFull`](crate::error::Reason::QueueFull). Callers
+    /// that are [slowed](super#overload) count as queued.
     Reject,
 }
 
@@ -40,7 +41,7 @@ pub struct BatcherBuilder<T, R, E> {
     clock: Clock,
 }
 
-// No method of the builder calls the closures, except for the clock.
+// No method of the builder calls the stored closures.
 impl<T, R, E> UnwindSafe for BatcherBuilder<T, R, E> {}
 impl<T, R, E> RefUnwindSafe for BatcherBuilder<T, R, E> {}
 
@@ -110,10 +111,10 @@ impl<T, R, E> BatcherBuilder<T, R, E> {
     }
 
     /// Sets the largest size of a batch, from 1 to 2^39, and the closure that returns the size of
-    /// an item. Default: no limit. An item that is larger is sent in a batch of its own.
+    /// an item. Default: no limit. A larger item is sent in a batch of its own.
     ///
-    /// The unit is any that the closure counts in. The closure runs once per call, before the item
-    /// enters the queue.
+    /// The unit is that of the closure; it need not be bytes. The closure runs once per call,
+    /// before the item enters the queue.
     ///
     /// ```
     /// # use mainstay::batch::{Batch, Batcher};
@@ -133,9 +134,11 @@ impl<T, R, E> BatcherBuilder<T, R, E> {
         self
     }
 
-    /// Sets the shortest interval between the starts of two batches that are not full, up to a day.
-    /// Default: 10 ms, which few callers notice. An item lingers no longer than this, unless too
-    /// many batches run; in an idle batcher, it does not linger at all.
+    /// Sets the shortest interval from the start of one batch to the start of the next one, unless
+    /// the next one is full; up to a day. Default: 10 ms, which few callers notice.
+    ///
+    /// An item waits no longer than this, unless [`max_concurrent`](Self::max_concurrent) batches
+    /// run or a full batch is ahead of it. In an idle batcher, an item is sent immediately.
     ///
     /// ```
     /// # use mainstay::batch::{Batch, Batcher};
@@ -208,8 +211,8 @@ impl<T, R, E> BatcherBuilder<T, R, E> {
         self
     }
 
-    /// Sets the lag above which [callers are slowed](super#overload), from 1 ms to a day: the time
-    /// for which the oldest item has been queued. Default: one second.
+    /// Sets the lag above which [callers are slowed](super#overload), from 1 ms to a day. The lag
+    /// is the time for which the oldest item has been queued. Default: one second.
     ///
     /// ```
     /// # use mainstay::batch::{Batch, Batcher};
@@ -225,8 +228,9 @@ impl<T, R, E> BatcherBuilder<T, R, E> {
         self
     }
 
-    /// Sets the interval at which callers enter the queue when they are [slowed](super#overload)
-    /// most, up to a day. Default: 10 ms. With zero, they are not slowed.
+    /// Sets the longest pause between two entries into the queue while callers are
+    /// [slowed](super#overload), up to a day. Default: 10 ms. If it is zero, callers are not
+    /// slowed.
     ///
     /// ```
     /// # use mainstay::batch::{Batch, Batcher};
@@ -240,15 +244,18 @@ impl<T, R, E> BatcherBuilder<T, R, E> {
         self
     }
 
-    /// Splits a batch that failed in halves if `splits` returns true for its error, and runs the
+    /// Splits a failed batch in halves if `splits` returns true for its error, and runs the
     /// operation again for each half, until the items that fail are found. Default: all callers of
-    /// a batch that failed receive its error.
+    /// a failed batch receive its error.
     ///
-    /// Return true only for errors that an item causes, such as a violated constraint. While the
-    /// sink is down, splitting would send it two batches for every item.
+    /// An operation that returns a result for each item is never split.
     ///
-    /// The items are cloned before each batch. The operation must be idempotent, or roll back what
-    /// a batch that failed has changed; see [`Batch::keys`].
+    /// Return true only for errors that an item causes, such as a violated constraint. If it
+    /// returned true for the errors of a database that is down, every batch would be split into
+    /// single items: almost two calls of the operation for each item.
+    ///
+    /// The items of a batch are cloned before the operation receives them. The operation must be
+    /// idempotent, or roll back the changes of a failed batch; see [`Batch::keys`].
     ///
     /// ```
     /// use mainstay::batch::{Batch, Batcher};

@@ -24,10 +24,11 @@ impl<T> Batch<T> {
 
     /// Returns the idempotency key of each item, in the order of the items.
     ///
-    /// The key of an item is the same in every batch that contains it. A batch that is
-    /// [split](super::BatcherBuilder::split_when) repeats the keys of items that the sink may
-    /// already have stored, so the sink can ignore them. Keys of different items differ, also those
-    /// of another batcher or process.
+    /// The key of an item is the same in every batch that contains it. If a batch is
+    /// [split](super::BatcherBuilder::split_when) or sent again, the database can recognize by
+    /// their keys the items that it has already stored, and ignore them. Different items have
+    /// different keys, even in other batchers and processes: a key consists of a random number of
+    /// the batcher and the sequence number of the item.
     ///
     /// ```
     /// # use mainstay::batch::Batcher;
@@ -45,7 +46,7 @@ impl<T> Batch<T> {
     }
 
     /// Returns the earliest deadline of the items, by the clock of the batcher. Only items of calls
-    /// with a timeout have one.
+    /// with a timeout have a deadline.
     #[must_use]
     pub const fn deadline(&self) -> Deadline {
         self.deadline

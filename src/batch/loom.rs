@@ -24,7 +24,7 @@ fn numbers() -> BatcherBuilder<u8, u8, ()> {
     Batcher::builder(|batch: Batch<u8>| ready(Ok::<_, ()>(batch.into_vec()))).clock(clock())
 }
 
-/// A batcher of one item a batch, whose first operation ends when `receiver` does.
+/// A batcher with one item per batch, whose first operation ends when `receiver` completes.
 fn gated(receiver: OneshotReceiver<()>) -> Numbers {
     let receiver = Mutex::new(Some(receiver));
     let operation = move |batch: Batch<u8>| {
@@ -53,10 +53,14 @@ fn started(batcher: &Numbers, item: u8) -> Call {
 
 /// Checks that each accepted item was counted once.
 fn check(batcher: &Numbers) {
-    let shot = batcher.snapshot();
-    let ended = shot.succeeded + shot.failed + shot.unsent + shot.cancelled + shot.abandoned;
-    assert_eq!(shot.accepted, ended, "{shot:?}");
-    assert_eq!((shot.queued, shot.in_flight, shot.running), (0, 0, 0), "{shot:?}");
+    let snapshot = batcher.snapshot();
+    let ended = snapshot.succeeded
+        + snapshot.failed
+        + snapshot.unsent
+        + snapshot.cancelled
+        + snapshot.abandoned;
+    assert_eq!(snapshot.accepted, ended, "{snapshot:?}");
+    assert_eq!((snapshot.queued, snapshot.in_flight, snapshot.running), (0, 0, 0), "{snapshot:?}");
 }
 
 #[test]
@@ -79,32 +83,32 @@ fn a_call_that_races_with_the_start_of_a_batch_joins_it_or_starts_the_next() {
         let (sender, receiver) = oneshot();
         let batcher = gated(receiver);
         let first = started(&batcher, 1);
-        let sends = spawn(move || sender.send(()).unwrap());
+        let send_thread = spawn(move || sender.send(()).unwrap());
         let second = spawn({
             let batcher = batcher.clone();
             move || assert_eq!(batcher.call_blocking(2), Ok(2))
         });
         assert_eq!(block_on(first), Ok(1));
-        sends.join().unwrap();
+        send_thread.join().unwrap();
         second.join().unwrap();
         check(&batcher);
     });
 }
 
 #[test]
-fn a_driver_that_is_dropped_while_the_operation_is_woken_hands_it_over() {
+fn a_driver_that_is_dropped_while_the_operation_is_woken_wakes_another_driver() {
     loom::model(|| {
         let (sender, receiver) = oneshot();
         let batcher = gated(receiver);
         let first = started(&batcher, 1);
         let second = started(&batcher, 2);
-        let sends = spawn(move || {
+        let send_thread = spawn(move || {
             let _ = sender.send(()); // an error if the operation was dropped
         });
-        let drops = spawn(move || drop(first));
+        let drop_thread = spawn(move || drop(first));
         assert_eq!(block_on(second), Ok(2));
-        sends.join().unwrap();
-        drops.join().unwrap();
+        send_thread.join().unwrap();
+        drop_thread.join().unwrap();
         check(&batcher);
     });
 }
@@ -116,14 +120,14 @@ fn a_flush_that_races_with_a_cancelled_call_ends() {
         let batcher = gated(receiver);
         let first = started(&batcher, 1);
         let second = started(&batcher, 2);
-        let drops = spawn(move || drop((second, first)));
-        let flushes = spawn({
+        let drop_thread = spawn(move || drop((second, first)));
+        let flush_thread = spawn({
             let batcher = batcher.clone();
             move || batcher.flush_blocking()
         });
         let _ = sender.send(());
-        flushes.join().unwrap();
-        drops.join().unwrap();
+        flush_thread.join().unwrap();
+        drop_thread.join().unwrap();
         check(&batcher);
     });
 }
@@ -132,12 +136,12 @@ fn a_flush_that_races_with_a_cancelled_call_ends() {
 fn a_call_that_races_with_a_close_is_answered_or_rejected() {
     loom::model(|| {
         let batcher = numbers().build().unwrap();
-        let closes = spawn({
+        let close_thread = spawn({
             let batcher = batcher.clone();
             move || batcher.close()
         });
         let result = batcher.call_blocking(1);
-        assert!(closes.join().unwrap());
+        assert!(close_thread.join().unwrap());
         assert_eq!(result.is_ok(), batcher.snapshot().succeeded == 1);
         assert_eq!(result.is_err(), batcher.snapshot().rejected == 1);
         check(&batcher);
@@ -148,13 +152,13 @@ fn a_call_that_races_with_a_close_is_answered_or_rejected() {
 fn a_runner_drives_until_the_batcher_is_closed() {
     loom::model(|| {
         let batcher = numbers().build().unwrap();
-        let runs = spawn({
+        let run_thread = spawn({
             let batcher = batcher.clone();
             move || batcher.run_blocking()
         });
         assert_eq!(batcher.call_blocking(1), Ok(1));
         batcher.close();
-        runs.join().unwrap();
+        run_thread.join().unwrap();
         check(&batcher);
     });
 }
@@ -171,17 +175,17 @@ fn a_runner_that_is_dropped_leaves_the_work_to_the_callers() {
         let cx = &mut Context::from_waker(Waker::noop());
         assert!(runner.as_mut().poll(cx) == Poll::Pending);
         let first = started(&batcher, 1);
-        let drops = spawn(move || drop(runner));
-        let sends = spawn(move || sender.send(()).unwrap());
+        let drop_thread = spawn(move || drop(runner));
+        let send_thread = spawn(move || sender.send(()).unwrap());
         assert_eq!(block_on(first), Ok(1));
-        drops.join().unwrap();
-        sends.join().unwrap();
+        drop_thread.join().unwrap();
+        send_thread.join().unwrap();
         check(&batcher);
     });
 }
 
 #[test]
-fn the_front_of_the_line_that_is_dropped_lets_the_next_caller_enter() {
+fn dropping_the_first_waiting_caller_lets_the_next_one_enter() {
     loom::model(|| {
         let (sender, receiver) = oneshot();
         let receiver = Mutex::new(Some(receiver));
@@ -201,15 +205,15 @@ fn the_front_of_the_line_that_is_dropped_lets_the_next_caller_enter() {
         let front = started(&batcher, 3);
         let last = started(&batcher, 4);
         assert_eq!(batcher.snapshot().waiting, 2);
-        let drops = spawn(move || drop(front));
-        let drives = spawn(move || {
+        let drop_thread = spawn(move || drop(front));
+        let drive_thread = spawn(move || {
             sender.send(()).unwrap();
             assert_eq!(block_on(sent), Ok(1));
             assert_eq!(block_on(queued), Ok(2));
         });
         assert_eq!(block_on(last), Ok(4));
-        drops.join().unwrap();
-        drives.join().unwrap();
+        drop_thread.join().unwrap();
+        drive_thread.join().unwrap();
         check(&batcher);
     });
 }

@@ -1,8 +1,9 @@
 //! Items of many callers, sent in batches by one operation: [`Batcher`].
 //!
-//! A database writes 500 rows with one statement hardly slower than one row. A batcher collects the
-//! items of concurrent calls, runs one operation for them, and returns to each caller its own
-//! result: a *DataLoader*, a *group commit*.
+//! Writing 500 rows with one statement takes a database hardly longer than writing one row. A
+//! batcher collects the items of concurrent calls, runs one operation for all of them, and returns
+//! to each caller the result for its own item. Databases call this technique *group commit*,
+//! GraphQL servers call it *DataLoader*.
 //!
 //! # Examples
 //!
@@ -28,66 +29,77 @@
 //! # How it works
 //!
 //! Items are queued in the order in which their calls are first polled. A batch takes the oldest
-//! items. It starts:
+//! items. The next batch starts:
 //!
-//! - immediately if it is full: [`max_items`](BatcherBuilder::max_items) or
-//!   [`max_bytes`](BatcherBuilder::max_bytes);
-//! - otherwise once [`max_linger`](BatcherBuilder::max_linger) has passed since the previous start.
-//!   So the only item of an idle batcher is sent immediately, and under load, every batch contains
-//!   the items of one linger;
-//! - but not while [`max_concurrent`](BatcherBuilder::max_concurrent) batches run.
+//! - immediately if the queue holds a full batch ([`max_items`](BatcherBuilder::max_items) or
+//!   [`max_bytes`](BatcherBuilder::max_bytes)), or if the batcher is [flushed](Batcher::flush) or
+//!   [closed](Batcher::close);
+//! - otherwise once [`max_linger`](BatcherBuilder::max_linger) has passed since the start of the
+//!   previous batch. An idle batcher therefore sends a single item immediately, and under load each
+//!   batch contains the items that arrived within one `max_linger`.
+//!
+//! In both cases, at most [`max_concurrent`](BatcherBuilder::max_concurrent) batches run at a time.
 //!
 //! ## Drivers
 //!
-//! No thread and no runtime belongs to a batcher. Its callers drive it: a call that is polled also
-//! polls the operations that were woken, and starts the next batch. One caller is woken for this,
-//! the one that was polled last, and another one if that caller is dropped. A task that is woken
-//! and does not poll its call, such as a `select!` loop that is busy in another branch, delays the
-//! others until another call is polled.
+//! A batcher has no thread and no runtime of its own. Its callers drive it: polling a call also
+//! polls the operations that were woken, and starts the next batch when it is due. For this work,
+//! the batcher wakes one task: a waiting flush or drain if there is one, otherwise the caller that
+//! was polled last. If the woken task drops its call, another task is woken. A task that is woken
+//! and does not poll its call, such as a `select!` loop that is busy in another branch, delays all
+//! batches until another call is polled.
 //!
 //! To drive a batcher independently of its callers, spawn [`run`](Batcher::run) on any runtime.
-//! While a runner exists, callers only wait. Use a runner if the operation needs the context of a
-//! runtime and some callers [block](Batcher::call_blocking), if calls are held without being
-//! polled, or if a batch must continue when all its callers are gone.
+//! While such a *runner* exists, callers only wait for their results. Use a runner if the operation
+//! needs the context of a runtime and some callers [block](Batcher::call_blocking), if calls are
+//! held without being polled, or if a batch must continue after all its calls were dropped.
 //!
 //! ## Results
 //!
 //! The operation returns `Result<Vec<R>, E>`, or `Vec<Result<R, E>>` if items can fail one by one
-//! ([`BatchResults`]). An error for all is cloned for each caller. With
-//! [`split_when`](BatcherBuilder::split_when), a batch that failed is split in halves until the items
-//! that fail are found. To retry whole batches, call a [pipeline](crate::pipeline) in the
+//! ([`BatchResults`]). An error of a whole batch is cloned for each caller. With
+//! [`split_when`](BatcherBuilder::split_when), a failed batch is split in halves until the items
+//! that fail are found. To retry whole batches, use a [pipeline](crate::pipeline) inside the
 //! operation.
 //!
 //! # Overload
 //!
-//! The queue is [bounded](BatcherBuilder::max_queue). A call that finds it full waits or is
-//! rejected ([`when_full`](BatcherBuilder::when_full)). Before that, callers are slowed: above the
-//! [high watermark](BatcherBuilder::high_watermark) of 80 %, and while the oldest item has been
-//! queued for more than [`max_lag`](BatcherBuilder::max_lag), they enter in order of arrival, at
-//! intervals that grow up to [`max_pause`](BatcherBuilder::max_pause): with the share of the rest
-//! of the queue that is filled, or with the lag, up to twice `max_lag`. The interval settles where
-//! callers enter at the pace of the operation.
+//! The queue is [bounded](BatcherBuilder::max_queue). A call that arrives while the queue is full
+//! waits or is rejected ([`when_full`](BatcherBuilder::when_full)).
+//!
+//! Callers are slowed before the queue is full: they enter it one by one, in order of arrival, with
+//! a pause between two entries. The pause grows from zero to
+//! [`max_pause`](BatcherBuilder::max_pause)
+//!
+//! - while the number of queued items grows from the [high
+//!   watermark](BatcherBuilder::high_watermark), 80 % by default, to the capacity of the queue, or
+//! - while the lag, the time for which the oldest item has been queued, grows from
+//!   [`max_lag`](BatcherBuilder::max_lag) to twice `max_lag`,
+//!
+//! whichever gives the longer pause. As the pause grows, fewer callers enter, until they enter only
+//! as fast as the operation processes their items.
 //!
 //! # Shutdown
 //!
-//! [`close`](Batcher::close) rejects later calls; queued items are sent without lingering.
-//! [`drain_timeout`](Batcher::drain_timeout) also waits until all items are answered, and reports.
+//! [`close`](Batcher::close) rejects later calls and calls that wait to enter the queue. Queued
+//! items are sent without lingering. [`drain_timeout`](Batcher::drain_timeout) closes the batcher,
+//! waits until all items are answered, and returns a report.
 //!
 //! # Cancel safety
 //!
-//! Dropping a call removes its item if it was not sent. If it was sent, its batch continues, and
-//! the result is dropped. When all calls of a running batch have been dropped and there is no
-//! runner, its operation is dropped.
+//! Dropping a call removes its item from the queue if the item was not sent. If the item was sent,
+//! its batch continues, and the result for the item is dropped. If all calls of a running batch are
+//! dropped and there is no runner, the operation of the batch is dropped.
 //!
 //! # Panics
 //!
 //! If the operation panics, or returns the wrong number of results, every caller of its batch
-//! receives [`Reason::Panicked`]; the panic is not resumed. The batcher stays usable.
+//! receives [`Reason::Panicked`]. The panic is not propagated, and the batcher stays usable.
 //!
 //! # Performance
 //!
-//! A call locks the batcher three times, reads the clock once, and allocates nothing once the queue
-//! has been as long. A batch allocates its future, its waker and a few vectors.
+//! A call locks the batcher three times, reads the clock once, and allocates nothing if the queue
+//! has been this long before. A batch allocates its future, its waker and a few vectors.
 
 mod call;
 mod config;
@@ -126,7 +138,7 @@ const POLICY: &str = "batcher";
 /// cheap, and all clones share one queue.
 pub struct Batcher<T, R, E>(PlainArc<Shared<T, R, E>>);
 
-// A panic of user code leaves every item queued, in flight or answered.
+// After a panic of user code, every item is still queued, in flight or answered.
 impl<T, R, E> UnwindSafe for Batcher<T, R, E> {}
 impl<T, R, E> RefUnwindSafe for Batcher<T, R, E> {}
 
@@ -138,8 +150,8 @@ where
 {
     /// Creates a builder of a batcher that runs `operation` for each batch.
     ///
-    /// `operation` is called outside of any lock, by the driver. An operation that blocks can use
-    /// [`std::future::ready`]:
+    /// `operation` is called outside any lock, by the [driver](self#drivers). An operation that
+    /// blocks can use [`std::future::ready`]:
     ///
     /// ```
     /// use mainstay::batch::Batcher;
@@ -162,7 +174,7 @@ where
         BatcherBuilder::new(operation)
     }
 
-    /// Queues `item`, and waits for its result. The item enters the queue at the first poll.
+    /// Queues `item`, and waits for its result. Nothing is queued before the first poll.
     ///
     /// ```
     /// # use mainstay::batch::{Batch, Batcher};
@@ -177,11 +189,10 @@ where
     ///
     /// # Errors
     ///
-    /// Returns [`Error::Operation`] with the error for the item or its batch, or
-    /// [`Error::Rejected`] with [`Reason::QueueFull`], with [`Reason::ShutDown`] if the batcher is
-    /// closed, or with
-    /// [`Reason::Panicked`] if the operation panicked. Returns [`Error::Timeout`] if a drain timed
-    /// out after the item was sent.
+    /// - [`Error::Operation`] with the error for the item or its batch;
+    /// - [`Error::Rejected`] with [`Reason::QueueFull`], with [`Reason::ShutDown`] if the batcher
+    ///   is closed, or with [`Reason::Panicked`] if the operation panicked;
+    /// - [`Error::Timeout`] if a drain timed out after the item was sent.
     pub async fn call(&self, item: T) -> Result<R, Error<E>> {
         CallFuture::new(&self.0, item, None).await
     }
@@ -189,8 +200,8 @@ where
     /// Calls as [`call`](Self::call) does, and waits for at most `timeout`.
     ///
     /// The item has a deadline: it is not sent after the timeout, and the operation can read the
-    /// [earliest deadline](Batch::deadline) of its batch. The timeout ends this call only, not the
-    /// operation.
+    /// [earliest deadline](Batch::deadline) of its batch. The timeout ends this call only: the
+    /// operation continues for the other callers of the batch.
     ///
     /// ```
     /// # use mainstay::batch::{Batch, Batcher};
@@ -206,7 +217,9 @@ where
     ///
     /// # Errors
     ///
-    /// Returns [`Error::Timeout`] after `timeout`, and the errors of [`call`](Self::call).
+    /// Returns [`Error::Timeout`] after `timeout`, [`Error::Rejected`] with
+    /// [`Reason::DeadlineExceeded`] if the batcher reaches the item only after its deadline, and
+    /// the errors of [`call`](Self::call).
     pub async fn call_timeout(&self, item: T, timeout: Duration) -> Result<R, Error<E>> {
         let call = CallFuture::new(&self.0, item, Some(timeout));
         let result = self.0.clock.timeout(timeout, call).await;
@@ -254,7 +267,7 @@ where
 
     /// Sends the items that are queued now without lingering, and waits until they are answered.
     ///
-    /// Dropping the future ends the wait; the items still do not linger.
+    /// Dropping the future ends the wait; these items are still sent without lingering.
     ///
     /// ```
     /// # use mainstay::batch::{Batch, Batcher};
@@ -308,9 +321,10 @@ where
         block_on(ObserveFuture::new(&self.0, Goal::Run));
     }
 
-    /// Closes the batcher: later calls and those that wait to enter the queue are rejected with
-    /// [`Reason::ShutDown`]. Items in the queue are sent without lingering. Returns `true` for the
-    /// call that closed it.
+    /// Closes the batcher. Returns `false` if it was already closed.
+    ///
+    /// Later calls, and calls that wait to enter the queue, are rejected with [`Reason::ShutDown`].
+    /// Queued items are sent without lingering.
     pub fn close(&self) -> bool {
         self.0.close()
     }
@@ -320,10 +334,6 @@ where
     ///
     /// After the timeout, callers whose items were not sent receive [`Reason::ShutDown`]. The
     /// running operations are dropped, and their callers receive [`Error::Timeout`].
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future ends the wait. The batcher stays closed.
     ///
     /// ```
     /// # use mainstay::batch::{Batch, Batcher};
@@ -337,6 +347,10 @@ where
     /// # })?;
     /// # Ok::<(), mainstay::ConfigError>(())
     /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future ends the wait. The batcher stays closed.
     pub async fn drain_timeout(&self, timeout: Duration) -> BatcherDrainReport {
         let before = self.0.counts();
         self.close();

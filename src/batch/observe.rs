@@ -14,7 +14,7 @@ pub(super) enum Goal {
     Flushed,
     /// The batcher is closed, and all items have been answered or dropped.
     Drained,
-    /// As `Drained`. Meanwhile only runners drive.
+    /// Like `Drained`. While there are observers with this goal, no other task drives.
     Run,
 }
 
@@ -31,8 +31,10 @@ where
 
 struct Seat {
     goal: Goal,
-    /// `None` until the first poll, and after the end.
+    /// The goal concerns the items with smaller sequence numbers. `None` before the first poll and
+    /// after the end.
     until: Option<u64>,
+    /// The position of the waker in the list of observers or runners.
     waiting: Option<WaiterKey>,
 }
 
@@ -66,7 +68,7 @@ impl Seat {
         if self.goal == Goal::Run { &mut queue.runners } else { &mut queue.observers }
     }
 
-    /// Leaves the queue. Returns the waker, and the jobs that no caller waits for.
+    /// Leaves the queue. Returns the waker of the observer, and the jobs that no caller waits for.
     fn leave<T, R, E>(
         &mut self,
         queue: &mut Queue<T, R, E>,

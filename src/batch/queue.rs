@@ -14,28 +14,29 @@ use std::time::Duration;
 ///
 /// # Invariants
 ///
-/// 1. Each item has a caller until it is answered or dropped: `Queued` while it is in `items`,
-///    `Sent` from the start of its batch on, and `Answered` afterwards. A caller that is dropped
-///    removes itself, and its item if that is still in `items`.
+/// 1. Each item has a caller until the item is answered or dropped. The stage of the caller is
+///    `Queued` while the item is in `items`, `Sent` from the start of the batch on, and `Answered`
+///    once its result is stored. A caller that is dropped removes itself, and its item if the item
+///    is still in `items`.
 /// 2. While there is work to do ([`has_work`](Self::has_work)), at least one driver has been woken
 ///    and not polled since, or is being polled. A driver is a caller, a flush, a drain or a runner;
-///    while there are runners, only they are. A driver that leaves wakes another one.
-/// 3. A caller that has a waker in `callers` is linked there. A run is linked in `runs` exactly if
-///    its job is there and must be polled.
+///    while there are runners, only runners are drivers. A driver that leaves wakes another one.
+/// 3. A caller that has a waker is linked in `callers`. A run is linked in `runs` if and only if
+///    its job is stored there and must be polled.
 pub(super) struct Queue<T, R, E> {
     /// The items that have not been sent, oldest first.
     pub(super) items: WaiterList<Item<T>>,
     pub(super) len: usize,
     pub(super) bytes: u64,
     pub(super) callers: WaiterList<Caller<R, E>>,
-    /// The callers that wait to enter the queue, in order of arrival. The waker of the front is
-    /// taken when the front must decide again.
+    /// The callers that wait to enter the queue, in order of arrival. The waker of the first caller
+    /// is taken when that caller must check again whether it may enter.
     pub(super) line: WaiterList<Option<Waker>>,
     pub(super) line_len: usize,
     pub(super) last_entry: Instant,
     pub(super) runs: WaiterList<Run<T, R, E>>,
     pub(super) running: usize,
-    /// The number of items that were sent and not answered.
+    /// The number of items that were sent and have not been answered.
     pub(super) in_flight: usize,
     pub(super) last_start: Option<Instant>,
     /// The waiting flushes and drains.
@@ -64,7 +65,7 @@ pub(super) struct Item<T> {
 
 pub(super) struct Caller<R, E> {
     pub(super) stage: Stage<R, E>,
-    /// `None` while the caller is polled, and after it was woken.
+    /// `None` while the caller is being polled, and after it was woken.
     pub(super) waker: Option<Waker>,
 }
 
@@ -83,10 +84,11 @@ pub(super) struct Run<T, R, E> {
     pub(super) woken: bool,
     /// Whether the operation must be dropped, because no caller waits for it.
     pub(super) is_abandoned: bool,
-    /// The number of items that were not answered.
+    /// The number of items that have not been answered.
     pub(super) unanswered: usize,
     /// The number of callers of these items that were not dropped.
     pub(super) waiting: usize,
+    /// The sequence number of the oldest item.
     pub(super) first_sequence: u64,
 }
 
@@ -98,7 +100,7 @@ pub(super) enum Step<T, R, E> {
     /// Nothing: register the waker and wait.
     Wait,
     ReadClock,
-    /// Arm the timer for the instant.
+    /// Arm the timer for the instant, with its previous sleep if there is one.
     Arm(Instant, Option<Sleep>),
     Start(Starting<T>),
     Poll(WaiterKey, Job<T, R, E>),
@@ -185,7 +187,7 @@ impl<T, R, E> Queue<T, R, E> {
         if self.is_due(due, now) {
             return Step::Start(self.take(config, now));
         }
-        // Batches start later and later, so a waiting timer fires no later than at `due`.
+        // The start times of batches only increase, so a waiting timer fires at `due` or earlier.
         if self.timer.is_waiting() {
             return Step::Wait;
         }
@@ -209,7 +211,8 @@ impl<T, R, E> Queue<T, R, E> {
             }
     }
 
-    /// Takes the items of the next batch.
+    /// Removes the items of the next batch from the queue, and rejects those whose deadline has
+    /// passed.
     fn take(&mut self, config: &Config, now: Instant) -> Starting<T> {
         let mut starting = Starting::new(self.len.min(config.max_items));
         let run = self.runs.push_back(Run {
@@ -288,7 +291,7 @@ impl<T, R, E> Queue<T, R, E> {
         Ok(waker)
     }
 
-    /// Ends a run. The caller has dropped the operation.
+    /// Removes a run whose operation was dropped.
     pub(super) fn end_run(&mut self, key: WaiterKey, wakers: &mut Vec<Waker>) {
         let Some(run) = self.runs.remove(key) else { return };
         debug_assert!(run.job.is_none() && run.unanswered == 0);
@@ -296,8 +299,8 @@ impl<T, R, E> Queue<T, R, E> {
         self.notify(wakers);
     }
 
-    /// Wakes the flushes and drains, and, once the batcher is closed, the runners. Called when the
-    /// last item before a sequence number may have gone.
+    /// Moves the wakers of the flushes and drains to `wakers`, and, if the batcher is closed, those
+    /// of the runners. Called when the goal of one of them may have been reached.
     pub(super) fn notify(&mut self, wakers: &mut Vec<Waker>) {
         while let Some(waker) = self.observers.pop_front() {
             wakers.push(waker);
@@ -309,7 +312,8 @@ impl<T, R, E> Queue<T, R, E> {
         }
     }
 
-    /// Returns the waker of the front of the line, which decides again.
+    /// Takes the waker of the first caller in the line, which then checks again whether it may
+    /// enter.
     pub(super) fn advance_line(&mut self) -> Option<Waker> {
         self.line.front_mut()?.take()
     }
@@ -322,7 +326,7 @@ impl<T, R, E> Queue<T, R, E> {
         (if was_front { self.advance_line() } else { None }, own)
     }
 
-    /// If there is work to do, returns the waker of a driver.
+    /// Returns the waker of a driver if there is work to do.
     pub(super) fn hand_over(&mut self, config: &Config, now: Option<Instant>) -> Option<Waker> {
         if self.has_work(config, now) { self.next_driver() } else { None }
     }
@@ -334,8 +338,8 @@ impl<T, R, E> Queue<T, R, E> {
         if let Some(waker) = self.observers.pop_front() {
             return Some(waker);
         }
-        // The caller that was polled last: a task that stopped polling its calls delays the others
-        // only if there is no other caller.
+        // The caller that was polled last is chosen: a task that has stopped polling its calls is
+        // woken only if no other call was polled since.
         while let Some(key) = self.callers.back_key() {
             self.callers.detach(key);
             if let Some(waker) = self.callers.get_mut(key).and_then(|caller| caller.waker.take()) {
@@ -362,7 +366,7 @@ impl<T, R, E> Queue<T, R, E> {
         Some(item)
     }
 
-    /// Marks a run whose operation was woken.
+    /// Marks the operation of a run as woken, so that a driver polls it.
     pub(super) fn wake_run(&mut self, key: WaiterKey) {
         let Some(run) = self.runs.get_mut(key) else { return };
         run.woken = true;
@@ -371,7 +375,7 @@ impl<T, R, E> Queue<T, R, E> {
         }
     }
 
-    /// Puts the job back after a poll. Returns it if its operation must be dropped.
+    /// Puts the job back after a poll. Returns the job if its operation must be dropped.
     pub(super) fn put_back(&mut self, key: WaiterKey, job: Job<T, R, E>) -> Option<Job<T, R, E>> {
         match self.runs.get_mut(key) {
             Some(run) if !run.is_abandoned => {
@@ -385,8 +389,8 @@ impl<T, R, E> Queue<T, R, E> {
         }
     }
 
-    /// Counts results of a run before they are passed to the callers. Returns false if the run was
-    /// abandoned.
+    /// Subtracts `count` answered items from a run, before the callers receive the results. Returns
+    /// false if the run was abandoned.
     pub(super) fn count_answers(&mut self, key: WaiterKey, count: usize) -> bool {
         match self.runs.get_mut(key) {
             Some(run) if !run.is_abandoned => {
@@ -398,14 +402,15 @@ impl<T, R, E> Queue<T, R, E> {
         }
     }
 
-    /// Counts callers of a run that received their results.
+    /// Subtracts callers that received their results from the waiting callers of a run.
     pub(super) fn count_received(&mut self, key: WaiterKey, count: usize) {
         if let Some(run) = self.runs.get_mut(key) {
             run.waiting -= count;
         }
     }
 
-    /// Counts a caller of a run that was dropped. Returns the job if the run was abandoned.
+    /// Subtracts a dropped caller from the waiting callers of a run. If this abandons the run,
+    /// returns its job unless a driver is polling it.
     pub(super) fn leave_run(&mut self, key: WaiterKey) -> Option<Job<T, R, E>> {
         let run = self.runs.get_mut(key)?;
         if !run.is_abandoned {
@@ -414,15 +419,15 @@ impl<T, R, E> Queue<T, R, E> {
         self.abandon_if_unwanted(key)
     }
 
-    /// Abandons a run if no caller and no runner waits for it. Returns its job unless a driver
-    /// polls it.
+    /// Abandons a run if no caller and no runner waits for it. Returns its job unless a driver is
+    /// polling it.
     pub(super) fn abandon_if_unwanted(&mut self, key: WaiterKey) -> Option<Job<T, R, E>> {
         let run = self.runs.get_mut(key)?;
         let is_wanted = run.waiting > 0 || self.runner_count > 0;
         if is_wanted || run.is_abandoned { None } else { self.abandon(key) }
     }
 
-    /// Marks a run whose operation must be dropped, and returns its job unless a driver polls it.
+    /// Marks a run as abandoned, and returns its job unless a driver is polling it.
     fn abandon(&mut self, key: WaiterKey) -> Option<Job<T, R, E>> {
         let run = self.runs.get_mut(key)?;
         run.is_abandoned = true;
@@ -445,13 +450,13 @@ impl<T, R, E> Queue<T, R, E> {
         keys
     }
 
-    /// Abandons all runs. Returns the jobs that no driver polls.
+    /// Abandons all runs. Returns the jobs that no driver is polling.
     pub(super) fn abandon_all(&mut self) -> AbandonedJobs<T, R, E> {
         let keys = self.run_keys();
         keys.into_iter().filter_map(|key| Some((key, self.abandon(key)?))).collect()
     }
 
-    /// Answers all callers of items that were sent, with an error.
+    /// Answers the callers of all sent items with a timeout error.
     pub(super) fn time_out_sent(&mut self, timed_out: TimedOut, wakers: &mut Vec<Waker>) {
         let mut slot = 0;
         while let Some(caller) = self.callers.slot(slot) {

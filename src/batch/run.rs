@@ -22,7 +22,8 @@ pub(super) struct Split<T, E> {
     pub(super) when: Box<dyn Fn(&E) -> bool + Send + Sync>,
 }
 
-/// The items of a batch that starts, and what the driver does outside the lock before.
+/// The items of a batch that starts, and the items and wakers that the driver drops and wakes
+/// first, outside the lock.
 pub(super) struct Starting<T> {
     /// `None` if the deadline of every item had passed.
     pub(super) run: Option<WaiterKey>,
@@ -65,7 +66,7 @@ pub(super) struct Job<T, R, E> {
     waker: Waker,
 }
 
-/// How the operation of one part ended.
+/// The result of the operation for one part.
 pub(super) enum Outcome<R, E> {
     Values(Vec<R>),
     Each(Vec<Result<R, E>>),
@@ -74,7 +75,7 @@ pub(super) enum Outcome<R, E> {
 }
 
 impl<R, E> Outcome<R, E> {
-    /// Returns the number of results, if the operation returned one for each item.
+    /// Returns the number of results, unless there is one outcome for all items.
     fn len(&self) -> Option<usize> {
         match self {
             Self::Values(values) => Some(values.len()),
@@ -112,7 +113,8 @@ impl<T, R, E> Job<T, R, E> {
         match outcome.len() {
             Some(results) if results != self.part.len() => {
                 discard_panic(|| drop(outcome));
-                // The panic hook reports this fault of the operation, like a panic of its code.
+                // Panics, so that the panic hook reports the mistake like a panic inside the
+                // operation.
                 let items = self.part.len();
                 catch(|| panic!("the operation returned {results} results for {items} items"));
                 Poll::Ready(Outcome::Panicked)
@@ -182,7 +184,7 @@ where
         }
     }
 
-    /// Answers the callers of a part, or splits it.
+    /// Answers the callers of a part, or splits the part.
     fn settle(&self, run: WaiterKey, job: &mut Job<T, R, E>, outcome: Outcome<R, E>) {
         let part = job.part.clone();
         let callers = &job.callers[part.clone()];

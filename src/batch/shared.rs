@@ -19,14 +19,14 @@ use std::time::Duration;
 pub(super) type Operation<T, R, E> = Box<dyn Fn(Batch<T>) -> Pending<R, E> + Send + Sync>;
 pub(super) type Weigher<T> = Box<dyn Fn(&T) -> u64 + Send + Sync>;
 
-/// A batcher.
+/// The state that the clones of a batcher share.
 pub(super) struct Shared<T, R, E> {
     pub(super) config: Config,
     pub(super) clock: Clock,
     pub(super) operation: Operation<T, R, E>,
     pub(super) weigher: Option<Weigher<T>>,
     pub(super) split: Option<Split<T, E>>,
-    /// The first half of the idempotency keys.
+    /// The upper 64 bits of the idempotency keys.
     pub(super) nonce: u64,
     pub(super) queue: Mutex<Queue<T, R, E>>,
     /// For the wakers of the timer and of the operations, which must not keep the batcher alive.
@@ -63,18 +63,18 @@ where
     }
 }
 
-/// Wakes all. A panic of a waker is discarded, so that the others are woken nevertheless.
+/// Wakes all wakers. A panic of one is discarded, so that the others are still woken.
 pub(super) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
     for waker in wakers {
         discard_panic(|| waker.wake());
     }
 }
 
-/// A participant that waits, and drives batches meanwhile.
+/// A call, flush, drain or runner, which drives batches while it waits.
 pub(super) trait Driver<T, R, E> {
     type Output;
 
-    /// Returns the result of the wait if it has ended, and leaves the queue.
+    /// Returns the result if the wait has ended, and removes the participant from the queue.
     fn end(&mut self, queue: &mut Queue<T, R, E>) -> Option<Self::Output>;
 
     /// Returns whether the participant drives batches.
@@ -99,8 +99,8 @@ where
     R: Send + 'static,
     E: Clone + Send + 'static,
 {
-    /// Polls `driver`: does all work that there is to do, until its wait has ended. `now` is a
-    /// current reading of the clock, if there is one.
+    /// Polls `driver`: performs the steps that are due, until the wait of the driver has ended or
+    /// no step is left. `now` is a current reading of the clock, if there is one.
     pub(super) fn drive<D: Driver<T, R, E>>(
         &self,
         driver: &mut D,
@@ -163,6 +163,7 @@ where
         None
     }
 
+    /// Arms the timer. The first poll of the sleep happens outside the lock.
     fn arm(&self, at: Instant, sleep: Option<Sleep>) {
         let mut sleep =
             sleep.filter(|sleep| sleep.until() == at).unwrap_or_else(|| self.clock.sleep_until(at));
@@ -211,7 +212,8 @@ where
         results: impl Iterator<Item = Result<R, Error<E>>>,
     ) {
         let mut wakers = Vec::with_capacity(callers.len());
-        // Results whose callers were dropped. Dropping them runs user code.
+        // Results whose callers were dropped. Dropping a result runs user code, so it happens
+        // outside the lock.
         let mut unclaimed = Vec::new();
         let mut queue = self.queue.lock();
         let is_counted = queue.count_answers(key, callers.len());
@@ -286,14 +288,14 @@ where
             Stage::Sent(run) => job = queue.leave_run(run).map(|job| (run, job)),
             Stage::Answered(_) => {}
         }
-        // The caller may have been woken to drive.
+        // The dropped caller may have been woken to drive, so another driver is woken in its place.
         wakers.extend(queue.hand_over(&self.config, None));
         drop(queue);
         wake_all(wakers);
         if job.is_some() {
             self.end_abandoned(job);
         }
-        // The drop of a value may panic, so it comes last.
+        // Dropping an item may panic, so it happens last.
         drop((item, caller));
     }
 

@@ -13,11 +13,11 @@ pub struct BatcherSnapshot {
     pub queued: usize,
     /// The number of callers that wait to enter the queue.
     pub waiting: usize,
-    /// The number of items that were sent and not answered.
+    /// The number of items that were sent and have not been answered.
     pub in_flight: usize,
     /// The number of running batches.
     pub running: usize,
-    /// How long the oldest item has been queued.
+    /// The time for which the oldest item has been queued.
     pub lag: Duration,
     /// The number of items that entered the queue.
     pub accepted: u64,
@@ -41,7 +41,7 @@ pub struct BatcherSnapshot {
     pub splits: u64,
 }
 
-/// How a drain ended: what happened to the items between its call and its end.
+/// The report of a drain: the outcomes of the items that ended while the drain ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BatcherDrainReport {

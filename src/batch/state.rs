@@ -21,12 +21,12 @@ pub(super) struct Config {
     pub(super) when_full: BatchOverflowRule,
 }
 
-/// What the start of a batch depends on.
+/// The inputs of the decision when the next batch starts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Load {
     /// The number of queued items.
     pub(super) queued: usize,
-    /// Their size in total.
+    /// The total size of the queued items.
     pub(super) bytes: u64,
     /// The number of running batches.
     pub(super) running: usize,
@@ -40,7 +40,7 @@ pub(super) struct Load {
 /// When the next batch starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Start {
-    /// After an item was queued or a batch ended.
+    /// Not before another item is queued or a batch ends.
     Later,
     Now,
     At(Instant),
@@ -51,15 +51,16 @@ pub(super) enum Start {
 pub(super) enum Entry {
     Now,
     At(Instant),
-    /// After items have left the queue.
+    /// Not before items leave the queue.
     Full,
 }
 
 impl Config {
     /// Decides when the next batch starts.
     ///
-    /// A full batch starts immediately. Otherwise a batch starts one linger after the previous
-    /// start: immediately if the batcher is idle, and with all items of the interval under load.
+    /// A full or urgent batch starts immediately. Any other batch starts `max_linger` after the
+    /// start of the previous one: in an idle batcher, that time has passed; under load, the batch
+    /// takes all items that arrived in the interval.
     pub(super) fn start(&self, load: &Load) -> Start {
         if load.queued == 0 || load.running >= self.max_concurrent {
             return Start::Later;
@@ -71,17 +72,17 @@ impl Config {
         }
     }
 
-    /// Returns whether a batch with `items` items of `bytes` in total takes one more item of `next`
-    /// bytes. A batch takes at least one item, however large.
+    /// Returns whether a batch with `items` items of `bytes` in total has room for one more item of
+    /// `next` bytes. A batch takes at least one item, however large.
     pub(super) fn takes(&self, items: usize, bytes: u64, next: u64) -> bool {
         items == 0 || (items < self.max_items && bytes.saturating_add(next) <= self.max_bytes)
     }
 
     /// Decides when the next caller enters a queue of `queued` items, the oldest of which has been
-    /// queued for `lag`.
+    /// queued for `lag`. `last` is the time of the previous entry.
     ///
-    /// Callers enter at intervals that grow with the pressure. So the callers that arrive faster
-    /// than the operation processes their items are slowed to its pace.
+    /// The interval between entries grows with the pressure. Callers that arrive faster than the
+    /// operation processes their items are therefore slowed to the pace of the operation.
     pub(super) fn entry(&self, queued: usize, lag: Duration, last: Instant, now: Instant) -> Entry {
         if queued >= self.max_queue {
             return Entry::Full;
@@ -92,9 +93,9 @@ impl Config {
         if pressure == 0.0 || now >= at || now < last { Entry::Now } else { Entry::At(at) }
     }
 
-    /// Returns the pressure, from 0 to 1: the larger of the share of the queue above the high
-    /// watermark that is filled, and the lag beyond `max_lag`, which counts fully at twice
-    /// `max_lag`.
+    /// Returns the pressure, from 0 to 1: the larger of two shares. The first grows from 0 at the
+    /// high watermark to 1 at the capacity of the queue, the second from 0 at a lag of `max_lag` to
+    /// 1 at twice `max_lag`.
     fn pressure(&self, queued: usize, lag: Duration) -> f64 {
         let above = queued.saturating_sub(self.high_watermark);
         let fill = match self.max_queue - self.high_watermark {

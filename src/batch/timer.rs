@@ -4,28 +4,29 @@ use crate::time::Sleep;
 
 /// The timer for the start of the next batch. It can fire early.
 ///
-/// One driver at a time arms it, outside the lock. If two did, the later one would replace the sleep
-/// of the other, which then could not fire.
+/// One driver at a time arms it, outside the lock. If two drivers armed it, the second would
+/// replace the sleep of the first, which could then not fire.
 #[derive(Debug, Default)]
 pub(super) enum Timer {
     #[default]
     Off,
-    /// A driver polls the sleep for the first time.
+    /// A driver is polling the sleep for the first time.
     Arming {
         has_fired: bool,
     },
     Armed(Sleep),
-    /// The sleep may be armed again.
+    /// The sleep has fired, and can be armed again.
     Fired(Sleep),
 }
 
 impl Timer {
-    /// Returns whether the timer will fire, or the driver that arms it will do what is due.
+    /// Returns whether the timer is armed or a driver is arming it. In both cases, no other driver
+    /// has to arm it.
     pub(super) fn is_waiting(&self) -> bool {
         matches!(self, Self::Arming { .. } | Self::Armed(_))
     }
 
-    /// Begins to arm a timer that is not waiting. Returns its sleep, if there is one.
+    /// Begins to arm a timer that is not waiting. Returns its previous sleep, if there is one.
     pub(super) fn arm(&mut self) -> Option<Sleep> {
         match std::mem::replace(self, Self::Arming { has_fired: false }) {
             Self::Fired(sleep) => Some(sleep),
@@ -43,7 +44,7 @@ impl Timer {
         None
     }
 
-    /// Called when the sleep, or an earlier one, wakes its waker.
+    /// Records that the sleep, or an earlier one, has fired.
     pub(super) fn fire(&mut self) {
         *self = match std::mem::take(self) {
             Self::Arming { .. } => Self::Arming { has_fired: true },
@@ -64,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn an_armed_timer_waits_until_it_fires_and_is_armed_again() {
+    fn an_armed_timer_waits_until_it_fires_and_can_be_armed_again() {
         let mut timer = Timer::Off;
         assert!(!timer.is_waiting());
         assert!(timer.arm().is_none() && timer.is_waiting());
@@ -75,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timer_that_fires_while_it_is_armed_is_left_to_the_driver_that_arms_it() {
+    fn a_timer_that_fires_while_a_driver_arms_it_is_left_to_that_driver() {
         let mut timer = Timer::Off;
         timer.arm();
         timer.fire();

@@ -55,7 +55,8 @@ impl ChaosBuilder {
     }
 
     /// Sets the seed of all decisions. Default: 0, so that every run can be repeated. Give each
-    /// instance of a service its own seed, or all of them affect the same keys and calls.
+    /// instance of a service its own seed; otherwise all instances inject faults for the same keys
+    /// and calls.
     ///
     /// ```
     /// # use mainstay::{Chaos, Fault};
@@ -67,7 +68,7 @@ impl ChaosBuilder {
         self
     }
 
-    /// Adds a fault that is active for the whole run, or in its own window.
+    /// Adds a fault. It is active for the whole run, unless it has a shorter window of its own.
     ///
     /// ```
     /// # use mainstay::{Chaos, Fault};
@@ -84,7 +85,7 @@ impl ChaosBuilder {
     }
 
     /// Adds a step to the script: `faults` are active for `duration` after the previous step, and
-    /// are then rolled back. The first step begins with the run. A step without faults is a pause.
+    /// then end. The first step begins with the run. A step without faults is a pause.
     ///
     /// ```
     /// # use mainstay::{Chaos, Fault};
@@ -102,8 +103,8 @@ impl ChaosBuilder {
         self
     }
 
-    /// Sets the switch that turns the policy on and off. Default: a switch for this policy only,
-    /// returned by [`Chaos::switch`].
+    /// Sets the switch that turns the policy on and off. The policy uses the clock of the switch.
+    /// Default: a switch for this policy only, returned by [`Chaos::switch`].
     ///
     /// ```
     /// # use mainstay::{Chaos, ChaosSwitch, Fault};
@@ -117,8 +118,8 @@ impl ChaosBuilder {
         self
     }
 
-    /// Sets the clock, by a switch for this policy only that has this clock. Default: the system
-    /// clock.
+    /// Sets the clock, by giving the policy a new switch with this clock. Replaces the switch that
+    /// was set by [`switch`](Self::switch). Default: the system clock.
     ///
     /// ```
     /// # use mainstay::{Chaos, Fault, ManualClock};
@@ -156,12 +157,12 @@ impl ChaosBuilder {
         let name = policy::name(&self.name)?;
         let mut faults = self.faults;
         let mut start = Duration::ZERO;
-        for (duration, of_step) in self.steps {
+        for (duration, step_faults) in self.steps {
             if duration.is_zero() {
                 return Err(ConfigError::new("step", duration, "longer than zero"));
             }
             let end = start.saturating_add(duration);
-            faults.extend(of_step.into_iter().map(|fault| fault.within(start, end)));
+            faults.extend(step_faults.into_iter().map(|fault| fault.within(start, end)));
             start = end;
         }
         if !(1..=MAX_FAULTS).contains(&faults.len()) {

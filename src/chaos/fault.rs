@@ -7,11 +7,11 @@ use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 
-/// A fault, and the calls that it affects: a share of all calls, a share of the keys, a time
-/// window.
+/// A fault, and the calls that it affects: a share of all calls, calls with a share of the keys,
+/// and calls in a time window.
 ///
-/// A call that several faults affect is delayed by the sum of their latencies, and then ends by the
-/// first other fault in the order in which the faults were added.
+/// If several faults affect a call, the call is delayed by the sum of their latencies. Of the other
+/// faults that affect it, only the one that was added first is then applied.
 ///
 /// ```
 /// use mainstay::chaos::Fault;
@@ -48,12 +48,13 @@ pub(super) enum FaultKind {
 pub(super) enum Latency {
     Fixed(Duration),
     Between(Duration, Duration),
-    /// With this mean.
+    /// The field is the mean.
     Exponential(Duration),
     Quantiles(PlainArc<dyn Fn(f64) -> Duration + Send + Sync>),
 }
 
-// The function of the user is called by reference, and no state depends on its return.
+// The function of the user is called through a shared reference, and a panic in it leaves no state
+// inconsistent.
 impl UnwindSafe for Fault {}
 impl RefUnwindSafe for Fault {}
 
@@ -87,7 +88,8 @@ impl Fault {
     }
 
     /// Creates a fault that delays a call by an exponentially distributed duration with this mean.
-    /// One call in a hundred takes more than 4.6 times the mean, and none more than 37 times.
+    /// The delay is longer than 4.6 times the mean for one call in a hundred, and never longer than
+    /// 37 times the mean.
     ///
     /// ```
     /// # use mainstay::Fault;
@@ -99,8 +101,10 @@ impl Fault {
     }
 
     /// Creates a fault that delays a call by a random duration with the quantile function
-    /// `quantile`: the delay is `quantile` of a number from 0 up to, but not including, 1,
-    /// uniformly distributed. Use this for measured distributions.
+    /// `quantile`, such as that of a measured distribution.
+    ///
+    /// The delay is the result of `quantile` for a uniformly distributed number from 0 up to, but
+    /// not including, 1.
     ///
     /// ```
     /// # use mainstay::Fault;
@@ -115,8 +119,8 @@ impl Fault {
         Self::new(FaultKind::Latency(Latency::Quantiles(PlainArc::new(quantile))))
     }
 
-    /// Creates a fault by which a call receives no response until the fault or the run ends. Then
-    /// the operation runs, as a connection continues when the network is repaired.
+    /// Creates a fault that makes a call hang until the fault or the run ends. Then the operation
+    /// runs, as a connection continues after a network failure.
     ///
     /// ```
     /// # use mainstay::Fault;
@@ -126,7 +130,7 @@ impl Fault {
         Self::new(FaultKind::Hang)
     }
 
-    /// Creates a fault by which a call panics in place of its operation.
+    /// Creates a fault that panics instead of running the operation.
     ///
     /// ```
     /// # use mainstay::Fault;
@@ -136,10 +140,10 @@ impl Fault {
         Self::new(FaultKind::Panic)
     }
 
-    /// Creates a fault by which a call returns a result in place of its operation: an error made by
-    /// the function given to [`Chaos::errors`](super::Chaos::errors), or any result made by the
-    /// function given to [`Chaos::results`](super::Chaos::results). Without a function, the call is
-    /// rejected, as by [`rejection`](Self::rejection).
+    /// Creates a fault that returns a result instead of running the operation: an error from the
+    /// function given to [`Chaos::errors`](super::Chaos::errors), or any result from the function
+    /// given to [`Chaos::results`](super::Chaos::results). Without such a function, the fault
+    /// rejects the call as [`rejection`](Self::rejection) does.
     ///
     /// ```
     /// # use mainstay::Fault;
@@ -173,13 +177,12 @@ impl Fault {
     }
 
     /// Sets the share of the keys whose calls the fault can affect, above 0 and at most 1. Default:
-    /// 1, every key, and calls without a key.
+    /// 1, which includes calls without a key.
     ///
-    /// Keys are selected by a hash of the key and the seed. A larger share contains the keys of
-    /// every smaller one, and all faults of one policy select the same keys first. With a share
-    /// below 1, calls without a key are not affected. The key of a call is that of
-    /// [`Chaos::key`](super::Chaos::key), or else the user of its
-    /// [caller](crate::policy::Caller::with_user).
+    /// Keys are selected by a hash of the key and the seed. In all faults of one policy, a larger
+    /// share contains the keys of every smaller one. With a share below 1, calls without a key are
+    /// not affected. The key of a call is that of [`Chaos::key`](super::Chaos::key), or else the
+    /// user of its [caller](crate::policy::Caller::with_user).
     ///
     /// ```
     /// # use mainstay::Fault;
@@ -208,8 +211,8 @@ impl Fault {
         self
     }
 
-    /// Sets for how long the fault is active after it has started, longer than zero. Default: until
-    /// the end of the run, or of the step that contains the fault.
+    /// Sets the duration of the fault from its start, longer than zero. Default: until the end of
+    /// the run, or of the step that contains the fault.
     ///
     /// ```
     /// # use mainstay::Fault;
@@ -223,7 +226,7 @@ impl Fault {
         self
     }
 
-    /// Returns the fault as a part of the step from `start` to `end`.
+    /// Moves the window of the fault into the step from `start` to `end`.
     pub(super) fn within(mut self, start: Duration, end: Duration) -> Self {
         self.starts = self.starts.saturating_add(start);
         self.ends = self.ends.saturating_add(start).min(end);

@@ -19,7 +19,7 @@ pub(super) struct Shared {
     pub(super) emitter: Emitter,
 }
 
-// Each lock guards one change, and no user code runs under it.
+// No user code runs under a lock, so a panic of user code leaves the state valid.
 impl UnwindSafe for Shared {}
 impl RefUnwindSafe for Shared {}
 
@@ -28,16 +28,18 @@ impl RefUnwindSafe for Shared {}
 pub(super) enum Continuation {
     /// The operation runs.
     Run,
-    /// The call returns a result of the user's function.
+    /// The call returns the result of the user's function.
     Error(ChaosInjection),
     Reject,
     /// The deadline of a blocking call passed after this wait.
     TimedOut(Duration),
 }
 
-/// A call with faults.
+/// A call that is affected by faults.
 pub(super) struct Injection {
+    /// The number of the run.
     run: u64,
+    /// The number of the call in the run.
     number: u64,
     started: Instant,
     /// The end of the delay or of the hang.
@@ -47,11 +49,11 @@ pub(super) struct Injection {
     sleep: Option<Sleep>,
 }
 
-/// How often a call that waits checks whether the switch was turned off.
+/// The interval at which a waiting call checks whether the switch was turned off.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Shared {
-    /// Decides about a call. Returns `None` if it has no fault.
+    /// Decides which faults affect a call. Returns `None` if there is none.
     #[inline(always)]
     pub(super) fn inject(&self, key: Option<u64>, cx: Context) -> Option<Box<Injection>> {
         match self.switch.may_be_on() {
@@ -132,7 +134,7 @@ impl Injection {
     }
 
     /// Returns the time until which the call waits before the next check, or `None` if its wait is
-    /// over. If the run is over, cancels the fault after the wait too.
+    /// over. If the run has ended, also cancels the fault that would follow the wait.
     fn next_check(&mut self, shared: &Shared, now: Instant) -> Option<Instant> {
         if self.until == self.started {
             return None;

@@ -1,4 +1,5 @@
-//! Loom models of a chaos policy: numbers are unique, and an ended run injects nothing.
+//! Loom models of a chaos policy: call numbers are unique, and a run that has ended injects
+//! nothing.
 
 use super::{Chaos, Fault};
 use crate::policy::Context;
@@ -36,7 +37,7 @@ fn a_call_after_the_switch_was_turned_off_is_not_affected() {
         let other = thread::spawn({
             let chaos = chaos.clone();
             move || {
-                // Runs before, between or after the two calls of the switch.
+                // Runs before, between or after `turn_on_for` and `turn_off`.
                 _ = chaos.shared.inject(None, Context::new());
             }
         });

@@ -1,11 +1,12 @@
-//! Injects faults into calls, to test how a service copes with them: [`Chaos`].
+//! Injects faults into calls, to test how a service handles them: [`Chaos`].
 //!
-//! A chaos policy delays calls, lets them hang, fail or panic, or rejects them: some of the calls,
-//! for some of the keys, for a limited time. It is off until its [`ChaosSwitch`] turns it on for a
-//! limited time, so it can stay in the pipelines of a service in production.
+//! A chaos policy delays calls, lets them hang, fail or panic, or rejects them. Each fault can be
+//! limited to a share of the calls, a share of the keys and a time window. The policy is off until
+//! its [`ChaosSwitch`] turns it on for a limited time, so it can stay in the pipelines of a service
+//! in production.
 //!
-//! Put the policy at the bottom of a pipeline, in the place of the dependency. The policies above
-//! it observe its faults as if the dependency caused them.
+//! Make the policy the innermost one of a pipeline, next to the operation. The outer policies
+//! observe its faults as if the dependency caused them.
 //!
 //! # Examples
 //!
@@ -23,7 +24,7 @@
 //! let breaker = CircuitBreaker::builder().name("search").build()?;
 //! let pipeline = Pipeline::builder()
 //!     .breaker(&breaker)
-//!     .chaos_with(chaos.errors(|_| "injected")) // in the place of the server
+//!     .chaos_with(chaos.errors(|_| "injected")) // replaces a real server
 //!     .build();
 //!
 //! assert_eq!(pipeline.call_blocking(|| Ok(200)), Ok(200)); // the policy is off
@@ -37,14 +38,18 @@
 //!
 //! # How it works
 //!
-//! A policy has [faults](Fault). Each affects a share of the calls ([`Fault::probability`]), calls
-//! with some keys ([`Fault::key_share`]), and is active in a time window ([`Fault::starts_after`],
-//! [`Fault::lasts_for`]). The [steps](ChaosBuilder::step) of a script are faults whose windows
-//! follow each other; the faults of a step are rolled back at its end.
+//! Each time the switch is turned on, a *run* begins. It ends when its time is over, or when the
+//! switch is turned off or on again.
 //!
-//! [`Chaos`] is a guard: it delays, rejects and panics, also in front of requests that cannot be
-//! cloned. [`Chaos::errors`] and [`Chaos::results`] return a view that also returns errors or
-//! results of a function in place of the operation.
+//! A policy has [faults](Fault). Each fault affects a share of the calls ([`Fault::probability`])
+//! and of the keys ([`Fault::key_share`]), and is active in a time window ([`Fault::starts_after`],
+//! [`Fault::lasts_for`]). The [steps](ChaosBuilder::step) of a script are faults whose windows
+//! follow each other: the faults of a step end with the step.
+//!
+//! [`Chaos`] is a [guard](crate::policy::Guard): it can delay a call, reject it or panic, and it
+//! does not need to clone the request. [`Chaos::errors`] and [`Chaos::results`] return a view, a
+//! [`ChaosWith`]. A view can also return an error or a result that a function makes, instead of
+//! running the operation.
 //!
 //! | fault | the operation | the caller receives |
 //! |---|---|---|
@@ -54,16 +59,17 @@
 //! | [`error`](Fault::error) | does not run | a result of the function, or a rejection |
 //! | [`rejection`](Fault::rejection) | does not run | [`Reason::Injected`] |
 //!
-//! A blocking call cannot be interrupted by a timeout above. It waits for at most the deadline of
-//! its [context](crate::policy::Context), as an operation that honors the deadline does. Then a
-//! view returns [`Error::Timeout`], and a guard rejects the call with [`Reason::DeadlineExceeded`].
+//! An outer timeout cannot interrupt a blocking call. A blocking call that is delayed or hangs
+//! therefore waits no longer than until the deadline of its [context](crate::policy::Context). When
+//! the deadline passes, a view returns [`Error::Timeout`], and a guard rejects the call with
+//! [`Reason::DeadlineExceeded`].
 //!
 //! ## The same seed gives the same run
 //!
 //! Calls are numbered from 0 in each run. What happens to the *n*-th call depends only on the
-//! [seed](ChaosBuilder::seed), *n*, the key, and the faults that are active: no draw depends on
-//! another. If calls run concurrently, the order in which they reach the policy varies, but not
-//! what happens to the *n*-th.
+//! [seed](ChaosBuilder::seed), *n*, the key, and the faults that are active. If calls run
+//! concurrently, the order in which they reach the policy varies, but what happens to the *n*-th
+//! call does not.
 //!
 //! # Observability
 //!
@@ -81,8 +87,9 @@
 //!
 //! # Performance
 //!
-//! While the switch is off, a call costs one relaxed load. While it is on, a call takes two short
-//! locks, reads the clock and draws one number per fault; a call with a fault allocates.
+//! While the switch is off, a call costs one relaxed load. While it is on, a call acquires two
+//! short locks, reads the clock and computes at most two random numbers per active fault; a call
+//! with a fault allocates.
 
 mod config;
 mod events;
@@ -130,12 +137,15 @@ pub struct Chaos {
 pub struct ChaosInjection {
     /// The number of the call in its run, from 0.
     pub number: u64,
-    /// A number from 0 up to, but not including, 1, uniformly distributed, to choose one of several
-    /// results. It depends only on the seed and `number`.
+    /// A number from 0 up to, but not including, 1, uniformly distributed, with which the function
+    /// can choose one of several results. It depends only on the seed and `number`.
     pub unit: f64,
 }
 
 /// The counters of a [`Chaos`] policy since it was built.
+///
+/// A fault is counted when the call reaches the policy, even if the call is dropped or the run ends
+/// while the call is delayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ChaosSnapshot {
@@ -143,16 +153,15 @@ pub struct ChaosSnapshot {
     pub is_on: bool,
     /// The number of calls that were made while the policy was on.
     pub calls: u64,
-    /// The number of calls that were delayed.
+    /// The number of calls with added latency.
     pub latencies: u64,
     /// The number of calls that hung.
     pub hangs: u64,
     /// The number of calls that panicked.
     pub panics: u64,
-    /// The number of calls that a function gave a result, or that were rejected because there is no
-    /// function.
+    /// The number of calls with an [error fault](Fault::error).
     pub errors: u64,
-    /// The number of calls that were rejected.
+    /// The number of calls with a [rejection fault](Fault::rejection).
     pub rejections: u64,
 }
 
@@ -204,7 +213,7 @@ impl Chaos {
         Self { shared: self.shared.clone(), key: Some(hasher.finish()) }
     }
 
-    /// Returns a view whose [error faults](Fault::error) return the errors that `error` makes.
+    /// Returns a view whose [error faults](Fault::error) return the errors that `error` returns.
     ///
     /// ```
     /// # use mainstay::{Chaos, Error, Fault};
@@ -226,7 +235,7 @@ impl Chaos {
         ChaosWith::new(self.clone(), ChaosError(error))
     }
 
-    /// Returns a view whose [error faults](Fault::error) return the results that `result` makes,
+    /// Returns a view whose [error faults](Fault::error) return the results that `result` returns,
     /// such as a response with status 503.
     ///
     /// ```
@@ -246,7 +255,7 @@ impl Chaos {
         ChaosWith::new(self.clone(), result)
     }
 
-    /// Runs `op`, after or without the faults of the policy.
+    /// Applies the faults that affect the call, then runs `op` unless a fault ended the call.
     ///
     /// ```
     /// # use mainstay::{Chaos, Fault};
@@ -273,7 +282,8 @@ impl Chaos {
         op().await.map_err(Error::Operation)
     }
 
-    /// Runs the closure `op`, after or without the faults of the policy.
+    /// Applies the faults that affect the call, then runs the closure `op` unless a fault ended the
+    /// call.
     ///
     /// ```
     /// # use mainstay::{Chaos, Fault};

@@ -30,7 +30,8 @@ impl Chaos {
         self.admission(self.shared.inject_blocking(self.key, cx))
     }
 
-    /// A guard cannot return a result of the operation's type, so it rejects the call instead.
+    /// Converts a continuation into an admission. A guard cannot return a result of the operation's
+    /// type, so an error fault rejects the call.
     #[inline(always)]
     fn admission(&self, continuation: Continuation) -> Result<(), Rejection> {
         let reason = match continuation {

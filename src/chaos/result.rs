@@ -1,4 +1,4 @@
-//! A chaos policy that returns results of a function: [`ChaosWith`], [`ChaosResult`].
+//! A view of a chaos policy that returns the results of a function: [`ChaosWith`], [`ChaosResult`].
 
 use super::inject::{Continuation, Injection};
 use super::{Chaos, ChaosInjection};
@@ -14,16 +14,16 @@ use std::task::{self, Poll, ready};
 /// A view of a [`Chaos`] policy whose [error faults](super::Fault::error) return the results of
 /// `R`.
 ///
-/// Created by [`Chaos::errors`] and [`Chaos::results`]. It implements [`Repeat`] and
-/// [`OwnedRepeat`], although it runs the operation at most once: a [`Guard`](crate::policy::Guard)
-/// cannot return a result of its own.
+/// Created by [`Chaos::errors`] and [`Chaos::results`]. It runs the operation at most once. It
+/// still implements [`Repeat`] and [`OwnedRepeat`], because a [`Guard`](crate::policy::Guard)
+/// cannot return a result instead of the operation.
 #[derive(Clone)]
 pub struct ChaosWith<R> {
     chaos: Chaos,
     result: R,
 }
 
-/// Makes the result of a call in place of its operation.
+/// Makes the result that a call returns instead of running its operation.
 ///
 /// Closures from a [`ChaosInjection`] to a `Result<T, E>` implement it, and so does
 /// [`ChaosError`].
@@ -63,7 +63,7 @@ impl<R> ChaosWith<R> {
         &self.chaos
     }
 
-    /// Runs `op`, after or without the faults of the policy.
+    /// Applies the faults that affect the call, then runs `op` unless a fault ended the call.
     ///
     /// ```
     /// # use mainstay::{Chaos, Fault};
@@ -77,7 +77,7 @@ impl<R> ChaosWith<R> {
     ///
     /// # Errors
     ///
-    /// Returns the error of `op`, or the fault.
+    /// Returns the error of `op` or of the function, or a rejection with [`Reason::Injected`].
     pub async fn call<Op, Fut, T, E>(&self, op: Op) -> Result<T, Error<E>>
     where
         R: ChaosResult<T, E>,
@@ -90,7 +90,8 @@ impl<R> ChaosWith<R> {
         ChaosFuture::new(self, Context::new(), start).await
     }
 
-    /// Runs the closure `op`, after or without the faults of the policy.
+    /// Applies the faults that affect the call, then runs the closure `op` unless a fault ended the
+    /// call.
     ///
     /// ```
     /// # use mainstay::{Chaos, Fault};
@@ -102,7 +103,7 @@ impl<R> ChaosWith<R> {
     ///
     /// # Errors
     ///
-    /// Returns the error of `op`, or the fault.
+    /// Returns the error of `op` or of the function, or a rejection with [`Reason::Injected`].
     pub fn call_blocking<T, E>(&self, op: impl FnOnce() -> Result<T, E>) -> Result<T, Error<E>>
     where
         R: ChaosResult<T, E>,
@@ -226,7 +227,7 @@ pub struct ChaosFuture<C, A, Fut> {
 /// The started operation, or the result of a fault.
 type Continued<Fut, T, E> = Result<Fut, Result<T, Error<E>>>;
 
-/// A call with a fault. Boxed, so that the future of a call without one is small.
+/// A call with a fault. Boxed, so that the future of a call without a fault is small.
 struct Injecting<C, A> {
     chaos: C,
     injection: Box<Injection>,
@@ -235,7 +236,7 @@ struct Injecting<C, A> {
 }
 
 impl<C, A, Fut> ChaosFuture<C, A, Fut> {
-    /// Decides about the call, and starts the operation if there is no fault.
+    /// Decides which faults affect the call, and starts the operation if there is none.
     #[inline]
     fn new<T, E>(chaos: C, cx: Context, mut attempt: A) -> Self
     where

@@ -12,7 +12,7 @@ pub(super) struct Plan {
     pub(super) faults: Box<[Fault]>,
 }
 
-/// The call that a decision is about.
+/// The input of a decision about one call.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Call {
     /// The position of the call in its run, from 0.
@@ -32,7 +32,7 @@ pub(super) struct Decision {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// Until this time after the start of the run; then the operation runs.
+    /// The call hangs until this time after the start of the run. Then the operation runs.
     Hang(Duration),
     Panic,
     Error,
@@ -40,7 +40,7 @@ pub(super) enum End {
 }
 
 pub(super) const MAX_FAULTS: usize = 64;
-/// The random numbers of one call: two per fault, and one for the user's function.
+/// The number of random numbers per call: two for each fault, and one for the user's function.
 const DRAWS: u64 = 2 * MAX_FAULTS as u64 + 1;
 
 impl Plan {
@@ -71,13 +71,13 @@ impl Plan {
         decision
     }
 
-    /// Returns the random number of call `number` for the function of the user.
+    /// Returns the random number that the user's function receives for call `number`.
     pub(super) fn user_draw(&self, number: u64) -> f64 {
         self.draw(number, DRAWS - 1)
     }
 
     fn selects_key(&self, fault: &Fault, key: Option<u64>) -> bool {
-        // The complement of the seed separates these numbers from those of the calls.
+        // The complement of the seed gives the keys other random numbers than the calls.
         fault.key_share >= 1.0 || key.is_some_and(|key| unit_at(!self.seed, key) < fault.key_share)
     }
 
@@ -86,7 +86,7 @@ impl Plan {
     }
 }
 
-/// The numbers of calls. They start at 0 in each run.
+/// The counter that numbers the calls of each run from 0.
 #[derive(Debug, Default)]
 pub(super) struct Numbers {
     run: u64,
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_affects_the_share_of_calls_that_its_probability_says() {
+    fn a_fault_affects_a_share_of_calls_equal_to_its_probability() {
         for probability in [0.01, 0.1, 0.5, 0.99] {
             let plan = plan(7, [Fault::error().probability(probability)]);
             let hits = (0..100_000).filter(|n| plan.decide(&call(*n)).end.is_some()).count();
@@ -193,7 +193,7 @@ mod tests {
         }
     }
 
-    /// One call in four has both faults only if the draws of the two do not depend on each other.
+    /// One call in four has both faults only if the random numbers of the two are independent.
     #[test]
     fn faults_of_one_policy_are_independent() {
         let half = |fault: Fault| fault.probability(0.5);
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_start_at_zero_in_each_run() {
+    fn calls_are_numbered_from_zero_in_each_run() {
         let mut numbers = Numbers::default();
         for (run, expected) in [
             (1, Some(0)),
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_for_the_user_differs_from_those_of_the_faults() {
+    fn the_random_number_for_the_user_function_differs_from_those_of_the_faults() {
         let plan = plan(1, []);
         let draws: std::collections::BTreeSet<_> =
             (0..DRAWS - 1).map(|draw| plan.draw(3, draw).to_bits()).collect();

@@ -11,8 +11,8 @@ use std::time::Duration;
 /// A switch for any number of [`Chaos`](super::Chaos) policies. It is off when it is created, and
 /// is turned on only for a limited time.
 ///
-/// Clones are the same switch. Each time that it is turned on, a new *run* begins: the decisions of
-/// every policy start again from the first, and so do the steps of its script.
+/// All clones control the same switch. Each time it is turned on, a new *run* begins: every policy
+/// numbers its calls from 0 again, and starts its script again.
 ///
 /// ```
 /// use mainstay::chaos::ChaosSwitch;
@@ -30,7 +30,8 @@ use std::time::Duration;
 pub struct ChaosSwitch(PlainArc<Shared>);
 
 struct Shared {
-    /// Ordering: relaxed. A call that reads an old value is not affected, or reads the runs.
+    /// Ordering: relaxed. A call that reads an old `false` is not affected by the faults. A call
+    /// that reads an old `true` reads the current run under the lock.
     may_be_on: AtomicBool,
     runs: Mutex<Runs>,
     clock: Clock,
@@ -43,7 +44,7 @@ pub(super) struct Runs {
     current: Option<Run>,
 }
 
-/// A time for which the switch is on.
+/// A period for which the switch is turned on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Run {
     /// From 1.
@@ -52,7 +53,7 @@ pub(super) struct Run {
     pub(super) ends: Instant,
 }
 
-// The lock guards one change, and no user code runs under it.
+// No user code runs under the lock, so a panic of user code leaves the state valid.
 impl UnwindSafe for ChaosSwitch {}
 impl RefUnwindSafe for ChaosSwitch {}
 
@@ -123,15 +124,15 @@ impl ChaosSwitch {
         self.may_be_on() && self.run_at(self.0.clock.now()).is_some()
     }
 
-    /// Returns for how much longer the switch is on, or `None` if it is off.
+    /// Returns the time until the switch turns off, or `None` if it is off.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
         let now = self.0.clock.now();
         self.run_at(now).map(|run| run.ends - now)
     }
 
-    /// Returns `false` if the switch is off. `true` does not mean that it is on: the time may be
-    /// over.
+    /// Returns `false` if the switch is off. A `true` can be out of date: the time of the run may
+    /// be over.
     #[inline(always)]
     pub(super) fn may_be_on(&self) -> bool {
         self.0.may_be_on.load(Relaxed)
@@ -158,8 +159,8 @@ impl Runs {
         self.current = Some(Run { number: self.count, started: now, ends: now + duration });
     }
 
-    /// Returns the run in progress at `now`. A run whose time is over does not return, even if the
-    /// clock is set back.
+    /// Returns the run in progress at `now`. A run that has expired is removed, so it does not
+    /// resume if the clock is set back.
     pub(super) fn at(&mut self, now: Instant) -> Option<Run> {
         self.current = self.current.filter(|run| now < run.ends);
         self.current
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_lasts_for_its_duration_and_does_not_return() {
+    fn a_run_lasts_for_its_duration_and_does_not_resume() {
         let mut runs = Runs::default();
         assert_eq!(runs.at(at(10)), None);
         runs.start(at(10), Duration::from_secs(5));
