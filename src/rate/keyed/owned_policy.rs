@@ -1,4 +1,5 @@
-//! A pipeline policy for one key that owns the key and a handle of the limiter: [`OwnedKeyedRateLimitPolicy`].
+//! A pipeline policy for one key that owns the key and a handle of the limiter:
+//! [`OwnedKeyedRateLimitPolicy`].
 
 use super::KeyedRateLimiter;
 use crate::error::{Error, Rejection};

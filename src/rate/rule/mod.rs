@@ -30,7 +30,7 @@ use warm_up::WarmUp;
 /// | rule | tokens granted in any period | state |
 /// |---|---|---|
 /// | [`sliding_log`](Self::sliding_log) | at most the limit | 16 bytes per grant of the last period |
-/// | [`sliding_counter`](Self::sliding_counter) | about the limit, always less than twice the limit | two counters |
+/// | [`sliding_counter`](Self::sliding_counter) | at most the limit on average, always less than twice the limit | two counters |
 /// | [`calendar`](Self::calendar) | at most the limit in each period of the calendar | one counter |
 /// | [`warm_up`](Self::warm_up) | at most the rate, fewer after a pause | two numbers |
 ///

@@ -173,7 +173,7 @@ fn a_limiter_warms_up_and_cools_down() {
     now += 2_500 * MS; // 500 ms for the last token, and half of the time to cool down
     assert_eq!(waits(&mut state, &mut now, 8), [0, 500, 500, 500, 500, 500, 500, 500]);
     now += 3_500 * MS;
-    assert_eq!(waits(&mut state, &mut now, 4), [0, 875, 625, 500], "after three quarters of the time to cool down");
+    assert_eq!(waits(&mut state, &mut now, 4), [0, 875, 625, 500], "a pause of 3 s");
 }
 
 #[test]
