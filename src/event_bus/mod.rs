@@ -56,9 +56,10 @@
 //!
 //! Publishing costs one lookup, a clone of an `Arc` and a send. Once
 //! [`subscribe_all`](Bus::subscribe_all) has been called for any tenant, it costs one more lookup.
-//! An event that has subscribers of both kinds is cloned and sent twice. Publishing allocates only
-//! for an event that has none but `subscribe_all` subscribers: it then clones the name of the
-//! topic. Publishing to a topic without subscribers ends after the lookups.
+//! If the topic has subscribers of its own as well as `subscribe_all` subscribers, the event is
+//! cloned and sent twice. Publishing allocates only if there are just `subscribe_all` subscribers:
+//! it then clones the name of the topic. Publishing to a topic without subscribers ends after the
+//! lookups.
 //!
 //! # Defaults
 //!

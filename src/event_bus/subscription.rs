@@ -38,11 +38,13 @@ impl<K, E> BusSubscription<K, E> {
     }
 
     /// Returns the number of events that have not been received, at most the capacity of the topic.
+    /// This is an estimate; see [`BroadcastSubscriber::len`].
     pub fn len(&self) -> usize {
         self.events.len()
     }
 
-    /// Returns whether all events that were published so far have been received.
+    /// Returns whether all events that were published so far have been received. See
+    /// [`BroadcastSubscriber::is_empty`].
     pub fn is_empty(&self) -> bool {
         self.events.is_empty()
     }
@@ -121,12 +123,12 @@ impl<K, E: Clone> BusSubscription<K, E> {
         self.events.into_stream()
     }
 
-    /// Calls `handler` with each event, in the task that polls the future, until `handler` breaks
-    /// or the bus is closed.
+    /// Calls `handler` with each event, in the task that polls the future, until `handler` returns
+    /// `Break` or the bus is closed.
     ///
-    /// `handler` receives the number of missed events as an error. If it panics, the panic is
-    /// counted, and the next event is handled. Dropping the future ends the subscription. After
-    /// every 64 events, the future yields once to other futures of the same task.
+    /// If events were missed, `handler` receives their number as an error. If `handler` panics, the
+    /// panic is counted, and the next event is handled. Dropping the future ends the subscription.
+    /// After every 64 events, the future yields once to other futures of the same task.
     ///
     /// ```
     /// use mainstay::event_bus::Bus;
@@ -163,11 +165,11 @@ impl<K, E: Clone> BusSubscription<K, E> {
         report
     }
 
-    /// Calls `handler` with each event on the calling thread, until `handler` breaks or the bus is
-    /// closed.
+    /// Calls `handler` with each event on the calling thread, until `handler` returns `Break` or
+    /// the bus is closed.
     ///
-    /// `handler` receives the number of missed events as an error. If it panics, the panic is
-    /// counted, and the next event is handled.
+    /// If events were missed, `handler` receives their number as an error. If `handler` panics, the
+    /// panic is counted, and the next event is handled.
     ///
     /// ```
     /// use mainstay::event_bus::Bus;

@@ -41,7 +41,8 @@ use std::time::Duration;
 ///
 /// # Performance
 ///
-/// A request takes its cost from each dimension by one compare-and-swap, and allocates the grant.
+/// A request checks all dimensions, then takes its cost from each one by a compare-and-swap. It
+/// allocates twice: for the list of costs, and for the grant.
 #[derive(Clone)]
 pub struct DimensionedRateLimiter(PlainArc<Shared>);
 

@@ -16,9 +16,10 @@ use std::time::Duration;
 ///
 /// Its methods take tokens of the key, and can wait for them. Callers that wait for one key share a
 /// FIFO queue; while they wait, requests for the key that do not wait are denied. Dropping the
-/// future of a waiting method removes the caller from the queue and takes no tokens. A timer delay
-/// of up to 20 ms is compensated. Therefore, with callers that wait, at most `burst + rate × (w +
-/// 20 ms)` tokens of a key are granted in any time window of length *w*.
+/// future of a waiting method removes the caller from the queue and takes no tokens.
+///
+/// Timers may be late, and a delay of at most 20 ms is compensated. If callers wait, the bound on the
+/// tokens of a key that are granted in a time window of length *w* is `burst + rate × (w + 20 ms)`.
 ///
 /// ```
 /// use mainstay::rate::{KeyedRateLimiter, Quota};

@@ -9,8 +9,8 @@ use std::time::Duration;
 ///
 /// Unused time is stored as tokens, up to `max`. Stored tokens beyond `threshold` are expensive:
 /// the interval of the last one is three times that of a warm limiter, and falls linearly to the
-/// threshold. The area of that trapezoid is the duration of warming up. (Guava, `SmoothWarmingUp`,
-/// with its cold factor of 3.)
+/// threshold. The area of the trapezoid between `threshold` and `max` is the time that warming up
+/// takes. (Guava, `SmoothWarmingUp`, with its cold factor of 3.)
 ///
 /// ```text
 /// interval
@@ -24,6 +24,7 @@ use std::time::Duration;
 pub(super) struct WarmUp {
     /// The interval of a warm limiter, in nanoseconds.
     interval: f64,
+    /// The maximum of `stored`.
     max: f64,
     /// The number of unused tokens that are stored at the time `next`.
     stored: f64,

@@ -75,12 +75,14 @@ impl<T> BroadcastSubscriber<T> {
     }
 
     /// Returns the number of items in the ring that this subscriber has not received. This is an
-    /// estimate while other threads send.
+    /// estimate while other threads send. It also counts the slots that senders skipped because of
+    /// readers.
     pub fn len(&self) -> usize {
         self.shared.core.len(&self.reader)
     }
 
-    /// Returns whether this subscriber has received all items that were sent so far.
+    /// Returns whether this subscriber has received all items that were sent so far. May return
+    /// `false` if the only remaining slots were skipped by senders.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
