@@ -18,8 +18,8 @@ use std::time::Duration;
 /// FIFO queue; while they wait, requests for the key that do not wait are denied. Dropping the
 /// future of a waiting method removes the caller from the queue and takes no tokens.
 ///
-/// Timers may be late, and a delay of at most 20 ms is compensated. If callers wait, the bound on the
-/// tokens of a key that are granted in a time window of length *w* is `burst + rate × (w + 20 ms)`.
+/// Timers may be late, and a delay of at most 20 ms is compensated. If callers wait, at most
+/// `burst + rate × (w + 20 ms)` tokens of a key are granted in any time window of length *w*.
 ///
 /// ```
 /// use mainstay::rate::{KeyedRateLimiter, Quota};

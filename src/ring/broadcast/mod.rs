@@ -92,11 +92,11 @@ pub enum BroadcastStart {
 ///
 /// # How it works
 ///
-/// A slot has one state word: the lap that it serves, its phase, and the number of readers that
-/// clone its item at this moment. A reader adds itself by a compare-and-swap that fails if the slot
-/// was reused, so it never reads an item that is being overwritten. A sender skips a slot that has
-/// readers and uses the next one. A reader that is suspended in the middle of a clone therefore
-/// delays neither other readers nor senders, unless every slot has such a reader.
+/// A slot has one state word: the lap (round of the ring) that it serves, its phase, and the number
+/// of readers that clone its item at this moment. A reader adds itself by a compare-and-swap that
+/// fails if the slot was reused, so it never reads an item that is being overwritten. A sender
+/// skips a slot that has readers and uses the next one. A reader that is suspended in the middle of
+/// a clone therefore delays neither other readers nor senders, unless every slot has such a reader.
 ///
 /// With [`BroadcastOverflow::WaitForSlowest`], a subscriber publishes its cursor, on a cache line
 /// of its own, and does not write to the slots. Senders cache the position of the slowest cursor,

@@ -10,8 +10,9 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// The slots of a broadcast ring.
 ///
-/// The state word of a slot holds the lap that the slot serves, its phase, whether its cell is
-/// initialized, and the number of *pins*: readers that clone the item at this moment.
+/// The state word of a slot holds the lap (round of the ring) that the slot serves, its phase,
+/// whether its cell is initialized, and the number of *pins*: readers that clone the item at this
+/// moment.
 ///
 /// ```text
 /// FREE                         before the first lap
