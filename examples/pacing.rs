@@ -1,10 +1,10 @@
-//! Pacing: send evenly instead of in bursts, at a high rate, and slowly to a cold server.
+//! Pacing: evenly spaced calls at a high rate, a slow start for a cold server, and a daily quota.
 
 use mainstay::rate::{CalendarPeriod, Quota, RateLimiter, RateRule, RuleRateLimiter};
 use std::time::{Duration, Instant};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // A burst of 1 makes a leaky bucket: one every 200 µs, exact although timers are coarser.
+    // A burst of 1 makes a leaky bucket: one token every 200 µs, although timers are coarser.
     let even = RateLimiter::new(Quota::per_second(5_000).burst(1))?;
     let start = Instant::now();
     for _ in 0..1_000 {
@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("1,000 calls at 5,000 per second took {took:?}");
     assert!(took >= Duration::from_micros(999 * 200));
 
-    // From 667 to 2,000 per second within 300 ms: caches and connections fill first.
+    // The rate rises from 667 to 2,000 per second within 300 ms, while the server fills its caches.
     let warming = RuleRateLimiter::new(RateRule::warm_up(2_000, Duration::from_millis(300)))?;
     for part in 1..=4 {
         let (start, mut calls) = (Instant::now(), 0);
@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("{} ms: {calls} calls", part * 100);
     }
 
-    // A contract of 1,000 calls per day, which begins at midnight UTC.
+    // A contract allows 1,000 calls per day; a day begins at midnight UTC.
     let contract = RuleRateLimiter::new(RateRule::calendar(1_000, CalendarPeriod::Day))?;
     contract.try_acquire_n(400)?;
     let snapshot = contract.snapshot();

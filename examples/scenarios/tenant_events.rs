@@ -49,7 +49,8 @@ fn handle_orders(bus: &Bus<String, Event>, tenant: u32) -> Report {
     Ok((tenant, report))
 }
 
-/// Counts the events of all topics of a tenant as a stream, and those it has missed.
+/// Receives the events of all topics of a tenant as a stream. Returns the numbers of received and
+/// missed events.
 async fn audit(bus: Bus<String, Event>, tenant: u32) -> (u64, u64) {
     let subscription = bus.subscribe_all(tenant_name(tenant).as_str());
     drop(bus);
@@ -88,7 +89,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 scope.spawn(move || handle_orders(bus, tenant))
             })
             .collect();
-        // Every tenant has its two subscriptions.
+        // Waits until every tenant has its two subscriptions.
         while bus.snapshot().topics < 2 * TENANTS as usize {
             thread::yield_now();
         }

@@ -1,4 +1,4 @@
-//! The key of a topic: its tenant and its name. It can be looked up by borrowed parts.
+//! The key of a topic: its tenant and its name. The table looks it up by borrowed parts.
 
 use std::borrow::Borrow;
 use std::hash::{Hash, Hasher};
@@ -22,8 +22,9 @@ impl<Q: ToOwned + ?Sized> AddressRef<'_, Q> {
     }
 }
 
-/// What both forms have in common. `dyn Lookup` is the borrowed form of an [`Address`], because a
-/// reference to an `AddressRef` cannot be made from one.
+/// The parts of an [`Address`] or an [`AddressRef`]. `dyn Lookup` is the borrowed form of an
+/// `Address` in the table, because an `Address` contains no `AddressRef` to which it could return a
+/// reference.
 pub(super) trait Lookup<Q: ?Sized> {
     fn tenant(&self) -> &Q;
     fn topic(&self) -> Option<&Q>;

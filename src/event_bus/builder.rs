@@ -21,7 +21,7 @@ pub struct BusBuilder<K, E, S = RandomState> {
 
 impl<K, E> BusBuilder<K, E> {
     pub(super) fn new() -> Self {
-        // A subscription that was accepted is never lost for a new one.
+        // A topic with subscribers is never evicted for a new one.
         let keys = KeyedConfig { when_full: KeyOverflowRule::Reject, ..KeyedConfig::default() };
         Self { name: "event_bus".to_owned(), capacity: 64, keys, types: PhantomData }
     }
@@ -36,16 +36,17 @@ impl<K, E, S> BusBuilder<K, E, S> {
     }
 
     /// Sets the number of events that each topic keeps for its subscribers, at least 1. The default
-    /// is 64: a subscriber may be suspended for a burst of events, and a topic with small events
-    /// takes a few kilobytes.
+    /// is 64, which buffers a burst of events while a subscriber is suspended; a topic with small
+    /// events then takes a few kilobytes.
     #[must_use]
     pub fn capacity(mut self, capacity: usize) -> Self {
         self.capacity = capacity;
         self
     }
 
-    /// Sets the maximum number of topics with subscribers, over all tenants. The subscriptions to
-    /// all topics of a tenant count as one. The default is 100,000.
+    /// Sets the maximum number of topics with subscribers, over all tenants. All subscriptions to
+    /// [all topics](Bus::subscribe_all) of a tenant together count as one more topic. The default
+    /// is 100,000.
     #[must_use]
     pub fn max_topics(mut self, max_topics: usize) -> Self {
         self.keys.max_keys = max_topics;
@@ -64,7 +65,8 @@ impl<K, E, S> BusBuilder<K, E, S> {
     ///
     /// # Errors
     ///
-    /// Returns the first setting that is out of range.
+    /// Returns an error for the first setting that is out of range, or if the memory of one topic
+    /// cannot be allocated.
     pub fn build(self) -> Result<Bus<K, E, S>, ConfigError> {
         let name = policy::name(&self.name)?;
         // A trial allocation: the memory of one topic must be available.

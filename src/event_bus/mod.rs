@@ -23,21 +23,22 @@
 //! # How it works
 //!
 //! Each topic of a tenant that has subscribers has a [`broadcast`](crate::ring::broadcast()), found
-//! by tenant and topic in a bounded table (see [`keyed`](crate::keyed)). All topics of a tenant
-//! together are one more such topic. A subscription belongs to the broadcast of one tenant, so it
-//! cannot receive an event of another one. The types of keys and events are parameters: there is no
-//! `dyn Any` and no cast.
+//! by tenant and topic in a bounded table (see [`keyed`](crate::keyed)). The subscriptions to all
+//! topics of a tenant share one more broadcast. A subscription belongs to the broadcast of one
+//! tenant, so it cannot receive an event of another tenant. The types of keys and events are
+//! parameters: there is no `dyn Any` and no cast.
 //!
 //! # Overload
 //!
-//! A publisher never waits for a subscriber. A topic keeps the last
-//! [`capacity`](BusBuilder::capacity) events. A subscriber that is slower learns how many events it
-//! has [missed](crate::ring::BroadcastRecvError::Missed).
+//! A publisher does not wait for subscribers to receive events. A topic keeps the last
+//! [`capacity`](BusBuilder::capacity) events. A subscriber that falls further behind receives the
+//! number of events that it has [missed](crate::ring::BroadcastRecvError::Missed).
 //!
 //! If [`max_topics`](BusBuilder::max_topics) topics have subscribers, a subscription to another
 //! topic is rejected, and no subscription is lost. Topics are counted for all tenants together: an
-//! application that does not trust its tenants limits the topics of each. A topic whose last
-//! subscription has ended keeps its memory until a subscription to a new topic removes it.
+//! application that does not trust its tenants must itself limit the topics of each tenant. A topic
+//! whose last subscription has ended keeps its memory until a subscription to a new topic removes
+//! it.
 //!
 //! # Shutdown
 //!
@@ -53,10 +54,12 @@
 //!
 //! # Performance
 //!
-//! Publishing costs one lookup, a clone of an `Arc` and a send; one more lookup and a clone of the
-//! event if the bus has had subscribers of all topics of a tenant. It allocates only for an event
-//! that no one but such a subscriber receives: for the name of its topic. Publishing to a topic
-//! without subscribers ends after the lookups.
+//! Publishing costs one lookup, a clone of an `Arc` and a send. Once
+//! [`subscribe_all`](Bus::subscribe_all) has been called for any tenant, it costs one more lookup.
+//! If the topic has subscribers of its own as well as `subscribe_all` subscribers, the event is
+//! cloned and sent twice. Publishing allocates only if there are just `subscribe_all` subscribers:
+//! it then clones the name of the topic. Publishing to a topic without subscribers ends after the
+//! lookups.
 //!
 //! # Defaults
 //!
@@ -80,10 +83,10 @@ use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::panic::{RefUnwindSafe, UnwindSafe, resume_unwind};
 
-/// An event bus for events of type `E`, by tenant and topic, which are keys of type `K`.
+/// An event bus for events of type `E`. Tenants and topics are keys of type `K`.
 ///
-/// The [module documentation](self) describes it. Cloning is cheap, and all clones are the same
-/// bus.
+/// The [module documentation](self) describes it. Cloning is inexpensive, and all clones refer to
+/// the same bus.
 pub struct Bus<K, E, S = RandomState>(PlainArc<Shared<K, E, S>>);
 
 struct Shared<K, E, S> {
@@ -108,7 +111,8 @@ impl<K, E> KeyState for PlainArc<Topic<K, E>> {
     type Now = ();
 
     fn retention(&self, (): ()) -> Retention {
-        // Subscribers are added under the lock that is held here.
+        // The caller holds the lock under which subscribers are added, so the number cannot
+        // increase.
         match self.sender.subscribers() {
             0 => Retention::Disposable,
             _ => Retention::Required,
@@ -146,19 +150,21 @@ impl<K, E: Clone> Clone for BusEvent<K, E> {
     }
 }
 
-/// A snapshot of a [`Bus`].
+/// The counters of a [`Bus`] at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BusSnapshot {
-    /// The topics in the table: those with subscribers, and some that have none any more.
+    /// The number of topics in the table. It includes topics whose last subscription has ended,
+    /// until they are removed.
     pub topics: usize,
     /// The maximum number of topics with subscribers.
     pub max_topics: usize,
-    /// The events that were published.
+    /// The number of events that were published.
     pub published: u64,
-    /// The events that were published while they had no subscriber.
+    /// The number of events that were published without a subscriber.
     pub undelivered: u64,
-    /// The subscriptions that were rejected because of the maximum number of topics.
+    /// The number of subscriptions that were rejected because the maximum number of topics was
+    /// reached.
     pub rejected: u64,
 }
 
@@ -185,7 +191,7 @@ where
     /// Publishes `event` to the subscribers of `topic` of `tenant`, and to those of all topics of
     /// `tenant`. Returns the number of subscriptions.
     ///
-    /// It does not wait for subscribers.
+    /// This method does not wait for subscribers to receive the event.
     ///
     /// # Errors
     ///
@@ -204,7 +210,7 @@ where
             found.filter(|topic| topic.sender.subscribers() > 0)
         };
         let one = find(Some(topic));
-        // Ordering: relaxed. A publisher that the subscriber has synchronized with sees the flag.
+        // Ordering: relaxed. A publish that happens after a call of `subscribe_all` sees the flag.
         let all = match shared.has_wildcards.load(Ordering::Relaxed) {
             true => find(None),
             false => None,
@@ -258,7 +264,7 @@ where
     ///
     /// # Errors
     ///
-    /// As [`subscribe`](Self::subscribe).
+    /// Returns the errors of [`subscribe`](Self::subscribe).
     pub fn subscribe_all<Q>(&self, tenant: &Q) -> Result<BusSubscription<K, E>, Rejection>
     where
         K: Borrow<Q>,
@@ -291,8 +297,8 @@ where
         let subscriber = shared.topics.get_or_insert(lookup, || (), make, subscribe);
         let subscriber =
             subscriber.map_err(|Full| Rejection::new(Reason::Exhausted, shared.name))?;
-        // `close` sets the flag before it removes the topics. A topic that it did not remove was
-        // inserted after that, and the flag is visible here.
+        // `close` sets the flag before it removes the topics. If it did not remove this topic, the
+        // topic was inserted later, and the flag is visible here.
         self.check_open()?;
         Ok(BusSubscription::new(subscriber))
     }
@@ -306,7 +312,8 @@ where
 }
 
 impl<K, E, S> Bus<K, E, S> {
-    /// Closes the bus. Subscribers receive the events that are kept, then the end.
+    /// Closes the bus. Subscribers receive the events that are kept, then
+    /// [`Closed`](crate::ring::BroadcastRecvError::Closed).
     pub fn close(&self) {
         self.0.closed.store(true, Ordering::Release);
         // Dropping the senders closes the broadcasts.
@@ -323,7 +330,7 @@ impl<K, E, S> Bus<K, E, S> {
         self.0.name
     }
 
-    /// Returns the figures of the bus.
+    /// Returns the current counters of the bus.
     pub fn snapshot(&self) -> BusSnapshot {
         BusSnapshot {
             topics: self.0.topics.len(),
@@ -337,7 +344,8 @@ impl<K, E, S> Bus<K, E, S> {
 
 impl<K, E: Clone> Topic<K, E> {
     fn send(&self, event: BusEvent<K, E>) {
-        // Never waits for subscribers. Fails only if the topic was closed meanwhile.
+        // Waits only while another publisher sends to the topic, or while subscribers clone the
+        // items of all slots. Fails only if the bus was closed in the meantime.
         let _ = self.sender.send_blocking(event);
     }
 }

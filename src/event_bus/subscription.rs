@@ -1,4 +1,4 @@
-//! A subscription: a stream of events, or a handler that is called with each of them.
+//! A subscription, which receives events one by one, as a stream, or through a handler.
 
 use super::BusEvent;
 use crate::ring::{
@@ -20,15 +20,15 @@ pub struct BusSubscription<K, E> {
     events: BroadcastSubscriber<BusEvent<K, E>>,
 }
 
-/// The figures of a handler that has ended.
+/// The counters of a handler that has ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BusHandlerReport {
-    /// The calls that returned.
+    /// The number of calls that returned.
     pub handled: u64,
-    /// The calls that panicked.
+    /// The number of calls that panicked.
     pub panicked: u64,
-    /// The events that were overwritten before the handler was called with them.
+    /// The number of events that were overwritten before the handler could receive them.
     pub missed: u64,
 }
 
@@ -38,11 +38,13 @@ impl<K, E> BusSubscription<K, E> {
     }
 
     /// Returns the number of events that have not been received, at most the capacity of the topic.
+    /// This is an estimate; see [`BroadcastSubscriber::len`].
     pub fn len(&self) -> usize {
         self.events.len()
     }
 
-    /// Returns whether all events that were published so far have been received.
+    /// Returns whether all events that were published so far have been received. See
+    /// [`BroadcastSubscriber::is_empty`].
     pub fn is_empty(&self) -> bool {
         self.events.is_empty()
     }
@@ -53,7 +55,7 @@ impl<K, E: Clone> BusSubscription<K, E> {
     ///
     /// # Errors
     ///
-    /// As [`BroadcastSubscriber::try_recv`].
+    /// Returns the errors of [`BroadcastSubscriber::try_recv`].
     pub fn try_recv(&mut self) -> Result<BusEvent<K, E>, BroadcastTryRecvError> {
         self.events.try_recv()
     }
@@ -62,7 +64,7 @@ impl<K, E: Clone> BusSubscription<K, E> {
     ///
     /// # Errors
     ///
-    /// As [`BroadcastSubscriber::recv`].
+    /// Returns the errors of [`BroadcastSubscriber::recv`].
     pub fn recv(&mut self) -> BroadcastRecvFuture<'_, BusEvent<K, E>> {
         self.events.recv()
     }
@@ -71,7 +73,7 @@ impl<K, E: Clone> BusSubscription<K, E> {
     ///
     /// # Errors
     ///
-    /// As [`BroadcastSubscriber::recv_timeout`].
+    /// Returns the errors of [`BroadcastSubscriber::recv_timeout`].
     pub fn recv_timeout(
         &mut self,
         timeout: Duration,
@@ -83,7 +85,7 @@ impl<K, E: Clone> BusSubscription<K, E> {
     ///
     /// # Errors
     ///
-    /// As [`BroadcastSubscriber::recv_blocking`].
+    /// Returns the errors of [`BroadcastSubscriber::recv_blocking`].
     pub fn recv_blocking(&mut self) -> Result<BusEvent<K, E>, BroadcastRecvError> {
         self.events.recv_blocking()
     }
@@ -92,7 +94,7 @@ impl<K, E: Clone> BusSubscription<K, E> {
     ///
     /// # Errors
     ///
-    /// As [`BroadcastSubscriber::recv_blocking_timeout`].
+    /// Returns the errors of [`BroadcastSubscriber::recv_blocking_timeout`].
     pub fn recv_blocking_timeout(
         &mut self,
         timeout: Duration,
@@ -102,9 +104,11 @@ impl<K, E: Clone> BusSubscription<K, E> {
 
     /// Waits until there is an event, then receives all available events, up to `max`. Cancel safe.
     ///
+    /// The events are appended to `into`; the future returns their number.
+    ///
     /// # Errors
     ///
-    /// As [`BroadcastSubscriber::recv_batch`].
+    /// Returns the errors of [`BroadcastSubscriber::recv_batch`].
     pub fn recv_batch<'a>(
         &'a mut self,
         into: &'a mut Vec<BusEvent<K, E>>,
@@ -119,12 +123,12 @@ impl<K, E: Clone> BusSubscription<K, E> {
         self.events.into_stream()
     }
 
-    /// Calls `handler` with each event, in the task that polls the future, until `handler` breaks
-    /// or the bus is closed.
+    /// Calls `handler` with each event, in the task that polls the future, until `handler` returns
+    /// `Break` or the bus is closed.
     ///
-    /// `handler` receives the number of missed events as an error. If it panics, the panic is
-    /// counted, and the next event is handled. Dropping the future ends the subscription. After 64
-    /// events, other futures of the same task get a turn.
+    /// If events were missed, `handler` receives their number as an error. If `handler` panics, the
+    /// panic is counted, and the next event is handled. Dropping the future ends the subscription.
+    /// After every 64 events, the future yields once to other futures of the same task.
     ///
     /// ```
     /// use mainstay::event_bus::Bus;
@@ -161,11 +165,11 @@ impl<K, E: Clone> BusSubscription<K, E> {
         report
     }
 
-    /// Calls `handler` with each event on the calling thread, until `handler` breaks or the bus is
-    /// closed.
+    /// Calls `handler` with each event on the calling thread, until `handler` returns `Break` or
+    /// the bus is closed.
     ///
-    /// `handler` receives the number of missed events as an error. If it panics, the panic is
-    /// counted, and the next event is handled.
+    /// If events were missed, `handler` receives their number as an error. If `handler` panics, the
+    /// panic is counted, and the next event is handled.
     ///
     /// ```
     /// use mainstay::event_bus::Bus;
@@ -194,11 +198,12 @@ impl<K, E: Clone> BusSubscription<K, E> {
     }
 }
 
-/// The number of events after which [`handle`](BusSubscription::handle) lets the other futures of
-/// its task run. A publisher that is faster than the handler would keep it from ever being pending.
+/// The number of events after which [`handle`](BusSubscription::handle) yields to the other futures
+/// of its task. Otherwise, the future would never be pending while the publisher is faster than the
+/// handler.
 const EVENTS_PER_POLL: usize = 64;
 
-/// Is pending once.
+/// Returns `Pending` once, and wakes the task immediately.
 async fn yield_once() {
     let mut has_yielded = false;
     poll_fn(|cx| {
@@ -213,7 +218,7 @@ async fn yield_once() {
 }
 
 impl BusHandlerReport {
-    /// Calls `handler` and counts the result.
+    /// Calls `handler` with an event or the number of missed events, and counts the result.
     fn call<K, E>(
         &mut self,
         received: Result<BusEvent<K, E>, BroadcastRecvError>,

@@ -11,13 +11,13 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
-/// A limiter of several named quantities, such as the requests and the tokens of an API, that must
-/// all grant a call. A cost that is known only after the call is estimated, and
-/// [settled](DimensionedGrant::settle) later.
+/// A rate limiter with a quota for each of several *dimensions*, such as the requests and the
+/// tokens of an API. A call is granted only if every dimension grants its cost. A cost that is
+/// known only after the call is estimated, and [settled](DimensionedGrant::settle) later.
 ///
-/// A request names the dimensions and how much it takes of each; dimensions that it does not name
-/// cost nothing. Either all of them are taken, or none. Waiting callers share one FIFO queue; while
-/// they wait, requests that do not wait are denied.
+/// A request names its cost in each dimension; the cost in other dimensions is zero. The costs are
+/// taken from all named dimensions, or from none. Waiting callers share one FIFO queue; while they
+/// wait, requests that do not wait are denied.
 ///
 /// ```
 /// use mainstay::rate::{DimensionedRateLimiter, Quota};
@@ -37,11 +37,12 @@ use std::time::Duration;
 ///
 /// # Cancel safety
 ///
-/// Dropping the future of a waiting method leaves the queue. Nothing is taken.
+/// Dropping the future of a waiting method removes the caller from the queue. No tokens are taken.
 ///
 /// # Performance
 ///
-/// A request takes from each dimension by one compare-and-swap, and allocates its grant.
+/// A request checks all dimensions, then takes its cost from each one by a compare-and-swap. It
+/// allocates twice: for the list of costs, and for the grant.
 #[derive(Clone)]
 pub struct DimensionedRateLimiter(PlainArc<Shared>);
 
@@ -59,13 +60,13 @@ pub struct DimensionedRateLimiterBuilder {
     clock: Clock,
 }
 
-/// What a [`DimensionedRateLimiter`] granted to one call. Dropping it returns nothing: the estimate
-/// is then the cost.
+/// The tokens that a [`DimensionedRateLimiter`] granted to one call. Dropping the grant returns no
+/// tokens: the estimated costs then count as the actual ones.
 #[derive(Clone, Debug)]
 #[must_use = "settle the costs that were estimated"]
 pub struct DimensionedGrant(Vec<(RateLimiter, Grant)>);
 
-/// A denial that is not reported yet.
+/// A denial that has not been reported to the observer.
 struct Denial {
     /// The dimension that denies the request, or `None` if the request names an unknown one.
     dimension: Option<(usize, RateLimitStatus)>,
@@ -77,11 +78,12 @@ impl RetryAfter for Denial {
     }
 }
 
-/// See `RateLimiterGroup`.
+/// The maximum number of times that a request checks all dimensions again after another thread took
+/// the tokens. Without a bound, two requests could take each other's tokens forever.
 const MAX_ROUNDS: usize = 16;
 
 impl DimensionedRateLimiterBuilder {
-    /// Adds a dimension. Its name is that of its limiter, which errors carry.
+    /// Adds a dimension with its quota. Errors carry the name of the dimension.
     ///
     /// ```
     /// # use mainstay::{DimensionedRateLimiter, Quota};
@@ -112,11 +114,11 @@ impl DimensionedRateLimiterBuilder {
         self
     }
 
-    /// Builds the limiter. All tokens of all bursts are available.
+    /// Builds the limiter. The full burst of each dimension is available.
     ///
     /// # Errors
-    /// Returns an error if there is no dimension, if two have one name, or if a quota or a name is
-    /// out of range.
+    /// Returns an error if there is no dimension, if two have the same name, or if a quota or a
+    /// name is out of range.
     pub fn build(self) -> Result<DimensionedRateLimiter, ConfigError> {
         let mut dimensions: Vec<RateLimiter> = Vec::new();
         for (name, quota) in self.dimensions {
@@ -148,8 +150,8 @@ impl DimensionedRateLimiter {
         DimensionedRateLimiterBuilder { dimensions: Vec::new(), clock: Clock::system() }
     }
 
-    /// Takes `costs` if all of them are available and no caller waits, and otherwise nothing. Costs
-    /// of one dimension that is named twice are added.
+    /// Takes `costs` if all of them are available and no caller waits, and otherwise nothing. If a
+    /// dimension is named twice, its costs are added.
     ///
     /// # Errors
     /// Returns the denial of the dimension with the longest `retry_after`. A cost of a dimension
@@ -179,10 +181,11 @@ impl DimensionedRateLimiter {
     /// ```
     ///
     /// # Errors
-    /// Completes with an error if a cost exceeds its limit, or names no dimension.
+    /// Completes with an error if a cost exceeds the limit of its dimension, or names an unknown
+    /// dimension.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the queue. Nothing is taken.
+    /// Dropping the future removes the caller from the queue. No tokens are taken.
     pub async fn acquire(&self, costs: &[(&str, u32)]) -> Result<DimensionedGrant, Denied> {
         self.0.acquire(costs, None).await
     }
@@ -207,7 +210,7 @@ impl DimensionedRateLimiter {
     /// costs will not be available in time; for the other errors see [`acquire`](Self::acquire).
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the queue. Nothing is taken.
+    /// Dropping the future removes the caller from the queue. No tokens are taken.
     pub fn acquire_timeout<'a>(
         &'a self,
         costs: &'a [(&'a str, u32)],
@@ -273,8 +276,8 @@ impl DimensionedRateLimiter {
 }
 
 impl DimensionedGrant {
-    /// Replaces the estimated cost of a dimension by the actual one: returns what was not used, or
-    /// takes what was used in addition, whether it is available or not.
+    /// Replaces the estimated cost of a dimension by the actual cost. Returns the unused tokens, or
+    /// takes the missing ones, even if they are not available.
     ///
     /// Tokens that have become available again since the grant are not returned a second time. Each
     /// dimension is settled at most once; later calls for it do nothing, as do calls for a
@@ -321,7 +324,7 @@ impl Shared {
         result
     }
 
-    /// Returns the cost of each dimension.
+    /// Returns the cost of each dimension, in the order of `dimensions`.
     fn costs(&self, named: &[(&str, u32)]) -> Result<Vec<u32>, Denial> {
         let mut costs = vec![0_u32; self.dimensions.len()];
         for (name, cost) in named {
@@ -332,7 +335,8 @@ impl Shared {
         Ok(costs)
     }
 
-    /// Returns the denial with the longest `retry_after`.
+    /// Returns the denial with the longest `retry_after`, or `None` if all dimensions grant their
+    /// cost.
     fn check(&self, costs: &[u32]) -> Option<Denial> {
         let denies = |(dimension, cost): (usize, &u32)| {
             let limiter = &self.dimensions[dimension].0;
@@ -360,7 +364,8 @@ impl Shared {
         Ok(DimensionedGrant(grants))
     }
 
-    /// Returns the denial of a request while other callers wait, or because its turn did not come.
+    /// Returns the denial of a request that was not attempted, because other callers were waiting
+    /// or its timeout elapsed in the queue.
     fn denial(&self, costs: &[(&str, u32)]) -> Denial {
         let costs = match self.costs(costs) {
             Ok(costs) => costs,

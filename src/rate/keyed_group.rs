@@ -1,4 +1,4 @@
-//! Requests that several limiters and a limit per key must grant: [`KeyedRateLimiterGroup`].
+//! A group of limiters combined with a limit per key: [`KeyedRateLimiterGroup`].
 
 use super::{Denied, KeyedRateLimiter, POLICY, RateLimiterGroup};
 use crate::error::{Error, Rejection};
@@ -8,11 +8,12 @@ use std::fmt;
 use std::future::Ready;
 use std::hash::{BuildHasher, Hash, RandomState};
 
-/// A [`RateLimiterGroup`] and a [`KeyedRateLimiter`] that must all grant a request: tokens are
-/// taken from each limiter and from the key, or from none.
+/// A [`RateLimiterGroup`] combined with a [`KeyedRateLimiter`]: tokens are taken from each limiter
+/// of the group and from one key, or from none of them.
 ///
 /// Returned by [`RateLimiterGroup::with_keys`]. Use it for a limit per tenant below a limit for all
-/// tenants: requests of a tenant that exceeds its own limit take nothing from the others.
+/// tenants: denied requests of a tenant that exceeds its own limit take no tokens from the common
+/// limit.
 ///
 /// ```
 /// use mainstay::rate::{KeyedRateLimiter, Quota, RateLimiter, RateLimiterGroup};
@@ -38,8 +39,8 @@ pub struct KeyedRateLimiterGroup<K, S = RandomState> {
 /// A pipeline policy for one key of a [`KeyedRateLimiterGroup`]; returned by
 /// [`KeyedRateLimiterGroup::key`].
 ///
-/// Each call takes one token from each limiter and from the key, and is rejected if one of them has
-/// none.
+/// Each call takes one token from each limiter and from the key, and is rejected if any of them has
+/// no token.
 pub struct KeyedRateLimiterGroupPolicy<K, S = RandomState> {
     limits: KeyedRateLimiterGroup<K, S>,
     key: K,

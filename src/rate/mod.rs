@@ -5,10 +5,10 @@
 //! address, API token) for up to millions of keys. [`RateLimiterGroup`] combines several limiters
 //! that must all grant a request, together with a [key](RateLimiterGroup::with_keys) if needed.
 //! [`DimensionedRateLimiter`] limits several quantities of a call, such as requests and tokens.
-//! [`RuleRateLimiter`] follows other rules: sliding windows, periods of the calendar, and a rate that
-//! warms up. In a [`Pipeline`](crate::pipeline) a limiter is a guard, either
-//! directly or as a [`RateLimitPolicy`] with a cost and a maximum wait. Cloning a limiter is
-//! inexpensive, and all clones refer to the same limiter.
+//! [`RuleRateLimiter`] follows other rules: sliding windows, calendar periods, and a rate that
+//! warms up. In a [`Pipeline`](crate::pipeline) a limiter is a guard, either directly or as a
+//! [`RateLimitPolicy`] with a cost and a maximum wait. Cloning a limiter is inexpensive, and all
+//! clones refer to the same limiter.
 //!
 //! # Examples
 //!
@@ -79,13 +79,13 @@
 //!
 //! Timers fire late: by about 1 ms with tokio, and by about 10 ms on a loaded machine. A waiter
 //! that is woken late is counted from the time at which its tokens became available, not from the
-//! time of its wake-up. Waiters therefore receive the full rate at any burst: after a late wake-up,
-//! several waiters are granted their tokens together. A delay of at most 20 ms is compensated in
-//! this way. No waiter is granted tokens before they are available, so at most `burst + rate × t`
-//! tokens have been granted in total at time *t* after the start.
+//! time of its wake-up. Waiters therefore receive the full rate with any burst size: after a late
+//! wake-up, several waiters are granted their tokens together. A delay of at most 20 ms is
+//! compensated in this way. No waiter is granted tokens before they are available, so at most
+//! `burst + rate × t` tokens have been granted in total at time *t* after the start.
 //!
-//! With a burst of 1, waiters are *paced*: a leaky bucket that grants one token per interval, also
-//! at rates above those that timers can follow.
+//! With a burst of 1, waiters are *paced*: as in a leaky bucket, they are granted one token per
+//! interval on average, even if the interval is shorter than the resolution of timers.
 //!
 //! As in every fair queue, the first waiter blocks the others while its task holds the future but
 //! does not poll it.

@@ -1,4 +1,4 @@
-//! A FIFO queue of callers that try again until they are granted: [`Turn`].
+//! A FIFO queue of callers that retry until their tokens are granted: [`Turn`].
 
 use super::Denied;
 use crate::error::Rejection;
@@ -6,26 +6,28 @@ use crate::time::{Clock, Instant};
 use crate::wait::{Semaphore, SemaphorePermit};
 use std::time::Duration;
 
-/// The turn to try. One caller at a time has it: the first in the queue, which sleeps until its
-/// tokens are available. A caller that leaves the queue wastes no tokens.
+/// A FIFO queue of callers that wait for tokens. Only the first caller, which *has the turn*,
+/// attempts to take tokens; it sleeps between attempts. Tokens are not assigned in advance, so a
+/// caller that leaves the queue wastes none.
 #[derive(Debug)]
 pub(super) struct Turn(Semaphore);
 
-/// A denial that may say when to try again.
+/// A denial with the time of the earliest useful retry, if known.
 pub(super) trait RetryAfter {
-    /// Returns the time until the request can be granted, or `None` if it never can.
+    /// Returns the time until the request can be granted, or `None` if it never can or the time is
+    /// unknown.
     fn retry_after(&self) -> Option<Duration>;
 }
 
-/// Whether the caller has waited before it tries.
+/// Whether the caller has waited before this attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Attempt {
     First,
     AfterWaiting,
 }
 
-/// The longest time until the next attempt: tokens that are refunded, or a quota that is raised,
-/// shorten a wait.
+/// The longest sleep between two attempts. A refund or a raised quota can make tokens available
+/// earlier than the last denial reported.
 const MAX_SLEEP: Duration = Duration::from_secs(1);
 
 impl Turn {
@@ -39,8 +41,9 @@ impl Turn {
         self.0.available() == 0
     }
 
-    /// Waits for the turn, then calls `attempt` until it succeeds. Returns its error if it cannot
-    /// succeed before `deadline`; and that of `deny` if the turn does not come until then.
+    /// Waits for the turn, then calls `attempt` until it succeeds. Returns the last denial if no
+    /// attempt can succeed by `deadline`, and the result of `deny` if the turn does not come by
+    /// `deadline`.
     pub(super) async fn wait<T, D: RetryAfter>(
         &self,
         clock: &Clock,
@@ -103,7 +106,7 @@ impl Turn {
     }
 }
 
-/// Returns the time of the next attempt, or `denied` if no attempt before `deadline` can succeed.
+/// Returns the time of the next attempt, or `denied` if no attempt can succeed by `deadline`.
 fn next_attempt<D: RetryAfter>(
     denied: D,
     now: Instant,

@@ -20,26 +20,26 @@ struct Update {
 }
 
 #[derive(Default)]
-struct Account {
+struct Counts {
     received: u64,
     missed: u64,
     delays: Vec<Duration>,
 }
 
-async fn receive(mut feed: BroadcastSubscriber<Update>, slow: bool) -> (bool, Account) {
-    let mut account = Account::default();
+async fn receive(mut feed: BroadcastSubscriber<Update>, slow: bool) -> (bool, Counts) {
+    let mut counts = Counts::default();
     loop {
         match feed.recv().await {
             Ok(update) => {
-                assert_eq!(update.number, account.received + account.missed, "a gap");
-                account.received += 1;
-                account.delays.push(update.created.elapsed());
+                assert_eq!(update.number, counts.received + counts.missed, "a gap");
+                counts.received += 1;
+                counts.delays.push(update.created.elapsed());
                 if slow {
                     tokio::time::sleep(SLOW).await;
                 }
             }
-            Err(BroadcastRecvError::Missed(count)) => account.missed += count,
-            Err(BroadcastRecvError::Closed) => return (slow, account),
+            Err(BroadcastRecvError::Missed(count)) => counts.missed += count,
+            Err(BroadcastRecvError::Closed) => return (slow, counts),
         }
     }
 }
@@ -71,14 +71,14 @@ pub(crate) fn run(milliseconds: u64, subscribers: usize) {
     let start = Instant::now();
     let (sent, sending) = produce(&feed, start + Duration::from_millis(milliseconds));
     drop(feed);
-    let mut classes = [Account::default(), Account::default()];
+    let mut classes = [Counts::default(), Counts::default()];
     for task in tasks {
-        let (slow, account) = runtime.block_on(task).expect("subscribers do not panic");
-        assert_eq!(account.received + account.missed, sent, "every update is accounted for");
+        let (slow, counts) = runtime.block_on(task).expect("subscribers do not panic");
+        assert_eq!(counts.received + counts.missed, sent, "every update is accounted for");
         let class = &mut classes[usize::from(slow)];
-        class.received += account.received;
-        class.missed += account.missed;
-        class.delays.extend(account.delays);
+        class.received += counts.received;
+        class.missed += counts.missed;
+        class.delays.extend(counts.delays);
     }
     println!(
         "  sent        {sent} updates, {:?} each, with the wake-ups of all subscribers",

@@ -125,7 +125,7 @@ pub(crate) fn run(name: &str, when_full: FullRule, milliseconds: u64, work: u64)
             let _ = std::io::stdout().flush();
         }
         stop.store(true, Ordering::Relaxed);
-        // The last producer that ends closes the channel; the consumers drain it and return.
+        // The channel is closed when the last producer ends; the consumers drain it and return.
         consumers
             .into_iter()
             .map(|consumer| consumer.join().expect("consumers do not panic"))

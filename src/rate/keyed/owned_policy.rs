@@ -1,4 +1,5 @@
-//! The pipeline policy for one key that keeps the limiter alive: [`OwnedKeyedRateLimitPolicy`].
+//! A pipeline policy for one key that owns the key and a handle of the limiter:
+//! [`OwnedKeyedRateLimitPolicy`].
 
 use super::KeyedRateLimiter;
 use crate::error::{Error, Rejection};
@@ -10,11 +11,11 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use std::pin::Pin;
 use std::time::Duration;
 
-/// A pipeline policy for one key of a [`KeyedRateLimiter`] that borrows nothing; returned by
-/// [`KeyedRateLimiter::key_owned`].
+/// A pipeline policy for one key of a [`KeyedRateLimiter`] that owns the key and keeps the limiter
+/// alive; returned by [`KeyedRateLimiter::key_owned`].
 ///
-/// Use it for Tower services, such as with `tower::guard_by` (feature `tower`).
-/// A call that waits allocates its admission future.
+/// Use it where a policy must not borrow, such as in a Tower service with `tower::guard_by`
+/// (feature `tower`). A call that may wait allocates its admission future.
 pub struct OwnedKeyedRateLimitPolicy<K, S = RandomState> {
     limiter: KeyedRateLimiter<K, S>,
     key: K,
@@ -57,8 +58,8 @@ impl<K, S> OwnedKeyedRateLimitPolicy<K, S> {
         self
     }
 
-    /// Sets the maximum time that a call waits for its tokens, and never beyond its deadline.
-    /// Default: zero, which rejects the call without waiting.
+    /// Sets the maximum time that a call waits for its tokens. A call never waits beyond its
+    /// deadline. Default: zero, which rejects the call without waiting.
     ///
     /// ```
     /// # use mainstay::{KeyedRateLimiter, Quota};

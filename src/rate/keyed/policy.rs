@@ -16,9 +16,10 @@ use std::time::Duration;
 ///
 /// Its methods take tokens of the key, and can wait for them. Callers that wait for one key share a
 /// FIFO queue; while they wait, requests for the key that do not wait are denied. Dropping the
-/// future of a waiting method leaves the queue and takes no tokens. A delay of at most 20 ms by
-/// which a timer is late is compensated: with callers that wait, at most `burst + rate × (w + 20 ms)`
-/// tokens of a key are granted in any time window of length *w*.
+/// future of a waiting method removes the caller from the queue and takes no tokens.
+///
+/// Timers may be late, and a delay of at most 20 ms is compensated. If callers wait, at most
+/// `burst + rate × (w + 20 ms)` tokens of a key are granted in any time window of length *w*.
 ///
 /// ```
 /// use mainstay::rate::{KeyedRateLimiter, Quota};
@@ -71,8 +72,8 @@ impl<'a, K, Q: ?Sized, S> KeyedRateLimitPolicy<'a, K, Q, S> {
         self
     }
 
-    /// Sets the maximum time that a call of a pipeline waits for its tokens, and never beyond its
-    /// deadline. Default: zero, which rejects the call without waiting.
+    /// Sets the maximum time that a call of a pipeline waits for its tokens. A call never waits
+    /// beyond its deadline. Default: zero, which rejects the call without waiting.
     ///
     /// ```
     /// # use mainstay::{KeyedRateLimiter, Quota};
@@ -108,7 +109,7 @@ where
     /// Completes with an error if the cost exceeds the limit, or if the key cannot be stored.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the queue of the key. No tokens are taken.
+    /// Dropping the future removes the caller from the queue of the key. No tokens are taken.
     pub fn acquire(&self) -> impl Future<Output = Result<Grant, Denied>> + use<'a, K, Q, S> {
         let Self { limiter, key, cost, .. } = *self;
         async move { limiter.0.acquire(key, cost, None).await }
@@ -133,7 +134,7 @@ where
     /// tokens will not be available in time; for the other errors see [`acquire`](Self::acquire).
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the queue of the key. No tokens are taken.
+    /// Dropping the future removes the caller from the queue of the key. No tokens are taken.
     pub fn acquire_timeout(
         &self,
         timeout: Duration,
@@ -169,7 +170,8 @@ where
         self.limiter.0.acquire_blocking(self.key, self.cost, Some(deadline))
     }
 
-    /// Returns the instant until which a call that arrives now waits.
+    /// Returns the instant until which a call that arrives now may wait: `max_wait` from now, or
+    /// the deadline of the call if that is earlier.
     fn deadline(&self, cx: Context) -> Instant {
         let cx = cx.on(self.limiter.0.timeline.clock());
         let own = cx.now() + self.max_wait;

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 /// A denial during a wait.
 enum Denial {
-    /// Final, if the wait ends with it. Not reported yet.
+    /// Too few tokens are available. Reported to the observer only if the wait ends with it.
     Status(RateLimitStatus),
-    /// The key cannot be stored. Reported.
+    /// The key cannot be stored. Already reported to the observer.
     Reported(Denied),
 }
 
@@ -69,7 +69,7 @@ impl<K: Hash + Eq, S: BuildHasher> Shared<K, S> {
         waited.map_err(|denial| self.report(&denial))
     }
 
-    /// Takes the tokens without a queue, if no other caller waits for the key.
+    /// Takes the tokens without entering the queue, if no other caller waits for the key.
     fn take_fast<Q>(&self, key: &Q, n: u32) -> Option<Grant>
     where
         K: Borrow<Q>,
@@ -88,10 +88,10 @@ impl<K: Hash + Eq, S: BuildHasher> Shared<K, S> {
     {
         let take = |gcra: &Gcra, tat, now| {
             let start = match tat {
-                // A new key, which has no past to catch up with.
+                // A new key has no earlier tokens to catch up with.
                 0 => now,
-                // A caller that is woken late is counted from the time of its tokens, and so are
-                // its next calls.
+                // If a caller was woken late, its tokens and those of its next calls are counted
+                // from the time at which they became available.
                 tat => gcra.catch_up_start(tat, now),
             };
             Some((gcra.take(start, now, n)?, n))

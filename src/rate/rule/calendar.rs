@@ -1,4 +1,4 @@
-//! Windows of the calendar: [`CalendarPeriod`], [`Calendar`].
+//! Windows that are aligned to the calendar: [`CalendarPeriod`], [`Calendar`].
 
 use super::{Shortage, Standing};
 use crate::time::{Instant, nanos};
@@ -8,15 +8,15 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CalendarPeriod {
-    /// From second 0.
+    /// A minute that starts at second 0.
     Minute,
-    /// From minute 0.
+    /// An hour that starts at minute 0.
     Hour,
-    /// From midnight.
+    /// A day that starts at midnight.
     Day,
-    /// From midnight on Monday.
+    /// A week that starts at midnight on Monday.
     Week,
-    /// From midnight on the first day of the month.
+    /// A month that starts at midnight on its first day.
     Month,
 }
 
@@ -42,7 +42,8 @@ impl CalendarPeriod {
     }
 }
 
-/// Returns the first day of the month after that of `day`. Days are counted from the Unix epoch.
+/// Returns the first day of the month that follows the month of `day`. Days are counted from the
+/// Unix epoch.
 const fn end_of_month(day: u64) -> u64 {
     // The proleptic Gregorian calendar with years that begin in March, so that a leap day is the
     // last day of a year (H. Hinnant, "chrono-compatible low-level date algorithms", 2013).
@@ -68,7 +69,8 @@ const fn end_of_month(day: u64) -> u64 {
 pub(super) struct Calendar {
     limit: u32,
     period: CalendarPeriod,
-    /// The Unix time minus the time of the clock, which may be negative.
+    /// The Unix time minus the time of the clock, in nanoseconds modulo 2^64, since the difference
+    /// may be negative.
     offset: u64,
     /// The end of the current window, in nanoseconds of Unix time.
     end: u64,
@@ -76,7 +78,7 @@ pub(super) struct Calendar {
 }
 
 impl Calendar {
-    /// Creates a window of a limiter that is built at `now`, at which the Unix time is `unix`.
+    /// Creates the first window of a limiter that is built at `now`, when the Unix time is `unix`.
     pub(super) fn new(limit: u32, period: CalendarPeriod, now: Instant, unix: Duration) -> Self {
         let offset = nanos(unix).wrapping_sub(now.as_nanos());
         Self { limit, period, offset, end: period.end_after(nanos(unix)), used: 0 }
@@ -100,7 +102,7 @@ impl Calendar {
     }
 
     /// Moves to the window that contains `now`, unless the clock was set back. Returns the time
-    /// until its end.
+    /// until the end of the window.
     fn advance(&mut self, now: Instant) -> Duration {
         let unix = now.as_nanos().wrapping_add(self.offset);
         if unix >= self.end {
@@ -118,7 +120,7 @@ mod tests {
 
     /// Unix times in seconds, from `date -u`.
     #[test]
-    fn windows_end_where_the_calendar_says() {
+    fn windows_end_at_calendar_boundaries() {
         use CalendarPeriod::{Day, Hour, Minute, Month, Week};
         for (period, now, end) in [
             (Minute, 0, 60),
@@ -146,13 +148,13 @@ mod tests {
             assert_eq!(found / SECOND, end, "{period:?} after {now}");
             assert!(found % SECOND == 0);
         }
-        // An instant that no clock reaches.
+        // The arithmetic does not overflow at the largest time.
         assert!(Month.end_after(u64::MAX) > 0 && Week.end_after(u64::MAX) > 0);
     }
 
-    /// Counts days one by one.
+    /// Counts every day of 400 years, after which the Gregorian calendar repeats.
     #[test]
-    fn months_have_their_lengths_for_four_centuries() {
+    fn every_month_of_four_centuries_has_the_right_length() {
         let is_leap = |year: u64| {
             year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
         };

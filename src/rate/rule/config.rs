@@ -24,7 +24,7 @@ pub struct RuleRateLimiterBuilder {
     observer: Option<PlainArc<dyn Observer>>,
 }
 
-// A builder calls no observer.
+// The observer is the only field that may not be unwind safe, and a builder does not call it.
 impl UnwindSafe for RuleRateLimiterBuilder {}
 impl RefUnwindSafe for RuleRateLimiterBuilder {}
 
@@ -63,11 +63,11 @@ impl RuleRateLimiterBuilder {
         self
     }
 
-    /// Sets the time since the Unix epoch at which the limiter is built, for
-    /// [`RateRule::calendar`]. Default: the system's time.
+    /// Sets the current Unix time, from which [`RateRule::calendar`] computes its windows. Default:
+    /// the system time when the limiter is built.
     ///
-    /// From then on the limiter follows its clock, so a change of the system's time does not move
-    /// its windows.
+    /// After it is built, the limiter follows its clock, so a change of the system time does not
+    /// move its windows.
     ///
     /// ```
     /// # use mainstay::{ManualClock, RateRule, RuleRateLimiter, rate::CalendarPeriod};
@@ -103,11 +103,12 @@ impl RuleRateLimiterBuilder {
         self
     }
 
-    /// Builds the limiter. All tokens are available; a limiter that warms up is cold.
+    /// Builds the limiter. All tokens are available at first; a limiter that warms up starts cold.
     ///
     /// # Errors
     ///
-    /// Returns an error if a number of the rule or the name is out of range.
+    /// Returns an error if the name is invalid, or if the limit, rate, period or duration of the
+    /// rule is out of range.
     pub fn build(self) -> Result<RuleRateLimiter, ConfigError> {
         let name = policy::name(&self.name)?;
         self.rule.validate()?;

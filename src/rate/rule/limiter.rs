@@ -16,8 +16,9 @@ use std::time::Duration;
 /// A rate limiter that follows a [`RateRule`]: a sliding window, a period of the calendar, or a
 /// rate that warms up.
 ///
-/// Use a [`RateLimiter`](super::super::RateLimiter) unless the limit is defined in one of these
-/// ways: it has no window at whose boundary the rate could double, and needs no lock.
+/// Prefer a [`RateLimiter`](super::super::RateLimiter) unless the limit to comply with is defined
+/// in one of these ways: a `RateLimiter` has no windows, so its rate cannot double at their
+/// boundaries, and it takes no lock.
 ///
 /// Waiting callers share one FIFO queue. While a caller waits, requests that do not wait are
 /// denied. Cloning is inexpensive, and all clones refer to the same limiter.
@@ -39,7 +40,8 @@ use std::time::Duration;
 ///
 /// # Performance
 ///
-/// A request takes a short lock and reads the clock. [`RateRule::sliding_log`] allocates.
+/// A request takes a short lock and reads the clock. A grant of a [`RateRule::sliding_log`] may
+/// allocate.
 #[derive(Clone)]
 pub struct RuleRateLimiter(pub(super) PlainArc<Shared>);
 
@@ -63,7 +65,8 @@ pub struct RuleRateLimiterSnapshot {
     pub limit: u32,
     /// The number of available tokens; 0 or 1 for a limiter that warms up.
     pub remaining: u32,
-    /// The time after which all tokens are available if none is taken. For a limiter that warms up,
+    /// The time after which all tokens are available if none is taken. For a calendar rule, the
+    /// time until the period ends, even if all tokens are available. For a limiter that warms up,
     /// the time until the next token.
     pub reset_after: Duration,
     /// The number of requests that were denied since the limiter was built.
@@ -88,12 +91,12 @@ impl RuleRateLimiter {
     ///
     /// # Errors
     ///
-    /// Returns an error if a number of the rule is out of range.
+    /// Returns an error if the limit, rate, period or duration of the rule is out of range.
     pub fn new(rule: RateRule) -> Result<Self, ConfigError> {
         Self::builder(rule).build()
     }
 
-    /// Creates a builder of a limiter with this rule.
+    /// Returns a builder of a limiter with this rule.
     ///
     /// ```
     /// # use mainstay::{RateRule, RuleRateLimiter};
@@ -139,7 +142,8 @@ impl RuleRateLimiter {
     ///
     /// # Errors
     ///
-    /// Completes with a rejection if the rule can never grant the token.
+    /// Completes with a rejection if the rule can never grant the token. The present rules grant a
+    /// single token eventually.
     ///
     /// # Cancel safety
     ///
@@ -236,7 +240,8 @@ impl RuleRateLimiter {
     ///
     /// # Errors
     ///
-    /// Returns a rejection if the rule can never grant the token.
+    /// Returns a rejection if the rule can never grant the token. The present rules grant a single
+    /// token eventually.
     pub fn acquire_blocking(&self) -> Result<(), Rejection> {
         self.acquire_n_blocking(1)
     }
@@ -317,7 +322,7 @@ impl RuleRateLimiter {
     }
 
     /// Returns a pipeline policy of this limiter. Each call waits for its token for at most
-    /// `max_wait`, and never beyond its deadline.
+    /// `max_wait`, and never beyond the deadline of the call.
     ///
     /// ```
     /// # use mainstay::{Pipeline, RateRule, RuleRateLimiter};

@@ -27,12 +27,12 @@ use warm_up::WarmUp;
 
 /// The rule of a [`RuleRateLimiter`].
 ///
-/// | rule | in any period | state |
+/// | rule | tokens granted in any period | state |
 /// |---|---|---|
 /// | [`sliding_log`](Self::sliding_log) | at most the limit | 16 bytes per grant of the last period |
-/// | [`sliding_counter`](Self::sliding_counter) | the limit on average, less than twice the limit | two counters |
+/// | [`sliding_counter`](Self::sliding_counter) | at most the limit on average, always less than twice the limit | two counters |
 /// | [`calendar`](Self::calendar) | at most the limit in each period of the calendar | one counter |
-/// | [`warm_up`](Self::warm_up) | evenly spaced, fewer after a pause | two numbers |
+/// | [`warm_up`](Self::warm_up) | at most the rate, fewer after a pause | two numbers |
 ///
 /// ```
 /// use mainstay::rate::{CalendarPeriod, RateRule};
@@ -57,8 +57,8 @@ enum Kind {
 impl RateRule {
     /// Creates a rule that grants at most `limit` tokens in any time window of length `period`.
     ///
-    /// The limiter stores the time of each grant. Use this if a server counts in the same way, and
-    /// punishes even one request too many.
+    /// The limiter stores the time of each grant. Use this for a server that counts in the same way
+    /// and penalizes a single request above the limit.
     ///
     /// ```
     /// # use mainstay::{RateRule, RuleRateLimiter};
@@ -76,7 +76,8 @@ impl RateRule {
     /// window and of the one before, and grants at most `limit`.
     ///
     /// The estimate is exact if the grants of the window before were evenly spread. If all of them
-    /// were at its end, almost twice the limit can be granted within one period.
+    /// were made at the end of that window, almost twice the limit can be granted within one
+    /// period.
     ///
     /// ```
     /// # use mainstay::{RateRule, RuleRateLimiter};
@@ -92,8 +93,8 @@ impl RateRule {
 
     /// Creates a rule that grants at most `limit` tokens in each `period` of the calendar, in UTC.
     ///
-    /// All tokens can be granted at once at the beginning of a period. Use this for a contract or a
-    /// bill that counts in the same way.
+    /// All tokens can be granted at once at the beginning of a period. Use this for a quota that is
+    /// contracted or billed per calendar period.
     ///
     /// ```
     /// # use mainstay::{RateRule, RuleRateLimiter, rate::CalendarPeriod};
@@ -106,9 +107,12 @@ impl RateRule {
         Self(Kind::Calendar { limit, period })
     }
 
-    /// Creates a rule that grants `per_second` tokens per second, evenly spaced, and a third of it
-    /// after a pause: the rate rises to the full rate within `duration`, and falls in the same time
-    /// while no tokens are taken. The limiter is cold when it is built.
+    /// Creates a rule that grants `per_second` evenly spaced tokens per second, and fewer while the
+    /// limiter is *cold*.
+    ///
+    /// A cold limiter starts at a third of the rate. While it is in use, it warms up to the full
+    /// rate within `duration`; while no tokens are taken, it cools down in the same time. A new
+    /// limiter is cold.
     ///
     /// Use this for a dependency whose caches and connections must be filled first. A request for
     /// several tokens is granted when the first of them is available; the next request waits for
@@ -171,7 +175,7 @@ enum State {
 /// Why a request was denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shortage {
-    /// The tokens are available after this time, and not earlier.
+    /// The tokens become available after this time, not earlier.
     Until(Duration),
     /// The request exceeds the limit.
     Forever,
@@ -179,7 +183,7 @@ enum Shortage {
     Waiters,
 }
 
-/// The state of a limiter, as reported to users.
+/// The available tokens of a limiter, for its snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Standing {
     remaining: u32,
@@ -203,7 +207,7 @@ impl State {
         }
     }
 
-    /// Takes `n` tokens, more than 0, or none.
+    /// Takes all `n` tokens or none. `n` must not be 0.
     fn take(&mut self, now: Instant, n: u32, attempt: Attempt) -> Result<(), Shortage> {
         match (self, attempt) {
             (Self::SlidingLog(log), _) => log.take(now, n),

@@ -12,8 +12,8 @@ use std::time::Duration;
 /// A pipeline policy of a [`RuleRateLimiter`], with the number of tokens that each call takes and
 /// the maximum time that it waits for them.
 ///
-/// Returned by [`RuleRateLimiter::cost`] and [`RuleRateLimiter::max_wait`]. Without a policy, a
-/// limiter in a pipeline takes one token per call and does not wait.
+/// Returned by [`RuleRateLimiter::cost`] and [`RuleRateLimiter::max_wait`]. A limiter that is added
+/// to a pipeline directly takes one token per call and does not wait.
 #[derive(Clone, Debug)]
 pub struct RuleRateLimitPolicy {
     limiter: RuleRateLimiter,
@@ -63,7 +63,8 @@ impl RuleRateLimitPolicy {
         &self.limiter
     }
 
-    /// Returns the instant until which a call that arrives now waits.
+    /// Returns the instant until which a call that arrives now may wait: `max_wait` from now, or
+    /// the deadline of the call if that is earlier.
     fn deadline(&self, cx: Context) -> Instant {
         let cx = cx.on(&self.limiter.0.clock);
         let own = cx.now() + self.max_wait;

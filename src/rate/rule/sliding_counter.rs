@@ -4,8 +4,8 @@ use super::{Shortage, Standing};
 use crate::time::{Instant, nanos};
 use std::time::Duration;
 
-/// The numbers of tokens of two consecutive windows, of which the earlier one counts in part: by
-/// the share of it that a window ending now overlaps.
+/// The token counts of the current and the previous window. The count of the previous window is
+/// weighted by the share of it that lies within the last period.
 ///
 /// ```text
 /// used = previous × (1 − elapsed / period) + current
@@ -65,8 +65,8 @@ impl SlidingCounter {
         elapsed % self.period
     }
 
-    /// Returns the tokens used after a grant of `n`, multiplied by the period. Exact: the product
-    /// of two numbers of 33 and 64 bits.
+    /// Returns the tokens used after a grant of `n`, multiplied by the period. The result is exact:
+    /// counts have at most 33 bits and periods 64, so `u128` does not overflow.
     fn scaled(&self, elapsed: u64, n: u32) -> u128 {
         let current = u128::from(self.current) + u128::from(n);
         u128::from(self.previous) * u128::from(self.period - elapsed)
@@ -80,9 +80,9 @@ impl SlidingCounter {
     fn shortage(&self, elapsed: u64, n: u32) -> Shortage {
         let Some(free) = self.limit.checked_sub(n) else { return Shortage::Forever };
         let until = match free.checked_sub(self.current) {
-            // In this window, when less of the previous one counts.
+            // Later in this window, when a smaller share of the previous window counts.
             Some(free) => self.overlap_ends(self.previous, free),
-            // In the next window, in which the current counter is the previous one.
+            // In the next window, in which `current` has become `previous`.
             None => self.period.saturating_add(self.overlap_ends(self.current, free)),
         };
         Shortage::Until(Duration::from_nanos(until - elapsed))

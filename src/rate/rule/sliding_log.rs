@@ -10,7 +10,8 @@ use std::time::Duration;
 pub(super) struct SlidingLog {
     limit: u32,
     period: Duration,
-    /// Times and numbers of tokens, oldest first. All of them are at most one period old.
+    /// The time and the number of tokens of each grant, oldest first. After `advance`, all of them
+    /// are less than one period old.
     grants: VecDeque<(Instant, u32)>,
     /// The sum of the tokens of `grants`. Never exceeds `limit`.
     used: u32,
@@ -21,8 +22,8 @@ impl SlidingLog {
         Self { limit, period, grants: VecDeque::new(), used: 0 }
     }
 
-    /// Takes `n` tokens: at most `limit` in any period. A grant leaves the window exactly one
-    /// period after it was made.
+    /// Takes `n` tokens if at most `limit` are then used in the last period. A grant leaves the
+    /// window exactly one period after it was made.
     pub(super) fn take(&mut self, now: Instant, n: u32) -> Result<(), Shortage> {
         let now = self.advance(now);
         if n > self.limit - self.used {

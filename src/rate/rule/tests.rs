@@ -1,4 +1,5 @@
-//! Tables of the rules, and properties of the windows against models that store every grant.
+//! Table tests of the rules, and property tests that compare the windows with models that store
+//! every grant.
 
 use super::super::turn::Attempt;
 use super::*;
@@ -100,7 +101,7 @@ fn a_request_above_the_limit_is_never_granted() {
 }
 
 #[test]
-fn the_standing_shows_what_is_left_and_when_all_is_available() {
+fn the_standing_has_the_remaining_tokens_and_the_time_until_the_reset() {
     let day = Duration::from_secs(86_400);
     for (rule, full, after_two, later) in [
         (RateRule::sliding_log(3, SECOND), (3, Duration::ZERO), (1, SECOND), (1, 750 * MS)),
@@ -167,12 +168,12 @@ fn a_limiter_warms_up_and_cools_down() {
     let mut now = HOUR;
     let cold = [0, 1375, 1125, 875, 625, 500, 500, 500];
     assert_eq!(waits(&mut state, &mut now, 8), cold);
-    now += 4_500 * MS; // the last token, and a pause in which the limiter becomes cold
+    now += 4_500 * MS; // 500 ms for the last token, and 4 s in which the limiter becomes cold
     assert_eq!(waits(&mut state, &mut now, 8), cold);
-    now += 2_500 * MS; // half of that pause
+    now += 2_500 * MS; // 500 ms for the last token, and half of the time to cool down
     assert_eq!(waits(&mut state, &mut now, 8), [0, 500, 500, 500, 500, 500, 500, 500]);
     now += 3_500 * MS;
-    assert_eq!(waits(&mut state, &mut now, 4), [0, 875, 625, 500], "three quarters");
+    assert_eq!(waits(&mut state, &mut now, 4), [0, 875, 625, 500], "a pause of 3 s");
 }
 
 #[test]
@@ -184,7 +185,7 @@ fn a_request_for_many_tokens_delays_the_next_one() {
     assert_eq!(take(&mut state, HOUR + 4 * SECOND, 1), Err(Shortage::Until(5 * SECOND)));
 }
 
-/// An interval of 300 ns divides no clock tick; the error must not accumulate.
+/// The intervals are not whole nanoseconds; rounding errors must not accumulate.
 #[test]
 fn a_warm_limiter_keeps_its_rate_exactly() {
     for per_second in [3, 7_000, 333_333] {
@@ -199,12 +200,12 @@ fn a_warm_limiter_keeps_its_rate_exactly() {
 }
 
 #[test]
-fn a_waiter_that_is_woken_late_is_counted_from_the_time_of_its_token() {
+fn a_late_waiter_is_counted_from_the_time_at_which_its_token_was_available() {
     let mut state = state(RateRule::warm_up(1_000, SECOND));
     let mut now = HOUR;
     waits(&mut state, &mut now, 1_500); // warm
     for _ in 0..100 {
-        now += 10 * MS; // a timer of 10 ms, at which 10 tokens are available
+        now += 10 * MS; // a timer with a resolution of 10 ms, in which 10 tokens become available
         for _ in 0..10 {
             assert_eq!(state.take(now, 1, Attempt::AfterWaiting), Ok(()));
         }
@@ -216,7 +217,7 @@ fn a_waiter_that_is_woken_late_is_counted_from_the_time_of_its_token() {
 }
 
 #[test]
-fn rules_out_of_range_name_their_field() {
+fn the_error_of_a_rule_out_of_range_names_the_field() {
     let day = Duration::from_secs(86_400);
     for (rule, field) in [
         (RateRule::sliding_log(0, SECOND), "limit"),
@@ -260,7 +261,7 @@ const PERIOD: u64 = 100;
 
 proptest! {
     #[test]
-    fn a_log_grants_as_a_list_of_all_grants_does(limit in 1..6_u32, requests in requests()) {
+    fn a_log_agrees_with_a_list_of_all_grants(limit in 1..6_u32, requests in requests()) {
         let period = Duration::from_nanos(PERIOD);
         let mut state = state(RateRule::sliding_log(limit, period));
         let mut grants: Vec<(Instant, u32)> = Vec::new();
@@ -287,7 +288,7 @@ proptest! {
     }
 
     #[test]
-    fn a_counter_grants_as_the_formula_over_all_grants_does(
+    fn a_counter_agrees_with_its_formula_over_all_grants(
         limit in 1..6_u32,
         requests in requests(),
     ) {

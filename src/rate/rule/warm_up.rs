@@ -1,4 +1,4 @@
-//! A rate that rises after a pause: [`WarmUp`].
+//! A rate that is reduced after a pause and rises again with use: [`WarmUp`].
 
 use super::{Shortage, Standing};
 use crate::time::Instant;
@@ -9,8 +9,8 @@ use std::time::Duration;
 ///
 /// Unused time is stored as tokens, up to `max`. Stored tokens beyond `threshold` are expensive:
 /// the interval of the last one is three times that of a warm limiter, and falls linearly to the
-/// threshold. The area of that trapezoid is the duration of warming up. (Guava, `SmoothWarmingUp`,
-/// with its cold factor of 3.)
+/// threshold. The area of the trapezoid between `threshold` and `max` is the time that warming up
+/// takes. (Guava, `SmoothWarmingUp`, with its cold factor of 3.)
 ///
 /// ```text
 /// interval
@@ -24,23 +24,25 @@ use std::time::Duration;
 pub(super) struct WarmUp {
     /// The interval of a warm limiter, in nanoseconds.
     interval: f64,
+    /// The maximum of `stored`.
     max: f64,
-    /// The number of tokens stored at `next`.
+    /// The number of unused tokens that are stored at the time `next`.
     stored: f64,
     /// The time at which the next request is granted.
     next: Instant,
-    /// Whether the last waiter was woken late. The tokens since then are those of the next callers.
+    /// Whether the last request was that of a waiter. If it was woken late, `next` is still in the
+    /// past, and the overdue tokens are granted to the next callers instead of being stored.
     is_catching_up: bool,
-    /// The part of a nanosecond by which the next request is granted too early.
+    /// The fraction of a nanosecond that was rounded off `next`, which the next request pays.
     fraction: f64,
 }
 
-/// The interval of a cold limiter in intervals of a warm one.
+/// The interval of a cold limiter as a multiple of the warm interval.
 const COLD_FACTOR: f64 = 3.0;
-/// The threshold as a share of `max`: the trapezoid then takes `max` intervals, and so does the
-/// storing of `max` tokens.
+/// The threshold as a share of `max`. With one half, the tokens above the threshold cost as much
+/// time as it takes to store `max` tokens, so warming up and cooling down last equally long.
 const THRESHOLD: f64 = 0.5;
-/// The longest delay of a wake-up that is compensated.
+/// The longest wake-up delay that is compensated.
 const MAX_CATCH_UP: Duration = Duration::from_millis(20);
 
 impl WarmUp {
@@ -50,8 +52,8 @@ impl WarmUp {
         Self { interval, max, stored: max, next: now, is_catching_up: false, fraction: 0.0 }
     }
 
-    /// Takes `n` tokens. The requests after this one wait for them, so a request for many tokens is
-    /// granted immediately and delays the next one.
+    /// Takes `n` tokens if `next` has been reached, however large `n` is. The cost of the tokens
+    /// delays the requests after this one.
     pub(super) fn take(&mut self, now: Instant, n: u32) -> Result<(), Shortage> {
         self.is_catching_up &= (now - MAX_CATCH_UP..now).contains(&self.next);
         if !self.is_catching_up {
@@ -67,8 +69,8 @@ impl WarmUp {
         Ok(())
     }
 
-    /// Takes `n` tokens for a waiter. A waiter that is woken late is counted from the time at which
-    /// it could have been granted its tokens, or the limiter would cool down between waiters.
+    /// Takes `n` tokens for a waiter. If the waiter was woken late, its tokens are counted from the
+    /// time at which they became available. Otherwise, the limiter would cool down between waiters.
     pub(super) fn take_waiting(&mut self, now: Instant, n: u32) -> Result<(), Shortage> {
         self.cool_down(now - MAX_CATCH_UP);
         self.is_catching_up = true;

@@ -2,15 +2,17 @@
 //!
 //! A send goes through these steps:
 //!
-//! 1. It reads the position at the tail and, if senders wait for subscribers, asks the gate.
+//! 1. It reads the position at the tail and, if senders wait for subscribers, checks that the gate
+//!    admits it.
 //! 2. It claims the slot of that position. If readers pin the slot, the position gets no item, and
-//!    the send continues with the next position. So it never waits for a reader that was suspended
-//!    while it cloned an item.
+//!    the send continues with the next position. A send therefore does not wait for a reader that
+//!    was suspended while it cloned an item, unless every slot has such a reader.
 //! 3. It stores the item and publishes it with the state of the slot. The send takes effect here.
-//! 4. It advances the tail. Until then, other senders find the position taken.
+//! 4. It advances the tail. Until then, the attempts of other senders find that the position is
+//!    owned.
 //!
-//! There is one slot more than the capacity. So the slot at the tail holds no item that is kept,
-//! and `close` can mark it as the end.
+//! There is one slot more than the capacity. The slot at the tail therefore never holds an item
+//! that must be kept, and `close` can mark it as the end.
 
 use super::error::BroadcastTryRecvError;
 use super::gate::{Cursor, Gate};
@@ -64,9 +66,9 @@ impl<T> Core<T> {
         position_of(self.tail.load(Ordering::Acquire))
     }
 
-    /// Sends `value` unless the ring is full. Returns the item that was overwritten, whose drop runs
-    /// user code. Sets `has_waiters` if the caller has to wake waiting subscribers, which can also
-    /// be the case after an error.
+    /// Sends `value` unless the ring is full. Returns the item that was overwritten, so that the
+    /// caller can drop it, which runs user code. Sets `has_waiters` if the caller must wake waiting
+    /// subscribers, which may also be necessary after an error.
     #[inline(always)]
     pub(super) fn try_send(
         &self,
@@ -99,16 +101,16 @@ impl<T> Core<T> {
                     if tail & CLOSED != 0 {
                         self.slots.end(position + step);
                     }
-                    // Without a gate, subscribers wait for an item, and the flag stays set. With a
-                    // gate, the ring can be full for the next position until they have passed this
-                    // one.
+                    // Without a gate, the flag stays set until the next item is sent. With a gate,
+                    // waiting subscribers must first pass this position, because the ring can be
+                    // full for the next one until they do.
                     if tail & WAITING != 0 && self.gate.is_some() {
                         self.tail.fetch_and(!WAITING, Ordering::AcqRel);
                         *has_waiters = true;
                     }
                     skipped += 1;
                     if skipped == self.geometry().capacity() {
-                        // Readers have pinned each slot when it was tried.
+                        // Each slot was pinned by readers when it was tried.
                         return Err(PushError::Busy(value));
                     }
                 }
@@ -140,7 +142,7 @@ impl<T> Core<T> {
     #[cold]
     fn advanced_with(&self, flags: u64, next: u64) -> bool {
         if flags & CLOSED != 0 {
-            // `close` found this position owned, and left the mark to its owner.
+            // `close` found that this position was owned, and left it to the owner to mark the end.
             self.slots.end(next);
         }
         self.tail.fetch_and(!WAITING, Ordering::AcqRel);
@@ -161,12 +163,12 @@ impl<T> Core<T> {
     }
 
     /// Sets the flag of waiting subscribers, for a subscriber that waits for the item of
-    /// `position`. Returns `false` if the item may have been sent or the ring been closed.
+    /// `position`. Returns `false` if the item may have been sent or the ring may have been closed.
     pub(super) fn flag_waiting_subscriber(&self, position: u64) -> bool {
         let mut tail = self.tail.load(Ordering::Acquire);
         loop {
-            // The tail is one behind if the sender of the last item has not advanced it yet. It
-            // will find the flag, and the subscriber then looks again.
+            // The tail is one behind if the sender of the last item has not advanced it yet. That
+            // sender will find the flag and wake the subscriber, which tries again.
             if position_of(tail) > position || self.slots.is_ended(position) {
                 return false;
             }
@@ -185,7 +187,7 @@ impl<T> Core<T> {
         }
     }
 
-    /// Sets the flag of waiting senders. Returns `false` if a sender may have room, or if the ring
+    /// Sets the flag of waiting senders. Returns `false` if a send may succeed now, or if the ring
     /// is closed.
     pub(super) fn flag_waiting_sender(&self) -> bool {
         let position = self.tail();
@@ -201,11 +203,12 @@ impl<T> Core<T> {
         geometry.next(tail - geometry.next_lap(0)).max(start(geometry))
     }
 
-    /// Returns the position from which a subscriber receives items, if it starts now.
+    /// Returns the position of the first item of a subscriber that is added now.
     fn select(&self, start: BroadcastStart) -> u64 {
         match start {
             BroadcastStart::Now => match self.tail() {
-                // The item at the tail was sent before: its sender has not advanced the tail yet.
+                // The item at the tail was already sent, but its sender has not advanced the tail
+                // yet.
                 tail if self.slots.is_sent(tail) => self.geometry().next(tail),
                 tail => tail,
             },
@@ -227,8 +230,8 @@ impl<T> Core<T> {
     pub(super) fn reader(&self, start: BroadcastStart) -> Reader {
         let gated = self.gate.as_ref().map(|gate| gate.add(|| self.select(start)));
         loop {
-            // A reader in the gate keeps its position: the number is found at the latest when the
-            // tail has passed it.
+            // A reader with a cursor keeps its position: the sequence number is available at the
+            // latest when the tail has passed the position.
             let position = gated.as_ref().map_or_else(|| self.select(start), |(_, at)| *at);
             if let Some(sequence) = self.sequence_before(position) {
                 return Reader {
@@ -244,7 +247,7 @@ impl<T> Core<T> {
     /// Returns a reader at the same position.
     pub(super) fn clone_reader(&self, reader: &Reader) -> Reader {
         let cursor = match (&reader.cursor, &self.gate) {
-            // The cursor of `reader` keeps the bound from passing the position.
+            // The bound cannot pass the position while the cursor of `reader` is in the gate.
             (Some(_), Some(gate)) => {
                 let (cursor, position) = gate.add(|| reader.position);
                 Some((position, cursor))
@@ -254,8 +257,8 @@ impl<T> Core<T> {
         Reader { cursor, ..*reader }
     }
 
-    /// Removes a reader from the gate: senders do not wait for it any more. Returns whether one
-    /// has waited.
+    /// Removes a reader from the gate: senders no longer wait for it. Returns whether a sender was
+    /// waiting for it.
     pub(super) fn release(&self, reader: &mut Reader) -> bool {
         match (reader.cursor.take(), &self.gate) {
             (Some((_, cursor)), Some(gate)) => gate.remove(&cursor),
@@ -290,7 +293,7 @@ impl<T> Core<T> {
     where
         T: Clone,
     {
-        // Senders learn once that the reader has moved on, after the last item.
+        // The position of the reader is published once, after the last item.
         let publish = Publish(reader, has_waiters);
         let before = into.len();
         while into.len() - before < max {
@@ -309,13 +312,13 @@ impl<T> Core<T> {
         Ok(into.len() - before)
     }
 
-    /// Reads the next item and moves `reader` on, without publishing its position.
+    /// Reads the next item and advances `reader`, without publishing its position.
     #[inline(always)]
     fn try_read(&self, reader: &mut Reader) -> Result<T, BroadcastTryRecvError>
     where
         T: Clone,
     {
-        /// Moves on even if the clone panics: the item counts as received.
+        /// Advances the reader when dropped, so that an item whose clone panics counts as received.
         struct Passed<'a>(&'a mut Reader, Geometry);
         impl Drop for Passed<'_> {
             #[inline(always)]
@@ -341,29 +344,29 @@ impl<T> Core<T> {
             };
             match result {
                 Read::Item(item) => return Ok(item),
-                // The numbers of the position are complete only when the tail has passed it.
+                // The sequence number of the position is stored only when the tail has passed it.
                 Read::Skipped if self.tail() > position => {
                     reader.position = geometry.next(position);
                 }
                 Read::Skipped | Read::NotSent => match self.closing(position) {
                     Closing::No => return Err(BroadcastTryRecvError::Empty),
-                    // The send takes effect before the end.
+                    // The unfinished send takes effect before the end of the ring.
                     Closing::Sending => return Err(BroadcastTryRecvError::Busy),
                     Closing::Decided => {}
                 },
                 Read::Busy => return Err(BroadcastTryRecvError::Busy),
                 Read::Ended => return Err(BroadcastTryRecvError::Closed),
                 Read::Overwritten => match self.catch_up(reader) {
-                    0 => {} // the positions that were overwritten had no items
+                    0 => {} // the overwritten positions had no items
                     missed => return Err(BroadcastTryRecvError::Missed(missed)),
                 },
             }
         }
     }
 
-    /// Returns how far the ring is closed, for a reader that has found no item at `position`. If
-    /// the tail is closed, but the end is not marked yet, this marks it: a reader that reports
-    /// nothing while senders are rejected would contradict them.
+    /// Returns whether the ring is closed, for a reader that has found no item at `position`. If
+    /// the tail is closed but the end is not marked yet, this marks it. Otherwise, a reader could
+    /// report an empty ring after a send was rejected because the ring is closed.
     fn closing(&self, position: u64) -> Closing {
         // Ordering: acquire, with the release of `close`.
         let tail = self.tail.load(Ordering::Acquire);
@@ -380,8 +383,8 @@ impl<T> Core<T> {
         }
     }
 
-    /// Moves an overtaken reader to the oldest item that is kept. Returns the number of items that
-    /// it has missed.
+    /// Moves a reader whose next item was overwritten to the oldest item that is kept. Returns the
+    /// number of items that it has missed.
     #[cold]
     fn catch_up(&self, reader: &mut Reader) -> u64 {
         loop {
@@ -400,7 +403,7 @@ impl<T> Core<T> {
     }
 }
 
-/// The place of one subscriber in the ring.
+/// The read position of one subscriber.
 pub(super) struct Reader {
     /// The position of the next item.
     pub(super) position: u64,
@@ -408,22 +411,22 @@ pub(super) struct Reader {
     sequence: u64,
     /// The number of items that the next attempt reports as missed.
     pub(super) missed: u64,
-    /// Present if senders wait for this reader: the position that they know, and where it is
-    /// published.
+    /// Present if senders wait for this reader: the position that was last published, and the
+    /// cursor that publishes it.
     cursor: Option<(u64, Arc<Cursor>)>,
 }
 
-/// How far a ring is closed.
+/// The state of the closing of a ring, as seen from one position.
 enum Closing {
     No,
-    /// A send that began before owns the position.
+    /// A send that began before the ring was closed owns the position.
     Sending,
     /// The position holds an item or the mark of the end.
     Decided,
 }
 
-/// Publishes the position of a reader when dropped, also while the clone of an item unwinds. Sets
-/// the flag if senders wait for the reader.
+/// A guard that publishes the position of a reader when it is dropped, also if the clone of an item
+/// panics. Sets the flag if senders wait for the reader.
 struct Publish<'a>(&'a mut Reader, &'a mut bool);
 
 impl Drop for Publish<'_> {
@@ -439,7 +442,7 @@ impl Drop for Publish<'_> {
     }
 }
 
-/// Returns the first position. It has a predecessor, in lap 0, with the number 0.
+/// Returns the first position. It has a predecessor, in lap 0, with the sequence number 0.
 fn start(geometry: Geometry) -> u64 {
     geometry.next_lap(0)
 }

@@ -65,7 +65,7 @@ impl<T: Clone> Future for BroadcastRecvTimeoutFuture<'_, T> {
     }
 }
 
-/// Receives a batch.
+/// The operation of receiving a batch.
 pub(super) struct RecvBatch<'a, T> {
     pub(super) subscriber: &'a mut BroadcastSubscriber<T>,
     pub(super) into: &'a mut Vec<T>,
@@ -121,7 +121,7 @@ impl<'a, T> BroadcastSendFuture<'a, T> {
     }
 }
 
-// The value is not pinned: it is only moved out.
+// The value is never pinned: it is only moved out of the future.
 impl<T> Unpin for BroadcastSendFuture<'_, T> {}
 
 impl<T> Future for BroadcastSendFuture<'_, T> {

@@ -1,4 +1,4 @@
-//! The gate: keeps senders from overwriting items that a subscriber still has to receive.
+//! The gate, which keeps senders from overwriting items that a subscriber has not received.
 
 use crate::ring::position::{Geometry, WAITING, position_of};
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -8,7 +8,7 @@ use crate::sync::{Arc, CachePadded, Mutex};
 ///
 /// A sender may own a position only if all cursors are less than one capacity behind it. Cursors
 /// only move forward, so a position that the slowest cursor once had is a safe bound. The gate
-/// remembers such a bound, and scans the cursors only when the bound says that the ring is full.
+/// stores such a bound, and scans the cursors only when the ring is full according to the bound.
 pub(super) struct Gate {
     /// No cursor is behind this position. It never decreases.
     bound: CachePadded<AtomicU64>,
@@ -23,8 +23,8 @@ struct Cursors {
 
 /// The position of one subscriber: that of the next item it receives.
 pub(super) struct Cursor {
-    /// The position, and the flag WAITING if a sender waits until the subscriber moves on. Written
-    /// by the subscriber; senders set the flag.
+    /// The position, and the flag WAITING if a sender waits for the subscriber to advance. The
+    /// subscriber writes the word; senders only set the flag.
     word: CachePadded<AtomicU64>,
     /// The index in `Cursors::all`, changed under the lock.
     index: AtomicUsize,
@@ -34,8 +34,9 @@ impl Cursor {
     /// Moves the cursor to `position`. Returns whether senders wait for it.
     #[inline(always)]
     pub(super) fn move_to(&self, position: u64) -> bool {
-        // Ordering: release, with the acquire in `refresh`: the subscriber has read the item. As a
-        // swap, it finds the flag of every sender that found the cursor at its old position.
+        // Ordering: release, with the acquire in `refresh`: the subscriber has read the item. A
+        // swap, not a store, so that it returns the flag of every sender that found the cursor at
+        // its old position.
         self.word.swap(position, Ordering::AcqRel) & WAITING != 0
     }
 }
@@ -58,7 +59,7 @@ impl Gate {
             || self.refresh(&mut self.cursors.lock(), geometry, position)
     }
 
-    /// Moves the bound on. Returns whether a sender may own `position` now.
+    /// Advances the bound. Returns whether a sender may own `position` now.
     fn refresh(&self, cursors: &mut Cursors, geometry: Geometry, position: u64) -> bool {
         let bound = self.bound.load(Ordering::Acquire);
         if !is_full(geometry, position, bound) {
@@ -68,15 +69,15 @@ impl Gate {
             return false;
         }
         // Of equally slow cursors the last one is taken: subscribers are usually woken in the order
-        // in which they were added, so the others have moved on when this one does.
-        // Each cursor is read once: it may move on meanwhile, past the others.
+        // in which they were added, so the others have moved on when this one does. Each cursor is
+        // read only once, because it may move past the others during the scan.
         let positions = cursors.all.iter().map(|cursor| cursor.position()).enumerate();
         let next = match positions.rev().min_by_key(|(_, position)| *position) {
             Some((index, position)) => {
                 cursors.slowest = index;
                 position
             }
-            // No subscriber: the oldest item makes room.
+            // Without subscribers, the oldest item may be overwritten.
             None => geometry.next(bound),
         };
         // Ordering: release, with the acquire in `admits` of other senders.
@@ -119,7 +120,7 @@ impl Gate {
         if let Some(moved) = cursors.all.get(index) {
             moved.index.store(index, Ordering::Relaxed);
         }
-        // The next scan finds the slowest.
+        // An index out of range makes the next `refresh` scan all cursors.
         cursors.slowest = usize::MAX;
         cursor.word.load(Ordering::Acquire) & WAITING != 0
     }
@@ -137,7 +138,7 @@ impl Cursor {
         position_of(self.word.load(Ordering::Acquire))
     }
 
-    /// Sets the flag if the cursor is still at `position`.
+    /// Sets the flag if the cursor is still at `position`, and returns whether it is.
     fn flag(&self, position: u64) -> bool {
         let flagged = position | WAITING;
         let result =

@@ -29,14 +29,15 @@ pub use sender::BroadcastSender;
 pub use stream::BroadcastStream;
 pub use subscriber::BroadcastSubscriber;
 
-/// What a sender does when the ring of a [`broadcast()`] is full.
+/// The behavior of a sender when the ring of a [`broadcast()`] is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BroadcastOverflow {
-    /// The sender overwrites the oldest item. Each subscriber that has not received it learns how
-    /// many items it has missed. A sender never waits.
+    /// The sender overwrites the oldest item. A subscriber that has not received it is notified of
+    /// the number of items that it has [missed](BroadcastRecvError::Missed). A sender does not wait
+    /// for subscribers to receive items.
     OverwriteOldest,
     /// The sender waits until the slowest subscriber has received the oldest item. A subscriber
-    /// misses nothing, unless it is [weak](BroadcastSubscriber::into_weak).
+    /// misses no items, unless it is [weak](BroadcastSubscriber::into_weak).
     WaitForSlowest,
 }
 
@@ -48,7 +49,7 @@ pub enum BroadcastStart {
     Now,
     /// The oldest item that the ring keeps: items stay in the ring until they are overwritten. With
     /// [`WaitForSlowest`](BroadcastOverflow::WaitForSlowest), items that all other subscribers have
-    /// received may be left out, because they could be overwritten at any moment.
+    /// received may be skipped, because they could be overwritten at any moment.
     OldestKept,
 }
 
@@ -91,17 +92,17 @@ pub enum BroadcastStart {
 ///
 /// # How it works
 ///
-/// A slot has one state word: the lap that it serves, its phase, and the number of readers that
-/// clone its item at this moment. A reader adds itself by a compare-and-swap that fails if the slot
-/// was reused, so it never reads an item that is being overwritten. A sender that finds readers in
-/// the slot that it needs passes it over and uses the next one. So a reader that is suspended in
-/// the middle of a clone delays neither senders nor other readers.
+/// A slot has one state word: the lap (round of the ring) that it serves, its phase, and the number
+/// of readers that clone its item at this moment. A reader adds itself by a compare-and-swap that
+/// fails if the slot was reused, so it never reads an item that is being overwritten. A sender
+/// skips a slot that has readers and uses the next one. A reader that is suspended in the middle of
+/// a clone therefore delays neither other readers nor senders, unless every slot has such a reader.
 ///
 /// With [`BroadcastOverflow::WaitForSlowest`], a subscriber publishes its cursor, on a cache line
-/// of its own, and does not write to the slots. Senders remember the position of the slowest cursor
-/// and scan all cursors only when that position says that the ring is full.
+/// of its own, and does not write to the slots. Senders cache the position of the slowest cursor,
+/// and scan all cursors only when the ring is full according to the cached position.
 ///
-/// Sends take effect one after the other. A sender that finds another one in the middle of a send
+/// Sends take effect one after the other. While another sender is in the middle of a send, a sender
 /// gets [`PushError::Busy`](super::PushError::Busy) from `try_send`; the other forms of `send`
 /// retry. `try_recv` is lock-free.
 ///
@@ -119,15 +120,16 @@ pub enum BroadcastStart {
 /// # Panics
 ///
 /// Panics if the memory cannot be allocated. If the clone of an item panics, the panic propagates
-/// to the subscriber, for which the item counts as received; other subscribers are not affected.
+/// to the caller of that subscriber, and the item counts as received; other subscribers are not
+/// affected.
 ///
 /// # Performance
 ///
 /// A send costs two atomic read-modify-writes, plus the wake-ups of the waiting subscribers, which
-/// are outside all locks. A receive costs two read-modify-writes of the slot, or one of the cursor
-/// with `WaitForSlowest`, and a clone. The slots are allocated when the broadcast is created, and
-/// nothing is allocated for an item. A slot takes 16 bytes more than the item. Items stay in the
-/// ring until they are overwritten or all handles are dropped.
+/// happen outside all locks. A receive costs two read-modify-writes of the slot, or one of the
+/// cursor with `WaitForSlowest`, and a clone. The slots are allocated when the broadcast is
+/// created, and nothing is allocated for an item. A slot takes 16 bytes more than the item. Items
+/// stay in the ring until they are overwritten or all handles are dropped.
 ///
 /// If several senders wait for the slowest subscriber, they are woken in order of arrival, but then
 /// compete for the free slot.
@@ -138,7 +140,7 @@ pub fn broadcast<T>(capacity: usize, overflow: BroadcastOverflow) -> BroadcastSe
     }
 }
 
-/// Creates a [`broadcast()`] for `capacity` items, or returns the reason why it cannot.
+/// Creates a [`broadcast()`] for `capacity` items, or returns an error if it cannot.
 ///
 /// ```
 /// use mainstay::ring::{BroadcastOverflow, try_broadcast};

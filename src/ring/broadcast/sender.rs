@@ -22,7 +22,8 @@ impl<T> BroadcastSender<T> {
         Self { shared }
     }
 
-    /// Sends `value` to all subscribers, unless the slowest one still needs the slot.
+    /// Sends `value` to all subscribers, unless the ring is full of items that the slowest
+    /// subscriber has not received.
     ///
     /// ```
     /// use mainstay::ring::{BroadcastOverflow, PushError, broadcast};
@@ -37,16 +38,17 @@ impl<T> BroadcastSender<T> {
     ///
     /// # Errors
     ///
-    /// Returns `value` if the ring is full of items that a subscriber has to receive
-    /// ([`Full`](PushError::Full), only with `WaitForSlowest`), if another sender has not finished
-    /// ([`Busy`](PushError::Busy)), or if the broadcast is [closed](PushError::Closed). It is also
-    /// busy if it finds that other threads clone the items of all slots.
+    /// Returns `value` if the ring is full ([`Full`](PushError::Full), only with `WaitForSlowest`),
+    /// if another sender has not finished ([`Busy`](PushError::Busy)), or if the broadcast is
+    /// [closed](PushError::Closed). `Busy` is also returned if each slot that was tried was in use
+    /// by a thread that clones its item.
     #[inline(always)]
     pub fn try_send(&self, value: T) -> Result<(), PushError<T>> {
         self.shared.try_send(value)
     }
 
-    /// Sends `value` to all subscribers. Waits while the slowest one still needs the slot.
+    /// Sends `value` to all subscribers. Waits while the ring is full, that is, until the slowest
+    /// subscriber has received the oldest item.
     ///
     /// With [`OverwriteOldest`](super::BroadcastOverflow::OverwriteOldest), the future is ready
     /// when it is first polled, unless another sender is in the middle of a send.
@@ -74,8 +76,8 @@ impl<T> BroadcastSender<T> {
         BroadcastSendFuture::new(self.operation(value))
     }
 
-    /// Sends `value` to all subscribers. Waits up to `timeout` while the slowest one still needs
-    /// the slot.
+    /// Sends `value` to all subscribers. Waits up to `timeout` while the ring is full; see
+    /// [`send`](Self::send).
     ///
     /// The timeout starts when the future first has to wait. The system clock measures it.
     ///
@@ -96,13 +98,17 @@ impl<T> BroadcastSender<T> {
     ///
     /// The future returns `value` if the broadcast is closed, or if the ring is still full when the
     /// timeout has passed.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped before it is ready, `value` is dropped and was not sent.
     #[inline]
     pub fn send_timeout(&self, value: T, timeout: Duration) -> BroadcastSendTimeoutFuture<'_, T> {
         BroadcastSendTimeoutFuture::new(self.operation(value), timeout)
     }
 
-    /// Sends `value` to all subscribers. Blocks the thread while the slowest one still needs the
-    /// slot.
+    /// Sends `value` to all subscribers. Blocks the thread while the ring is full; see
+    /// [`send`](Self::send).
     ///
     /// ```
     /// use mainstay::ring::{BroadcastOverflow, broadcast};
@@ -127,8 +133,8 @@ impl<T> BroadcastSender<T> {
         sent.or_else(|Closed| left.map_or(Ok(()), |value| Err(SendError(value))))
     }
 
-    /// Sends `value` to all subscribers. Blocks the thread up to `timeout` while the slowest one
-    /// still needs the slot.
+    /// Sends `value` to all subscribers. Blocks the thread up to `timeout` while the ring is full;
+    /// see [`send`](Self::send).
     ///
     /// ```
     /// use mainstay::ring::{BroadcastOverflow, SendTimeoutError, broadcast};
@@ -220,13 +226,13 @@ impl<T> BroadcastSender<T> {
         BroadcastClosedFuture::new(&self.shared)
     }
 
-    /// Returns the number of items that the ring keeps.
+    /// Returns the maximum number of items that the ring keeps.
     pub fn capacity(&self) -> usize {
         self.shared.core.capacity()
     }
 
     /// Returns the number of subscribers that are not [weak](BroadcastSubscriber::into_weak). A
-    /// producer can stop while it is 0.
+    /// producer can pause while the number is 0.
     pub fn subscribers(&self) -> usize {
         self.shared.subscribers.get()
     }

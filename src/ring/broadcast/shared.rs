@@ -19,8 +19,8 @@ pub(in crate::ring) struct Shared<T> {
     pub(super) subscribers: HandleCount,
 }
 
-/// Wakes waiting senders when dropped, if any are to be woken. As a guard, it also does so while
-/// the clone of an item unwinds.
+/// A guard that wakes the waiting senders when it is dropped, if `has_waiters` is set, also if the
+/// clone of an item panics.
 struct WakeSenders<'a> {
     waiters: &'a Waiters,
     has_waiters: bool,
@@ -58,7 +58,8 @@ impl<T> Shared<T> {
     pub(super) fn try_send(&self, value: T) -> Result<(), PushError<T>> {
         let mut has_waiters = false;
         let sent = self.core.try_send(value, &mut has_waiters);
-        // A send that fails may have marked the end for `close`, which did not see it.
+        // A send that found the ring closed may have marked the end after `close` had woken the
+        // subscribers, so it wakes them again.
         if has_waiters || matches!(sent, Err(PushError::Closed(_))) {
             self.waiting_subscribers.wake_all();
         }
@@ -75,7 +76,7 @@ impl<T> Shared<T> {
         self.core.try_recv(reader, &mut wake.has_waiters)
     }
 
-    /// Receives up to `max` items, at least one. Returns an error only if there is no item.
+    /// Receives up to `max` items. Returns an error only if it has received no item.
     pub(super) fn try_recv_batch(
         &self,
         reader: &mut Reader,
@@ -89,7 +90,7 @@ impl<T> Shared<T> {
         self.core.try_recv_batch(reader, &mut wake.has_waiters, into, max)
     }
 
-    /// Stops waiting for `reader`, which leaves or becomes weak.
+    /// Removes `reader`, which is dropped or becomes weak, from the readers that senders wait for.
     pub(super) fn release(&self, reader: &mut Reader) {
         if self.core.release(reader) {
             self.waiting_senders.wake_all();
@@ -113,7 +114,7 @@ impl<T> Shared<T> {
     }
 }
 
-/// Returns the attempt of an operation that waits for an item.
+/// Converts the result of one receive into that of an attempt of a waiting operation.
 pub(super) fn recv_attempt<R>(
     result: Result<R, BroadcastTryRecvError>,
 ) -> Attempt<Result<R, BroadcastRecvError>> {
@@ -131,7 +132,7 @@ pub(super) fn recv_attempt<R>(
 /// The result of a send to a closed broadcast.
 pub(super) struct Closed;
 
-/// Sends a value.
+/// The operation of sending a value.
 pub(super) struct Send<'a, T> {
     pub(super) shared: &'a Shared<T>,
     pub(super) value: Option<T>,
@@ -169,7 +170,7 @@ impl<T> Operation for Send<'_, T> {
     }
 }
 
-/// Waits until the broadcast is closed.
+/// The operation of waiting until the broadcast is closed.
 pub(super) struct UntilClosed<'a, T>(pub(super) &'a Shared<T>);
 
 impl<T> Operation for UntilClosed<'_, T> {
@@ -182,7 +183,7 @@ impl<T> Operation for UntilClosed<'_, T> {
         }
     }
 
-    /// No flag is needed: `close` always takes the waiters, after it has closed the broadcast.
+    /// No flag is needed: `close` always wakes the waiters after it has closed the broadcast.
     fn set_waiting(&mut self) -> bool {
         !self.0.core.is_closed()
     }

@@ -10,8 +10,9 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// The slots of a broadcast ring.
 ///
-/// The state word of a slot holds the lap that the slot serves, its phase, whether its cell is
-/// initialized, and the number of *pins*: readers that clone the item at this moment.
+/// The state word of a slot holds the lap (round of the ring) that the slot serves, its phase,
+/// whether its cell is initialized, and the number of *pins*: readers that clone the item at this
+/// moment.
 ///
 /// ```text
 /// FREE                         before the first lap
@@ -26,12 +27,13 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 /// 1. Senders own positions one after the other. The owner of a position is the sender that moved
 ///    the state of its slot to CLAIMED or SKIPPED in the lap of that position. It owns the position
 ///    until it advances the tail. Only the owner changes the lap or the phase, except that `end`
-///    changes a slot whose position can have no owner any more.
+///    changes a slot whose position can no longer get an owner.
 /// 2. While a slot is CLAIMED, only the owner accesses its cell. A slot becomes CLAIMED only while
 ///    it has no pins, and pins are added only to a slot that is SENT.
-/// 3. In any other phase, the cell is initialized exactly if ITEM is set, and is not written.
-/// 4. A reader accesses a cell while it holds a pin, or while the owner of its cursor has the
-///    promise of the [gate](super::gate::Gate) that no sender claims the slot.
+/// 3. In any other phase, the cell is initialized if and only if ITEM is set, and it is not
+///    written.
+/// 4. A reader accesses a cell only while it holds a pin, or while its cursor in the
+///    [gate](super::gate::Gate) keeps senders from claiming the slot.
 pub(super) struct Slots<T> {
     slots: Box<[Slot<T>]>,
     pub(super) geometry: Geometry,
@@ -55,12 +57,12 @@ const SENT: u64 = 2 << 13;
 const SKIPPED: u64 = 3 << 13;
 const ENDED: u64 = 4 << 13;
 const PHASE: u64 = 7 << 13;
-/// The lowest bit of the lap. 2^48 laps follow one another before a number is used again.
+/// The lowest bit of the lap. Lap numbers repeat after 2^48 laps.
 const LAP_SHIFT: u32 = 16;
 
 // SAFETY: several threads read an item at the same time (`T: Sync`), and the item is dropped by a
-// thread other than the one that sent it (`T: Send`). The state words keep writers away from
-// readers: invariants 2 and 4.
+// thread other than the one that sent it (`T: Send`). The state words ensure that no thread writes
+// a cell while another one accesses it: invariants 2 and 4.
 unsafe impl<T: Send + Sync> Send for Slots<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send + Sync> Sync for Slots<T> {}
@@ -77,7 +79,7 @@ pub(super) enum Read<R> {
     Ended,
     /// The slot serves a later position.
     Overwritten,
-    /// The slot has as many pins as it can count.
+    /// The count of pins of the slot has reached its maximum.
     Busy,
 }
 
@@ -122,14 +124,14 @@ impl<T> Slots<T> {
         &self.slots[self.geometry.index(position)]
     }
 
-    /// Returns the bits of a state word that say which lap the slot serves.
+    /// Returns the lap of `position` as the bits of a state word.
     #[inline(always)]
     fn lap(&self, position: u64) -> u64 {
         position >> self.lap_shift << LAP_SHIFT
     }
 
-    /// Calls `read` with the item of `position`, and pins the slot meanwhile. No lock is held: a
-    /// sender that needs the slot passes it over.
+    /// Calls `read` with the item of `position`, and pins the slot during the call. The pin is not
+    /// a lock: a sender that needs the slot skips it.
     #[inline(always)]
     pub(super) fn read_pinned<R>(&self, position: u64, read: impl FnOnce(&T) -> R) -> Read<R> {
         let slot = self.slot(position);
@@ -161,8 +163,8 @@ impl<T> Slots<T> {
         self.unsuccessful(position, state)
     }
 
-    /// Calls `read` with the item of `position`, of which the caller knows that no sender claims
-    /// the slot before the caller allows it.
+    /// Calls `read` with the item of `position`. The cursor of the caller must keep senders from
+    /// claiming the slot until `read` has returned.
     #[inline(always)]
     pub(super) fn read_gated<R>(&self, position: u64, read: impl FnOnce(&T) -> R) -> Read<R> {
         let slot = self.slot(position);
@@ -188,7 +190,7 @@ impl<T> Slots<T> {
         }
     }
 
-    /// Makes the caller the owner of `position`, which it has read from the tail.
+    /// Tries to make the caller the owner of `position`, which it has read from the tail.
     #[inline(always)]
     pub(super) fn claim(&self, position: u64) -> Claim {
         let slot = self.slot(position);
@@ -243,10 +245,10 @@ impl<T> Slots<T> {
     #[inline(always)]
     fn count(&self, position: u64, items: u64) {
         let previous = self.slot(self.geometry.previous(position));
-        // Ordering: relaxed. The acquire load of the tail made it visible, and the slot cannot be
-        // claimed before this position has been passed.
+        // Ordering: relaxed. The acquire load of the tail made the number visible, and the previous
+        // slot cannot be claimed again before the tail has passed this position.
         let sequence = previous.sequence.load(Ordering::Relaxed) + items;
-        // Ordering: release: a reader of this number finds the state changed.
+        // Ordering: release: a reader that loads this number then finds the changed state.
         self.slot(position).sequence.store(sequence, Ordering::Release);
     }
 
@@ -275,8 +277,8 @@ impl<T> Slots<T> {
         (is_current(before) && is_current(after)).then_some((sequence, after & PHASE))
     }
 
-    /// Marks `position` as the end of the ring, unless a sender owns it. The tail is closed, so
-    /// that no other sender claims it.
+    /// Marks `position` as the end of the ring, unless a sender owns the position. The tail must be
+    /// closed, so that no other sender claims it.
     pub(super) fn end(&self, position: u64) {
         let slot = self.slot(position);
         let lap = self.lap(position);

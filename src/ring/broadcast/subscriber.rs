@@ -17,8 +17,8 @@ use crate::wait::Attempt;
 
 /// A subscriber of a [`broadcast`](super::broadcast()).
 ///
-/// It receives every item, or learns how many it has missed. A clone continues from the same item.
-/// Dropping a subscriber ends the subscription.
+/// It receives every item, or the number of items that it has missed. The first item that a clone
+/// receives is the next item of the original. Dropping a subscriber ends the subscription.
 pub struct BroadcastSubscriber<T> {
     pub(super) shared: Arc<Shared<T>>,
     pub(super) reader: Reader,
@@ -31,7 +31,7 @@ impl<T> BroadcastSubscriber<T> {
         Self { shared, reader, is_weak: false }
     }
 
-    /// Makes this a weak subscriber, for an observer that must not have an effect on the broadcast:
+    /// Converts this into a weak subscriber, for an observer that must not affect the broadcast:
     /// senders do not wait for it, and it is not counted in
     /// [`subscribers`](super::BroadcastSender::subscribers).
     ///
@@ -75,17 +75,19 @@ impl<T> BroadcastSubscriber<T> {
     }
 
     /// Returns the number of items in the ring that this subscriber has not received. This is an
-    /// estimate while other threads send.
+    /// estimate while other threads send. It also counts the slots that senders skipped because of
+    /// readers.
     pub fn len(&self) -> usize {
         self.shared.core.len(&self.reader)
     }
 
-    /// Returns whether this subscriber has received all items that were sent so far.
+    /// Returns whether this subscriber has received all items that were sent so far. May return
+    /// `false` if the only remaining slots were skipped by senders.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Returns the number of items that the ring keeps.
+    /// Returns the maximum number of items that the ring keeps.
     pub fn capacity(&self) -> usize {
         self.shared.core.capacity()
     }
@@ -106,10 +108,13 @@ impl<T: Clone> BroadcastSubscriber<T> {
     ///
     /// # Errors
     ///
-    /// Returns an error if there is no item [yet](BroadcastTryRecvError::Empty) or
-    /// [any more](BroadcastTryRecvError::Closed), if the subscriber has
-    /// [missed](BroadcastTryRecvError::Missed) items, or if the slot is
-    /// [busy](BroadcastTryRecvError::Busy).
+    /// - [`Empty`](BroadcastTryRecvError::Empty): the next item has not been sent.
+    /// - [`Closed`](BroadcastTryRecvError::Closed): the broadcast is closed, and all items have
+    ///   been received.
+    /// - [`Missed`](BroadcastTryRecvError::Missed): items were overwritten before they were
+    ///   received.
+    /// - [`Busy`](BroadcastTryRecvError::Busy): another thread has not finished its use of the
+    ///   slot.
     #[inline]
     pub fn try_recv(&mut self) -> Result<T, BroadcastTryRecvError> {
         self.shared.try_recv(&mut self.reader)
@@ -234,8 +239,8 @@ impl<T: Clone> BroadcastSubscriber<T> {
     /// # Errors
     ///
     /// Returns an error if no item could be received; see [`try_recv`](Self::try_recv). A batch
-    /// ends before items that were missed, and the next attempt reports them. A `max` of 0 succeeds
-    /// with 0.
+    /// ends at items that were missed, and the next attempt reports their number. A `max` of 0
+    /// succeeds with 0.
     pub fn try_recv_batch(
         &mut self,
         into: &mut Vec<T>,

@@ -1,4 +1,4 @@
-//! Threads and tasks that wait for an event that concerns all of them.
+//! Threads and tasks that wait for a common event.
 
 use std::future::poll_fn;
 use std::mem;
@@ -13,16 +13,16 @@ use crate::wait::{Attempt, WaiterKey, WaiterList};
 ///
 /// A waiter [registers](Self::register), then sets a waiting flag in a word that every relevant
 /// change modifies; the flag is not set if the change has already happened. The thread that makes a
-/// change and finds the flag clears it, then calls [`wake_all`](Self::wake_all). It clears the flag
-/// before it takes the waiters, so each waiter that has set the flag is either taken, or has set it
-/// again.
+/// change and finds the flag clears it, then calls [`wake_all`](Self::wake_all). The order of these
+/// steps matters: a waiter that set the flag before it was cleared has registered and is woken; one
+/// that sets it later is woken by the next change.
 pub(super) struct Waiters {
     lists: Mutex<Lists>,
 }
 
 struct Lists {
     waiting: WaiterList<Waker>,
-    /// An empty list that keeps its memory.
+    /// An empty list, whose memory the next `wake_all` reuses.
     spare: WaiterList<Waker>,
 }
 
@@ -37,7 +37,7 @@ pub(super) trait Operation {
     /// attempt may succeed. Called after the waiter has registered.
     fn set_waiting(&mut self) -> bool;
 
-    /// Returns the waiters that the operation waits among.
+    /// Returns the list in which the operation registers.
     fn waiters(&self) -> &Waiters;
 }
 
@@ -70,7 +70,7 @@ impl<O: Operation> Waiting<O> {
         Self { operation, key: None }
     }
 
-    /// Polls for a task.
+    /// Attempts the operation for a task, and registers its waker if the operation is not ready.
     #[inline]
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<O::Output> {
         let mut spin = SpinWait::new();
@@ -112,7 +112,7 @@ impl<O: Operation> Waiting<O> {
         }
     }
 
-    /// Waits on the calling thread for at most `timeout`.
+    /// Waits on the calling thread for at most `timeout`. Returns `None` if it elapses.
     pub(super) fn block_timeout(&mut self, timeout: Duration) -> Option<O::Output> {
         self.spin().or_else(|| block_on_timeout(&mut poll_fn(|cx| self.poll(cx)), timeout))
     }
@@ -145,7 +145,7 @@ impl Waiters {
     /// Adds a waiter, or replaces its waker if it is still waiting.
     fn register(&self, key: &mut Option<WaiterKey>, waker: &Waker) {
         // Cloning and dropping a waker runs user code, so both happen outside the lock. The guard
-        // is declared after the waker, and so is dropped before it.
+        // is declared after the waker, so it is dropped before the waker.
         let mut waker = waker.clone();
         let mut lists = self.lists.lock();
         match key.and_then(|key| lists.waiting.get_mut(key)) {
