@@ -120,10 +120,9 @@
 //!
 //! A panic in [`create`](ResourceManager::create), in [`check`](ResourceManager::check) or in the
 //! guard unwinds through the caller that polls it. The resource is lost, and the pool creates
-//! another when a caller needs it. A panic in
-//! [`recycle`](ResourceManager::recycle) unwinds through the drop of the guard. A panic in
-//! [`close`](ResourceManager::close) is discarded. After each of these panics, the counts of the
-//! pool are correct.
+//! another when a caller needs it. A panic in [`recycle`](ResourceManager::recycle) unwinds through
+//! the drop of the [`PooledResource`]. A panic in [`close`](ResourceManager::close) is discarded.
+//! After each of these panics, the counts of the pool are correct.
 //!
 //! # Performance
 //!

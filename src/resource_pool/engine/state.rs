@@ -41,7 +41,7 @@ pub(super) struct LastError<E> {
 ///
 /// 1. `size` counts each resource once: idle, in use, in a job, or received by a waiter.
 /// 2. `size` is increased only by [`next_step`](Self::next_step) and by
-///   [`Shared::offer`](super::Shared::offer), and only below the maximum.
+///    [`Shared::offer`](super::Shared::offer), and only below the maximum.
 /// 3. After [`Shared::settle`](super::Shared::settle), [`next_step`](Self::next_step) has nothing
 ///    left to do.
 /// 4. If a job is ready, and there is a waiter or a driver, one of them has been woken to poll it.
