@@ -15,8 +15,8 @@ impl<S> Pipeline<S> {
     ///
     /// This is for tasks that stay on one thread, such as those of a `tokio::task::LocalSet`. The
     /// future of the call is `Send` only if the operation, its future and its result are. Every
-    /// policy of the stack must implement
-    /// [`OwnedGuard`], [`OwnedRepeat`] or [`TimeLimit`], as all policies of this crate do.
+    /// policy of the stack must implement [`OwnedGuard`], [`OwnedRepeat`] or [`TimeLimit`], as all
+    /// policies of this crate do.
     ///
     /// ```
     /// # use mainstay::Pipeline;

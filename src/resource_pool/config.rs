@@ -118,11 +118,11 @@ setters! {
     /// `max_size`. They are exempt from the idle timeout. Default: 0.
     min_idle(min_idle: usize);
 
-    /// Sets which idle resource is used next. Default: LIFO.
+    /// Sets the order in which idle resources are reused. Default: LIFO.
     reuse_order(reuse_order: ReuseOrder);
 
-    /// Sets for how long [`acquire`](ResourcePool::acquire) waits, up to a day. Default: 5 s,
-    /// because after a longer wait the client that sent the request has usually given up.
+    /// Sets for how long [`acquire`](ResourcePool::acquire) waits at most, up to a day. Default: 5
+    /// s, because after a longer wait the client that sent the request has usually given up.
     acquire_timeout(acquire_timeout: Duration);
 
     /// Sets how long a creation may take, from 1 ms to a day. Default: 3 s, below the acquire
@@ -132,15 +132,15 @@ setters! {
     /// Sets how long a check may take, from 1 ms to a day. Default: 1 s.
     check_timeout(check_timeout: Duration);
 
-    /// Sets how long a closing may take, from 1 ms to a day. After that time the resource is
-    /// dropped. Default: 1 s.
+    /// Sets how long closing a resource may take, from 1 ms to a day. After that time the resource
+    /// is dropped. Default: 1 s.
     close_timeout(close_timeout: Duration);
 
     /// Sets for how long a resource may be idle before it is closed, at least 1 ms. Default: 10
     /// minutes, below the limit of most servers and firewalls. `None`: no limit.
     idle_timeout(idle_timeout: impl Into<Option<Duration>>) via into;
 
-    /// Sets how old a resource may become, at least 1 ms. Up to 2.5 % are subtracted at random.
+    /// Sets how old a resource may become, at least 1 ms. Up to 2.5 % is subtracted at random.
     /// Default: 30 minutes, so that connections follow changes of DNS and of load balancers.
     /// `None`: no limit. A resource in use that is too old is closed when it is returned.
     max_lifetime(max_lifetime: impl Into<Option<Duration>>) via into;
@@ -150,8 +150,8 @@ setters! {
     /// was created or passed a check in the last 100 ms and has not been used since.
     check_after(check_after: Duration);
 
-    /// Sets how many resources are created at a time, at least 1. Default: 2, so that a server that
-    /// has restarted does not receive all connections at the same time.
+    /// Sets how many resources may be created at the same time, at least 1. Default: 2, so that a
+    /// server that has restarted does not receive all connections at once.
     max_creating(max_creating: usize);
 
     /// Sets how often [maintenance](ResourcePool::maintenance) runs and checks idle resources, from

@@ -63,7 +63,8 @@
 //! After a failed creation, the pool waits before the next attempt, on behalf of all callers; the
 //! wait grows with each failure. Meanwhile callers stay in the queue and can receive returned
 //! resources. An error for which [`ResourceManager::is_permanent`] returns true is returned to the
-//! first caller, or to all callers if no resource is open.
+//! first waiting caller, or to all waiting callers if no other resource is idle, in use or being
+//! checked.
 //!
 //! ## Guarded creations
 //!

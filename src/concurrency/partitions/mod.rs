@@ -64,7 +64,7 @@ const POLICY: &str = "partitioned_bulkhead";
 ///
 /// - The limits are hard: neither the limit of the bulkhead nor the maximum of a partition is ever
 ///   exceeded. After a limit is lowered, no permit is granted until enough calls have ended.
-/// - While a waiting caller may use a permit, the permit is not left unused, unless it is reserved
+/// - A free permit is granted to a waiting caller that may use it, unless the permit is reserved
 ///   for a call that needs several.
 /// - A partition below its guaranteed minimum receives the next permit that any partition releases.
 ///   If callers of several such partitions wait, each release serves the one that arrived first.

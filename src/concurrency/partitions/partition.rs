@@ -74,13 +74,13 @@ impl BulkheadPartition {
     /// # Errors
     ///
     /// The future returns the same rejections as [`try_acquire`](Self::try_acquire), and one with
-    /// [`Reason::QueueFull`] if too many callers wait, [`Reason::QueueTimeout`] after `max_wait`, or
-    /// [`Reason::Shed`] if [`codel`](super::BulkheadPartitionBuilder::codel) sheds the caller.
+    /// [`Reason::QueueFull`] if too many callers wait, [`Reason::QueueTimeout`] after `max_wait`,
+    /// or [`Reason::Shed`] if [`codel`](super::BulkheadPartitionBuilder::codel) sheds the caller.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future removes the caller from the queue, and releases a permit that was
-    /// granted since the last poll.
+    /// granted meanwhile.
     #[inline]
     pub fn acquire(&self) -> BulkheadPartitionAcquireFuture<'_> {
         BulkheadPartitionAcquireFuture::new(self, Request::new(self.cost, None))

@@ -23,7 +23,7 @@ pub(in crate::resource_pool) struct Entry<R> {
     pub(super) healthy_at: Instant,
     pub(in crate::resource_pool) uses: u64,
     generation: u64,
-    /// Set while a caller uses it.
+    /// Set while a caller holds it, if leaks are detected.
     pub(super) lease: LeaseKey,
     /// Whether it must be checked even if it was idle for less than `check_after`.
     pub(super) must_check: bool,
@@ -36,8 +36,11 @@ pub(in crate::resource_pool) struct Entry<R> {
 /// Whether an idle resource can be used, must be checked first, or must be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fitness {
+    /// It can be used.
     Fresh,
+    /// It must be checked first.
     Stale,
+    /// It must be closed, for this reason.
     Unfit(ResourceCloseReason),
 }
 

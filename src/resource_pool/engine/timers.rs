@@ -2,7 +2,7 @@
 //!
 //! In a busy pool nearly all waits end long before their limit. With the system clock, a timer
 //! therefore belongs to a slot of the queue and stays armed when its waiter leaves. The next waiter
-//! in that slot keeps the timer if the timer fires no later than its own deadline. The timer may
+//! in that slot keeps the timer if it fires no later than the deadline of the waiter. The timer may
 //! then wake the waiter too early, at most once, and the waiter arms it again. With other clocks,
 //! each waiter arms a timer of its own, because their timers may belong to a runtime that ends
 //! before the pool.
