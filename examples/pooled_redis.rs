@@ -1,8 +1,8 @@
 //! A pool of connections to a real Redis server, which restarts while the pool is in use.
 //!
 //! Needs the program `redis-server` (on Debian: `apt-get install redis-server`). The example starts
-//! it on a free port, and stops it. The client is part of the example; a real one is used in the
-//! same way.
+//! the server on a free port, and stops it. The example contains a minimal client; a real client is
+//! used in the same way.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -23,7 +23,7 @@ impl BlockingResourceManager for Redis {
     type Error = io::Error;
 
     fn create(&self) -> io::Result<Connection> {
-        // A thread that blocks cannot be interrupted, so the socket has the time limits.
+        // A blocking call cannot be interrupted, so the time limits are set on the socket.
         let limit = Duration::from_secs(1);
         let stream = TcpStream::connect_timeout(&self.0, limit)?;
         stream.set_read_timeout(Some(limit))?;
@@ -43,7 +43,8 @@ impl BlockingResourceManager for Redis {
 
 struct Connection {
     stream: BufReader<TcpStream>,
-    /// Whether part of a reply may still arrive: the next command would receive it.
+    /// Set while a reply is outstanding. If reading the reply has failed, the next command could
+    /// receive the rest of it.
     is_broken: bool,
 }
 
@@ -64,7 +65,7 @@ impl Connection {
     }
 }
 
-/// The server, which is stopped when this is dropped.
+/// A running server, which is stopped when this value is dropped.
 struct Server(Child);
 
 impl Drop for Server {
@@ -74,7 +75,7 @@ impl Drop for Server {
     }
 }
 
-/// Starts the server, without files. Returns `None` if it is not installed.
+/// Starts a server that writes no files. Returns `None` if it is not installed.
 fn start_server(address: SocketAddr) -> io::Result<Option<Server>> {
     let port = address.port().to_string();
     let started = Command::new("redis-server")
@@ -119,7 +120,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     drop(server);
     let _server = start_server(address)?.expect("it is installed");
 
-    // Every connection is dead. Their checks fail, and the pool creates others.
+    // All idle connections are broken. Their checks fail, and the pool creates another.
     let visits = pool.acquire_blocking()?.command("INCR visits")?;
     let after = pool.snapshot();
     println!(

@@ -5,10 +5,12 @@ use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::time::{Instant, nanos};
 use std::time::Duration;
 
-/// Counts the calls of the current period, and the rejections among them.
+/// A limit on the rejections of a period, as a share of its calls. Counts the calls and the
+/// rejections of the current period.
 pub(super) struct RejectionLimit {
+    /// The largest share of the calls that is rejected, from 0 to 1.
     max_rate: f64,
-    /// Ordering: relaxed. The word protects no other memory.
+    /// The packed [`Counts`]. Ordering: relaxed. The word protects no other memory.
     word: AtomicU64,
 }
 
@@ -38,12 +40,12 @@ impl Counts {
         (self.period as u64) << (2 * COUNT_BITS) | self.calls << COUNT_BITS | self.rejections
     }
 
-    /// Counts a call of `period` that is `late`, and returns whether it is rejected: only if the
-    /// rejections are then at most `max_rate` of the calls.
+    /// Counts a call of `period`, and returns whether it is rejected. A `late` call is rejected if
+    /// the rejections, including this one, are at most `max_rate` of the calls.
     fn count(self, period: u16, late: bool, max_rate: f64) -> (Self, bool) {
         let mut counts = match period.wrapping_sub(self.period) {
             0 => self,
-            // A reading of the clock by a delayed thread.
+            // This thread was delayed: its period has ended. The call counts in the current period.
             ahead if ahead > u16::MAX / 2 => self,
             _ => Self { period, calls: 0, rejections: 0 },
         };
@@ -62,7 +64,7 @@ impl RejectionLimit {
         Self { max_rate, word: AtomicU64::new(0) }
     }
 
-    /// Counts a call, and returns whether it is rejected. A call that is not `late` never is.
+    /// Counts a call, and returns whether it is rejected. Only `late` calls are rejected.
     pub(super) fn rejects(&self, now: Instant, late: bool) -> bool {
         if self.max_rate >= 1.0 {
             return late;
@@ -100,7 +102,7 @@ mod tests {
             (1, true, true),   // 2 of 5
             (9, true, true),   // 3 of 6
             (10, true, false), // a new period
-            (9, true, true),   // a late reading of the clock
+            (9, true, true),   // an old reading of the clock
             (19, true, false),
             (29, true, false),
         ];
@@ -110,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_limit_every_late_call_is_rejected_and_with_zero_none_is() {
+    fn every_late_call_is_rejected_at_rate_one_and_no_call_at_rate_zero() {
         let (all, none) = (RejectionLimit::new(1.0), RejectionLimit::new(0.0));
         for _ in 0..10 {
             assert!(all.rejects(at(0), true) && !all.rejects(at(0), false));
@@ -128,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_thread_of_an_earlier_period_counts_in_the_current_one() {
+    fn a_call_with_an_old_reading_of_the_clock_counts_in_the_current_period() {
         let counts = Counts { period: 3, calls: 4, rejections: 1 };
         for (period, calls) in [(3, 5), (2, 5), (3_u16.wrapping_sub(u16::MAX / 2), 5), (4, 1)] {
             assert_eq!(counts.count(period, false, 0.5).0.calls, calls, "{period}");

@@ -9,7 +9,7 @@ use std::time::Duration;
 /// The settings of a hedge that can be replaced, and its delay.
 #[derive(Debug)]
 pub(super) struct Delay {
-    /// The state is the delay that was computed last, in nanoseconds, or 0 if none was computed.
+    /// The state is the last computed delay in nanoseconds, or 0 if none has been computed.
     settings: LiveState<4>,
     /// `None` if the delay is fixed.
     latencies: Option<Box<Latencies>>,
@@ -25,7 +25,7 @@ struct Latencies {
     update_at: Periodic,
 }
 
-/// The end of an attempt whose latency is recorded. Failed attempts are not recorded.
+/// How an attempt ended, with its latency. Failed attempts are not recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AttemptEnd {
     /// It succeeded after this time.
@@ -37,7 +37,7 @@ pub(super) enum AttemptEnd {
 /// How long a latency stays in the window.
 const WINDOW: Duration = Duration::from_secs(30);
 const UPDATE_INTERVAL: Duration = Duration::from_secs(3);
-/// With fewer attempts in the window, the delay is not computed.
+/// The number of attempts in the window below which the delay is not computed.
 const MIN_SAMPLES: u64 = 20;
 /// The longest delay that the state can hold, in nanoseconds: 36 years.
 const MAX_DELAY: u64 = (1 << STATE_BITS) - 1;
@@ -77,7 +77,8 @@ impl Delay {
         self.latencies.is_some()
     }
 
-    /// Replaces the settings by `config`, whose delay is of the same kind. The latencies are kept.
+    /// Replaces the settings with `config`, whose delay is of the same kind, and computes the
+    /// delay. The latencies are kept.
     pub(super) fn reconfigure(&self, now: Instant, config: Config) {
         self.settings.replace(config, |_, computed| computed);
         if let Some(latencies) = &self.latencies {
@@ -85,7 +86,7 @@ impl Delay {
         }
     }
 
-    /// Records the end of an attempt, and updates the delay if it is due.
+    /// Records the end of an attempt, and updates the delay if an update is due.
     pub(super) fn record(&self, now: Instant, end: AttemptEnd) {
         let Some(latencies) = &self.latencies else { return };
         match end {
@@ -97,8 +98,8 @@ impl Delay {
         }
     }
 
-    /// Computes the delay. Keeps the previous one if there are too few attempts, or if too many of
-    /// them were dropped.
+    /// Computes the delay. Keeps the previous delay if there are too few attempts, or if too many
+    /// of the attempts were dropped.
     fn update(&self, now: Instant, latencies: &Latencies) {
         let completed = latencies.completed.histogram(now);
         let censored = latencies.censored.histogram(now);
@@ -108,7 +109,7 @@ impl Delay {
     }
 }
 
-/// Decides on the delay by the settings `config`.
+/// Computes the quantile of the settings `config`, or keeps the delay if the quantile is unknown.
 fn compute(
     config: Config,
     completed: &LatencyHistogram,
@@ -184,7 +185,8 @@ mod tests {
     }
 
     /// tower and rhedge discard the latencies of attempts that were dropped. The quantile is then
-    /// that of the winners, and the delay decreases until every call is hedged.
+    /// that of the fastest attempt of each call, and the delay decreases until every call is
+    /// hedged.
     #[test]
     fn attempts_that_were_dropped_do_not_shorten_the_delay() {
         let delay = delay();

@@ -15,11 +15,12 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 /// A [`Hedge`] for each key: a bounded table of hedges with the same settings, each of which learns
 /// its own delay.
 ///
-/// The delay that suits a fast dependency would hedge every call to a slow one.
-/// [`keyed`](crate::keyed) describes the table. A hedge that is in use is not removed: while a call
-/// or another handle exists. Any other hedge can be removed for a new key; the next call with its
-/// key then learns the delay again. Without a [`budget`](HedgeBuilder::budget) in the settings, the
-/// hedge of each key has a default budget of its own.
+/// With one hedge for all dependencies, the delay of a fast dependency would hedge every call to a
+/// slow one. [`keyed`](crate::keyed) describes the table. A hedge is not removed while a call uses
+/// it or another handle to it exists. Any other hedge can be removed for a new key. The next call
+/// with the removed key creates a new hedge, which learns its delay again. Without a
+/// [`budget`](HedgeBuilder::budget) in the settings, the hedge of each key has a default budget of
+/// its own.
 ///
 /// A hedge with a measured delay takes about 16 kB.
 ///
@@ -55,7 +56,7 @@ impl KeyState for Entry {
 
     fn retention(&self, _: Instant) -> Retention {
         // The lock of the shard is held here, and the handle in the map is cloned under that lock
-        // only. So if no other handle exists now, none is created before the lock is released.
+        // only. If no other handle exists now, none is created before the lock is released.
         match PlainArc::strong_count(&self.0.0) {
             1 => Retention::Evictable,
             _ => Retention::Required,
@@ -73,12 +74,12 @@ pub struct KeyedHedgeSnapshot {
     pub max_keys: usize,
     /// The number of keys that were removed for other keys.
     pub evicted: u64,
-    /// New keys that were rejected because all keys in the table were in use.
+    /// The number of new keys that were rejected because no other key could be removed.
     pub rejected: u64,
 }
 
-// The reasons are those of `Hedge`. Of the user code of keys, only `Eq` and `Borrow` run under a
-// lock.
+// Unwind safe for the same reasons as `Hedge`. The only code of the key type that runs under a lock
+// is `Eq` and `Borrow`.
 impl<K: UnwindSafe, S: UnwindSafe> UnwindSafe for KeyedHedge<K, S> {}
 impl<K: UnwindSafe, S: RefUnwindSafe> RefUnwindSafe for KeyedHedge<K, S> {}
 
@@ -97,8 +98,8 @@ impl<K> KeyedHedge<K> {
 }
 
 impl<K: Hash + Eq, S: BuildHasher> KeyedHedge<K, S> {
-    /// Returns the hedge of `key`, and creates it if there is none. The key is not removed while
-    /// the handle exists. The key is cloned only if it is new.
+    /// Returns the hedge of `key`. If the key is new, clones it and creates its hedge. The key is
+    /// not removed while the handle exists.
     ///
     /// The `Eq` and `Borrow` implementations of the key must not use this table: they run under the
     /// lock of a shard.
@@ -113,7 +114,8 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedHedge<K, S> {
     ///
     /// # Errors
     ///
-    /// Returns a rejection with [`Reason::Exhausted`] if the table is full.
+    /// Returns a rejection with [`Reason::Exhausted`] if the table is full and no key can be
+    /// removed.
     pub fn hedge<Q>(&self, key: &Q) -> Result<Hedge, Rejection>
     where
         K: Borrow<Q>,
@@ -128,8 +130,8 @@ impl<K: Hash + Eq, S: BuildHasher> KeyedHedge<K, S> {
         hedge.map_err(|Full| Rejection::new(Reason::Exhausted, each.name))
     }
 
-    /// Removes `key`, and returns whether it was known. Calls that run keep its hedge; the next
-    /// call creates a new one.
+    /// Removes `key`, and returns whether the table contained it. Running calls keep their hedge.
+    /// The next call of [`hedge`](Self::hedge) with the key creates a new one.
     ///
     /// ```
     /// # use mainstay::{Hedge, KeyedHedge};
@@ -154,7 +156,7 @@ impl<K, S> KeyedHedge<K, S> {
         self.0.each.name
     }
 
-    /// Returns the current figures of the table.
+    /// Returns the current state and counters of the table.
     #[must_use]
     pub fn snapshot(&self) -> KeyedHedgeSnapshot {
         let map = &self.0.map;

@@ -1,7 +1,7 @@
-//! A second attempt while the first is slow: [`Hedge`].
+//! A second attempt for a call whose first attempt is slow: [`Hedge`].
 //!
-//! If a call takes much longer than most calls do, the likely cause is a paused replica or a lost
-//! packet. A second attempt is then likely to return earlier than the first. (*The Tail at Scale*,
+//! If a call takes much longer than most calls, the likely cause is a paused replica or a lost
+//! packet. A second attempt is then likely to return before the first. (*The Tail at Scale*,
 //! Dean and Barroso, 2013.)
 //!
 //! # Examples
@@ -48,8 +48,8 @@
 //! distribution, and the delay would become shorter and shorter. If so many attempts were dropped
 //! that the percentile is unknown, the delay is not changed.
 //!
-//! Clients of many dependencies learn a delay for each of them: [`KeyedHedge`] holds one hedge per
-//! key.
+//! For a client of many dependencies, [`KeyedHedge`] holds one hedge per dependency, each of which
+//! learns its own delay.
 //!
 //! ## Load
 //!
@@ -126,7 +126,8 @@ const POLICY: &str = "hedge";
 /// A hedge, which runs a slow operation a second time and returns the first success. See the
 /// [module](self).
 ///
-/// Clones and views share the settings and the state.
+/// Clones, and the views that [`classified_by`](Self::classified_by) returns, share the settings
+/// and the state.
 #[derive(Clone)]
 pub struct Hedge(PlainArc<Shared>);
 
@@ -202,7 +203,7 @@ impl Hedge {
         ClassifiedHedge { hedge: self.clone(), classify }
     }
 
-    /// Runs `op`, and starts it again if it has not ended after the delay.
+    /// Runs `op`, and runs it again concurrently if it has not ended after the delay.
     ///
     /// ```
     /// # use mainstay::Hedge;
@@ -252,7 +253,7 @@ impl Hedge {
     /// `config`, while the hedge is in use.
     ///
     /// The measured latencies are kept, and a new quantile is computed from them immediately. A
-    /// call that already waits for its next attempt keeps the delay that it waits for. All other
+    /// call that already waits to start its next attempt waits for the old delay. All other
     /// decisions after this method has returned use the new settings. The name, the budget, the
     /// clock and the observer of `config` are not applied; see [`budget`](Self::budget).
     ///
@@ -271,7 +272,7 @@ impl Hedge {
     /// Returns an error and changes nothing in these cases:
     ///
     /// * A setting is out of range.
-    /// * The delay is fixed, and that of `config` is a quantile, or the reverse.
+    /// * The delay is fixed and the delay of `config` is a quantile, or the reverse.
     /// * The hedge belongs to a [`KeyedHedge`], whose settings are fixed.
     pub fn reconfigure(&self, config: &HedgeBuilder) -> Result<(), ConfigError> {
         let (new, shared) = (config.config()?, self.shared());

@@ -10,12 +10,13 @@ use crate::policy::{Admission, Context, OwnedGuard, OwnedRepeat, TimeLimit};
 use std::future::Future;
 
 impl<S> Pipeline<S> {
-    /// Runs `op` through all policies, as [`call`](Self::call) does. Neither the operation, nor its
-    /// future, nor the result must be `Send`.
+    /// Runs `op` through all policies, as [`call`](Self::call) does. The operation, its future and
+    /// its result need not be `Send`.
     ///
-    /// For runtimes that run tasks on one thread, such as a `tokio::task::LocalSet`. The future of
-    /// the call is `Send` only if its parts are. Every policy of the stack must implement
-    /// [`OwnedGuard`], [`OwnedRepeat`] or [`TimeLimit`], as all policies of this crate do.
+    /// This is for tasks that stay on one thread, such as those of a `tokio::task::LocalSet`. The
+    /// future of the call is `Send` only if the operation, its future and its result are. Every
+    /// policy of the stack must implement [`OwnedGuard`], [`OwnedRepeat`] or [`TimeLimit`], as all
+    /// policies of this crate do.
     ///
     /// ```
     /// # use mainstay::Pipeline;
@@ -29,6 +30,7 @@ impl<S> Pipeline<S> {
     /// ```
     ///
     /// # Errors
+    ///
     /// Returns the same errors as [`call`](Self::call).
     pub fn call_local<Op, Fut, T, E>(&self, op: Op) -> impl Future<Output = Result<T, Error<E>>>
     where
@@ -55,6 +57,7 @@ impl<S> Pipeline<S> {
     /// ```
     ///
     /// # Errors
+    ///
     /// Returns the same errors as [`call`](Self::call).
     pub async fn call_with_local<Op, Fut, T, E>(&self, op: Op) -> Result<T, Error<E>>
     where

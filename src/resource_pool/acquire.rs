@@ -18,8 +18,9 @@ use std::time::Duration;
 ///
 /// # Cancel safety
 ///
-/// Dropping the future leaves the queue. A resource that was handed over meanwhile goes to the next
-/// caller, and a creation or check under way is continued by the next caller.
+/// Dropping the future removes the caller from the queue. A resource that the caller has already
+/// been given goes to the next caller, and the next caller continues to poll the creations and
+/// checks.
 #[pin_project(PinnedDrop)]
 #[must_use = "futures do nothing unless polled"]
 pub struct ResourcePoolAcquireFuture<'a, M: ResourceManager> {
@@ -34,7 +35,7 @@ pub struct ResourcePoolAcquireFuture<'a, M: ResourceManager> {
 
 enum Stage {
     New,
-    /// Waits since the instant.
+    /// In the queue since the instant.
     Queued(WaiterKey, Instant),
     Done,
 }
@@ -71,7 +72,7 @@ impl<'a, M: ResourceManager> ResourcePoolAcquireFuture<'a, M> {
                 if !is_settled {
                     return self.poll_queued(key, now, cx);
                 }
-                // `now` is the present: no user code has run since.
+                // `now` is still the current time: no user code has run since it was read.
                 if limit.start(now, &pool.clock, cx).is_pending() {
                     return Poll::Pending;
                 }
@@ -135,7 +136,7 @@ impl<M: ResourceManager> Future for ResourcePoolAcquireFuture<'_, M> {
             Stage::New => {
                 let pool = self.pool;
                 let now = pool.clock.now();
-                // A caller that must wait anyway takes the lock once.
+                // If others wait, this caller must wait too: skip `try_take`, to lock only once.
                 let taken = match pool.has_waiters() {
                     true => Ok(None),
                     false => pool.try_take(now, self.caller),

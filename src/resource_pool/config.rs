@@ -34,11 +34,12 @@ pub(super) struct Config {
 /// The order in which idle resources are reused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReuseOrder {
-    /// The one returned last is reused first: few resources are used, and the others reach their
-    /// idle timeout.
+    /// The resource that was returned last is reused first. Few resources are used, and the others
+    /// reach their idle timeout.
     #[default]
     Lifo,
-    /// The one idle for the longest time is reused first: all resources are used in turn.
+    /// The resource that has been idle for the longest time is reused first. All resources are used
+    /// in turn.
     Fifo,
 }
 
@@ -58,13 +59,13 @@ const CONFIG: Config = Config {
     leak_threshold: None,
 };
 const DAY: Duration = Duration::from_secs(86_400);
-/// The largest size. Also bounds the memory of a pool with a wrong setting.
+/// The largest `max_size`. Bounds the memory of a misconfigured pool.
 pub(super) const MAX_SIZE: usize = 1 << 20;
-/// The largest fraction of the lifetime that is subtracted at random, so that resources created at
-/// the same time are not replaced at the same time.
+/// The largest fraction of the lifetime that is subtracted at random. Resources that were created
+/// at the same time are therefore not replaced at the same time.
 const LIFETIME_JITTER: f64 = 0.025;
 
-/// Configures a [`ResourcePool`].
+/// A builder of a [`ResourcePool`].
 #[must_use = "a builder does nothing until `build`"]
 pub struct ResourcePoolBuilder<M: ResourceManager> {
     manager: M,
@@ -109,19 +110,19 @@ macro_rules! setters {
 }
 
 setters! {
-    /// Sets the largest number of resources, from 1 to 1,048,576. Default: 10, because more
-    /// connections than a server has cores rarely make it faster.
+    /// Sets the maximum number of resources, from 1 to 1,048,576. Default: 10, because a server is
+    /// rarely faster with more connections than it has cores.
     max_size(max_size: usize);
 
     /// Sets how many idle resources [maintenance](ResourcePool::maintenance) keeps ready, at most
     /// `max_size`. They are exempt from the idle timeout. Default: 0.
     min_idle(min_idle: usize);
 
-    /// Sets which idle resource is used next. Default: LIFO.
+    /// Sets the order in which idle resources are reused. Default: LIFO.
     reuse_order(reuse_order: ReuseOrder);
 
-    /// Sets for how long [`acquire`](ResourcePool::acquire) waits, up to a day. Default: 5 s,
-    /// because after a longer wait the client that sent the request has usually given up.
+    /// Sets for how long [`acquire`](ResourcePool::acquire) waits at most, up to a day. Default: 5
+    /// s, because after a longer wait the client that sent the request has usually given up.
     acquire_timeout(acquire_timeout: Duration);
 
     /// Sets how long a creation may take, from 1 ms to a day. Default: 3 s, below the acquire
@@ -131,26 +132,26 @@ setters! {
     /// Sets how long a check may take, from 1 ms to a day. Default: 1 s.
     check_timeout(check_timeout: Duration);
 
-    /// Sets how long a closing may take, from 1 ms to a day. After that time the resource is
-    /// dropped. Default: 1 s.
+    /// Sets how long closing a resource may take, from 1 ms to a day. After that time the resource
+    /// is dropped. Default: 1 s.
     close_timeout(close_timeout: Duration);
 
     /// Sets for how long a resource may be idle before it is closed, at least 1 ms. Default: 10
     /// minutes, below the limit of most servers and firewalls. `None`: no limit.
     idle_timeout(idle_timeout: impl Into<Option<Duration>>) via into;
 
-    /// Sets how old a resource may become, at least 1 ms. Default: 30 minutes, minus up to 2.5 % at
-    /// random: connections then follow changes of DNS and of load balancers. `None`: no limit.
-    /// A resource in use is closed when it returns.
+    /// Sets how old a resource may become, at least 1 ms. Up to 2.5 % is subtracted at random.
+    /// Default: 30 minutes, so that connections follow changes of DNS and of load balancers.
+    /// `None`: no limit. A resource in use that is too old is closed when it is returned.
     max_lifetime(max_lifetime: impl Into<Option<Duration>>) via into;
 
     /// Sets the idle time after which a resource is checked before its next use. Default: 500 ms,
-    /// so that a busy pool makes no checks. Zero: before every use, unless it passed a check in the
-    /// last 100 ms and was not used since.
+    /// so that a busy pool makes no checks. Zero: a resource is checked before every use, unless it
+    /// was created or passed a check in the last 100 ms and has not been used since.
     check_after(check_after: Duration);
 
-    /// Sets how many resources are created at a time, at least 1. Default: 2, so that a server that
-    /// has restarted does not receive all connections at the same time.
+    /// Sets how many resources may be created at the same time, at least 1. Default: 2, so that a
+    /// server that has restarted does not receive all connections at once.
     max_creating(max_creating: usize);
 
     /// Sets how often [maintenance](ResourcePool::maintenance) runs and checks idle resources, from
@@ -166,7 +167,7 @@ setters! {
 }
 
 impl ResourcePoolSettings {
-    /// The wait after the first failed creation.
+    /// The wait after the first failed creation, by default.
     pub(super) const FIRST_DELAY: Duration = Duration::from_millis(100);
 
     /// Creates the default settings.
@@ -217,7 +218,7 @@ impl ResourcePoolSettings {
 }
 
 impl Config {
-    /// Returns the instant at which a resource created at `now` is too old. `unit` is a random
+    /// Returns the instant at which a resource that is created at `now` expires. `unit` is a random
     /// number from 0 to 1.
     pub(super) fn expires_at(&self, now: Instant, unit: f64) -> Instant {
         match self.max_lifetime {
@@ -265,9 +266,9 @@ impl<M: ResourceManager> ResourcePoolBuilder<M> {
         self
     }
 
-    /// Sets the wait after a failed creation. The whole pool shares it, so that many callers do not
-    /// send many attempts to a server that is down. Default: exponential from 100 ms to 30 s, with
-    /// equal jitter.
+    /// Sets the wait after a failed creation. All callers share one wait, so that many callers do
+    /// not send many attempts to a server that is down. Default: exponential from 100 ms to 30 s,
+    /// with equal jitter.
     ///
     /// ```
     /// # use mainstay::resource_pool::{ResourceManager, ResourcePool};
@@ -331,11 +332,11 @@ impl<M: ResourceManager> ResourcePoolBuilder<M> {
     /// a server that is down does not receive attempts at all. Default: none.
     ///
     /// The guard records the outcome of each creation that it admits. A creation that it rejects is
-    /// neither a creation nor a failure: if no other resource exists, all callers that wait receive
-    /// [`ResourcePoolError::Rejected`](super::ResourcePoolError::Rejected); otherwise they wait for
-    /// the other resources, and the pool asks the guard again after the rejection's
-    /// `retry_after`, from 1 ms to 1 s later. The time during which a guard lets a creation wait
-    /// does not count towards the [`create_timeout`](Self::create_timeout).
+    /// not counted as a creation or as a failure. If no other resource exists, all waiting callers
+    /// receive [`ResourcePoolError::Rejected`](super::ResourcePoolError::Rejected). Otherwise they
+    /// wait for the other resources, and the pool asks the guard again after the `retry_after` of
+    /// the rejection, at least 1 ms and at most 1 s later. The time that a creation waits for the
+    /// guard does not count towards the [`create_timeout`](Self::create_timeout).
     ///
     /// ```
     /// # use mainstay::resource_pool::{ResourceManager, ResourcePool};

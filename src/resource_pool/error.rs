@@ -5,11 +5,11 @@ use crate::sync::PlainArc;
 use std::fmt::{self, Debug, Display};
 use std::time::Duration;
 
-/// The error of acquiring a resource; `E` is the error of the manager.
+/// The error of acquiring a resource. `E` is the error type of the manager.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ResourcePoolError<E> {
-    /// No resource became available in time. Boxed, so that a success is small.
+    /// No resource became available in time. Boxed to keep the error small.
     TimedOut(Box<AcquireTimedOut<E>>),
     /// A resource could not be created, and another attempt would fail in the same way.
     CreationFailed(PlainArc<CreationError<E>>),
@@ -19,8 +19,8 @@ pub enum ResourcePoolError<E> {
     Exhausted,
     /// The pool is closed.
     Closed,
-    /// The key is new, and all keys of the
-    /// [`KeyedResourcePool`](super::KeyedResourcePool) are in use.
+    /// The key is new, and no other key of the
+    /// [`KeyedResourcePool`](super::KeyedResourcePool) could be removed for it.
     TooManyKeys,
 }
 
@@ -30,13 +30,13 @@ pub enum ResourcePoolError<E> {
 pub struct AcquireTimedOut<E> {
     /// How long the caller waited.
     pub waited: Duration,
-    /// The largest number of resources.
+    /// The maximum number of resources.
     pub max_size: usize,
     /// The number of resources in use.
     pub in_use: usize,
     /// The number of other callers that were waiting.
     pub waiting: usize,
-    /// The number of creations under way, or waiting for their next attempt.
+    /// The number of creations that were in progress or waiting for their next attempt.
     pub creating: usize,
     /// The error of the last creation, and how long ago it failed, if no creation has succeeded
     /// since.
@@ -44,22 +44,22 @@ pub struct AcquireTimedOut<E> {
     /// The last rejection of a creation by the guard, and how long ago it was, if no creation has
     /// succeeded since.
     pub last_creation_rejection: Option<(Rejection, Duration)>,
-    /// The resources of all keys, if this is the pool of a key of a
+    /// The number of resources of all keys, if the pool belongs to a key of a
     /// [`KeyedResourcePool`](super::KeyedResourcePool).
     pub total: Option<ResourceTotal>,
 }
 
-/// The resources of all keys of a [`KeyedResourcePool`](super::KeyedResourcePool).
+/// The number of resources of all keys of a [`KeyedResourcePool`](super::KeyedResourcePool).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ResourceTotal {
     /// The number of resources that exist, are being created or are being closed.
     pub size: usize,
-    /// The largest number of resources.
+    /// The maximum number of resources.
     pub max_size: usize,
 }
 
-/// Why a creation failed.
+/// The reason why a creation failed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum CreationError<E> {

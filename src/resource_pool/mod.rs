@@ -40,20 +40,20 @@
 //!
 //! # How it works
 //!
-//! A caller takes an idle resource if there is one, the one returned last by default. Otherwise it
-//! enters a FIFO queue. A returned resource goes to the first caller of the queue, and a later
-//! caller cannot take it first. While fewer resources exist than the maximum, the pool creates
-//! resources for the queue, at most [`max_creating`](ResourcePoolBuilder::max_creating) at a time.
-//! The caller receives whichever is available first, a new resource or a returned one; the other
-//! becomes idle.
+//! A caller takes an idle resource if there is one, by default the one that was returned last.
+//! Otherwise the caller enters a FIFO queue. A returned resource goes to the first caller in the
+//! queue; a caller that arrives later cannot take it. While fewer resources exist than the maximum,
+//! the pool creates resources for the queue, at most
+//! [`max_creating`](ResourcePoolBuilder::max_creating) at a time. The caller receives whichever is
+//! available first, a new resource or a returned one; the other becomes idle.
 //!
 //! Creations, checks and closings belong to the pool, not to the caller that started them. The pool
-//! has no thread and spawns no task: callers in the queue poll these futures. When one of them is
-//! woken, the pool wakes the first caller of the queue, which polls it. When that caller leaves,
-//! the next one takes over. A caller that times out therefore wastes no work, and callers with
-//! short time limits do not open one connection after another to a slow server. While the queue is
-//! empty, [`maintenance`](ResourcePool::maintenance) polls the futures if it runs; otherwise the
-//! next caller continues them.
+//! has no thread and spawns no task: callers in the queue poll these futures. When one of the
+//! futures is woken, the pool wakes the first caller in the queue, which polls the future. When
+//! that caller leaves, the next caller takes over. A caller that times out therefore wastes no
+//! work, and callers with short time limits do not open one connection after another to a slow
+//! server. While the queue is empty, [`maintenance`](ResourcePool::maintenance) polls the futures
+//! if it runs; otherwise the next caller continues them.
 //!
 //! A resource counts towards the maximum from the start of its creation until its closing has
 //! ended.
@@ -61,19 +61,20 @@
 //! ## Failed creations
 //!
 //! After a failed creation, the pool waits before the next attempt, on behalf of all callers; the
-//! wait grows with each failure. Meanwhile callers stay in the queue, where returned resources
-//! serve them. An error for which [`ResourceManager::is_permanent`] returns true is returned to the
-//! first caller, or to all callers if no resource is open.
+//! wait grows with each failure. Meanwhile callers stay in the queue and can receive returned
+//! resources. An error for which [`ResourceManager::is_permanent`] returns true is returned to the
+//! first waiting caller, or to all waiting callers if no other resource is idle, in use or being
+//! checked.
 //!
 //! ## Guarded creations
 //!
 //! A [guard](ResourcePoolBuilder::creation_guard), such as a circuit breaker or a rate limiter, can
 //! admit each creation. If it rejects a creation while no other resource exists, all callers in the
-//! queue receive [`ResourcePoolError::Rejected`], and later callers as soon as the guard has
-//! rejected theirs. If other resources exist, callers wait for those, and the pool asks the guard
-//! again after the `retry_after` of the rejection, at most a second later. A guard that lets calls
-//! wait, such as [`RateLimiter::max_wait`](crate::RateLimiter::max_wait), bounds the rate of
-//! creations without rejections.
+//! queue receive [`ResourcePoolError::Rejected`]. For a caller that arrives later, the pool asks
+//! the guard again, without a delay. If other resources exist, callers wait for those, and the pool
+//! asks the guard again after the `retry_after` of the rejection, at most a second later. A guard
+//! that lets calls wait, such as [`RateLimiter::max_wait`](crate::RateLimiter::max_wait), bounds
+//! the rate of creations without rejections.
 //!
 //! ## Health
 //!
@@ -96,7 +97,7 @@
 //!
 //! # Observability
 //!
-//! [`ResourcePool::snapshot`] returns the counts of one moment. An
+//! [`ResourcePool::snapshot`] returns the state and the counters at one moment. An
 //! [observer](ResourcePoolBuilder::observer) receives these events:
 //!
 //! | kind | fields |
@@ -112,34 +113,33 @@
 //!
 //! # Cancel safety
 //!
-//! An acquire future can be dropped at any time: it leaves the queue, and a resource that was
-//! handed to it goes to the next caller. A future that is neither polled nor dropped keeps the
-//! resource that was handed to it, and can delay a creation that it was woken to poll.
+//! An acquire future can be dropped at any time. The caller leaves the queue, and a resource that
+//! it has already been given goes to the next caller. A future that is neither polled nor dropped
+//! keeps the resource that it has been given, and can delay a creation that it was woken to poll.
 //!
 //! # Panics
 //!
 //! A panic in [`create`](ResourceManager::create), in [`check`](ResourceManager::check) or in the
-//! guard unwinds through the caller that polls it; the resource is lost, and the pool creates
-//! another. A panic in
-//! [`recycle`](ResourceManager::recycle) unwinds through the drop of the guard. A panic in
-//! [`close`](ResourceManager::close) is discarded. After each of these panics, the counts of the
-//! pool are correct.
+//! guard unwinds through the caller that polls it. The resource is lost, and the pool creates
+//! another when a caller needs it. A panic in [`recycle`](ResourceManager::recycle) unwinds through
+//! the drop of the [`PooledResource`]. A panic in [`close`](ResourceManager::close) is discarded.
+//! After each of these panics, the counts of the pool are correct.
 //!
 //! # Performance
 //!
-//! To acquire an idle resource and to return it costs two short locks and two readings of the
-//! clock. A caller that waits costs one or two locks more and no further reading: the resource is
-//! put into the caller's slot of the queue. Neither allocates, once the queue has had as many
-//! callers.
+//! Acquiring an idle resource and returning it takes two short locks and reads the clock twice.
+//! With a wait it takes one or two locks more and no further reading of the clock: the resource is
+//! put into the slot of the caller in the queue. Neither allocates, unless the queue is longer than
+//! it has ever been.
 //!
 //! With the system clock, the timer of a wait belongs to the slot and stays armed for the next
-//! caller, so that a wait that ends in time costs no timer. With other clocks, each wait arms a
+//! caller, so that most waits that end in time arm no timer. With other clocks, each wait arms a
 //! timer. Each creation, check and closing allocates its future.
 //!
 //! # Defaults
 //!
-//! The values of the others are those of HikariCP 6.0, sqlx 0.9, bb8 0.9, deadpool 0.12, go-redis
-//! 9.22 and Go's `database/sql`.
+//! For comparison, the defaults of HikariCP 6.0, sqlx 0.9, bb8 0.9, deadpool 0.12, go-redis
+//! 9.22 and Go's `database/sql` are listed.
 //!
 //! | setting | default | others |
 //! |---|---|---|

@@ -4,7 +4,7 @@ use super::atomic::{AtomicU64, Ordering};
 use super::{CachePadded, Decision, EpochWord, Live, Mutex, Words};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
-/// A state of 60 bits, and the settings with which it is read and changed.
+/// A state of 60 bits, and the settings that apply to decisions about the state.
 ///
 /// Every decision uses the settings in force at the moment when it takes effect; see [`Live`].
 #[derive(Debug)]
@@ -22,9 +22,11 @@ impl<const N: usize> RefUnwindSafe for LiveState<N> {}
 /// The number of bits of a state.
 pub(crate) const STATE_BITS: u32 = 60;
 
+/// The mask of the state within a word.
 const STATE: u64 = (1 << STATE_BITS) - 1;
 
-/// From the most significant bit: `[epoch 4 | state 60]`.
+/// The epoch of the settings, and the state. From the most significant bit:
+/// `[epoch 4 | state 60]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Word(u64);
 
@@ -86,12 +88,12 @@ impl<const N: usize> LiveState<N> {
         self.decide(|_, config| Decision::Keep(config))
     }
 
-    /// Replaces the settings by `config`, and the state by what `convert` returns for the previous
-    /// settings and the state. `convert` may be called several times.
+    /// Replaces the settings with `config`, and the state with the result of `convert`, which
+    /// receives the previous settings and the state. `convert` may be called several times.
     pub(crate) fn replace<C: Words<N>>(&self, config: C, convert: impl Fn(C, u64) -> u64) {
         let changing = self.changes.lock();
-        // Ordering: acquire, with the decisions of other threads. The lock makes this thread the
-        // only writer of the epoch.
+        // Ordering: acquire pairs with the release by the decisions of other threads. The lock
+        // makes this thread the only writer of the epoch.
         let mut word = Word(self.word.load(Ordering::Acquire));
         let epoch = word.epoch();
         let old = self.live.read(epoch);

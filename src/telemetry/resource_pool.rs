@@ -28,8 +28,8 @@ const STATE: &str = "db.client.connection.state";
 /// The metrics of a resource pool under OpenTelemetry's names, for the recorder of the `metrics`
 /// crate.
 ///
-/// The [module documentation](super#resource-pools) lists the metrics. There are three sources,
-/// each of which can be left out:
+/// The [module documentation](super#resource-pools) lists the metrics. They come from three
+/// sources, each of which is optional:
 ///
 /// - [`report`](Self::report) sets the gauges and the number of timeouts from a snapshot. Call it
 ///   at an interval.
@@ -84,12 +84,13 @@ struct Handles {
     use_time: Histogram,
 }
 
-// The handles belong to the recorder, which is not changed by a panic of the pool.
+// The handles belong to the recorder. A panic of the pool leaves no handle half updated.
 impl UnwindSafe for ResourcePoolMetrics {}
 impl RefUnwindSafe for ResourcePoolMetrics {}
 
 impl ResourcePoolMetrics {
-    /// Describes and registers the metrics of the pool that has this name in the metrics.
+    /// Describes and registers the metrics of a pool, with `pool_name` as the label
+    /// `db.client.connection.pool.name`.
     ///
     /// ```
     /// use mainstay::telemetry::ResourcePoolMetrics;
@@ -142,7 +143,7 @@ impl ResourcePoolMetrics {
         Self { handles: PlainArc::new(handles), clock: Clock::system() }
     }
 
-    /// Sets the clock that measures waits. Default: the system clock.
+    /// Sets the clock with which waits are measured. Default: the system clock.
     ///
     /// ```
     /// # use mainstay::telemetry::ResourcePoolMetrics;
@@ -156,7 +157,7 @@ impl ResourcePoolMetrics {
         self
     }
 
-    /// Sets the gauges and the number of timeouts to those of the snapshot of a pool.
+    /// Sets the gauges and the number of timeouts from the snapshot of a pool.
     ///
     /// ```
     /// # use mainstay::resource_pool::{BlockingResourceManager, FromBlocking, ResourcePool};
@@ -177,8 +178,8 @@ impl ResourcePoolMetrics {
         handles.timeouts.absolute(snapshot.timed_out);
     }
 
-    /// Sets the gauges and the number of timeouts to those of the snapshot of a keyed pool, over
-    /// all keys.
+    /// Sets the gauges, except `idle.min`, and the number of timeouts from the snapshot of a keyed
+    /// pool, over all keys.
     ///
     /// ```
     /// # use mainstay::resource_pool::{BlockingResourceManager, FromBlocking, KeyedResourcePool};
@@ -208,8 +209,8 @@ impl ResourcePoolMetrics {
         handles.pending.set(waiting as f64);
     }
 
-    /// Waits for an acquisition from a pool or a keyed pool. If it succeeds, records how long it
-    /// waited, and later how long the resource was used.
+    /// Awaits the future `acquire` of a pool or a keyed pool. If it succeeds, records how long it
+    /// took, and records how long the resource was used when the resource is returned.
     ///
     /// ```
     /// # use mainstay::resource_pool::{BlockingResourceManager, FromBlocking, ResourcePool};
@@ -231,11 +232,11 @@ impl ResourcePoolMetrics {
     ///
     /// # Errors
     ///
-    /// Returns the error of the acquisition.
+    /// Returns the error of `acquire`.
     ///
     /// # Cancel safety
     ///
-    /// That of the acquisition.
+    /// Dropping the future drops `acquire` and records nothing.
     pub async fn measure<M: ResourceManager, E>(
         &self,
         acquire: impl Future<Output = Result<PooledResource<M>, E>>,
@@ -289,7 +290,7 @@ impl Observer for ResourcePoolMetrics {
     }
 }
 
-/// A resource in use whose time of use is recorded when it is returned; see
+/// A guard of a resource that records how long the resource was used; see
 /// [`ResourcePoolMetrics::measure`].
 pub struct MeasuredResource<M: ResourceManager> {
     /// `None` after [`into_inner`](Self::into_inner).
@@ -300,8 +301,8 @@ pub struct MeasuredResource<M: ResourceManager> {
 const HELD: &str = "a resource is present until its guard is dropped";
 
 impl<M: ResourceManager> MeasuredResource<M> {
-    /// Records the time of use until now, and returns the guard of the pool, for example to discard
-    /// the resource.
+    /// Records how long the resource has been used, and returns the guard of the pool, for example
+    /// to discard the resource.
     #[must_use]
     pub fn into_inner(mut guard: Self) -> PooledResource<M> {
         guard.record();

@@ -14,9 +14,10 @@ use std::time::Duration;
 ///
 /// # Invariants
 ///
-/// 1. While the lock is not held, no waiter is next whose permits are free, except between the
-///    release of permits, the departure of a waiter or a change of the settings, and the call of
-///    `serve` by the same thread. In the meantime, new callers receive no permit.
+/// 1. While the lock is not held, too few permits are free for the next waiter. An exception is the
+///    time from a release of permits, the departure of a waiter or a change of the settings until
+///    the same thread calls `serve`. In that time, a new caller takes permits only if it comes
+///    before all waiters.
 /// 2. Once `closed` is set, no permit is taken and no waiter enters.
 pub(super) struct Engine {
     queues: Mutex<Queues>,
@@ -28,9 +29,11 @@ struct Queues {
     queues: Box<[Queue]>,
     /// The number of waiting callers in all partitions.
     waiting: u32,
+    /// The number of callers that have entered a queue: the sequence number of the last one.
     arrivals: u64,
     closed: bool,
-    /// The last reading of the clock, which is used if the clock panics.
+    /// The last reading of the clock. It is used by `take`, which does not read the clock, and if
+    /// the clock panics.
     now: Instant,
 }
 
@@ -40,7 +43,7 @@ struct Queue {
     max_wait: Duration,
 }
 
-/// The figures of a partition at one moment.
+/// The state of a partition at one moment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PartitionFigures {
     pub(super) share: Share,
@@ -66,7 +69,7 @@ impl Engine {
         }
     }
 
-    /// Returns the maximum number of permits and the number in use, of all partitions.
+    /// Returns the limit and the number of permits in use, over all partitions.
     pub(super) fn permits(&self) -> (u32, u32) {
         let queues = self.queues.lock();
         (queues.permits.max, queues.permits.in_use)
@@ -108,7 +111,7 @@ impl Engine {
         f(&mut self.queues.lock().queues[partition].callers)
     }
 
-    /// Takes permits, unless a waiting caller comes first.
+    /// Takes permits if they are free and no waiting caller comes first.
     pub(super) fn take(&self, partition: usize, cost: u32) -> Result<(), Reason> {
         self.queues.lock().take(partition, cost)
     }
@@ -119,15 +122,15 @@ impl Engine {
         queues.permits.give_back(partition, granted.cost());
         let waiting = queues.waiting > 0;
         drop(queues);
-        // A call that waited is recorded when the queue is served.
+        // The duration of a call that waited is recorded when the queues are served.
         let released = granted.waiter().map(|slot| Released { partition, slot });
         if waiting || released.is_some() {
             self.serve_by(clock, released);
         }
     }
 
-    /// Releases the permits of a waiter whose call did not run, so that the time since the grant is
-    /// not a service time.
+    /// Releases the permits of a waiter whose call did not run. The time since the grant is not
+    /// recorded as a service time.
     #[cold]
     pub(super) fn cancel(&self, partition: usize, granted: Granted, clock: &Clock) {
         if let Some(slot) = granted.waiter() {
@@ -136,7 +139,8 @@ impl Engine {
         self.give_back(partition, Granted::immediately(granted.cost()), clock);
     }
 
-    /// Enters the queue of a partition, unless permits can be taken now.
+    /// Takes permits if that is possible by now, or enters the queue of the partition. Returns a
+    /// reason if the caller must be rejected.
     #[cold]
     pub(super) fn enter(
         &self,
@@ -186,8 +190,9 @@ impl Engine {
         status
     }
 
-    /// Serves the queues after permits were released or added, or a waiter has left. `released` is
-    /// the waiter whose call has ended; its duration is recorded as a service time.
+    /// Reads the clock and serves the queues, after permits were released or added or a waiter has
+    /// left. `released` is the waiter whose call has ended; the duration of the call is recorded as
+    /// a service time.
     #[cold]
     pub(super) fn serve_by(&self, clock: &Clock, released: Option<Released>) {
         struct OnPanic<'a>(&'a Engine, Option<Released>);
@@ -204,7 +209,8 @@ impl Engine {
     }
 
     /// Grants free permits to the next waiters, rejects the waiters that must not be served, and
-    /// wakes both. Ends when the next waiter must wait for permits.
+    /// wakes all of them. Ends when the next waiter must wait for permits. `now` is `None` if the
+    /// clock has panicked.
     pub(super) fn serve(&self, now: Option<Instant>, released: Option<Released>) {
         let mut released = released;
         self.end_each(|queues| {
@@ -282,8 +288,8 @@ impl Queues {
         })
     }
 
-    /// Returns the partition whose next waiter must be served at `now`, or `None` if there is no
-    /// waiter or the next one must wait for permits.
+    /// Returns the partition whose next waiter can be served at `now`, or `None` if there is no
+    /// waiter or the next waiter must wait for permits.
     fn next_served(&self, now: Instant) -> Option<usize> {
         if self.waiting == 0 || self.closed {
             return None;
@@ -318,7 +324,7 @@ impl Queues {
         Some(queue.end(next.key, status))
     }
 
-    /// Takes permits, unless a waiting caller comes first.
+    /// Takes permits if they are free and no waiting caller comes first.
     fn take(&mut self, partition: usize, cost: u32) -> Result<(), Reason> {
         if self.closed {
             return Err(Reason::ShutDown);

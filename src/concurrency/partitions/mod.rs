@@ -1,4 +1,4 @@
-//! A limit on concurrent calls that several kinds of calls share: [`PartitionedBulkhead`].
+//! A limit on concurrent calls that is shared by several kinds of calls: [`PartitionedBulkhead`].
 
 mod config;
 mod engine;
@@ -29,8 +29,8 @@ const POLICY: &str = "partitioned_bulkhead";
 /// A fixed limit on concurrent calls that several kinds of calls share. Each kind, a *partition*,
 /// has a guaranteed minimum and a maximum, and borrows permits that other partitions do not use.
 ///
-/// Separate [bulkheads](super::Bulkhead) waste the permits of idle partitions. One bulkhead for all
-/// lets one kind of calls use up the whole limit.
+/// A separate [bulkhead](super::Bulkhead) for each kind would waste the permits of idle kinds. One
+/// bulkhead for all kinds would let one kind use the whole limit.
 ///
 /// Cloning is cheap, and all clones share one limit.
 ///
@@ -54,17 +54,18 @@ const POLICY: &str = "partitioned_bulkhead";
 ///
 /// # How it works
 ///
-/// A call takes a permit if its partition runs fewer calls than its maximum, all partitions
-/// together run fewer than the limit, and no waiting caller can use the permit. A released permit
-/// goes to a waiting caller of a partition that runs fewer calls than its guaranteed minimum. If
-/// there is none, it goes to any caller whose partition is below its maximum. In both cases, the
-/// caller that arrived first is served first. A call can [cost](BulkheadPartition::cost) several
-/// permits; if too few are free when it is next, they are reserved for it. It follows that:
+/// A call takes a permit if its partition runs fewer calls than the maximum of the partition, all
+/// partitions together run fewer calls than the limit, and no waiting caller can use the permit. A
+/// released permit goes to a waiting caller of a partition that runs fewer calls than its
+/// guaranteed minimum. If there is none, it goes to any caller whose partition is below its
+/// maximum. In both cases, the caller that arrived first is served first. A call can
+/// [cost](BulkheadPartition::cost) several permits; if too few are free when it is next, the free
+/// permits are reserved for it. As a result:
 ///
 /// - The limits are hard: neither the limit of the bulkhead nor the maximum of a partition is ever
 ///   exceeded. After a limit is lowered, no permit is granted until enough calls have ended.
-/// - No permit is unused while a caller waits that may use it, unless it is reserved for a call
-///   that needs several.
+/// - A free permit is granted to a waiting caller that may use it, unless the permit is reserved
+///   for a call that needs several.
 /// - A partition below its guaranteed minimum receives the next permit that any partition releases.
 ///   If callers of several such partitions wait, each release serves the one that arrived first.
 ///
@@ -131,12 +132,12 @@ pub struct BulkheadPartitionSnapshot {
     /// The median duration of the latest 31 calls that waited for their permits; `None` until 5
     /// such calls have ended.
     pub median_service_time: Option<Duration>,
-    /// Calls rejected because no permit was free or the queue was full.
+    /// The number of calls rejected because no permit was free or the queue was full.
     pub rejected_full: u64,
-    /// Calls rejected because they had waited too long, or their deadline had passed.
+    /// The number of calls rejected because they had waited too long, or their deadline had passed.
     pub rejected_timeout: u64,
-    /// Calls rejected because CoDel detected a standing queue, or because their deadline could not
-    /// be met.
+    /// The number of calls rejected because CoDel detected a standing queue, or because their
+    /// deadline could not be met.
     pub rejected_shed: u64,
 }
 
@@ -210,7 +211,7 @@ impl PartitionedBulkhead {
     }
 
     /// Closes the bulkhead: rejects new and waiting calls. Calls that run keep their permits.
-    /// Returns false if the bulkhead was already closed.
+    /// Returns `false` if the bulkhead was already closed.
     pub fn close(&self) -> bool {
         self.0.engine.close()
     }

@@ -74,8 +74,8 @@ impl BulkheadPartition {
     /// # Errors
     ///
     /// The future returns the same rejections as [`try_acquire`](Self::try_acquire), and one with
-    /// [`Reason::QueueFull`] if too many callers wait, or [`Reason::QueueTimeout`] after
-    /// `max_wait`.
+    /// [`Reason::QueueFull`] if too many callers wait, [`Reason::QueueTimeout`] after `max_wait`,
+    /// or [`Reason::Shed`] if [`codel`](super::BulkheadPartitionBuilder::codel) sheds the caller.
     ///
     /// # Cancel safety
     ///
@@ -301,7 +301,8 @@ impl BulkheadPartition {
     }
 
     /// Returns a handle to the same partition whose calls take `permits` permits each. Default: 1.
-    /// A call is rejected if it costs more than the maximum of the partition.
+    /// A call is rejected if it costs more than the maximum of the partition or the limit of the
+    /// bulkhead.
     ///
     /// ```
     /// # use mainstay::concurrency::PartitionedBulkhead;
@@ -320,7 +321,7 @@ impl BulkheadPartition {
         Self { cost: permits, ..self.clone() }
     }
 
-    /// Returns the number of permits that the partition uses.
+    /// Returns the number of permits that the calls of the partition hold.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
         self.shared.engine.share(self.index).in_use

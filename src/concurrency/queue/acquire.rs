@@ -15,13 +15,14 @@ use std::time::Duration;
 pub(in crate::concurrency) trait Limit {
     fn clock(&self) -> &Clock;
 
-    /// Takes permits, unless they are not free or a waiter needs them.
+    /// Takes permits if they are free and no waiter comes first. Otherwise returns the reason.
     fn take(&self, cost: u32) -> Result<(), Reason>;
 
     /// Returns how long a caller waits by default, or `None` if there is no queue.
     fn max_wait(&self) -> Option<Duration>;
 
-    /// Enters the queue, unless the permits can be taken now.
+    /// Takes the permits if that is possible by now, or enters the queue. Returns a reason if the
+    /// caller must be rejected.
     fn enter(&self, cost: u32, times: WaitTimes) -> Result<Entry, Reason>;
 
     /// Runs `f` under the lock of the queue. `f` must not run user code.
@@ -30,8 +31,8 @@ pub(in crate::concurrency) trait Limit {
     /// Grants free permits to the waiters that are next at `now`.
     fn serve(&self, now: Instant);
 
-    /// Removes a waiter that does not hold permits from the queue, and returns its status. If it
-    /// was waiting, the remaining waiters are served.
+    /// Removes a waiter, unless it was granted permits, and returns its status. If it was still
+    /// waiting, serves the remaining waiters.
     fn leave(&self, key: WaiterKey) -> WaiterStatus;
 
     /// Releases the permits of a call that did not run.
@@ -65,10 +66,10 @@ pub(in crate::concurrency) enum Entry {
     Queued { key: WaiterKey, is_next: bool },
 }
 
-/// The permits that a caller holds: how many, and which waiter of the queue was granted them if the
-/// caller waited.
+/// The permits that a caller holds: their number, and the slot of the caller in the queue if it
+/// waited for them.
 ///
-/// One word, so that a permit is passed in two registers.
+/// One word, so that a permit, which also holds a reference, is passed in two registers.
 #[derive(Clone, Copy)]
 pub(in crate::concurrency) struct Granted(u64);
 
@@ -112,11 +113,11 @@ pub(in crate::concurrency) struct Request {
 
 #[derive(Clone, Copy, Debug)]
 struct WaitLimit {
-    /// `None` stands for the default of the limit.
+    /// `None`: the default of the limit.
     max_wait: Option<Duration>,
     /// When the whole call must be complete. `FAR_FUTURE` if there is no deadline.
     deadline: Instant,
-    /// The time of the request, if there is a deadline. Without one, the clock was not read.
+    /// The time of the request. `ORIGIN` if there is no deadline: the clock is not read then.
     now: Instant,
 }
 
@@ -127,7 +128,7 @@ impl Request {
     }
 
     /// Creates the request of a call with the context `cx`. The clock is read only if the call has
-    /// a deadline and no policy above has read this clock.
+    /// a deadline and no outer policy has read the same clock.
     #[inline]
     pub(in crate::concurrency) fn of(
         cost: u32,
@@ -162,7 +163,7 @@ impl WaitLimit {
         Ok(Granted::immediately(cost))
     }
 
-    /// Returns the times of a wait that starts now, if the caller waits for `max_wait` by default.
+    /// Returns the times of a wait that starts now. `max_wait` is the default of the limit.
     fn start(&self, max_wait: Duration, clock: &Clock) -> WaitTimes {
         let since = match self.deadline {
             Instant::FAR_FUTURE => clock.now(),
@@ -181,8 +182,10 @@ pub(in crate::concurrency) struct Acquire<H: Handle> {
 }
 
 enum Stage {
-    /// Without a deadline or a timeout of its own, which is a variant so that few words are written.
+    /// Not polled yet, without a deadline or a timeout of its own. A variant without fields, so
+    /// that creating the future writes few words.
     New,
+    /// Not polled yet, with a deadline or a timeout of its own.
     Limited(WaitLimit),
     /// In the queue. The status may have been decided since the last poll.
     Queued {
@@ -207,7 +210,7 @@ impl<H: Handle> Acquire<H> {
         &self.handle
     }
 
-    /// Polls for the permits, until the time limit.
+    /// Takes the permits, or waits for them until the time limit.
     ///
     /// # Panics
     ///
@@ -255,8 +258,8 @@ impl<H: Handle> Acquire<H> {
         }
     }
 
-    /// Enters the queue or rejects the request. `reason` is why the permits could not be taken.
-    /// Returns `None` if the caller is in the queue.
+    /// Enters the queue or rejects the request. `reason` is the reason why the permits could not be
+    /// taken. Returns `None` if the caller has entered the queue.
     fn enter(&mut self, reason: Reason) -> Option<Result<Granted, Rejection>> {
         let wait = match std::mem::replace(&mut self.stage, Stage::Done) {
             Stage::Limited(wait) => wait,
@@ -272,8 +275,8 @@ impl<H: Handle> Acquire<H> {
             Ok(Entry::Granted) => Some(Ok(Granted::immediately(cost))),
             Err(reason) => Some(Err(limit.reject(reason))),
             Ok(Entry::Queued { key, is_next }) => {
-                // Set before user code is called, so that the waiter leaves the queue if that code
-                // panics.
+                // Set before `serve` runs user code: if that code panics, dropping the future
+                // removes the waiter.
                 self.stage = Stage::Queued { key, expiry: Expiry::new(times.give_up) };
                 if is_next {
                     self.handle.limit().serve(times.since);
@@ -283,7 +286,7 @@ impl<H: Handle> Acquire<H> {
         }
     }
 
-    /// Ends the acquisition if its status was decided. Otherwise, sets the waker.
+    /// Ends the acquisition if the status of the waiter was decided. Otherwise sets its waker.
     fn check(&mut self, cx: &mut Context<'_>) -> Option<Result<Granted, Rejection>> {
         let Stage::Queued { key, .. } = self.stage else {
             panic!("an acquire future was polled after it was ready")
@@ -295,7 +298,8 @@ impl<H: Handle> Acquire<H> {
             match limit.with_queue(|queue| queue.check(key, cx.waker(), &mut waker)) {
                 Some(WaiterStatus::Waiting) => return None,
                 Some(_) => {
-                    // Before the wait ends: if the waker panics, the permits are released.
+                    // Dropped while the stage is still `Queued`: if the waker panics, the drop of
+                    // the future releases the permits.
                     drop(waker.take());
                     return Some(self.leave());
                 }
@@ -317,7 +321,7 @@ impl<H: Handle> Acquire<H> {
         }
     }
 
-    /// Leaves the queue, and releases the permits if they were granted meanwhile.
+    /// Leaves the queue, and releases the permits if they were granted since the last poll.
     #[cold]
     fn abandon(&self, key: WaiterKey) {
         let limit = self.handle.limit();

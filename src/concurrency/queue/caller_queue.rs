@@ -20,11 +20,13 @@ pub(in crate::concurrency) struct CallerQueue {
     lifo_after: Duration,
     shedder: Option<Shedder>,
     service_times: ServiceTimes,
+    /// The median of `service_times`, if it is known.
     median: Option<Duration>,
 }
 
 struct Waiter {
     cost: u32,
+    /// The sequence number that was passed to `push`.
     arrival: u64,
     times: WaitTimes,
     status: WaiterStatus,
@@ -100,13 +102,13 @@ impl CallerQueue {
         Some(NextWaiter { key, cost, arrival, times })
     }
 
-    /// Returns the reason to reject a new caller, other than the length of the queue.
+    /// Returns the reason to reject a new caller, if there is one. Ignores the length of the queue.
     pub(in crate::concurrency) fn rejects_new(&self, times: &WaitTimes) -> Option<Reason> {
         times.rejection(times.since, self.median)
     }
 
-    /// Returns the reason to reject a waiter at `now` even if its permits are free. `max_cost` is
-    /// the largest number of permits that a caller can ever have.
+    /// Returns the reason to reject the next waiter at `now` even if its permits are free.
+    /// `max_cost` is the largest number of permits that a caller can ever hold.
     pub(in crate::concurrency) fn rejects(
         &self,
         next: &NextWaiter,
@@ -118,7 +120,7 @@ impl CallerQueue {
         next.times.rejection(now, self.median).or(too_expensive)
     }
 
-    /// Decides whether to shed the next waiter, whose permits are free.
+    /// Decides whether to shed the next waiter. Called only when its permits are free.
     pub(in crate::concurrency) fn sheds(&mut self, next: &NextWaiter, now: Instant) -> bool {
         let (waited, is_last) = (now.since(next.times.since), self.len == 1);
         self.shedder.as_mut().is_some_and(|shedder| shedder.sheds(now, waited, is_last))
@@ -157,8 +159,9 @@ impl CallerQueue {
         Some(self.end(key, WaiterStatus::Rejected(reason)))
     }
 
-    /// Returns the status of a waiter. If it still waits and `waker` is new, its waker is exchanged
-    /// with `fresh`, a clone of `waker`. Returns `None` if `fresh` is missing.
+    /// Returns the status of a waiter. If it is still waiting and its stored waker does not wake
+    /// the same task as `waker`, swaps the stored waker with `fresh`, a clone of `waker`. Returns
+    /// `None` if `fresh` is needed but is `None`.
     pub(in crate::concurrency) fn check(
         &mut self,
         key: WaiterKey,
@@ -168,14 +171,14 @@ impl CallerQueue {
         let waiter = self.waiters.get_mut(key).expect("its owner has not removed it");
         let wakes = |known: &Waker| known.will_wake(waker);
         if waiter.status == WaiterStatus::Waiting && !waiter.waker.as_ref().is_some_and(wakes) {
-            // The owner drops the old waker, outside the lock.
+            // The caller drops the old waker outside the lock.
             *fresh = waiter.waker.replace(fresh.take()?);
         }
         Some(waiter.status)
     }
 
-    /// Removes a waiter, unless it was granted permits, and returns its status. The caller must
-    /// drop the waker last, because dropping it runs user code.
+    /// Removes a waiter, unless it was granted permits, and returns its status and its waker. The
+    /// caller must drop the waker outside the lock, because dropping it runs user code.
     pub(in crate::concurrency) fn leave(
         &mut self,
         key: WaiterKey,

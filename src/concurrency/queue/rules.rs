@@ -6,11 +6,11 @@ use crate::time::{Instant, nanos};
 use crate::wait::QueueOrder;
 use std::time::Duration;
 
-/// The settings of a queue that apply to its order.
+/// The settings for the order of a queue and for the shedding of its callers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::concurrency) struct QueueConfig {
     pub(in crate::concurrency) lifo_after: Duration,
-    /// The target and the interval.
+    /// The target and the interval of CoDel, if it is enabled.
     pub(in crate::concurrency) codel: Option<(Duration, Duration)>,
 }
 
@@ -71,7 +71,7 @@ pub(super) fn order(now: Instant, oldest: Instant, lifo_after: Duration) -> Queu
 pub(super) struct Shedder {
     codel: CoDel,
     interval: Duration,
-    /// From this instant on, the next caller that would be shed is granted its permit.
+    /// The first caller that CoDel would shed at or after this instant is not shed.
     spare_from: Instant,
 }
 
@@ -98,8 +98,8 @@ impl Shedder {
 
 /// The durations of the latest calls that waited for their permits.
 ///
-/// Other calls are not measured, so that they do not read the clock. While the queue is not empty,
-/// every call that is granted a permit has waited.
+/// Calls that did not wait are not measured, so that they do not read the clock. While callers
+/// wait, nearly every call that is granted a permit has waited, so there are enough measurements.
 #[derive(Debug)]
 pub(super) struct ServiceTimes {
     latest: [u64; Self::KEPT],
@@ -107,6 +107,7 @@ pub(super) struct ServiceTimes {
 }
 
 impl ServiceTimes {
+    /// The number of calls that are kept.
     const KEPT: usize = 31;
     /// With fewer recorded calls, the median is unknown.
     const MIN: usize = 5;
@@ -146,13 +147,13 @@ mod tests {
     }
 
     #[test]
-    fn no_caller_is_granted_a_permit_too_late() {
+    fn a_caller_that_cannot_end_in_time_is_rejected() {
         const NEVER: u64 = u64::MAX;
         for (give_up, deadline, now, median, expected) in [
             (100, NEVER, 99, None, None),
             (100, NEVER, 100, None, Some(Reason::QueueTimeout)),
             (100, NEVER, 101, Some(1), Some(Reason::QueueTimeout)),
-            (100, NEVER, 99, Some(1000), None), // the wait is limited, but the call has no deadline
+            (100, NEVER, 99, Some(1000), None), // the wait has a limit, the call has no deadline
             (100, 200, 99, None, None),
             (100, 200, 99, Some(101), None),
             (100, 200, 99, Some(102), Some(Reason::Shed)),
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_follows_the_age_of_the_oldest() {
+    fn the_order_follows_the_age_of_the_oldest_caller() {
         for (now, oldest, after, expected) in [
             (100, 0, ms(100), QueueOrder::Fifo),
             (101, 0, ms(100), QueueOrder::Lifo),

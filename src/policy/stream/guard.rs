@@ -11,11 +11,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{self, Poll, ready};
 
-/// A guard that holds its permit, and records the outcome, until the stream that the operation
-/// returned has ended.
+/// A guard that holds its permit until the stream that the operation returned has ended, and then
+/// records the outcome.
 ///
-/// For operations whose result contains a [`PermitStream`](super::PermitStream). An error of the
-/// operation is recorded immediately.
+/// The result of the operation must contain a [`PermitStream`](super::PermitStream). An error of
+/// the operation is recorded immediately.
 #[derive(Clone)]
 pub struct StreamGuard<G, F> {
     guard: G,
@@ -23,11 +23,12 @@ pub struct StreamGuard<G, F> {
 }
 
 impl<G, F> StreamGuard<G, F> {
-    /// Creates a guard that adds the permits of `guard` to the stream that `permits` finds in the
-    /// result.
+    /// Creates a guard that adds the permits of `guard` to the stream in the result. `permits`
+    /// returns the permits of that stream.
     ///
-    /// If `permits` returns `None`, the result is recorded immediately. Return `None` for a result
-    /// that is a failure although a stream follows it, such as a response with status 500.
+    /// If `permits` returns `None`, the result is recorded immediately. `permits` should return
+    /// `None` for a result that is a failure although it contains a stream, such as a response with
+    /// status 500.
     ///
     /// ```
     /// use mainstay::policy::{PermitStream, StreamGuard};
@@ -62,14 +63,14 @@ impl<G, F> StreamGuard<G, F> {
         Self { guard, permits }
     }
 
-    /// Returns the guard.
+    /// Returns the guard that was passed to [`new`](Self::new).
     #[must_use]
     pub const fn guard(&self) -> &G {
         &self.guard
     }
 }
 
-/// Adds the permit to the stream of the result, or records the result.
+/// Adds the permit to the stream of the result, or records the result if it has no stream.
 fn record<T, E, G>(
     permit: G::OwnedPermit,
     permits: impl Fn(&T) -> Option<&StreamPermits>,
@@ -77,7 +78,8 @@ fn record<T, E, G>(
 ) where
     G: OwnedGuard<T, E, OwnedPermit: Send + 'static>,
 {
-    // A pointer: the type of the function itself contains `T` and `E`, which need not be `'static`.
+    // A function pointer, because the type of the function item contains `T` and `E`, which need
+    // not be `'static`.
     let record: fn(G::OwnedPermit, Outcome) = G::record_outcome_owned;
     match result.as_ref().ok().and_then(permits) {
         Some(permits) => permits.add(permit, record),

@@ -1,5 +1,4 @@
-//! Permits that a stream carries, and that are settled when the stream ends: [`PermitStream`],
-//! [`StreamGuard`].
+//! Permits that are held by a stream until it ends: [`PermitStream`], [`StreamGuard`].
 //!
 //! The result of an operation can be a stream, such as the body of a response. The operation then
 //! ends long after its result has been returned. With a [`PermitStream`], the permit of a call is

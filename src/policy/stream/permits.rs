@@ -14,7 +14,7 @@ use std::task::{Context, Poll, ready};
 /// |---|---|
 /// | ends, or yields the item that its `size_hint` states to be the last | [`Outcome::Success`] |
 /// | yields an error | [`Outcome::Failure`] |
-/// | is dropped before | no outcome, as for a call that is dropped |
+/// | is dropped before that | no outcome, as for a call that is dropped |
 ///
 /// A [`StreamGuard`](super::StreamGuard) adds its permit. Other permits are added by
 /// [`StreamPermits::add`].
@@ -33,7 +33,7 @@ pub struct PermitStream<S> {
 #[derive(Default)]
 pub struct StreamPermits(PlainMutex<Vec<Settle>>);
 
-/// Records the outcome of one permit. If dropped, it drops the permit.
+/// A function that records the outcome of one permit. Dropping the function drops the permit.
 type Settle = Box<dyn FnOnce(Outcome) + Send>;
 
 impl<S> PermitStream<S> {
@@ -59,7 +59,7 @@ impl<S> PermitStream<S> {
 
 impl StreamPermits {
     /// Adds a permit. `record` records the outcome when the stream has ended or failed. If the
-    /// stream is dropped before, so is the permit. Allocates once.
+    /// stream is dropped before that, the permit is dropped too. Allocates once.
     ///
     /// ```
     /// use mainstay::CircuitBreaker;
@@ -85,7 +85,8 @@ impl StreamPermits {
         self.0.lock().push(Box::new(move |outcome| record(permit, outcome)));
     }
 
-    /// Returns whether there is no permit, or the outcome of all has been recorded.
+    /// Returns whether the stream holds no permit: none was added, or the outcome of all was
+    /// recorded.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.lock().is_empty()
@@ -109,7 +110,7 @@ where
         let mut this = self.project();
         let item = ready!(this.stream.as_mut().poll_next(task));
         match &item {
-            // The consumer may stop at the last item, without asking for the end.
+            // The consumer may stop after the last item, and not poll for the end.
             Some(Ok(_)) if this.stream.size_hint().1 != Some(0) => {}
             Some(Ok(_)) | None => this.permits.settle(Outcome::Success),
             Some(Err(_)) => this.permits.settle(Outcome::Failure),

@@ -7,9 +7,9 @@ use crate::resource_pool::snapshot::ResourceCloseReason;
 use crate::time::Instant;
 use std::time::Duration;
 
-/// How long a creation or a check counts as a check before the next use, even if `check_after` is
-/// shorter. Otherwise a resource that has just passed its check would be checked again, and never be
-/// used.
+/// The time after a creation or a check during which the first use needs no check, even if
+/// `check_after` is shorter. Otherwise a resource that has just passed its check would be checked
+/// again, and never be used.
 const CHECK_VALIDITY: Duration = Duration::from_millis(100);
 
 /// A resource with its times, its generation and its number of uses.
@@ -17,13 +17,13 @@ pub(in crate::resource_pool) struct Entry<R> {
     pub(in crate::resource_pool) resource: R,
     pub(in crate::resource_pool) created_at: Instant,
     expires_at: Instant,
-    /// When it was last returned, or created.
+    /// When it was last returned or, before its first use, created.
     pub(super) idle_since: Instant,
     /// When it was last known to be healthy: created, returned or checked.
     pub(super) healthy_at: Instant,
     pub(in crate::resource_pool) uses: u64,
     generation: u64,
-    /// Set while a caller uses it.
+    /// Set while a caller holds it, if leaks are detected.
     pub(super) lease: LeaseKey,
     /// Whether it must be checked even if it was idle for less than `check_after`.
     pub(super) must_check: bool,
@@ -36,8 +36,11 @@ pub(in crate::resource_pool) struct Entry<R> {
 /// Whether an idle resource can be used, must be checked first, or must be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fitness {
+    /// It can be used.
     Fresh,
+    /// It must be checked first.
     Stale,
+    /// It must be closed, for this reason.
     Unfit(ResourceCloseReason),
 }
 
@@ -67,6 +70,8 @@ impl<R> Entry<R> {
         (self.healthy_at, self.must_check, self.is_checked) = (now, false, true);
     }
 
+    /// Returns whether the resource can be used at `now`. The idle timeout applies only if
+    /// `is_spare`: more than `min_idle` resources are idle.
     pub(super) fn fitness(
         &self,
         now: Instant,

@@ -52,7 +52,7 @@ pub(super) struct Shared<M: ResourceManager> {
     backoff: Backoff,
     random: Random,
     emitter: PlainArc<Emitter>,
-    /// Whether callers are likely to wait. A hint: the state decides.
+    /// Whether callers are likely to wait. Only a hint: the state is authoritative.
     has_waiters: PlainAtomicBool,
     state: Mutex<State<M>>,
 }
@@ -85,7 +85,7 @@ impl<M: ResourceManager> Shared<M> {
     /// Returns whether callers are likely to wait.
     #[inline]
     pub(super) fn has_waiters(&self) -> bool {
-        // Ordering: relaxed; a caller that reads an old value takes another way to the same result.
+        // Ordering: relaxed; an old value selects a slower path with the same result.
         self.has_waiters.load(Relaxed)
     }
 
@@ -130,7 +130,7 @@ impl<M: ResourceManager> Shared<M> {
         self.try_take(now, by)
     }
 
-    /// Records a wait that has ended with a resource.
+    /// Records that a caller acquired a resource at `at` after a wait.
     pub(super) fn waited(&self, lease: &mut Lease<M>, since: Instant, at: Instant, by: Caller) {
         let mut state = self.state.lock();
         state.stats.acquired_after(at - since);
@@ -139,7 +139,8 @@ impl<M: ResourceManager> Shared<M> {
         }
     }
 
-    /// Composes the error of a caller that has waited for `waited`.
+    /// Counts and reports the timeout of a caller that has waited for `waited`, and returns its
+    /// error.
     #[cold]
     pub(super) fn timed_out(&self, waited: Duration, now: Instant) -> Failure<M> {
         let mut state = self.state.lock();
@@ -232,7 +233,8 @@ impl<M: ResourceManager> Shared<M> {
         self.settle(self.clock.now());
     }
 
-    /// Starts to close a resource and polls the job once: most closings end at their first poll.
+    /// Starts to close a resource and polls the job once, because most closings end at their first
+    /// poll.
     fn close_now(
         self: &PlainArc<Self>,
         mut entry: Box<Entry<M::Resource>>,
@@ -252,13 +254,14 @@ impl<M: ResourceManager> Shared<M> {
         keep_panic(panic, || self.emitter.emit(PoolEvent::Closed { reason, age }, now));
     }
 
-    /// Takes all steps that the state allows, then wakes a caller if a job is ready.
+    /// Takes all steps that the state allows, then wakes a task if a job is ready.
     #[cold]
     pub(super) fn settle(self: &PlainArc<Self>, now: Instant) {
         self.settle_with(now, None);
     }
 
-    /// Settles, then resumes `panic` or the first panic of user code.
+    /// Settles as [`settle`](Self::settle) does, then resumes `panic` or the first panic of user
+    /// code.
     fn settle_with(self: &PlainArc<Self>, now: Instant, panic: Option<Box<dyn Any + Send>>) {
         let mut state = self.state.lock();
         let step = state.next_step(now);
@@ -364,7 +367,8 @@ impl<M: ResourceManager> Shared<M> {
         state.start(self, JobKind::Check, future)
     }
 
-    /// Called under the lock whenever the number of waiters may have changed.
+    /// Updates `has_waiters`. Called under the lock whenever the number of waiters may have
+    /// changed.
     #[inline]
     fn update_hint(&self, state: &State<M>) {
         self.has_waiters.store(state.waiting > 0, Relaxed);
@@ -383,7 +387,7 @@ impl<M: ResourceManager> Shared<M> {
         Ok(())
     }
 
-    /// Replaces the configuration with one that is valid.
+    /// Replaces the configuration with `config`, which is valid.
     pub(super) fn set_config(self: &PlainArc<Self>, config: Config) {
         let mut state = self.state.lock();
         state.config = config;
@@ -392,7 +396,8 @@ impl<M: ResourceManager> Shared<M> {
         self.settle(self.clock.now());
     }
 
-    /// Returns whether the pool has no resources, no callers and no failures.
+    /// Returns whether the pool has no resources, no waiting callers and no failures, and is not
+    /// paused.
     pub(super) fn is_as_new(&self) -> bool {
         let state = self.state.lock();
         state.size == 0 && state.waiting == 0 && state.failures == 0 && !state.paused
@@ -407,13 +412,13 @@ impl<M: ResourceManager> Shared<M> {
         let mut state = self.state.lock();
         state.generation += 1;
         state.evicting = true;
-        // The new generation may succeed where the old one failed.
+        // Creations of the new generation may succeed, so they need not wait.
         state.failures = 0;
         drop(state);
         self.settle(self.clock.now());
     }
 
-    /// Closes the pool. Returns `false` if it was closed before.
+    /// Closes the pool. Returns `false` if it was already closed.
     pub(super) fn close(self: &PlainArc<Self>) -> bool {
         let was_closed = std::mem::replace(&mut self.state.lock().closed, true);
         self.settle(self.clock.now());

@@ -34,7 +34,7 @@ impl<M: ResourceManager> State<M> {
         self.waiters.push_back(Waiter { status, waker, since })
     }
 
-    /// Returns since when the first caller has waited.
+    /// Returns when the first caller in the queue began to wait.
     pub(super) fn oldest(&self) -> Option<Instant> {
         self.waiters.front().map(|waiter| waiter.since)
     }
@@ -50,12 +50,13 @@ impl<M: ResourceManager> State<M> {
         waiter.waker.take()
     }
 
-    /// Gives a returned resource to the first waiter, if that is the only step to take. Returns the
-    /// waker of the waiter, and that of the task that must poll the ready jobs.
+    /// Gives a returned resource to the first waiter, if no other step is possible. Returns the
+    /// waker of the waiter, and the waker of the task that must poll the ready jobs.
     ///
     /// # Errors
     ///
-    /// Returns the resource if there is no waiter, or if other steps must be examined.
+    /// Returns the resource if there is no waiter, or if [`next_step`](Self::next_step) must
+    /// decide.
     #[inline]
     pub(super) fn hand_over(
         &mut self,
@@ -77,7 +78,8 @@ impl<M: ResourceManager> State<M> {
         Ok([waiter, self.take_driver()])
     }
 
-    /// Removes a waiter that has received something, and counts the resource as acquired.
+    /// Removes a waiter that has received a resource or an error, and counts a resource as
+    /// acquired.
     #[inline]
     pub(super) fn collect(
         &mut self,
@@ -112,7 +114,7 @@ impl<M: ResourceManager> State<M> {
         self.slot_timers[key.slot() as usize] = timer;
     }
 
-    /// Removes a waiter.
+    /// Removes a waiter that leaves before it has collected a resource or an error.
     pub(super) fn remove(&mut self, key: WaiterKey) -> Option<Waiter<M>> {
         let waiter = self.waiters.remove(key)?;
         if let WaiterStatus::Waiting = waiter.status {

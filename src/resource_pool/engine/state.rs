@@ -1,5 +1,5 @@
-//! The state of a pool, which its lock protects, and the decisions. Reads no clock, and runs no
-//! user code.
+//! The state of a pool, which is protected by a lock, and the decisions of the pool. This module
+//! reads no clock and runs no user code.
 
 use super::entry::{Entry, Fitness};
 use super::jobs::{Job, JobKind};
@@ -20,8 +20,9 @@ use std::collections::VecDeque;
 use std::task::Waker;
 use std::time::Duration;
 
-/// How long the pool waits before it asks the guard again, unless the rejection says when, and the
-/// limits of that wait. To ask is cheap, and the guard may change its mind.
+/// How long the pool waits before it asks the guard again if the rejection has no `retry_after`. A
+/// `retry_after` is clamped to the minimum and the maximum below: asking is cheap, and the guard
+/// may admit a creation earlier.
 const REJECTION_WAIT: Duration = Duration::from_millis(100);
 const MIN_REJECTION_WAIT: Duration = Duration::from_millis(1);
 const MAX_REJECTION_WAIT: Duration = Duration::from_secs(1);
@@ -39,7 +40,8 @@ pub(super) struct LastError<E> {
 /// # Invariants
 ///
 /// 1. `size` counts each resource once: idle, in use, in a job, or received by a waiter.
-/// 2. `size` is raised only by [`next_step`](Self::next_step), and only below the maximum.
+/// 2. `size` is increased only by [`next_step`](Self::next_step) and by
+///    [`Shared::offer`](super::Shared::offer), and only below the maximum.
 /// 3. After [`Shared::settle`](super::Shared::settle), [`next_step`](Self::next_step) has nothing
 ///    left to do.
 /// 4. If a job is ready, and there is a waiter or a driver, one of them has been woken to poll it.
@@ -47,7 +49,8 @@ pub(super) struct LastError<E> {
 ///    queue while its status is `Waiting`, and detached afterwards.
 pub(super) struct State<M: ResourceManager> {
     pub(super) config: Config,
-    /// In the order of their return: the one idle for the longest time is at the front.
+    /// In the order of return: the resource that has been idle for the longest time is at the
+    /// front.
     pub(super) idle: VecDeque<Box<Entry<M::Resource>>>,
     pub(super) waiters: WaiterList<Waiter<M>>,
     /// The timers of the slots of `waiters`, except for those that waiters use.
@@ -76,12 +79,12 @@ pub(super) struct State<M: ResourceManager> {
     pub(super) delay: Duration,
     pub(super) retry_at: Instant,
     pub(super) last_error: Option<LastError<M::Error>>,
-    /// The number of waiters that are still to receive the last error, which is permanent.
+    /// The number of waiters that must still receive the last error, which is permanent.
     pub(super) failing: usize,
     pub(super) rejections: Rejections,
     pub(super) leases: Leases,
     pub(super) stats: Stats,
-    /// The last field: all permits are released first.
+    /// The last field, so that all permits are released before the pool leaves the limit.
     pub(super) total: Option<Membership<M>>,
 }
 
@@ -108,11 +111,11 @@ pub(super) struct Rejections {
     pub(super) last: Option<(Rejection, Instant)>,
     /// While other resources exist, no creation begins before this instant.
     until: Instant,
-    /// The number of waiters that are still to receive the last rejection.
+    /// The number of waiters that must still receive the last rejection.
     pub(super) pending: usize,
 }
 
-/// The next action of the shell.
+/// The next action that the shell must perform.
 pub(super) enum Step<M: ResourceManager> {
     /// A waiter has received a resource. Its waker must be called.
     Served(Option<Waker>),
@@ -120,8 +123,8 @@ pub(super) enum Step<M: ResourceManager> {
     Failed(Option<Waker>),
     Close(Box<Entry<M::Resource>>, ResourceCloseReason),
     Check(Box<Entry<M::Resource>>),
-    /// A creation begins at this instant, or immediately if that has passed. It has a permit if the
-    /// pool is a member of a limit and the instant has passed.
+    /// Start a creation at this instant, or immediately if the instant has passed. If it has passed
+    /// and the pool is a member of a limit, the creation has a permit.
     Create(Instant, Option<TotalPermit>),
     /// Search the other pools of the limit for a permit.
     Reclaim,
@@ -199,8 +202,7 @@ impl<M: ResourceManager> State<M> {
         }
     }
 
-    /// Returns whether [`next_step`](Self::next_step) may have something to do after a resource was
-    /// returned.
+    /// Returns whether a step may be possible after a resource was returned.
     #[inline]
     pub(super) fn is_unsettled(&self, now: Instant) -> bool {
         self.waiting > 0
@@ -308,7 +310,7 @@ impl<M: ResourceManager> State<M> {
                 }
             }
         }
-        // Creations for which no caller waits are not worth a rejection.
+        // No resource is created for `min_idle` while the guard is expected to reject it.
         let keeps_idle = self.maintainers > 0 && now >= self.rejections.until;
         let needed = self.waiting + if keeps_idle { self.config.min_idle } else { 0 };
         if !self.can_create(needed) {
@@ -335,7 +337,7 @@ impl<M: ResourceManager> State<M> {
         Step::Create(starts_at, permit)
     }
 
-    /// Returns whether another resource may be created for `needed` callers.
+    /// Returns whether another resource may be created if `needed` resources are needed.
     fn can_create(&self, needed: usize) -> bool {
         self.idle.len() + self.checking + self.creating < needed
             && self.creating < self.config.max_creating
@@ -348,7 +350,7 @@ impl<M: ResourceManager> State<M> {
         is_open && self.next_creation() <= now && self.can_create(self.waiting)
     }
 
-    /// Removes a job without a resource from the counts.
+    /// Removes a job and its resource from the counts.
     pub(super) fn uncount(&mut self, kind: JobKind) {
         self.size -= 1;
         match kind {
@@ -364,7 +366,7 @@ impl<M: ResourceManager> State<M> {
             0 => Instant::ORIGIN,
             _ => self.retry_at,
         };
-        // If no resource exists, each caller receives the decision of the guard without delay.
+        // If no resource exists, the guard is asked for each caller without delay.
         let after_rejection = match self.size - self.closing {
             0 => Instant::ORIGIN,
             _ => self.rejections.until,
@@ -372,8 +374,8 @@ impl<M: ResourceManager> State<M> {
         after_failure.max(after_rejection)
     }
 
-    /// Applies the rejection of a creation: callers receive it if no other resource exists, and
-    /// otherwise wait for the other resources or for the next creation.
+    /// Applies the rejection of a creation. If no other resource exists, the callers receive the
+    /// rejection. Otherwise they wait for the other resources or for the next creation.
     pub(super) fn creation_rejected(&mut self, rejection: Rejection, now: Instant) {
         self.creating -= 1;
         self.size -= 1;
@@ -386,8 +388,8 @@ impl<M: ResourceManager> State<M> {
         }
     }
 
-    /// Forgets the failures and rejections before a creation that succeeded. Returns the error of
-    /// the last failure, for the caller to drop outside the lock.
+    /// Resets the failures and rejections after a creation has succeeded. Returns the last error,
+    /// for the caller to drop outside the lock.
     pub(super) fn creation_succeeded(&mut self) -> Option<LastError<M::Error>> {
         self.failures = 0;
         self.delay = Duration::ZERO;
@@ -427,8 +429,8 @@ impl<M: ResourceManager> State<M> {
         None
     }
 
-    /// Takes an idle resource for a check by maintenance, if its last return or check is at least
-    /// `interval` ago.
+    /// Takes an idle resource for a check by maintenance, if it was last returned or checked at
+    /// least `interval` ago.
     pub(super) fn take_for_check(
         &mut self,
         now: Instant,

@@ -2,9 +2,10 @@
 //!
 //! In a busy pool nearly all waits end long before their limit. With the system clock, a timer
 //! therefore belongs to a slot of the queue and stays armed when its waiter leaves. The next waiter
-//! in that slot keeps the timer if it fires before the waiter's own deadline: it then wakes the
-//! waiter too early, at most once, and the waiter arms it again. With other clocks, each waiter
-//! arms a timer of its own, because their timers may belong to a runtime that ends before the pool.
+//! in that slot keeps the timer if it fires no later than the deadline of the waiter. The timer may
+//! then wake the waiter too early, at most once, and the waiter arms it again. With other clocks,
+//! each waiter arms a timer of its own, because their timers may belong to a runtime that ends
+//! before the pool.
 
 use super::Shared;
 use crate::resource_pool::ResourceManager;
@@ -21,7 +22,7 @@ pub(in crate::resource_pool) struct WaitLimit<M: ResourceManager> {
 }
 
 enum WaitTimer<M: ResourceManager> {
-    /// The waiter has no limit, or its timer went back to its slot.
+    /// The waiter has no limit, or its timer was returned to the slot.
     None,
     OfSlot(SlotTimer<M>),
     Own(Expiry),
@@ -42,8 +43,8 @@ pub(super) struct SlotTimer<M: ResourceManager> {
 struct SlotAlarm<M: ResourceManager> {
     pool: PlainWeak<Shared<M>>,
     index: usize,
-    /// Set under the lock of the pool when the timer fires. It is set too late if the timer was
-    /// armed again meanwhile; the next waiter then arms it once more.
+    /// Set under the lock of the pool when the timer fires. If the timer is armed again between its
+    /// firing and this write, the flag is wrong: the next waiter then arms the timer needlessly.
     has_fired: PlainAtomicBool,
 }
 
@@ -58,17 +59,16 @@ impl<M: ResourceManager> SlotTimer<M> {
         Self { armed_for: None, timer: SystemTimer::default(), alarm, waker }
     }
 
-    /// Decides whether the timer will wake a waiter that has entered its slot, no later than at
-    /// `deadline`; if not, the waiter arms it again. Called under the lock of the pool: if the timer
-    /// has not fired by then, it finds the waiter when it fires.
+    /// Keeps the timer armed if it will wake the waiter that has just entered the slot no later
+    /// than at `deadline`. Otherwise the waiter must arm it again. Called under the lock of the
+    /// pool: a timer that has not fired yet wakes this waiter when it fires.
     pub(super) fn offer(&mut self, deadline: Instant) {
         // Ordering: relaxed; the lock orders it.
         let has_fired = self.alarm.has_fired.load(Relaxed);
         self.armed_for = self.armed_for.filter(|at| !has_fired && *at <= deadline);
     }
 
-    /// Completes at `deadline`. `now` is a reading of the clock from the same moment, if there is
-    /// one.
+    /// Completes at `deadline`. `now` is the current time, if the caller has read the clock.
     fn poll(&mut self, mut now: Option<Instant>, clock: &Clock, deadline: Instant) -> Poll<()> {
         if deadline == Instant::FAR_FUTURE {
             return Poll::Pending;
@@ -128,8 +128,7 @@ impl<M: ResourceManager> WaitLimit<M> {
         Self { deadline, timer }
     }
 
-    /// Arms the timer, unless that of the slot is armed already. `now` is a reading of the clock from
-    /// the same moment.
+    /// Arms the timer, unless the timer of the slot is already armed. `now` is the current time.
     pub(in crate::resource_pool) fn start(
         &mut self,
         now: Instant,

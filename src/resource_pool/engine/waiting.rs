@@ -20,20 +20,21 @@ pub(in crate::resource_pool) enum Enqueued<M: ResourceManager> {
     Queued {
         key: WaiterKey,
         limit: WaitLimit<M>,
-        /// Whether there is nothing to do for the waiter before its next wake-up.
+        /// Whether the waiter need not be polled before its next wake-up.
         is_settled: bool,
     },
     Closed,
 }
 
-/// What a waiter has received, and when.
+/// The resource or the error that a waiter has received, and when.
 pub(in crate::resource_pool) struct Delivery<M: ResourceManager> {
     pub(in crate::resource_pool) result: Result<Lease<M>, Failure<M>>,
     pub(in crate::resource_pool) at: Instant,
 }
 
 impl<M: ResourceManager> Shared<M> {
-    /// Takes a resource that has become idle meanwhile, or adds a waiter to the queue.
+    /// Takes a resource that has become idle since the caller's first attempt, or adds a waiter to
+    /// the queue.
     #[cold]
     pub(in crate::resource_pool) fn enqueue(
         self: &PlainArc<Self>,
@@ -68,14 +69,14 @@ impl<M: ResourceManager> Shared<M> {
         }
         let mut limit = WaitLimit::new(self, key, deadline, timer);
         if let Some(panic) = panic {
-            drop(self.leave(key, &mut limit)); // the future does not know that it is in the queue
+            drop(self.leave(key, &mut limit)); // the future has not received its key
             resume_unwind(panic);
         }
         Enqueued::Queued { key, limit, is_settled }
     }
 
-    /// Polls the ready jobs, then returns what the waiter has received and removes the waiter. If
-    /// it has received nothing, `waker` becomes its waker.
+    /// Polls the ready jobs. If the waiter has then received a resource or an error, removes the
+    /// waiter and returns the delivery. Otherwise, `waker` becomes the waker of the waiter.
     pub(in crate::resource_pool) fn poll_waiter(
         self: &PlainArc<Self>,
         key: WaiterKey,
@@ -115,7 +116,7 @@ impl<M: ResourceManager> Shared<M> {
                 };
                 before = waiter.waker.replace(fresh);
             }
-            // A job that became ready since `poll_ready` counted on this waiter to poll it.
+            // A job may have become ready after `poll_ready`, when this waiter had no waker.
             let driver = state.take_driver();
             drop(state);
             driver.into_iter().for_each(Waker::wake);
@@ -133,8 +134,8 @@ impl<M: ResourceManager> Shared<M> {
         Some(Delivery { result, at })
     }
 
-    /// Removes a waiter, and wakes another one if a job is ready. Returns what the waiter had
-    /// received; a resource is not counted as acquired.
+    /// Removes a waiter, and wakes another task if a job is ready. Returns the resource or the
+    /// error that the waiter had received; a resource is not counted as acquired.
     #[cold]
     pub(in crate::resource_pool) fn leave(
         self: &PlainArc<Self>,

@@ -48,8 +48,9 @@ impl<K, M: ResourceManager> KeyedResourcePoolBuilder<K, M> {
 }
 
 impl<K, M: ResourceManager, S> KeyedResourcePoolBuilder<K, M, S> {
-    /// Sets the largest number of resources over all keys, from 1 to 1,048,576, which is never
-    /// exceeded. Default: 100, a tenth of the files that a process may open on most systems.
+    /// Sets the maximum number of resources over all keys, from 1 to 1,048,576, which is never
+    /// exceeded. Default: 100, about a tenth of the default limit on open files of a process on
+    /// most systems.
     ///
     /// ```
     /// # use mainstay::resource_pool::{BlockingResourceManager, FromBlocking, KeyedResourcePool};
@@ -99,7 +100,7 @@ impl<K, M: ResourceManager, S> KeyedResourcePoolBuilder<K, M, S> {
         self
     }
 
-    /// Sets what happens to a new key when `max_keys` keys are known and none of them is without
+    /// Sets what happens to a new key when there are `max_keys` keys and each of them has
     /// resources. Default: [`EvictLeastRecentlyUsed`](KeyOverflowRule::EvictLeastRecentlyUsed).
     pub fn when_full(mut self, rule: KeyOverflowRule) -> Self {
         self.keys.when_full = rule;
@@ -135,7 +136,7 @@ impl<K, M: ResourceManager, S> KeyedResourcePoolBuilder<K, M, S> {
         self
     }
 
-    /// Sets the wait after a failed creation, which all callers of one key share. Default:
+    /// Sets the wait after a failed creation. All callers of a key share one wait. Default:
     /// exponential from 100 ms to 30 s, with equal jitter.
     pub fn creation_backoff(mut self, backoff: Backoff) -> Self {
         self.creation_backoff = backoff;

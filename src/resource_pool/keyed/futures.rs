@@ -26,7 +26,8 @@ use std::task::{Context, Poll};
 pub struct KeyedResourcePoolMaintenanceFuture<M: ResourceManager> {
     limit: PlainWeak<TotalLimit<M>>,
     pools: Vec<ResourcePoolMaintenanceFuture<M>>,
-    /// The addresses of those pools. A future keeps the address of its pool from being reused.
+    /// The addresses of the pools in `pools`. Each future holds a weak reference to its pool, so no
+    /// other pool has the same address.
     known: HashSet<usize>,
 }
 
@@ -43,7 +44,7 @@ impl<M: ResourceManager> Future for KeyedResourcePoolMaintenanceFuture<M> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         let Some(limit) = this.limit.upgrade() else { return Poll::Ready(()) };
-        // Registered first, so that a pool that joins later wakes this task.
+        // Register before reading the pools: a pool that joins after the read wakes this task.
         limit.await_join(cx.waker());
         for pool in limit.pools() {
             if this.known.insert(PlainArc::as_ptr(&pool).addr()) {
@@ -62,7 +63,7 @@ impl<M: ResourceManager> Future for KeyedResourcePoolMaintenanceFuture<M> {
     }
 }
 
-/// Closes all pools of the limit and waits until their resources are closed.
+/// Closes all pools of the limit, and waits until their resources are closed or until `deadline`.
 pub(super) async fn drain<M: ResourceManager>(
     limit: PlainArc<TotalLimit<M>>,
     deadline: Instant,

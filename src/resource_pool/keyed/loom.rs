@@ -22,7 +22,7 @@ fn model(body: impl Fn() + Send + Sync + 'static) {
     builder.check(body);
 }
 
-/// Creates connections that count each other.
+/// Creates connections, and asserts that at most `max_open` of them exist at a time.
 #[derive(Clone)]
 struct Server {
     open: Arc<AtomicUsize>,
@@ -73,7 +73,7 @@ fn acquire(pool: &ResourcePool<Server>) -> Acquired {
     block_on(pool.acquire_timeout(FOREVER))
 }
 
-/// Polls an acquisition once, with a waker for which no thread waits, and drops it.
+/// Polls an acquisition once and drops it. No thread waits for its waker.
 fn poll_and_drop(pool: &ResourcePool<Server>) {
     let future = pin!(pool.acquire_timeout(FOREVER));
     let _ = future.poll(&mut Context::from_waker(Parker::current().waker()));

@@ -1,4 +1,4 @@
-//! A pool for each key, and a limit over all keys: [`KeyedResourcePool`].
+//! A pool for each key, and a limit on the resources of all keys: [`KeyedResourcePool`].
 
 mod builder;
 mod futures;
@@ -67,58 +67,63 @@ use std::time::Duration;
 ///
 /// # How it works
 ///
-/// Each key has its own pool, which is described in the [module](super). A resource also counts
-/// towards [`max_total_size`](KeyedResourcePoolBuilder::max_total_size), from the start of its
-/// creation until its closing has ended. A creation that waits for its next attempt after a failure
-/// does not count, so a server that is down takes no places from the others.
+/// Each key has its own pool, as described in the [module](super). In addition, all pools share
+/// [`max_total_size`](KeyedResourcePoolBuilder::max_total_size) *places*. A resource occupies a
+/// place from the start of its creation until its closing has ended. A creation that waits for its
+/// next attempt after a failure occupies none, so a server that is down takes no places from other
+/// keys.
 ///
 /// ## When all places are in use
 ///
-/// A key whose callers need another resource then takes the place of, in this order:
+/// If the callers of a key need another resource, the key receives the place of the first of these
+/// that exists:
 ///
-/// 1. the resource of another key that has been idle for the longest time;
-/// 2. a creation, check or closing of another key that no caller waits for, which is abandoned;
-/// 3. the next resource of another key that is returned, if that key has no waiting callers;
-/// 4. the next resource that is returned of a key that has at least two places more;
-/// 5. if the key has no place: the next resource that is returned of a key whose waiting callers
-///    all came later.
+/// 1. The resource of another key that has been idle for the longest time.
+/// 2. A creation, check or closing of another key that no caller waits for and that
+///    [`maintenance`](Self::maintenance) does not poll. It is abandoned.
+/// 3. The next resource that is returned to another key without waiting callers.
+/// 4. The next resource that is returned to a key that has at least two places more.
+/// 5. If the receiving key has no place: the next resource that is returned to a key whose waiting
+///    callers all arrived later.
 ///
-/// If several keys wait, the one with the fewest places is served first, then the one that has
-/// waited for the longest time. Rule 4 divides the places evenly between the keys with waiting
-/// callers. With more such keys than places, rule 5 makes them take turns, so that no key starves.
+/// If several keys wait, the key with the fewest places is served first. Among keys with equally
+/// many, the one that has waited for the longest time is first. Rule 4 divides the places evenly
+/// between the keys with waiting callers. With more such keys than places, rule 5 makes them take
+/// turns, so that no key starves.
 ///
-/// The resource is closed first, and the new one is created in its place. Both are polled by the
-/// callers of the key that takes the place.
+/// The old resource is closed before the new one is created. The callers of the receiving key poll
+/// both futures.
 ///
 /// ## Keys
 ///
-/// [`keyed`](crate::keyed) describes how keys are stored. A key is kept while its resources are in
-/// use, callers wait, or a handle to its pool exists. A key without resources can be removed at any
-/// time. If [`max_keys`](KeyedResourcePoolBuilder::max_keys) keys are known, a new key replaces the
-/// least recently used key whose resources are all idle, and closes them. If there is none, the
-/// call fails with [`ResourcePoolError::TooManyKeys`].
+/// [`keyed`](crate::keyed) describes how keys are stored. A key is kept while any of its resources
+/// is in use, callers wait, or a handle to its pool exists. A key without resources can be removed
+/// at any time. If there are [`max_keys`](KeyedResourcePoolBuilder::max_keys) keys, a new key by
+/// default replaces the least recently used key that need not be kept, and the idle resources of
+/// that key are closed. If there is no such key, the call fails with
+/// [`ResourcePoolError::TooManyKeys`].
 ///
 /// # Shutdown
 ///
 /// [`close`](Self::close) and [`drain_timeout`](Self::drain_timeout) apply to all keys. When the
-/// last handle is dropped, the pools are closed.
+/// last handle to the keyed pool is dropped, the pools of all keys are closed.
 ///
 /// # Observability
 ///
-/// [`snapshot`](Self::snapshot) returns the figures of all keys together. Events carry one name and
-/// no key.
+/// [`snapshot`](Self::snapshot) returns the sums over all keys. The events of all keys carry the
+/// name of the keyed pool, and no key.
 ///
 /// # Performance
 ///
 /// In addition to the cost of the pool, an acquisition costs a hash, a lookup under the lock of one
-/// of many shards, and the clone and drop of an `Arc`. While a key waits for a place, each returned
-/// resource examines the keys that wait, under one lock.
+/// of many shards, and the clone and drop of an `Arc`. While a key waits for a place, each return
+/// of a resource examines the waiting keys under one lock.
 pub struct KeyedResourcePool<K, M: ResourceManager, S = RandomState>(
     PlainArc<KeyedShared<K, M, S>>,
 );
 
-// The reasons are those of `ResourcePool`. Of the user code of keys, only `Eq` and `Borrow` run
-// under a lock.
+// Unwind safe for the same reasons as `ResourcePool`. The only code of the key type that runs under
+// a lock is `Eq` and `Borrow`.
 impl<K: UnwindSafe, M: ResourceManager, S: UnwindSafe> UnwindSafe for KeyedResourcePool<K, M, S> {}
 impl<K: UnwindSafe, M: ResourceManager, S: RefUnwindSafe> RefUnwindSafe
     for KeyedResourcePool<K, M, S>
@@ -129,7 +134,7 @@ impl<K: UnwindSafe, M: ResourceManager, S: RefUnwindSafe> RefUnwindSafe
 type Acquired<M> = Result<PooledResource<M>, ResourcePoolError<<M as ResourceManager>::Error>>;
 
 impl<K, M: ResourceManager> KeyedResourcePool<K, M> {
-    /// Creates a builder. The pool of a new key has the manager that `factory` returns for the key.
+    /// Creates a builder. `factory` returns the manager for the pool of a new key.
     ///
     /// ```
     /// # use mainstay::resource_pool::{BlockingResourceManager, FromBlocking, KeyedResourcePool};
@@ -151,12 +156,11 @@ impl<K, M: ResourceManager> KeyedResourcePool<K, M> {
 }
 
 impl<K: Hash + Eq, M: ResourceManager, S: BuildHasher> KeyedResourcePool<K, M, S> {
-    /// Returns the pool of `key`, and creates it if there is none: for its snapshot, to pause it or
-    /// to evict its resources. The key is not removed while the handle exists. The key is cloned
-    /// only if it is new.
+    /// Returns the pool of `key`, for example to pause it or to evict its resources. If the key is
+    /// new, clones it and creates its pool. The key is not removed while the handle exists.
     ///
-    /// The `Eq` and `Borrow` implementations of the key must not use this pool: they run under the
-    /// lock of a shard.
+    /// The `Eq` and `Borrow` implementations of the key must not use this keyed pool: they run
+    /// under the lock of a shard.
     ///
     /// ```
     /// # use mainstay::resource_pool::{BlockingResourceManager, FromBlocking, KeyedResourcePool};
@@ -174,8 +178,8 @@ impl<K: Hash + Eq, M: ResourceManager, S: BuildHasher> KeyedResourcePool<K, M, S
     ///
     /// # Errors
     ///
-    /// Returns [`ResourcePoolError::TooManyKeys`], or [`ResourcePoolError::Closed`] if the keyed
-    /// pool is closed and the key is new.
+    /// If the key is new, returns [`ResourcePoolError::Closed`] if the keyed pool is closed, or
+    /// [`ResourcePoolError::TooManyKeys`] if there is no room for the key.
     pub fn pool<Q>(&self, key: &Q) -> Result<ResourcePool<M>, ResourcePoolError<M::Error>>
     where
         K: Borrow<Q>,
@@ -227,7 +231,7 @@ impl<K: Hash + Eq, M: ResourceManager, S: BuildHasher> KeyedResourcePool<K, M, S
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the queue and loses nothing.
+    /// Dropping the future removes the caller from the queue. No resource is lost.
     pub async fn acquire<Q>(&self, key: &Q) -> Acquired<M>
     where
         K: Borrow<Q>,
@@ -312,9 +316,10 @@ impl<K: Hash + Eq, M: ResourceManager, S: BuildHasher> KeyedResourcePool<K, M, S
         self.pool(key)?.acquire_blocking_timeout(timeout)
     }
 
-    /// Removes `key`, for example when the host is gone, and returns whether it was known. Its pool
-    /// is closed: callers that wait receive [`ResourcePoolError::Closed`], and resources in use are
-    /// closed when they return. They count towards the limit over all keys until then.
+    /// Removes `key`, for example when the host no longer exists, and returns whether there was
+    /// such a key. Its pool is closed: waiting callers receive [`ResourcePoolError::Closed`], and
+    /// resources in use are closed when they are returned. Until then, these resources count
+    /// towards the limit over all keys.
     ///
     /// ```
     /// # use mainstay::resource_pool::{BlockingResourceManager, FromBlocking, KeyedResourcePool};
@@ -349,7 +354,7 @@ impl<K, M: ResourceManager, S> KeyedResourcePool<K, M, S> {
         KeyedResourcePoolMaintenanceFuture::new(&self.0.limit)
     }
 
-    /// Closes the idle resources of all keys now, and those in use when they return.
+    /// Closes the idle resources of all keys immediately, and those in use when they are returned.
     pub fn evict(&self) {
         self.0.limit.pools().iter().for_each(Shared::evict);
     }
@@ -387,8 +392,8 @@ impl<K, M: ResourceManager, S> KeyedResourcePool<K, M, S> {
         Ok(())
     }
 
-    /// Closes the pools of all keys for good; see [`ResourcePool::close`]. Returns `true` for the
-    /// call that closed them.
+    /// Closes the pools of all keys permanently; see [`ResourcePool::close`]. Returns `false` if
+    /// the keyed pool was already closed.
     pub fn close(&self) -> bool {
         let is_first = self.0.limit.close();
         for pool in self.0.limit.pools() {
@@ -446,7 +451,7 @@ impl<K, M: ResourceManager, S> KeyedResourcePool<K, M, S> {
         block_on(self.drain_timeout(timeout))
     }
 
-    /// Returns the figures of all keys together.
+    /// Returns the state and the counters, summed over all keys.
     #[must_use]
     pub fn snapshot(&self) -> KeyedResourcePoolSnapshot {
         let shared = &*self.0;
@@ -467,7 +472,7 @@ impl<K, M: ResourceManager, S> KeyedResourcePool<K, M, S> {
         snapshot
     }
 
-    /// Returns the name.
+    /// Returns the name that was given to the builder.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.0.parts.fixed.emitter.name()

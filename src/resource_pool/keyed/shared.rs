@@ -14,7 +14,7 @@ pub(super) struct KeyedShared<K, M: ResourceManager, S> {
     pub(super) parts: PoolParts<M>,
 }
 
-/// What the pools of all keys have in common.
+/// The settings that the pools of all keys share.
 pub(super) struct PoolParts<M: ResourceManager> {
     pub(super) config: PlainMutex<Config>,
     pub(super) fixed: Fixed<M>,
@@ -28,7 +28,7 @@ impl<M: ResourceManager> KeyState for Entry<M> {
 
     fn retention(&self, (): ()) -> Retention {
         // The lock of the shard is held here, and the handle in the map is cloned under that lock
-        // only. So if no other handle exists now, none is created before the lock is released.
+        // only. If no other handle exists now, none is created before the lock is released.
         match PlainArc::strong_count(&self.0.0) {
             1 if self.0.0.is_as_new() => Retention::Disposable,
             1 => Retention::Evictable,
@@ -44,8 +44,8 @@ impl<M: ResourceManager> Drop for Entry<M> {
 }
 
 impl<M: ResourceManager> PoolParts<M> {
-    /// Applies the current settings to a pool that has the settings `applied`. Repeats this until
-    /// the settings no longer change.
+    /// Applies the current settings to a pool that has the settings `applied`, and repeats this
+    /// while another thread changes the settings.
     pub(super) fn follow(&self, pool: &PlainArc<Shared<M>>, mut applied: Config) {
         loop {
             let config = *self.config.lock();

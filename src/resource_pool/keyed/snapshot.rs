@@ -4,7 +4,7 @@ use crate::resource_pool::engine::total::RetiredStats;
 use crate::resource_pool::{ResourceCloseCounts, ResourcePoolSnapshot};
 
 /// The state and the counters of a [`KeyedResourcePool`](super::KeyedResourcePool), summed over the
-/// pools of all keys. Each pool is read at one moment, one after another.
+/// pools of all keys. The values of one pool are consistent; the pools are read one after another.
 ///
 /// The counters include those of keys that were removed.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -16,20 +16,20 @@ pub struct KeyedResourcePoolSnapshot {
     pub max_keys: usize,
     /// The number of keys that were removed for other keys.
     pub evicted_keys: u64,
-    /// New keys that were rejected because all keys were in use.
+    /// The number of new keys that were rejected because no other key could be removed.
     pub rejected_keys: u64,
-    /// The largest number of resources over all keys.
+    /// The maximum number of resources over all keys.
     pub max_total_size: usize,
     /// The number of resources that exist, are being created or are being closed. Never above
     /// `max_total_size`.
     pub total_size: usize,
-    /// The number of keys whose callers need a resource of another key.
+    /// The number of keys that wait for a place of another key.
     pub waiting_keys: usize,
     /// The number of resources that are ready for use.
     pub idle: usize,
     /// The number of resources that callers hold.
     pub in_use: usize,
-    /// The number of creations under way, or waiting for their next attempt.
+    /// The number of creations that are in progress or wait for their next attempt.
     pub creating: usize,
     /// The number of resources that are being checked.
     pub checking: usize,

@@ -1,4 +1,4 @@
-//! A limit over many pools: permits, and the pools that wait for one.
+//! A limit on the resources of many pools: permits, and the pools that wait for one.
 
 mod reclaim;
 mod state;
@@ -19,15 +19,15 @@ use std::task::Waker;
 /// The limit that many pools share.
 pub(in crate::resource_pool) struct TotalLimit<M: ResourceManager> {
     state: Mutex<TotalState<PlainWeak<Shared<M>>>>,
-    /// The number of requests.
+    /// The number of requests in `state`, to be read without its lock.
     requests: AtomicUsize,
-    /// The counters of pools that no longer exist.
+    /// The sums of the counters of pools that no longer exist.
     retired: PlainMutex<RetiredStats>,
     /// The tasks that maintain all pools.
     maintenance: PlainMutex<Vec<Waker>>,
 }
 
-/// The counters of pools that no longer exist.
+/// The sums of the counters of pools that no longer exist.
 #[derive(Clone, Copy, Default)]
 pub(in crate::resource_pool) struct RetiredStats {
     pub(in crate::resource_pool) acquired: u64,
@@ -38,27 +38,27 @@ pub(in crate::resource_pool) struct RetiredStats {
     pub(in crate::resource_pool) closed: ResourceCloseCounts,
 }
 
-/// A pool's membership in a limit, which ends when this is dropped.
+/// The membership of a pool in a limit. It ends when this value is dropped.
 pub(in crate::resource_pool) struct Membership<M: ResourceManager> {
     limit: PlainArc<TotalLimit<M>>,
     id: MemberId,
 }
 
 /// The right to have one resource, from the start of its creation until its closing has ended.
-/// Released when dropped, which must not happen under a lock.
+/// Dropping it releases the permit, and must not happen under a lock.
 pub(in crate::resource_pool) struct TotalPermit {
     /// `None` if the permit has been released.
     limit: Option<PlainArc<dyn ReleasePermit>>,
     holder: MemberId,
 }
 
-/// A limit to which permits return.
+/// A limit that takes back permits. It hides the type of the manager from [`TotalPermit`].
 trait ReleasePermit: Send + Sync {
     fn release(self: PlainArc<Self>, holder: MemberId);
     fn transfer(&self, from: MemberId, to: MemberId);
 }
 
-/// The places of a limit.
+/// The counts of a limit at one moment.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::resource_pool) struct TotalCounts {
     pub(in crate::resource_pool) max_size: usize,
@@ -71,7 +71,7 @@ pub(super) enum TakenPermit {
     Granted(TotalPermit),
     /// The pool now waits for a permit.
     Requested,
-    /// The pool waits for a permit since an earlier call.
+    /// The pool already waited for a permit.
     Pending,
 }
 
@@ -97,13 +97,14 @@ impl<M: ResourceManager> TotalLimit<M> {
 
     /// Returns all pools that exist.
     pub(in crate::resource_pool) fn pools(&self) -> Vec<PlainArc<Shared<M>>> {
-        // Upgraded after the lock is released: to drop a pool takes the lock.
+        // Upgraded after the lock is released, because dropping the last reference to a pool takes
+        // the lock.
         let pools: Vec<_> = self.state.lock().pools().collect();
         pools.iter().filter_map(PlainWeak::upgrade).collect()
     }
 
-    /// Closes the limit: later members are closed from the start. Returns `false` if it was closed
-    /// before.
+    /// Closes the limit: pools that join later are closed immediately. Returns `false` if the limit
+    /// was already closed.
     pub(in crate::resource_pool) fn close(&self) -> bool {
         let was_closed = std::mem::replace(&mut self.state.lock().closed, true);
         self.wake_maintenance();
@@ -114,8 +115,8 @@ impl<M: ResourceManager> TotalLimit<M> {
         self.state.lock().closed
     }
 
-    /// Registers a task to be woken when a pool joins, when the limit is closed, and when it is
-    /// dropped.
+    /// Registers a task to be woken when a pool joins, when the limit is closed, and when the limit
+    /// is dropped.
     pub(in crate::resource_pool) fn await_join(&self, waker: &Waker) {
         let mut wakers = self.maintenance.lock();
         if !wakers.iter().any(|known| known.will_wake(waker)) {
@@ -129,7 +130,7 @@ impl<M: ResourceManager> TotalLimit<M> {
         wakers.into_iter().for_each(|waker| discard_panic(|| waker.wake()));
     }
 
-    /// Runs `act` under the lock.
+    /// Runs `act` under the lock, and publishes the number of requests.
     fn update<T>(&self, act: impl FnOnce(&mut TotalState<PlainWeak<Shared<M>>>) -> T) -> T {
         let mut state = self.state.lock();
         let result = act(&mut state);
@@ -160,16 +161,17 @@ impl<M: ResourceManager> Membership<M> {
         ResourceTotal { size, max_size }
     }
 
-    /// Returns whether a pool has a request. Called under the lock of the pool.
+    /// Returns whether any pool has a request. Called under the lock of this pool.
     #[inline]
     pub(super) fn is_contended(&self) -> bool {
-        // Ordering: relaxed. A pool makes its request before it searches the other pools for an
-        // idle resource, under the lock of each. So a resource that becomes idle before the search
-        // of its pool is found, and one that becomes idle after it is preceded by the request.
+        // Ordering: relaxed. A pool makes its request, then searches the other pools for an idle
+        // resource, each under its lock. If this pool has not been searched yet, the search finds
+        // the resource that becomes idle now. If it has been searched, the lock makes the request
+        // visible here.
         self.limit.requests.load(Relaxed) > 0
     }
 
-    /// Takes a permit, or requests one.
+    /// Takes a permit, or requests one if none is free.
     pub(super) fn take(&self, now: Instant) -> TakenPermit {
         match self.limit.update(|state| state.take(self.id, now)) {
             Taken::Granted => TakenPermit::Granted(self.permit()),
@@ -187,12 +189,13 @@ impl<M: ResourceManager> Membership<M> {
         TotalPermit { limit: Some(self.limit.clone()), holder: self.id }
     }
 
-    /// Removes the request of this pool, whose callers need no resource.
+    /// Removes the request of this pool, if it has one.
     pub(super) fn withdraw(&self) {
         self.limit.update(|state| state.withdraw(self.id));
     }
 
-    /// Returns whether the request of another pool goes before the callers of this pool.
+    /// Returns whether the request of another pool goes before the callers of this pool, the first
+    /// of which has waited since `oldest`. `None`: this pool has no callers.
     pub(super) fn has_precedence(&self, oldest: Option<Instant>) -> bool {
         self.limit.state.lock().has_precedence(self.id, oldest)
     }
@@ -233,7 +236,7 @@ impl<M: ResourceManager> ReleasePermit for TotalLimit<M> {
 }
 
 impl TotalPermit {
-    /// Makes another pool of the same limit the holder.
+    /// Transfers the permit to another pool of the same limit.
     fn move_to(&mut self, to: MemberId) {
         if let Some(limit) = &self.limit
             && self.holder != to
@@ -243,7 +246,7 @@ impl TotalPermit {
         }
     }
 
-    /// Drops the permit without releasing its place.
+    /// Drops the permit without releasing it.
     fn forget(mut self) {
         self.limit = None;
     }

@@ -1,4 +1,5 @@
-//! How a resource or an unfinished creation of one pool makes room for another pool.
+//! The transfer of permits between pools: a pool closes an idle resource, or drops an unfinished
+//! job, in favor of another pool.
 
 use super::{Membership, TotalPermit};
 use crate::resource_pool::ResourceManager;
@@ -16,19 +17,20 @@ use std::time::Duration;
 
 /// A permit that is offered to a pool.
 pub(in crate::resource_pool::engine) struct Offered<M: ResourceManager> {
-    /// The resource that must be closed before the permit is used.
+    /// The resource that must be closed before the permit is used, if there is one.
     pub(super) spare: Option<Spare<M>>,
     pub(super) permit: TotalPermit,
 }
 
-/// A resource of another pool, which counts it as closing.
+/// A resource that is offered to another pool. Its owner counts it as closing.
 pub(super) struct Spare<M: ResourceManager> {
     entry: BoxedEntry<M>,
     owner: PlainArc<Shared<M>>,
     timeout: Duration,
 }
 
-/// A resource that is closed in favor of another pool. Its owner counts it until this is dropped.
+/// A resource that is closed in favor of another pool. Its owner counts it as closing until this
+/// value is dropped.
 pub(in crate::resource_pool::engine) struct Reclaimed<M: ResourceManager> {
     entry: Option<BoxedEntry<M>>,
     owner: PlainArc<Shared<M>>,
@@ -37,7 +39,8 @@ pub(in crate::resource_pool::engine) struct Reclaimed<M: ResourceManager> {
 
 /// What a pool gives to another pool.
 pub(in crate::resource_pool::engine) enum Transfer<M: ResourceManager> {
-    /// A resource, and since when the oldest caller of the pool has waited, if there is one.
+    /// A resource, and when the oldest waiting caller of the pool entered the queue, if there is
+    /// one.
     Resource(BoxedEntry<M>, Option<Instant>),
     /// A job that no caller polls, with its permit.
     Job(Job<M>),
@@ -81,7 +84,8 @@ impl<M: ResourceManager> State<M> {
         self.total.as_ref().is_some_and(Membership::is_contended)
     }
 
-    /// Returns since when the resource that another pool may take has been idle.
+    /// Returns when the resource that another pool may take became idle, if there is such a
+    /// resource.
     fn spare_since(&self) -> Option<Instant> {
         let is_spare = self.waiting == 0 || self.paused;
         self.idle.front().filter(|_| is_spare).map(|entry| entry.idle_since)
@@ -93,7 +97,7 @@ impl<M: ResourceManager> State<M> {
         self.idle.pop_front()
     }
 
-    /// Takes a job that holds a permit while no task polls the jobs of this pool.
+    /// Removes a job that holds a permit, if no task polls the jobs of this pool.
     fn take_orphan(&mut self) -> Option<Job<M>> {
         if self.waiting > 0 || !self.drivers.is_empty() {
             return None;
@@ -114,7 +118,7 @@ impl<M: ResourceManager> State<M> {
         Some(job)
     }
 
-    /// Decides what this pool must give to a pool that has requested a permit.
+    /// Decides which resource or job this pool must give to a pool that has requested a permit.
     pub(in crate::resource_pool::engine) fn next_transfer(&mut self) -> Option<Transfer<M>> {
         if !self.is_contended() {
             return None;
@@ -128,7 +132,7 @@ impl<M: ResourceManager> State<M> {
             self.closing += 1;
             return self.idle.pop_front().map(|entry| Transfer::Resource(entry, oldest));
         }
-        // The callers of this pool may have left since its request.
+        // The callers for which this pool made its own request may have left.
         total.withdraw();
         if !total.has_precedence(None) {
             return None;
@@ -167,7 +171,8 @@ impl<M: ResourceManager> Shared<M> {
         Ok(())
     }
 
-    /// Gives what the state decided to another pool. Takes it back if no pool accepts it.
+    /// Gives a resource to another pool, or takes it back if no pool accepts it. Drops a job, which
+    /// releases its permit.
     pub(in crate::resource_pool::engine) fn transfer(
         self: &PlainArc<Self>,
         transfer: Transfer<M>,
@@ -181,7 +186,8 @@ impl<M: ResourceManager> Shared<M> {
         }
     }
 
-    /// Returns whether a pool has accepted the resource.
+    /// Offers a resource to the pools that have a request, or takes it back if no pool accepts it.
+    /// Returns whether a pool has accepted it.
     fn transfer_resource(
         self: &PlainArc<Self>,
         mut entry: BoxedEntry<M>,
@@ -220,8 +226,8 @@ impl<M: ResourceManager> Shared<M> {
         false
     }
 
-    /// Searches the other pools for what they can give: the resource that has been idle for the
-    /// longest time, or else a job that no caller polls.
+    /// Searches the other pools for a permit: that of the resource that has been idle for the
+    /// longest time, or else that of a job that no task polls.
     #[cold]
     pub(in crate::resource_pool::engine) fn reclaim(self: &PlainArc<Self>, now: Instant) {
         let weak: Vec<PlainWeak<Self>> = {
@@ -234,7 +240,7 @@ impl<M: ResourceManager> Shared<M> {
             let since = |pool: &&PlainArc<Self>| pool.state.lock().spare_since();
             let spares = pools.iter().filter_map(|pool| Some((since(&pool)?, pool)));
             let Some((_, owner)) = spares.min_by_key(|(since, _)| *since) else { break };
-            // Another thread may have taken it meanwhile.
+            // Another thread may have taken the resource since.
             let taken = owner.state.lock().take_spare();
             let Some(entry) = taken else { continue };
             if !owner.transfer_resource(entry, None, now) {

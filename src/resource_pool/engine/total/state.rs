@@ -1,13 +1,14 @@
-//! The accounts of a limit over many pools, and which pool receives the next place. Reads no clock,
-//! takes no lock, and runs no user code.
+//! The places of a limit that many pools share, and the choice of the pool that receives the next
+//! place. A place is the right to have one resource. This module reads no clock, takes no lock, and
+//! runs no user code.
 
 use crate::time::Instant;
 
-/// The number of a pool within the limit.
+/// The index of a pool among the members of the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::resource_pool) struct MemberId(usize);
 
-/// The accounts; `P` refers to a pool.
+/// The places, their holders and the requests for them. `P` is a reference to a pool.
 ///
 /// # Invariants
 ///
@@ -19,12 +20,13 @@ pub(super) struct TotalState<P> {
     pub(super) size: usize,
     pub(super) closed: bool,
     members: Vec<Option<Member<P>>>,
-    /// In the order of their arrival.
+    /// In order of arrival.
     requests: Vec<Request>,
 }
 
 struct Member<P> {
     pool: P,
+    /// The number of places that the pool holds.
     held: usize,
 }
 
@@ -60,13 +62,13 @@ impl<P: Clone> TotalState<P> {
         MemberId(vacant.unwrap_or(self.members.len() - 1))
     }
 
-    /// Removes a pool, which holds no places, and returns it for the caller to drop.
+    /// Removes a pool that holds no places, and returns it for the caller to drop outside the lock.
     pub(super) fn leave(&mut self, id: MemberId) -> Option<P> {
         self.withdraw(id);
         self.members[id.0].take().map(|member| member.pool)
     }
 
-    /// Returns the pools.
+    /// Returns references to all pools.
     pub(super) fn pools(&self) -> impl Iterator<Item = P> {
         self.members.iter().flatten().map(|member| member.pool.clone())
     }
@@ -85,7 +87,7 @@ impl<P: Clone> TotalState<P> {
         self.requests.len()
     }
 
-    /// Takes a place, or requests one.
+    /// Takes a place, or requests one if none is free.
     pub(super) fn take(&mut self, id: MemberId, now: Instant) -> Taken {
         if self.try_take(id) {
             return Taken::Granted;
@@ -135,22 +137,23 @@ impl<P: Clone> TotalState<P> {
         self.add(to, 1);
     }
 
-    /// Returns whether another pool has a request that goes before the callers of `holder`, the
-    /// first of whom has waited since `oldest`; `None`: the pool has no callers. See
-    /// [`choose`](Self::choose).
+    /// Returns whether the request of another pool goes before the callers of `holder`, the first
+    /// of which has waited since `oldest`. `None`: the pool has no callers.
+    /// [`choose`](Self::choose) states the rules.
     pub(super) fn has_precedence(&self, holder: MemberId, oldest: Option<Instant>) -> bool {
         self.preceding(holder, oldest).is_some()
     }
 
-    /// Removes the request that goes before the callers of `holder`, and returns its pool.
+    /// Removes the request that goes before the callers of `holder`, and returns the pool that made
+    /// the request.
     ///
-    /// - A pool without callers gives its place to the pool that holds the fewest places.
-    /// - A pool with callers gives a place to a pool that holds at least two places less.
+    /// - A pool without callers gives its place to the requesting pool with the fewest places.
+    /// - A pool with callers gives a place to a pool that holds at least two places fewer.
     /// - A pool whose callers came after the request gives its last place to a pool that holds
     ///   none.
     ///
-    /// The second rule moves places until the numbers are equal, and then no more. If there are
-    /// more pools with callers than places, the third rule makes them take turns.
+    /// The second rule moves places until the numbers differ by at most one. If there are more
+    /// pools with callers than places, the third rule makes the pools take turns.
     pub(super) fn choose(&mut self, holder: MemberId, oldest: Option<Instant>) -> Option<P> {
         let index = self.preceding(holder, oldest)?;
         let request = self.requests.remove(index);
@@ -165,8 +168,8 @@ impl<P: Clone> TotalState<P> {
         (theirs + 2 <= ours || (theirs == 0 && since < oldest)).then_some(index)
     }
 
-    /// Returns the index of the first request: that of the pool with the fewest places, and of
-    /// those, the oldest.
+    /// Returns the index of the request to serve first: that of the pool with the fewest places,
+    /// and among equal pools the oldest request.
     fn first(&self, except: Option<MemberId>) -> Option<usize> {
         let others = self.requests.iter().enumerate();
         others
@@ -206,7 +209,7 @@ mod tests {
         Instant::ORIGIN + Duration::from_millis(ms)
     }
 
-    /// Three pools that hold these numbers of places, which are all the places.
+    /// Creates a limit without free places, whose three pools hold these numbers of places.
     fn state(held: [usize; 3]) -> (TotalState<char>, [MemberId; 3]) {
         let mut state = TotalState::new(held.iter().sum());
         let ids = ['a', 'b', 'c'].map(|pool| state.join(pool));
@@ -217,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_free_place_goes_to_the_pool_with_the_fewest_and_then_to_the_oldest_request() {
+    fn a_free_place_goes_to_the_pool_with_the_fewest_places_then_to_the_oldest_request() {
         for (held, requests, expected) in [
             ([2, 1, 1], [1, 2], 'b'),
             ([2, 1, 1], [2, 1], 'c'),
@@ -236,8 +239,8 @@ mod tests {
 
     #[test]
     fn a_pool_with_callers_keeps_its_places_unless_a_rule_gives_one_away() {
-        // The places of the holder and of the other pool, when the oldest caller of the holder
-        // began to wait; the request is made at 5.
+        // The places of the holder, the places of the other pool, and when the oldest caller of the
+        // holder began to wait. The other pool makes its request at 5.
         for (ours, theirs, oldest, expected) in [
             (1, 0, Some(4), false),
             (1, 0, Some(6), true),
@@ -259,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_requests_once_and_is_not_served_by_itself() {
+    fn a_pool_has_one_request_at_most_and_does_not_serve_itself() {
         let (mut state, ids) = state([1, 0, 0]);
         assert_eq!(state.take(ids[0], at(1)), Taken::Requested);
         assert_eq!(state.take(ids[0], at(2)), Taken::Pending);
@@ -270,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_that_leaves_makes_room_for_another_and_loses_its_request() {
+    fn a_pool_that_leaves_loses_its_request_and_another_reuses_its_index() {
         let (mut state, ids) = state([1, 0, 0]);
         state.take(ids[1], at(1));
         assert_eq!(state.leave(ids[1]), Some('b'));
