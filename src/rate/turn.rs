@@ -42,8 +42,8 @@ impl Turn {
     }
 
     /// Waits for the turn, then calls `attempt` until it succeeds. Returns the last denial if no
-    /// attempt can succeed by `deadline`, and the result of `deny` if the turn does not come by
-    /// `deadline`.
+    /// attempt can succeed by `deadline`, and the result of `deny` if `deadline` passes before the
+    /// turn.
     pub(super) async fn wait<T, D: RetryAfter>(
         &self,
         clock: &Clock,

@@ -216,7 +216,7 @@ fn main() {
                         }
                     })
                 });
-        // With more tasks, mobc 0.9 does not finish: a task is not woken.
+        // With more tasks, mobc's round did not end within four minutes.
         match tasks > 2 * SIZE {
             true => race,
             false => race.lap("mobc", |n| {
