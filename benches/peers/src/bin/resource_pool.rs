@@ -78,20 +78,20 @@ impl mobc::Manager for Numbers {
 
 const SIZE: u32 = 16;
 
-/// Runs `n` operations on each of `tasks` tasks of a runtime, and returns the time divided by the
-/// number of tasks.
+/// Runs about `n` operations, shared by `tasks` tasks of a runtime, and returns the time for `n`.
 fn on_tasks<F, Fut>(runtime: &tokio::runtime::Runtime, tasks: u32, n: u64, op: F) -> Duration
 where
     F: Fn() -> Fut + Clone + Send + 'static,
     Fut: Future<Output = ()> + Send,
 {
+    let share = n.div_ceil(tasks.into());
     runtime.block_on(async {
         let start = Instant::now();
         let running: Vec<_> = (0..tasks)
             .map(|_| {
                 let op = op.clone();
                 tokio::spawn(async move {
-                    for _ in 0..n {
+                    for _ in 0..share {
                         op().await;
                     }
                 })
@@ -100,7 +100,7 @@ where
         for task in running {
             task.await.expect("no operation panics");
         }
-        start.elapsed() / tasks
+        start.elapsed().mul_f64(n as f64 / (share * u64::from(tasks)) as f64)
     })
 }
 
@@ -174,52 +174,48 @@ fn main() {
         .run();
 
     for tasks in [2 * SIZE, 16 * SIZE] {
-        let race =
-            Race::new(format!("{tasks} tasks on {SIZE} resources, each held over one yield"))
-                .lap("mainstay", |n| {
-                    let pool = ours.clone();
-                    on_tasks(&runtime, tasks, n, move || {
-                        let pool = pool.clone();
-                        async move {
-                            let _held = pool.acquire().await.expect("served in time");
-                            tokio::task::yield_now().await;
-                        }
-                    })
+        Race::new(format!("{tasks} tasks on {SIZE} resources, each held over one yield"))
+            .lap("mainstay", |n| {
+                let pool = ours.clone();
+                on_tasks(&runtime, tasks, n, move || {
+                    let pool = pool.clone();
+                    async move {
+                        let _held = pool.acquire().await.expect("served in time");
+                        tokio::task::yield_now().await;
+                    }
                 })
-                .lap("mainstay, tokio's clock", |n| {
-                    let pool = on_tokio.clone();
-                    on_tasks(&runtime, tasks, n, move || {
-                        let pool = pool.clone();
-                        async move {
-                            let _held = pool.acquire().await.expect("served in time");
-                            tokio::task::yield_now().await;
-                        }
-                    })
+            })
+            .lap("mainstay, tokio's clock", |n| {
+                let pool = on_tokio.clone();
+                on_tasks(&runtime, tasks, n, move || {
+                    let pool = pool.clone();
+                    async move {
+                        let _held = pool.acquire().await.expect("served in time");
+                        tokio::task::yield_now().await;
+                    }
                 })
-                .lap("deadpool", |n| {
-                    let pool = deadpool.clone();
-                    on_tasks(&runtime, tasks, n, move || {
-                        let pool = pool.clone();
-                        async move {
-                            let _held = pool.get().await.expect("served");
-                            tokio::task::yield_now().await;
-                        }
-                    })
+            })
+            .lap("deadpool", |n| {
+                let pool = deadpool.clone();
+                on_tasks(&runtime, tasks, n, move || {
+                    let pool = pool.clone();
+                    async move {
+                        let _held = pool.get().await.expect("served");
+                        tokio::task::yield_now().await;
+                    }
                 })
-                .lap("bb8", |n| {
-                    let pool = bb8.clone();
-                    on_tasks(&runtime, tasks, n, move || {
-                        let pool = pool.clone();
-                        async move {
-                            let _held = pool.get().await.expect("served in time");
-                            tokio::task::yield_now().await;
-                        }
-                    })
-                });
-        // With more tasks, mobc's round did not end within four minutes.
-        match tasks > 2 * SIZE {
-            true => race,
-            false => race.lap("mobc", |n| {
+            })
+            .lap("bb8", |n| {
+                let pool = bb8.clone();
+                on_tasks(&runtime, tasks, n, move || {
+                    let pool = pool.clone();
+                    async move {
+                        let _held = pool.get().await.expect("served in time");
+                        tokio::task::yield_now().await;
+                    }
+                })
+            })
+            .lap("mobc", |n| {
                 let pool = mobc.clone();
                 on_tasks(&runtime, tasks, n, move || {
                     let pool = pool.clone();
@@ -228,9 +224,8 @@ fn main() {
                         tokio::task::yield_now().await;
                     }
                 })
-            }),
-        }
-        .run();
+            })
+            .run();
     }
 
     // Each round returns one resource to 100 callers, 99 of which give up.

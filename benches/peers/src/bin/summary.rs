@@ -78,7 +78,7 @@ const PATHS: &[Path] = &[
             "mainstay, std clock",
         ],
         &["governor, std clock", "leaky-bucket"],
-        1.4,
+        1.1,
     ),
     path(
         "rate limiter, denied",
@@ -194,7 +194,7 @@ const PATHS: &[Path] = &[
         "resource pool, tasks wait",
         ["resource_pool", "32 tasks on 16 resources, each held over one yield", "mainstay"],
         &["deadpool", "bb8"],
-        1.8,
+        1.0,
     ),
     path(
         "worker pool, empty jobs",
