@@ -3,6 +3,7 @@
 
 use mainstay::error::{Error, Reason};
 use mainstay::event::Event;
+use mainstay::keyed::KeyOverflowRule;
 use mainstay::pipeline::Pipeline;
 use mainstay::rate::{
     DimensionedRateLimiter, KeyedRateLimiter, Quota, RateLimiter, RateLimiterGroup,
@@ -402,4 +403,24 @@ fn eight_threads_settle_their_costs() {
     });
     let remaining = (100_000 - requests.load(SeqCst), 10_000 - used.load(SeqCst));
     assert_eq!(left(&limits), remaining);
+}
+
+#[test]
+fn a_key_that_cannot_be_stored_is_rejected_once() {
+    let time = ManualClock::new();
+    let limiter = KeyedRateLimiter::builder(Quota::per_second(1))
+        .max_keys(1)
+        .when_full(KeyOverflowRule::Reject)
+        .clock(time.clock())
+        .build()
+        .unwrap();
+    limiter.try_acquire("a").unwrap();
+    for rejections in 1..=2 {
+        let denied = match rejections {
+            1 => time.drive(limiter.key("b").acquire()),
+            _ => limiter.key("b").acquire_blocking(),
+        };
+        assert_eq!(denied.unwrap_err().reason(), Reason::Exhausted);
+        assert_eq!(limiter.snapshot().rejected, rejections);
+    }
 }

@@ -38,8 +38,8 @@ impl<K: Hash + Eq, S: BuildHasher> Shared<K, S> {
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        if let Some(granted) = self.take_fast(key, n) {
-            return Ok(granted);
+        if let Some(decided) = self.decide_fast(key, n) {
+            return decided;
         }
         let clock = self.timeline.clock();
         let caller = self.turns.enter(key, clock);
@@ -59,8 +59,8 @@ impl<K: Hash + Eq, S: BuildHasher> Shared<K, S> {
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        if let Some(granted) = self.take_fast(key, n) {
-            return Ok(granted);
+        if let Some(decided) = self.decide_fast(key, n) {
+            return decided;
         }
         let clock = self.timeline.clock();
         let caller = self.turns.enter(key, clock);
@@ -69,8 +69,9 @@ impl<K: Hash + Eq, S: BuildHasher> Shared<K, S> {
         waited.map_err(|denial| self.report(&denial))
     }
 
-    /// Takes the tokens without entering the queue, if no other caller waits for the key.
-    fn take_fast<Q>(&self, key: &Q, n: u32) -> Option<Grant>
+    /// Takes the tokens without entering the queue, if no other caller waits for the key. Returns
+    /// `None` if the caller must wait.
+    fn decide_fast<Q>(&self, key: &Q, n: u32) -> Option<Result<Grant, Denied>>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
@@ -78,7 +79,11 @@ impl<K: Hash + Eq, S: BuildHasher> Shared<K, S> {
         if n > 0 && self.turns.may_be_taken() && self.turns.is_taken(key) {
             return None;
         }
-        self.wait_attempt(key, n).ok()
+        match self.wait_attempt(key, n) {
+            Ok(granted) => Some(Ok(granted)),
+            Err(Denial::Reported(denied)) => Some(Err(denied)),
+            Err(Denial::Status(_)) => None,
+        }
     }
 
     fn wait_attempt<Q>(&self, key: &Q, n: u32) -> Result<Grant, Denial>
