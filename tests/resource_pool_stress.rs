@@ -16,6 +16,7 @@ use mainstay::resource_pool::{
     KeyedResourcePool, PooledResource, RecycleDecision, ResourceManager, ResourcePool,
     ResourcePoolError, ResourcePoolSettings,
 };
+use mainstay::time::Clock;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
@@ -290,6 +291,11 @@ fn stress_keyed(with_maintenance: bool) {
 }
 
 fn main() {
+    // Creates the global timer queue. ThreadSanitizer does not follow the initialization of a
+    // `OnceLock` in several threads, because std is not instrumented.
+    let mut sleep = pin!(Clock::system().sleep(Duration::from_secs(60)));
+    assert!(sleep.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+
     for with_maintenance in [false, true] {
         stress_pool(with_maintenance);
         stress_keyed(with_maintenance);
