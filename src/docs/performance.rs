@@ -77,19 +77,20 @@
 //!
 //! A queue of 1,024 `u64`. The first column is one thread that pushes and pops. In the others
 //! (1P1C: one producer, one consumer) the threads wait; with a queue that cannot wait, they yield
-//! in a loop:
+//! in a loop, or pause with [`SpinWait`](crate::ring::SpinWait):
 //!
 //! | | push + pop | 1P1C | 2P2C | 4P4C |
 //! |---|---|---|---|---|
-//! | **mainstay** `channel` | | 14.1 | 8.4 | 6.7 |
-//! | **mainstay** `channel`, batches of 32 | | 2.4 | 1.4 | 1.5 |
-//! | **mainstay** `Ring` | 10.1 | 40.8 | 44.8 | 17.8 |
-//! | crossfire | 10.6 | 17.7 | 13.6 | 21.7 |
-//! | crossbeam `ArrayQueue` | 12.0 | 27.6 | 10.9 | 13.2 |
-//! | kanal | 11.5 | 43.1 | 18.3 | 20.8 |
-//! | crossbeam-channel | 14.8 | 61.4 | 41.3 | 52.5 |
-//! | flume | 24.2 | 72 | 76 | 95 |
-//! | rtrb (one producer, one consumer only) | 2.0 | 12.3 | | |
+//! | **mainstay** `channel` | | 5.6 | 11 | 12 |
+//! | **mainstay** `channel`, batches of 32 | | 1.1 | 2.3 | 2.9 |
+//! | **mainstay** `Ring`, `SpinWait` | 9.7 | 7.3 | 12 | 20 |
+//! | **mainstay** `Ring`, yielding | | 8.0 | 17 | 43 |
+//! | crossfire | 10.1 | 9.7 | 16 | 23 |
+//! | crossbeam `ArrayQueue`, yielding | 12.0 | 8.9 | 10 | 16 |
+//! | kanal | 11.5 | 49 | 18 | 25 |
+//! | crossbeam-channel | 14.8 | 31 | 43 | 80 |
+//! | flume | 24.2 | 77 | 88 | 87 |
+//! | rtrb (one producer, one consumer only) | 2.0 | 1.6 | | |
 //!
 //! Polling an empty ring takes 1.0 (`ArrayQueue` 5.6), pushing into a full one 0.8 (5.9).
 //!

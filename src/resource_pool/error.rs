@@ -107,7 +107,7 @@ impl<E: Display> Display for ResourcePoolError<E> {
             Self::Rejected(rejection) => write!(f, "no resource could be created: {rejection}"),
             Self::Exhausted => f.write_str("no idle resource is available"),
             Self::Closed => f.write_str("the pool is closed"),
-            Self::TooManyKeys => f.write_str("all keys are in use, and the key is new"),
+            Self::TooManyKeys => f.write_str("the key is new, and no other key can be removed"),
         }
     }
 }

@@ -306,10 +306,14 @@ fn a_subscriber_does_not_receive_an_item_that_was_received_before_it_subscribed(
                 let sender = sender.clone();
                 move || send_numbers(&sender, 0..1)
             });
-            if let Ok(item) = first.try_recv() {
-                assert_eq!(*item, 0);
-                assert_eq!(sender.subscribe().try_recv(), Err(BroadcastTryRecvError::Empty));
-            }
+            let received = loop {
+                match first.try_recv() {
+                    Err(BroadcastTryRecvError::Empty) => loom::thread::yield_now(),
+                    received => break received,
+                }
+            };
+            assert_eq!(received, Ok(Box::new(0)));
+            assert_eq!(sender.subscribe().try_recv(), Err(BroadcastTryRecvError::Empty));
             thread.join().unwrap();
         });
     }
