@@ -341,7 +341,8 @@ fn a_handler_lets_other_futures_of_its_task_run_while_events_keep_coming() {
     let handling = subscription.handle(|_| {
         handled += 1;
         bus.publish("acme", "orders", handled).unwrap();
-        ControlFlow::Continue(())
+        // Ends a test that fails.
+        if handled < 10_000 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     let polled = pin!(handling).poll(&mut Context::from_waker(Waker::noop()));
     assert!(polled.is_pending());
